@@ -1,0 +1,63 @@
+"""Keeps programs working when what they depend on fails, and proves it in Prometheus.
+
+The names below are all there is; everything else is in `mainstay.errors` and `mainstay.testing`.
+They are loaded at first use (PEP 562), so that a program pays for what it uses.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mainstay._core.budget import RetryBudget
+    from mainstay._core.deadline import deadline, remaining
+    from mainstay._core.events import on_event
+    from mainstay._metrics.collector import Metrics, default_metrics, set_default_metrics
+    from mainstay._retry.policy import Retry, retry
+    from mainstay.errors import (
+        DeadlineExpiredError,
+        MainstayError,
+        ResultRefusedError,
+        UnsupportedLoopError,
+    )
+
+__all__ = [
+    "DeadlineExpiredError",
+    "MainstayError",
+    "Metrics",
+    "ResultRefusedError",
+    "Retry",
+    "RetryBudget",
+    "UnsupportedLoopError",
+    "deadline",
+    "default_metrics",
+    "on_event",
+    "remaining",
+    "retry",
+    "set_default_metrics",
+]
+
+_MODULES = {
+    "mainstay._core.budget": ("RetryBudget",),
+    "mainstay._core.deadline": ("deadline", "remaining"),
+    "mainstay._core.events": ("on_event",),
+    "mainstay._metrics.collector": ("Metrics", "default_metrics", "set_default_metrics"),
+    "mainstay._retry.policy": ("Retry", "retry"),
+    "mainstay.errors": (
+        "DeadlineExpiredError",
+        "MainstayError",
+        "ResultRefusedError",
+        "UnsupportedLoopError",
+    ),
+}
+
+
+def __getattr__(name: str) -> object:
+    for module, names in _MODULES.items():
+        if name in names:
+            globals()[name] = value = getattr(import_module(module), name)
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "errors", "testing"]

@@ -1,0 +1,1 @@
+"""What every policy stands on: time, names, deadlines, budgets, events. Knows no policy."""

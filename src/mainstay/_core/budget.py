@@ -1,0 +1,154 @@
+"""How many extra calls the policies may make, as a share of the calls they were asked for.
+
+The rules, for a budget of `ratio` r, `floor` f per second and `window` w seconds:
+
+1. The extra calls of the last w seconds are at most r x (calls of the last w seconds) + f x w.
+2. Where f is 0, credit that leaves the window unspent is kept until it makes one whole token,
+   and no more: at low rates the tokens of long spans add up instead of being lost.
+3. Observing a call never spends; a refusal changes nothing.
+
+`Ledger` is the arithmetic: it takes the time as an argument and knows no lock. Time is cut into
+`SLICES` slices a window. Calls are summed over at most the window and extra calls over at least
+it, so that the rounding errs on the side of fewer extra calls.
+
+Source:
+    The retry budget of Finagle (`RetryBudget`: a share of the requests plus a minimum a second,
+    over a sliding window).
+"""
+
+import math
+import threading
+from collections import deque
+
+import attrs
+
+from mainstay._core import ambient
+from mainstay._core.durations import Duration, to_seconds
+
+SLICES = 20
+
+
+@attrs.define
+class _Slice:
+    number: int
+    calls: int = 0
+    extra: int = 0
+
+
+@attrs.define
+class Ledger:
+    """The calls and extra calls of a window, and what may still be spent."""
+
+    ratio: float
+    floor: float
+    window: float
+    _slices: deque[_Slice] = attrs.field(factory=deque, init=False)
+    _kept: float = attrs.field(default=0.0, init=False)
+
+    def observe(self, now: float) -> None:
+        """Note a call that the policies were asked for."""
+        self._at(now).calls += 1
+
+    def spend(self, now: float) -> bool:
+        """Take a token for one extra call, if there is one."""
+        if self.balance(now) < 1 - 1e-9:  # ten times 0.1 is meant to be a whole token
+            return False
+        self._at(now).extra += 1
+        return True
+
+    def balance(self, now: float) -> float:
+        """Give the number of extra calls that rules 1 and 2 still allow."""
+        newest = self._at(now).number
+        slices = tuple(self._slices)  # a signal handler may come in and move the window
+        calls = sum(each.calls for each in slices if each.number > newest - SLICES)
+        extra = sum(each.extra for each in slices)
+        return self._kept + self.ratio * calls + self.floor * self.window - extra
+
+    def _at(self, now: float) -> _Slice:
+        """Drop the slices that have left the window; give the one that *now* falls into."""
+        number = math.floor(now * SLICES / self.window)
+        slices = self._slices
+        while slices and slices[0].number < number - SLICES:
+            old = slices.popleft()
+            if self.floor == 0:
+                credit = self._kept + self.ratio * old.calls - old.extra
+                self._kept = min(1.0, max(0.0, credit))
+        if not slices or slices[-1].number < number:
+            slices.append(_Slice(number))
+        return slices[-1]
+
+
+class RetryBudget:
+    """Limits extra calls to a share of the calls observed, so that retries cannot pile up load.
+
+    One object may be shared by any number of policies, threads and tasks: each call of theirs is
+    observed, and each retry, hedge or further attempt of theirs is charged. The first attempt is
+    never charged. A refusal is decided before any waiting, and the caller gets its original
+    error at once.
+
+    Args:
+        ratio: Extra calls per observed call, 0 to 1.
+        floor: Extra calls per second that are always allowed, so that a quiet program can retry
+            at all. At least 0. With 0, unspent credit is kept past the window until it makes one
+            whole call.
+        window: How far back calls and extra calls count: seconds or a `timedelta`, above 0.
+
+    Raises:
+        TypeError: If an argument is not a number (or, for *window*, a `timedelta`).
+        ValueError: If an argument is outside its range.
+
+    Metrics:
+        A refused retry is `give_ups_total{reason="budget"}`.
+
+    Source:
+        Finagle's `RetryBudget`.
+
+    Example:
+        >>> from mainstay import RetryBudget, retry
+        >>> budget = RetryBudget(ratio=0.1, floor=1.0)
+        >>> fetch = retry(on=ConnectionError, budget=budget)
+        >>> store = retry(on=TimeoutError, budget=budget)
+    """
+
+    __slots__ = ("_ledger", "_lock")
+
+    def __init__(self, ratio: float = 0.1, floor: float = 1.0, window: Duration = 10.0) -> None:
+        _check_number("ratio", ratio, most=1.0)
+        _check_number("floor", floor, most=math.inf)
+        self._ledger = Ledger(float(ratio), float(floor), to_seconds(window, "window", zero=False))
+        self._lock = threading.RLock()  # a signal handler may come back in on the same thread
+
+    def __repr__(self) -> str:
+        book = self._ledger
+        return f"RetryBudget(ratio={book.ratio}, floor={book.floor}, window={book.window})"
+
+
+def budget_of(value: object) -> RetryBudget | None:
+    """Turn what users give as `budget=` into a budget: None, a budget, or a ratio of its own."""
+    if value is None or isinstance(value, RetryBudget):
+        return value
+    _check_number("budget", value, most=1.0)
+    return RetryBudget(ratio=float(value), floor=0.0)  # type: ignore[arg-type]  # checked above
+
+
+def observe(budget: RetryBudget) -> None:
+    """Note a call that a policy with *budget* was asked for."""
+    now = ambient.surroundings().clock.now()
+    with budget._lock:
+        budget._ledger.observe(now)
+
+
+def spend(budget: RetryBudget) -> bool:
+    """Take one extra call out of *budget*; False if it has none left."""
+    now = ambient.surroundings().clock.now()
+    with budget._lock:
+        return budget._ledger.spend(now)
+
+
+def _check_number(parameter: str, value: object, *, most: float) -> None:
+    """Refuse what is not a number from 0 to *most*, which itself is allowed if finite."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"`{parameter}` must be a number, not {value!r}")
+    if not (math.isfinite(value) and 0 <= value <= most):
+        span = f"from 0 to {most:g}" if math.isfinite(most) else "finite and at least 0"
+        raise ValueError(f"`{parameter}` must be {span}, not {value!r}")

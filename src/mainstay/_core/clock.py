@@ -1,0 +1,100 @@
+"""Time: the only module that reads a clock or sleeps.
+
+A clock has four operations, all in seconds of its own monotonic time. `SYSTEM` is the real one;
+`mainstay.testing.FakeClock` is the other. Decisions get numbers from it and never see it.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+monotonic = time.monotonic
+"""Seconds of the system's monotonic clock, for the paths that cannot afford a method call."""
+
+
+class Timer(Protocol):
+    """A callback that waits for its time."""
+
+    def cancel(self) -> object:
+        """Forget the callback; nothing happens if it has run already."""
+        ...
+
+
+class Clock(Protocol):
+    """What policies need of time."""
+
+    def now(self) -> float:
+        """Seconds since an arbitrary start; never goes back."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Block the calling thread for *seconds*."""
+        ...
+
+    async def asleep(self, seconds: float) -> None:
+        """Suspend the calling task for *seconds*."""
+        ...
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        """Run *callback* on the running event loop after *seconds*."""
+        ...
+
+
+class SystemClock:
+    """The machine's own monotonic time."""
+
+    def now(self) -> float:
+        return monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        if seconds > 0:  # sleep(0) is a system call that costs more than a whole attempt
+            time.sleep(seconds)
+
+    async def asleep(self, seconds: float) -> None:
+        if seconds > 0:
+            await asyncio.sleep(seconds)
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        return asyncio.get_running_loop().call_later(seconds, callback)
+
+
+SYSTEM = SystemClock()
+
+
+class TaskTimeout:
+    """Cancels the current task after a time, and tells its own cancellation from any other.
+
+    Between `start` and `stop` a cancellation that this object asked for surfaces as
+    `CancelledError`; `stop` takes it back and says so. One that came from outside at the same
+    moment wins: `stop` then answers False, and the `CancelledError` must go on.
+
+    Source:
+        The counting of `Task.cancelling()` and `Task.uncancel()` is that of `asyncio.timeout`,
+        which cannot be used here because it runs on the loop's own time and only in `async with`.
+        The count at `start` is what `stop` compares with, since CPython 3.11 and 3.12 can leave a
+        task with a count above 0 behind.
+    """
+
+    __slots__ = ("_cancelling", "_fired", "_task", "_timer")
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a timeout needs a running task")
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._fired = False
+        self._timer = clock.call_later(seconds, self._fire)
+
+    def _fire(self) -> None:
+        self._fired = True
+        self._task.cancel()
+
+    def stop(self, error: BaseException | None) -> bool:
+        """End the timeout; say whether *error*, raised meanwhile, is the cancellation it made."""
+        self._timer.cancel()
+        if not self._fired:
+            return False
+        ours = self._task.uncancel() <= self._cancelling
+        return ours and isinstance(error, asyncio.CancelledError)

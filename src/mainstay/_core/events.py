@@ -1,0 +1,98 @@
+"""What policies tell while they work: to the log, and to whoever listens with `on_event`.
+
+A listener can neither break nor change a call: what it raises is swallowed, and counted by the
+policy's recorder.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import ClassVar, TypeAlias
+
+import attrs
+
+
+@attrs.frozen
+class Event:
+    """Something that a policy did. Frozen; the classes below it add their own fields.
+
+    Attributes:
+        policy: The kind of policy: "retry" and so on.
+        kind: What happened, in the past tense.
+        component: The name of the policy.
+    """
+
+    policy: ClassVar[str]
+    kind: ClassVar[str]
+    component: str
+
+    @property
+    def level(self) -> int:
+        """The level it is logged at, as in `logging`; 0 for what is not logged."""
+        return logging.INFO
+
+
+Listener: TypeAlias = Callable[[Event], object]
+
+_listeners: tuple[tuple[Listener], ...] = ()
+_lock = threading.Lock()
+
+
+def on_event(fn: Listener) -> Callable[[], None]:
+    """Call *fn* with every event of every policy of this process.
+
+    Events are the frozen objects that the log lines are made from: `str(event)` is the line,
+    `.policy`, `.kind` and `.component` say what it is about, the other attributes hold the
+    figures and, where there is one, the exception. *fn* runs in the thread or task of the call,
+    so it should return soon. What it raises is swallowed.
+
+    Args:
+        fn: Takes one event. Not async.
+
+    Returns:
+        A function without parameters that ends it.
+
+    Raises:
+        TypeError: If *fn* cannot be called.
+
+    Metrics:
+        What *fn* raises counts in `errors_total` of the policy's metrics, with *fn*'s name as
+        `component` and "event" as `policy`.
+
+    Example:
+        >>> from mainstay import on_event
+        >>> stop = on_event(lambda event: print(event.kind, event.component))
+        >>> stop()
+    """
+    global _listeners
+    if not callable(fn):
+        raise TypeError(f"`fn` must be callable with one event, not {fn!r}")
+    registration = (fn,)  # one of its own, so that a function may listen twice
+    with _lock:
+        _listeners = (*_listeners, registration)
+
+    def stop() -> None:
+        global _listeners
+        with _lock:
+            _listeners = tuple(each for each in _listeners if each is not registration)
+
+    return stop
+
+
+def publish(event: Event, listener_failed: Callable[[Listener, Exception], object]) -> None:
+    """Log *event* and hand it to every listener; nothing they raise gets out.
+
+    Args:
+        event: What happened.
+        listener_failed: Told of each listener that raised, and what.
+    """
+    try:
+        if event.level:
+            logging.getLogger(f"mainstay.{event.policy}").log(event.level, "%s", event)
+    except Exception as error:  # noqa: BLE001 - a logging filter or handler of the user's
+        listener_failed(logging.getLogger, error)
+    for (listener,) in _listeners:
+        try:
+            listener(event)
+        except Exception as error:  # noqa: BLE001 - whatever a listener raises must stay here
+            listener_failed(listener, error)

@@ -1,0 +1,23 @@
+"""Notes that policies leave on the user's own exceptions (PEP 678)."""
+
+import contextlib
+
+
+def leave_note(error: BaseException, owner: str, text: str) -> None:
+    """Leave the note "*owner*: *text*" on *error*, in place of an earlier one of that owner.
+
+    An exception that refuses notes is left as it is: a note is never worth an error.
+    """
+    with contextlib.suppress(Exception):
+        start = f"{owner}: "
+        notes = getattr(error, "__notes__", [])
+        error.__notes__ = [n for n in notes if not str(n).startswith(start)]
+        error.add_note(start + text)
+
+
+def described(error: BaseException) -> str:
+    """Give the `repr` of *error*, or its class's name where that raises."""
+    try:
+        return repr(error)
+    except Exception:  # noqa: BLE001 - a user's __repr__ may raise anything
+        return type(error).__name__

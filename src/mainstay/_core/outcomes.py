@@ -1,0 +1,58 @@
+"""What counts as a failure: the `on=` of every policy.
+
+`on` is an exception class below `Exception`, a tuple of them, or a predicate. A class matches one
+of our own exception groups if it matches every leaf of it.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from mainstay._core.callables import Colour, colour_of
+from mainstay.errors import MainstayError
+
+Classes: TypeAlias = type[Exception] | tuple[type[Exception], ...]
+Judge: TypeAlias = Callable[[Exception], Any]
+"""Takes a failed attempt's exception and gives the verdict of `on`: True, False, or more."""
+
+
+def judge_of(on: object) -> Judge:
+    """Turn what users give as `on=` into a function from the exception to a verdict.
+
+    Raises:
+        TypeError: If *on* is none of the accepted forms.
+    """
+    if isinstance(on, type) or isinstance(on, tuple):
+        classes = on if isinstance(on, tuple) else (on,)
+        if not classes:
+            raise TypeError("`on` must name at least one exception class, not ()")
+        for each in classes:
+            _check_class(each)
+        return _matcher(classes)
+    if not callable(on):
+        raise TypeError(
+            f"`on` must be an exception class, a tuple of them, or a predicate, not {on!r}"
+        )
+    if colour_of(on) in (Colour.GENERATOR, Colour.ASYNC_GENERATOR):
+        raise TypeError(f"`on` must be a predicate that returns its verdict, not a generator: {on!r}")
+    return on
+
+
+def _check_class(each: object) -> None:
+    if not (inspect.isclass(each) and issubclass(each, BaseException)):
+        raise TypeError(f"`on` takes exception classes, not {each!r}")
+    if not issubclass(each, Exception):
+        raise TypeError(
+            f"`on` takes classes below Exception, not {each.__name__}: exceptions such as "
+            f"KeyboardInterrupt and CancelledError are never failures"
+        )
+
+
+def _matcher(classes: tuple[type[Exception], ...]) -> Judge:
+    def matches(error: BaseException) -> bool:
+        if isinstance(error, classes):
+            return True
+        ours = isinstance(error, MainstayError) and isinstance(error, BaseExceptionGroup)
+        return ours and all(matches(leaf) for leaf in error.exceptions)
+
+    return matches

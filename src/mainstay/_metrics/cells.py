@@ -1,0 +1,149 @@
+"""Where counts are kept: for each thread one cell per group of series, written by it alone.
+
+Why it is exact without a lock: a cell has one writer. `cell[i] += x` by that writer cannot be
+split by a signal handler or an asynchronous exception, because CPython checks for those at calls
+and jumps only, and there is neither between the read and the write. Readers only ever add up.
+
+Why it stays small: when a thread ends, its dict of cells goes to a free list as it is, and the
+next new thread goes on counting in it. There are as many dicts as there were ever threads at
+once, and nothing is merged, folded or flushed.
+
+Why nothing can block: there is no lock at all. What may be made twice, when a signal handler
+comes in while it is being made, is published with `dict.setdefault`, so the first one stands.
+
+A process that forks takes its counts along, as metrics of prometheus_client do; where cells lie in
+files, the child starts new ones (see `multiprocess`).
+"""
+
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from operator import add
+from typing import Protocol, TypeAlias
+
+import attrs
+
+from mainstay._metrics.schema import Family, Layout
+
+
+class Slots(Protocol):
+    """A row of numbers: a list, or a view into a file."""
+
+    def __getitem__(self, index: int, /) -> float: ...
+    def __setitem__(self, index: int, value: float, /) -> None: ...
+    def __iter__(self) -> Iterator[float]: ...
+
+
+Cell: TypeAlias = tuple[Slots, Slots]
+"""The histogram part and the counter part of one group, for one thread."""
+
+_keys = itertools.count()
+
+
+@attrs.frozen(eq=False)
+class Group:
+    """A layout with its labels: what cells belong to.
+
+    Attributes:
+        layout: Which series they are.
+        labels: The values of the labels that the series share. A family takes as many of them,
+            from the first on, as it has labels besides the closed one.
+        bounds: The upper bounds of the histogram's buckets, without +Inf.
+        key: What cells are found by.
+    """
+
+    layout: Layout
+    labels: tuple[str, ...]
+    bounds: tuple[float, ...] = ()
+    key: int = attrs.field(init=False, factory=_keys.__next__)
+
+    def histogram_size(self) -> int:
+        """Give the number of slots in the histogram part: buckets, +Inf, sum."""
+        return len(self.bounds) + 2 if self.layout.histogram else 0
+
+    def counter_series(self) -> Iterator[tuple[Family, tuple[str, ...]]]:
+        """Give the family and the label values of each slot in the counter part, in order."""
+        for counters in self.layout.counters:
+            names = counters.family.labels
+            if counters.closed:
+                shared = self.labels[: len(names) - 1]
+                yield from ((counters.family, (*shared, value)) for value in counters.closed)
+            else:
+                yield counters.family, self.labels[: len(names)]
+
+
+def cell_in_memory(group: Group) -> Cell:
+    """Make a cell of plain numbers."""
+    return [0.0] * group.histogram_size(), [0.0] * group.layout.size()
+
+
+class ThreadCells(threading.local):
+    """What a thread sees as its own."""
+
+    cells: dict[int, Cell]
+
+
+@attrs.define(eq=False)
+class _Heir:
+    """Hands the cells of a thread to the next one, when the thread ends and drops this."""
+
+    cells: dict[int, Cell]
+    free: deque[dict[int, Cell]]
+
+    def __del__(self) -> None:
+        self.free.append(self.cells)
+
+
+class Cells:
+    """All cells of one `Metrics` in this process.
+
+    Attributes:
+        local: The calling thread's own cells, in `.cells`, once it has any.
+    """
+
+    def __init__(self, new_cell: Callable[[Group], Cell]) -> None:
+        self.local = ThreadCells()
+        self._new_cell = new_cell
+        self._all: list[dict[int, Cell]] = []
+        self._free: deque[dict[int, Cell]] = deque()
+
+    def cell(self, group: Group) -> Cell:
+        """Find the calling thread's cell of *group*, or make it."""
+        try:
+            cells = self.local.cells
+        except AttributeError:
+            cells = self._take()
+        cell = cells.get(group.key)
+        return cell if cell is not None else cells.setdefault(group.key, self._new_cell(group))
+
+    def totals(self, group: Group) -> tuple[list[float], list[float]]:
+        """Add up the cells of *group* over all threads, ended ones too."""
+        histogram, counters = cell_in_memory(group)
+        for cells in tuple(self._all):
+            if (cell := cells.get(group.key)) is not None:
+                histogram = [*map(add, histogram, cell[0])]
+                counters = [*map(add, counters, cell[1])]
+        return histogram, counters
+
+    def start_anew(self, new_cell: Callable[[Group], Cell]) -> None:
+        """Forget all cells and make new ones with *new_cell*: after a fork, or at the start."""
+        self._new_cell = new_cell
+        self._free = deque()  # the heirs of the parent's threads keep the old one
+        self._all = []
+        self.local.__dict__.clear()
+
+    def _take(self) -> dict[int, Cell]:
+        """Give the calling thread a dict of cells: one of an ended thread, or a new one."""
+        try:
+            fresh = self._free.pop()
+        except IndexError:
+            fresh = {}
+            self._all.append(fresh)
+        own = self.local.__dict__
+        cells: dict[int, Cell] = own.setdefault("cells", fresh)
+        if cells is fresh:
+            own["heir"] = _Heir(fresh, self._free)
+        else:  # a signal handler came in and was first
+            self._free.append(fresh)
+        return cells

@@ -1,0 +1,253 @@
+"""`Metrics`: what users make, and what Prometheus reads."""
+
+import itertools
+import math
+import os
+import re
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import version
+from operator import add
+from typing import TypeAlias
+
+from prometheus_client import REGISTRY, CollectorRegistry, Metric
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from mainstay._core.ambient import surroundings
+from mainstay._metrics import schema
+from mainstay._metrics.book import Book
+from mainstay._metrics.recorder import Recorder
+from mainstay._metrics.schema import Family
+
+_NAMESPACE = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_HISTOGRAMS = {f.name: f for f in schema.FAMILIES if f.kind == "histogram"}
+
+_Totals: TypeAlias = dict[str, dict[tuple[str, ...], list[float]]]
+"""Metric name without prefix, label values, numbers: one, or those of a histogram's slots."""
+
+_books: "weakref.WeakKeyDictionary[CollectorRegistry, dict[str, Book]]" = (
+    weakref.WeakKeyDictionary()
+)
+
+
+class Metrics(Collector):
+    """Where policies record, and what Prometheus reads: a collector of prometheus_client.
+
+    Made once for a registry and namespace; making it again there gives a view of the same counts.
+    Without one of your own, policies use `default_metrics()`, which is in `REGISTRY`, the one that
+    `prometheus_client.start_http_server` serves.
+
+    It is safe to use from threads, tasks, signal handlers and finalisers, and after a fork. With
+    `PROMETHEUS_MULTIPROC_DIR` set when it is made, what it records is read by
+    `prometheus_client.multiprocess.MultiProcessCollector`, and survives SIGKILL.
+
+    Args:
+        registry: The registry to be in. None for none: call `registry.register(metrics)` yourself.
+        namespace: The prefix of all names, such as `mainstay` in `mainstay_calls_total`: ASCII
+            letters, digits and underscores, not a digit first.
+        buckets: Other upper bounds for histograms: from the metric's name without prefix, such as
+            "call_duration_seconds", to finite ascending numbers in the metric's unit. +Inf is
+            added.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If *namespace* is not a name that Prometheus takes, *buckets* names no
+            histogram of mainstay or bounds that are not ascending, the registry already holds
+            other collectors with these names, or a view asks for other buckets; or if
+            `PROMETHEUS_MULTIPROC_DIR` names no directory.
+
+    Metrics:
+        All of them; the reference has the table.
+
+    Example:
+        >>> from prometheus_client import CollectorRegistry, generate_latest
+        >>> from mainstay import Metrics, retry
+        >>> registry = CollectorRegistry()
+        >>> metrics = Metrics(registry, buckets={"call_duration_seconds": [0.1, 1, 10]})
+        >>> retry(on=OSError, name="answer", metrics=metrics).call(lambda: 42)
+        42
+        >>> registry.get_sample_value(
+        ...     "mainstay_calls_total",
+        ...     {"component": "answer", "policy": "retry", "outcome": "success"},
+        ... )
+        1.0
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry | None = REGISTRY,
+        *,
+        namespace: str = "mainstay",
+        buckets: Mapping[str, Sequence[float]] | None = None,
+    ) -> None:
+        if registry is not None and not isinstance(registry, CollectorRegistry):
+            raise TypeError(f"`registry` must be a CollectorRegistry or None, not {registry!r}")
+        if not isinstance(namespace, str) or not _NAMESPACE.fullmatch(namespace):
+            raise ValueError(
+                f"`namespace` must consist of ASCII letters, digits and underscores, and not "
+                f"start with a digit, not {namespace!r}"
+            )
+        bounds = _checked_buckets(buckets)
+        if registry is None:
+            self._book = Book(namespace, bounds or {})
+            return
+        books = _books.setdefault(registry, {})
+        book = books.get(namespace)
+        if book is not None and bounds is not None and bounds != book.buckets:
+            raise ValueError(
+                f"`buckets` must be those of the first Metrics of namespace {namespace!r} in "
+                f"this registry, {dict(book.buckets)!r}, not {bounds!r}"
+            )
+        self._book = book or Book(namespace, bounds or {})
+        try:
+            registry.register(self)
+        except ValueError as error:
+            if book is None:
+                raise ValueError(
+                    f"`registry` already has other metrics of namespace {namespace!r}: {error}; "
+                    f"choose another `namespace`"
+                ) from error
+        books[namespace] = self._book
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Metrics) and other._book is self._book
+
+    def __hash__(self) -> int:
+        return hash(id(self._book))
+
+    def __repr__(self) -> str:
+        return f"<Metrics of namespace {self._book.namespace!r}>"
+
+    def describe(self) -> Iterable[Metric]:
+        """Give the families without samples, so that a registry can refuse a name twice."""
+        return [self._metric(family) for family in schema.FAMILIES]
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the families with their present values; called by the registry at each scrape."""
+        totals = _totals(self._book)
+        totals[schema.BUILD_INFO.name] = {(version("mainstay"),): [1.0]}
+        for family in schema.FAMILIES:
+            metric = self._metric(family)
+            name = f"{self._book.namespace}_{family.name}"
+            bounds = [*map(floatToGoString, (*self._book.bounds(family), math.inf))]
+            for values, numbers in totals.get(family.name, {}).items():
+                labels = dict(zip(family.labels, values, strict=True))
+                if family.kind == "histogram":
+                    _add_histogram(metric, name, labels, bounds, numbers)
+                else:
+                    metric.add_sample(name, labels, numbers[0])
+            yield metric
+
+    def _metric(self, family: Family) -> Metric:
+        name = f"{self._book.namespace}_{family.name}".removesuffix("_total")
+        return Metric(name, family.help, family.kind)
+
+
+def _totals(book: Book) -> _Totals:
+    """Add up all threads of all groups; series with the same labels become one."""
+    totals: _Totals = {family.name: {} for family in schema.FAMILIES}
+
+    def count(family: Family, values: tuple[str, ...], numbers: list[float]) -> None:
+        known = totals[family.name]
+        before = known.get(values)
+        known[values] = numbers if before is None else [*map(add, before, numbers)]
+
+    for group in tuple(book.groups):
+        histogram, counters = book.cells.totals(group)
+        family = group.layout.histogram
+        if family is not None:
+            count(family, group.labels[: len(family.labels)], histogram)
+        for (each, values), number in zip(group.counter_series(), counters, strict=True):
+            count(each, values, [number])
+    return totals
+
+
+def _add_histogram(
+    metric: Metric, name: str, labels: dict[str, str], bounds: list[str], numbers: list[float]
+) -> None:
+    *counts, total = numbers
+    cumulative = [*itertools.accumulate(counts)]
+    for bound, count in zip(bounds, cumulative, strict=True):
+        metric.add_sample(f"{name}_bucket", {**labels, "le": bound}, count)
+    metric.add_sample(f"{name}_count", labels, cumulative[-1])
+    metric.add_sample(f"{name}_sum", labels, total)
+
+
+def _checked_buckets(
+    buckets: Mapping[str, Sequence[float]] | None,
+) -> dict[str, tuple[float, ...]] | None:
+    if buckets is None:
+        return None
+    checked = {}
+    for name, given in buckets.items():
+        if name not in _HISTOGRAMS:
+            raise ValueError(f"`buckets` may name {', '.join(_HISTOGRAMS)}, not {name!r}")
+        bounds = [float(bound) for bound in given]
+        if bounds and bounds[-1] == math.inf:
+            bounds.pop()
+        ascending = all(a < b for a, b in itertools.pairwise(bounds))
+        if not bounds or not ascending or not all(map(math.isfinite, bounds)):
+            raise ValueError(
+                f"`buckets[{name!r}]` must be one or more finite ascending numbers, not {given!r}"
+            )
+        checked[name] = tuple(bounds)
+    return checked
+
+
+_default: Metrics | None = None
+
+
+def default_metrics() -> Metrics:
+    """Give the `Metrics` of policies that were made without one: in `REGISTRY`, made at first use.
+
+    Inside `mainstay.testing.recorded()` it is that block's.
+
+    Example:
+        >>> from mainstay import default_metrics
+        >>> default_metrics() == default_metrics()
+        True
+    """
+    global _default
+    ambient: Metrics | None = surroundings().metrics
+    if ambient is not None:
+        return ambient
+    if _default is None:
+        _default = Metrics()
+    return _default
+
+
+def set_default_metrics(metrics: Metrics) -> None:
+    """Let policies that are made from now on without `metrics=` record into *metrics*.
+
+    Args:
+        metrics: What `default_metrics()` is to give. Policies made before keep theirs.
+
+    Raises:
+        TypeError: If *metrics* is no `Metrics`.
+    """
+    global _default
+    if not isinstance(metrics, Metrics):
+        raise TypeError(f"`metrics` must be a Metrics, not {metrics!r}")
+    _default = metrics
+
+
+def metrics_of(metrics: object) -> Metrics:
+    """Turn what users give as `metrics=` into a `Metrics`."""
+    if metrics is None:
+        return default_metrics()
+    if not isinstance(metrics, Metrics):
+        raise TypeError(f"`metrics` must be a Metrics or None, not {metrics!r}")
+    return metrics
+
+
+def recorder_of(metrics: Metrics, component: str, policy: str) -> Recorder:
+    """Find the recorder of a component under a policy in *metrics*, or make it."""
+    return metrics._book.recorder(component, policy)
+
+
+def isolated_metrics() -> Metrics:
+    """Make a `Metrics` in no registry whose counts stay in memory in multiprocess mode too."""
+    metrics = Metrics.__new__(Metrics)
+    metrics._book = Book("mainstay", {}, in_memory=True)
+    return metrics

@@ -1,0 +1,133 @@
+"""The block forms: `for attempt in policy` and `async for attempt in policy`.
+
+The loop statement asks for the next attempt, and waits for it. The `with` statement is the
+attempt: where it ends is decided what follows, so that `return` and `break` in it are a success.
+"""
+
+from types import TracebackType
+
+from mainstay._core.clock import TaskTimeout
+from mainstay._retry.run import Run
+
+
+class Block:
+    """The attempts of one block, as both loop statements ask for them."""
+
+    __slots__ = ("_last_error", "_open", "_run", "_wait")
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._open = False
+        self._wait: float | None = 0.0
+        self._last_error: Exception | None = None
+
+    def __iter__(self) -> "Block":
+        return self
+
+    def __next__(self) -> "Attempt":
+        wait = self._wait_for_next()
+        if wait is None:
+            raise StopIteration
+        if wait:
+            self._run.sleep(wait)
+        return self._attempt()
+
+    def attempt_ended(self, wait: float | None, error: Exception | None) -> None:
+        """Take what an attempt came to: seconds until the next one, or None for the last one."""
+        self._open = False
+        self._wait = wait
+        self._last_error = error
+
+    def _wait_for_next(self) -> float | None:
+        if self._open:
+            raise RuntimeError("the block form is `for attempt in policy:` with a `with attempt:` "
+                               "in it around what is to be retried; the last attempt had none")  # fmt: skip
+        return self._wait
+
+    def _attempt(self) -> "Attempt":
+        self._open = True
+        # An attempt keeps the error no longer than it lasts: its traceback leads to the frame
+        # that the attempt is a variable of.
+        error, self._last_error = self._last_error, None
+        return Attempt(self, self._run, error)
+
+
+class AsyncBlock(Block):
+    """The attempts of a block in async code."""
+
+    __slots__ = ()
+
+    def __aiter__(self) -> "AsyncBlock":
+        return self
+
+    async def __anext__(self) -> "Attempt":
+        wait = self._wait_for_next()
+        if wait is None:
+            raise StopAsyncIteration
+        if wait:
+            await self._run.asleep(wait)
+        return self._attempt()
+
+
+class Attempt:
+    """One attempt of a block: a context manager around the code that is to be retried.
+
+    Used with a plain ``with``, in async code too.
+
+    Attributes:
+        number: The number of this attempt, from 1.
+        last_error: Inside the block, the exception of the attempt before; None in the first one.
+    """
+
+    __slots__ = ("_block", "_limit", "_run", "_timeout", "last_error", "number")
+
+    def __init__(self, block: Block, run: Run, last_error: Exception | None) -> None:
+        self._block = block
+        self._run = run
+        self._limit = 0.0
+        self._timeout: TaskTimeout | None = None
+        self.last_error = last_error
+        self.number = run.made + 1
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the first attempt's start."""
+        return self._run.elapsed()
+
+    def __enter__(self) -> "Attempt":
+        limit = self._run.attempt_limit()
+        if limit is not None:
+            self._limit = limit
+            self._timeout = TaskTimeout(self._run.ambient.clock, limit)
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        run = self._run
+        self.last_error = None
+        self._block.attempt_ended(None, None)
+        ours = self._timeout is not None and self._timeout.stop(error)
+        if error is None:
+            run.accept(None, refused=False)
+        elif ours:
+            expired = run.attempt_expired(self._limit)
+            if not self._goes_on(expired):
+                raise expired from error
+            return True
+        elif isinstance(error, Exception):
+            return self._goes_on(error)
+        else:
+            run.interrupted()
+        return False
+
+    def _goes_on(self, error: Exception) -> bool:
+        """Whether another attempt follows *error*, which then goes no further."""
+        wait = self._run.after(error, self._run.verdict(error))
+        if wait is None:
+            return False
+        self._block.attempt_ended(wait, error)
+        return True

@@ -1,0 +1,83 @@
+"""What to do after a failed attempt: numbers in, a wait or a reason out. Nothing here acts.
+
+    verdict of `on`        attempts made      `stop`     wait and time left     budget     then
+    False                  any                any        any                    any        "not_retryable"
+    True, or a delay       all of them        any        any                    any        "attempts"
+    True, or a delay       fewer              True       any                    any        "attempts"
+    True, or a delay       fewer              False      wait >= left           any        "timeout"
+    True, or a delay       fewer              False      wait < left            spent      "budget"
+    True, or a delay       fewer              False      wait < left            granted    wait, again
+
+The columns are asked from left to right and no further than needed: a wait is computed only if
+another attempt may follow, and the budget is charged only if one will. A refused result counts
+as a verdict True, and gives up as "refused_result" wherever the table says "attempts".
+"""
+
+import math
+from datetime import timedelta
+from typing import Literal, TypeAlias
+
+Reason: TypeAlias = Literal["attempts", "timeout", "not_retryable", "budget", "refused_result"]
+
+FIRST_WAIT = 0.1
+LONGEST_WAIT = 5.0
+HINT_JITTER = 0.1
+_DOUBLINGS = 6  # 0.1 x 2^6 is above LONGEST_WAIT; more would only overflow in the end
+
+
+def default_wait(attempt: int, chance: float) -> float:
+    """Give the seconds to wait after failed attempt *attempt*: uniform(0, min(5, 0.1 x 2^(n-1))).
+
+    Args:
+        attempt: The number of the attempt that failed, from 1.
+        chance: A random number from 0 to 1.
+
+    Source:
+        "Full jitter" in Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog,
+        2015.
+    """
+    doublings = min(attempt - 1, _DOUBLINGS)
+    return chance * min(LONGEST_WAIT, FIRST_WAIT * 2.0**doublings)
+
+
+def hinted_wait(hint: float, chance: float) -> float:
+    """Give the seconds to wait where the error itself asks for *hint*: up to 10 % more.
+
+    Never less, since the server said when to come back; more, so that not all come back at once.
+    """
+    return hint * (1.0 + HINT_JITTER * chance)
+
+
+def hint_of(verdict: object) -> float | None:
+    """Read the verdict of an `on` predicate: None for False, NaN for True, else the delay asked for.
+
+    Verdicts are told by identity, so that a 1 is a delay of a second and not a True. A negative
+    or NaN delay means "use `wait`", which is what True means.
+
+    Raises:
+        TypeError: If *verdict* is no verdict.
+    """
+    if verdict is True:
+        return math.nan
+    if verdict is False:
+        return None
+    if isinstance(verdict, timedelta):
+        delay = verdict.total_seconds()
+    elif isinstance(verdict, int | float) and not isinstance(verdict, bool):
+        delay = float(verdict)
+    else:
+        raise TypeError(
+            f"`on` must answer True, False, or a delay in seconds or as a timedelta, "
+            f"not {verdict!r}"
+        )
+    return delay if delay >= 0 else math.nan
+
+
+def out_of_attempts(made: int, most: int | None) -> bool:
+    """Whether *made* attempts are all that *most* allows; None allows any number."""
+    return most is not None and made >= most
+
+
+def out_of_time(wait: float, left: float) -> bool:
+    """Whether a wait of *wait* seconds would use up the *left* seconds, leaving none to call in."""
+    return wait >= left

@@ -1,0 +1,258 @@
+"""The loops of retry, sync and async side by side: they call, they wait, and ask `Run` in between.
+
+Each of the four `wrap_*` keeps the colour of the function it wraps. `wrap_sync` and `wrap_async`
+make the first attempt themselves when nothing surrounds the call, because that is the path that
+every healthy call takes: it builds nothing. From the first failure on, `repeat` and `arepeat`.
+
+What follows a caught exception happens outside its `except` block, so that later exceptions do
+not carry earlier ones along as their context.
+"""
+
+import asyncio
+import functools
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from types import CoroutineType
+from typing import Any, TypeAlias
+
+from mainstay._core.ambient import current, everywhere
+from mainstay._core.callables import Colour
+from mainstay._core.clock import TaskTimeout, monotonic
+from mainstay._retry.run import Bound, Run
+from mainstay.errors import UnsupportedLoopError
+
+Args: TypeAlias = tuple[Any, ...]
+Kwargs: TypeAlias = dict[str, Any]
+
+
+def wrap_sync(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Retry a `def`."""
+    short = bound.rules.on_result is None and bound.rules.budget is None
+    success = bound.recorder.success
+
+    @functools.wraps(fn)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not short or everywhere or current() is not None:
+            return repeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
+        started = monotonic()
+        try:
+            value = fn(*args, **kwargs)
+        except Exception as error:
+            run = bound.resume(started, (fn, args, kwargs))
+            wait = run.after(error, run.verdict(error))
+            if wait is None:
+                raise
+        except BaseException:
+            bound.recorder.call("cancelled", monotonic() - started)
+            raise
+        else:
+            if type(value) is CoroutineType:
+                raise _coroutine_refused(bound.resume(started, None), fn, value)
+            success(monotonic() - started)
+            return value
+        run.sleep(wait)
+        return repeat(run, fn, args, kwargs)
+
+    return call
+
+
+def wrap_async(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Retry an `async def`."""
+    rules = bound.rules
+    short = rules.on_result is None and rules.budget is None and rules.attempt_timeout is None
+    success = bound.recorder.success
+
+    @functools.wraps(fn)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        require_asyncio(bound)
+        if not short or everywhere or current() is not None:
+            return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
+        started = monotonic()
+        try:
+            value = await fn(*args, **kwargs)
+        except Exception as error:
+            run = bound.resume(started, (fn, args, kwargs))
+            wait = run.after(error, await run.averdict(error))
+            if wait is None:
+                raise
+        except BaseException:
+            bound.recorder.call("cancelled", monotonic() - started)
+            raise
+        else:
+            success(monotonic() - started)
+            return value
+        await run.asleep(wait)
+        return await arepeat(run, fn, args, kwargs)
+
+    return call
+
+
+def repeat(run: Run, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+    """Call until *run* says that it is over."""
+    while True:
+        try:
+            value = fn(*args, **kwargs)
+        except Exception as error:
+            wait = run.after(error, run.verdict(error))
+            if wait is None:
+                raise
+        except BaseException:
+            run.interrupted()
+            raise
+        else:
+            if type(value) is CoroutineType:
+                raise _coroutine_refused(run, fn, value)
+            wait = run.accept(value, run.refuses(value))
+            if wait is None:
+                return value
+        run.sleep(wait)
+
+
+async def arepeat(run: Run, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+    """Call and await until *run* says that it is over."""
+    while True:
+        try:
+            value = await _limited(run, fn(*args, **kwargs))
+        except Exception as error:
+            wait = run.after(error, await run.averdict(error))
+            if wait is None:
+                raise
+        except BaseException:
+            run.interrupted()
+            raise
+        else:
+            wait = run.accept(value, await run.arefuses(value))
+            if wait is None:
+                return value
+        await run.asleep(wait)
+
+
+async def _limited(run: Run, attempt: Coroutine[Any, Any, Any]) -> Any:
+    """Await an attempt for at most the policy's `attempt_timeout`."""
+    limit = run.attempt_limit()
+    if limit is None:
+        return await attempt
+    timeout = TaskTimeout(run.ambient.clock, limit)
+    try:
+        value = await attempt
+    except BaseException as error:
+        if timeout.stop(error):
+            raise run.attempt_expired(limit) from error
+        raise
+    timeout.stop(None)
+    return value
+
+
+def wrap_generator(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Retry a generator function until its first item is out."""
+
+    @functools.wraps(fn)
+    def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        run = bound.begin((fn, args, kwargs))
+        while True:
+            try:
+                source = fn(*args, **kwargs)
+                first = next(source)
+            except StopIteration as end:
+                run.accept(None, refused=False)
+                return end.value
+            except Exception as error:
+                wait = run.after(error, run.verdict(error))
+                if wait is None:
+                    raise
+            except BaseException:
+                run.interrupted()
+                raise
+            else:
+                run.accept(None, refused=False)
+                return (yield from _Started(first, source))
+            run.sleep(wait)
+
+    return call
+
+
+class _Started:
+    """A generator whose first item has been taken out, as if it had not."""
+
+    def __init__(self, first: Any, source: Generator[Any, Any, Any]) -> None:
+        self._first = [first]
+        self._source = source
+        self.send = source.send
+        self.throw = source.throw
+        self.close = source.close
+
+    def __iter__(self) -> "_Started":
+        return self
+
+    def __next__(self) -> Any:
+        return self._first.pop() if self._first else next(self._source)
+
+
+def wrap_async_generator(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Retry an async generator function until its first item is out."""
+
+    @functools.wraps(fn)
+    async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        require_asyncio(bound)
+        run = bound.begin((fn, args, kwargs))
+        while True:
+            try:
+                source = fn(*args, **kwargs)
+                item = await _limited(run, anext(source))
+            except StopAsyncIteration:
+                run.accept(None, refused=False)
+                return
+            except Exception as error:
+                wait = run.after(error, await run.averdict(error))
+                if wait is None:
+                    raise
+            except BaseException:
+                run.interrupted()
+                raise
+            else:
+                run.accept(None, refused=False)
+                break
+            await run.asleep(wait)
+        # From here on what PEP 380 says of `yield from`, which async generators do not have.
+        while True:
+            try:
+                sent = yield item
+            except GeneratorExit:
+                await source.aclose()
+                raise
+            except BaseException as thrown:
+                step = source.athrow(thrown)
+            else:
+                step = source.asend(sent)
+            try:
+                item = await step
+            except StopAsyncIteration:
+                return
+
+    return call
+
+
+WRAPPERS = {
+    Colour.SYNC: wrap_sync,
+    Colour.ASYNC: wrap_async,
+    Colour.GENERATOR: wrap_generator,
+    Colour.ASYNC_GENERATOR: wrap_async_generator,
+}
+
+
+def require_asyncio(bound: Bound) -> None:
+    """Refuse to run where no asyncio loop does: waits and timeouts could not work there."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise UnsupportedLoopError(bound.recorder.component) from None
+
+
+def _coroutine_refused(
+    run: Run, fn: Callable[..., Any], value: Coroutine[Any, Any, Any]
+) -> TypeError:
+    """End a call of a plain function that returned a coroutine, whose failures nobody would see."""
+    value.close()
+    error = TypeError(f"{fn!r} is no async function but returned a coroutine; decorate the async "
+                      f"function itself")  # fmt: skip
+    run.after(error, False)
+    return error

@@ -1,0 +1,276 @@
+"""The face of retry: `retry(...)` and the `Retry` that it makes."""
+
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Final, ParamSpec, TypeAlias, TypeVar
+
+import attrs
+
+from mainstay._core.budget import RetryBudget, budget_of
+from mainstay._core.callables import Colour, colour_of, is_async_frame, name_of, name_of_frame
+from mainstay._core.durations import Duration, to_seconds
+from mainstay._core.outcomes import Classes
+from mainstay._metrics.collector import Metrics, metrics_of, recorder_of
+from mainstay._retry.blocks import AsyncBlock, Block
+from mainstay._retry.loops import WRAPPERS, require_asyncio
+from mainstay._retry.rules import Rules
+from mainstay._retry.run import POLICY, Bound
+from mainstay._retry.strategies import Strategy, judge_of, stop_of, wait_of
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+On: TypeAlias = Classes | Callable[[Exception], object] | Strategy
+
+
+class _DefaultInt(int):
+    """A default that is told from the same number written by the caller."""
+
+
+class _DefaultFloat(float):
+    """A default that is told from the same number written by the caller."""
+
+
+_ATTEMPTS: Final = _DefaultInt(5)
+_TIMEOUT: Final = _DefaultFloat(60.0)
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Retry(Rules):
+    """What `retry(...)` makes: a decorator, a caller, and the iterator of the block form.
+
+    Immutable: one object may wrap any number of functions and be used by threads and tasks at the
+    same time. No call leaves anything in it.
+
+    Example:
+        >>> from mainstay import retry
+        >>> policy = retry(on=ConnectionError, attempts=3)
+        >>> @policy
+        ... def fetch(url: str) -> str:
+        ...     return f"page of {url}"
+        >>> fetch("http://a.example")
+        'page of http://a.example'
+        >>> policy.call(str.upper, "ok")
+        'OK'
+        >>> for attempt in policy:
+        ...     with attempt:
+        ...         print("attempt", attempt.number)
+        attempt 1
+    """
+
+    _name: str | None
+    _metrics: Metrics
+    _async_hook: str | None
+
+    def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
+        """Wrap a function; signature and colour stay.
+
+        Args:
+            fn: A function, coroutine function, generator function, async generator function,
+                method, `classmethod`, `staticmethod`, `functools.partial` or object with
+                ``__call__``.
+
+        Raises:
+            TypeError: If *fn* cannot be called, or the policy has a parameter that does not fit
+                its colour: `attempt_timeout` or an async predicate on what is not async,
+                `on_result` on a generator.
+        """
+        if isinstance(fn, classmethod | staticmethod):
+            return type(fn)(self(fn.__func__))
+        if not callable(fn):
+            raise TypeError(f"retry wraps callables, not {fn!r}")
+        colour = colour_of(fn)
+        self._check_colour(colour, fn)
+        return WRAPPERS[colour](self._bound(name_of(fn)), fn)
+
+    def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call *fn* with retries, without decorating it.
+
+        Args:
+            fn: As for the decorator. Its name is the `component` if the policy has none.
+            *args: Its arguments.
+            **kwargs: Its keyword arguments.
+
+        Returns:
+            What *fn* returns; something to await if *fn* is async.
+
+        Raises:
+            TypeError: As for the decorator, before *fn* is called.
+            Exception: As for the decorated function.
+        """
+        return self(fn)(*args, **kwargs)
+
+    def __iter__(self) -> Block:
+        """Begin a block of attempts: ``for attempt in policy:`` and in it ``with attempt:``."""
+        frame = sys._getframe(1)
+        if is_async_frame(frame):
+            raise TypeError("`for attempt in policy` would block the event loop; "
+                            "in async code it is `async for attempt in policy`")  # fmt: skip
+        if self.attempt_timeout is not None:
+            raise TypeError("`attempt_timeout` cannot interrupt a sync block: a thread cannot be "
+                            "stopped from outside; use `async for`, or leave it out")  # fmt: skip
+        return Block(self._block(frame).begin())
+
+    def __aiter__(self) -> AsyncBlock:
+        """Begin a block of attempts in async code: ``async for``, and in it ``with attempt:``."""
+        bound = self._block(sys._getframe(1))
+        require_asyncio(bound)
+        return AsyncBlock(bound.begin())
+
+    def _block(self, frame: FrameType) -> Bound:
+        if self.on_result is not None:
+            raise TypeError("`on_result` does not apply to blocks, which have no result; check in "
+                            "the block and raise instead")  # fmt: skip
+        if self._async_hook is not None:
+            raise TypeError(f"`{self._async_hook}` is async, which a block cannot await")
+        return self._bound(name_of_frame(frame))
+
+    def _bound(self, name: str) -> Bound:
+        return Bound(self, recorder_of(self._metrics, self._name or name, POLICY))
+
+    def _check_colour(self, colour: Colour, fn: object) -> None:
+        if colour in (Colour.GENERATOR, Colour.ASYNC_GENERATOR) and self.on_result is not None:
+            raise TypeError(f"`on_result` does not apply to generators such as {fn!r}: they are "
+                            f"retried until the first item is out, and have no result")  # fmt: skip
+        if colour in (Colour.ASYNC, Colour.ASYNC_GENERATOR):
+            return
+        if self.attempt_timeout is not None:
+            raise TypeError(f"`attempt_timeout` needs an async function, and {fn!r} is none: a "
+                            f"thread cannot be stopped from outside, so its work would go on "
+                            f"unseen; give the call inside a timeout of its own")  # fmt: skip
+        if self._async_hook is not None:
+            raise TypeError(f"`{self._async_hook}` is async and {fn!r} is not, so it could never "
+                            f"be awaited; make it a plain function")  # fmt: skip
+
+
+def retry(
+    *,
+    on: On,
+    attempts: int | None = _ATTEMPTS,
+    timeout: Duration | None = _TIMEOUT,
+    attempt_timeout: Duration | None = None,
+    wait: Duration | Strategy | None = None,
+    stop: Strategy | None = None,
+    on_result: Callable[[Any], object] | None = None,
+    budget: RetryBudget | float | None = None,
+    name: str | None = None,
+    metrics: Metrics | None = None,
+) -> Retry:
+    """Call again what failed, after a wait, until it succeeds or a limit is reached.
+
+    A call that succeeds at once costs one function call, two readings of the clock and three
+    additions. The last exception is raised as it is, with one note about the attempts.
+    `KeyboardInterrupt`, `SystemExit`, `GeneratorExit` and `asyncio.CancelledError` are never
+    retried, whatever `on` says. In sync code waits block the thread, in async code the task only.
+
+    Args:
+        on: What counts as a failure: an exception class below `Exception`, a tuple of them, a
+            tenacity ``retry_if_exception*`` strategy, or a predicate that takes the exception.
+            The predicate answers True, False, or a delay (seconds or a `timedelta`) that the
+            error asks for, as in a Retry-After header: it is used instead of *wait*, plus 0 to
+            10 % jitter; a negative or NaN delay means "use *wait*". In async functions it may be
+            async. All other exceptions pass through untouched.
+        attempts: Most calls, the first one included. At least 1; None for no limit.
+        timeout: Time from the start of the first attempt, after which no other one starts. It
+            never interrupts a running one. Seconds or a `timedelta`, above 0; None for no limit.
+            With t seconds left, of this or of a surrounding `deadline`, a wait of t or more gives
+            up at once.
+        attempt_timeout: Time for each attempt, async only: it is cancelled, counts as failed
+            with a `TimeoutError` whatever *on* says, and is shortened to the time left. Seconds
+            or a `timedelta`, above 0.
+        wait: Time between attempts: constant seconds or `timedelta`, at least 0, or a tenacity
+            wait. None for uniform(0, min(5.0, 0.1 x 2^(n-1))) seconds after failed attempt n. A
+            zero wait does not sleep.
+        stop: A tenacity stop, asked after each failure. With it, *attempts* and *timeout* are
+            None unless given.
+        on_result: Takes a result; True means that it is refused and counts as a failure. In async
+            functions it may be async. Not for generators and blocks.
+        budget: What retries are charged to: a `RetryBudget`, or a share of this policy's calls,
+            0 to 1. None for no such limit.
+        name: The `component` label. None for ``module.qualname`` of what is wrapped.
+        metrics: Where to record. None for `default_metrics()`.
+
+    Returns:
+        A policy: a decorator, with `.call` and a block form.
+
+    Raises:
+        TypeError: Here or at decoration, if an argument has the wrong type or colour.
+        ValueError: Here, if an argument is out of its range.
+        Exception: From a call: the last attempt's own exception.
+        ResultRefusedError: From a call, if the last result was refused.
+        DeadlineExpiredError: From a call, if it began with no time left; nothing was called.
+        UnsupportedLoopError: From an async call outside asyncio.
+
+    Metrics:
+        `calls_total`, `call_duration_seconds`, `call_attempts`, `give_ups_total`, `errors_total`
+        with ``policy="retry"``, and `wait_seconds_total`.
+
+    Source:
+        The default wait is "Full jitter" in Marc Brooker, "Exponential Backoff And Jitter", AWS
+        Architecture Blog, 2015.
+
+    Example:
+        >>> from mainstay import retry
+        >>> @retry(on=(ConnectionError, TimeoutError), attempts=4, timeout=30.0)
+        ... def fetch(url: str) -> str:
+        ...     return f"page of {url}"
+        >>> fetch("http://a.example")
+        'page of http://a.example'
+    """
+    if stop is not None:
+        attempts = None if attempts is _ATTEMPTS else attempts
+        timeout = None if timeout is _TIMEOUT else timeout
+    hooks = {"on": on, "on_result": on_result}
+    return Retry(
+        judge=judge_of(on),
+        attempts=_checked_attempts(attempts),
+        timeout=None if timeout is None else to_seconds(timeout, "timeout", zero=False),
+        attempt_timeout=(
+            None
+            if attempt_timeout is None
+            else to_seconds(attempt_timeout, "attempt_timeout", zero=False)
+        ),
+        wait=wait_of(wait),
+        stop=stop_of(stop),
+        on_result=_checked_on_result(on_result),
+        budget=budget_of(budget),
+        name=_checked_name(name),
+        metrics=metrics_of(metrics),
+        async_hook=next((n for n, h in hooks.items() if _is_async_hook(h)), None),
+    )
+
+
+def _is_async_hook(hook: object) -> bool:
+    return callable(hook) and not isinstance(hook, type) and colour_of(hook) is Colour.ASYNC
+
+
+def _checked_attempts(attempts: object) -> int | None:
+    if attempts is None:
+        return None
+    if not isinstance(attempts, int) or isinstance(attempts, bool):
+        raise TypeError(f"`attempts` must be a whole number or None, not {attempts!r}")
+    if attempts < 1:
+        raise ValueError(f"`attempts` must be at least 1, the first call, not {attempts}")
+    return attempts
+
+
+def _checked_on_result(on_result: object) -> Callable[[Any], Any] | None:
+    if on_result is None:
+        return None
+    if not callable(on_result):
+        raise TypeError(f"`on_result` must take a result and answer a bool, not {on_result!r}")
+    if colour_of(on_result) in (Colour.GENERATOR, Colour.ASYNC_GENERATOR):
+        raise TypeError(f"`on_result` must return its answer, but {on_result!r} is a generator, "
+                        f"which would always count as True")  # fmt: skip
+    return on_result
+
+
+def _checked_name(name: object) -> str | None:
+    if name is None:
+        return None
+    if not isinstance(name, str):
+        raise TypeError(f"`name` must be a str or None, not {name!r}")
+    if not name:
+        raise ValueError("`name` must not be empty; leave it out for the function's own name")
+    return name

@@ -1,0 +1,332 @@
+"""One call of a retry policy: what the loops ask, and what is recorded.
+
+`Run` stands between the loops, which act, and `decision`, which decides. It feeds the decision
+with the clock, the strategies and the budget, and records and tells what comes out. It belongs to
+one call. A loop asks it after a failed attempt (`after`) or a result (`accept`) how long to wait
+before the next one. None means that the call is over and recorded: the loop lets the exception
+go on, or returns the result.
+"""
+
+import inspect
+import math
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import attrs
+
+from mainstay._core.ambient import Ambient, surroundings
+from mainstay._core.budget import observe, spend
+from mainstay._core.durations import to_seconds
+from mainstay._core.events import publish
+from mainstay._core.notes import described, leave_note
+from mainstay._metrics.collector import recorder_of
+from mainstay._metrics.recorder import Recorder
+from mainstay._retry import decision
+from mainstay._retry.decision import Reason
+from mainstay._retry.events import RetryGaveUp, RetryScheduled
+from mainstay._retry.rules import Rules
+from mainstay._retry.strategies import Call, CallState, Outcome
+from mainstay.errors import DeadlineExpiredError, ResultRefusedError
+
+POLICY = "retry"
+
+_chance = random.random
+
+_WHY = {
+    "attempts": "no attempts left",
+    "timeout": "no time left for another one",
+    "budget": "the retry budget is spent",
+}
+
+
+@attrs.frozen(eq=False)
+class Bound:
+    """A policy bound to the code it wraps: its rules, and the recorder of that code's name."""
+
+    rules: Rules
+    recorder: Recorder
+
+    def begin(self, call: Call | None = None) -> "Run":
+        """Begin a call in its surroundings.
+
+        Raises:
+            DeadlineExpiredError: If the surrounding deadline leaves no time.
+        """
+        ambient = surroundings()
+        recorder = self.recorder
+        if ambient.metrics is not None:
+            recorder = recorder_of(ambient.metrics, recorder.component, POLICY)
+        run = Run(self.rules, recorder, ambient, ambient.clock.now(), call)
+        if ambient.left() <= 0:
+            recorder.gave_up("timeout")
+            recorder.call("timeout", 0.0)
+            raise DeadlineExpiredError(recorder.component)
+        if self.rules.budget is not None:
+            observe(self.rules.budget)
+        return run
+
+    def resume(self, started: float, call: Call | None) -> "Run":
+        """Give the run of a call that began without one, in no particular surroundings."""
+        return Run(self.rules, self.recorder, surroundings(), started, call)
+
+
+@attrs.define(eq=False)
+class Run:
+    """The state of one call.
+
+    Attributes:
+        rules: The parameters of the policy.
+        recorder: Where the call is recorded.
+        ambient: Its clock and its deadline.
+        started: When the first attempt started, in seconds of the clock.
+        call: What is called, as strategies see it; None in a block.
+        made: Attempts that have ended.
+        idle: Seconds waited between them.
+    """
+
+    rules: Rules
+    recorder: Recorder
+    ambient: Ambient
+    started: float
+    call: Call | None
+    made: int = 0
+    idle: float = 0.0
+    _expired: bool = False
+
+    def elapsed(self) -> float:
+        """Seconds since the first attempt's start."""
+        return self.ambient.clock.now() - self.started
+
+    def left(self) -> float:
+        """Seconds until `timeout` or the deadline, the shorter; infinity with neither."""
+        timeout = self.rules.timeout
+        left = self.ambient.left()
+        return left if timeout is None else min(left, timeout - self.elapsed())
+
+    # An attempt has ended: what the loops ask.
+
+    def after(self, error: Exception, verdict: object) -> float | None:
+        """Decide after an attempt that raised: seconds to wait, or None to let *error* go on."""
+        self.made += 1
+        self.recorder.error(error)
+        try:
+            hint = decision.hint_of(verdict)
+        except TypeError as broken:
+            _close(verdict)
+            self._note(error, f"TypeError: {broken}")
+            hint = None
+        if hint is None:
+            self._give_up("not_retryable", error)
+            return None
+        try:
+            reason, wait = self._decide(Outcome(self.made, error), hint)
+        except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
+            self._note(error, f"`wait` or `stop` raised {described(broken)}, so it gave up")
+            self._give_up("not_retryable", error)
+            return None
+        if reason is None:
+            self._schedule(wait, error)
+            return wait
+        self._note(
+            error,
+            f"gave up after {self.made} attempt(s) in {self.elapsed():.3f} s: {_WHY[reason]}",
+        )
+        self._give_up(reason, error)
+        return None
+
+    def accept(self, value: object, refused: object) -> float | None:
+        """Decide after an attempt that returned: seconds to wait, or None to return *value*.
+
+        Raises:
+            ResultRefusedError: If *value* is refused and no other attempt follows.
+        """
+        self.made += 1
+        if not refused:
+            self.end("success" if self.made == 1 else "recovered")
+            return None
+        error = ResultRefusedError(self.recorder.component, value, self.made, self.elapsed())
+        self.recorder.error(error)
+        try:
+            reason, wait = self._decide(Outcome(self.made, None, value), math.nan)
+        except Exception:
+            self._give_up("not_retryable", error)
+            raise
+        if reason is None:
+            self._schedule(wait, error)
+            return wait
+        self._give_up("refused_result" if reason == "attempts" else reason, error)
+        raise error
+
+    def end(self, outcome: str) -> None:
+        """Record how the call ended."""
+        self.recorder.call(outcome, self.elapsed(), self.made)
+
+    def interrupted(self) -> None:
+        """Record that the call was cancelled, or the program is being ended."""
+        self.recorder.call("cancelled", self.elapsed(), self.made + 1)
+
+    # The user's own predicates, sync and async side by side.
+
+    def verdict(self, error: Exception) -> Any:
+        """Ask `on` about *error*; in async code the answer may have to be awaited.
+
+        An attempt that `attempt_timeout` ended has failed by our own hand: `on` is not asked.
+        """
+        if self._expired:
+            self._expired = False
+            return True
+        try:
+            return self.rules.judge(error, lambda: self._state(Outcome(self.made + 1, error)))
+        except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
+            return self._broken_verdict(error, broken)
+        except BaseException:
+            self.interrupted()
+            raise
+
+    async def averdict(self, error: Exception) -> Any:
+        """Ask `on`, async or not, about *error*."""
+        verdict = self.verdict(error)
+        try:
+            return await verdict if inspect.isawaitable(verdict) else verdict
+        except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
+            return self._broken_verdict(error, broken)
+        except BaseException:
+            self.interrupted()
+            raise
+
+    def refuses(self, value: object) -> bool:
+        """Ask `on_result` about *value*."""
+        try:
+            refused = self._refuses(value)
+            if inspect.isawaitable(refused):
+                _close(refused)
+                raise TypeError("`on_result` must answer a bool, not an awaitable, in sync code")
+            return bool(refused)
+        except BaseException as error:
+            self._broken_on_result(error)
+            raise
+
+    async def arefuses(self, value: object) -> bool:
+        """Ask `on_result`, async or not, about *value*."""
+        try:
+            refused = self._refuses(value)
+            return bool(await refused if inspect.isawaitable(refused) else refused)
+        except BaseException as error:
+            self._broken_on_result(error)
+            raise
+
+    def _refuses(self, value: object) -> bool | Awaitable[bool]:
+        return self.rules.on_result is not None and self.rules.on_result(value)
+
+    def _broken_verdict(self, error: Exception, broken: Exception) -> bool:
+        self._note(error, f"`on` raised {described(broken)}, so it counts as not retryable")
+        return False
+
+    def _broken_on_result(self, broken: BaseException) -> None:
+        if isinstance(broken, Exception):
+            self.made += 1
+            self._give_up("not_retryable", broken)
+        else:
+            self.interrupted()
+
+    # Time, sync and async side by side.
+
+    def sleep(self, seconds: float) -> None:
+        """Wait between attempts."""
+        began = self.ambient.clock.now()
+        try:
+            self.ambient.clock.sleep(seconds)
+        except BaseException:
+            self._interrupted_wait(began)
+            raise
+        self._waited(seconds)
+
+    async def asleep(self, seconds: float) -> None:
+        """Wait between attempts without blocking the event loop."""
+        began = self.ambient.clock.now()
+        try:
+            await self.ambient.clock.asleep(seconds)
+        except BaseException:
+            self._interrupted_wait(began)
+            raise
+        self._waited(seconds)
+
+    def _waited(self, seconds: float) -> None:
+        self.idle += seconds
+        self.recorder.waited(seconds)
+
+    def _interrupted_wait(self, began: float) -> None:
+        self.recorder.waited(self.ambient.clock.now() - began)
+        self.end("cancelled")
+
+    def attempt_limit(self) -> float | None:
+        """Seconds that the next attempt may take, or None."""
+        limit = self.rules.attempt_timeout
+        return None if limit is None else min(limit, self.left())
+
+    def attempt_expired(self, limit: float) -> TimeoutError:
+        """Make the exception of an attempt that was cancelled after *limit* seconds."""
+        self._expired = True
+        name = self.recorder.component
+        return TimeoutError(f"{name}: attempt {self.made + 1} took longer than {limit:.3f} s")
+
+    # What the decision is fed with, and what comes out of it.
+
+    def _decide(self, outcome: Outcome, hint: float) -> tuple[Reason | None, float]:
+        """Go through the table of `decision`, asking each column no earlier than it is needed."""
+        rules = self.rules
+        if decision.out_of_attempts(self.made, rules.attempts):
+            return "attempts", 0.0
+        state = self._state(outcome) if callable(rules.wait) or rules.stop is not None else None
+        wait = self._wait(hint, state)
+        if rules.stop is not None and state is not None:
+            state.upcoming_sleep = wait
+            if rules.stop(state):
+                return "attempts", wait
+        if decision.out_of_time(wait, self.left()):
+            return "timeout", wait
+        if rules.budget is not None and not spend(rules.budget):
+            return "budget", wait
+        return None, wait
+
+    def _wait(self, hint: float, state: CallState | None) -> float:
+        if hint >= 0:
+            return decision.hinted_wait(hint, _chance())
+        wait = self.rules.wait
+        if wait is None:
+            return decision.default_wait(self.made, _chance())
+        return to_seconds(wait(state), "wait") if callable(wait) else wait
+
+    def _state(self, outcome: Outcome) -> CallState:
+        return CallState(
+            retry_object=self.rules,
+            call=self.call,
+            start_time=self.started,
+            outcome_timestamp=self.ambient.clock.now(),
+            attempt_number=outcome.attempt_number,
+            outcome=outcome,
+            idle_for=self.idle,
+        )
+
+    def _schedule(self, wait: float, error: Exception) -> None:
+        recorder = self.recorder
+        publish(
+            RetryScheduled(recorder.component, self.made, wait, error), recorder.listener_failed
+        )
+
+    def _give_up(self, reason: Reason, error: Exception) -> None:
+        recorder = self.recorder
+        recorder.gave_up(reason)
+        self.end("timeout" if reason == "timeout" else "error")
+        event = RetryGaveUp(recorder.component, self.made, self.elapsed(), reason, error)
+        publish(event, recorder.listener_failed)
+
+    def _note(self, error: Exception, text: str) -> None:
+        leave_note(error, f"mainstay.retry {self.recorder.component}", text)
+
+
+def _close(awaitable: object) -> None:
+    """Close a coroutine that nobody will await, so that Python does not warn about it."""
+    if inspect.iscoroutine(awaitable):
+        awaitable.close()

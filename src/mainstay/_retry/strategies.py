@@ -1,0 +1,178 @@
+"""tenacity's strategies as retry takes them: `wait=`, `stop=` and `on=`.
+
+tenacity's objects are callables of a `RetryCallState` that they only read. They get a `CallState`
+with the same attributes, built after a failure and only if a strategy is there to read it.
+tenacity itself is never imported here: whoever passes one of its objects has done so.
+"""
+
+import inspect
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from types import ModuleType
+from typing import Any, TypeAlias
+
+import attrs
+
+from mainstay._core import outcomes
+from mainstay._core.callables import Colour, colour_of
+from mainstay._core.durations import to_seconds
+
+Strategy: TypeAlias = Callable[[Any], Any]
+"""Takes the state of a call; gives seconds to wait, or whether to stop or to try again."""
+
+Call: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+"""A function, its arguments, its keyword arguments."""
+
+
+@attrs.frozen
+class Outcome:
+    """How an attempt ended, as strategies read it: what tenacity's `Future` offers them.
+
+    Attributes:
+        attempt_number: The number of the attempt, from 1.
+        error: Its exception, or None.
+        value: Its result, if there is no exception.
+    """
+
+    attempt_number: int
+    error: BaseException | None
+    value: object = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the attempt raised."""
+        return self.error is not None
+
+    def exception(self) -> BaseException | None:
+        """Give the exception, or None."""
+        return self.error
+
+    def result(self) -> object:
+        """Give the result, or raise the exception."""
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+@attrs.define
+class CallState:
+    """The state of one call, with the attributes of tenacity's `RetryCallState`.
+
+    Times are seconds of the policy's clock.
+    """
+
+    retry_object: object
+    call: Call | None
+    start_time: float
+    outcome_timestamp: float
+    attempt_number: int
+    outcome: Outcome
+    idle_for: float
+    upcoming_sleep: float = 0.0
+    next_action: None = None
+
+    @property
+    def fn(self) -> Callable[..., Any] | None:
+        """Give the function that is retried, or None in a block."""
+        return None if self.call is None else self.call[0]
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """Give its arguments."""
+        return () if self.call is None else self.call[1]
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """Give its keyword arguments."""
+        return {} if self.call is None else self.call[2]
+
+    @property
+    def seconds_since_start(self) -> float:
+        """Give the seconds from the start of the first attempt to the end of the last one."""
+        return self.outcome_timestamp - self.start_time
+
+
+def wait_of(wait: object) -> float | Strategy | None:
+    """Check `wait=`: None for the default, constant seconds, or a strategy."""
+    if wait is None:
+        return None
+    if callable(wait):
+        return _checked("wait", wait)
+    if isinstance(wait, int | float | timedelta):
+        return to_seconds(wait, "wait")
+    raise TypeError(f"`wait` must be seconds, a timedelta or a tenacity wait, not {wait!r}")
+
+
+def stop_of(stop: object) -> Strategy | None:
+    """Check `stop=`: None or a strategy."""
+    if stop is None:
+        return None
+    if callable(stop):
+        return _checked("stop", stop)
+    raise TypeError(f"`stop` must be a tenacity stop, not {stop!r}")
+
+
+Judge: TypeAlias = Callable[[Exception, Callable[[], CallState]], Any]
+"""Takes an exception and how to get the state of the call; gives the verdict of `on`."""
+
+
+def judge_of(on: object) -> Judge:
+    """Check `on=`, with tenacity's strategies beside what every policy takes.
+
+    Raises:
+        TypeError: If it is none of the accepted forms.
+    """
+    strategy = _retry_strategy_of(on)
+    if strategy is not None:
+        return lambda _error, state: _truth(strategy(state()))
+    matches = outcomes.judge_of(on)
+    return lambda error, _state: matches(error)
+
+
+def _truth(answer: object) -> bool | Awaitable[bool]:
+    """Give the truth of a strategy's answer, which in tenacity need not be a bool."""
+    if not inspect.isawaitable(answer):
+        return bool(answer)
+
+    async def awaited() -> bool:
+        return bool(await answer)
+
+    return awaited()
+
+
+def _retry_strategy_of(on: object) -> Strategy | None:
+    """Give *on* if it is one of tenacity's retry strategies, and None if it is not.
+
+    Raises:
+        TypeError: If it looks at results, or is no `retry_if_exception*`.
+    """
+    tenacity = sys.modules.get("tenacity")
+    if tenacity is None or not isinstance(on, tenacity.retry_base):
+        return None
+    if not _looks_at_exceptions_only(tenacity, on):
+        raise TypeError(
+            f"`on` takes tenacity's retry_if_exception* strategies, alone or joined by | and &, "
+            f"not {type(on).__name__}; to retry on a result, use `on_result`"
+        )
+    strategy: Strategy = on
+    return strategy
+
+
+def _checked(parameter: str, strategy: Strategy) -> Strategy:
+    if isinstance(strategy, type):
+        raise TypeError(f"`{parameter}` must be a strategy, not the class {strategy.__name__}")
+    if colour_of(strategy) is not Colour.SYNC:
+        raise TypeError(f"`{parameter}` must be a plain function or strategy, not {strategy!r}")
+    return strategy
+
+
+def _looks_at_exceptions_only(tenacity: ModuleType, on: object) -> bool:
+    if isinstance(on, tenacity.retry_any | tenacity.retry_all):
+        return all(_looks_at_exceptions_only(tenacity, part) for part in on.retries)
+    return isinstance(
+        on,
+        tenacity.retry_if_exception
+        | tenacity.retry_if_exception_cause_type
+        | tenacity.asyncio.retry.retry_if_exception,
+    )
