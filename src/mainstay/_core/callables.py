@@ -45,11 +45,14 @@ def is_async(fn: Callable[..., Any]) -> bool:
 
 
 def name_of(fn: Callable[..., Any]) -> str:
-    """Name a callable `module.qualname`; an object with `__call__` by its class."""
+    """Name a callable `module.qualname`; an object with `__call__` by its class.
+
+    Methods of built-in types do not say where they are from: they are from `builtins`.
+    """
     fn = _unwrap_partial(fn)
     if not isinstance(getattr(fn, "__qualname__", None), str):
         fn = type(fn)
-    return f"{_module_name(fn.__module__)}.{fn.__qualname__}"
+    return f"{_module_name(getattr(fn, '__module__', None))}.{fn.__qualname__}"
 
 
 def name_of_frame(frame: FrameType) -> str:
@@ -73,7 +76,7 @@ def _unwrap_partial(fn: Callable[..., Any]) -> Callable[..., Any]:
 def _module_name(module: object) -> str:
     """Give the importable name of `__main__`, so that labels do not depend on how it was run."""
     if module != "__main__":
-        return str(module or "unknown")
+        return str(module or "builtins")
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
     if spec is not None:

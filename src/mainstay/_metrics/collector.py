@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import os
 import re
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -245,9 +244,3 @@ def recorder_of(metrics: Metrics, component: str, policy: str) -> Recorder:
     """Find the recorder of a component under a policy in *metrics*, or make it."""
     return metrics._book.recorder(component, policy)
 
-
-def isolated_metrics() -> Metrics:
-    """Make a `Metrics` in no registry whose counts stay in memory in multiprocess mode too."""
-    metrics = Metrics.__new__(Metrics)
-    metrics._book = Book("mainstay", {}, in_memory=True)
-    return metrics
