@@ -7,9 +7,9 @@ package asks these questions.
 import enum
 import functools
 import inspect
-import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -29,7 +29,7 @@ _ASYNC_CODE = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 def colour_of(fn: Callable[..., Any]) -> Colour:
     """Say how *fn* must be called: sync, async, or as a generator of either."""
     fn = _unwrap_partial(fn)
-    for candidate in (fn, getattr(type(fn), "__call__", None)):
+    for candidate in (fn, type(fn).__call__):
         if inspect.iscoroutinefunction(candidate):
             return Colour.ASYNC
         if inspect.isasyncgenfunction(candidate):
@@ -82,4 +82,4 @@ def _module_name(module: object) -> str:
     if spec is not None:
         return str(spec.name).removesuffix(".__main__")
     path = getattr(main, "__file__", None)
-    return os.path.splitext(os.path.basename(path))[0] if path else "__main__"
+    return Path(path).stem if path else "__main__"

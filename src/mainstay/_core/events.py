@@ -79,7 +79,9 @@ def on_event(fn: Listener) -> Callable[[], None]:
     return stop
 
 
-def publish(event: Event, listener_failed: Callable[[Listener, Exception], object]) -> None:
+def publish(
+    event: Event, listener_failed: Callable[[Callable[..., object], Exception], object]
+) -> None:
     """Log *event* and hand it to every listener; nothing they raise gets out.
 
     Args:
@@ -90,7 +92,7 @@ def publish(event: Event, listener_failed: Callable[[Listener, Exception], objec
         if event.level:
             logging.getLogger(f"mainstay.{event.policy}").log(event.level, "%s", event)
     except Exception as error:  # noqa: BLE001 - a logging filter or handler of the user's
-        listener_failed(logging.getLogger, error)
+        listener_failed(logging.Logger.log, error)
     for (listener,) in _listeners:
         try:
             listener(event)

@@ -22,7 +22,7 @@ def judge_of(on: object) -> Judge:
     Raises:
         TypeError: If *on* is none of the accepted forms.
     """
-    if isinstance(on, type) or isinstance(on, tuple):
+    if isinstance(on, type | tuple):
         classes = on if isinstance(on, tuple) else (on,)
         if not classes:
             raise TypeError("`on` must name at least one exception class, not ()")
@@ -34,7 +34,7 @@ def judge_of(on: object) -> Judge:
             f"`on` must be an exception class, a tuple of them, or a predicate, not {on!r}"
         )
     if colour_of(on) in (Colour.GENERATOR, Colour.ASYNC_GENERATOR):
-        raise TypeError(f"`on` must be a predicate that returns its verdict, not a generator: {on!r}")
+        raise TypeError(f"`on` must return its verdict, and the generator {on!r} does not")
     return on
 
 
@@ -52,7 +52,8 @@ def _matcher(classes: tuple[type[Exception], ...]) -> Judge:
     def matches(error: BaseException) -> bool:
         if isinstance(error, classes):
             return True
-        ours = isinstance(error, MainstayError) and isinstance(error, BaseExceptionGroup)
-        return ours and all(matches(leaf) for leaf in error.exceptions)
+        if isinstance(error, BaseExceptionGroup) and isinstance(error, MainstayError):
+            return all(map(matches, error.exceptions))
+        return False
 
     return matches

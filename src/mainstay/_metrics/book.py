@@ -11,6 +11,7 @@ import os
 import weakref
 from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
 
 from mainstay._metrics import multiprocess, schema
 from mainstay._metrics.cells import Cells, Group, cell_in_memory
@@ -62,7 +63,7 @@ class Book:
         self._directory = "" if in_memory else os.environ.get(multiprocess.VARIABLE, "")
         self.cells = Cells(cell_in_memory)
         if self._directory:
-            if not os.path.isdir(self._directory):
+            if not Path(self._directory).is_dir():
                 raise ValueError(
                     f"{multiprocess.VARIABLE} must name a directory, not {self._directory!r}; "
                     f"make it, empty, before the program starts"

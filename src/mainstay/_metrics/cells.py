@@ -119,7 +119,8 @@ class Cells:
 
     def totals(self, group: Group) -> tuple[list[float], list[float]]:
         """Add up the cells of *group* over all threads, ended ones too."""
-        histogram, counters = cell_in_memory(group)
+        histogram = [0.0] * group.histogram_size()
+        counters = [0.0] * group.layout.size()
         for cells in tuple(self._all):
             if (cell := cells.get(group.key)) is not None:
                 histogram = [*map(add, histogram, cell[0])]

@@ -80,9 +80,10 @@ class Metrics(Collector):
         namespace: str = "mainstay",
         buckets: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
-        if registry is not None and not isinstance(registry, CollectorRegistry):
-            raise TypeError(f"`registry` must be a CollectorRegistry or None, not {registry!r}")
-        if not isinstance(namespace, str) or not _NAMESPACE.fullmatch(namespace):
+        given: object = registry
+        if given is not None and not isinstance(given, CollectorRegistry):
+            raise TypeError(f"`registry` must be a CollectorRegistry or None, not {given!r}")
+        if not _NAMESPACE.fullmatch(str(namespace)):
             raise ValueError(
                 f"`namespace` must consist of ASCII letters, digits and underscores, and not "
                 f"start with a digit, not {namespace!r}"
@@ -243,4 +244,3 @@ def metrics_of(metrics: object) -> Metrics:
 def recorder_of(metrics: Metrics, component: str, policy: str) -> Recorder:
     """Find the recorder of a component under a policy in *metrics*, or make it."""
     return metrics._book.recorder(component, policy)
-

@@ -34,7 +34,8 @@ import struct
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from typing import SupportsIndex
+from pathlib import Path
+from typing import Any
 
 import attrs
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -45,6 +46,8 @@ from mainstay._metrics.cells import Cell, Group, Slots, cell_in_memory
 from mainstay._metrics.schema import Family
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+_log = logging.getLogger("mainstay.metrics")
 
 _FILE_SIZE = 1 << 18  # bytes; a full file is followed by another one
 _HEADER_SIZE = 8
@@ -145,13 +148,15 @@ class Files:
                 self.row("histogram", histogram_entries(group)),
                 self.row("counter", counter_entries(group)),
             )
-        except OSError as error:
+        except OSError:
             if not self._warned:
                 self._warned = True
-                logging.getLogger("mainstay.metrics").error(
-                    "cannot write to %s=%s (%s); what new threads and new policies of this "
-                    "process record is lost", VARIABLE, self._directory, error
-                )  # fmt: skip
+                _log.exception(
+                    "cannot write to %s=%s; what new threads and new policies of this process "
+                    "record is lost",
+                    VARIABLE,
+                    self._directory,
+                )
             return cell_in_memory(group)
 
     def row(self, kind: str, entries: Sequence[Entry]) -> Slots:
@@ -175,9 +180,9 @@ class Files:
 def _create(directory: str, kind: str) -> int:
     """Create a file of this process that no other metric or earlier process has; open it."""
     while True:
-        name = f"{kind}_{os.getpid()}m{next(_numbers)}.db"
+        path = Path(directory, f"{kind}_{os.getpid()}m{next(_numbers)}.db")
         try:
-            return os.open(os.path.join(directory, name), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
         except FileExistsError:  # left behind by a process that had this id before
             continue
 
@@ -206,7 +211,8 @@ def files_work() -> bool:
                 row[slot] += value
         registry = CollectorRegistry()
         MultiProcessCollector(registry, directory)  # type: ignore[no-untyped-call]
-        seen = {(s.name, *s.labels.values()): s.value for m in registry.collect() for s in m.samples}
+        samples = [sample for metric in registry.collect() for sample in metric.samples]
+        seen = {(sample.name, *sample.labels.values()): sample.value for sample in samples}
     return seen == {
         ("probe_probe_total", "\n\u00e9"): 4.0,
         ("probe_probe_seconds_bucket", "1.0"): 2.0,
@@ -223,10 +229,10 @@ class Forwarded(list[float]):
         super().__init__([0.0] * len(forward))
         self._forward = forward
 
-    def __getitem__(self, index: SupportsIndex, /) -> float:  # type: ignore[override]
+    def __getitem__(self, index: Any, /) -> Any:
         return 0.0
 
-    def __setitem__(self, index: SupportsIndex, value: float, /) -> None:  # type: ignore[override]
+    def __setitem__(self, index: Any, value: Any, /) -> None:
         super().__setitem__(index, super().__getitem__(index) + value)
         self._forward[index](value)
 
@@ -237,28 +243,40 @@ class Forwarding:
     def __init__(self, namespace: str, bounds: Callable[[Family], tuple[float, ...]]) -> None:
         self._namespace = namespace
         self._bounds = bounds
-        self._metrics: dict[str, Counter | Histogram] = {}
+        self._counters: dict[str, Counter] = {}
+        self._histograms: dict[str, Histogram] = {}
 
     def cell(self, group: Group) -> Cell:
         """Make a cell whose slots hand on to the metrics of the same name."""
-        histogram: list[Callable[[float], object]] = []
-        family = group.layout.histogram
-        if family is not None:
-            child = self._metric(family).labels(*group.labels[: len(family.labels)])
-            unused = [lambda _amount: None] * (group.histogram_size() - 1)  # the sum says it all
-            histogram = [*unused, child.observe]
         counters = [
-            self._metric(each).labels(*labels).inc for each, labels in group.counter_series()
+            self._counter(each).labels(*labels).inc for each, labels in group.counter_series()
         ]
-        return Forwarded(histogram), Forwarded(counters)
+        family = group.layout.histogram
+        if family is None:
+            return [], Forwarded(counters)
+        observe = self._histogram(family).labels(*group.labels[: len(family.labels)]).observe
+        # Of the slots of a histogram, the sum gets the observed values themselves.
+        buckets = [_ignore] * (group.histogram_size() - 1)
+        return Forwarded([*buckets, observe]), Forwarded(counters)
 
-    def _metric(self, family: Family) -> Counter | Histogram:
-        metric = self._metrics.get(family.name)
-        if metric is None:
+    def _counter(self, family: Family) -> Counter:
+        known = self._counters.get(family.name)
+        if known is None:
             name = f"{self._namespace}_{family.name}"
-            metric = self._metrics[family.name] = (
-                Histogram(name, family.help, family.labels, registry=None, buckets=self._bounds(family))
-                if family.kind == "histogram"
-                else Counter(name, family.help, family.labels, registry=None)
+            fresh = Counter(name, family.help, family.labels, registry=None)
+            known = self._counters.setdefault(family.name, fresh)
+        return known
+
+    def _histogram(self, family: Family) -> Histogram:
+        known = self._histograms.get(family.name)
+        if known is None:
+            name = f"{self._namespace}_{family.name}"
+            fresh = Histogram(
+                name, family.help, family.labels, registry=None, buckets=self._bounds(family)
             )
-        return metric
+            known = self._histograms.setdefault(family.name, fresh)
+        return known
+
+
+def _ignore(_amount: float) -> None:
+    """Take what is added to a slot that has no use for it."""

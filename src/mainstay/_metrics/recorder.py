@@ -32,8 +32,7 @@ class Recorder:
     It raises nothing and blocks nowhere, in any thread, signal handler or finaliser.
     """
 
-    __slots__ = ("_book", "_bounds", "_calls", "_key", "_local", "_trouble", "component",
-                 "policy")  # fmt: skip
+    __slots__ = ("_book", "_bounds", "_calls", "_key", "_local", "_trouble", "component", "policy")
 
     def __init__(self, book: "Book", component: str, policy: str) -> None:
         self.component = component

@@ -5,6 +5,7 @@ attempt: where it ends is decided what follows, so that `return` and `break` in 
 """
 
 from types import TracebackType
+from typing import Self
 
 from mainstay._core.clock import TaskTimeout
 from mainstay._retry.run import Run
@@ -40,8 +41,10 @@ class Block:
 
     def _wait_for_next(self) -> float | None:
         if self._open:
-            raise RuntimeError("the block form is `for attempt in policy:` with a `with attempt:` "
-                               "in it around what is to be retried; the last attempt had none")  # fmt: skip
+            raise RuntimeError(
+                "the block form is `for attempt in policy:` with a `with attempt:` "
+                "in it around what is to be retried; the last attempt had none"
+            )
         return self._wait
 
     def _attempt(self) -> "Attempt":
@@ -94,7 +97,7 @@ class Attempt:
         """Seconds since the first attempt's start."""
         return self._run.elapsed()
 
-    def __enter__(self) -> "Attempt":
+    def __enter__(self) -> Self:
         limit = self._run.attempt_limit()
         if limit is not None:
             self._limit = limit

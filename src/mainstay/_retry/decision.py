@@ -1,12 +1,12 @@
 """What to do after a failed attempt: numbers in, a wait or a reason out. Nothing here acts.
 
-    verdict of `on`        attempts made      `stop`     wait and time left     budget     then
-    False                  any                any        any                    any        "not_retryable"
-    True, or a delay       all of them        any        any                    any        "attempts"
-    True, or a delay       fewer              True       any                    any        "attempts"
-    True, or a delay       fewer              False      wait >= left           any        "timeout"
-    True, or a delay       fewer              False      wait < left            spent      "budget"
-    True, or a delay       fewer              False      wait < left            granted    wait, again
+    verdict of `on`     attempts made   `stop`   time left       budget    then
+    False               any             any      any             any       "not_retryable"
+    True, or a delay    all of them     any      any             any       "attempts"
+    True, or a delay    fewer           True     any             any       "attempts"
+    True, or a delay    fewer           False    wait >= left    any       "timeout"
+    True, or a delay    fewer           False    wait < left     spent     "budget"
+    True, or a delay    fewer           False    wait < left     granted   wait, again
 
 The columns are asked from left to right and no further than needed: a wait is computed only if
 another attempt may follow, and the budget is charged only if one will. A refused result counts
@@ -49,7 +49,7 @@ def hinted_wait(hint: float, chance: float) -> float:
 
 
 def hint_of(verdict: object) -> float | None:
-    """Read the verdict of an `on` predicate: None for False, NaN for True, else the delay asked for.
+    """Read the verdict of `on`: None for False, NaN for True, else the delay it asks for.
 
     Verdicts are told by identity, so that a 1 is a delay of a second and not a True. A negative
     or NaN delay means "use `wait`", which is what True means.

@@ -63,4 +63,3 @@ class RetryGaveUp(Event):
             f"{self.component}: gave up ({self.reason}) after {self.attempts} attempt(s) "
             f"in {self.elapsed:.3f} s; the last one failed with {type(self.error).__name__}"
         )
-

@@ -10,7 +10,7 @@ not carry earlier ones along as their context.
 
 import asyncio
 import functools
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from types import CoroutineType
 from typing import Any, TypeAlias
 
@@ -126,7 +126,7 @@ async def arepeat(run: Run, fn: Callable[..., Any], args: Args, kwargs: Kwargs) 
         await run.asleep(wait)
 
 
-async def _limited(run: Run, attempt: Coroutine[Any, Any, Any]) -> Any:
+async def _limited(run: Run, attempt: Awaitable[Any]) -> Any:
     """Await an attempt for at most the policy's `attempt_timeout`."""
     limit = run.attempt_limit()
     if limit is None:
@@ -194,32 +194,15 @@ def wrap_async_generator(bound: Bound, fn: Callable[..., Any]) -> Callable[..., 
     async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         require_asyncio(bound)
         run = bound.begin((fn, args, kwargs))
-        while True:
-            try:
-                source = fn(*args, **kwargs)
-                item = await _limited(run, anext(source))
-            except StopAsyncIteration:
-                run.accept(None, refused=False)
-                return
-            except Exception as error:
-                wait = run.after(error, await run.averdict(error))
-                if wait is None:
-                    raise
-            except BaseException:
-                run.interrupted()
-                raise
-            else:
-                run.accept(None, refused=False)
-                break
-            await run.asleep(wait)
-        # From here on what PEP 380 says of `yield from`, which async generators do not have.
-        while True:
+        source, item = await _first_item(run, fn, args, kwargs)
+        # What PEP 380 says of `yield from`, which async generators do not have.
+        while item is not _END:
             try:
                 sent = yield item
             except GeneratorExit:
                 await source.aclose()
                 raise
-            except BaseException as thrown:
+            except BaseException as thrown:  # noqa: BLE001 - the generator's to handle
                 step = source.athrow(thrown)
             else:
                 step = source.asend(sent)
@@ -229,6 +212,30 @@ def wrap_async_generator(bound: Bound, fn: Callable[..., Any]) -> Callable[..., 
                 return
 
     return call
+
+
+_END = object()
+
+
+async def _first_item(
+    run: Run, fn: Callable[..., Any], args: Args, kwargs: Kwargs
+) -> tuple[AsyncGenerator[Any, Any], Any]:
+    """Start the generator until an item comes out, or `_END` if it ends without any."""
+    while True:
+        try:
+            source = fn(*args, **kwargs)
+            item = await _limited(run, anext(source, _END))
+        except Exception as error:
+            wait = run.after(error, await run.averdict(error))
+            if wait is None:
+                raise
+        except BaseException:
+            run.interrupted()
+            raise
+        else:
+            run.accept(None, refused=False)
+            return source, item
+        await run.asleep(wait)
 
 
 WRAPPERS = {
@@ -252,7 +259,8 @@ def _coroutine_refused(
 ) -> TypeError:
     """End a call of a plain function that returned a coroutine, whose failures nobody would see."""
     value.close()
-    error = TypeError(f"{fn!r} is no async function but returned a coroutine; decorate the async "
-                      f"function itself")  # fmt: skip
+    error = TypeError(
+        f"{fn!r} is no async function but returned a coroutine; decorate the async function itself"
+    )
     run.after(error, False)
     return error

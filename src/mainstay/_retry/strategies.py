@@ -155,8 +155,7 @@ def _retry_strategy_of(on: object) -> Strategy | None:
             f"`on` takes tenacity's retry_if_exception* strategies, alone or joined by | and &, "
             f"not {type(on).__name__}; to retry on a result, use `on_result`"
         )
-    strategy: Strategy = on
-    return strategy
+    return on if callable(on) else None
 
 
 def _checked(parameter: str, strategy: Strategy) -> Strategy:
@@ -167,7 +166,7 @@ def _checked(parameter: str, strategy: Strategy) -> Strategy:
     return strategy
 
 
-def _looks_at_exceptions_only(tenacity: ModuleType, on: object) -> bool:
+def _looks_at_exceptions_only(tenacity: ModuleType, on: Any) -> bool:
     if isinstance(on, tenacity.retry_any | tenacity.retry_all):
         return all(_looks_at_exceptions_only(tenacity, part) for part in on.retries)
     return isinstance(
