@@ -8,6 +8,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import attrs
+
 from mainstay._core.callables import Colour, colour_of
 from mainstay.errors import MainstayError
 
@@ -23,12 +25,11 @@ def judge_of(on: object) -> Judge:
         TypeError: If *on* is none of the accepted forms.
     """
     if isinstance(on, type | tuple):
-        classes = on if isinstance(on, tuple) else (on,)
-        if not classes:
+        if on == ():
             raise TypeError("`on` must name at least one exception class, not ()")
-        for each in classes:
+        for each in on if isinstance(on, tuple) else (on,):
             _check_class(each)
-        return _matcher(classes)
+        return ErrorClasses(on)
     if not callable(on):
         raise TypeError(
             f"`on` must be an exception class, a tuple of them, or a predicate, not {on!r}"
@@ -48,12 +49,15 @@ def _check_class(each: object) -> None:
         )
 
 
-def _matcher(classes: tuple[type[Exception], ...]) -> Judge:
-    def matches(error: BaseException) -> bool:
-        if isinstance(error, classes):
+@attrs.frozen
+class ErrorClasses:
+    """The verdict of exception classes: whether an exception is of one of them."""
+
+    classes: Classes
+
+    def __call__(self, error: BaseException) -> bool:
+        if isinstance(error, self.classes):
             return True
         if isinstance(error, BaseExceptionGroup) and isinstance(error, MainstayError):
-            return all(map(matches, error.exceptions))
+            return all(map(self, error.exceptions))
         return False
-
-    return matches

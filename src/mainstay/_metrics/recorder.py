@@ -32,7 +32,18 @@ class Recorder:
     It raises nothing and blocks nowhere, in any thread, signal handler or finaliser.
     """
 
-    __slots__ = ("_book", "_bounds", "_calls", "_key", "_local", "_trouble", "component", "policy")
+    __slots__ = (
+        "_book",
+        "_bounds",
+        "_calls",
+        "_key",
+        "_local",
+        "_shortest",
+        "_sum",
+        "_trouble",
+        "component",
+        "policy",
+    )
 
     def __init__(self, book: "Book", component: str, policy: str) -> None:
         self.component = component
@@ -45,6 +56,8 @@ class Recorder:
         self._local = book.cells.local
         self._key = self._calls.key
         self._bounds = self._calls.bounds
+        self._shortest = self._bounds[0]
+        self._sum = len(self._bounds) + 1
 
     def success(self, seconds: float) -> None:
         """Record a call that its first attempt answered, after *seconds*."""
@@ -52,15 +65,16 @@ class Recorder:
             durations, calls = self._local.cells[self._key]
         except (AttributeError, KeyError):  # the first call in this thread
             durations, calls = self._book.cells.cell(self._calls)
-        durations[bisect_left(self._bounds, seconds)] += 1.0
-        durations[-1] += seconds
+        bucket = 0 if seconds <= self._shortest else bisect_left(self._bounds, seconds)
+        durations[bucket] += 1.0
+        durations[self._sum] += seconds
         calls[_SUCCESS] += 1.0
 
     def call(self, outcome: str, seconds: float, attempts: int = 1) -> None:
         """Record a call that ended in any way, after *seconds* and that many attempts."""
         durations, calls = self._book.cells.cell(self._calls)
         durations[bisect_left(self._bounds, seconds)] += 1.0
-        durations[-1] += seconds
+        durations[self._sum] += seconds
         calls[_OUTCOMES[outcome]] += 1.0
         if attempts > 1:
             counts, _ = self._book.cells.cell(self._trouble)

@@ -61,5 +61,5 @@ class RetryGaveUp(Event):
     def __str__(self) -> str:
         return (
             f"{self.component}: gave up ({self.reason}) after {self.attempts} attempt(s) "
-            f"in {self.elapsed:.3f} s; the last one failed with {type(self.error).__name__}"
+            f"in {self.elapsed:.3f} s with {type(self.error).__name__}"
         )

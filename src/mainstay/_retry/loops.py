@@ -1,15 +1,16 @@
 """The loops of retry, sync and async side by side: they call, they wait, and ask `Run` in between.
 
-Each of the four `wrap_*` keeps the colour of the function it wraps. `wrap_sync` and `wrap_async`
-make the first attempt themselves when nothing surrounds the call, because that is the path that
-every healthy call takes: it builds nothing. From the first failure on, `repeat` and `arepeat`.
+Each of the four `wrap_*` keeps the colour of the function it wraps. What `wrap_sync` and
+`wrap_async` return makes the first attempt itself where nothing surrounds the call and the rules
+ask for nothing more, because that is the path of every healthy call: it builds nothing. From the
+first failure on, and in all other cases, `repeat` and `arepeat` do the work.
 
 What follows a caught exception happens outside its `except` block, so that later exceptions do
 not carry earlier ones along as their context.
 """
 
-import asyncio
 import functools
+from asyncio import get_running_loop
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from types import CoroutineType
 from typing import Any, TypeAlias
@@ -26,12 +27,13 @@ Kwargs: TypeAlias = dict[str, Any]
 
 def wrap_sync(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
     """Retry a `def`."""
-    short = bound.rules.on_result is None and bound.rules.budget is None
+    if bound.rules.first_attempt_is_special():
+        return _wrap_sync_fully(bound, fn)
     success = bound.recorder.success
 
     @functools.wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if not short or everywhere or current() is not None:
+        if everywhere or current() is not None:
             return repeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         started = monotonic()
         try:
@@ -57,14 +59,17 @@ def wrap_sync(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
 
 def wrap_async(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
     """Retry an `async def`."""
-    rules = bound.rules
-    short = rules.on_result is None and rules.budget is None and rules.attempt_timeout is None
+    if bound.rules.first_attempt_is_special():
+        return _wrap_async_fully(bound, fn)
     success = bound.recorder.success
 
     @functools.wraps(fn)
     async def call(*args: Any, **kwargs: Any) -> Any:
-        require_asyncio(bound)
-        if not short or everywhere or current() is not None:
+        try:
+            get_running_loop()
+        except RuntimeError:
+            raise UnsupportedLoopError(bound.recorder.component) from None
+        if everywhere or current() is not None:
             return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         started = monotonic()
         try:
@@ -82,6 +87,23 @@ def wrap_async(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
             return value
         await run.asleep(wait)
         return await arepeat(run, fn, args, kwargs)
+
+    return call
+
+
+def _wrap_sync_fully(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(fn)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return repeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
+
+    return call
+
+
+def _wrap_async_fully(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(fn)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        require_asyncio(bound)
+        return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
 
     return call
 
@@ -249,7 +271,7 @@ WRAPPERS = {
 def require_asyncio(bound: Bound) -> None:
     """Refuse to run where no asyncio loop does: waits and timeouts could not work there."""
     try:
-        asyncio.get_running_loop()
+        get_running_loop()
     except RuntimeError:
         raise UnsupportedLoopError(bound.recorder.component) from None
 

@@ -77,7 +77,8 @@ class Retry(Rules):
                 `on_result` on a generator.
         """
         if isinstance(fn, classmethod | staticmethod):
-            return type(fn)(self(fn.__func__))
+            wrapped: Any = type(fn)(self(fn.__func__))  # to a checker no callable, as *fn* is none
+            return wrapped
         if not callable(fn):
             raise TypeError(f"retry wraps callables, not {fn!r}")
         colour = colour_of(fn)

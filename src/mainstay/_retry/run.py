@@ -26,7 +26,7 @@ from mainstay._retry import decision
 from mainstay._retry.decision import Reason
 from mainstay._retry.events import RetryGaveUp, RetryScheduled
 from mainstay._retry.rules import Rules
-from mainstay._retry.strategies import Call, CallState, Outcome
+from mainstay._retry.strategies import Call, CallState, Outcome, RetryStrategy
 from mainstay.errors import DeadlineExpiredError, ResultRefusedError
 
 POLICY = "retry"
@@ -59,9 +59,9 @@ class Bound:
             recorder = recorder_of(ambient.metrics, recorder.component, POLICY)
         run = Run(self.rules, recorder, ambient, ambient.clock.now(), call)
         if ambient.left() <= 0:
-            recorder.gave_up("timeout")
-            recorder.call("timeout", 0.0)
-            raise DeadlineExpiredError(recorder.component)
+            error = DeadlineExpiredError(recorder.component)
+            run.give_up("timeout", error)
+            raise error
         if self.rules.budget is not None:
             observe(self.rules.budget)
         return run
@@ -117,13 +117,13 @@ class Run:
             self._note(error, f"TypeError: {broken}")
             hint = None
         if hint is None:
-            self._give_up("not_retryable", error)
+            self.give_up("not_retryable", error)
             return None
         try:
             reason, wait = self._decide(Outcome(self.made, error), hint)
         except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
             self._note(error, f"`wait` or `stop` raised {described(broken)}, so it gave up")
-            self._give_up("not_retryable", error)
+            self.give_up("not_retryable", error)
             return None
         if reason is None:
             self._schedule(wait, error)
@@ -132,7 +132,7 @@ class Run:
             error,
             f"gave up after {self.made} attempt(s) in {self.elapsed():.3f} s: {_WHY[reason]}",
         )
-        self._give_up(reason, error)
+        self.give_up(reason, error)
         return None
 
     def accept(self, value: object, refused: object) -> float | None:
@@ -150,12 +150,12 @@ class Run:
         try:
             reason, wait = self._decide(Outcome(self.made, None, value), math.nan)
         except Exception:
-            self._give_up("not_retryable", error)
+            self.give_up("not_retryable", error)
             raise
         if reason is None:
             self._schedule(wait, error)
             return wait
-        self._give_up("refused_result" if reason == "attempts" else reason, error)
+        self.give_up("refused_result" if reason == "attempts" else reason, error)
         raise error
 
     def end(self, outcome: str) -> None:
@@ -177,7 +177,10 @@ class Run:
             self._expired = False
             return True
         try:
-            return self.rules.judge(error, lambda: self._state(Outcome(self.made + 1, error)))
+            judge = self.rules.judge
+            if isinstance(judge, RetryStrategy):
+                return judge.verdict(self._state(Outcome(self.made + 1, error)))
+            return judge(error)
         except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
             return self._broken_verdict(error, broken)
         except BaseException:
@@ -226,7 +229,7 @@ class Run:
     def _broken_on_result(self, broken: BaseException) -> None:
         if isinstance(broken, Exception):
             self.made += 1
-            self._give_up("not_retryable", broken)
+            self.give_up("not_retryable", broken)
         else:
             self.interrupted()
 
@@ -315,7 +318,8 @@ class Run:
             RetryScheduled(recorder.component, self.made, wait, error), recorder.listener_failed
         )
 
-    def _give_up(self, reason: Reason, error: Exception) -> None:
+    def give_up(self, reason: Reason, error: Exception) -> None:
+        """Record and tell that the call ends with *error*."""
         recorder = self.recorder
         recorder.gave_up(reason)
         self.end("timeout" if reason == "timeout" else "error")

@@ -17,6 +17,7 @@ import attrs
 from mainstay._core import outcomes
 from mainstay._core.callables import Colour, colour_of
 from mainstay._core.durations import to_seconds
+from mainstay._core.outcomes import Judge
 
 Strategy: TypeAlias = Callable[[Any], Any]
 """Takes the state of a call; gives seconds to wait, or whether to stop or to try again."""
@@ -113,32 +114,32 @@ def stop_of(stop: object) -> Strategy | None:
     raise TypeError(f"`stop` must be a tenacity stop, not {stop!r}")
 
 
-Judge: TypeAlias = Callable[[Exception, Callable[[], CallState]], Any]
-"""Takes an exception and how to get the state of the call; gives the verdict of `on`."""
+@attrs.frozen
+class RetryStrategy:
+    """One of tenacity's retry strategies, given as `on=`."""
+
+    strategy: Strategy
+
+    def verdict(self, state: CallState) -> bool | Awaitable[bool]:
+        """Give the truth of the strategy's answer, which in tenacity need not be a bool."""
+        answer = self.strategy(state)
+        if not inspect.isawaitable(answer):
+            return bool(answer)
+
+        async def awaited() -> bool:
+            return bool(await answer)
+
+        return awaited()
 
 
-def judge_of(on: object) -> Judge:
-    """Check `on=`, with tenacity's strategies beside what every policy takes.
+def judge_of(on: object) -> Judge | RetryStrategy:
+    """Check `on=`: one of tenacity's retry strategies, or what every policy takes.
 
     Raises:
         TypeError: If it is none of the accepted forms.
     """
     strategy = _retry_strategy_of(on)
-    if strategy is not None:
-        return lambda _error, state: _truth(strategy(state()))
-    matches = outcomes.judge_of(on)
-    return lambda error, _state: matches(error)
-
-
-def _truth(answer: object) -> bool | Awaitable[bool]:
-    """Give the truth of a strategy's answer, which in tenacity need not be a bool."""
-    if not inspect.isawaitable(answer):
-        return bool(answer)
-
-    async def awaited() -> bool:
-        return bool(await answer)
-
-    return awaited()
+    return outcomes.judge_of(on) if strategy is None else RetryStrategy(strategy)
 
 
 def _retry_strategy_of(on: object) -> Strategy | None:
