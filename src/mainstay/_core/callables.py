@@ -74,9 +74,12 @@ def _unwrap_partial(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _module_name(module: object) -> str:
-    """Give the importable name of `__main__`, so that labels do not depend on how it was run."""
-    if module != "__main__":
-        return str(module or "builtins")
+    return _name_of_main() if module == "__main__" else str(module or "builtins")
+
+
+@functools.cache
+def _name_of_main() -> str:
+    """Name the main module as if it were imported, so that labels do not depend on how it runs."""
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
     if spec is not None:

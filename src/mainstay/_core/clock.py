@@ -44,16 +44,13 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's own monotonic time."""
 
-    def now(self) -> float:
-        return monotonic()
+    now = staticmethod(monotonic)
 
     def sleep(self, seconds: float) -> None:
-        if seconds > 0:  # sleep(0) is a system call that costs more than a whole attempt
-            time.sleep(seconds)
+        time.sleep(seconds)
 
     async def asleep(self, seconds: float) -> None:
-        if seconds > 0:
-            await asyncio.sleep(seconds)
+        await asyncio.sleep(seconds)
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
         return asyncio.get_running_loop().call_later(seconds, callback)

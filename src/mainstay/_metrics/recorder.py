@@ -13,6 +13,7 @@ from mainstay._core.callables import name_of
 from mainstay._metrics.schema import (
     CALL_LAYOUT,
     CALLS,
+    GIVE_UP_REASONS,
     GIVE_UPS,
     OUTCOMES,
     TROUBLE_LAYOUTS,
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 
 _OUTCOMES = {outcome: CALL_LAYOUT.slot(CALLS, outcome) for outcome in OUTCOMES}
 _SUCCESS = _OUTCOMES["success"]
+_REASONS = {
+    (policy, reason): layout.slot(GIVE_UPS, reason)
+    for policy, layout in TROUBLE_LAYOUTS.items()
+    for reason in GIVE_UP_REASONS[policy]
+}
+_WAITS = {policy: layout.slot(WAIT_SECONDS) for policy, layout in TROUBLE_LAYOUTS.items()}
 
 
 class Recorder:
@@ -83,21 +90,20 @@ class Recorder:
 
     def gave_up(self, reason: str) -> None:
         """Record why a call gave up."""
-        self._add(TROUBLE_LAYOUTS[self.policy].slot(GIVE_UPS, reason), 1.0)
+        self._book.cells.cell(self._trouble)[1][_REASONS[self.policy, reason]] += 1.0
 
     def waited(self, seconds: float) -> None:
         """Record *seconds* spent between attempts."""
-        self._add(TROUBLE_LAYOUTS[self.policy].slot(WAIT_SECONDS), seconds)
+        self._book.cells.cell(self._trouble)[1][_WAITS[self.policy]] += seconds
 
     def error(self, error: BaseException) -> None:
         """Record a failed attempt."""
-        with contextlib.suppress(Exception):  # a metaclass can make even a class's name fail
+        try:
             self._book.count_error(self.component, self.policy, error)
+        except Exception:  # noqa: BLE001, S110, SIM105 - `suppress` costs more than the rest
+            pass  # a metaclass can make even the name of a class fail
 
     def listener_failed(self, listener: Callable[..., Any], error: Exception) -> None:
         """Record that a listener of `on_event` raised."""
         with contextlib.suppress(Exception):
             self._book.count_error(name_of(listener), "event", error)
-
-    def _add(self, slot: int, amount: float) -> None:
-        self._book.cells.cell(self._trouble)[1][slot] += amount

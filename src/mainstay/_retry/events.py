@@ -11,6 +11,8 @@ import attrs
 from mainstay._core.events import Event
 from mainstay._retry.decision import Reason
 
+LOGGER = logging.getLogger("mainstay.retry")
+
 
 @attrs.frozen
 class RetryScheduled(Event):

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, Final, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Final, ParamSpec, TypeAlias, TypeVar, cast
 
 import attrs
 
@@ -77,8 +77,8 @@ class Retry(Rules):
                 `on_result` on a generator.
         """
         if isinstance(fn, classmethod | staticmethod):
-            wrapped: Any = type(fn)(self(fn.__func__))  # to a checker no callable, as *fn* is none
-            return wrapped
+            # No callable to a type checker before it is bound, as *fn* was none.
+            return cast("Callable[P, R]", type(fn)(self(fn.__func__)))
         if not callable(fn):
             raise TypeError(f"retry wraps callables, not {fn!r}")
         colour = colour_of(fn)

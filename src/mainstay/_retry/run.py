@@ -8,6 +8,7 @@ go on, or returns the result.
 """
 
 import inspect
+import logging
 import math
 import random
 from collections.abc import Awaitable
@@ -15,16 +16,16 @@ from typing import Any
 
 import attrs
 
-from mainstay._core.ambient import Ambient, surroundings
+from mainstay._core.ambient import PLAIN, Ambient, surroundings
 from mainstay._core.budget import observe, spend
 from mainstay._core.durations import to_seconds
-from mainstay._core.events import publish
+from mainstay._core.events import heard, publish
 from mainstay._core.notes import described, leave_note
 from mainstay._metrics.collector import recorder_of
 from mainstay._metrics.recorder import Recorder
 from mainstay._retry import decision
 from mainstay._retry.decision import Reason
-from mainstay._retry.events import RetryGaveUp, RetryScheduled
+from mainstay._retry.events import LOGGER, RetryGaveUp, RetryScheduled
 from mainstay._retry.rules import Rules
 from mainstay._retry.strategies import Call, CallState, Outcome, RetryStrategy
 from mainstay.errors import DeadlineExpiredError, ResultRefusedError
@@ -67,8 +68,8 @@ class Bound:
         return run
 
     def resume(self, started: float, call: Call | None) -> "Run":
-        """Give the run of a call that began without one, in no particular surroundings."""
-        return Run(self.rules, self.recorder, surroundings(), started, call)
+        """Give the run of a call that began without one because nothing surrounds it."""
+        return Run(self.rules, self.recorder, PLAIN, started, call)
 
 
 @attrs.define(eq=False)
@@ -101,8 +102,12 @@ class Run:
     def left(self) -> float:
         """Seconds until `timeout` or the deadline, the shorter; infinity with neither."""
         timeout = self.rules.timeout
-        left = self.ambient.left()
-        return left if timeout is None else min(left, timeout - self.elapsed())
+        end = (
+            self.ambient.deadline
+            if timeout is None
+            else min(self.ambient.deadline, self.started + timeout)
+        )
+        return end - self.ambient.clock.now()
 
     # An attempt has ended: what the loops ask.
 
@@ -120,7 +125,7 @@ class Run:
             self.give_up("not_retryable", error)
             return None
         try:
-            reason, wait = self._decide(Outcome(self.made, error), hint)
+            reason, wait = self._decide(hint, error)
         except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
             self._note(error, f"`wait` or `stop` raised {described(broken)}, so it gave up")
             self.give_up("not_retryable", error)
@@ -148,7 +153,7 @@ class Run:
         error = ResultRefusedError(self.recorder.component, value, self.made, self.elapsed())
         self.recorder.error(error)
         try:
-            reason, wait = self._decide(Outcome(self.made, None, value), math.nan)
+            reason, wait = self._decide(math.nan, None, value)
         except Exception:
             self.give_up("not_retryable", error)
             raise
@@ -179,7 +184,7 @@ class Run:
         try:
             judge = self.rules.judge
             if isinstance(judge, RetryStrategy):
-                return judge.verdict(self._state(Outcome(self.made + 1, error)))
+                return judge.verdict(self._state(self.made + 1, error))
             return judge(error)
         except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
             return self._broken_verdict(error, broken)
@@ -236,7 +241,9 @@ class Run:
     # Time, sync and async side by side.
 
     def sleep(self, seconds: float) -> None:
-        """Wait between attempts."""
+        """Wait between attempts; not at all for 0 seconds."""
+        if not seconds:  # the system call of sleep(0) costs more than a whole attempt
+            return
         began = self.ambient.clock.now()
         try:
             self.ambient.clock.sleep(seconds)
@@ -246,7 +253,9 @@ class Run:
         self._waited(seconds)
 
     async def asleep(self, seconds: float) -> None:
-        """Wait between attempts without blocking the event loop."""
+        """Wait between attempts without blocking the event loop; not at all for 0 seconds."""
+        if not seconds:
+            return
         began = self.ambient.clock.now()
         try:
             await self.ambient.clock.asleep(seconds)
@@ -276,16 +285,19 @@ class Run:
 
     # What the decision is fed with, and what comes out of it.
 
-    def _decide(self, outcome: Outcome, hint: float) -> tuple[Reason | None, float]:
+    def _decide(
+        self, hint: float, error: Exception | None, value: object = None
+    ) -> tuple[Reason | None, float]:
         """Go through the table of `decision`, asking each column no earlier than it is needed."""
         rules = self.rules
         if decision.out_of_attempts(self.made, rules.attempts):
             return "attempts", 0.0
-        state = self._state(outcome) if callable(rules.wait) or rules.stop is not None else None
-        wait = self._wait(hint, state)
-        if rules.stop is not None and state is not None:
-            state.upcoming_sleep = wait
-            if rules.stop(state):
+        if rules.stop is None and not callable(rules.wait):
+            wait = self._plain_wait(hint, rules.wait)
+        else:
+            state = self._state(self.made, error, value)
+            wait = state.upcoming_sleep = self._wait(hint, state)
+            if rules.stop is not None and rules.stop(state):
                 return "attempts", wait
         if decision.out_of_time(wait, self.left()):
             return "timeout", wait
@@ -293,38 +305,42 @@ class Run:
             return "budget", wait
         return None, wait
 
-    def _wait(self, hint: float, state: CallState | None) -> float:
+    def _wait(self, hint: float, state: CallState) -> float:
+        wait = self.rules.wait
+        if callable(wait) and not hint >= 0:
+            return to_seconds(wait(state), "wait")
+        return self._plain_wait(hint, None if callable(wait) else wait)
+
+    def _plain_wait(self, hint: float, wait: float | None) -> float:
         if hint >= 0:
             return decision.hinted_wait(hint, _chance())
-        wait = self.rules.wait
-        if wait is None:
-            return decision.default_wait(self.made, _chance())
-        return to_seconds(wait(state), "wait") if callable(wait) else wait
+        return decision.default_wait(self.made, _chance()) if wait is None else wait
 
-    def _state(self, outcome: Outcome) -> CallState:
+    def _state(self, attempt: int, error: Exception | None, value: object = None) -> CallState:
         return CallState(
             retry_object=self.rules,
             call=self.call,
             start_time=self.started,
             outcome_timestamp=self.ambient.clock.now(),
-            attempt_number=outcome.attempt_number,
-            outcome=outcome,
+            attempt_number=attempt,
+            outcome=Outcome(attempt, error, value),
             idle_for=self.idle,
         )
 
     def _schedule(self, wait: float, error: Exception) -> None:
-        recorder = self.recorder
-        publish(
-            RetryScheduled(recorder.component, self.made, wait, error), recorder.listener_failed
-        )
+        if heard(LOGGER, logging.INFO):
+            recorder = self.recorder
+            event = RetryScheduled(recorder.component, self.made, wait, error)
+            publish(event, LOGGER, recorder.listener_failed)
 
     def give_up(self, reason: Reason, error: Exception) -> None:
         """Record and tell that the call ends with *error*."""
         recorder = self.recorder
         recorder.gave_up(reason)
         self.end("timeout" if reason == "timeout" else "error")
-        event = RetryGaveUp(recorder.component, self.made, self.elapsed(), reason, error)
-        publish(event, recorder.listener_failed)
+        if heard(LOGGER, logging.WARNING):
+            event = RetryGaveUp(recorder.component, self.made, self.elapsed(), reason, error)
+            publish(event, LOGGER, recorder.listener_failed)
 
     def _note(self, error: Exception, text: str) -> None:
         leave_note(error, f"mainstay.retry {self.recorder.component}", text)
