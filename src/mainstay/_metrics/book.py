@@ -18,6 +18,9 @@ from mainstay._metrics.cells import Cells, Group, cell_in_memory
 from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import Family, Layout
 
+_name_of_class = type.__dict__["__name__"].__get__
+"""Reads a class's own name, which its metaclass can neither hide nor make fail."""
+
 _in_files: "weakref.WeakSet[Book]" = weakref.WeakSet()
 
 
@@ -97,7 +100,7 @@ class Book:
 
     def count_error(self, component: str, policy: str, error: BaseException) -> None:
         """Count a failed attempt by the class of its exception."""
-        name = type(error).__name__
+        name = _name_of_class(type(error))
         group = self._errors.get((component, policy, name))
         if group is None:
             group = self._error_group(self._component(component), policy, name)
