@@ -62,13 +62,14 @@ def wrap_async(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
     if bound.rules.first_attempt_is_special():
         return _wrap_async_fully(bound, fn)
     success = bound.recorder.success
+    on_asyncio = False  # asked at the first call and before waits: it is a system call in 3.11
 
     @functools.wraps(fn)
     async def call(*args: Any, **kwargs: Any) -> Any:
-        try:
-            get_running_loop()
-        except RuntimeError:
-            raise UnsupportedLoopError(bound.recorder.component) from None
+        nonlocal on_asyncio
+        if not on_asyncio:
+            require_asyncio(bound)
+            on_asyncio = True
         if everywhere or current() is not None:
             return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         started = monotonic()
@@ -85,6 +86,7 @@ def wrap_async(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
         else:
             success(monotonic() - started)
             return value
+        require_asyncio(bound)
         await run.asleep(wait)
         return await arepeat(run, fn, args, kwargs)
 
