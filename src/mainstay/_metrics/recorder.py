@@ -43,7 +43,6 @@ class Recorder:
         "_book",
         "_bounds",
         "_calls",
-        "_key",
         "_local",
         "_shortest",
         "_sum",
@@ -61,7 +60,6 @@ class Recorder:
         self._trouble = book.group(TROUBLE_LAYOUTS[policy], labels)
         # Resolved for `success`, the path that has to be short.
         self._local = book.cells.local
-        self._key = self._calls.key
         self._bounds = self._calls.bounds
         self._shortest = self._bounds[0]
         self._sum = len(self._bounds) + 1
@@ -69,7 +67,7 @@ class Recorder:
     def success(self, seconds: float) -> None:
         """Record a call that its first attempt answered, after *seconds*."""
         try:
-            durations, calls = self._local.cells[self._key]
+            durations, calls = self._local.cells[self._calls]
         except (AttributeError, KeyError):  # the first call in this thread
             durations, calls = self._book.cells.cell(self._calls)
         bucket = 0 if seconds <= self._shortest else bisect_left(self._bounds, seconds)
