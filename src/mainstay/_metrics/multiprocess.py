@@ -102,15 +102,13 @@ class _File:
     def __init__(self, directory: str, kind: str, size: int) -> None:
         self.size = size
         self.free_from = _HEADER_SIZE
-        descriptor = _create(directory, kind)
-        try:
-            _reserve(descriptor, size)
-            self._bytes = memoryview(mmap.mmap(descriptor, size))
-        finally:
-            os.close(descriptor)
+        path = _unused_path(directory, kind)
+        unfinished = path.with_suffix(".new")  # which the reader passes over
+        self._bytes = _map_new(unfinished, size)
         self._doubles = self._bytes.cast("d")
         self._used_on_disk = self._bytes[:_HEADER_SIZE].cast("i")
         self._used_on_disk[0] = _HEADER_SIZE
+        unfinished.rename(path)
 
     def append(self, entries: bytes) -> int:
         """Add entries at the end and give their place. The caller holds the lock.
@@ -177,22 +175,31 @@ class Files:
         return file.row(start + 4 + length + 1, len(encoded) // len(keys), len(keys))
 
 
-def _create(directory: str, kind: str) -> int:
-    """Create a file of this process that no other metric or earlier process has; open it."""
+def _unused_path(directory: str, kind: str) -> Path:
+    """Name a file of this process that no other metric or earlier process has."""
     while True:
         path = Path(directory, f"{kind}_{os.getpid()}m{next(_numbers)}.db")
-        try:
-            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
-        except FileExistsError:  # left behind by a process that had this id before
-            continue
+        if not path.exists():  # left behind by a process that had this id before
+            return path
 
 
-def _reserve(descriptor: int, size: int) -> None:
-    """Give the file its size on the disk now: a full disk is an error here, a SIGBUS later."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(descriptor, 0, size)
-    else:
-        os.truncate(descriptor, size)
+def _map_new(path: Path, size: int) -> memoryview:
+    """Make a file of zeros and map it into memory.
+
+    Its size is reserved on the disk: a full one is an error here, and would be a SIGBUS later.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, size)
+        else:
+            os.truncate(descriptor, size)
+        return memoryview(mmap.mmap(descriptor, size))
+    except OSError:
+        path.unlink()
+        raise
+    finally:
+        os.close(descriptor)
 
 
 @functools.cache
