@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mainstay._core.events import on_event
     from mainstay._metrics.collector import Metrics, default_metrics, set_default_metrics
     from mainstay._retry.policy import Retry, retry
+    from mainstay.availability import Availability
     from mainstay.errors import (
         DeadlineExpiredError,
         MainstayError,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Availability",
     "DeadlineExpiredError",
     "MainstayError",
     "Metrics",
@@ -42,6 +44,7 @@ _MODULES = {
     "mainstay._core.events": ("on_event",),
     "mainstay._metrics.collector": ("Metrics", "default_metrics", "set_default_metrics"),
     "mainstay._retry.policy": ("Retry", "retry"),
+    "mainstay.availability": ("Availability",),
     "mainstay.errors": (
         "DeadlineExpiredError",
         "MainstayError",

@@ -15,8 +15,10 @@ from pathlib import Path
 
 from mainstay._metrics import multiprocess, schema
 from mainstay._metrics.cells import Cells, Group, cell_in_memory
+from mainstay._metrics.gauges import Gauges
 from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import Family, Layout
+from mainstay._metrics.upkeep import Upkeep, keep_up
 
 _name_of_class = type.__dict__["__name__"].__get__
 """Reads a class's own name, which its metaclass can neither hide nor make fail."""
@@ -50,6 +52,7 @@ class Book:
         buckets: The bounds that were given, by metric name without prefix.
         cells: Where the counts are.
         groups: All groups of series that were ever made; only ever appended to.
+        gauges: The gauges.
     """
 
     def __init__(
@@ -63,8 +66,10 @@ class Book:
         self._errors: dict[tuple[str, str, str], Group] = {}
         self._error_types: dict[str, LabelValues] = {}
         self._dropped: dict[str, Group] = {}
+        self._upkeeps: dict[str, Upkeep] = {}
         self._directory = "" if in_memory else os.environ.get(multiprocess.VARIABLE, "")
         self.cells = Cells(cell_in_memory)
+        self.gauges = Gauges(namespace, in_files=bool(self._directory))
         if self._directory:
             if not Path(self._directory).is_dir():
                 raise ValueError(
@@ -97,6 +102,29 @@ class Book:
             fresh = Recorder(self, component, policy)
             recorder = self._recorders.setdefault((component, policy), fresh)
         return recorder
+
+    def upkeep(self, component: str) -> Upkeep:
+        """Find the upkeep of a component's dependability, or make it."""
+        component = self._component(component)
+        upkeep = self._upkeeps.get(component)
+        if upkeep is None:
+            upkeep = self._upkeeps.setdefault(component, Upkeep(self, component))
+            if self._directory and len(self._upkeeps) == 1:
+                keep_up(self)
+        return upkeep
+
+    def refresh(self) -> None:
+        """Bring up to date what changes with time alone."""
+        for upkeep in tuple(self._upkeeps.values()):
+            upkeep.refresh()
+
+    def go_on_after_fork(self) -> None:
+        """Leave the files to the parent: a file of two processes would lose counts of both."""
+        self.start_files()
+        for upkeep in tuple(self._upkeeps.values()):
+            upkeep.start_anew()
+        if self._upkeeps:
+            keep_up(self)
 
     def count_error(self, component: str, policy: str, error: BaseException) -> None:
         """Count a failed attempt by the class of its exception."""
@@ -142,9 +170,8 @@ class Book:
 
 
 def _start_anew_after_fork() -> None:
-    """Leave the files to the parent: a file of two processes would lose counts of both."""
     for book in tuple(_in_files):
-        book.start_files()
+        book.go_on_after_fork()
 
 
 if hasattr(os, "register_at_fork"):

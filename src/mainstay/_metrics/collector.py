@@ -18,8 +18,10 @@ from mainstay._metrics import schema
 from mainstay._metrics.book import Book
 from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import Family
+from mainstay._metrics.upkeep import Upkeep
 
 _NAMESPACE = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_GAUGES = [f for f in schema.FAMILIES if f.kind == "gauge"]
 _HISTOGRAMS = {f.name: f for f in schema.FAMILIES if f.kind == "histogram"}
 
 _Totals: TypeAlias = dict[str, dict[tuple[str, ...], list[float]]]
@@ -125,6 +127,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Give the families with their present values; called by the registry at each scrape."""
+        self._book.refresh()
         totals = _totals(self._book)
         totals[schema.BUILD_INFO.name] = {(version("mainstay"),): [1.0]}
         for family in schema.FAMILIES:
@@ -160,6 +163,8 @@ def _totals(book: Book) -> _Totals:
             count(family, group.labels[: len(family.labels)], histogram)
         for (each, values), number in zip(group.counter_series(), counters, strict=True):
             count(each, values, [number])
+    for family in _GAUGES:
+        totals[family.name].update((labels, [v]) for labels, v in book.gauges.series(family))
     return totals
 
 
@@ -244,3 +249,8 @@ def metrics_of(metrics: object) -> Metrics:
 def recorder_of(metrics: Metrics, component: str, policy: str) -> Recorder:
     """Find the recorder of a component under a policy in *metrics*, or make it."""
     return metrics._book.recorder(component, policy)
+
+
+def upkeep_of(metrics: Metrics, component: str) -> Upkeep:
+    """Find the upkeep of a component's dependability in *metrics*, or make it."""
+    return metrics._book.upkeep(component)

@@ -6,9 +6,11 @@ recorders, the collector, the files of multiprocess mode and the table in the do
 from here.
 """
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import attrs
+
+GaugeMode: TypeAlias = Literal["livesum", "liveall", "max"]
 
 
 @attrs.frozen
@@ -21,6 +23,9 @@ class Family:
         help: What it counts, in one line.
         labels: The names of its labels, in order.
         buckets: The upper bounds of a histogram without +Inf, ascending.
+        mode: How a scrape of multiprocess mode makes one gauge of those of several worker
+            processes, as prometheus_client names it; None for gauges that workers do not export.
+        debug: Whether it is there for looking into a problem, and no rule or panel uses it.
     """
 
     name: str
@@ -28,6 +33,8 @@ class Family:
     help: str
     labels: tuple[str, ...]
     buckets: tuple[float, ...] = ()
+    mode: GaugeMode | None = "livesum"
+    debug: bool = False
 
 
 @attrs.frozen
@@ -117,6 +124,58 @@ WAIT_SECONDS = Family(
     "Seconds waited between attempts.",
     ("component",),
 )
+COMPONENT_UP = Family(
+    "component_up",
+    "gauge",
+    "1 while the component is up, 0 while it is down; over worker processes, how many see it up.",
+    ("component",),
+)
+COMPONENT_UPTIME = Family(
+    "component_uptime_seconds_total",
+    "counter",
+    "Seconds that the component was up.",
+    ("component",),
+)
+COMPONENT_DOWNTIME = Family(
+    "component_downtime_seconds_total",
+    "counter",
+    "Seconds that the component was down.",
+    ("component",),
+)
+COMPONENT_FAILURES = Family(
+    "component_failures_total",
+    "counter",
+    "Outages of the component that began.",
+    ("component",),
+)
+AVAILABILITY = Family(
+    "availability_ratio",
+    "gauge",
+    "Uptime / total time since the start of the process.",
+    ("component",),
+    mode=None,
+)
+FAILURE_RATE = Family(
+    "failure_rate_per_second",
+    "gauge",
+    "Failures per second of uptime since the start of the process.",
+    ("component",),
+    mode=None,
+)
+MTBF = Family(
+    "mtbf_seconds",
+    "gauge",
+    "Mean seconds of uptime between failures since the start of the process.",
+    ("component",),
+    mode=None,
+)
+MTTR = Family(
+    "mttr_seconds",
+    "gauge",
+    "Mean seconds of the outages that ended since the start of the process.",
+    ("component",),
+    mode=None,
+)
 BUILD_INFO = Family("build_info", "gauge", "1, with the version of mainstay.", ("version",))
 SERIES_DROPPED = Family(
     "series_dropped_total",
@@ -132,6 +191,14 @@ FAMILIES = (
     GIVE_UPS,
     ERRORS,
     WAIT_SECONDS,
+    COMPONENT_UP,
+    COMPONENT_UPTIME,
+    COMPONENT_DOWNTIME,
+    COMPONENT_FAILURES,
+    AVAILABILITY,
+    FAILURE_RATE,
+    MTBF,
+    MTTR,
     BUILD_INFO,
     SERIES_DROPPED,
 )
@@ -144,6 +211,12 @@ TROUBLE_LAYOUTS = {
     for policy, reasons in GIVE_UP_REASONS.items()
 }
 """What only calls with a failed attempt write."""
+
+AVAILABILITY_LAYOUT = Layout(
+    None,
+    (Counters(COMPONENT_UPTIME), Counters(COMPONENT_DOWNTIME), Counters(COMPONENT_FAILURES)),
+)
+"""What is known of each component's dependability."""
 
 ERROR_LAYOUT = Layout(None, (Counters(ERRORS),))
 DROPPED_LAYOUT = Layout(None, (Counters(SERIES_DROPPED),))

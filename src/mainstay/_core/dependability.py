@@ -1,0 +1,178 @@
+"""The classic figures of dependability, and the history of outages they come from.
+
+Pure arithmetic: the time is an argument. A `Ledger` is a value; each step gives a new one.
+"""
+
+import math
+from typing import Self
+
+import attrs
+
+from mainstay._core.durations import Duration, to_seconds
+
+MOST_POINTS = 4_096
+"""How many beginnings and ends of outages a ledger remembers; the totals forget nothing."""
+
+
+@attrs.frozen
+class Figures:
+    """How dependable something was over a span of time.
+
+    Attributes:
+        uptime: Seconds it was up.
+        downtime: Seconds it was down.
+        failures: Outages that began.
+        repairs: Outages that ended.
+        repaired: Seconds that those which ended had lasted.
+
+    Source:
+        The steady-state definitions of Avizienis, Laprie, Randell and Landwehr, "Basic Concepts
+        and Taxonomy of Dependable and Secure Computing" (2004), for a constant failure rate.
+    """
+
+    uptime: float = 0.0
+    downtime: float = 0.0
+    failures: int = 0
+    repairs: int = 0
+    repaired: float = 0.0
+
+    @property
+    def availability(self) -> float:
+        """Uptime / total time, 0 to 1; NaN for no time at all."""
+        return _ratio(self.uptime, self.uptime + self.downtime, empty=math.nan)
+
+    @property
+    def failure_rate(self) -> float:
+        """Failures per second of uptime: failures / (total time x availability)."""
+        return _ratio(self.failures, self.uptime, empty=0.0)
+
+    @property
+    def mtbf(self) -> float:
+        """Mean seconds of uptime between failures; infinite without failures."""
+        return _ratio(self.uptime, self.failures, empty=math.inf)
+
+    @property
+    def mttr(self) -> float:
+        """Mean seconds that the outages which ended had lasted; NaN if none has ended."""
+        return _ratio(self.repaired, self.repairs, empty=math.nan)
+
+    def reliability(self, period: Duration) -> float:
+        """Give the chance of no failure in *period* of uptime: exp(-failure_rate x period)."""
+        seconds = to_seconds(period, "period")
+        return math.exp(-self.failure_rate * seconds) if seconds else 1.0
+
+    def reliability_linear(self, period: Duration) -> float:
+        """Give the first-order form, 1 - failure_rate x period, never below 0."""
+        seconds = to_seconds(period, "period")
+        return max(0.0, 1.0 - self.failure_rate * seconds) if seconds else 1.0
+
+    def __add__(self, other: "Figures") -> "Figures":
+        return Figures(*map(sum, zip(attrs.astuple(self), attrs.astuple(other), strict=True)))
+
+    def __sub__(self, other: "Figures") -> "Figures":
+        pairs = zip(attrs.astuple(self), attrs.astuple(other), strict=True)
+        return Figures(*(mine - theirs for mine, theirs in pairs))
+
+
+def _ratio(part: float, whole: float, *, empty: float) -> float:
+    """Divide; a part of nothing is infinite, and nothing of nothing is *empty*."""
+    if whole:
+        return part / whole
+    return math.inf if part else empty
+
+
+@attrs.frozen
+class Point:
+    """What is known of a moment.
+
+    Attributes:
+        when: The moment, in seconds of the clock.
+        total: The figures from the start until then.
+        down_since: When the outage began that lasts, or None.
+    """
+
+    when: float
+    total: Figures = Figures()
+    down_since: float | None = None
+
+    def later(self, when: float) -> "Point":
+        """Give a later moment before which nothing has changed."""
+        passed = when - self.when
+        if self.down_since is None:
+            total = attrs.evolve(self.total, uptime=self.total.uptime + passed)
+        else:
+            total = attrs.evolve(self.total, downtime=self.total.downtime + passed)
+        return attrs.evolve(self, when=when, total=total)
+
+
+@attrs.frozen
+class Ledger:
+    """The beginnings and ends of outages, and how many are open inside each other.
+
+    Attributes:
+        points: Moments of change in order, the start of the ledger or the oldest one that is
+            remembered first.
+        depth: Outages that have begun and not ended; one inside another is part of it.
+    """
+
+    points: tuple[Point, ...]
+    depth: int = 0
+
+    @classmethod
+    def opened(cls, now: float) -> Self:
+        """Start a ledger of something that is up."""
+        return cls((Point(now),))
+
+    def failed(self, now: float) -> "Ledger":
+        """Note that an outage begins."""
+        here = self._at(now)
+        if self.depth:
+            return attrs.evolve(self, depth=self.depth + 1)
+        total = attrs.evolve(here.total, failures=here.total.failures + 1)
+        return self._changed(attrs.evolve(here, total=total, down_since=now), depth=1)
+
+    def restored(self, now: float) -> "Ledger":
+        """Note that an outage ends.
+
+        Raises:
+            ValueError: If none has begun.
+        """
+        here = self._at(now)
+        if not self.depth:
+            raise ValueError("`restore` was called without a `fail` before it")
+        if here.down_since is None or self.depth > 1:
+            return attrs.evolve(self, depth=self.depth - 1)
+        total = attrs.evolve(
+            here.total,
+            repairs=here.total.repairs + 1,
+            repaired=here.total.repaired + (now - here.down_since),
+        )
+        return self._changed(attrs.evolve(here, total=total, down_since=None), depth=0)
+
+    def figures(self, now: float, seconds: float = math.inf) -> Figures:
+        """Give the figures of the last *seconds*, or since the start if that is less.
+
+        Raises:
+            ValueError: If *now* is before the last change.
+        """
+        end = self._at(now)
+        if seconds == math.inf:
+            return end.total
+        start = now - seconds
+        before = next((each for each in reversed(self.points) if each.when <= start), None)
+        if before is not None:
+            return end.total - before.later(start).total
+        return end.total - self.points[0].total
+
+    def latest(self, now: float) -> Figures:
+        """Give the figures since the start, or those of the last change if *now* is before it."""
+        return self.figures(max(now, self.points[-1].when))
+
+    def _at(self, now: float) -> Point:
+        last = self.points[-1]
+        if now < last.when:
+            raise ValueError(f"the clock went back from {last.when} to {now} seconds")
+        return last.later(now)
+
+    def _changed(self, point: Point, *, depth: int) -> "Ledger":
+        return Ledger((*self.points, point)[-MOST_POINTS:], depth)

@@ -1,0 +1,220 @@
+"""`Availability`: the dependability figures of one component.
+
+Noting an outage takes no lock. The ledger is a value, and the new one takes the place of the one
+it was made from if nobody was faster: between that comparison and the assignment there is no call
+and no jump back, the only places where CPython lets another thread or a signal handler in.
+"""
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from mainstay._core.ambient import surroundings
+from mainstay._core.clock import Clock
+from mainstay._core.dependability import Figures, Ledger
+from mainstay._core.durations import Duration, to_seconds
+from mainstay._metrics.collector import Metrics, metrics_of, upkeep_of
+
+__all__ = ["Availability"]
+
+
+class Availability:
+    """Measures how dependable a component is: when it is up, when it fails, how long it is down.
+
+    Pools and breakers keep one by themselves; for anything else, say when it fails and when it is
+    restored. It starts up. Outages nest and overlap: the component is down from the first `fail`
+    to the `restore` that balances the last one, and that counts as one failure.
+
+    The figures since the start are the attributes below; `over` gives those of a sliding window.
+    Both know only of this process and its clock: while the process is dead, nothing counts. The
+    rules of `mainstay.ops` join Prometheus's own `up` for that.
+
+    Time is that of the clock around the place where it is made. It is safe to use from threads,
+    tasks, signal handlers and finalisers, and after a fork.
+
+    Args:
+        name: The `component` label. Several of one name count together; the component is up while
+            all of them are.
+        metrics: Where to record. None for `default_metrics()`.
+
+    Raises:
+        TypeError: If *name* is no string or *metrics* no `Metrics`.
+        ValueError: If *name* is empty.
+
+    Metrics:
+        `component_up`, `component_uptime_seconds_total`, `component_downtime_seconds_total`,
+        `component_failures_total`; and, for people rather than for rules, `availability_ratio`,
+        `failure_rate_per_second`, `mtbf_seconds`, `mttr_seconds` since the start. They end with
+        the object. Worker processes of multiprocess mode bring the counters up to date each
+        second, and leave the figures since the start out.
+
+    Example:
+        >>> from mainstay import Availability
+        >>> from mainstay.testing import FakeClock
+        >>> with FakeClock() as clock:
+        ...     database = Availability("database")
+        ...     clock.advance(90)
+        ...     with database.outage():
+        ...         clock.advance(10)
+        ...     database.availability, database.mtbf, database.mttr
+        (0.9, 90.0, 10.0)
+    """
+
+    __slots__ = ("_track", "_upkeep", "name")
+
+    def __init__(self, name: str, *, metrics: Metrics | None = None) -> None:
+        given: object = name
+        if not isinstance(given, str):
+            raise TypeError(f"`name` must be a str, not {given!r}")
+        if not name:
+            raise ValueError("`name` must not be empty")
+        self.name = name
+        self._track = _Track(name, surroundings().clock)
+        self._upkeep = upkeep_of(metrics_of(metrics), name)
+        self._upkeep.watch(self._track)
+
+    def __repr__(self) -> str:
+        return f"<Availability of {self.name!r}: {'up' if self._track.is_up() else 'down'}>"
+
+    def fail(self) -> None:
+        """Note that an outage begins.
+
+        Raises:
+            ValueError: If the clock went back since the last change.
+        """
+        self._track.change(Ledger.failed)
+        self._upkeep.refresh()
+
+    def restore(self) -> None:
+        """Note that an outage ends.
+
+        Raises:
+            ValueError: If none has begun, or the clock went back since the last change.
+        """
+        self._track.change(Ledger.restored)
+        self._upkeep.refresh()
+
+    def outage(self) -> AbstractContextManager[None]:
+        """Note an outage that lasts as long as the block, in sync and async code.
+
+        Example:
+            >>> from mainstay import Availability
+            >>> with Availability("search").outage():
+            ...     pass
+        """
+        return _Outage(self)
+
+    @property
+    def availability(self) -> float:
+        """Uptime / total time since the start, 0 to 1; NaN for no time at all."""
+        return self._track.over(math.inf).availability
+
+    @property
+    def failure_rate(self) -> float:
+        """Failures per second of uptime since the start."""
+        return self._track.over(math.inf).failure_rate
+
+    @property
+    def mtbf(self) -> float:
+        """Mean seconds of uptime between failures since the start; infinite without failures."""
+        return self._track.over(math.inf).mtbf
+
+    @property
+    def mttr(self) -> float:
+        """Mean seconds that the outages lasted which have ended; NaN if none has."""
+        return self._track.over(math.inf).mttr
+
+    def reliability(self, period: Duration) -> float:
+        """Give the chance that the component, being up, runs for *period* without a failure.
+
+        It is exp(-failure_rate x period): exact if failures come at a constant rate,
+        independently of each other.
+
+        Args:
+            period: Seconds or a `timedelta`, at least 0.
+
+        Raises:
+            TypeError: If *period* is neither a number nor a `timedelta`.
+            ValueError: If *period* is negative, NaN or infinite.
+        """
+        return self._track.over(math.inf).reliability(period)
+
+    def reliability_linear(self, period: Duration) -> float:
+        """Give the first-order form of `reliability`: 1 - failure_rate x period, never below 0.
+
+        It is close while failure_rate x period is far below 1, always too low, and says nothing
+        from 1 on. Takes and raises what `reliability` does.
+        """
+        return self._track.over(math.inf).reliability_linear(period)
+
+    def over(self, window: Duration) -> Figures:
+        """Give the figures of the time from *window* ago until now.
+
+        Args:
+            window: Seconds or a `timedelta`, above 0. Longer than the component has existed, it
+                is the time since the start. The last 2,048 outages are remembered; a window
+                that reaches further back begins with the oldest of them.
+
+        Returns:
+            An object with the same figures and methods as this one, and with what they come from:
+            `.uptime`, `.downtime`, `.failures`, `.repairs`, `.repaired`. It does not change.
+
+        Raises:
+            TypeError: If *window* is neither a number nor a `timedelta`.
+            ValueError: If *window* is 0, negative, NaN or infinite, or the clock went back since
+                the last change.
+        """
+        return self._track.over(to_seconds(window, "window", zero=False))
+
+
+class _Track:
+    """The ledger of one `Availability`, and its clock: what the metrics watch."""
+
+    __slots__ = ("__weakref__", "_clock", "_ledger", "_name")
+
+    def __init__(self, name: str, clock: Clock) -> None:
+        self._name = name
+        self._clock = clock
+        self._ledger = Ledger.opened(clock.now())
+
+    def change(self, step: Callable[[Ledger, float], Ledger]) -> None:
+        """Take *step* now."""
+        while True:
+            before = self._ledger
+            try:
+                after = step(before, self._clock.now())
+            except ValueError as error:
+                raise ValueError(f"{self._name}: {error}") from None
+            if self._ledger is before:
+                self._ledger = after
+                return
+
+    def over(self, seconds: float) -> Figures:
+        """Give the figures of the last *seconds*."""
+        try:
+            return self._ledger.figures(self._clock.now(), seconds)
+        except ValueError as error:
+            raise ValueError(f"{self._name}: {error}") from None
+
+    def is_up(self) -> bool:
+        """Whether no outage is open."""
+        return not self._ledger.depth
+
+    def so_far(self) -> Figures:
+        """Give the figures since the start, also where the clock went back."""
+        return self._ledger.latest(self._clock.now())
+
+
+class _Outage(AbstractContextManager[None]):
+    """The block form of `fail` and `restore`."""
+
+    __slots__ = ("_availability",)
+
+    def __init__(self, availability: Availability) -> None:
+        self._availability = availability
+
+    def __enter__(self) -> None:
+        self._availability.fail()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._availability.restore()
