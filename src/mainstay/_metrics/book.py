@@ -5,7 +5,6 @@ time is published with `dict.setdefault`, and numbers come from `itertools.count
 twice does no harm, since series with the same labels are added up.
 """
 
-import contextlib
 import itertools
 import os
 import weakref
@@ -53,6 +52,7 @@ class Book:
         cells: Where the counts are.
         groups: All groups of series that were ever made; only ever appended to.
         gauges: The gauges.
+        times_collected: How often its collector was asked.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Book:
         self.namespace = namespace
         self.buckets = buckets
         self.groups: list[Group] = []
+        self.times_collected = 0
         self._recorders: dict[tuple[str, str], Recorder] = {}
         self._components = LabelValues(schema.MOST_COMPONENTS)
         self._errors: dict[tuple[str, str, str], Group] = {}
@@ -81,14 +82,17 @@ class Book:
 
     def start_files(self) -> None:
         """Let all cells made from now on lie in files of this process."""
-        if not multiprocess.files_work():
-            self.cells.start_anew(multiprocess.Forwarding(self.namespace, self.bounds).cell)
-            return
-        files = multiprocess.Files(self._directory, self.namespace)
-        self.cells.start_anew(files.cell)
-        with contextlib.suppress(OSError):  # a full disk; the first cell says so in the log
-            build = multiprocess.Entry(schema.BUILD_INFO, "", {"version": version("mainstay")})
-            files.row("gauge_max", [build])[0] = 1.0
+        try:
+            files_work = multiprocess.files_work()
+        except OSError:  # no room to try it; the first cell will say so in the log
+            files_work = True
+        maker = (
+            multiprocess.Files(self._directory, self.namespace)
+            if files_work
+            else multiprocess.Forwarding(self.namespace, self.bounds)
+        )
+        self.cells.start_anew(maker.cell)
+        maker.set_gauge(schema.BUILD_INFO, (version("mainstay"),), 1.0)
 
     def bounds(self, family: Family) -> tuple[float, ...]:
         """Give the upper bounds of a histogram's buckets, without +Inf."""
@@ -96,7 +100,7 @@ class Book:
 
     def recorder(self, component: str, policy: str) -> Recorder:
         """Find the recorder of a component under a policy, or make it."""
-        component = self._component(component)
+        component = self.component(component)
         recorder = self._recorders.get((component, policy))
         if recorder is None:
             fresh = Recorder(self, component, policy)
@@ -105,7 +109,7 @@ class Book:
 
     def upkeep(self, component: str) -> Upkeep:
         """Find the upkeep of a component's dependability, or make it."""
-        component = self._component(component)
+        component = self.component(component)
         upkeep = self._upkeeps.get(component)
         if upkeep is None:
             upkeep = self._upkeeps.setdefault(component, Upkeep(self, component))
@@ -127,11 +131,11 @@ class Book:
             keep_up(self)
 
     def count_error(self, component: str, policy: str, error: BaseException) -> None:
-        """Count a failed attempt by the class of its exception."""
+        """Count a failed attempt by the class of its exception; *component* is a label already."""
         name = _name_of_class(type(error))
         group = self._errors.get((component, policy, name))
         if group is None:
-            group = self._error_group(self._component(component), policy, name)
+            group = self._error_group(component, policy, name)
         self.cells.cell(group)[1][0] += 1.0
 
     def _error_group(self, component: str, policy: str, name: str) -> Group:
@@ -144,7 +148,8 @@ class Book:
             group = self._errors.setdefault(labels, self.group(schema.ERROR_LAYOUT, labels))
         return group
 
-    def _component(self, name: str) -> str:
+    def component(self, name: str) -> str:
+        """Give the label for the name of a component."""
         return self._admit(self._components, name, schema.CALLS)
 
     def _admit(self, values: LabelValues, value: str, family: Family) -> str:

@@ -79,15 +79,16 @@ class ThreadCells(threading.local):
     cells: dict[Group, Cell]
 
 
-@attrs.define(eq=False)
 class _Heir:
     """Hands the cells of a thread to the next one, when the thread ends and drops this."""
 
-    cells: dict[Group, Cell]
-    free: deque[dict[Group, Cell]]
+    def __init__(self, free: deque[dict[Group, Cell]]) -> None:
+        self.cells: dict[Group, Cell] | None = None
+        self._free = free
 
     def __del__(self) -> None:
-        self.free.append(self.cells)
+        if self.cells is not None:
+            self._free.append(self.cells)
 
 
 class Cells:
@@ -137,9 +138,10 @@ class Cells:
             fresh = {}
             self._all.append(fresh)
         own = self.local.__dict__
+        heir = own.setdefault("heir", _Heir(self._free))
         cells: dict[Group, Cell] = own.setdefault("cells", fresh)
         if cells is fresh:
-            own["heir"] = _Heir(fresh, self._free)
+            heir.cells = cells  # last, so that only cells in use are ever handed on
         else:  # a signal handler came in and was first
             self._free.append(fresh)
         return cells

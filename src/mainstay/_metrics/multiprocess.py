@@ -24,6 +24,7 @@ once. If the answer is not what was written, `Forwarded` rows count through ordi
 prometheus_client instead: as correct, but several times slower.
 """
 
+import contextlib
 import functools
 import itertools
 import json
@@ -38,7 +39,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.utils import floatToGoString
 
@@ -110,15 +111,17 @@ class _File:
         self._used_on_disk[0] = _HEADER_SIZE
         unfinished.rename(path)
 
-    def append(self, entries: bytes) -> int:
-        """Add entries at the end and give their place. The caller holds the lock.
+    def append(self, entries: bytes) -> int | None:
+        """Add entries at the end and give their place; None if there is no room for them.
 
-        There is no call between the lines below, so a signal handler that appends as well cannot
-        come in between, and the reader never sees half an entry.
+        The caller holds the lock. From the second line on there is no call, so a signal handler
+        that appends as well cannot come in between, and the reader never sees half an entry.
         """
         size = len(entries)
         start = self.free_from
         end = start + size
+        if end > self.size:
+            return None
         self._bytes[start:end] = entries
         self.free_from = end
         self._used_on_disk[0] = end
@@ -146,16 +149,23 @@ class Files:
                 self.row("histogram", histogram_entries(group)),
                 self.row("counter", counter_entries(group)),
             )
-        except OSError:
+        except OSError as error:
             if not self._warned:
                 self._warned = True
-                _log.exception(
-                    "cannot write to %s=%s; what new threads and new policies of this process "
-                    "record is lost",
+                _log.error(  # noqa: TRY400 - the line says all, and no call is to blame
+                    "cannot write to %s=%s (%s); what new threads and new policies of this "
+                    "process record is lost",
                     VARIABLE,
                     self._directory,
+                    error,
                 )
             return cell_in_memory(group)
+
+    def set_gauge(self, family: Family, labels: tuple[str, ...], value: float) -> None:
+        """Set a gauge that has the same value in all processes."""
+        entry = Entry(family, "", dict(zip(family.labels, labels, strict=True)))
+        with contextlib.suppress(OSError):  # a full disk; the first cell says so in the log
+            self.row("gauge_max", [entry])[0] = value
 
     def row(self, kind: str, entries: Sequence[Entry]) -> Slots:
         """Make the slots of *entries*, at 0, in a file of type *kind*."""
@@ -168,10 +178,11 @@ class Files:
         encoded = b"".join(pack(length, key.ljust(length + 1), 0.0, 0.0) for key in keys)
         with self._lock:
             file = self._open.get(kind)
-            if file is None or file.free_from + len(encoded) > file.size:
+            start = None if file is None else file.append(encoded)
+            while file is None or start is None:
                 size = max(_FILE_SIZE, len(encoded) + _HEADER_SIZE)
                 file = self._open[kind] = _File(self._directory, kind, size)
-            start = file.append(encoded)
+                start = file.append(encoded)
         return file.row(start + 4 + length + 1, len(encoded) // len(keys), len(keys))
 
 
@@ -252,6 +263,12 @@ class Forwarding:
         self._bounds = bounds
         self._counters: dict[str, Counter] = {}
         self._histograms: dict[str, Histogram] = {}
+
+    def set_gauge(self, family: Family, labels: tuple[str, ...], value: float) -> None:
+        """Set a gauge that has the same value in all processes."""
+        name = f"{self._namespace}_{family.name}"
+        gauge = Gauge(name, family.help, family.labels, registry=None, multiprocess_mode="max")
+        gauge.labels(*labels).set(value)
 
     def cell(self, group: Group) -> Cell:
         """Make a cell whose slots hand on to the metrics of the same name."""

@@ -101,4 +101,5 @@ class Recorder:
     def listener_failed(self, listener: Callable[..., Any], error: Exception) -> None:
         """Record that a listener of `on_event` raised."""
         with contextlib.suppress(Exception):
-            self._book.count_error(name_of(listener), "event", error)
+            component = self._book.component(name_of(listener))
+            self._book.count_error(component, "event", error)

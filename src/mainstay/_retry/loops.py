@@ -275,7 +275,7 @@ def require_asyncio(bound: Bound) -> None:
     try:
         get_running_loop()
     except RuntimeError:
-        raise UnsupportedLoopError(bound.recorder.component) from None
+        raise UnsupportedLoopError(bound.component) from None
 
 
 def _coroutine_refused(

@@ -134,7 +134,8 @@ class Retry(Rules):
         return self._bound(name_of_frame(frame))
 
     def _bound(self, name: str) -> Bound:
-        return Bound(self, recorder_of(self.metrics, self.name or name, POLICY))
+        component = self.name or name
+        return Bound(self, component, recorder_of(self.metrics, component, POLICY))
 
     def _check_colour(self, colour: Colour, fn: object) -> None:
         if colour in (Colour.GENERATOR, Colour.ASYNC_GENERATOR) and self.on_result is not None:

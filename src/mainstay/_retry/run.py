@@ -43,9 +43,10 @@ _WHY = {
 
 @attrs.frozen(eq=False)
 class Bound:
-    """A policy bound to the code it wraps: its rules, and the recorder of that code's name."""
+    """A policy bound to the code it wraps: its rules, that code's name, and its recorder."""
 
     rules: Rules
+    component: str
     recorder: Recorder
 
     def begin(self, call: Call | None = None) -> "Run":
@@ -57,10 +58,10 @@ class Bound:
         ambient = surroundings()
         recorder = self.recorder
         if ambient.metrics is not None:
-            recorder = recorder_of(ambient.metrics, recorder.component, POLICY)
-        run = Run(self.rules, recorder, ambient, ambient.clock.now(), call)
+            recorder = recorder_of(ambient.metrics, self.component, POLICY)
+        run = Run(self.rules, self.component, recorder, ambient, ambient.clock.now(), call)
         if ambient.left() <= 0:
-            error = DeadlineExpiredError(recorder.component)
+            error = DeadlineExpiredError(self.component)
             run.give_up("timeout", error)
             raise error
         if self.rules.budget is not None:
@@ -69,7 +70,7 @@ class Bound:
 
     def resume(self, started: float, call: Call | None) -> "Run":
         """Give the run of a call that began without one because nothing surrounds it."""
-        return Run(self.rules, self.recorder, PLAIN, started, call)
+        return Run(self.rules, self.component, self.recorder, PLAIN, started, call)
 
 
 @attrs.define(eq=False)
@@ -78,6 +79,7 @@ class Run:
 
     Attributes:
         rules: The parameters of the policy.
+        component: The name of what is called, for people.
         recorder: Where the call is recorded.
         ambient: Its clock and its deadline.
         started: When the first attempt started, in seconds of the clock.
@@ -87,6 +89,7 @@ class Run:
     """
 
     rules: Rules
+    component: str
     recorder: Recorder
     ambient: Ambient
     started: float
@@ -130,6 +133,9 @@ class Run:
             self._note(error, f"`wait` or `stop` raised {described(broken)}, so it gave up")
             self.give_up("not_retryable", error)
             return None
+        except BaseException:
+            self.end("cancelled")
+            raise
         if reason is None:
             self._schedule(wait, error)
             return wait
@@ -150,12 +156,15 @@ class Run:
         if not refused:
             self.end("success" if self.made == 1 else "recovered")
             return None
-        error = ResultRefusedError(self.recorder.component, value, self.made, self.elapsed())
+        error = ResultRefusedError(self.component, value, self.made, self.elapsed())
         self.recorder.error(error)
         try:
             reason, wait = self._decide(math.nan, None, value)
         except Exception:
             self.give_up("not_retryable", error)
+            raise
+        except BaseException:
+            self.end("cancelled")
             raise
         if reason is None:
             self._schedule(wait, error)
@@ -280,8 +289,9 @@ class Run:
     def attempt_expired(self, limit: float) -> TimeoutError:
         """Make the exception of an attempt that was cancelled after *limit* seconds."""
         self._expired = True
-        name = self.recorder.component
-        return TimeoutError(f"{name}: attempt {self.made + 1} took longer than {limit:.3f} s")
+        return TimeoutError(
+            f"{self.component}: attempt {self.made + 1} took longer than {limit:.3f} s"
+        )
 
     # What the decision is fed with, and what comes out of it.
 
@@ -329,21 +339,19 @@ class Run:
 
     def _schedule(self, wait: float, error: Exception) -> None:
         if heard(LOGGER, logging.INFO):
-            recorder = self.recorder
-            event = RetryScheduled(recorder.component, self.made, wait, error)
-            publish(event, LOGGER, recorder.listener_failed)
+            event = RetryScheduled(self.component, self.made, wait, error)
+            publish(event, LOGGER, self.recorder.listener_failed)
 
     def give_up(self, reason: Reason, error: Exception) -> None:
         """Record and tell that the call ends with *error*."""
-        recorder = self.recorder
-        recorder.gave_up(reason)
+        self.recorder.gave_up(reason)
         self.end("timeout" if reason == "timeout" else "error")
         if heard(LOGGER, logging.WARNING):
-            event = RetryGaveUp(recorder.component, self.made, self.elapsed(), reason, error)
-            publish(event, LOGGER, recorder.listener_failed)
+            event = RetryGaveUp(self.component, self.made, self.elapsed(), reason, error)
+            publish(event, LOGGER, self.recorder.listener_failed)
 
     def _note(self, error: Exception, text: str) -> None:
-        leave_note(error, f"mainstay.retry {self.recorder.component}", text)
+        leave_note(error, f"mainstay.retry {self.component}", text)
 
 
 def _close(awaitable: object) -> None:
