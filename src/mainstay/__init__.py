@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mainstay._metrics.collector import Metrics, default_metrics, set_default_metrics
     from mainstay._retry.policy import Retry, retry
     from mainstay.availability import Availability
+    from mainstay.host import HostCollector
     from mainstay.errors import (
         DeadlineExpiredError,
         MainstayError,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Availability",
     "DeadlineExpiredError",
+    "HostCollector",
     "MainstayError",
     "Metrics",
     "ResultRefusedError",
@@ -45,6 +47,7 @@ _MODULES = {
     "mainstay._metrics.collector": ("Metrics", "default_metrics", "set_default_metrics"),
     "mainstay._retry.policy": ("Retry", "retry"),
     "mainstay.availability": ("Availability",),
+    "mainstay.host": ("HostCollector",),
     "mainstay.errors": (
         "DeadlineExpiredError",
         "MainstayError",

@@ -82,16 +82,7 @@ class Metrics(Collector):
         namespace: str = "mainstay",
         buckets: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
-        given: object = registry
-        if given is not None and not isinstance(given, CollectorRegistry):
-            raise TypeError(f"`registry` must be a CollectorRegistry or None, not {given!r}")
-        if not isinstance(namespace, str):
-            raise TypeError(f"`namespace` must be a str, not {namespace!r}")
-        if not _NAMESPACE.fullmatch(namespace):
-            raise ValueError(
-                f"`namespace` must consist of ASCII letters, digits and underscores, and not "
-                f"start with a digit, not {namespace!r}"
-            )
+        check_place(registry, namespace)
         bounds = _checked_buckets(buckets)
         if registry is None:
             self._book = Book(namespace, bounds or {})
@@ -124,7 +115,7 @@ class Metrics(Collector):
 
     def describe(self) -> Iterable[Metric]:
         """Give the families without samples, so that a registry can refuse a name twice."""
-        return [self._metric(family) for family in schema.FAMILIES]
+        return [empty_metric(self._book.namespace, family) for family in schema.FAMILIES]
 
     def collect(self) -> Iterator[Metric]:
         """Give the families with their present values; called by the registry at each scrape."""
@@ -133,7 +124,7 @@ class Metrics(Collector):
         totals = _totals(self._book)
         totals[schema.BUILD_INFO.name] = {(version("mainstay"),): [1.0]}
         for family in schema.FAMILIES:
-            metric = self._metric(family)
+            metric = empty_metric(self._book.namespace, family)
             name = f"{self._book.namespace}_{family.name}"
             bounds = [*map(floatToGoString, (*self._book.bounds(family), math.inf))]
             for values, numbers in totals.get(family.name, {}).items():
@@ -143,18 +134,6 @@ class Metrics(Collector):
                 else:
                     metric.add_sample(name, labels, numbers[0])
             yield metric
-
-    def _metric(self, family: Family) -> Metric:
-        name = f"{self._book.namespace}_{family.name}".removesuffix("_total")
-        return Metric(name, family.help, family.kind)
-
-
-def _is_in(registry: CollectorRegistry, book: Book) -> bool:
-    """Whether the names of *book* are its own in *registry*: whether asking for one asks it."""
-    asked = book.times_collected
-    for _ in registry.restricted_registry([f"{book.namespace}_{schema.CALLS.name}"]).collect():
-        pass
-    return book.times_collected > asked
 
 
 def _totals(book: Book) -> _Totals:
@@ -187,6 +166,24 @@ def _add_histogram(
         metric.add_sample(f"{name}_bucket", {**labels, "le": bound}, count)
     metric.add_sample(f"{name}_count", labels, cumulative[-1])
     metric.add_sample(f"{name}_sum", labels, total)
+
+
+def check_place(registry: object, namespace: object) -> None:
+    """Refuse what cannot be a collector's registry or namespace."""
+    if registry is not None and not isinstance(registry, CollectorRegistry):
+        raise TypeError(f"`registry` must be a CollectorRegistry or None, not {registry!r}")
+    if not isinstance(namespace, str):
+        raise TypeError(f"`namespace` must be a str, not {namespace!r}")
+    if not _NAMESPACE.fullmatch(namespace):
+        raise ValueError(
+            f"`namespace` must consist of ASCII letters, digits and underscores, and not "
+            f"start with a digit, not {namespace!r}"
+        )
+
+
+def empty_metric(namespace: str, family: Family) -> Metric:
+    """Make what Prometheus reads of a family, without samples."""
+    return Metric(f"{namespace}_{family.name}".removesuffix("_total"), family.help, family.kind)
 
 
 def _checked_buckets(

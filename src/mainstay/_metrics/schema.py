@@ -25,7 +25,6 @@ class Family:
         buckets: The upper bounds of a histogram without +Inf, ascending.
         mode: How a scrape of multiprocess mode makes one gauge of those of several worker
             processes, as prometheus_client names it; None for gauges that workers do not export.
-        debug: Whether it is there for looking into a problem, and no rule or panel uses it.
     """
 
     name: str
@@ -34,7 +33,6 @@ class Family:
     labels: tuple[str, ...]
     buckets: tuple[float, ...] = ()
     mode: GaugeMode | None = "livesum"
-    debug: bool = False
 
 
 @attrs.frozen
@@ -202,6 +200,20 @@ FAMILIES = (
     BUILD_INFO,
     SERIES_DROPPED,
 )
+
+HOST_CPU = Family(
+    "host_cpu_usage_ratio",
+    "gauge",
+    "Share of processor time in use since the scrape before.",
+    (),
+)
+HOST_MEMORY = Family("host_memory_usage_ratio", "gauge", "Share of memory in use.", ())
+HOST_DISK = Family(
+    "host_disk_usage_ratio", "gauge", "Share of a file system in use.", ("mountpoint",)
+)
+
+HOST_FAMILIES = (HOST_CPU, HOST_MEMORY, HOST_DISK)
+"""What `HostCollector` exports."""
 
 CALL_LAYOUT = Layout(CALL_DURATION, (Counters(CALLS, OUTCOMES),))
 """What every call of every policy writes."""

@@ -1,0 +1,9 @@
+"""What operators use: rules for Prometheus and a dashboard for Grafana, from the same metrics.
+
+Also on the command line: ``python -m mainstay rules`` and ``python -m mainstay dashboard``.
+"""
+
+from mainstay.ops.dashboard import dashboard
+from mainstay.ops.rules import rules
+
+__all__ = ["dashboard", "rules"]

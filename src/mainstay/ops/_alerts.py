@@ -1,0 +1,258 @@
+"""The alerts. Each has a paragraph of the same name in the runbook."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+
+from mainstay.ops import _queries as ask
+from mainstay.ops._promql import Source, number
+from mainstay.ops._recording import CALL, Rule, error_ratio
+
+RUNBOOK = "operations/alerts.html"
+
+_INSTANCE = "job, instance, component"
+
+FAST_BURN = (("1h", "5m", 14.4), ("6h", "30m", 6.0))
+SLOW_BURN = (("1d", "2h", 3.0), ("3d", "6h", 1.0))
+"""Long window, short window, and how many times faster than allowed the error budget burns.
+
+Source:
+    The Site Reliability Workbook (Google), chapter 5, "Multiwindow, Multi-Burn-Rate Alerts".
+"""
+
+
+@attrs.frozen
+class Alert:
+    """An alert before it becomes a rule.
+
+    Attributes:
+        name: In CamelCase, without "Mainstay".
+        severity: "page" for a human now, "ticket" for a human some day soon.
+        wait: How long the condition must hold, as Prometheus writes it.
+        expression: The condition, as PromQL.
+        summary: What is the matter, in one line.
+        description: What that means, and with which figure.
+    """
+
+    name: str
+    severity: str
+    wait: str
+    expression: str
+    summary: str
+    description: str
+
+    def rule(self) -> Rule:
+        """Give it as Prometheus reads it."""
+        name = f"Mainstay{self.name}"
+        rule: dict[str, Any] = {"alert": name, "expr": self.expression}
+        if self.wait != "0s":
+            rule["for"] = self.wait
+        return rule | {
+            "labels": {"severity": self.severity},
+            "annotations": {
+                "summary": self.summary,
+                "description": self.description,
+                "runbook": f"{RUNBOOK}#{name.lower()}",
+            },
+        }
+
+
+def burn_alerts(source: Source, slo: float) -> Iterator[Alert]:
+    """Warn that the error budget of an SLO is being spent too fast.
+
+    A burn rate that not even failing always would reach is left out.
+    """
+    for name, severity, windows in (
+        ("ErrorBudgetBurnsFast", "page", FAST_BURN),
+        ("ErrorBudgetBurnsSlowly", "ticket", SLOW_BURN),
+    ):
+        conditions = [
+            f"(\n  {error_ratio(source, long)} > {number(factor * (1 - slo))}\n"
+            f"  and {error_ratio(source, short)} > {number(factor * (1 - slo))}\n)"
+            for long, short, factor in windows
+            if factor * (1 - slo) < 1
+        ]
+        if conditions:
+            yield Alert(
+                name,
+                severity,
+                "0s",
+                "\nor\n".join(conditions),
+                "{{ $labels.component }} ({{ $labels.policy }}) fails too often for its SLO",
+                f"{{{{ $value | humanizePercentage }}}} of the calls fail. The SLO of "
+                f"{number(slo)} allows {number(1 - slo)} of them.",
+            )
+
+
+def pool_alerts(source: Source) -> Iterator[Alert]:
+    """Warn of pools and breakers."""
+    yield Alert(
+        "NoHealthyMember",
+        "page",
+        "30s",
+        f"{source('component_up')} == 0\nand on ({_INSTANCE}) {source('member_state')}",
+        "The pool {{ $labels.component }} has no healthy member",
+        "Every member has failed. The last one is still tried, unless the pool was told to raise "
+        "or to wait.",
+    )
+    unhealthy = source("member_state", 'state=~"failing|ejected|trial"')
+    yield Alert(
+        "PoolDegraded",
+        "ticket",
+        "10m",
+        f"sum by ({_INSTANCE}, member) ({unhealthy}) > 0",
+        "{{ $labels.member }} of the pool {{ $labels.component }} is out of service",
+        "The pool works on with fewer members than it was given.",
+    )
+    not_closed = source("breaker_state", 'state=~"open|half_open"')
+    yield Alert(
+        "BreakerOpen",
+        "page",
+        "5m",
+        f"sum by ({_INSTANCE}) ({not_closed}) > 0",
+        "The circuit breaker {{ $labels.component }} does not close",
+        "Calls are refused without being tried, for longer than a short fault takes.",
+    )
+
+
+def retry_alerts(source: Source) -> Iterator[Alert]:
+    """Warn that work is done again and again."""
+    attempts = source.recorded(CALL, "attempts_per_call", "ratio_rate5m")
+    yield Alert(
+        "RetryAmplification",
+        "ticket",
+        "10m",
+        f'{attempts}{{policy=~"retry|failover"}} > 2',
+        "{{ $labels.component }} makes {{ $value | humanize }} attempts per call",
+        "Each call becomes several for what it depends on, which may be what keeps that down. "
+        "A budget limits it.",
+    )
+    hour, day = (
+        source.recorded(CALL, "calls_recovered", f"ratio_rate{window}") for window in ("1h", "1d")
+    )
+    yield Alert(
+        "RecoveredShareRises",
+        "ticket",
+        "15m",
+        f"{hour} > 0.01\nand {hour} > 3 * {day}",
+        "{{ $labels.component }} ({{ $labels.policy }}) depends on recovery more than it used to",
+        "{{ $value | humanizePercentage }} of the calls of the last hour succeeded only because "
+        "the policy acted, more than three times the share of the last day. Users see nothing yet.",
+    )
+    refused = ask.rate(source, "give_ups_total", "5m", ask.CALL, 'reason="budget"')
+    yield Alert(
+        "BudgetExhausted",
+        "ticket",
+        "5m",
+        f"{refused} > 0",
+        "The retry budget of {{ $labels.component }} ({{ $labels.policy }}) is spent",
+        "{{ $value | humanize }} calls per second give up because too many others are being tried "
+        "again already.",
+    )
+
+
+def redundant_alerts(source: Source) -> Iterator[Alert]:
+    """Warn of redundant calls that cost more, or agree less, than they should."""
+    wasted = ask.rate(source, "wasted_seconds_total", "30m", ask.COMPONENT)
+    spent = ask.rate(
+        source, "call_duration_seconds_sum", "30m", ask.COMPONENT, 'policy="redundant"'
+    )
+    yield Alert(
+        "HedgeWasteHigh",
+        "ticket",
+        "30m",
+        f"{wasted} / {spent} > 0.5",
+        "Copies of {{ $labels.component }} run mostly in vain",
+        "Copies whose answer nobody waited for ran {{ $value | humanizePercentage }} of the time "
+        "that calls took.",
+    )
+    dissents = ask.rate(source, "dissents_total", "15m", ask.COMPONENT)
+    votes = ask.rate(source, "votes_total", "15m", ask.COMPONENT)
+    yield Alert(
+        "VotersDisagree",
+        "ticket",
+        "15m",
+        f"{dissents} / {votes} > 0.01",
+        "The copies of {{ $labels.component }} do not agree",
+        "{{ $value | humanize }} answers per vote were outvoted: one of the copies is wrong.",
+    )
+    yield Alert(
+        "AbandonedThreads",
+        "ticket",
+        "10m",
+        f"{source('abandoned_threads')} >= 16",
+        "{{ $value }} threads of {{ $labels.component }} hang",
+        "They run copies whose calls ended long ago. At the cap nothing is hedged any more.",
+    )
+
+
+def checkpoint_alerts(source: Source) -> Iterator[Alert]:
+    """Warn of runs that do not get on."""
+    last = f"max by (component) ({source('checkpoint_last_save_timestamp_seconds')})"
+    interval = f"max by (component) ({source('checkpoint_interval_seconds')})"
+    running = source("checkpoint_runs", 'state="running"')
+    yield Alert(
+        "CheckpointStale",
+        "page",
+        "0s",
+        f"time() - {last}\n> 900 + 3 * ({interval} or 0 * {last})\n"
+        f"and on (component) sum by (component) ({running}) > 0",
+        "{{ $labels.component }} runs and has not saved for {{ $value | humanizeDuration }}",
+        "It hangs, or one of its items takes very long. A crash now repeats all of that time.",
+    )
+    yield Alert(
+        "CheckpointCorrupt",
+        "page",
+        "0s",
+        ask.has_grown(source, "checkpoint_corrupt_total", "1h"),
+        "A checkpoint of {{ $labels.component }} could not be read",
+        "The run went on from the save before, if that was whole. The store or its disk is at "
+        "fault.",
+    )
+    yield Alert(
+        "LeaseLost",
+        "ticket",
+        "0s",
+        ask.has_grown(source, "checkpoint_lease_lost_total", "15m"),
+        "A run of {{ $labels.component }} was taken over",
+        "Its process had been silent for longer than the lease. What it did after that was not "
+        "saved.",
+    )
+    for name, severity, wait, state in (
+        ("RunsPoisoned", "page", "0s", "poisoned"),
+        ("RunsInterrupted", "ticket", "15m", "interrupted"),
+    ):
+        runs = source("checkpoint_runs", f'state="{state}"')
+        yield Alert(
+            name,
+            severity,
+            wait,
+            f"max by (component) ({runs}) > 0",
+            f"{{{{ $value }}}} runs of {{{{ $labels.component }}}} are {state}",
+            "They have crashed too often without getting on, and are not tried any more."
+            if state == "poisoned"
+            else "Their processes are gone, and nothing has taken them up again.",
+        )
+
+
+def own_alerts(source: Source) -> Iterator[Alert]:
+    """Warn that the metrics themselves are not whole."""
+    yield Alert(
+        "SeriesDropped",
+        "ticket",
+        "0s",
+        ask.has_grown(source, "series_dropped_total", "1h"),
+        "{{ $labels.metric }} has more label values than mainstay keeps",
+        "The values beyond the limit count as _other. A name is probably made up at run time.",
+    )
+
+
+def all_alerts(source: Source, slo: float) -> Iterator[Alert]:
+    """Give every alert."""
+    yield from burn_alerts(source, slo)
+    yield from pool_alerts(source)
+    yield from retry_alerts(source)
+    yield from redundant_alerts(source)
+    yield from checkpoint_alerts(source)
+    yield from own_alerts(source)
