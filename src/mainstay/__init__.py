@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from mainstay._metrics.collector import Metrics, default_metrics, set_default_metrics
     from mainstay._retry.policy import Retry, retry
     from mainstay.availability import Availability
-    from mainstay.host import HostCollector
     from mainstay.errors import (
         DeadlineExpiredError,
         MainstayError,
         ResultRefusedError,
         UnsupportedLoopError,
     )
+    from mainstay.host import HostCollector
 
 __all__ = [
     "Availability",

@@ -136,6 +136,14 @@ class Metrics(Collector):
             yield metric
 
 
+def _is_in(registry: CollectorRegistry, book: Book) -> bool:
+    """Whether the names of *book* are its own in *registry*: whether asking for one asks it."""
+    asked = book.times_collected
+    for _ in registry.restricted_registry([f"{book.namespace}_{schema.CALLS.name}"]).collect():
+        pass
+    return book.times_collected > asked
+
+
 def _totals(book: Book) -> _Totals:
     """Add up all threads of all groups; series with the same labels become one."""
     totals: _Totals = {family.name: {} for family in schema.FAMILIES}
