@@ -98,7 +98,7 @@ def publish(
     """
     try:
         if event.level:
-            logger.log(event.level, "%s", event)
+            logger.log(event.level, "%s", str(event))  # records must keep no exception alive
     except Exception as error:  # noqa: BLE001 - a logging filter or handler of the user's
         listener_failed(logging.Logger.log, error)
     for (listener,) in _listeners:

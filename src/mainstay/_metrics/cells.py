@@ -82,8 +82,9 @@ class ThreadCells(threading.local):
 class _Heir:
     """Hands the cells of a thread to the next one, when the thread ends and drops this."""
 
+    cells: dict[Group, Cell] | None = None
+
     def __init__(self, free: deque[dict[Group, Cell]]) -> None:
-        self.cells: dict[Group, Cell] | None = None
         self._free = free
 
     def __del__(self) -> None:

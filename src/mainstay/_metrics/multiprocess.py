@@ -152,7 +152,7 @@ class Files:
         except OSError as error:
             if not self._warned:
                 self._warned = True
-                _log.error(  # noqa: TRY400 - the line says all, and no call is to blame
+                _log.error(
                     "cannot write to %s=%s (%s); what new threads and new policies of this "
                     "process record is lost",
                     VARIABLE,

@@ -61,9 +61,7 @@ class Bound:
             recorder = recorder_of(ambient.metrics, self.component, POLICY)
         run = Run(self.rules, self.component, recorder, ambient, ambient.clock.now(), call)
         if ambient.left() <= 0:
-            error = DeadlineExpiredError(self.component)
-            run.give_up("timeout", error)
-            raise error
+            raise run.expired()
         if self.rules.budget is not None:
             observe(self.rules.budget)
         return run
@@ -112,6 +110,12 @@ class Run:
         )
         return end - self.ambient.clock.now()
 
+    def expired(self) -> DeadlineExpiredError:
+        """End a call that began with no time left."""
+        error = DeadlineExpiredError(self.component)
+        self.give_up("timeout", error)
+        return error
+
     # An attempt has ended: what the loops ask.
 
     def after(self, error: Exception, verdict: object) -> float | None:
@@ -157,20 +161,16 @@ class Run:
             self.end("success" if self.made == 1 else "recovered")
             return None
         error = ResultRefusedError(self.component, value, self.made, self.elapsed())
-        self.recorder.error(error)
         try:
-            reason, wait = self._decide(math.nan, None, value)
-        except Exception:
-            self.give_up("not_retryable", error)
-            raise
-        except BaseException:
-            self.end("cancelled")
-            raise
-        if reason is None:
-            self._schedule(wait, error)
-            return wait
-        self.give_up("refused_result" if reason == "attempts" else reason, error)
-        raise error
+            self.recorder.error(error)
+            reason, wait = self._decide_refused(value, error)
+            if reason is None:
+                self._schedule(wait, error)
+                return wait
+            self.give_up("refused_result" if reason == "attempts" else reason, error)
+            raise error
+        finally:
+            del error  # this frame is part of its traceback
 
     def end(self, outcome: str) -> None:
         """Record how the call ended."""
@@ -314,6 +314,18 @@ class Run:
         if rules.budget is not None and not spend(rules.budget):
             return "budget", wait
         return None, wait
+
+    def _decide_refused(
+        self, value: object, error: ResultRefusedError
+    ) -> tuple[Reason | None, float]:
+        try:
+            return self._decide(math.nan, None, value)
+        except Exception:
+            self.give_up("not_retryable", error)
+            raise
+        except BaseException:
+            self.end("cancelled")
+            raise
 
     def _wait(self, hint: float, state: CallState) -> float:
         wait = self.rules.wait
