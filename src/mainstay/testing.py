@@ -145,6 +145,12 @@ class FakeClock:
         loop = asyncio.get_running_loop()
         return self._set(seconds, lambda: loop.call_soon_threadsafe(callback), sleeper=False)
 
+    def wait(self, event: threading.Event, seconds: float) -> None:
+        """Wait for another thread, at most until *seconds* have passed on this clock."""
+        alarm = self._set(seconds, event.set, sleeper=False)
+        event.wait()
+        self._forget(alarm)
+
     def _set(self, seconds: float, ring: Callable[[], object], *, sleeper: bool) -> _Alarm:
         with self._changed:
             alarm = _Alarm(self._now + seconds, ring, sleeper=sleeper)
@@ -179,6 +185,7 @@ class _NoWaits:
     def __init__(self, clock: Clock) -> None:
         self.now = clock.now
         self.call_later = clock.call_later
+        self.wait = clock.wait
 
     def sleep(self, seconds: float) -> None:
         pass

@@ -9,13 +9,17 @@ import contextlib
 import itertools
 import os
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
+
+from prometheus_client import Gauge
 
 from mainstay._metrics import multiprocess, schema
 from mainstay._metrics.cells import Cells, Group, cell_in_memory
+from mainstay._metrics.pools import MemberRecorder, SwitchRecorder
 from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import Family, Layout
+from mainstay._metrics.states import States, StatesInFiles, Stateful
 
 _in_files: "weakref.WeakSet[Book]" = weakref.WeakSet()
 
@@ -58,6 +62,11 @@ class Book:
         self._components = LabelValues(schema.MOST_COMPONENTS)
         self._errors: dict[tuple[str, str, str], Group] = {}
         self._error_types: dict[str, LabelValues] = {}
+        self._members: dict[str, LabelValues] = {}
+        self._member_recorders: dict[tuple[str, str], MemberRecorder] = {}
+        self._switch_recorders: dict[str, SwitchRecorder] = {}
+        self._states: list[States] = []
+        self._gauges: dict[str, Gauge] = {}
         self._dropped: dict[str, Group] = {}
         self._directory = "" if in_memory else os.environ.get(multiprocess.VARIABLE, "")
         self.cells = Cells(cell_in_memory)
@@ -93,6 +102,56 @@ class Book:
             fresh = Recorder(self, component, policy)
             recorder = self._recorders.setdefault((component, policy), fresh)
         return recorder
+
+    def member_recorder(self, component: str, member: str) -> MemberRecorder:
+        """Find the recorder of one member of a pool, or make it."""
+        labels = self._component(component), self.member(component, member)
+        recorder = self._member_recorders.get(labels)
+        if recorder is None:
+            fresh = MemberRecorder(self, *labels)
+            recorder = self._member_recorders.setdefault(labels, fresh)
+        return recorder
+
+    def switch_recorder(self, component: str) -> SwitchRecorder:
+        """Find the recorder of the changes in a pool or a breaker, or make it."""
+        component = self._component(component)
+        recorder = self._switch_recorders.get(component)
+        if recorder is None:
+            fresh = SwitchRecorder(self, component)
+            recorder = self._switch_recorders.setdefault(component, fresh)
+        return recorder
+
+    def member(self, component: str, name: str) -> str:
+        """Give the label for a member of a component."""
+        component = self._component(component)
+        members = self._members.get(component)
+        if members is None:
+            members = self._members.setdefault(component, LabelValues(schema.MOST_MEMBERS))
+        return self._admit(members, name, schema.MEMBER_ATTEMPTS)
+
+    def follow(self, family: Family, component: str, source: Stateful) -> States:
+        """Show the states of *source* in the gauge *family*, as long as *source* lives."""
+        kind = StatesInFiles if self._directory else States
+        states = kind(self, family, self._component(component), source)
+        self._states = [each for each in self._states if each.outlives(source)]
+        self._states.append(states)
+        return states
+
+    def gauge(self, family: Family) -> Gauge:
+        """Find the gauge of prometheus_client that all states of a family are written to."""
+        gauge = self._gauges.get(family.name)
+        if gauge is None:
+            name = f"{self.namespace}_{family.name}"
+            fresh = Gauge(
+                name, family.help, family.labels, registry=None, multiprocess_mode="livesum"
+            )
+            gauge = self._gauges.setdefault(family.name, fresh)
+        return gauge
+
+    def gauges(self) -> Iterable[tuple[Family, tuple[str, ...], float]]:
+        """Give the present values of all gauges."""
+        for states in tuple(self._states):
+            yield from states.samples()
 
     def count_error(self, component: str, policy: str, error: BaseException) -> None:
         """Count a failed attempt by the class of its exception."""
