@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mainstay._core.budget import RetryBudget
     from mainstay._core.deadline import deadline, remaining
     from mainstay._core.events import on_event
+    from mainstay._failover.breaker import CircuitBreaker
     from mainstay._failover.options import Detect, Failback, Member, Probe, Verdict
     from mainstay._failover.policy import FailoverPool, current_lease, failover
     from mainstay._failover.selection import Selector
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AllMembersFailedError",
+    "CircuitBreaker",
     "CircuitOpenError",
     "DeadlineExpiredError",
     "Detect",
@@ -56,6 +58,7 @@ _MODULES = {
     "mainstay._core.budget": ("RetryBudget",),
     "mainstay._core.deadline": ("deadline", "remaining"),
     "mainstay._core.events": ("on_event",),
+    "mainstay._failover.breaker": ("CircuitBreaker",),
     "mainstay._failover.options": ("Detect", "Failback", "Member", "Probe", "Verdict"),
     "mainstay._failover.policy": ("FailoverPool", "current_lease", "failover"),
     "mainstay._failover.selection": ("Selector",),

@@ -95,7 +95,7 @@ class CircuitOpenError(MainstayError):
     """
 
     def __init__(self, component: str, retry_after: float | None) -> None:
-        super().__init__(component, retry_after)
+        # `args` are set by `__new__`; an open breaker has to be quick.
         self.component = component
         self.retry_after = retry_after
 

@@ -10,7 +10,7 @@ from mainstay._core.budget import RetryBudget, budget_of
 from mainstay._core.callables import Colour, colour_of, is_async_frame
 from mainstay._core.durations import Duration, to_seconds
 from mainstay._core.events import Event
-from mainstay._core.outcomes import Classes, judge_of
+from mainstay._core.outcomes import Classes
 from mainstay._failover import operations
 from mainstay._failover.blocks import AsyncPoolBlock, LeaseBlock, PoolBlock
 from mainstay._failover.core import Core
@@ -25,7 +25,7 @@ from mainstay._failover.options import (
     check_hook,
     checked_count,
 )
-from mainstay._failover.rules import Rules, WhenAllDown
+from mainstay._failover.rules import Rules, WhenAllDown, checked_name, sync_judge_of
 from mainstay._failover.run import begin
 from mainstay._failover.selection import Selector, strategy_of
 from mainstay._metrics.collector import Metrics, metrics_of
@@ -428,19 +428,3 @@ def _checked_members(members: object) -> list[Member]:
 def _check_type(parameter: str, value: object, expected: type, *, none: bool = False) -> None:
     if not isinstance(value, expected) and not (none and value is None):
         raise TypeError(f"`{parameter}` must be a {expected.__name__}, not {value!r}")
-
-
-def checked_name(name: object) -> str:
-    """Refuse what cannot be the name of a pool or breaker."""
-    if not isinstance(name, str):
-        raise TypeError(f"`name` must be a str, not {name!r}")
-    if not name:
-        raise ValueError("`name` must not be empty")
-    return name
-
-
-def sync_judge_of(on: object) -> Callable[[Exception], Any]:
-    """Check `on=`, which cannot be awaited here."""
-    if callable(on) and not isinstance(on, type) and colour_of(on) is Colour.ASYNC:
-        raise TypeError(f"`on` must be a plain predicate, and {on!r} is async")
-    return judge_of(on)

@@ -6,7 +6,8 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from mainstay._core.budget import RetryBudget
-from mainstay._core.outcomes import Judge
+from mainstay._core.callables import Colour, colour_of
+from mainstay._core.outcomes import Judge, judge_of
 from mainstay._failover.options import Detect, Failback, Probe, Verdict
 from mainstay._failover.selection import Strategy
 
@@ -61,3 +62,19 @@ def verdict_of(answer: object) -> Verdict:
     if isinstance(answer, Verdict):
         return answer
     raise TypeError(f"`on` must answer True, False or a Verdict, not {answer!r}")
+
+
+def checked_name(name: object) -> str:
+    """Refuse what cannot be the name of a pool or breaker."""
+    if not isinstance(name, str):
+        raise TypeError(f"`name` must be a str, not {name!r}")
+    if not name:
+        raise ValueError("`name` must not be empty")
+    return name
+
+
+def sync_judge_of(on: object) -> Callable[[Exception], Any]:
+    """Check `on=`, which cannot be awaited here."""
+    if callable(on) and not isinstance(on, type) and colour_of(on) is Colour.ASYNC:
+        raise TypeError(f"`on` must be a plain predicate, and {on!r} is async")
+    return judge_of(on)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _OUTCOMES = {outcome: CALL_LAYOUT.slot(CALLS, outcome) for outcome in OUTCOMES}
 _SUCCESS = _OUTCOMES["success"]
+_REJECTED = _OUTCOMES["rejected"]
+_OPEN = TROUBLE_LAYOUTS["breaker"].slot(GIVE_UPS, "open")
 
 
 class Recorder:
@@ -67,6 +69,13 @@ class Recorder:
             counts, _ = self._book.cells.cell(self._trouble)
             counts[bisect_left(self._trouble.bounds, attempts)] += 1.0
             counts[-1] += attempts
+
+    def rejected(self) -> None:
+        """Record a call that a breaker did not let through."""
+        durations, calls = self._book.cells.cell(self._calls)
+        durations[0] += 1.0
+        calls[_REJECTED] += 1.0
+        self._book.cells.cell(self._trouble)[1][_OPEN] += 1.0
 
     def gave_up(self, reason: str) -> None:
         """Record why a call gave up."""

@@ -27,7 +27,12 @@ from mainstay._retry.decision import Reason
 from mainstay._retry.events import RetryGaveUp, RetryScheduled
 from mainstay._retry.rules import Rules
 from mainstay._retry.strategies import Call, CallState, Outcome
-from mainstay.errors import DeadlineExpiredError, ResultRefusedError
+from mainstay.errors import (
+    AllMembersFailedError,
+    CircuitOpenError,
+    DeadlineExpiredError,
+    ResultRefusedError,
+)
 
 POLICY = "retry"
 
@@ -119,6 +124,8 @@ class Run:
         if hint is None:
             self._give_up("not_retryable", error)
             return None
+        if isinstance(error, CircuitOpenError | AllMembersFailedError) and not hint >= 0:
+            hint = math.nan if error.retry_after is None else error.retry_after
         try:
             reason, wait = self._decide(Outcome(self.made, error), hint)
         except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
