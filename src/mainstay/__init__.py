@@ -75,7 +75,12 @@ _MODULES = {
 }
 
 
+_SUBMODULES = ("errors", "testing")
+
+
 def __getattr__(name: str) -> object:
+    if name in _SUBMODULES:
+        return import_module(f"{__name__}.{name}")
     for module, names in _MODULES.items():
         if name in names:
             globals()[name] = value = getattr(import_module(module), name)
@@ -84,4 +89,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "errors", "testing"]
+    return [*__all__, *_SUBMODULES]

@@ -14,12 +14,11 @@ import random
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import attrs
 
 from mainstay._core import ambient
-from mainstay._core.ambient import Ambient
 from mainstay._core.clock import Clock, Timer
 from mainstay._core.durations import Duration, to_seconds
 from mainstay._metrics.book import Book
@@ -75,9 +74,9 @@ class FakeClock:
         self._changed = threading.Condition(threading.RLock())
         self._alarms: list[tuple[float, int, _Alarm]] = []
         self._numbers = itertools.count()
-        self._entered: list[Ambient] = []
+        self._entered: list[ambient.Ambient] = []
 
-    def __enter__(self) -> "FakeClock":
+    def __enter__(self) -> Self:
         here = ambient.with_clock(self)
         ambient.enter(here)
         if self._everywhere:
@@ -180,18 +179,25 @@ class FakeClock:
 
 
 class _NoWaits:
-    """A clock on which sleeping takes no time and everything else does."""
+    """A clock on which sleeping takes no time, and all else as long as on another clock."""
 
     def __init__(self, clock: Clock) -> None:
-        self.now = clock.now
-        self.call_later = clock.call_later
-        self.wait = clock.wait
+        self._clock = clock
 
-    def sleep(self, seconds: float) -> None:
+    def now(self) -> float:
+        return self._clock.now()
+
+    def sleep(self, _seconds: float, /) -> None:
         pass
 
-    async def asleep(self, seconds: float) -> None:
+    async def asleep(self, _seconds: float, /) -> None:
         await asyncio.sleep(0)
+
+    def call_later(self, seconds: float, callback: Callable[[], object], /) -> Timer:
+        return self._clock.call_later(seconds, callback)
+
+    def wait(self, event: threading.Event, seconds: float, /) -> None:
+        self._clock.wait(event, seconds)
 
 
 @contextmanager
@@ -238,9 +244,8 @@ class _Recorded(Metrics):
         family = _family_of(name)
         unknown = labels.keys() - {*family.labels, "le"}
         if unknown:
-            raise ValueError(
-                f"{name} has the labels {', '.join(family.labels)}, not {', '.join(sorted(unknown))}"
-            )
+            known = ", ".join(family.labels)
+            raise ValueError(f"{name} has the labels {known}, not {', '.join(sorted(unknown))}")
         return sum(
             sample.value
             for metric in self.collect()

@@ -79,18 +79,28 @@ def on_event(fn: Listener) -> Callable[[], None]:
     return stop
 
 
-def publish(event: Event, listener_failed: Callable[[Listener, Exception], object]) -> None:
+def heard(logger: logging.Logger, level: int) -> bool:
+    """Whether an event of *level* would reach anybody; making one that does not is a waste."""
+    return bool(_listeners) or logger.isEnabledFor(level)
+
+
+def publish(
+    event: Event,
+    logger: logging.Logger,
+    listener_failed: Callable[[Callable[..., object], Exception], object],
+) -> None:
     """Log *event* and hand it to every listener; nothing they raise gets out.
 
     Args:
         event: What happened.
+        logger: The logger of its policy.
         listener_failed: Told of each listener that raised, and what.
     """
     try:
         if event.level:
-            logging.getLogger(f"mainstay.{event.policy}").log(event.level, "%s", event)
+            logger.log(event.level, "%s", str(event))  # records must keep no exception alive
     except Exception as error:  # noqa: BLE001 - a logging filter or handler of the user's
-        listener_failed(logging.getLogger, error)
+        listener_failed(logging.Logger.log, error)
     for (listener,) in _listeners:
         try:
             listener(event)

@@ -222,7 +222,7 @@ class CircuitBreaker:
         gate, ambient = self._gate, surroundings()
         recorder = gate.recorder
         if ambient.metrics is not None:
-            recorder = recorder_of(ambient.metrics, recorder.component, POLICY)
+            recorder = recorder_of(ambient.metrics, gate.name, POLICY)
         if ambient.left() <= 0:
             recorder.gave_up("timeout")
             recorder.call("timeout", 0.0)

@@ -3,6 +3,7 @@
 Calls read `shut` and `generation` without the lock. Only what changes something takes it.
 """
 
+import logging
 import random
 import threading
 from typing import ClassVar, Literal, TypeAlias
@@ -21,6 +22,8 @@ from mainstay.errors import CircuitOpenError
 POLICY = "breaker"
 
 BreakerState: TypeAlias = Literal["closed", "open", "half_open"]
+
+LOGGER = logging.getLogger("mainstay.breaker")
 
 _chance = random.random
 
@@ -44,7 +47,7 @@ class BreakerChanged(Event):
     @property
     def level(self) -> int:
         """WARNING when it opens, INFO otherwise."""
-        return 30 if self.to_state == "open" else 20
+        return logging.WARNING if self.to_state == "open" else logging.INFO
 
     def __str__(self) -> str:
         why = f" ({self.cause})" if self.cause else ""
@@ -199,4 +202,4 @@ class Gate:
         metrics = surroundings().metrics or self.metrics
         switch_recorder_of(metrics, self.name).transition(event.from_state, event.to_state)
         self._shown.changed()
-        publish(event, self.recorder.listener_failed)
+        publish(event, LOGGER, self.recorder.listener_failed)

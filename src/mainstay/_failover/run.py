@@ -37,7 +37,7 @@ def begin(core: Core, *, rerun: bool) -> "Run":
     ambient = surroundings()
     recorder = core.recorder
     if ambient.metrics is not None:
-        recorder = recorder_of(ambient.metrics, recorder.component, POLICY)
+        recorder = recorder_of(ambient.metrics, core.rules.name, POLICY)
     if ambient.left() <= 0:
         recorder.gave_up("timeout")
         recorder.call("timeout", 0.0)

@@ -9,6 +9,7 @@ The lock may be taken again by the same thread, since a signal handler may call 
 thread that it interrupted is in here.
 """
 
+import logging
 import math
 import random
 import threading
@@ -46,6 +47,8 @@ from mainstay._metrics.collector import (
 )
 from mainstay._metrics.pools import SwitchRecorder
 from mainstay._metrics.schema import MEMBER_STATE
+
+LOGGER = logging.getLogger("mainstay.failover")
 
 chance = random.random
 
@@ -138,7 +141,7 @@ class State:
 
     def _publish(self, event: Event) -> None:
         failed = self.recorder.listener_failed
-        publish(event, failed)
+        publish(event, LOGGER, failed)
         for (listener,) in self.listeners:
             try:
                 listener(event)

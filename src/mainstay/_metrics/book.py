@@ -5,12 +5,12 @@ time is published with `dict.setdefault`, and numbers come from `itertools.count
 twice does no harm, since series with the same labels are added up.
 """
 
-import contextlib
 import itertools
 import os
 import weakref
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
+from pathlib import Path
 
 from prometheus_client import Gauge
 
@@ -20,6 +20,9 @@ from mainstay._metrics.pools import MemberRecorder, SwitchRecorder
 from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import Family, Layout
 from mainstay._metrics.states import States, StatesInFiles, Stateful
+
+_name_of_class = type.__dict__["__name__"].__get__
+"""Reads a class's own name, which its metaclass can neither hide nor make fail."""
 
 _in_files: "weakref.WeakSet[Book]" = weakref.WeakSet()
 
@@ -50,6 +53,7 @@ class Book:
         buckets: The bounds that were given, by metric name without prefix.
         cells: Where the counts are.
         groups: All groups of series that were ever made; only ever appended to.
+        times_collected: How often its collector was asked.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Book:
         self.namespace = namespace
         self.buckets = buckets
         self.groups: list[Group] = []
+        self.times_collected = 0
         self._recorders: dict[tuple[str, str], Recorder] = {}
         self._components = LabelValues(schema.MOST_COMPONENTS)
         self._errors: dict[tuple[str, str, str], Group] = {}
@@ -71,7 +76,7 @@ class Book:
         self._directory = "" if in_memory else os.environ.get(multiprocess.VARIABLE, "")
         self.cells = Cells(cell_in_memory)
         if self._directory:
-            if not os.path.isdir(self._directory):
+            if not Path(self._directory).is_dir():
                 raise ValueError(
                     f"{multiprocess.VARIABLE} must name a directory, not {self._directory!r}; "
                     f"make it, empty, before the program starts"
@@ -81,14 +86,17 @@ class Book:
 
     def start_files(self) -> None:
         """Let all cells made from now on lie in files of this process."""
-        if not multiprocess.files_work():
-            self.cells.start_anew(multiprocess.Forwarding(self.namespace, self.bounds).cell)
-            return
-        files = multiprocess.Files(self._directory, self.namespace)
-        self.cells.start_anew(files.cell)
-        with contextlib.suppress(OSError):  # a full disk; the first cell says so in the log
-            build = multiprocess.Entry(schema.BUILD_INFO, "", {"version": version("mainstay")})
-            files.row("gauge_max", [build])[0] = 1.0
+        try:
+            files_work = multiprocess.files_work()
+        except OSError:  # no room to try it; the first cell will say so in the log
+            files_work = True
+        maker = (
+            multiprocess.Files(self._directory, self.namespace)
+            if files_work
+            else multiprocess.Forwarding(self.namespace, self.bounds)
+        )
+        self.cells.start_anew(maker.cell)
+        maker.set_gauge(schema.BUILD_INFO, (version("mainstay"),), 1.0)
 
     def bounds(self, family: Family) -> tuple[float, ...]:
         """Give the upper bounds of a histogram's buckets, without +Inf."""
@@ -96,7 +104,7 @@ class Book:
 
     def recorder(self, component: str, policy: str) -> Recorder:
         """Find the recorder of a component under a policy, or make it."""
-        component = self._component(component)
+        component = self.component(component)
         recorder = self._recorders.get((component, policy))
         if recorder is None:
             fresh = Recorder(self, component, policy)
@@ -105,7 +113,7 @@ class Book:
 
     def member_recorder(self, component: str, member: str) -> MemberRecorder:
         """Find the recorder of one member of a pool, or make it."""
-        labels = self._component(component), self.member(component, member)
+        labels = self.component(component), self.member(component, member)
         recorder = self._member_recorders.get(labels)
         if recorder is None:
             fresh = MemberRecorder(self, *labels)
@@ -114,7 +122,7 @@ class Book:
 
     def switch_recorder(self, component: str) -> SwitchRecorder:
         """Find the recorder of the changes in a pool or a breaker, or make it."""
-        component = self._component(component)
+        component = self.component(component)
         recorder = self._switch_recorders.get(component)
         if recorder is None:
             fresh = SwitchRecorder(self, component)
@@ -123,7 +131,7 @@ class Book:
 
     def member(self, component: str, name: str) -> str:
         """Give the label for a member of a component."""
-        component = self._component(component)
+        component = self.component(component)
         members = self._members.get(component)
         if members is None:
             members = self._members.setdefault(component, LabelValues(schema.MOST_MEMBERS))
@@ -132,7 +140,7 @@ class Book:
     def follow(self, family: Family, component: str, source: Stateful) -> States:
         """Show the states of *source* in the gauge *family*, as long as *source* lives."""
         kind = StatesInFiles if self._directory else States
-        states = kind(self, family, self._component(component), source)
+        states = kind(self, family, self.component(component), source)
         self._states = [each for each in self._states if each.outlives(source)]
         self._states.append(states)
         return states
@@ -154,11 +162,11 @@ class Book:
             yield from states.samples()
 
     def count_error(self, component: str, policy: str, error: BaseException) -> None:
-        """Count a failed attempt by the class of its exception."""
-        name = type(error).__name__
+        """Count a failed attempt by the class of its exception; *component* is a label already."""
+        name = _name_of_class(type(error))
         group = self._errors.get((component, policy, name))
         if group is None:
-            group = self._error_group(self._component(component), policy, name)
+            group = self._error_group(component, policy, name)
         self.cells.cell(group)[1][0] += 1.0
 
     def _error_group(self, component: str, policy: str, name: str) -> Group:
@@ -171,7 +179,8 @@ class Book:
             group = self._errors.setdefault(labels, self.group(schema.ERROR_LAYOUT, labels))
         return group
 
-    def _component(self, name: str) -> str:
+    def component(self, name: str) -> str:
+        """Give the label for the name of a component."""
         return self._admit(self._components, name, schema.CALLS)
 
     def _admit(self, values: LabelValues, value: str, family: Family) -> str:

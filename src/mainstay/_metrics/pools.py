@@ -33,7 +33,7 @@ class MemberRecorder:
     It raises nothing and blocks nowhere, as `Recorder`.
     """
 
-    __slots__ = ("_book", "_group", "_key", "_local", "component", "member")
+    __slots__ = ("_book", "_group", "_local", "component", "member")
 
     def __init__(self, book: "Book", component: str, member: str) -> None:
         self.component = component
@@ -42,12 +42,11 @@ class MemberRecorder:
         self._group = book.group(MEMBER_LAYOUT, (component, member))
         # Resolved for `success`, the path that has to be short.
         self._local = book.cells.local
-        self._key = self._group.key
 
     def success(self) -> None:
         """Record an attempt that was answered."""
         try:
-            self._local.cells[self._key][1][_SUCCESS] += 1.0
+            self._local.cells[self._group][1][_SUCCESS] += 1.0
         except (AttributeError, KeyError):  # the first one in this thread
             self._book.cells.cell(self._group)[1][_SUCCESS] += 1.0
 
