@@ -11,10 +11,16 @@ if TYPE_CHECKING:
     from mainstay._core.budget import RetryBudget
     from mainstay._core.deadline import deadline, remaining
     from mainstay._core.events import on_event
+    from mainstay._failover.breaker import CircuitBreaker
+    from mainstay._failover.options import Detect, Failback, Member, Probe, Verdict
+    from mainstay._failover.policy import FailoverPool, current_lease, failover
+    from mainstay._failover.selection import Selector
     from mainstay._metrics.collector import Metrics, default_metrics, set_default_metrics
     from mainstay._retry.policy import Retry, retry
     from mainstay.availability import Availability
     from mainstay.errors import (
+        AllMembersFailedError,
+        CircuitOpenError,
         DeadlineExpiredError,
         MainstayError,
         ResultRefusedError,
@@ -23,17 +29,29 @@ if TYPE_CHECKING:
     from mainstay.host import HostCollector
 
 __all__ = [
+    "AllMembersFailedError",
     "Availability",
+    "CircuitBreaker",
+    "CircuitOpenError",
     "DeadlineExpiredError",
+    "Detect",
+    "Failback",
+    "FailoverPool",
     "HostCollector",
     "MainstayError",
+    "Member",
     "Metrics",
+    "Probe",
     "ResultRefusedError",
     "Retry",
     "RetryBudget",
+    "Selector",
     "UnsupportedLoopError",
+    "Verdict",
+    "current_lease",
     "deadline",
     "default_metrics",
+    "failover",
     "on_event",
     "remaining",
     "retry",
@@ -44,11 +62,17 @@ _MODULES = {
     "mainstay._core.budget": ("RetryBudget",),
     "mainstay._core.deadline": ("deadline", "remaining"),
     "mainstay._core.events": ("on_event",),
+    "mainstay._failover.breaker": ("CircuitBreaker",),
+    "mainstay._failover.options": ("Detect", "Failback", "Member", "Probe", "Verdict"),
+    "mainstay._failover.policy": ("FailoverPool", "current_lease", "failover"),
+    "mainstay._failover.selection": ("Selector",),
     "mainstay._metrics.collector": ("Metrics", "default_metrics", "set_default_metrics"),
     "mainstay._retry.policy": ("Retry", "retry"),
     "mainstay.availability": ("Availability",),
     "mainstay.host": ("HostCollector",),
     "mainstay.errors": (
+        "AllMembersFailedError",
+        "CircuitOpenError",
         "DeadlineExpiredError",
         "MainstayError",
         "ResultRefusedError",

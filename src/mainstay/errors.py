@@ -3,13 +3,20 @@
     MainstayError
     ├── ResultRefusedError        retry: the last result was refused by `on_result`
     ├── DeadlineExpiredError      a policy was entered with no time left (also a TimeoutError)
-    └── UnsupportedLoopError      an async policy ran outside asyncio
+    ├── UnsupportedLoopError      an async policy ran outside asyncio
+    ├── CircuitOpenError          a circuit breaker let no call through
+    └── AllMembersFailedError     no member of a pool could answer (also an ExceptionGroup)
 
 Wherever one exception of the user's own is true, that one is raised instead. All of these
 carry what they know as attributes and can be pickled as far as those can.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 __all__ = [
+    "AllMembersFailedError",
+    "CircuitOpenError",
     "DeadlineExpiredError",
     "MainstayError",
     "ResultRefusedError",
@@ -76,3 +83,58 @@ class UnsupportedLoopError(MainstayError):
 
     def __str__(self) -> str:
         return f"{self.component}: async policies need a running asyncio (or uvloop) event loop"
+
+
+class CircuitOpenError(MainstayError):
+    """A circuit breaker is open, or a member of a pool is ejected; nothing was called.
+
+    Attributes:
+        component: The name of the breaker; of the pool and its member, as "pool/member".
+        retry_after: Seconds until a call may be let through again; None if only the user can say,
+            since it was opened or taken out by hand.
+    """
+
+    def __init__(self, component: str, retry_after: float | None) -> None:
+        # `args` are set by `__new__`; an open breaker has to be quick.
+        self.component = component
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        when = "until it is closed by hand"
+        if self.retry_after is not None:
+            when = f"for another {self.retry_after:.3f} s, which `.retry_after` has"
+        return f"{self.component}: open {when}, so it was not called"
+
+
+class AllMembersFailedError(MainstayError, ExceptionGroup[Exception]):
+    """No member of a pool could answer: one exception for each that was tried.
+
+    If none was tried, there is one for each member that says why not: what opening it raised, or a
+    `CircuitOpenError`. Each has a note with the member's name.
+
+    Attributes:
+        component: The name of the pool.
+        retry_after: Seconds until an ejected member is tried again; None if none is ejected.
+    """
+
+    component: str
+    retry_after: float | None
+
+    def __new__(
+        cls, component: str, exceptions: Sequence[Exception], retry_after: float | None = None
+    ) -> "AllMembersFailedError":
+        self = super().__new__(cls, f"{component}: no member could answer", exceptions)
+        self.component = component
+        self.retry_after = retry_after
+        return self
+
+    def __init__(self, *_args: object, **_named: object) -> None:
+        """Everything has been set when it was made."""
+
+    def derive(self, excs: Sequence[Exception]) -> "AllMembersFailedError":  # type: ignore[override]  # narrower
+        """Make a group of some of the exceptions, for `split`, `subgroup` and ``except*``."""
+        return AllMembersFailedError(self.component, excs, self.retry_after)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        args = self.component, list(self.exceptions), self.retry_after
+        return type(self), args, self.__dict__

@@ -144,6 +144,12 @@ class FakeClock:
         loop = asyncio.get_running_loop()
         return self._set(seconds, lambda: loop.call_soon_threadsafe(callback), sleeper=False)
 
+    def wait(self, event: threading.Event, seconds: float) -> None:
+        """Wait for another thread, at most until *seconds* have passed on this clock."""
+        alarm = self._set(seconds, event.set, sleeper=False)
+        event.wait()
+        self._forget(alarm)
+
     def _set(self, seconds: float, ring: Callable[[], object], *, sleeper: bool) -> _Alarm:
         with self._changed:
             alarm = _Alarm(self._now + seconds, ring, sleeper=sleeper)
@@ -189,6 +195,9 @@ class _NoWaits:
 
     def call_later(self, seconds: float, callback: Callable[[], object], /) -> Timer:
         return self._clock.call_later(seconds, callback)
+
+    def wait(self, event: threading.Event, seconds: float, /) -> None:
+        self._clock.wait(event, seconds)
 
 
 @contextmanager

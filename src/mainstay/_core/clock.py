@@ -5,6 +5,7 @@ A clock has four operations, all in seconds of its own monotonic time. `SYSTEM` 
 """
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -40,6 +41,13 @@ class Clock(Protocol):
         """Run *callback* on the running event loop after *seconds*."""
         ...
 
+    def wait(self, event: threading.Event, seconds: float, /) -> None:
+        """Block the calling thread until *event* is set, at most for *seconds*.
+
+        It is for what other threads do: unlike `sleep`, it never moves a `FakeClock` on.
+        """
+        ...
+
 
 class SystemClock:
     """The machine's own monotonic time."""
@@ -54,6 +62,9 @@ class SystemClock:
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
         return asyncio.get_running_loop().call_later(seconds, callback)
+
+    def wait(self, event: threading.Event, seconds: float) -> None:
+        event.wait(min(seconds, threading.TIMEOUT_MAX))
 
 
 SYSTEM = SystemClock()

@@ -8,16 +8,19 @@ twice does no harm, since series with the same labels are added up.
 import itertools
 import os
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+from prometheus_client import Gauge
+
 from mainstay._metrics import multiprocess, schema
 from mainstay._metrics.cells import Cells, Group, cell_in_memory
-from mainstay._metrics.gauges import Gauges
+from mainstay._metrics.pools import MemberRecorder, SwitchRecorder
 from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import Family, Layout
-from mainstay._metrics.upkeep import Upkeep, keep_up
+from mainstay._metrics.states import States, StatesInFiles, Stateful
+from mainstay._metrics.upkeep import Upkeep, UpkeepInFiles, keep_up
 
 _name_of_class = type.__dict__["__name__"].__get__
 """Reads a class's own name, which its metaclass can neither hide nor make fail."""
@@ -51,7 +54,6 @@ class Book:
         buckets: The bounds that were given, by metric name without prefix.
         cells: Where the counts are.
         groups: All groups of series that were ever made; only ever appended to.
-        gauges: The gauges.
         times_collected: How often its collector was asked.
     """
 
@@ -66,11 +68,15 @@ class Book:
         self._components = LabelValues(schema.MOST_COMPONENTS)
         self._errors: dict[tuple[str, str, str], Group] = {}
         self._error_types: dict[str, LabelValues] = {}
+        self._members: dict[str, LabelValues] = {}
+        self._member_recorders: dict[tuple[str, str], MemberRecorder] = {}
+        self._switch_recorders: dict[str, SwitchRecorder] = {}
+        self._states: list[States] = []
+        self._gauges: dict[str, Gauge] = {}
         self._dropped: dict[str, Group] = {}
         self._upkeeps: dict[str, Upkeep] = {}
         self._directory = "" if in_memory else os.environ.get(multiprocess.VARIABLE, "")
         self.cells = Cells(cell_in_memory)
-        self.gauges = Gauges(namespace, in_files=bool(self._directory))
         if self._directory:
             if not Path(self._directory).is_dir():
                 raise ValueError(
@@ -107,18 +113,69 @@ class Book:
             recorder = self._recorders.setdefault((component, policy), fresh)
         return recorder
 
+    def member_recorder(self, component: str, member: str) -> MemberRecorder:
+        """Find the recorder of one member of a pool, or make it."""
+        labels = self.component(component), self.member(component, member)
+        recorder = self._member_recorders.get(labels)
+        if recorder is None:
+            fresh = MemberRecorder(self, *labels)
+            recorder = self._member_recorders.setdefault(labels, fresh)
+        return recorder
+
+    def switch_recorder(self, component: str) -> SwitchRecorder:
+        """Find the recorder of the changes in a pool or a breaker, or make it."""
+        component = self.component(component)
+        recorder = self._switch_recorders.get(component)
+        if recorder is None:
+            fresh = SwitchRecorder(self, component)
+            recorder = self._switch_recorders.setdefault(component, fresh)
+        return recorder
+
+    def member(self, component: str, name: str) -> str:
+        """Give the label for a member of a component."""
+        component = self.component(component)
+        members = self._members.get(component)
+        if members is None:
+            members = self._members.setdefault(component, LabelValues(schema.MOST_MEMBERS))
+        return self._admit(members, name, schema.MEMBER_ATTEMPTS)
+
+    def follow(self, family: Family, component: str, source: Stateful) -> States:
+        """Show the states of *source* in the gauge *family*, as long as *source* lives."""
+        kind = StatesInFiles if self._directory else States
+        states = kind(self, family, self.component(component), source)
+        self._states = [each for each in self._states if each.outlives(source)]
+        self._states.append(states)
+        return states
+
+    def gauge(self, family: Family) -> Gauge:
+        """Find the gauge of prometheus_client that all states of a family are written to."""
+        gauge = self._gauges.get(family.name)
+        if gauge is None:
+            name = f"{self.namespace}_{family.name}"
+            fresh = Gauge(
+                name, family.help, family.labels, registry=None, multiprocess_mode="livesum"
+            )
+            gauge = self._gauges.setdefault(family.name, fresh)
+        return gauge
+
+    def gauges(self) -> Iterable[tuple[Family, tuple[str, ...], float]]:
+        """Give the present values of all gauges."""
+        for source in (*self._states, *self._upkeeps.values()):
+            yield from source.samples()
+
     def upkeep(self, component: str) -> Upkeep:
         """Find the upkeep of a component's dependability, or make it."""
         component = self.component(component)
         upkeep = self._upkeeps.get(component)
         if upkeep is None:
-            upkeep = self._upkeeps.setdefault(component, Upkeep(self, component))
+            kind = UpkeepInFiles if self._directory else Upkeep
+            upkeep = self._upkeeps.setdefault(component, kind(self, component))
             if self._directory and len(self._upkeeps) == 1:
                 keep_up(self)
         return upkeep
 
     def refresh(self) -> None:
-        """Bring up to date what changes with time alone."""
+        """Bring up to date the counters that go on with time alone."""
         for upkeep in tuple(self._upkeeps.values()):
             upkeep.refresh()
 

@@ -16,12 +16,13 @@ from prometheus_client.utils import floatToGoString
 from mainstay._core.ambient import surroundings
 from mainstay._metrics import schema
 from mainstay._metrics.book import Book
+from mainstay._metrics.pools import MemberRecorder, SwitchRecorder
 from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import Family
+from mainstay._metrics.states import Stateful, States
 from mainstay._metrics.upkeep import Upkeep
 
 _NAMESPACE = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-_GAUGES = [f for f in schema.FAMILIES if f.kind == "gauge"]
 _HISTOGRAMS = {f.name: f for f in schema.FAMILIES if f.kind == "histogram"}
 
 _Totals: TypeAlias = dict[str, dict[tuple[str, ...], list[float]]]
@@ -160,8 +161,8 @@ def _totals(book: Book) -> _Totals:
             count(family, group.labels[: len(family.labels)], histogram)
         for (each, values), number in zip(group.counter_series(), counters, strict=True):
             count(each, values, [number])
-    for family in _GAUGES:
-        totals[family.name].update((labels, [v]) for labels, v in book.gauges.series(family))
+    for family, values, value in book.gauges():
+        count(family, values, [value])
     return totals
 
 
@@ -269,6 +270,21 @@ def metrics_of(metrics: object) -> Metrics:
 def recorder_of(metrics: Metrics, component: str, policy: str) -> Recorder:
     """Find the recorder of a component under a policy in *metrics*, or make it."""
     return metrics._book.recorder(component, policy)
+
+
+def member_recorder_of(metrics: Metrics, component: str, member: str) -> MemberRecorder:
+    """Find the recorder of one member of a pool in *metrics*, or make it."""
+    return metrics._book.member_recorder(component, member)
+
+
+def switch_recorder_of(metrics: Metrics, component: str) -> SwitchRecorder:
+    """Find the recorder of the changes in a pool or breaker in *metrics*, or make it."""
+    return metrics._book.switch_recorder(component)
+
+
+def follow(metrics: Metrics, family: Family, component: str, source: Stateful) -> States:
+    """Show the states of *source* in the gauge *family* of *metrics*, as long as *source* lives."""
+    return metrics._book.follow(family, component, source)
 
 
 def upkeep_of(metrics: Metrics, component: str) -> Upkeep:

@@ -25,12 +25,18 @@ if TYPE_CHECKING:
 
 _OUTCOMES = {outcome: CALL_LAYOUT.slot(CALLS, outcome) for outcome in OUTCOMES}
 _SUCCESS = _OUTCOMES["success"]
+_REJECTED = _OUTCOMES["rejected"]
+_OPEN = TROUBLE_LAYOUTS["breaker"].slot(GIVE_UPS, "open")
 _REASONS = {
     (policy, reason): layout.slot(GIVE_UPS, reason)
     for policy, layout in TROUBLE_LAYOUTS.items()
     for reason in GIVE_UP_REASONS[policy]
 }
-_WAITS = {policy: layout.slot(WAIT_SECONDS) for policy, layout in TROUBLE_LAYOUTS.items()}
+_WAITS = {
+    policy: layout.slot(WAIT_SECONDS)
+    for policy, layout in TROUBLE_LAYOUTS.items()
+    if policy != "breaker"
+}
 
 
 class Recorder:
@@ -85,6 +91,13 @@ class Recorder:
             counts, _ = self._book.cells.cell(self._trouble)
             counts[bisect_left(self._trouble.bounds, attempts)] += 1.0
             counts[-1] += attempts
+
+    def rejected(self) -> None:
+        """Record a call that a breaker did not let through."""
+        durations, calls = self._book.cells.cell(self._calls)
+        durations[0] += 1.0
+        calls[_REJECTED] += 1.0
+        self._book.cells.cell(self._trouble)[1][_OPEN] += 1.0
 
     def gave_up(self, reason: str) -> None:
         """Record why a call gave up."""

@@ -6,11 +6,9 @@ recorders, the collector, the files of multiprocess mode and the table in the do
 from here.
 """
 
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import attrs
-
-GaugeMode: TypeAlias = Literal["livesum", "liveall", "max"]
 
 
 @attrs.frozen
@@ -23,8 +21,6 @@ class Family:
         help: What it counts, in one line.
         labels: The names of its labels, in order.
         buckets: The upper bounds of a histogram without +Inf, ascending.
-        mode: How a scrape of multiprocess mode makes one gauge of those of several worker
-            processes, as prometheus_client names it; None for gauges that workers do not export.
     """
 
     name: str
@@ -32,7 +28,6 @@ class Family:
     help: str
     labels: tuple[str, ...]
     buckets: tuple[float, ...] = ()
-    mode: GaugeMode | None = "livesum"
 
 
 @attrs.frozen
@@ -81,8 +76,19 @@ OUTCOMES = ("success", "recovered", "error", "timeout", "rejected", "cancelled")
 
 GIVE_UP_REASONS = {
     "retry": ("attempts", "timeout", "not_retryable", "budget", "refused_result"),
+    "failover": ("attempts", "timeout", "not_retryable", "budget", "no_member"),
+    "breaker": ("timeout", "not_retryable", "open"),
 }
 """Why a call of each policy can give up."""
+
+MEMBER_OUTCOMES = ("success", "error", "caller_error", "busy", "cancelled")
+"""How an attempt at a member can end: "caller_error" is outside `on`, "busy" is TRY_ANOTHER."""
+
+MEMBER_STATES = ("active", "standby_hot", "standby_cold", "failing", "ejected", "trial", "draining")
+BREAKER_STATES = ("closed", "open", "half_open")
+EJECTION_CAUSES = ("consecutive", "rate", "slow", "probe", "dissent")
+
+_OUTAGES = (0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 3600.0)
 
 CALLS = Family(
     "calls_total",
@@ -122,6 +128,63 @@ WAIT_SECONDS = Family(
     "Seconds waited between attempts.",
     ("component",),
 )
+MEMBER_ATTEMPTS = Family(
+    "member_attempts_total",
+    "counter",
+    "Attempts at a member of a pool by how they ended.",
+    ("component", "member", "outcome"),
+)
+MEMBER_STATE = Family(
+    "member_state",
+    "gauge",
+    "1 for the state that a member of a pool is in, 0 for the others.",
+    ("component", "member", "state"),
+)
+FAILOVERS = Family(
+    "failovers_total",
+    "counter",
+    "Changes of the member that new calls of a pool go to.",
+    ("component", "from_member", "to_member", "reason"),
+)
+EJECTIONS = Family(
+    "ejections_total",
+    "counter",
+    "Ejections of a member of a pool by their cause; failed trials are no ejections.",
+    ("component", "member", "cause"),
+)
+TIME_TO_DETECT = Family(
+    "time_to_detect_seconds",
+    "histogram",
+    "Seconds from the first failure of a member to its ejection.",
+    ("component",),
+    _OUTAGES,
+)
+TIME_TO_RECOVER = Family(
+    "time_to_recover_seconds",
+    "histogram",
+    "Seconds from the ejection of a member to its readmission.",
+    ("component",),
+    _OUTAGES,
+)
+STANDBY_START = Family(
+    "standby_start_seconds",
+    "histogram",
+    "Seconds that it took until a standby was ready to take over.",
+    ("component",),
+    _OUTAGES,
+)
+BREAKER_STATE = Family(
+    "breaker_state",
+    "gauge",
+    "1 for the state that a circuit breaker is in, 0 for the others.",
+    ("component", "state"),
+)
+BREAKER_TRANSITIONS = Family(
+    "breaker_transitions_total",
+    "counter",
+    "Changes of a circuit breaker's state.",
+    ("component", "from_state", "to_state"),
+)
 COMPONENT_UP = Family(
     "component_up",
     "gauge",
@@ -151,28 +214,24 @@ AVAILABILITY = Family(
     "gauge",
     "Uptime / total time since the start of the process.",
     ("component",),
-    mode=None,
 )
 FAILURE_RATE = Family(
     "failure_rate_per_second",
     "gauge",
     "Failures per second of uptime since the start of the process.",
     ("component",),
-    mode=None,
 )
 MTBF = Family(
     "mtbf_seconds",
     "gauge",
     "Mean seconds of uptime between failures since the start of the process.",
     ("component",),
-    mode=None,
 )
 MTTR = Family(
     "mttr_seconds",
     "gauge",
     "Mean seconds of the outages that ended since the start of the process.",
     ("component",),
-    mode=None,
 )
 BUILD_INFO = Family("build_info", "gauge", "1, with the version of mainstay.", ("version",))
 SERIES_DROPPED = Family(
@@ -189,6 +248,15 @@ FAMILIES = (
     GIVE_UPS,
     ERRORS,
     WAIT_SECONDS,
+    MEMBER_ATTEMPTS,
+    MEMBER_STATE,
+    FAILOVERS,
+    EJECTIONS,
+    TIME_TO_DETECT,
+    TIME_TO_RECOVER,
+    STANDBY_START,
+    BREAKER_STATE,
+    BREAKER_TRANSITIONS,
     COMPONENT_UP,
     COMPONENT_UPTIME,
     COMPONENT_DOWNTIME,
@@ -223,6 +291,18 @@ TROUBLE_LAYOUTS = {
     for policy, reasons in GIVE_UP_REASONS.items()
 }
 """What only calls with a failed attempt write."""
+TROUBLE_LAYOUTS["breaker"] = Layout(None, (Counters(GIVE_UPS, GIVE_UP_REASONS["breaker"]),))
+
+MEMBER_LAYOUT = Layout(
+    None, (Counters(MEMBER_ATTEMPTS, MEMBER_OUTCOMES), Counters(EJECTIONS, EJECTION_CAUSES))
+)
+"""What the attempts at one member write."""
+
+FAILOVER_LAYOUT = Layout(None, (Counters(FAILOVERS),))
+TRANSITION_LAYOUT = Layout(None, (Counters(BREAKER_TRANSITIONS),))
+OUTAGE_LAYOUTS = {
+    family.name: Layout(family) for family in (TIME_TO_DETECT, TIME_TO_RECOVER, STANDBY_START)
+}
 
 AVAILABILITY_LAYOUT = Layout(
     None,
@@ -235,5 +315,6 @@ DROPPED_LAYOUT = Layout(None, (Counters(SERIES_DROPPED),))
 
 MOST_COMPONENTS = 1_000
 MOST_ERROR_TYPES = 20
+MOST_MEMBERS = 100
 OTHER = "_other"
 """What label values beyond those limits are replaced by."""

@@ -5,14 +5,18 @@ brought up to date whenever the component changes and before each scrape. Nobody
 process of multiprocess mode; there a daemon thread does it, each second.
 """
 
+import contextlib
+import math
 import threading
 import weakref
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
 from mainstay._core.dependability import Figures
 from mainstay._metrics import schema
+from mainstay._metrics.schema import Family
 
 if TYPE_CHECKING:
     from mainstay._metrics.book import Book
@@ -61,15 +65,17 @@ class Upkeep:
         self.refresh()
 
     def refresh(self) -> None:
-        """Bring counters and gauges up to date."""
+        """Bring the counters up to date."""
+        for watched, source in self._alive():
+            self._count(watched, source)
+
+    def samples(self) -> Iterator[tuple[Family, tuple[str, ...], float]]:
+        """Give the gauges whose value is known."""
         total, up, known = Figures(), True, False
-        for watched in tuple(self._watched.values()):
-            source = watched.source()
-            if source is not None:
-                known = True
-                up = source.is_up() and up
-                total += self._count(watched, source)
-        gauges = self._book.gauges
+        for _, source in self._alive():
+            total, up, known = total + source.so_far(), up and source.is_up(), True
+        if not known:
+            return
         values = {
             schema.COMPONENT_UP: float(up),
             schema.AVAILABILITY: total.availability,
@@ -78,20 +84,22 @@ class Upkeep:
             schema.MTTR: total.mttr,
         }
         for family, value in values.items():
-            if known and value == value:  # noqa: PLR0124 - NaN is what is not known yet
-                gauges.set(family, self._labels, value)
-            else:
-                gauges.remove(family, self._labels)
+            if not math.isnan(value):
+                yield family, self._labels, value
 
     def start_anew(self) -> None:
         """Leave to the parent process what has passed until the fork."""
+        for watched, source in self._alive():
+            watched.counted = source.so_far()
+
+    def _alive(self) -> Iterator[tuple[_Watched, Source]]:
         for watched in tuple(self._watched.values()):
             source = watched.source()
             if source is not None:
-                watched.counted = source.so_far()
+                yield watched, source
 
-    def _count(self, watched: _Watched, source: Source) -> Figures:
-        """Add what has passed since the last time, and give the figures since the start.
+    def _count(self, watched: _Watched, source: Source) -> None:
+        """Add what has passed since the last time.
 
         Between the comparison and the assignment no other thread comes in (see `availability`).
         """
@@ -105,7 +113,23 @@ class Upkeep:
         counters[_UPTIME] += now.uptime - before.uptime
         counters[_DOWNTIME] += now.downtime - before.downtime
         counters[_FAILURES] += now.failures - before.failures
-        return now
+
+
+class UpkeepInFiles(Upkeep):
+    """The series of one component in a worker process: those that rules cannot compute."""
+
+    def refresh(self) -> None:
+        """Bring the counters and `component_up` up to date; a full disk must not break a call."""
+        super().refresh()
+        up = [source.is_up() for _, source in self._alive()]
+        if up:
+            with contextlib.suppress(OSError):
+                gauge = self._book.gauge(schema.COMPONENT_UP)
+                gauge.labels(*self._labels).set(float(all(up)))
+
+    def samples(self) -> Iterator[tuple[Family, tuple[str, ...], float]]:
+        """Give nothing: the files say it."""
+        return iter(())
 
 
 def keep_up(book: "Book") -> None:

@@ -28,7 +28,12 @@ from mainstay._retry.decision import Reason
 from mainstay._retry.events import LOGGER, RetryGaveUp, RetryScheduled
 from mainstay._retry.rules import Rules
 from mainstay._retry.strategies import Call, CallState, Outcome, RetryStrategy
-from mainstay.errors import DeadlineExpiredError, ResultRefusedError
+from mainstay.errors import (
+    AllMembersFailedError,
+    CircuitOpenError,
+    DeadlineExpiredError,
+    ResultRefusedError,
+)
 
 POLICY = "retry"
 
@@ -131,6 +136,8 @@ class Run:
         if hint is None:
             self.give_up("not_retryable", error)
             return None
+        if isinstance(error, CircuitOpenError | AllMembersFailedError) and not hint >= 0:
+            hint = math.nan if error.retry_after is None else error.retry_after
         try:
             reason, wait = self._decide(hint, error)
         except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception

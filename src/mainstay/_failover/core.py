@@ -1,0 +1,383 @@
+"""A pool at work: what calls, starts, probes and operators ask of its state, each under the lock."""
+
+import asyncio
+import os
+import threading
+import weakref
+from collections.abc import Collection, Iterable
+from typing import TypeAlias
+
+import attrs
+
+from mainstay._core.ambient import surroundings
+from mainstay._core.clock import Clock
+from mainstay._core.waiting import Signal
+from mainstay._failover.events import MemberBroken, StandbyStarted
+from mainstay._failover.health import Phase
+from mainstay._failover.members import Opened, Session, Slot, Start
+from mainstay._failover.options import Member
+from mainstay._failover.probes import probe_in_task, probe_in_thread
+from mainstay._failover.rules import Rules
+from mainstay._failover.selection import Pick
+from mainstay._failover.starts import Tasks, Threads
+from mainstay._failover.state import NOBODY, State, chance
+from mainstay._metrics.collector import Metrics
+
+
+@attrs.frozen
+class Wait:
+    """There is nobody to call just now.
+
+    Attributes:
+        seconds: When to ask again.
+        signal: What to wait for so long; None to sleep.
+    """
+
+    seconds: float
+    signal: Signal | None = None
+
+
+@attrs.frozen(eq=False)
+class _Rest:
+    """Who a call may be given to: anyone by `pick`, or one of `sessions`."""
+
+    sessions: list[Session]
+    pick: Pick | None
+
+
+Choice: TypeAlias = Session | Wait | None
+"""A session to use, a wait, or None if there is nobody."""
+
+
+class Core(State):
+    """A pool at work.
+
+    Attributes:
+        is_open: Whether members have been asked to start, and are probed.
+        wake: Wakes the thread that probes, while there is one.
+        awake: Wakes the task that probes, while there is one.
+    """
+
+    def __init__(self, rules: Rules, members: Iterable[Member], metrics: Metrics) -> None:
+        super().__init__(rules, members, metrics, Tasks() if rules.is_async else Threads())
+        self.is_open = False
+        self.wake: threading.Event | None = None
+        self.awake: asyncio.Event | None = None
+        self._prober: threading.Thread | None = None
+        _all.add(self)
+
+    def choose(self, clock: Clock, tried: Collection[Slot], asked: set[Slot]) -> Choice:
+        """Say what a call is to do next.
+
+        Args:
+            clock: That of the call.
+            tried: The members that it has tried.
+            asked: Those that it has had started because everything is down.
+        """
+        self.clock = clock
+        if not self.is_open:
+            self.open()
+        while True:
+            now = clock.now()
+            with self.lock:
+                self.settle(now)
+                choice = self._choose(now, tried, asked)
+            self.flush()
+            if isinstance(choice, _Rest):
+                # Outside the lock: a selector is the user's.
+                choice = choice.pick() if choice.pick else self._among(choice.sessions)
+            if not isinstance(choice, Session):
+                return choice
+            choice.flights.append(None)
+            if not choice.opened.gone:
+                return choice
+            self.done(choice)
+
+    def _among(self, sessions: list[Session]) -> Session:
+        return self.rules.strategy.among(sessions, self.clock)
+
+    def _choose(
+        self, now: float, tried: Collection[Slot], asked: set[Slot]
+    ) -> Session | _Rest | Wait | None:
+        for slot in self.slots.values():
+            if slot.health.trial_due(now) and slot not in tried and self.trials_allowed(slot):
+                if slot.opened is not None:
+                    return self._trial(slot, slot.opened, now)
+        order = self.order
+        if order.sessions and not tried:
+            return _Rest([], order.pick)
+        rest = [session for session in order.sessions if session.slot not in tried]
+        if rest:
+            return _Rest(rest, None)
+        starting = [s.start.until for s in self.slots.values() if s.start and s not in tried]
+        if starting:
+            return Wait(max(0.0, min(starting) - now), self.progress)
+        return self._last_resort(now, tried, asked) if self.down() and not self.forced else None
+
+    def _last_resort(
+        self, now: float, tried: Collection[Slot], asked: set[Slot]
+    ) -> Session | Wait | None:
+        """Say what to do while no member is well."""
+        left = [slot for slot in self.slots.values() if slot not in tried and not slot.draining]
+        left = [slot for slot in left if slot.health.phase in (Phase.EJECTED, Phase.TRIAL)]
+        left.sort(key=lambda slot: slot.health.until)
+        if self.rules.when_all_down == "least_bad":
+            for slot in left:
+                if slot.health.phase is Phase.TRIAL:
+                    continue
+                if slot.opened is not None:
+                    return self._trial(slot, slot.opened, now)
+                if slot not in asked:
+                    asked.add(slot)
+                    self.begin_start(slot, self._replaced_by(slot), now)
+                    return Wait(slot.member.start_timeout, self.progress)
+        if self.rules.when_all_down == "wait" and left:
+            seconds = max(0.0, left[0].health.until - now)
+            trial = any(slot.health.phase is Phase.TRIAL for slot in left)
+            return Wait(seconds, self.progress if trial else None)
+        return None
+
+    def _replaced_by(self, slot: Slot) -> str:
+        """Give the active member that a standby would stand in for."""
+        actives = [each for each in self.slots.values() if each.member.standby is None]
+        lost = [each.name for each in actives if not each.well()]
+        return lost[0] if lost and slot.member.standby is not None else ""
+
+    def _trial(self, slot: Slot, opened: Opened, now: float) -> Session:
+        slot.health.begin_trial(now)
+        self.plan(now)
+        return Session.of(slot, opened, self.epoch)
+
+    def retry_after(self, now: float) -> float | None:
+        """Give the seconds until an ejected member is tried again; None if none is ejected."""
+        with self.lock:
+            ends = [
+                slot.health.until - now
+                for slot in self.slots.values()
+                if slot.health.phase in (Phase.EJECTED, Phase.TRIAL)
+            ]
+        return max(0.0, min(ends)) if ends else None
+
+    # Results.
+
+    def succeeded(self, session: Session, now: float, seconds: float) -> None:
+        """Take in that an attempt was answered after *seconds*."""
+        slot, detect = session.slot, self.rules.detect
+        slot.latency.add(seconds, now)
+        with self.lock:
+            slow = seconds > detect.slow
+            change = slot.health.succeeded(session.generation, now, chance(), slow=slow)
+            self.take_in(slot, change, now)
+        self.flush()
+
+    def failed(self, session: Session, now: float) -> None:
+        """Take in that an attempt failed."""
+        slot = session.slot
+        with self.lock:
+            if session.generation == slot.health.generation:
+                slot.strikes += 1
+            self.take_in(slot, slot.health.failed(session.generation, now, chance()), now)
+        self.flush()
+
+    def dissented(self, session: Session, now: float) -> None:
+        """Take in that an answer was outvoted."""
+        slot = session.slot
+        with self.lock:
+            self.take_in(slot, slot.health.dissented(session.generation, now, chance()), now)
+        self.flush()
+
+    def released(self, session: Session, now: float) -> None:
+        """Take in that an attempt came to nothing that says anything about the member."""
+        with self.lock:
+            if session.slot.health.release(session.generation, now):
+                self.plan(now)
+                self._moved_on()
+        self.flush()
+
+    def done(self, session: Session) -> None:
+        """Take note that an attempt does not use the member any more."""
+        session.flights.pop()
+        if session.opened.gone:
+            self.left(session)
+
+    def left(self, session: Session) -> None:
+        """Close what a call has used if it was the last one."""
+        with self.lock:
+            self.unused(session.slot, session.opened)
+        self.flush()
+
+    # Starts.
+
+    def started(self, slot: Slot, start: Start, opened: Opened | None, error: BaseException | None,
+                what: str) -> None:  # fmt: skip
+        """Take note of how a start has ended; close what comes too late."""
+        now = surroundings().clock.now()
+        with self.lock:
+            if slot.start is not start:
+                if opened is not None and opened is not start.reused:
+                    opened.gone = True
+                    self.unused(slot, opened)
+            else:
+                if opened is not None:
+                    slot.opened = opened
+                    if slot.member.standby is not None:
+                        seconds = now - start.began
+                        self.switches().standby_started(seconds)
+                        self.tell(StandbyStarted(self.rules.name, slot.name, seconds))
+                self.end_start(slot, error, what, now)
+        self.flush()
+
+    def close_failed(self, member: Member, error: BaseException) -> None:
+        """Tell that a resource could not be closed."""
+        self.tell(MemberBroken(self.rules.name, member.name, "close", error))
+        self.flush()
+
+    # Probes.
+
+    def probed(self, slot: Slot, opened: Opened, now: float, error: BaseException | None) -> None:
+        """Take in the answer of a probe: None if it is good."""
+        probe = self.rules.probe
+        with self.lock:
+            if probe is None or slot.opened is not opened:
+                return
+            health = slot.health
+            if error is None:
+                slot.fell = 0
+                slot.rose += 1
+                if slot.rose >= probe.rise and health.trial_due(now):
+                    health.readmit(now)
+                    self.readmitted(slot, now)
+            else:
+                slot.rose = 0
+                slot.fell += 1
+                if slot.fell == probe.fall and health.phase is Phase.WELL:
+                    if health.failing_since is None:
+                        health.failing_since = now
+                    self.overstepped(slot, "probe", now)
+                elif health.trial_due(now):
+                    health.postpone(now, chance())
+                    self.retire(slot)
+                    self.plan(now)
+            self._watch(slot)
+        self.flush()
+
+    # The pool as a whole.
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop that an async pool belongs to."""
+        return self.hands.loop
+
+    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let an async pool belong to *loop*, if it is free to."""
+        if not self.rules.is_async:
+            return
+        if self.hands.loop is not None and not self.hands.loop.is_closed():
+            raise RuntimeError(f"pool {self.rules.name!r} belongs to another event loop, in which it "
+                               f"was opened first; give each loop a pool of its own")  # fmt: skip
+        self.forget()
+        self.hands.loop = loop
+
+    def open(self) -> None:
+        """Begin to start members and to probe them, unless that has been done."""
+        with self.lock:
+            if self.is_open:
+                return
+            self.is_open = True
+            self.plan(self.clock.now())
+            probe = self.rules.probe
+            hands = self.hands
+            if probe is not None and isinstance(hands, Tasks):
+                awake = self.awake = asyncio.Event()
+                ours = weakref.ref(self)
+                self.later(lambda: hands.begin(lambda: probe_in_task(ours, probe, awake)))
+            elif probe is not None:
+                wake = self.wake = threading.Event()
+                self._prober = probe_in_thread(self, probe, wake)
+        self.flush()
+
+    def starting(self, clock: Clock) -> Wait | None:
+        """Open the pool; give how long to wait for its members, None if all starts have ended."""
+        self.clock = clock
+        self.open()
+        now = clock.now()
+        self.settle_now(now)
+        with self.lock:
+            ends = [slot.start.until - now for slot in self.slots.values() if slot.start]
+            return Wait(max(0.0, max(ends)), self.progress) if ends else None
+
+    def settle_now(self, now: float) -> None:
+        """Let happen what was to happen by itself until *now*, without a call."""
+        with self.lock:
+            self.settle(now)
+        self.flush()
+
+    def forget(self) -> None:
+        """Leave everything that was opened to whoever owns it now: a parent, or an ended loop."""
+        self.lock = threading.RLock()  # a thread that is not here any more may hold the old one
+        self._outbox.clear()
+        self.is_open = False
+        self.wake = self.awake = self._prober = None
+        with self.lock:
+            for slot in self.slots.values():
+                slot.start = slot.session = None
+                if slot.member.open is not None:
+                    slot.opened = None
+                elif slot.opened is not None:
+                    slot.opened = Opened(slot.member.resource)
+            self.order = NOBODY
+            self.progress = Signal()
+
+    def shut(self) -> None:
+        """Stop using and probing everything; what is in use is closed when it is not any more."""
+        with self.lock:
+            self.is_open = False
+            for slot in self.slots.values():
+                if slot.start is not None and slot.start.cancel is not None:
+                    self.later(slot.start.cancel)
+                slot.start = None
+                self.retire(slot)
+            self.order = NOBODY
+            wake, self.wake = self.wake, None
+            awake, self.awake = self.awake, None
+            self._moved_on()
+            self.shown()
+        self.flush()
+        if wake is not None:
+            wake.set()
+        if awake is not None:
+            awake.set()
+
+    def close(self) -> None:
+        """Shut a sync pool, and wait until what could be closed is closed."""
+        limit = max((slot.member.start_timeout for slot in self.slots.values()), default=0.0)
+        prober, self._prober = self._prober, None
+        self.shut()
+        threads = self.hands.closing if isinstance(self.hands, Threads) else []
+        for thread in [*threads, *([prober] if prober else [])]:
+            if thread is not threading.current_thread():
+                thread.join(limit)
+
+    async def aclose(self) -> None:
+        """Shut an async pool, and wait until what could be closed is closed."""
+        self.shut()
+        # What the outbox has just begun is in the list only after a turn of the loop.
+        await asyncio.sleep(0)
+        if isinstance(self.hands, Tasks) and self.hands.running:
+            await asyncio.wait(self.hands.running)
+        self.hands.loop = None
+
+
+_all: "weakref.WeakSet[Core]" = weakref.WeakSet()
+
+
+def _forget_after_fork() -> None:
+    """Let the child begin with closed pools: connections and threads are the parent's."""
+    for core in tuple(_all):
+        core.forget()
+        core.hands.loop = None
+        core.anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)

@@ -1,0 +1,287 @@
+"""The health of one member, or of what a circuit breaker protects. Nothing here acts.
+
+    phase      what happens                            then
+    WELL       success                                 its score falls by 1, its run of failures ends
+    WELL       failure, or an answer later than slow   the score rises by `gain`, the run by 1
+    WELL       ... `consecutive` in a run,
+               or a score of `limit`                   OVERSTEPPED: `eject` it, or `fail_on`
+    FAILING    `consecutive` successes in a run        WELL_AGAIN, with a head start
+    FAILING    failure                                 OVERSTEPPED, again
+    EJECTED    `begin_trial`, once its time is over    TRIAL, a new generation
+    TRIAL      success                                 READMITTED: WELL, with a head start
+    TRIAL      failure                                 TRIAL_FAILED: EJECTED, for longer
+    TRIAL      `release`: cancelled, or unknown        EJECTED, the next trial is due at once
+    TRIAL      no answer within the lease              EJECTED, for longer; its answer still counts
+                                                       until the next trial begins
+    any        a result of an earlier generation       nothing
+
+1. Each ejection and each trial begins a generation, and each result belongs to one. So an outage
+   is one strike, however many calls were on their way when it began.
+2. The score is a CUSUM on whole numbers: `gain` and `limit` follow from the error rates that are
+   `normal` and `bad` (see `gain_for`). Answers that are too late have a score of their own.
+3. A head start is a score of `limit` - 1: the next failure ejects again, and only `limit` - 1
+   successes without one make up for the past.
+4. The ejection of level n lasts between half and the whole of `eject_for` x 2^n seconds, at most
+   `max_eject`. The level rises with each ejection and failed trial, and falls by one for every
+   `DECAY` seconds in rotation, never because of a success. A trial before its time that fails
+   leaves it as it is.
+5. A trial is one call under a lease as long as the ejection before it was.
+
+Source:
+    E. S. Page, "Continuous Inspection Schemes", Biometrika 41, 1954 (CUSUM); J. M. Lucas and
+    R. B. Crosier, "Fast Initial Response for CUSUM Quality-Control Schemes", Technometrics 24,
+    1982 (head start); "Equal Jitter" in Marc Brooker, "Exponential Backoff And Jitter", AWS
+    Architecture Blog, 2015.
+"""
+
+import enum
+import math
+from typing import Literal, TypeAlias
+
+import attrs
+
+Cause: TypeAlias = Literal["consecutive", "rate", "slow", "probe", "dissent"]
+"""Why a member was ejected."""
+
+DECAY = 30.0
+_MOST_DOUBLINGS = 60  # more than any `max_eject` needs; only to stay within a float
+
+
+class Phase(enum.Enum):
+    """Where a member stands."""
+
+    WELL = "well"
+    FAILING = "failing"
+    EJECTED = "ejected"
+    TRIAL = "trial"
+
+
+class Change(enum.Enum):
+    """What a result has changed."""
+
+    OVERSTEPPED = "it has failed too much: eject it, or let it fail on"
+    READMITTED = "a trial succeeded"
+    TRIAL_FAILED = "a trial failed"
+    WELL_AGAIN = "it was failing, and is well"
+
+
+def gain_for(normal: float, bad: float) -> int:
+    """Give how many successes make up for one failure: the log-likelihood steps, as whole numbers.
+
+    Args:
+        normal: The share of calls that fail when all is well.
+        bad: The share that is to be detected.
+    """
+    failure = math.log(bad / normal)
+    success = math.log((1 - normal) / (1 - bad))
+    return max(1, round(failure / success))
+
+
+@attrs.frozen
+class Limits:
+    """What a member is measured by.
+
+    Attributes:
+        consecutive: Failures in a row that are too many.
+        gain: What a failure adds to the score.
+        limit: The score that is too much.
+        eject_for: Seconds of the first ejection, at most.
+        max_eject: Seconds of any ejection, at most.
+    """
+
+    consecutive: int
+    gain: int
+    limit: int
+    eject_for: float
+    max_eject: float
+
+
+@attrs.define
+class _Evidence:
+    """One kind of bad answers: how many in a row, and the score."""
+
+    run: int = 0
+    score: int = 0
+
+    def add(self, limits: Limits) -> Literal["consecutive", "rate"] | None:
+        """Add a bad answer; say which rule it breaks, if it does."""
+        self.run += 1
+        self.score = min(self.score + limits.gain, limits.limit)
+        if self.run >= limits.consecutive:
+            return "consecutive"
+        return "rate" if self.score >= limits.limit else None
+
+    def take(self) -> None:
+        """Add a good answer."""
+        self.run = 0
+        self.score = max(0, self.score - 1)
+
+
+@attrs.define(eq=False)
+class Health:
+    """The health of one member. Times are seconds of any one clock, given by the caller.
+
+    Attributes:
+        limits: What it is measured by.
+        phase: Where it stands.
+        generation: What results must belong to in order to count.
+        cause: Why it was ejected, or is failing; the last time, if it is well.
+        until: The end of the ejection, or of the trial's lease.
+        level: How long the next ejection is: twice as long for each.
+        since: Since when it has been in rotation; after a readmission that may be later than now.
+        failing_since: When the first of the failures that led to the present phase happened; None
+            while there are none.
+        ejected_at: When it was ejected, and stayed so since; None while it is not.
+        outage: The seconds from the last ejection to its readmission.
+    """
+
+    limits: Limits
+    phase: Phase = Phase.WELL
+    generation: int = 0
+    cause: Cause = "consecutive"
+    until: float = -math.inf
+    level: int = 0
+    since: float = 0.0
+    failing_since: float | None = None
+    ejected_at: float | None = None
+    outage: float = 0.0
+    _span: float = 0.0
+    _good: int = 0
+    _failures: _Evidence = attrs.field(factory=_Evidence)
+    _delays: _Evidence = attrs.field(factory=_Evidence)
+
+    @property
+    def spotless(self) -> bool:
+        """Whether another success could change nothing."""
+        return (
+            self.phase is Phase.WELL
+            and self._failures.score == self._failures.run == 0
+            and self._delays.score == self._delays.run == 0
+        )
+
+    @property
+    def score(self) -> int:
+        """The score of failures, from 0 to `limits.limit`."""
+        return self._failures.score
+
+    # Results of calls.
+
+    def succeeded(
+        self, generation: int, now: float, chance: float = 1.0, *, slow: bool = False
+    ) -> Change | None:
+        """Take in an answer; *slow* if it came too late to be a good one."""
+        if generation != self.generation:
+            return None
+        if self.phase in (Phase.TRIAL, Phase.EJECTED):
+            if slow:
+                return self.failed(generation, now, chance)
+            self.readmit(now)
+            return Change.READMITTED
+        self._failures.take()
+        if slow:
+            return self._overstep(self._delays, "slow", now)
+        self._delays.take()
+        if self._failures.score == self._delays.score == 0:
+            self.failing_since = None
+        if self.phase is Phase.FAILING:
+            self._good += 1
+            if self._good >= self.limits.consecutive:
+                self.readmit(now)
+                return Change.WELL_AGAIN
+        return None
+
+    def failed(self, generation: int, now: float, chance: float) -> Change | None:
+        """Take in a failure; *chance* is a random number from 0 to 1."""
+        if generation != self.generation or self.phase is Phase.EJECTED:
+            return None
+        if self.phase is Phase.TRIAL:
+            self._lengthen(now, chance)
+            return Change.TRIAL_FAILED
+        return self._overstep(self._failures, None, now)
+
+    def dissented(self, generation: int, now: float, chance: float) -> Change | None:
+        """Take in an answer that the others have outvoted: a failure by another name."""
+        change = self.failed(generation, now, chance)
+        if change is Change.OVERSTEPPED:
+            self.cause = "dissent"
+        return change
+
+    def _overstep(self, evidence: _Evidence, name: Cause | None, now: float) -> Change | None:
+        if self.failing_since is None:
+            self.failing_since = now
+        self._good = 0
+        rule = evidence.add(self.limits)
+        if rule is None and self.phase is Phase.WELL:
+            return None
+        self.cause = name or rule or self.cause
+        return Change.OVERSTEPPED
+
+    # What follows from them.
+
+    def eject(self, cause: Cause, now: float, chance: float) -> float:
+        """Take the member out of rotation; give the seconds since its failures began."""
+        in_rotation = max(0.0, now - self.since)
+        self.level = max(0, self.level - int(in_rotation / DECAY))
+        began = now if self.failing_since is None else self.failing_since
+        self.cause = cause
+        self.failing_since = None
+        self.ejected_at = now
+        self.generation += 1
+        self._lengthen(now, chance)
+        return now - began
+
+    def fail_on(self, cause: Cause) -> None:
+        """Leave the member in rotation although it fails, since there is no other."""
+        self.cause = cause
+        self.phase = Phase.FAILING
+        self._good = 0
+
+    def trial_due(self, now: float) -> bool:
+        """Whether a trial may begin."""
+        return self.phase is Phase.EJECTED and now >= self.until
+
+    def begin_trial(self, now: float) -> None:
+        """Begin a trial. One that is not due yet, made for want of a better member, is no strike."""
+        if now < self.until:
+            self.level -= 1
+        self.generation += 1
+        self.phase = Phase.TRIAL
+        self.until = now + self._span
+
+    def release(self, generation: int, now: float) -> bool:
+        """Free the place of a trial that came to nothing; say whether there was one."""
+        if generation != self.generation or self.phase is not Phase.TRIAL:
+            return False
+        self.phase = Phase.EJECTED
+        self.until = now
+        return True
+
+    def expire(self, now: float, chance: float) -> bool:
+        """Free the place of a trial whose lease is over; say whether there was one."""
+        if self.phase is not Phase.TRIAL or now < self.until:
+            return False
+        self._lengthen(self.until, chance)
+        return True
+
+    def readmit(self, now: float) -> None:
+        """Put the member back into rotation, with a head start towards the next ejection."""
+        head_start = self.limits.limit - 1
+        self._failures = _Evidence(score=head_start)
+        self._delays = _Evidence(score=head_start if self.cause == "slow" else 0)
+        self.outage = 0.0 if self.ejected_at is None else now - self.ejected_at
+        self.phase = Phase.WELL
+        self.since = now
+        self.failing_since = None
+        self.ejected_at = None
+        self._good = 0
+
+    def postpone(self, now: float, chance: float) -> None:
+        """Make an ejection longer, as a failed trial does."""
+        self._lengthen(now, chance)
+
+    def _lengthen(self, now: float, chance: float) -> None:
+        doublings = min(self.level, _MOST_DOUBLINGS)
+        self._span = min(self.limits.max_eject, self.limits.eject_for * 2.0**doublings)
+        self.level += 1
+        self.phase = Phase.EJECTED
+        self.until = now + self._span * (1 + chance) / 2

@@ -1,0 +1,193 @@
+"""Probes: asking the members of a pool whether they are well, from a thread or a task.
+
+`Rounds` knows when each member is to be asked and what to make of the answers. `probe_in_thread`
+and `probe_in_task` act, side by side. Each question has a thread or a task of its own, so that
+one that hangs holds up nobody; its member is not asked again before it has returned. The loops
+hold the pool weakly and end with it.
+"""
+
+import asyncio
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from mainstay._core.ambient import surroundings
+from mainstay._failover.members import Opened, Slot
+from mainstay._failover.options import Probe
+from mainstay._failover.starts import begin_thread, plain, settled
+from mainstay._failover.state import chance
+
+if TYPE_CHECKING:
+    from mainstay._failover.core import Core
+
+
+@attrs.define(eq=False)
+class Question:
+    """One probe of one member.
+
+    Attributes:
+        slot: The member.
+        opened: The resource that is asked.
+        until: When it has taken too long, in seconds of the clock.
+        late: Whether it has, which was counted already.
+    """
+
+    slot: Slot
+    opened: Opened
+    until: float
+    late: bool = False
+    cancel: Any = None
+
+
+class Rounds:
+    """Who is to be asked when. Used by one thread or task, but for `answered`."""
+
+    def __init__(self, probe: Probe) -> None:
+        self._probe = probe
+        self._due: dict[Slot, float] = {}
+        self._open: dict[Slot, Question] = {}
+
+    def due(self, core: "Core", now: float) -> list[Question]:
+        """Give the questions to ask now."""
+        questions = []
+        for slot in tuple(core.slots.values()):
+            opened = slot.opened
+            if opened is None or slot.draining or slot in self._open:
+                continue
+            # The first ones are spread out, so that not all members are asked at once.
+            due = self._due.setdefault(slot, now + self._probe.every * chance() * 0.5)
+            if now >= due:
+                question = Question(slot, opened, now + self._probe.timeout)
+                self._open[slot] = question
+                questions.append(question)
+        return questions
+
+    def overdue(self, now: float) -> list[Question]:
+        """Give the questions that have just taken too long."""
+        late = [q for q in tuple(self._open.values()) if now >= q.until and not q.late]
+        for question in late:
+            question.late = True
+        return late
+
+    def answered(self, question: Question, now: float) -> bool:
+        """Note that a question has returned; say whether it did so in time."""
+        variation = self._probe.jitter * (2 * chance() - 1)
+        self._due[question.slot] = now + self._probe.every * (1 + variation)
+        self._open.pop(question.slot, None)
+        return not question.late
+
+    def next(self, core: "Core", now: float) -> float:
+        """Give the seconds until something is to be done."""
+        members = set(core.slots.values())
+        self._due = {slot: due for slot, due in self._due.items() if slot in members}
+        times = [due for slot, due in self._due.items() if slot not in self._open and slot.opened]
+        times += [question.until for question in tuple(self._open.values()) if not question.late]
+        times += [core.order.wake, now + self._probe.every]
+        return max(0.0, min(each for each in times if each > now) - now)
+
+    def late(self, core: "Core", question: Question, now: float) -> None:
+        """Count a question that has taken too long as a failure."""
+        seconds = self._probe.timeout
+        error = TimeoutError(f"the probe took longer than {seconds:.3f} s")
+        core.probed(question.slot, question.opened, now, error)
+
+
+def verdict(answer: object) -> Exception | None:
+    """Read the answer of a probe: None if it is good.
+
+    Raises:
+        TypeError: If it is neither True nor False.
+    """
+    if answer is True:
+        return None
+    if answer is False:
+        return ProbeRefusedError("the probe answered False")
+    raise TypeError(f"a probe must answer True or False, not {answer!r}")
+
+
+class ProbeRefusedError(Exception):
+    """A probe answered False."""
+
+
+def probe_in_thread(core: "Core", probe: Probe, wake: threading.Event) -> threading.Thread:
+    """Probe from a daemon thread until *wake* is set and the pool is not open any more."""
+    return begin_thread(f"mainstay-probe-{core.rules.name}", _loop, weakref.ref(core), probe, wake)
+
+
+def _loop(pool: "weakref.ref[Core]", probe: Probe, wake: threading.Event) -> None:
+    rounds = Rounds(probe)
+    clock = surroundings().clock
+    while True:
+        core = pool()
+        if core is None or core.wake is not wake:
+            return
+        now = clock.now()
+        core.settle_now(now)
+        for question in rounds.overdue(now):
+            rounds.late(core, question, now)
+        for question in rounds.due(core, now):
+            begin_thread(f"mainstay-ask-{question.slot.name}", _ask, core, rounds, probe, question)
+        seconds = rounds.next(core, clock.now())
+        del core
+        clock.wait(wake, seconds)
+        wake.clear()
+
+
+def _ask(core: "Core", rounds: Rounds, probe: Probe, question: Question) -> None:
+    try:
+        error = verdict(plain(probe.fn(question.opened.resource), "fn"))
+    except Exception as raised:  # noqa: BLE001 - a failure of the member, and told
+        error = raised
+    now = surroundings().clock.now()
+    if rounds.answered(question, now):
+        core.probed(question.slot, question.opened, now, error)
+    if core.wake is not None:
+        core.wake.set()
+
+
+async def probe_in_task(pool: "weakref.ref[Core]", probe: Probe, wake: asyncio.Event) -> None:
+    """Probe in the calling task until *wake* is set and the pool is not open any more."""
+    rounds = Rounds(probe)
+    clock = surroundings().clock
+    asking: set[asyncio.Task[None]] = set()
+    try:
+        while True:
+            core = pool()
+            if core is None or core.awake is not wake:
+                return
+            now = clock.now()
+            core.settle_now(now)
+            for question in rounds.overdue(now):
+                question.cancel()
+                rounds.late(core, question, now)
+            for question in rounds.due(core, now):
+                task = asyncio.create_task(_aask(core, rounds, probe, question))
+                question.cancel = task.cancel
+                asking.add(task)
+                task.add_done_callback(asking.discard)
+            timer = clock.call_later(rounds.next(core, clock.now()), wake.set)
+            del core
+            try:
+                await wake.wait()
+            finally:
+                timer.cancel()
+            wake.clear()
+    finally:
+        for task in asking:
+            task.cancel()
+
+
+async def _aask(core: "Core", rounds: Rounds, probe: Probe, question: Question) -> None:
+    try:
+        error = verdict(await settled(probe.fn(question.opened.resource)))
+    except Exception as raised:  # noqa: BLE001 - a failure of the member, and told
+        error = raised
+    finally:
+        now = surroundings().clock.now()
+        in_time = rounds.answered(question, now)
+    if in_time:
+        core.probed(question.slot, question.opened, now, error)
+    if core.awake is not None:
+        core.awake.set()

@@ -1,0 +1,80 @@
+"""What a pool was told: its parameters, checked."""
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
+
+import attrs
+
+from mainstay._core.budget import RetryBudget
+from mainstay._core.callables import Colour, colour_of
+from mainstay._core.outcomes import Judge, judge_of
+from mainstay._failover.options import Detect, Failback, Probe, Verdict
+from mainstay._failover.selection import Strategy
+
+POLICY = "failover"
+
+WhenAllDown: TypeAlias = Literal["least_bad", "raise", "wait"]
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Rules:
+    """The parameters of a pool, as everything in it needs them.
+
+    Attributes:
+        name: The name of the pool.
+        judge: The verdict of `on` about an exception.
+        attempts: Most members that a call tries, or None.
+        timeout: Seconds from a call's start after which it tries no other member, or None.
+        strategy: Who gets the next call.
+        probe: What members are asked, or None.
+        detect: When a member has failed too much.
+        failback: How a readmitted member gets its calls back.
+        when_all_down: What calls do while no member is well.
+        fence: What has to return before a standby takes over, or None.
+        budget: What attempts after the first are charged to, or None.
+        is_async: Whether anything that the user gave has to be awaited.
+    """
+
+    name: str
+    judge: Judge
+    attempts: int | None
+    timeout: float | None
+    strategy: Strategy
+    probe: Probe | None
+    detect: Detect
+    failback: Failback
+    when_all_down: WhenAllDown
+    fence: Callable[[str, str], Any] | None
+    budget: RetryBudget | None
+    is_async: bool
+
+
+def verdict_of(answer: object) -> Verdict:
+    """Read what `on` said about an exception.
+
+    Raises:
+        TypeError: If it is none of the answers it may give.
+    """
+    if answer is True:
+        return Verdict.MEMBER_FAILED
+    if answer is False:
+        return Verdict.STOP
+    if isinstance(answer, Verdict):
+        return answer
+    raise TypeError(f"`on` must answer True, False or a Verdict, not {answer!r}")
+
+
+def checked_name(name: object) -> str:
+    """Refuse what cannot be the name of a pool or breaker."""
+    if not isinstance(name, str):
+        raise TypeError(f"`name` must be a str, not {name!r}")
+    if not name:
+        raise ValueError("`name` must not be empty")
+    return name
+
+
+def sync_judge_of(on: object) -> Callable[[Exception], Any]:
+    """Check `on=`, which cannot be awaited here."""
+    if callable(on) and not isinstance(on, type) and colour_of(on) is Colour.ASYNC:
+        raise TypeError(f"`on` must be a plain predicate, and {on!r} is async")
+    return judge_of(on)

@@ -1,0 +1,227 @@
+"""One call of a pool: what the loops ask, and what is recorded.
+
+`Run` stands between the loops, which act, and the pool's `Core`, which decides. A loop asks it for
+a session (`choose`, then `charge`), tells it how the attempt ended, and raises what `failed`
+gives. It belongs to one call.
+"""
+
+import attrs
+
+from mainstay._core.ambient import Ambient, surroundings
+from mainstay._core.budget import observe, spend
+from mainstay._core.notes import described, leave_note
+from mainstay._failover.core import Core, Wait
+from mainstay._failover.members import Session, Slot
+from mainstay._failover.options import Verdict
+from mainstay._failover.rules import POLICY, verdict_of
+from mainstay._metrics.collector import member_recorder_of, recorder_of
+from mainstay._metrics.pools import MemberRecorder
+from mainstay._metrics.recorder import Recorder
+from mainstay.errors import AllMembersFailedError, CircuitOpenError, DeadlineExpiredError
+
+_WHY = {
+    "attempts": "no attempts left",
+    "timeout": "no time left for another one",
+    "budget": "the budget is spent",
+    "no_member": "no other member left",
+    "rerun": "it is not to be run again",
+}
+
+
+def begin(core: Core, *, rerun: bool) -> "Run":
+    """Begin a call in its surroundings.
+
+    Raises:
+        DeadlineExpiredError: If the surrounding deadline leaves no time.
+    """
+    ambient = surroundings()
+    recorder = core.recorder
+    if ambient.metrics is not None:
+        recorder = recorder_of(ambient.metrics, core.rules.name, POLICY)
+    if ambient.left() <= 0:
+        recorder.gave_up("timeout")
+        recorder.call("timeout", 0.0)
+        raise DeadlineExpiredError(core.rules.name)
+    if core.rules.budget is not None:
+        observe(core.rules.budget)
+    return Run(core, rerun, recorder, ambient, ambient.clock.now())
+
+
+@attrs.define(eq=False)
+class Run:
+    """The state of one call.
+
+    Attributes:
+        core: The pool.
+        rerun: Whether the function may run again on another member.
+        recorder: Where the call is recorded.
+        ambient: Its clock and its deadline.
+        started: When it began, in seconds of the clock.
+        attempt_started: When the last attempt began.
+        errors: What its attempts raised.
+    """
+
+    core: Core
+    rerun: bool
+    recorder: Recorder
+    ambient: Ambient
+    started: float
+    attempt_started: float = 0.0
+    errors: list[Exception] = attrs.field(factory=list)
+    _tried: list[Slot] = attrs.field(factory=list)
+    _asked: set[Slot] = attrs.field(factory=set)
+    _charged: int = 0
+
+    def elapsed(self) -> float:
+        """Seconds since the call began."""
+        return self.ambient.clock.now() - self.started
+
+    def left(self) -> float:
+        """Seconds of the policy's timeout or of the deadline, whichever is less."""
+        timeout = self.core.rules.timeout
+        left = self.ambient.left()
+        return left if timeout is None else min(left, timeout - self.elapsed())
+
+    # Before an attempt.
+
+    def choose(self) -> Session | Wait:
+        """Say whom to call, or for how long to wait before asking again.
+
+        Raises:
+            AllMembersFailedError: If there is nobody to call, and several were called or none.
+            Exception: If there is nobody else to call: what the only one that was called raised.
+        """
+        choice = self.core.choose(self.ambient.clock, self._tried, self._asked)
+        try:
+            if choice is None:
+                raise self._end("no_member")
+            self._charge()
+            if isinstance(choice, Wait):
+                left = self.left()
+                if left <= 0 or (choice.signal is None and choice.seconds >= left):
+                    raise self._end("timeout")
+                return Wait(min(choice.seconds, left), choice.signal)
+        except BaseException:
+            if isinstance(choice, Session):
+                self.core.released(choice, self.ambient.clock.now())
+                self.core.done(choice)
+            raise
+        self.attempt_started = self.ambient.clock.now()
+        return choice
+
+    def _charge(self) -> None:
+        """Charge the budget for an attempt after the first, once."""
+        budget = self.core.rules.budget
+        if budget is not None and self._charged < len(self.errors):
+            self._charged += 1
+            if not spend(budget):
+                raise self._end("budget")
+
+    def waited(self, seconds: float) -> None:
+        """Record a wait for a member."""
+        self.recorder.waited(seconds)
+
+    # After an attempt.
+
+    def succeeded(self, session: Session) -> None:
+        """Take in an answer."""
+        now = self.ambient.clock.now()
+        self._member(session).success()
+        if session.slot.watched or session.generation != session.slot.health.generation:
+            self.core.succeeded(session, now, now - self.attempt_started)
+        attempts = len(self.errors) + 1
+        outcome = "success" if attempts == 1 else "recovered"
+        self.recorder.call(outcome, now - self.started, attempts)
+
+    def failed(self, session: Session, error: Exception) -> Exception | None:
+        """Take in a failure; give what the call is to raise, or None if it goes on.
+
+        If that is *error* itself, the loop raises it again where it caught it.
+        """
+        verdict = self._verdict(session, error)
+        now = self.ambient.clock.now()
+        member = self._member(session)
+        if verdict is Verdict.STOP:
+            self.refused(session, error)
+            return error
+        self.recorder.error(error)
+        if verdict is Verdict.MEMBER_FAILED:
+            member.attempt("error")
+            self.core.failed(session, now)
+        else:
+            member.attempt("busy")
+            self.core.released(session, now)
+        self._tried.append(session.slot)
+        self.errors.append(error)
+        made = len(self.errors)
+        leave_note(error, self._owner(), f"attempt {made}, at member {session.slot.name}, "
+                                         f"{now - self.attempt_started:.3f} s")  # fmt: skip
+        if not self.rerun:
+            return self._end("rerun")
+        if self.core.rules.attempts is not None and made >= self.core.rules.attempts:
+            return self._end("attempts")
+        return self._end("timeout") if self.left() <= 0 else None
+
+    def refused(self, session: Session, error: Exception) -> None:
+        """Record that the call ended with an exception that is not the member's."""
+        now = self.ambient.clock.now()
+        self.recorder.error(error)
+        self._member(session).attempt("caller_error")
+        self.core.released(session, now)
+        self.recorder.gave_up("not_retryable")
+        self.recorder.call("error", now - self.started, len(self.errors) + 1)
+
+    def interrupted(self, session: Session | None) -> None:
+        """Record that the call was cancelled, or the program is being ended."""
+        if session is not None:
+            self._member(session).attempt("cancelled")
+            self.core.released(session, self.ambient.clock.now())
+        self.recorder.call("cancelled", self.elapsed(), len(self.errors) + (session is not None))
+
+    def _verdict(self, session: Session, error: Exception) -> Verdict:
+        try:
+            return verdict_of(self.core.rules.judge(error))
+        except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
+            leave_note(error, self._owner(), f"`on` failed with {described(broken)}, so it passed")
+            return Verdict.STOP
+        except BaseException:
+            self.interrupted(session)
+            raise
+
+    def _end(self, reason: str) -> Exception:
+        """Record that the call has failed; give what it raises."""
+        component = self.core.rules.name
+        made, elapsed = len(self.errors), self.elapsed()
+        outcome = "timeout" if reason == "timeout" else "error" if made else "rejected"
+        self.recorder.gave_up("attempts" if reason == "rerun" else reason)
+        self.recorder.call(outcome, elapsed, max(made, 1))
+        if made == 1:
+            only = self.errors[0]
+            name = self._tried[0].name
+            leave_note(only, self._owner(), f"gave up after 1 attempt, at member {name}, in "
+                                            f"{elapsed:.3f} s: {_WHY[reason]}")  # fmt: skip
+            return only
+        retry_after = self.core.retry_after(self.ambient.clock.now())
+        return AllMembersFailedError(component, self.errors or self._reasons(), retry_after)
+
+    def _reasons(self) -> list[Exception]:
+        """Say of each member why it was not called."""
+        now = self.ambient.clock.now()
+        reasons: list[Exception] = []
+        for slot in tuple(self.core.slots.values()):
+            if slot.start_error is not None:
+                reasons.append(slot.start_error)
+            else:
+                seconds = None if slot.draining else max(0.0, slot.health.until - now)
+                component = f"{self.core.rules.name}/{slot.name}"
+                reasons.append(CircuitOpenError(component, seconds))
+                leave_note(reasons[-1], self._owner(), f"member {slot.name}: {slot.state(now)}")
+        return reasons or [LookupError(f"{self.core.rules.name} has no members left")]
+
+    def _member(self, session: Session) -> MemberRecorder:
+        if self.ambient.metrics is None:
+            return session.slot.recorder
+        return member_recorder_of(self.ambient.metrics, self.core.rules.name, session.slot.name)
+
+    def _owner(self) -> str:
+        return f"mainstay.{POLICY} {self.core.rules.name}"

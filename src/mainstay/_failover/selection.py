@@ -1,0 +1,195 @@
+"""Who of those that serve gets the next call. Every pick costs the same, however many there are.
+
+A strategy turns the sessions that serve into a function without parameters that gives the next
+one; it is made anew when members, weights or health change, which is when the work is done. It
+also picks among the few that are left when a call goes on to another member.
+
+Source:
+    M. Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", IEEE Transactions on
+    Parallel and Distributed Systems 12, 2001; nginx's smooth weighted round robin.
+"""
+
+import itertools
+import math
+import random
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Protocol, TypeAlias, runtime_checkable
+
+from mainstay._core.clock import Clock
+from mainstay._failover.members import Session
+
+Pick: TypeAlias = Callable[[], Session]
+"""Gives the session of the next call."""
+
+_LONGEST_TURN = 10_000  # picks until a weighted order repeats itself
+_UNKNOWN = 1e9  # seconds that a member is expected to take whose first answer is still out
+
+
+@runtime_checkable
+class Selector(Protocol):
+    """A user's own way to select: anything with a method `pick`."""
+
+    def pick(self, members: Sequence[str], /) -> str:
+        """Give the name of the member that gets the next call.
+
+        Args:
+            members: The names of those that may get it, at least one, the most preferred first.
+        """
+        ...
+
+
+class Strategy(Protocol):
+    """A way to select."""
+
+    def order(self, sessions: Sequence[Session], clock: Clock) -> Pick:
+        """Prepare for all calls to come."""
+        ...
+
+    def among(self, sessions: Sequence[Session], clock: Clock) -> Session:
+        """Pick one for a call that goes on to another member."""
+        ...
+
+
+class Priority:
+    """The first one gets every call."""
+
+    def order(self, sessions: Sequence[Session], clock: Clock) -> Pick:
+        return itertools.repeat(sessions[0]).__next__
+
+    def among(self, sessions: Sequence[Session], clock: Clock) -> Session:
+        return sessions[0]
+
+
+class RoundRobin:
+    """One after the other."""
+
+    def order(self, sessions: Sequence[Session], clock: Clock) -> Pick:
+        turn = list(sessions)
+        random.shuffle(turn)  # so that many processes do not begin with the same one
+        return itertools.cycle(turn).__next__
+
+    def among(self, sessions: Sequence[Session], clock: Clock) -> Session:
+        return random.choice(sessions)
+
+
+class Weighted:
+    """By weight, spread out evenly."""
+
+    def order(self, sessions: Sequence[Session], clock: Clock) -> Pick:
+        turn = weighted_turn([each.slot.member.weight for each in sessions])
+        return itertools.cycle([sessions[place] for place in turn]).__next__
+
+    def among(self, sessions: Sequence[Session], clock: Clock) -> Session:
+        weights = [each.slot.member.weight for each in sessions]
+        return random.choices(sessions, weights)[0]
+
+
+def weighted_turn(weights: Sequence[float]) -> list[int]:
+    """Give an order of places in which each occurs in proportion to its weight, evenly spread."""
+    exact = [Fraction(weight).limit_denominator(1000) for weight in weights]
+    common = math.lcm(*(each.denominator for each in exact))
+    counts = [int(each * common) for each in exact]
+    counts = [count // (math.gcd(*counts) or 1) for count in counts]
+    if sum(counts) > _LONGEST_TURN or 0 in counts:
+        total = math.fsum(weights)
+        counts = [max(1, round(weight / total * _LONGEST_TURN)) for weight in weights]
+    turns = [
+        ((turn + 0.5) / count, place) for place, count in enumerate(counts) for turn in range(count)
+    ]
+    return [place for _, place in sorted(turns)]
+
+
+class LeastLatency:
+    """The better one of two taken at random: peak latency times calls on their way."""
+
+    def order(self, sessions: Sequence[Session], clock: Clock) -> Pick:
+        if len(sessions) == 1:
+            return itertools.repeat(sessions[0]).__next__
+        return lambda: self.among(sessions, clock)
+
+    def among(self, sessions: Sequence[Session], clock: Clock) -> Session:
+        count = len(sessions)
+        if count == 1:
+            return sessions[0]
+        first = int(random.random() * count)
+        second = int(random.random() * (count - 1))
+        second += second >= first
+        now = clock.now()
+        one, other = sessions[first], sessions[second]
+        return one if _load(one, now) <= _load(other, now) else other
+
+
+def _load(session: Session, now: float) -> float:
+    flying = len(session.flights)
+    seconds = session.slot.latency.read(now)
+    if flying and not session.slot.latency.seconds:
+        return _UNKNOWN
+    return seconds * (flying + 1)
+
+
+class Own:
+    """By a user's selector."""
+
+    def __init__(self, selector: Selector) -> None:
+        self._selector = selector
+
+    def order(self, sessions: Sequence[Session], clock: Clock) -> Pick:
+        names = [each.lease.member for each in sessions]
+        by_name = dict(zip(names, sessions, strict=True))
+
+        def pick() -> Session:
+            name = self._selector.pick(names)
+            if name not in by_name:
+                raise ValueError(f"`select` must pick one of {names}, not {name!r}")
+            return by_name[name]
+
+        return pick
+
+    def among(self, sessions: Sequence[Session], clock: Clock) -> Session:
+        return self.order(sessions, clock)()
+
+
+def ramped(sessions: Sequence[Session], order: Callable[[Sequence[Session]], Pick],
+           clock: Clock) -> Pick:  # fmt: skip
+    """Give members that have just come back a part of the picks that would be theirs."""
+    growing = frozenset(each.slot for each in sessions if each.slot.share(clock.now()) < 1)
+    settled = [each for each in sessions if each.slot not in growing]
+    if not growing or not settled:
+        return order(sessions)
+    everyone, others = order(sessions), order(settled)
+
+    def pick() -> Session:
+        picked = everyone()
+        slot = picked.slot
+        if slot in growing and random.random() >= slot.share(clock.now()):
+            return others()
+        return picked
+
+    return pick
+
+
+STRATEGIES: dict[str, Strategy] = {
+    "priority": Priority(),
+    "round_robin": RoundRobin(),
+    "weighted": Weighted(),
+    "least_latency": LeastLatency(),
+}
+
+
+def strategy_of(select: object) -> Strategy:
+    """Turn what users give as `select=` into a strategy.
+
+    Raises:
+        TypeError: If it is neither a name nor has a method `pick`.
+        ValueError: If there is no strategy of that name.
+    """
+    if isinstance(select, str):
+        if select not in STRATEGIES:
+            raise ValueError(
+                f"`select` must be one of {', '.join(STRATEGIES)} or a Selector, not {select!r}"
+            )
+        return STRATEGIES[select]
+    if isinstance(select, type) or not isinstance(select, Selector):
+        raise TypeError(f"`select` must be a name or an object with `pick(names)`, not {select!r}")
+    return Own(select)

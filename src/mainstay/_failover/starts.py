@@ -1,0 +1,185 @@
+"""Starting and closing members: the user's `open`, `close` and `fence`, in threads or in tasks.
+
+They never run in the thread or task of a call, so that a call can give up on them: `Threads` runs
+each in a daemon thread, `Tasks` in a task of the pool's event loop. Both tell the pool how it
+went; whoever waits, waits for the pool.
+"""
+
+import asyncio
+import contextvars
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from mainstay._failover.members import Opened, Start
+from mainstay._failover.options import Member
+
+if TYPE_CHECKING:
+    from mainstay._failover.core import Core
+    from mainstay._failover.members import Slot
+
+
+class _WarmUpError(Exception):
+    """The first probe of a cold standby did not answer True."""
+
+
+class Threads:
+    """Does it in daemon threads, one each.
+
+    Attributes:
+        loop: None; only tasks need one.
+        closing: Threads that close something just now.
+    """
+
+    def __init__(self) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.closing: list[threading.Thread] = []
+
+    def start(self, core: "Core", slot: "Slot", start: Start) -> None:
+        begin_thread(f"mainstay-start-{slot.name}", self._start, core, slot, start)
+
+    def _start(self, core: "Core", slot: "Slot", start: Start) -> None:
+        member, rules = slot.member, core.rules
+        opened, what = start.reused, "fence"
+        try:
+            if start.fence and rules.fence is not None:
+                plain(rules.fence(start.replaces, member.name), "fence")
+            what = "open"
+            if opened is None and member.open is not None:
+                opened = Opened(plain(member.open(), "open"))
+            what = "probe"
+            if rules.probe is not None and member.standby == "cold" and opened is not None:
+                check(plain(rules.probe.fn(opened.resource), "fn"))
+        except Exception as error:  # noqa: BLE001 - told to those who wait for the member
+            if opened is not None and opened is not start.reused:
+                self._close(core, member, opened.resource)
+            core.started(slot, start, None, error, what)
+        else:
+            core.started(slot, start, opened, None, what)
+
+    def close(self, core: "Core", member: Member, resource: Any) -> None:
+        if member.close is not None:
+            self.closing = [each for each in self.closing if each.is_alive()]
+            self.closing.append(
+                begin_thread(f"mainstay-close-{member.name}", self._close, core, member, resource)
+            )
+
+    def _close(self, core: "Core", member: Member, resource: Any) -> None:
+        try:
+            if member.close is not None:
+                plain(member.close(resource), "close")
+        except Exception as error:  # noqa: BLE001 - nobody is left who could handle it
+            core.close_failed(member, error)
+
+
+class Tasks:
+    """Does it in tasks of the pool's event loop.
+
+    Attributes:
+        loop: The loop, once the pool is used in one.
+        running: The tasks that run just now.
+    """
+
+    def __init__(self) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.running: set[asyncio.Task[None]] = set()
+
+    def start(self, core: "Core", slot: "Slot", start: Start) -> None:
+        self.begin(lambda: self._start(core, slot, start), start)
+
+    async def _start(self, core: "Core", slot: "Slot", start: Start) -> None:
+        member, rules = slot.member, core.rules
+        opened, what = start.reused, "fence"
+        try:
+            if start.fence and rules.fence is not None:
+                await settled(rules.fence(start.replaces, member.name))
+            what = "open"
+            if opened is None and member.open is not None:
+                opened = Opened(await settled(member.open()))
+            what = "probe"
+            if rules.probe is not None and member.standby == "cold" and opened is not None:
+                check(await settled(rules.probe.fn(opened.resource)))
+        except BaseException as error:
+            if opened is not None and opened is not start.reused:
+                await self._close(core, member, opened.resource)
+            core.started(slot, start, None, error, what)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            core.started(slot, start, opened, None, what)
+
+    def close(self, core: "Core", member: Member, resource: Any) -> None:
+        if member.close is not None:
+            self.begin(lambda: self._close(core, member, resource))
+
+    async def _close(self, core: "Core", member: Member, resource: Any) -> None:
+        try:
+            if member.close is not None:
+                await settled(member.close(resource))
+        except Exception as error:  # noqa: BLE001 - nobody is left who could handle it
+            core.close_failed(member, error)
+
+    def begin(
+        self, make: Callable[[], Coroutine[Any, Any, None]], start: Start | None = None
+    ) -> None:
+        """Run a coroutine as a task of the loop, from whatever thread."""
+        loop = self.loop
+        if loop is None or loop.is_closed():
+            return
+
+        def begin_here() -> None:
+            task = loop.create_task(make())
+            self.running.add(task)
+            task.add_done_callback(self.running.discard)
+            if start is not None:
+                start.cancel = task.cancel
+
+        if running_loop() is loop:
+            begin_here()
+        else:
+            loop.call_soon_threadsafe(begin_here)
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Give the event loop that runs in this thread, or None."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def begin_thread(name: str, fn: Callable[..., object], /, *args: Any) -> threading.Thread:
+    """Run *fn* in a daemon thread of its own, in the context of the caller."""
+    run = functools.partial(contextvars.copy_context().run, fn, *args)
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def plain(value: Any, hook: str) -> Any:
+    """Give back what a hook of a sync pool has returned.
+
+    Raises:
+        TypeError: If it has to be awaited, which nobody would do.
+    """
+    if inspect.isawaitable(value):
+        if inspect.iscoroutine(value):
+            value.close()
+        raise TypeError(f"`{hook}` of a sync pool returned something to await; make it an "
+                        f"`async def`, so that the pool is async")  # fmt: skip
+    return value
+
+
+async def settled(value: Any) -> Any:
+    """Give what a hook of an async pool has returned, sync or async."""
+    return await value if inspect.isawaitable(value) else value
+
+
+def check(answer: object) -> None:
+    """Refuse any other answer of a probe than True."""
+    if answer is False:
+        raise _WarmUpError("the first probe answered False")
+    if answer is not True:
+        raise TypeError(f"a probe must answer True or False, not {answer!r}")

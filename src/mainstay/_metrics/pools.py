@@ -1,0 +1,114 @@
+"""What pools and breakers call to record what happens in them, besides the calls themselves."""
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING
+
+from mainstay._metrics.cells import Group
+from mainstay._metrics.schema import (
+    EJECTION_CAUSES,
+    EJECTIONS,
+    FAILOVER_LAYOUT,
+    MEMBER_ATTEMPTS,
+    MEMBER_LAYOUT,
+    MEMBER_OUTCOMES,
+    OUTAGE_LAYOUTS,
+    STANDBY_START,
+    TIME_TO_DETECT,
+    TIME_TO_RECOVER,
+    TRANSITION_LAYOUT,
+    Layout,
+)
+
+if TYPE_CHECKING:
+    from mainstay._metrics.book import Book
+
+_OUTCOMES = {outcome: MEMBER_LAYOUT.slot(MEMBER_ATTEMPTS, outcome) for outcome in MEMBER_OUTCOMES}
+_SUCCESS = _OUTCOMES["success"]
+_CAUSES = {cause: MEMBER_LAYOUT.slot(EJECTIONS, cause) for cause in EJECTION_CAUSES}
+
+
+class MemberRecorder:
+    """Records the attempts at one member of a pool, and its ejections.
+
+    It raises nothing and blocks nowhere, as `Recorder`.
+    """
+
+    __slots__ = ("_book", "_group", "_local", "component", "member")
+
+    def __init__(self, book: "Book", component: str, member: str) -> None:
+        self.component = component
+        self.member = member
+        self._book = book
+        self._group = book.group(MEMBER_LAYOUT, (component, member))
+        # Resolved for `success`, the path that has to be short.
+        self._local = book.cells.local
+
+    def success(self) -> None:
+        """Record an attempt that was answered."""
+        try:
+            self._local.cells[self._group][1][_SUCCESS] += 1.0
+        except (AttributeError, KeyError):  # the first one in this thread
+            self._book.cells.cell(self._group)[1][_SUCCESS] += 1.0
+
+    def attempt(self, outcome: str) -> None:
+        """Record an attempt that ended in any way."""
+        self._book.cells.cell(self._group)[1][_OUTCOMES[outcome]] += 1.0
+
+    def ejected(self, cause: str) -> None:
+        """Record that the member was ejected."""
+        self._book.cells.cell(self._group)[1][_CAUSES[cause]] += 1.0
+
+
+class SwitchRecorder:
+    """Records what changes in one pool or breaker."""
+
+    def __init__(self, book: "Book", component: str) -> None:
+        self._book = book
+        self._component = component
+        self._pairs: dict[tuple[str, ...], Group] = {}
+        self._outages: dict[str, Group] = {}
+
+    def switched(self, old: str, new: str, reason: str) -> None:
+        """Record that new calls go to the member *new* instead of *old*."""
+        names = (self._book.member(self._component, each) for each in (old, new))
+        self._count(FAILOVER_LAYOUT, (self._component, *names, reason))
+
+    def transition(self, old: str, new: str) -> None:
+        """Record that a breaker went from state *old* to *new*."""
+        self._count(TRANSITION_LAYOUT, (self._component, old, new))
+
+    def detected(self, seconds: float) -> None:
+        """Record how long it took from the first failure to the ejection."""
+        self._observe(TIME_TO_DETECT.name, seconds)
+
+    def recovered(self, seconds: float) -> None:
+        """Record how long it took from the ejection to the readmission."""
+        self._observe(TIME_TO_RECOVER.name, seconds)
+
+    def standby_started(self, seconds: float) -> None:
+        """Record how long it took until a standby was ready."""
+        self._observe(STANDBY_START.name, seconds)
+
+    def show_outages(self) -> None:
+        """Let the histograms start at 0 now: what a pool does when it is made."""
+        for name in OUTAGE_LAYOUTS:
+            self._outage_group(name)
+
+    def _count(self, layout: Layout, labels: tuple[str, ...]) -> None:
+        group = self._pairs.get(labels)
+        if group is None:
+            group = self._pairs.setdefault(labels, self._book.group(layout, labels))
+        self._book.cells.cell(group)[1][0] += 1.0
+
+    def _outage_group(self, name: str) -> Group:
+        group = self._outages.get(name)
+        if group is None:
+            fresh = self._book.group(OUTAGE_LAYOUTS[name], (self._component,))
+            group = self._outages.setdefault(name, fresh)
+        return group
+
+    def _observe(self, name: str, seconds: float) -> None:
+        group = self._outage_group(name)
+        slots, _ = self._book.cells.cell(group)
+        slots[bisect_left(group.bounds, seconds)] += 1.0
+        slots[-1] += seconds
