@@ -17,6 +17,7 @@ from mainstay._failover.health import Cause, Change, Health, Phase
 from mainstay._failover.options import Detect
 from mainstay._metrics.collector import Metrics, follow, recorder_of, switch_recorder_of
 from mainstay._metrics.schema import BREAKER_STATE
+from mainstay.availability import Availability
 from mainstay.errors import CircuitOpenError
 
 POLICY = "breaker"
@@ -81,6 +82,7 @@ class Gate:
         self._state: BreakerState = "closed"
         self._clock: Clock = SYSTEM
         self._lock = threading.RLock()  # a signal handler may come back in on the same thread
+        self._availability = Availability(name, metrics=metrics)
         self._shown = follow(metrics, BREAKER_STATE, name, self)
         self._shown.changed()
 
@@ -193,6 +195,10 @@ class Gate:
         if new == old:
             return None
         self._state = new
+        if old == "closed":
+            self._availability.fail()
+        elif new == "closed":
+            self._availability.restore()
         cause = self.health.cause if new == "open" and not self.held else None
         return BreakerChanged(self.name, old, new, cause)
 

@@ -47,6 +47,7 @@ from mainstay._metrics.collector import (
 )
 from mainstay._metrics.pools import SwitchRecorder
 from mainstay._metrics.schema import MEMBER_STATE
+from mainstay.availability import Availability
 
 LOGGER = logging.getLogger("mainstay.failover")
 
@@ -113,6 +114,8 @@ class State:
         for member in members:
             self.slots[member.name] = self.slot_of(member)
         self.switches().show_outages()
+        self._availability = Availability(rules.name, metrics=metrics)
+        self._was_down = False
         self.anew()
 
     def anew(self) -> None:
@@ -366,7 +369,12 @@ class State:
         self.shown()
 
     def shown(self) -> None:
-        """Write the states of the members, where they have to be written."""
+        """Write the states of the members, where they have to be written, and if all are down."""
+        down = self.down()
+        if down != self._was_down:
+            self._was_down = down
+            note = self._availability.fail if down else self._availability.restore
+            note()
         self.later(self._shown.changed)
 
     def _keep_one_failing(self, slots: list[Slot], now: float) -> None:
