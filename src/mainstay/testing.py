@@ -3,7 +3,7 @@
 `FakeClock` stands in for time, `no_waits` leaves waits out, `recorded` isolates and reads metrics,
 `Faults` fails on demand. All but the last are blocks, and hold for the thread or task that enters
 them and for what it calls and starts, so that tests can run side by side. With pytest they are
-there as fixtures without an import: `fake_clock`, `no_waits`, `recorded`.
+there as fixtures without an import: `fake_clock`, `no_waits`, `recorded`, `faults`.
 """
 
 import asyncio
@@ -36,10 +36,10 @@ class _Alarm:
 
     __slots__ = ("cancelled", "ring", "sleeper", "when")
 
-    def __init__(self, when: float, ring: Callable[[], object], *, sleeper: bool) -> None:
+    def __init__(self, when: float, ring: Callable[[], object], sleeper: int | None) -> None:
         self.when = when
         self.ring = ring
-        self.sleeper = sleeper
+        self.sleeper = sleeper  # the thread that it wakes something in
         self.cancelled = False
 
     def cancel(self) -> None:
@@ -118,7 +118,7 @@ class FakeClock:
             alarm = self._set(seconds, woken.set, sleeper=True)
             try:
                 while not woken.is_set():
-                    if self._someone_wakes_before(alarm):
+                    if self._someone_wakes_before(alarm, here=False):
                         self._changed.wait()
                     elif not self._ring_next(alarm.when):
                         raise RuntimeError("this would sleep for ever: nothing is left to happen")
@@ -134,7 +134,7 @@ class FakeClock:
                 for _ in range(_TURNS):
                     await asyncio.sleep(0)
                 with self._changed:
-                    if not woken.is_set() and not self._someone_wakes_before(alarm):
+                    if not woken.is_set() and not self._someone_wakes_before(alarm, here=True):
                         self._ring_next(alarm.when)
         finally:
             self._forget(alarm)
@@ -152,7 +152,8 @@ class FakeClock:
 
     def _set(self, seconds: float, ring: Callable[[], object], *, sleeper: bool) -> _Alarm:
         with self._changed:
-            alarm = _Alarm(self._now + seconds, ring, sleeper=sleeper)
+            thread = threading.get_ident() if sleeper else None
+            alarm = _Alarm(self._now + seconds, ring, thread)
             heapq.heappush(self._alarms, (alarm.when, next(self._numbers), alarm))
             self._changed.notify_all()
         return alarm
@@ -162,9 +163,15 @@ class FakeClock:
             alarm.cancel()
             self._changed.notify_all()
 
-    def _someone_wakes_before(self, alarm: _Alarm) -> bool:
-        sleepers = (a for _, _, a in sorted(self._alarms) if a.sleeper and not a.cancelled)
-        return next(sleepers, alarm) is not alarm
+    def _someone_wakes_before(self, alarm: _Alarm, *, here: bool) -> bool:
+        """Whether another sleeper is to wake first; one of this thread counts only if *here*."""
+        not_them = {None} if here else {None, alarm.sleeper}
+        for _, _, each in sorted(self._alarms):
+            if each is alarm:
+                return False
+            if each.sleeper not in not_them and not each.cancelled:
+                return True
+        return False
 
     def _ring_next(self, latest: float) -> bool:
         """Move to the next alarm and ring it; say whether there was one until *latest*."""
@@ -242,7 +249,7 @@ class _Recorded(Metrics):
             ValueError: If mainstay has no sample of that name, or the metric no such label.
         """
         family = _family_of(name)
-        unknown = labels.keys() - {*family.labels, "le"}
+        unknown = labels.keys() - {*family.labels, *(["le"] if name.endswith("_bucket") else [])}
         if unknown:
             known = ", ".join(family.labels)
             raise ValueError(f"{name} has the labels {known}, not {', '.join(sorted(unknown))}")

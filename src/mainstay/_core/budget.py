@@ -68,6 +68,8 @@ class Ledger:
         """Drop the slices that have left the window; give the one that *now* falls into."""
         number = math.floor(now * SLICES / self.window)
         slices = self._slices
+        if slices and slices[-1].number > number:  # another clock, which started later
+            slices.clear()
         while slices and slices[0].number < number - SLICES:
             old = slices.popleft()
             if self.floor == 0:

@@ -45,14 +45,27 @@ def is_async(fn: Callable[..., Any]) -> bool:
     return colour_of(fn) is Colour.ASYNC
 
 
+def wraps(fn: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """As `functools.wraps`, with a name also for what has none: partials and callable objects."""
+    named = _named(fn)
+
+    def give_identity(wrapper: Callable[..., Any]) -> Callable[..., Any]:
+        functools.update_wrapper(wrapper, fn)
+        if named is not fn:
+            wrapper.__module__ = named.__module__
+            wrapper.__qualname__ = named.__qualname__
+            wrapper.__name__ = named.__name__
+        return wrapper
+
+    return give_identity
+
+
 def name_of(fn: Callable[..., Any]) -> str:
     """Name a callable `module.qualname`; an object with `__call__` by its class.
 
     Methods of built-in types do not say where they are from: they are from `builtins`.
     """
-    fn = _unwrap_partial(fn)
-    if not isinstance(getattr(fn, "__qualname__", None), str):
-        fn = type(fn)
+    fn = _named(fn)
     module = getattr(fn, "__module__", None)
     names = getattr(inspect.unwrap(fn), "__globals__", None)
     if names is None:  # a class
@@ -71,6 +84,12 @@ def name_of_frame(frame: FrameType) -> str:
 def is_async_frame(frame: FrameType) -> bool:
     """Whether the code that runs in *frame* belongs to an `async def`."""
     return bool(frame.f_code.co_flags & _ASYNC_CODE)
+
+
+def _named(fn: Callable[..., Any]) -> Any:
+    """Give what stands for *fn* where it has no name: what a partial calls, an object's class."""
+    fn = _unwrap_partial(fn)
+    return fn if isinstance(getattr(fn, "__qualname__", None), str) else type(fn)
 
 
 def _unwrap_partial(fn: Callable[..., Any]) -> Callable[..., Any]:

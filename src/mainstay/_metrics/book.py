@@ -9,11 +9,11 @@ import itertools
 import os
 import weakref
 from collections.abc import Iterable, Mapping
-from importlib.metadata import version
 from pathlib import Path
 
 from prometheus_client import Gauge
 
+from mainstay._core.version import VERSION
 from mainstay._metrics import multiprocess, schema
 from mainstay._metrics.cells import Cells, Group, cell_in_memory
 from mainstay._metrics.pools import MemberRecorder, SwitchRecorder
@@ -41,7 +41,7 @@ class LabelValues:
         if known is None and next(self._numbers) < self._most:
             # A lone surrogate cannot be encoded, and would break every scrape.
             clean = value.encode("utf-8", "replace").decode()
-            known = self._known.setdefault(value, clean)
+            known = self._known.setdefault(value, value if clean == value else clean)
         return known
 
 
@@ -96,7 +96,7 @@ class Book:
             else multiprocess.Forwarding(self.namespace, self.bounds)
         )
         self.cells.start_anew(maker.cell)
-        maker.set_gauge(schema.BUILD_INFO, (version("mainstay"),), 1.0)
+        maker.set_gauge(schema.BUILD_INFO, (VERSION,), 1.0)
 
     def bounds(self, family: Family) -> tuple[float, ...]:
         """Give the upper bounds of a histogram's buckets, without +Inf."""
@@ -104,11 +104,10 @@ class Book:
 
     def recorder(self, component: str, policy: str) -> Recorder:
         """Find the recorder of a component under a policy, or make it."""
-        component = self.component(component)
-        recorder = self._recorders.get((component, policy))
+        labels = self.component(component), policy
+        recorder = self._recorders.get(labels)
         if recorder is None:
-            fresh = Recorder(self, component, policy)
-            recorder = self._recorders.setdefault((component, policy), fresh)
+            recorder = self._recorders.setdefault(labels, Recorder(self, labels))
         return recorder
 
     def member_recorder(self, component: str, member: str) -> MemberRecorder:

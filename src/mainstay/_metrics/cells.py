@@ -73,12 +73,6 @@ def cell_in_memory(group: Group) -> Cell:
     return [0.0] * group.histogram_size(), [0.0] * group.layout.size()
 
 
-class ThreadCells(threading.local):
-    """What a thread sees as its own."""
-
-    cells: dict[Group, Cell]
-
-
 class _Heir:
     """Hands the cells of a thread to the next one, when the thread ends and drops this."""
 
@@ -96,11 +90,11 @@ class Cells:
     """All cells of one `Metrics` in this process.
 
     Attributes:
-        local: The calling thread's own cells, in `.cells`, once it has any.
+        local: What each thread sees as its own; in `.cells` its cells, once it has any.
     """
 
     def __init__(self, new_cell: Callable[[Group], Cell]) -> None:
-        self.local = ThreadCells()
+        self.local = threading.local()
         self._new_cell = new_cell
         self._all: list[dict[Group, Cell]] = []
         self._free: deque[dict[Group, Cell]] = deque()
@@ -108,7 +102,7 @@ class Cells:
     def cell(self, group: Group) -> Cell:
         """Find the calling thread's cell of *group*, or make it."""
         try:
-            cells = self.local.cells
+            cells: dict[Group, Cell] = self.local.cells
         except AttributeError:
             cells = self._take()
         cell = cells.get(group)

@@ -5,7 +5,6 @@ import math
 import re
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib.metadata import version
 from operator import add
 from typing import TypeAlias
 
@@ -14,6 +13,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from mainstay._core.ambient import surroundings
+from mainstay._core.version import VERSION
 from mainstay._metrics import schema
 from mainstay._metrics.book import Book
 from mainstay._metrics.pools import MemberRecorder, SwitchRecorder
@@ -97,7 +97,8 @@ class Metrics(Collector):
             self._book = Book(namespace, bounds or {})
             return
         books = _books.setdefault(registry, {})
-        book = books.get(namespace) or books.setdefault(namespace, Book(namespace, bounds or {}))
+        known = books.get(namespace)
+        book = known or books.setdefault(namespace, Book(namespace, bounds or {}))
         if bounds is not None and bounds != book.buckets:
             raise ValueError(
                 f"`buckets` must be those of the first Metrics of namespace {namespace!r} in "
@@ -108,6 +109,8 @@ class Metrics(Collector):
             registry.register(self)
         except ValueError as error:
             if not _is_in(registry, book):
+                if known is None:
+                    books.pop(namespace, None)
                 raise ValueError(
                     f"`registry` already has other metrics of namespace {namespace!r}: {error}; "
                     f"choose another `namespace`"
@@ -130,7 +133,7 @@ class Metrics(Collector):
         """Give the families with their present values; called by the registry at each scrape."""
         self._book.times_collected += 1
         totals = _totals(self._book)
-        totals[schema.BUILD_INFO.name] = {(version("mainstay"),): [1.0]}
+        totals[schema.BUILD_INFO.name] = {(VERSION,): [1.0]}
         for family in schema.FAMILIES:
             metric = self._metric(family)
             name = f"{self._book.namespace}_{family.name}"

@@ -57,11 +57,11 @@ class Recorder:
         "policy",
     )
 
-    def __init__(self, book: "Book", component: str, policy: str) -> None:
+    def __init__(self, book: "Book", labels: tuple[str, str]) -> None:
+        component, policy = labels
         self.component = component
         self.policy = policy
         self._book = book
-        labels = (component, policy)
         self._calls = book.group(CALL_LAYOUT, labels)
         self._trouble = book.group(TROUBLE_LAYOUTS[policy], labels)
         # Resolved for `success`, the path that has to be short.

@@ -359,7 +359,11 @@ class Run:
     def _schedule(self, wait: float, error: Exception) -> None:
         if heard(LOGGER, logging.INFO):
             event = RetryScheduled(self.component, self.made, wait, error)
-            publish(event, LOGGER, self.recorder.listener_failed)
+            try:
+                publish(event, LOGGER, self.recorder.listener_failed)
+            except BaseException:  # a listener that ends the program
+                self.end("cancelled")
+                raise
 
     def give_up(self, reason: Reason, error: Exception) -> None:
         """Record and tell that the call ends with *error*."""
