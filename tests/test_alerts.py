@@ -13,6 +13,7 @@ from tests.servers import require_tool
 
 from mainstay import ops
 
+GROUPS = ("calls", "errors", "dependability", "alerts")
 HOUR, DAY = 60, 24 * 60  # minutes
 CALL = {"component": "api", "policy": "retry"}
 POOL = {"component": "db"}
@@ -218,6 +219,7 @@ def promtool_test(rule_file, tests, evaluation_interval="1m"):
             {
                 "rule_files": [str(rule_file)],
                 "evaluation_interval": evaluation_interval,
+                "group_eval_order": [f"mainstay-{name}" for name in GROUPS],
                 "tests": tests,
             }
         )

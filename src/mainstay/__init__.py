@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from mainstay._core.deadline import deadline, remaining
     from mainstay._core.events import on_event
     from mainstay._failover.breaker import CircuitBreaker
+    from mainstay._failover.decorator import current_lease, failover
     from mainstay._failover.options import Detect, Failback, Member, Probe, Verdict
-    from mainstay._failover.policy import FailoverPool, current_lease, failover
+    from mainstay._failover.policy import FailoverPool
     from mainstay._failover.selection import Selector
     from mainstay._metrics.collector import Metrics, default_metrics, set_default_metrics
     from mainstay._retry.policy import Retry, retry
@@ -63,8 +64,9 @@ _MODULES = {
     "mainstay._core.deadline": ("deadline", "remaining"),
     "mainstay._core.events": ("on_event",),
     "mainstay._failover.breaker": ("CircuitBreaker",),
+    "mainstay._failover.decorator": ("current_lease", "failover"),
     "mainstay._failover.options": ("Detect", "Failback", "Member", "Probe", "Verdict"),
-    "mainstay._failover.policy": ("FailoverPool", "current_lease", "failover"),
+    "mainstay._failover.policy": ("FailoverPool",),
     "mainstay._failover.selection": ("Selector",),
     "mainstay._metrics.collector": ("Metrics", "default_metrics", "set_default_metrics"),
     "mainstay._retry.policy": ("Retry", "retry"),

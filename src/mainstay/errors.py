@@ -12,7 +12,7 @@ carry what they know as attributes and can be pickled as far as those can.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 __all__ = [
     "AllMembersFailedError",
@@ -122,7 +122,8 @@ class AllMembersFailedError(MainstayError, ExceptionGroup[Exception]):
 
     def __new__(
         cls, component: str, exceptions: Sequence[Exception], retry_after: float | None = None
-    ) -> "AllMembersFailedError":
+    ) -> Self:
+        """Make a group; unlike other exceptions, groups take what they hold here."""
         self = super().__new__(cls, f"{component}: no member could answer", exceptions)
         self.component = component
         self.retry_after = retry_after

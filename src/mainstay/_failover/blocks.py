@@ -17,7 +17,7 @@ from mainstay._failover.run import Run, begin
 class PoolBlock:
     """The attempts of one block, as the loop statement of sync code asks for them."""
 
-    __slots__ = ("_next", "_open", "_run")
+    __slots__ = ("_next", "_open", "_run", "_session")
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -39,12 +39,16 @@ class PoolBlock:
 
     def _goes_on(self) -> bool:
         if self._open:
+            self._open = False
+            self._run.interrupted(self._session)
+            self._run.core.done(self._session)
             raise RuntimeError("the block form is `for attempt in pool:` with a `with attempt as "
                                "resource:` in it; the last attempt had none")  # fmt: skip
         return self._next
 
     def _attempt(self, session: Session) -> "PoolAttempt":
         self._open = True
+        self._session = session
         return PoolAttempt(self, self._run, session)
 
 
@@ -94,25 +98,22 @@ class PoolAttempt:
         traceback: TracebackType | None,
     ) -> bool:
         set_lease(self._outer)
-        self._block.ended(goes_on=False)
         over = finish(self._run, self._session, error)
         if over is not None and over is not error:
+            self._block.ended(goes_on=False)
             raise over from None
-        if isinstance(error, Exception) and over is None:
-            self._block.ended(goes_on=True)
-            return True
-        return False
+        goes_on = error is not None and over is None
+        self._block.ended(goes_on=goes_on)
+        return goes_on
 
 
-def finish(run: Run, session: Session, error: BaseException | None) -> Exception | None:
-    """End an attempt of a block; give what the block is to raise, None if it succeeded or goes on."""
+def finish(run: Run, session: Session, error: BaseException | None) -> BaseException | None:
+    """End an attempt of a block; give what the block is to raise, or None."""
     try:
         if error is None:
             run.succeeded(session)
-        elif isinstance(error, Exception):
-            return run.failed(session, error)
         else:
-            run.interrupted(session)
+            return run.raised(session, error)
     finally:
         run.core.done(session)
     return None

@@ -1,4 +1,4 @@
-"""A pool at work: what calls, starts, probes and operators ask of its state, each under the lock."""
+"""A pool at work: what calls, probes and operators ask of it, each step under the lock."""
 
 import asyncio
 import os
@@ -9,18 +9,17 @@ from typing import TypeAlias
 
 import attrs
 
-from mainstay._core.ambient import surroundings
 from mainstay._core.clock import Clock
 from mainstay._core.waiting import Signal
-from mainstay._failover.events import MemberBroken, StandbyStarted
 from mainstay._failover.health import Phase
-from mainstay._failover.members import Opened, Session, Slot, Start
+from mainstay._failover.members import Opened, Session, Slot
 from mainstay._failover.options import Member
 from mainstay._failover.probes import probe_in_task, probe_in_thread
+from mainstay._failover.results import Results
 from mainstay._failover.rules import Rules
 from mainstay._failover.selection import Pick
 from mainstay._failover.starts import Tasks, Threads
-from mainstay._failover.state import NOBODY, State, chance
+from mainstay._failover.state import NOBODY, chance
 from mainstay._metrics.collector import Metrics
 
 
@@ -49,7 +48,7 @@ Choice: TypeAlias = Session | Wait | None
 """A session to use, a wait, or None if there is nobody."""
 
 
-class Core(State):
+class Core(Results):
     """A pool at work.
 
     Attributes:
@@ -59,7 +58,7 @@ class Core(State):
     """
 
     def __init__(self, rules: Rules, members: Iterable[Member], metrics: Metrics) -> None:
-        super().__init__(rules, members, metrics, Tasks() if rules.is_async else Threads())
+        super().__init__(rules, members, metrics, Tasks(self) if rules.is_async else Threads(self))
         self.is_open = False
         self.wake: threading.Event | None = None
         self.awake: asyncio.Event | None = None
@@ -100,9 +99,9 @@ class Core(State):
         self, now: float, tried: Collection[Slot], asked: set[Slot]
     ) -> Session | _Rest | Wait | None:
         for slot in self.slots.values():
-            if slot.health.trial_due(now) and slot not in tried and self.trials_allowed(slot):
-                if slot.opened is not None:
-                    return self._trial(slot, slot.opened, now)
+            opened = slot.opened if slot.health.trial_due(now) else None
+            if opened is not None and slot not in tried and self.trials_allowed(slot):
+                return self._trial(slot, opened, now)
         order = self.order
         if order.sessions and not tried:
             return _Rest([], order.pick)
@@ -191,7 +190,7 @@ class Core(State):
         with self.lock:
             if session.slot.health.release(session.generation, now):
                 self.plan(now)
-                self._moved_on()
+                self.moved_on()
         self.flush()
 
     def done(self, session: Session) -> None:
@@ -204,32 +203,6 @@ class Core(State):
         """Close what a call has used if it was the last one."""
         with self.lock:
             self.unused(session.slot, session.opened)
-        self.flush()
-
-    # Starts.
-
-    def started(self, slot: Slot, start: Start, opened: Opened | None, error: BaseException | None,
-                what: str) -> None:  # fmt: skip
-        """Take note of how a start has ended; close what comes too late."""
-        now = surroundings().clock.now()
-        with self.lock:
-            if slot.start is not start:
-                if opened is not None and opened is not start.reused:
-                    opened.gone = True
-                    self.unused(slot, opened)
-            else:
-                if opened is not None:
-                    slot.opened = opened
-                    if slot.member.standby is not None:
-                        seconds = now - start.began
-                        self.switches().standby_started(seconds)
-                        self.tell(StandbyStarted(self.rules.name, slot.name, seconds))
-                self.end_start(slot, error, what, now)
-        self.flush()
-
-    def close_failed(self, member: Member, error: BaseException) -> None:
-        """Tell that a resource could not be closed."""
-        self.tell(MemberBroken(self.rules.name, member.name, "close", error))
         self.flush()
 
     # Probes.
@@ -258,7 +231,7 @@ class Core(State):
                     health.postpone(now, chance())
                     self.retire(slot)
                     self.plan(now)
-            self._watch(slot)
+            self.watch(slot)
         self.flush()
 
     # The pool as a whole.
@@ -273,8 +246,10 @@ class Core(State):
         if not self.rules.is_async:
             return
         if self.hands.loop is not None and not self.hands.loop.is_closed():
-            raise RuntimeError(f"pool {self.rules.name!r} belongs to another event loop, in which it "
-                               f"was opened first; give each loop a pool of its own")  # fmt: skip
+            raise RuntimeError(
+                f"pool {self.rules.name!r} belongs to another event loop, the one that it was "
+                f"opened in; give each loop a pool of its own"
+            )
         self.forget()
         self.hands.loop = loop
 
@@ -304,7 +279,7 @@ class Core(State):
         self.settle_now(now)
         with self.lock:
             ends = [slot.start.until - now for slot in self.slots.values() if slot.start]
-            return Wait(max(0.0, max(ends)), self.progress) if ends else None
+            return Wait(max(0.0, *ends), self.progress) if ends else None
 
     def settle_now(self, now: float) -> None:
         """Let happen what was to happen by itself until *now*, without a call."""
@@ -340,7 +315,7 @@ class Core(State):
             self.order = NOBODY
             wake, self.wake = self.wake, None
             awake, self.awake = self.awake, None
-            self._moved_on()
+            self.moved_on()
             self.shown()
         self.flush()
         if wake is not None:

@@ -1,7 +1,7 @@
 """The health of one member, or of what a circuit breaker protects. Nothing here acts.
 
     phase      what happens                            then
-    WELL       success                                 its score falls by 1, its run of failures ends
+    WELL       success                                 its score falls by 1, its run ends
     WELL       failure, or an answer later than slow   the score rises by `gain`, the run by 1
     WELL       ... `consecutive` in a run,
                or a score of `limit`                   OVERSTEPPED: `eject` it, or `fail_on`
@@ -241,7 +241,7 @@ class Health:
         return self.phase is Phase.EJECTED and now >= self.until
 
     def begin_trial(self, now: float) -> None:
-        """Begin a trial. One that is not due yet, made for want of a better member, is no strike."""
+        """Begin a trial; one before its time, for want of a better member, is no strike."""
         if now < self.until:
             self.level -= 1
         self.generation += 1

@@ -1,8 +1,8 @@
 """The loops of failover, sync and async side by side: they call, they wait, and ask `Run`.
 
-`wrap_sync` and `wrap_async` make the first attempt themselves when nothing surrounds the call and
-the pool's order stands: that is the path that every healthy call takes, and it takes no lock. From
-the first failure on, `repeat` and `arepeat`.
+What `_wrap_sync` and `_wrap_async` return makes the first attempt itself where nothing surrounds
+the call and the pool's order stands: that is the path of every healthy call, and it takes no lock.
+From the first failure on, and in all other cases, `repeat` and `arepeat` do the work.
 
 What follows a caught exception happens outside its `except` block, so that later exceptions do
 not carry earlier ones along as their context.
@@ -14,19 +14,37 @@ from types import CoroutineType
 from typing import Any, TypeAlias
 
 from mainstay._core.ambient import current, everywhere, surroundings
+from mainstay._core.callables import Colour, colour_of
 from mainstay._core.clock import monotonic
 from mainstay._failover.core import Core, Wait
 from mainstay._failover.members import Session, lease_here, set_lease
-from mainstay._failover.run import Run, begin
+from mainstay._failover.run import Run, begin, resume
 from mainstay._failover.starts import running_loop
 from mainstay.errors import UnsupportedLoopError
 
-Call: TypeAlias = Callable[[Any], Any]
-"""Calls the user's function with a resource."""
+Args: TypeAlias = tuple[Any, ...]
+Kwargs: TypeAlias = dict[str, Any]
 
 
-def wrap_sync(core: Core, fn: Callable[..., Any], place: int, *, rerun: bool) -> Callable[..., Any]:
-    """Give a `def` a member's resource, as its argument number *place*."""
+def wrap(core: Core, fn: Callable[..., Any], *, rerun: bool) -> Callable[..., Any]:
+    """Give a function a member's resource as its first argument, whatever its colour.
+
+    Raises:
+        TypeError: If its colour does not fit the pool.
+    """
+    colour = colour_of(fn)
+    if colour is Colour.ASYNC:
+        return _wrap_async(core, fn, rerun=rerun)
+    if colour is not Colour.SYNC:
+        raise TypeError(f"failover does not wrap generators such as {fn!r}: what has been yielded "
+                        f"cannot be taken back; use `for attempt in pool`")  # fmt: skip
+    if core.rules.is_async:
+        raise TypeError(f"pool {core.rules.name!r} is async, since something that it was given is, "
+                        f"and {fn!r} is not")  # fmt: skip
+    return _wrap_sync(core, fn, rerun=rerun)
+
+
+def _wrap_sync(core: Core, fn: Callable[..., Any], *, rerun: bool) -> Callable[..., Any]:
     success = core.recorder.success
     short = core.rules.budget is None
 
@@ -34,36 +52,24 @@ def wrap_sync(core: Core, fn: Callable[..., Any], place: int, *, rerun: bool) ->
     def call(*args: Any, **kwargs: Any) -> Any:
         started = monotonic()
         order = core.order
-        if not short or started >= order.wake or everywhere or current() is not None:
-            return repeat(begin(core, rerun=rerun), _filled(fn, place, args, kwargs))
+        if started >= order.wake or everywhere or not short or current() is not None:
+            return repeat(begin(core, rerun=rerun), fn, args, kwargs)
         session = order.pick()
-        flights = session.flights
-        flights.append(None)
+        session.flights.append(None)
         outer = lease_here()
         set_lease(session.lease)
-        over = None
         try:
-            if session.opened.gone:
-                raise _GoneError
-            if place:
-                value = fn(args[0], session.lease.resource, *args[1:], **kwargs)
-            else:
-                value = fn(session.lease.resource, *args, **kwargs)
-        except _GoneError:
-            run = begin(core, rerun=rerun)
-        except Exception as error:
-            run = _resumed(core, started, rerun=rerun)
-            over = run.failed(session, error)
+            value = fn(session.lease.resource, *args, **kwargs)
+        except BaseException as error:
+            run = resume(core, started, rerun=rerun)
+            over = run.raised(session, error)
             if over is error:
                 raise
-        except BaseException:
-            _resumed(core, started, rerun=rerun).interrupted(session)
-            raise
         else:
             if type(value) is CoroutineType:
-                raise _refused(_resumed(core, started, rerun=rerun), session, fn, value)
-            slot = session.slot
+                raise _refused(resume(core, started, rerun=rerun), session, fn, value)
             now = monotonic()
+            slot = session.slot
             slot.recorder.success()
             if slot.watched or session.generation != slot.health.generation:
                 core.succeeded(session, now, now - started)
@@ -71,55 +77,43 @@ def wrap_sync(core: Core, fn: Callable[..., Any], place: int, *, rerun: bool) ->
             return value
         finally:
             set_lease(outer)
-            flights.pop()
-            if session.opened.gone:
-                core.left(session)
+            core.done(session)
         if over is not None:
             raise over
-        return repeat(run, _filled(fn, place, args, kwargs))
+        return repeat(run, fn, args, kwargs)
 
     return call
 
 
-def wrap_async(core: Core, fn: Callable[..., Any], place: int, *, rerun: bool
-               ) -> Callable[..., Coroutine[Any, Any, Any]]:  # fmt: skip
-    """Give an `async def` a member's resource, as its argument number *place*."""
+def _wrap_async(core: Core, fn: Callable[..., Any], *, rerun: bool) -> Callable[..., Any]:
     success = core.recorder.success
     short = core.rules.budget is None
+    asyncio_seen = False  # asked at the first call and when waiting: it is a system call in 3.11
 
     @functools.wraps(fn)
     async def call(*args: Any, **kwargs: Any) -> Any:
-        require_loop(core)
+        nonlocal asyncio_seen
+        if not asyncio_seen or core.rules.is_async:
+            require_loop(core)
+            asyncio_seen = True
         started = monotonic()
         order = core.order
-        if not short or started >= order.wake or everywhere or current() is not None:
-            return await arepeat(begin(core, rerun=rerun), _filled(fn, place, args, kwargs))
+        if started >= order.wake or everywhere or not short or current() is not None:
+            return await arepeat(begin(core, rerun=rerun), fn, args, kwargs)
         session = order.pick()
-        flights = session.flights
-        flights.append(None)
+        session.flights.append(None)
         outer = lease_here()
         set_lease(session.lease)
-        over = None
         try:
-            if session.opened.gone:
-                raise _GoneError
-            if place:
-                value = await fn(args[0], session.lease.resource, *args[1:], **kwargs)
-            else:
-                value = await fn(session.lease.resource, *args, **kwargs)
-        except _GoneError:
-            run = begin(core, rerun=rerun)
-        except Exception as error:
-            run = _resumed(core, started, rerun=rerun)
-            over = run.failed(session, error)
+            value = await fn(session.lease.resource, *args, **kwargs)
+        except BaseException as error:
+            run = resume(core, started, rerun=rerun)
+            over = run.raised(session, error)
             if over is error:
                 raise
-        except BaseException:
-            _resumed(core, started, rerun=rerun).interrupted(session)
-            raise
         else:
-            slot = session.slot
             now = monotonic()
+            slot = session.slot
             slot.recorder.success()
             if slot.watched or session.generation != slot.health.generation:
                 core.succeeded(session, now, now - started)
@@ -127,34 +121,29 @@ def wrap_async(core: Core, fn: Callable[..., Any], place: int, *, rerun: bool
             return value
         finally:
             set_lease(outer)
-            flights.pop()
-            if session.opened.gone:
-                core.left(session)
+            core.done(session)
         if over is not None:
             raise over
-        return await arepeat(run, _filled(fn, place, args, kwargs))
+        return await arepeat(run, fn, args, kwargs)
 
     return call
 
 
-def repeat(run: Run, call: Call) -> Any:
+def repeat(run: Run, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
     """Call one member after the other until *run* says that it is over."""
     while True:
         session = acquire(run)
         outer = lease_here()
         set_lease(session.lease)
         try:
-            value = call(session.lease.resource)
-        except Exception as error:
-            over = run.failed(session, error)
+            value = fn(session.lease.resource, *args, **kwargs)
+        except BaseException as error:
+            over = run.raised(session, error)
             if over is error:
                 raise
-        except BaseException:
-            run.interrupted(session)
-            raise
         else:
             if type(value) is CoroutineType:
-                raise _refused(run, session, call, value)
+                raise _refused(run, session, fn, value)
             run.succeeded(session)
             return value
         finally:
@@ -164,21 +153,18 @@ def repeat(run: Run, call: Call) -> Any:
             raise over
 
 
-async def arepeat(run: Run, call: Call) -> Any:
+async def arepeat(run: Run, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
     """Call and await one member after the other until *run* says that it is over."""
     while True:
         session = await aacquire(run)
         outer = lease_here()
         set_lease(session.lease)
         try:
-            value = await call(session.lease.resource)
-        except Exception as error:
-            over = run.failed(session, error)
+            value = await fn(session.lease.resource, *args, **kwargs)
+        except BaseException as error:
+            over = run.raised(session, error)
             if over is error:
                 raise
-        except BaseException:
-            run.interrupted(session)
-            raise
         else:
             run.succeeded(session)
             return value
@@ -244,10 +230,6 @@ def _note_wait(run: Run, wait: Wait) -> None:
         run.waited(wait.seconds)
 
 
-class _GoneError(Exception):
-    """The resource was retired between the pick and the call."""
-
-
 def require_loop(core: Core) -> None:
     """Refuse to run where no asyncio loop does, or in another one than the pool's."""
     loop = running_loop()
@@ -255,17 +237,6 @@ def require_loop(core: Core) -> None:
         raise UnsupportedLoopError(core.rules.name)
     if loop is not core.loop:
         core.bind(loop)
-
-
-def _resumed(core: Core, started: float, *, rerun: bool) -> Run:
-    """Give the run of a call that began without one, in no particular surroundings."""
-    return Run(core, rerun, core.recorder, surroundings(), started, started)
-
-
-def _filled(
-    fn: Callable[..., Any], place: int, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Call:
-    return lambda resource: fn(*args[:place], resource, *args[place:], **kwargs)
 
 
 def _refused(

@@ -166,7 +166,7 @@ class Slot:
         if phase is Phase.TRIAL and now >= self.health.until:
             phase = Phase.EJECTED
         if phase is not Phase.WELL:
-            return phase.value
+            return str(phase.value)
         if self.member.standby is None:
             return "active" if now >= self.rests_until else "standby_hot"
         return "active" if self.promoted else f"standby_{self.member.standby}"
@@ -201,5 +201,3 @@ class Session:
         """Make a session of the present generation and epoch."""
         lease = Lease(slot.name, opened.resource, epoch)
         return cls(slot, opened, slot.health.generation, lease, opened.flights)
-
-

@@ -93,7 +93,9 @@ class Member:
         if weight <= 0:
             raise ValueError(f"`weight` must be above 0, not {weight!r}")
         seconds = to_seconds(start_timeout, "start_timeout", zero=False)
-        self.__attrs_init__(name, resource, open, close, standby, float(weight), seconds)
+        self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue]  # by attrs
+            name, resource, open, close, standby, float(weight), seconds
+        )
 
 
 @attrs.frozen(init=False, eq=False)
@@ -145,7 +147,7 @@ class Probe:
         answers = getattr(fn, "__annotations__", {}).get("return", bool)
         if answers not in (bool, "bool"):
             raise TypeError(f"`fn` must answer a bool, and {fn!r} says that it gives {answers!r}")
-        self.__attrs_init__(
+        self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue]  # by attrs
             fn,
             to_seconds(every, "every", zero=False),
             to_seconds(timeout, "timeout", zero=False),
@@ -220,7 +222,7 @@ class Detect:
         if longest < shortest:
             raise ValueError(f"`max_eject` must be at least `eject_for`, not {max_eject!r}")
         run = checked_count("consecutive", consecutive)
-        self.__attrs_init__(
+        self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue]  # by attrs
             Limits(run, gain, limit, shortest, longest),
             math.inf if slow is None else to_seconds(slow, "slow", zero=False),
         )
@@ -265,7 +267,7 @@ class Failback:
         if mode not in ("ramp", "grace", "manual"):
             raise ValueError(f"`mode` must be 'ramp', 'grace' or 'manual', not {mode!r}")
         seconds = to_seconds(ramp, "ramp")
-        self.__attrs_init__(
+        self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue]  # by attrs
             mode,
             math.inf if mode == "manual" else to_seconds(grace, "grace"),
             seconds if mode == "ramp" else 0.0,

@@ -1,10 +1,9 @@
-"""The face of failover: `FailoverPool`, `failover`, `current_lease`."""
+"""The face of failover: `FailoverPool`."""
 
-import inspect
 import sys
 from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
 from mainstay._core.budget import RetryBudget, budget_of
 from mainstay._core.callables import Colour, colour_of, is_async_frame
@@ -14,8 +13,7 @@ from mainstay._core.outcomes import Classes
 from mainstay._failover import operations
 from mainstay._failover.blocks import AsyncPoolBlock, LeaseBlock, PoolBlock
 from mainstay._failover.core import Core
-from mainstay._failover.loops import aopen_all, open_all, require_loop, wrap_async, wrap_sync
-from mainstay._failover.members import Lease, lease_here
+from mainstay._failover.loops import aopen_all, open_all, require_loop, wrap
 from mainstay._failover.operations import PoolStatus
 from mainstay._failover.options import (
     Detect,
@@ -99,7 +97,7 @@ class FailoverPool:
         'failover pools at https://us.example'
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a pool's parameters are its vocabulary
         self,
         name: str,
         members: Iterable[Member],
@@ -126,7 +124,7 @@ class FailoverPool:
                 f"`when_all_down` must be one of {', '.join(_MODES)}, not {when_all_down!r}"
             )
         check_hook("fence", fence)
-        hooks = [fence, probe.fn if probe else None]
+        hooks: list[Callable[..., Any] | None] = [fence, probe.fn if probe else None]
         hooks += [hook for member in everyone for hook in (member.open, member.close)]
         rules = Rules(
             name=checked_name(name),
@@ -169,7 +167,7 @@ class FailoverPool:
             TypeError: If *fn* does not fit the pool, before it is called.
             Exception: As from a function decorated with `failover`.
         """
-        return _wrapped(self._core, fn, 0, rerun=True)(*args, **kwargs)
+        return wrap(self._core, fn, rerun=True)(*args, **kwargs)  # type: ignore[no-any-return]  # as fn
 
     def lease(self) -> LeaseBlock:
         """Take one member for a block: ``with pool.lease() as resource:``, or ``async with``.
@@ -180,8 +178,8 @@ class FailoverPool:
         return LeaseBlock(self._core)
 
     def __iter__(self) -> PoolBlock:
-        """Begin a block that fails over: ``for attempt in pool:``, ``with attempt as resource:``."""
-        if is_async_frame(sys._getframe(1)):
+        """Begin a block that fails over: ``for attempt in pool:``, and in it ``with attempt``."""
+        if is_async_frame(sys._getframe(1)):  # noqa: SLF001 - public in all but its name
             raise TypeError("`for attempt in pool` would block the event loop; "
                             "in async code it is `async for attempt in pool`")  # fmt: skip
         self._require_sync("for attempt in pool", "async for attempt in pool")
@@ -273,7 +271,7 @@ class FailoverPool:
         self._core.close()
         return None
 
-    def __enter__(self) -> "FailoverPool":
+    def __enter__(self) -> Self:
         self._require_sync("with pool", "async with pool")
         open_all(self._core)
         return self
@@ -286,7 +284,7 @@ class FailoverPool:
     ) -> None:
         self._core.close()
 
-    async def __aenter__(self) -> "FailoverPool":
+    async def __aenter__(self) -> Self:
         require_loop(self._core)
         await aopen_all(self._core)
         return self
@@ -310,102 +308,6 @@ class FailoverPool:
         if self._is_async:
             raise TypeError(f"pool {self.name!r} is async, since something that it was given is: "
                             f"instead of `{sync}` it is `{asynchronous}`")  # fmt: skip
-
-
-class _Failover:
-    """What `failover(pool)` makes: a decorator."""
-
-    def __init__(self, core: Core, *, rerun: bool) -> None:
-        self._core = core
-        self._rerun = rerun
-
-    def __call__(self, fn: Callable[Concatenate[Any, P], R], /) -> Callable[P, R]:
-        """Wrap a function, whose resource the caller no longer gives."""
-        if isinstance(fn, classmethod | staticmethod):
-            return type(fn)(self(fn.__func__))
-        if not callable(fn):
-            raise TypeError(f"failover wraps callables, not {fn!r}")
-        return _wrapped(self._core, fn, _place(fn), rerun=self._rerun)
-
-
-def failover(pool: FailoverPool, *, rerun: bool = True) -> _Failover:
-    """Give a function the resource of a member of *pool*, and of another one if it fails there.
-
-    The resource goes in as the first argument, or as the second one after a first parameter named
-    ``self`` or ``cls``; callers leave it out.
-
-    Args:
-        pool: The pool.
-        rerun: Whether the function may run again on another member after it failed on one. With
-            False a call moves on only if no member could be opened; for what must not happen
-            twice.
-
-    Returns:
-        A decorator for functions and async functions, methods too.
-
-    Raises:
-        TypeError: If *pool* is none; at decoration, if the function does not fit it.
-        AllMembersFailedError: From a call, if several members were tried, or none could be.
-        Exception: From a call: what the function raised, if one member was tried.
-        DeadlineExpiredError: From a call, if it began with no time left; nothing was called.
-        UnsupportedLoopError: From an async call outside asyncio.
-
-    Metrics:
-        Those of `FailoverPool`.
-
-    Example:
-        >>> from mainstay import FailoverPool, Member, current_lease, failover
-        >>> pool = FailoverPool("db", [Member("a", {"one": 1})], on=OSError)
-        >>> @failover(pool)
-        ... def look_up(db: dict[str, int], key: str) -> str:
-        ...     return f"{db[key]} from {current_lease().member}"
-        >>> look_up("one")
-        '1 from a'
-    """
-    if not isinstance(pool, FailoverPool):
-        raise TypeError(f"`pool` must be a FailoverPool, not {pool!r}")
-    return _Failover(pool._core, rerun=rerun)
-
-
-def current_lease() -> Lease:
-    """Give the member that the calling code uses: its name, its resource, and the epoch.
-
-    Raises:
-        LookupError: Outside every call and block of a pool.
-
-    Example:
-        >>> from mainstay import FailoverPool, Member, current_lease
-        >>> pool = FailoverPool("db", [Member("a", "connection")], on=OSError)
-        >>> with pool.lease():
-        ...     current_lease().member
-        'a'
-    """
-    lease = lease_here()
-    if lease is None:
-        raise LookupError("there is no lease here: no call or block of a FailoverPool is around it")
-    return lease
-
-
-def _wrapped(core: Core, fn: Callable[..., Any], place: int, *, rerun: bool) -> Callable[..., Any]:
-    colour = colour_of(fn)
-    if colour is Colour.ASYNC:
-        return wrap_async(core, fn, place, rerun=rerun)
-    if colour is not Colour.SYNC:
-        raise TypeError(f"failover does not wrap generators such as {fn!r}: what has been yielded "
-                        f"cannot be taken back; use `for attempt in pool`")  # fmt: skip
-    if core.rules.is_async:
-        raise TypeError(f"pool {core.rules.name!r} is async, since something that it was given is, "
-                        f"and {fn!r} is not")  # fmt: skip
-    return wrap_sync(core, fn, place, rerun=rerun)
-
-
-def _place(fn: Callable[..., Any]) -> int:
-    """Say where the resource goes: after a first parameter named self or cls."""
-    try:
-        first = next(iter(inspect.signature(fn).parameters), "")
-    except (TypeError, ValueError):  # a builtin that does not tell
-        return 0
-    return 1 if first in ("self", "cls") else 0
 
 
 def _checked_members(members: object) -> list[Member]:

@@ -47,6 +47,11 @@ def begin(core: Core, *, rerun: bool) -> "Run":
     return Run(core, rerun, recorder, ambient, ambient.clock.now())
 
 
+def resume(core: Core, started: float, *, rerun: bool) -> "Run":
+    """Give the run of a call that began without one, in no particular surroundings."""
+    return Run(core, rerun, core.recorder, surroundings(), started, started)
+
+
 @attrs.define(eq=False)
 class Run:
     """The state of one call.
@@ -133,11 +138,17 @@ class Run:
         outcome = "success" if attempts == 1 else "recovered"
         self.recorder.call(outcome, now - self.started, attempts)
 
-    def failed(self, session: Session, error: Exception) -> Exception | None:
-        """Take in a failure; give what the call is to raise, or None if it goes on.
+    def raised(self, session: Session, error: BaseException) -> BaseException | None:
+        """Take in what an attempt raised; give what the call is to raise, None if it goes on.
 
         If that is *error* itself, the loop raises it again where it caught it.
         """
+        if isinstance(error, Exception):
+            return self._failed(session, error)
+        self.interrupted(session)
+        return error
+
+    def _failed(self, session: Session, error: Exception) -> Exception | None:
         verdict = self._verdict(session, error)
         now = self.ambient.clock.now()
         member = self._member(session)

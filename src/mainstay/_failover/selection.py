@@ -42,11 +42,11 @@ class Selector(Protocol):
 class Strategy(Protocol):
     """A way to select."""
 
-    def order(self, sessions: Sequence[Session], clock: Clock) -> Pick:
+    def order(self, sessions: Sequence[Session], clock: Clock, /) -> Pick:
         """Prepare for all calls to come."""
         ...
 
-    def among(self, sessions: Sequence[Session], clock: Clock) -> Session:
+    def among(self, sessions: Sequence[Session], clock: Clock, /) -> Session:
         """Pick one for a call that goes on to another member."""
         ...
 
@@ -54,33 +54,33 @@ class Strategy(Protocol):
 class Priority:
     """The first one gets every call."""
 
-    def order(self, sessions: Sequence[Session], clock: Clock) -> Pick:
+    def order(self, sessions: Sequence[Session], _clock: Clock, /) -> Pick:
         return itertools.repeat(sessions[0]).__next__
 
-    def among(self, sessions: Sequence[Session], clock: Clock) -> Session:
+    def among(self, sessions: Sequence[Session], _clock: Clock, /) -> Session:
         return sessions[0]
 
 
 class RoundRobin:
     """One after the other."""
 
-    def order(self, sessions: Sequence[Session], clock: Clock) -> Pick:
+    def order(self, sessions: Sequence[Session], _clock: Clock, /) -> Pick:
         turn = list(sessions)
         random.shuffle(turn)  # so that many processes do not begin with the same one
         return itertools.cycle(turn).__next__
 
-    def among(self, sessions: Sequence[Session], clock: Clock) -> Session:
+    def among(self, sessions: Sequence[Session], _clock: Clock, /) -> Session:
         return random.choice(sessions)
 
 
 class Weighted:
     """By weight, spread out evenly."""
 
-    def order(self, sessions: Sequence[Session], clock: Clock) -> Pick:
+    def order(self, sessions: Sequence[Session], _clock: Clock, /) -> Pick:
         turn = weighted_turn([each.slot.member.weight for each in sessions])
         return itertools.cycle([sessions[place] for place in turn]).__next__
 
-    def among(self, sessions: Sequence[Session], clock: Clock) -> Session:
+    def among(self, sessions: Sequence[Session], _clock: Clock, /) -> Session:
         weights = [each.slot.member.weight for each in sessions]
         return random.choices(sessions, weights)[0]
 
@@ -134,7 +134,7 @@ class Own:
     def __init__(self, selector: Selector) -> None:
         self._selector = selector
 
-    def order(self, sessions: Sequence[Session], clock: Clock) -> Pick:
+    def order(self, sessions: Sequence[Session], _clock: Clock, /) -> Pick:
         names = [each.lease.member for each in sessions]
         by_name = dict(zip(names, sessions, strict=True))
 

@@ -13,12 +13,11 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from mainstay._failover.members import Opened, Start
+from mainstay._failover.members import Opened, Slot, Start
 from mainstay._failover.options import Member
 
 if TYPE_CHECKING:
-    from mainstay._failover.core import Core
-    from mainstay._failover.members import Slot
+    from mainstay._failover.results import Results
 
 
 class _WarmUpError(Exception):
@@ -33,15 +32,16 @@ class Threads:
         closing: Threads that close something just now.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pool: "Results") -> None:
+        self._pool = pool
         self.loop: asyncio.AbstractEventLoop | None = None
         self.closing: list[threading.Thread] = []
 
-    def start(self, core: "Core", slot: "Slot", start: Start) -> None:
-        begin_thread(f"mainstay-start-{slot.name}", self._start, core, slot, start)
+    def start(self, slot: Slot, start: Start) -> None:
+        begin_thread(f"mainstay-start-{slot.name}", self._start, slot, start)
 
-    def _start(self, core: "Core", slot: "Slot", start: Start) -> None:
-        member, rules = slot.member, core.rules
+    def _start(self, slot: Slot, start: Start) -> None:
+        pool, member, rules = self._pool, slot.member, self._pool.rules
         opened, what = start.reused, "fence"
         try:
             if start.fence and rules.fence is not None:
@@ -54,24 +54,24 @@ class Threads:
                 check(plain(rules.probe.fn(opened.resource), "fn"))
         except Exception as error:  # noqa: BLE001 - told to those who wait for the member
             if opened is not None and opened is not start.reused:
-                self._close(core, member, opened.resource)
-            core.started(slot, start, None, error, what)
+                self._close(member, opened.resource)
+            pool.started(slot, start, None, error, what)
         else:
-            core.started(slot, start, opened, None, what)
+            pool.started(slot, start, opened, None, what)
 
-    def close(self, core: "Core", member: Member, resource: Any) -> None:
+    def close(self, member: Member, resource: Any) -> None:
         if member.close is not None:
             self.closing = [each for each in self.closing if each.is_alive()]
             self.closing.append(
-                begin_thread(f"mainstay-close-{member.name}", self._close, core, member, resource)
+                begin_thread(f"mainstay-close-{member.name}", self._close, member, resource)
             )
 
-    def _close(self, core: "Core", member: Member, resource: Any) -> None:
+    def _close(self, member: Member, resource: Any) -> None:
         try:
             if member.close is not None:
                 plain(member.close(resource), "close")
         except Exception as error:  # noqa: BLE001 - nobody is left who could handle it
-            core.close_failed(member, error)
+            self._pool.close_failed(member, error)
 
 
 class Tasks:
@@ -82,15 +82,16 @@ class Tasks:
         running: The tasks that run just now.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pool: "Results") -> None:
+        self._pool = pool
         self.loop: asyncio.AbstractEventLoop | None = None
         self.running: set[asyncio.Task[None]] = set()
 
-    def start(self, core: "Core", slot: "Slot", start: Start) -> None:
-        self.begin(lambda: self._start(core, slot, start), start)
+    def start(self, slot: Slot, start: Start) -> None:
+        self.begin(lambda: self._start(slot, start), start)
 
-    async def _start(self, core: "Core", slot: "Slot", start: Start) -> None:
-        member, rules = slot.member, core.rules
+    async def _start(self, slot: Slot, start: Start) -> None:
+        pool, member, rules = self._pool, slot.member, self._pool.rules
         opened, what = start.reused, "fence"
         try:
             if start.fence and rules.fence is not None:
@@ -103,23 +104,23 @@ class Tasks:
                 check(await settled(rules.probe.fn(opened.resource)))
         except BaseException as error:
             if opened is not None and opened is not start.reused:
-                await self._close(core, member, opened.resource)
-            core.started(slot, start, None, error, what)
+                await self._close(member, opened.resource)
+            pool.started(slot, start, None, error, what)
             if not isinstance(error, Exception):
                 raise
         else:
-            core.started(slot, start, opened, None, what)
+            pool.started(slot, start, opened, None, what)
 
-    def close(self, core: "Core", member: Member, resource: Any) -> None:
+    def close(self, member: Member, resource: Any) -> None:
         if member.close is not None:
-            self.begin(lambda: self._close(core, member, resource))
+            self.begin(lambda: self._close(member, resource))
 
-    async def _close(self, core: "Core", member: Member, resource: Any) -> None:
+    async def _close(self, member: Member, resource: Any) -> None:
         try:
             if member.close is not None:
                 await settled(member.close(resource))
         except Exception as error:  # noqa: BLE001 - nobody is left who could handle it
-            core.close_failed(member, error)
+            self._pool.close_failed(member, error)
 
     def begin(
         self, make: Callable[[], Coroutine[Any, Any, None]], start: Start | None = None

@@ -19,7 +19,7 @@ from mainstay._metrics.cells import Cells, Group, cell_in_memory
 from mainstay._metrics.pools import MemberRecorder, SwitchRecorder
 from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import Family, Layout
-from mainstay._metrics.states import States, StatesInFiles, Stateful
+from mainstay._metrics.states import Stateful, States, StatesInFiles
 from mainstay._metrics.upkeep import Upkeep, UpkeepInFiles, keep_up
 
 _name_of_class = type.__dict__["__name__"].__get__

@@ -59,10 +59,12 @@ class States:
         source = self._source()
         if source is None:
             return []
-        return [
-            ((self._component, *([self._book.member(self._component, name)] if name else [])), state)
-            for name, state in source.states().items()
-        ]
+        return [(self._labels(name), state) for name, state in source.states().items()]
+
+    def _labels(self, member: str) -> tuple[str, ...]:
+        if not member:
+            return (self._component,)
+        return self._component, self._book.member(self._component, member)
 
 
 class StatesInFiles(States):
@@ -86,4 +88,3 @@ class StatesInFiles(States):
                 step = present.get(labels, 0.0) - self._written.get(labels, 0.0)
                 self._gauge.labels(*labels).inc(step)
             self._written = present
-
