@@ -8,43 +8,59 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mainstay import hedge, vote
     from mainstay._core.budget import RetryBudget
     from mainstay._core.deadline import deadline, remaining
     from mainstay._core.events import on_event
     from mainstay._metrics.collector import Metrics, default_metrics, set_default_metrics
+    from mainstay._redundant.policy import Redundant, cancelled, redundant
     from mainstay._retry.policy import Retry, retry
     from mainstay.errors import (
+        AllCopiesFailedError,
         DeadlineExpiredError,
         MainstayError,
+        NoDecisionError,
         ResultRefusedError,
         UnsupportedLoopError,
     )
 
 __all__ = [
+    "AllCopiesFailedError",
     "DeadlineExpiredError",
     "MainstayError",
     "Metrics",
+    "NoDecisionError",
+    "Redundant",
     "ResultRefusedError",
     "Retry",
     "RetryBudget",
     "UnsupportedLoopError",
+    "cancelled",
     "deadline",
     "default_metrics",
+    "hedge",
     "on_event",
+    "redundant",
     "remaining",
     "retry",
     "set_default_metrics",
+    "vote",
 ]
+
+_SUBMODULES = ("hedge", "vote")
 
 _MODULES = {
     "mainstay._core.budget": ("RetryBudget",),
     "mainstay._core.deadline": ("deadline", "remaining"),
     "mainstay._core.events": ("on_event",),
     "mainstay._metrics.collector": ("Metrics", "default_metrics", "set_default_metrics"),
+    "mainstay._redundant.policy": ("Redundant", "cancelled", "redundant"),
     "mainstay._retry.policy": ("Retry", "retry"),
     "mainstay.errors": (
+        "AllCopiesFailedError",
         "DeadlineExpiredError",
         "MainstayError",
+        "NoDecisionError",
         "ResultRefusedError",
         "UnsupportedLoopError",
     ),
@@ -52,6 +68,8 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> object:
+    if name in _SUBMODULES:
+        return import_module(f"{__name__}.{name}")
     for module, names in _MODULES.items():
         if name in names:
             globals()[name] = value = getattr(import_module(module), name)

@@ -9,12 +9,17 @@ import contextlib
 import itertools
 import os
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
+
+from prometheus_client import Gauge
 
 from mainstay._metrics import multiprocess, schema
 from mainstay._metrics.cells import Cells, Group, cell_in_memory
+from mainstay._metrics.copies import CopiesRecorder
+from mainstay._metrics.levels import Level, LevelInFiles, gauge_of
 from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import Family, Layout
 
@@ -62,6 +67,9 @@ class Book:
         self._components = LabelValues(schema.MOST_COMPONENTS)
         self._errors: dict[tuple[str, str, str], Group] = {}
         self._error_types: dict[str, LabelValues] = {}
+        self._copies_recorders: dict[str, CopiesRecorder] = {}
+        self._levels: dict[tuple[str, str], Level] = {}
+        self._gauges: dict[str, Gauge] = {}
         self._dropped: dict[str, Group] = {}
         self._directory = "" if in_memory else os.environ.get(multiprocess.VARIABLE, "")
         self.cells = Cells(cell_in_memory)
@@ -97,6 +105,39 @@ class Book:
             fresh = Recorder(self, component, policy)
             recorder = self._recorders.setdefault((component, policy), fresh)
         return recorder
+
+    def copies_recorder(self, component: str) -> CopiesRecorder:
+        """Find the recorder of the copies of redundant calls, or make it."""
+        component = self._component(component)
+        recorder = self._copies_recorders.get(component)
+        if recorder is None:
+            fresh = CopiesRecorder(self, component)
+            recorder = self._copies_recorders.setdefault(component, fresh)
+        return recorder
+
+    def level(self, family: Family, component: str) -> Level:
+        """Find the gauge *family* of a component, or make it."""
+        key = family.name, self._component(component)
+        level = self._levels.get(key)
+        if level is None:
+            kind = LevelInFiles if self._directory else Level
+            level = self._levels.setdefault(key, kind(self, family, key[1]))
+        return level
+
+    def levels(self) -> Iterator[tuple[Family, tuple[str, ...], float]]:
+        """Give the gauges that are read when Prometheus asks, with their labels and values."""
+        for level in tuple(self._levels.values()):
+            value = level.value()
+            if value is not None:
+                yield level.family, (level.component,), value
+
+    def gauge(self, family: Family, mode: Literal["livemax", "livesum"]) -> Gauge:
+        """Find the gauge of prometheus_client that a family is written to in multiprocess mode."""
+        gauge = self._gauges.get(family.name)
+        if gauge is None:
+            fresh = gauge_of(self.namespace, family, mode)
+            gauge = self._gauges.setdefault(family.name, fresh)
+        return gauge
 
     def count_error(self, component: str, policy: str, error: BaseException) -> None:
         """Count a failed attempt by the class of its exception."""

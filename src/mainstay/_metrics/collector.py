@@ -16,6 +16,8 @@ from prometheus_client.utils import floatToGoString
 from mainstay._core.ambient import surroundings
 from mainstay._metrics import schema
 from mainstay._metrics.book import Book
+from mainstay._metrics.copies import CopiesRecorder
+from mainstay._metrics.levels import Level
 from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import Family
 
@@ -160,6 +162,8 @@ def _totals(book: Book) -> _Totals:
             count(family, group.labels[: len(family.labels)], histogram)
         for (each, values), number in zip(group.counter_series(), counters, strict=True):
             count(each, values, [number])
+    for family, values, number in book.levels():
+        count(family, values, [number])
     return totals
 
 
@@ -244,3 +248,13 @@ def metrics_of(metrics: object) -> Metrics:
 def recorder_of(metrics: Metrics, component: str, policy: str) -> Recorder:
     """Find the recorder of a component under a policy in *metrics*, or make it."""
     return metrics._book.recorder(component, policy)
+
+
+def copies_recorder_of(metrics: Metrics, component: str) -> CopiesRecorder:
+    """Find the recorder of the copies of a redundant call in *metrics*, or make it."""
+    return metrics._book.copies_recorder(component)
+
+
+def level_of(metrics: Metrics, family: Family, component: str) -> Level:
+    """Find the gauge *family* of a component in *metrics*, or make it."""
+    return metrics._book.level(family, component)

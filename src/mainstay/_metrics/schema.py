@@ -76,8 +76,17 @@ OUTCOMES = ("success", "recovered", "error", "timeout", "rejected", "cancelled")
 
 GIVE_UP_REASONS = {
     "retry": ("attempts", "timeout", "not_retryable", "budget", "refused_result"),
+    "redundant": ("attempts", "timeout", "not_retryable", "budget", "no_decision"),
 }
 """Why a call of each policy can give up."""
+
+HEDGE_REASONS = ("slow", "failed")
+"""Why a redundant call starts a copy that it had not planned."""
+
+HEDGE_DENIALS = ("budget", "threads", "deadline", "warmup")
+"""Why a redundant call does not."""
+
+VERDICTS = ("unanimous", "decided", "no_decision")
 
 CALLS = Family(
     "calls_total",
@@ -117,6 +126,54 @@ WAIT_SECONDS = Family(
     "Seconds waited between attempts.",
     ("component",),
 )
+HEDGES = Family(
+    "hedges_total",
+    "counter",
+    "Copies started because the primary was slow, or because a copy failed.",
+    ("component", "reason"),
+)
+HEDGES_DENIED = Family(
+    "hedges_denied_total",
+    "counter",
+    "Times that no such copy was started, by what forbade it.",
+    ("component", "reason"),
+)
+HEDGE_DELAY = Family(
+    "hedge_delay_seconds",
+    "gauge",
+    "Seconds without an answer after which the next copy starts; the longest of this process.",
+    ("component",),
+)
+COPY_WINS = Family(
+    "copy_wins_total",
+    "counter",
+    "Answers that were returned, by the copy that gave them.",
+    ("component", "copy"),
+)
+DISSENTS = Family(
+    "dissents_total",
+    "counter",
+    "Answers that were outvoted, by the copy that gave them.",
+    ("component", "copy"),
+)
+VOTES = Family(
+    "votes_total",
+    "counter",
+    "Votes by how they ended.",
+    ("component", "verdict"),
+)
+WASTED_SECONDS = Family(
+    "wasted_seconds_total",
+    "counter",
+    "Seconds that copies ran whose results nobody waited for any more.",
+    ("component",),
+)
+ABANDONED_THREADS = Family(
+    "abandoned_threads",
+    "gauge",
+    "Threads that still run a copy whose call has ended.",
+    ("component",),
+)
 BUILD_INFO = Family("build_info", "gauge", "1, with the version of mainstay.", ("version",))
 SERIES_DROPPED = Family(
     "series_dropped_total",
@@ -132,6 +189,14 @@ FAMILIES = (
     GIVE_UPS,
     ERRORS,
     WAIT_SECONDS,
+    HEDGES,
+    HEDGES_DENIED,
+    HEDGE_DELAY,
+    COPY_WINS,
+    DISSENTS,
+    VOTES,
+    WASTED_SECONDS,
+    ABANDONED_THREADS,
     BUILD_INFO,
     SERIES_DROPPED,
 )
@@ -145,10 +210,25 @@ TROUBLE_LAYOUTS = {
 }
 """What only calls with a failed attempt write."""
 
+HEDGE_LAYOUT = Layout(
+    None,
+    (
+        Counters(HEDGES, HEDGE_REASONS),
+        Counters(HEDGES_DENIED, HEDGE_DENIALS),
+        Counters(VOTES, VERDICTS),
+        Counters(WASTED_SECONDS),
+    ),
+)
+"""What a redundant call writes besides."""
+
+COPY_LAYOUT = Layout(None, (Counters(COPY_WINS), Counters(DISSENTS)))
+"""What one copy of it writes."""
+
 ERROR_LAYOUT = Layout(None, (Counters(ERRORS),))
 DROPPED_LAYOUT = Layout(None, (Counters(SERIES_DROPPED),))
 
 MOST_COMPONENTS = 1_000
 MOST_ERROR_TYPES = 20
+MOST_COPIES = 10
 OTHER = "_other"
 """What label values beyond those limits are replaced by."""
