@@ -238,7 +238,7 @@ class _Bell:
                 over = threading.Event()
                 self._alarm = alarm = clock._set(max(0.0, seconds), over.set, sleeper=True)
                 try:
-                    while not self._rung and not over.is_set():
+                    while not self._is_rung() and not over.is_set():
                         if math.isinf(seconds):
                             self._changed.wait()
                         elif not clock._others_first(alarm):
@@ -248,6 +248,9 @@ class _Bell:
                     clock._forget(alarm)
             rung, self._rung = self._rung, False
         return rung
+
+    def _is_rung(self) -> bool:
+        return self._rung
 
     def working(self, thread: int, /) -> None:
         with self._changed:
