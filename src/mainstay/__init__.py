@@ -67,6 +67,9 @@ _MODULES = {
 }
 
 
+_SUBMODULES = ("errors", "testing")
+
+
 def __getattr__(name: str) -> object:
     if name in _SUBMODULES:
         return import_module(f"{__name__}.{name}")
@@ -78,4 +81,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "errors", "testing"]
+    return [*__all__, *_SUBMODULES]

@@ -3,7 +3,7 @@
 `FakeClock` stands in for time, `no_waits` leaves waits out, `recorded` isolates and reads metrics,
 `Faults` fails on demand. All but the last are blocks, and hold for the thread or task that enters
 them and for what it calls and starts, so that tests can run side by side. With pytest they are
-there as fixtures without an import: `fake_clock`, `no_waits`, `recorded`.
+there as fixtures without an import: `fake_clock`, `no_waits`, `recorded`, `faults`.
 """
 
 import asyncio
@@ -37,13 +37,12 @@ _PATIENCE = 1.0  # real seconds for a working thread to get as far as its own sl
 class _Alarm:
     """Something that happens at a time of a `FakeClock`."""
 
-    __slots__ = ("cancelled", "ring", "sleeper", "thread", "when")
+    __slots__ = ("cancelled", "ring", "sleeper", "when")
 
-    def __init__(self, when: float, ring: Callable[[], object], *, sleeper: bool) -> None:
+    def __init__(self, when: float, ring: Callable[[], object], sleeper: int | None) -> None:
         self.when = when
         self.ring = ring
-        self.sleeper = sleeper
-        self.thread = threading.get_ident()
+        self.sleeper = sleeper  # the thread that it wakes something in
         self.cancelled = False
 
     def cancel(self) -> None:
@@ -145,7 +144,7 @@ class FakeClock:
                 for _ in range(_TURNS):
                     await asyncio.sleep(0)
                 with self._changed:
-                    if not woken.is_set() and not self._someone_wakes_before(alarm):
+                    if not woken.is_set() and not self._someone_wakes_before(alarm, here=True):
                         self._ring_next(alarm.when)
         finally:
             self._forget(alarm)
@@ -165,7 +164,8 @@ class FakeClock:
 
     def _set(self, seconds: float, ring: Callable[[], object], *, sleeper: bool) -> _Alarm:
         with self._changed:
-            alarm = _Alarm(self._now + seconds, ring, sleeper=sleeper)
+            thread = threading.get_ident() if sleeper else None
+            alarm = _Alarm(self._now + seconds, ring, thread)
             heapq.heappush(self._alarms, (alarm.when, next(self._numbers), alarm))
             self._changed.notify_all()
         return alarm
@@ -175,17 +175,22 @@ class FakeClock:
             alarm.cancel()
             self._changed.notify_all()
 
-    def _someone_wakes_before(self, alarm: _Alarm) -> bool:
-        sleepers = (a for _, _, a in sorted(self._alarms) if a.sleeper and not a.cancelled)
-        driving = (a for a in sleepers if a is alarm or not self._is_stray(a.thread))
-        return next(driving, alarm) is not alarm
+    def _someone_wakes_before(self, alarm: _Alarm, *, here: bool) -> bool:
+        """Whether another sleeper is to wake first; one of this thread counts only if *here*."""
+        not_them = {None} if here else {None, alarm.sleeper}
+        for _, _, each in sorted(self._alarms):
+            if each is alarm:
+                return False
+            if each.sleeper not in not_them and not each.cancelled and not self._is_stray(each):
+                return True
+        return False
 
-    def _is_stray(self, thread: int) -> bool:
-        """Whether a thread works for a policy's call that has ended: it does not move the clock.
+    def _is_stray(self, alarm: _Alarm) -> bool:
+        """Whether it wakes a thread whose policy's call has ended: such do not move the clock.
 
-        When the clock's block has been left nobody else moves it, so that it may.
+        When the clock's block has been left nobody else moves it, so that they may.
         """
-        return self._strays[thread] > 0 and self._depth > 0
+        return self._depth > 0 and alarm.sleeper is not None and self._strays[alarm.sleeper] > 0
 
     def _others_first(self, alarm: _Alarm) -> bool:
         """Let threads go on that are to wake before, or that work; say whether there were any.
@@ -193,10 +198,10 @@ class FakeClock:
         A working thread that does not sleep on this clock, but waits for something real, is waited
         for no longer than `_PATIENCE`.
         """
-        if self._is_stray(alarm.thread) or self._someone_wakes_before(alarm):
+        if self._is_stray(alarm) or self._someone_wakes_before(alarm, here=False):
             self._changed.wait()
             return True
-        asleep = {a.thread for _, _, a in self._alarms if a.sleeper and not a.cancelled}
+        asleep = {each.sleeper for _, _, each in self._alarms if not each.cancelled}
         if all(thread in asleep for thread, works in self._working.items() if works):
             return False
         return self._changed.wait(_PATIENCE)
@@ -338,7 +343,7 @@ class _Recorded(Metrics):
             ValueError: If mainstay has no sample of that name, or the metric no such label.
         """
         family = _family_of(name)
-        unknown = labels.keys() - {*family.labels, "le"}
+        unknown = labels.keys() - {*family.labels, *(["le"] if name.endswith("_bucket") else [])}
         if unknown:
             known = ", ".join(family.labels)
             raise ValueError(f"{name} has the labels {known}, not {', '.join(sorted(unknown))}")

@@ -165,10 +165,10 @@ def median(within: float | None = None) -> Rule:
 
     Example:
         >>> from mainstay import redundant, vote
-        >>> policy = redundant(alternatives=[lambda x: x * 1.0, lambda x: 99.0],
-        ...                    decide=vote.median(within=0.5))
-        >>> policy.call(lambda x: x + 0.1, 2)
-        2.1
+        >>> others = [lambda x: x / 3, lambda x: 99.0]
+        >>> policy = redundant(alternatives=others, decide=vote.median(within=1e-6))
+        >>> round(policy.call(lambda x: x * 0.3333333, 6), 3)
+        2.0
     """
     return _MedianRule(_checked_within(within))
 

@@ -128,7 +128,7 @@ class TaskTimeout:
         task with a count above 0 behind.
     """
 
-    __slots__ = ("_cancelling", "_fired", "_task", "_timer")
+    __slots__ = ("_cancelling", "_fired", "_stopped", "_task", "_timer")
 
     def __init__(self, clock: Clock, seconds: float) -> None:
         task = asyncio.current_task()
@@ -137,14 +137,17 @@ class TaskTimeout:
         self._task = task
         self._cancelling = task.cancelling()
         self._fired = False
+        self._stopped = False
         self._timer = clock.call_later(seconds, self._fire)
 
     def _fire(self) -> None:
-        self._fired = True
-        self._task.cancel()
+        if not self._stopped:  # the loop may have been about to call this
+            self._fired = True
+            self._task.cancel()
 
     def stop(self, error: BaseException | None) -> bool:
         """End the timeout; say whether *error*, raised meanwhile, is the cancellation it made."""
+        self._stopped = True
         self._timer.cancel()
         if not self._fired:
             return False

@@ -5,17 +5,16 @@ time is published with `dict.setdefault`, and numbers come from `itertools.count
 twice does no harm, since series with the same labels are added up.
 """
 
-import contextlib
 import itertools
 import os
 import weakref
 from collections.abc import Iterator, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
 from prometheus_client import Gauge
 
+from mainstay._core.version import VERSION
 from mainstay._metrics import multiprocess, schema
 from mainstay._metrics.cells import Cells, Group, cell_in_memory
 from mainstay._metrics.copies import CopiesRecorder
@@ -43,7 +42,7 @@ class LabelValues:
         if known is None and next(self._numbers) < self._most:
             # A lone surrogate cannot be encoded, and would break every scrape.
             clean = value.encode("utf-8", "replace").decode()
-            known = self._known.setdefault(value, clean)
+            known = self._known.setdefault(value, value if clean == value else clean)
         return known
 
 
@@ -55,6 +54,7 @@ class Book:
         buckets: The bounds that were given, by metric name without prefix.
         cells: Where the counts are.
         groups: All groups of series that were ever made; only ever appended to.
+        times_collected: How often its collector was asked.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class Book:
         self.namespace = namespace
         self.buckets = buckets
         self.groups: list[Group] = []
+        self.times_collected = 0
         self._recorders: dict[tuple[str, str], Recorder] = {}
         self._components = LabelValues(schema.MOST_COMPONENTS)
         self._errors: dict[tuple[str, str, str], Group] = {}
@@ -84,14 +85,17 @@ class Book:
 
     def start_files(self) -> None:
         """Let all cells made from now on lie in files of this process."""
-        if not multiprocess.files_work():
-            self.cells.start_anew(multiprocess.Forwarding(self.namespace, self.bounds).cell)
-            return
-        files = multiprocess.Files(self._directory, self.namespace)
-        self.cells.start_anew(files.cell)
-        with contextlib.suppress(OSError):  # a full disk; the first cell says so in the log
-            build = multiprocess.Entry(schema.BUILD_INFO, "", {"version": version("mainstay")})
-            files.row("gauge_max", [build])[0] = 1.0
+        try:
+            files_work = multiprocess.files_work()
+        except OSError:  # no room to try it; the first cell will say so in the log
+            files_work = True
+        maker = (
+            multiprocess.Files(self._directory, self.namespace)
+            if files_work
+            else multiprocess.Forwarding(self.namespace, self.bounds)
+        )
+        self.cells.start_anew(maker.cell)
+        maker.set_gauge(schema.BUILD_INFO, (VERSION,), 1.0)
 
     def bounds(self, family: Family) -> tuple[float, ...]:
         """Give the upper bounds of a histogram's buckets, without +Inf."""
@@ -99,16 +103,15 @@ class Book:
 
     def recorder(self, component: str, policy: str) -> Recorder:
         """Find the recorder of a component under a policy, or make it."""
-        component = self._component(component)
-        recorder = self._recorders.get((component, policy))
+        labels = self.component(component), policy
+        recorder = self._recorders.get(labels)
         if recorder is None:
-            fresh = Recorder(self, component, policy)
-            recorder = self._recorders.setdefault((component, policy), fresh)
+            recorder = self._recorders.setdefault(labels, Recorder(self, labels))
         return recorder
 
     def copies_recorder(self, component: str) -> CopiesRecorder:
         """Find the recorder of the copies of redundant calls, or make it."""
-        component = self._component(component)
+        component = self.component(component)
         recorder = self._copies_recorders.get(component)
         if recorder is None:
             fresh = CopiesRecorder(self, component)
@@ -117,7 +120,7 @@ class Book:
 
     def level(self, family: Family, component: str) -> Level:
         """Find the gauge *family* of a component, or make it."""
-        key = family.name, self._component(component)
+        key = family.name, self.component(component)
         level = self._levels.get(key)
         if level is None:
             kind = LevelInFiles if self._directory else Level
@@ -140,11 +143,11 @@ class Book:
         return gauge
 
     def count_error(self, component: str, policy: str, error: BaseException) -> None:
-        """Count a failed attempt by the class of its exception."""
+        """Count a failed attempt by the class of its exception; *component* is a label already."""
         name = _name_of_class(type(error))
         group = self._errors.get((component, policy, name))
         if group is None:
-            group = self._error_group(self._component(component), policy, name)
+            group = self._error_group(component, policy, name)
         self.cells.cell(group)[1][0] += 1.0
 
     def _error_group(self, component: str, policy: str, name: str) -> Group:
@@ -157,7 +160,8 @@ class Book:
             group = self._errors.setdefault(labels, self.group(schema.ERROR_LAYOUT, labels))
         return group
 
-    def _component(self, name: str) -> str:
+    def component(self, name: str) -> str:
+        """Give the label for the name of a component."""
         return self._admit(self._components, name, schema.CALLS)
 
     def _admit(self, values: LabelValues, value: str, family: Family) -> str:

@@ -37,7 +37,7 @@ class CopiesRecorder:
         component: The name of the policy.
     """
 
-    __slots__ = ("_book", "_copies", "_hedges", "_key", "_local", "_primary", "component")
+    __slots__ = ("_book", "_copies", "_hedges", "_local", "_primary", "component")
 
     def __init__(self, book: "Book", component: str) -> None:
         self.component = component
@@ -47,12 +47,11 @@ class CopiesRecorder:
         self._primary = self._group("0")
         # Resolved for `primary_won`, which is part of the path that has to be short.
         self._local = book.cells.local
-        self._key = self._primary.key
 
     def primary_won(self) -> None:
         """Record that the primary's answer was returned."""
         try:
-            self._local.cells[self._key][1][_WINS] += 1.0
+            self._local.cells[self._primary][1][_WINS] += 1.0
         except (AttributeError, KeyError):  # the first call in this thread
             self._book.cells.cell(self._primary)[1][_WINS] += 1.0
 

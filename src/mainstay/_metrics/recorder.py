@@ -43,7 +43,6 @@ class Recorder:
         "_book",
         "_bounds",
         "_calls",
-        "_key",
         "_local",
         "_shortest",
         "_sum",
@@ -52,16 +51,15 @@ class Recorder:
         "policy",
     )
 
-    def __init__(self, book: "Book", component: str, policy: str) -> None:
+    def __init__(self, book: "Book", labels: tuple[str, str]) -> None:
+        component, policy = labels
         self.component = component
         self.policy = policy
         self._book = book
-        labels = (component, policy)
         self._calls = book.group(CALL_LAYOUT, labels)
         self._trouble = book.group(TROUBLE_LAYOUTS[policy], labels)
         # Resolved for `success`, the path that has to be short.
         self._local = book.cells.local
-        self._key = self._calls.key
         self._bounds = self._calls.bounds
         self._shortest = self._bounds[0]
         self._sum = len(self._bounds) + 1
@@ -69,7 +67,7 @@ class Recorder:
     def success(self, seconds: float) -> None:
         """Record a call that its first attempt answered, after *seconds*."""
         try:
-            durations, calls = self._local.cells[self._key]
+            durations, calls = self._local.cells[self._calls]
         except (AttributeError, KeyError):  # the first call in this thread
             durations, calls = self._book.cells.cell(self._calls)
         bucket = 0 if seconds <= self._shortest else bisect_left(self._bounds, seconds)
@@ -103,4 +101,5 @@ class Recorder:
     def listener_failed(self, listener: Callable[..., Any], error: Exception) -> None:
         """Record that a listener of `on_event` raised."""
         with contextlib.suppress(Exception):
-            self._book.count_error(name_of(listener), "event", error)
+            component = self._book.component(name_of(listener))
+            self._book.count_error(component, "event", error)

@@ -82,12 +82,13 @@ class Attempt:
         last_error: Inside the block, the exception of the attempt before; None in the first one.
     """
 
-    __slots__ = ("_block", "_limit", "_run", "_timeout", "last_error", "number")
+    __slots__ = ("_block", "_entered", "_limit", "_run", "_timeout", "last_error", "number")
 
     def __init__(self, block: Block, run: Run, last_error: Exception | None) -> None:
         self._block = block
         self._run = run
         self._limit = 0.0
+        self._entered = False
         self._timeout: TaskTimeout | None = None
         self.last_error = last_error
         self.number = run.made + 1
@@ -98,6 +99,9 @@ class Attempt:
         return self._run.elapsed()
 
     def __enter__(self) -> Self:
+        if self._entered:
+            raise RuntimeError("an attempt can be made once; the next one comes from the loop")
+        self._entered = True
         limit = self._run.attempt_limit()
         if limit is not None:
             self._limit = limit

@@ -9,14 +9,13 @@ What follows a caught exception happens outside its `except` block, so that late
 not carry earlier ones along as their context.
 """
 
-import functools
 from asyncio import get_running_loop
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from types import CoroutineType
 from typing import Any, TypeAlias
 
 from mainstay._core.ambient import current, everywhere
-from mainstay._core.callables import Colour
+from mainstay._core.callables import Colour, wraps
 from mainstay._core.clock import TaskTimeout, monotonic
 from mainstay._retry.run import Bound, Run
 from mainstay.errors import UnsupportedLoopError
@@ -31,7 +30,7 @@ def wrap_sync(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
         return _wrap_sync_fully(bound, fn)
     success = bound.recorder.success
 
-    @functools.wraps(fn)
+    @wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
         if everywhere or current() is not None:
             return repeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
@@ -62,13 +61,14 @@ def wrap_async(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
     if bound.rules.first_attempt_is_special():
         return _wrap_async_fully(bound, fn)
     success = bound.recorder.success
+    on_asyncio = False  # asked at the first call and before waits: it is a system call in 3.11
 
-    @functools.wraps(fn)
+    @wraps(fn)
     async def call(*args: Any, **kwargs: Any) -> Any:
-        try:
-            get_running_loop()
-        except RuntimeError:
-            raise UnsupportedLoopError(bound.recorder.component) from None
+        nonlocal on_asyncio
+        if not on_asyncio:
+            require_asyncio(bound)
+            on_asyncio = True
         if everywhere or current() is not None:
             return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         started = monotonic()
@@ -85,6 +85,7 @@ def wrap_async(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
         else:
             success(monotonic() - started)
             return value
+        require_asyncio(bound)
         await run.asleep(wait)
         return await arepeat(run, fn, args, kwargs)
 
@@ -92,7 +93,7 @@ def wrap_async(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _wrap_sync_fully(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(fn)
+    @wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
         return repeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
 
@@ -100,7 +101,7 @@ def _wrap_sync_fully(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]
 
 
 def _wrap_async_fully(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(fn)
+    @wraps(fn)
     async def call(*args: Any, **kwargs: Any) -> Any:
         require_asyncio(bound)
         return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
@@ -167,7 +168,7 @@ async def _limited(run: Run, attempt: Awaitable[Any]) -> Any:
 def wrap_generator(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
     """Retry a generator function until its first item is out."""
 
-    @functools.wraps(fn)
+    @wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         run = bound.begin((fn, args, kwargs))
         while True:
@@ -212,7 +213,7 @@ class _Started:
 def wrap_async_generator(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
     """Retry an async generator function until its first item is out."""
 
-    @functools.wraps(fn)
+    @wraps(fn)
     async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         require_asyncio(bound)
         run = bound.begin((fn, args, kwargs))
@@ -273,7 +274,7 @@ def require_asyncio(bound: Bound) -> None:
     try:
         get_running_loop()
     except RuntimeError:
-        raise UnsupportedLoopError(bound.recorder.component) from None
+        raise UnsupportedLoopError(bound.component) from None
 
 
 def _coroutine_refused(

@@ -134,7 +134,8 @@ class Retry(Rules):
         return self._bound(name_of_frame(frame))
 
     def _bound(self, name: str) -> Bound:
-        return Bound(self, recorder_of(self.metrics, self.name or name, POLICY))
+        component = self.name or name
+        return Bound(self, component, recorder_of(self.metrics, component, POLICY))
 
     def _check_colour(self, colour: Colour, fn: object) -> None:
         if colour in (Colour.GENERATOR, Colour.ASYNC_GENERATOR) and self.on_result is not None:
@@ -194,7 +195,8 @@ def retry(
             or a `timedelta`, above 0.
         wait: Time between attempts: constant seconds or `timedelta`, at least 0, or a tenacity
             wait. None for uniform(0, min(5.0, 0.1 x 2^(n-1))) seconds after failed attempt n. A
-            zero wait does not sleep.
+            zero wait does not sleep. Waits that do not fit into *timeout* end the call early: set
+            both.
         stop: A tenacity stop, asked after each failure. With it, *attempts* and *timeout* are
             None unless given.
         on_result: Takes a result; True means that it is refused and counts as a failure. In async
@@ -205,7 +207,7 @@ def retry(
         metrics: Where to record. None for `default_metrics()`.
 
     Returns:
-        A policy: a decorator, with `.call` and a block form.
+        A policy, which is a decorator and has `.call` and a block form.
 
     Raises:
         TypeError: Here or at decoration, if an argument has the wrong type or colour.

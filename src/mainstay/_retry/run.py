@@ -43,9 +43,10 @@ _WHY = {
 
 @attrs.frozen(eq=False)
 class Bound:
-    """A policy bound to the code it wraps: its rules, and the recorder of that code's name."""
+    """A policy bound to the code it wraps: its rules, that code's name, and its recorder."""
 
     rules: Rules
+    component: str
     recorder: Recorder
 
     def begin(self, call: Call | None = None) -> "Run":
@@ -57,19 +58,17 @@ class Bound:
         ambient = surroundings()
         recorder = self.recorder
         if ambient.metrics is not None:
-            recorder = recorder_of(ambient.metrics, recorder.component, POLICY)
-        run = Run(self.rules, recorder, ambient, ambient.clock.now(), call)
+            recorder = recorder_of(ambient.metrics, self.component, POLICY)
+        run = Run(self.rules, self.component, recorder, ambient, ambient.clock.now(), call)
         if ambient.left() <= 0:
-            error = DeadlineExpiredError(recorder.component)
-            run.give_up("timeout", error)
-            raise error
+            raise run.expired()
         if self.rules.budget is not None:
             observe(self.rules.budget)
         return run
 
     def resume(self, started: float, call: Call | None) -> "Run":
         """Give the run of a call that began without one because nothing surrounds it."""
-        return Run(self.rules, self.recorder, PLAIN, started, call)
+        return Run(self.rules, self.component, self.recorder, PLAIN, started, call)
 
 
 @attrs.define(eq=False)
@@ -78,6 +77,7 @@ class Run:
 
     Attributes:
         rules: The parameters of the policy.
+        component: The name of what is called, for people.
         recorder: Where the call is recorded.
         ambient: Its clock and its deadline.
         started: When the first attempt started, in seconds of the clock.
@@ -87,6 +87,7 @@ class Run:
     """
 
     rules: Rules
+    component: str
     recorder: Recorder
     ambient: Ambient
     started: float
@@ -109,6 +110,12 @@ class Run:
         )
         return end - self.ambient.clock.now()
 
+    def expired(self) -> DeadlineExpiredError:
+        """End a call that began with no time left."""
+        error = DeadlineExpiredError(self.component)
+        self.give_up("timeout", error)
+        return error
+
     # An attempt has ended: what the loops ask.
 
     def after(self, error: Exception, verdict: object) -> float | None:
@@ -130,6 +137,9 @@ class Run:
             self._note(error, f"`wait` or `stop` raised {described(broken)}, so it gave up")
             self.give_up("not_retryable", error)
             return None
+        except BaseException:
+            self.end("cancelled")
+            raise
         if reason is None:
             self._schedule(wait, error)
             return wait
@@ -150,18 +160,17 @@ class Run:
         if not refused:
             self.end("success" if self.made == 1 else "recovered")
             return None
-        error = ResultRefusedError(self.recorder.component, value, self.made, self.elapsed())
-        self.recorder.error(error)
+        error = ResultRefusedError(self.component, value, self.made, self.elapsed())
         try:
-            reason, wait = self._decide(math.nan, None, value)
-        except Exception:
-            self.give_up("not_retryable", error)
-            raise
-        if reason is None:
-            self._schedule(wait, error)
-            return wait
-        self.give_up("refused_result" if reason == "attempts" else reason, error)
-        raise error
+            self.recorder.error(error)
+            reason, wait = self._decide_refused(value, error)
+            if reason is None:
+                self._schedule(wait, error)
+                return wait
+            self.give_up("refused_result" if reason == "attempts" else reason, error)
+            raise error
+        finally:
+            del error  # this frame is part of its traceback
 
     def end(self, outcome: str) -> None:
         """Record how the call ended."""
@@ -280,8 +289,9 @@ class Run:
     def attempt_expired(self, limit: float) -> TimeoutError:
         """Make the exception of an attempt that was cancelled after *limit* seconds."""
         self._expired = True
-        name = self.recorder.component
-        return TimeoutError(f"{name}: attempt {self.made + 1} took longer than {limit:.3f} s")
+        return TimeoutError(
+            f"{self.component}: attempt {self.made + 1} took longer than {limit:.3f} s"
+        )
 
     # What the decision is fed with, and what comes out of it.
 
@@ -304,6 +314,18 @@ class Run:
         if rules.budget is not None and not spend(rules.budget):
             return "budget", wait
         return None, wait
+
+    def _decide_refused(
+        self, value: object, error: ResultRefusedError
+    ) -> tuple[Reason | None, float]:
+        try:
+            return self._decide(math.nan, None, value)
+        except Exception:
+            self.give_up("not_retryable", error)
+            raise
+        except BaseException:
+            self.end("cancelled")
+            raise
 
     def _wait(self, hint: float, state: CallState) -> float:
         wait = self.rules.wait
@@ -329,21 +351,23 @@ class Run:
 
     def _schedule(self, wait: float, error: Exception) -> None:
         if heard(LOGGER, logging.INFO):
-            recorder = self.recorder
-            event = RetryScheduled(recorder.component, self.made, wait, error)
-            publish(event, LOGGER, recorder.listener_failed)
+            event = RetryScheduled(self.component, self.made, wait, error)
+            try:
+                publish(event, LOGGER, self.recorder.listener_failed)
+            except BaseException:  # a listener that ends the program
+                self.end("cancelled")
+                raise
 
     def give_up(self, reason: Reason, error: Exception) -> None:
         """Record and tell that the call ends with *error*."""
-        recorder = self.recorder
-        recorder.gave_up(reason)
+        self.recorder.gave_up(reason)
         self.end("timeout" if reason == "timeout" else "error")
         if heard(LOGGER, logging.WARNING):
-            event = RetryGaveUp(recorder.component, self.made, self.elapsed(), reason, error)
-            publish(event, LOGGER, recorder.listener_failed)
+            event = RetryGaveUp(self.component, self.made, self.elapsed(), reason, error)
+            publish(event, LOGGER, self.recorder.listener_failed)
 
     def _note(self, error: Exception, text: str) -> None:
-        leave_note(error, f"mainstay.retry {self.recorder.component}", text)
+        leave_note(error, f"mainstay.retry {self.component}", text)
 
 
 def _close(awaitable: object) -> None:

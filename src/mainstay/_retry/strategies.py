@@ -168,11 +168,18 @@ def _checked(parameter: str, strategy: Strategy) -> Strategy:
 
 
 def _looks_at_exceptions_only(tenacity: ModuleType, on: Any) -> bool:
-    if isinstance(on, tenacity.retry_any | tenacity.retry_all):
+    of_async = tenacity.asyncio.retry
+    if isinstance(on, of_async.retry_any | of_async.retry_all):
         return all(_looks_at_exceptions_only(tenacity, part) for part in on.retries)
+    if isinstance(on, tenacity.retry_any | tenacity.retry_all):
+        # A sync `any` or `all` would take the coroutine of an async part for its answer.
+        return all(
+            _looks_at_exceptions_only(tenacity, part) and colour_of(part) is Colour.SYNC
+            for part in on.retries
+        )
     return isinstance(
         on,
         tenacity.retry_if_exception
         | tenacity.retry_if_exception_cause_type
-        | tenacity.asyncio.retry.retry_if_exception,
+        | of_async.retry_if_exception,
     )
