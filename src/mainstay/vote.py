@@ -418,6 +418,8 @@ class _MedianTally:
     def _state(self) -> State:
         if len(self.ordered) + self.left < self.majority:
             return "impossible"
+        if len(self.ordered) < self.majority and (self.within is None or not self.ordered):
+            return "undecided"
         if self.within is None:
             return self._decided_by_place()
         return self._decided_by_distance(self.within)

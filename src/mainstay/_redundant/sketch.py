@@ -75,7 +75,7 @@ class Sketch:
 
     def _fade(self) -> None:
         # Multiples of a power of two add up without rounding.
-        self._counts = [math.floor(count * _GRAIN / 2) / _GRAIN for count in self._counts]
+        self._counts[:] = [math.floor(count * _GRAIN / 2) / _GRAIN for count in self._counts]
         self._total = sum(self._counts)
         self._below = sum(self._counts[: self._at])
         self._follow()
