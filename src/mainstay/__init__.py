@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mainstay import hedge, vote
     from mainstay._core.budget import RetryBudget
     from mainstay._core.deadline import deadline, remaining
     from mainstay._core.events import on_event
@@ -17,19 +18,23 @@ if TYPE_CHECKING:
     from mainstay._failover.policy import FailoverPool
     from mainstay._failover.selection import Selector
     from mainstay._metrics.collector import Metrics, default_metrics, set_default_metrics
+    from mainstay._redundant.policy import Redundant, cancelled, redundant
     from mainstay._retry.policy import Retry, retry
     from mainstay.availability import Availability
     from mainstay.errors import (
+        AllCopiesFailedError,
         AllMembersFailedError,
         CircuitOpenError,
         DeadlineExpiredError,
         MainstayError,
+        NoDecisionError,
         ResultRefusedError,
         UnsupportedLoopError,
     )
     from mainstay.host import HostCollector
 
 __all__ = [
+    "AllCopiesFailedError",
     "AllMembersFailedError",
     "Availability",
     "CircuitBreaker",
@@ -42,22 +47,30 @@ __all__ = [
     "MainstayError",
     "Member",
     "Metrics",
+    "NoDecisionError",
     "Probe",
+    "Redundant",
     "ResultRefusedError",
     "Retry",
     "RetryBudget",
     "Selector",
     "UnsupportedLoopError",
     "Verdict",
+    "cancelled",
     "current_lease",
     "deadline",
     "default_metrics",
     "failover",
+    "hedge",
     "on_event",
+    "redundant",
     "remaining",
     "retry",
     "set_default_metrics",
+    "vote",
 ]
+
+_SUBMODULES = ("hedge", "vote")
 
 _MODULES = {
     "mainstay._core.budget": ("RetryBudget",),
@@ -69,14 +82,17 @@ _MODULES = {
     "mainstay._failover.policy": ("FailoverPool",),
     "mainstay._failover.selection": ("Selector",),
     "mainstay._metrics.collector": ("Metrics", "default_metrics", "set_default_metrics"),
+    "mainstay._redundant.policy": ("Redundant", "cancelled", "redundant"),
     "mainstay._retry.policy": ("Retry", "retry"),
     "mainstay.availability": ("Availability",),
     "mainstay.host": ("HostCollector",),
     "mainstay.errors": (
         "AllMembersFailedError",
         "CircuitOpenError",
+        "AllCopiesFailedError",
         "DeadlineExpiredError",
         "MainstayError",
+        "NoDecisionError",
         "ResultRefusedError",
         "UnsupportedLoopError",
     ),

@@ -5,20 +5,24 @@
     ├── DeadlineExpiredError      a policy was entered with no time left (also a TimeoutError)
     ├── UnsupportedLoopError      an async policy ran outside asyncio
     ├── CircuitOpenError          a circuit breaker let no call through
-    └── AllMembersFailedError     no member of a pool could answer (also an ExceptionGroup)
+    ├── AllMembersFailedError     no member of a pool could answer (also an ExceptionGroup)
+    ├── AllCopiesFailedError      redundant: no copy answered (also an ExceptionGroup)
+    └── NoDecisionError           redundant: the answers did not decide (also an ExceptionGroup)
 
 Wherever one exception of the user's own is true, that one is raised instead. All of these
 carry what they know as attributes and can be pickled as far as those can.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 __all__ = [
+    "AllCopiesFailedError",
     "AllMembersFailedError",
     "CircuitOpenError",
     "DeadlineExpiredError",
     "MainstayError",
+    "NoDecisionError",
     "ResultRefusedError",
     "UnsupportedLoopError",
 ]
@@ -139,3 +143,85 @@ class AllMembersFailedError(MainstayError, ExceptionGroup[Exception]):
     def __reduce__(self) -> tuple[Any, ...]:
         args = self.component, list(self.exceptions), self.retry_after
         return type(self), args, self.__dict__
+
+
+class _CopiesError(MainstayError, ExceptionGroup[Exception]):
+    """What the copies of a redundant call came to: one exception with a note for each of them."""
+
+    component: str
+    elapsed: float
+    answers: Mapping[str, Any]
+
+    def __new__(
+        cls,
+        component: str,
+        exceptions: Sequence[Exception],
+        elapsed: float,
+        answers: Mapping[str, Any],
+    ) -> Self:
+        self = super().__new__(cls, cls._text(component, len(exceptions), elapsed), exceptions)
+        self.component = component
+        self.elapsed = elapsed
+        self.answers = answers
+        return self
+
+    def __init__(
+        self,
+        component: str,
+        exceptions: Sequence[Exception],
+        elapsed: float,
+        answers: Mapping[str, Any],
+    ) -> None:
+        # What pickling makes it from again.
+        Exception.__init__(self, component, exceptions, elapsed, answers)
+
+    def derive(self, excs: Sequence[Exception], /) -> Self:  # type: ignore[override]  # of Exceptions alone
+        """Make one of the same kind with other exceptions, for `split` and ``except*``."""
+        return type(self)(self.component, excs, self.elapsed, self.answers)
+
+    @staticmethod
+    def _text(component: str, copies: int, elapsed: float) -> str:
+        raise NotImplementedError
+
+
+class AllCopiesFailedError(_CopiesError):
+    """No copy of a redundant call answered.
+
+    It is an `ExceptionGroup` of the copies' own exceptions, in the order in which the copies
+    started; a note on each says which copy, and when. One that was still running when the time
+    was up is a `TimeoutError`.
+
+    Attributes:
+        component: The name of the policy.
+        elapsed: Seconds from the start of the first copy.
+        answers: Empty.
+    """
+
+    @staticmethod
+    def _text(component: str, copies: int, elapsed: float) -> str:
+        return (
+            f"{component}: all {copies} copies failed in {elapsed:.3f} s; "
+            f"the notes of the exceptions in `.exceptions` say when"
+        )
+
+
+class NoDecisionError(_CopiesError):
+    """Copies of a redundant call answered, but not so that the vote could be decided.
+
+    It is an `ExceptionGroup` with one exception for each copy, in the order in which the copies
+    started, with a note that says what became of it. A copy that failed has its own exception, one
+    that answered a `MainstayError`.
+
+    Attributes:
+        component: The name of the policy.
+        elapsed: Seconds from the start of the first copy.
+        answers: What was answered, by the copy: its number from 0 as a `str`. Where the policy has
+            `dispose`, it has been called with them.
+    """
+
+    @staticmethod
+    def _text(component: str, copies: int, elapsed: float) -> str:
+        return (
+            f"{component}: no decision by {copies} copies in {elapsed:.3f} s; their answers are "
+            f"in `.answers`, and notes in `.exceptions` say what became of each"
+        )

@@ -12,14 +12,16 @@ import itertools
 import math
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import Any, Final, Self
 
 import attrs
 
 from mainstay._core import ambient
-from mainstay._core.clock import Clock, Timer
+from mainstay._core.clock import Bell, Clock, Timer
 from mainstay._core.durations import Duration, to_seconds
 from mainstay._metrics.book import Book
 from mainstay._metrics.collector import Metrics
@@ -29,6 +31,7 @@ __all__ = ["FakeClock", "Faults", "no_waits", "recorded"]
 
 _NAMESPACE = "mainstay"
 _TURNS = 10  # of the event loop, for other tasks to get as far as their own sleep
+_PATIENCE = 1.0  # real seconds for a working thread to get as far as its own sleep
 
 
 class _Alarm:
@@ -75,8 +78,12 @@ class FakeClock:
         self._alarms: list[tuple[float, int, _Alarm]] = []
         self._numbers = itertools.count()
         self._entered: list[ambient.Ambient] = []
+        self._depth = 0
+        self._working: Counter[int] = Counter()
+        self._strays: Counter[int] = Counter()
 
     def __enter__(self) -> Self:
+        self._depth += 1
         here = ambient.with_clock(self)
         ambient.enter(here)
         if self._everywhere:
@@ -86,6 +93,9 @@ class FakeClock:
 
     def __exit__(self, *exc_info: object) -> None:
         ambient.leave()
+        with self._changed:
+            self._depth -= 1
+            self._changed.notify_all()
         if self._everywhere:
             last = self._entered.pop()
             ambient.everywhere[:] = [each for each in ambient.everywhere if each is not last]
@@ -118,9 +128,9 @@ class FakeClock:
             alarm = self._set(seconds, woken.set, sleeper=True)
             try:
                 while not woken.is_set():
-                    if self._someone_wakes_before(alarm, here=False):
-                        self._changed.wait()
-                    elif not self._ring_next(alarm.when):
+                    if self._others_first(alarm):
+                        continue
+                    if not self._ring_next(alarm.when):
                         raise RuntimeError("this would sleep for ever: nothing is left to happen")
             finally:
                 self._forget(alarm)
@@ -141,8 +151,16 @@ class FakeClock:
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
         """Run *callback* on the running event loop when *seconds* have passed on this clock."""
-        loop = asyncio.get_running_loop()
-        return self._set(seconds, lambda: loop.call_soon_threadsafe(callback), sleeper=False)
+        loop, context = asyncio.get_running_loop(), copy_context()
+
+        def ring() -> None:
+            loop.call_soon_threadsafe(callback, context=context)
+
+        return self._set(seconds, ring, sleeper=False)
+
+    def bell(self) -> Bell:
+        """Make a bell for the calling thread: what policies wait for threads of theirs with."""
+        return _Bell(self)
 
     def wait(self, event: threading.Event, seconds: float) -> None:
         """Wait for another thread, at most until *seconds* have passed on this clock."""
@@ -169,9 +187,30 @@ class FakeClock:
         for _, _, each in sorted(self._alarms):
             if each is alarm:
                 return False
-            if each.sleeper not in not_them and not each.cancelled:
+            if each.sleeper not in not_them and not each.cancelled and not self._is_stray(each):
                 return True
         return False
+
+    def _is_stray(self, alarm: _Alarm) -> bool:
+        """Whether it wakes a thread whose policy's call has ended: such do not move the clock.
+
+        When the clock's block has been left nobody else moves it, so that they may.
+        """
+        return self._depth > 0 and alarm.sleeper is not None and self._strays[alarm.sleeper] > 0
+
+    def _others_first(self, alarm: _Alarm) -> bool:
+        """Let threads go on that are to wake before, or that work; say whether there were any.
+
+        A working thread that does not sleep on this clock, but waits for something real, is waited
+        for no longer than `_PATIENCE`.
+        """
+        if self._is_stray(alarm) or self._someone_wakes_before(alarm, here=False):
+            self._changed.wait()
+            return True
+        asleep = {each.sleeper for _, _, each in self._alarms if not each.cancelled}
+        if all(thread in asleep for thread, works in self._working.items() if works):
+            return False
+        return self._changed.wait(_PATIENCE)
 
     def _ring_next(self, latest: float) -> bool:
         """Move to the next alarm and ring it; say whether there was one until *latest*."""
@@ -183,6 +222,67 @@ class FakeClock:
                 self._changed.notify_all()
                 return True
         return False
+
+
+class _Bell:
+    """A bell on a `FakeClock`; the clock stands still while a thread works that it knows of."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+        self._changed = clock._changed
+        self._alarm: _Alarm | None = None
+        self._rung = False
+        self._owner = threading.get_ident()
+        self._workers: set[int] = set()
+        self.working(self._owner)
+
+    def ring(self) -> None:
+        with self._changed:
+            self._rung = True
+            if self._alarm is not None:
+                self._clock._forget(self._alarm)
+
+    def wait(self, seconds: float, /) -> bool:
+        clock = self._clock
+        with self._changed:
+            if not self._rung:
+                over = threading.Event()
+                self._alarm = alarm = clock._set(max(0.0, seconds), over.set, sleeper=True)
+                try:
+                    while not self._is_rung() and not over.is_set():
+                        if math.isinf(seconds):
+                            self._changed.wait()
+                        elif not clock._others_first(alarm):
+                            clock._ring_next(alarm.when)
+                finally:
+                    self._alarm = None
+                    clock._forget(alarm)
+            rung, self._rung = self._rung, False
+        return rung
+
+    def _is_rung(self) -> bool:
+        return self._rung
+
+    def working(self, thread: int, /) -> None:
+        with self._changed:
+            self._workers.add(thread)
+            self._clock._working[thread] += 1
+            self._changed.notify_all()
+
+    def idle(self, thread: int, /) -> None:
+        clock = self._clock
+        with self._changed:
+            if thread in self._workers:
+                self._workers.remove(thread)
+                clock._working[thread] -= 1
+            else:
+                clock._strays[thread] -= 1
+            if thread == self._owner:
+                for worker in self._workers:
+                    clock._working[worker] -= 1
+                    clock._strays[worker] += 1
+                self._workers.clear()
+            self._changed.notify_all()
 
 
 class _NoWaits:
@@ -205,6 +305,8 @@ class _NoWaits:
 
     def wait(self, event: threading.Event, seconds: float, /) -> None:
         self._clock.wait(event, seconds)
+    def bell(self) -> Bell:
+        return self._clock.bell()
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Time: the only module that reads a clock or sleeps.
 
-A clock has four operations, all in seconds of its own monotonic time. `SYSTEM` is the real one;
+A clock has five operations, all in seconds of its own monotonic time. `SYSTEM` is the real one;
 `mainstay.testing.FakeClock` is the other. Decisions get numbers from it and never see it.
 """
 
@@ -19,6 +19,26 @@ class Timer(Protocol):
 
     def cancel(self) -> object:
         """Forget the callback; nothing happens if it has run already."""
+        ...
+
+
+class Bell(Protocol):
+    """What one thread waits for and others ring. Made by the thread that is to wait."""
+
+    def ring(self) -> None:
+        """Let the present or the next `wait` end; ringing twice is as once."""
+        ...
+
+    def wait(self, seconds: float, /) -> bool:
+        """Block for at most *seconds*, which may be infinite; say whether it was rung."""
+        ...
+
+    def working(self, thread: int, /) -> None:
+        """Be told that a thread works for the waiting one: no clock of a test moves meanwhile."""
+        ...
+
+    def idle(self, thread: int, /) -> None:
+        """Be told that it does not any longer; also by the waiting one, of itself, at the end."""
         ...
 
 
@@ -46,6 +66,8 @@ class Clock(Protocol):
 
         It is for what other threads do: unlike `sleep`, it never moves a `FakeClock` on.
         """
+    def bell(self) -> Bell:
+        """Make a bell for the calling thread."""
         ...
 
 
@@ -65,6 +87,35 @@ class SystemClock:
 
     def wait(self, event: threading.Event, seconds: float) -> None:
         event.wait(min(seconds, threading.TIMEOUT_MAX))
+    def bell(self) -> Bell:
+        return SystemBell()
+
+
+class SystemBell:
+    """A lock that is free after a ring: the cheapest thing that a thread can wait for."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def ring(self) -> None:
+        try:
+            self._lock.release()
+        except RuntimeError:  # rung before
+            return
+
+    def wait(self, seconds: float) -> bool:
+        if seconds > threading.TIMEOUT_MAX:
+            return self._lock.acquire()
+        return self._lock.acquire(timeout=max(0.0, seconds))
+
+    def working(self, _thread: int) -> None:
+        pass
+
+    def idle(self, _thread: int) -> None:
+        pass
 
 
 SYSTEM = SystemClock()

@@ -10,12 +10,15 @@ import os
 import weakref
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Literal
 
 from prometheus_client import Gauge
 
 from mainstay._core.version import VERSION
 from mainstay._metrics import multiprocess, schema
 from mainstay._metrics.cells import Cells, Group, cell_in_memory
+from mainstay._metrics.copies import CopiesRecorder
+from mainstay._metrics.levels import Level, LevelInFiles, gauge_of
 from mainstay._metrics.pools import MemberRecorder, SwitchRecorder
 from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import Family, Layout
@@ -72,6 +75,8 @@ class Book:
         self._member_recorders: dict[tuple[str, str], MemberRecorder] = {}
         self._switch_recorders: dict[str, SwitchRecorder] = {}
         self._states: list[States] = []
+        self._copies_recorders: dict[str, CopiesRecorder] = {}
+        self._levels: dict[tuple[str, str], Level] = {}
         self._gauges: dict[str, Gauge] = {}
         self._dropped: dict[str, Group] = {}
         self._upkeeps: dict[str, Upkeep] = {}
@@ -146,20 +151,13 @@ class Book:
         self._states.append(states)
         return states
 
-    def gauge(self, family: Family) -> Gauge:
-        """Find the gauge of prometheus_client that all states of a family are written to."""
-        gauge = self._gauges.get(family.name)
-        if gauge is None:
-            name = f"{self.namespace}_{family.name}"
-            fresh = Gauge(
-                name, family.help, family.labels, registry=None, multiprocess_mode="livesum"
-            )
-            gauge = self._gauges.setdefault(family.name, fresh)
-        return gauge
-
     def gauges(self) -> Iterable[tuple[Family, tuple[str, ...], float]]:
         """Give the present values of all gauges."""
-        sources: tuple[States | Upkeep, ...] = (*self._states, *self._upkeeps.values())
+        sources: tuple[States | Level | Upkeep, ...] = (
+            *self._states,
+            *self._levels.values(),
+            *self._upkeeps.values(),
+        )
         for source in sources:
             yield from source.samples()
 
@@ -186,6 +184,32 @@ class Book:
             upkeep.start_anew()
         if self._upkeeps:
             keep_up(self)
+
+    def copies_recorder(self, component: str) -> CopiesRecorder:
+        """Find the recorder of the copies of redundant calls, or make it."""
+        component = self.component(component)
+        recorder = self._copies_recorders.get(component)
+        if recorder is None:
+            fresh = CopiesRecorder(self, component)
+            recorder = self._copies_recorders.setdefault(component, fresh)
+        return recorder
+
+    def level(self, family: Family, component: str) -> Level:
+        """Find the gauge *family* of a component, or make it."""
+        key = family.name, self.component(component)
+        level = self._levels.get(key)
+        if level is None:
+            kind = LevelInFiles if self._directory else Level
+            level = self._levels.setdefault(key, kind(self, family, key[1]))
+        return level
+
+    def gauge(self, family: Family, mode: Literal["livemax", "livesum"] = "livesum") -> Gauge:
+        """Find the gauge of prometheus_client that a family is written to in multiprocess mode."""
+        gauge = self._gauges.get(family.name)
+        if gauge is None:
+            fresh = gauge_of(self.namespace, family, mode)
+            gauge = self._gauges.setdefault(family.name, fresh)
+        return gauge
 
     def count_error(self, component: str, policy: str, error: BaseException) -> None:
         """Count a failed attempt by the class of its exception; *component* is a label already."""

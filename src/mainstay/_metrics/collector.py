@@ -16,6 +16,8 @@ from mainstay._core.ambient import surroundings
 from mainstay._core.version import VERSION
 from mainstay._metrics import schema
 from mainstay._metrics.book import Book
+from mainstay._metrics.copies import CopiesRecorder
+from mainstay._metrics.levels import Level
 from mainstay._metrics.pools import MemberRecorder, SwitchRecorder
 from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import Family
@@ -293,3 +295,13 @@ def follow(metrics: Metrics, family: Family, component: str, source: Stateful) -
 def upkeep_of(metrics: Metrics, component: str) -> Upkeep:
     """Find the upkeep of a component's dependability in *metrics*, or make it."""
     return metrics._book.upkeep(component)
+
+
+def copies_recorder_of(metrics: Metrics, component: str) -> CopiesRecorder:
+    """Find the recorder of the copies of a redundant call in *metrics*, or make it."""
+    return metrics._book.copies_recorder(component)
+
+
+def level_of(metrics: Metrics, family: Family, component: str) -> Level:
+    """Find the gauge *family* of a component in *metrics*, or make it."""
+    return metrics._book.level(family, component)

@@ -78,6 +78,7 @@ GIVE_UP_REASONS = {
     "retry": ("attempts", "timeout", "not_retryable", "budget", "refused_result"),
     "failover": ("attempts", "timeout", "not_retryable", "budget", "no_member"),
     "breaker": ("timeout", "not_retryable", "open"),
+    "redundant": ("attempts", "timeout", "not_retryable", "budget", "no_decision"),
 }
 """Why a call of each policy can give up."""
 
@@ -89,6 +90,14 @@ BREAKER_STATES = ("closed", "open", "half_open")
 EJECTION_CAUSES = ("consecutive", "rate", "slow", "probe", "dissent")
 
 _OUTAGES = (0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 3600.0)
+
+HEDGE_REASONS = ("slow", "failed")
+"""Why a redundant call starts a copy that it had not planned."""
+
+HEDGE_DENIALS = ("budget", "threads", "deadline", "warmup")
+"""Why a redundant call does not."""
+
+VERDICTS = ("unanimous", "decided", "no_decision")
 
 CALLS = Family(
     "calls_total",
@@ -233,6 +242,54 @@ MTTR = Family(
     "Mean seconds of the outages that ended since the start of the process.",
     ("component",),
 )
+HEDGES = Family(
+    "hedges_total",
+    "counter",
+    "Copies started because the primary was slow, or because a copy failed.",
+    ("component", "reason"),
+)
+HEDGES_DENIED = Family(
+    "hedges_denied_total",
+    "counter",
+    "Times that no such copy was started, by what forbade it.",
+    ("component", "reason"),
+)
+HEDGE_DELAY = Family(
+    "hedge_delay_seconds",
+    "gauge",
+    "Seconds without an answer after which the next copy starts; the longest of this process.",
+    ("component",),
+)
+COPY_WINS = Family(
+    "copy_wins_total",
+    "counter",
+    "Answers that were returned, by the copy that gave them.",
+    ("component", "copy"),
+)
+DISSENTS = Family(
+    "dissents_total",
+    "counter",
+    "Answers that were outvoted, by the copy that gave them.",
+    ("component", "copy"),
+)
+VOTES = Family(
+    "votes_total",
+    "counter",
+    "Votes by how they ended.",
+    ("component", "verdict"),
+)
+WASTED_SECONDS = Family(
+    "wasted_seconds_total",
+    "counter",
+    "Seconds that copies ran whose results nobody waited for any more.",
+    ("component",),
+)
+ABANDONED_THREADS = Family(
+    "abandoned_threads",
+    "gauge",
+    "Threads that still run a copy whose call has ended.",
+    ("component",),
+)
 BUILD_INFO = Family("build_info", "gauge", "1, with the version of mainstay.", ("version",))
 SERIES_DROPPED = Family(
     "series_dropped_total",
@@ -265,6 +322,14 @@ FAMILIES = (
     FAILURE_RATE,
     MTBF,
     MTTR,
+    HEDGES,
+    HEDGES_DENIED,
+    HEDGE_DELAY,
+    COPY_WINS,
+    DISSENTS,
+    VOTES,
+    WASTED_SECONDS,
+    ABANDONED_THREADS,
     BUILD_INFO,
     SERIES_DROPPED,
 )
@@ -310,11 +375,26 @@ AVAILABILITY_LAYOUT = Layout(
 )
 """What is known of each component's dependability."""
 
+HEDGE_LAYOUT = Layout(
+    None,
+    (
+        Counters(HEDGES, HEDGE_REASONS),
+        Counters(HEDGES_DENIED, HEDGE_DENIALS),
+        Counters(VOTES, VERDICTS),
+        Counters(WASTED_SECONDS),
+    ),
+)
+"""What a redundant call writes besides."""
+
+COPY_LAYOUT = Layout(None, (Counters(COPY_WINS), Counters(DISSENTS)))
+"""What one copy of it writes."""
+
 ERROR_LAYOUT = Layout(None, (Counters(ERRORS),))
 DROPPED_LAYOUT = Layout(None, (Counters(SERIES_DROPPED),))
 
 MOST_COMPONENTS = 1_000
 MOST_ERROR_TYPES = 20
 MOST_MEMBERS = 100
+MOST_COPIES = 10
 OTHER = "_other"
 """What label values beyond those limits are replaced by."""

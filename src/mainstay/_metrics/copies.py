@@ -1,0 +1,93 @@
+"""What redundant calls record besides the calls themselves."""
+
+from typing import TYPE_CHECKING
+
+from mainstay._metrics.schema import (
+    COPY_LAYOUT,
+    COPY_WINS,
+    DISSENTS,
+    HEDGE_DENIALS,
+    HEDGE_LAYOUT,
+    HEDGE_REASONS,
+    HEDGES,
+    HEDGES_DENIED,
+    MOST_COPIES,
+    OTHER,
+    VERDICTS,
+    VOTES,
+    WASTED_SECONDS,
+)
+
+if TYPE_CHECKING:
+    from mainstay._metrics.book import Book
+    from mainstay._metrics.cells import Group
+
+_HEDGES = {reason: HEDGE_LAYOUT.slot(HEDGES, reason) for reason in HEDGE_REASONS}
+_DENIALS = {reason: HEDGE_LAYOUT.slot(HEDGES_DENIED, reason) for reason in HEDGE_DENIALS}
+_VOTES = {verdict: HEDGE_LAYOUT.slot(VOTES, verdict) for verdict in VERDICTS}
+_WASTED = HEDGE_LAYOUT.slot(WASTED_SECONDS)
+_WINS = COPY_LAYOUT.slot(COPY_WINS)
+_DISSENTS = COPY_LAYOUT.slot(DISSENTS)
+
+
+class CopiesRecorder:
+    """Records the copies of one component's calls. As `Recorder`, it never raises and never blocks.
+
+    Attributes:
+        component: The name of the policy.
+    """
+
+    __slots__ = ("_book", "_copies", "_hedges", "_local", "_primary", "component")
+
+    def __init__(self, book: "Book", component: str) -> None:
+        self.component = component
+        self._book = book
+        self._hedges = book.group(HEDGE_LAYOUT, (component,))
+        self._copies: dict[str, Group] = {}
+        self._primary = self._group("0")
+        # Resolved for `primary_won`, which is part of the path that has to be short.
+        self._local = book.cells.local
+
+    def primary_won(self) -> None:
+        """Record that the primary's answer was returned."""
+        try:
+            self._local.cells[self._primary][1][_WINS] += 1.0
+        except (AttributeError, KeyError):  # the first call in this thread
+            self._book.cells.cell(self._primary)[1][_WINS] += 1.0
+
+    def won(self, copy: str) -> None:
+        """Record that the answer of a copy was returned."""
+        self._book.cells.cell(self._group(copy))[1][_WINS] += 1.0
+
+    def dissented(self, copy: str) -> None:
+        """Record that the answer of a copy was outvoted."""
+        self._book.cells.cell(self._group(copy))[1][_DISSENTS] += 1.0
+
+    def hedged(self, reason: str) -> None:
+        """Record that a copy was started, and why."""
+        self._book.cells.cell(self._hedges)[1][_HEDGES[reason]] += 1.0
+
+    def denied(self, reason: str) -> None:
+        """Record that no copy was started, and why not."""
+        self._book.cells.cell(self._hedges)[1][_DENIALS[reason]] += 1.0
+
+    def voted(self, verdict: str) -> None:
+        """Record how a vote ended."""
+        self._book.cells.cell(self._hedges)[1][_VOTES[verdict]] += 1.0
+
+    def wasted(self, seconds: float) -> None:
+        """Record how long a copy ran in vain."""
+        self._book.cells.cell(self._hedges)[1][_WASTED] += seconds
+
+    def show(self, copies: int) -> None:
+        """Let the series of so many copies start at 0 now."""
+        for copy in range(copies):
+            self._group(str(copy))
+
+    def _group(self, copy: str) -> "Group":
+        label = OTHER if copy.isdecimal() and int(copy) >= MOST_COPIES else copy
+        group = self._copies.get(label)
+        if group is None:
+            fresh = self._book.group(COPY_LAYOUT, (self.component, label))
+            group = self._copies.setdefault(label, fresh)
+        return group

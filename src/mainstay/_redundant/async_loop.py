@@ -1,0 +1,268 @@
+"""Redundant calls of `async def`: the caller's task and the tasks of the copies.
+
+With `primary="inline"` the caller's own task runs the primary, and no task is made until a copy
+starts. The rules:
+
+1. A copy that settles the call cancels the primary through `Task.cancel`, in the manner of
+   `asyncio.timeout`. When the primary has been left, by whatever way, that cancellation is taken
+   back with `Task.uncancel`.
+2. If the count of cancellations is then above what it was at the start, one came from outside as
+   well. It wins: the answer is disposed of, and the `CancelledError` goes on. The count is compared
+   with the one at the start and never with 0, since CPython 3.11 and 3.12 can leave a task with a
+   count above 0 behind.
+3. A primary that swallows its cancellation, or is slow to handle it, holds the caller as long. What
+   it returns then is late. With `primary="task"` the caller never waits for it.
+4. Changes to context variables by an inline primary are seen by the caller, as after a plain
+   await; those of other copies are not. Copies run in a copy of the caller's context.
+
+Losers are cancelled and not waited for. Each has a callback that takes its result to `dispose` or
+its exception off the event loop's hands; it is the whole reaper, so that nothing has to be ended.
+"""
+
+import functools
+from asyncio import CancelledError, Future, Task, current_task, get_running_loop
+from collections.abc import Callable
+from typing import Any
+
+from mainstay._core.ambient import PLAIN as NOTHING_AROUND
+from mainstay._core.ambient import current, everywhere, surroundings
+from mainstay._core.clock import Timer
+from mainstay._redundant.rules import Bound
+from mainstay._redundant.run import Call
+from mainstay._redundant.state import MOST_STRAYS
+from mainstay.errors import UnsupportedLoopError
+
+_AGAIN = 0.005  # seconds
+
+
+def wrap_async(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Make an `async def` redundant."""
+    if bound.rules.primary == "task":
+        return _wrap_with_task(bound, fn)
+    primary = bound.fns[0]
+
+    @functools.wraps(fn)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        run = AsyncCall(bound, args, kwargs)
+        run.begin_inline()
+        try:
+            value = await primary(*args, **kwargs)
+        except BaseException as error:
+            if run.primary_raised(error):
+                raise
+        else:
+            if run.primary_answered(value):
+                return value
+        return await run.rest()
+
+    return call
+
+
+def _wrap_with_task(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(fn)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        run = AsyncCall(bound, args, kwargs)
+        run.begin_with_tasks()
+        return await run.rest()
+
+    return call
+
+
+class AsyncCall(Call):
+    """One call, in the event loop of its caller."""
+
+    __slots__ = ("_cancelling", "_limit", "_loop", "_task", "_tasks", "_timer", "_waiter", "_won")
+
+    def __init__(self, bound: Bound, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        try:
+            self._loop = get_running_loop()
+        except RuntimeError:
+            raise UnsupportedLoopError(bound.recorder.component) from None
+        plain = current() is None and not everywhere
+        super().__init__(bound, NOTHING_AROUND if plain else surroundings(), args, kwargs)
+        self._tasks: dict[int, Task[Any]] = {}
+        self._timer: Timer | None = None
+        self._limit: Timer | None = None
+        self._waiter: Future[None] | None = None
+        self._won = False
+
+    # The beginning.
+
+    def begin_inline(self) -> None:
+        """Begin a call whose primary the caller is about to run."""
+        task = current_task()
+        if task is None:
+            raise UnsupportedLoopError(self.recorder.component)
+        self._task = task
+        self._cancelling = task.cancelling()
+        self.primary_runs = True
+        self._set_timers()
+        planned = self.bound.planned
+        if planned > 1:
+            self.start_owed(planned - 1)
+
+    def begin_with_tasks(self) -> None:
+        """Begin a call whose copies all have tasks of their own."""
+        self._set_timers()
+        self.start_owed(self.bound.planned)
+
+    def _set_timers(self) -> None:
+        bound = self.bound
+        delay = bound.shared.delay
+        if delay is not None:
+            self._timer = self._call_later(delay, self._slow)
+        elif not bound.rules.start.together:
+            self.copies.denied("warmup")
+        if bound.rules.timeout is not None:
+            self._limit = self._call_later(bound.rules.timeout, self.expire)
+
+    def _call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        if self.ambient is NOTHING_AROUND:
+            return self._loop.call_later(seconds, callback)
+        return self.ambient.clock.call_later(seconds, callback)
+
+    def _slow(self) -> None:
+        self._timer = None
+        delay = self.bound.shared.delay
+        if self.hedge("slow") and self.round.spare() and delay is not None:
+            self._timer = self._call_later(delay, self._slow)
+
+    # The primary has been left.
+
+    def primary_answered(self, value: Any) -> bool:
+        """Take the answer of an inline primary; say whether the caller is to return it now."""
+        if self._round is None and not self.bound.rules.votes:
+            if self._timer is not None:
+                self._timer.cancel()
+            if self._limit is not None:
+                self._limit.cancel()
+            self.answer_at_once()
+            return True
+        running = self.round.running  # of which the primary is one, if the round is made now
+        self.primary_runs = False
+        if self._take_back():
+            running.discard(0)
+            self._caller_cancelled()
+            self.dispose([value])
+            raise CancelledError
+        if self.settled:
+            self.late(0, value)
+        else:
+            self.answered(0, value)
+        return False
+
+    def primary_raised(self, error: BaseException) -> bool:
+        """Take what an inline primary raised; say whether it is to go on as it is."""
+        running = self.round.running  # of which the primary is one, if the round is made now
+        self.primary_runs = False
+        outside = self._take_back()
+        if self._won and not outside and isinstance(error, Exception | CancelledError):
+            self.waste(0)
+            return False
+        if outside or self.settled or not isinstance(error, Exception):
+            running.discard(0)
+            self._caller_cancelled()
+            return True
+        self.failed(0, error)
+        return self.failed_with(error)
+
+    def _take_back(self) -> bool:
+        """Take our cancellation back; say whether there was another one."""
+        return self._won and self._task.uncancel() > self._cancelling
+
+    def _caller_cancelled(self) -> None:
+        self.settled = True
+        self._stop()
+        self.give_up()
+
+    # The rest, if the primary's own answer was not the end.
+
+    async def rest(self) -> Any:
+        """Wait until the call is settled; return the answer or raise."""
+        if not self.settled:
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            except BaseException:
+                self._caller_cancelled()
+                raise
+        return self.finish()
+
+    def _settled(self) -> None:
+        self._stop()
+        if self.primary_runs:
+            self._interrupt()
+        elif self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _interrupt(self) -> None:
+        """Cancel the inline primary, unless somebody else is just doing so.
+
+        That may be a timeout of its own, which it survives: so ask again.
+        """
+        if not self.primary_runs:
+            return
+        if self._task.cancelling() <= self._cancelling:
+            self._won = True
+            self._task.cancel()
+        else:
+            self._loop.call_later(_AGAIN, self._interrupt)
+
+    def _stop(self) -> None:
+        for timer in (self._timer, self._limit):
+            if timer is not None:
+                timer.cancel()
+        strays = self.bound.shared.strays
+        for task in tuple(self._tasks.values()):
+            strays.add(task)
+            task.cancel()
+
+    # Copies in tasks.
+
+    def _place(self, *, extra: bool) -> Any:
+        return None if extra and len(self.bound.shared.strays) >= MOST_STRAYS else True
+
+    def _launch(self, copy: int, place: Any) -> None:  # noqa: ARG002 - a task needs no place
+        task = self._loop.create_task(self._run(copy))
+        self._tasks[copy] = task
+        task.add_done_callback(functools.partial(self._task_ended, copy))
+
+    async def _run(self, copy: int) -> Any:
+        return await self.fns[copy](*self._args, **self._kwargs)
+
+    def _task_ended(self, copy: int, task: Task[Any]) -> None:
+        del self._tasks[copy]
+        self.bound.shared.strays.discard(task)
+        self._take(copy, task)
+
+    def _take(self, copy: int, task: Task[Any]) -> None:
+        error = CancelledError() if task.cancelled() else task.exception()
+        if self.settled:
+            if error is None:
+                self.late(copy, task.result())
+            else:
+                self.waste(copy)
+        elif error is None:
+            self.answered(copy, task.result())
+        else:
+            self.failed(copy, error)
+
+    def _disposed(self, result: Any) -> None:
+        if result is None or not hasattr(result, "__await__"):
+            return
+        strays = self.bound.shared.strays
+        task = self._loop.create_task(_awaited(result))
+        strays.add(task)
+        task.add_done_callback(self._disposal_ended)
+
+    def _disposal_ended(self, task: Task[Any]) -> None:
+        self.bound.shared.strays.discard(task)
+        dispose = self.bound.rules.dispose
+        if not task.cancelled() and dispose is not None:
+            error = task.exception()
+            if isinstance(error, Exception):
+                self.dispose_failed(dispose, error)
+
+
+async def _awaited(awaitable: Any) -> None:
+    await awaitable

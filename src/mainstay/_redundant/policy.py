@@ -1,0 +1,375 @@
+"""The face of redundant calls: `redundant(...)`, the `Redundant` that it makes, `cancelled()`."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Literal, ParamSpec, TypeAlias, TypeVar, cast
+
+import attrs
+
+from mainstay import hedge, vote
+from mainstay._core.budget import RetryBudget, budget_of
+from mainstay._core.callables import Colour, colour_of, name_of
+from mainstay._core.durations import Duration, to_seconds
+from mainstay._core.outcomes import Classes, judge_of
+from mainstay._metrics.collector import Metrics, metrics_of
+from mainstay._metrics.schema import MOST_COMPONENTS, OTHER
+from mainstay._redundant.async_loop import wrap_async
+from mainstay._redundant.decision import planned
+from mainstay._redundant.race import RaceBlock
+from mainstay._redundant.rules import Bound, Rules, recorders_in
+from mainstay._redundant.state import Shared
+from mainstay._redundant.sync_loop import nobody_waits, wrap_sync
+from mainstay._redundant.threads import Crew
+from mainstay.hedge import Start
+from mainstay.vote import Rule
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+On: TypeAlias = Classes | Callable[[Exception], object]
+
+_FIRST: Final = vote.first()
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Redundant:
+    """What `redundant(...)` makes: a decorator, a caller, and the maker of races.
+
+    Immutable: one object may wrap any number of functions and be used by threads and tasks at the
+    same time. What its calls share is how long they take, for each function, and the threads that
+    sync copies run in.
+
+    Example:
+        >>> from mainstay import redundant, vote
+        >>> policy = redundant(copies=3, decide=vote.majority())
+        >>> @policy
+        ... def read(sensor: str) -> int:
+        ...     return len(sensor)
+        >>> read("oil")
+        3
+        >>> policy.call(str.upper, "ok")
+        'OK'
+        >>> with redundant(decide=vote.unanimous()).race() as race:
+        ...     race.start(max, 1, 2)
+        ...     race.start(min, 2, 3)
+        ...     race.result()
+        2
+    """
+
+    rules: Rules
+    copies: int | None
+    alternatives: tuple[Callable[..., Any], ...]
+    start: Start | None
+    name: str | None
+    metrics: Metrics
+    _shared: dict[str, Shared] = attrs.field(factory=dict, init=False)
+
+    def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
+        """Wrap a function; signature and colour stay.
+
+        Args:
+            fn: A function, coroutine function, method, `classmethod`, `staticmethod`,
+                `functools.partial` or object with ``__call__``. Alternatives are called with the
+                same arguments, ``self`` or ``cls`` included.
+
+        Raises:
+            TypeError: If *fn* cannot be called or is a generator function, an alternative has
+                another colour than *fn*, or a parameter does not fit that colour: an async
+                `dispose`, or `primary="task"`, on what is not async.
+        """
+        if isinstance(fn, classmethod | staticmethod):
+            # No callable to a type checker before it is bound, as *fn* was none.
+            return cast("Callable[P, R]", type(fn)(self(fn.__func__)))
+        if not callable(fn):
+            raise TypeError(f"redundant wraps callables, not {fn!r}")
+        colour = colour_of(fn)
+        self._check_colour(colour, fn)
+        bound = self._bound(name_of(fn), self._fns(fn))
+        return (wrap_async if colour is Colour.ASYNC else wrap_sync)(bound, fn)
+
+    def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call *fn* redundantly, without decorating it.
+
+        Args:
+            fn: As for the decorator. Its name is the `component` if the policy has none, and what
+                is known of how long it takes is kept under that name.
+            *args: Its arguments.
+            **kwargs: Its keyword arguments.
+
+        Returns:
+            What *fn* returns; something to await if *fn* is async.
+
+        Raises:
+            TypeError: As for the decorator, before *fn* is called.
+            Exception: As for the decorated function.
+        """
+        return self(fn)(*args, **kwargs)
+
+    def race(self) -> RaceBlock:
+        """Make a block that starts its copies itself: ``with``, in async code ``async with``.
+
+        The block starts each copy with ``race.start(fn, *args, **kwargs)`` and asks once for
+        ``race.result()``, awaited in async code. What still runs when the block is left is given
+        up. `on`, `decide`, `timeout` and `dispose` apply; a timeout counts from the block's start.
+
+        Raises:
+            TypeError: If the policy has `copies`, `alternatives` or `start`, which the block says
+                itself; on entry, if a ``with`` would block the event loop.
+        """
+        for parameter in ("copies", "alternatives", "start"):
+            if getattr(self, parameter):
+                raise TypeError(
+                    f"`{parameter}` does not apply to `race()`, where the block itself starts "
+                    f"what it needs; leave it out"
+                )
+        return RaceBlock(lambda name: self._bound(name, ()), sys._getframe(1))  # noqa: SLF001 - the block is named after the code around it
+
+    def _fns(self, fn: Callable[..., Any]) -> tuple[Callable[..., Any], ...]:
+        fns = (fn, *self.alternatives)
+        if self.alternatives:
+            return fns if self.copies is None else fns[: self.copies]
+        return fns * (self.copies or 2)
+
+    def _bound(self, name: str, fns: tuple[Callable[..., Any], ...]) -> Bound:
+        component = self.name or name
+        start = self.rules.start
+        key = component if len(self._shared) < MOST_COMPONENTS else OTHER
+        shared = self._shared.get(component) or self._shared.setdefault(key, Shared(start))
+        recorder, copies = recorders_in(self.metrics, component, shared, len(fns))
+        copies_planned = planned(self.rules.rule, len(fns), together=start.together) if fns else 0
+        return Bound(self.rules, fns, copies_planned, shared, recorder, copies)
+
+    def _check_colour(self, colour: Colour, fn: object) -> None:
+        if colour in (Colour.GENERATOR, Colour.ASYNC_GENERATOR):
+            raise TypeError(
+                f"redundant needs functions with a result, not generators such as {fn!r}"
+            )
+        for each in self.alternatives:
+            if colour_of(each) is not colour:
+                raise TypeError(
+                    f"`alternatives` must be of the same colour as {fn!r}, which is "
+                    f"`{colour.value}`, and {each!r} is not"
+                )
+        if colour is Colour.ASYNC:
+            return
+        if self.rules.primary == "task":
+            raise TypeError(
+                f"`primary` is for async functions, and {fn!r} is none: its copies run in threads"
+            )
+        if is_async_hook(self.rules.dispose):
+            raise TypeError(
+                f"`dispose` is async and {fn!r} is not, so it could never be awaited; make it a "
+                f"plain function"
+            )
+
+
+def redundant(
+    *,
+    copies: int | None = None,
+    alternatives: Iterable[Callable[..., Any]] = (),
+    start: Start | None = None,
+    decide: Rule = _FIRST,
+    on: On = Exception,
+    timeout: Duration | None = None,
+    budget: RetryBudget | float | None = 0.05,
+    dispose: Callable[[Any], Any] | None = None,
+    primary: Literal["inline", "task"] = "inline",
+    threads: int = 32,
+    name: str | None = None,
+    metrics: Metrics | None = None,
+) -> Redundant:
+    """Do the same work more than once: against slow calls (hedge), or wrong answers (vote).
+
+    Only for work that may be done more than once: every copy has its side effects. The call ends
+    as soon as its outcome cannot change. Results that are not returned go to *dispose*.
+
+    In async code the caller's own task runs the first copy, the primary; the others are tasks.
+    Losers are cancelled and not waited for. In sync code all copies run in daemon threads of the
+    policy; a loser cannot be stopped, but can ask `cancelled()`. Until enough is known for a
+    quantile, and when all threads are busy, the primary runs in the caller's thread.
+
+    Args:
+        copies: How many there are at most, at least 2. None for one more than there are
+            *alternatives*, or 2.
+        alternatives: Other functions that do the same work, for the second copy and so on; of the
+            same colour, called with the same arguments.
+        start: When copies start: `hedge.together()`, `hedge.after(seconds)` or
+            `hedge.quantile(q)`. None for `hedge.quantile(0.95)` with `vote.first()`, otherwise
+            `hedge.together()`. A copy that fails starts the next one at once.
+        decide: Which answer to believe: `vote.first()`, `vote.majority()` and so on, or a rule of
+            your own (`vote.Rule`).
+        on: What counts as the failure of a copy: an exception class below `Exception`, a tuple of
+            them, or a predicate that answers True or False. Any other exception ends the call.
+        timeout: Time for the call: seconds or a `timedelta`, above 0. A copy that then still runs
+            has failed with a `TimeoutError`. Async copies are cancelled; in sync code only the
+            waiting ends, and not even that where a copy runs in the caller's thread.
+        budget: What copies are charged to that start because the primary is slow or a copy
+            failed: a `RetryBudget`, or a share of this policy's calls, 0 to 1. None for no limit.
+            Copies that the decision needs are never charged.
+        dispose: Called with each result that is not returned, once: to close it. In async
+            functions it may be async. What it raises is logged.
+        primary: Async only. "inline" is cheapest, but a primary that swallows its cancellation,
+            or takes its time over it, holds up the answer of a faster copy. "task" gives it a
+            task of its own, which is never waited for.
+        threads: Sync only: most threads of this policy at once, at least 1.
+        name: The `component` label. None for ``module.qualname`` of what is wrapped.
+        metrics: Where to record. None for `default_metrics()`.
+
+    Returns:
+        A policy: a decorator, with `.call` and `.race()`.
+
+    Raises:
+        TypeError: Here or at decoration, if an argument has the wrong type or colour.
+        ValueError: Here, if an argument is out of its range.
+        Exception: From a call: one outside *on*, or the only copy's own.
+        AllCopiesFailedError: From a call, if more than one copy was started and all failed.
+        NoDecisionError: From a call, if copies answered but the vote was not decided.
+        TimeoutError: From a call, if its only copy ran out of time.
+        DeadlineExpiredError: From a call, if it began with no time left; nothing was called.
+        UnsupportedLoopError: From an async call outside asyncio.
+
+    Metrics:
+        `calls_total`, `call_duration_seconds`, `call_attempts`, `give_ups_total`, `errors_total`
+        with ``policy="redundant"``; `hedges_total`, `hedges_denied_total`, `hedge_delay_seconds`,
+        `copy_wins_total`, `dissents_total`, `votes_total`, `wasted_seconds_total`,
+        `abandoned_threads`.
+
+    Source:
+        Hedging: Jeffrey Dean and Luiz André Barroso, "The Tail at Scale", Communications of the
+        ACM 56(2), 2013. Voting over alternatives: Liming Chen and Algirdas Avižienis, "N-Version
+        Programming", FTCS-8, 1978.
+
+    Example:
+        >>> from mainstay import hedge, redundant
+        >>> @redundant(copies=2, start=hedge.quantile(0.95, at_least=0.001, at_most=1.0))
+        ... def lookup(key: str) -> str:
+        ...     return f"value of {key}"
+        >>> lookup("a")
+        'value of a'
+    """
+    functions = _checked_alternatives(alternatives)
+    most = _checked_copies(copies, len(functions))
+    rule = _checked_rule(decide, most)
+    votes = rule != _FIRST
+    if start is not None and not isinstance(start, Start):
+        raise TypeError(f"`start` must be one of `mainstay.hedge`, not {start!r}")
+    if primary not in ("inline", "task"):
+        raise ValueError(f'`primary` must be "inline" or "task", not {primary!r}')
+    rules = Rules(
+        start=start or (hedge.together() if votes else hedge.quantile(0.95)),
+        rule=rule,
+        votes=votes,
+        judge=_checked_on(on),
+        timeout=None if timeout is None else to_seconds(timeout, "timeout", zero=False),
+        budget=budget_of(budget),
+        dispose=_checked_dispose(dispose),
+        primary=primary,
+        crew=Crew(_checked_threads(threads)),
+    )
+    return Redundant(
+        rules=rules,
+        copies=copies,
+        alternatives=functions,
+        start=start,
+        name=_checked_name(name),
+        metrics=metrics_of(metrics),
+    )
+
+
+def cancelled() -> bool:
+    """Whether nobody waits any more for the copy of a redundant call that asks.
+
+    A copy in a thread cannot be stopped from outside; one that takes long can ask from time to
+    time and stop by itself. In async code it tells whether the running task is being cancelled.
+
+    Returns:
+        False outside of redundant calls.
+
+    Example:
+        >>> from mainstay import cancelled
+        >>> cancelled()
+        False
+    """
+    if nobody_waits():
+        return True
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return False
+    return task is not None and task.cancelling() > 0
+
+
+def is_async_hook(hook: object) -> bool:
+    """Whether a function of the user's has to be awaited."""
+    return callable(hook) and not isinstance(hook, type) and colour_of(hook) is Colour.ASYNC
+
+
+def _checked_alternatives(alternatives: object) -> tuple[Callable[..., Any], ...]:
+    if callable(alternatives) or not isinstance(alternatives, Iterable):
+        raise TypeError(f"`alternatives` must be a list of functions, not {alternatives!r}")
+    functions = tuple(alternatives)
+    for each in functions:
+        if not callable(each):
+            raise TypeError(f"`alternatives` must be functions, and {each!r} cannot be called")
+    return functions
+
+
+def _checked_copies(copies: object, alternatives: int) -> int:
+    if copies is None:
+        return 1 + alternatives if alternatives else 2
+    if not isinstance(copies, int) or isinstance(copies, bool):
+        raise TypeError(f"`copies` must be a whole number or None, not {copies!r}")
+    if copies < 2:  # noqa: PLR2004 - the primary and one more
+        raise ValueError(f"`copies` must be at least 2, the primary and one more, not {copies}")
+    if alternatives and copies > 1 + alternatives:
+        raise ValueError(
+            f"`copies` must be at most {1 + alternatives}, the function and its "
+            f"`alternatives`, not {copies}"
+        )
+    return copies
+
+
+def _checked_rule(decide: object, copies: int) -> Rule:
+    tally = getattr(decide, "tally", None)
+    if not callable(tally) or isinstance(decide, type):
+        raise TypeError(f"`decide` must be a rule such as `vote.majority()`, not {decide!r}")
+    try:
+        tally(copies)
+    except ValueError as error:
+        raise ValueError(f"`decide` does not fit `copies`: {error}") from error
+    return cast("Rule", decide)
+
+
+def _checked_on(on: On) -> Callable[[Exception], Any]:
+    if is_async_hook(on):
+        raise TypeError(f"`on` must be a plain function: it is asked between copies, not {on!r}")
+    return judge_of(on)
+
+
+def _checked_dispose(dispose: object) -> Callable[[Any], Any] | None:
+    if dispose is None:
+        return None
+    if not callable(dispose):
+        raise TypeError(f"`dispose` must take a result, not {dispose!r}")
+    if colour_of(dispose) in (Colour.GENERATOR, Colour.ASYNC_GENERATOR):
+        raise TypeError(f"`dispose` must do its work when called, and {dispose!r} is a generator")
+    return dispose
+
+
+def _checked_threads(threads: object) -> int:
+    if not isinstance(threads, int) or isinstance(threads, bool):
+        raise TypeError(f"`threads` must be a whole number, not {threads!r}")
+    if threads < 1:
+        raise ValueError(f"`threads` must be at least 1, not {threads}")
+    return threads
+
+
+def _checked_name(name: object) -> str | None:
+    if name is None:
+        return None
+    if not isinstance(name, str):
+        raise TypeError(f"`name` must be a str or None, not {name!r}")
+    if not name:
+        raise ValueError("`name` must not be empty; leave it out for the function's own name")
+    return name

@@ -1,0 +1,87 @@
+"""What a redundant call was told, and what it is bound to."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import attrs
+
+from mainstay._core.ambient import Ambient
+from mainstay._core.budget import RetryBudget
+from mainstay._core.outcomes import Judge
+from mainstay._metrics.collector import Metrics, copies_recorder_of, level_of, recorder_of
+from mainstay._metrics.copies import CopiesRecorder
+from mainstay._metrics.recorder import Recorder
+from mainstay._metrics.schema import ABANDONED_THREADS, HEDGE_DELAY
+from mainstay._redundant.state import Shared
+from mainstay._redundant.threads import Crew
+from mainstay.hedge import Start
+from mainstay.vote import Rule
+
+POLICY = "redundant"
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Rules:
+    """The parameters of a redundant call, as the loops need them.
+
+    Attributes:
+        start: When copies start.
+        rule: Which answer to believe.
+        votes: Whether that is more than taking the first one.
+        judge: The verdict of `on` about an exception.
+        timeout: Seconds for a call, or None.
+        budget: What hedges are charged to, or None.
+        dispose: What takes results that are not returned, or None.
+        primary: Where an async primary runs: in the caller's task or in one of its own.
+        crew: The threads of sync copies.
+    """
+
+    start: Start
+    rule: Rule
+    votes: bool
+    judge: Judge
+    timeout: float | None
+    budget: RetryBudget | None
+    dispose: Callable[[Any], Any] | None
+    primary: Literal["inline", "task"]
+    crew: Crew
+
+
+@attrs.frozen(eq=False)
+class Bound:
+    """A policy bound to what it calls.
+
+    Attributes:
+        rules: The parameters.
+        fns: What each copy calls.
+        planned: How many copies a call begins with.
+        shared: What its calls share.
+        recorder: Where calls are recorded.
+        copies: Where their copies are.
+    """
+
+    rules: Rules
+    fns: tuple[Callable[..., Any], ...]
+    planned: int
+    shared: Shared
+    recorder: Recorder
+    copies: CopiesRecorder
+
+    def recorders(self, ambient: Ambient) -> tuple[Recorder, CopiesRecorder]:
+        """Find where a call in these surroundings is recorded."""
+        if ambient.metrics is None:
+            return self.recorder, self.copies
+        component = self.recorder.component
+        return recorders_in(ambient.metrics, component, self.shared, len(self.fns))
+
+
+def recorders_in(
+    metrics: Metrics, component: str, shared: Shared, copies: int
+) -> tuple[Recorder, CopiesRecorder]:
+    """Find the recorders of a component in *metrics*, and let its gauges be shown there."""
+    recorder = recorder_of(metrics, component, POLICY)
+    copies_recorder = copies_recorder_of(metrics, component)
+    copies_recorder.show(copies)
+    delay = level_of(metrics, HEDGE_DELAY, component)
+    shared.show(delay, level_of(metrics, ABANDONED_THREADS, component))
+    return recorder, copies_recorder

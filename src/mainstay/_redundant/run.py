@@ -1,0 +1,424 @@
+"""One redundant call: what both loops do in the same way, and what is recorded.
+
+A call is *open* while its vote is not settled, *settled* as soon as its end is certain, and
+*closed* when it has been recorded. Each copy ends once: before the call is settled it is an event
+(`answered`, `failed`), afterwards it is late (`late`). Each answer is either the one that is
+returned or disposed of, once.
+
+What a copy's end leads to is done at once by `_launch` and `_settled`, which the two colours have
+each in its own way.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from mainstay._core.ambient import Ambient
+from mainstay._core.budget import observe, spend
+from mainstay._core.events import heard, publish
+from mainstay._core.notes import described, leave_note
+from mainstay._redundant.decision import Denial, Reason, Round, reason_of
+from mainstay._redundant.events import LOGGER, HedgeStarted, RedundantGaveUp
+from mainstay._redundant.rules import POLICY, Bound
+from mainstay.errors import (
+    AllCopiesFailedError,
+    DeadlineExpiredError,
+    MainstayError,
+    NoDecisionError,
+)
+
+_NOTHING = object()
+
+
+class Call:
+    """The state of one call.
+
+    Attributes:
+        bound: The policy and what it calls.
+        ambient: The clock and the deadline.
+        started: When the primary began, in seconds of the clock.
+        primary_runs: Whether the caller runs the primary itself, which then is not started here.
+        settled: Whether the end is certain.
+        closed: Whether it is over for the caller.
+        fns: What each copy calls.
+    """
+
+    __slots__ = (
+        "_args",
+        "_began",
+        "_denial",
+        "_ended",
+        "_failure",
+        "_kwargs",
+        "_misuse",
+        "_reason",
+        "_returned",
+        "_round",
+        "_short",
+        "ambient",
+        "bound",
+        "closed",
+        "copies",
+        "fns",
+        "primary_runs",
+        "recorder",
+        "settled",
+        "started",
+    )
+
+    def __init__(
+        self, bound: Bound, ambient: Ambient, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        self.bound = bound
+        self.fns = bound.fns
+        self.ambient = ambient
+        self._args = args
+        self._kwargs = kwargs
+        self._round: Round | None = None
+        self._failure: BaseException | None = None
+        self._reason: Reason | None = None
+        self._denial: Denial | None = None
+        self._misuse: TypeError | None = None
+        self._short = 0
+        self._returned: object = _NOTHING
+        self.primary_runs = False
+        self.settled = False
+        self.closed = False
+        if ambient.metrics is None:
+            self.recorder, self.copies = bound.recorder, bound.copies
+        else:
+            self.recorder, self.copies = bound.recorders(ambient)
+        self.started = ambient.clock.now()
+        if ambient.deadline - self.started <= 0:
+            self._refuse()
+        if bound.rules.budget is not None:
+            observe(bound.rules.budget)
+
+    def _refuse(self) -> None:
+        error = DeadlineExpiredError(self.recorder.component)
+        self.recorder.gave_up("timeout")
+        self.recorder.call("timeout", 0.0)
+        raise error
+
+    @property
+    def round(self) -> Round:
+        """The copies. Made when first asked for: a primary that answers at once needs none."""
+        if self._round is None:
+            copies = len(self.fns)
+            self._round = Round(self.bound.rules.rule.tally(copies), copies)
+            self._began: dict[int, float] = {}
+            self._ended: dict[int, float] = {}
+            if self.primary_runs:
+                self._began[self._round.start()] = self.started
+        return self._round
+
+    def elapsed(self) -> float:
+        """Seconds since the primary's start."""
+        return self.ambient.clock.now() - self.started
+
+    def left(self) -> float:
+        """Seconds until the deadline or the timeout, the shorter."""
+        timeout = self.bound.rules.timeout
+        left = self.ambient.left()
+        return left if timeout is None else min(left, timeout - self.elapsed())
+
+    # What the colours do in their own way.
+
+    def _place(self, *, extra: bool) -> Any:
+        """Find where a copy can run, a hedge if *extra*; None if nowhere."""
+        raise NotImplementedError
+
+    def _leave(self, place: Any) -> None:
+        """Give such a place back unused."""
+
+    def _launch(self, copy: int, place: Any) -> None:
+        """Start a copy there."""
+        raise NotImplementedError
+
+    def _settled(self) -> None:
+        """Stop what runs, and wake the caller."""
+        raise NotImplementedError
+
+    # Copies start.
+
+    def start(self, place: Any) -> None:
+        """Start the next copy."""
+        copy = self.round.start()
+        self._began[copy] = self.ambient.clock.now()
+        self._launch(copy, place)
+
+    def start_owed(self, copies: int) -> None:
+        """Start copies that the vote cannot do without, as many as there is room for."""
+        for started in range(copies):
+            if self.settled:
+                return
+            place = self._place(extra=False)
+            if place is None:
+                self._short = copies - started
+                return
+            self.start(place)
+
+    def hedge(self, reason: str) -> bool:
+        """Start one more copy, unless something forbids it; say whether it was started."""
+        if not self.round.spare():
+            return False
+        denial, place = self._denied()
+        self._denial = denial
+        if denial is not None:
+            self.copies.denied(denial)
+            return False
+        self.copies.hedged(reason)
+        if heard(LOGGER, logging.INFO):
+            component = self.recorder.component
+            event = HedgeStarted(component, self.round.made, self.elapsed(), reason)
+            publish(event, LOGGER, self.recorder.listener_failed)
+        self.start(place)
+        return True
+
+    def _denied(self) -> tuple[Denial | None, Any]:
+        if self.left() <= 0:
+            return "deadline", None
+        place = self._place(extra=True)
+        if place is None:
+            return "threads", None
+        budget = self.bound.rules.budget
+        if budget is not None and not spend(budget):
+            self._leave(place)
+            return "budget", None
+        return None, place
+
+    # Copies end.
+
+    def answered(self, copy: int, answer: Any) -> None:
+        """Take the answer of a copy to the vote, and do what follows."""
+        self._ended[copy] = self.ambient.clock.now()
+        try:
+            self.round.answered(copy, answer)
+        except Exception as error:  # noqa: BLE001 - of a `key` or rule of the user's
+            self._note(error, f"raised while the answer of copy {copy} was counted")
+            self.end(error, "not_retryable")
+            return
+        self.start_owed(self.round.owed())
+        self._go_on()
+
+    def failed(self, copy: int, error: BaseException) -> None:
+        """Take the failure of a copy to the vote, and do what follows."""
+        self._ended[copy] = self.ambient.clock.now()
+        if not isinstance(error, Exception):
+            self.round.running.discard(copy)
+            self.end(error, None)
+            return
+        self.recorder.error(error)
+        if not self._counts(error):
+            self.round.running.discard(copy)
+            self.end(error, "not_retryable")
+            return
+        self.round.failed(copy, error)
+        if self._short and self.round.spare():
+            self._short -= 1
+            self.start_owed(1)
+        else:
+            self.hedge("failed")
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Settle the call if its end is certain by now."""
+        round_ = self.round
+        if self.settled:
+            return
+        if round_.stuck() and self._denial is None:  # there was no room for them before
+            self.start_owed(round_.owed())
+        if self.settled:
+            return
+        if round_.state == "decided":
+            self.settled = True
+            self._settled()
+        elif round_.state == "impossible" or round_.stuck():
+            reason = reason_of(len(round_.answers), self._denial if round_.stuck() else None)
+            self.end(self._sum_up(), reason)
+
+    def expire(self) -> None:
+        """End the call because its time is up: what still runs has failed."""
+        if self.settled:
+            return
+        seconds = self.elapsed()
+        for copy in sorted(self.round.running):
+            name = self.recorder.component
+            error = TimeoutError(f"{name}: copy {copy} was still running after {seconds:.3f} s")
+            self.recorder.error(error)
+            self.round.errors[copy] = error
+            self._ended[copy] = self.started + seconds
+        self.end(self._sum_up(), "timeout")
+
+    def end(self, error: BaseException, reason: Reason | None) -> None:
+        """Settle the call: it raises *error*. No reason means that it was cancelled."""
+        self._failure = error
+        self._reason = reason
+        self.settled = True
+        self._settled()
+
+    def late(self, copy: int, answer: Any) -> None:
+        """Take an answer that came when the call was settled."""
+        self.waste(copy)
+        self.dispose([answer])
+
+    def waste(self, copy: int) -> None:
+        """Record how long a copy ran in vain."""
+        self.copies.wasted(self.ambient.clock.now() - self._began.get(copy, self.started))
+
+    def _counts(self, error: Exception) -> bool:
+        """Ask `on` whether *error* is a failure of the copy."""
+        if error is self._misuse:
+            return False
+        try:
+            verdict = self.bound.rules.judge(error)
+        except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
+            self._note(error, f"`on` raised {described(broken)}, so it counts as no failure")
+            return False
+        if verdict is True or verdict is False:
+            return verdict
+        self._note(error, f"`on` must answer True or False, not {verdict!r}")
+        return False
+
+    # The call ends.
+
+    def finish(self) -> Any:
+        """Record the end, and return the answer or raise."""
+        failure, self._failure = self._failure, None
+        if failure is None:
+            return self._finish_with_answer()
+        try:
+            self._record_end(failure)
+            raise failure
+        finally:
+            del failure  # its traceback leads back here
+
+    def failed_with(self, error: Exception) -> bool:
+        """Whether *error* is what the call is to raise; if so, record the end."""
+        if self._failure is not error:
+            return False
+        self._failure = None
+        self._record_end(error)
+        return True
+
+    def _record_end(self, failure: BaseException) -> None:
+        if self._reason is None:
+            self.give_up()
+        else:
+            self._record_failure(failure, self._reason)
+
+    def give_up(self) -> None:
+        """Record that the caller was cancelled, or the program is being ended."""
+        self.closed = True
+        seconds = self.elapsed()
+        self.bound.shared.took_longer_than(seconds)
+        self.recorder.call("cancelled", seconds, self.made())
+        self._dispose_of_answers()
+
+    def made(self) -> int:
+        """Give the number of copies that were started."""
+        return 1 if self._round is None else max(1, self._round.made)
+
+    def answer_at_once(self) -> None:
+        """Record that the primary answered before anything else was started."""
+        self.settled = self.closed = True
+        seconds = self.ambient.clock.now() - self.started
+        self.bound.shared.took(seconds)
+        self.recorder.success(seconds)
+        self.copies.primary_won()
+
+    def _finish_with_answer(self) -> Any:
+        round_ = self.round
+        winner = round_.tally.winner
+        answer = self._returned = round_.answers.pop(winner)
+        self.closed = True
+        seconds = self.elapsed()
+        self.bound.shared.took(seconds)
+        self.recorder.call("recovered" if winner else "success", seconds, round_.made)
+        self.copies.won(str(winner))
+        self._record_vote()
+        self._dispose_of_answers()
+        return answer
+
+    def _record_vote(self) -> None:
+        if not self.bound.rules.votes:
+            return
+        round_ = self.round
+        self.copies.voted(round_.verdict())
+        if round_.state == "decided":
+            for copy in round_.tally.dissenters():
+                self.copies.dissented(str(copy))
+
+    def _record_failure(self, error: BaseException, reason: Reason) -> None:
+        self.closed = True
+        self.recorder.gave_up(reason)
+        seconds = self.elapsed()
+        if reason == "timeout":
+            self.bound.shared.took_longer_than(seconds)
+        self.recorder.call("timeout" if reason == "timeout" else "error", seconds, self.made())
+        if reason != "not_retryable":
+            self._record_vote()
+        if heard(LOGGER, logging.WARNING):
+            component = self.recorder.component
+            event = RedundantGaveUp(component, self.made(), seconds, reason, error)
+            publish(event, LOGGER, self.recorder.listener_failed)
+        self._dispose_of_answers()
+
+    def _dispose_of_answers(self) -> None:
+        if self._round is not None and self._round.answers:
+            answers, self._round.answers = self._round.answers, {}
+            self.dispose(answers.values())
+
+    def dispose(self, answers: Iterable[Any]) -> None:
+        """Hand answers that are not returned to the policy's `dispose`."""
+        dispose = self.bound.rules.dispose
+        if dispose is None:
+            return
+        for answer in answers:
+            if answer is self._returned:  # copies may share what they answer
+                continue
+            try:
+                self._disposed(dispose(answer))
+            except Exception as error:  # noqa: BLE001 - must not end a call that has its answer
+                self.dispose_failed(dispose, error)
+
+    def _disposed(self, result: Any) -> None:
+        """See to what `dispose` returned."""
+
+    def dispose_failed(self, dispose: Callable[[Any], Any], error: Exception) -> None:
+        """Tell of an exception that nobody can get any more."""
+        LOGGER.error("%s: `dispose` raised", self.recorder.component, exc_info=error)
+        self.recorder.listener_failed(dispose, error)
+
+    # What is raised.
+
+    def _sum_up(self) -> Exception:
+        """Make one exception of what the copies came to."""
+        round_ = self.round
+        seconds = self.elapsed()
+        if round_.made == 1 and round_.errors:
+            (error,) = round_.errors.values()
+            self._note(error, f"gave up after 1 copy in {seconds:.3f} s")
+            return error
+        entries = [self._entry(copy) for copy in range(round_.made)]
+        answers = {str(copy): answer for copy, answer in sorted(round_.answers.items())}
+        all_failed = len(round_.errors) == round_.made
+        kind = AllCopiesFailedError if all_failed else NoDecisionError
+        return kind(self.recorder.component, entries, seconds, answers)
+
+    def _entry(self, copy: int) -> Exception:
+        """Give the exception that stands for a copy, with a note on what became of it."""
+        round_ = self.round
+        began = self._began.get(copy, self.started)
+        seconds = self._ended.get(copy, self.ambient.clock.now()) - began
+        error = round_.errors.get(copy)
+        what = "failed"
+        if error is None:
+            what = "answered" if copy in round_.answers else "was given up"
+            error = MainstayError(f"copy {copy} {what}, and the vote was not decided")
+        start = began - self.started
+        self._note(error, f"copy {copy}, started at {start:.3f} s, {what} after {seconds:.3f} s")
+        return error
+
+    def _note(self, error: BaseException, text: str) -> None:
+        leave_note(error, f"mainstay.{POLICY} {self.recorder.component}", text)
