@@ -13,7 +13,7 @@ The rules:
 2. `commit` checks the token and writes everything it was given, or nothing, in one durable
    transaction. It also renews the lease. A commit whose token is not the newest raises
    `LeaseLostError`, and changes nothing.
-3. Of the document, the last two generations are kept.
+3. Of the document, the last two generations are kept; the last one of all is kept twice.
 4. A lease is measured on a clock that the store's users share and that nobody can step: for the
    embedded stores the monotonic clock of the machine, for a server the server's own.
 5. Whatever goes wrong is a `StoreUnavailableError`, and what was there before still is.

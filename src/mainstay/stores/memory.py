@@ -95,7 +95,8 @@ class MemoryStore:
             if kept is None:
                 raise LeaseLostError(lease.run.name, lease.run.key, lease.token)
             if change.document is not None:
-                kept.previous, kept.latest = kept.latest, change.document
+                kept.previous = change.document if change.finished else kept.latest
+                kept.latest = change.document
             kept.results.update(change.put)
             for slot in change.drop:
                 kept.results.pop(slot, None)

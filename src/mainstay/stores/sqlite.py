@@ -86,8 +86,13 @@ _OWNED = " WHERE name = ? AND key = ? AND token = ? AND status = 'running'"
 _RENEW = "UPDATE run SET expires = ?, seen = ?, updated = ?" + _OWNED
 _PROGRESS = "UPDATE run SET expires = ?, seen = ?, updated = ?, saved = ?, crashes = 0" + _OWNED
 _SAVE = (
-    "UPDATE run SET expires = ?, seen = ?, updated = ?, saved = ?, crashes = 0, status = ?, "
+    "UPDATE run SET expires = ?, seen = ?, updated = ?, saved = ?, crashes = 0, "
     "previous = latest, latest = ?" + _OWNED
+)
+_FINISH = (
+    "UPDATE run SET expires = ?1, seen = ?2, updated = ?3, saved = ?2, crashes = 0, "
+    "status = 'done', previous = ?4, latest = ?4 "
+    "WHERE name = ?5 AND key = ?6 AND token = ?7 AND status = 'running'"
 )
 _RELEASE = (
     "UPDATE run SET status = 'interrupted', exit = ?, error = ?, crashes = 0, seen = ?, "
@@ -216,9 +221,10 @@ class SQLiteStore:
         renewed = now + lease.seconds, now, wall
         owned = run.name, run.key, lease.token
         values: tuple[object, ...]
-        if change.document is not None:
-            status = "done" if change.finished else "running"
-            statement, values = _SAVE, (*renewed, now, status, change.document, *owned)
+        if change.finished:
+            statement, values = _FINISH, (*renewed, change.document, *owned)
+        elif change.document is not None:
+            statement, values = _SAVE, (*renewed, now, change.document, *owned)
         elif change.progress:
             statement, values = _PROGRESS, (*renewed, now, *owned)
         else:
