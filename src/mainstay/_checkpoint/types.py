@@ -67,18 +67,12 @@ def is_buildable(cls: type) -> bool:
     return attrs.has(cls) or is_dataclass(cls) or issubclass(cls, enum.Enum)
 
 
-def allowed_by(*hints: object) -> Allowed:
-    """Collect the types that *hints* name, themselves and through their fields."""
+def allowed_by(*named: object) -> Allowed:
+    """Collect the types that annotations name and values have, and those that their fields name."""
     found: dict[str, type] = {}
-    for hint in hints:
-        _collect(hint, found)
-    return _WithRegistered(found)
-
-
-def allowed_by_value(value: object) -> Allowed:
-    """Collect the types that are in *value*, and those that their fields name."""
-    found: dict[str, type] = {}
-    _collect_from_value(value, found)
+    for each in named:
+        _collect(each, found)
+        _collect_from_value(each, found)
     return _WithRegistered(found)
 
 

@@ -14,8 +14,13 @@ from importlib.metadata import version
 
 from mainstay._metrics import multiprocess, schema
 from mainstay._metrics.cells import Cells, Group, cell_in_memory
+from mainstay._metrics.checkpoint import CheckpointRecorder
+from mainstay._metrics.gauges import Gauges
 from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import Family, Layout
+
+_RECORDERS = {"checkpoint": CheckpointRecorder}
+"""The recorders of the policies that record more than every one does."""
 
 _in_files: "weakref.WeakSet[Book]" = weakref.WeakSet()
 
@@ -45,6 +50,7 @@ class Book:
         namespace: The prefix of all metric names.
         buckets: The bounds that were given, by metric name without prefix.
         cells: Where the counts are.
+        gauges: The values that go up and down.
         groups: All groups of series that were ever made; only ever appended to.
     """
 
@@ -61,6 +67,7 @@ class Book:
         self._dropped: dict[str, Group] = {}
         self._directory = "" if in_memory else os.environ.get(multiprocess.VARIABLE, "")
         self.cells = Cells(cell_in_memory)
+        self.gauges = Gauges(namespace, in_files=bool(self._directory))
         if self._directory:
             if not os.path.isdir(self._directory):
                 raise ValueError(
@@ -90,7 +97,7 @@ class Book:
         component = self._component(component)
         recorder = self._recorders.get((component, policy))
         if recorder is None:
-            fresh = Recorder(self, component, policy)
+            fresh = _RECORDERS.get(policy, Recorder)(self, component, policy)
             recorder = self._recorders.setdefault((component, policy), fresh)
         return recorder
 

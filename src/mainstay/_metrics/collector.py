@@ -16,6 +16,7 @@ from prometheus_client.utils import floatToGoString
 from mainstay._core.ambient import surroundings
 from mainstay._metrics import schema
 from mainstay._metrics.book import Book
+from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import Family
 
@@ -126,6 +127,8 @@ class Metrics(Collector):
         """Give the families with their present values; called by the registry at each scrape."""
         totals = _totals(self._book)
         totals[schema.BUILD_INFO.name] = {(version("mainstay"),): [1.0]}
+        for name, values, number in self._book.gauges.values():
+            totals[name][values] = [number]
         for family in schema.FAMILIES:
             metric = self._metric(family)
             name = f"{self._book.namespace}_{family.name}"
@@ -243,4 +246,11 @@ def metrics_of(metrics: object) -> Metrics:
 def recorder_of(metrics: Metrics, component: str, policy: str) -> Recorder:
     """Find the recorder of a component under a policy in *metrics*, or make it."""
     return metrics._book.recorder(component, policy)
+
+
+def checkpoint_recorder_of(metrics: Metrics, component: str) -> CheckpointRecorder:
+    """Find the recorder of a checkpointed function in *metrics*, or make it."""
+    recorder = recorder_of(metrics, component, "checkpoint")
+    assert isinstance(recorder, CheckpointRecorder)  # noqa: S101 - what the book makes for it
+    return recorder
 

@@ -1,0 +1,99 @@
+"""The document of a run: all that one save writes besides results of steps, and how it is read.
+
+    code        version and digest of the function that made it
+    state       what `state()` gave, at the last item boundary; missing before the first one
+    cursors     by iteration: how many items are done, the last key, the digest of all keys
+    seconds     of work that it stands for
+    items       that are done, in all iterations
+    result      of the function, once it has ended
+"""
+
+from typing import Any
+
+import attrs
+
+from mainstay._checkpoint.codec import Json, from_bytes, to_bytes
+from mainstay._checkpoint.decision import Code
+from mainstay._checkpoint.envelope import DamagedError, seal, unseal
+from mainstay.errors import CorruptCheckpointError
+from mainstay.stores.base import Contents, RunId
+
+MISSING: Any = object()
+"""In place of a state or result that was never there; None is a value."""
+
+
+@attrs.frozen(kw_only=True)
+class Document:
+    """What a save writes, with state and result as JSON."""
+
+    code: Code
+    state: Json = MISSING
+    cursors: dict[str, Json] = attrs.field(factory=dict)
+    seconds: float = 0.0
+    items: int = 0
+    result: Json = MISSING
+
+    def sealed(self) -> bytes:
+        """Give the bytes to save."""
+        tree = {
+            "code": [self.code.version, self.code.digest],
+            "cursors": self.cursors,
+            "seconds": round(self.seconds, 3),
+            "items": self.items,
+        }
+        if self.state is not MISSING:
+            tree["state"] = self.state
+        if self.result is not MISSING:
+            tree["result"] = self.result
+        return seal(to_bytes(tree))
+
+
+def opened(sealed: bytes) -> Document:
+    """Read a document.
+
+    Raises:
+        DamagedError: If it is not what was saved.
+    """
+    tree = from_bytes(unseal(sealed))
+    return Document(
+        code=Code(*tree["code"]),
+        state=tree.get("state", MISSING),
+        cursors=tree["cursors"],
+        seconds=tree["seconds"],
+        items=tree["items"],
+        result=tree.get("result", MISSING),
+    )
+
+
+def newest(contents: Contents, run: RunId) -> tuple[Document | None, list[str]]:
+    """Read the newest document that is not damaged.
+
+    Returns:
+        The document, None if nothing was ever saved; and what is wrong with newer ones.
+
+    Raises:
+        CorruptCheckpointError: If there are documents and none can be read.
+    """
+    problems = []
+    for sealed in (contents.latest, contents.previous):
+        if sealed is None:
+            continue
+        try:
+            return opened(sealed), problems
+        except DamagedError as error:
+            problems.append(str(error))
+    if problems:
+        raise CorruptCheckpointError(f"run {run.key!r} of {run.name}", "; ".join(problems))
+    return None, problems
+
+
+def unsealed(sealed: bytes, place: str) -> Json:
+    """Read JSON that has only one generation.
+
+    Raises:
+        CorruptCheckpointError: If it is not what was saved.
+    """
+    try:
+        return from_bytes(unseal(sealed))
+    except DamagedError as error:
+        raise CorruptCheckpointError(place, str(error)) from error
