@@ -109,7 +109,12 @@ _MODULES = {
 }
 
 
+_SUBMODULES = ("errors", "stores", "testing")
+
+
 def __getattr__(name: str) -> object:
+    if name in _SUBMODULES:
+        return import_module(f"{__name__}.{name}")
     for module, names in _MODULES.items():
         if name in names:
             globals()[name] = value = getattr(import_module(module), name)
@@ -118,4 +123,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "errors", "stores", "testing"]
+    return [*__all__, *_SUBMODULES]

@@ -3,7 +3,7 @@
 `FakeClock` stands in for time, `no_waits` leaves waits out, `recorded` isolates and reads metrics,
 `Faults` fails on demand. All but the last are blocks, and hold for the thread or task that enters
 them and for what it calls and starts, so that tests can run side by side. With pytest they are
-there as fixtures without an import: `fake_clock`, `no_waits`, `recorded`.
+there as fixtures without an import: `fake_clock`, `no_waits`, `recorded`, `faults`.
 """
 
 import asyncio
@@ -14,12 +14,11 @@ import random
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import attrs
 
 from mainstay._core import ambient
-from mainstay._core.ambient import Ambient
 from mainstay._core.clock import Clock, Timer
 from mainstay._core.durations import Duration, to_seconds
 from mainstay._metrics.book import Book
@@ -37,10 +36,10 @@ class _Alarm:
 
     __slots__ = ("cancelled", "ring", "sleeper", "when")
 
-    def __init__(self, when: float, ring: Callable[[], object], *, sleeper: bool) -> None:
+    def __init__(self, when: float, ring: Callable[[], object], sleeper: int | None) -> None:
         self.when = when
         self.ring = ring
-        self.sleeper = sleeper
+        self.sleeper = sleeper  # the thread that it wakes something in
         self.cancelled = False
 
     def cancel(self) -> None:
@@ -75,9 +74,9 @@ class FakeClock:
         self._changed = threading.Condition(threading.RLock())
         self._alarms: list[tuple[float, int, _Alarm]] = []
         self._numbers = itertools.count()
-        self._entered: list[Ambient] = []
+        self._entered: list[ambient.Ambient] = []
 
-    def __enter__(self) -> "FakeClock":
+    def __enter__(self) -> Self:
         here = ambient.with_clock(self)
         ambient.enter(here)
         if self._everywhere:
@@ -119,7 +118,7 @@ class FakeClock:
             alarm = self._set(seconds, woken.set, sleeper=True)
             try:
                 while not woken.is_set():
-                    if self._someone_wakes_before(alarm):
+                    if self._someone_wakes_before(alarm, here=False):
                         self._changed.wait()
                     elif not self._ring_next(alarm.when):
                         raise RuntimeError("this would sleep for ever: nothing is left to happen")
@@ -135,7 +134,7 @@ class FakeClock:
                 for _ in range(_TURNS):
                     await asyncio.sleep(0)
                 with self._changed:
-                    if not woken.is_set() and not self._someone_wakes_before(alarm):
+                    if not woken.is_set() and not self._someone_wakes_before(alarm, here=True):
                         self._ring_next(alarm.when)
         finally:
             self._forget(alarm)
@@ -147,7 +146,8 @@ class FakeClock:
 
     def _set(self, seconds: float, ring: Callable[[], object], *, sleeper: bool) -> _Alarm:
         with self._changed:
-            alarm = _Alarm(self._now + seconds, ring, sleeper=sleeper)
+            thread = threading.get_ident() if sleeper else None
+            alarm = _Alarm(self._now + seconds, ring, thread)
             heapq.heappush(self._alarms, (alarm.when, next(self._numbers), alarm))
             self._changed.notify_all()
         return alarm
@@ -157,9 +157,15 @@ class FakeClock:
             alarm.cancel()
             self._changed.notify_all()
 
-    def _someone_wakes_before(self, alarm: _Alarm) -> bool:
-        sleepers = (a for _, _, a in sorted(self._alarms) if a.sleeper and not a.cancelled)
-        return next(sleepers, alarm) is not alarm
+    def _someone_wakes_before(self, alarm: _Alarm, *, here: bool) -> bool:
+        """Whether another sleeper is to wake first; one of this thread counts only if *here*."""
+        not_them = {None} if here else {None, alarm.sleeper}
+        for _, _, each in sorted(self._alarms):
+            if each is alarm:
+                return False
+            if each.sleeper not in not_them and not each.cancelled:
+                return True
+        return False
 
     def _ring_next(self, latest: float) -> bool:
         """Move to the next alarm and ring it; say whether there was one until *latest*."""
@@ -174,17 +180,22 @@ class FakeClock:
 
 
 class _NoWaits:
-    """A clock on which sleeping takes no time and everything else does."""
+    """A clock on which sleeping takes no time, and all else as long as on another clock."""
 
     def __init__(self, clock: Clock) -> None:
-        self.now = clock.now
-        self.call_later = clock.call_later
+        self._clock = clock
 
-    def sleep(self, seconds: float) -> None:
+    def now(self) -> float:
+        return self._clock.now()
+
+    def sleep(self, _seconds: float, /) -> None:
         pass
 
-    async def asleep(self, seconds: float) -> None:
+    async def asleep(self, _seconds: float, /) -> None:
         await asyncio.sleep(0)
+
+    def call_later(self, seconds: float, callback: Callable[[], object], /) -> Timer:
+        return self._clock.call_later(seconds, callback)
 
 
 @contextmanager
@@ -229,11 +240,10 @@ class _Recorded(Metrics):
             ValueError: If mainstay has no sample of that name, or the metric no such label.
         """
         family = _family_of(name)
-        unknown = labels.keys() - {*family.labels, "le"}
+        unknown = labels.keys() - {*family.labels, *(["le"] if name.endswith("_bucket") else [])}
         if unknown:
-            raise ValueError(
-                f"{name} has the labels {', '.join(family.labels)}, not {', '.join(sorted(unknown))}"
-            )
+            known = ", ".join(family.labels)
+            raise ValueError(f"{name} has the labels {known}, not {', '.join(sorted(unknown))}")
         return sum(
             sample.value
             for metric in self.collect()

@@ -22,7 +22,6 @@ import math
 import pickle  # only ever used where the user said `allow_pickle=True`
 from collections.abc import Callable, Iterable
 from dataclasses import fields as dataclass_fields
-from dataclasses import is_dataclass
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from pathlib import Path, PosixPath, WindowsPath
@@ -90,14 +89,16 @@ class Codec:
         if issubclass(cls, tzinfo):
             raise _RefusedError(f"{cls.__qualname__} is no zone that can be saved")
         if is_buildable(cls) or (isinstance(value, Exception) and self._knows(cls)):
-            if not self._knows(cls) and not self.allow_pickle:
-                raise _RefusedError(f"a {name_of(cls)} could not be built again; name it in the "
-                              f"annotations, or allow it with register_type({cls.__qualname__})")  # fmt: skip
             if self._knows(cls):
                 return self._encode_object(value, cls)
+            if not self.allow_pickle:
+                raise _RefusedError(
+                    f"a {name_of(cls)} could not be built again; name it in the annotations, or "
+                    f"allow it with register_type({cls.__qualname__})"
+                )
         if self.allow_pickle:
             return self._pickled(value)
-        raise _RefusedError(f"a {name_of(cls)} has no exact form in JSON; save what it is made from")
+        raise _RefusedError(f"a {name_of(cls)} has no exact form in JSON; save its parts")
 
     def _knows(self, cls: type) -> bool:
         return self.allowed is None or self.allowed.get(name_of(cls)) is cls
@@ -130,7 +131,7 @@ class Codec:
     def _pickled(self, value: object) -> Json:
         try:
             data = pickle.dumps(value)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a user's __reduce__ may raise anything
             raise _RefusedError(f"it cannot be pickled: {error}", error) from None
         return {_TAG: "pickle", "v": base64.b85encode(data).decode()}
 
@@ -189,7 +190,7 @@ class Codec:
             return _built(cls, values)
         except _RefusedError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - as may a user's __init__
             raise _RefusedError(
                 f"{name_of(cls)} no longer takes what was saved of it: {error}", error
             ) from None

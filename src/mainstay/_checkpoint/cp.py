@@ -125,8 +125,8 @@ class _Face:
         self._run.check_usable()
         return self._run.progress.idempotency_key(item, self._run.life)
 
-    def _begin_step(self, name: str, fn: Callable[..., Any]) -> Step:
-        if not isinstance(name, str) or not name:
+    def _begin_step(self, name: object, fn: Callable[..., Any]) -> Step:
+        if not (isinstance(name, str) and name):
             raise TypeError(f"`name` of a step must be a str that is not empty, not {name!r}")
         if not callable(fn):
             raise TypeError(f"`fn` of step {name!r} must be callable, not {fn!r}")
@@ -219,10 +219,10 @@ class Checkpoint(_Face):
         """
         step = self._begin_step(name, fn)
         if step.saved is not None:
-            value: R = self._replay(step, fn)
-            return value
-        value = loops.step(self._run, step, fn, args, kwargs)
-        return value
+            saved: R = self._replay(step, fn)
+            return saved
+        result: R = loops.step(self._run, step, fn, args, kwargs)
+        return result
 
     def save(self) -> None:
         """Save now; inside an item, when that item is done.
@@ -323,7 +323,9 @@ def check_iteration(source: object, key: object, name: object) -> None:
     """Refuse what cannot be iterated over, or not resumed."""
     trusted = loops.is_trusted(source)
     if not trusted and not isinstance(source, Iterable | AsyncIterable):
-        raise TypeError(f"`source` must be an iterable or a callable that gives one, not {source!r}")
+        raise TypeError(
+            f"`source` must be an iterable or a callable that gives one, not {source!r}"
+        )
     if key is not None and not callable(key):
         raise TypeError(f"`key` must be a function from an item to its key, not {key!r}")
     if trusted and key is None:

@@ -45,10 +45,9 @@ def _described(node: object) -> Iterator[str]:
     for name, value in ast.iter_fields(node):
         if name in _LAYOUT or value is None or value == []:
             continue
-        if name == "body" and isinstance(value, list):
-            value = [line for line in value if not _is_text(line)]
         yield f"{name}="
-        yield from _described(value)
+        lines = isinstance(value, list) and name == "body"
+        yield from _described([line for line in value if not _is_text(line)] if lines else value)
     yield ")"
 
 

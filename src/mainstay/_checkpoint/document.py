@@ -1,11 +1,8 @@
 """The document of a run: all that one save writes besides results of steps, and how it is read.
 
-    code        version and digest of the function that made it
-    state       what `state()` gave, at the last item boundary; missing before the first one
-    cursors     by iteration: how many items are done, the last key, the digest of all keys
-    seconds     of work that it stands for
-    items       that are done, in all iterations
-    result      of the function, once it has ended
+It holds the version and digest of the code that made it; the state at the last item boundary;
+the cursors by iteration; the seconds of work and the number of items that it stands for; and the
+result, once the function has ended.
 """
 
 from typing import Any
@@ -74,7 +71,7 @@ def newest(contents: Contents, run: RunId) -> tuple[Document | None, list[str]]:
     Raises:
         CorruptCheckpointError: If there are documents and none can be read.
     """
-    problems = []
+    problems: list[str] = []
     for sealed in (contents.latest, contents.previous):
         if sealed is None:
             continue

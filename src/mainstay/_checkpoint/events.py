@@ -12,6 +12,8 @@ import attrs
 from mainstay._core.events import Event
 from mainstay.stores.base import Exit
 
+LOGGER = logging.getLogger("mainstay.checkpoint")
+
 
 @attrs.frozen
 class CheckpointEvent(Event):

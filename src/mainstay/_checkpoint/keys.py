@@ -105,8 +105,9 @@ def key_of_call(
     values = arguments.bound(args, kwargs)
     if key is None:
         return fingerprint(values, f"the arguments of {name_of(arguments.fn)}, without `key`,")
-    given = key.format(**values) if isinstance(key, str) else key(*args[arguments.place :], **kwargs)
-    return checked_key(given)
+    if isinstance(key, str):
+        return checked_key(key.format(**values))
+    return checked_key(key(*args[arguments.place :], **kwargs))
 
 
 def checked_key(key: object) -> str:

@@ -5,6 +5,7 @@ event loop, one change at a time.
 """
 
 import asyncio
+import functools
 import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from types import CoroutineType
@@ -195,7 +196,7 @@ async def acall(run: Run, body: Callable[[], Any], codec: Codec) -> Any:
     return value
 
 
-def iterate(
+def iterate(  # noqa: C901 - what every item goes through, in one frame, for speed
     run: Run, source: Any, key: Callable[[Any], Any] | None, name: str | None, *, progress: bool
 ) -> Iterator[Any]:
     """Go through the items that are not done yet; save at the boundaries where one is due."""
@@ -391,11 +392,11 @@ async def astep(
             value = await value
     except Exception as error:
         run.recorder.step("executed")
-        put = run.progress.step_failed(begun, error)
-        if put is not None:
-            await awrite(run, lock, lambda: run.step_saved(put))
+        failed = run.progress.step_failed(begun, error)
+        if failed is not None:
+            await awrite(run, lock, functools.partial(run.step_saved, failed))
         raise
     run.recorder.step("executed")
     put = run.progress.step_done(begun, value, allowed_by_result(fn))
-    await awrite(run, lock, lambda: run.step_saved(put))
+    await awrite(run, lock, functools.partial(run.step_saved, put))
     return value

@@ -3,13 +3,12 @@
 import functools
 import sys
 from collections.abc import Callable, Coroutine
-from datetime import timedelta
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
 import attrs
 
-from mainstay._checkpoint import loops, signals
+from mainstay._checkpoint import loops
 from mainstay._checkpoint.codec import Codec
 from mainstay._checkpoint.cp import AsyncCheckpoint, Checkpoint
 from mainstay._checkpoint.decision import Code, Every, OnBusy, OnCodeChange, OnComplete
@@ -25,7 +24,6 @@ from mainstay._core.ambient import surroundings
 from mainstay._core.callables import Colour, colour_of, is_async_frame, name_of
 from mainstay._core.durations import Duration
 from mainstay._metrics.collector import Metrics, checkpoint_recorder_of, metrics_of
-from mainstay.errors import UnsupportedLoopError
 from mainstay.stores import store_of
 from mainstay.stores.base import RunId, Store
 
@@ -70,18 +68,18 @@ class Checkpointed:
     Immutable: one object may wrap any number of functions.
     """
 
-    _rules: Rules
-    _key: Key
-    _recoverable: bool
-    _name: str | None
-    _metrics: Metrics
+    rules: Rules
+    key: Key
+    recoverable: bool
+    name: str | None
+    metrics: Metrics
 
     @overload
     def __call__(
         self, fn: Callable[Concatenate[AsyncCheckpoint, P], Coroutine[Any, Any, R]], /
     ) -> Callable[P, Coroutine[Any, Any, R]]: ...
     @overload
-    def __call__(self, fn: Callable[Concatenate[Checkpoint, P], R], /) -> Callable[P, R]: ...
+    def __call__(self, fn: Callable[Concatenate[Checkpoint, P], R], /) -> Callable[P, R]: ...  # type: ignore[overload-overlap]  # any first parameter could be `self`
     @overload
     def __call__(
         self, fn: Callable[Concatenate[S, AsyncCheckpoint, P], Coroutine[Any, Any, R]], /
@@ -102,8 +100,8 @@ class Checkpointed:
             ValueError: If the key template does not fit its parameters.
         """
         if isinstance(fn, classmethod | staticmethod):
-            inner: Callable[..., Any] = fn.__func__
-            return type(fn)(self(inner))
+            method: Any = fn
+            return self._wrapped_method(method)
         if not callable(fn):
             raise TypeError(f"checkpointed wraps callables, not {fn!r}")
         colour = colour_of(fn)
@@ -113,20 +111,26 @@ class Checkpointed:
                 f"takes its items would not be resumed; iterate over it with cp.iterate"
             )
         arguments = Arguments.of(fn)
-        check_key(self._key, arguments)
+        check_key(self.key, arguments)
         bound = Bound(
-            self._rules,
-            self._metrics,
-            self._name or name_of(fn),
-            Code(self._rules.version, digest_of(fn)),
+            self.rules,
+            self.metrics,
+            self.name or name_of(fn),
+            Code(self.rules.version, digest_of(fn)),
             allowed_by_result(fn),
         )
         wrap = _wrap_async if colour is Colour.ASYNC else _wrap_sync
         begin = self._beginner(bound, arguments, fn)
         wrapped = wrap(bound, arguments, fn, begin)
-        if self._recoverable:
-            remember(Recoverable(bound.name, self._rules.store, wrapped, _types_of(fn),
+        if self.recoverable:
+            remember(Recoverable(bound.name, self.rules.store, wrapped, _types_of(fn),
                                  is_async=colour is Colour.ASYNC))  # fmt: skip
+        return wrapped
+
+    def _wrapped_method(self, method: Any) -> Callable[..., Any]:
+        """Wrap what is inside a `classmethod` or `staticmethod`."""
+        inner: Callable[..., Any] = method.__func__
+        wrapped: Callable[..., Any] = type(method)(self(inner))
         return wrapped
 
     def call(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
@@ -150,15 +154,15 @@ class Checkpointed:
         self, bound: Bound, arguments: Arguments, fn: Callable[..., Any]
     ) -> Callable[[tuple[Any, ...], dict[str, Any]], Run]:
         """Make the function that turns the arguments of a call into its run."""
-        if self._recoverable and arguments.place:
+        if self.recoverable and arguments.place:
             raise TypeError(
                 f"`recoverable` is for functions: what {name_of(fn)} is a method of could not be "
                 f"made again in another process"
             )
-        types = _types_of(fn) if self._recoverable else None
+        types = _types_of(fn) if self.recoverable else None
 
         def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Run:
-            key = key_of_call(self._key, arguments, args, kwargs)
+            key = key_of_call(self.key, arguments, args, kwargs)
             saved = None if types is None else encoded_arguments(types, bound.name, args, kwargs)
             return bound.begin(key, saved)
 
@@ -205,7 +209,7 @@ def _without_cp(call: Callable[..., Any], arguments: Arguments) -> Callable[...,
     return call
 
 
-def checkpointed(
+def checkpointed(  # noqa: PLR0913 - the vocabulary of the policy
     *,
     store: Store | str | None = None,
     key: Key = None,
@@ -311,7 +315,7 @@ class CheckpointRun:
         self._session: loops.Session | None = None
 
     def __enter__(self) -> Checkpoint:
-        if is_async_frame(sys._getframe(1)):
+        if is_async_frame(sys._getframe(1)):  # noqa: SLF001 - it would block the loop there
             raise TypeError("`with checkpoint_run(...)` would block the event loop; in async code "
                             "it is `async with`")  # fmt: skip
         session = self._begun()
@@ -354,7 +358,7 @@ class CheckpointRun:
         return loops.Session(self._bound.begin(self._key))
 
 
-def checkpoint_run(
+def checkpoint_run(  # noqa: PLR0913 - as `checkpointed`
     key: str,
     *,
     store: Store | str | None = None,

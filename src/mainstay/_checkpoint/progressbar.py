@@ -37,11 +37,11 @@ async def ashown(items: AsyncIterator[Any], source: object, loop: Loop) -> Async
         close()
 
 
-def _bar(source: object, loop: Loop) -> tuple[Callable[[int], object], Callable[[], object]]:
+def _bar(source: Any, loop: Loop) -> tuple[Callable[[int], object], Callable[[], object]]:
     """Make a bar: what advances it, and what ends it."""
     if not sys.stderr.isatty():
         return lambda _count: None, lambda: None
-    total = len(source) if hasattr(source, "__len__") else None  # type: ignore[arg-type]  # it has
+    total = len(source) if hasattr(source, "__len__") else None
     try:
         tqdm = import_module("tqdm").tqdm
     except ImportError:

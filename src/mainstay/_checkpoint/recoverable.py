@@ -54,9 +54,7 @@ def encoded_arguments(
     return seal(to_bytes(saved))
 
 
-def decoded_arguments(
-    types: Allowed, name: str, saved: bytes
-) -> tuple[list[Any], dict[str, Any]]:
+def decoded_arguments(types: Allowed, name: str, saved: bytes) -> tuple[list[Any], dict[str, Any]]:
     """Give the arguments back.
 
     Raises:

@@ -1,7 +1,6 @@
 """Retention: which finished runs are forgotten when another one ends."""
 
-import logging
-
+from mainstay._checkpoint.events import LOGGER
 from mainstay._checkpoint.rules import Rules
 from mainstay._core.clock import wall_time
 from mainstay.errors import CheckpointError
@@ -17,7 +16,7 @@ def forget_old(rules: Rules, name: str) -> None:
         for run in too_many(records, rules.keep_count, rules.keep_seconds, wall_time()):
             rules.store.forget(run)
     except CheckpointError as error:
-        logging.getLogger("mainstay.checkpoint").warning("old runs of %s stay: %s", name, error)
+        LOGGER.warning("old runs of %s stay: %s", name, error)
 
 
 def too_many(

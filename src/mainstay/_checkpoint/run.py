@@ -17,6 +17,7 @@ from mainstay._checkpoint.codec import Codec
 from mainstay._checkpoint.decision import Code
 from mainstay._checkpoint.document import MISSING, newest
 from mainstay._checkpoint.events import (
+    LOGGER,
     CheckpointDamaged,
     CheckpointEvent,
     CodeChanged,
@@ -356,4 +357,4 @@ class Run:
             raise RunCompleteError(self.id.name, self.id.key)
 
     def _tell(self, event: CheckpointEvent) -> None:
-        publish(event, self.recorder.listener_failed)
+        publish(event, LOGGER, self.recorder.listener_failed)

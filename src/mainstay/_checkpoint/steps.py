@@ -69,13 +69,14 @@ class Steps:
         position, place.begun = place.begun, place.begun + 1
         use = place.uses[name] = place.uses.get(name, 0) + 1
         there = place.positions.get(position)
-        instead = None if there in (None, (name, use)) else _label(*there)  # type: ignore[misc]  # not None
+        instead = None if there is None or there == (name, use) else _label(*there)
         slot = place.slots.get((name, use))
         if slot is None:
             slot = json.dumps([scope, position, name, use])
             return Step(slot, _label(name, use), None, instead)
-        place_of_result = f"the result of step {_label(name, use)!r} of {self._run}"
-        return Step(slot, _label(name, use), unsealed(self._results[slot], place_of_result), instead)
+        label = _label(name, use)
+        saved = unsealed(self._results[slot], f"the result of step {label!r} of {self._run}")
+        return Step(slot, label, saved, instead)
 
     def keep(self, slot: str, saved: Json) -> bytes:
         """Remember a result, and give the bytes to save."""

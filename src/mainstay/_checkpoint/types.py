@@ -22,7 +22,7 @@ from mainstay._core.callables import name_of
 Allowed: TypeAlias = Mapping[str, type]
 """From `module.qualname` to the type, as saved data names it."""
 
-T = TypeVar("T", bound=type)
+T = TypeVar("T", bound=type[Any])
 
 _registered: dict[str, type] = {}
 
@@ -54,7 +54,8 @@ def register_type(cls: T) -> T:
         ... class Totals:
         ...     rows: int = 0
     """
-    if not isinstance(cls, type) or not (is_buildable(cls) or issubclass(cls, Exception)):
+    given: object = cls
+    if not (isinstance(given, type) and (is_buildable(given) or issubclass(given, Exception))):
         raise TypeError(
             f"`cls` must be an attrs class, a dataclass, an enum or an exception class, not {cls!r}"
         )

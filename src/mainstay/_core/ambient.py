@@ -45,12 +45,13 @@ current = _AMBIENT.get
 everywhere: list[Ambient] = []
 """What surrounds all code of the process that has no `Ambient` of its own; the last one counts."""
 
-_PLAIN = Ambient()
+PLAIN = Ambient()
+"""What surrounds a call outside every block."""
 
 
 def surroundings() -> Ambient:
     """Give what surrounds the caller: its own context first, then `everywhere`, then nothing."""
-    return current() or (everywhere[-1] if everywhere else _PLAIN)
+    return current() or (everywhere[-1] if everywhere else PLAIN)
 
 
 def with_deadline(seconds: float) -> Ambient:

@@ -68,6 +68,8 @@ class Ledger:
         """Drop the slices that have left the window; give the one that *now* falls into."""
         number = math.floor(now * SLICES / self.window)
         slices = self._slices
+        if slices and slices[-1].number > number:  # another clock, which started later
+            slices.clear()
         while slices and slices[0].number < number - SLICES:
             old = slices.popleft()
             if self.floor == 0:
@@ -149,6 +151,10 @@ def _check_number(parameter: str, value: object, *, most: float) -> None:
     """Refuse what is not a number from 0 to *most*, which itself is allowed if finite."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"`{parameter}` must be a number, not {value!r}")
-    if not (math.isfinite(value) and 0 <= value <= most):
+    try:
+        fits = math.isfinite(value) and 0 <= value <= most
+    except OverflowError:  # an int that no float can hold
+        fits = False
+    if not fits:
         span = f"from 0 to {most:g}" if math.isfinite(most) else "finite and at least 0"
         raise ValueError(f"`{parameter}` must be {span}, not {value!r}")

@@ -7,9 +7,9 @@ package asks these questions.
 import enum
 import functools
 import inspect
-import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -23,13 +23,14 @@ class Colour(enum.Enum):
     ASYNC_GENERATOR = "async generator"
 
 
+_MAIN = ("__main__", "__mp_main__")  # the second in processes that multiprocessing spawned
 _ASYNC_CODE = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
 def colour_of(fn: Callable[..., Any]) -> Colour:
     """Say how *fn* must be called: sync, async, or as a generator of either."""
     fn = _unwrap_partial(fn)
-    for candidate in (fn, getattr(type(fn), "__call__", None)):
+    for candidate in (fn, type(fn).__call__):
         if inspect.iscoroutinefunction(candidate):
             return Colour.ASYNC
         if inspect.isasyncgenfunction(candidate):
@@ -44,20 +45,38 @@ def is_async(fn: Callable[..., Any]) -> bool:
     return colour_of(fn) is Colour.ASYNC
 
 
+def wraps(fn: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """As `functools.wraps`, with a name also for what has none: partials and callable objects."""
+    named = _named(fn)
+
+    def give_identity(wrapper: Callable[..., Any]) -> Callable[..., Any]:
+        functools.update_wrapper(wrapper, fn)
+        if named is not fn:
+            wrapper.__module__ = named.__module__
+            wrapper.__qualname__ = named.__qualname__
+            wrapper.__name__ = named.__name__
+        return wrapper
+
+    return give_identity
+
+
 def name_of(fn: Callable[..., Any]) -> str:
     """Name a callable `module.qualname`; an object with `__call__` by its class.
 
     Methods of built-in types do not say where they are from: they are from `builtins`.
     """
-    fn = _unwrap_partial(fn)
-    if not isinstance(getattr(fn, "__qualname__", None), str):
-        fn = type(fn)
-    return f"{_module_name(getattr(fn, '__module__', None))}.{fn.__qualname__}"
+    fn = _named(fn)
+    module = getattr(fn, "__module__", None)
+    names = getattr(inspect.unwrap(fn), "__globals__", None)
+    if names is None:  # a class
+        names = vars(sys.modules["__main__"])
+    return f"{_module_name(module, names)}.{fn.__qualname__}"
 
 
 def name_of_frame(frame: FrameType) -> str:
     """Name the code that runs in *frame* `module.qualname`; code outside a function `module`."""
-    module = _module_name(frame.f_globals.get("__name__"))
+    names = frame.f_globals
+    module = _module_name(names.get("__name__"), names)
     qualname = frame.f_code.co_qualname
     return module if qualname == "<module>" else f"{module}.{qualname}"
 
@@ -67,19 +86,34 @@ def is_async_frame(frame: FrameType) -> bool:
     return bool(frame.f_code.co_flags & _ASYNC_CODE)
 
 
+def _named(fn: Callable[..., Any]) -> Any:
+    """Give what stands for *fn* where it has no name: what a partial calls, an object's class."""
+    fn = _unwrap_partial(fn)
+    return fn if isinstance(getattr(fn, "__qualname__", None), str) else type(fn)
+
+
 def _unwrap_partial(fn: Callable[..., Any]) -> Callable[..., Any]:
     while isinstance(fn, functools.partial):
         fn = fn.func
     return fn
 
 
-def _module_name(module: object) -> str:
-    """Give the importable name of `__main__`, so that labels do not depend on how it was run."""
-    if module != "__main__":
+def _module_name(module: object, names: Mapping[str, Any]) -> str:
+    """Name a module as if it were imported, so that labels do not depend on how it is run.
+
+    Args:
+        module: Its `__name__`, which for the main module says nothing.
+        names: Its global names.
+    """
+    if module not in _MAIN:
         return str(module or "builtins")
-    main = sys.modules["__main__"]
-    spec = getattr(main, "__spec__", None)
+    spec = names.get("__spec__")
     if spec is not None:
         return str(spec.name).removesuffix(".__main__")
-    path = getattr(main, "__file__", None)
-    return os.path.splitext(os.path.basename(path))[0] if path else "__main__"
+    path = names.get("__file__")
+    return _stem(path) if path else "__main__"
+
+
+@functools.cache
+def _stem(path: str) -> str:
+    return Path(path).stem

@@ -31,15 +31,15 @@ class Clock(Protocol):
         """Seconds since an arbitrary start; never goes back."""
         ...
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float, /) -> None:
         """Block the calling thread for *seconds*."""
         ...
 
-    async def asleep(self, seconds: float) -> None:
+    async def asleep(self, seconds: float, /) -> None:
         """Suspend the calling task for *seconds*."""
         ...
 
-    def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+    def call_later(self, seconds: float, callback: Callable[[], object], /) -> Timer:
         """Run *callback* on the running event loop after *seconds*."""
         ...
 
@@ -47,16 +47,13 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's own monotonic time."""
 
-    def now(self) -> float:
-        return monotonic()
+    now = staticmethod(monotonic)
 
     def sleep(self, seconds: float) -> None:
-        if seconds > 0:  # sleep(0) is a system call that costs more than a whole attempt
-            time.sleep(seconds)
+        time.sleep(seconds)
 
     async def asleep(self, seconds: float) -> None:
-        if seconds > 0:
-            await asyncio.sleep(seconds)
+        await asyncio.sleep(seconds)
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
         return asyncio.get_running_loop().call_later(seconds, callback)
@@ -79,7 +76,7 @@ class TaskTimeout:
         task with a count above 0 behind.
     """
 
-    __slots__ = ("_cancelling", "_fired", "_task", "_timer")
+    __slots__ = ("_cancelling", "_fired", "_stopped", "_task", "_timer")
 
     def __init__(self, clock: Clock, seconds: float) -> None:
         task = asyncio.current_task()
@@ -88,14 +85,17 @@ class TaskTimeout:
         self._task = task
         self._cancelling = task.cancelling()
         self._fired = False
+        self._stopped = False
         self._timer = clock.call_later(seconds, self._fire)
 
     def _fire(self) -> None:
-        self._fired = True
-        self._task.cancel()
+        if not self._stopped:  # the loop may have been about to call this
+            self._fired = True
+            self._task.cancel()
 
     def stop(self, error: BaseException | None) -> bool:
         """End the timeout; say whether *error*, raised meanwhile, is the cancellation it made."""
+        self._stopped = True
         self._timer.cancel()
         if not self._fired:
             return False

@@ -23,7 +23,10 @@ def to_seconds(value: object, parameter: str, *, zero: bool = True) -> float:
     if isinstance(value, timedelta):
         seconds = value.total_seconds()
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        seconds = float(value)
+        try:
+            seconds = float(value)
+        except OverflowError:  # an int that no float can hold
+            seconds = math.inf
     else:
         raise TypeError(f"`{parameter}` must be seconds (a number) or a timedelta, not {value!r}")
     if not math.isfinite(seconds) or seconds < 0 or (seconds == 0 and not zero):

@@ -11,6 +11,8 @@ from typing import ClassVar, TypeAlias
 
 import attrs
 
+from mainstay._core.callables import Colour, colour_of
+
 
 @attrs.frozen
 class Event:
@@ -34,6 +36,9 @@ class Event:
 
 Listener: TypeAlias = Callable[[Event], object]
 
+# A library leaves it to the program whether its lines go anywhere.
+logging.getLogger("mainstay").addHandler(logging.NullHandler())
+
 _listeners: tuple[tuple[Listener], ...] = ()
 _lock = threading.Lock()
 
@@ -53,7 +58,7 @@ def on_event(fn: Listener) -> Callable[[], None]:
         A function without parameters that ends it.
 
     Raises:
-        TypeError: If *fn* cannot be called.
+        TypeError: If *fn* cannot be called, or is async or a generator.
 
     Metrics:
         What *fn* raises counts in `errors_total` of the policy's metrics, with *fn*'s name as
@@ -67,6 +72,8 @@ def on_event(fn: Listener) -> Callable[[], None]:
     global _listeners
     if not callable(fn):
         raise TypeError(f"`fn` must be callable with one event, not {fn!r}")
+    if colour_of(fn) is not Colour.SYNC:
+        raise TypeError(f"`fn` must be a plain function, and {fn!r} would never be awaited")
     registration = (fn,)  # one of its own, so that a function may listen twice
     with _lock:
         _listeners = (*_listeners, registration)
@@ -79,18 +86,28 @@ def on_event(fn: Listener) -> Callable[[], None]:
     return stop
 
 
-def publish(event: Event, listener_failed: Callable[[Listener, Exception], object]) -> None:
+def heard(logger: logging.Logger, level: int) -> bool:
+    """Whether an event of *level* would reach anybody; making one that does not is a waste."""
+    return bool(_listeners) or logger.isEnabledFor(level)
+
+
+def publish(
+    event: Event,
+    logger: logging.Logger,
+    listener_failed: Callable[[Callable[..., object], Exception], object],
+) -> None:
     """Log *event* and hand it to every listener; nothing they raise gets out.
 
     Args:
         event: What happened.
+        logger: The logger of its policy.
         listener_failed: Told of each listener that raised, and what.
     """
     try:
         if event.level:
-            logging.getLogger(f"mainstay.{event.policy}").log(event.level, "%s", event)
+            logger.log(event.level, "%s", str(event))  # records must keep no exception alive
     except Exception as error:  # noqa: BLE001 - a logging filter or handler of the user's
-        listener_failed(logging.getLogger, error)
+        listener_failed(logging.Logger.log, error)
     for (listener,) in _listeners:
         try:
             listener(event)

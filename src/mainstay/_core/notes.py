@@ -15,9 +15,9 @@ def leave_note(error: BaseException, owner: str, text: str) -> None:
         error.add_note(start + text)
 
 
-def described(error: BaseException) -> str:
-    """Give the `repr` of *error*, or its class's name where that raises."""
+def described(value: object) -> str:
+    """Give the `repr` of something of the user's, or its class's name where that raises."""
     try:
-        return repr(error)
+        return repr(value)
     except Exception:  # noqa: BLE001 - a user's __repr__ may raise anything
-        return type(error).__name__
+        return f"a {type(value).__name__}"

@@ -8,6 +8,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import attrs
+
 from mainstay._core.callables import Colour, colour_of
 from mainstay.errors import MainstayError
 
@@ -22,19 +24,18 @@ def judge_of(on: object) -> Judge:
     Raises:
         TypeError: If *on* is none of the accepted forms.
     """
-    if isinstance(on, type) or isinstance(on, tuple):
-        classes = on if isinstance(on, tuple) else (on,)
-        if not classes:
+    if isinstance(on, type | tuple):
+        if on == ():
             raise TypeError("`on` must name at least one exception class, not ()")
-        for each in classes:
+        for each in on if isinstance(on, tuple) else (on,):
             _check_class(each)
-        return _matcher(classes)
+        return ErrorClasses(on)
     if not callable(on):
         raise TypeError(
             f"`on` must be an exception class, a tuple of them, or a predicate, not {on!r}"
         )
     if colour_of(on) in (Colour.GENERATOR, Colour.ASYNC_GENERATOR):
-        raise TypeError(f"`on` must be a predicate that returns its verdict, not a generator: {on!r}")
+        raise TypeError(f"`on` must return its verdict, and the generator {on!r} does not")
     return on
 
 
@@ -48,11 +49,15 @@ def _check_class(each: object) -> None:
         )
 
 
-def _matcher(classes: tuple[type[Exception], ...]) -> Judge:
-    def matches(error: BaseException) -> bool:
-        if isinstance(error, classes):
-            return True
-        ours = isinstance(error, MainstayError) and isinstance(error, BaseExceptionGroup)
-        return ours and all(matches(leaf) for leaf in error.exceptions)
+@attrs.frozen
+class ErrorClasses:
+    """The verdict of exception classes: whether an exception is of one of them."""
 
-    return matches
+    classes: Classes
+
+    def __call__(self, error: BaseException) -> bool:
+        if isinstance(error, self.classes):
+            return True
+        if isinstance(error, BaseExceptionGroup) and isinstance(error, MainstayError):
+            return all(map(self, error.exceptions))
+        return False

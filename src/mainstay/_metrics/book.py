@@ -5,19 +5,22 @@ time is published with `dict.setdefault`, and numbers come from `itertools.count
 twice does no harm, since series with the same labels are added up.
 """
 
-import contextlib
 import itertools
 import os
 import weakref
 from collections.abc import Mapping
-from importlib.metadata import version
+from pathlib import Path
 
+from mainstay._core.version import VERSION
 from mainstay._metrics import multiprocess, schema
 from mainstay._metrics.cells import Cells, Group, cell_in_memory
 from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay._metrics.gauges import Gauges
 from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import Family, Layout
+
+_name_of_class = type.__dict__["__name__"].__get__
+"""Reads a class's own name, which its metaclass can neither hide nor make fail."""
 
 _RECORDERS = {"checkpoint": CheckpointRecorder}
 """The recorders of the policies that record more than every one does."""
@@ -39,7 +42,7 @@ class LabelValues:
         if known is None and next(self._numbers) < self._most:
             # A lone surrogate cannot be encoded, and would break every scrape.
             clean = value.encode("utf-8", "replace").decode()
-            known = self._known.setdefault(value, clean)
+            known = self._known.setdefault(value, value if clean == value else clean)
         return known
 
 
@@ -52,6 +55,7 @@ class Book:
         cells: Where the counts are.
         gauges: The values that go up and down.
         groups: All groups of series that were ever made; only ever appended to.
+        times_collected: How often its collector was asked.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Book:
         self.namespace = namespace
         self.buckets = buckets
         self.groups: list[Group] = []
+        self.times_collected = 0
         self._recorders: dict[tuple[str, str], Recorder] = {}
         self._components = LabelValues(schema.MOST_COMPONENTS)
         self._errors: dict[tuple[str, str, str], Group] = {}
@@ -69,7 +74,7 @@ class Book:
         self.cells = Cells(cell_in_memory)
         self.gauges = Gauges(namespace, in_files=bool(self._directory))
         if self._directory:
-            if not os.path.isdir(self._directory):
+            if not Path(self._directory).is_dir():
                 raise ValueError(
                     f"{multiprocess.VARIABLE} must name a directory, not {self._directory!r}; "
                     f"make it, empty, before the program starts"
@@ -79,14 +84,17 @@ class Book:
 
     def start_files(self) -> None:
         """Let all cells made from now on lie in files of this process."""
-        if not multiprocess.files_work():
-            self.cells.start_anew(multiprocess.Forwarding(self.namespace, self.bounds).cell)
-            return
-        files = multiprocess.Files(self._directory, self.namespace)
-        self.cells.start_anew(files.cell)
-        with contextlib.suppress(OSError):  # a full disk; the first cell says so in the log
-            build = multiprocess.Entry(schema.BUILD_INFO, "", {"version": version("mainstay")})
-            files.row("gauge_max", [build])[0] = 1.0
+        try:
+            files_work = multiprocess.files_work()
+        except OSError:  # no room to try it; the first cell will say so in the log
+            files_work = True
+        maker = (
+            multiprocess.Files(self._directory, self.namespace)
+            if files_work
+            else multiprocess.Forwarding(self.namespace, self.bounds)
+        )
+        self.cells.start_anew(maker.cell)
+        maker.set_gauge(schema.BUILD_INFO, (VERSION,), 1.0)
 
     def bounds(self, family: Family) -> tuple[float, ...]:
         """Give the upper bounds of a histogram's buckets, without +Inf."""
@@ -94,19 +102,19 @@ class Book:
 
     def recorder(self, component: str, policy: str) -> Recorder:
         """Find the recorder of a component under a policy, or make it."""
-        component = self._component(component)
-        recorder = self._recorders.get((component, policy))
+        labels = self.component(component), policy
+        recorder = self._recorders.get(labels)
         if recorder is None:
-            fresh = _RECORDERS.get(policy, Recorder)(self, component, policy)
-            recorder = self._recorders.setdefault((component, policy), fresh)
+            kind = _RECORDERS.get(policy, Recorder)
+            recorder = self._recorders.setdefault(labels, kind(self, labels))
         return recorder
 
     def count_error(self, component: str, policy: str, error: BaseException) -> None:
-        """Count a failed attempt by the class of its exception."""
-        name = type(error).__name__
+        """Count a failed attempt by the class of its exception; *component* is a label already."""
+        name = _name_of_class(type(error))
         group = self._errors.get((component, policy, name))
         if group is None:
-            group = self._error_group(self._component(component), policy, name)
+            group = self._error_group(component, policy, name)
         self.cells.cell(group)[1][0] += 1.0
 
     def _error_group(self, component: str, policy: str, name: str) -> Group:
@@ -119,7 +127,8 @@ class Book:
             group = self._errors.setdefault(labels, self.group(schema.ERROR_LAYOUT, labels))
         return group
 
-    def _component(self, name: str) -> str:
+    def component(self, name: str) -> str:
+        """Give the label for the name of a component."""
         return self._admit(self._components, name, schema.CALLS)
 
     def _admit(self, values: LabelValues, value: str, family: Family) -> str:

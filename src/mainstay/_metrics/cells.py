@@ -15,7 +15,6 @@ A process that forks takes its counts along, as metrics of prometheus_client do;
 files, the child starts new ones (see `multiprocess`).
 """
 
-import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -38,25 +37,21 @@ class Slots(Protocol):
 Cell: TypeAlias = tuple[Slots, Slots]
 """The histogram part and the counter part of one group, for one thread."""
 
-_keys = itertools.count()
-
 
 @attrs.frozen(eq=False)
 class Group:
-    """A layout with its labels: what cells belong to.
+    """A layout with its labels: what cells belong to, and are found by.
 
     Attributes:
         layout: Which series they are.
         labels: The values of the labels that the series share. A family takes as many of them,
             from the first on, as it has labels besides the closed one.
         bounds: The upper bounds of the histogram's buckets, without +Inf.
-        key: What cells are found by.
     """
 
     layout: Layout
     labels: tuple[str, ...]
     bounds: tuple[float, ...] = ()
-    key: int = attrs.field(init=False, factory=_keys.__next__)
 
     def histogram_size(self) -> int:
         """Give the number of slots in the histogram part: buckets, +Inf, sum."""
@@ -78,50 +73,47 @@ def cell_in_memory(group: Group) -> Cell:
     return [0.0] * group.histogram_size(), [0.0] * group.layout.size()
 
 
-class ThreadCells(threading.local):
-    """What a thread sees as its own."""
-
-    cells: dict[int, Cell]
-
-
-@attrs.define(eq=False)
 class _Heir:
     """Hands the cells of a thread to the next one, when the thread ends and drops this."""
 
-    cells: dict[int, Cell]
-    free: deque[dict[int, Cell]]
+    cells: dict[Group, Cell] | None = None
+
+    def __init__(self, free: deque[dict[Group, Cell]]) -> None:
+        self._free = free
 
     def __del__(self) -> None:
-        self.free.append(self.cells)
+        if self.cells is not None:
+            self._free.append(self.cells)
 
 
 class Cells:
     """All cells of one `Metrics` in this process.
 
     Attributes:
-        local: The calling thread's own cells, in `.cells`, once it has any.
+        local: What each thread sees as its own; in `.cells` its cells, once it has any.
     """
 
     def __init__(self, new_cell: Callable[[Group], Cell]) -> None:
-        self.local = ThreadCells()
+        self.local = threading.local()
         self._new_cell = new_cell
-        self._all: list[dict[int, Cell]] = []
-        self._free: deque[dict[int, Cell]] = deque()
+        self._all: list[dict[Group, Cell]] = []
+        self._free: deque[dict[Group, Cell]] = deque()
 
     def cell(self, group: Group) -> Cell:
         """Find the calling thread's cell of *group*, or make it."""
         try:
-            cells = self.local.cells
+            cells: dict[Group, Cell] = self.local.cells
         except AttributeError:
             cells = self._take()
-        cell = cells.get(group.key)
-        return cell if cell is not None else cells.setdefault(group.key, self._new_cell(group))
+        cell = cells.get(group)
+        return cell if cell is not None else cells.setdefault(group, self._new_cell(group))
 
     def totals(self, group: Group) -> tuple[list[float], list[float]]:
         """Add up the cells of *group* over all threads, ended ones too."""
-        histogram, counters = cell_in_memory(group)
+        histogram = [0.0] * group.histogram_size()
+        counters = [0.0] * group.layout.size()
         for cells in tuple(self._all):
-            if (cell := cells.get(group.key)) is not None:
+            if (cell := cells.get(group)) is not None:
                 histogram = [*map(add, histogram, cell[0])]
                 counters = [*map(add, counters, cell[1])]
         return histogram, counters
@@ -133,7 +125,7 @@ class Cells:
         self._all = []
         self.local.__dict__.clear()
 
-    def _take(self) -> dict[int, Cell]:
+    def _take(self) -> dict[Group, Cell]:
         """Give the calling thread a dict of cells: one of an ended thread, or a new one."""
         try:
             fresh = self._free.pop()
@@ -141,9 +133,10 @@ class Cells:
             fresh = {}
             self._all.append(fresh)
         own = self.local.__dict__
-        cells: dict[int, Cell] = own.setdefault("cells", fresh)
+        heir = own.setdefault("heir", _Heir(self._free))
+        cells: dict[Group, Cell] = own.setdefault("cells", fresh)
         if cells is fresh:
-            own["heir"] = _Heir(fresh, self._free)
+            heir.cells = cells  # last, so that only cells in use are ever handed on
         else:  # a signal handler came in and was first
             self._free.append(fresh)
         return cells

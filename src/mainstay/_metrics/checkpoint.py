@@ -21,13 +21,13 @@ class CheckpointRecorder(Recorder):
 
     __slots__ = ("_interval", "_last_save", "_saves", "_sizes")
 
-    def __init__(self, book: "Book", component: str, policy: str) -> None:
-        super().__init__(book, component, policy)
-        labels = (component,)
-        self._saves = book.group(SAVE_LAYOUT, labels)
-        self._sizes = book.group(SIZE_LAYOUT, labels)
-        self._last_save = book.gauges.gauge(schema.CHECKPOINT_LAST_SAVE, labels, "max")
-        self._interval = book.gauges.gauge(schema.CHECKPOINT_INTERVAL, labels, "mostrecent")
+    def __init__(self, book: "Book", labels: tuple[str, str]) -> None:
+        super().__init__(book, labels)
+        component = labels[:1]
+        self._saves = book.group(SAVE_LAYOUT, component)
+        self._sizes = book.group(SIZE_LAYOUT, component)
+        self._last_save = book.gauges.gauge(schema.CHECKPOINT_LAST_SAVE, component, "max")
+        self._interval = book.gauges.gauge(schema.CHECKPOINT_INTERVAL, component, "mostrecent")
 
     def saved(self, seconds: float, size: int | None) -> None:
         """Record a save that took *seconds*; *size* is the document's, if there was one."""

@@ -5,7 +5,6 @@ import math
 import re
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib.metadata import version
 from operator import add
 from typing import TypeAlias
 
@@ -14,6 +13,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from mainstay._core.ambient import surroundings
+from mainstay._core.version import VERSION
 from mainstay._metrics import schema
 from mainstay._metrics.book import Book
 from mainstay._metrics.checkpoint import CheckpointRecorder
@@ -81,9 +81,12 @@ class Metrics(Collector):
         namespace: str = "mainstay",
         buckets: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
-        if registry is not None and not isinstance(registry, CollectorRegistry):
-            raise TypeError(f"`registry` must be a CollectorRegistry or None, not {registry!r}")
-        if not isinstance(namespace, str) or not _NAMESPACE.fullmatch(namespace):
+        given: object = registry
+        if given is not None and not isinstance(given, CollectorRegistry):
+            raise TypeError(f"`registry` must be a CollectorRegistry or None, not {given!r}")
+        if not isinstance(namespace, str):
+            raise TypeError(f"`namespace` must be a str, not {namespace!r}")
+        if not _NAMESPACE.fullmatch(namespace):
             raise ValueError(
                 f"`namespace` must consist of ASCII letters, digits and underscores, and not "
                 f"start with a digit, not {namespace!r}"
@@ -93,22 +96,24 @@ class Metrics(Collector):
             self._book = Book(namespace, bounds or {})
             return
         books = _books.setdefault(registry, {})
-        book = books.get(namespace)
-        if book is not None and bounds is not None and bounds != book.buckets:
+        known = books.get(namespace)
+        book = known or books.setdefault(namespace, Book(namespace, bounds or {}))
+        if bounds is not None and bounds != book.buckets:
             raise ValueError(
                 f"`buckets` must be those of the first Metrics of namespace {namespace!r} in "
                 f"this registry, {dict(book.buckets)!r}, not {bounds!r}"
             )
-        self._book = book or Book(namespace, bounds or {})
+        self._book = book
         try:
             registry.register(self)
         except ValueError as error:
-            if book is None:
+            if not _is_in(registry, book):
+                if known is None:
+                    books.pop(namespace, None)
                 raise ValueError(
                     f"`registry` already has other metrics of namespace {namespace!r}: {error}; "
                     f"choose another `namespace`"
                 ) from error
-        books[namespace] = self._book
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Metrics) and other._book is self._book
@@ -125,8 +130,9 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Give the families with their present values; called by the registry at each scrape."""
+        self._book.times_collected += 1
         totals = _totals(self._book)
-        totals[schema.BUILD_INFO.name] = {(version("mainstay"),): [1.0]}
+        totals[schema.BUILD_INFO.name] = {(VERSION,): [1.0]}
         for name, values, number in self._book.gauges.values():
             totals[name][values] = [number]
         for family in schema.FAMILIES:
@@ -144,6 +150,14 @@ class Metrics(Collector):
     def _metric(self, family: Family) -> Metric:
         name = f"{self._book.namespace}_{family.name}".removesuffix("_total")
         return Metric(name, family.help, family.kind)
+
+
+def _is_in(registry: CollectorRegistry, book: Book) -> bool:
+    """Whether the names of *book* are its own in *registry*: whether asking for one asks it."""
+    asked = book.times_collected
+    for _ in registry.restricted_registry([f"{book.namespace}_{schema.CALLS.name}"]).collect():
+        pass
+    return book.times_collected > asked
 
 
 def _totals(book: Book) -> _Totals:
@@ -181,11 +195,16 @@ def _checked_buckets(
 ) -> dict[str, tuple[float, ...]] | None:
     if buckets is None:
         return None
+    if not isinstance(buckets, Mapping):
+        raise TypeError(f"`buckets` must map names to bounds, not be {buckets!r}")
     checked = {}
     for name, given in buckets.items():
         if name not in _HISTOGRAMS:
             raise ValueError(f"`buckets` may name {', '.join(_HISTOGRAMS)}, not {name!r}")
-        bounds = [float(bound) for bound in given]
+        try:
+            bounds = [float(bound) for bound in given]
+        except (TypeError, ValueError):
+            raise TypeError(f"`buckets[{name!r}]` must be numbers, not {given!r}") from None
         if bounds and bounds[-1] == math.inf:
             bounds.pop()
         ascending = all(a < b for a, b in itertools.pairwise(bounds))
@@ -253,4 +272,3 @@ def checkpoint_recorder_of(metrics: Metrics, component: str) -> CheckpointRecord
     recorder = recorder_of(metrics, component, "checkpoint")
     assert isinstance(recorder, CheckpointRecorder)  # noqa: S101 - what the book makes for it
     return recorder
-

@@ -24,6 +24,7 @@ once. If the answer is not what was written, `Forwarded` rows count through ordi
 prometheus_client instead: as correct, but several times slower.
 """
 
+import contextlib
 import functools
 import itertools
 import json
@@ -34,10 +35,11 @@ import struct
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from typing import SupportsIndex
+from pathlib import Path
+from typing import Any
 
 import attrs
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.utils import floatToGoString
 
@@ -45,6 +47,8 @@ from mainstay._metrics.cells import Cell, Group, Slots, cell_in_memory
 from mainstay._metrics.schema import Family
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+_log = logging.getLogger("mainstay.metrics")
 
 _FILE_SIZE = 1 << 18  # bytes; a full file is followed by another one
 _HEADER_SIZE = 8
@@ -99,25 +103,25 @@ class _File:
     def __init__(self, directory: str, kind: str, size: int) -> None:
         self.size = size
         self.free_from = _HEADER_SIZE
-        descriptor = _create(directory, kind)
-        try:
-            _reserve(descriptor, size)
-            self._bytes = memoryview(mmap.mmap(descriptor, size))
-        finally:
-            os.close(descriptor)
+        path = _unused_path(directory, kind)
+        unfinished = path.with_suffix(".new")  # which the reader passes over
+        self._bytes = _map_new(unfinished, size)
         self._doubles = self._bytes.cast("d")
         self._used_on_disk = self._bytes[:_HEADER_SIZE].cast("i")
         self._used_on_disk[0] = _HEADER_SIZE
+        unfinished.rename(path)
 
-    def append(self, entries: bytes) -> int:
-        """Add entries at the end and give their place. The caller holds the lock.
+    def append(self, entries: bytes) -> int | None:
+        """Add entries at the end and give their place; None if there is no room for them.
 
-        There is no call between the lines below, so a signal handler that appends as well cannot
-        come in between, and the reader never sees half an entry.
+        The caller holds the lock. From the second line on there is no call, so a signal handler
+        that appends as well cannot come in between, and the reader never sees half an entry.
         """
         size = len(entries)
         start = self.free_from
         end = start + size
+        if end > self.size:
+            return None
         self._bytes[start:end] = entries
         self.free_from = end
         self._used_on_disk[0] = end
@@ -148,11 +152,20 @@ class Files:
         except OSError as error:
             if not self._warned:
                 self._warned = True
-                logging.getLogger("mainstay.metrics").error(
+                _log.error(
                     "cannot write to %s=%s (%s); what new threads and new policies of this "
-                    "process record is lost", VARIABLE, self._directory, error
-                )  # fmt: skip
+                    "process record is lost",
+                    VARIABLE,
+                    self._directory,
+                    error,
+                )
             return cell_in_memory(group)
+
+    def set_gauge(self, family: Family, labels: tuple[str, ...], value: float) -> None:
+        """Set a gauge that has the same value in all processes."""
+        entry = Entry(family, "", dict(zip(family.labels, labels, strict=True)))
+        with contextlib.suppress(OSError):  # a full disk; the first cell says so in the log
+            self.row("gauge_max", [entry])[0] = value
 
     def row(self, kind: str, entries: Sequence[Entry]) -> Slots:
         """Make the slots of *entries*, at 0, in a file of type *kind*."""
@@ -165,29 +178,39 @@ class Files:
         encoded = b"".join(pack(length, key.ljust(length + 1), 0.0, 0.0) for key in keys)
         with self._lock:
             file = self._open.get(kind)
-            if file is None or file.free_from + len(encoded) > file.size:
+            start = None if file is None else file.append(encoded)
+            while file is None or start is None:
                 size = max(_FILE_SIZE, len(encoded) + _HEADER_SIZE)
                 file = self._open[kind] = _File(self._directory, kind, size)
-            start = file.append(encoded)
+                start = file.append(encoded)
         return file.row(start + 4 + length + 1, len(encoded) // len(keys), len(keys))
 
 
-def _create(directory: str, kind: str) -> int:
-    """Create a file of this process that no other metric or earlier process has; open it."""
+def _unused_path(directory: str, kind: str) -> Path:
+    """Name a file of this process that no other metric or earlier process has."""
     while True:
-        name = f"{kind}_{os.getpid()}m{next(_numbers)}.db"
-        try:
-            return os.open(os.path.join(directory, name), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
-        except FileExistsError:  # left behind by a process that had this id before
-            continue
+        path = Path(directory, f"{kind}_{os.getpid()}m{next(_numbers)}.db")
+        if not path.exists():  # left behind by a process that had this id before
+            return path
 
 
-def _reserve(descriptor: int, size: int) -> None:
-    """Give the file its size on the disk now: a full disk is an error here, a SIGBUS later."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(descriptor, 0, size)
-    else:
-        os.truncate(descriptor, size)
+def _map_new(path: Path, size: int) -> memoryview:
+    """Make a file of zeros and map it into memory.
+
+    Its size is reserved on the disk: a full one is an error here, and would be a SIGBUS later.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, size)
+        else:
+            os.truncate(descriptor, size)
+        return memoryview(mmap.mmap(descriptor, size))
+    except OSError:
+        path.unlink()
+        raise
+    finally:
+        os.close(descriptor)
 
 
 @functools.cache
@@ -204,9 +227,7 @@ def files_work() -> bool:
             row = files.row("histogram", [*buckets, Entry(histogram, "_sum", {})])
             for slot, value in enumerate((1.0, 3.0, 0.5)):
                 row[slot] += value
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry, directory)  # type: ignore[no-untyped-call]
-        seen = {(s.name, *s.labels.values()): s.value for m in registry.collect() for s in m.samples}
+        seen = _read(directory)
     return seen == {
         ("probe_probe_total", "\n\u00e9"): 4.0,
         ("probe_probe_seconds_bucket", "1.0"): 2.0,
@@ -216,6 +237,17 @@ def files_work() -> bool:
     }
 
 
+def _read(directory: str) -> dict[tuple[str, ...], float]:
+    """Read the samples of a directory as Prometheus would; nothing if that fails."""
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, directory)  # type: ignore[no-untyped-call]
+    try:
+        samples = [sample for metric in registry.collect() for sample in metric.samples]
+    except Exception:  # noqa: BLE001 - whatever a reader of another format raises
+        return {}
+    return {(sample.name, *sample.labels.values()): sample.value for sample in samples}
+
+
 class Forwarded(list[float]):
     """Slots that hand on what is added to them. Reading one gives 0, so `+=` sets the addend."""
 
@@ -223,10 +255,10 @@ class Forwarded(list[float]):
         super().__init__([0.0] * len(forward))
         self._forward = forward
 
-    def __getitem__(self, index: SupportsIndex, /) -> float:  # type: ignore[override]
+    def __getitem__(self, index: Any, /) -> Any:
         return 0.0
 
-    def __setitem__(self, index: SupportsIndex, value: float, /) -> None:  # type: ignore[override]
+    def __setitem__(self, index: Any, value: Any, /) -> None:
         super().__setitem__(index, super().__getitem__(index) + value)
         self._forward[index](value)
 
@@ -237,28 +269,46 @@ class Forwarding:
     def __init__(self, namespace: str, bounds: Callable[[Family], tuple[float, ...]]) -> None:
         self._namespace = namespace
         self._bounds = bounds
-        self._metrics: dict[str, Counter | Histogram] = {}
+        self._counters: dict[str, Counter] = {}
+        self._histograms: dict[str, Histogram] = {}
+
+    def set_gauge(self, family: Family, labels: tuple[str, ...], value: float) -> None:
+        """Set a gauge that has the same value in all processes."""
+        name = f"{self._namespace}_{family.name}"
+        gauge = Gauge(name, family.help, family.labels, registry=None, multiprocess_mode="max")
+        gauge.labels(*labels).set(value)
 
     def cell(self, group: Group) -> Cell:
         """Make a cell whose slots hand on to the metrics of the same name."""
-        histogram: list[Callable[[float], object]] = []
-        family = group.layout.histogram
-        if family is not None:
-            child = self._metric(family).labels(*group.labels[: len(family.labels)])
-            unused = [lambda _amount: None] * (group.histogram_size() - 1)  # the sum says it all
-            histogram = [*unused, child.observe]
         counters = [
-            self._metric(each).labels(*labels).inc for each, labels in group.counter_series()
+            self._counter(each).labels(*labels).inc for each, labels in group.counter_series()
         ]
-        return Forwarded(histogram), Forwarded(counters)
+        family = group.layout.histogram
+        if family is None:
+            return [], Forwarded(counters)
+        observe = self._histogram(family).labels(*group.labels[: len(family.labels)]).observe
+        # Of the slots of a histogram, the sum gets the observed values themselves.
+        buckets = [_ignore] * (group.histogram_size() - 1)
+        return Forwarded([*buckets, observe]), Forwarded(counters)
 
-    def _metric(self, family: Family) -> Counter | Histogram:
-        metric = self._metrics.get(family.name)
-        if metric is None:
+    def _counter(self, family: Family) -> Counter:
+        known = self._counters.get(family.name)
+        if known is None:
             name = f"{self._namespace}_{family.name}"
-            metric = self._metrics[family.name] = (
-                Histogram(name, family.help, family.labels, registry=None, buckets=self._bounds(family))
-                if family.kind == "histogram"
-                else Counter(name, family.help, family.labels, registry=None)
+            fresh = Counter(name, family.help, family.labels, registry=None)
+            known = self._counters.setdefault(family.name, fresh)
+        return known
+
+    def _histogram(self, family: Family) -> Histogram:
+        known = self._histograms.get(family.name)
+        if known is None:
+            name = f"{self._namespace}_{family.name}"
+            fresh = Histogram(
+                name, family.help, family.labels, registry=None, buckets=self._bounds(family)
             )
-        return metric
+            known = self._histograms.setdefault(family.name, fresh)
+        return known
+
+
+def _ignore(_amount: float) -> None:
+    """Take what is added to a slot that has no use for it."""

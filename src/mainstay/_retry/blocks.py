@@ -5,6 +5,7 @@ attempt: where it ends is decided what follows, so that `return` and `break` in 
 """
 
 from types import TracebackType
+from typing import Self
 
 from mainstay._core.clock import TaskTimeout
 from mainstay._retry.run import Run
@@ -40,8 +41,10 @@ class Block:
 
     def _wait_for_next(self) -> float | None:
         if self._open:
-            raise RuntimeError("the block form is `for attempt in policy:` with a `with attempt:` "
-                               "in it around what is to be retried; the last attempt had none")  # fmt: skip
+            raise RuntimeError(
+                "the block form is `for attempt in policy:` with a `with attempt:` "
+                "in it around what is to be retried; the last attempt had none"
+            )
         return self._wait
 
     def _attempt(self) -> "Attempt":
@@ -79,12 +82,13 @@ class Attempt:
         last_error: Inside the block, the exception of the attempt before; None in the first one.
     """
 
-    __slots__ = ("_block", "_limit", "_run", "_timeout", "last_error", "number")
+    __slots__ = ("_block", "_entered", "_limit", "_run", "_timeout", "last_error", "number")
 
     def __init__(self, block: Block, run: Run, last_error: Exception | None) -> None:
         self._block = block
         self._run = run
         self._limit = 0.0
+        self._entered = False
         self._timeout: TaskTimeout | None = None
         self.last_error = last_error
         self.number = run.made + 1
@@ -94,7 +98,10 @@ class Attempt:
         """Seconds since the first attempt's start."""
         return self._run.elapsed()
 
-    def __enter__(self) -> "Attempt":
+    def __enter__(self) -> Self:
+        if self._entered:
+            raise RuntimeError("an attempt can be made once; the next one comes from the loop")
+        self._entered = True
         limit = self._run.attempt_limit()
         if limit is not None:
             self._limit = limit

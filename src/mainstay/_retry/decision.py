@@ -1,12 +1,12 @@
 """What to do after a failed attempt: numbers in, a wait or a reason out. Nothing here acts.
 
-    verdict of `on`        attempts made      `stop`     wait and time left     budget     then
-    False                  any                any        any                    any        "not_retryable"
-    True, or a delay       all of them        any        any                    any        "attempts"
-    True, or a delay       fewer              True       any                    any        "attempts"
-    True, or a delay       fewer              False      wait >= left           any        "timeout"
-    True, or a delay       fewer              False      wait < left            spent      "budget"
-    True, or a delay       fewer              False      wait < left            granted    wait, again
+    verdict of `on`     attempts made   `stop`   time left       budget    then
+    False               any             any      any             any       "not_retryable"
+    True, or a delay    all of them     any      any             any       "attempts"
+    True, or a delay    fewer           True     any             any       "attempts"
+    True, or a delay    fewer           False    wait >= left    any       "timeout"
+    True, or a delay    fewer           False    wait < left     spent     "budget"
+    True, or a delay    fewer           False    wait < left     granted   wait, again
 
 The columns are asked from left to right and no further than needed: a wait is computed only if
 another attempt may follow, and the budget is charged only if one will. A refused result counts
@@ -16,6 +16,8 @@ as a verdict True, and gives up as "refused_result" wherever the table says "att
 import math
 from datetime import timedelta
 from typing import Literal, TypeAlias
+
+from mainstay._core.notes import described
 
 Reason: TypeAlias = Literal["attempts", "timeout", "not_retryable", "budget", "refused_result"]
 
@@ -49,7 +51,7 @@ def hinted_wait(hint: float, chance: float) -> float:
 
 
 def hint_of(verdict: object) -> float | None:
-    """Read the verdict of an `on` predicate: None for False, NaN for True, else the delay asked for.
+    """Read the verdict of `on`: None for False, NaN for True, else the delay it asks for.
 
     Verdicts are told by identity, so that a 1 is a delay of a second and not a True. A negative
     or NaN delay means "use `wait`", which is what True means.
@@ -64,13 +66,21 @@ def hint_of(verdict: object) -> float | None:
     if isinstance(verdict, timedelta):
         delay = verdict.total_seconds()
     elif isinstance(verdict, int | float) and not isinstance(verdict, bool):
-        delay = float(verdict)
+        delay = _as_float(verdict)
     else:
         raise TypeError(
             f"`on` must answer True, False, or a delay in seconds or as a timedelta, "
-            f"not {verdict!r}"
+            f"not {described(verdict)}"
         )
     return delay if delay >= 0 else math.nan
+
+
+def _as_float(number: float) -> float:
+    """Give *number* as a float; one that is too large for that is as good as infinite."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
 
 
 def out_of_attempts(made: int, most: int | None) -> bool:

@@ -11,6 +11,8 @@ import attrs
 from mainstay._core.events import Event
 from mainstay._retry.decision import Reason
 
+LOGGER = logging.getLogger("mainstay.retry")
+
 
 @attrs.frozen
 class RetryScheduled(Event):
@@ -61,6 +63,5 @@ class RetryGaveUp(Event):
     def __str__(self) -> str:
         return (
             f"{self.component}: gave up ({self.reason}) after {self.attempts} attempt(s) "
-            f"in {self.elapsed:.3f} s; the last one failed with {type(self.error).__name__}"
+            f"in {self.elapsed:.3f} s with {type(self.error).__name__}"
         )
-

@@ -1,21 +1,21 @@
 """The loops of retry, sync and async side by side: they call, they wait, and ask `Run` in between.
 
-Each of the four `wrap_*` keeps the colour of the function it wraps. `wrap_sync` and `wrap_async`
-make the first attempt themselves when nothing surrounds the call, because that is the path that
-every healthy call takes: it builds nothing. From the first failure on, `repeat` and `arepeat`.
+Each of the four `wrap_*` keeps the colour of the function it wraps. What `wrap_sync` and
+`wrap_async` return makes the first attempt itself where nothing surrounds the call and the rules
+ask for nothing more, because that is the path of every healthy call: it builds nothing. From the
+first failure on, and in all other cases, `repeat` and `arepeat` do the work.
 
 What follows a caught exception happens outside its `except` block, so that later exceptions do
 not carry earlier ones along as their context.
 """
 
-import asyncio
-import functools
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from asyncio import get_running_loop
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from types import CoroutineType
 from typing import Any, TypeAlias
 
 from mainstay._core.ambient import current, everywhere
-from mainstay._core.callables import Colour
+from mainstay._core.callables import Colour, wraps
 from mainstay._core.clock import TaskTimeout, monotonic
 from mainstay._retry.run import Bound, Run
 from mainstay.errors import UnsupportedLoopError
@@ -26,12 +26,13 @@ Kwargs: TypeAlias = dict[str, Any]
 
 def wrap_sync(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
     """Retry a `def`."""
-    short = bound.rules.on_result is None and bound.rules.budget is None
+    if bound.rules.first_attempt_is_special():
+        return _wrap_sync_fully(bound, fn)
     success = bound.recorder.success
 
-    @functools.wraps(fn)
+    @wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if not short or everywhere or current() is not None:
+        if everywhere or current() is not None:
             return repeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         started = monotonic()
         try:
@@ -57,14 +58,18 @@ def wrap_sync(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
 
 def wrap_async(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
     """Retry an `async def`."""
-    rules = bound.rules
-    short = rules.on_result is None and rules.budget is None and rules.attempt_timeout is None
+    if bound.rules.first_attempt_is_special():
+        return _wrap_async_fully(bound, fn)
     success = bound.recorder.success
+    on_asyncio = False  # asked at the first call and before waits: it is a system call in 3.11
 
-    @functools.wraps(fn)
+    @wraps(fn)
     async def call(*args: Any, **kwargs: Any) -> Any:
-        require_asyncio(bound)
-        if not short or everywhere or current() is not None:
+        nonlocal on_asyncio
+        if not on_asyncio:
+            require_asyncio(bound)
+            on_asyncio = True
+        if everywhere or current() is not None:
             return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         started = monotonic()
         try:
@@ -80,8 +85,26 @@ def wrap_async(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
         else:
             success(monotonic() - started)
             return value
+        require_asyncio(bound)
         await run.asleep(wait)
         return await arepeat(run, fn, args, kwargs)
+
+    return call
+
+
+def _wrap_sync_fully(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(fn)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return repeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
+
+    return call
+
+
+def _wrap_async_fully(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(fn)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        require_asyncio(bound)
+        return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
 
     return call
 
@@ -126,7 +149,7 @@ async def arepeat(run: Run, fn: Callable[..., Any], args: Args, kwargs: Kwargs) 
         await run.asleep(wait)
 
 
-async def _limited(run: Run, attempt: Coroutine[Any, Any, Any]) -> Any:
+async def _limited(run: Run, attempt: Awaitable[Any]) -> Any:
     """Await an attempt for at most the policy's `attempt_timeout`."""
     limit = run.attempt_limit()
     if limit is None:
@@ -145,7 +168,7 @@ async def _limited(run: Run, attempt: Coroutine[Any, Any, Any]) -> Any:
 def wrap_generator(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
     """Retry a generator function until its first item is out."""
 
-    @functools.wraps(fn)
+    @wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         run = bound.begin((fn, args, kwargs))
         while True:
@@ -190,36 +213,19 @@ class _Started:
 def wrap_async_generator(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
     """Retry an async generator function until its first item is out."""
 
-    @functools.wraps(fn)
+    @wraps(fn)
     async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         require_asyncio(bound)
         run = bound.begin((fn, args, kwargs))
-        while True:
-            try:
-                source = fn(*args, **kwargs)
-                item = await _limited(run, anext(source))
-            except StopAsyncIteration:
-                run.accept(None, refused=False)
-                return
-            except Exception as error:
-                wait = run.after(error, await run.averdict(error))
-                if wait is None:
-                    raise
-            except BaseException:
-                run.interrupted()
-                raise
-            else:
-                run.accept(None, refused=False)
-                break
-            await run.asleep(wait)
-        # From here on what PEP 380 says of `yield from`, which async generators do not have.
-        while True:
+        source, item = await _first_item(run, fn, args, kwargs)
+        # What PEP 380 says of `yield from`, which async generators do not have.
+        while item is not _END:
             try:
                 sent = yield item
             except GeneratorExit:
                 await source.aclose()
                 raise
-            except BaseException as thrown:
+            except BaseException as thrown:  # noqa: BLE001 - the generator's to handle
                 step = source.athrow(thrown)
             else:
                 step = source.asend(sent)
@@ -229,6 +235,30 @@ def wrap_async_generator(bound: Bound, fn: Callable[..., Any]) -> Callable[..., 
                 return
 
     return call
+
+
+_END = object()
+
+
+async def _first_item(
+    run: Run, fn: Callable[..., Any], args: Args, kwargs: Kwargs
+) -> tuple[AsyncGenerator[Any, Any], Any]:
+    """Start the generator until an item comes out, or `_END` if it ends without any."""
+    while True:
+        try:
+            source = fn(*args, **kwargs)
+            item = await _limited(run, anext(source, _END))
+        except Exception as error:
+            wait = run.after(error, await run.averdict(error))
+            if wait is None:
+                raise
+        except BaseException:
+            run.interrupted()
+            raise
+        else:
+            run.accept(None, refused=False)
+            return source, item
+        await run.asleep(wait)
 
 
 WRAPPERS = {
@@ -242,9 +272,9 @@ WRAPPERS = {
 def require_asyncio(bound: Bound) -> None:
     """Refuse to run where no asyncio loop does: waits and timeouts could not work there."""
     try:
-        asyncio.get_running_loop()
+        get_running_loop()
     except RuntimeError:
-        raise UnsupportedLoopError(bound.recorder.component) from None
+        raise UnsupportedLoopError(bound.component) from None
 
 
 def _coroutine_refused(
@@ -252,7 +282,8 @@ def _coroutine_refused(
 ) -> TypeError:
     """End a call of a plain function that returned a coroutine, whose failures nobody would see."""
     value.close()
-    error = TypeError(f"{fn!r} is no async function but returned a coroutine; decorate the async "
-                      f"function itself")  # fmt: skip
+    error = TypeError(
+        f"{fn!r} is no async function but returned a coroutine; decorate the async function itself"
+    )
     run.after(error, False)
     return error

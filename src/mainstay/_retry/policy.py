@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, Final, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Final, ParamSpec, TypeAlias, TypeVar, cast
 
 import attrs
 
@@ -59,9 +59,9 @@ class Retry(Rules):
         attempt 1
     """
 
-    _name: str | None
-    _metrics: Metrics
-    _async_hook: str | None
+    name: str | None
+    metrics: Metrics
+    _async_hook: str | None = attrs.field(alias="async_hook")
 
     def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
         """Wrap a function; signature and colour stay.
@@ -77,7 +77,8 @@ class Retry(Rules):
                 `on_result` on a generator.
         """
         if isinstance(fn, classmethod | staticmethod):
-            return type(fn)(self(fn.__func__))
+            # No callable to a type checker before it is bound, as *fn* was none.
+            return cast("Callable[P, R]", type(fn)(self(fn.__func__)))
         if not callable(fn):
             raise TypeError(f"retry wraps callables, not {fn!r}")
         colour = colour_of(fn)
@@ -103,45 +104,58 @@ class Retry(Rules):
 
     def __iter__(self) -> Block:
         """Begin a block of attempts: ``for attempt in policy:`` and in it ``with attempt:``."""
-        frame = sys._getframe(1)
+        frame = sys._getframe(1)  # noqa: SLF001 - the block is named after the code around it
         if is_async_frame(frame):
-            raise TypeError("`for attempt in policy` would block the event loop; "
-                            "in async code it is `async for attempt in policy`")  # fmt: skip
+            raise TypeError(
+                "`for attempt in policy` would block the event loop; "
+                "in async code it is `async for attempt in policy`"
+            )
         if self.attempt_timeout is not None:
-            raise TypeError("`attempt_timeout` cannot interrupt a sync block: a thread cannot be "
-                            "stopped from outside; use `async for`, or leave it out")  # fmt: skip
+            raise TypeError(
+                "`attempt_timeout` cannot interrupt a sync block: a thread cannot be "
+                "stopped from outside; use `async for`, or leave it out"
+            )
         return Block(self._block(frame).begin())
 
     def __aiter__(self) -> AsyncBlock:
         """Begin a block of attempts in async code: ``async for``, and in it ``with attempt:``."""
-        bound = self._block(sys._getframe(1))
+        bound = self._block(sys._getframe(1))  # noqa: SLF001 - as in `__iter__`
         require_asyncio(bound)
         return AsyncBlock(bound.begin())
 
     def _block(self, frame: FrameType) -> Bound:
         if self.on_result is not None:
-            raise TypeError("`on_result` does not apply to blocks, which have no result; check in "
-                            "the block and raise instead")  # fmt: skip
+            raise TypeError(
+                "`on_result` does not apply to blocks, which have no result; check in "
+                "the block and raise instead"
+            )
         if self._async_hook is not None:
             raise TypeError(f"`{self._async_hook}` is async, which a block cannot await")
         return self._bound(name_of_frame(frame))
 
     def _bound(self, name: str) -> Bound:
-        return Bound(self, recorder_of(self._metrics, self._name or name, POLICY))
+        component = self.name or name
+        return Bound(self, component, recorder_of(self.metrics, component, POLICY))
 
     def _check_colour(self, colour: Colour, fn: object) -> None:
         if colour in (Colour.GENERATOR, Colour.ASYNC_GENERATOR) and self.on_result is not None:
-            raise TypeError(f"`on_result` does not apply to generators such as {fn!r}: they are "
-                            f"retried until the first item is out, and have no result")  # fmt: skip
+            raise TypeError(
+                f"`on_result` does not apply to generators such as {fn!r}: they are "
+                f"retried until the first item is out, and have no result"
+            )
         if colour in (Colour.ASYNC, Colour.ASYNC_GENERATOR):
             return
         if self.attempt_timeout is not None:
-            raise TypeError(f"`attempt_timeout` needs an async function, and {fn!r} is none: a "
-                            f"thread cannot be stopped from outside, so its work would go on "
-                            f"unseen; give the call inside a timeout of its own")  # fmt: skip
+            raise TypeError(
+                f"`attempt_timeout` needs an async function, and {fn!r} is none: a "
+                f"thread cannot be stopped from outside, so its work would go on "
+                f"unseen; give the call inside a timeout of its own"
+            )
         if self._async_hook is not None:
-            raise TypeError(f"`{self._async_hook}` is async and {fn!r} is not, so it could never "
-                            f"be awaited; make it a plain function")  # fmt: skip
+            raise TypeError(
+                f"`{self._async_hook}` is async and {fn!r} is not, so it could never "
+                f"be awaited; make it a plain function"
+            )
 
 
 def retry(
@@ -181,7 +195,8 @@ def retry(
             or a `timedelta`, above 0.
         wait: Time between attempts: constant seconds or `timedelta`, at least 0, or a tenacity
             wait. None for uniform(0, min(5.0, 0.1 x 2^(n-1))) seconds after failed attempt n. A
-            zero wait does not sleep.
+            zero wait does not sleep. Waits that do not fit into *timeout* end the call early: set
+            both.
         stop: A tenacity stop, asked after each failure. With it, *attempts* and *timeout* are
             None unless given.
         on_result: Takes a result; True means that it is refused and counts as a failure. In async
@@ -192,7 +207,7 @@ def retry(
         metrics: Where to record. None for `default_metrics()`.
 
     Returns:
-        A policy: a decorator, with `.call` and a block form.
+        A policy, which is a decorator and has `.call` and a block form.
 
     Raises:
         TypeError: Here or at decoration, if an argument has the wrong type or colour.
@@ -261,8 +276,10 @@ def _checked_on_result(on_result: object) -> Callable[[Any], Any] | None:
     if not callable(on_result):
         raise TypeError(f"`on_result` must take a result and answer a bool, not {on_result!r}")
     if colour_of(on_result) in (Colour.GENERATOR, Colour.ASYNC_GENERATOR):
-        raise TypeError(f"`on_result` must return its answer, but {on_result!r} is a generator, "
-                        f"which would always count as True")  # fmt: skip
+        raise TypeError(
+            f"`on_result` must return its answer, but {on_result!r} is a generator, "
+            f"which would always count as True"
+        )
     return on_result
 
 

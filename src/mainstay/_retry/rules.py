@@ -6,7 +6,8 @@ from typing import Any
 import attrs
 
 from mainstay._core.budget import RetryBudget
-from mainstay._retry.strategies import Judge, Strategy
+from mainstay._core.outcomes import Judge
+from mainstay._retry.strategies import RetryStrategy, Strategy
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -24,7 +25,7 @@ class Rules:
         budget: What extra attempts are charged to, or None.
     """
 
-    judge: Judge
+    judge: Judge | RetryStrategy
     attempts: int | None
     timeout: float | None
     attempt_timeout: float | None
@@ -32,3 +33,8 @@ class Rules:
     stop: Strategy | None
     on_result: Callable[[Any], Any] | None
     budget: RetryBudget | None
+
+    def first_attempt_is_special(self) -> bool:
+        """Whether a call that its first attempt answers needs more than being called."""
+        extras = (self.on_result, self.budget, self.attempt_timeout)
+        return any(extra is not None for extra in extras)

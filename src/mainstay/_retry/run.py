@@ -8,25 +8,26 @@ go on, or returns the result.
 """
 
 import inspect
+import logging
 import math
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Any
 
 import attrs
 
-from mainstay._core.ambient import Ambient, surroundings
+from mainstay._core.ambient import PLAIN, Ambient, surroundings
 from mainstay._core.budget import observe, spend
 from mainstay._core.durations import to_seconds
-from mainstay._core.events import publish
+from mainstay._core.events import heard, publish
 from mainstay._core.notes import described, leave_note
 from mainstay._metrics.collector import recorder_of
 from mainstay._metrics.recorder import Recorder
 from mainstay._retry import decision
 from mainstay._retry.decision import Reason
-from mainstay._retry.events import RetryGaveUp, RetryScheduled
+from mainstay._retry.events import LOGGER, RetryGaveUp, RetryScheduled
 from mainstay._retry.rules import Rules
-from mainstay._retry.strategies import Call, CallState, Outcome
+from mainstay._retry.strategies import Call, CallState, Outcome, RetryStrategy
 from mainstay.errors import DeadlineExpiredError, ResultRefusedError
 
 POLICY = "retry"
@@ -42,9 +43,10 @@ _WHY = {
 
 @attrs.frozen(eq=False)
 class Bound:
-    """A policy bound to the code it wraps: its rules, and the recorder of that code's name."""
+    """A policy bound to the code it wraps: its rules, that code's name, and its recorder."""
 
     rules: Rules
+    component: str
     recorder: Recorder
 
     def begin(self, call: Call | None = None) -> "Run":
@@ -56,19 +58,17 @@ class Bound:
         ambient = surroundings()
         recorder = self.recorder
         if ambient.metrics is not None:
-            recorder = recorder_of(ambient.metrics, recorder.component, POLICY)
-        run = Run(self.rules, recorder, ambient, ambient.clock.now(), call)
+            recorder = recorder_of(ambient.metrics, self.component, POLICY)
+        run = Run(self.rules, self.component, recorder, ambient, ambient.clock.now(), call)
         if ambient.left() <= 0:
-            recorder.gave_up("timeout")
-            recorder.call("timeout", 0.0)
-            raise DeadlineExpiredError(recorder.component)
+            raise run.expired()
         if self.rules.budget is not None:
             observe(self.rules.budget)
         return run
 
     def resume(self, started: float, call: Call | None) -> "Run":
-        """Give the run of a call that began without one, in no particular surroundings."""
-        return Run(self.rules, self.recorder, surroundings(), started, call)
+        """Give the run of a call that began without one because nothing surrounds it."""
+        return Run(self.rules, self.component, self.recorder, PLAIN, started, call)
 
 
 @attrs.define(eq=False)
@@ -77,6 +77,7 @@ class Run:
 
     Attributes:
         rules: The parameters of the policy.
+        component: The name of what is called, for people.
         recorder: Where the call is recorded.
         ambient: Its clock and its deadline.
         started: When the first attempt started, in seconds of the clock.
@@ -86,6 +87,7 @@ class Run:
     """
 
     rules: Rules
+    component: str
     recorder: Recorder
     ambient: Ambient
     started: float
@@ -101,8 +103,18 @@ class Run:
     def left(self) -> float:
         """Seconds until `timeout` or the deadline, the shorter; infinity with neither."""
         timeout = self.rules.timeout
-        left = self.ambient.left()
-        return left if timeout is None else min(left, timeout - self.elapsed())
+        end = (
+            self.ambient.deadline
+            if timeout is None
+            else min(self.ambient.deadline, self.started + timeout)
+        )
+        return end - self.ambient.clock.now()
+
+    def expired(self) -> DeadlineExpiredError:
+        """End a call that began with no time left."""
+        error = DeadlineExpiredError(self.component)
+        self.give_up("timeout", error)
+        return error
 
     # An attempt has ended: what the loops ask.
 
@@ -117,14 +129,17 @@ class Run:
             self._note(error, f"TypeError: {broken}")
             hint = None
         if hint is None:
-            self._give_up("not_retryable", error)
+            self.give_up("not_retryable", error)
             return None
         try:
-            reason, wait = self._decide(Outcome(self.made, error), hint)
+            reason, wait = self._decide(hint, error)
         except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
             self._note(error, f"`wait` or `stop` raised {described(broken)}, so it gave up")
-            self._give_up("not_retryable", error)
+            self.give_up("not_retryable", error)
             return None
+        except BaseException:
+            self.end("cancelled")
+            raise
         if reason is None:
             self._schedule(wait, error)
             return wait
@@ -132,7 +147,7 @@ class Run:
             error,
             f"gave up after {self.made} attempt(s) in {self.elapsed():.3f} s: {_WHY[reason]}",
         )
-        self._give_up(reason, error)
+        self.give_up(reason, error)
         return None
 
     def accept(self, value: object, refused: object) -> float | None:
@@ -145,18 +160,17 @@ class Run:
         if not refused:
             self.end("success" if self.made == 1 else "recovered")
             return None
-        error = ResultRefusedError(self.recorder.component, value, self.made, self.elapsed())
-        self.recorder.error(error)
+        error = ResultRefusedError(self.component, value, self.made, self.elapsed())
         try:
-            reason, wait = self._decide(Outcome(self.made, None, value), math.nan)
-        except Exception:
-            self._give_up("not_retryable", error)
-            raise
-        if reason is None:
-            self._schedule(wait, error)
-            return wait
-        self._give_up("refused_result" if reason == "attempts" else reason, error)
-        raise error
+            self.recorder.error(error)
+            reason, wait = self._decide_refused(value, error)
+            if reason is None:
+                self._schedule(wait, error)
+                return wait
+            self.give_up("refused_result" if reason == "attempts" else reason, error)
+            raise error
+        finally:
+            del error  # this frame is part of its traceback
 
     def end(self, outcome: str) -> None:
         """Record how the call ended."""
@@ -177,7 +191,10 @@ class Run:
             self._expired = False
             return True
         try:
-            return self.rules.judge(error, lambda: self._state(Outcome(self.made + 1, error)))
+            judge = self.rules.judge
+            if isinstance(judge, RetryStrategy):
+                return judge.verdict(self._state(self.made + 1, error))
+            return judge(error)
         except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
             return self._broken_verdict(error, broken)
         except BaseException:
@@ -226,14 +243,16 @@ class Run:
     def _broken_on_result(self, broken: BaseException) -> None:
         if isinstance(broken, Exception):
             self.made += 1
-            self._give_up("not_retryable", broken)
+            self.give_up("not_retryable", broken)
         else:
             self.interrupted()
 
     # Time, sync and async side by side.
 
     def sleep(self, seconds: float) -> None:
-        """Wait between attempts."""
+        """Wait between attempts; not at all for 0 seconds."""
+        if not seconds:  # the system call of sleep(0) costs more than a whole attempt
+            return
         began = self.ambient.clock.now()
         try:
             self.ambient.clock.sleep(seconds)
@@ -243,7 +262,9 @@ class Run:
         self._waited(seconds)
 
     async def asleep(self, seconds: float) -> None:
-        """Wait between attempts without blocking the event loop."""
+        """Wait between attempts without blocking the event loop; not at all for 0 seconds."""
+        if not seconds:
+            return
         began = self.ambient.clock.now()
         try:
             await self.ambient.clock.asleep(seconds)
@@ -268,21 +289,25 @@ class Run:
     def attempt_expired(self, limit: float) -> TimeoutError:
         """Make the exception of an attempt that was cancelled after *limit* seconds."""
         self._expired = True
-        name = self.recorder.component
-        return TimeoutError(f"{name}: attempt {self.made + 1} took longer than {limit:.3f} s")
+        return TimeoutError(
+            f"{self.component}: attempt {self.made + 1} took longer than {limit:.3f} s"
+        )
 
     # What the decision is fed with, and what comes out of it.
 
-    def _decide(self, outcome: Outcome, hint: float) -> tuple[Reason | None, float]:
+    def _decide(
+        self, hint: float, error: Exception | None, value: object = None
+    ) -> tuple[Reason | None, float]:
         """Go through the table of `decision`, asking each column no earlier than it is needed."""
         rules = self.rules
         if decision.out_of_attempts(self.made, rules.attempts):
             return "attempts", 0.0
-        state = self._state(outcome) if callable(rules.wait) or rules.stop is not None else None
-        wait = self._wait(hint, state)
-        if rules.stop is not None and state is not None:
-            state.upcoming_sleep = wait
-            if rules.stop(state):
+        if rules.stop is None and not callable(rules.wait):
+            wait = self._plain_wait(hint, rules.wait)
+        else:
+            state = self._state(self.made, error, value)
+            wait = state.upcoming_sleep = self._wait(hint, state)
+            if rules.stop is not None and rules.stop(state):
                 return "attempts", wait
         if decision.out_of_time(wait, self.left()):
             return "timeout", wait
@@ -290,40 +315,59 @@ class Run:
             return "budget", wait
         return None, wait
 
-    def _wait(self, hint: float, state: CallState | None) -> float:
+    def _decide_refused(
+        self, value: object, error: ResultRefusedError
+    ) -> tuple[Reason | None, float]:
+        try:
+            return self._decide(math.nan, None, value)
+        except Exception:
+            self.give_up("not_retryable", error)
+            raise
+        except BaseException:
+            self.end("cancelled")
+            raise
+
+    def _wait(self, hint: float, state: CallState) -> float:
+        wait = self.rules.wait
+        if callable(wait) and not hint >= 0:
+            return to_seconds(wait(state), "wait")
+        return self._plain_wait(hint, None if callable(wait) else wait)
+
+    def _plain_wait(self, hint: float, wait: float | None) -> float:
         if hint >= 0:
             return decision.hinted_wait(hint, _chance())
-        wait = self.rules.wait
-        if wait is None:
-            return decision.default_wait(self.made, _chance())
-        return to_seconds(wait(state), "wait") if callable(wait) else wait
+        return decision.default_wait(self.made, _chance()) if wait is None else wait
 
-    def _state(self, outcome: Outcome) -> CallState:
+    def _state(self, attempt: int, error: Exception | None, value: object = None) -> CallState:
         return CallState(
             retry_object=self.rules,
             call=self.call,
             start_time=self.started,
             outcome_timestamp=self.ambient.clock.now(),
-            attempt_number=outcome.attempt_number,
-            outcome=outcome,
+            attempt_number=attempt,
+            outcome=Outcome(attempt, error, value),
             idle_for=self.idle,
         )
 
     def _schedule(self, wait: float, error: Exception) -> None:
-        recorder = self.recorder
-        publish(
-            RetryScheduled(recorder.component, self.made, wait, error), recorder.listener_failed
-        )
+        if heard(LOGGER, logging.INFO):
+            event = RetryScheduled(self.component, self.made, wait, error)
+            try:
+                publish(event, LOGGER, self.recorder.listener_failed)
+            except BaseException:  # a listener that ends the program
+                self.end("cancelled")
+                raise
 
-    def _give_up(self, reason: Reason, error: Exception) -> None:
-        recorder = self.recorder
-        recorder.gave_up(reason)
+    def give_up(self, reason: Reason, error: Exception) -> None:
+        """Record and tell that the call ends with *error*."""
+        self.recorder.gave_up(reason)
         self.end("timeout" if reason == "timeout" else "error")
-        event = RetryGaveUp(recorder.component, self.made, self.elapsed(), reason, error)
-        publish(event, recorder.listener_failed)
+        if heard(LOGGER, logging.WARNING):
+            event = RetryGaveUp(self.component, self.made, self.elapsed(), reason, error)
+            publish(event, LOGGER, self.recorder.listener_failed)
 
     def _note(self, error: Exception, text: str) -> None:
-        leave_note(error, f"mainstay.retry {self.recorder.component}", text)
+        leave_note(error, f"mainstay.retry {self.component}", text)
 
 
 def _close(awaitable: object) -> None:

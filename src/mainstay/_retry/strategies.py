@@ -17,6 +17,7 @@ import attrs
 from mainstay._core import outcomes
 from mainstay._core.callables import Colour, colour_of
 from mainstay._core.durations import to_seconds
+from mainstay._core.outcomes import Judge
 
 Strategy: TypeAlias = Callable[[Any], Any]
 """Takes the state of a call; gives seconds to wait, or whether to stop or to try again."""
@@ -113,32 +114,32 @@ def stop_of(stop: object) -> Strategy | None:
     raise TypeError(f"`stop` must be a tenacity stop, not {stop!r}")
 
 
-Judge: TypeAlias = Callable[[Exception, Callable[[], CallState]], Any]
-"""Takes an exception and how to get the state of the call; gives the verdict of `on`."""
+@attrs.frozen
+class RetryStrategy:
+    """One of tenacity's retry strategies, given as `on=`."""
+
+    strategy: Strategy
+
+    def verdict(self, state: CallState) -> bool | Awaitable[bool]:
+        """Give the truth of the strategy's answer, which in tenacity need not be a bool."""
+        answer = self.strategy(state)
+        if not inspect.isawaitable(answer):
+            return bool(answer)
+
+        async def awaited() -> bool:
+            return bool(await answer)
+
+        return awaited()
 
 
-def judge_of(on: object) -> Judge:
-    """Check `on=`, with tenacity's strategies beside what every policy takes.
+def judge_of(on: object) -> Judge | RetryStrategy:
+    """Check `on=`: one of tenacity's retry strategies, or what every policy takes.
 
     Raises:
         TypeError: If it is none of the accepted forms.
     """
     strategy = _retry_strategy_of(on)
-    if strategy is not None:
-        return lambda _error, state: _truth(strategy(state()))
-    matches = outcomes.judge_of(on)
-    return lambda error, _state: matches(error)
-
-
-def _truth(answer: object) -> bool | Awaitable[bool]:
-    """Give the truth of a strategy's answer, which in tenacity need not be a bool."""
-    if not inspect.isawaitable(answer):
-        return bool(answer)
-
-    async def awaited() -> bool:
-        return bool(await answer)
-
-    return awaited()
+    return outcomes.judge_of(on) if strategy is None else RetryStrategy(strategy)
 
 
 def _retry_strategy_of(on: object) -> Strategy | None:
@@ -155,8 +156,7 @@ def _retry_strategy_of(on: object) -> Strategy | None:
             f"`on` takes tenacity's retry_if_exception* strategies, alone or joined by | and &, "
             f"not {type(on).__name__}; to retry on a result, use `on_result`"
         )
-    strategy: Strategy = on
-    return strategy
+    return on if callable(on) else None
 
 
 def _checked(parameter: str, strategy: Strategy) -> Strategy:
@@ -167,12 +167,19 @@ def _checked(parameter: str, strategy: Strategy) -> Strategy:
     return strategy
 
 
-def _looks_at_exceptions_only(tenacity: ModuleType, on: object) -> bool:
-    if isinstance(on, tenacity.retry_any | tenacity.retry_all):
+def _looks_at_exceptions_only(tenacity: ModuleType, on: Any) -> bool:
+    of_async = tenacity.asyncio.retry
+    if isinstance(on, of_async.retry_any | of_async.retry_all):
         return all(_looks_at_exceptions_only(tenacity, part) for part in on.retries)
+    if isinstance(on, tenacity.retry_any | tenacity.retry_all):
+        # A sync `any` or `all` would take the coroutine of an async part for its answer.
+        return all(
+            _looks_at_exceptions_only(tenacity, part) and colour_of(part) is Colour.SYNC
+            for part in on.retries
+        )
     return isinstance(
         on,
         tenacity.retry_if_exception
         | tenacity.retry_if_exception_cause_type
-        | tenacity.asyncio.retry.retry_if_exception,
+        | of_async.retry_if_exception,
     )

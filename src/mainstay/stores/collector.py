@@ -43,9 +43,7 @@ class StoreCollector(Collector):
         1.0
     """
 
-    def __init__(
-        self, store: Store | str | None = None, *, namespace: str = "mainstay"
-    ) -> None:
+    def __init__(self, store: Store | str | None = None, *, namespace: str = "mainstay") -> None:
         self._store = store_of(store)
         self._name = f"{namespace}_{CHECKPOINT_RUNS.name}"
 
@@ -60,7 +58,7 @@ class StoreCollector(Collector):
         try:
             runs = self._store.list()
         except CheckpointError as error:
-            logging.getLogger("mainstay.checkpoint").error("runs are not counted: %s", error)
+            logging.getLogger("mainstay.checkpoint").warning("runs are not counted: %s", error)
             return
         for record, state in runs:
             name = record.run.name

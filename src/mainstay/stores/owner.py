@@ -76,7 +76,7 @@ def _started(pid: int) -> int | None:
     try:
         status = (_PROC / str(pid) / "stat").read_bytes()
         state, *fields = status.rpartition(b")")[2].split()
-        if state in b"XZ" and len(os.listdir(_PROC / str(pid) / "task")) <= 1:
+        if state in b"XZ" and len([*(_PROC / str(pid) / "task").iterdir()]) <= 1:
             return None  # ended, and its parent has not asked how
         return int(fields[18])
     except (OSError, ValueError, IndexError):

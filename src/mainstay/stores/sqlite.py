@@ -76,9 +76,9 @@ _COLUMNS = (
     "name", "key", "life", "token", "status", "boot", "namespace", "pid", "started", "expires",
     "seen", "saved", "attempt", "crashes", "exit", "error", "arguments", "created", "updated",
 )  # fmt: skip
-_FIND = f"SELECT {', '.join(_COLUMNS)} FROM run"  # noqa: S608 - the names are those above
+_FIND = f"SELECT {', '.join(_COLUMNS)} FROM run"
 _KEEP = (
-    f"INSERT INTO run ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "  # noqa: S608 - as above
+    f"INSERT INTO run ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "
     f"ON CONFLICT (name, key) DO UPDATE SET "
     + ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS[2:])
 )
@@ -172,7 +172,7 @@ class SQLiteStore:
                 self._update(db, lease, change, now, wall)
                 for slot, value in change.put.items():
                     db.execute(
-                        f"INSERT OR REPLACE INTO result VALUES ({_ID}, ?, ?)",  # noqa: S608 - ours
+                        f"INSERT OR REPLACE INTO result VALUES ({_ID}, ?, ?)",
                         (lease.run.name, lease.run.key, slot, value),
                     )
                 _drop(db, lease.run, change.drop)
@@ -332,13 +332,13 @@ def _pragma(db: sqlite3.Connection, name: str) -> Any:
 
 def _remove(db: sqlite3.Connection, run: RunId) -> None:
     values = run.name, run.key
-    db.execute(f"DELETE FROM result WHERE run = {_ID}", values)  # noqa: S608 - ours
+    db.execute(f"DELETE FROM result WHERE run = {_ID}", values)
     db.execute("DELETE FROM run WHERE name = ? AND key = ?", values)
 
 
 def _drop(db: sqlite3.Connection, run: RunId, slots: tuple[str, ...]) -> None:
     db.executemany(
-        f"DELETE FROM result WHERE run = {_ID} AND slot = ?",  # noqa: S608 - ours
+        f"DELETE FROM result WHERE run = {_ID} AND slot = ?",
         [(run.name, run.key, slot) for slot in slots],
     )
 

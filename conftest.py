@@ -1,0 +1,38 @@
+"""Runs every example: the Python blocks of README.md and docs/, the doctests in docstrings.
+
+The text of a docstring is read from `src`; what it runs with is the `mainstay` that is installed,
+imported by its name, so there is never a second copy of a module. Waits between attempts are left
+out everywhere, or an example could take minutes.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+from sybil import Sybil
+from sybil.integration.pytest import SybilItem
+from sybil.parsers.myst import PythonCodeBlockParser
+from sybil.parsers.rest import DocTestParser
+
+from mainstay import testing
+
+_FIXTURES = ["waits_left_out"]
+_pages = Sybil([PythonCodeBlockParser()], patterns=["*.md"], fixtures=_FIXTURES)
+_docstrings = Sybil([DocTestParser()], path="src", patterns=["*.py"], fixtures=_FIXTURES)
+
+pytest_collect_file = (_pages + _docstrings).pytest()
+
+
+@pytest.fixture
+def waits_left_out() -> Iterator[None]:
+    """Run an example without waits, as the fixture `no_waits` would, whose name examples use."""
+    with testing.no_waits():
+        yield
+
+
+@pytest.hookimpl(trylast=True)  # after pytest-randomly
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the examples of a page back in its order: each builds on those before it."""
+    examples = [item for item in items if isinstance(item, SybilItem)]
+    pages = {page: place for place, page in enumerate(dict.fromkeys(e.path for e in examples))}
+    examples.sort(key=lambda each: (pages[each.path], each.example.region.start))
+    items[:] = [*(item for item in items if not isinstance(item, SybilItem)), *examples]

@@ -1,0 +1,52 @@
+"""How the documentation is built: `sphinx-build -n -W --keep-going docs docs/_build`."""
+
+import re
+import sys
+from importlib.metadata import version as version_of
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+sys.path.append(str(Path(__file__).parent / "_extensions"))
+
+project = "mainstay"
+author = "The mainstay authors"
+copyright = author  # noqa: A001 - the name that Sphinx reads
+version = release = version_of("mainstay")
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "metrics_table",
+]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"mainstay {release}"
+
+default_role = "code"  # `name` in docstrings is code, as it is in Markdown
+add_module_names = False
+myst_enable_extensions = ["deflist"]
+myst_heading_anchors = 3
+
+autodoc_typehints = "none"  # the docstrings say types, units and ranges in words
+autodoc_member_order = "bysource"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+napoleon_use_rtype = False
+napoleon_custom_sections = ["Metrics", "Source"]
+
+
+def name_defaults(*arguments: object) -> tuple[object, object]:
+    """Show defaults by their names, not by their `repr`."""
+    *_, signature, returns = arguments
+    if isinstance(signature, str):
+        signature = re.sub(r"<\S+CollectorRegistry object[^>]*>", "REGISTRY", signature)
+        signature = re.sub(r"<class '(\w+)'>", r"\1", signature)
+    return signature, returns
+
+
+def setup(app: Sphinx) -> None:
+    """Connect the hook above."""
+    app.connect("autodoc-process-signature", name_defaults)

@@ -1,0 +1,224 @@
+"""mainstay in six seconds: real servers fail, the calls go on, Prometheus sees it all.
+
+    python docs/examples/quickstart.py            prints what happened, and ends
+    python docs/examples/quickstart.py --serve    serves the metrics until Ctrl-C
+
+A shop needs three things of two servers. Eight threads ask for them all the time, some with plain
+functions, some with asyncio, while one server is overloaded again and again, and the other one is
+killed and started again. The shop does not notice. What it cost is in the metrics, which nobody
+had to write a line for.
+
+Everything runs on this machine; the servers are in `servers.py` beside this file.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import socket
+import sys
+import threading
+import time
+from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, build_opener
+
+from prometheus_client import start_http_server
+from prometheus_client.parser import text_string_to_metric_families
+from servers import HOST, BusyServer, SteadyServer
+from tenacity import wait_random
+
+from mainstay import deadline, retry
+
+opener = build_opener(ProxyHandler({}))  # loopback addresses, so never through a proxy
+
+
+def get(url: str) -> bytes:
+    """Read a page; an answer that is not a good one is an `HTTPError`, which is an `OSError`."""
+    with opener.open(url, timeout=2.0) as answer:
+        body: bytes = answer.read()
+    return body
+
+
+# Retry: a wait after each failure, the one that the server asks for where it does.
+
+
+def worth_another_try(error: Exception) -> bool | float:
+    """Say what counts as a failure: broken connections, and 503 after the time it asks for."""
+    if not isinstance(error, HTTPError):
+        return isinstance(error, OSError)
+    if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
+        return False
+    try:
+        return float(error.headers["Retry-After"])
+    except (TypeError, ValueError):  # there is none, or it is a date
+        return True
+
+
+@retry(on=worth_another_try, timeout=10.0, name="prices")
+def price(url: str) -> bytes:
+    """Ask a server that is overloaded now and then, and wait for it."""
+    return get(url)
+
+
+@retry(on=worth_another_try, name="recommendations")
+def recommendation(url: str) -> bytes:
+    """Ask the same server for something that is not worth waiting for."""
+    return get(url)
+
+
+@retry(
+    on=(OSError, EOFError), attempts=None, timeout=10.0, wait=wait_random(0.05, 0.3), name="stock"
+)
+async def stock(port: int) -> bytes:
+    """Ask a server that dies and is soon back: wait as one of tenacity's strategies says."""
+    reader, writer = await asyncio.open_connection(HOST, port)
+    with contextlib.closing(writer):
+        writer.write(b"GET / HTTP/1.0\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        return await reader.read()
+
+
+class Retries:
+    """The retry section: customers that call, and an operator who breaks things."""
+
+    def __init__(self) -> None:
+        self._closed = threading.Event()
+
+    def run(self) -> Counter[str]:
+        """Call from eight threads while servers fail; give how many calls were made of what."""
+        with BusyServer() as busy, SteadyServer() as steady, ThreadPoolExecutor(8) as threads:
+            customers = [
+                *(threads.submit(self.buy, busy.url) for _ in range(4)),
+                *(threads.submit(self.browse, busy.url) for _ in range(2)),
+                *(threads.submit(asyncio.run, self.count_stock(steady.port)) for _ in range(2)),
+            ]
+            try:
+                for _ in range(2):
+                    time.sleep(1.2)
+                    print("The stock server is killed with SIGKILL ...")
+                    steady.kill()
+                    time.sleep(0.8)
+                    steady.start()
+                    print("... and runs again.")
+                time.sleep(0.5)
+            finally:
+                self._closed.set()
+            made = Counter[str]()
+            for customer in customers:
+                made += customer.result()
+        return made
+
+    def buy(self, url: str) -> Counter[str]:
+        """Ask for prices, which have to come."""
+        made = Counter[str]()
+        while not self._closed.wait(0.02):
+            price(url)
+            made["prices"] += 1
+        return made
+
+    def browse(self, url: str) -> Counter[str]:
+        """Ask for recommendations, if they come within 0.3 seconds."""
+        made = Counter[str]()
+        while not self._closed.wait(0.02):
+            with deadline(0.3), contextlib.suppress(HTTPError):
+                recommendation(url)
+            made["recommendations"] += 1
+        return made
+
+    async def count_stock(self, port: int) -> Counter[str]:
+        """Ask for the stock in four tasks."""
+
+        async def ask() -> int:
+            made = 0
+            while not self._closed.is_set():
+                await stock(port)
+                made += 1
+                await asyncio.sleep(0.02)
+            return made
+
+        return Counter(stock=sum(await asyncio.gather(*(ask() for _ in range(4)))))
+
+
+# Metrics: read from the endpoint, as Prometheus would.
+
+
+def scrape(url: str) -> dict[str, dict[str, float]]:
+    """Read the endpoint; give the figures of the table by component."""
+    table: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for family in text_string_to_metric_families(get(url).decode()):
+        for sample in family.samples:
+            row = table[sample.labels.get("component", "")]
+            match sample.name, sample.labels.get("outcome"):
+                case "mainstay_calls_total", outcome:
+                    row["calls"] += sample.value
+                    row["attempts"] += sample.value
+                    row["recovered"] += sample.value if outcome == "recovered" else 0
+                case "mainstay_call_attempts_sum", _:
+                    row["attempts"] += sample.value
+                case "mainstay_call_attempts_count", _:  # their first attempts are counted above
+                    row["attempts"] -= sample.value
+                case "mainstay_give_ups_total", _:
+                    row["gave up"] += sample.value
+                case "mainstay_wait_seconds_total", _:
+                    row["waited"] += sample.value
+    return {component: row for component, row in table.items() if row["calls"]}
+
+
+def show(table: dict[str, dict[str, float]]) -> None:
+    """Print the table."""
+    columns = ("calls", "recovered", "gave up", "attempts")
+    print(f"\n{'component':<16}", *(f"{name:>10}" for name in (*columns, "waited")))
+    for component, row in sorted(table.items()):
+        counts = (f"{row[name]:>10.0f}" for name in columns)
+        print(f"{component:<16}", *counts, f"{row['waited']:>8.1f} s")
+
+
+def free_port() -> int:
+    """Find a port that nobody listens on."""
+    with socket.create_server((HOST, 0)) as probe:
+        port: int = probe.getsockname()[1]
+    return port
+
+
+SECTIONS = (Retries,)
+
+
+def main() -> int:
+    """Run every section, then read the metrics over HTTP and show them."""
+    parser = argparse.ArgumentParser(description="Real servers fail, the calls go on.")
+    parser.add_argument("--serve", action="store_true", help="serve the metrics until Ctrl-C")
+    options = parser.parse_args()
+    # Each call that gives up is a warning in the log. Here there are many, and they are expected.
+    logging.getLogger("mainstay").setLevel(logging.ERROR)
+
+    port = free_port()
+    start_http_server(port, addr=HOST)
+    url = f"http://{HOST}:{port}/metrics"
+
+    made = Counter[str]()
+    for section in SECTIONS:
+        made += section().run()
+
+    table = scrape(url)
+    show(table)
+    counted = {component: row["calls"] for component, row in table.items()}
+    if counted != made:
+        print(f"\nThe program made {dict(made)}, the metrics say {counted}.", file=sys.stderr)
+        return 1
+    print(f"\nAll {made.total()} calls that the program counted itself are in the metrics.")
+    print(f"Metrics: {url}")
+    print("In Prometheus, the share of calls that a retry saved:")
+    print('  sum by (component) (mainstay_calls_total{outcome="recovered"})'
+          " / sum by (component) (mainstay_calls_total)")  # fmt: skip
+    if options.serve:
+        print("\nServing until Ctrl-C.", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

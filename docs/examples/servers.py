@@ -1,0 +1,120 @@
+"""The servers that the quickstart depends on: real HTTP, each in a process of its own.
+
+    SteadyServer    answers every request; made to be killed
+    BusyServer      answers 503 with "Retry-After: 1" for a part of the time
+
+`python servers.py steady|busy PORT` is such a process. It prints its port, 0 having asked for a
+free one, and ends when its standard input does: no parent can leave it behind, however it dies.
+"""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Self
+
+HOST = "127.0.0.1"
+BUSY_SECONDS = 0.8
+BUSY_EVERY = 2.5
+
+
+class Server:
+    """A server process, from `with` to the end of its block.
+
+    Attributes:
+        port: Where it listens; the same one after a restart.
+    """
+
+    kind: str
+    port = 0
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.kill()
+
+    @property
+    def url(self) -> str:
+        """The address of its only page."""
+        return f"http://{HOST}:{self.port}/"
+
+    def start(self) -> None:
+        """Start the process and wait until it listens."""
+        command = [sys.executable, __file__, self.kind, str(self.port)]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+        self.port = int(self.process.stdout.readline())  # type: ignore[union-attr]  # it is a pipe
+
+    def kill(self) -> None:
+        """End the process with SIGKILL: connections break in the middle of a request."""
+        with self.process:  # which waits for it, and closes the pipes
+            self.process.kill()
+
+
+class SteadyServer(Server):
+    """Answers every request."""
+
+    kind = "steady"
+
+
+class BusyServer(Server):
+    """Answers 503 with a Retry-After header for a part of the time."""
+
+    kind = "busy"
+
+
+class SteadyPage(BaseHTTPRequestHandler):
+    """A page that is always there."""
+
+    def do_GET(self) -> None:
+        """Answer as the protocol of the base class wants it."""
+        self.answer(200)
+
+    def answer(self, status: int, **headers: str) -> None:
+        """Send an answer with a short body."""
+        body = b"here you are\n"
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        """Leave the terminal to the quickstart."""
+
+
+class BusyPage(SteadyPage):
+    """A page whose server has too much to do every now and then."""
+
+    def do_GET(self) -> None:
+        """Answer, or say when to come back."""
+        if time.monotonic() % BUSY_EVERY < BUSY_SECONDS:
+            self.answer(503, Retry_After="1")
+        else:
+            self.answer(200)
+
+
+class Listener(ThreadingHTTPServer):
+    """A thread for each connection, and room for many that wait."""
+
+    request_queue_size = 128
+    daemon_threads = True
+
+
+def main(kind: str, port: str) -> None:
+    """Serve until standard input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
+    page = {"steady": SteadyPage, "busy": BusyPage}[kind]
+    with Listener((HOST, int(port)), page) as listener:
+        print(listener.server_port, flush=True)
+        threading.Thread(target=listener.serve_forever, daemon=True).start()
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,45 @@
+"""The command line: ``python -m mainstay``.
+
+Bad usage, and a store that cannot be used, end it with exit code 2 and one line.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from mainstay._checkpoint import commands
+from mainstay.errors import MainstayError
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: What follows the program's name; None for the process's own.
+
+    Returns:
+        The exit code.
+    """
+    parser = _Parser(prog="python -m mainstay", description="What is around your program.")
+    commands.add_to(parser.add_subparsers(dest="command", required=True, metavar="COMMAND"))
+    options = parser.parse_args(arguments)
+    try:
+        code: int = options.run(options)
+    except (MainstayError, ValueError) as error:
+        parser.error(" ".join(str(error).split()))
+    except BrokenPipeError:  # whoever read the output has seen enough
+        sys.stderr.close()
+        return 0
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
