@@ -130,8 +130,8 @@ class Checkpointed:
     def _wrapped_method(self, method: Any) -> Callable[..., Any]:
         """Wrap what is inside a `classmethod` or `staticmethod`."""
         inner: Callable[..., Any] = method.__func__
-        wrapped: Callable[..., Any] = type(method)(self(inner))
-        return wrapped
+        kind: Callable[..., Callable[..., Any]] = method.__class__
+        return kind(self(inner))
 
     def call(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Call *fn* as a checkpointed function, without decorating it.
