@@ -9,6 +9,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mainstay import hedge, vote
+    from mainstay._checkpoint.cp import AsyncCheckpoint, Checkpoint
+    from mainstay._checkpoint.decision import young_daly
+    from mainstay._checkpoint.policy import checkpoint_run, checkpointed
+    from mainstay._checkpoint.recovery import Recovered, recover, recover_async
+    from mainstay._checkpoint.types import register_type
     from mainstay._core.budget import RetryBudget
     from mainstay._core.deadline import deadline, remaining
     from mainstay._core.events import on_event
@@ -24,11 +29,23 @@ if TYPE_CHECKING:
     from mainstay.errors import (
         AllCopiesFailedError,
         AllMembersFailedError,
+        CheckpointError,
         CircuitOpenError,
+        CodeChangedError,
+        CorruptCheckpointError,
         DeadlineExpiredError,
+        LeaseLostError,
         MainstayError,
         NoDecisionError,
+        PoisonedRunError,
         ResultRefusedError,
+        RunBusyError,
+        RunCompleteError,
+        SourceChangedError,
+        StoreSchemaError,
+        StoreUnavailableError,
+        UnknownTypeError,
+        UnsaveableValueError,
         UnsupportedLoopError,
     )
     from mainstay.host import HostCollector
@@ -36,43 +53,68 @@ if TYPE_CHECKING:
 __all__ = [
     "AllCopiesFailedError",
     "AllMembersFailedError",
+    "AsyncCheckpoint",
     "Availability",
+    "Checkpoint",
+    "CheckpointError",
     "CircuitBreaker",
     "CircuitOpenError",
+    "CodeChangedError",
+    "CorruptCheckpointError",
     "DeadlineExpiredError",
     "Detect",
     "Failback",
     "FailoverPool",
     "HostCollector",
+    "LeaseLostError",
     "MainstayError",
     "Member",
     "Metrics",
     "NoDecisionError",
+    "PoisonedRunError",
     "Probe",
+    "Recovered",
     "Redundant",
     "ResultRefusedError",
     "Retry",
     "RetryBudget",
+    "RunBusyError",
+    "RunCompleteError",
     "Selector",
+    "SourceChangedError",
+    "StoreCollector",
+    "StoreSchemaError",
+    "StoreUnavailableError",
+    "UnknownTypeError",
+    "UnsaveableValueError",
     "UnsupportedLoopError",
     "Verdict",
     "cancelled",
+    "checkpoint_run",
+    "checkpointed",
     "current_lease",
     "deadline",
     "default_metrics",
     "failover",
     "hedge",
     "on_event",
+    "recover",
+    "recover_async",
     "redundant",
+    "register_type",
     "remaining",
     "retry",
     "set_default_metrics",
     "vote",
+    "young_daly",
 ]
 
-_SUBMODULES = ("hedge", "vote")
-
 _MODULES = {
+    "mainstay._checkpoint.cp": ("AsyncCheckpoint", "Checkpoint"),
+    "mainstay._checkpoint.decision": ("young_daly",),
+    "mainstay._checkpoint.policy": ("checkpoint_run", "checkpointed"),
+    "mainstay._checkpoint.recovery": ("Recovered", "recover", "recover_async"),
+    "mainstay._checkpoint.types": ("register_type",),
     "mainstay._core.budget": ("RetryBudget",),
     "mainstay._core.deadline": ("deadline", "remaining"),
     "mainstay._core.events": ("on_event",),
@@ -87,19 +129,32 @@ _MODULES = {
     "mainstay.availability": ("Availability",),
     "mainstay.host": ("HostCollector",),
     "mainstay.errors": (
-        "AllMembersFailedError",
-        "CircuitOpenError",
         "AllCopiesFailedError",
+        "AllMembersFailedError",
+        "CheckpointError",
+        "CircuitOpenError",
+        "CodeChangedError",
+        "CorruptCheckpointError",
         "DeadlineExpiredError",
+        "LeaseLostError",
         "MainstayError",
         "NoDecisionError",
+        "PoisonedRunError",
         "ResultRefusedError",
+        "RunBusyError",
+        "RunCompleteError",
+        "SourceChangedError",
+        "StoreSchemaError",
+        "StoreUnavailableError",
+        "UnknownTypeError",
+        "UnsaveableValueError",
         "UnsupportedLoopError",
     ),
+    "mainstay.stores.collector": ("StoreCollector",),
 }
 
 
-_SUBMODULES = ("errors", "testing")
+_SUBMODULES = ("errors", "stores", "testing")
 
 
 def __getattr__(name: str) -> object:
@@ -113,4 +168,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, *_SUBMODULES]
+    return sorted({*__all__, *_SUBMODULES})

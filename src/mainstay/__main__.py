@@ -1,114 +1,48 @@
 """The command line: ``python -m mainstay``.
 
-Each command is a function that adds itself to the parser, with `run` set to what gives its output.
+Bad usage, and a store that cannot be used, end it with exit code 2 and one line.
 """
 
 import argparse
-import signal
 import sys
-from collections.abc import Callable, Sequence
-from typing import NoReturn, TypeAlias
+from collections.abc import Sequence
+from typing import NoReturn
 
-from mainstay import ops
-
-_AddParser: TypeAlias = Callable[..., argparse.ArgumentParser]
+from mainstay._checkpoint import commands as checkpoint_commands
+from mainstay.errors import MainstayError
+from mainstay.ops import commands as ops_commands
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that says what is wrong in one line."""
+    """Says what is wrong in one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}\n")
 
 
-def _add_rules(add_parser: _AddParser) -> None:
-    parser = add_parser("rules", help="print recording and alerting rules for Prometheus")
-    _add_common(parser)
-    parser.add_argument(
-        "--window",
-        action="append",
-        metavar="DURATION",
-        help="what availability and its kin are computed over, such as 30d; may be repeated",
-    )
-    parser.add_argument(
-        "--label",
-        action="append",
-        default=[],
-        type=_label,
-        metavar="NAME=VALUE",
-        help="one more label for every rule; may be repeated",
-    )
-    parser.set_defaults(run=_rules)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
 
+    Args:
+        arguments: What follows the program's name; None for the process's own.
 
-def _rules(options: argparse.Namespace) -> str:
-    more = {"windows": options.window} if options.window else {}
-    return ops.rules(
-        slo=options.slo,
-        selector=options.selector,
-        namespace=options.namespace,
-        labels=dict(options.label),
-        **more,
-    )
-
-
-def _add_dashboard(add_parser: _AddParser) -> None:
-    parser = add_parser("dashboard", help="print a dashboard for Grafana")
-    _add_common(parser)
-    parser.set_defaults(run=_dashboard)
-
-
-def _dashboard(options: argparse.Namespace) -> str:
-    return ops.dashboard(slo=options.slo, selector=options.selector, namespace=options.namespace)
-
-
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--slo",
-        type=float,
-        default=0.999,
-        help="the share of calls that are to succeed (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--selector",
-        default="",
-        metavar="CONDITIONS",
-        help="conditions on all series, such as 'job=\"api\"'",
-    )
-    parser.add_argument(
-        "--namespace",
-        default="mainstay",
-        help="the prefix of the metrics (default: %(default)s)",
-    )
-
-
-def _label(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"must be NAME=VALUE, not {text!r}")
-    return name, value
-
-
-COMMANDS: tuple[Callable[[_AddParser], None], ...] = (_add_rules, _add_dashboard)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command; bad usage ends the process with exit code 2."""
-    parser = _Parser(
-        prog="python -m mainstay", description="Rules and dashboards for what mainstay records."
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
-    for add in COMMANDS:
-        add(commands.add_parser)
+    Returns:
+        The exit code.
+    """
+    parser = _Parser(prog="python -m mainstay", description="What is around your program.")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for commands in (ops_commands, checkpoint_commands):
+        commands.add_to(subparsers)
     options = parser.parse_args(arguments)
     try:
-        output: str = options.run(options)
-    except ValueError as error:
-        parser.error(str(error))
-    sys.stdout.write(output)
+        code: int = options.run(options)
+    except (MainstayError, ValueError) as error:
+        parser.error(" ".join(str(error).split()))
+    except BrokenPipeError:  # whoever read the output has seen enough
+        sys.stderr.close()
+        return 0
+    return code
 
 
 if __name__ == "__main__":
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly under `| head`
-    main()
+    sys.exit(main())

@@ -3,7 +3,7 @@
 A fixture enters its block before the test and leaves it after it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -36,3 +36,17 @@ def recorded() -> Iterator[Any]:
 def faults() -> type[testing.Faults]:
     """Give the test `mainstay.testing.Faults`."""
     return testing.Faults
+
+
+@pytest.fixture
+def crash_at_every_save() -> Callable[[Callable[[str], Any]], list[Any]]:
+    """Give the test a function that kills another one at each of its saves in turn.
+
+    It takes a function of a store's URL, runs it in a child process that dies by SIGKILL just
+    before or just after its n-th save, and again in a second one, which is not killed. It gives a
+    list of what each of these rounds came to: `.save` (n), `.when` ("before" or "after"),
+    `.result` and `.error` of the second run. The store is new in each round.
+    """
+    from mainstay._checkpoint.crashes import crash_at_every_save  # noqa: PLC0415 - few tests use it
+
+    return crash_at_every_save

@@ -7,7 +7,19 @@
     ├── CircuitOpenError          a circuit breaker let no call through
     ├── AllMembersFailedError     no member of a pool could answer (also an ExceptionGroup)
     ├── AllCopiesFailedError      redundant: no copy answered (also an ExceptionGroup)
-    └── NoDecisionError           redundant: the answers did not decide (also an ExceptionGroup)
+    ├── NoDecisionError           redundant: the answers did not decide (also an ExceptionGroup)
+    └── CheckpointError           a checkpointed run was used in a way that it cannot be
+        ├── RunBusyError          another process or thread works on the run
+        ├── LeaseLostError        somebody else took the run over; nothing was saved
+        ├── SourceChangedError    what is iterated over is not what it was
+        ├── CodeChangedError      the function is not what it was when the run began
+        ├── PoisonedRunError      the run killed its process too often
+        ├── RunCompleteError      the run has ended, and `on_complete` or the call forbids more
+        ├── CorruptCheckpointError    nothing that was saved can be read
+        ├── UnsaveableValueError  a value cannot be saved
+        ├── UnknownTypeError      a type that nobody allowed would have to be built
+        ├── StoreUnavailableError     the store cannot be read or written now (also an OSError)
+        └── StoreSchemaError      the store was made by a newer mainstay, or is none
 
 Wherever one exception of the user's own is true, that one is raised instead. All of these
 carry what they know as attributes and can be pickled as far as those can.
@@ -19,11 +31,23 @@ from typing import Any, Self
 __all__ = [
     "AllCopiesFailedError",
     "AllMembersFailedError",
+    "CheckpointError",
     "CircuitOpenError",
+    "CodeChangedError",
+    "CorruptCheckpointError",
     "DeadlineExpiredError",
+    "LeaseLostError",
     "MainstayError",
     "NoDecisionError",
+    "PoisonedRunError",
     "ResultRefusedError",
+    "RunBusyError",
+    "RunCompleteError",
+    "SourceChangedError",
+    "StoreSchemaError",
+    "StoreUnavailableError",
+    "UnknownTypeError",
+    "UnsaveableValueError",
     "UnsupportedLoopError",
 ]
 
@@ -225,3 +249,234 @@ class NoDecisionError(_CopiesError):
             f"{component}: no decision by {copies} copies in {elapsed:.3f} s; their answers are "
             f"in `.answers`, and notes in `.exceptions` say what became of each"
         )
+class CheckpointError(MainstayError):
+    """A checkpointed run was used in a way that it cannot be; the message says how."""
+
+
+class RunBusyError(CheckpointError):
+    """Another process, thread or task works on the run.
+
+    Attributes:
+        component: The name of the policy, which is the name of the run.
+        key: The key of the run.
+        owner: Who works on it, for people.
+        seconds_left: Seconds until its lease ends unless it is renewed.
+    """
+
+    def __init__(self, component: str, key: str, owner: str, seconds_left: float) -> None:
+        super().__init__(component, key, owner, seconds_left)
+        self.component = component
+        self.key = key
+        self.owner = owner
+        self.seconds_left = seconds_left
+
+    def __str__(self) -> str:
+        return (
+            f"{self.component}: {self.owner} works on run {self.key!r}, with a lease for another "
+            f"{self.seconds_left:.1f} s; wait for it, or use on_busy='wait' or 'return'"
+        )
+
+
+class LeaseLostError(CheckpointError):
+    """Somebody else took the run over while this process was silent; nothing was saved.
+
+    Attributes:
+        component: The name of the policy, which is the name of the run.
+        key: The key of the run.
+        token: The fencing token that is no longer valid.
+    """
+
+    def __init__(self, component: str, key: str, token: int) -> None:
+        super().__init__(component, key, token)
+        self.component = component
+        self.key = key
+        self.token = token
+
+    def __str__(self) -> str:
+        return (
+            f"{self.component}: run {self.key!r} was taken over, so token {self.token} saves "
+            f"nothing any more; stop here, or give the run a longer `lease`"
+        )
+
+
+class SourceChangedError(CheckpointError):
+    """What is iterated over is not what it was when the run was saved.
+
+    Attributes:
+        component: The name of the policy, which is the name of the run.
+        key: The key of the run.
+        iteration: The name of the iteration.
+        position: How many items had been done.
+        problem: What differs.
+    """
+
+    def __init__(
+        self, component: str, key: str, iteration: str, position: int, problem: str
+    ) -> None:
+        super().__init__(component, key, iteration, position, problem)
+        self.component = component
+        self.key = key
+        self.iteration = iteration
+        self.position = position
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return (
+            f"{self.component}: iteration {self.iteration!r} of run {self.key!r} cannot go on "
+            f"after {self.position} item(s): {self.problem}; restore the source, or forget the run"
+        )
+
+
+class CodeChangedError(CheckpointError):
+    """The function is not what it was when the run was saved.
+
+    Attributes:
+        component: The name of the policy, which is the name of the run.
+        key: The key of the run.
+        problem: What differs.
+    """
+
+    def __init__(self, component: str, key: str, problem: str) -> None:
+        super().__init__(component, key, problem)
+        self.component = component
+        self.key = key
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return (
+            f"{self.component}: run {self.key!r} was saved by other code: {self.problem}; give "
+            f"`on_code_change` a function that migrates the state, or 'ignore', or forget the run"
+        )
+
+
+class PoisonedRunError(CheckpointError):
+    """The run's process died too often in a row without any progress.
+
+    Attributes:
+        component: The name of the policy, which is the name of the run.
+        key: The key of the run.
+        crashes: How many deaths in a row.
+    """
+
+    def __init__(self, component: str, key: str, crashes: int) -> None:
+        super().__init__(component, key, crashes)
+        self.component = component
+        self.key = key
+        self.crashes = crashes
+
+    def __str__(self) -> str:
+        return (
+            f"{self.component}: run {self.key!r} died {self.crashes} time(s) in a row without "
+            f"progress and is not run again; find out why, then forget it"
+        )
+
+
+class RunCompleteError(CheckpointError):
+    """The run has ended already.
+
+    Attributes:
+        component: The name of the policy, which is the name of the run.
+        key: The key of the run.
+    """
+
+    def __init__(self, component: str, key: str) -> None:
+        super().__init__(component, key)
+        self.component = component
+        self.key = key
+
+    def __str__(self) -> str:
+        return (
+            f"{self.component}: run {self.key!r} has ended, so nothing more can be done in it; "
+            f"use another key, or on_complete='rerun'"
+        )
+
+
+class CorruptCheckpointError(CheckpointError):
+    """What was saved is damaged, and no older generation of it can be read.
+
+    Attributes:
+        place: What is damaged.
+        problem: How.
+    """
+
+    def __init__(self, place: str, problem: str) -> None:
+        super().__init__(place, problem)
+        self.place = place
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return (
+            f"{self.place} is damaged: {self.problem}; restore the store from a backup, or forget "
+            f"the run and begin it again"
+        )
+
+
+class UnsaveableValueError(CheckpointError):
+    """A value cannot be saved.
+
+    Attributes:
+        path: Where it is, such as "state.rows[3].lock".
+        problem: Why.
+    """
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path = path
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.path} cannot be saved: {self.problem}"
+
+
+class UnknownTypeError(CheckpointError):
+    """A saved value is of a type that nobody allowed to be built.
+
+    Attributes:
+        path: Where it is, such as "state.rows[3]".
+        type_name: The type, `module.qualname`.
+    """
+
+    def __init__(self, path: str, type_name: str) -> None:
+        super().__init__(path, type_name)
+        self.path = path
+        self.type_name = type_name
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} is a {self.type_name}, which is not among the types that may be built; "
+            f"name it in the annotations, or allow it with register_type({self.type_name})"
+        )
+
+
+class StoreUnavailableError(CheckpointError, OSError):
+    """The store cannot be read or written now; what it held before is as it was.
+
+    Attributes:
+        store: The store, as a URL.
+        problem: What it said.
+    """
+
+    def __init__(self, store: str, problem: str) -> None:
+        super().__init__(store, problem)
+        self.store = store
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.store} is not available: {self.problem}"
+
+
+class StoreSchemaError(CheckpointError):
+    """The store was made by a newer mainstay, or by something else.
+
+    Attributes:
+        store: The store, as a URL.
+        problem: What does not fit.
+    """
+
+    def __init__(self, store: str, problem: str) -> None:
+        super().__init__(store, problem)
+        self.store = store
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.store} cannot be used as a store: {self.problem}"

@@ -3,10 +3,10 @@
 import os
 from collections.abc import Iterable, Iterator
 
-from prometheus_client import REGISTRY, CollectorRegistry, Metric
+from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
-from mainstay._metrics.collector import check_place, empty_metric
+from mainstay._metrics.collector import check_namespace, empty_metric
 from mainstay._metrics.schema import HOST_CPU, HOST_DISK, HOST_FAMILIES, HOST_MEMORY, Family
 
 try:
@@ -29,18 +29,15 @@ class HostCollector(Collector):
     summary: where node_exporter runs, it knows more. It needs psutil, which ``mainstay[host]``
     brings.
 
-    In multiprocess mode register it on the registry that is scraped, beside
-    `MultiProcessCollector`.
+    Register it once, in one process: the one that is scraped.
 
     Args:
-        registry: The registry to be in. None for none: call `registry.register(collector)`.
         namespace: The prefix of the names: ASCII letters, digits and underscores, not a digit
             first.
 
     Raises:
-        TypeError: If *registry* is neither a registry nor None.
-        ValueError: If *namespace* is not a name that Prometheus takes, or the registry already
-            has such metrics.
+        TypeError: If *namespace* is no string.
+        ValueError: If *namespace* is not a name that Prometheus takes.
 
     Metrics:
         `host_cpu_usage_ratio` (since the scrape before; absent at the first one if that follows
@@ -51,19 +48,15 @@ class HostCollector(Collector):
         >>> from mainstay import HostCollector
         >>> from prometheus_client import CollectorRegistry
         >>> registry = CollectorRegistry()
-        >>> _ = HostCollector(registry)
+        >>> registry.register(HostCollector())
         >>> 0 < registry.get_sample_value("mainstay_host_memory_usage_ratio") < 1
         True
     """
 
-    def __init__(
-        self, registry: CollectorRegistry | None = REGISTRY, *, namespace: str = "mainstay"
-    ) -> None:
-        check_place(registry, namespace)
+    def __init__(self, *, namespace: str = "mainstay") -> None:
+        check_namespace(namespace)
         self._namespace = namespace
         self._cpu_before = _cpu_seconds()
-        if registry is not None:
-            registry.register(self)
 
     def describe(self) -> Iterable[Metric]:
         """Give the families without samples, so that a registry can refuse a name twice."""

@@ -13,6 +13,9 @@ from typing import Protocol
 monotonic = time.monotonic
 """Seconds of the system's monotonic clock, for the paths that cannot afford a method call."""
 
+wall_time = time.time
+"""Seconds since 1970, for what people and Prometheus read. Nothing is decided by it."""
+
 
 class Timer(Protocol):
     """A callback that waits for its time."""

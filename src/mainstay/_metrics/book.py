@@ -17,7 +17,9 @@ from prometheus_client import Gauge
 from mainstay._core.version import VERSION
 from mainstay._metrics import multiprocess, schema
 from mainstay._metrics.cells import Cells, Group, cell_in_memory
+from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay._metrics.copies import CopiesRecorder
+from mainstay._metrics.gauges import Gauges
 from mainstay._metrics.levels import Level, LevelInFiles, gauge_of
 from mainstay._metrics.pools import MemberRecorder, SwitchRecorder
 from mainstay._metrics.recorder import Recorder
@@ -27,6 +29,9 @@ from mainstay._metrics.upkeep import Upkeep, UpkeepInFiles, keep_up
 
 _name_of_class = type.__dict__["__name__"].__get__
 """Reads a class's own name, which its metaclass can neither hide nor make fail."""
+
+_RECORDERS = {"checkpoint": CheckpointRecorder}
+"""The recorders of the policies that record more than every one does."""
 
 _in_files: "weakref.WeakSet[Book]" = weakref.WeakSet()
 
@@ -56,6 +61,7 @@ class Book:
         namespace: The prefix of all metric names.
         buckets: The bounds that were given, by metric name without prefix.
         cells: Where the counts are.
+        gauges: The values that go up and down.
         groups: All groups of series that were ever made; only ever appended to.
         times_collected: How often its collector was asked.
     """
@@ -82,6 +88,7 @@ class Book:
         self._upkeeps: dict[str, Upkeep] = {}
         self._directory = "" if in_memory else os.environ.get(multiprocess.VARIABLE, "")
         self.cells = Cells(cell_in_memory)
+        self.gauges = Gauges(namespace, in_files=bool(self._directory))
         if self._directory:
             if not Path(self._directory).is_dir():
                 raise ValueError(
@@ -114,7 +121,8 @@ class Book:
         labels = self.component(component), policy
         recorder = self._recorders.get(labels)
         if recorder is None:
-            recorder = self._recorders.setdefault(labels, Recorder(self, labels))
+            kind = _RECORDERS.get(policy, Recorder)
+            recorder = self._recorders.setdefault(labels, kind(self, labels))
         return recorder
 
     def member_recorder(self, component: str, member: str) -> MemberRecorder:
@@ -151,9 +159,10 @@ class Book:
         self._states.append(states)
         return states
 
-    def gauges(self) -> Iterable[tuple[Family, tuple[str, ...], float]]:
+    def samples(self) -> Iterable[tuple[Family, tuple[str, ...], float]]:
         """Give the present values of all gauges."""
-        sources: tuple[States | Level | Upkeep, ...] = (
+        sources: tuple[Gauges | States | Level | Upkeep, ...] = (
+            self.gauges,
             *self._states,
             *self._levels.values(),
             *self._upkeeps.values(),

@@ -16,6 +16,7 @@ from mainstay._core.ambient import surroundings
 from mainstay._core.version import VERSION
 from mainstay._metrics import schema
 from mainstay._metrics.book import Book
+from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay._metrics.copies import CopiesRecorder
 from mainstay._metrics.levels import Level
 from mainstay._metrics.pools import MemberRecorder, SwitchRecorder
@@ -85,7 +86,10 @@ class Metrics(Collector):
         namespace: str = "mainstay",
         buckets: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
-        check_place(registry, namespace)
+        given: object = registry
+        if given is not None and not isinstance(given, CollectorRegistry):
+            raise TypeError(f"`registry` must be a CollectorRegistry or None, not {given!r}")
+        check_namespace(namespace)
         bounds = _checked_buckets(buckets)
         if registry is None:
             self._book = Book(namespace, bounds or {})
@@ -166,7 +170,7 @@ def _totals(book: Book) -> _Totals:
             count(family, group.labels[: len(family.labels)], histogram)
         for (each, values), number in zip(group.counter_series(), counters, strict=True):
             count(each, values, [number])
-    for family, values, value in book.gauges():
+    for family, values, value in book.samples():
         count(family, values, [value])
     return totals
 
@@ -182,10 +186,8 @@ def _add_histogram(
     metric.add_sample(f"{name}_sum", labels, total)
 
 
-def check_place(registry: object, namespace: object) -> None:
-    """Refuse what cannot be a collector's registry or namespace."""
-    if registry is not None and not isinstance(registry, CollectorRegistry):
-        raise TypeError(f"`registry` must be a CollectorRegistry or None, not {registry!r}")
+def check_namespace(namespace: object) -> None:
+    """Refuse what cannot be the prefix of names."""
     if not isinstance(namespace, str):
         raise TypeError(f"`namespace` must be a str, not {namespace!r}")
     if not _NAMESPACE.fullmatch(namespace):
@@ -305,3 +307,8 @@ def copies_recorder_of(metrics: Metrics, component: str) -> CopiesRecorder:
 def level_of(metrics: Metrics, family: Family, component: str) -> Level:
     """Find the gauge *family* of a component in *metrics*, or make it."""
     return metrics._book.level(family, component)
+def checkpoint_recorder_of(metrics: Metrics, component: str) -> CheckpointRecorder:
+    """Find the recorder of a checkpointed function in *metrics*, or make it."""
+    recorder = recorder_of(metrics, component, "checkpoint")
+    assert isinstance(recorder, CheckpointRecorder)  # noqa: S101 - what the book makes for it
+    return recorder

@@ -79,6 +79,7 @@ GIVE_UP_REASONS = {
     "failover": ("attempts", "timeout", "not_retryable", "budget", "no_member"),
     "breaker": ("timeout", "not_retryable", "open"),
     "redundant": ("attempts", "timeout", "not_retryable", "budget", "no_decision"),
+    "checkpoint": ("timeout",),
 }
 """Why a call of each policy can give up."""
 
@@ -290,6 +291,86 @@ ABANDONED_THREADS = Family(
     "Threads that still run a copy whose call has ended.",
     ("component",),
 )
+CHECKPOINT_SAVES = Family(
+    "checkpoint_saves_total",
+    "counter",
+    "Saves of checkpointed runs by how they ended.",
+    ("component", "outcome"),
+)
+CHECKPOINT_SAVE_DURATION = Family(
+    "checkpoint_save_duration_seconds",
+    "histogram",
+    "Seconds that a save took, until it was durable.",
+    ("component",),
+    (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0),
+)
+CHECKPOINT_SIZE = Family(
+    "checkpoint_size_bytes",
+    "histogram",
+    "Bytes of the cursor and state that a save wrote.",
+    ("component",),
+    tuple(4.0**power for power in range(5, 14)),
+)
+CHECKPOINT_ITEMS = Family(
+    "checkpoint_items_total",
+    "counter",
+    "Items of iterations: done and saved, skipped because they had been, or failed.",
+    ("component", "outcome"),
+)
+CHECKPOINT_STEPS = Family(
+    "checkpoint_steps_total",
+    "counter",
+    "Steps by where their result came from.",
+    ("component", "source"),
+)
+CHECKPOINT_RESUMES = Family(
+    "checkpoint_resumes_total",
+    "counter",
+    "Runs that went on, by how the attempt before had ended.",
+    ("component", "reason"),
+)
+CHECKPOINT_SAVED_SECONDS = Family(
+    "checkpoint_saved_seconds_total",
+    "counter",
+    "Seconds of work that resumed runs did not repeat.",
+    ("component",),
+)
+CHECKPOINT_REPLAYED_SECONDS = Family(
+    "checkpoint_replayed_seconds_total",
+    "counter",
+    "Seconds of work after the last save that resumed runs repeat, as far as is known.",
+    ("component",),
+)
+CHECKPOINT_LAST_SAVE = Family(
+    "checkpoint_last_save_timestamp_seconds",
+    "gauge",
+    "When the last save was made, in seconds since 1970.",
+    ("component",),
+)
+CHECKPOINT_INTERVAL = Family(
+    "checkpoint_interval_seconds",
+    "gauge",
+    "Seconds between saves that are in force.",
+    ("component",),
+)
+CHECKPOINT_LEASE_LOST = Family(
+    "checkpoint_lease_lost_total",
+    "counter",
+    "Runs that were taken over while this process was silent.",
+    ("component",),
+)
+CHECKPOINT_CORRUPT = Family(
+    "checkpoint_corrupt_total",
+    "counter",
+    "Saves that could not be read.",
+    ("component",),
+)
+CHECKPOINT_RUNS = Family(
+    "checkpoint_runs",
+    "gauge",
+    "Runs in a store by their state.",
+    ("component", "state"),
+)
 BUILD_INFO = Family("build_info", "gauge", "1, with the version of mainstay.", ("version",))
 SERIES_DROPPED = Family(
     "series_dropped_total",
@@ -330,6 +411,18 @@ FAMILIES = (
     VOTES,
     WASTED_SECONDS,
     ABANDONED_THREADS,
+    CHECKPOINT_SAVES,
+    CHECKPOINT_SAVE_DURATION,
+    CHECKPOINT_SIZE,
+    CHECKPOINT_ITEMS,
+    CHECKPOINT_STEPS,
+    CHECKPOINT_RESUMES,
+    CHECKPOINT_SAVED_SECONDS,
+    CHECKPOINT_REPLAYED_SECONDS,
+    CHECKPOINT_LAST_SAVE,
+    CHECKPOINT_INTERVAL,
+    CHECKPOINT_LEASE_LOST,
+    CHECKPOINT_CORRUPT,
     BUILD_INFO,
     SERIES_DROPPED,
 )
@@ -389,6 +482,22 @@ HEDGE_LAYOUT = Layout(
 COPY_LAYOUT = Layout(None, (Counters(COPY_WINS), Counters(DISSENTS)))
 """What one copy of it writes."""
 
+SAVE_LAYOUT = Layout(
+    CHECKPOINT_SAVE_DURATION,
+    (
+        Counters(CHECKPOINT_SAVES, ("ok", "error", "fenced")),
+        Counters(CHECKPOINT_ITEMS, ("done", "skipped", "failed")),
+        Counters(CHECKPOINT_STEPS, ("executed", "replayed")),
+        Counters(CHECKPOINT_RESUMES, ("crash", "sigterm", "takeover", "error")),
+        Counters(CHECKPOINT_SAVED_SECONDS),
+        Counters(CHECKPOINT_REPLAYED_SECONDS),
+        Counters(CHECKPOINT_LEASE_LOST),
+        Counters(CHECKPOINT_CORRUPT),
+    ),
+)
+"""What the runs of a checkpointed function write."""
+
+SIZE_LAYOUT = Layout(CHECKPOINT_SIZE)
 ERROR_LAYOUT = Layout(None, (Counters(ERRORS),))
 DROPPED_LAYOUT = Layout(None, (Counters(SERIES_DROPPED),))
 

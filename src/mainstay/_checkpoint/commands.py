@@ -1,0 +1,143 @@
+"""``python -m mainstay checkpoints``: what is in a store, for people."""
+
+import argparse
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from mainstay._checkpoint.codec import from_bytes
+from mainstay._checkpoint.document import Document, opened
+from mainstay._checkpoint.envelope import DamagedError, unseal
+from mainstay.stores import store_of
+from mainstay.stores.base import Contents, Record, RunId, Status, Store
+
+
+def add_to(subparsers: Any) -> None:
+    """Add the command and its actions."""
+    command = subparsers.add_parser("checkpoints", help="look after the runs in a store")
+    actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, (run, help_text, takes_run) in _ACTIONS.items():
+        action = actions.add_parser(name, help=help_text, description=help_text)
+        action.add_argument("--store", help="its URL; without it $MAINSTAY_STORE")
+        if takes_run:
+            action.add_argument("name", help="the name of the run")
+            action.add_argument("key", help="its key")
+        action.set_defaults(run=run)
+
+
+def _list(options: argparse.Namespace) -> int:
+    """Print a line for each run."""
+    for record, state in _store(options).list():
+        print(  # noqa: T201 - what the command is for
+            f"{state:<11} attempt {record.attempt:<3} {_when(record.updated)}  "
+            f"{record.run.name}  {record.run.key}"
+        )
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    """Print what is known of one run, as JSON."""
+    store = _store(options)
+    record, state = _found(store, options)
+    contents = store.load(record.run)
+    tree = {
+        "name": record.run.name,
+        "key": record.run.key,
+        "state": state,
+        "attempt": record.attempt,
+        "crashes": record.crashes,
+        "owner": str(record.owner),
+        "last attempt ended by": record.exit,
+        "error": record.error,
+        "begun": _when(record.created),
+        "changed": _when(record.updated),
+        "saved": _described(contents),
+        "steps": sorted(json.loads(slot)[2] for slot in contents.results),
+    }
+    print(json.dumps(tree, indent=2, ensure_ascii=False))  # noqa: T201 - as above
+    return 0
+
+
+def _forget(options: argparse.Namespace) -> int:
+    """Remove one run."""
+    store = _store(options)
+    record, _ = _found(store, options)
+    store.forget(record.run)
+    print(f"forgot run {record.run.key!r} of {record.run.name}")  # noqa: T201 - as above
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    """Check everything that is saved; exit code 1 if anything is damaged."""
+    store = _store(options)
+    runs = store.list()
+    problems = [problem for record, _ in runs for problem in _problems(store, record)]
+    for problem in problems:
+        print(problem)  # noqa: T201 - as above
+    print(f"{len(runs)} run(s), {len(problems)} damaged part(s)")  # noqa: T201 - as above
+    return 1 if problems else 0
+
+
+_ACTIONS = {
+    "list": (_list, "print a line for each run", False),
+    "show": (_show, "print what is known of one run", True),
+    "forget": (_forget, "remove one run", True),
+    "verify": (_verify, "check all that is saved; exit code 1 if anything is damaged", False),
+}
+
+
+def _store(options: argparse.Namespace) -> Store:
+    """Find the store; a file that is not there is not made by looking at it."""
+    store = store_of(options.store)
+    path = Path(unquote(store.url.removeprefix("sqlite:///")))
+    if store.url.startswith("sqlite:///") and not path.exists():
+        raise ValueError(f"there is no store at {store.url}")
+    return store
+
+
+def _found(store: Store, options: argparse.Namespace) -> tuple[Record, Status]:
+    run = RunId(options.name, options.key)
+    for record, state in store.list(options.name):
+        if record.run == run:
+            return record, state
+    raise ValueError(f"there is no run {options.key!r} of {options.name} in {store.url}")
+
+
+def _described(contents: Contents) -> object:
+    if contents.latest is None:
+        return None
+    try:
+        document: Document = opened(contents.latest)
+    except DamagedError as error:
+        return f"damaged: {error}"
+    return {
+        "items": document.items,
+        "seconds of work": document.seconds,
+        "version": document.code.version,
+        "cursors": document.cursors,
+        "bytes": len(contents.latest),
+    }
+
+
+def _problems(store: Store, record: Record) -> Iterator[str]:
+    """Say what of a run is damaged."""
+    contents = store.load(record.run)
+    parts = {
+        "the last save": contents.latest,
+        "the save before": contents.previous,
+        "the arguments": record.arguments,
+    }
+    parts |= {f"step {json.loads(slot)[2]!r}": saved for slot, saved in contents.results.items()}
+    for place, sealed in parts.items():
+        if sealed is not None:
+            try:
+                from_bytes(unseal(sealed))
+            except DamagedError as error:
+                yield f"run {record.run.key!r} of {record.run.name}: {place}: {error}"
+
+
+def _when(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -1,0 +1,334 @@
+"""What users have in hand inside a run: `Checkpoint`, and `AsyncCheckpoint` in async code."""
+
+import asyncio
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+)
+from typing import Any, ParamSpec, TypeVar, overload
+
+from mainstay._checkpoint import loops
+from mainstay._checkpoint.run import Run
+from mainstay._checkpoint.steps import Step
+from mainstay._checkpoint.types import allowed_by_result
+from mainstay.errors import RunCompleteError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+class _Face:
+    """What sync and async checkpoints have in common: everything that does not wait."""
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __repr__(self) -> str:
+        run = self._run
+        return f"<{type(self).__name__} of run {run.id.key!r} of {run.id.name}>"
+
+    @property
+    def key(self) -> str:
+        """The key of the run."""
+        return self._run.id.key
+
+    @property
+    def name(self) -> str:
+        """The name of the run: the function's, or the block's."""
+        return self._run.id.name
+
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt, from 1; saved before the function began."""
+        return self._run.attempt
+
+    @property
+    def resumed(self) -> bool:
+        """Whether an earlier attempt was interrupted, and this one goes on."""
+        return self._run.resumed
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run had ended before; then nothing more can be saved in it."""
+        return self._run.complete
+
+    @property
+    def token(self) -> int | None:
+        """The fencing token: it grows with every attempt. None if the run had ended before.
+
+        Pass it on to whatever the run writes to: a resource that remembers the highest token it
+        has seen, and refuses lower ones, is safe from an attempt that was taken over.
+        """
+        lease = self._run.lease
+        return lease.token if lease else None
+
+    @property
+    def lost(self) -> bool:
+        """Whether another process has taken the run over. Nothing more will be saved: stop."""
+        return self._run.lost
+
+    def state(self, default: S) -> S:
+        """Give the state of the run: what was saved last, or *default* before that.
+
+        Change it in place. It is captured at item boundaries, together with the cursor, so it is
+        never ahead of it and never behind it. What is changed outside of items is run again on a
+        resume. Further calls give the same object.
+
+        Args:
+            default: Something that is changed in place: an attrs or dataclass instance, a dict, a
+                list, a set. Its type, and the types that its fields name, may be built again from
+                what was saved.
+
+        Raises:
+            TypeError: If *default* cannot be changed in place.
+            UnsaveableValueError: If it cannot be saved.
+            UnknownTypeError: If a type was saved that may not be built.
+            CodeChangedError: If the type no longer takes what was saved.
+
+        Example:
+            >>> from mainstay import checkpoint_run
+            >>> with checkpoint_run("state", store="memory://docs") as cp:
+            ...     totals = cp.state({"rows": 0})
+            ...     for row in cp.iterate("abc"):
+            ...         totals["rows"] += 1
+            >>> totals
+            {'rows': 3}
+        """
+        self._run.check_usable()
+        state: S = self._run.progress.state(default)
+        return state
+
+    def idempotency_key(self, item: object = None) -> str:
+        """Give a key for the side effects of an item: the same in every attempt.
+
+        An item in progress when the process dies runs again. Send this key along with what it
+        does elsewhere, and let the other side ignore a key that it has seen.
+
+        Args:
+            item: The item; None for the one in progress, or outside of items for the run.
+
+        Returns:
+            32 hexadecimal digits, which also differ between runs, and between a run and the same
+            one after it was forgotten or begun anew.
+
+        Raises:
+            UnsaveableValueError: If *item* has no exact form and the iteration no `key`.
+        """
+        self._run.check_usable()
+        return self._run.progress.idempotency_key(item, self._run.life)
+
+    def _begin_step(self, name: object, fn: Callable[..., Any]) -> Step:
+        if not (isinstance(name, str) and name):
+            raise TypeError(f"`name` of a step must be a str that is not empty, not {name!r}")
+        if not callable(fn):
+            raise TypeError(f"`fn` of step {name!r} must be callable, not {fn!r}")
+        run = self._run
+        run.check_usable()
+        step = run.progress.begin_step(name, lenient=run.rules.on_code_change == "ignore")
+        if step.saved is None and run.complete:
+            raise RunCompleteError(run.id.name, run.id.key)
+        return step
+
+    def _replay(self, step: Step, fn: Callable[..., Any]) -> Any:
+        self._run.recorder.step("replayed")
+        return self._run.progress.replay(step, allowed_by_result(fn))
+
+
+class Checkpoint(_Face):
+    """A run from the inside, in sync code.
+
+    It belongs to the thread of the run. The first parameter of a function that `checkpointed`
+    wraps is one, and so is what `with checkpoint_run(...)` gives.
+
+    Metrics:
+        `checkpoint_items_total`, `checkpoint_steps_total`, and for each save
+        `checkpoint_saves_total`, `checkpoint_save_duration_seconds`, `checkpoint_size_bytes`.
+    """
+
+    __slots__ = ()
+
+    def iterate(
+        self,
+        source: Iterable[T] | Callable[[Any], Iterable[T]],
+        key: Callable[[T], Any] | None = None,
+        *,
+        name: str | None = None,
+        progress: bool = False,
+    ) -> Iterator[T]:
+        """Go through *source* after the last item that was saved.
+
+        Lazily, in flat memory. When the loop asks for the next item, the one before is done, and
+        it is saved with the state if a save is due. After `break` the item in progress is done,
+        too; after an exception that leaves the function it is not.
+
+        Args:
+            source: Any iterable, generators too, which must give the same items again from the
+                start: those that are done are passed over, and checked. Or a callable that takes
+                the key of the last item done, None at first, and gives the items after it; what
+                is before the cursor is then not looked at.
+            key: From an item to its key: a str, int, float, bool, bytes, None, UUID, date, time,
+                datetime, timedelta, Decimal, or a tuple of these; never the same twice in a row.
+                None for position and content, where items can be saved. Needed with a callable.
+            name: What the iteration is called; needed only to tell it from another one when the
+                code between them may change.
+            progress: Whether to show a progress line, if stderr is a terminal.
+
+        Raises:
+            SourceChangedError: If the items are not those that were done before, or a key comes
+                twice in a row.
+            LeaseLostError: If another process has taken the run over.
+            CheckpointError: If an iteration of that *name* is still going on.
+            UnsaveableValueError: If a key, an item without *key*, or the state cannot be saved.
+            StoreUnavailableError: If the store cannot be written to.
+        """
+        check_iteration(source, key, name)
+        self._run.check_usable()
+        if isinstance(source, AsyncIterable):
+            raise TypeError("`source` is async; iterate over it in an async function")
+        if self.complete:
+            return iter(())
+        return loops.iterate(self._run, source, key, name, progress=progress)
+
+    def step(self, name: str, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call *fn* once in the life of the run; later give the result that was saved.
+
+        The result is saved before it is returned. A step is known by its name and by the item it
+        is in; a name used again there is numbered. What *fn* raises is not saved, so that the
+        step runs again, unless its class was given to `register_type`.
+
+        Args:
+            name: What the step is called.
+            fn: A plain function. Types that its return annotation names may be built again.
+            *args: Its arguments. They are not looked at when there is a result.
+            **kwargs: Its keyword arguments.
+
+        Raises:
+            CodeChangedError: If another step was saved at this place.
+            UnsaveableValueError: If the result cannot be saved.
+            StoreUnavailableError: If the store cannot be written to.
+            RunCompleteError: If the run had ended before, without this step.
+            Exception: What *fn* raises, or raised when its exception was saved.
+        """
+        step = self._begin_step(name, fn)
+        if step.saved is not None:
+            saved: R = self._replay(step, fn)
+            return saved
+        result: R = loops.step(self._run, step, fn, args, kwargs)
+        return result
+
+    def save(self) -> None:
+        """Save now; inside an item, when that item is done.
+
+        Raises:
+            RunCompleteError: If the run has ended.
+            LeaseLostError: If another process has taken the run over.
+            StoreUnavailableError: If the store cannot be written to.
+        """
+        change = self._run.save()
+        if change is not None:
+            loops.write(self._run, change)
+
+
+class AsyncCheckpoint(_Face):
+    """A run from the inside, in async code.
+
+    It belongs to the thread of its event loop. What it has the same as `Checkpoint` means the
+    same; saves wait for the disk in another thread, so that the event loop goes on.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._lock = asyncio.Lock()
+
+    def iterate(
+        self,
+        source: (
+            Iterable[T]
+            | AsyncIterable[T]
+            | Callable[[Any], Iterable[T] | AsyncIterable[T] | Awaitable[Iterable[T]]]
+        ),
+        key: Callable[[T], Any] | None = None,
+        *,
+        name: str | None = None,
+        progress: bool = False,
+    ) -> AsyncIterator[T]:
+        """Go through *source* after the last item that was saved, with ``async for``.
+
+        As `Checkpoint.iterate`; *source* may be async, and a callable may return something async
+        or to be awaited.
+
+        Args:
+            source: Any iterable or async iterable, or a callable that gives one.
+            key: From an item to its key.
+            name: What the iteration is called.
+            progress: Whether to show a progress line.
+
+        Raises:
+            CheckpointError: As `Checkpoint.iterate`.
+        """
+        check_iteration(source, key, name)
+        self._run.check_usable()
+        return loops.AsyncIteration(
+            self._run, self._lock, () if self.complete else source, key, name, progress=progress
+        )
+
+    @overload
+    async def step(
+        self, name: str, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R: ...
+    @overload
+    async def step(
+        self, name: str, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R: ...
+    async def step(self, name: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call *fn*, sync or async, once in the life of the run; later give the saved result.
+
+        As `Checkpoint.step`.
+
+        Args:
+            name: What the step is called.
+            fn: A function, async or not.
+            *args: Its arguments.
+            **kwargs: Its keyword arguments.
+
+        Raises:
+            CheckpointError: As `Checkpoint.step`.
+            Exception: What *fn* raises.
+        """
+        step = self._begin_step(name, fn)
+        if step.saved is not None:
+            return self._replay(step, fn)
+        return await loops.astep(self._run, self._lock, step, fn, args, kwargs)
+
+    async def save(self) -> None:
+        """Save now; inside an item, when that item is done.
+
+        Raises:
+            CheckpointError: As `Checkpoint.save`.
+        """
+        await loops.awrite(self._run, self._lock, self._run.save)
+
+
+def check_iteration(source: object, key: object, name: object) -> None:
+    """Refuse what cannot be iterated over, or not resumed."""
+    trusted = loops.is_trusted(source)
+    if not trusted and not isinstance(source, Iterable | AsyncIterable):
+        raise TypeError(
+            f"`source` must be an iterable or a callable that gives one, not {source!r}"
+        )
+    if key is not None and not callable(key):
+        raise TypeError(f"`key` must be a function from an item to its key, not {key!r}")
+    if trusted and key is None:
+        raise TypeError("`key` is needed with a callable source, which is given the last one")
+    if name is not None and not (isinstance(name, str) and name):
+        raise TypeError(f"`name` must be a str that is not empty, or None, not {name!r}")

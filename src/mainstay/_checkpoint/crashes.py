@@ -1,0 +1,131 @@
+"""`crash_at_every_save`: what a function comes to if its process dies at each save in turn.
+
+Each round begins with a new store. A child process runs the function and kills itself, with
+SIGKILL, just before or just after it writes its n-th change; a second child runs it to its end.
+The rounds end with the first one in which there is no n-th change any more. Children are forked,
+so the function may be a closure; what it returns comes back pickled.
+"""
+
+import os
+import pickle
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import attrs
+
+from mainstay._checkpoint.run import Run
+from mainstay.stores.base import Change
+
+When: TypeAlias = Literal["before", "after"]
+
+
+@attrs.frozen(kw_only=True)
+class Crash:
+    """One round: where the process died, and what running again came to.
+
+    Attributes:
+        save: Which save it died at, from 1.
+        when: "before" or "after" that save was written.
+        result: What the function returned when it was run again.
+        error: What it raised when it was run again, or None.
+    """
+
+    save: int
+    when: When
+    result: Any
+    error: BaseException | None
+
+
+def crash_at_every_save(fn: Callable[[str], Any]) -> list[Crash]:
+    """Run *fn* in a child process that dies at each of its saves in turn, and then again.
+
+    Args:
+        fn: Takes the URL of a store, and runs the checkpointed function or block with it. It
+            should do the same each time: the store is new in each round.
+
+    Returns:
+        What each round came to, two for each save: killed before it was written, and after.
+
+    Raises:
+        RuntimeError: If the function failed where it was not killed, or its result cannot be
+            pickled.
+
+    Example:
+        ::
+
+            def test_import_survives_kill_9(crash_at_every_save):
+                crashes = crash_at_every_save(
+                    lambda store: checkpointed(store=store)(import_rows)("acme")
+                )
+                assert {crash.result for crash in crashes} == {42}
+    """
+    return [*_rounds(fn)]
+
+
+def _rounds(fn: Callable[[str], Any]) -> Iterator[Crash]:
+    save = 1
+    while True:
+        for when in ("before", "after"):
+            with tempfile.TemporaryDirectory(prefix="mainstay-crash-") as directory:
+                url = f"sqlite:///{Path(directory, 'runs.db')}"
+                killed, _ = _in_child(partial(_until, fn, url, save, when))
+                if not killed:
+                    return
+                _, (result, error) = _in_child(partial(fn, url))
+            yield Crash(save=save, when=when, result=result, error=error)
+        save += 1
+
+
+def _until(fn: Callable[[str], Any], url: str, save: int, when: When) -> Any:
+    """Run *fn* in this process, which dies at that save."""
+    write = Run.write
+    made = 0
+
+    def dying(run: Run, change: Change) -> None:
+        nonlocal made
+        made += 1
+        if made == save and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(run, change)
+        if made == save:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Run.write = dying  # type: ignore[method-assign,assignment]  # in a child of our own, which ends with it
+    return fn(url)
+
+
+def _in_child(call: Callable[[], Any]) -> tuple[bool, tuple[Any, BaseException | None]]:
+    """Make a call in a forked child: whether it was killed, and what it returned or raised."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(reader)
+            with os.fdopen(writer, "wb") as pipe:
+                pipe.write(_outcome(call))
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        data = pipe.read()
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        return True, (None, None)
+    if not data:
+        raise RuntimeError("the child process ended without an answer")
+    return False, pickle.loads(data)  # noqa: S301 - our own child wrote it
+
+
+def _outcome(call: Callable[[], Any]) -> bytes:
+    try:
+        outcome: tuple[Any, BaseException | None] = (call(), None)
+    except BaseException as error:  # noqa: BLE001 - handed to the parent, whatever it is
+        outcome = (None, error)
+    try:
+        return pickle.dumps(outcome)
+    except Exception as error:  # noqa: BLE001 - as above
+        return pickle.dumps((None, RuntimeError(f"{outcome!r:.500} cannot be pickled: {error}")))

@@ -1,0 +1,75 @@
+"""What items and arguments are told apart by, in every process alike.
+
+`hash()` differs from process to process, so an item is known by its key's `repr`, and keys are
+limited to types whose `repr` is the same everywhere. Sets are put in order, dicts keep theirs.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from mainstay._checkpoint.codec import Codec, Json, to_bytes
+from mainstay.errors import UnsaveableValueError
+
+_KEYS = frozenset({
+    str, int, float, bool, bytes, type(None), UUID, datetime, date, time, timedelta, Decimal,
+})  # fmt: skip
+_ANY = Codec(None)
+
+
+def fingerprint(value: object, root: str) -> str:
+    """Give 32 hexadecimal digits that *value* is known by; equal values have equal ones.
+
+    Raises:
+        UnsaveableValueError: If *value* has no exact form; *root* begins the path to why.
+    """
+    return digest(to_bytes(_ordered(_ANY.encode(value, root))))
+
+
+def mark(key: object) -> str:
+    """Give 32 hexadecimal digits that an item with that key is known by."""
+    return digest(repr(key).encode())
+
+
+def digest(*parts: bytes) -> str:
+    """Give 32 hexadecimal digits for some bytes, told apart by where they are split, too."""
+    state = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        state.update(len(part).to_bytes(8, "big"))
+        state.update(part)
+    return state.hexdigest()
+
+
+def check_keys(keys: Iterable[Any], iteration: str) -> None:
+    """Refuse keys whose `repr` may differ elsewhere.
+
+    Raises:
+        UnsaveableValueError: If one of *keys* is not of a type that is accepted.
+    """
+    kinds = {*map(type, keys)}
+    if kinds <= _KEYS:
+        return
+    if tuple in kinds:
+        check_keys([part for key in keys if type(key) is tuple for part in key], iteration)
+        kinds.discard(tuple)
+    for kind in kinds - _KEYS:
+        raise UnsaveableValueError(
+            f"a key of iteration {iteration!r}",
+            f"keys are str, int, float, bool, bytes, None, UUID, date, time, datetime, timedelta, "
+            f"Decimal, or tuples of these, not {kind.__qualname__}",
+        )
+
+
+def _ordered(saved: Json) -> Json:
+    """Put the items of sets in an order that does not depend on their hashes."""
+    if type(saved) is list:
+        return [_ordered(item) for item in saved]
+    if type(saved) is not dict:
+        return saved
+    ordered = {key: _ordered(item) for key, item in saved.items()}
+    if ordered.get("$") in ("set", "frozenset"):
+        ordered["v"] = sorted(ordered["v"], key=to_bytes)
+    return ordered

@@ -1,0 +1,186 @@
+"""Where an iteration is: how many items are done, the last key, and the digest of all keys.
+
+The digest runs over the `repr` of the keys in order. It is fed in chunks, and does not depend on
+how they are cut. Passing over what is done feeds it again, so that any other order, any item more
+or less before the cursor, gives another digest.
+"""
+
+import hashlib
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import attrs
+
+from mainstay._checkpoint.codec import Codec, Json
+from mainstay._checkpoint.fingerprint import check_keys, fingerprint, mark
+from mainstay.errors import SourceChangedError
+from mainstay.stores.base import RunId
+
+CHUNK = 256
+NOTHING: Any = object()
+"""In place of an item where none is in progress, and of a key before the first one."""
+
+_KEY = Codec({})
+
+
+@attrs.define(eq=False)
+class Loop:
+    """One iteration of a run.
+
+    Attributes:
+        run: Which run.
+        name: What it is called, with its number where the name was used before.
+        trusted: Whether the source begins after the last key by itself.
+        scope: What the names of everything inside it begin with.
+        count: Items done that the digest knows of.
+        last: The key of the last item done, or in progress.
+        keys: The keys of items done since.
+        item: The item in progress.
+        used: Whether something in the item in progress was saved or begun that ends with it.
+        nests: Whether there are iterations inside its items.
+        inner: The cursors of iterations inside the item in progress.
+        closed: Whether it was left before its end.
+        deferred: Whether saves have to wait for the item around it.
+        limit: How many keys there may be before they go into the digest.
+    """
+
+    run: RunId
+    name: str
+    key_of: Callable[[Any], Any]
+    trusted: bool
+    scope: str
+    count: int = 0
+    last: Any = NOTHING
+    keys: list[Any] = attrs.field(factory=list)
+    item: Any = NOTHING
+    used: bool = False
+    nests: bool = False
+    inner: dict[str, Json] = attrs.field(factory=dict)
+    closed: bool = False
+    deferred: bool = False
+    limit: int = CHUNK
+    _done: Any = NOTHING
+    _hash: Any = attrs.field(factory=lambda: hashlib.blake2b(digest_size=16))
+    _expected: str = ""
+    _at: str = ""
+
+    def restore(self, cursor: Json) -> None:
+        """Go back to where a cursor says that the iteration was."""
+        self.count = cursor["count"]
+        self.last = _KEY.decode(cursor["last"][0], "last key") if cursor["last"] else NOTHING
+        self._done = self.last
+        self.closed = cursor["closed"]
+        self.inner = cursor["inner"]
+        self.used = bool(self.inner)
+        self._expected = cursor["digest"]
+        self._at = cursor["at"]
+
+    def cursor(self, going_on: Json | None = None) -> Json:
+        """Give the cursor to save: up to the last item done, and where inside the next one.
+
+        Args:
+            going_on: The cursors of iterations that are going on inside the item in progress.
+        """
+        self.flush()
+        inner = {**self.inner, **(going_on or {})} if self.item is not NOTHING else {}
+        return {
+            "count": self.count,
+            "last": [] if self._done is NOTHING else [_KEY.encode(self._done, "last key")],
+            "digest": "" if self.trusted else self._hash.hexdigest(),
+            "closed": self.closed,
+            "at": mark(self.last) if inner else "",
+            "inner": inner,
+        }
+
+    def flush(self) -> None:
+        """Take the keys of items done into the digest."""
+        keys = self.keys
+        if keys:
+            check_keys(keys, self.name)
+            if not self.trusted:
+                self._hash.update(repr(keys)[1:-1].encode() + b", ")
+            self.count += len(keys)
+            self._done = keys[-1]
+            keys.clear()
+
+    def item_done(self) -> None:
+        """Count the item in progress as done, where the loop that asked for it was left."""
+        if self.item is not NOTHING:
+            self.item = NOTHING
+            self.keys.append(self.last)
+
+    def item_scope(self) -> str:
+        """Name the item in progress, for what is saved inside it."""
+        return f"{self.scope}{self.name}[{mark(self.last)}]/"
+
+    def check_item(self) -> None:
+        """Check that saved iterations inside an item belong to the one in progress."""
+        if self._at and mark(self.last) != self._at:
+            raise self.changed("the item in progress when the run was saved is another one now")
+
+    def leave_item(self) -> None:
+        """Forget what was inside the item in progress."""
+        self.inner = {}
+        self._at = ""
+        self.used = self.nests
+
+    def refuse(self, key: object) -> SourceChangedError:
+        """Make the error of a key that is the same as the one before it."""
+        return self.changed(
+            f"the key {key!r:.60} comes twice in a row"
+            + (", so the source does not begin after it" if self.trusted and not self.keys else "")
+        )
+
+    def changed(self, problem: str) -> SourceChangedError:
+        """Make the error of a source that is not what it was."""
+        return SourceChangedError(
+            self.run.name, self.run.key, self.name, self.count + len(self.keys), problem
+        )
+
+    # Passing over what is done, sync and async side by side.
+
+    def pass_over(self, items: Iterator[Any]) -> None:
+        """Take the items that are done out of *items*, and check that they are the same."""
+        left, self.count = self.count, 0
+        while left:
+            chunk = [*itertools.islice(items, min(left, CHUNK))]
+            left = self._passed(chunk, left)
+        self._verify()
+
+    async def apass_over(self, items: AsyncIterator[Any]) -> None:
+        """Take the items that are done out of *items*, and check that they are the same."""
+        left, self.count = self.count, 0
+        while left:
+            chunk: list[Any] = []
+            while len(chunk) < min(left, CHUNK):
+                try:
+                    chunk.append(await anext(items))
+                except StopAsyncIteration:
+                    break
+            left = self._passed(chunk, left)
+        self._verify()
+
+    def _passed(self, chunk: list[Any], left: int) -> int:
+        if not chunk:
+            raise self.changed(f"it has ended, and {left} more had been done before")
+        self.keys.extend(map(self.key_of, chunk))
+        self.flush()
+        return left - len(chunk)
+
+    def _verify(self) -> None:
+        if self._expected and self._hash.hexdigest() != self._expected:
+            raise self.changed("the items up to there are not the same, or in another order")
+
+
+def key_function(key: Callable[[Any], Any] | None, name: str, done: int) -> Callable[[Any], Any]:
+    """Give the function from an item to its key: the user's, or position and fingerprint."""
+    if key is not None:
+        return key
+    positions = itertools.count(done)
+
+    def position_and_fingerprint(item: object) -> tuple[int, str]:
+        position = next(positions)
+        return position, fingerprint(item, f"item {position} of iteration {name!r}, without `key`,")
+
+    return position_and_fingerprint

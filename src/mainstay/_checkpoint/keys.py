@@ -1,0 +1,119 @@
+"""From the arguments of a call to the key of its run."""
+
+import inspect
+import string
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from mainstay._checkpoint.fingerprint import fingerprint
+from mainstay._checkpoint.rules import Key
+from mainstay._core.callables import name_of
+
+_SELF = ("self", "cls")
+
+
+@attrs.frozen(eq=False)
+class Arguments:
+    """The parameters of a function, without the checkpoint that goes in by itself.
+
+    Attributes:
+        fn: The function.
+        signature: Its parameters without `cp`.
+        place: Where `cp` goes: 0, or 1 after `self` or `cls`.
+    """
+
+    fn: Callable[..., Any]
+    signature: inspect.Signature
+    place: int
+
+    @classmethod
+    def of(cls, fn: Callable[..., Any]) -> "Arguments":
+        """Look at the parameters of *fn*.
+
+        Raises:
+            TypeError: If there is no parameter for `cp`.
+        """
+        parameters = [*inspect.signature(fn).parameters.values()]
+        place = 1 if parameters and parameters[0].name in _SELF else 0
+        positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                      inspect.Parameter.VAR_POSITIONAL)  # fmt: skip
+        if len(parameters) <= place or parameters[place].kind not in positional:
+            raise TypeError(
+                f"{name_of(fn)} needs a first parameter for its Checkpoint, after `self` if there "
+                f"is one: def {fn.__name__ if hasattr(fn, '__name__') else 'fn'}(cp, ...)"
+            )
+        if parameters[place].kind is not inspect.Parameter.VAR_POSITIONAL:
+            del parameters[place]
+        return cls(fn, inspect.Signature(parameters), place)
+
+    def with_checkpoint(self, cp: object, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Put the checkpoint where it goes."""
+        return (*args[: self.place], cp, *args[self.place :])
+
+    def bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Give the arguments of a call by name, defaults included, without `self`.
+
+        Raises:
+            TypeError: If they do not fit.
+        """
+        bound = self.signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return dict([*bound.arguments.items()][self.place :])
+
+
+def check_key(key: Key, arguments: Arguments) -> None:
+    """Refuse a key that cannot tell the runs of a function apart.
+
+    Raises:
+        TypeError: If *key* is neither a format string, a function nor None.
+        ValueError: If the format string names what is no parameter, or nothing at all.
+    """
+    if key is None or (callable(key) and not isinstance(key, type)):
+        return
+    if not isinstance(key, str):
+        raise TypeError(f"`key` must be a format string, a function or None, not {key!r}")
+    parameters = [*arguments.signature.parameters.values()][arguments.place :]
+    names = [each.name for each in parameters]
+    fields = [field for _, field, _, _ in string.Formatter().parse(key) if field is not None]
+    for field in fields:
+        first = field.partition(".")[0].partition("[")[0]
+        if first not in names:
+            raise ValueError(
+                f"`key` {key!r} names {first!r}, which is no parameter of "
+                f"{name_of(arguments.fn)}; it has {', '.join(names) or 'none'}"
+            )
+    if not key or (names and not fields):
+        raise ValueError(
+            f"`key` {key!r} names no parameter of {name_of(arguments.fn)}, so that all of its "
+            f"calls would be one run; name one, as in 'import-{{{(names or ['tenant'])[0]}}}', or "
+            f"give a function such as lambda *args, **kwargs: 'import'"
+        )
+
+
+def key_of_call(
+    key: Key, arguments: Arguments, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> str:
+    """Give the key of the run that a call means.
+
+    Raises:
+        TypeError: If the arguments do not fit, or *key* does not give a str.
+        ValueError: If it gives an empty one.
+        UnsaveableValueError: If *key* is None and an argument has no exact form.
+    """
+    values = arguments.bound(args, kwargs)
+    if key is None:
+        return fingerprint(values, f"the arguments of {name_of(arguments.fn)}, without `key`,")
+    if isinstance(key, str):
+        return checked_key(key.format(**values))
+    return checked_key(key(*args[arguments.place :], **kwargs))
+
+
+def checked_key(key: object) -> str:
+    """Refuse what cannot be the key of a run."""
+    if not isinstance(key, str):
+        raise TypeError(f"`key` must give a str, not {key!r}")
+    if not key:
+        raise ValueError("`key` must not give an empty str")
+    return key

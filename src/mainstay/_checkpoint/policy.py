@@ -1,0 +1,436 @@
+"""The faces of checkpointed functions: `checkpointed`, `checkpoint_run`."""
+
+import functools
+import sys
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, TypeVar, overload
+
+import attrs
+
+from mainstay._checkpoint import loops
+from mainstay._checkpoint.codec import Codec
+from mainstay._checkpoint.cp import AsyncCheckpoint, Checkpoint
+from mainstay._checkpoint.decision import Code, Every, OnBusy, OnCodeChange, OnComplete
+from mainstay._checkpoint.digest import digest_of
+from mainstay._checkpoint.keys import Arguments, check_key, checked_key, key_of_call
+from mainstay._checkpoint.offload import off_loop
+from mainstay._checkpoint.recoverable import Recoverable, encoded_arguments, remember
+from mainstay._checkpoint.retention import forget_old
+from mainstay._checkpoint.rules import Keep, Key, Rules, checked
+from mainstay._checkpoint.run import Run
+from mainstay._checkpoint.types import Allowed, allowed_by, allowed_by_result, hints_of
+from mainstay._core.ambient import surroundings
+from mainstay._core.callables import Colour, colour_of, is_async_frame, name_of
+from mainstay._core.durations import Duration
+from mainstay._metrics.collector import Metrics, checkpoint_recorder_of, metrics_of
+from mainstay.stores import store_of
+from mainstay.stores.base import RunId, Store
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
+
+
+@attrs.frozen(eq=False)
+class Bound:
+    """A policy bound to the name and code of what it wraps."""
+
+    rules: Rules
+    metrics: Metrics
+    name: str
+    code: Code
+    allowed: Allowed
+
+    def begin(self, key: str, arguments: bytes | None = None) -> Run:
+        """Begin a call in its surroundings.
+
+        Raises:
+            DeadlineExpiredError: If the surrounding deadline leaves no time.
+        """
+        ambient = surroundings()
+        metrics: Metrics = ambient.metrics if ambient.metrics is not None else self.metrics
+        recorder = checkpoint_recorder_of(metrics, self.name)
+        run = Run(self.rules, recorder, ambient, RunId(self.name, key), self.code, arguments)
+        if ambient.left() <= 0:
+            raise loops.expired(run)
+        return run
+
+    def codec(self) -> Codec:
+        """Give the codec of the result."""
+        return Codec(self.allowed, self.rules.allow_pickle)
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Checkpointed:
+    """What `checkpointed(...)` makes: a decorator, and a caller.
+
+    Immutable: one object may wrap any number of functions.
+    """
+
+    rules: Rules
+    key: Key
+    recoverable: bool
+    name: str | None
+    metrics: Metrics
+
+    @overload
+    def __call__(
+        self, fn: Callable[Concatenate[AsyncCheckpoint, P], Coroutine[Any, Any, R]], /
+    ) -> Callable[P, Coroutine[Any, Any, R]]: ...
+    @overload
+    def __call__(self, fn: Callable[Concatenate[Checkpoint, P], R], /) -> Callable[P, R]: ...  # type: ignore[overload-overlap]  # any first parameter could be `self`
+    @overload
+    def __call__(
+        self, fn: Callable[Concatenate[S, AsyncCheckpoint, P], Coroutine[Any, Any, R]], /
+    ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, R]]: ...
+    @overload
+    def __call__(
+        self, fn: Callable[Concatenate[S, Checkpoint, P], R], /
+    ) -> Callable[Concatenate[S, P], R]: ...
+    def __call__(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
+        """Wrap a function, which is then called without `cp`.
+
+        Args:
+            fn: A function or coroutine function whose first parameter, after `self` or `cls`,
+                takes the `Checkpoint`.
+
+        Raises:
+            TypeError: If *fn* is none, or has no such parameter; or if it is a generator.
+            ValueError: If the key template does not fit its parameters.
+        """
+        if isinstance(fn, classmethod | staticmethod):
+            method: Any = fn
+            return self._wrapped_method(method)
+        if not callable(fn):
+            raise TypeError(f"checkpointed wraps callables, not {fn!r}")
+        colour = colour_of(fn)
+        if colour in (Colour.GENERATOR, Colour.ASYNC_GENERATOR):
+            raise TypeError(
+                f"checkpointed wraps functions, not generators such as {name_of(fn)}: whoever "
+                f"takes its items would not be resumed; iterate over it with cp.iterate"
+            )
+        arguments = Arguments.of(fn)
+        check_key(self.key, arguments)
+        bound = Bound(
+            self.rules,
+            self.metrics,
+            self.name or name_of(fn),
+            Code(self.rules.version, digest_of(fn)),
+            allowed_by_result(fn),
+        )
+        wrap = _wrap_async if colour is Colour.ASYNC else _wrap_sync
+        begin = self._beginner(bound, arguments, fn)
+        wrapped = wrap(bound, arguments, fn, begin)
+        if self.recoverable:
+            remember(Recoverable(bound.name, self.rules.store, wrapped, _types_of(fn),
+                                 is_async=colour is Colour.ASYNC))  # fmt: skip
+        return wrapped
+
+    def _wrapped_method(self, method: Any) -> Callable[..., Any]:
+        """Wrap what is inside a `classmethod` or `staticmethod`."""
+        inner: Callable[..., Any] = method.__func__
+        kind: Callable[..., Callable[..., Any]] = method.__class__
+        return kind(self(inner))
+
+    def call(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call *fn* as a checkpointed function, without decorating it.
+
+        Args:
+            fn: As for the decorator. Its name is that of the run if the policy has none.
+            *args: Its arguments, without `cp`.
+            **kwargs: Its keyword arguments.
+
+        Returns:
+            What *fn* returns, or did; something to await if *fn* is async.
+
+        Raises:
+            TypeError: As for the decorator, before *fn* is called.
+            Exception: As for the decorated function.
+        """
+        return self(fn)(*args, **kwargs)
+
+    def _beginner(
+        self, bound: Bound, arguments: Arguments, fn: Callable[..., Any]
+    ) -> Callable[[tuple[Any, ...], dict[str, Any]], Run]:
+        """Make the function that turns the arguments of a call into its run."""
+        if self.recoverable and arguments.place:
+            raise TypeError(
+                f"`recoverable` is for functions: what {name_of(fn)} is a method of could not be "
+                f"made again in another process"
+            )
+        types = _types_of(fn) if self.recoverable else None
+
+        def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Run:
+            key = key_of_call(self.key, arguments, args, kwargs)
+            saved = None if types is None else encoded_arguments(types, bound.name, args, kwargs)
+            return bound.begin(key, saved)
+
+        return begin
+
+
+def _types_of(fn: Callable[..., Any]) -> Allowed:
+    return allowed_by(*hints_of(fn).values())
+
+
+def _wrap_sync(
+    bound: Bound, arguments: Arguments, fn: Callable[..., Any], begin: Callable[..., Run]
+) -> Callable[..., Any]:
+    @functools.wraps(fn)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        run = begin(args, kwargs)
+        cp = Checkpoint(run)
+        with_cp = arguments.with_checkpoint(cp, args)
+        value = loops.call(run, functools.partial(fn, *with_cp, **kwargs), bound.codec())
+        forget_old(bound.rules, run.id.name)
+        return value
+
+    return _without_cp(call, arguments)
+
+
+def _wrap_async(
+    bound: Bound, arguments: Arguments, fn: Callable[..., Any], begin: Callable[..., Run]
+) -> Callable[..., Any]:
+    @functools.wraps(fn)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        loops.require_asyncio(bound.name)
+        run = begin(args, kwargs)
+        cp = AsyncCheckpoint(run)
+        with_cp = arguments.with_checkpoint(cp, args)
+        value = await loops.acall(run, functools.partial(fn, *with_cp, **kwargs), bound.codec())
+        await off_loop(lambda: forget_old(bound.rules, run.id.name))
+        return value
+
+    return _without_cp(call, arguments)
+
+
+def _without_cp(call: Callable[..., Any], arguments: Arguments) -> Callable[..., Any]:
+    call.__signature__ = arguments.signature  # type: ignore[attr-defined]  # inspect reads it
+    return call
+
+
+def checkpointed(  # noqa: PLR0913 - the vocabulary of the policy
+    *,
+    store: Store | str | None = None,
+    key: Key = None,
+    every: Every = 1,
+    version: str = "1",
+    on_busy: OnBusy = "raise",
+    on_complete: OnComplete = "return",
+    on_code_change: OnCodeChange = "warn",
+    lease: Duration = 30.0,
+    max_crashes: int | None = 5,
+    keep: Keep = None,
+    recoverable: bool = False,
+    allow_pickle: bool = False,
+    name: str | None = None,
+    metrics: Metrics | None = None,
+) -> Checkpointed:
+    """Let a long function survive `kill -9`: run again, it goes on where it was.
+
+    What was saved is never lost and never applied twice; a crash or error repeats at most the
+    items since the last save; use `cp.idempotency_key(item)` for their side effects. A run is
+    known by the function's name and a key. Once it has ended, its result is remembered.
+
+    Args:
+        store: Where runs are kept: a `Store`, a URL such as ``sqlite:///jobs.db``, or None for
+            the URL in `$MAINSTAY_STORE`.
+        key: Which run a call means: a format string over the parameters, a function of the
+            arguments that gives a str, or None for a digest of all arguments.
+        every: When to save: after that many items (`int`, at least 1), that much time
+            (`timedelta`), or `young_daly(mtbf=...)`.
+        version: What the code is called; another one is a changed function.
+        on_busy: If somebody else works on the run: "raise" `RunBusyError`, "wait" until it is
+            free, or "return" the result of the other one, when it ends.
+        on_complete: If the run has ended: "return" its result, "raise" `RunCompleteError`, or
+            "rerun" it from the start.
+        on_code_change: If the run was saved by other code: "warn" and go on, "raise"
+            `CodeChangedError`, "ignore" it, or a function that takes the saved state as plain
+            dicts and lists and gives the new state.
+        lease: How long a run stays reserved for a process that is silent, and not provably dead:
+            seconds or a `timedelta`, above 0. Renewed three times in that time, and by every save.
+        max_crashes: After how many deaths of the process in a row, without progress, the run is
+            not run again; at least 1, None for never.
+        keep: How many finished runs of this name to keep (`int`), for how long (`timedelta`), or
+            both as a tuple; None for all. Others are forgotten when a run ends.
+        recoverable: Whether `recover()` may run it again in another process. Its arguments are
+            then saved at each call.
+        allow_pickle: Whether values that have no exact form in JSON are pickled. Whoever can
+            write to the store can then run code in this process.
+        name: The name of the runs, and the `component` label. None for the function's
+            ``module.qualname``.
+        metrics: Where to record. None for `default_metrics()`.
+
+    Returns:
+        A policy: a decorator, with `.call`.
+
+    Raises:
+        TypeError: Here or at decoration, if an argument has the wrong type.
+        ValueError: Here or at decoration, if an argument is out of its range, or there is no
+            store.
+        CheckpointError: From a call; see `mainstay.errors`.
+        DeadlineExpiredError: From a call, if it began with no time left; nothing was called.
+        UnsupportedLoopError: From an async call outside asyncio.
+        Exception: From a call: the function's own.
+
+    Metrics:
+        `calls_total`, `call_duration_seconds`, `give_ups_total`, `errors_total` with
+        ``policy="checkpoint"``, `wait_seconds_total`, and all that begin with `checkpoint_`.
+
+    Source:
+        Fencing tokens: M. Kleppmann, "How to do distributed locking", 2016.
+
+    Example:
+        >>> from mainstay import Checkpoint, checkpointed
+        >>> @checkpointed(store="memory://", key="import-{tenant}")
+        ... def import_rows(cp: Checkpoint, tenant: str, rows: list[int]) -> int:
+        ...     totals = cp.state({"sum": 0})
+        ...     for row in cp.iterate(rows, key=lambda row: row):
+        ...         totals["sum"] += row
+        ...     return totals["sum"]
+        >>> import_rows("acme", [1, 2, 3])
+        6
+    """
+    return Checkpointed(
+        rules=checked(
+            store=store_of(store), every=every, version=version, on_busy=on_busy,
+            on_complete=on_complete, on_code_change=on_code_change, lease=lease,
+            max_crashes=max_crashes, keep=keep, allow_pickle=allow_pickle,
+        ),
+        key=key,
+        recoverable=recoverable,
+        name=_checked_name(name),
+        metrics=metrics_of(metrics),
+    )  # fmt: skip
+
+
+class CheckpointRun:
+    """What `checkpoint_run(...)` makes: a block, for ``with`` and ``async with``."""
+
+    __slots__ = ("_bound", "_key", "_session")
+
+    def __init__(self, bound: Bound, key: str) -> None:
+        self._bound = bound
+        self._key = key
+        self._session: loops.Session | None = None
+
+    def __enter__(self) -> Checkpoint:
+        if is_async_frame(sys._getframe(1)):  # noqa: SLF001 - it would block the loop there
+            raise TypeError("`with checkpoint_run(...)` would block the event loop; in async code "
+                            "it is `async with`")  # fmt: skip
+        session = self._begun()
+        session.enter()
+        self._session = session
+        return Checkpoint(session.run)
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.leave(error, self._bound.codec())
+            forget_old(self._bound.rules, session.run.id.name)
+
+    async def __aenter__(self) -> AsyncCheckpoint:
+        loops.require_asyncio(self._bound.name)
+        session = self._begun()
+        await session.aenter()
+        self._session = session
+        return AsyncCheckpoint(session.run)
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.aleave(error, self._bound.codec())
+            await off_loop(lambda: forget_old(self._bound.rules, session.run.id.name))
+
+    def _begun(self) -> loops.Session:
+        if self._session is not None:
+            raise RuntimeError("this checkpoint_run is entered already; make another one")
+        return loops.Session(self._bound.begin(self._key))
+
+
+def checkpoint_run(  # noqa: PLR0913 - as `checkpointed`
+    key: str,
+    *,
+    store: Store | str | None = None,
+    name: str = "run",
+    every: Every = 1,
+    version: str = "1",
+    on_busy: OnBusy = "raise",
+    on_complete: OnComplete = "return",
+    on_code_change: OnCodeChange = "warn",
+    lease: Duration = 30.0,
+    max_crashes: int | None = 5,
+    keep: Keep = None,
+    allow_pickle: bool = False,
+    metrics: Metrics | None = None,
+) -> CheckpointRun:
+    """Let a block survive `kill -9`: entered again, it goes on where it was.
+
+    The block form of `checkpointed`. The run ends where the block does; an exception that leaves
+    the block interrupts it. A block has no result: entered after the run has ended, its
+    `cp.complete` is True, `cp.iterate` gives nothing, and only steps that were saved answer.
+
+    Args:
+        key: Which run it is.
+        store: As for `checkpointed`.
+        name: The name of the run, and the `component` label.
+        every: As for `checkpointed`.
+        version: As for `checkpointed`; the only thing that tells changed code here.
+        on_busy: As for `checkpointed`; "return" gives a complete `cp` when the other one ends.
+        on_complete: As for `checkpointed`; "return" gives a complete `cp`.
+        on_code_change: As for `checkpointed`.
+        lease: As for `checkpointed`.
+        max_crashes: As for `checkpointed`.
+        keep: As for `checkpointed`.
+        allow_pickle: As for `checkpointed`.
+        metrics: As for `checkpointed`.
+
+    Returns:
+        A block for ``with``, which gives a `Checkpoint`, and for ``async with``, which gives an
+        `AsyncCheckpoint`.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of its range, or there is no store.
+        CheckpointError: From the block; see `mainstay.errors`.
+
+    Metrics:
+        As for `checkpointed`.
+
+    Example:
+        >>> from mainstay import checkpoint_run
+        >>> with checkpoint_run("nightly", store="memory://") as cp:
+        ...     for day in cp.iterate(["mon", "tue"]):
+        ...         print(day)
+        mon
+        tue
+    """
+    checked_name = _checked_name(name)
+    rules = checked(
+        store=store_of(store), every=every, version=version, on_busy=on_busy,
+        on_complete=on_complete, on_code_change=on_code_change, lease=lease,
+        max_crashes=max_crashes, keep=keep, allow_pickle=allow_pickle,
+    )  # fmt: skip
+    code = Code(rules.version, "")
+    bound = Bound(rules, metrics_of(metrics), checked_name or "run", code, allowed_by())
+    return CheckpointRun(bound, checked_key(key))
+
+
+def _checked_name(name: object) -> str | None:
+    if name is None:
+        return None
+    if not isinstance(name, str):
+        raise TypeError(f"`name` must be a str or None, not {name!r}")
+    if not name:
+        raise ValueError("`name` must not be empty; leave it out for the function's own name")
+    return name

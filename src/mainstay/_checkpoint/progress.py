@@ -1,0 +1,311 @@
+"""How far a run is, and how that is captured: state, iterations and steps. No store, no clock.
+
+State is captured at item boundaries only. That is what makes a save right: everything before the
+boundary is in it, nothing after it is. An iteration inside an item of another one may save its
+own boundaries only if the state was not changed in that item before it began, since what did that
+runs again on a resume; otherwise its saves wait for the end of the item.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from mainstay._checkpoint.codec import Codec, Json, plain
+from mainstay._checkpoint.decision import Code
+from mainstay._checkpoint.document import MISSING, Document
+from mainstay._checkpoint.fingerprint import digest, fingerprint, mark
+from mainstay._checkpoint.iteration import NOTHING, Loop, key_function
+from mainstay._checkpoint.steps import Step, Steps
+from mainstay._checkpoint.types import Allowed, allowed_by
+from mainstay._core.callables import name_of
+from mainstay.errors import CheckpointError, CodeChangedError, UnsaveableValueError
+from mainstay.stores.base import Change, RunId
+
+_UNCHANGEABLE = (str, bytes, int, float, complex, bool, tuple, frozenset, type(None))
+
+
+@attrs.define(eq=False)
+class Progress:
+    """What one attempt at a run has done, on top of what was saved before.
+
+    Attributes:
+        id: Which run it is.
+        code: What is known of the function.
+        allow_pickle: Whether values without an exact form in JSON are pickled.
+        document: What was saved before this attempt.
+        steps: The steps, saved and new.
+        migrate: Turns the state of older code into that of the present one, or None.
+        stack: The iterations that are going on, the outermost first.
+        unsaved: Items done since the last save.
+    """
+
+    id: RunId
+    code: Code
+    allow_pickle: bool
+    document: Document
+    steps: Steps
+    migrate: Callable[[Any], Any] | None = None
+    stack: list[Loop] = attrs.field(factory=list, init=False)
+    unsaved: int = attrs.field(default=0, init=False)
+    _done: int = attrs.field(default=0, init=False)
+    _captured: int = attrs.field(default=0, init=False)
+    _cursors: dict[str, Json] = attrs.field(init=False)
+    _names: dict[str, int] = attrs.field(factory=dict, init=False)
+    _state: Any = attrs.field(default=NOTHING, init=False)
+    _state_codec: Codec = attrs.field(init=False)
+    _boundary_state: Json = attrs.field(default=None, init=False)
+    _drop: list[str] = attrs.field(factory=list, init=False)
+    _raised: list[tuple[Exception, str]] = attrs.field(factory=list, init=False)
+
+    @classmethod
+    def after(
+        cls,
+        document: Document | None,
+        results: Mapping[str, bytes],
+        run: RunId,
+        code: Code,
+        *,
+        allow_pickle: bool,
+    ) -> "Progress":
+        """Begin where *document* and *results* say that the run was."""
+        steps = Steps(results, f"run {run.key!r} of {run.name}")
+        return cls(run, code, allow_pickle, document or Document(code=code), steps)
+
+    def __attrs_post_init__(self) -> None:
+        self._cursors = dict(self.document.cursors)
+        self._state_codec = Codec({})
+
+    # The state.
+
+    def state(self, default: Any) -> Any:
+        """Give the state: what was saved, or *default*."""
+        if self._state is not NOTHING:
+            return self._state
+        if isinstance(default, _UNCHANGEABLE):
+            raise TypeError(
+                f"`default` must be something that is changed in place, such as an attrs instance, "
+                f"a dataclass instance, a dict or a list, not {default!r}"
+            )
+        self._state_codec = Codec(allowed_by(default), self.allow_pickle)
+        saved = self.document.state
+        if saved is MISSING:
+            self._state_codec.encode(default, "state")
+            self._state = default
+        elif self.migrate is not None:
+            self._state = self.migrate(plain(saved))
+        else:
+            try:
+                self._state = self._state_codec.decode(saved, "state")
+            except UnsaveableValueError as error:
+                raise CodeChangedError(self.id.name, self.id.key, str(error)) from error
+        return self._state
+
+    def _encoded_state(self) -> Json:
+        if self._state is NOTHING:
+            return self.document.state
+        return self._state_codec.encode(self._state, "state")
+
+    # Iterations.
+
+    def loop(
+        self, key: Callable[[Any], Any] | None, name: str | None, *, trusted: bool
+    ) -> Loop | None:
+        """Begin an iteration, where it was when it was saved; None if it was left by `break`."""
+        self.settle()
+        outer = self.stack[-1] if self.stack else None
+        if name is not None and any(each.name == name for each in self.stack):
+            raise CheckpointError(
+                f"{self.id.name}: iteration {name!r} of run {self.id.key!r} is still going on; "
+                f"give the second one another `name`"
+            )
+        scope = self._scope()
+        numbered = self._numbered(scope, name or "items")
+        if outer is not None:
+            outer.check_item()
+        saved = (outer.inner if outer else self._cursors).get(numbered)
+        if saved and saved["closed"]:
+            return None
+        done = saved["count"] if saved and trusted else 0
+        loop = Loop(self.id, numbered, key_function(key, numbered, done), trusted, scope)
+        if saved:
+            loop.restore(saved)
+        state = self._encoded_state()
+        if outer is None:
+            self._boundary_state = state
+        else:
+            outer.used = outer.nests = True
+            loop.deferred = outer.deferred or state != self._boundary_state
+        self.stack.append(loop)
+        return loop
+
+    def _numbered(self, scope: str, name: str) -> str:
+        number = self._names[scope + name] = self._names.get(scope + name, 0) + 1
+        return name if number == 1 else f"{name}#{number}"
+
+    def flush(self, loop: Loop) -> None:
+        """Count the items done of an iteration."""
+        done = len(loop.keys)
+        loop.flush()
+        self.unsaved += done
+        self._done += done
+
+    def item_left(self, loop: Loop) -> None:
+        """Take in that an item is done in which something was saved or begun."""
+        self.leave_inner(loop)
+        scope = loop.item_scope()
+        self._drop += self.steps.leave(scope)
+        for place in [place for place in self._names if place.startswith(scope)]:
+            del self._names[place]
+        loop.leave_item()
+        if loop.nests and not loop.deferred:
+            self._boundary_state = self._encoded_state()
+
+    def boundary(self, loop: Loop) -> None:
+        """Take in that the item in progress is done, and all before it."""
+        self.leave_inner(loop)
+        loop.item = NOTHING
+        self.flush(loop)
+
+    def ended(self, loop: Loop) -> None:
+        """Take in that an iteration has ended, at a boundary."""
+        self.stack.pop()
+        self._keep_cursor(loop)
+        if self.stack and not loop.deferred:
+            self._boundary_state = self._encoded_state()
+
+    def interrupted(self, loop: Loop) -> None:
+        """Take in that the source of an iteration failed, between two items."""
+        if any(each is loop for each in self.stack):
+            self.boundary(loop)
+            self.stack.pop()
+            self._keep_cursor(loop)
+
+    def abandoned(self, loop: Loop) -> None:
+        """Take in that an iteration could not begin; its cursor stays as it was saved."""
+        self.stack.remove(loop)
+
+    def settle(self) -> None:
+        """Take in that iterations were left by `break`: their items in progress are done."""
+        while self.stack and self.stack[-1].closed:
+            loop = self.stack[-1]
+            if loop.used:
+                self.item_left(loop)
+            loop.item_done()
+            self.flush(loop)
+            self.stack.pop()
+            self._keep_cursor(loop)
+
+    def leave_inner(self, loop: Loop) -> None:
+        """Take in that *loop* goes on, so that all that began inside its item is over.
+
+        Raises:
+            CheckpointError: If *loop* is over itself.
+        """
+        if not any(each is loop for each in self.stack):
+            raise CheckpointError(
+                f"{self.id.name}: iteration {loop.name!r} of run {self.id.key!r} goes on after the "
+                f"one around it; iterations must follow or be inside each other"
+            )
+        while self.stack[-1] is not loop:
+            self.stack.pop()
+
+    def _keep_cursor(self, loop: Loop) -> None:
+        cursors = self.stack[-1].inner if self.stack else self._cursors
+        cursors[loop.name] = loop.cursor()
+
+    # Steps.
+
+    def begin_step(self, name: str, *, lenient: bool) -> Step:
+        """Begin a step; its result may be there already.
+
+        Raises:
+            CodeChangedError: If another step was saved at its place, unless *lenient*.
+        """
+        self.settle()
+        if self.stack:
+            self.stack[-1].used = True
+        step = self.steps.begin(self._scope(), name)
+        if step.instead is not None and not lenient:
+            raise CodeChangedError(
+                self.id.name, self.id.key, f"step {step.instead!r} is now {step.label!r}"
+            )
+        return step
+
+    def replay(self, step: Step, allowed: Allowed) -> Any:
+        """Give the saved result of a step, or raise the saved exception."""
+        kind, saved = step.saved
+        place = f"the result of step {step.label!r}"
+        value = Codec(allowed, self.allow_pickle).decode(saved, place)
+        if kind == "value":
+            return value
+        self._raised.append((value, step.slot))
+        raise value
+
+    def step_done(self, step: Step, value: object, allowed: Allowed) -> dict[str, bytes]:
+        """Put together what saves the result of a step."""
+        codec = Codec(allowed, self.allow_pickle)
+        saved = codec.encode(value, f"the result of step {step.label!r}")
+        return {step.slot: self.steps.keep(step.slot, ["value", saved])}
+
+    def step_failed(self, step: Step, error: Exception) -> dict[str, bytes] | None:
+        """Put together what saves the exception of a step, if its class was registered for it."""
+        allowed = allowed_by()
+        if allowed.get(name_of(type(error))) is not type(error):
+            return None
+        try:
+            saved = Codec(allowed).encode(error, "exception")
+        except UnsaveableValueError:
+            return None  # the exception itself matters more
+        self._raised.append((error, step.slot))
+        return {step.slot: self.steps.keep(step.slot, ["error", saved])}
+
+    def slots_of(self, error: BaseException | None) -> tuple[str, ...]:
+        """Find the saved exceptions that *error* is, so that their steps run again."""
+        return tuple(slot for raised, slot in self._raised if raised is error)
+
+    def _scope(self) -> str:
+        going_on = (loop for loop in reversed(self.stack) if loop.item is not NOTHING)
+        loop = next(going_on, None)
+        return loop.item_scope() if loop else ""
+
+    def idempotency_key(self, item: object, life: str) -> str:
+        """Give what an item, or the run itself, is known by to the rest of the world."""
+        self.settle()
+        loop = self.stack[-1] if self.stack else None
+        if item is None or loop is None:
+            parts = [self._scope(), "" if item is None else fingerprint(item, "item")]
+        else:
+            key = loop.last if item is loop.item else loop.key_of(item)
+            parts = [f"{loop.scope}{loop.name}", mark(key)]
+        return digest(*(part.encode() for part in (self.id.name, self.id.key, life, *parts)))
+
+    # What a save writes.
+
+    def capture(self, seconds: float, result: Json = MISSING) -> Change:
+        """Put together the save of this moment, the last one if there is a *result*."""
+        inner: dict[str, Json] = {}
+        for loop in reversed(self.stack):
+            self.flush(loop)
+            inner = {loop.name: loop.cursor(inner)}
+        finished = result is not MISSING
+        migrated = self.migrate is None or self._state is not NOTHING
+        document = Document(
+            code=self.code if migrated else self.document.code,
+            state=self._encoded_state(),
+            cursors={**self._cursors, **inner},
+            seconds=self.document.seconds + seconds,
+            items=self.document.items + self._done,
+            result=result,
+        )
+        self._captured = self.unsaved
+        drop = (*self._drop, *(self.steps.in_items() if finished else ()))
+        return Change(document=document.sealed(), drop=drop, finished=finished)
+
+    def saved(self, change: Change) -> int:
+        """Take in that a capture is saved; give the number of items that it made last."""
+        items, self._captured = self._captured, 0
+        self.unsaved -= items
+        dropped = {*change.drop}
+        self._drop = [slot for slot in self._drop if slot not in dropped]
+        return items

@@ -1,0 +1,80 @@
+"""A progress line for people: on a terminal, and nowhere else.
+
+With tqdm installed (the extra `progress`) it is tqdm's bar, without it a line that is written
+anew at most ten times a second.
+"""
+
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from importlib import import_module
+from typing import Any
+
+from mainstay._checkpoint.iteration import Loop
+from mainstay._core.clock import monotonic
+
+_REDRAW_SECONDS = 0.1
+
+
+def shown(items: Iterator[Any], source: object, loop: Loop) -> Iterator[Any]:
+    """Pass *items* on, and show how many are done."""
+    update, close = _bar(source, loop)
+    try:
+        for item in items:
+            yield item
+            update(1)
+    finally:
+        close()
+
+
+async def ashown(items: AsyncIterator[Any], source: object, loop: Loop) -> AsyncIterator[Any]:
+    """Pass *items* on, and show how many are done."""
+    update, close = _bar(source, loop)
+    try:
+        async for item in items:
+            yield item
+            update(1)
+    finally:
+        close()
+
+
+def _bar(source: Any, loop: Loop) -> tuple[Callable[[int], object], Callable[[], object]]:
+    """Make a bar: what advances it, and what ends it."""
+    if not sys.stderr.isatty():
+        return lambda _count: None, lambda: None
+    total = len(source) if hasattr(source, "__len__") else None
+    try:
+        tqdm = import_module("tqdm").tqdm
+    except ImportError:
+        line = _Line(loop.name, loop.count, total)
+        return line.update, line.close
+    bar = tqdm(total=total, initial=loop.count, desc=loop.name, unit="item")
+    if loop.count:
+        bar.set_postfix(resumed_at=loop.count)
+    return bar.update, bar.close
+
+
+class _Line:
+    """One line: done, left where the total is known, and where the run was resumed."""
+
+    def __init__(self, name: str, resumed_at: int, total: int | None) -> None:
+        self._name = name
+        self._resumed_at = resumed_at
+        self._total = total
+        self._done = resumed_at
+        self._drawn = 0.0
+
+    def update(self, count: int) -> None:
+        self._done += count
+        if monotonic() - self._drawn >= _REDRAW_SECONDS:
+            self._draw()
+
+    def close(self) -> None:
+        self._draw()
+        sys.stderr.write("\n")
+
+    def _draw(self) -> None:
+        self._drawn = monotonic()
+        left = "" if self._total is None else f", {self._total - self._done} left"
+        resumed = f", resumed at {self._resumed_at}" if self._resumed_at else ""
+        sys.stderr.write(f"\r{self._name}: {self._done} done{left}{resumed}\x1b[K")
+        sys.stderr.flush()

@@ -1,0 +1,67 @@
+"""Functions that can be run again by another process, and the arguments they are run with."""
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from mainstay._checkpoint.codec import Codec, to_bytes
+from mainstay._checkpoint.document import unsealed
+from mainstay._checkpoint.envelope import seal
+from mainstay._checkpoint.types import Allowed
+from mainstay.stores.base import Store
+
+
+@attrs.frozen(eq=False)
+class Recoverable:
+    """A function that is imported in this process.
+
+    Attributes:
+        name: The name of its runs.
+        store: Where they are kept.
+        fn: The wrapped function.
+        types: The types that its annotations name.
+        is_async: Whether it must be awaited.
+    """
+
+    name: str
+    store: Store
+    fn: Callable[..., Any]
+    types: Allowed
+    is_async: bool = attrs.field(kw_only=True)
+
+
+known: dict[str, Recoverable] = {}
+"""All of them, by the name of their runs."""
+
+
+def remember(recoverable: Recoverable) -> None:
+    """Add a function to those that are known; a name that was there is replaced."""
+    known[recoverable.name] = recoverable
+
+
+def encoded_arguments(
+    types: Allowed, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> bytes:
+    """Give the bytes to save of the arguments of a call.
+
+    Raises:
+        UnsaveableValueError: If one cannot be saved.
+    """
+    codec = Codec(types)
+    root = f"the arguments of recoverable {name}: "
+    saved = [codec.encode([*args], f"{root}args"), codec.encode(kwargs, f"{root}kwargs")]
+    return seal(to_bytes(saved))
+
+
+def decoded_arguments(types: Allowed, name: str, saved: bytes) -> tuple[list[Any], dict[str, Any]]:
+    """Give the arguments back.
+
+    Raises:
+        CorruptCheckpointError: If they are damaged.
+        UnknownTypeError: If they need a type that may not be built.
+    """
+    root = f"the arguments of recoverable {name}"
+    args, kwargs = unsealed(saved, root)
+    codec = Codec(types)
+    return codec.decode(args, f"{root}: args"), codec.decode(kwargs, f"{root}: kwargs")

@@ -1,0 +1,150 @@
+"""`recover`: runs again what was interrupted, in whatever process is there."""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import attrs
+
+from mainstay._checkpoint.recoverable import Recoverable, decoded_arguments, known
+from mainstay.errors import RunBusyError
+from mainstay.stores import store_of
+from mainstay.stores.base import Record, Status, Store
+
+
+@attrs.frozen(kw_only=True)
+class Recovered:
+    """What `recover` did about one run.
+
+    Attributes:
+        name: The name of the run.
+        key: Its key.
+        outcome: "done" if it was run to its end, "failed" if it raised, "left" if it was left
+            alone.
+        reason: Why it was left alone, or what it raised, for people; empty if it is done.
+        result: What the function returned.
+        error: What it raised.
+    """
+
+    name: str
+    key: str
+    outcome: Literal["done", "failed", "left"]
+    reason: str = ""
+    result: Any = None
+    error: Exception | None = None
+
+
+def recover(store: Store | str | None = None) -> list[Recovered]:
+    """Run interrupted runs again, here and now, one after the other.
+
+    Considers every run in the store that has not ended. Runs again those whose owner is gone, and
+    whose function is decorated with ``recoverable=True``, is imported in this process, and is not
+    async. Leaves the others alone, and says why.
+
+    Args:
+        store: A `Store`, a URL, or None for the URL in `$MAINSTAY_STORE`.
+
+    Returns:
+        What became of each run that had not ended. Nothing that a function raises gets out but
+        what is no `Exception`.
+
+    Raises:
+        ValueError: If there is no store.
+        StoreUnavailableError: If it cannot be read.
+
+    Metrics:
+        As for the functions.
+
+    Example:
+        >>> from mainstay import recover
+        >>> recover("memory://recover")
+        []
+    """
+    done = []
+    for record, candidate in _candidates(store_of(store), is_async=False):
+        if isinstance(candidate, str):
+            done.append(_left(record, candidate))
+            continue
+        try:
+            args, kwargs = _arguments(candidate, record)
+            done.append(_done(record, candidate.fn(*args, **kwargs)))
+        except RunBusyError as busy:
+            done.append(_left(record, str(busy)))
+        except Exception as error:  # noqa: BLE001 - handed back, whatever it is
+            done.append(_failed(record, error))
+    return done
+
+
+async def recover_async(store: Store | str | None = None) -> list[Recovered]:
+    """Run interrupted runs of async functions again, one after the other.
+
+    As `recover`, which takes care of those that are not async.
+
+    Args:
+        store: A `Store`, a URL, or None for the URL in `$MAINSTAY_STORE`.
+
+    Returns:
+        What became of each run that had not ended.
+
+    Raises:
+        ValueError: If there is no store.
+        StoreUnavailableError: If it cannot be read.
+
+    Metrics:
+        As for the functions.
+    """
+    done = []
+    for record, candidate in _candidates(store_of(store), is_async=True):
+        if isinstance(candidate, str):
+            done.append(_left(record, candidate))
+            continue
+        try:
+            args, kwargs = _arguments(candidate, record)
+            done.append(_done(record, await candidate.fn(*args, **kwargs)))
+        except RunBusyError as busy:
+            done.append(_left(record, str(busy)))
+        except Exception as error:  # noqa: BLE001 - handed back, whatever it is
+            done.append(_failed(record, error))
+    return done
+
+
+def _candidates(store: Store, *, is_async: bool) -> Iterator[tuple[Record, Recoverable | str]]:
+    """Give each run that has not ended, with its function, or why it is left alone."""
+    for record, state in store.list():
+        if state != "done":
+            yield record, _judged(store, record, state, is_async=is_async)
+
+
+def _judged(store: Store, record: Record, state: Status, *, is_async: bool) -> Recoverable | str:
+    candidate = known.get(record.run.name)
+    if state == "running":
+        return f"{record.owner} works on it"
+    if state == "poisoned":
+        return f"it died {record.crashes} time(s) in a row without progress"
+    if candidate is None:
+        return "no function of that name is imported here and decorated with recoverable=True"
+    if candidate.store is not store and candidate.store.url != store.url:
+        return f"the function keeps its runs in {candidate.store.url}"
+    if record.arguments is None:
+        return "it was begun without recoverable=True, so its arguments are not known"
+    if candidate.is_async is not is_async:
+        return "it is async; use recover_async" if candidate.is_async else "use recover"
+    return candidate
+
+
+def _arguments(candidate: Recoverable, record: Record) -> tuple[list[Any], dict[str, Any]]:
+    saved = record.arguments or b""  # never empty here: `_judged` has looked
+    return decoded_arguments(candidate.types, candidate.name, saved)
+
+
+def _left(record: Record, reason: str) -> Recovered:
+    return Recovered(name=record.run.name, key=record.run.key, outcome="left", reason=reason)
+
+
+def _done(record: Record, result: object) -> Recovered:
+    return Recovered(name=record.run.name, key=record.run.key, outcome="done", result=result)
+
+
+def _failed(record: Record, error: Exception) -> Recovered:
+    reason = f"it raised {type(error).__name__}"
+    run = record.run
+    return Recovered(name=run.name, key=run.key, outcome="failed", reason=reason, error=error)

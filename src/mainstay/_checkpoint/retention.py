@@ -1,0 +1,39 @@
+"""Retention: which finished runs are forgotten when another one ends."""
+
+from mainstay._checkpoint.events import LOGGER
+from mainstay._checkpoint.rules import Rules
+from mainstay._core.clock import wall_time
+from mainstay.errors import CheckpointError
+from mainstay.stores.base import Record, RunId
+
+
+def forget_old(rules: Rules, name: str) -> None:
+    """Forget the finished runs of a name that `keep` does not keep; what fails is only logged."""
+    if rules.keep_count is None and rules.keep_seconds is None:
+        return
+    try:
+        records = [record for record, state in rules.store.list(name) if state == "done"]
+        for run in too_many(records, rules.keep_count, rules.keep_seconds, wall_time()):
+            rules.store.forget(run)
+    except CheckpointError as error:
+        LOGGER.warning("old runs of %s stay: %s", name, error)
+
+
+def too_many(
+    finished: list[Record], count: int | None, seconds: float | None, wall: float
+) -> list[RunId]:
+    """Choose which of the *finished* runs to forget.
+
+    Args:
+        finished: The runs of one name that have ended.
+        count: How many of the newest to keep, or None for all.
+        seconds: Up to which age to keep them, or None for any.
+        wall: The present time, in seconds since 1970.
+    """
+    newest = sorted(finished, key=lambda record: record.updated, reverse=True)
+    return [
+        record.run
+        for rank, record in enumerate(newest)
+        if (count is not None and rank >= count)
+        or (seconds is not None and wall - record.updated > seconds)
+    ]

@@ -1,0 +1,129 @@
+"""What a checkpointed function was told: its parameters, checked."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeAlias, get_args
+
+import attrs
+
+from mainstay._checkpoint.decision import Every, OnBusy, OnCodeChange, OnComplete, YoungDaly
+from mainstay._core.durations import Duration, to_seconds
+from mainstay.stores.base import Store
+
+Keep: TypeAlias = int | timedelta | tuple[int, timedelta] | None
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Rules:
+    """The parameters of a checkpointed function or block, as runs need them.
+
+    Attributes:
+        store: Where runs are kept.
+        every: When to save.
+        version: What the user calls the code.
+        on_busy: What to do about a run that somebody else works on.
+        on_complete: What to do about a run that has ended.
+        on_code_change: What to do about a run that other code began.
+        lease: Seconds that a lease lasts without renewal.
+        max_crashes: Deaths in a row that poison a run, or None.
+        keep_count: How many finished runs of the name to keep, or None for all.
+        keep_seconds: For how long, or None for ever.
+        allow_pickle: Whether values without an exact form in JSON are pickled.
+    """
+
+    store: Store
+    every: Every
+    version: str
+    on_busy: OnBusy
+    on_complete: OnComplete
+    on_code_change: OnCodeChange
+    lease: float
+    max_crashes: int | None
+    keep_count: int | None
+    keep_seconds: float | None
+    allow_pickle: bool
+
+
+def checked(
+    *,
+    store: Store,
+    every: object,
+    version: object,
+    on_busy: object,
+    on_complete: object,
+    on_code_change: object,
+    lease: Duration,
+    max_crashes: object,
+    keep: object,
+    allow_pickle: object,
+) -> Rules:
+    """Check what users give, and refuse it by name."""
+    if not isinstance(version, str):
+        raise TypeError(f"`version` must be a str, not {version!r}")
+    if not isinstance(allow_pickle, bool):
+        raise TypeError(f"`allow_pickle` must be True or False, not {allow_pickle!r}")
+    count, seconds = _checked_keep(keep)
+    return Rules(
+        store=store,
+        every=_checked_every(every),
+        version=version,
+        on_busy=_one_of("on_busy", on_busy, get_args(OnBusy)),
+        on_complete=_one_of("on_complete", on_complete, get_args(OnComplete)),
+        on_code_change=(
+            on_code_change
+            if callable(on_code_change)
+            else _one_of("on_code_change", on_code_change, ("warn", "raise", "ignore"))
+        ),
+        lease=to_seconds(lease, "lease", zero=False),
+        max_crashes=None if max_crashes is None else _at_least_one("max_crashes", max_crashes),
+        keep_count=count,
+        keep_seconds=seconds,
+        allow_pickle=allow_pickle,
+    )
+
+
+def _checked_every(every: object) -> Every:
+    if isinstance(every, YoungDaly):
+        return every
+    if isinstance(every, timedelta):
+        to_seconds(every, "every", zero=False)
+        return every
+    if isinstance(every, int) and not isinstance(every, bool):
+        return _at_least_one("every", every)
+    raise TypeError(
+        f"`every` must be a number of items (int), a timedelta or young_daly(...), not {every!r}"
+    )
+
+
+def _checked_keep(keep: object) -> tuple[int | None, float | None]:
+    if keep is None:
+        return None, None
+    if isinstance(keep, timedelta):
+        return None, to_seconds(keep, "keep", zero=False)
+    if isinstance(keep, int):
+        return _at_least_one("keep", keep), None
+    match keep:
+        case (count, timedelta() as age):
+            return _at_least_one("keep", count), to_seconds(age, "keep", zero=False)
+    raise TypeError(
+        f"`keep` must be a number of finished runs (int), their age (timedelta), both as a tuple, "
+        f"or None for all, not {keep!r}"
+    )
+
+
+def _one_of(parameter: str, value: object, accepted: tuple[str, ...]) -> Any:
+    if value not in accepted:
+        names = " or ".join(map(repr, accepted))
+        raise ValueError(f"`{parameter}` must be {names}, not {value!r}")
+    return value
+
+
+def _at_least_one(parameter: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"`{parameter}` must be a whole number, not {value!r}")
+    if value < 1:
+        raise ValueError(f"`{parameter}` must be at least 1, not {value}")
+    return value
+
+
+Key: TypeAlias = str | Callable[..., str] | None

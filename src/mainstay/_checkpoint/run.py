@@ -1,0 +1,360 @@
+"""One attempt at a run: whose it is, when it saves, what is recorded.
+
+`Run` stands between the loops, which call the user's code and wait, and the store. It belongs to
+one call. What is to be written is put together in the thread of the call, by `Progress`; only
+`acquire`, `write`, `renew` and `release` touch the store, and they may run in another thread.
+"""
+
+import math
+import os
+import threading
+from typing import Any
+
+import attrs
+
+from mainstay._checkpoint import decision
+from mainstay._checkpoint.codec import Codec
+from mainstay._checkpoint.decision import Code
+from mainstay._checkpoint.document import MISSING, newest
+from mainstay._checkpoint.events import (
+    LOGGER,
+    CheckpointDamaged,
+    CheckpointEvent,
+    CodeChanged,
+    LeaseLost,
+    RunPoisoned,
+    RunResumed,
+)
+from mainstay._checkpoint.iteration import CHUNK, NOTHING, Loop
+from mainstay._checkpoint.progress import Progress
+from mainstay._checkpoint.rules import Rules
+from mainstay._core.ambient import Ambient
+from mainstay._core.events import publish
+from mainstay._metrics.checkpoint import CheckpointRecorder
+from mainstay.errors import (
+    CheckpointError,
+    CodeChangedError,
+    LeaseLostError,
+    PoisonedRunError,
+    RunBusyError,
+    RunCompleteError,
+    StoreUnavailableError,
+)
+from mainstay.stores.base import Acquired, Change, Exit, Held, Lease, Record, Request, RunId
+from mainstay.stores.owner import this_process
+
+_LONGEST_ERROR = 1000
+
+
+@attrs.define(eq=False)
+class Run:
+    """The state of one attempt.
+
+    Attributes:
+        rules: The parameters of the policy.
+        recorder: Where it is recorded.
+        ambient: Its clock and its deadline.
+        id: Which run it is.
+        code: What is known of the function.
+        arguments: What it was called with, if it can be recovered.
+        began: When the call began, in seconds of the clock.
+        thread: Which thread it is in.
+        pid: Which process it is in.
+        lease: The right to save; None if the run had ended already.
+        life: Differs each time the run is begun anew.
+        attempt: The number of the attempt.
+        resumed: Whether something was there before.
+        lost: Whether somebody else has taken the run over.
+        over: Whether nothing more can be saved.
+        progress: How far it is.
+        at_time: When the next save is due, in seconds of the clock.
+    """
+
+    rules: Rules
+    recorder: CheckpointRecorder
+    ambient: Ambient
+    id: RunId
+    code: Code
+    arguments: bytes | None = None
+    began: float = attrs.field(init=False)
+    thread: int = attrs.field(factory=threading.get_ident, init=False)
+    pid: int = attrs.field(factory=os.getpid, init=False)
+    lease: Lease | None = attrs.field(default=None, init=False)
+    life: str = attrs.field(default="", init=False)
+    attempt: int = attrs.field(default=0, init=False)
+    resumed: bool = attrs.field(default=False, init=False)
+    lost: bool = attrs.field(default=False, init=False)
+    over: bool = attrs.field(default=False, init=False)
+    progress: Progress = attrs.field(init=False)
+    at_time: float = attrs.field(default=-math.inf, init=False)
+    _hurried: bool = attrs.field(default=False, init=False)
+    _at_items: float = attrs.field(default=0.0, init=False)
+    _renewed: float = attrs.field(default=0.0, init=False)
+    _polls: int = attrs.field(default=0, init=False)
+    _cost: float = attrs.field(default=0.0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.began = self.ambient.clock.now()
+
+    # Beginning: what the loops ask until the run is theirs.
+
+    def acquire(self) -> float | None:
+        """Ask the store for the run: seconds to wait before asking again, or None if it is here.
+
+        Raises:
+            RunBusyError: If somebody else works on it.
+            RunCompleteError: If it has ended.
+            PoisonedRunError: If it died too often.
+            CodeChangedError: If other code began it.
+            CorruptCheckpointError: If nothing of it can be read.
+        """
+        rules = self.rules
+        waited = self._polls > 0
+        request = Request(
+            owner=this_process(),
+            life=os.urandom(16).hex(),
+            lease=rules.lease,
+            max_crashes=rules.max_crashes,
+            rerun=decision.reruns(rules.on_busy, rules.on_complete, waited=waited),
+            arguments=self.arguments,
+        )
+        answer = rules.store.acquire(self.id, request)
+        verdict = decision.verdict_of(answer, rules.on_busy, rules.on_complete, waited=waited)
+        record = answer.record
+        self.attempt, self.life = record.attempt, record.life
+        if verdict == "poisoned":
+            self._tell(RunPoisoned(self.recorder.component, self.id.key, record.crashes))
+            raise PoisonedRunError(self.id.name, self.id.key, record.crashes)
+        if verdict == "complete":
+            raise RunCompleteError(self.id.name, self.id.key)
+        if isinstance(answer, Held):
+            left = self.ambient.left()
+            if verdict == "busy" or left <= 0:
+                raise RunBusyError(self.id.name, self.id.key, str(record.owner), answer.left)
+            self._polls += 1
+            return min(decision.poll_wait(self._polls, answer.left), left)
+        if isinstance(answer, Acquired):
+            self.lease = Lease(self.id, record.token, rules.lease)
+        self._open(record, answer.idle if isinstance(answer, Acquired) else 0.0)
+        return None
+
+    def _open(self, record: Record, idle: float) -> None:
+        """Read what is kept for the run."""
+        contents = self.rules.store.load(self.id)
+        document, problems = newest(contents, self.id)
+        for problem in problems:
+            self.recorder.damaged()
+            self._tell(CheckpointDamaged(self.recorder.component, self.id.key, problem))
+        self.progress = Progress.after(
+            document, contents.results, self.id, self.code, allow_pickle=self.rules.allow_pickle
+        )
+        self._renewed = self.ambient.clock.now()
+        self._schedule()
+        if self.lease is None:
+            return
+        if document is not None:
+            self._check_code(document.code)
+        self.resumed = record.attempt > 1
+        if self.resumed:
+            reason: Exit = record.exit or "error"
+            saved = self.progress.document
+            self.recorder.resumed(reason, saved.seconds, idle)
+            component = self.recorder.component
+            self._tell(RunResumed(component, self.id.key, record.attempt, reason, saved.items))
+
+    def _check_code(self, saved: Code) -> None:
+        problem = self.code.change_since(saved)
+        choice = self.rules.on_code_change
+        if problem is None or choice == "ignore":
+            return
+        if choice == "raise":
+            raise CodeChangedError(self.id.name, self.id.key, problem)
+        if callable(choice):
+            self.progress.migrate = choice
+        self._tell(CodeChanged(self.recorder.component, self.id.key, problem))
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run had ended before this attempt."""
+        return self.lease is None
+
+    def result(self, codec: Codec) -> Any:
+        """Give the result of a run that had ended already."""
+        saved = self.progress.document.result
+        return None if saved is MISSING else codec.decode(saved, "result")
+
+    # Boundaries: what the loops ask when an item is done.
+
+    def boundary(self, loop: Loop) -> Change | None:
+        """Take in that the item in progress is done, and all before; what to write, if it is due.
+
+        Raises:
+            LeaseLostError: If somebody else has taken the run over.
+        """
+        progress = self.progress
+        progress.boundary(loop)
+        if self.lost and self.lease is not None:
+            raise LeaseLostError(self.id.name, self.id.key, self.lease.token)
+        due = progress.unsaved >= self._at_items or self.ambient.clock.now() >= self.at_time
+        self.set_limit(loop)
+        return self._capture() if due and not loop.deferred else None
+
+    def ended(self, loop: Loop) -> Change | None:
+        """Take in that an iteration has ended; what to write, if anything is new."""
+        change = self.boundary(loop)
+        self.progress.ended(loop)
+        if self.progress.stack:
+            return change
+        return self._capture() if self.progress.unsaved else None
+
+    def iterating(self, loop: Loop) -> None:
+        """Take in that an iteration goes on after what was done before."""
+        if loop.count:
+            self.recorder.items("skipped", loop.count)
+        self.set_limit(loop)
+
+    def set_limit(self, loop: Loop) -> None:
+        """Say after how many items an iteration is to ask again, however little time passes."""
+        loop.limit = int(max(1, min(CHUNK, self._at_items - self.progress.unsaved)))
+
+    # Saving: what is put together, and how it is written.
+
+    def save(self) -> Change | None:
+        """Put together a save that was asked for; inside an item it waits for the item's end."""
+        self.check_usable()
+        if self.complete:
+            raise RunCompleteError(self.id.name, self.id.key)
+        self.progress.settle()
+        if self.progress.stack:
+            self.hurry()
+            return None
+        return self._capture()
+
+    def step_saved(self, put: dict[str, bytes]) -> Change:
+        """Put together what saves a step; outside all items, with whatever else is not saved."""
+        if self.progress.stack or not self.progress.unsaved:
+            return Change(put=put)
+        return attrs.evolve(self._capture(), put=put)
+
+    def finish(self, value: object, codec: Codec) -> Change:
+        """Put together the last save, which holds the result."""
+        self.progress.settle()
+        self.progress.stack.clear()
+        return self.progress.capture(self.elapsed(), codec.encode(value, "result"))
+
+    def write(self, change: Change) -> None:
+        """Write a change, and count what it made last.
+
+        Raises:
+            LeaseLostError: If somebody else has taken the run over.
+            StoreUnavailableError: If the store cannot be written to.
+        """
+        lease = self.lease
+        if lease is None or os.getpid() != self.pid:
+            raise CheckpointError(
+                f"{self.id.name}: run {self.id.key!r} belongs to process {self.pid}; a forked "
+                f"child cannot save it"
+            )
+        clock = self.ambient.clock
+        before = clock.now()
+        try:
+            self.rules.store.commit(lease, change)
+        except LeaseLostError:
+            self.recorder.fenced()
+            self.mark_lost()
+            raise
+        except Exception:
+            self.recorder.save_failed()
+            raise
+        self._renewed = clock.now()
+        seconds = self._renewed - before
+        self._cost = decision.smoothed(self._cost, seconds)
+        self.recorder.saved(seconds, None if change.document is None else len(change.document))
+        if change.document is not None:
+            self.recorder.items("done", self.progress.saved(change))
+            self._schedule()
+        self.over = change.finished
+
+    def _capture(self) -> Change:
+        return self.progress.capture(self.elapsed())
+
+    def _schedule(self) -> None:
+        """Say when the next save is due."""
+        every = self.rules.every
+        now = self.ambient.clock.now()
+        self._at_items, self.at_time = decision.next_save(every, 0, now, self._cost)
+        if not isinstance(every, int):
+            self.recorder.interval(decision.interval_of(every, self._cost))
+        if self.lost or self._hurried:
+            self.hurry()
+
+    def hurry(self, *, for_good: bool = False) -> None:
+        """Make a save due at the next boundary; at all of them, if the run has to end."""
+        self._hurried = self._hurried or for_good
+        self.at_time = -math.inf
+
+    # The lease, from the run's own thread and from the one that renews it.
+
+    def renew(self) -> None:
+        """Renew the lease between saves; what cannot be renewed in its time is lost."""
+        if self.lease is None or self.over:
+            return
+        try:
+            self.rules.store.commit(self.lease, Change())
+            self._renewed = self.ambient.clock.now()
+        except LeaseLostError:
+            if not self.over:
+                self.mark_lost()
+        except StoreUnavailableError:
+            if self.ambient.clock.now() - self._renewed >= self.rules.lease:
+                self.mark_lost()
+
+    def mark_lost(self) -> None:
+        """Take in that somebody else has taken the run over."""
+        if not self.lost:
+            self.lost = True
+            self.hurry()
+            self.recorder.lease_lost()
+            self._tell(LeaseLost(self.recorder.component, self.id.key))
+
+    def release(self, how: Exit, error: BaseException | None = None) -> None:
+        """Give the run back before its end; what was saved stays.
+
+        A saved exception that ended the run is forgotten, so that its step runs again.
+        """
+        if self.lease is None or self.over or os.getpid() != self.pid:
+            return
+        self.over = True
+        text = "" if error is None else f"{type(error).__name__}: {error}"[:_LONGEST_ERROR]
+        dropped = self.progress.slots_of(error) if self.opened else ()
+        self.rules.store.release(self.lease, how, text, dropped)
+
+    @property
+    def opened(self) -> bool:
+        """Whether what is kept for the run has been read."""
+        return hasattr(self, "progress")
+
+    # Small things.
+
+    @property
+    def at_boundary(self) -> bool:
+        """Whether no item is in progress, but for those around the innermost iteration."""
+        stack = self.progress.stack
+        return not stack or stack[-1].item is NOTHING
+
+    def elapsed(self) -> float:
+        """Seconds since the call began."""
+        return self.ambient.clock.now() - self.began
+
+    def check_usable(self) -> None:
+        """Refuse another thread, and use after the end."""
+        if threading.get_ident() != self.thread:
+            raise CheckpointError(
+                f"{self.id.name}: `cp` of run {self.id.key!r} belongs to the thread that the run "
+                f"is in; hand results back to that thread and save them there"
+            )
+        if self.over:
+            raise RunCompleteError(self.id.name, self.id.key)
+
+    def _tell(self, event: CheckpointEvent) -> None:
+        publish(event, LOGGER, self.recorder.listener_failed)

@@ -1,0 +1,66 @@
+"""Where checkpointed runs are kept: the `Store` protocol, and the stores that come with mainstay.
+
+`SQLiteStore` is the embedded default and `MemoryStore` is for tests. `store_of` finds the store
+that a URL, or `$MAINSTAY_STORE`, names. To write one, read `mainstay.stores.base`.
+"""
+
+import os
+import threading
+from urllib.parse import unquote
+
+from mainstay.stores.base import Store
+from mainstay.stores.memory import MemoryStore
+from mainstay.stores.sqlite import SQLiteStore
+
+__all__ = ["MemoryStore", "SQLiteStore", "Store", "store_of"]
+
+_VARIABLE = "MAINSTAY_STORE"
+_SQLITE = "sqlite:///"
+_MEMORY = "memory://"
+
+_named: dict[str, Store] = {}
+_lock = threading.Lock()
+
+
+def store_of(store: object = None) -> Store:
+    """Find the store that users mean by `store=`.
+
+    A URL names the same store everywhere in a process.
+
+    Args:
+        store: A `Store`, a URL (``sqlite:///jobs.db``, ``sqlite:////var/lib/jobs.db``,
+            ``memory://``), or None for the URL in `$MAINSTAY_STORE`.
+
+    Raises:
+        TypeError: If *store* is none of these.
+        ValueError: If the URL names no kind of store that there is, or there is none at all.
+
+    Example:
+        >>> from mainstay.stores import store_of
+        >>> store_of("sqlite:///jobs.db")
+        SQLiteStore('jobs.db')
+    """
+    if store is None:
+        store = os.environ.get(_VARIABLE)
+        if not store:
+            raise ValueError(
+                f"`store` must be given, or ${_VARIABLE} set, to a URL such as sqlite:///jobs.db"
+            )
+    if isinstance(store, str):
+        with _lock:
+            return _named.setdefault(store, _named.get(store) or _opened(store))
+    if isinstance(store, type) or not isinstance(store, Store):
+        raise TypeError(f"`store` must be a Store, a URL or None, not {store!r}")
+    return store
+
+
+def _opened(url: str) -> Store:
+    path = unquote(url.removeprefix(_SQLITE))
+    if url.startswith(_SQLITE) and path:
+        return SQLiteStore(path)
+    if url.startswith(_MEMORY):
+        return MemoryStore()
+    raise ValueError(
+        f"`store` must be a URL such as sqlite:///jobs.db (relative), sqlite:////var/lib/jobs.db "
+        f"(absolute) or memory://, not {url!r}"
+    )

@@ -1,0 +1,134 @@
+"""One SQLite connection for each thread of each process that uses a store.
+
+SQLite must not be carried over a fork: the locks stay with the parent, but the child's copy of
+SQLite would count on them, and both would write as if they were alone. So all connections are
+closed just before a fork, at a moment when no thread is in the middle of a transaction, and opened
+again on either side by whoever needs them.
+"""
+
+import contextlib
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+
+_all: "weakref.WeakSet[Connections]" = weakref.WeakSet()
+
+
+class _Link:
+    """The connection of one thread, open or not, and the lock that its use holds."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.connection: sqlite3.Connection | None = None
+
+    def close(self) -> None:
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class _Local(threading.local):
+    link: _Link
+
+
+class Connections:
+    """Opens a connection where a thread has none, and closes all of them on demand."""
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._connect = connect
+        self._frozen: tuple[_Link, ...] = ()
+        self._start()
+        _all.add(self)
+
+    def _start(self) -> None:
+        self._gate = threading.RLock()
+        self._local = _Local()
+        self._links: weakref.WeakSet[_Link] = weakref.WeakSet()
+        self._at_exit = weakref.finalize(self, _close_all, self._links)
+
+    @contextlib.contextmanager
+    def use(self) -> Iterator[sqlite3.Connection]:
+        """Lend the calling thread its connection; no fork happens meanwhile."""
+        try:
+            link = self._local.link
+        except AttributeError:
+            with self._gate:
+                link = self._local.link = _Link()
+                self._links.add(link)
+        with link.lock:
+            if link.connection is None:
+                with self._gate:
+                    link.connection = self._connect()
+            yield link.connection
+
+    def drop(self) -> None:
+        """Close the calling thread's connection: after an error that says that it is of no use."""
+        with contextlib.suppress(AttributeError, sqlite3.Error):
+            self._local.link.close()
+
+    def close(self) -> None:
+        """Close all connections, each as soon as nobody uses it."""
+        _close_all(self._links)
+
+    def before_fork(self) -> None:
+        """Close everything, and keep all threads from opening anything."""
+        links = tuple(self._links)
+        for link in links:
+            link.lock.acquire()
+        self._gate.acquire()
+        for link in links:
+            link.close()
+        self._frozen = links
+
+    def after_in_parent(self) -> None:
+        """Let the threads go on."""
+        self._gate.release()
+        for link in self._frozen:
+            link.lock.release()
+        self._frozen = ()
+
+    def after_in_child(self) -> None:
+        """Begin anew: the other threads, and what they held, are the parent's."""
+        self._frozen = ()
+        self._at_exit.detach()
+        self._start()
+
+
+def _close_all(links: "weakref.WeakSet[_Link]") -> None:
+    for link in tuple(links):
+        with link.lock:
+            link.close()
+
+
+_forking: "list[Connections]" = []
+
+
+def _before_fork() -> None:
+    _forking[:] = _all
+    for each in _forking:
+        each.before_fork()
+
+
+def _after_in_parent() -> None:
+    for each in _forking:
+        each.after_in_parent()
+    _forking.clear()
+
+
+def _after_in_child() -> None:
+    for each in _forking:
+        each.after_in_child()
+    _forking.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_in_parent,
+        after_in_child=_after_in_child,
+    )

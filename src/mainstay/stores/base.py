@@ -1,0 +1,344 @@
+"""What a store of checkpoints is: six operations over runs, and the rules that all stores share.
+
+A store keeps, for each run, one `Record` and the saved results of its steps, and moves them as
+bytes: it knows nothing of what is in them. Who may work on a run is decided by `acquisition`, a
+pure function that every store calls inside one transaction of its own; so a store is only where
+things are kept, and PostgreSQL, Redis or an object store differ from SQLite in nothing that a
+caller could see.
+
+The rules:
+
+1. Each acquisition gets the next fencing token of the run, and the attempt number goes up with it,
+   both durably and before the caller does anything.
+2. `commit` checks the token and writes everything it was given, or nothing, in one durable
+   transaction. It also renews the lease. A commit whose token is not the newest raises
+   `LeaseLostError`, and changes nothing.
+3. Of the document, the last two generations are kept; the last one of all is kept twice.
+4. A lease is measured on a clock that the store's users share and that nobody can step: for the
+   embedded stores the monotonic clock of the machine, for a server the server's own.
+5. Whatever goes wrong is a `StoreUnavailableError`, and what was there before still is.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
+
+import attrs
+
+from mainstay.stores.owner import Owner, is_dead, this_process
+
+Status: TypeAlias = Literal["running", "interrupted", "poisoned", "done"]
+Exit: TypeAlias = Literal["", "crash", "takeover", "error", "sigterm"]
+"""How the last attempt ended, as `checkpoint_resumes_total` calls it; empty after none."""
+
+
+@attrs.frozen(order=True)
+class RunId:
+    """What a run is known by.
+
+    Attributes:
+        name: The name of the function or block.
+        key: Which of its runs.
+    """
+
+    name: str
+    key: str
+
+
+@attrs.frozen(kw_only=True)
+class Record:
+    """What a store knows about a run, besides what it keeps for it.
+
+    Attributes:
+        run: Which run it is.
+        life: Differs each time the run is begun anew.
+        token: The fencing token of the last acquisition.
+        status: "running" from an acquisition to its release, be the owner alive or not.
+        owner: Who acquired it last.
+        expires: When the lease ends, in seconds of the store's clock.
+        seen: When the owner was heard of last, by the same clock.
+        saved: When it saved last, or acquired it, by the same clock.
+        attempt: The number of the last attempt, from 1.
+        crashes: Process deaths in a row without progress.
+        exit: How the attempt before the last acquisition ended; after a release, how the last did.
+        error: What ended it, for people.
+        arguments: What it was called with, if it can be recovered.
+        created: When it was begun, in seconds since 1970.
+        updated: When it changed last, in seconds since 1970.
+    """
+
+    run: RunId
+    life: str
+    token: int = 1
+    status: Status = "running"
+    owner: Owner
+    expires: float
+    seen: float
+    saved: float
+    attempt: int = 1
+    crashes: int = 0
+    exit: Exit = ""
+    error: str = ""
+    arguments: bytes | None = None
+    created: float
+    updated: float
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """What a caller asks of `Store.acquire`.
+
+    Attributes:
+        owner: Who asks.
+        life: What to call the run's life if it begins.
+        lease: Seconds that the lease is to last without renewal.
+        max_crashes: At how many deaths in a row the run is poisoned, or None.
+        rerun: Whether a finished run is to begin anew.
+        arguments: What the function is called with, if it can be recovered.
+    """
+
+    owner: Owner
+    life: str
+    lease: float
+    max_crashes: int | None = None
+    rerun: bool = False
+    arguments: bytes | None = None
+
+
+@attrs.frozen
+class Acquired:
+    """The run is the caller's. `began` says that nothing of it was there before."""
+
+    record: Record
+    began: bool
+    idle: float = 0.0
+    """Seconds from the last save to the last sign of life of the attempt before."""
+
+
+@attrs.frozen
+class Held:
+    """Somebody else has it, for `left` seconds unless they renew it."""
+
+    record: Record
+    left: float
+
+
+@attrs.frozen
+class Finished:
+    """It has ended with a result, which `load` gives."""
+
+    record: Record
+
+
+@attrs.frozen
+class Poisoned:
+    """It died too often."""
+
+    record: Record
+
+
+Acquisition: TypeAlias = Acquired | Held | Finished | Poisoned
+
+
+@attrs.frozen
+class Lease:
+    """The right to save a run.
+
+    Attributes:
+        run: Which run.
+        token: The fencing token.
+        seconds: How long the lease lasts without renewal.
+    """
+
+    run: RunId
+    token: int
+    seconds: float
+
+
+@attrs.frozen
+class Contents:
+    """What is kept for a run.
+
+    Attributes:
+        latest: The last document; None before the first one.
+        previous: The one before it.
+        results: The saved results by slot.
+    """
+
+    latest: bytes | None
+    previous: bytes | None
+    results: Mapping[str, bytes]
+
+
+@attrs.frozen(kw_only=True)
+class Change:
+    """What a commit writes, all of it or nothing. An empty one renews the lease.
+
+    Attributes:
+        document: The next generation of the document, or None to leave it.
+        put: Results to save, by slot.
+        drop: Slots to free.
+        finished: Whether the run ends here, with the result in the document.
+    """
+
+    document: bytes | None = None
+    put: Mapping[str, bytes] = attrs.field(factory=dict)
+    drop: tuple[str, ...] = ()
+    finished: bool = False
+
+    @property
+    def progress(self) -> bool:
+        """Whether there is anything in it, so that the run is not going in circles."""
+        return self.document is not None or bool(self.put)
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Where runs are kept. Safe to use from several threads and after a fork.
+
+    Every method may raise `StoreUnavailableError`, and `StoreSchemaError` at first use.
+
+    Attributes:
+        url: What it is called in messages.
+    """
+
+    url: str
+
+    def acquire(self, run: RunId, request: Request) -> Acquisition:
+        """Decide by `acquisition` who may work on *run*, and keep what comes out, atomically."""
+        ...
+
+    def load(self, run: RunId) -> Contents:
+        """Give what is kept for *run*; empty for one that is not there."""
+        ...
+
+    def commit(self, lease: Lease, change: Change) -> None:
+        """Write *change*, durably, and renew the lease.
+
+        Raises:
+            LeaseLostError: If the token is not the newest one, or the run has been released.
+        """
+        ...
+
+    def release(self, lease: Lease, how: Exit, error: str = "", drop: tuple[str, ...] = ()) -> None:
+        """Give the run back before its end; nothing happens if it is no longer the caller's.
+
+        Args:
+            lease: What was acquired.
+            how: Why.
+            error: The same for people.
+            drop: Slots to free.
+        """
+        ...
+
+    def list(self, name: str | None = None) -> Sequence[tuple[Record, Status]]:
+        """Give all runs, or those of one name, sorted by name and key, each with its state.
+
+        The state is the record's, except for a run whose owner is gone: "interrupted".
+        """
+        ...
+
+    def forget(self, run: RunId) -> bool:
+        """Remove *run* and all that is kept for it, atomically; False if there was none.
+
+        Raises:
+            RunBusyError: If somebody works on it.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections; the next operation opens them again."""
+        ...
+
+
+def acquisition(
+    before: Record | None, run: RunId, request: Request, *, now: float, wall: float, gone: Exit
+) -> Acquisition:
+    """Decide who may work on a run: the rules that all stores share.
+
+        before                     gone     then
+        none                       -        begin: token 1, attempt 1
+        done                       -        finished; with `rerun` begin, with the next token
+        poisoned                   -        poisoned
+        interrupted                -        next token, next attempt, no crash
+        running                    no       held
+        running, crashes at most   yes      poisoned
+        running                    yes      next token, next attempt, one crash more
+
+    Args:
+        before: What is known of the run, or None.
+        run: Which run.
+        request: What is asked for.
+        now: Seconds of the store's clock.
+        wall: Seconds since 1970.
+        gone: What `how_gone` says of a running one.
+
+    Returns:
+        The answer; where it is `Acquired` or `Poisoned`, with the record to keep.
+    """
+    if before is None or (before.status == "done" and request.rerun):
+        token = 1 if before is None else before.token + 1
+        return Acquired(_begun(run, request, token, now, wall), began=True)
+    if before.status == "done":
+        return Finished(before)
+    if before.status == "poisoned":
+        return Poisoned(before)
+    crashed = before.status == "running"
+    if crashed and not gone:
+        return Held(before, max(0.0, before.expires - now))
+    crashes = before.crashes + 1 if crashed else 0
+    if request.max_crashes is not None and crashes >= request.max_crashes:
+        return Poisoned(attrs.evolve(before, status="poisoned", crashes=crashes, updated=wall))
+    record = attrs.evolve(
+        before,
+        token=before.token + 1,
+        status="running",
+        owner=request.owner,
+        expires=now + request.lease,
+        seen=now,
+        saved=now,
+        attempt=before.attempt + 1,
+        crashes=crashes,
+        exit=gone if crashed else before.exit,
+        arguments=request.arguments if request.arguments is not None else before.arguments,
+        updated=wall,
+    )
+    return Acquired(record, began=False, idle=max(0.0, before.seen - before.saved))
+
+
+def _begun(run: RunId, request: Request, token: int, now: float, wall: float) -> Record:
+    return Record(
+        run=run,
+        life=request.life,
+        token=token,
+        owner=request.owner,
+        expires=now + request.lease,
+        seen=now,
+        saved=now,
+        arguments=request.arguments,
+        created=wall,
+        updated=wall,
+    )
+
+
+def how_gone(record: Record, *, now: float, wall: float, local: bool = True) -> Exit:
+    """Say how the owner of a running run has gone: "crash", "takeover", or "" if it has not.
+
+    Args:
+        record: What is known of the run.
+        now: Seconds of the store's clock.
+        wall: Seconds since 1970, for an owner on another machine, whose clock is another one.
+        local: Whether only this machine can reach the store.
+    """
+    if record.status != "running":
+        return ""
+    if is_dead(record.owner, local=local):
+        return "crash"
+    if record.owner.boot == this_process().boot:
+        return "takeover" if record.expires <= now else ""
+    lease = record.expires - record.seen
+    return "takeover" if record.updated + lease <= wall else ""
+
+
+def state_of(record: Record, gone: Exit) -> Status:
+    """Give the state of a run as people see it: running only while its owner is there."""
+    return "interrupted" if record.status == "running" and gone else record.status

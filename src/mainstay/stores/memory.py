@@ -1,0 +1,164 @@
+"""A store in the memory of this process: for tests, and for runs that need not outlive it."""
+
+import threading
+from collections.abc import Sequence
+
+import attrs
+
+from mainstay._core.ambient import surroundings
+from mainstay._core.clock import wall_time
+from mainstay.errors import LeaseLostError, RunBusyError
+from mainstay.stores.base import (
+    Acquired,
+    Acquisition,
+    Change,
+    Contents,
+    Exit,
+    Finished,
+    Held,
+    Lease,
+    Poisoned,
+    Record,
+    Request,
+    RunId,
+    Status,
+    acquisition,
+    how_gone,
+    state_of,
+)
+
+
+@attrs.define
+class _Kept:
+    """A run and what is kept for it."""
+
+    record: Record
+    latest: bytes | None = None
+    previous: bytes | None = None
+    results: dict[str, bytes] = attrs.field(factory=dict)
+
+
+class MemoryStore:
+    """Keeps runs in the memory of this process; nothing survives it.
+
+    What it keeps is bytes, encoded and decoded as in any other store, so that a test on it tests
+    what a real one would do. Its clock is that of the surroundings: a `FakeClock` makes leases
+    end. Safe to use from several threads.
+
+    Example:
+        >>> from mainstay import checkpoint_run
+        >>> from mainstay.stores import MemoryStore
+        >>> store = MemoryStore()
+        >>> with checkpoint_run("nightly", store=store) as cp:
+        ...     [row for row in cp.iterate("abc")]
+        ['a', 'b', 'c']
+        >>> with checkpoint_run("nightly", store=store) as cp:
+        ...     cp.complete
+        True
+    """
+
+    def __init__(self) -> None:
+        self.url = f"memory://{id(self):x}"
+        self._runs: dict[RunId, _Kept] = {}
+        self._lock = threading.RLock()  # a signal handler may come back in on the same thread
+
+    def acquire(self, run: RunId, request: Request) -> Acquisition:
+        """Decide who may work on *run*."""
+        now, wall = surroundings().clock.now(), wall_time()
+        with self._lock:
+            kept = self._runs.get(run)
+            before = kept.record if kept else None
+            gone: Exit = how_gone(before, now=now, wall=wall) if before else ""
+            answer = acquisition(before, run, request, now=now, wall=wall, gone=gone)
+            match answer:
+                case Acquired(record=record, began=True):
+                    self._runs[run] = _Kept(record)
+                case Acquired(record=record) | Poisoned(record=record) if kept:
+                    kept.record = record
+                case Held() | Finished() | _:
+                    pass
+            return answer
+
+    def load(self, run: RunId) -> Contents:
+        """Give what is kept for *run*."""
+        with self._lock:
+            kept = self._runs.get(run)
+            if kept is None:
+                return Contents(None, None, {})
+            return Contents(kept.latest, kept.previous, dict(kept.results))
+
+    def commit(self, lease: Lease, change: Change) -> None:
+        """Write *change* and renew the lease."""
+        now, wall = surroundings().clock.now(), wall_time()
+        with self._lock:
+            kept = self._owned(lease)
+            if kept is None:
+                raise LeaseLostError(lease.run.name, lease.run.key, lease.token)
+            if change.document is not None:
+                kept.previous = change.document if change.finished else kept.latest
+                kept.latest = change.document
+            kept.results.update(change.put)
+            for slot in change.drop:
+                kept.results.pop(slot, None)
+            record = kept.record
+            kept.record = attrs.evolve(
+                record,
+                status="done" if change.finished else "running",
+                expires=now + lease.seconds,
+                seen=now,
+                saved=now if change.progress else record.saved,
+                crashes=0 if change.progress else record.crashes,
+                updated=wall,
+            )
+
+    def release(self, lease: Lease, how: Exit, error: str = "", drop: tuple[str, ...] = ()) -> None:
+        """Give the run back before its end."""
+        now, wall = surroundings().clock.now(), wall_time()
+        with self._lock:
+            kept = self._owned(lease)
+            if kept is None:
+                return
+            for slot in drop:
+                kept.results.pop(slot, None)
+            kept.record = attrs.evolve(
+                kept.record, status="interrupted", exit=how, error=error, crashes=0, seen=now,
+                updated=wall,
+            )  # fmt: skip
+
+    def list(self, name: str | None = None) -> Sequence[tuple[Record, Status]]:
+        """Give all runs, or those of one name."""
+        now, wall = surroundings().clock.now(), wall_time()
+        with self._lock:
+            records = [kept.record for run, kept in sorted(self._runs.items(), key=_by_run)]
+        return [
+            (record, state_of(record, how_gone(record, now=now, wall=wall)))
+            for record in records
+            if name in (None, record.run.name)
+        ]
+
+    def forget(self, run: RunId) -> bool:
+        """Remove *run*."""
+        now, wall = surroundings().clock.now(), wall_time()
+        with self._lock:
+            kept = self._runs.get(run)
+            if kept is None:
+                return False
+            record = kept.record
+            if record.status == "running" and not how_gone(record, now=now, wall=wall):
+                raise RunBusyError(run.name, run.key, str(record.owner), record.expires - now)
+            del self._runs[run]
+            return True
+
+    def close(self) -> None:
+        """Do nothing: what it keeps, it keeps."""
+
+    def _owned(self, lease: Lease) -> _Kept | None:
+        """Find the run of *lease*, if that is still the one that counts."""
+        kept = self._runs.get(lease.run)
+        if kept is None or kept.record.token != lease.token or kept.record.status != "running":
+            return None
+        return kept
+
+
+def _by_run(item: tuple[RunId, _Kept]) -> RunId:
+    return item[0]

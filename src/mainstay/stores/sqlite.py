@@ -1,0 +1,356 @@
+"""The embedded store: one SQLite file, which survives what the file system survives.
+
+How a save is durable at the price of one fsync: the file is in WAL mode with `synchronous=FULL`,
+where a commit is one append to the log and one fsync of it. A save without a step's result is a
+single UPDATE of the run's row, which checks the token, moves the last document to the place of
+the one before it, and renews the lease. The log is written back every 64 pages, which keeps it
+below 300 kB while no reader holds a transaction open.
+
+Why not over a network: the log's index is shared memory, which other machines do not share.
+"""
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from mainstay._core.ambient import surroundings
+from mainstay._core.clock import wall_time
+from mainstay.errors import (
+    CorruptCheckpointError,
+    LeaseLostError,
+    RunBusyError,
+    StoreSchemaError,
+    StoreUnavailableError,
+)
+from mainstay.stores._connections import Connections
+from mainstay.stores._mounts import network_file_system
+from mainstay.stores.base import (
+    Acquired,
+    Acquisition,
+    Change,
+    Contents,
+    Exit,
+    Lease,
+    Poisoned,
+    Record,
+    Request,
+    RunId,
+    Status,
+    acquisition,
+    how_gone,
+    state_of,
+)
+from mainstay.stores.owner import Owner
+
+_APPLICATION_ID = 0x6D736379  # "mscy": whose file it is
+_BUSY_SECONDS = 10.0
+_WAL_PAGES = 64
+
+_MIGRATIONS = (
+    """
+    CREATE TABLE run (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL, key TEXT NOT NULL, life TEXT NOT NULL, token INTEGER NOT NULL,
+        status TEXT NOT NULL,
+        boot TEXT NOT NULL, namespace TEXT NOT NULL, pid INTEGER NOT NULL, started INTEGER NOT NULL,
+        expires REAL NOT NULL, seen REAL NOT NULL, saved REAL NOT NULL,
+        attempt INTEGER NOT NULL, crashes INTEGER NOT NULL, exit TEXT NOT NULL, error TEXT NOT NULL,
+        arguments BLOB, created REAL NOT NULL, updated REAL NOT NULL,
+        latest BLOB, previous BLOB,
+        UNIQUE (name, key)
+    );
+    CREATE TABLE result (
+        run INTEGER NOT NULL REFERENCES run, slot TEXT NOT NULL, value BLOB NOT NULL,
+        PRIMARY KEY (run, slot)
+    ) WITHOUT ROWID;
+    """,
+)
+"""The steps from each schema version to the next; `user_version` counts those that were taken."""
+
+_COLUMNS = (
+    "name", "key", "life", "token", "status", "boot", "namespace", "pid", "started", "expires",
+    "seen", "saved", "attempt", "crashes", "exit", "error", "arguments", "created", "updated",
+)  # fmt: skip
+_FIND = f"SELECT {', '.join(_COLUMNS)} FROM run"
+_KEEP = (
+    f"INSERT INTO run ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "
+    f"ON CONFLICT (name, key) DO UPDATE SET "
+    + ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS[2:])
+)
+_OWNED = " WHERE name = ? AND key = ? AND token = ? AND status = 'running'"
+_RENEW = "UPDATE run SET expires = ?, seen = ?, updated = ?" + _OWNED
+_PROGRESS = "UPDATE run SET expires = ?, seen = ?, updated = ?, saved = ?, crashes = 0" + _OWNED
+_SAVE = (
+    "UPDATE run SET expires = ?, seen = ?, updated = ?, saved = ?, crashes = 0, "
+    "previous = latest, latest = ?" + _OWNED
+)
+_FINISH = (
+    "UPDATE run SET expires = ?1, seen = ?2, updated = ?3, saved = ?2, crashes = 0, "
+    "status = 'done', previous = ?4, latest = ?4 "
+    "WHERE name = ?5 AND key = ?6 AND token = ?7 AND status = 'running'"
+)
+_RELEASE = (
+    "UPDATE run SET status = 'interrupted', exit = ?, error = ?, crashes = 0, seen = ?, "
+    "updated = ?" + _OWNED
+)
+_ID = "(SELECT id FROM run WHERE name = ? AND key = ?)"
+
+
+class SQLiteStore:
+    """Keeps runs in a SQLite file: the store of a single machine, with no server.
+
+    What a commit wrote survives SIGKILL and, as far as the disk keeps what it acknowledged, the
+    loss of power. Any number of processes and threads may use one file. The file, and the
+    `-wal` and `-shm` files beside it, belong together. It is made at first use.
+
+    A store URL is ``sqlite:///relative/path.db`` or ``sqlite:////absolute/path.db``.
+
+    Args:
+        path: The file. Its directory must exist.
+        network: Whether to use it on a network file system all the same. SQLite cannot keep its
+            promises there once a second machine uses the file.
+
+    Raises:
+        StoreUnavailableError: At first use, if the file cannot be opened or is on a network file
+            system; from every operation, if the disk is full or fails, or another process has
+            locked the file for 10 seconds.
+        StoreSchemaError: At first use, if the file is no database, another program's, or made by
+            a newer mainstay.
+        CorruptCheckpointError: From an operation, if SQLite finds the file damaged.
+
+    Example:
+        >>> from mainstay.stores import SQLiteStore
+        >>> SQLiteStore("jobs.db")
+        SQLiteStore('jobs.db')
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, network: bool = False) -> None:
+        self._path = Path(path)
+        if not self._path.name:
+            raise ValueError(f"`path` must name a file, not {os.fspath(path)!r}")
+        self.url = f"sqlite:///{self._path}"
+        self._network = network
+        self._connections = Connections(self._connect)
+
+    def __repr__(self) -> str:
+        return f"SQLiteStore({str(self._path)!r})"
+
+    def acquire(self, run: RunId, request: Request) -> Acquisition:
+        """Decide who may work on *run*."""
+        with self._writing() as (db, now, wall):
+            before = self._find(db, run)
+            gone: Exit = self._how_gone(before, now, wall) if before else ""
+            answer = acquisition(before, run, request, now=now, wall=wall, gone=gone)
+            if isinstance(answer, Acquired) and answer.began:
+                _remove(db, run)
+            if isinstance(answer, Acquired | Poisoned):
+                db.execute(_KEEP, _row_of(answer.record))
+            return answer
+
+    def load(self, run: RunId) -> Contents:
+        """Give what is kept for *run*."""
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT id, latest, previous FROM run WHERE name = ? AND key = ?",
+                (run.name, run.key),
+            ).fetchall()
+            if not rows:
+                return Contents(None, None, {})
+            [(number, latest, previous)] = rows
+            results = db.execute("SELECT slot, value FROM result WHERE run = ?", (number,))
+            return Contents(latest, previous, dict(results.fetchall()))
+
+    def commit(self, lease: Lease, change: Change) -> None:
+        """Write *change* and renew the lease."""
+        if change.put or change.drop:
+            with self._writing() as (db, now, wall):
+                self._update(db, lease, change, now, wall)
+                for slot, value in change.put.items():
+                    db.execute(
+                        f"INSERT OR REPLACE INTO result VALUES ({_ID}, ?, ?)",
+                        (lease.run.name, lease.run.key, slot, value),
+                    )
+                _drop(db, lease.run, change.drop)
+            return
+        with self._reading() as db:  # a statement by itself is a transaction
+            self._update(db, lease, change, surroundings().clock.now(), wall_time())
+
+    def release(self, lease: Lease, how: Exit, error: str = "", drop: tuple[str, ...] = ()) -> None:
+        """Give the run back before its end."""
+        with self._writing() as (db, now, wall):
+            run = lease.run
+            values = how, error, now, wall, run.name, run.key, lease.token
+            if db.execute(_RELEASE, values).rowcount:
+                _drop(db, run, drop)
+
+    def list(self, name: str | None = None) -> Sequence[tuple[Record, Status]]:
+        """Give all runs, or those of one name."""
+        now, wall = surroundings().clock.now(), wall_time()
+        with self._reading() as db:
+            rows = db.execute(
+                f"{_FIND} WHERE ?1 IS NULL OR name = ?1 ORDER BY name, key", (name,)
+            ).fetchall()
+        records = map(_record_of, rows)
+        return [(each, state_of(each, self._how_gone(each, now, wall))) for each in records]
+
+    def forget(self, run: RunId) -> bool:
+        """Remove *run*."""
+        with self._writing() as (db, now, wall):
+            record = self._find(db, run)
+            if record is None:
+                return False
+            if record.status == "running" and not self._how_gone(record, now, wall):
+                raise RunBusyError(run.name, run.key, str(record.owner), record.expires - now)
+            _remove(db, run)
+            return True
+
+    def close(self) -> None:
+        """Close all connections of this process; the log is written back and removed."""
+        self._connections.close()
+
+    def _update(
+        self, db: sqlite3.Connection, lease: Lease, change: Change, now: float, wall: float
+    ) -> None:
+        """Change the run's row, if it is still the caller's."""
+        run = lease.run
+        renewed = now + lease.seconds, now, wall
+        owned = run.name, run.key, lease.token
+        values: tuple[object, ...]
+        if change.finished:
+            statement, values = _FINISH, (*renewed, change.document, *owned)
+        elif change.document is not None:
+            statement, values = _SAVE, (*renewed, now, change.document, *owned)
+        elif change.progress:
+            statement, values = _PROGRESS, (*renewed, now, *owned)
+        else:
+            statement, values = _RENEW, (*renewed, *owned)
+        if not db.execute(statement, values).rowcount:
+            raise LeaseLostError(run.name, run.key, lease.token)
+
+    def _find(self, db: sqlite3.Connection, run: RunId) -> Record | None:
+        rows = db.execute(f"{_FIND} WHERE name = ? AND key = ?", (run.name, run.key)).fetchall()
+        return _record_of(rows[0]) if rows else None
+
+    def _how_gone(self, record: Record, now: float, wall: float) -> Exit:
+        return how_gone(record, now=now, wall=wall, local=not self._network)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection; say what goes wrong in our own words."""
+        try:
+            with self._connections.use() as db:
+                yield db
+        except sqlite3.Error as error:
+            raise self._translated(error) from error
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[tuple[sqlite3.Connection, float, float]]:
+        """Make a transaction: all of it, or nothing. Gives the times inside it, too."""
+        with self._reading() as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db, surroundings().clock.now(), wall_time()
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+
+    def _connect(self) -> sqlite3.Connection:
+        kind = None if self._network else network_file_system(self._path)
+        if kind:
+            raise StoreUnavailableError(
+                self.url,
+                f"it is on a network file system ({kind}), where SQLite cannot keep its promises; "
+                f"use a local disk, or SQLiteStore(path, network=True) at your own risk",
+            )
+        db = sqlite3.connect(
+            self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        try:
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
+            self._migrate(db)
+            db.execute("PRAGMA journal_mode = WAL")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _migrate(self, db: sqlite3.Connection) -> None:
+        """Bring the schema up to date; refuse what is not ours or newer than we are."""
+        version = self._version(db)
+        if version == len(_MIGRATIONS):
+            return
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            for step in _MIGRATIONS[self._version(db) :]:  # another process may have been first
+                for statement in filter(str.strip, step.split(";")):
+                    db.execute(statement)
+            db.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
+            db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+
+    def _version(self, db: sqlite3.Connection) -> int:
+        version: int = _pragma(db, "user_version")
+        owner = _pragma(db, "application_id")
+        tables = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        if owner != _APPLICATION_ID and (owner or version or tables):
+            raise StoreSchemaError(self.url, "it is another program's database; name a new file")
+        if version > len(_MIGRATIONS):
+            raise StoreSchemaError(
+                self.url,
+                f"it has schema {version}, and this mainstay knows {len(_MIGRATIONS)}; upgrade "
+                f"mainstay",
+            )
+        return version
+
+    def _translated(self, error: sqlite3.Error) -> Exception:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if code == sqlite3.SQLITE_NOTADB:
+            return StoreSchemaError(self.url, "it is not a SQLite database; name a new file")
+        if code == sqlite3.SQLITE_CORRUPT:
+            return CorruptCheckpointError(self.url, str(error))
+        if code == sqlite3.SQLITE_IOERR:
+            # A failed fsync has dropped what was to be written: only a new connection is honest.
+            self._connections.drop()
+        return StoreUnavailableError(self.url, str(error))
+
+
+def _pragma(db: sqlite3.Connection, name: str) -> Any:
+    return db.execute(f"PRAGMA {name}").fetchone()[0]
+
+
+def _remove(db: sqlite3.Connection, run: RunId) -> None:
+    values = run.name, run.key
+    db.execute(f"DELETE FROM result WHERE run = {_ID}", values)
+    db.execute("DELETE FROM run WHERE name = ? AND key = ?", values)
+
+
+def _drop(db: sqlite3.Connection, run: RunId, slots: tuple[str, ...]) -> None:
+    db.executemany(
+        f"DELETE FROM result WHERE run = {_ID} AND slot = ?",
+        [(run.name, run.key, slot) for slot in slots],
+    )
+
+
+def _row_of(record: Record) -> tuple[object, ...]:
+    values = attrs.asdict(record, recurse=False)
+    values |= attrs.asdict(record.run) | attrs.asdict(record.owner)
+    return tuple(values[column] for column in _COLUMNS)
+
+
+def _record_of(row: tuple[Any, ...]) -> Record:
+    values = dict(zip(_COLUMNS, row, strict=True))
+    run = RunId(values.pop("name"), values.pop("key"))
+    owner = Owner(*(values.pop(each) for each in ("boot", "namespace", "pid", "started")))
+    return Record(run=run, owner=owner, **values)
