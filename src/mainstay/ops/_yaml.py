@@ -22,7 +22,7 @@ def to_yaml(value: Any) -> str:
 def _lines(value: Any, indent: str) -> Iterator[str]:
     if isinstance(value, Mapping):
         for key, each in value.items():
-            yield from _entry(f"{indent}{_scalar(key, indent)}:", each, indent)
+            yield from _entry(f"{indent}{_text(key)}:", each, indent)
     else:
         for each in value:
             first, *rest = _lines_of_item(each, indent)
@@ -51,11 +51,16 @@ def _scalar(value: Any, indent: str) -> str:
         return "[]"
     if not isinstance(value, str):
         return str(value)
-    if _PLAIN.fullmatch(value) and value.lower() not in _NOT_TEXT:
-        return value
     long = "\n" in value or '"' in value
     if long and _BLOCK.fullmatch(value) and value.replace("\n", "").isprintable():
         return "|-\n" + "\n".join(indent + line for line in value.split("\n"))
+    return _text(value)
+
+
+def _text(value: str) -> str:
+    """Write text on one line."""
+    if _PLAIN.fullmatch(value) and value.lower() not in _NOT_TEXT:
+        return value
     return '"' + "".join(map(_escaped, value)) + '"'
 
 
