@@ -1,0 +1,170 @@
+"""A program whose every policy meets faults, over and over, and that exports its metrics.
+
+It prints the port of its /metrics and goes on until its standard input ends. A line there does
+something: "kill" ends the primary database of its pool, "revive" brings it back.
+"""
+
+import itertools
+import random
+import sys
+import threading
+import time
+from datetime import timedelta
+
+from prometheus_client import CollectorRegistry, start_http_server
+
+from mainstay import (
+    Availability,
+    CircuitBreaker,
+    CircuitOpenError,
+    Detect,
+    FailoverPool,
+    HostCollector,
+    Member,
+    Metrics,
+    StoreCollector,
+    checkpointed,
+    hedge,
+    redundant,
+    retry,
+    set_default_metrics,
+    vote,
+)
+
+STORE = "memory://under-faults"
+TURN = 0.05  # seconds
+
+registry = CollectorRegistry()
+set_default_metrics(Metrics(registry))
+registry.register(StoreCollector(STORE))
+registry.register(HostCollector())
+
+turns = itertools.count()
+dead = set()
+
+
+@retry(on=OSError, attempts=3, wait=0.001, name="fetch")
+def fetch():
+    chance = random.random()
+    if chance < 0.05:
+        raise KeyError("not retryable")
+    if chance < 0.4:
+        raise ConnectionResetError("fault")
+    return "page"
+
+
+def database(name):
+    def use():
+        if name in dead:
+            raise ConnectionError(f"{name} is dead")
+        return name
+
+    return use
+
+
+# One whose members go away and come back all the time, and one that the test kills.
+flaky = FailoverPool(
+    "flaky",
+    [
+        Member("a", resource="a"),
+        Member("b", resource="b", standby="hot"),
+        Member("c", open=lambda: "c", standby="cold"),
+    ],
+    on=OSError,
+    detect=Detect(consecutive=2, eject_for=0.1, max_eject=0.2),
+)
+orders = FailoverPool(
+    "orders",
+    [Member("primary", resource=database("primary")), Member("spare", resource=database("spare"))],
+    on=OSError,
+    detect=Detect(consecutive=2, eject_for=60.0),
+)
+
+
+def flaky_query(member):
+    phase = next(turns) // 10 % 4
+    if member in ((), ("a",), ("b",), ("a", "b"))[phase]:
+        raise ConnectionError(f"{member} is away")
+    return member
+
+
+breaker = CircuitBreaker("mail", on=OSError, detect=Detect(consecutive=2, eject_for=0.1))
+
+
+def send(turn):
+    if turn % 30 < 10:
+        raise ConnectionRefusedError("no mail")
+
+
+@redundant(
+    copies=2, start=hedge.after(0.002), decide=vote.first(), on=OSError, budget=0.3, name="look-up"
+)
+def look_up():
+    time.sleep(0.02 if random.random() < 0.6 else 0.0)
+    return "found"
+
+
+def read(copy=itertools.count()):  # noqa: B008 - one counter for all calls
+    return 7 if next(copy) % 5 else 8
+
+
+sensor = redundant(copies=3, decide=vote.majority(), name="sensor")(read)
+
+
+@checkpointed(store=STORE, key="run-{number}", name="import", every=1)
+def import_rows(cp, number, broken):
+    for row in cp.iterate(range(6), key=lambda row: row):
+        if broken and row == 3:
+            raise ConnectionError("the source went away")
+        cp.step("write", int, row)
+    return number
+
+
+@checkpointed(store=STORE, key="copy", name="copy", every=timedelta(milliseconds=10),
+              on_complete="rerun")  # fmt: skip
+def copy_rows(cp):
+    for _ in cp.iterate(range(20), key=lambda row: row):
+        time.sleep(0.001)
+
+
+watched = Availability("by-hand")
+
+
+def attempt(fn, *args):
+    try:
+        return fn(*args)
+    except (OSError, KeyError, CircuitOpenError, ExceptionGroup):
+        return None
+
+
+def work():
+    for turn in itertools.count():
+        attempt(fetch)
+        attempt(flaky.call, flaky_query)
+        attempt(orders.call, lambda use: use())
+        attempt(breaker.call, send, turn)
+        attempt(look_up)
+        attempt(sensor)
+        attempt(import_rows, turn, True)
+        attempt(import_rows, turn, False)
+        attempt(copy_rows)
+        if turn % 20 == 0:
+            with watched.outage():
+                time.sleep(TURN)
+        time.sleep(TURN)
+
+
+def main():
+    server, thread = start_http_server(0, addr="127.0.0.1", registry=registry)
+    threading.Thread(target=work, daemon=True).start()
+    print(server.server_port, flush=True)
+    commands = {"kill": lambda: dead.add("primary"), "revive": dead.clear}
+    for line in sys.stdin:
+        commands[line.strip()]()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+if __name__ == "__main__":
+    main()
