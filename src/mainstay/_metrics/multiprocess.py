@@ -36,7 +36,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -264,13 +264,17 @@ class Forwarded(list[float]):
 
 
 class Forwarding:
-    """Makes cells that count through ordinary metrics of prometheus_client."""
+    """Makes cells that count through ordinary metrics of prometheus_client.
+
+    There is one metric of a name in a process: two would overwrite each other's values.
+    """
+
+    _counters: ClassVar[dict[str, Counter]] = {}
+    _histograms: ClassVar[dict[str, Histogram]] = {}
 
     def __init__(self, namespace: str, bounds: Callable[[Family], tuple[float, ...]]) -> None:
         self._namespace = namespace
         self._bounds = bounds
-        self._counters: dict[str, Counter] = {}
-        self._histograms: dict[str, Histogram] = {}
 
     def set_gauge(self, family: Family, labels: tuple[str, ...], value: float) -> None:
         """Set a gauge that has the same value in all processes."""
@@ -292,21 +296,21 @@ class Forwarding:
         return Forwarded([*buckets, observe]), Forwarded(counters)
 
     def _counter(self, family: Family) -> Counter:
-        known = self._counters.get(family.name)
+        name = f"{self._namespace}_{family.name}"
+        known = self._counters.get(name)
         if known is None:
-            name = f"{self._namespace}_{family.name}"
             fresh = Counter(name, family.help, family.labels, registry=None)
-            known = self._counters.setdefault(family.name, fresh)
+            known = self._counters.setdefault(name, fresh)
         return known
 
     def _histogram(self, family: Family) -> Histogram:
-        known = self._histograms.get(family.name)
+        name = f"{self._namespace}_{family.name}"
+        known = self._histograms.get(name)
         if known is None:
-            name = f"{self._namespace}_{family.name}"
             fresh = Histogram(
                 name, family.help, family.labels, registry=None, buckets=self._bounds(family)
             )
-            known = self._histograms.setdefault(family.name, fresh)
+            known = self._histograms.setdefault(name, fresh)
         return known
 
 
