@@ -19,6 +19,7 @@ from mainstay._metrics import multiprocess, schema
 from mainstay._metrics.cells import Cells, Group, cell_in_memory
 from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay._metrics.copies import CopiesRecorder
+from mainstay._metrics.exemplars import Exemplar
 from mainstay._metrics.gauges import Gauges
 from mainstay._metrics.levels import Level, LevelInFiles, gauge_of
 from mainstay._metrics.pools import MemberRecorder, SwitchRecorder
@@ -63,6 +64,7 @@ class Book:
         cells: Where the counts are.
         gauges: The values that go up and down.
         groups: All groups of series that were ever made; only ever appended to.
+        exemplars: By metric name and label values, the last exemplar of each slot.
         times_collected: How often its collector was asked.
     """
 
@@ -72,6 +74,7 @@ class Book:
         self.namespace = namespace
         self.buckets = buckets
         self.groups: list[Group] = []
+        self.exemplars: dict[tuple[str, tuple[str, ...]], dict[int, Exemplar]] = {}
         self.times_collected = 0
         self._recorders: dict[tuple[str, str], Recorder] = {}
         self._components = LabelValues(schema.MOST_COMPONENTS)
@@ -237,6 +240,12 @@ class Book:
         if group is None:
             group = self._errors.setdefault(labels, self.group(schema.ERROR_LAYOUT, labels))
         return group
+
+    def keep_exemplar(
+        self, family: Family, labels: tuple[str, ...], slot: int, exemplar: Exemplar
+    ) -> None:
+        """Keep the exemplar of one bucket of a histogram, or of a counter, whose slot is 0."""
+        self.exemplars.setdefault((family.name, labels), {})[slot] = exemplar
 
     def component(self, name: str) -> str:
         """Give the label for the name of a component."""

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from prometheus_client import REGISTRY, CollectorRegistry, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar as StockExemplar
 from prometheus_client.utils import floatToGoString
 
 from mainstay._core.ambient import surroundings
@@ -18,6 +19,7 @@ from mainstay._metrics import schema
 from mainstay._metrics.book import Book
 from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay._metrics.copies import CopiesRecorder
+from mainstay._metrics.exemplars import Exemplar
 from mainstay._metrics.levels import Level
 from mainstay._metrics.pools import MemberRecorder, SwitchRecorder
 from mainstay._metrics.recorder import Recorder
@@ -139,10 +141,11 @@ class Metrics(Collector):
             bounds = [*map(floatToGoString, (*self._book.bounds(family), math.inf))]
             for values, numbers in totals.get(family.name, {}).items():
                 labels = dict(zip(family.labels, values, strict=True))
+                exemplars = self._book.exemplars.get((family.name, values), {})
                 if family.kind == "histogram":
-                    _add_histogram(metric, name, labels, bounds, numbers)
+                    _add_histogram(metric, name, labels, bounds, numbers, exemplars)
                 else:
-                    metric.add_sample(name, labels, numbers[0])
+                    metric.add_sample(name, labels, numbers[0], exemplar=_stock(exemplars.get(0)))
             yield metric
 
 
@@ -176,14 +179,27 @@ def _totals(book: Book) -> _Totals:
 
 
 def _add_histogram(
-    metric: Metric, name: str, labels: dict[str, str], bounds: list[str], numbers: list[float]
+    metric: Metric,
+    name: str,
+    labels: dict[str, str],
+    bounds: list[str],
+    numbers: list[float],
+    exemplars: dict[int, Exemplar],
 ) -> None:
     *counts, total = numbers
     cumulative = [*itertools.accumulate(counts)]
-    for bound, count in zip(bounds, cumulative, strict=True):
-        metric.add_sample(f"{name}_bucket", {**labels, "le": bound}, count)
+    for slot, (bound, count) in enumerate(zip(bounds, cumulative, strict=True)):
+        example = _stock(exemplars.get(slot))
+        metric.add_sample(f"{name}_bucket", {**labels, "le": bound}, count, exemplar=example)
     metric.add_sample(f"{name}_count", labels, cumulative[-1])
     metric.add_sample(f"{name}_sum", labels, total)
+
+
+def _stock(exemplar: Exemplar | None) -> StockExemplar | None:
+    """Give an exemplar as prometheus_client takes it."""
+    if exemplar is None:
+        return None
+    return StockExemplar({"trace_id": exemplar.trace}, exemplar.value, exemplar.when)
 
 
 def check_namespace(namespace: object) -> None:
@@ -307,6 +323,8 @@ def copies_recorder_of(metrics: Metrics, component: str) -> CopiesRecorder:
 def level_of(metrics: Metrics, family: Family, component: str) -> Level:
     """Find the gauge *family* of a component in *metrics*, or make it."""
     return metrics._book.level(family, component)
+
+
 def checkpoint_recorder_of(metrics: Metrics, component: str) -> CheckpointRecorder:
     """Find the recorder of a checkpointed function in *metrics*, or make it."""
     recorder = recorder_of(metrics, component, "checkpoint")

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from mainstay._core.callables import name_of
+from mainstay._metrics.exemplars import exemplar
 from mainstay._metrics.schema import (
+    CALL_DURATION,
     CALL_LAYOUT,
     CALLS,
     GIVE_UP_REASONS,
@@ -27,6 +29,8 @@ _OUTCOMES = {outcome: CALL_LAYOUT.slot(CALLS, outcome) for outcome in OUTCOMES}
 _SUCCESS = _OUTCOMES["success"]
 _REJECTED = _OUTCOMES["rejected"]
 _OPEN = TROUBLE_LAYOUTS["breaker"].slot(GIVE_UPS, "open")
+_FAILED = ("error", "timeout")
+"""Outcomes of which one call's trace is kept; calls that were refused have none of interest."""
 _REASONS = {
     (policy, reason): layout.slot(GIVE_UPS, reason)
     for policy, layout in TROUBLE_LAYOUTS.items()
@@ -76,7 +80,7 @@ class Recorder:
             durations, calls = self._local.cells[self._calls]
         except (AttributeError, KeyError):  # the first call in this thread
             durations, calls = self._book.cells.cell(self._calls)
-        bucket = 0 if seconds <= self._shortest else bisect_left(self._bounds, seconds)
+        bucket = 0 if seconds <= self._shortest else self._slow(seconds)
         durations[bucket] += 1.0
         durations[self._sum] += seconds
         calls[_SUCCESS] += 1.0
@@ -84,13 +88,23 @@ class Recorder:
     def call(self, outcome: str, seconds: float, attempts: int = 1) -> None:
         """Record a call that ended in any way, after *seconds* and that many attempts."""
         durations, calls = self._book.cells.cell(self._calls)
-        durations[bisect_left(self._bounds, seconds)] += 1.0
+        durations[0 if seconds <= self._shortest else self._slow(seconds)] += 1.0
         durations[self._sum] += seconds
         calls[_OUTCOMES[outcome]] += 1.0
+        if outcome in _FAILED and (example := exemplar(1.0)) is not None:
+            self._book.keep_exemplar(CALLS, (*self._calls.labels, outcome), 0, example)
         if attempts > 1:
             counts, _ = self._book.cells.cell(self._trouble)
             counts[bisect_left(self._trouble.bounds, attempts)] += 1.0
             counts[-1] += attempts
+
+    def _slow(self, seconds: float) -> int:
+        """Find the bucket of a call beyond the first one, and keep its trace as an example."""
+        bucket = bisect_left(self._bounds, seconds)
+        example = exemplar(seconds)
+        if example is not None:
+            self._book.keep_exemplar(CALL_DURATION, self._calls.labels, bucket, example)
+        return bucket
 
     def rejected(self) -> None:
         """Record a call that a breaker did not let through."""
