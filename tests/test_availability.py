@@ -1,6 +1,7 @@
 """`Availability`: exact figures on a clock under control, and what Prometheus gets of them."""
 
 import gc
+import json
 import math
 import threading
 
@@ -9,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
+from tests.servers import program
 
 from mainstay import Availability, Metrics
 from mainstay._core import ambient
 from mainstay._core.clock import SystemClock
 from mainstay._core.dependability import MOST_POINTS, Figures, Ledger
+from mainstay._metrics.multiprocess import VARIABLE
 from mainstay.testing import FakeClock, recorded
 
 
@@ -329,3 +332,22 @@ def test_outages_from_many_threads_balance(metrics):
     assert repr(database) == "<Availability of 'database': up>"
     assert figures.failures == figures.repairs
     assert metrics.value("component_failures_total") == figures.failures
+
+
+# In multiprocess mode.
+
+
+def test_worker_processes_count_their_own_time_once(tmp_path):
+    both, after_a_death = json.loads(program("outages.py", **{VARIABLE: str(tmp_path)}))
+    assert both == {
+        "component_uptime_seconds_total": 35,
+        "component_downtime_seconds_total": 3,
+        "component_failures_total": 2,
+        "component_up": 1,
+    }
+    assert after_a_death == both | {"component_up": 0}
+
+
+def test_the_time_of_a_worker_goes_on_without_any_event(tmp_path):
+    printed = program("outages.py", "time", **{VARIABLE: str(tmp_path)})
+    assert json.loads(printed) == "<Availability of 'db': up>"

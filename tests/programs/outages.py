@@ -1,0 +1,75 @@
+"""Outages in two processes of multiprocess mode; prints what a scrape sees, as JSON.
+
+With the argument "time" it only waits until the uptime of a component that nothing happens to has
+grown, in this process and in a forked one.
+"""
+
+import json
+import os
+import sys
+import time
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from mainstay import Availability
+from mainstay.testing import FakeClock
+
+PATIENCE = 30.0
+
+
+def scrape():
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)
+    return {
+        sample.name.removeprefix("mainstay_"): sample.value
+        for metric in registry.collect()
+        for sample in metric.samples
+        if sample.labels.get("component") == "db"
+    }
+
+
+def in_child(work):
+    child = os.fork()
+    if not child:
+        work()
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert status == 0
+    return child
+
+
+def outages():
+    with FakeClock() as clock:
+        database = Availability("db")
+        clock.advance(10)
+
+        def fail_and_recover():
+            clock.advance(5)
+            with database.outage():
+                clock.advance(3)
+
+        child = in_child(fail_and_recover)
+        clock.advance(20)
+        database.fail()
+        both = scrape()
+        mark_process_dead(child)
+        print(json.dumps([both, scrape()]))
+
+
+def grown(before):
+    give_up = time.monotonic() + PATIENCE
+    while scrape()["component_uptime_seconds_total"] <= before:
+        assert time.monotonic() < give_up
+        time.sleep(0.1)
+
+
+def times():
+    database = Availability("db")
+    grown(0.0)
+    in_child(lambda: grown(scrape()["component_uptime_seconds_total"] + 1.0))
+    print(json.dumps(repr(database)))
+
+
+if __name__ == "__main__":
+    times() if sys.argv[1:] == ["time"] else outages()
