@@ -9,9 +9,9 @@ import subprocess
 import attrs
 import pytest
 import yaml
-from tests.servers import require_tool
 
 from mainstay import ops
+from tests.servers import require_tool
 
 GROUPS = ("calls", "errors", "dependability", "alerts")
 HOUR, DAY = 60, 24 * 60  # minutes
@@ -53,9 +53,7 @@ class Case:
 
 def states(name, states, now, steps, **labels):
     """Give a one-hot gauge that stands at *now*."""
-    return [
-        series(name, f"{int(state == now)}x{steps}", **labels, state=state) for state in states
-    ]
+    return [series(name, f"{int(state == now)}x{steps}", **labels, state=state) for state in states]
 
 
 MEMBER_STATES = ("active", "standby_hot", "standby_cold", "failing", "ejected", "trial", "draining")
@@ -152,8 +150,10 @@ CASES = [
     Case("BreakerOpen", False, "it is closed", 10, breaker("closed")),
     Case("RetryAmplification", True, "3 attempts per call", 30, retried(3)),
     Case("RetryAmplification", False, "1 attempt per call", 30, retried(1)),
-    Case("RecoveredShareRises", True, "from 0.1 % to 5 %", DAY + HOUR, recovered(1, 53), step=4, every=20),
-    Case("RecoveredShareRises", False, "from 5 % to 6 %", DAY + HOUR, recovered(53, 64), step=4, every=20),
+    Case("RecoveredShareRises", True, "from 0.1 % to 5 %", DAY + HOUR, recovered(1, 53),
+         step=4, every=20),
+    Case("RecoveredShareRises", False, "from 5 % to 6 %", DAY + HOUR, recovered(53, 64),
+         step=4, every=20),
     Case("RecoveredShareRises", False, "from 0.01 % to 0.5 %", DAY + HOUR,
          [each | {"values": each["values"].replace("+1000x", "+10000x")}
           for each in recovered(1, 50)], step=4, every=20),

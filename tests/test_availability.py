@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
-from tests.servers import program
 
 from mainstay import Availability, Metrics
 from mainstay._core import ambient
@@ -18,6 +17,7 @@ from mainstay._core.clock import SystemClock
 from mainstay._core.dependability import MOST_POINTS, Figures, Ledger
 from mainstay._metrics.multiprocess import VARIABLE
 from mainstay.testing import FakeClock, recorded
+from tests.servers import program
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import sys
 
 import pytest
 import yaml
-from tests.servers import python
 
 from mainstay import ops
 from mainstay.__main__ import main
+from tests.servers import python
 
 
 def test_rules_prints_what_the_function_gives():
@@ -39,9 +39,7 @@ def test_rules_takes_every_parameter(capsys):
 
 def test_dashboard_takes_every_parameter(capsys):
     main(["dashboard", "--slo", "0.9", "--selector", 'env="x"', "--namespace", "shop"])
-    assert capsys.readouterr().out == ops.dashboard(
-        slo=0.9, selector='env="x"', namespace="shop"
-    )
+    assert capsys.readouterr().out == ops.dashboard(slo=0.9, selector='env="x"', namespace="shop")
 
 
 @pytest.mark.parametrize(
@@ -70,7 +68,5 @@ def test_bad_usage_is_one_line_and_exit_code_2(capsys, arguments, message):
 
 def test_a_reader_that_goes_away_is_no_error():
     command = f"{sys.executable} -m mainstay rules | head -n 1"
-    done = subprocess.run(
-        ["/bin/sh", "-c", command], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("groups:\n", "")

@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from tests.test_rules import ALL_FAMILIES, all_rules, exported_names, names_in
 
 from mainstay import ops
+from tests.test_rules import ALL_FAMILIES, all_rules, exported_names, names_in
 
 
 def panels(**options):

@@ -1,4 +1,4 @@
-"""Exemplars: slow and failed calls inside a sampled OpenTelemetry span leave its trace id behind."""
+"""Exemplars: slow and failed calls in a sampled OpenTelemetry span leave its trace id behind."""
 
 import sys
 

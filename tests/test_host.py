@@ -1,18 +1,37 @@
 """`HostCollector`: shares of a machine, whatever the machine says."""
 
-from collections import namedtuple
+from typing import NamedTuple
 
 import psutil
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
-from tests.servers import python
 
 from mainstay import HostCollector
+from tests.servers import python
 
-Times = namedtuple("Times", "user system idle iowait guest guest_nice")
-Memory = namedtuple("Memory", "total available")
-Disk = namedtuple("Disk", "total used free")
-Partition = namedtuple("Partition", "mountpoint")
+
+class Times(NamedTuple):
+    user: float
+    system: float
+    idle: float
+    iowait: float
+    guest: float
+    guest_nice: float
+
+
+class Memory(NamedTuple):
+    total: float
+    available: float
+
+
+class Disk(NamedTuple):
+    total: float
+    used: float
+    free: float
+
+
+class Partition(NamedTuple):
+    mountpoint: str
 
 
 @pytest.fixture
@@ -23,8 +42,8 @@ def machine(monkeypatch):
         "virtual_memory": Memory(1_000, 250),
         "disk_partitions": [Partition("/"), Partition("/data")],
     }
-    for name in figures:
-        monkeypatch.setattr(psutil, name, lambda name=name: figures[name])
+    for function in tuple(figures):
+        monkeypatch.setattr(psutil, function, lambda function=function: figures[function])
     monkeypatch.setattr(psutil, "disk_usage", lambda path: Disk(110, 30, 70))
     return figures
 

@@ -5,11 +5,11 @@ import time
 
 import pytest
 import yaml
+
+from mainstay import ops
 from tests.monitoring import Program, alertmanager, prometheus, until, webhook
 from tests.servers import require_tool
 from tests.test_dashboard import expressions
-
-from mainstay import ops
 
 SOON = 10.0  # seconds from a member's death to the alert at the webhook
 

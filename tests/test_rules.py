@@ -8,12 +8,12 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.servers import require_tool
 
 from mainstay import Availability, ops
 from mainstay._metrics import schema
 from mainstay.ops._yaml import to_yaml
 from mainstay.testing import FakeClock, recorded
+from tests.servers import require_tool
 
 ALL_FAMILIES = (*schema.FAMILIES, *schema.HOST_FAMILIES, schema.CHECKPOINT_RUNS)
 

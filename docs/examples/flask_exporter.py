@@ -20,14 +20,16 @@ registry = CollectorRegistry()
 metrics = Metrics(registry)
 registry.register(HostCollector())
 
+AWAY = 0.3  # the share of calls that find the warehouse away
+
 warehouse = Availability("warehouse", metrics=metrics)
 app = Flask(__name__)
 
 
 @retry(on=ConnectionError, attempts=4, wait=0.01, metrics=metrics, name="stock")
 def stock(article: str) -> int:
-    """Ask a warehouse that is away for three of ten calls."""
-    if random.random() < 0.3:
+    """Ask a warehouse that is away now and then."""
+    if random.random() < AWAY:
         raise ConnectionError("the warehouse does not answer")
     return len(article)
 

@@ -21,7 +21,8 @@ distances and a strided view over them is the row.
 
 `files_work` writes such files and reads them back through the public `MultiProcessCollector`,
 once. If the answer is not what was written, `Forwarded` rows count through ordinary metrics of
-prometheus_client instead: as correct, but several times slower.
+prometheus_client instead: as exact, but several times slower, and with its locks, which a signal
+handler can run into.
 """
 
 import contextlib
@@ -103,9 +104,8 @@ class _File:
     def __init__(self, directory: str, kind: str, size: int) -> None:
         self.size = size
         self.free_from = _HEADER_SIZE
-        path = _unused_path(directory, kind)
-        unfinished = path.with_suffix(".new")  # which the reader passes over
-        self._bytes = _map_new(unfinished, size)
+        path, unfinished, descriptor = _create(directory, kind)
+        self._bytes = _map(unfinished, descriptor, size)
         self._doubles = self._bytes.cast("d")
         self._used_on_disk = self._bytes[:_HEADER_SIZE].cast("i")
         self._used_on_disk[0] = _HEADER_SIZE
@@ -186,20 +186,28 @@ class Files:
         return file.row(start + 4 + length + 1, len(encoded) // len(keys), len(keys))
 
 
-def _unused_path(directory: str, kind: str) -> Path:
-    """Name a file of this process that no other metric or earlier process has."""
+def _create(directory: str, kind: str) -> tuple[Path, Path, int]:
+    """Create a file that no other metric and no earlier process of the same id has.
+
+    Returns:
+        Its path when it is finished; its path until then, which the reader passes over; its
+        descriptor.
+    """
     while True:
         path = Path(directory, f"{kind}_{os.getpid()}m{next(_numbers)}.db")
-        if not path.exists():  # left behind by a process that had this id before
-            return path
+        unfinished = path.with_suffix(".new")
+        if path.exists():
+            continue
+        with contextlib.suppress(FileExistsError):
+            descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+            return path, unfinished, descriptor
 
 
-def _map_new(path: Path, size: int) -> memoryview:
-    """Make a file of zeros and map it into memory.
+def _map(path: Path, descriptor: int, size: int) -> memoryview:
+    """Fill a new file with zeros and map it into memory; on failure, take it away again.
 
     Its size is reserved on the disk: a full one is an error here, and would be a SIGBUS later.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
     try:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(descriptor, 0, size)
