@@ -1,6 +1,7 @@
 """What a pool does with calls, in both colours and all forms, on a clock of the test's own."""
 
 import asyncio
+import contextvars
 import pickle
 import random
 
@@ -27,6 +28,18 @@ from mainstay.testing import FakeClock, recorded
 
 class Lost(ConnectionError):
     """What makes the members of these tests fail."""
+
+
+class Elsewhere:
+    """A lease of a call that is on its way in another context, as in another task."""
+
+    def __init__(self, pool):
+        self.lease = pool.lease()
+        self.context = contextvars.copy_context()
+        self.context.run(self.lease.__enter__)
+
+    def end(self, error=None):
+        self.context.run(self.lease.__exit__, type(error) if error else None, error, None)
 
 
 class Servers:
@@ -478,13 +491,12 @@ def test_a_hung_trial_does_not_wedge_the_pool(servers, clock):
         sync_call(pool, servers.use)
     servers.broken.clear()
     clock.advance(5.0)
-    hung = pool.lease()
-    hung.__enter__()
+    hung = Elsewhere(pool)
     clock.advance(5.0)
     assert sync_call(pool, servers.use) == ("b",)
     clock.advance(10.0)
     assert sync_call(pool, servers.use) == ("a",)
-    hung.__exit__(Lost, Lost(), None)
+    hung.end(Lost())
     assert sync_call(pool, servers.use) == ("a",)
 
 
@@ -506,11 +518,9 @@ def test_a_cancelled_trial_is_neither_success_nor_failure_and_frees_its_place(se
 def test_failures_on_their_way_when_a_member_is_ejected_are_one_strike(servers, values, clock):
     """Field section 4, item 5: ten calls in flight of one outage made ten strikes elsewhere."""
     pool = servers.pool("a", "b")
-    leases = [pool.lease() for _ in range(10)]
+    leases = [Elsewhere(pool) for _ in range(10)]
     for lease in leases:
-        lease.__enter__()
-    for lease in leases:
-        lease.__exit__(Lost, Lost(), None)
+        lease.end(Lost())
     first = pool.status().members[0]
     assert first.seconds <= 5.0
     assert values.value("ejections_total") == 1
@@ -519,15 +529,13 @@ def test_failures_on_their_way_when_a_member_is_ejected_are_one_strike(servers, 
 def test_an_answer_from_before_the_ejection_changes_nothing(servers, clock):
     """P6 and item 4: a late success must not close, a late failure not lengthen."""
     pool = servers.pool("a", "b")
-    early, late = pool.lease(), pool.lease()
-    early.__enter__()
-    late.__enter__()
+    early, late = Elsewhere(pool), Elsewhere(pool)
     servers.broken["a"] = Lost
     for _ in range(4):
         sync_call(pool, servers.use)
     before = pool.status().members[0]
-    early.__exit__(None, None, None)
-    late.__exit__(Lost, Lost(), None)
+    early.end()
+    late.end(Lost())
     after = pool.status().members[0]
     assert (after.state, after.seconds, after.score) == (before.state, before.seconds, 1.0)
 

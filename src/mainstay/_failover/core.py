@@ -52,14 +52,12 @@ class Core(Results):
     """A pool at work.
 
     Attributes:
-        is_open: Whether members have been asked to start, and are probed.
         wake: Wakes the thread that probes, while there is one.
         awake: Wakes the task that probes, while there is one.
     """
 
     def __init__(self, rules: Rules, members: Iterable[Member], metrics: Metrics) -> None:
         super().__init__(rules, members, metrics, Tasks(self) if rules.is_async else Threads(self))
-        self.is_open = False
         self.wake: threading.Event | None = None
         self.awake: asyncio.Event | None = None
         self._prober: threading.Thread | None = None
@@ -74,11 +72,12 @@ class Core(Results):
             asked: Those that it has had started because everything is down.
         """
         self.clock = clock
-        if not self.is_open:
-            self.open()
         while True:
+            self.open()
             now = clock.now()
             with self.lock:
+                if not self.is_open:  # closed by another thread just now
+                    continue
                 self.settle(now)
                 choice = self._choose(now, tried, asked)
             self.flush()
@@ -271,6 +270,8 @@ class Core(Results):
 
     def open(self) -> None:
         """Begin to start members and to probe them, unless that has been done."""
+        if self.is_open:
+            return
         with self.lock:
             if self.is_open:
                 return

@@ -80,6 +80,7 @@ class State:
         lock: What its state is changed under.
         slots: Its members, in the order listed.
         order: Who serves.
+        is_open: Whether members are started, and probed.
         epoch: How often it has switched.
         forced: The member that the user wants, or None.
         clock: The clock of the last call.
@@ -97,6 +98,7 @@ class State:
         self.lock = threading.RLock()
         self.slots: dict[str, Slot] = {}
         self.order = NOBODY
+        self.is_open = False
         self.epoch = 0
         self.forced: str | None = None
         self.clock: Clock = SYSTEM
