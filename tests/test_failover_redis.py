@@ -15,6 +15,9 @@ import time
 import pytest
 import redis
 import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from mainstay import Detect, Failback, FailoverPool, Member, Probe, failover
 from mainstay.testing import recorded
@@ -101,11 +104,13 @@ def values():
 
 
 def connect(server):
-    return redis.Redis(port=server.port, socket_timeout=PATIENCE, decode_responses=True)
+    return redis.Redis(port=server.port, socket_timeout=PATIENCE, decode_responses=True,
+                       retry=Retry(NoBackoff(), 0))  # fmt: skip
 
 
 def aconnect(server):
-    return redis.asyncio.Redis(port=server.port, socket_timeout=PATIENCE, decode_responses=True)
+    return redis.asyncio.Redis(port=server.port, socket_timeout=PATIENCE, decode_responses=True,
+                               retry=AsyncRetry(NoBackoff(), 0))  # fmt: skip
 
 
 def pool_of(servers, **options):
