@@ -26,7 +26,7 @@ carry what they know as attributes and can be pickled as far as those can.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 __all__ = [
     "AllCopiesFailedError",
@@ -114,18 +114,22 @@ class UnsupportedLoopError(MainstayError):
 
 
 class CircuitOpenError(MainstayError):
-    """A circuit breaker is open, or a member of a pool is ejected; nothing was called.
+    """A circuit breaker is open, or a member of a pool is ejected; nothing was called."""
 
-    Attributes:
-        component: The name of the breaker; of the pool and its member, as "pool/member".
-        retry_after: Seconds until a call may be let through again; None if only the user can say,
-            since it was opened or taken out by hand.
-    """
+    if TYPE_CHECKING:  # what they are made with is kept in `args`: an open breaker has to be quick
 
-    def __init__(self, component: str, retry_after: float | None) -> None:
-        # `args` are set by `__new__`; an open breaker has to be quick.
-        self.component = component
-        self.retry_after = retry_after
+        def __init__(self, component: str, retry_after: float | None) -> None: ...
+
+    @property
+    def component(self) -> str:
+        """The name of the breaker; of the pool and its member, as "pool/member"."""
+        return str(self.args[0])
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds until a call may be let through again; None if only the user can say."""
+        seconds: float | None = self.args[1]
+        return seconds
 
     def __str__(self) -> str:
         when = "until it is closed by hand"

@@ -131,6 +131,9 @@ class LeaseBlock:
         self._outer: Lease | None = None
 
     def __enter__(self) -> Any:
+        if self._core.rules.is_async:
+            name = self._core.rules.name
+            raise TypeError(f"pool {name!r} is async: it is `async with pool.lease()`")
         run = self._begin()
         return self._entered(run, acquire(run))
 

@@ -4,7 +4,7 @@ import os
 import weakref
 from collections.abc import Callable
 from types import TracebackType
-from typing import ParamSpec, Self, TypeVar
+from typing import ParamSpec, Self, TypeVar, cast
 
 import attrs
 
@@ -109,7 +109,8 @@ class CircuitBreaker:
             TypeError: If *fn* cannot be called, or is a generator function.
         """
         if isinstance(fn, classmethod | staticmethod):
-            return type(fn)(self(fn.__func__))
+            # No callable to a type checker before it is bound, as *fn* was none.
+            return cast("Callable[P, R]", type(fn)(self(fn.__func__)))
         if not callable(fn):
             raise TypeError(f"a circuit breaker wraps callables, not {fn!r}")
         return wrap(self._gate, self._judge, fn)

@@ -18,7 +18,7 @@ from mainstay._failover.probes import probe_in_task, probe_in_thread
 from mainstay._failover.results import Results
 from mainstay._failover.rules import Rules
 from mainstay._failover.selection import Pick
-from mainstay._failover.starts import Tasks, Threads
+from mainstay._failover.starts import RefusedError, Tasks, Threads
 from mainstay._failover.state import NOBODY, chance
 from mainstay._metrics.collector import Metrics
 
@@ -52,14 +52,12 @@ class Core(Results):
     """A pool at work.
 
     Attributes:
-        is_open: Whether members have been asked to start, and are probed.
         wake: Wakes the thread that probes, while there is one.
         awake: Wakes the task that probes, while there is one.
     """
 
     def __init__(self, rules: Rules, members: Iterable[Member], metrics: Metrics) -> None:
         super().__init__(rules, members, metrics, Tasks(self) if rules.is_async else Threads(self))
-        self.is_open = False
         self.wake: threading.Event | None = None
         self.awake: asyncio.Event | None = None
         self._prober: threading.Thread | None = None
@@ -74,11 +72,12 @@ class Core(Results):
             asked: Those that it has had started because everything is down.
         """
         self.clock = clock
-        if not self.is_open:
-            self.open()
         while True:
+            self.open()
             now = clock.now()
             with self.lock:
+                if not self.is_open:  # closed by another thread just now
+                    continue
                 self.settle(now)
                 choice = self._choose(now, tried, asked)
             self.flush()
@@ -106,12 +105,26 @@ class Core(Results):
         if order.sessions and not tried:
             return _Rest([], order.pick)
         rest = [session for session in order.sessions if session.slot not in tried]
+        rest = rest or self._idle_standbys(tried)
         if rest:
             return _Rest(rest, None)
         starting = [s.start.until for s in self.slots.values() if s.start and s not in tried]
         if starting:
             return Wait(max(0.0, min(starting) - now), self.progress)
         return self._last_resort(now, tried, asked) if self.down() and not self.forced else None
+
+    def _idle_standbys(self, tried: Collection[Slot]) -> list[Session]:
+        """Give the hot standbys that a call may go on to which has tried everyone who serves.
+
+        Not with a fence: it has to return before a standby may be used at all.
+        """
+        if self.rules.fence is not None or self.forced is not None:
+            return []
+        return [
+            Session.of(slot, slot.opened, self.epoch)
+            for slot in self.slots.values()
+            if slot.opened is not None and slot.well() and slot not in tried
+        ]
 
     def _last_resort(
         self, now: float, tried: Collection[Slot], asked: set[Slot]
@@ -221,6 +234,8 @@ class Core(Results):
                     health.readmit(now)
                     self.readmitted(slot, now)
             else:
+                if not slot.fell and not isinstance(error, RefusedError):
+                    self.broken(slot, "probe", error)
                 slot.rose = 0
                 slot.fell += 1
                 if slot.fell == probe.fall and health.phase is Phase.WELL:
@@ -255,6 +270,8 @@ class Core(Results):
 
     def open(self) -> None:
         """Begin to start members and to probe them, unless that has been done."""
+        if self.is_open:
+            return
         with self.lock:
             if self.is_open:
                 return
@@ -264,7 +281,7 @@ class Core(Results):
             hands = self.hands
             if probe is not None and isinstance(hands, Tasks):
                 awake = self.awake = asyncio.Event()
-                ours = weakref.ref(self)
+                ours: weakref.ref[Core] = weakref.ref(self)
                 self.later(lambda: hands.begin(lambda: probe_in_task(ours, probe, awake)))
             elif probe is not None:
                 wake = self.wake = threading.Event()
@@ -305,19 +322,24 @@ class Core(Results):
 
     def shut(self) -> None:
         """Stop using and probing everything; what is in use is closed when it is not any more."""
+        to_close = []
         with self.lock:
             self.is_open = False
             for slot in self.slots.values():
                 if slot.start is not None and slot.start.cancel is not None:
                     self.later(slot.start.cancel)
                 slot.start = None
-                self.retire(slot)
+                opened = self.take_away(slot)
+                if opened is not None:
+                    to_close.append((slot.member, opened.resource))
             self.order = NOBODY
             wake, self.wake = self.wake, None
             awake, self.awake = self.awake, None
             self.moved_on()
             self.shown()
         self.flush()
+        for member, resource in to_close:  # by this thread, which is to wait for it
+            self.hands.close(member, resource)
         if wake is not None:
             wake.set()
         if awake is not None:
@@ -328,8 +350,8 @@ class Core(Results):
         limit = max((slot.member.start_timeout for slot in self.slots.values()), default=0.0)
         prober, self._prober = self._prober, None
         self.shut()
-        threads = self.hands.closing if isinstance(self.hands, Threads) else []
-        for thread in [*threads, *([prober] if prober else [])]:
+        threads = tuple(self.hands.closing) if isinstance(self.hands, Threads) else ()
+        for thread in (*threads, *([prober] if prober else ())):
             if thread is not threading.current_thread():
                 thread.join(limit)
 

@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from mainstay._core.callables import Colour, colour_of
 from mainstay._failover.core import Core
@@ -25,7 +25,8 @@ class _Failover:
     def __call__(self, fn: Callable[Concatenate[Any, P], R], /) -> Callable[P, R]:
         """Wrap a function, whose resource the caller no longer gives."""
         if isinstance(fn, classmethod | staticmethod):
-            return type(fn)(self(fn.__func__))
+            # No callable to a type checker before it is bound, as *fn* was none.
+            return cast("Callable[P, R]", type(fn)(self(fn.__func__)))
         if not callable(fn):
             raise TypeError(f"failover wraps callables, not {fn!r}")
         return wrap(self._core, _self_second(fn) if _takes_self(fn) else fn, rerun=self._rerun)

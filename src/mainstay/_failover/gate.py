@@ -4,6 +4,7 @@ Calls read `shut` and `generation` without the lock. Only what changes something
 """
 
 import logging
+import math
 import random
 import threading
 from typing import ClassVar, Literal, TypeAlias
@@ -65,6 +66,7 @@ class Gate:
         metrics: Where it records.
         recorder: Where its calls are recorded.
         shut: Whether a call has to ask before it may go through.
+        shut_until: Until when no call may, in seconds of the clock, whoever asks.
         watched: Whether a success has to be looked at, since it may change something.
         held: Whether it was opened by hand.
     """
@@ -76,8 +78,9 @@ class Gate:
         self.recorder = recorder_of(metrics, name, POLICY)
         self.health = Health(detect.limits)
         self.shut = False
+        self.shut_until = -math.inf
         self.held = False
-        self._counts_slow = detect.slow < float("inf")
+        self._counts_slow = detect.slow < math.inf
         self.watched = self._counts_slow
         self._state: BreakerState = "closed"
         self._clock: Clock = SYSTEM
@@ -106,6 +109,11 @@ class Gate:
             event = self._changed()
         self._tell(event)
         return generation
+
+    def rejected(self, now: float) -> CircuitOpenError:
+        """Record that a call may not go through; give what it raises."""
+        self.recorder.rejected()
+        return CircuitOpenError(self.name, self.retry_after(now))
 
     def retry_after(self, now: float) -> float | None:
         """Give the seconds until a call may be let through; None if it was opened by hand."""
@@ -192,6 +200,8 @@ class Gate:
             "closed" if phase is Phase.WELL else "half_open" if phase is Phase.TRIAL else "open"
         )
         self.shut = phase is not Phase.WELL
+        # Set last, so that whoever reads it without the lock finds the rest settled.
+        self.shut_until = math.inf if self.held else self.health.until if self.shut else -math.inf
         if new == old:
             return None
         self._state = new

@@ -90,7 +90,7 @@ def force(core: Core, name: str) -> None:
     with core.lock:
         _slot(core, name)
         core.forced = name
-        _plan(core)
+        core.plan(core.clock.now())
     core.flush()
 
 
@@ -104,7 +104,7 @@ def release(core: Core) -> None:
             slot.rests_until = slot.whole_at = -math.inf
             if slot.health.trial_due(now) and not core.rules.probe and core.rules.fence:
                 slot.health.readmit(now)
-        _plan(core)
+        core.plan(core.clock.now())
     core.flush()
 
 
@@ -112,7 +112,7 @@ def drain(core: Core, name: str) -> None:
     """Give a member no new calls; those that use it go on."""
     with core.lock:
         _slot(core, name).draining = True
-        _plan(core)
+        core.plan(core.clock.now())
     core.flush()
 
 
@@ -122,7 +122,7 @@ def add(core: Core, member: Member) -> None:
         if member.name in core.slots:
             raise ValueError(f"pool {core.rules.name!r} already has a member {member.name!r}")
         core.slots[member.name] = core.slot_of(member)
-        _plan(core)
+        core.plan(core.clock.now())
     core.flush()
 
 
@@ -139,14 +139,8 @@ def remove(core: Core, name: str) -> None:
             core.later(slot.start.cancel)
         slot.start = None
         core.retire(slot)
-        _plan(core)
-    core.flush()
-
-
-def _plan(core: Core) -> None:
-    if core.is_open:
         core.plan(core.clock.now())
-    core.shown()
+    core.flush()
 
 
 def _slot(core: Core, name: str) -> Slot:

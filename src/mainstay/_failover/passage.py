@@ -132,10 +132,14 @@ def _wrap_sync(gate: Gate, judge: Judge, fn: Callable[..., Any]) -> Callable[...
 
     @functools.wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if gate.shut or everywhere or current() is not None:
+        if everywhere or current() is not None:
+            return _pass(begin(gate, judge), fn, args, kwargs)
+        started = monotonic()
+        if gate.shut:
+            if started < gate.shut_until:
+                raise gate.rejected(started)
             return _pass(begin(gate, judge), fn, args, kwargs)
         generation = gate.health.generation
-        started = monotonic()
         try:
             value = fn(*args, **kwargs)
         except BaseException as error:
@@ -163,10 +167,14 @@ def _wrap_async(gate: Gate, judge: Judge, fn: Callable[..., Any]) -> Callable[..
             if running_loop() is None:
                 raise UnsupportedLoopError(gate.name)
             asyncio_seen = True
-        if gate.shut or everywhere or current() is not None:
+        if everywhere or current() is not None:
+            return await _apass(begin(gate, judge), fn, args, kwargs)
+        started = monotonic()
+        if gate.shut:
+            if started < gate.shut_until:
+                raise gate.rejected(started)
             return await _apass(begin(gate, judge), fn, args, kwargs)
         generation = gate.health.generation
-        started = monotonic()
         try:
             value = await fn(*args, **kwargs)
         except BaseException as error:

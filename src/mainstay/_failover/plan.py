@@ -17,7 +17,13 @@ class Plan(State):
     """A pool that knows who serves."""
 
     def plan(self, now: float) -> None:
-        """Decide anew who serves, and have started and stopped what that needs."""
+        """Decide anew who serves, and have started and stopped what that needs.
+
+        A closed pool does that when it is opened again.
+        """
+        if not self.is_open:
+            self.shown()
+            return
         slots = [*self.slots.values()]
         self._keep_one_failing(slots)
         roster = staff([self._seat(slot, now) for slot in slots])

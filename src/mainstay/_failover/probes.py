@@ -16,7 +16,7 @@ import attrs
 from mainstay._core.ambient import surroundings
 from mainstay._failover.members import Opened, Slot
 from mainstay._failover.options import Probe
-from mainstay._failover.starts import begin_thread, plain, settled
+from mainstay._failover.starts import begin_thread, check, plain, settled
 from mainstay._failover.state import chance
 
 if TYPE_CHECKING:
@@ -94,23 +94,6 @@ class Rounds:
         core.probed(question.slot, question.opened, now, error)
 
 
-def verdict(answer: object) -> Exception | None:
-    """Read the answer of a probe: None if it is good.
-
-    Raises:
-        TypeError: If it is neither True nor False.
-    """
-    if answer is True:
-        return None
-    if answer is False:
-        return ProbeRefusedError("the probe answered False")
-    raise TypeError(f"a probe must answer True or False, not {answer!r}")
-
-
-class ProbeRefusedError(Exception):
-    """A probe answered False."""
-
-
 def probe_in_thread(core: "Core", probe: Probe, wake: threading.Event) -> threading.Thread:
     """Probe from a daemon thread until *wake* is set and the pool is not open any more."""
     return begin_thread(f"mainstay-probe-{core.rules.name}", _loop, weakref.ref(core), probe, wake)
@@ -137,7 +120,8 @@ def _loop(pool: "weakref.ref[Core]", probe: Probe, wake: threading.Event) -> Non
 
 def _ask(core: "Core", rounds: Rounds, probe: Probe, question: Question) -> None:
     try:
-        error = verdict(plain(probe.fn(question.opened.resource), "fn"))
+        check(plain(probe.fn(question.opened.resource), "fn"))
+        error = None
     except Exception as raised:  # noqa: BLE001 - a failure of the member, and told
         error = raised
     now = surroundings().clock.now()
@@ -181,7 +165,8 @@ async def probe_in_task(pool: "weakref.ref[Core]", probe: Probe, wake: asyncio.E
 
 async def _aask(core: "Core", rounds: Rounds, probe: Probe, question: Question) -> None:
     try:
-        error = verdict(await settled(probe.fn(question.opened.resource)))
+        check(await settled(probe.fn(question.opened.resource)))
+        error = None
     except Exception as raised:  # noqa: BLE001 - a failure of the member, and told
         error = raised
     finally:

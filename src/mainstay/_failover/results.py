@@ -100,7 +100,7 @@ class Results(Plan):
 
     def settle(self, now: float) -> None:
         """Let happen what was to happen by itself until *now*."""
-        if now < self.order.wake:
+        if now < self.order.wake or not self.is_open:
             return
         for slot in tuple(self.slots.values()):
             health = slot.health

@@ -6,10 +6,12 @@ went; whoever waits, waits for the pool.
 """
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import inspect
 import threading
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +22,11 @@ if TYPE_CHECKING:
     from mainstay._failover.results import Results
 
 
-class _WarmUpError(Exception):
-    """The first probe of a cold standby did not answer True."""
+class RefusedError(Exception):
+    """A probe answered False."""
+
+
+_MOST_CLOSING = 1_000  # that closing a pool waits for
 
 
 class Threads:
@@ -35,7 +40,7 @@ class Threads:
     def __init__(self, pool: "Results") -> None:
         self._pool = pool
         self.loop: asyncio.AbstractEventLoop | None = None
-        self.closing: list[threading.Thread] = []
+        self.closing: deque[threading.Thread] = deque(maxlen=_MOST_CLOSING)
 
     def start(self, slot: Slot, start: Start) -> None:
         begin_thread(f"mainstay-start-{slot.name}", self._start, slot, start)
@@ -61,10 +66,11 @@ class Threads:
 
     def close(self, member: Member, resource: Any) -> None:
         if member.close is not None:
-            self.closing = [each for each in self.closing if each.is_alive()]
-            self.closing.append(
-                begin_thread(f"mainstay-close-{member.name}", self._close, member, resource)
-            )
+            thread = begin_thread(f"mainstay-close-{member.name}", self._close, member, resource)
+            self.closing.append(thread)
+            with contextlib.suppress(IndexError):  # another thread may take one out
+                while not self.closing[0].is_alive():
+                    self.closing.popleft()
 
     def _close(self, member: Member, resource: Any) -> None:
         try:
@@ -181,6 +187,6 @@ async def settled(value: Any) -> Any:
 def check(answer: object) -> None:
     """Refuse any other answer of a probe than True."""
     if answer is False:
-        raise _WarmUpError("the first probe answered False")
+        raise RefusedError("the probe answered False")
     if answer is not True:
         raise TypeError(f"a probe must answer True or False, not {answer!r}")

@@ -81,6 +81,7 @@ class State:
         lock: What its state is changed under.
         slots: Its members, in the order listed.
         order: Who serves.
+        is_open: Whether members are started, and probed.
         epoch: How often it has switched.
         forced: The member that the user wants, or None.
         clock: The clock of the last call.
@@ -98,6 +99,7 @@ class State:
         self.lock = threading.RLock()
         self.slots: dict[str, Slot] = {}
         self.order = NOBODY
+        self.is_open = False
         self.epoch = 0
         self.forced: str | None = None
         self.clock: Clock = SYSTEM
@@ -180,19 +182,31 @@ class State:
 
     def retire(self, slot: Slot) -> None:
         """Let no new call use what a member has opened; close it when the last one is done."""
+        opened = self.take_away(slot)
+        if opened is not None:
+            self.later(lambda: self.hands.close(slot.member, opened.resource))
+
+    def take_away(self, slot: Slot) -> Opened | None:
+        """Let no new call use what a member has opened; give it if it is to be closed now."""
         opened = slot.opened
         if opened is None or slot.member.open is None:
-            return
+            return None
         slot.opened = None
         slot.cleared = False
         opened.gone = True
-        self.unused(slot, opened)
+        return opened if self._to_close(opened) else None
 
     def unused(self, slot: Slot, opened: Opened) -> None:
         """Close a resource that is gone, unless somebody uses it still or has closed it."""
-        if not opened.flights and not opened.closed:
-            opened.closed = True
+        if self._to_close(opened):
             self.later(lambda: self.hands.close(slot.member, opened.resource))
+
+    def _to_close(self, opened: Opened) -> bool:
+        """Whether the caller is to close a resource that is gone; nobody else is told so."""
+        if opened.flights or opened.closed:
+            return False
+        opened.closed = True
+        return True
 
     def broken(self, slot: Slot, what: str, error: BaseException) -> None:
         """Tell that something that the user gave for a member has failed."""

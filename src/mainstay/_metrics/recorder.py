@@ -108,10 +108,16 @@ class Recorder:
 
     def rejected(self) -> None:
         """Record a call that a breaker did not let through."""
-        durations, calls = self._book.cells.cell(self._calls)
+        try:
+            cells = self._local.cells
+            durations, calls = cells[self._calls]
+            trouble = cells[self._trouble][1]
+        except (AttributeError, KeyError):  # the first one in this thread
+            durations, calls = self._book.cells.cell(self._calls)
+            trouble = self._book.cells.cell(self._trouble)[1]
         durations[0] += 1.0
         calls[_REJECTED] += 1.0
-        self._book.cells.cell(self._trouble)[1][_OPEN] += 1.0
+        trouble[_OPEN] += 1.0
 
     def gave_up(self, reason: str) -> None:
         """Record why a call gave up."""

@@ -1,0 +1,307 @@
+"""The health of a member: what the table of its module says, for any sequence of results."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mainstay import Detect
+from mainstay._failover.health import DECAY, Cause, Change, Health, Phase, gain_for
+
+LIMITS = Detect().limits
+H = LIMITS.limit
+
+
+def fail(health: Health, times: int = 1, *, now: float = 0.0) -> Change | None:
+    change = None
+    for _ in range(times):
+        change = health.failed(health.generation, now, 1.0)
+    return change
+
+
+def succeed(health: Health, times: int = 1, *, now: float = 0.0) -> Change | None:
+    change = None
+    for _ in range(times):
+        change = health.succeeded(health.generation, now)
+    return change
+
+
+def ejected(cause: Cause = "consecutive", *, now: float = 0.0, chance: float = 1.0) -> Health:
+    health = Health(LIMITS)
+    health.eject(cause, now, chance)
+    return health
+
+
+def readmitted(cause: Cause = "consecutive") -> Health:
+    health = ejected(cause)
+    health.begin_trial(5.0)
+    assert succeed(health, now=5.0) is Change.READMITTED
+    return health
+
+
+def test_the_defaults_are_the_lattice_that_was_measured() -> None:
+    assert (LIMITS.consecutive, LIMITS.gain, LIMITS.limit) == (4, 14, 70)
+
+
+@pytest.mark.parametrize(
+    ("normal", "bad", "gain"), [(0.02, 0.20, 11), (0.02, 0.15, 14), (0.03, 0.15, 12), (0.4, 0.5, 1)]
+)
+def test_the_gain_is_the_ratio_of_the_log_likelihood_steps(
+    normal: float, bad: float, gain: int
+) -> None:
+    assert gain_for(normal, bad) == gain
+
+
+def test_failures_in_a_row_overstep() -> None:
+    health = Health(LIMITS)
+    assert fail(health, 3) is None
+    assert fail(health) is Change.OVERSTEPPED
+    assert health.cause == "consecutive"
+
+
+def test_a_success_ends_the_run_but_not_the_score() -> None:
+    health = Health(LIMITS)
+    fail(health, 3)
+    succeed(health)
+    assert health.score == 41
+    assert fail(health) is None
+    assert fail(health) is None
+    assert fail(health) is Change.OVERSTEPPED
+    assert health.cause == "rate"
+
+
+def test_every_fourth_call_failing_is_found_although_there_is_no_run() -> None:
+    health = Health(LIMITS)
+    calls = 0
+    while True:
+        calls += 1
+        change = fail(health) if calls % 4 == 0 else succeed(health)
+        if change:
+            break
+    assert (health.cause, calls) == ("rate", 28)
+
+
+def test_slow_answers_are_measured_apart_from_failures() -> None:
+    health = Health(LIMITS)
+    for _ in range(3):
+        assert health.succeeded(0, 0.0, slow=True) is None
+    assert health.score == 0
+    assert health.succeeded(0, 0.0, slow=True) is Change.OVERSTEPPED
+    assert health.cause == "slow"
+
+
+def test_a_result_of_an_earlier_generation_changes_nothing() -> None:
+    health = ejected()
+    before = (health.phase, health.until, health.level, health.score)
+    assert health.failed(0, 1.0, 1.0) is None
+    assert health.succeeded(0, 1.0) is None
+    assert health.dissented(0, 1.0, 1.0) is None
+    assert not health.release(0, 1.0)
+    assert (health.phase, health.until, health.level, health.score) == before
+
+
+@pytest.mark.parametrize(("chance", "span"), [(0.0, 2.5), (0.5, 3.75), (1.0, 5.0)])
+def test_an_ejection_lasts_between_half_and_the_whole(chance: float, span: float) -> None:
+    assert ejected(now=100.0, chance=chance).until == 100.0 + span
+
+
+def test_each_failed_trial_doubles_the_ejection_up_to_the_longest() -> None:
+    health = ejected()
+    spans = []
+    for _ in range(8):
+        start = health.until
+        health.begin_trial(start)
+        assert fail(health, now=start) is Change.TRIAL_FAILED
+        spans.append(health.until - start)
+    assert spans == [10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0, 300.0]
+
+
+def test_the_level_falls_with_time_in_rotation_and_not_with_a_success() -> None:
+    health = readmitted()
+    succeed(health, 10, now=5.0)
+    health.eject("rate", 5.0 + DECAY - 1, 1.0)
+    assert health.until - (5.0 + DECAY - 1) == 10.0
+    health = readmitted()
+    health.eject("rate", 5.0 + DECAY, 1.0)
+    assert health.until - (5.0 + DECAY) == 5.0
+
+
+def test_a_readmitted_member_is_one_failure_away_from_the_next_ejection() -> None:
+    health = readmitted()
+    assert health.score == H - 1
+    assert fail(health) is Change.OVERSTEPPED
+
+
+def test_enough_successes_make_up_for_the_past() -> None:
+    health = readmitted()
+    succeed(health, H - 2)
+    assert not health.spotless
+    succeed(health)
+    assert health.spotless
+
+
+def test_a_member_that_was_slow_is_one_slow_answer_away() -> None:
+    assert readmitted("slow").succeeded(2, 6.0, slow=True) is Change.OVERSTEPPED
+    assert readmitted("rate").succeeded(2, 6.0, slow=True) is None
+
+
+def test_a_trial_that_answers_too_late_has_failed() -> None:
+    health = ejected()
+    health.begin_trial(5.0)
+    assert health.succeeded(health.generation, 5.0, 1.0, slow=True) is Change.TRIAL_FAILED
+
+
+def test_a_released_trial_is_due_again_at_once() -> None:
+    health = ejected()
+    health.begin_trial(5.0)
+    assert health.release(health.generation, 6.0)
+    assert health.trial_due(6.0)
+
+
+def test_a_hung_trial_frees_its_place_when_its_lease_is_over() -> None:
+    health = ejected()
+    health.begin_trial(5.0)
+    assert not health.expire(9.9, 1.0)
+    assert health.expire(10.0, 1.0)
+    assert (health.phase, health.until) == (Phase.EJECTED, 20.0)
+
+
+def test_the_late_answer_of_a_hung_trial_counts_until_the_next_one_begins() -> None:
+    health = ejected()
+    health.begin_trial(5.0)
+    first = health.generation
+    health.expire(10.0, 1.0)
+    assert health.succeeded(first, 12.0) is Change.READMITTED
+    health = ejected()
+    health.begin_trial(5.0)
+    first = health.generation
+    health.expire(10.0, 1.0)
+    health.begin_trial(20.0)
+    assert health.succeeded(first, 21.0) is None
+    assert health.phase is Phase.TRIAL
+
+
+def test_a_failed_trial_before_its_time_is_no_strike() -> None:
+    health = ejected()
+    level = health.level
+    health.begin_trial(1.0)
+    fail(health, now=1.0)
+    assert health.level == level
+
+
+def test_a_failing_member_is_well_after_as_many_successes_in_a_row() -> None:
+    health = Health(LIMITS)
+    fail(health, 4)
+    health.fail_on(health.cause)
+    succeed(health, 3)
+    assert fail(health) is Change.OVERSTEPPED
+    assert succeed(health, 3) is None
+    assert succeed(health) is Change.WELL_AGAIN
+    assert health.score == H - 1
+
+
+def test_the_time_to_detect_begins_with_the_first_failure_of_the_episode() -> None:
+    health = Health(LIMITS)
+    fail(health, now=1.0)
+    succeed(health, 14, now=2.0)
+    fail(health, 4, now=10.0)
+    assert health.eject("consecutive", 12.0, 1.0) == 2.0
+
+
+def test_the_outage_is_the_time_from_ejection_to_readmission() -> None:
+    health = ejected(now=2.0)
+    health.begin_trial(8.0)
+    fail(health, now=8.0)
+    health.begin_trial(20.0)
+    succeed(health, now=21.0)
+    assert health.outage == 19.0
+
+
+def test_dissent_is_a_failure_by_another_name() -> None:
+    health = Health(LIMITS)
+    for _ in range(4):
+        change = health.dissented(0, 0.0, 1.0)
+    assert (change, health.cause) == (Change.OVERSTEPPED, "dissent")
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["good", "bad", "slow", "stale", "trial", "release", "expire", "wait"]),
+        st.floats(0.0, 100.0),
+        st.floats(0.0, 1.0),
+    ),
+    max_size=200,
+)
+
+
+@given(steps=STEPS)
+def test_the_invariants_hold_for_any_history(steps: list[tuple[str, float, float]]) -> None:
+    health = Health(LIMITS)
+    now, generations = 0.0, [0]
+    for step, seconds, chance in steps:
+        change = None
+        if step == "good":
+            change = health.succeeded(health.generation, now, chance)
+        elif step == "bad":
+            change = health.failed(health.generation, now, chance)
+        elif step == "slow":
+            change = health.succeeded(health.generation, now, chance, slow=True)
+        elif step == "stale" and health.generation:
+            assert health.failed(health.generation - 1, now, chance) is None
+        elif step == "trial" and health.trial_due(now):
+            health.begin_trial(now)
+        elif step == "release":
+            health.release(health.generation, now)
+        elif step == "expire":
+            health.expire(now, chance)
+        elif step == "wait":
+            now += seconds
+        if change is Change.OVERSTEPPED:
+            health.eject(health.cause, now, chance)
+            span = health.until - now
+            assert 0 < span <= LIMITS.max_eject
+        assert 0 <= health.score <= H
+        assert health.level >= 0
+        assert health.generation >= generations[-1]
+        assert (health.phase is Phase.WELL) == (health.ejected_at is None)
+        assert not health.spotless or health.phase is Phase.WELL
+        generations.append(health.generation)
+
+
+def average_run_length(error_rate: float) -> float:
+    """Calls until the score oversteps, on average: the Markov chain of the lattice, solved."""
+    gain, limit = LIMITS.gain, LIMITS.limit
+    rows = []
+    for s in range(limit):
+        row = [0.0] * limit + [1.0]
+        row[s] += 1.0
+        row[max(0, s - 1)] -= 1 - error_rate
+        if s + gain < limit:
+            row[s + gain] -= error_rate
+        rows.append(row)
+    for i in range(limit):
+        pivot = max(range(i, limit), key=lambda r: abs(rows[r][i]))
+        rows[i], rows[pivot] = rows[pivot], rows[i]
+        for r in range(i + 1, limit):
+            factor = rows[r][i] / rows[i][i]
+            rows[r] = [a - factor * b for a, b in zip(rows[r], rows[i], strict=True)]
+    solution = [0.0] * limit
+    for i in reversed(range(limit)):
+        known = sum(rows[i][j] * solution[j] for j in range(i + 1, limit))
+        solution[i] = (rows[i][limit] - known) / rows[i][i]
+    return solution[0]
+
+
+def test_fifteen_percent_of_errors_are_found_within_sixty_calls_on_average() -> None:
+    assert average_run_length(0.15) < 60
+
+
+def test_false_ejections_at_one_percent_are_rarer_than_one_in_ten_days_and_member() -> None:
+    calls_a_day = 50 / 3 * 86_400  # a pool of three at 50 calls a second
+    by_rate = calls_a_day / average_run_length(0.01)
+    in_a_row = calls_a_day * 0.01**4
+    assert by_rate + in_a_row < 0.1
+
+
+def test_false_ejections_of_a_single_member_at_fifty_calls_a_second_are_below_one_a_day() -> None:
+    calls_a_day = 50 * 86_400
+    assert calls_a_day / average_run_length(0.01) + calls_a_day * 0.01**4 < 1

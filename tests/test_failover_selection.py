@@ -1,0 +1,177 @@
+"""Who gets the next call: the strategies, and the roster that they choose from."""
+
+import collections
+import sys
+import threading
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mainstay import FailoverPool, Member
+from mainstay._failover.roster import Seat, staff
+from mainstay._failover.selection import weighted_turn
+from mainstay.testing import FakeClock
+
+seats = st.builds(
+    Seat,
+    standby=st.sampled_from([None, "hot", "cold"]),
+    well=st.booleans(),
+    rested=st.booleans(),
+    whole=st.booleans(),
+    ready=st.booleans(),
+    forced=st.just(False),
+)
+
+
+@given(st.lists(seats, max_size=8))
+def test_whoever_serves_is_well_and_ready(everyone):
+    roster = staff(everyone)
+    assert all(everyone[i].well and everyone[i].ready for i in roster.serving)
+    assert len(set(roster.serving)) == len(roster.serving)
+
+
+@given(st.lists(seats, max_size=8))
+def test_somebody_serves_if_anybody_is_well_and_ready(everyone):
+    roster = staff(everyone)
+    assert bool(roster.serving) == any(seat.well and seat.ready for seat in everyone)
+
+
+@given(st.lists(seats, max_size=8))
+def test_there_are_never_more_stand_ins_than_lost_members(everyone):
+    roster = staff(everyone)
+    lost = [i for i, seat in enumerate(everyone) if seat.standby is None
+            and not (seat.well and seat.rested and seat.whole)]  # fmt: skip
+    assert len(roster.promoted) <= len(lost)
+    assert all(everyone[i].standby and everyone[i].well for i in roster.promoted)
+    assert set(roster.promoted.values()) <= set(lost)
+
+
+@given(st.lists(seats, max_size=8))
+def test_no_cold_standby_serves_that_is_to_be_stopped(everyone):
+    roster = staff(everyone)
+    assert not set(roster.surplus) & (set(roster.serving) | set(roster.promoted))
+    assert all(everyone[i].standby == "cold" for i in roster.surplus)
+
+
+@given(st.lists(seats, min_size=1, max_size=8), st.data())
+def test_a_forced_member_serves_alone(everyone, data):
+    place = data.draw(st.integers(0, len(everyone) - 1))
+    everyone[place] = attrs.evolve(everyone[place], forced=True)
+    roster = staff(everyone)
+    assert roster.serving == ((place,) if everyone[place].ready else ())
+
+
+def test_hot_standbys_stand_in_before_cold_ones():
+    everyone = [Seat(None, well=False), Seat("cold", well=True), Seat("hot", well=True)]
+    assert staff(everyone).promoted == {2: 0}
+
+
+@given(st.lists(st.integers(1, 20), min_size=1, max_size=6))
+def test_a_weighted_turn_has_each_place_in_proportion(weights):
+    turn = weighted_turn([float(weight) for weight in weights])
+    counts = collections.Counter(turn)
+    for place, weight in enumerate(weights):
+        assert counts[place] * sum(weights) == weight * len(turn)
+
+
+def test_a_weighted_turn_is_spread_out():
+    turn = weighted_turn([5.0, 1.0, 1.0])
+    runs = "".join(map(str, turn))
+    assert len(turn) == 7
+    assert "0000" not in runs
+
+
+@pytest.mark.parametrize("weights", [[1e-9, 1.0], [1.0, 3.14159, 2.71828], [1e9, 1.0]])
+def test_odd_weights_make_a_turn_of_bounded_length_that_leaves_nobody_out(weights):
+    turn = weighted_turn(weights)
+    assert set(turn) == set(range(len(weights)))
+    assert len(turn) <= 10_010
+
+
+def pool_of(count, select, weights=None):
+    members = [Member(f"m{i}", i, weight=(weights or [1.0] * count)[i]) for i in range(count)]
+    return FailoverPool("db", members, on=OSError, select=select)
+
+
+def picks(pool, count):
+    return collections.Counter(pool.call(lambda resource: resource) for _ in range(count))
+
+
+def test_round_robin_shares_equally():
+    assert set(picks(pool_of(3, "round_robin"), 300).values()) == {100}
+
+
+def test_round_robin_goes_on_over_all_threads():
+    """Field section 4, item 23: a counter for each thread sends all fresh threads to one member."""
+    pool, seen = pool_of(4, "round_robin"), []
+    for _ in range(200):
+        thread = threading.Thread(target=lambda: seen.append(pool.call(lambda each: each)))
+        thread.start()
+        thread.join()
+    assert set(collections.Counter(seen).values()) == {50}
+
+
+def test_weighted_shares_by_weight():
+    assert picks(pool_of(3, "weighted", [1.0, 2.0, 3.0]), 600) == {0: 100, 1: 200, 2: 300}
+
+
+def test_least_latency_prefers_the_quick_one():
+    pool = pool_of(3, "least_latency")
+    seen = collections.Counter()
+    with FakeClock() as clock:
+
+        def use(resource):
+            seen[resource] += 1
+            clock.advance(0.5 if resource == 0 else 0.001)
+
+        for _ in range(300):
+            pool.call(use)
+    assert seen[0] < 30
+    assert min(seen[1], seen[2]) > 50
+
+
+def test_a_selector_of_the_users_own_is_asked_with_the_names():
+    class Last:
+        def __init__(self):
+            self.asked = []
+
+        def pick(self, members):
+            self.asked.append(list(members))
+            return members[-1]
+
+    selector = Last()
+    pool = pool_of(3, selector)
+    assert pool.call(lambda resource: resource) == 2
+
+    def fails_on_two(resource):
+        if resource == 2:
+            raise OSError
+        return resource
+
+    assert pool.call(fails_on_two) == 1
+    assert selector.asked == [["m0", "m1", "m2"], ["m0", "m1", "m2"], ["m0", "m1"]]
+
+
+@pytest.mark.parametrize("select", ["priority", "round_robin", "weighted", "least_latency"])
+def test_a_pick_costs_the_same_number_of_calls_among_three_and_a_thousand(select):
+    def calls_of(pool):
+        call = pool.call
+        for _ in range(1000):  # each member's counters are made at its first call
+            call(lambda _resource: None)
+        count = 0
+
+        def trace(_frame, event, _arg):
+            nonlocal count
+            count += event in ("call", "c_call")
+
+        sys.setprofile(trace)
+        try:
+            call(lambda _resource: None)
+        finally:
+            sys.setprofile(None)
+        return count
+
+    few, many = pool_of(3, select), pool_of(1000, select)
+    assert calls_of(many) == calls_of(few)
