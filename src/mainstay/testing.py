@@ -78,6 +78,7 @@ class FakeClock:
         self._alarms: list[tuple[float, int, _Alarm]] = []
         self._numbers = itertools.count()
         self._entered: list[ambient.Ambient] = []
+        self._rung = 0
         self._depth = 0
         self._working: Counter[int] = Counter()
         self._strays: Counter[int] = Counter()
@@ -141,9 +142,12 @@ class FakeClock:
         alarm = self._set(seconds, woken.set, sleeper=True)
         try:
             while not woken.is_set():
+                rung = self._rung
                 for _ in range(_TURNS):
                     await asyncio.sleep(0)
                 with self._changed:
+                    if rung != self._rung:  # what was woken meanwhile comes first
+                        continue
                     if not woken.is_set() and not self._someone_wakes_before(alarm, here=True):
                         self._ring_next(alarm.when)
         finally:
@@ -212,6 +216,7 @@ class FakeClock:
             when, _, alarm = heapq.heappop(self._alarms)
             if not alarm.cancelled:
                 self._now = max(self._now, when)
+                self._rung += 1
                 alarm.ring()
                 self._changed.notify_all()
                 return True
