@@ -234,7 +234,7 @@ class Call:
             self.settled = True
             self._settled()
         elif round_.state == "impossible" or round_.stuck():
-            reason = reason_of(len(round_.answers), self._denial if round_.stuck() else None)
+            reason = reason_of(round_, self._denial if round_.stuck() else None)
             self.end(self._sum_up(), reason)
 
     def expire(self) -> None:
@@ -402,8 +402,7 @@ class Call:
             return error
         entries = [self._entry(copy) for copy in range(round_.made)]
         answers = {str(copy): answer for copy, answer in sorted(round_.answers.items())}
-        all_failed = len(round_.errors) == round_.made
-        kind = AllCopiesFailedError if all_failed else NoDecisionError
+        kind = AllCopiesFailedError if round_.all_failed() else NoDecisionError
         return kind(self.recorder.component, entries, seconds, answers)
 
     def _entry(self, copy: int) -> Exception:
