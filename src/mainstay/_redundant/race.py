@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from types import FrameType, TracebackType
 from typing import Any
 
+from mainstay._core.ambient import surroundings
 from mainstay._core.callables import Colour, colour_of, is_async_frame, name_of_frame
 from mainstay._redundant.async_loop import AsyncCall
 from mainstay._redundant.decision import Round
@@ -155,7 +156,6 @@ class _SyncRace(SyncCall):
         self.asked = False
         super().__init__(bound, (), {})
         self._began, self._ended = {}, {}
-        self._bell = self.ambient.clock.bell()
 
     def add(self, fn: Callable[[], Any]) -> None:
         """Start a copy."""
@@ -197,7 +197,7 @@ class _AsyncRace(AsyncCall):
 
     def __init__(self, bound: Bound) -> None:
         self.asked = False
-        super().__init__(bound, (), {})
+        super().__init__(bound, surroundings(), (), {})
         self._began, self._ended = {}, {}
         self._early: list[tuple[int, Task[Any]]] = []
 
