@@ -85,6 +85,7 @@ class FakeClock:
         self._changed = threading.Condition(threading.RLock())
         self._alarms: list[_Alarm] = []  # in the order of their times
         self._entered: list[ambient.Ambient] = []
+        self._rung = 0
         self._depth = 0
         self._working: Counter[int] = Counter()
         self._strays: Counter[int] = Counter()
@@ -148,9 +149,12 @@ class FakeClock:
         alarm = self._set(seconds, woken.set, sleeper=True)
         try:
             while not woken.is_set():
+                rung = self._rung
                 for _ in range(_TURNS):
                     await asyncio.sleep(0)
                 with self._changed:
+                    if rung != self._rung:  # what was woken meanwhile comes first
+                        continue
                     if not woken.is_set() and not self._someone_wakes_before(alarm, here=True):
                         self._ring_next(alarm.when)
         finally:
@@ -226,6 +230,7 @@ class FakeClock:
             alarm = self._alarms.pop(0)
             if not alarm.cancelled:
                 self._now = max(self._now, alarm.when)
+                self._rung += 1
                 alarm.ring()
                 self._changed.notify_all()
                 return True

@@ -418,13 +418,13 @@ class _MedianTally:
     def _state(self) -> State:
         if len(self.ordered) + self.left < self.majority:
             return "impossible"
-        if len(self.ordered) < self.majority and (self.within is None or not self.ordered):
-            return "undecided"
         if self.within is None:
             return self._decided_by_place()
         return self._decided_by_distance(self.within)
 
     def _decided_by_place(self) -> State:
+        if len(self.ordered) < self.majority:
+            return "undecided"
         highest = (len(self.ordered) + self.left - 1) // 2
         lowest = highest - self.left
         if lowest < 0 or highest >= len(self.ordered):
@@ -434,15 +434,17 @@ class _MedianTally:
         return self._decide(self.ordered[lowest][0])
 
     def _decided_by_distance(self, within: float) -> State:
-        numbers = [number for number, _ in self.ordered]
-        middle = numbers[(len(numbers) - 1) // 2]
         if self._most_in_a_span_of(within) >= self.majority:
-            return self._decide(middle)
+            return self._decide(self._middle())
         if self.left:
             reachable = self._most_in_a_span_of(2 * within) + self.left >= self.majority
             return "undecided" if reachable else "impossible"
-        near = sum(abs(number - middle) <= within for number in numbers)
+        middle = self._middle()
+        near = sum(abs(number - middle) <= within for number, _ in self.ordered)
         return self._decide(middle) if near >= self.majority else "impossible"
+
+    def _middle(self) -> Any:
+        return self.ordered[(len(self.ordered) - 1) // 2][0]
 
     def _most_in_a_span_of(self, width: float) -> int:
         """Give the most answers of which none differ by more than *width*."""

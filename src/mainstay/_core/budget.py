@@ -45,9 +45,9 @@ class Ledger:
     _slices: deque[_Slice] = attrs.field(factory=deque, init=False)
     _kept: float = attrs.field(default=0.0, init=False)
 
-    def observe(self, now: float) -> None:
-        """Note a call that the policies were asked for."""
-        self._at(now).calls += 1
+    def observe(self, now: float, calls: int = 1) -> None:
+        """Note calls that the policies were asked for."""
+        self._at(now).calls += calls
 
     def spend(self, now: float) -> bool:
         """Take a token for one extra call, if there is one."""
@@ -133,11 +133,11 @@ def budget_of(value: object) -> RetryBudget | None:
     return RetryBudget(ratio=float(value), floor=0.0)  # type: ignore[arg-type]  # checked above
 
 
-def observe(budget: RetryBudget) -> None:
-    """Note a call that a policy with *budget* was asked for."""
+def observe(budget: RetryBudget, calls: int = 1) -> None:
+    """Note calls that a policy with *budget* was asked for."""
     now = ambient.surroundings().clock.now()
     with budget._lock:
-        budget._ledger.observe(now)
+        budget._ledger.observe(now, calls)
 
 
 def spend(budget: RetryBudget) -> bool:

@@ -25,11 +25,11 @@ from collections.abc import Callable
 from typing import Any
 
 from mainstay._core.ambient import PLAIN as NOTHING_AROUND
-from mainstay._core.ambient import current, everywhere, surroundings
-from mainstay._core.clock import Timer
+from mainstay._core.ambient import Ambient, current, everywhere, surroundings
+from mainstay._core.clock import Timer, monotonic
 from mainstay._redundant.rules import Bound
 from mainstay._redundant.run import Call
-from mainstay._redundant.state import MOST_STRAYS
+from mainstay._redundant.state import BATCH, MOST_STRAYS
 from mainstay.errors import UnsupportedLoopError
 
 _AGAIN = 0.005  # seconds
@@ -39,11 +39,93 @@ def wrap_async(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
     """Make an `async def` redundant."""
     if bound.rules.primary == "task":
         return _wrap_with_task(bound, fn)
+    if bound.planned == 1 and not bound.rules.votes and bound.rules.timeout is None:
+        return _wrap_hedged(bound, fn)
+    return _wrap_inline(bound, fn)
+
+
+def _wrap_hedged(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap what takes the first answer and starts its primary alone.
+
+    A primary that answers soon enough costs a timer: an `AsyncCall` is made when the timer fires,
+    or when the primary fails.
+    """
+    primary = bound.fns[0]
+    shared = bound.shared
+    durations = shared.durations
+    success, primary_won = bound.recorder.success, bound.copies.primary_won
+    general = _wrap_inline(bound, fn)
+
+    @functools.wraps(fn)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        delay = shared.delay
+        if delay is None or everywhere or current() is not None:
+            return await general(*args, **kwargs)
+        try:
+            task = current_task()
+        except RuntimeError:
+            raise UnsupportedLoopError(bound.recorder.component) from None
+        if task is None:
+            raise UnsupportedLoopError(bound.recorder.component)
+        cancelling = task.cancelling()
+        started = monotonic()
+        joined: list[AsyncCall] = []
+        timer = get_running_loop().call_later(
+            delay, _join, joined, bound, args, kwargs, started, task, cancelling
+        )
+        try:
+            value = await primary(*args, **kwargs)
+        except BaseException as error:
+            run = _run_of(joined, bound, args, kwargs, started, task, cancelling)
+            run.follow_with(timer)
+            if run.primary_raised(error):
+                raise
+        else:
+            timer.cancel()
+            if not joined:
+                now = monotonic()
+                seconds = now - started
+                durations.append(seconds)
+                if now >= shared.due or len(durations) >= BATCH:
+                    shared.catch_up(now)
+                success(seconds)
+                primary_won()
+                return value
+            run = joined[0]
+            if run.primary_answered(value):
+                return value
+        return await run.rest()
+
+    return call
+
+
+def _run_of(
+    joined: "list[AsyncCall]",
+    bound: Bound,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    started: float,
+    task: Task[Any],
+    cancelling: int,
+) -> "AsyncCall":
+    """Give the run of a call that began without one, because nothing surrounds it."""
+    if not joined:
+        run = AsyncCall(bound, NOTHING_AROUND, args, kwargs, started)
+        run.runs_inline(task, cancelling)
+        joined.append(run)
+    return joined[0]
+
+
+def _join(joined: "list[AsyncCall]", *call: Any) -> None:
+    _run_of(joined, *call).slow()
+
+
+def _wrap_inline(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
     primary = bound.fns[0]
 
     @functools.wraps(fn)
     async def call(*args: Any, **kwargs: Any) -> Any:
-        run = AsyncCall(bound, args, kwargs)
+        run = _begin(bound, args, kwargs)
         run.begin_inline()
         try:
             value = await primary(*args, **kwargs)
@@ -61,11 +143,19 @@ def wrap_async(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
 def _wrap_with_task(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(fn)
     async def call(*args: Any, **kwargs: Any) -> Any:
-        run = AsyncCall(bound, args, kwargs)
+        run = _begin(bound, args, kwargs)
         run.begin_with_tasks()
         return await run.rest()
 
     return call
+
+
+def _begin(bound: Bound, args: tuple[Any, ...], kwargs: dict[str, Any]) -> "AsyncCall":
+    try:
+        get_running_loop()
+    except RuntimeError:
+        raise UnsupportedLoopError(bound.recorder.component) from None
+    return AsyncCall(bound, surroundings(), args, kwargs)
 
 
 class AsyncCall(Call):
@@ -73,13 +163,16 @@ class AsyncCall(Call):
 
     __slots__ = ("_cancelling", "_limit", "_loop", "_task", "_tasks", "_timer", "_waiter", "_won")
 
-    def __init__(self, bound: Bound, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        try:
-            self._loop = get_running_loop()
-        except RuntimeError:
-            raise UnsupportedLoopError(bound.recorder.component) from None
-        plain = current() is None and not everywhere
-        super().__init__(bound, NOTHING_AROUND if plain else surroundings(), args, kwargs)
+    def __init__(
+        self,
+        bound: Bound,
+        ambient: Ambient,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        started: float | None = None,
+    ) -> None:
+        super().__init__(bound, ambient, args, kwargs, started)
+        self._loop = get_running_loop()
         self._tasks: dict[int, Task[Any]] = {}
         self._timer: Timer | None = None
         self._limit: Timer | None = None
@@ -93,13 +186,22 @@ class AsyncCall(Call):
         task = current_task()
         if task is None:
             raise UnsupportedLoopError(self.recorder.component)
-        self._task = task
-        self._cancelling = task.cancelling()
-        self.primary_runs = True
+        self.runs_inline(task, task.cancelling())
         self._set_timers()
         planned = self.bound.planned
         if planned > 1:
             self.start_owed(planned - 1)
+
+    def runs_inline(self, task: Task[Any], cancelling: int) -> None:
+        """Take note of the task that runs the primary, and of its cancellations at the start."""
+        self._task = task
+        self._cancelling = cancelling
+        self.primary_runs = True
+
+    def follow_with(self, timer: Timer) -> None:
+        """Take over the timer of a call that failed before it was slow."""
+        if self._timer is None:
+            self._timer = timer
 
     def begin_with_tasks(self) -> None:
         """Begin a call whose copies all have tasks of their own."""
@@ -110,33 +212,29 @@ class AsyncCall(Call):
         bound = self.bound
         delay = bound.shared.delay
         if delay is not None:
-            self._timer = self._call_later(delay, self._slow)
+            self._timer = self._call_later(delay, self.slow)
         elif not bound.rules.start.together:
             self.copies.denied("warmup")
         if bound.rules.timeout is not None:
             self._limit = self._call_later(bound.rules.timeout, self.expire)
 
     def _call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
-        if self.ambient is NOTHING_AROUND:
-            return self._loop.call_later(seconds, callback)
         return self.ambient.clock.call_later(seconds, callback)
 
-    def _slow(self) -> None:
+    def slow(self) -> None:
+        """Start one more copy, because the call takes long; when that is to happen, repeat it."""
         self._timer = None
         delay = self.bound.shared.delay
         if self.hedge("slow") and self.round.spare() and delay is not None:
-            self._timer = self._call_later(delay, self._slow)
+            self._timer = self._call_later(delay, self.slow)
 
     # The primary has been left.
 
     def primary_answered(self, value: Any) -> bool:
         """Take the answer of an inline primary; say whether the caller is to return it now."""
-        if self._round is None and not self.bound.rules.votes:
-            if self._timer is not None:
-                self._timer.cancel()
-            if self._limit is not None:
-                self._limit.cancel()
-            self.answer_at_once()
+        if not self.settled and not self.bound.rules.votes:
+            self._stop()
+            self.primary_wins()
             return True
         running = self.round.running  # of which the primary is one, if the round is made now
         self.primary_runs = False

@@ -86,6 +86,10 @@ class Round:
         """Whether the vote is open and nobody is left to settle it."""
         return self.state == "undecided" and not self.running
 
+    def all_failed(self) -> bool:
+        """Whether every copy that was started has failed."""
+        return len(self.errors) == self.made
+
     def verdict(self) -> str:
         """Say how the vote ended, as in `votes_total`."""
         if self.state != "decided":
@@ -98,10 +102,10 @@ def planned(rule: Rule, copies: int, *, together: bool) -> int:
     return copies if together else min(copies, max(1, rule.tally(copies).needed()))
 
 
-def reason_of(answers: int, denial: Denial | None) -> Reason:
+def reason_of(round_: Round, denial: Denial | None) -> Reason:
     """Say why a call without a decision gave up: what forbade the copy that it lacked, if any."""
     if denial == "budget":
         return "budget"
     if denial == "deadline":
         return "timeout"
-    return "no_decision" if answers else "attempts"
+    return "attempts" if round_.all_failed() else "no_decision"

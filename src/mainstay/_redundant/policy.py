@@ -135,7 +135,9 @@ class Redundant:
         component = self.name or name
         start = self.rules.start
         key = component if len(self._shared) < MOST_COMPONENTS else OTHER
-        shared = self._shared.get(component) or self._shared.setdefault(key, Shared(start))
+        shared = self._shared.get(component) or self._shared.setdefault(
+            key, Shared(start, self.rules.budget)
+        )
         recorder, copies = recorders_in(self.metrics, component, shared, len(fns))
         copies_planned = planned(self.rules.rule, len(fns), together=start.together) if fns else 0
         return Bound(self.rules, fns, copies_planned, shared, recorder, copies)

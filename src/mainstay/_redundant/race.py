@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable
 from types import FrameType, TracebackType
 from typing import Any
 
+from mainstay import vote
+from mainstay._core.ambient import surroundings
 from mainstay._core.callables import Colour, colour_of, is_async_frame, name_of_frame
 from mainstay._redundant.async_loop import AsyncCall
 from mainstay._redundant.decision import Round
@@ -155,7 +157,6 @@ class _SyncRace(SyncCall):
         self.asked = False
         super().__init__(bound, (), {})
         self._began, self._ended = {}, {}
-        self._bell = self.ambient.clock.bell()
 
     def add(self, fn: Callable[[], Any]) -> None:
         """Start a copy."""
@@ -188,7 +189,7 @@ class _SyncRace(SyncCall):
         """End the block: without a result nobody waits any more."""
         self._bell.idle(threading.get_ident())
         if not self.closed:
-            self._round = self._round or _open_round(self)
+            self._round = self._round or _open_round(self, vote.first())
             self.abort()
 
 
@@ -197,7 +198,7 @@ class _AsyncRace(AsyncCall):
 
     def __init__(self, bound: Bound) -> None:
         self.asked = False
-        super().__init__(bound, (), {})
+        super().__init__(bound, surroundings(), (), {})
         self._began, self._ended = {}, {}
         self._early: list[tuple[int, Task[Any]]] = []
 
@@ -221,7 +222,7 @@ class _AsyncRace(AsyncCall):
     def leave(self) -> None:
         """End the block: without a result nobody waits any more."""
         if not self.closed:
-            self._round = self._round or _open_round(self)
+            self._round = self._round or _open_round(self, vote.first())
             self.settled = True
             for copy, task in self._early:
                 self._take(copy, task)
@@ -240,14 +241,14 @@ def _round_of(race: "_SyncRace | _AsyncRace") -> Round:
         raise RuntimeError("`result` of a race can be asked for once")
     if not race.fns:
         raise RuntimeError("a race needs at least one `start` before its `result`")
-    round_ = _open_round(race)
+    round_ = _open_round(race, race.bound.rules.rule)
     race.asked = True
     return round_
 
 
-def _open_round(race: Call) -> Round:
+def _open_round(race: Call, rule: vote.Rule) -> Round:
     copies = len(race.fns)
-    round_ = Round(race.bound.rules.rule.tally(copies), copies)
+    round_ = Round(rule.tally(copies), copies)
     for _ in race.fns:
         round_.start()
     return round_

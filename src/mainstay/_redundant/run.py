@@ -67,7 +67,12 @@ class Call:
     )
 
     def __init__(
-        self, bound: Bound, ambient: Ambient, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        bound: Bound,
+        ambient: Ambient,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        started: float | None = None,
     ) -> None:
         self.bound = bound
         self.fns = bound.fns
@@ -88,7 +93,7 @@ class Call:
             self.recorder, self.copies = bound.recorder, bound.copies
         else:
             self.recorder, self.copies = bound.recorders(ambient)
-        self.started = ambient.clock.now()
+        self.started = ambient.clock.now() if started is None else started
         if ambient.deadline - self.started <= 0:
             self._refuse()
         if bound.rules.budget is not None:
@@ -182,39 +187,43 @@ class Call:
         if place is None:
             return "threads", None
         budget = self.bound.rules.budget
-        if budget is not None and not spend(budget):
-            self._leave(place)
-            return "budget", None
+        if budget is not None:
+            self.bound.shared.catch_up()
+            if not spend(budget):
+                self._leave(place)
+                return "budget", None
         return None, place
 
     # Copies end.
 
     def answered(self, copy: int, answer: Any) -> None:
         """Take the answer of a copy to the vote, and do what follows."""
+        round_ = self.round
         self._ended[copy] = self.ambient.clock.now()
         try:
-            self.round.answered(copy, answer)
+            round_.answered(copy, answer)
         except Exception as error:  # noqa: BLE001 - of a `key` or rule of the user's
             self._note(error, f"raised while the answer of copy {copy} was counted")
             self.end(error, "not_retryable")
             return
-        self.start_owed(self.round.owed())
+        self.start_owed(round_.owed())
         self._go_on()
 
     def failed(self, copy: int, error: BaseException) -> None:
         """Take the failure of a copy to the vote, and do what follows."""
+        round_ = self.round
         self._ended[copy] = self.ambient.clock.now()
         if not isinstance(error, Exception):
-            self.round.running.discard(copy)
+            round_.running.discard(copy)
             self.end(error, None)
             return
         self.recorder.error(error)
         if not self._counts(error):
-            self.round.running.discard(copy)
+            round_.running.discard(copy)
             self.end(error, "not_retryable")
             return
-        self.round.failed(copy, error)
-        if self._short and self.round.spare():
+        round_.failed(copy, error)
+        if self._short and round_.spare():
             self._short -= 1
             self.start_owed(1)
         else:
@@ -234,7 +243,7 @@ class Call:
             self.settled = True
             self._settled()
         elif round_.state == "impossible" or round_.stuck():
-            reason = reason_of(len(round_.answers), self._denial if round_.stuck() else None)
+            reason = reason_of(round_, self._denial if round_.stuck() else None)
             self.end(self._sum_up(), reason)
 
     def expire(self) -> None:
@@ -319,12 +328,16 @@ class Call:
         """Give the number of copies that were started."""
         return 1 if self._round is None else max(1, self._round.made)
 
-    def answer_at_once(self) -> None:
-        """Record that the primary answered before anything else was started."""
+    def primary_wins(self) -> None:
+        """Record that the first answer was the primary's, and that the first is what counts."""
         self.settled = self.closed = True
         seconds = self.ambient.clock.now() - self.started
         self.bound.shared.took(seconds)
-        self.recorder.success(seconds)
+        made = self.made()
+        if made == 1:
+            self.recorder.success(seconds)
+        else:
+            self.recorder.call("success", seconds, made)
         self.copies.primary_won()
 
     def _finish_with_answer(self) -> Any:
@@ -402,8 +415,7 @@ class Call:
             return error
         entries = [self._entry(copy) for copy in range(round_.made)]
         answers = {str(copy): answer for copy, answer in sorted(round_.answers.items())}
-        all_failed = len(round_.errors) == round_.made
-        kind = AllCopiesFailedError if all_failed else NoDecisionError
+        kind = AllCopiesFailedError if round_.all_failed() else NoDecisionError
         return kind(self.recorder.component, entries, seconds, answers)
 
     def _entry(self, copy: int) -> Exception:

@@ -12,12 +12,17 @@ Source:
 """
 
 import math
+from collections.abc import Iterable
+from math import frexp
 
 STEPS = 32
 _SMALLEST = -20  # 2^-20 s is about a microsecond
 _LARGEST = 18  # 2^18 s is about three days
 _GRAIN = 1024.0  # what of a count is smaller than 1 / _GRAIN is forgotten
 _BINS = (_LARGEST - _SMALLEST) * STEPS
+_HALVES = 2 * STEPS
+_SHORTEST = 1e-9
+_FIRST = (_SMALLEST + 2) * STEPS  # of the smallest: an exponent one higher, a mantissa of a half
 
 
 class Sketch:
@@ -28,7 +33,7 @@ class Sketch:
         most: How many are counted before old ones begin to fade.
     """
 
-    __slots__ = ("_at", "_below", "_counts", "_q", "_total", "enough", "most")
+    __slots__ = ("_at", "_counts", "_gap", "_q", "_total", "enough", "most")
 
     def __init__(self, q: float) -> None:
         self.enough = max(20, math.ceil(5 / (1 - q)))
@@ -37,30 +42,30 @@ class Sketch:
         self._counts = [0.0] * _BINS
         self._total = 0.0
         self._at = 0  # the bin of the quantile
-        self._below = 0.0  # the count of all bins below it
+        self._gap = 0.0  # the rank of the quantile less the count of all bins below that one
 
-    def add(self, seconds: float) -> None:
-        """Count a duration."""
-        place = _bin_of(seconds)
-        counts = self._counts
-        counts[place] += 1.0
-        self._total += 1.0
-        if place < self._at:
-            self._below += 1.0
-        self._follow()
+    def add(self, durations: Iterable[float]) -> None:
+        """Count durations in seconds."""
+        counts, q, at, gap = self._counts, self._q, self._at, self._gap
+        for seconds in durations:
+            mantissa, exponent = frexp(seconds or _SHORTEST)  # a half to below 1, times 2^exponent
+            place = exponent * STEPS + int(mantissa * _HALVES) - _FIRST
+            if not 0 <= place < _BINS:
+                place = 0 if place < 0 else _BINS - 1
+            counts[place] += 1.0
+            gap += q
+            if place < at:
+                gap -= 1.0
+            self._total += 1.0
+        while gap > counts[at]:
+            gap -= counts[at]
+            at += 1
+        while gap <= 0 and at:
+            at -= 1
+            gap += counts[at]
+        self._at, self._gap = at, gap
         if self._total >= self.most:
             self._fade()
-
-    def _follow(self) -> None:
-        """Move the pointer to where the counts put the quantile."""
-        counts = self._counts
-        rank = self._q * self._total
-        while self._below + counts[self._at] < rank:
-            self._below += counts[self._at]
-            self._at += 1
-        while self._below >= rank:
-            self._at -= 1
-            self._below -= counts[self._at]
 
     def warm(self) -> bool:
         """Whether enough is known."""
@@ -69,7 +74,7 @@ class Sketch:
     def value(self) -> float:
         """Give the quantile in seconds; 0.0 if nothing was counted."""
         count = self._counts[self._at]
-        share = (self._q * self._total - self._below) / count if count else 0.0
+        share = min(1.0, self._gap / count) if count else 0.0
         power, step = divmod(self._at, STEPS)
         return math.ldexp(1 + (step + share) / STEPS, power + _SMALLEST) if count else 0.0
 
@@ -77,13 +82,5 @@ class Sketch:
         # Multiples of a power of two add up without rounding.
         self._counts[:] = [math.floor(count * _GRAIN / 2) / _GRAIN for count in self._counts]
         self._total = sum(self._counts)
-        self._below = sum(self._counts[: self._at])
-        self._follow()
-
-
-def _bin_of(seconds: float) -> int:
-    if not seconds > 0:
-        return 0
-    mantissa, exponent = math.frexp(seconds)  # from 0.5 to below 1, times 2^exponent
-    place = (exponent - 1 - _SMALLEST) * STEPS + int((mantissa * 2 - 1) * STEPS)
-    return min(max(place, 0), _BINS - 1)
+        self._gap = self._q * self._total - sum(self._counts[: self._at])
+        self.add(())  # moves the pointer

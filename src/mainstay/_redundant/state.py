@@ -1,11 +1,15 @@
 """What the calls of one component share: how long they take, and what they have left behind.
 
-The only lock here is held for some additions, never while code of the user's runs.
+A call that its primary answered leaves its duration in a queue and goes on. Whoever finds `BATCH`
+of them there, or the oldest `LATEST` seconds old, or wants to know, takes them to the sketch and
+the budget. The only lock here is held for those additions, never while code of the user's runs.
 """
 
 import threading
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from mainstay._core.budget import RetryBudget, observe
 from mainstay._metrics.levels import Level
 from mainstay._redundant.sketch import Sketch
 from mainstay.hedge import Start
@@ -16,7 +20,8 @@ if TYPE_CHECKING:
 MOST_STRAYS = 1_000
 """How many cancelled tasks of a component may not have ended before no more hedges start."""
 
-_REFRESH = 16  # calls
+BATCH = 16
+LATEST = 0.25
 
 
 class Shared:
@@ -24,26 +29,32 @@ class Shared:
 
     Attributes:
         delay: Seconds after which the next copy starts; None while unknown, or without hedging.
+        durations: Seconds that calls took, not yet counted.
+        due: When they are to be counted at the latest, in seconds of the system's clock.
         abandoned: How many threads run a copy whose call has ended.
         strays: Cancelled tasks that have not ended. Held here, because the event loop does not.
     """
 
     __slots__ = (
         "__weakref__",
-        "_added",
+        "_budget",
         "_levels",
         "_lock",
         "_sketch",
         "_start",
         "abandoned",
         "delay",
+        "due",
+        "durations",
         "strays",
     )
 
-    def __init__(self, start: Start) -> None:
+    def __init__(self, start: Start, budget: RetryBudget | None) -> None:
         self._start = start
+        self._budget = budget
+        self.due = 0.0
+        self.durations: deque[float] = deque()
         self._sketch = Sketch(start.q) if start.q else None
-        self._added = 0
         self._levels: tuple[Level, ...] = ()
         self._lock = threading.RLock()  # a signal handler may come back in on the same thread
         self.delay = None if start.together else start.seconds
@@ -59,19 +70,32 @@ class Shared:
             delay.changed()
             abandoned.changed()
 
-    def took(self, seconds: float) -> None:
-        """Take note that a call was answered so long after its primary began."""
-        sketch = self._sketch
-        if sketch is None:
+    def catch_up(self, now: float = 0.0) -> None:
+        """Count what is in the queue: durations, and the calls that they are of."""
+        self.due = now + LATEST
+        durations = self.durations
+        if not durations:
             return
         with self._lock:
-            sketch.add(seconds)
-            self._added += 1
-            if self._added % _REFRESH and self.delay is not None:
-                return
+            batch = [durations.popleft() for _ in range(len(durations))]
+            self._count(batch)
+        if self._budget is not None:
+            observe(self._budget, len(batch))
+        self._changed()
+
+    def took(self, seconds: float) -> None:
+        """Take note that a call was answered so long after its primary began."""
+        if self._sketch is not None:
+            with self._lock:
+                self._count([seconds])
+            self._changed()
+
+    def _count(self, durations: list[float]) -> None:
+        sketch = self._sketch
+        if sketch is not None:
+            sketch.add(durations)
             if sketch.warm():
                 self.delay = self._start.limited(sketch.value())
-        self._changed()
 
     def took_longer_than(self, seconds: float) -> None:
         """Take note that a call was cancelled after *seconds*.

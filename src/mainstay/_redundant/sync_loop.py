@@ -14,10 +14,10 @@ reads the mail, starts what is to start, and waits again until the next copy is 
 """
 
 import functools
-import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar, copy_context
+from threading import Lock, get_ident
 from types import CoroutineType
 from typing import Any, TypeAlias
 
@@ -61,15 +61,16 @@ class SyncCall(Call):
     __slots__ = ("_bell", "_due", "_lock", "_mail", "outer")
 
     def __init__(self, bound: Bound, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        super().__init__(bound, surroundings(), args, kwargs)
+        ambient = surroundings()
+        super().__init__(bound, ambient, args, kwargs)
+        self._bell = ambient.clock.bell()
         self._mail: deque[End] = deque()
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._due: float | None = None
         self.outer = _copy_of.get()
 
     def run(self) -> Any:
         """Make the call."""
-        self._bell = self.ambient.clock.bell()
         try:
             self.begin()
             while not self.settled:
@@ -78,7 +79,9 @@ class SyncCall(Call):
             self.abort()
             raise
         finally:
-            self._bell.idle(threading.get_ident())
+            self._bell.idle(get_ident())
+        if self.closed:
+            return self._returned
         self.close()
         return self.finish()
 
@@ -93,6 +96,12 @@ class SyncCall(Call):
             if bound.planned == 1 and bound.rules.timeout is None:
                 self.start(HERE)
                 return
+        if bound.planned == 1 and not bound.rules.votes:
+            worker = bound.rules.crew.take()
+            if worker is not None:
+                self.primary_runs = True
+                self._launch(0, worker)
+                return
         self.start_owed(bound.planned)
 
     def abort(self) -> None:
@@ -106,8 +115,8 @@ class SyncCall(Call):
         with self._lock:
             self.closed = True
         self.read_mail()
-        if self._round is not None and self._round.running:
-            self.bound.shared.abandon(len(self._round.running))
+        if (self._round is not None or self.primary_runs) and self.round.running:
+            self.bound.shared.abandon(len(self.round.running))
 
     def _wait(self) -> None:
         """Wait for the next copy to end or to be due."""
@@ -130,7 +139,10 @@ class SyncCall(Call):
         """Take in how copies have ended."""
         while self._mail:
             copy, answer, error = self._mail.popleft()
-            if not self.settled:
+            if self._round is None and self.primary_runs and error is None:
+                self._returned = answer
+                self.primary_wins()
+            elif not self.settled:
                 self._take(copy, answer, error)
             else:
                 self.round.running.discard(copy)

@@ -1,0 +1,235 @@
+"""Any order of starts, answers, failures and cancels: one outcome, and every other result disposed.
+
+Copies take whole seconds that differ, so that an oracle can say in which order they end.
+"""
+
+import asyncio
+import itertools
+import time
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mainstay import AllCopiesFailedError, Metrics, NoDecisionError, hedge, redundant, vote
+from mainstay._core.ambient import surroundings
+from mainstay.testing import FakeClock
+
+LONGEST = 5.0  # real seconds until strays have ended
+
+
+class Lost(ConnectionError):
+    """A failure that counts."""
+
+
+@attrs.frozen
+class Answer:
+    """An answer that equals others of its value but is an object of its own."""
+
+    value: str
+
+
+@attrs.frozen
+class Copy:
+    """What a copy does: wait, then answer with a value, fail, or raise what does not count."""
+
+    seconds: int
+    end: str
+
+    def done(self):
+        if self.end == "fails":
+            raise Lost
+        if self.end == "breaks":
+            raise KeyError(self.seconds)
+        return Answer(self.end)
+
+
+ENDS = st.sampled_from(["a", "a", "b", "c", "fails"])
+RULES = {
+    "first": vote.first(),
+    "majority": vote.majority(),
+    "unanimous": vote.unanimous(),
+    "plurality": vote.plurality(),
+}
+
+
+@st.composite
+def copies(draw, ends=ENDS):
+    count = draw(st.integers(2, 4))
+    times = draw(st.lists(st.integers(1, 9), min_size=count, max_size=count, unique=True))
+    return [Copy(seconds, draw(ends)) for seconds in times]
+
+
+class Stage:
+    """Runs a call of scripted copies, and keeps what was started, answered and disposed of."""
+
+    def __init__(self, plan, **parameters):
+        self.plan = plan
+        self.started = []
+        self.answered = []
+        self.disposed = []
+        first, *others = [self.fn(each) for each in plan]
+        self.policy = redundant(
+            alternatives=others, dispose=self.disposed.append, metrics=Metrics(None), **parameters
+        )
+        self.call = self.policy(first)
+
+    def keep(self, copy):
+        answer = copy.done()
+        self.answered.append(answer)
+        return answer
+
+    def check(self, returned):
+        left = [answer for answer in self.answered if answer is not returned]
+        assert len(self.disposed) == len(left)
+        assert {id(answer) for answer in self.disposed} == {id(answer) for answer in left}
+        assert len(self.started) == len({id(copy) for copy in self.started})
+
+
+class Threads(Stage):
+    def fn(self, copy):
+        def fn():
+            self.started.append(copy)
+            surroundings().clock.sleep(copy.seconds)
+            return self.keep(copy)
+
+        return fn
+
+    def run(self):
+        with FakeClock() as clock:
+            try:
+                return self.call(), clock.now()
+            except Exception as error:  # noqa: BLE001 - the outcome
+                return error, clock.now()
+
+    def wait_for_strays(self):
+        (shared,) = self.policy._shared.values()
+        end = time.monotonic() + LONGEST
+        while shared.abandoned and time.monotonic() < end:
+            time.sleep(0.001)
+        assert shared.abandoned == 0
+
+
+class Tasks(Stage):
+    def fn(self, copy):
+        async def fn():
+            self.started.append(copy)
+            await surroundings().clock.asleep(copy.seconds)
+            return self.keep(copy)
+
+        return fn
+
+    def run(self, cancel_at=None):
+        async def main():
+            call = asyncio.ensure_future(self.call())
+            if cancel_at is not None:
+                surroundings().clock.call_later(cancel_at, call.cancel)
+            await asyncio.wait([call])
+            for _ in range(5):  # losers handle their cancellation
+                await asyncio.sleep(0)
+            if call.cancelled():
+                return "cancelled"
+            return call.exception() or call.result()
+
+        with FakeClock() as clock:
+            return asyncio.run(main()), clock.now()
+
+    def wait_for_strays(self):
+        (shared,) = self.policy._shared.values()
+        assert not shared.strays
+
+
+class TasksOnly(Tasks):
+    def __init__(self, plan, **parameters):
+        super().__init__(plan, primary="task", **parameters)
+
+
+STAGES = {"threads": Threads, "inline": Tasks, "task": TasksOnly}
+
+
+def wins(rule, values):
+    """What a vote of all copies comes to; None for no decision. Failures are "fails"."""
+    answers = [value for value in values if value != "fails"]
+    if rule == "first":
+        return answers[0] if answers else None
+    most = max(map(answers.count, answers), default=0)
+    best = [value for value in dict.fromkeys(answers) if answers.count(value) == most]
+    needed = {"majority": len(values) // 2 + 1, "unanimous": len(values), "plurality": 1}[rule]
+    return best[0] if most >= needed and len(best) == 1 else None
+
+
+def expected(rule, plan):
+    """When a vote of copies that start together ends, and with what."""
+    order = sorted(plan, key=lambda copy: copy.seconds)
+    for ended in range(1, len(order) + 1):
+        known = [copy.end for copy in order[:ended]]
+        ends = {
+            wins(rule, [*known, *rest])
+            for rest in itertools.product(["a", "b", "c", "d", "fails"], repeat=len(order) - ended)
+        }
+        if len(ends) == 1:
+            return ends.pop(), order[ended - 1].seconds
+    return pytest.fail("a vote ends with its last copy")
+
+
+@pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
+@settings(deadline=None, max_examples=60)
+@given(plan=copies(), rule=st.sampled_from([*RULES]))
+def test_copies_that_start_together_decide_as_the_oracle_says(stage, plan, rule):
+    scene = stage(plan, decide=RULES[rule], start=hedge.together())
+    outcome, ended = scene.run()
+    answer, seconds = expected(rule, plan)
+    assert ended == seconds
+    if answer is None:
+        failed = all(copy.end == "fails" and copy.seconds <= ended for copy in plan)
+        assert type(outcome) is (AllCopiesFailedError if failed else NoDecisionError)
+        assert len(outcome.exceptions) == len(plan)
+        assert all(len(each.__notes__) == 1 for each in outcome.exceptions)
+    else:
+        assert outcome.value == answer
+    scene.wait_for_strays()
+    scene.check(outcome)
+
+
+@pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
+@settings(deadline=None, max_examples=60)
+@given(
+    plan=copies(st.sampled_from(["a", "b", "fails", "breaks"])),
+    rule=st.sampled_from([*RULES]),
+    delay=st.sampled_from([0.5, 1.5, 3.5]),
+    budget=st.sampled_from([None, 0.0]),
+    timeout=st.sampled_from([None, 4.25]),
+)
+def test_copies_that_start_one_by_one_leave_nothing_behind(
+    stage, plan, rule, delay, budget, timeout
+):
+    scene = stage(
+        plan, decide=RULES[rule], start=hedge.after(delay), budget=budget, timeout=timeout
+    )
+    outcome, ended = scene.run()
+    scene.wait_for_strays()
+    scene.check(outcome)
+    assert scene.started[0] is plan[0] or len(scene.started) > 1
+    if timeout is not None:
+        assert ended <= timeout
+    if rule == "first" and budget == 0.0:
+        assert len(scene.started) == 1
+
+
+@pytest.mark.parametrize("stage", [Tasks, TasksOnly], ids=["inline", "task"])
+@settings(deadline=None, max_examples=60)
+@given(
+    plan=copies(),
+    rule=st.sampled_from([*RULES]),
+    start=st.sampled_from([hedge.together(), hedge.after(1.5)]),
+    cancel_at=st.one_of(st.integers(1, 9), st.sampled_from([0.25, 1.5, 2.5, 4.75])),
+)
+def test_a_cancelled_call_is_over_at_once_and_leaves_nothing_behind(
+    stage, plan, rule, start, cancel_at
+):
+    scene = stage(plan, decide=RULES[rule], start=start, budget=None)
+    outcome, ended = scene.run(cancel_at)
+    scene.wait_for_strays()
+    scene.check(outcome)
+    assert ended <= cancel_at + 1e-9
