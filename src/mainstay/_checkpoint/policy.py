@@ -129,9 +129,9 @@ class Checkpointed:
 
     def _wrapped_method(self, method: Any) -> Callable[..., Any]:
         """Wrap what is inside a `classmethod` or `staticmethod`."""
-        inner: Callable[..., Any] = method.__func__
-        kind: Callable[..., Callable[..., Any]] = method.__class__
-        return kind(self(inner))
+        wrap: Callable[[Any], Any] = self
+        kind: Callable[[Any], Callable[..., Any]] = type(method)
+        return kind(wrap(method.__func__))
 
     def call(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Call *fn* as a checkpointed function, without decorating it.
