@@ -77,7 +77,9 @@ KEYS = st.one_of(
 SCALARS = st.one_of(
     KEYS,
     st.none(),
-    st.times(timezones=st.none() | st.timedeltas(timedelta(hours=-9), timedelta(hours=9)).map(timezone)),
+    st.times(
+        timezones=st.none() | st.timedeltas(timedelta(hours=-9), timedelta(hours=9)).map(timezone)
+    ),
     st.complex_numbers(allow_nan=False),
     st.sampled_from([math.inf, -math.inf, -0.0, 10**4000, -(10**4000)]),
     st.sampled_from([*Colour, *Level, *Access, Access.READ | Access.WRITE, Access(0)]),

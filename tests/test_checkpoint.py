@@ -35,7 +35,7 @@ from mainstay.errors import (
     UnsaveableValueError,
 )
 from mainstay.stores import MemoryStore
-from mainstay.stores.base import Request, RunId
+from mainstay.stores.base import Held, Request, RunId
 from mainstay.stores.owner import this_process
 from mainstay.testing import FakeClock, Faults, recorded
 
@@ -757,33 +757,45 @@ def test_who_waits_for_longer_than_the_deadline_gives_up(colour, store):
         assert clock.now() == pytest.approx(5.0)
 
 
-def test_who_waits_for_the_result_gets_that_of_the_owner(colour, store):
-    started, go_on = threading.Event(), threading.Event()
-    results = []
+class Watched(MemoryStore):
+    """Says when somebody was told that a run is held."""
+
+    def __init__(self):
+        super().__init__()
+        self.held = threading.Event()
+
+    def acquire(self, run, request):
+        answer = super().acquire(run, request)
+        if isinstance(answer, Held):
+            self.held.set()
+        return answer
+
+
+def test_who_waits_for_the_result_gets_that_of_the_owner(colour):
+    store, started, results = Watched(), threading.Event(), {}
 
     async def owner(cp):
         started.set()
-        go_on.wait(10)
+        store.held.wait(10)
         return "owner's"
 
     async def other(cp):
         return "other's"
 
-    work = threading.Thread(
-        target=lambda: results.append(colour.job(owner, store=store)()), daemon=True
-    )
-    work.start()
-    assert started.wait(10)
-    attached = colour.job(other, store=store, on_busy="return", on_complete="rerun")
-    wait = threading.Thread(target=lambda: results.append(attached()), daemon=True)
-    with FakeClock(everywhere=True):
-        pass
-    wait.start()
-    go_on.set()
-    work.join(10)
-    wait.join(10)
-    assert results[0] == "owner's"
-    assert len(results) == 2
+    def work(name, job):
+        results[name] = job()
+
+    jobs = {
+        "owner": colour.job(owner, store=store),
+        "attached": colour.job(other, store=store, on_busy="return", on_complete="rerun"),
+    }
+    threads = [threading.Thread(target=work, args=each, daemon=True) for each in jobs.items()]
+    for thread in threads:
+        thread.start()
+        assert started.wait(10)
+    for thread in threads:
+        thread.join(10)
+    assert results == {"owner": "owner's", "attached": "owner's"}
 
 
 def test_a_zombie_saves_nothing_and_says_so(colour, store, metrics):

@@ -278,9 +278,7 @@ class AsyncCheckpoint(_Face):
         """
         check_iteration(source, key, name)
         self._run.check_usable()
-        return loops.AsyncIteration(
-            self._run, self._lock, () if self.complete else source, key, name, progress=progress
-        )
+        return loops.AsyncIteration(self._run, self._lock, source, key, name, progress=progress)
 
     @overload
     async def step(
