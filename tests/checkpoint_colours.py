@@ -105,5 +105,5 @@ def run(awaitable):
 
 
 @pytest.fixture(params=["sync", "async"])
-def colour(request):
+def in_colour(request):
     return Colour(request.param)

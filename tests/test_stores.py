@@ -3,6 +3,7 @@ import pickle
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import attrs
@@ -183,8 +184,6 @@ def test_a_forked_child_has_connections_of_its_own(store):
 
 
 def test_a_thread_that_ends_leaves_no_connection(store):
-    import threading
-
     thread = threading.Thread(target=store.list)
     thread.start()
     thread.join()
@@ -338,7 +337,7 @@ EXAMPLES = [
 
 @pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
 def test_an_error_survives_pickling_and_names_its_context(error):
-    copy = pickle.loads(pickle.dumps(error))
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
     assert type(copy) is type(error)
     assert vars(copy) == vars(error)
     assert str(copy) == str(error)

@@ -129,9 +129,10 @@ class Checkpointed:
 
     def _wrapped_method(self, method: Any) -> Callable[..., Any]:
         """Wrap what is inside a `classmethod` or `staticmethod`."""
-        wrap: Callable[[Any], Any] = self
-        kind: Callable[[Any], Callable[..., Any]] = type(method)
-        return kind(wrap(method.__func__))
+        inner: Callable[..., Any] = method.__func__
+        wrapped: Callable[..., Any] = self(inner)
+        rewrapped: Callable[..., Any] = type(method)(wrapped)
+        return rewrapped
 
     def call(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Call *fn* as a checkpointed function, without decorating it.
