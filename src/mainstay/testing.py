@@ -1,13 +1,14 @@
 """What tests of programs that use mainstay need: time, metrics and failures under control.
 
 `FakeClock` stands in for time, `no_waits` leaves waits out, `recorded` isolates and reads metrics,
-`Faults` fails on demand. All but the last are blocks, and hold for the thread or task that enters
-them and for what it calls and starts, so that tests can run side by side. With pytest they are
-there as fixtures without an import: `fake_clock`, `no_waits`, `recorded`, `faults`.
+`Faults` fails on demand. All but the last are blocks. They hold for the thread or task that
+enters them, for what it calls and for the tasks that it starts, so that tests can run side by
+side. With pytest they are there as fixtures without an import: `fake_clock`, `no_waits`,
+`recorded`, `faults`.
 """
 
 import asyncio
-import heapq
+import bisect
 import itertools
 import math
 import random
@@ -32,14 +33,21 @@ _TURNS = 10  # of the event loop, for other tasks to get as far as their own sle
 
 
 class _Alarm:
-    """Something that happens at a time of a `FakeClock`."""
+    """Something that happens at a time of a `FakeClock`.
+
+    Attributes:
+        when: That time.
+        ring: What happens.
+        sleeper: The thread in which it wakes something, if it does.
+        cancelled: Whether it is not to happen any more.
+    """
 
     __slots__ = ("cancelled", "ring", "sleeper", "when")
 
     def __init__(self, when: float, ring: Callable[[], object], sleeper: int | None) -> None:
         self.when = when
         self.ring = ring
-        self.sleeper = sleeper  # the thread that it wakes something in
+        self.sleeper = sleeper
         self.cancelled = False
 
     def cancel(self) -> None:
@@ -72,8 +80,7 @@ class FakeClock:
         self._everywhere = everywhere
         self._now = 0.0
         self._changed = threading.Condition(threading.RLock())
-        self._alarms: list[tuple[float, int, _Alarm]] = []
-        self._numbers = itertools.count()
+        self._alarms: list[_Alarm] = []  # in the order of their times
         self._entered: list[ambient.Ambient] = []
 
     def __enter__(self) -> Self:
@@ -148,7 +155,8 @@ class FakeClock:
         with self._changed:
             thread = threading.get_ident() if sleeper else None
             alarm = _Alarm(self._now + seconds, ring, thread)
-            heapq.heappush(self._alarms, (alarm.when, next(self._numbers), alarm))
+            self._alarms = [each for each in self._alarms if not each.cancelled]
+            bisect.insort(self._alarms, alarm, key=lambda each: each.when)
             self._changed.notify_all()
         return alarm
 
@@ -160,7 +168,7 @@ class FakeClock:
     def _someone_wakes_before(self, alarm: _Alarm, *, here: bool) -> bool:
         """Whether another sleeper is to wake first; one of this thread counts only if *here*."""
         not_them = {None} if here else {None, alarm.sleeper}
-        for _, _, each in sorted(self._alarms):
+        for each in self._alarms:
             if each is alarm:
                 return False
             if each.sleeper not in not_them and not each.cancelled:
@@ -169,10 +177,10 @@ class FakeClock:
 
     def _ring_next(self, latest: float) -> bool:
         """Move to the next alarm and ring it; say whether there was one until *latest*."""
-        while self._alarms and self._alarms[0][0] <= latest and self._alarms[0][0] < math.inf:
-            when, _, alarm = heapq.heappop(self._alarms)
+        while self._alarms and self._alarms[0].when <= latest and self._alarms[0].when < math.inf:
+            alarm = self._alarms.pop(0)
             if not alarm.cancelled:
-                self._now = max(self._now, when)
+                self._now = max(self._now, alarm.when)
                 alarm.ring()
                 self._changed.notify_all()
                 return True

@@ -1,16 +1,17 @@
 """What counts as a failure: the `on=` of every policy.
 
-`on` is an exception class below `Exception`, a tuple of them, or a predicate. A class matches one
-of our own exception groups if it matches every leaf of it.
+`on` is an exception class below `Exception`, a tuple of them, or a predicate. One of our own
+exception groups matches if every leaf of it does: classes are compared with the group as well,
+predicates only ever see leaves.
 """
 
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import attrs
 
-from mainstay._core.callables import Colour, colour_of
+from mainstay._core.callables import Colour, colour_of, is_async
 from mainstay.errors import MainstayError
 
 Classes: TypeAlias = type[Exception] | tuple[type[Exception], ...]
@@ -36,7 +37,7 @@ def judge_of(on: object) -> Judge:
         )
     if colour_of(on) in (Colour.GENERATOR, Colour.ASYNC_GENERATOR):
         raise TypeError(f"`on` must return its verdict, and the generator {on!r} does not")
-    return on
+    return AsyncPredicate(on) if is_async(on) else Predicate(on)
 
 
 def _check_class(each: object) -> None:
@@ -56,8 +57,41 @@ class ErrorClasses:
     classes: Classes
 
     def __call__(self, error: BaseException) -> bool:
-        if isinstance(error, self.classes):
-            return True
-        if isinstance(error, BaseExceptionGroup) and isinstance(error, MainstayError):
-            return all(map(self, error.exceptions))
+        return isinstance(error, self.classes) or (
+            _is_group_of_ours(error) and all(map(self, error.exceptions))
+        )
+
+
+@attrs.frozen
+class Predicate:
+    """The verdict of a predicate."""
+
+    predicate: Judge
+
+    def __call__(self, error: Exception) -> Any:
+        if not _is_group_of_ours(error):
+            return self.predicate(error)
+        return _verdict_of_all([self(leaf) for leaf in error.exceptions])
+
+
+@attrs.frozen
+class AsyncPredicate:
+    """The verdict of an async predicate, to be awaited."""
+
+    predicate: Judge
+
+    async def __call__(self, error: Exception) -> Any:
+        if not _is_group_of_ours(error):
+            return await self.predicate(error)
+        return _verdict_of_all([await self(leaf) for leaf in error.exceptions])
+
+
+def _is_group_of_ours(error: BaseException) -> TypeGuard[ExceptionGroup[Exception]]:
+    return isinstance(error, MainstayError) and isinstance(error, ExceptionGroup)
+
+
+def _verdict_of_all(verdicts: list[Any]) -> Any:
+    """Give the verdict about a group: False if one is; else the first that says more than True."""
+    if any(verdict is False for verdict in verdicts):
         return False
+    return next((verdict for verdict in verdicts if verdict is not True), True)

@@ -21,7 +21,8 @@ distances and a strided view over them is the row.
 
 `files_work` writes such files and reads them back through the public `MultiProcessCollector`,
 once. If the answer is not what was written, `Forwarded` rows count through ordinary metrics of
-prometheus_client instead: as correct, but several times slower.
+prometheus_client instead: as exact, but several times slower, and with its locks, which a signal
+handler can run into.
 """
 
 import contextlib
@@ -36,7 +37,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -103,9 +104,8 @@ class _File:
     def __init__(self, directory: str, kind: str, size: int) -> None:
         self.size = size
         self.free_from = _HEADER_SIZE
-        path = _unused_path(directory, kind)
-        unfinished = path.with_suffix(".new")  # which the reader passes over
-        self._bytes = _map_new(unfinished, size)
+        path, unfinished, descriptor = _create(directory, kind)
+        self._bytes = _map(unfinished, descriptor, size)
         self._doubles = self._bytes.cast("d")
         self._used_on_disk = self._bytes[:_HEADER_SIZE].cast("i")
         self._used_on_disk[0] = _HEADER_SIZE
@@ -186,20 +186,28 @@ class Files:
         return file.row(start + 4 + length + 1, len(encoded) // len(keys), len(keys))
 
 
-def _unused_path(directory: str, kind: str) -> Path:
-    """Name a file of this process that no other metric or earlier process has."""
+def _create(directory: str, kind: str) -> tuple[Path, Path, int]:
+    """Create a file that no other metric and no earlier process of the same id has.
+
+    Returns:
+        Its path when it is finished; its path until then, which the reader passes over; its
+        descriptor.
+    """
     while True:
         path = Path(directory, f"{kind}_{os.getpid()}m{next(_numbers)}.db")
-        if not path.exists():  # left behind by a process that had this id before
-            return path
+        unfinished = path.with_suffix(".new")
+        if path.exists():
+            continue
+        with contextlib.suppress(FileExistsError):
+            descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+            return path, unfinished, descriptor
 
 
-def _map_new(path: Path, size: int) -> memoryview:
-    """Make a file of zeros and map it into memory.
+def _map(path: Path, descriptor: int, size: int) -> memoryview:
+    """Fill a new file with zeros and map it into memory; on failure, take it away again.
 
     Its size is reserved on the disk: a full one is an error here, and would be a SIGBUS later.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
     try:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(descriptor, 0, size)
@@ -264,13 +272,17 @@ class Forwarded(list[float]):
 
 
 class Forwarding:
-    """Makes cells that count through ordinary metrics of prometheus_client."""
+    """Makes cells that count through ordinary metrics of prometheus_client.
+
+    There is one metric of a name in a process: two would overwrite each other's values.
+    """
+
+    _counters: ClassVar[dict[str, Counter]] = {}
+    _histograms: ClassVar[dict[str, Histogram]] = {}
 
     def __init__(self, namespace: str, bounds: Callable[[Family], tuple[float, ...]]) -> None:
         self._namespace = namespace
         self._bounds = bounds
-        self._counters: dict[str, Counter] = {}
-        self._histograms: dict[str, Histogram] = {}
 
     def set_gauge(self, family: Family, labels: tuple[str, ...], value: float) -> None:
         """Set a gauge that has the same value in all processes."""
@@ -292,21 +304,21 @@ class Forwarding:
         return Forwarded([*buckets, observe]), Forwarded(counters)
 
     def _counter(self, family: Family) -> Counter:
-        known = self._counters.get(family.name)
+        name = f"{self._namespace}_{family.name}"
+        known = self._counters.get(name)
         if known is None:
-            name = f"{self._namespace}_{family.name}"
             fresh = Counter(name, family.help, family.labels, registry=None)
-            known = self._counters.setdefault(family.name, fresh)
+            known = self._counters.setdefault(name, fresh)
         return known
 
     def _histogram(self, family: Family) -> Histogram:
-        known = self._histograms.get(family.name)
+        name = f"{self._namespace}_{family.name}"
+        known = self._histograms.get(name)
         if known is None:
-            name = f"{self._namespace}_{family.name}"
             fresh = Histogram(
                 name, family.help, family.labels, registry=None, buckets=self._bounds(family)
             )
-            known = self._histograms.setdefault(family.name, fresh)
+            known = self._histograms.setdefault(name, fresh)
         return known
 
 

@@ -61,7 +61,7 @@ def wrap_async(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
     if bound.rules.first_attempt_is_special():
         return _wrap_async_fully(bound, fn)
     success = bound.recorder.success
-    on_asyncio = False  # asked at the first call and before waits: it is a system call in 3.11
+    on_asyncio = False  # asked at the first call and at failures: it is a system call in 3.11
 
     @wraps(fn)
     async def call(*args: Any, **kwargs: Any) -> Any:
@@ -75,6 +75,7 @@ def wrap_async(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
         try:
             value = await fn(*args, **kwargs)
         except Exception as error:
+            require_asyncio(bound)
             run = bound.resume(started, (fn, args, kwargs))
             wait = run.after(error, await run.averdict(error))
             if wait is None:
@@ -85,7 +86,6 @@ def wrap_async(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
         else:
             success(monotonic() - started)
             return value
-        require_asyncio(bound)
         await run.asleep(wait)
         return await arepeat(run, fn, args, kwargs)
 

@@ -36,8 +36,8 @@ _ATTEMPTS: Final = _DefaultInt(5)
 _TIMEOUT: Final = _DefaultFloat(60.0)
 
 
-@attrs.frozen(eq=False, kw_only=True)
-class Retry(Rules):
+@attrs.frozen(eq=False)
+class Retry:
     """What `retry(...)` makes: a decorator, a caller, and the iterator of the block form.
 
     Immutable: one object may wrap any number of functions and be used by threads and tasks at the
@@ -59,8 +59,9 @@ class Retry(Rules):
         attempt 1
     """
 
-    name: str | None
-    metrics: Metrics
+    _rules: Rules = attrs.field(alias="rules")
+    _name: str | None = attrs.field(alias="name")
+    _metrics: Metrics = attrs.field(alias="metrics")
     _async_hook: str | None = attrs.field(alias="async_hook")
 
     def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
@@ -110,7 +111,7 @@ class Retry(Rules):
                 "`for attempt in policy` would block the event loop; "
                 "in async code it is `async for attempt in policy`"
             )
-        if self.attempt_timeout is not None:
+        if self._rules.attempt_timeout is not None:
             raise TypeError(
                 "`attempt_timeout` cannot interrupt a sync block: a thread cannot be "
                 "stopped from outside; use `async for`, or leave it out"
@@ -124,7 +125,7 @@ class Retry(Rules):
         return AsyncBlock(bound.begin())
 
     def _block(self, frame: FrameType) -> Bound:
-        if self.on_result is not None:
+        if self._rules.on_result is not None:
             raise TypeError(
                 "`on_result` does not apply to blocks, which have no result; check in "
                 "the block and raise instead"
@@ -134,18 +135,21 @@ class Retry(Rules):
         return self._bound(name_of_frame(frame))
 
     def _bound(self, name: str) -> Bound:
-        component = self.name or name
-        return Bound(self, component, recorder_of(self.metrics, component, POLICY))
+        component = self._name or name
+        return Bound(self._rules, component, recorder_of(self._metrics, component, POLICY))
 
     def _check_colour(self, colour: Colour, fn: object) -> None:
-        if colour in (Colour.GENERATOR, Colour.ASYNC_GENERATOR) and self.on_result is not None:
+        if (
+            colour in (Colour.GENERATOR, Colour.ASYNC_GENERATOR)
+            and self._rules.on_result is not None
+        ):
             raise TypeError(
                 f"`on_result` does not apply to generators such as {fn!r}: they are "
                 f"retried until the first item is out, and have no result"
             )
         if colour in (Colour.ASYNC, Colour.ASYNC_GENERATOR):
             return
-        if self.attempt_timeout is not None:
+        if self._rules.attempt_timeout is not None:
             raise TypeError(
                 f"`attempt_timeout` needs an async function, and {fn!r} is none: a "
                 f"thread cannot be stopped from outside, so its work would go on "
@@ -186,8 +190,8 @@ def retry(
             10 % jitter; a negative or NaN delay means "use *wait*". In async functions it may be
             async. All other exceptions pass through untouched.
         attempts: Most calls, the first one included. At least 1; None for no limit.
-        timeout: Time from the start of the first attempt, after which no other one starts. It
-            never interrupts a running one. Seconds or a `timedelta`, above 0; None for no limit.
+        timeout: Time from the start of the first attempt, after which no other one is scheduled.
+            It never interrupts a running one. Seconds or a `timedelta`, above 0; None for no limit.
             With t seconds left, of this or of a surrounding `deadline`, a wait of t or more gives
             up at once.
         attempt_timeout: Time for each attempt, async only: it is cancelled, counts as failed
@@ -237,7 +241,7 @@ def retry(
         attempts = None if attempts is _ATTEMPTS else attempts
         timeout = None if timeout is _TIMEOUT else timeout
     hooks = {"on": on, "on_result": on_result}
-    return Retry(
+    rules = Rules(
         judge=judge_of(on),
         attempts=_checked_attempts(attempts),
         timeout=None if timeout is None else to_seconds(timeout, "timeout", zero=False),
@@ -250,10 +254,9 @@ def retry(
         stop=stop_of(stop),
         on_result=_checked_on_result(on_result),
         budget=budget_of(budget),
-        name=_checked_name(name),
-        metrics=metrics_of(metrics),
-        async_hook=next((n for n, h in hooks.items() if _is_async_hook(h)), None),
     )
+    async_hook = next((n for n, h in hooks.items() if _is_async_hook(h)), None)
+    return Retry(rules, _checked_name(name), metrics_of(metrics), async_hook)
 
 
 def _is_async_hook(hook: object) -> bool:

@@ -1,0 +1,173 @@
+"""What does a call through each library cost, over the call itself and over a loop by hand?
+
+Success path: the first attempt succeeds. Failing path: it fails twice, then succeeds; a time is
+that of the whole call. There, `time.sleep` and `asyncio.sleep` are replaced by functions that
+return at once, for all cases alike, and all waits are 0 except where the case says otherwise: what
+is left is the work of the library itself.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+
+import stamina
+import tenacity
+
+import harness
+import mainstay
+import peers
+from harness import Measure, Report, async_loop_over, loop_over, main, ratio, times_of
+from peers import BARE, LIMIT, OURS, TENACITY
+
+
+def decorated(job: Callable[[], Callable], by_hand: Callable) -> dict[str, Callable]:
+    """List the decorated functions; *job* makes a new one for each."""
+    return {
+        LIMIT: by_hand(job()),
+        TENACITY: peers.with_tenacity(job()),
+        "stamina": peers.with_stamina(job()),
+        "backoff": peers.with_backoff(job()),
+        OURS: peers.with_ours(job()),
+    }
+
+
+def jittered(job: Callable[[], Callable]) -> dict[str, Callable]:
+    """List the cases that compute a wait with jitter, ours as it is without `wait=`."""
+    wait = tenacity.wait_random_exponential(multiplier=0.1, max=5.0)
+    ours = mainstay.retry(on=ConnectionError, metrics=peers.METRICS)
+    theirs = mainstay.retry(on=ConnectionError, metrics=peers.METRICS, wait=wait)
+    return {
+        "tenacity, jittered wait": tenacity.retry(wait=wait, **peers.tenacity_options())(job()),
+        "mainstay, default wait": ours(job()),
+        "mainstay, tenacity's jittered wait": theirs(job()),
+    }
+
+
+def blocks(job: Callable[[], Callable]) -> dict[str, Callable]:
+    """List functions with a `for attempt in ...: with attempt:` in them."""
+    by_hand, in_tenacity, in_stamina, in_ours = (job() for _ in range(4))
+    policy = mainstay.retry(**peers.ours_options())
+
+    def tenacity_block(x: int) -> int:
+        for attempt in tenacity.Retrying(**peers.tenacity_options()):
+            with attempt:
+                return in_tenacity(x)
+
+    def stamina_block(x: int) -> int:
+        for attempt in stamina.retry_context(**peers.stamina_options()):
+            with attempt:
+                return in_stamina(x)
+
+    def our_block(x: int) -> int:
+        for attempt in policy:
+            with attempt:
+                return in_ours(x)
+
+    return {
+        LIMIT: peers.by_hand(by_hand),
+        TENACITY: tenacity_block,
+        "stamina": stamina_block,
+        OURS: our_block,
+    }
+
+
+def async_blocks(job: Callable[[], Callable]) -> dict[str, Callable]:
+    """List coroutine functions with an `async for attempt in ...: with attempt:` in them."""
+    by_hand, in_tenacity, in_stamina, in_ours = (job() for _ in range(4))
+    policy = mainstay.retry(**peers.ours_options())
+
+    async def tenacity_block(x: int) -> int:
+        async for attempt in tenacity.AsyncRetrying(**peers.tenacity_options()):
+            with attempt:
+                return await in_tenacity(x)
+
+    async def stamina_block(x: int) -> int:
+        async for attempt in stamina.retry_context(**peers.stamina_options()):
+            with attempt:
+                return await in_stamina(x)
+
+    async def our_block(x: int) -> int:
+        async for attempt in policy:
+            with attempt:
+                return await in_ours(x)
+
+    return {
+        LIMIT: peers.by_hand_async(by_hand),
+        TENACITY: tenacity_block,
+        "stamina": stamina_block,
+        OURS: our_block,
+    }
+
+
+def tables() -> Iterator[tuple[str, Callable, dict[str, Callable]]]:
+    """Give the title, the loop and the cases of each table."""
+
+    def job() -> Callable:
+        return peers.job
+
+    def ajob() -> Callable:
+        return peers.ajob
+
+    fails, afails = peers.failing_job, peers.failing_ajob
+    success, asuccess = {BARE: peers.job}, {BARE: peers.ajob}
+    failure = {BARE: peers.three_times(fails())}
+    afailure = {BARE: peers.three_times_async(afails())}
+
+    yield "Success, sync", loop_over, success | decorated(job, peers.by_hand)
+    yield "Success, async", async_loop_over, asuccess | decorated(ajob, peers.by_hand_async)
+    yield "Success, block", loop_over, success | blocks(job)
+    yield "Success, async block", async_loop_over, asuccess | async_blocks(ajob)
+    yield "Failing, sync", loop_over, failure | decorated(fails, peers.by_hand) | jittered(fails)
+    yield "Failing, async", async_loop_over, afailure | decorated(afails, peers.by_hand_async)
+    yield "Failing, block", loop_over, failure | blocks(fails)
+    yield "Failing, async block", async_loop_over, afailure | async_blocks(afails)
+
+
+def report(*, quick: bool) -> Report:
+    """Time everything: sync, async and blocks of both, on success and on failure."""
+    time.sleep = lambda _seconds: None
+    asyncio.sleep = _no_sleep
+    result = Report()
+    times = {}
+    for title, compile_loop, functions in tables():
+        loops = {name: compile_loop(function) for name, function in functions.items()}
+        times[title] = times_of(loops, rounds=harness.QUICK_ROUNDS if quick else harness.ROUNDS)
+        result.times(title, times[title], LIMIT, TENACITY)
+    result.measures = [
+        Measure(
+            "sync success path with exact metrics, vs LIMIT",
+            0.45,
+            0.30,
+            ratio(times["Success, sync"], OURS, LIMIT),
+        ),
+        Measure(
+            "tenacity without metrics / ours with metrics, sync",
+            18,
+            25,
+            ratio(times["Success, sync"], TENACITY, OURS),
+            more_is_better=True,
+        ),
+        Measure(
+            "the same, async",
+            30,
+            42,
+            ratio(times["Success, async"], TENACITY, OURS),
+            more_is_better=True,
+        ),
+        Measure(
+            "fails twice then succeeds, sleep stubbed: tenacity / ours",
+            4,
+            6,
+            ratio(times["Failing, sync"], TENACITY, OURS),
+            more_is_better=True,
+        ),
+    ]
+    return result
+
+
+async def _no_sleep(_seconds: float) -> None:
+    pass
+
+
+if __name__ == "__main__":
+    main(report, __doc__)

@@ -1,0 +1,80 @@
+"""Run every benchmark and write `results/<date>-<cpu>-<python>.md`.
+
+Each script runs in a process of its own, one after another. With `--quick` the report is printed
+and not written, since its figures mean nothing.
+"""
+
+import argparse
+import datetime as dt
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from harness import Measure, Report, goals
+
+TODAY = dt.datetime.now(tz=dt.UTC).date()
+HERE = Path(__file__).parent
+SCRIPTS = ("overhead.py", "threads.py", "memory.py", "import_time.py")
+PACKAGES = ("mainstay", "prometheus_client", "attrs", "tenacity", "stamina", "backoff")
+
+
+def run(script: str, *, quick: bool) -> Report:
+    """Run one script and give its report."""
+    command = [sys.executable, str(HERE / script), "--json", *(["--quick"] if quick else [])]
+    answer = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    fields = json.loads(answer.stdout)
+    return Report(fields["parts"], [Measure(**measure) for measure in fields["measures"]])
+
+
+def cpu() -> str:
+    """Give the name of the processor, as far as the system tells it."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor() or platform.machine()
+    found = re.search(r"model name\s*: (.*)", text)
+    return found[1] if found else platform.machine()
+
+
+def document(reports: dict[str, Report]) -> str:
+    """Write everything down: the goals, what they were measured with, and each script's tables."""
+    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    parts = [
+        f"# Benchmarks, {TODAY}",
+        f"{cpu()}, {os.cpu_count()} cores, {platform.system()}; {python}; {versions}.",
+        "Written by `python benchmarks/run_all.py`; README.md says how to read it.",
+        goals([measure for report in reports.values() for measure in report.measures]),
+        *(f"## {script}\n\n" + "\n\n".join(report.parts) for script, report in reports.items()),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def results_file() -> Path:
+    """Name the file after the date, the processor and the Python."""
+    name = f"{TODAY}-{cpu()}-python{platform.python_version()}"
+    return HERE / "results" / f"{re.sub(r'[^a-z0-9.]+', '-', name.lower())}.md"
+
+
+def main() -> None:
+    """Run everything."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a smoke run: writes nothing")
+    quick = parser.parse_args().quick
+    text = document({script: run(script, quick=quick) for script in SCRIPTS})
+    if quick:
+        print(text)
+        return
+    path = results_file()
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()
