@@ -396,7 +396,9 @@ def test_iterations_inside_items_go_on_inside_them(in_colour, store):
     assert seen == ["Ax", "Ay", "Ay", "Az", "Bx", "By", "Bz", "Bz"]
 
 
-def test_state_that_an_item_changed_before_an_iteration_in_it_is_not_applied_twice(in_colour, store):
+def test_state_that_an_item_changed_before_an_iteration_in_it_is_not_applied_twice(
+    in_colour, store
+):
     async def body(cp, fail_at):
         log = cp.state([])
         async for outer in cp.iterate("AB"):
