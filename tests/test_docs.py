@@ -60,7 +60,8 @@ def test_the_page_about_metrics_has_a_row_for_every_metric(family):
     assert len(rows) == 1
     _, _, labels, unit_and_buckets, counts = rows[0]
     assert labels == ", ".join(f"`{label}`" for label in family.labels)
-    assert re.findall(r"[\d.]+", unit_and_buckets) == [f"{bound:g}" for bound in family.buckets]
+    bounds = [f"{bound:.10g}" for bound in family.buckets]
+    assert re.findall(r"[\d.]+", unit_and_buckets) == bounds
     assert counts == family.help
 
 

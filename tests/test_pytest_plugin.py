@@ -63,6 +63,6 @@ def test_pytest_tells_what_each_fixture_is_for(
     result = pytester.runpytest_inprocess("--fixtures", "-p", "mainstay._pytest_plugin")
     told = [line for line in result.outlines if "_pytest_plugin.py" in line]
     assert sorted(line.partition(" ")[0] for line in told) == [
-        "fake_clock", "faults", "no_waits", "recorded",
+        "crash_at_every_save", "fake_clock", "faults", "no_waits", "recorded",
     ]  # fmt: skip
     result.stdout.no_fnmatch_line("*no docstring available*")

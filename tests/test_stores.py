@@ -1,15 +1,14 @@
 import os
-import pickle
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import attrs
 import pytest
 from store_conformance import DEAD, RUN, StoreConformance, acquired, request, save
 
-from mainstay import errors
 from mainstay.errors import (
     CorruptCheckpointError,
     StoreSchemaError,
@@ -183,8 +182,6 @@ def test_a_forked_child_has_connections_of_its_own(store):
 
 
 def test_a_thread_that_ends_leaves_no_connection(store):
-    import threading
-
     thread = threading.Thread(target=store.list)
     thread.start()
     thread.join()
@@ -317,30 +314,3 @@ def test_the_environment_names_the_default_store(monkeypatch):
     monkeypatch.delenv("MAINSTAY_STORE")
     with pytest.raises(ValueError, match=r"`store` must be given, or \$MAINSTAY_STORE set"):
         store_of()
-
-
-# Errors.
-
-EXAMPLES = [
-    errors.RunBusyError("import", "acme", "process 3", 2.5),
-    errors.LeaseLostError("import", "acme", 3),
-    errors.SourceChangedError("import", "acme", "rows", 3, "it has ended"),
-    errors.CodeChangedError("import", "acme", "another version"),
-    errors.PoisonedRunError("import", "acme", 5),
-    errors.RunCompleteError("import", "acme"),
-    errors.CorruptCheckpointError("run 'acme'", "cut off"),
-    errors.UnsaveableValueError("state.lock", "it is a lock"),
-    errors.UnknownTypeError("state.rows[3]", "shop.Row"),
-    StoreUnavailableError("sqlite:///a.db", "full"),
-    StoreSchemaError("sqlite:///a.db", "newer"),
-]
-
-
-@pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
-def test_an_error_survives_pickling_and_names_its_context(error):
-    copy = pickle.loads(pickle.dumps(error))
-    assert type(copy) is type(error)
-    assert vars(copy) == vars(error)
-    assert str(copy) == str(error)
-    for value in vars(error).values():
-        assert str(value) in str(error)

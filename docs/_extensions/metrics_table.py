@@ -79,7 +79,7 @@ def schema_name(family: Family) -> str:
 
 def _unit_and_buckets(family: Family) -> str:
     unit = next((unit for unit in _UNITS if f"_{unit}" in family.name), "")
-    buckets = ", ".join(f"{bound:g}" for bound in family.buckets)
+    buckets = ", ".join(f"{bound:.10g}" for bound in family.buckets)
     return ": ".join(part for part in (unit, buckets) if part)
 
 

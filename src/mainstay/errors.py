@@ -18,7 +18,7 @@
         ├── CorruptCheckpointError    nothing that was saved can be read
         ├── UnsaveableValueError  a value cannot be saved
         ├── UnknownTypeError      a type that nobody allowed would have to be built
-        ├── StoreUnavailableError     the store cannot be read or written now (also an OSError)
+        ├── StoreUnavailableError     the store cannot be read or written now
         └── StoreSchemaError      the store was made by a newer mainstay, or is none
 
 Wherever one exception of the user's own is true, that one is raised instead. All of these
@@ -452,7 +452,7 @@ class UnknownTypeError(CheckpointError):
         )
 
 
-class StoreUnavailableError(CheckpointError, OSError):
+class StoreUnavailableError(CheckpointError):
     """The store cannot be read or written now; what it held before is as it was.
 
     Attributes:

@@ -151,6 +151,16 @@ class Checkpoint(_Face):
     Metrics:
         `checkpoint_items_total`, `checkpoint_steps_total`, and for each save
         `checkpoint_saves_total`, `checkpoint_save_duration_seconds`, `checkpoint_size_bytes`.
+
+    Example:
+        >>> from mainstay import Checkpoint, checkpointed
+        >>> def total(cp: Checkpoint, month: str, amounts: list[int]) -> int:
+        ...     sums = cp.state({"amount": 0})
+        ...     for amount in cp.iterate(amounts):
+        ...         sums["amount"] += amount
+        ...     return cp.step("publish", lambda: sums["amount"])
+        >>> checkpointed(store="memory://", key="{month}").call(total, "May", [1, 2, 2])
+        5
     """
 
     __slots__ = ()
@@ -242,6 +252,18 @@ class AsyncCheckpoint(_Face):
 
     It belongs to the thread of its event loop. What it has the same as `Checkpoint` means the
     same; saves wait for the disk in another thread, so that the event loop goes on.
+
+    Example:
+        >>> import asyncio
+        >>> from mainstay import AsyncCheckpoint, checkpointed
+        >>> async def total(cp: AsyncCheckpoint, month: str, amounts: list[int]) -> int:
+        ...     sums = cp.state({"amount": 0})
+        ...     async for amount in cp.iterate(amounts):
+        ...         sums["amount"] += amount
+        ...     return await cp.step("publish", lambda: sums["amount"])
+        >>> policy = checkpointed(store="memory://", key="async-{month}")
+        >>> asyncio.run(policy.call(total, "May", [1, 2, 2]))
+        5
     """
 
     __slots__ = ("_lock",)
@@ -278,9 +300,7 @@ class AsyncCheckpoint(_Face):
         """
         check_iteration(source, key, name)
         self._run.check_usable()
-        return loops.AsyncIteration(
-            self._run, self._lock, () if self.complete else source, key, name, progress=progress
-        )
+        return loops.AsyncIteration(self._run, self._lock, source, key, name, progress=progress)
 
     @overload
     async def step(

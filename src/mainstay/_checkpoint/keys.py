@@ -70,7 +70,7 @@ def check_key(key: Key, arguments: Arguments) -> None:
         TypeError: If *key* is neither a format string, a function nor None.
         ValueError: If the format string names what is no parameter, or nothing at all.
     """
-    if key is None or (callable(key) and not isinstance(key, type)):
+    if key is None or callable(key):
         return
     if not isinstance(key, str):
         raise TypeError(f"`key` must be a format string, a function or None, not {key!r}")

@@ -269,7 +269,7 @@ class AsyncIteration(AsyncIterator[Any]):
         self._progress = progress
         self._loop: Loop | None = None
         self._items: AsyncIterator[Any] | None = None
-        self._finished = False
+        self._finished = run.complete
 
     async def __anext__(self) -> Any:
         if self._finished:

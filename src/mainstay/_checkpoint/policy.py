@@ -4,7 +4,7 @@ import functools
 import sys
 from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast, overload
 
 import attrs
 
@@ -100,8 +100,9 @@ class Checkpointed:
             ValueError: If the key template does not fit its parameters.
         """
         if isinstance(fn, classmethod | staticmethod):
-            method: Any = fn
-            return self._wrapped_method(method)
+            # No callable to a type checker before it is bound, as *fn* was none.
+            wrapped_method: Any = type(fn)(self(fn.__func__))  # type: ignore[no-untyped-call]  # of either kind
+            return cast("Callable[..., Any]", wrapped_method)
         if not callable(fn):
             raise TypeError(f"checkpointed wraps callables, not {fn!r}")
         colour = colour_of(fn)
@@ -126,12 +127,6 @@ class Checkpointed:
             remember(Recoverable(bound.name, self.rules.store, wrapped, _types_of(fn),
                                  is_async=colour is Colour.ASYNC))  # fmt: skip
         return wrapped
-
-    def _wrapped_method(self, method: Any) -> Callable[..., Any]:
-        """Wrap what is inside a `classmethod` or `staticmethod`."""
-        inner: Callable[..., Any] = method.__func__
-        kind: Callable[..., Callable[..., Any]] = method.__class__
-        return kind(self(inner))
 
     def call(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Call *fn* as a checkpointed function, without decorating it.

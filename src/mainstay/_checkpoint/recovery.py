@@ -23,6 +23,15 @@ class Recovered:
         reason: Why it was left alone, or what it raised, for people; empty if it is done.
         result: What the function returned.
         error: What it raised.
+
+    Example:
+        >>> from mainstay import checkpoint_run, recover
+        >>> with checkpoint_run("nightly", store="memory://recovered"):
+        ...     raise SystemExit
+        Traceback (most recent call last):
+        SystemExit
+        >>> [(run.key, run.outcome) for run in recover("memory://recovered")]
+        [('nightly', 'left')]
     """
 
     name: str
@@ -91,6 +100,12 @@ async def recover_async(store: Store | str | None = None) -> list[Recovered]:
 
     Metrics:
         As for the functions.
+
+    Example:
+        >>> import asyncio
+        >>> from mainstay import recover_async
+        >>> asyncio.run(recover_async("memory://recover-async"))
+        []
     """
     done = []
     for record, candidate in _candidates(store_of(store), is_async=True):

@@ -71,5 +71,5 @@ class StoreCollector(Collector):
         for name in sorted({name for name, _ in counts}):
             for state in get_args(Status):
                 labels = {"component": name, "state": state}
-                metric.add_sample(self._name, labels, counts[name, state])
+                metric.add_sample(self._name, labels, float(counts[name, state]))
         yield metric
