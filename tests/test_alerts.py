@@ -5,6 +5,7 @@ notation: "0+2x30" starts at 0 and grows by 2 at each of 30 steps, "0x30" stays 
 """
 
 import subprocess
+from pathlib import Path
 
 import attrs
 import pytest
@@ -13,6 +14,7 @@ import yaml
 from mainstay import ops
 from tests.servers import require_tool
 
+RUNBOOK = Path(__file__).parents[1] / "docs" / "operations" / "alerts.md"
 GROUPS = ("calls", "errors", "dependability", "alerts")
 HOUR, DAY = 60, 24 * 60  # minutes
 CALL = {"component": "api", "policy": "retry"}
@@ -257,6 +259,20 @@ def test_every_alert_has_a_case_that_fires_and_one_that_must_not():
     alerts = {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
     assert {f"Mainstay{case.alert}" for case in CASES if case.fires} == alerts
     assert {f"Mainstay{case.alert}" for case in CASES if not case.fires} == alerts
+
+
+def test_every_alert_has_a_paragraph_in_the_runbook():
+    headings = [
+        line.removeprefix("## ")
+        for line in RUNBOOK.read_text().splitlines()
+        if line.startswith("## ")
+    ]
+    rules = [rule for group in yaml.safe_load(ops.rules())["groups"] for rule in group["rules"]]
+    alerts = [rule for rule in rules if "alert" in rule]
+    assert headings == [rule["alert"] for rule in alerts]
+    assert [rule["annotations"]["runbook"] for rule in alerts] == [
+        f"operations/alerts.html#{heading.lower()}" for heading in headings
+    ]
 
 
 def test_an_alert_says_what_is_the_matter(rule_file):

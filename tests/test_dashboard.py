@@ -5,7 +5,8 @@ import json
 import pytest
 
 from mainstay import ops
-from tests.test_rules import ALL_FAMILIES, all_rules, exported_names, names_in
+from mainstay._metrics import schema
+from tests.test_rules import all_rules, exported_names, names_in
 
 
 def panels(**options):
@@ -60,7 +61,7 @@ def test_every_metric_of_the_schema_is_used_by_a_rule_or_a_panel():
     used |= set().union(*(names_in(rule["expr"]) for rule in all_rules()))
     unused = {
         family.name
-        for family in ALL_FAMILIES
+        for family in schema.EVERY
         if not used & {f"mainstay_{family.name}{suffix}" for suffix in ("", "_bucket", "_sum")}
     }
     assert unused == set()

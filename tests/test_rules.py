@@ -15,15 +15,13 @@ from mainstay.ops._yaml import to_yaml
 from mainstay.testing import FakeClock, recorded
 from tests.servers import require_tool
 
-ALL_FAMILIES = (*schema.FAMILIES, *schema.HOST_FAMILIES, schema.CHECKPOINT_RUNS)
-
 
 def exported_names(namespace="mainstay"):
     """Give the name of every series that the schema says there is."""
     suffixes = {"histogram": ("_bucket", "_count", "_sum")}
     return {
         f"{namespace}_{family.name}{suffix}"
-        for family in ALL_FAMILIES
+        for family in schema.EVERY
         for suffix in suffixes.get(family.kind, ("",))
     }
 

@@ -47,7 +47,7 @@ def metrics() -> str:
                 _unit_and_buckets(family),
                 family.help,
             )
-            for family in schema.FAMILIES
+            for family in schema.EVERY
         ),
     )
 

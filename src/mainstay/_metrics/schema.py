@@ -441,6 +441,9 @@ HOST_DISK = Family(
 HOST_FAMILIES = (HOST_CPU, HOST_MEMORY, HOST_DISK)
 """What `HostCollector` exports."""
 
+EVERY = (*FAMILIES, CHECKPOINT_RUNS, *HOST_FAMILIES)
+"""All there is, also what other collectors than `Metrics` export."""
+
 CALL_LAYOUT = Layout(CALL_DURATION, (Counters(CALLS, OUTCOMES),))
 """What every call of every policy writes."""
 
