@@ -90,7 +90,7 @@ class Book:
         self._dropped: dict[str, Group] = {}
         self._upkeeps: dict[str, Upkeep] = {}
         self._directory = "" if in_memory else os.environ.get(multiprocess.VARIABLE, "")
-        self.cells = Cells(cell_in_memory)
+        self.cells: Cells = Cells(cell_in_memory)
         self.gauges = Gauges(namespace, in_files=bool(self._directory))
         if self._directory:
             if not Path(self._directory).is_dir():
