@@ -174,10 +174,12 @@ class Core(Results):
 
     def succeeded(self, session: Session, now: float, seconds: float) -> None:
         """Take in that an attempt was answered after *seconds*."""
-        slot, detect = session.slot, self.rules.detect
+        slot = session.slot
         slot.latency.add(seconds, now)
+        slow = seconds > self.rules.detect.slow
+        if not (slow or slot.spotted):  # no lock for what changes nothing
+            return
         with self.lock:
-            slow = seconds > detect.slow
             change = slot.health.succeeded(session.generation, now, chance(), slow=slow)
             self.take_in(slot, change, now)
         self.flush()

@@ -45,7 +45,6 @@ def wrap(core: Core, fn: Callable[..., Any], *, rerun: bool) -> Callable[..., An
 
 
 def _wrap_sync(core: Core, fn: Callable[..., Any], *, rerun: bool) -> Callable[..., Any]:
-    success = core.recorder.success
     short = core.rules.budget is None
 
     @functools.wraps(fn)
@@ -59,7 +58,7 @@ def _wrap_sync(core: Core, fn: Callable[..., Any], *, rerun: bool) -> Callable[.
         outer = lease_here()
         set_lease(session.lease)
         try:
-            value = fn(session.lease.resource, *args, **kwargs)
+            value = fn(session.resource, *args, **kwargs)
         except BaseException as error:
             run = resume(core, started, rerun=rerun)
             over = run.raised(session, error)
@@ -69,15 +68,15 @@ def _wrap_sync(core: Core, fn: Callable[..., Any], *, rerun: bool) -> Callable[.
             if type(value) is CoroutineType:
                 raise _refused(resume(core, started, rerun=rerun), session, fn, value)
             now = monotonic()
-            slot = session.slot
-            slot.recorder.success()
-            if slot.watched or session.generation != slot.health.generation:
+            if session.slot.watched:
                 core.succeeded(session, now, now - started)
-            success(now - started)
+            session.answered(now - started)
             return value
         finally:
             set_lease(outer)
-            core.done(session)
+            session.flights.pop()
+            if session.opened.gone:
+                core.left(session)
         if over is not None:
             raise over
         return repeat(run, fn, args, kwargs)
@@ -86,7 +85,6 @@ def _wrap_sync(core: Core, fn: Callable[..., Any], *, rerun: bool) -> Callable[.
 
 
 def _wrap_async(core: Core, fn: Callable[..., Any], *, rerun: bool) -> Callable[..., Any]:
-    success = core.recorder.success
     short = core.rules.budget is None
     asyncio_seen = False  # asked at the first call and when waiting: it is a system call in 3.11
 
@@ -105,7 +103,7 @@ def _wrap_async(core: Core, fn: Callable[..., Any], *, rerun: bool) -> Callable[
         outer = lease_here()
         set_lease(session.lease)
         try:
-            value = await fn(session.lease.resource, *args, **kwargs)
+            value = await fn(session.resource, *args, **kwargs)
         except BaseException as error:
             run = resume(core, started, rerun=rerun)
             over = run.raised(session, error)
@@ -113,15 +111,15 @@ def _wrap_async(core: Core, fn: Callable[..., Any], *, rerun: bool) -> Callable[
                 raise
         else:
             now = monotonic()
-            slot = session.slot
-            slot.recorder.success()
-            if slot.watched or session.generation != slot.health.generation:
+            if session.slot.watched:
                 core.succeeded(session, now, now - started)
-            success(now - started)
+            session.answered(now - started)
             return value
         finally:
             set_lease(outer)
-            core.done(session)
+            session.flights.pop()
+            if session.opened.gone:
+                core.left(session)
         if over is not None:
             raise over
         return await arepeat(run, fn, args, kwargs)
@@ -136,7 +134,7 @@ def repeat(run: Run, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
         outer = lease_here()
         set_lease(session.lease)
         try:
-            value = fn(session.lease.resource, *args, **kwargs)
+            value = fn(session.resource, *args, **kwargs)
         except BaseException as error:
             over = run.raised(session, error)
             if over is error:
@@ -160,7 +158,7 @@ async def arepeat(run: Run, fn: Callable[..., Any], args: Args, kwargs: Kwargs) 
         outer = lease_here()
         set_lease(session.lease)
         try:
-            value = await fn(session.lease.resource, *args, **kwargs)
+            value = await fn(session.resource, *args, **kwargs)
         except BaseException as error:
             over = run.raised(session, error)
             if over is error:

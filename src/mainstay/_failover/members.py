@@ -11,6 +11,7 @@ one that is `gone` sees to it that the resource is closed.
 """
 
 import math
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -127,6 +128,7 @@ class Slot:
         strikes: Failures since it was opened.
         latency: How long it takes to answer.
         watched: Whether a success has to be looked at, since it may change something.
+        spotted: Whether its health is not spotless.
         rose, fell: Good and bad probes in a row.
         session: The last one that was made for it.
     """
@@ -145,6 +147,7 @@ class Slot:
     strikes: int = 0
     latency: PeakLatency = attrs.field(factory=PeakLatency)
     watched: bool = False
+    spotted: bool = False
     rose: int = 0
     fell: int = 0
     session: "Session | None" = None
@@ -188,6 +191,8 @@ class Session:
         generation: Of the member's health.
         lease: What users see.
         flights: Those of `opened`.
+        resource: That of `opened`.
+        answered: Records a call that the member has answered at the first attempt.
     """
 
     slot: Slot
@@ -195,9 +200,19 @@ class Session:
     generation: int
     lease: Lease
     flights: list[None]
+    resource: Any
+    answered: Callable[[float], None]
 
     @classmethod
     def of(cls, slot: Slot, opened: Opened, epoch: int) -> "Session":
         """Make a session of the present generation and epoch."""
         lease = Lease(slot.name, opened.resource, epoch)
-        return cls(slot, opened, slot.health.generation, lease, opened.flights)
+        return cls(
+            slot,
+            opened,
+            slot.health.generation,
+            lease,
+            opened.flights,
+            opened.resource,
+            slot.recorder.answered,
+        )

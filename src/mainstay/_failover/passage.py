@@ -42,7 +42,7 @@ class Passage:
         """Take in an answer."""
         now = self.ambient.clock.now()
         gate = self.gate
-        if gate.watched or self.generation != gate.health.generation:
+        if gate.watched:
             gate.succeeded(self.generation, now, now - self.started)
         self.recorder.success(now - self.started)
 
@@ -148,7 +148,7 @@ def _wrap_sync(gate: Gate, judge: Judge, fn: Callable[..., Any]) -> Callable[...
         if type(value) is CoroutineType:
             raise _refused(resume(gate, judge, started, generation), fn, value)
         now = monotonic()
-        if gate.watched or generation != gate.health.generation:
+        if gate.watched:
             gate.succeeded(generation, now, now - started)
         success(now - started)
         return value
@@ -181,7 +181,7 @@ def _wrap_async(gate: Gate, judge: Judge, fn: Callable[..., Any]) -> Callable[..
             resume(gate, judge, started, generation).raised(error)
             raise
         now = monotonic()
-        if gate.watched or generation != gate.health.generation:
+        if gate.watched:
             gate.succeeded(generation, now, now - started)
         success(now - started)
         return value

@@ -131,8 +131,8 @@ class Run:
     def succeeded(self, session: Session) -> None:
         """Take in an answer."""
         now = self.ambient.clock.now()
-        self._member(session).success()
-        if session.slot.watched or session.generation != session.slot.health.generation:
+        self._member(session).attempt("success")
+        if session.slot.watched:
             self.core.succeeded(session, now, now - self.attempt_started)
         attempts = len(self.errors) + 1
         outcome = "success" if attempts == 1 else "recovered"

@@ -214,8 +214,9 @@ class State:
 
     def watch(self, slot: Slot) -> None:
         """Note whether successes of a member have to be looked at."""
+        slot.spotted = not slot.health.spotless
         slot.watched = (
-            not slot.health.spotless
+            slot.spotted
             or self.rules.detect.slow < math.inf
             or isinstance(self.rules.strategy, LeastLatency)
         )

@@ -133,7 +133,7 @@ class Book:
         labels = self.component(component), self.member(component, member)
         recorder = self._member_recorders.get(labels)
         if recorder is None:
-            fresh = MemberRecorder(self, *labels)
+            fresh = MemberRecorder(self, *labels, self.recorder(component, "failover").calls)
             recorder = self._member_recorders.setdefault(labels, fresh)
         return recorder
 

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 from mainstay._metrics.cells import Group
 from mainstay._metrics.schema import (
+    CALL_LAYOUT,
+    CALLS,
     EJECTION_CAUSES,
     EJECTIONS,
     FAILOVER_LAYOUT,
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 _OUTCOMES = {outcome: MEMBER_LAYOUT.slot(MEMBER_ATTEMPTS, outcome) for outcome in MEMBER_OUTCOMES}
 _SUCCESS = _OUTCOMES["success"]
+_CALL_SUCCESS = CALL_LAYOUT.slot(CALLS, "success")
 _CAUSES = {cause: MEMBER_LAYOUT.slot(EJECTIONS, cause) for cause in EJECTION_CAUSES}
 
 
@@ -33,22 +36,33 @@ class MemberRecorder:
     It raises nothing and blocks nowhere, as `Recorder`.
     """
 
-    __slots__ = ("_book", "_group", "_local", "component", "member")
+    __slots__ = ("_book", "_bounds", "_calls", "_group", "_local", "_shortest",
+                 "_sum")  # fmt: skip
 
-    def __init__(self, book: "Book", component: str, member: str) -> None:
-        self.component = component
-        self.member = member
+    def __init__(self, book: "Book", component: str, member: str, calls: Group) -> None:
         self._book = book
         self._group = book.group(MEMBER_LAYOUT, (component, member))
-        # Resolved for `success`, the path that has to be short.
+        # Resolved for `answered`, the path that has to be short.
+        self._calls = calls
         self._local = book.cells.local
+        self._bounds = calls.bounds
+        self._shortest = calls.bounds[0]
+        self._sum = len(calls.bounds) + 1
 
-    def success(self) -> None:
-        """Record an attempt that was answered."""
+    def answered(self, seconds: float) -> None:
+        """Record a call, and its only attempt, that this member answered after *seconds*."""
         try:
-            self._local.cells[self._group][1][_SUCCESS] += 1.0
+            cells = self._local.cells
+            durations, calls = cells[self._calls]
+            attempts = cells[self._group][1]
         except (AttributeError, KeyError):  # the first one in this thread
-            self._book.cells.cell(self._group)[1][_SUCCESS] += 1.0
+            durations, calls = self._book.cells.cell(self._calls)
+            attempts = self._book.cells.cell(self._group)[1]
+        bucket = 0 if seconds <= self._shortest else bisect_left(self._bounds, seconds)
+        durations[bucket] += 1.0
+        durations[self._sum] += seconds
+        calls[_CALL_SUCCESS] += 1.0
+        attempts[_SUCCESS] += 1.0
 
     def attempt(self, outcome: str) -> None:
         """Record an attempt that ended in any way."""

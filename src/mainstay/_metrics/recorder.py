@@ -47,16 +47,19 @@ class Recorder:
     """Records the calls of one component under one policy.
 
     It raises nothing and blocks nowhere, in any thread, signal handler or finaliser.
+
+    Attributes:
+        calls: The series that every call writes.
     """
 
     __slots__ = (
         "_book",
         "_bounds",
-        "_calls",
         "_local",
         "_shortest",
         "_sum",
         "_trouble",
+        "calls",
         "component",
         "policy",
     )
@@ -66,20 +69,20 @@ class Recorder:
         self.component: str = component
         self.policy: str = policy
         self._book = book
-        self._calls = book.group(CALL_LAYOUT, labels)
+        self.calls = book.group(CALL_LAYOUT, labels)
         self._trouble = book.group(TROUBLE_LAYOUTS[policy], labels)
         # Resolved for `success`, the path that has to be short.
         self._local = book.cells.local
-        self._bounds = self._calls.bounds
+        self._bounds = self.calls.bounds
         self._shortest = self._bounds[0]
         self._sum = len(self._bounds) + 1
 
     def success(self, seconds: float) -> None:
         """Record a call that its first attempt answered, after *seconds*."""
         try:
-            durations, calls = self._local.cells[self._calls]
+            durations, calls = self._local.cells[self.calls]
         except (AttributeError, KeyError):  # the first call in this thread
-            durations, calls = self._book.cells.cell(self._calls)
+            durations, calls = self._book.cells.cell(self.calls)
         bucket = 0 if seconds <= self._shortest else self._slow(seconds)
         durations[bucket] += 1.0
         durations[self._sum] += seconds
@@ -87,12 +90,12 @@ class Recorder:
 
     def call(self, outcome: str, seconds: float, attempts: int = 1) -> None:
         """Record a call that ended in any way, after *seconds* and that many attempts."""
-        durations, calls = self._book.cells.cell(self._calls)
+        durations, calls = self._book.cells.cell(self.calls)
         durations[0 if seconds <= self._shortest else self._slow(seconds)] += 1.0
         durations[self._sum] += seconds
         calls[_OUTCOMES[outcome]] += 1.0
         if outcome in _FAILED and (example := exemplar(1.0)) is not None:
-            self._book.keep_exemplar(CALLS, (*self._calls.labels, outcome), 0, example)
+            self._book.keep_exemplar(CALLS, (*self.calls.labels, outcome), 0, example)
         if attempts > 1:
             counts, _ = self._book.cells.cell(self._trouble)
             counts[bisect_left(self._trouble.bounds, attempts)] += 1.0
@@ -103,17 +106,17 @@ class Recorder:
         bucket = bisect_left(self._bounds, seconds)
         example = exemplar(seconds)
         if example is not None:
-            self._book.keep_exemplar(CALL_DURATION, self._calls.labels, bucket, example)
+            self._book.keep_exemplar(CALL_DURATION, self.calls.labels, bucket, example)
         return bucket
 
     def rejected(self) -> None:
         """Record a call that a breaker did not let through."""
         try:
             cells = self._local.cells
-            durations, calls = cells[self._calls]
+            durations, calls = cells[self.calls]
             trouble = cells[self._trouble][1]
         except (AttributeError, KeyError):  # the first one in this thread
-            durations, calls = self._book.cells.cell(self._calls)
+            durations, calls = self._book.cells.cell(self.calls)
             trouble = self._book.cells.cell(self._trouble)[1]
         durations[0] += 1.0
         calls[_REJECTED] += 1.0
