@@ -101,7 +101,7 @@ class Checkpointed:
         """
         if isinstance(fn, classmethod | staticmethod):
             # No callable to a type checker before it is bound, as *fn* was none.
-            wrapped_method: Any = type(fn)(self(fn.__func__))  # type: ignore[no-untyped-call]  # of either kind
+            wrapped_method: Any = type(fn)(self(fn.__func__))
             return cast("Callable[..., Any]", wrapped_method)
         if not callable(fn):
             raise TypeError(f"checkpointed wraps callables, not {fn!r}")
@@ -143,7 +143,8 @@ class Checkpointed:
             TypeError: As for the decorator, before *fn* is called.
             Exception: As for the decorated function.
         """
-        return self(fn)(*args, **kwargs)
+        wrapped: Callable[..., Any] = self(fn)
+        return wrapped(*args, **kwargs)
 
     def _beginner(
         self, bound: Bound, arguments: Arguments, fn: Callable[..., Any]
