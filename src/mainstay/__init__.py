@@ -47,8 +47,6 @@ __all__ = [
     "vote",
 ]
 
-_SUBMODULES = ("hedge", "vote")
-
 _MODULES = {
     "mainstay._core.budget": ("RetryBudget",),
     "mainstay._core.deadline": ("deadline", "remaining"),
@@ -67,7 +65,7 @@ _MODULES = {
 }
 
 
-_SUBMODULES = ("errors", "testing")
+_SUBMODULES = ("errors", "hedge", "testing", "vote")
 
 
 def __getattr__(name: str) -> object:
@@ -81,4 +79,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, *_SUBMODULES]
+    return sorted({*__all__, *_SUBMODULES})
