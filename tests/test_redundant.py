@@ -5,7 +5,6 @@ import logging
 import pickle
 
 import pytest
-from tests.redundancy import COLOURS, after
 
 from mainstay import (
     AllCopiesFailedError,
@@ -20,6 +19,7 @@ from mainstay import (
     vote,
 )
 from mainstay.testing import Faults
+from tests.redundancy import COLOURS, after
 
 HEDGED = {"start": hedge.after(0.1), "budget": None}
 
@@ -481,7 +481,8 @@ def test_a_call_of_a_policy_knows_how_long_its_function_takes(colour, metrics):
     assert metrics("hedge_delay_seconds") > 0
 
 
-def test_methods_partials_and_callable_objects_are_wrapped(clock, metrics):
+@pytest.mark.usefixtures("clock", "metrics")
+def test_methods_partials_and_callable_objects_are_wrapped():
     policy = redundant(**HEDGED)
 
     class Client:

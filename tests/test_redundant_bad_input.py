@@ -133,7 +133,7 @@ def test_a_race_in_threads_would_block_an_event_loop():
         with redundant().race():
             pass
 
-    with pytest.raises(TypeError, match="async with policy.race"):
+    with pytest.raises(TypeError, match=r"async with policy\.race"):
         asyncio.run(main())
 
 
@@ -148,7 +148,7 @@ def test_an_async_call_outside_asyncio_is_refused(primary, start):
 def test_a_plain_function_that_returns_a_coroutine_is_refused_and_the_coroutine_closed():
     policy = redundant(start=hedge.after(1))
     with pytest.raises(TypeError, match="returned a coroutine"):
-        policy(lambda: awaited())()
+        policy(lambda: awaited())()  # noqa: PLW0108 - the lambda is no async function
 
 
 def test_alternatives_with_other_parameters_fail_as_copies():

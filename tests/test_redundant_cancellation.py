@@ -83,7 +83,7 @@ def policy(primary="inline", **parameters):
 
 async def turns(condition):
     async with asyncio.timeout(NEVER / 10):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - any condition, of any test
             await asyncio.sleep(0)
 
 
@@ -166,7 +166,7 @@ def test_a_cancellation_right_after_a_hedge_has_won_is_not_swallowed(run, primar
         disposed = []
 
         async def win():
-            asyncio.get_running_loop().call_soon(lambda: task.cancel())
+            asyncio.get_running_loop().call_soon(task.cancel)
             return "answer"
 
         copies = Copies(hang, win)
@@ -186,7 +186,7 @@ def test_in_a_task_group_a_failing_sibling_cancels_every_copy(run, primary):
             await turns(lambda: copies.begun == 2)
             raise KeyError("sibling")
 
-        with pytest.raises(ExceptionGroup) as caught:
+        with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012 - the group is what raises
             async with asyncio.TaskGroup() as group:
                 group.create_task(policy(primary)(copies)())
                 group.create_task(sibling())
@@ -204,7 +204,7 @@ def test_in_the_body_of_a_task_group_a_failing_child_cancels_every_copy(run, pri
             await turns(lambda: copies.begun == 2)
             raise KeyError("child")
 
-        with pytest.raises(ExceptionGroup):
+        with pytest.raises(ExceptionGroup):  # noqa: PT012 - the group is what raises
             async with asyncio.TaskGroup() as group:
                 group.create_task(child())
                 await policy(primary)(copies)()

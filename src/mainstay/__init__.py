@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mainstay import hedge, vote
+    from mainstay import hedge, ops, vote
     from mainstay._checkpoint.cp import AsyncCheckpoint, Checkpoint
     from mainstay._checkpoint.decision import young_daly
     from mainstay._checkpoint.policy import checkpoint_run, checkpointed
@@ -98,6 +98,7 @@ __all__ = [
     "failover",
     "hedge",
     "on_event",
+    "ops",
     "recover",
     "recover_async",
     "redundant",
@@ -154,7 +155,7 @@ _MODULES = {
 }
 
 
-_SUBMODULES = ("errors", "stores", "testing")
+_SUBMODULES = ("errors", "hedge", "ops", "stores", "testing", "vote")
 
 
 def __getattr__(name: str) -> object:

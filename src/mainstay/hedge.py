@@ -2,6 +2,12 @@
 
 What `together()` starts is the call itself. What the other two start because the primary is slow
 is a hedge, and charged to the budget.
+
+Example:
+    >>> from mainstay import hedge, redundant
+    >>> policy = redundant(copies=2, start=hedge.after(0.05))
+    >>> policy.call(str.upper, "ok")
+    'OK'
 """
 
 import math

@@ -10,6 +10,12 @@ and says whether the vote is settled:
 The first of the last two ends the call. Nothing here acts, waits or knows the time.
 
 A rule of one's own is any object with `tally(copies)`, whose tallies have what `Tally` has.
+
+Example:
+    >>> from mainstay import redundant, vote
+    >>> policy = redundant(copies=3, decide=vote.majority())
+    >>> policy.call(str.upper, "ok")
+    'OK'
 """
 
 import math

@@ -61,12 +61,7 @@ def _wrap_hedged(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
         delay = shared.delay
         if delay is None or everywhere or current() is not None:
             return await general(*args, **kwargs)
-        try:
-            task = current_task()
-        except RuntimeError:
-            raise UnsupportedLoopError(bound.recorder.component) from None
-        if task is None:
-            raise UnsupportedLoopError(bound.recorder.component)
+        task = _running_task(bound)
         cancelling = task.cancelling()
         started = monotonic()
         joined: list[AsyncCall] = []
@@ -97,6 +92,16 @@ def _wrap_hedged(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
         return await run.rest()
 
     return call
+
+
+def _running_task(bound: Bound) -> Task[Any]:
+    try:
+        task = current_task()
+    except RuntimeError:
+        task = None
+    if task is None:
+        raise UnsupportedLoopError(bound.recorder.component)
+    return task
 
 
 def _run_of(
@@ -183,9 +188,7 @@ class AsyncCall(Call):
 
     def begin_inline(self) -> None:
         """Begin a call whose primary the caller is about to run."""
-        task = current_task()
-        if task is None:
-            raise UnsupportedLoopError(self.recorder.component)
+        task = _running_task(self.bound)
         self.runs_inline(task, task.cancelling())
         self._set_timers()
         planned = self.bound.planned

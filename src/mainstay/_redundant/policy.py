@@ -57,12 +57,12 @@ class Redundant:
         2
     """
 
-    rules: Rules
-    copies: int | None
-    alternatives: tuple[Callable[..., Any], ...]
-    start: Start | None
-    name: str | None
-    metrics: Metrics
+    _rules: Rules = attrs.field(alias="rules")
+    _copies: int | None = attrs.field(alias="copies")
+    _alternatives: tuple[Callable[..., Any], ...] = attrs.field(alias="alternatives")
+    _start: Start | None = attrs.field(alias="start")
+    _name: str | None = attrs.field(alias="name")
+    _metrics: Metrics = attrs.field(alias="metrics")
     _shared: dict[str, Shared] = attrs.field(factory=dict, init=False)
 
     def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
@@ -118,7 +118,7 @@ class Redundant:
                 itself; on entry, if a ``with`` would block the event loop.
         """
         for parameter in ("copies", "alternatives", "start"):
-            if getattr(self, parameter):
+            if getattr(self, f"_{parameter}"):
                 raise TypeError(
                     f"`{parameter}` does not apply to `race()`, where the block itself starts "
                     f"what it needs; leave it out"
@@ -126,28 +126,28 @@ class Redundant:
         return RaceBlock(lambda name: self._bound(name, ()), sys._getframe(1))  # noqa: SLF001 - the block is named after the code around it
 
     def _fns(self, fn: Callable[..., Any]) -> tuple[Callable[..., Any], ...]:
-        fns = (fn, *self.alternatives)
-        if self.alternatives:
-            return fns if self.copies is None else fns[: self.copies]
-        return fns * (self.copies or 2)
+        fns = (fn, *self._alternatives)
+        if self._alternatives:
+            return fns if self._copies is None else fns[: self._copies]
+        return fns * (self._copies or 2)
 
     def _bound(self, name: str, fns: tuple[Callable[..., Any], ...]) -> Bound:
-        component = self.name or name
-        start = self.rules.start
+        component = self._name or name
+        start = self._rules.start
         key = component if len(self._shared) < MOST_COMPONENTS else OTHER
         shared = self._shared.get(component) or self._shared.setdefault(
-            key, Shared(start, self.rules.budget)
+            key, Shared(start, self._rules.budget)
         )
-        recorder, copies = recorders_in(self.metrics, component, shared, len(fns))
-        copies_planned = planned(self.rules.rule, len(fns), together=start.together) if fns else 0
-        return Bound(self.rules, fns, copies_planned, shared, recorder, copies)
+        recorder, copies = recorders_in(self._metrics, component, shared, len(fns))
+        copies_planned = planned(self._rules.rule, len(fns), together=start.together) if fns else 0
+        return Bound(self._rules, fns, copies_planned, shared, recorder, copies)
 
     def _check_colour(self, colour: Colour, fn: object) -> None:
         if colour in (Colour.GENERATOR, Colour.ASYNC_GENERATOR):
             raise TypeError(
                 f"redundant needs functions with a result, not generators such as {fn!r}"
             )
-        for each in self.alternatives:
+        for each in self._alternatives:
             if colour_of(each) is not colour:
                 raise TypeError(
                     f"`alternatives` must be of the same colour as {fn!r}, which is "
@@ -155,11 +155,11 @@ class Redundant:
                 )
         if colour is Colour.ASYNC:
             return
-        if self.rules.primary == "task":
+        if self._rules.primary == "task":
             raise TypeError(
                 f"`primary` is for async functions, and {fn!r} is none: its copies run in threads"
             )
-        if is_async_hook(self.rules.dispose):
+        if is_async_hook(self._rules.dispose):
             raise TypeError(
                 f"`dispose` is async and {fn!r} is not, so it could never be awaited; make it a "
                 f"plain function"

@@ -1,0 +1,126 @@
+"""Redundant calls among real processes: slow servers, exits with hung losers, nothing left over."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from urllib.request import ProxyHandler, build_opener
+
+import pytest
+
+from mainstay import hedge, redundant
+from mainstay._redundant import threads
+from tests.servers import PROGRAMS, environment, program
+
+SLOW = 0.5  # seconds that the slow answer takes
+PATIENCE = 20.0
+
+pytestmark = pytest.mark.usefixtures("metrics")
+
+
+@pytest.fixture
+def port():
+    """The port of a server of which the first answer is slow."""
+    server = subprocess.Popen(
+        [sys.executable, PROGRAMS / "slow_server.py"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment({}),
+    )
+    with server:
+        yield int(server.stdout.readline())
+        server.stdin.close()
+
+
+opener = build_opener(ProxyHandler({}))
+
+
+def get(port, path):
+    with opener.open(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE) as answer:
+        return answer.read().decode()
+
+
+async def aget(port, path):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+        await writer.drain()
+        return (await reader.read()).decode().rpartition("\r\n")[2]
+    finally:
+        writer.close()
+
+
+@pytest.fixture(params=["threads", "inline", "task"])
+def fetch(request):
+    """A hedged request, to a server that answers later than it takes to hedge."""
+    parameters = {"start": hedge.after(0.05), "budget": None}
+    if request.param == "threads":
+        return redundant(**parameters)(get)
+    policy = redundant(primary=request.param, **parameters)
+    return lambda *args: asyncio.run(policy.call(aget, *args))
+
+
+def test_a_slow_answer_is_overtaken_by_that_of_a_second_request(port, fetch, metrics):
+    began = time.monotonic()
+    assert fetch(port, "/first-is-slow") == "/first-is-slow"
+    assert time.monotonic() - began < SLOW
+    assert metrics.outcomes() == {"recovered": 1}
+
+
+@pytest.mark.parametrize("kind", ["threads", "tasks"])
+def test_hung_losers_do_not_hold_up_the_end_of_the_process(kind):
+    ended = float(program("hung_losers.py", kind))
+    assert time.time() - ended < 0.5
+
+
+def descriptors():
+    return len([*Path("/proc/self/fd").iterdir()])
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux")
+def test_ten_thousand_hedged_calls_leave_no_task_thread_or_socket(monkeypatch, metrics):
+    monkeypatch.setattr(threads, "IDLE_SECONDS", 0.05)
+    policy = redundant(start=hedge.after(0.0002), budget=None, name="it")
+    fast = redundant(start=hedge.after(0.0002), budget=None, name="sync")(os.getpid)
+    before = threading.active_count(), descriptors()
+
+    @policy
+    async def connect():
+        reader, writer = await asyncio.open_connection(*address)
+        try:
+            await asyncio.sleep(0.0005)
+            return await reader.read(1)
+        finally:
+            writer.close()
+
+    async def greet(_reader, writer):
+        writer.write(b"x")
+        writer.close()
+
+    async def main():
+        nonlocal address
+        server = await asyncio.start_server(greet, "127.0.0.1", 0)
+        address = server.sockets[0].getsockname()[:2]
+        for _ in range(100):
+            assert await asyncio.gather(*(connect() for _ in range(10))) == [b"x"] * 10
+        pings = redundant(start=hedge.after(0.0002), budget=None, name="it")(asyncio.sleep)
+        for _ in range(40):
+            await asyncio.gather(*(pings(0.0005) for _ in range(100)))
+        server.close()
+        await server.wait_closed()
+        await asyncio.sleep(0.05)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    address = None
+    asyncio.run(main())
+    for _ in range(5_000):
+        assert fast() == os.getpid()
+    assert metrics("calls_total") == 10_000
+    assert metrics("hedges_total", component="it") > 1_000
+    end = time.monotonic() + PATIENCE
+    while (threading.active_count(), descriptors()) != before and time.monotonic() < end:
+        time.sleep(0.01)
+    assert (threading.active_count(), descriptors()) == before
