@@ -1,6 +1,10 @@
 """What operators use: rules for Prometheus and a dashboard for Grafana, from the same metrics.
 
 Also on the command line: ``python -m mainstay rules`` and ``python -m mainstay dashboard``.
+
+>>> from mainstay import ops
+>>> "MainstayNoHealthyMember" in ops.rules(slo=0.999)
+True
 """
 
 from mainstay.ops.dashboard import dashboard
