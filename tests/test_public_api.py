@@ -149,6 +149,8 @@ EXAMPLES: list[Exception] = [
     errors.UnknownTypeError("state.rows[3]", "shop.Row"),
     errors.StoreUnavailableError("sqlite:///a.db", "full"),
     errors.StoreSchemaError("sqlite:///a.db", "newer"),
+    errors.CircuitOpenError("work", 1.5),
+    errors.AllMembersFailedError("work", [OSError("a"), OSError("b")], 2.5),
     errors.AllCopiesFailedError("work", [OSError("a"), OSError("b")], 0.5, {}),
     errors.NoDecisionError("work", [errors.MainstayError("a"), OSError("b")], 0.5, {"0": 7}),
 ]
