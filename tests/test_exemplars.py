@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from mainstay import Metrics, retry
+from mainstay import FailoverPool, Member, Metrics, retry
 from mainstay.testing import FakeClock, Faults
 
 tracer = TracerProvider().get_tracer("test")
@@ -48,6 +48,17 @@ def trace_of(span):
 def test_a_slow_call_is_the_example_of_its_bucket(registry):
     with tracer.start_as_current_span("slow") as span:
         call(registry, "answer", seconds=2.0)
+    assert exemplars(registry) == {
+        ("mainstay_call_duration_seconds_bucket", "2.5"): (trace_of(span), 2.0)
+    }
+
+
+def test_a_slow_call_of_a_pool_is_the_example_of_its_bucket(registry):
+    members = [Member("a", resource="a")]
+    pool = FailoverPool("pool", members, on=OSError, metrics=Metrics(registry))
+    answer = Faults([Faults.delay(2.0)])
+    with FakeClock(), tracer.start_as_current_span("slow") as span:
+        pool.call(answer)
     assert exemplars(registry) == {
         ("mainstay_call_duration_seconds_bucket", "2.5"): (trace_of(span), 2.0)
     }

@@ -1,4 +1,4 @@
-"""What a pool and its parts refuse when they are made: by name, with the value and what is allowed."""
+"""What a pool and its parts refuse when they are made, and that they name it."""
 
 import pytest
 

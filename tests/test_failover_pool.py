@@ -260,7 +260,12 @@ def test_a_busy_member_is_left_for_another_one_without_a_mark(caller, servers, v
 
 @pytest.mark.parametrize(
     ("verdict", "tried"),
-    [(True, ["a", "b"]), (Verdict.MEMBER_FAILED, ["a", "b"]), (False, ["a"]), (Verdict.STOP, ["a"])],
+    [
+        (True, ["a", "b"]),
+        (Verdict.MEMBER_FAILED, ["a", "b"]),
+        (False, ["a"]),
+        (Verdict.STOP, ["a"]),
+    ],
 )
 def test_a_predicate_decides(caller, servers, verdict, tried):
     servers.broken["a"] = OSError
@@ -367,7 +372,7 @@ def test_break_and_return_in_a_block_are_a_success(servers, values):
 
 def test_an_attempt_that_is_not_entered_is_refused_and_frees_the_member(servers):
     pool = servers.pool("a")
-    with pytest.raises(RuntimeError, match="with attempt"):
+    with pytest.raises(RuntimeError, match="with attempt"):  # noqa: PT012 - a loop raises
         for _attempt in pool:
             pass
     assert pool.status().members[0].in_flight == 0
@@ -798,7 +803,7 @@ def test_the_epoch_grows_with_every_switch(servers, clock):
 
 def test_the_group_is_an_exception_group_that_pickles_and_derives():
     error = AllMembersFailedError("db", [Lost("a"), CircuitOpenError("db/b", 2.0)], 1.5)
-    copy = pickle.loads(pickle.dumps(error))
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - pickled right here
     assert (copy.component, copy.retry_after) == ("db", 1.5)
     assert [repr(leaf) for leaf in copy.exceptions] == [repr(leaf) for leaf in error.exceptions]
     lost, rest = error.split(Lost)

@@ -4,6 +4,7 @@ They are `redis-server` of the Debian package redis-server, on free ports of the
 """
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import redis
@@ -24,6 +26,7 @@ from mainstay.testing import recorded
 
 ERRORS = (redis.ConnectionError, redis.TimeoutError)
 PATIENCE = 0.1  # seconds that a client waits for an answer
+DESCRIPTORS = Path("/proc/self/fd")
 LONGEST = 30.0  # seconds that a test waits for anything
 
 
@@ -59,10 +62,11 @@ class Server:
             try:
                 with redis.Redis(port=self.port) as client:
                     client.set("name", str(self.port))
-                return
             except redis.ConnectionError:
                 assert time.monotonic() < end, "the server never came up"
                 time.sleep(0.01)
+            else:
+                return
 
     def signal(self, number):
         os.kill(self.process.pid, number)
@@ -299,16 +303,14 @@ def test_killed_under_load_of_tasks_costs_no_failed_call(servers, values):
 
 
 def sockets_of_this_process():
-    links = []
-    for entry in os.listdir("/proc/self/fd"):
-        try:
-            links.append(os.readlink(f"/proc/self/fd/{entry}"))
-        except OSError:
-            continue
-    return sum(link.startswith("socket:") for link in links)
+    count = 0
+    for link in DESCRIPTORS.iterdir():
+        with contextlib.suppress(OSError):  # the one that the listing itself needed
+            count += str(link.readlink()).startswith("socket:")
+    return count
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
+@pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="needs /proc")
 def test_a_hundred_pools_leave_no_socket_and_no_thread(servers):
     sockets, threads = sockets_of_this_process(), threading.active_count()
     for _ in range(100):

@@ -11,7 +11,7 @@ import attrs
 from mainstay._core.ambient import surroundings
 from mainstay._core.outcomes import Classes
 from mainstay._failover.gate import BreakerState, Gate
-from mainstay._failover.options import Detect
+from mainstay._failover.options import Detect, limits_of
 from mainstay._failover.passage import PASSAGE, begin, wrap
 from mainstay._failover.rules import checked_name, sync_judge_of
 from mainstay._metrics.collector import Metrics, metrics_of
@@ -75,7 +75,7 @@ class CircuitBreaker:
         if not isinstance(detect, Detect):
             raise TypeError(f"`detect` must be a Detect, not {detect!r}")
         self._judge = sync_judge_of(on)
-        self._gate = Gate(checked_name(name), detect, metrics_of(metrics))
+        self._gate = Gate(checked_name(name), limits_of(detect), metrics_of(metrics))
         _all.add(self._gate)
 
     @property

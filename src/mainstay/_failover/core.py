@@ -176,7 +176,7 @@ class Core(Results):
         """Take in that an attempt was answered after *seconds*."""
         slot = session.slot
         slot.latency.add(seconds, now)
-        slow = seconds > self.rules.detect.slow
+        slow = seconds > self.rules.limits.slow
         if not (slow or slot.spotted):  # no lock for what changes nothing
             return
         with self.lock:

@@ -14,8 +14,7 @@ import attrs
 from mainstay._core.ambient import surroundings
 from mainstay._core.clock import SYSTEM, Clock
 from mainstay._core.events import Event, publish
-from mainstay._failover.health import Cause, Change, Health, Phase
-from mainstay._failover.options import Detect
+from mainstay._failover.health import Cause, Change, Health, Limits, Phase
 from mainstay._metrics.collector import Metrics, follow, recorder_of, switch_recorder_of
 from mainstay._metrics.schema import BREAKER_STATE
 from mainstay.availability import Availability
@@ -61,7 +60,7 @@ class Gate:
 
     Attributes:
         name: The name of the breaker.
-        detect: When it opens.
+        limits: When it opens.
         health: How well what it protects is.
         metrics: Where it records.
         recorder: Where its calls are recorded.
@@ -71,16 +70,16 @@ class Gate:
         held: Whether it was opened by hand.
     """
 
-    def __init__(self, name: str, detect: Detect, metrics: Metrics) -> None:
+    def __init__(self, name: str, limits: Limits, metrics: Metrics) -> None:
         self.name = name
-        self.detect = detect
+        self.limits = limits
         self.metrics = metrics
         self.recorder = recorder_of(metrics, name, POLICY)
-        self.health = Health(detect.limits)
+        self.health = Health(limits)
         self.shut = False
         self.shut_until = -math.inf
         self.held = False
-        self._counts_slow = detect.slow < math.inf
+        self._counts_slow = limits.slow < math.inf
         self.watched = self._counts_slow
         self._state: BreakerState = "closed"
         self._clock: Clock = SYSTEM
@@ -122,7 +121,7 @@ class Gate:
     def succeeded(self, generation: int, now: float, seconds: float) -> None:
         """Take in an answer."""
         with self._lock:
-            slow = seconds > self.detect.slow
+            slow = seconds > self.limits.slow
             change = self.health.succeeded(generation, now, _chance(), slow=slow)
             event = self._take_in(change, now)
         self._tell(event)
@@ -159,7 +158,7 @@ class Gate:
         with self._lock:
             self.held = False
             # A generation of its own, so that calls of the one before change nothing.
-            self.health = Health(self.detect.limits, generation=self.health.generation + 1)
+            self.health = Health(self.limits, generation=self.health.generation + 1)
             event = self._changed()
         self._tell(event)
 

@@ -85,6 +85,7 @@ class Limits:
         consecutive: Failures in a row that are too many.
         gain: What a failure adds to the score.
         limit: The score that is too much.
+        slow: Seconds from which on an answer is too late; infinity for no such limit.
         eject_for: Seconds of the first ejection, at most.
         max_eject: Seconds of any ejection, at most.
     """
@@ -92,6 +93,7 @@ class Limits:
     consecutive: int
     gain: int
     limit: int
+    slow: float
     eject_for: float
     max_eject: float
 

@@ -18,7 +18,19 @@ NO_RESOURCE: Final = object()
 
 
 class Verdict(enum.Enum):
-    """What a predicate `on` may say about an exception, besides True and False."""
+    """What a predicate `on` of a pool may say about an exception, besides True and False.
+
+    Example:
+        >>> from mainstay import FailoverPool, Member, Verdict
+        >>> members = [Member("a", "busy"), Member("b", "idle")]
+        >>> pool = FailoverPool("workers", members, on=lambda error: Verdict.TRY_ANOTHER)
+        >>> def work(worker: str) -> str:
+        ...     if worker == "busy":
+        ...         raise RuntimeError(worker)
+        ...     return worker
+        >>> pool.call(work)
+        'idle'
+    """
 
     MEMBER_FAILED = "member_failed"
     """It counts against the member, and the call goes on to another one; as True."""
@@ -188,12 +200,17 @@ class Detect:
 
     Example:
         >>> from mainstay import Detect
-        >>> Detect(normal=0.02, bad=0.15).limits.limit
+        >>> Detect(normal=0.02, bad=0.15).threshold
         70
     """
 
-    limits: Limits
-    slow: float
+    consecutive: int
+    normal: float
+    bad: float
+    threshold: int
+    slow: float | None
+    eject_for: float
+    max_eject: float
 
     def __init__(
         self,
@@ -213,19 +230,33 @@ class Detect:
                 f"`normal` and `bad` must be shares with 0 < normal < bad < 1, "
                 f"not {normal!r} and {bad!r}"
             )
-        gain = gain_for(normal, bad)
-        limit = gain * _FAILURES_TO_LIMIT
-        if threshold is not None:
-            limit = checked_count("threshold", threshold)
+        if threshold is None:
+            threshold = gain_for(normal, bad) * _FAILURES_TO_LIMIT
         shortest = to_seconds(eject_for, "eject_for", zero=False)
         longest = to_seconds(max_eject, "max_eject", zero=False)
         if longest < shortest:
             raise ValueError(f"`max_eject` must be at least `eject_for`, not {max_eject!r}")
-        run = checked_count("consecutive", consecutive)
         self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue]  # by attrs
-            Limits(run, gain, limit, shortest, longest),
-            math.inf if slow is None else to_seconds(slow, "slow", zero=False),
+            checked_count("consecutive", consecutive),
+            float(normal),
+            float(bad),
+            checked_count("threshold", threshold),
+            None if slow is None else to_seconds(slow, "slow", zero=False),
+            shortest,
+            longest,
         )
+
+
+def limits_of(detect: Detect) -> Limits:
+    """Give what members are measured by under *detect*."""
+    return Limits(
+        consecutive=detect.consecutive,
+        gain=gain_for(detect.normal, detect.bad),
+        limit=detect.threshold,
+        slow=math.inf if detect.slow is None else detect.slow,
+        eject_for=detect.eject_for,
+        max_eject=detect.max_eject,
+    )
 
 
 @attrs.frozen(init=False)

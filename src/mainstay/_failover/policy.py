@@ -22,6 +22,7 @@ from mainstay._failover.options import (
     Probe,
     check_hook,
     checked_count,
+    limits_of,
 )
 from mainstay._failover.rules import Rules, WhenAllDown, checked_name, sync_judge_of
 from mainstay._failover.run import begin
@@ -133,7 +134,7 @@ class FailoverPool:
             timeout=None if timeout is None else to_seconds(timeout, "timeout", zero=False),
             strategy=strategy_of(select),
             probe=probe,
-            detect=detect,
+            limits=limits_of(detect),
             failback=failback,
             when_all_down=when_all_down,
             fence=fence,

@@ -46,7 +46,7 @@ class Results(Plan):
             slot.health.fail_on(cause)
             self.tell(MemberFailing(self.rules.name, slot.name, cause))
             self.shown()
-        if slot.strikes >= self.rules.detect.limits.consecutive:
+        if slot.strikes >= self.rules.limits.consecutive:
             slot.strikes = 0
             self.retire(slot)
             self.plan(now)

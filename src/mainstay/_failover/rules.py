@@ -8,7 +8,8 @@ import attrs
 from mainstay._core.budget import RetryBudget
 from mainstay._core.callables import Colour, colour_of
 from mainstay._core.outcomes import Judge, judge_of
-from mainstay._failover.options import Detect, Failback, Probe, Verdict
+from mainstay._failover.health import Limits
+from mainstay._failover.options import Failback, Probe, Verdict
 from mainstay._failover.selection import Strategy
 
 POLICY = "failover"
@@ -27,7 +28,7 @@ class Rules:
         timeout: Seconds from a call's start after which it tries no other member, or None.
         strategy: Who gets the next call.
         probe: What members are asked, or None.
-        detect: When a member has failed too much.
+        limits: When a member has failed too much.
         failback: How a readmitted member gets its calls back.
         when_all_down: What calls do while no member is well.
         fence: What has to return before a standby takes over, or None.
@@ -41,7 +42,7 @@ class Rules:
     timeout: float | None
     strategy: Strategy
     probe: Probe | None
-    detect: Detect
+    limits: Limits
     failback: Failback
     when_all_down: WhenAllDown
     fence: Callable[[str, str], Any] | None

@@ -28,7 +28,19 @@ _UNKNOWN = 1e9  # seconds that a member is expected to take whose first answer i
 
 @runtime_checkable
 class Selector(Protocol):
-    """A user's own way to select: anything with a method `pick`."""
+    """A user's own way to select: anything with a method `pick`.
+
+    It is called outside every lock, by the thread or task of the call.
+
+    Example:
+        >>> from mainstay import FailoverPool, Member
+        >>> class Last:
+        ...     def pick(self, members):
+        ...         return members[-1]
+        >>> members = [Member("a", 1), Member("b", 2)]
+        >>> FailoverPool("numbers", members, on=OSError, select=Last()).call(str)
+        '2'
+    """
 
     def pick(self, members: Sequence[str], /) -> str:
         """Give the name of the member that gets the next call.

@@ -161,7 +161,7 @@ class State:
     def slot_of(self, member: Member) -> Slot:
         """Make a slot for a member."""
         recorder = member_recorder_of(self.metrics, self.rules.name, member.name)
-        slot = Slot(member, Health(self.rules.detect.limits), recorder)
+        slot = Slot(member, Health(self.rules.limits), recorder)
         if member.resource is not NO_RESOURCE:
             slot.opened = Opened(member.resource)
         self.watch(slot)
@@ -217,7 +217,7 @@ class State:
         slot.spotted = not slot.health.spotless
         slot.watched = (
             slot.spotted
-            or self.rules.detect.slow < math.inf
+            or self.rules.limits.slow < math.inf
             or isinstance(self.rules.strategy, LeastLatency)
         )
 

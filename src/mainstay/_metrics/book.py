@@ -8,6 +8,7 @@ twice does no harm, since series with the same labels are added up.
 import itertools
 import os
 import weakref
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
@@ -19,7 +20,7 @@ from mainstay._metrics import multiprocess, schema
 from mainstay._metrics.cells import Cells, Group, cell_in_memory
 from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay._metrics.copies import CopiesRecorder
-from mainstay._metrics.exemplars import Exemplar
+from mainstay._metrics.exemplars import Exemplar, exemplar
 from mainstay._metrics.gauges import Gauges
 from mainstay._metrics.levels import Level, LevelInFiles, gauge_of
 from mainstay._metrics.pools import MemberRecorder, SwitchRecorder
@@ -241,11 +242,19 @@ class Book:
             group = self._errors.setdefault(labels, self.group(schema.ERROR_LAYOUT, labels))
         return group
 
+    def slow_call(self, calls: Group, seconds: float) -> int:
+        """Find the bucket of a call beyond the first one, and keep its trace as an example."""
+        bucket = bisect_left(calls.bounds, seconds)
+        example = exemplar(seconds)
+        if example is not None:
+            self.keep_exemplar(schema.CALL_DURATION, calls.labels, bucket, example)
+        return bucket
+
     def keep_exemplar(
-        self, family: Family, labels: tuple[str, ...], slot: int, exemplar: Exemplar
+        self, family: Family, labels: tuple[str, ...], slot: int, example: Exemplar
     ) -> None:
         """Keep the exemplar of one bucket of a histogram, or of a counter, whose slot is 0."""
-        self.exemplars.setdefault((family.name, labels), {})[slot] = exemplar
+        self.exemplars.setdefault((family.name, labels), {})[slot] = example
 
     def component(self, name: str) -> str:
         """Give the label for the name of a component."""

@@ -36,8 +36,7 @@ class MemberRecorder:
     It raises nothing and blocks nowhere, as `Recorder`.
     """
 
-    __slots__ = ("_book", "_bounds", "_calls", "_group", "_local", "_shortest",
-                 "_sum")  # fmt: skip
+    __slots__ = ("_book", "_calls", "_group", "_local", "_shortest", "_sum")
 
     def __init__(self, book: "Book", component: str, member: str, calls: Group) -> None:
         self._book = book
@@ -45,7 +44,6 @@ class MemberRecorder:
         # Resolved for `answered`, the path that has to be short.
         self._calls = calls
         self._local = book.cells.local
-        self._bounds = calls.bounds
         self._shortest = calls.bounds[0]
         self._sum = len(calls.bounds) + 1
 
@@ -58,7 +56,7 @@ class MemberRecorder:
         except (AttributeError, KeyError):  # the first one in this thread
             durations, calls = self._book.cells.cell(self._calls)
             attempts = self._book.cells.cell(self._group)[1]
-        bucket = 0 if seconds <= self._shortest else bisect_left(self._bounds, seconds)
+        bucket = 0 if seconds <= self._shortest else self._book.slow_call(self._calls, seconds)
         durations[bucket] += 1.0
         durations[self._sum] += seconds
         calls[_CALL_SUCCESS] += 1.0

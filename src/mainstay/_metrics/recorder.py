@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from mainstay._core.callables import name_of
 from mainstay._metrics.exemplars import exemplar
 from mainstay._metrics.schema import (
-    CALL_DURATION,
     CALL_LAYOUT,
     CALLS,
     GIVE_UP_REASONS,
@@ -54,7 +53,6 @@ class Recorder:
 
     __slots__ = (
         "_book",
-        "_bounds",
         "_local",
         "_shortest",
         "_sum",
@@ -73,9 +71,8 @@ class Recorder:
         self._trouble = book.group(TROUBLE_LAYOUTS[policy], labels)
         # Resolved for `success`, the path that has to be short.
         self._local = book.cells.local
-        self._bounds = self.calls.bounds
-        self._shortest = self._bounds[0]
-        self._sum = len(self._bounds) + 1
+        self._shortest = self.calls.bounds[0]
+        self._sum = len(self.calls.bounds) + 1
 
     def success(self, seconds: float) -> None:
         """Record a call that its first attempt answered, after *seconds*."""
@@ -83,7 +80,7 @@ class Recorder:
             durations, calls = self._local.cells[self.calls]
         except (AttributeError, KeyError):  # the first call in this thread
             durations, calls = self._book.cells.cell(self.calls)
-        bucket = 0 if seconds <= self._shortest else self._slow(seconds)
+        bucket = 0 if seconds <= self._shortest else self._book.slow_call(self.calls, seconds)
         durations[bucket] += 1.0
         durations[self._sum] += seconds
         calls[_SUCCESS] += 1.0
@@ -91,7 +88,8 @@ class Recorder:
     def call(self, outcome: str, seconds: float, attempts: int = 1) -> None:
         """Record a call that ended in any way, after *seconds* and that many attempts."""
         durations, calls = self._book.cells.cell(self.calls)
-        durations[0 if seconds <= self._shortest else self._slow(seconds)] += 1.0
+        quick = seconds <= self._shortest
+        durations[0 if quick else self._book.slow_call(self.calls, seconds)] += 1.0
         durations[self._sum] += seconds
         calls[_OUTCOMES[outcome]] += 1.0
         if outcome in _FAILED and (example := exemplar(1.0)) is not None:
@@ -100,14 +98,6 @@ class Recorder:
             counts, _ = self._book.cells.cell(self._trouble)
             counts[bisect_left(self._trouble.bounds, attempts)] += 1.0
             counts[-1] += attempts
-
-    def _slow(self, seconds: float) -> int:
-        """Find the bucket of a call beyond the first one, and keep its trace as an example."""
-        bucket = bisect_left(self._bounds, seconds)
-        example = exemplar(seconds)
-        if example is not None:
-            self._book.keep_exemplar(CALL_DURATION, self.calls.labels, bucket, example)
-        return bucket
 
     def rejected(self) -> None:
         """Record a call that a breaker did not let through."""
