@@ -31,7 +31,6 @@ from mainstay._core.callables import Colour, colour_of
 
 __all__ = [
     "Rule",
-    "State",
     "Tally",
     "first",
     "majority",

@@ -21,7 +21,8 @@ its exception off the event loop's hands; it is the whole reaper, so that nothin
 
 import functools
 from asyncio import CancelledError, Future, Task, current_task, get_running_loop
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from types import CoroutineType
 from typing import Any
 
 from mainstay._core.ambient import PLAIN as NOTHING_AROUND
@@ -324,12 +325,16 @@ class AsyncCall(Call):
         return None if extra and len(self.bound.shared.strays) >= MOST_STRAYS else True
 
     def _launch(self, copy: int, place: Any) -> None:  # noqa: ARG002 - a task needs no place
-        task = self._loop.create_task(self._run(copy))
+        task = self._loop.create_task(self._coroutine(copy))
         self._tasks[copy] = task
         task.add_done_callback(functools.partial(self._task_ended, copy))
 
-    async def _run(self, copy: int) -> Any:
-        return await self.fns[copy](*self._args, **self._kwargs)
+    def _coroutine(self, copy: int) -> Coroutine[Any, Any, Any]:
+        try:
+            coroutine = self.fns[copy](*self._args, **self._kwargs)
+        except Exception as error:  # noqa: BLE001 - is the failure of the copy
+            return _raised(error)
+        return coroutine if type(coroutine) is CoroutineType else _awaited(coroutine)
 
     def _task_ended(self, copy: int, task: Task[Any]) -> None:
         del self._tasks[copy]
@@ -365,5 +370,9 @@ class AsyncCall(Call):
                 self.dispose_failed(dispose, error)
 
 
-async def _awaited(awaitable: Any) -> None:
-    await awaitable
+async def _awaited(awaitable: Any) -> Any:
+    return await awaitable
+
+
+async def _raised(error: Exception) -> Any:
+    raise error

@@ -258,13 +258,14 @@ def redundant(
         raise TypeError(f"`start` must be one of `mainstay.hedge`, not {start!r}")
     if primary not in ("inline", "task"):
         raise ValueError(f'`primary` must be "inline" or "task", not {primary!r}')
+    when = start or (hedge.together() if votes else hedge.quantile(0.95))
     rules = Rules(
-        start=start or (hedge.together() if votes else hedge.quantile(0.95)),
+        start=when,
         rule=rule,
         votes=votes,
         judge=_checked_on(on),
         timeout=None if timeout is None else to_seconds(timeout, "timeout", zero=False),
-        budget=budget_of(budget),
+        budget=_checked_budget(budget, together=when.together),
         dispose=_checked_dispose(dispose),
         primary=primary,
         crew=Crew(_checked_threads(threads)),
@@ -347,6 +348,12 @@ def _checked_on(on: On) -> Callable[[Exception], Any]:
     if is_async_hook(on):
         raise TypeError(f"`on` must be a plain function: it is asked between copies, not {on!r}")
     return judge_of(on)
+
+
+def _checked_budget(budget: RetryBudget | float | None, *, together: bool) -> RetryBudget | None:
+    checked = budget_of(budget)
+    # Nothing is charged where all start together: there only a shared budget has to see the calls.
+    return None if together and not isinstance(budget, RetryBudget) else checked
 
 
 def _checked_dispose(dispose: object) -> Callable[[Any], Any] | None:

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from mainstay._core.ambient import Ambient
+from mainstay._core.ambient import PLAIN, Ambient
 from mainstay._core.budget import observe, spend
 from mainstay._core.events import heard, publish
 from mainstay._core.notes import described, leave_note
@@ -51,6 +51,7 @@ class Call:
         "_failure",
         "_kwargs",
         "_misuse",
+        "_observed",
         "_reason",
         "_returned",
         "_round",
@@ -84,6 +85,7 @@ class Call:
         self._reason: Reason | None = None
         self._denial: Denial | None = None
         self._misuse: TypeError | None = None
+        self._observed = False
         self._short = 0
         self._returned: object = _NOTHING
         self.primary_runs = False
@@ -96,8 +98,6 @@ class Call:
         self.started = ambient.clock.now() if started is None else started
         if ambient.deadline - self.started <= 0:
             self._refuse()
-        if bound.rules.budget is not None:
-            observe(bound.rules.budget)
 
     def _refuse(self) -> None:
         error = DeadlineExpiredError(self.recorder.component)
@@ -189,10 +189,18 @@ class Call:
         budget = self.bound.rules.budget
         if budget is not None:
             self.bound.shared.catch_up()
+            self._observe()
             if not spend(budget):
                 self._leave(place)
                 return "budget", None
         return None, place
+
+    def _observe(self) -> None:
+        """Let the budget know of this call, once."""
+        budget = self.bound.rules.budget
+        if budget is not None and not self._observed:
+            self._observed = True
+            observe(budget)
 
     # Copies end.
 
@@ -319,6 +327,7 @@ class Call:
     def give_up(self) -> None:
         """Record that the caller was cancelled, or the program is being ended."""
         self.closed = True
+        self._observe()
         seconds = self.elapsed()
         self.bound.shared.took_longer_than(seconds)
         self.recorder.call("cancelled", seconds, self.made())
@@ -331,8 +340,12 @@ class Call:
     def primary_wins(self) -> None:
         """Record that the first answer was the primary's, and that the first is what counts."""
         self.settled = self.closed = True
-        seconds = self.ambient.clock.now() - self.started
-        self.bound.shared.took(seconds)
+        now = self.ambient.clock.now()
+        seconds = now - self.started
+        if self._observed:
+            self.bound.shared.took(seconds)
+        else:
+            self.bound.shared.queue(seconds, now, at_once=self.ambient is not PLAIN)
         made = self.made()
         if made == 1:
             self.recorder.success(seconds)
@@ -345,6 +358,7 @@ class Call:
         winner = round_.tally.winner
         answer = self._returned = round_.answers.pop(winner)
         self.closed = True
+        self._observe()
         seconds = self.elapsed()
         self.bound.shared.took(seconds)
         self.recorder.call("recovered" if winner else "success", seconds, round_.made)
@@ -364,6 +378,7 @@ class Call:
 
     def _record_failure(self, error: BaseException, reason: Reason) -> None:
         self.closed = True
+        self._observe()
         self.recorder.gave_up(reason)
         seconds = self.elapsed()
         if reason == "timeout":

@@ -12,6 +12,7 @@ Source:
 """
 
 import math
+from array import array
 from collections.abc import Iterable
 from math import frexp
 
@@ -39,7 +40,7 @@ class Sketch:
         self.enough = max(20, math.ceil(5 / (1 - q)))
         self.most = max(4096, math.ceil(40 / (1 - q)))
         self._q = q
-        self._counts = [0.0] * _BINS
+        self._counts = array("d", bytes(8 * _BINS))
         self._total = 0.0
         self._at = 0  # the bin of the quantile
         self._gap = 0.0  # the rank of the quantile less the count of all bins below that one
@@ -80,7 +81,8 @@ class Sketch:
 
     def _fade(self) -> None:
         # Multiples of a power of two add up without rounding.
-        self._counts[:] = [math.floor(count * _GRAIN / 2) / _GRAIN for count in self._counts]
+        halves = (math.floor(count * _GRAIN / 2) / _GRAIN for count in self._counts)
+        self._counts[:] = array("d", halves)
         self._total = sum(self._counts)
         self._gap = self._q * self._total - sum(self._counts[: self._at])
         self.add(())  # moves the pointer

@@ -70,6 +70,12 @@ class Shared:
             delay.changed()
             abandoned.changed()
 
+    def queue(self, seconds: float, now: float, *, at_once: bool) -> None:
+        """Take note of a call that the budget does not know of, answered after *seconds*."""
+        self.durations.append(seconds)
+        if at_once or self.delay is None or now >= self.due or len(self.durations) >= BATCH:
+            self.catch_up(now)
+
     def catch_up(self, now: float = 0.0) -> None:
         """Count what is in the queue: durations, and the calls that they are of."""
         self.due = now + LATEST
@@ -118,6 +124,7 @@ class Shared:
             level.changed()
 
     def _read_delay(self) -> float | None:
+        self.catch_up()
         return self.delay
 
     def _read_abandoned(self) -> float:
