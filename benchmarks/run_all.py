@@ -19,7 +19,14 @@ from harness import Measure, Report, goals
 
 TODAY = dt.datetime.now(tz=dt.UTC).date()
 HERE = Path(__file__).parent
-SCRIPTS = ("overhead.py", "threads.py", "memory.py", "import_time.py", "scrape.py")
+SCRIPTS = (
+    "overhead.py",
+    "threads.py",
+    "memory.py",
+    "import_time.py",
+    "checkpoint.py",
+    "scrape.py",
+)
 PACKAGES = ("mainstay", "prometheus_client", "attrs", "tenacity", "stamina", "backoff")
 
 

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from mainstay._checkpoint.codec import from_bytes
 from mainstay._checkpoint.document import Document, opened
 from mainstay._checkpoint.envelope import DamagedError, unseal
+from mainstay._checkpoint.steps import parts_of
 from mainstay.stores import store_of
 from mainstay.stores.base import Contents, Record, RunId, Status, Store
 
@@ -55,7 +56,7 @@ def _show(options: argparse.Namespace) -> int:
         "begun": _when(record.created),
         "changed": _when(record.updated),
         "saved": _described(contents),
-        "steps": sorted(json.loads(slot)[2] for slot in contents.results),
+        "steps": sorted(parts_of(slot)[3] for slot in contents.results),
     }
     print(json.dumps(tree, indent=2, ensure_ascii=False))  # noqa: T201 - as above
     return 0
@@ -130,7 +131,7 @@ def _problems(store: Store, record: Record) -> Iterator[str]:
         "the save before": contents.previous,
         "the arguments": record.arguments,
     }
-    parts |= {f"step {json.loads(slot)[2]!r}": saved for slot, saved in contents.results.items()}
+    parts |= {f"step {parts_of(slot)[3]!r}": saved for slot, saved in contents.results.items()}
     for place, sealed in parts.items():
         if sealed is not None:
             try:

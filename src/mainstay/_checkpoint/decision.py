@@ -29,7 +29,6 @@ Verdict: TypeAlias = Literal["run", "busy", "wait", "return", "complete", "poiso
 
 SHORTEST_POLL = 0.02
 LONGEST_POLL = 1.0
-RENEWALS_PER_LEASE = 3
 _SMOOTHING = 0.2
 
 

@@ -9,7 +9,7 @@ import contextvars
 import threading
 from typing import TYPE_CHECKING
 
-from mainstay._checkpoint.decision import RENEWALS_PER_LEASE
+from mainstay.stores.base import RENEWALS_PER_LEASE
 
 if TYPE_CHECKING:
     from mainstay._checkpoint.run import Run

@@ -5,7 +5,6 @@ and how often that name was used there before. It also has a position there: on 
 name at the same position means that the code is not the one that saved it.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping
 
@@ -56,8 +55,7 @@ class Steps:
         self._run = run
         self._places: defaultdict[str, _Place] = defaultdict(_Place)
         for slot in results:
-            scope, position, name, use = json.loads(slot)
-            self._add(scope, position, name, use, slot)
+            self._add(slot)
 
     def begin(self, scope: str, name: str) -> Step:
         """Begin the next step of a place, whose result may be there already.
@@ -72,7 +70,7 @@ class Steps:
         instead = None if there is None or there == (name, use) else _label(*there)
         slot = place.slots.get((name, use))
         if slot is None:
-            slot = json.dumps([scope, position, name, use])
+            slot = f"{position} {use} {len(scope)} {scope}{name}"
             return Step(slot, _label(name, use), None, instead)
         label = _label(name, use)
         saved = unsealed(self._results[slot], f"the result of step {label!r} of {self._run}")
@@ -80,9 +78,8 @@ class Steps:
 
     def keep(self, slot: str, saved: Json) -> bytes:
         """Remember a result, and give the bytes to save."""
-        scope, position, name, use = json.loads(slot)
         self._results[slot] = sealed = seal(to_bytes(saved))
-        self._add(scope, position, name, use, slot)
+        self._add(slot)
         return sealed
 
     def inside(self, scope: str) -> bool:
@@ -103,10 +100,17 @@ class Steps:
         return [slot for scope, place in self._places.items() if scope
                 for slot in place.slots.values()]  # fmt: skip
 
-    def _add(self, scope: str, position: int, name: str, use: int, slot: str) -> None:
+    def _add(self, slot: str) -> None:
+        position, use, scope, name = parts_of(slot)
         place = self._places[scope]
         place.slots[name, use] = slot
         place.positions[position] = (name, use)
+
+
+def parts_of(slot: str) -> tuple[int, int, str, str]:
+    """Take apart what a result is kept under: position, use, place, and name of the step."""
+    position, use, length, rest = slot.split(" ", 3)
+    return int(position), int(use), rest[: int(length)], rest[int(length) :]
 
 
 def _label(name: str, use: int) -> str:

@@ -4,6 +4,7 @@ Nothing here is called for each item: what items came to is counted with the sav
 last.
 """
 
+import functools
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,10 @@ from mainstay._metrics.schema import SAVE_LAYOUT, SIZE_LAYOUT, Family
 
 if TYPE_CHECKING:
     from mainstay._metrics.book import Book
+
+
+_SAVED = SAVE_LAYOUT.slot(schema.CHECKPOINT_SAVES, "ok")
+_slot = functools.cache(SAVE_LAYOUT.slot)
 
 
 class CheckpointRecorder(Recorder):
@@ -34,7 +39,7 @@ class CheckpointRecorder(Recorder):
         durations, counters = self._book.cells.cell(self._saves)
         durations[bisect_left(self._saves.bounds, seconds)] += 1.0
         durations[-1] += seconds
-        counters[SAVE_LAYOUT.slot(schema.CHECKPOINT_SAVES, "ok")] += 1.0
+        counters[_SAVED] += 1.0
         if size is not None:
             sizes, _ = self._book.cells.cell(self._sizes)
             sizes[bisect_left(self._sizes.bounds, size)] += 1.0
@@ -76,4 +81,4 @@ class CheckpointRecorder(Recorder):
         self._interval.set(seconds)
 
     def _count(self, family: Family, value: str = "", amount: float = 1.0) -> None:
-        self._book.cells.cell(self._saves)[1][SAVE_LAYOUT.slot(family, value)] += amount
+        self._book.cells.cell(self._saves)[1][_slot(family, value)] += amount

@@ -11,17 +11,34 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 _all: "weakref.WeakSet[Connections]" = weakref.WeakSet()
 
 
 class _Link:
-    """The connection of one thread, open or not, and the lock that its use holds."""
+    """The connection of one thread, open or not, and the lock that its use holds.
 
-    def __init__(self) -> None:
+    Entered, it is the connection; no fork happens until it is left.
+    """
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
         self.lock = threading.RLock()
         self.connection: sqlite3.Connection | None = None
+        self._connect = connect
+
+    def __enter__(self) -> sqlite3.Connection:
+        self.lock.acquire()
+        try:
+            if self.connection is None:
+                self.connection = self._connect()
+        except BaseException:
+            self.lock.release()
+            raise
+        return self.connection
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.lock.release()
 
     def close(self) -> None:
         connection, self.connection = self.connection, None
@@ -51,20 +68,19 @@ class Connections:
         self._links: weakref.WeakSet[_Link] = weakref.WeakSet()
         self._at_exit = weakref.finalize(self, _close_all, self._links)
 
-    @contextlib.contextmanager
-    def use(self) -> Iterator[sqlite3.Connection]:
-        """Lend the calling thread its connection; no fork happens meanwhile."""
+    def use(self) -> _Link:
+        """Lend the calling thread its connection, for a ``with``."""
         try:
-            link = self._local.link
+            return self._local.link
         except AttributeError:
             with self._gate:
-                link = self._local.link = _Link()
+                link = self._local.link = _Link(self._open)
                 self._links.add(link)
-        with link.lock:
-            if link.connection is None:
-                with self._gate:
-                    link.connection = self._connect()
-            yield link.connection
+                return link
+
+    def _open(self) -> sqlite3.Connection:
+        with self._gate:
+            return self._connect()
 
     def drop(self) -> None:
         """Close the calling thread's connection: after an error that says that it is of no use."""

@@ -26,6 +26,9 @@ import attrs
 
 from mainstay.stores.owner import Owner, is_dead, this_process
 
+RENEWALS_PER_LEASE = 3
+"""How often a lease is renewed in the time that it lasts."""
+
 Status: TypeAlias = Literal["running", "interrupted", "poisoned", "done"]
 Exit: TypeAlias = Literal["", "crash", "takeover", "error", "sigterm"]
 """How the last attempt ended, as `checkpoint_resumes_total` calls it; empty after none."""

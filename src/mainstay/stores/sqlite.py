@@ -12,7 +12,8 @@ Why not over a network: the log's index is shared memory, which other machines d
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from mainstay.errors import (
 from mainstay.stores._connections import Connections
 from mainstay.stores._mounts import network_file_system
 from mainstay.stores.base import (
+    RENEWALS_PER_LEASE,
     Acquired,
     Acquisition,
     Change,
@@ -97,6 +99,11 @@ _FINISH = (
 _RELEASE = (
     "UPDATE run SET status = 'interrupted', exit = ?, error = ?, crashes = 0, seen = ?, "
     "updated = ?" + _OWNED
+)
+_STEP = (
+    "INSERT OR REPLACE INTO result SELECT id, ?, ? FROM run"
+    + _OWNED
+    + " AND crashes = 0 AND expires > ?"
 )
 _ID = "(SELECT id FROM run WHERE name = ? AND key = ?)"
 
@@ -166,19 +173,32 @@ class SQLiteStore:
             return Contents(latest, previous, dict(results.fetchall()))
 
     def commit(self, lease: Lease, change: Change) -> None:
-        """Write *change* and renew the lease."""
-        if change.put or change.drop:
-            with self._writing() as (db, now, wall):
-                self._update(db, lease, change, now, wall)
-                for slot, value in change.put.items():
-                    db.execute(
-                        f"INSERT OR REPLACE INTO result VALUES ({_ID}, ?, ?)",
-                        (lease.run.name, lease.run.key, slot, value),
-                    )
-                _drop(db, lease.run, change.drop)
+        """Write *change* and renew the lease; a mere result does so once in a third of it."""
+        if self._committed_at_once(lease, change):
             return
-        with self._reading() as db:  # a statement by itself is a transaction
-            self._update(db, lease, change, surroundings().clock.now(), wall_time())
+        with self._writing() as (db, now, wall):
+            self._update(db, lease, change, now, wall)
+            for slot, value in change.put.items():
+                db.execute(
+                    f"INSERT OR REPLACE INTO result VALUES ({_ID}, ?, ?)",
+                    (lease.run.name, lease.run.key, slot, value),
+                )
+            _drop(db, lease.run, change.drop)
+
+    def _committed_at_once(self, lease: Lease, change: Change) -> bool:
+        """Write what a single statement can, which is a transaction by itself."""
+        run = lease.run
+        with self._reading() as db:
+            now = surroundings().clock.now()
+            if not change.put and not change.drop:
+                self._update(db, lease, change, now, wall_time())
+                return True
+            if change.document is None and not change.drop and len(change.put) == 1:
+                ((slot, value),) = change.put.items()
+                fresh = now + lease.seconds * (1 - 1 / RENEWALS_PER_LEASE)
+                values = slot, value, run.name, run.key, lease.token, fresh
+                return bool(db.execute(_STEP, values).rowcount)
+        return False
 
     def release(self, lease: Lease, how: Exit, error: str = "", drop: tuple[str, ...] = ()) -> None:
         """Give the run back before its end."""
@@ -239,14 +259,9 @@ class SQLiteStore:
     def _how_gone(self, record: Record, now: float, wall: float) -> Exit:
         return how_gone(record, now=now, wall=wall, local=not self._network)
 
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def _reading(self) -> "_Translated":
         """Lend a connection; say what goes wrong in our own words."""
-        try:
-            with self._connections.use() as db:
-                yield db
-        except sqlite3.Error as error:
-            raise self._translated(error) from error
+        return _Translated(self._connections.use(), self._translated)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[tuple[sqlite3.Connection, float, float]]:
@@ -324,6 +339,33 @@ class SQLiteStore:
             # A failed fsync has dropped what was to be written: only a new connection is honest.
             self._connections.drop()
         return StoreUnavailableError(self.url, str(error))
+
+
+class _Translated:
+    """A connection that is lent, and the words for what goes wrong with it."""
+
+    __slots__ = ("_link", "_words")
+
+    def __init__(
+        self,
+        link: AbstractContextManager[sqlite3.Connection],
+        words: Callable[[sqlite3.Error], Exception],
+    ) -> None:
+        self._link = link
+        self._words = words
+
+    def __enter__(self) -> sqlite3.Connection:
+        try:
+            return self._link.__enter__()
+        except sqlite3.Error as error:
+            raise self._words(error) from error
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> None:
+        self._link.__exit__(None, None, None)
+        if isinstance(error, sqlite3.Error):
+            raise self._words(error) from error
 
 
 def _pragma(db: sqlite3.Connection, name: str) -> Any:
