@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import mainstay
-from mainstay import errors, testing
+from mainstay import errors, stores, testing
 from mainstay._metrics.schema import FAMILIES
 
 ROOT = Path(__file__).parents[1]
@@ -18,7 +18,7 @@ COMMANDS = [
     "python -m pip install . && python docs/examples/quickstart.py",
     "python -m pip install '.[test]' && python -m pytest",
 ]
-PUBLIC = {"mainstay": mainstay, "mainstay.errors": errors, "mainstay.testing": testing}
+PUBLIC = {module.__name__: module for module in (mainstay, errors, stores, testing)}
 IMPORT = re.compile(r"from (mainstay[\w.]*) import (\([^)]*\)|.*)")
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 

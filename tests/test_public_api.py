@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 import mainstay
-from mainstay import errors, testing
+from mainstay import errors, stores, testing
 
 API = Path(__file__).with_name("api.txt")
-MODULES: tuple[ModuleType, ...] = (mainstay, errors, testing)
+MODULES: tuple[ModuleType, ...] = (mainstay, errors, stores, testing)
 
 
 def public_names() -> Iterator[tuple[str, Any]]:
