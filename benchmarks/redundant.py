@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import anyio
+
 from harness import (
     QUICK_ROUNDS,
     ROUNDS,
@@ -27,7 +28,6 @@ from harness import (
     ratio,
     times_of,
 )
-
 from mainstay import Metrics, hedge, redundant
 from mainstay._core import ambient
 from mainstay.testing import recorded

@@ -4,7 +4,6 @@ import itertools
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import pytest
 from mainstay._checkpoint.document import opened
 from mainstay.stores import SQLiteStore
 from mainstay.stores.base import RunId
+from tests.servers import require_tool
 
 PROGRAM = checkpoint_jobs.__file__
 KILLED = signal.SIGKILL
@@ -24,7 +24,6 @@ RESULT = [ITEMS, [row * 10 for row in ITEMS if row % 3 == 1], [1000]]
 CHARGES = [str(row) for row in [*ITEMS, 100] if row % 3 == 1]
 LEAST_KILLS = {"1": 48, "2": 32, "3": 28, "time": 48, "hour": 20, "young_daly": 48}
 KILLED_JOB = Path(__file__).parents[1] / "docs" / "examples" / "killed_job.py"
-STRACE = shutil.which("strace")
 SEEDS = random.Random(20260101)
 
 
@@ -125,18 +124,18 @@ def test_killed_around_every_store_call_a_run_goes_on_from_what_was_saved(
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.skipif(STRACE is None, reason="strace kills at system calls")
 @pytest.mark.parametrize("call", ["pwrite64", "fdatasync"])
 def test_killed_at_every_nth_write_call_a_run_goes_on_from_what_was_saved(
     server, tmp_path, call, record_property
 ):
+    strace = require_tool("strace", package="strace")
     kills = 0
     for number in itertools.count(1, 2 if call == "fdatasync" else 4):
         url = f"sqlite:///{tmp_path / f'{number}.db'}"
         plan = {"job": "sync_job"}
         inject = f"inject={call}:signal=KILL:when={number}"
         killed = subprocess.run(
-            [STRACE, "-f", "-qq", "-o", os.devnull, "-e", f"trace={call}", "-e", inject,
+            [strace, "-f", "-qq", "-o", os.devnull, "-e", f"trace={call}", "-e", inject,
              sys.executable, PROGRAM, url, json.dumps(plan)],
             capture_output=True, text=True, check=False,
         )  # fmt: skip

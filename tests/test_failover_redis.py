@@ -6,7 +6,6 @@ They are `redis-server` of the Debian package redis-server, on free ports of the
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -23,6 +22,7 @@ from redis.retry import Retry
 
 from mainstay import Detect, Failback, FailoverPool, Member, Probe, failover
 from mainstay.testing import recorded
+from tests.servers import require_tool
 
 ERRORS = (redis.ConnectionError, redis.TimeoutError)
 PATIENCE = 0.1  # seconds that a client waits for an answer
@@ -31,13 +31,7 @@ LONGEST = 30.0  # seconds that a test waits for anything
 
 
 def redis_server():
-    path = shutil.which("redis-server")
-    if path is None:
-        reason = "needs the command redis-server, which the Debian package redis-server brings"
-        if os.environ.get("MAINSTAY_REQUIRE_SERVICES") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return path
+    return require_tool("redis-server", package="redis-server")
 
 
 class Server:
