@@ -19,7 +19,16 @@ from harness import Measure, Report, goals
 
 TODAY = dt.datetime.now(tz=dt.UTC).date()
 HERE = Path(__file__).parent
-SCRIPTS = ("overhead.py", "threads.py", "memory.py", "import_time.py")
+SCRIPTS = (
+    "overhead.py",
+    "threads.py",
+    "memory.py",
+    "import_time.py",
+    "failover.py",
+    "breaker.py",
+    "grey_failure.py",
+    "failover_redis.py",
+)
 PACKAGES = ("mainstay", "prometheus_client", "attrs", "tenacity", "stamina", "backoff")
 
 
