@@ -26,6 +26,10 @@ SCRIPTS = (
     "import_time.py",
     "checkpoint.py",
     "scrape.py",
+    "failover.py",
+    "breaker.py",
+    "grey_failure.py",
+    "failover_redis.py",
 )
 PACKAGES = ("mainstay", "prometheus_client", "attrs", "tenacity", "stamina", "backoff")
 

@@ -20,8 +20,10 @@ from mainstay import (
     Verdict,
     current_lease,
     deadline,
+    default_metrics,
     failover,
     retry,
+    set_default_metrics,
 )
 from mainstay.testing import FakeClock, recorded
 
@@ -98,8 +100,13 @@ FORMS = [sync_function, async_function, sync_call, sync_block, async_block]
 
 @pytest.fixture
 def values():
-    with recorded() as metrics:
-        yield metrics
+    """Metrics that can be asked, and that leave the context empty, as in production."""
+    before = default_metrics()
+    with recorded() as mine:
+        pass
+    set_default_metrics(mine)
+    yield mine
+    set_default_metrics(before)
 
 
 @pytest.fixture(params=["bare", "on a clock"])
