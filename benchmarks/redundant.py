@@ -14,8 +14,10 @@ import tracemalloc
 from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import anyio
+
 from harness import (
     QUICK_ROUNDS,
     ROUNDS,
@@ -27,12 +29,12 @@ from harness import (
     ratio,
     times_of,
 )
-
 from mainstay import Metrics, hedge, redundant
 from mainstay._core import ambient
 from mainstay.testing import recorded
 
 LONG = 30.0  # seconds that no call here takes
+SLOW = 0.01  # the share of slow calls
 
 
 async def turn(x: int) -> int:
@@ -153,11 +155,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         await asyncio.sleep(seconds)
 
 
-def in_virtual_time(experiment: Callable[[], Awaitable]) -> object:
+def in_virtual_time(experiment: Callable[[], Awaitable]) -> Any:
     """Run an experiment with nothing real in it."""
     loop = VirtualLoop()
 
-    async def run() -> object:
+    async def run() -> Any:
         ambient.enter(ambient.with_clock(loop))
         return await experiment()
 
@@ -199,7 +201,7 @@ def tail(start: hedge.Start | None, budget: float, calls: int) -> tuple[list, fl
     async def fetch() -> None:
         nonlocal made
         made += 1
-        slow = 10 if numbers.random() < 0.01 else 1
+        slow = 10 if numbers.random() < SLOW else 1
         await asyncio.sleep(numbers.lognormvariate(-4.605, 0.5) * slow)
 
     policy = redundant(start=start, budget=budget, metrics=Metrics(None))
@@ -232,28 +234,33 @@ def cost_table(report: Report, calls: int) -> None:
     ]
 
 
+def extra_in_brownout(rate: float, seconds: float) -> float:
+    """Give the extra load while all calls are slow but succeed."""
+    numbers, made, scale = random.Random(3), 0, 1
+
+    async def fetch() -> None:
+        nonlocal made
+        made += 1
+        await asyncio.sleep(numbers.lognormvariate(-4.605, 0.5) * scale)
+
+    call = redundant(start=hedge.quantile(0.95), metrics=Metrics(None))(fetch)
+
+    async def experiment() -> float:
+        nonlocal made, scale
+        await open_loop(call, max(200, int(rate * 20)), rate, random.Random(4))
+        made, scale = 0, 10
+        calls = int(rate * seconds)
+        await open_loop(call, calls, rate, random.Random(5))
+        return made / calls - 1
+
+    return in_virtual_time(experiment)
+
+
 def brownout(report: Report, seconds: float, rates: tuple[float, ...]) -> None:
-    """Measure the extra load while all calls are slow but succeed."""
+    """Measure brownouts at several rates."""
     rows = []
     for rate in rates:
-        numbers, made, scale = random.Random(3), 0, 1
-
-        async def fetch(numbers: random.Random = numbers) -> None:
-            nonlocal made
-            made += 1
-            await asyncio.sleep(numbers.lognormvariate(-4.605, 0.5) * scale)
-
-        call = redundant(start=hedge.quantile(0.95), metrics=Metrics(None))(fetch)
-
-        async def experiment(call: Callable = call, rate: float = rate) -> float:
-            nonlocal made, scale
-            await open_loop(call, max(200, int(rate * 20)), rate, random.Random(4))
-            made, scale = 0, 10
-            calls = int(rate * seconds)
-            await open_loop(call, calls, rate, random.Random(5))
-            return made / calls - 1
-
-        extra = in_virtual_time(experiment)
+        extra = extra_in_brownout(rate, seconds)
         rows.append([f"{rate:g}", f"{extra:.2%}"])
         text = f"brownout at {rate:g} calls/s: extra load"
         report.measures.append(Measure(text, 6, 5, extra * 100, unit=" %"))
@@ -300,7 +307,7 @@ def queues(report: Report, calls: int, load: float) -> None:
         servers = [Server() for _ in range(10)]
 
         async def fetch() -> None:
-            slow = 10 if numbers.random() < 0.01 else 1
+            slow = 10 if numbers.random() < SLOW else 1
             await numbers.choice(servers).serve(numbers.lognormvariate(-4.605, 0.5) * slow)
 
         policy = redundant(start=hedge.quantile(0.95), metrics=Metrics(None))

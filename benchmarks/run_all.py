@@ -19,7 +19,7 @@ from harness import Measure, Report, goals
 
 TODAY = dt.datetime.now(tz=dt.UTC).date()
 HERE = Path(__file__).parent
-SCRIPTS = ("overhead.py", "threads.py", "memory.py", "import_time.py")
+SCRIPTS = ("overhead.py", "threads.py", "memory.py", "import_time.py", "redundant.py")
 PACKAGES = ("mainstay", "prometheus_client", "attrs", "tenacity", "stamina", "backoff")
 
 
