@@ -73,7 +73,7 @@ class Book:
         self._gauges: dict[str, Gauge] = {}
         self._dropped: dict[str, Group] = {}
         self._directory = "" if in_memory else os.environ.get(multiprocess.VARIABLE, "")
-        self.cells = Cells(cell_in_memory)
+        self.cells: Cells = Cells(cell_in_memory)
         if self._directory:
             if not Path(self._directory).is_dir():
                 raise ValueError(
