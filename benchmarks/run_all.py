@@ -30,6 +30,7 @@ SCRIPTS = (
     "breaker.py",
     "grey_failure.py",
     "failover_redis.py",
+    "redundant.py",
 )
 PACKAGES = ("mainstay", "prometheus_client", "attrs", "tenacity", "stamina", "backoff")
 
