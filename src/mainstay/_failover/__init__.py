@@ -1,6 +1,10 @@
-"""Failover: `health` judges a member, `roster` says who serves, `selection` who is next.
+"""Failover pools and circuit breakers.
 
-`options` is what users give, `core` the state of a pool, `members` what it consists of, `run` one
-call, `loops` and `blocks` act, `starts` and `probes` open, close and look after the members,
-`policy` and `breaker` are the faces.
+What decides: `health` judges a member, `roster` says who serves, `selection` who is next.
+What a pool is: `options` and `rules` are what users gave, `members` what it consists of; `state`,
+`plan`, `results` and `core` are its state, layer upon layer, behind one lock.
+What acts: `run` is one call, `loops` and `blocks` make it; `starts` and `probes` look after the
+members; `operations` is what an operator does.
+A breaker is a `gate`, and calls go through it by a `passage`.
+What users import: `policy`, `decorator`, `breaker`; other policies know `lending` only.
 """

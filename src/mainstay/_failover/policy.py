@@ -13,6 +13,7 @@ from mainstay._core.outcomes import Classes
 from mainstay._failover import operations
 from mainstay._failover.blocks import AsyncPoolBlock, LeaseBlock, PoolBlock
 from mainstay._failover.core import Core
+from mainstay._failover.lending import PoolLender
 from mainstay._failover.loops import aopen_all, open_all, require_loop, wrap
 from mainstay._failover.operations import PoolStatus
 from mainstay._failover.options import (
@@ -142,6 +143,7 @@ class FailoverPool:
             is_async=any(hook is not None and colour_of(hook) is Colour.ASYNC for hook in hooks),
         )
         self._core = Core(rules, everyone, metrics_of(metrics))
+        self._lender = PoolLender(self._core)  # for policies that do not know this class
 
     @property
     def name(self) -> str:

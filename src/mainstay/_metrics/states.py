@@ -7,6 +7,7 @@ added up in both.
 """
 
 import contextlib
+import threading
 import weakref
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
@@ -74,6 +75,7 @@ class StatesInFiles(States):
         super().__init__(book, family, component, source)
         self._gauge = book.gauge(family)
         self._written: dict[tuple[str, ...], float] = {}
+        self._lock = threading.RLock()  # a signal handler may come back in on the same thread
 
     def samples(self) -> Iterator[tuple[Family, tuple[str, ...], float]]:
         """Give nothing: the files say it."""
@@ -81,7 +83,7 @@ class StatesInFiles(States):
 
     def changed(self) -> None:
         """Write what is different from the last time; a full disk must not break a call."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), self._lock:
             samples = super().samples()
             present = {labels: value for _, labels, value in samples}
             for labels in present.keys() | self._written.keys():
