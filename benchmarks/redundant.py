@@ -10,12 +10,14 @@ import gc
 import random
 import selectors
 import statistics
-import tracemalloc
 from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import anyio
+
 from harness import (
     QUICK_ROUNDS,
     ROUNDS,
@@ -27,12 +29,11 @@ from harness import (
     ratio,
     times_of,
 )
-
 from mainstay import Metrics, hedge, redundant
 from mainstay._core import ambient
-from mainstay.testing import recorded
 
 LONG = 30.0  # seconds that no call here takes
+SLOW = 0.01  # the share of slow calls
 
 
 async def turn(x: int) -> int:
@@ -153,11 +154,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         await asyncio.sleep(seconds)
 
 
-def in_virtual_time(experiment: Callable[[], Awaitable]) -> object:
+def in_virtual_time(experiment: Callable[[], Awaitable]) -> Any:
     """Run an experiment with nothing real in it."""
     loop = VirtualLoop()
 
-    async def run() -> object:
+    async def run() -> Any:
         ambient.enter(ambient.with_clock(loop))
         return await experiment()
 
@@ -199,7 +200,7 @@ def tail(start: hedge.Start | None, budget: float, calls: int) -> tuple[list, fl
     async def fetch() -> None:
         nonlocal made
         made += 1
-        slow = 10 if numbers.random() < 0.01 else 1
+        slow = 10 if numbers.random() < SLOW else 1
         await asyncio.sleep(numbers.lognormvariate(-4.605, 0.5) * slow)
 
     policy = redundant(start=start, budget=budget, metrics=Metrics(None))
@@ -232,28 +233,33 @@ def cost_table(report: Report, calls: int) -> None:
     ]
 
 
+def extra_in_brownout(rate: float, seconds: float) -> float:
+    """Give the extra load while all calls are slow but succeed."""
+    numbers, made, scale = random.Random(3), 0, 1
+
+    async def fetch() -> None:
+        nonlocal made
+        made += 1
+        await asyncio.sleep(numbers.lognormvariate(-4.605, 0.5) * scale)
+
+    call = redundant(start=hedge.quantile(0.95), metrics=Metrics(None))(fetch)
+
+    async def experiment() -> float:
+        nonlocal made, scale
+        await open_loop(call, max(200, int(rate * 20)), rate, random.Random(4))
+        made, scale = 0, 10
+        calls = int(rate * seconds)
+        await open_loop(call, calls, rate, random.Random(5))
+        return made / calls - 1
+
+    return in_virtual_time(experiment)
+
+
 def brownout(report: Report, seconds: float, rates: tuple[float, ...]) -> None:
-    """Measure the extra load while all calls are slow but succeed."""
+    """Measure brownouts at several rates."""
     rows = []
     for rate in rates:
-        numbers, made, scale = random.Random(3), 0, 1
-
-        async def fetch(numbers: random.Random = numbers) -> None:
-            nonlocal made
-            made += 1
-            await asyncio.sleep(numbers.lognormvariate(-4.605, 0.5) * scale)
-
-        call = redundant(start=hedge.quantile(0.95), metrics=Metrics(None))(fetch)
-
-        async def experiment(call: Callable = call, rate: float = rate) -> float:
-            nonlocal made, scale
-            await open_loop(call, max(200, int(rate * 20)), rate, random.Random(4))
-            made, scale = 0, 10
-            calls = int(rate * seconds)
-            await open_loop(call, calls, rate, random.Random(5))
-            return made / calls - 1
-
-        extra = in_virtual_time(experiment)
+        extra = extra_in_brownout(rate, seconds)
         rows.append([f"{rate:g}", f"{extra:.2%}"])
         text = f"brownout at {rate:g} calls/s: extra load"
         report.measures.append(Measure(text, 6, 5, extra * 100, unit=" %"))
@@ -300,7 +306,7 @@ def queues(report: Report, calls: int, load: float) -> None:
         servers = [Server() for _ in range(10)]
 
         async def fetch() -> None:
-            slow = 10 if numbers.random() < 0.01 else 1
+            slow = 10 if numbers.random() < SLOW else 1
             await numbers.choice(servers).serve(numbers.lognormvariate(-4.605, 0.5) * slow)
 
         policy = redundant(start=hedge.quantile(0.95), metrics=Metrics(None))
@@ -320,24 +326,26 @@ def queues(report: Report, calls: int, load: float) -> None:
     report.measures.append(Measure(text, 1.1, 1.0, p50))
 
 
+def resident() -> int:
+    """Give the memory that this process takes, in pages."""
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+
 def memory(report: Report, few: int, many: int) -> None:
     """Measure what calls leave behind."""
-    with recorded():
-        call = redundant(start=hedge.quantile(0.95, at_least=LONG))(turn)
+    call = redundant(start=hedge.quantile(0.95, at_least=LONG), metrics=Metrics(None))(turn)
 
     async def calls(count: int) -> None:
         for _ in range(count):
             await call(1)
 
-    tracemalloc.start()
     sizes = []
     for count in (few, many - few):
         asyncio.run(calls(count))
         gc.collect()
-        sizes.append(tracemalloc.get_traced_memory()[0])
-    tracemalloc.stop()
+        sizes.append(resident())
     growth = (sizes[1] / sizes[0] - 1) * 100
-    text = f"memory after {many:,} calls vs after {few:,}"
+    text = f"memory of the process after {many:,} calls vs after {few:,}"
     report.measures.append(Measure(text, 1, 0, growth, unit=" %"))
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from operator import gt
 from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
@@ -121,6 +122,6 @@ def test_ten_thousand_hedged_calls_leave_no_task_thread_or_socket(monkeypatch, m
     assert metrics("calls_total") == 10_000
     assert metrics("hedges_total", component="it") > 1_000
     end = time.monotonic() + PATIENCE
-    while (threading.active_count(), descriptors()) != before and time.monotonic() < end:
+    while any(map(gt, (threading.active_count(), descriptors()), before)):
+        assert time.monotonic() < end
         time.sleep(0.01)
-    assert (threading.active_count(), descriptors()) == before

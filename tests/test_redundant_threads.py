@@ -68,14 +68,15 @@ def test_a_loser_that_hangs_is_counted_until_it_returns(metrics):
 
 
 def test_a_loser_can_ask_whether_anybody_waits():
-    asked, over = [], threading.Event()
+    asked, began, over = [], threading.Event(), threading.Event()
 
     def ask():
         asked.append(cancelled())
+        began.set()
         wait_until(cancelled)
         over.set()
 
-    assert hedged(ask, lambda: "answer")() == "answer"
+    assert hedged(ask, lambda: began.wait(PATIENCE) and "answer")() == "answer"
     assert over.wait(PATIENCE)
     assert asked == [False]
     assert not cancelled()

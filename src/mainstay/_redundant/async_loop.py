@@ -60,9 +60,12 @@ def _wrap_hedged(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(fn)
     async def call(*args: Any, **kwargs: Any) -> Any:
         delay = shared.delay
-        if delay is None or everywhere or current() is not None:
+        try:
+            task = current_task()
+        except RuntimeError:
+            task = None
+        if task is None or delay is None or everywhere or current() is not None:
             return await general(*args, **kwargs)
-        task = _running_task(bound)
         cancelling = task.cancelling()
         started = monotonic()
         joined: list[AsyncCall] = []

@@ -13,7 +13,7 @@ Source:
 
 import math
 from array import array
-from collections.abc import Iterable
+from collections.abc import Sequence
 from math import frexp
 
 STEPS = 32
@@ -45,7 +45,7 @@ class Sketch:
         self._at = 0  # the bin of the quantile
         self._gap = 0.0  # the rank of the quantile less the count of all bins below that one
 
-    def add(self, durations: Iterable[float]) -> None:
+    def add(self, durations: Sequence[float]) -> None:
         """Count durations in seconds."""
         counts, q, at, gap = self._counts, self._q, self._at, self._gap
         for seconds in durations:
@@ -57,7 +57,7 @@ class Sketch:
             gap += q
             if place < at:
                 gap -= 1.0
-            self._total += 1.0
+        self._total += len(durations)
         while gap > counts[at]:
             gap -= counts[at]
             at += 1

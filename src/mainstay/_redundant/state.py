@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MOST_STRAYS = 1_000
 """How many cancelled tasks of a component may not have ended before no more hedges start."""
 
-BATCH = 16
+BATCH = 64
 LATEST = 0.25
 
 
