@@ -29,6 +29,7 @@ add_module_names = False
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 
+nitpick_ignore = [("py:class", "collections.abc.Mapping")]  # of attrs fields; no link to Python
 autodoc_typehints = "none"  # the docstrings say types, units and ranges in words
 autodoc_member_order = "bysource"
 napoleon_google_docstring = True

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import checkpoint_jobs
 import pytest
@@ -22,6 +23,7 @@ ITEMS = [*range(checkpoint_jobs.ITEMS)]
 RESULT = [ITEMS, [row * 10 for row in ITEMS if row % 3 == 1], [1000]]
 CHARGES = [str(row) for row in [*ITEMS, 100] if row % 3 == 1]
 LEAST_KILLS = {"1": 48, "2": 32, "3": 28, "time": 48, "hour": 20, "young_daly": 48}
+KILLED_JOB = Path(__file__).parents[1] / "docs" / "examples" / "killed_job.py"
 STRACE = shutil.which("strace")
 SEEDS = random.Random(20260101)
 
@@ -285,3 +287,9 @@ def test_a_job_over_a_large_file_killed_25_times_ends_with_the_exact_sums(server
     assert 25 < reached < 100_000
     status, lines = server.run(url, **plan, every="hour")
     assert (status, lines[-1]) == (0, ("result", json.dumps(sums)))
+
+
+def test_the_job_of_the_tutorial_is_killed_three_times_and_gives_the_exact_total():
+    done = subprocess.run([sys.executable, KILLED_JOB], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("killed in row") == 3

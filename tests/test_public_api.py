@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 import mainstay
-from mainstay import errors, hedge, ops, testing, vote
+from mainstay import errors, hedge, ops, stores, testing, vote
 
 API = Path(__file__).with_name("api.txt")
-MODULES: tuple[ModuleType, ...] = (mainstay, errors, hedge, ops, testing, vote)
+MODULES: tuple[ModuleType, ...] = (mainstay, errors, hedge, ops, stores, testing, vote)
 
 
 def public_names() -> Iterator[tuple[str, Any]]:

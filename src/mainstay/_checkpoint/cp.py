@@ -42,7 +42,7 @@ class _Face:
 
     @property
     def name(self) -> str:
-        """The name of the run: the function's, or the block's."""
+        """The name of the run, which is that of the function or block."""
         return self._run.id.name
 
     @property
@@ -62,9 +62,9 @@ class _Face:
 
     @property
     def token(self) -> int | None:
-        """The fencing token: it grows with every attempt. None if the run had ended before.
+        """The fencing token, which grows with every attempt; None if the run had ended before.
 
-        Pass it on to whatever the run writes to: a resource that remembers the highest token it
+        Pass it on to whatever the run writes to. A resource that remembers the highest token it
         has seen, and refuses lower ones, is safe from an attempt that was taken over.
         """
         lease = self._run.lease
@@ -72,7 +72,7 @@ class _Face:
 
     @property
     def lost(self) -> bool:
-        """Whether another process has taken the run over. Nothing more will be saved: stop."""
+        """Whether another process has taken the run over, so that nothing more will be saved."""
         return self._run.lost
 
     def state(self, default: S) -> S:

@@ -202,6 +202,8 @@ class Progress:
         Raises:
             CheckpointError: If *loop* is over itself.
         """
+        if self.stack and self.stack[-1] is loop:
+            return
         if not any(each is loop for each in self.stack):
             raise CheckpointError(
                 f"{self.id.name}: iteration {loop.name!r} of run {self.id.key!r} goes on after the "
