@@ -24,6 +24,7 @@ SCRIPTS = (
     "threads.py",
     "memory.py",
     "import_time.py",
+    "redundant.py",
     "checkpoint.py",
     "scrape.py",
     "failover.py",

@@ -140,7 +140,7 @@ def test_history_is_bounded_and_the_totals_are_not(clock, metrics):
     assert len(ledger.points) == MOST_POINTS
     assert ledger.figures(end).failures == outages
     assert ledger.figures(end, 10.0) == Figures(5.0, 5.0, 5, 5, 5.0)
-    remembered = ledger.figures(end, end)
+    remembered = ledger.figures(end, end - 0.5)
     assert remembered.uptime + remembered.downtime == pytest.approx(MOST_POINTS, abs=2)
 
 

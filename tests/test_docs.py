@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import mainstay
-from mainstay import errors, hedge, stores, testing, vote
+from mainstay import errors, hedge, ops, stores, testing, vote
 from mainstay._metrics.schema import FAMILIES
 
 ROOT = Path(__file__).parents[1]
@@ -18,7 +18,7 @@ COMMANDS = [
     "python -m pip install . && python docs/examples/quickstart.py",
     "python -m pip install '.[test]' && python -m pytest",
 ]
-PUBLIC = {each.__name__: each for each in (mainstay, errors, hedge, stores, testing, vote)}
+PUBLIC = {each.__name__: each for each in (mainstay, errors, hedge, ops, stores, testing, vote)}
 IMPORT = re.compile(r"from (mainstay[\w.]*) import (\([^)]*\)|.*)")
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 

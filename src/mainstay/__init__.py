@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         UnsupportedLoopError,
     )
     from mainstay.host import HostCollector
+    from mainstay.stores.collector import StoreCollector
 
 __all__ = [
     "AllCopiesFailedError",

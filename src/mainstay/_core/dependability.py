@@ -110,18 +110,19 @@ class Ledger:
     """The beginnings and ends of outages, and how many are open inside each other.
 
     Attributes:
-        points: Moments of change in order, the start of the ledger or the oldest one that is
-            remembered first.
+        start: When it was opened, in seconds of the clock.
+        points: Moments of change in order, the start or the oldest one that is remembered first.
         depth: Outages that have begun and not ended; one inside another is part of it.
     """
 
+    start: float
     points: tuple[Point, ...]
     depth: int = 0
 
     @classmethod
     def opened(cls, now: float) -> Self:
         """Start a ledger of something that is up."""
-        return cls((Point(now),))
+        return cls(now, (Point(now),))
 
     def failed(self, now: float) -> "Ledger":
         """Note that an outage begins."""
@@ -156,9 +157,9 @@ class Ledger:
             ValueError: If *now* is before the last change.
         """
         end = self._at(now)
-        if seconds == math.inf:
-            return end.total
         start = now - seconds
+        if start <= self.start:
+            return end.total
         before = next((each for each in reversed(self.points) if each.when <= start), None)
         if before is not None:
             return end.total - before.later(start).total
@@ -175,4 +176,4 @@ class Ledger:
         return last.later(now)
 
     def _changed(self, point: Point, *, depth: int) -> "Ledger":
-        return Ledger((*self.points, point)[-MOST_POINTS:], depth)
+        return Ledger(self.start, (*self.points, point)[-MOST_POINTS:], depth)

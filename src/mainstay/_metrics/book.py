@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Literal
 
 from prometheus_client import Gauge
+from prometheus_client.samples import Exemplar
 
 from mainstay._core.version import VERSION
 from mainstay._metrics import multiprocess, schema
 from mainstay._metrics.cells import Cells, Group, cell_in_memory
 from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay._metrics.copies import CopiesRecorder
-from mainstay._metrics.exemplars import Exemplar, exemplar
+from mainstay._metrics.exemplars import exemplar
 from mainstay._metrics.gauges import Gauges
 from mainstay._metrics.levels import Level, LevelInFiles, gauge_of
 from mainstay._metrics.pools import MemberRecorder, SwitchRecorder
@@ -90,6 +91,7 @@ class Book:
         self._gauges: dict[str, Gauge] = {}
         self._dropped: dict[str, Group] = {}
         self._upkeeps: dict[str, Upkeep] = {}
+        self._is_kept_up = False
         self._directory = "" if in_memory else os.environ.get(multiprocess.VARIABLE, "")
         self.cells: Cells = Cells(cell_in_memory)
         self.gauges = Gauges(namespace, in_files=bool(self._directory))
@@ -181,7 +183,8 @@ class Book:
         if upkeep is None:
             kind = UpkeepInFiles if self._directory else Upkeep
             upkeep = self._upkeeps.setdefault(component, kind(self, component))
-            if self._directory and len(self._upkeeps) == 1:
+            if self._directory and not self._is_kept_up:
+                self._is_kept_up = True
                 keep_up(self)
         return upkeep
 
@@ -195,7 +198,7 @@ class Book:
         self.start_files()
         for upkeep in tuple(self._upkeeps.values()):
             upkeep.start_anew()
-        if self._upkeeps:
+        if self._is_kept_up:
             keep_up(self)
 
     def copies_recorder(self, component: str) -> CopiesRecorder:

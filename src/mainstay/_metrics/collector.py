@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from prometheus_client import REGISTRY, CollectorRegistry, Metric
 from prometheus_client.registry import Collector
-from prometheus_client.samples import Exemplar as StockExemplar
+from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
 from mainstay._core.ambient import surroundings
@@ -19,7 +19,6 @@ from mainstay._metrics import schema
 from mainstay._metrics.book import Book
 from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay._metrics.copies import CopiesRecorder
-from mainstay._metrics.exemplars import Exemplar
 from mainstay._metrics.levels import Level
 from mainstay._metrics.pools import MemberRecorder, SwitchRecorder
 from mainstay._metrics.recorder import Recorder
@@ -135,17 +134,18 @@ class Metrics(Collector):
         self._book.times_collected += 1
         totals = _totals(self._book)
         totals[schema.BUILD_INFO.name] = {(VERSION,): [1.0]}
+        known = self._book.exemplars
         for family in schema.FAMILIES:
             metric = empty_metric(self._book.namespace, family)
             name = f"{self._book.namespace}_{family.name}"
             bounds = [*map(floatToGoString, (*self._book.bounds(family), math.inf))]
             for values, numbers in totals.get(family.name, {}).items():
                 labels = dict(zip(family.labels, values, strict=True))
-                exemplars = self._book.exemplars.get((family.name, values), {})
+                exemplars = known.get((family.name, values), {}) if known else {}
                 if family.kind == "histogram":
                     _add_histogram(metric, name, labels, bounds, numbers, exemplars)
                 else:
-                    metric.add_sample(name, labels, numbers[0], exemplar=_stock(exemplars.get(0)))
+                    metric.add_sample(name, labels, numbers[0], exemplar=exemplars.get(0))
             yield metric
 
 
@@ -188,18 +188,12 @@ def _add_histogram(
 ) -> None:
     *counts, total = numbers
     cumulative = [*itertools.accumulate(counts)]
+    bucket = f"{name}_bucket"
     for slot, (bound, count) in enumerate(zip(bounds, cumulative, strict=True)):
-        example = _stock(exemplars.get(slot))
-        metric.add_sample(f"{name}_bucket", {**labels, "le": bound}, count, exemplar=example)
+        example = exemplars.get(slot)
+        metric.add_sample(bucket, {**labels, "le": bound}, count, exemplar=example)
     metric.add_sample(f"{name}_count", labels, cumulative[-1])
     metric.add_sample(f"{name}_sum", labels, total)
-
-
-def _stock(exemplar: Exemplar | None) -> StockExemplar | None:
-    """Give an exemplar as prometheus_client takes it."""
-    if exemplar is None:
-        return None
-    return StockExemplar({"trace_id": exemplar.trace}, exemplar.value, exemplar.when)
 
 
 def check_namespace(namespace: object) -> None:

@@ -8,28 +8,17 @@ series. Prometheus gets it in the OpenMetrics format. A quick call that succeeds
 import sys
 from typing import Any
 
-import attrs
+from prometheus_client.samples import Exemplar
 
 from mainstay._core.clock import wall_time
 
 
-@attrs.frozen
-class Exemplar:
-    """One call that stands for those of its series.
-
-    Attributes:
-        trace: The trace id, in hexadecimal.
-        value: What it was counted with: its seconds, or 1.
-        when: Seconds since 1970.
-    """
-
-    trace: str
-    value: float
-    when: float
-
-
 def exemplar(value: float) -> Exemplar | None:
-    """Make an exemplar of a call that ends now, if a sampled span is active."""
+    """Make an exemplar of a call that ends now, if a sampled span is active.
+
+    Args:
+        value: What the call is counted with: its seconds, or 1.
+    """
     opentelemetry: Any = sys.modules.get("opentelemetry.trace")
     if opentelemetry is None:
         return None
@@ -37,6 +26,6 @@ def exemplar(value: float) -> Exemplar | None:
         span = opentelemetry.get_current_span().get_span_context()
         if not (span.is_valid and span.trace_flags.sampled):
             return None
-        return Exemplar(format(span.trace_id, "032x"), value, wall_time())
+        return Exemplar({"trace_id": format(span.trace_id, "032x")}, value, wall_time())
     except Exception:  # noqa: BLE001 - a tracer of the user's; metrics must never break a call
         return None
