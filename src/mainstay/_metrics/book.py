@@ -71,8 +71,8 @@ class Book:
         self._error_types: dict[str, LabelValues] = {}
         self._dropped: dict[str, Group] = {}
         self._directory = "" if in_memory else os.environ.get(multiprocess.VARIABLE, "")
-        self.cells = Cells(cell_in_memory)
-        self.gauges = Gauges(namespace, in_files=bool(self._directory))
+        self.cells: Cells = Cells(cell_in_memory)
+        self.gauges: Gauges = Gauges(namespace, in_files=bool(self._directory))
         if self._directory:
             if not Path(self._directory).is_dir():
                 raise ValueError(

@@ -94,7 +94,7 @@ class Cells:
     """
 
     def __init__(self, new_cell: Callable[[Group], Cell]) -> None:
-        self.local = threading.local()
+        self.local: threading.local = threading.local()
         self._new_cell = new_cell
         self._all: list[dict[Group, Cell]] = []
         self._free: deque[dict[Group, Cell]] = deque()

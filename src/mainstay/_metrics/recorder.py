@@ -53,8 +53,8 @@ class Recorder:
 
     def __init__(self, book: "Book", labels: tuple[str, str]) -> None:
         component, policy = labels
-        self.component = component
-        self.policy = policy
+        self.component: str = component
+        self.policy: str = policy
         self._book = book
         self._calls = book.group(CALL_LAYOUT, labels)
         self._trouble = book.group(TROUBLE_LAYOUTS[policy], labels)

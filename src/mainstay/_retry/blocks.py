@@ -91,7 +91,7 @@ class Attempt:
         self._entered = False
         self._timeout: TaskTimeout | None = None
         self.last_error = last_error
-        self.number = run.made + 1
+        self.number: int = run.made + 1
 
     @property
     def elapsed(self) -> float:
