@@ -85,7 +85,7 @@ class CircuitBreaker:
 
     @property
     def state(self) -> BreakerState:
-        """The state: "closed", "open", or "half_open", when one call is or would be let through."""
+        """One of "closed", "open", and "half_open", when one call is or would be let through."""
         return self._gate.state(surroundings().clock.now())
 
     def __repr__(self) -> str:

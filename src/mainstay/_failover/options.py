@@ -35,9 +35,9 @@ class Verdict(enum.Enum):
     MEMBER_FAILED = "member_failed"
     """It counts against the member, and the call goes on to another one; as True."""
     TRY_ANOTHER = "try_another"
-    """The member is well but busy: the call goes on to another one."""
+    """The member is well but busy, and the call goes on to another one."""
     STOP = "stop"
-    """The exception is the caller's: it passes through; as False."""
+    """The exception is the caller's, and passes through; as False."""
 
 
 @attrs.frozen(init=False, eq=False)
