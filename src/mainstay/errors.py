@@ -253,6 +253,8 @@ class NoDecisionError(_CopiesError):
             f"{component}: no decision by {copies} copies in {elapsed:.3f} s; their answers are "
             f"in `.answers`, and notes in `.exceptions` say what became of each"
         )
+
+
 class CheckpointError(MainstayError):
     """A checkpointed run was used in a way that it cannot be; the message says how."""
 

@@ -69,6 +69,7 @@ class Clock(Protocol):
 
         It is for what other threads do: unlike `sleep`, it never moves a `FakeClock` on.
         """
+
     def bell(self) -> Bell:
         """Make a bell for the calling thread."""
         ...
@@ -90,6 +91,7 @@ class SystemClock:
 
     def wait(self, event: threading.Event, seconds: float) -> None:
         event.wait(min(seconds, threading.TIMEOUT_MAX))
+
     def bell(self) -> Bell:
         return SystemBell()
 
