@@ -100,7 +100,9 @@ def with_multi_db(ports: list[int]) -> Iterator[Callable[[], str]]:
         client.close()
 
 
-def outage(make: Callable, number: signal.Signals, command: str) -> tuple[int, float, float]:
+def outage(
+    make: Callable, number: signal.Signals, command: str, watched: float
+) -> tuple[int, float, float]:
     """Give the failed calls, the seconds to the first answer elsewhere, and the longest call."""
     answers: list[tuple[float, str]] = []
     failed: list[Exception] = []
@@ -126,16 +128,16 @@ def outage(make: Callable, number: signal.Signals, command: str) -> tuple[int, f
         struck = time.monotonic()
         process.send_signal(number)
         found = None
-        while time.monotonic() < struck + WATCHED:
+        while time.monotonic() < struck + watched:
             elsewhere = any(name != str(port) for _, name in answers[-20:])
             if found is None and elsewhere:
                 found = time.monotonic() - struck
             time.sleep(0.001)
         stop.set()
         for thread in threads:
-            thread.join(2 * WATCHED)
+            thread.join(2 * watched)
         process.send_signal(signal.SIGCONT)
-    return len(failed), WATCHED if found is None else found, max(longest)
+    return len(failed), watched if found is None else found, max(longest)
 
 
 def report(*, quick: bool = False) -> Report:
@@ -147,13 +149,14 @@ def report(*, quick: bool = False) -> Report:
         return result
     logging.disable(logging.CRITICAL)
     rows = []
+    watched = 1.0 if quick else WATCHED
     kinds = {"mainstay": with_mainstay, "redis-py MultiDBClient": with_multi_db}
     signals = (signal.SIGKILL,) if quick else (signal.SIGKILL, signal.SIGSTOP)
     for number in signals:
         for who, make in kinds.items():
             print(who, number.name, "...", file=sys.stderr)
-            failed, first, longest = outage(make, number, command)
-            shown = f"{first:.3f} s" if first < WATCHED else "none"
+            failed, first, longest = outage(make, number, command, watched)
+            shown = f"{first:.3f} s" if first < watched else "none"
             rows.append([f"{who}, {number.name}", failed, shown, f"{longest:.3f} s"])
             if who == "mainstay" and number is signal.SIGKILL:
                 result.measures += [

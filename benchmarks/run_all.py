@@ -27,6 +27,10 @@ SCRIPTS = (
     "redundant.py",
     "checkpoint.py",
     "scrape.py",
+    "failover.py",
+    "breaker.py",
+    "grey_failure.py",
+    "failover_redis.py",
 )
 PACKAGES = ("mainstay", "prometheus_client", "attrs", "tenacity", "stamina", "backoff")
 

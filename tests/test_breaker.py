@@ -14,7 +14,9 @@ from mainstay import (
     Detect,
     UnsupportedLoopError,
     deadline,
+    default_metrics,
     retry,
+    set_default_metrics,
 )
 from mainstay.testing import FakeClock, Faults, recorded
 
@@ -56,8 +58,13 @@ FORMS = [sync_function, sync_call, sync_block, async_function, async_block]
 
 @pytest.fixture
 def values():
-    with recorded() as metrics:
-        yield metrics
+    """Metrics that can be asked, and that leave the context empty, as in production."""
+    before = default_metrics()
+    with recorded() as mine:
+        pass
+    set_default_metrics(mine)
+    yield mine
+    set_default_metrics(before)
 
 
 @pytest.fixture

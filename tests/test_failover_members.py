@@ -15,7 +15,9 @@ from mainstay import (
     FailoverPool,
     Member,
     Probe,
+    default_metrics,
     failover,
+    set_default_metrics,
 )
 from mainstay.testing import FakeClock, recorded
 
@@ -131,8 +133,13 @@ def site():
 
 @pytest.fixture
 def values():
-    with recorded() as metrics:
-        yield metrics
+    """Metrics that can be asked, and that leave the context empty, as in production."""
+    before = default_metrics()
+    with recorded() as mine:
+        pass
+    set_default_metrics(mine)
+    yield mine
+    set_default_metrics(before)
 
 
 @pytest.fixture

@@ -1,9 +1,12 @@
 """What a pool does with calls, in both colours and all forms, on a clock of the test's own."""
 
 import asyncio
+import contextlib
 import contextvars
+import gc
 import pickle
 import random
+import weakref
 
 import pytest
 
@@ -20,8 +23,10 @@ from mainstay import (
     Verdict,
     current_lease,
     deadline,
+    default_metrics,
     failover,
     retry,
+    set_default_metrics,
 )
 from mainstay.testing import FakeClock, recorded
 
@@ -98,8 +103,13 @@ FORMS = [sync_function, async_function, sync_call, sync_block, async_block]
 
 @pytest.fixture
 def values():
-    with recorded() as metrics:
-        yield metrics
+    """Metrics that can be asked, and that leave the context empty, as in production."""
+    before = default_metrics()
+    with recorded() as mine:
+        pass
+    set_default_metrics(mine)
+    yield mine
+    set_default_metrics(before)
 
 
 @pytest.fixture(params=["bare", "on a clock"])
@@ -819,3 +829,28 @@ def test_on_of_a_retry_matches_the_group_if_it_matches_every_leaf(servers, clock
     with pytest.raises(AllMembersFailedError):
         retry(on=Lost, attempts=2, wait=0).call(pool.call, servers.use)
     assert servers.calls == ["a", "b"] * 2
+
+
+def test_failed_attempts_leave_nothing_to_the_garbage_collector(caller, servers, surroundings):
+    """P22: an exception that is kept by a cycle keeps the arguments of the call."""
+    gone = []
+
+    class Tracked(Lost):
+        def __init__(self, *args):
+            super().__init__(*args)
+            weakref.finalize(self, gone.append, args)
+
+    pool = servers.pool("a", "b")
+    servers.broken = {"a": Tracked}
+    gc.collect()
+    gc.disable()
+    try:
+        caller(pool, servers.use)
+        assert gone == [("a",)]
+        servers.broken = {"a": Tracked, "b": Tracked}
+        with contextlib.suppress(AllMembersFailedError):
+            caller(pool, servers.use)
+        # What leaves `asyncio.run` with an exception leaves cycles of asyncio's own.
+        assert sorted(gone) == [("a",), ("a",), ("b",)] or "async" in caller.__name__
+    finally:
+        gc.enable()

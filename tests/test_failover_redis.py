@@ -21,7 +21,16 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from mainstay import Detect, Failback, FailoverPool, Member, Probe, failover
+from mainstay import (
+    Detect,
+    Failback,
+    FailoverPool,
+    Member,
+    Probe,
+    default_metrics,
+    failover,
+    set_default_metrics,
+)
 from mainstay.testing import recorded
 
 ERRORS = (redis.ConnectionError, redis.TimeoutError)
@@ -103,8 +112,13 @@ def servers(farm):
 
 @pytest.fixture
 def values():
-    with recorded() as metrics:
-        yield metrics
+    """Metrics that can be asked, and that leave the context empty, as in production."""
+    before = default_metrics()
+    with recorded() as mine:
+        pass
+    set_default_metrics(mine)
+    yield mine
+    set_default_metrics(before)
 
 
 def connect(server):

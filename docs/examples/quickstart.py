@@ -1,12 +1,13 @@
-"""mainstay in six seconds: real servers fail, the calls go on, Prometheus sees it all.
+"""mainstay in eight seconds: real servers fail, the calls go on, Prometheus sees it all.
 
     python docs/examples/quickstart.py            prints what happened, and ends
     python docs/examples/quickstart.py --serve    serves the metrics until Ctrl-C
 
 A shop needs three things of two servers. Eight threads ask for them all the time, some with plain
 functions, some with asyncio, while one server is overloaded again and again, and the other one is
-killed and started again. The shop does not notice. What it cost is in the metrics, which nobody
-had to write a line for.
+killed and started again. Then four of them read a catalogue that two servers have, one of which is
+killed. The shop does not notice. What it cost is in the metrics, which nobody had to write a line
+for.
 
 Everything runs on this machine; the servers are in `servers.py` beside this file.
 """
@@ -20,8 +21,10 @@ import sys
 import threading
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
+from http.client import HTTPException
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, build_opener
 
@@ -30,7 +33,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from servers import HOST, BusyServer, SteadyServer
 from tenacity import wait_random
 
-from mainstay import deadline, retry
+from mainstay import FailoverPool, Member, deadline, failover, retry
 
 opener = build_opener(ProxyHandler({}))  # loopback addresses, so never through a proxy
 
@@ -142,6 +145,43 @@ class Retries:
         return Counter(stock=sum(await asyncio.gather(*(ask() for _ in range(4)))))
 
 
+# Failover: two servers for the same thing, and the one that is killed costs no failed call.
+
+
+class Pools:
+    """The failover section: readers of a catalogue, and an operator who kills a server."""
+
+    def __init__(self) -> None:
+        self._closed = threading.Event()
+
+    def run(self) -> Counter[str]:
+        """Read from four threads while a server fails; give how many calls were made."""
+        with SteadyServer() as first, SteadyServer() as second, ThreadPoolExecutor(4) as threads:
+            members = [Member("first", first.url), Member("second", second.url)]
+            pool = FailoverPool("catalogue", members, on=(OSError, HTTPException))
+            look_up = failover(pool)(get)
+            readers = [threads.submit(self.read, look_up) for _ in range(4)]
+            try:
+                time.sleep(0.5)
+                print("The first of two catalogue servers is killed with SIGKILL ...")
+                first.kill()
+                time.sleep(0.7)
+                first.start()
+                print("... and runs again.")
+                time.sleep(0.3)
+            finally:
+                self._closed.set()
+            return sum((reader.result() for reader in readers), Counter[str]())
+
+    def read(self, look_up: Callable[[], bytes]) -> Counter[str]:
+        """Read the catalogue; a call that failed would end the quickstart."""
+        made = Counter[str]()
+        while not self._closed.wait(0.01):
+            look_up()
+            made["catalogue"] += 1
+        return made
+
+
 # Metrics: read from the endpoint, as Prometheus would.
 
 
@@ -183,7 +223,7 @@ def free_port() -> int:
     return port
 
 
-SECTIONS = (Retries,)
+SECTIONS = (Retries, Pools)
 
 
 def main() -> int:
@@ -210,7 +250,7 @@ def main() -> int:
         return 1
     print(f"\nAll {made.total()} calls that the program counted itself are in the metrics.")
     print(f"Metrics: {url}")
-    print("In Prometheus, the share of calls that a retry saved:")
+    print("In Prometheus, the share of calls that would have failed without mainstay:")
     print('  sum by (component) (mainstay_calls_total{outcome="recovered"})'
           " / sum by (component) (mainstay_calls_total)")  # fmt: skip
     if options.serve:

@@ -98,25 +98,23 @@ class PoolAttempt:
         traceback: TracebackType | None,
     ) -> bool:
         set_lease(self._outer)
-        over = finish(self._run, self._session, error)
-        if over is not None and over is not error:
-            self._block.ended(goes_on=False)
-            raise over from None
-        goes_on = error is not None and over is None
-        self._block.ended(goes_on=goes_on)
-        return goes_on
+        self._block.ended(goes_on=False)
+        if finish(self._run, self._session, error):
+            return False
+        self._run.go_on()
+        self._block.ended(goes_on=True)
+        return True
 
 
-def finish(run: Run, session: Session, error: BaseException | None) -> BaseException | None:
-    """End an attempt of a block; give what the block is to raise, or None."""
+def finish(run: Run, session: Session, error: BaseException | None) -> bool:
+    """End an attempt of a block; say whether the block is to be left as it is being left."""
     try:
-        if error is None:
-            run.succeeded(session)
-        else:
+        if error is not None:
             return run.raised(session, error)
+        run.succeeded(session)
     finally:
         run.core.done(session)
-    return None
+    return True
 
 
 class LeaseBlock:

@@ -146,10 +146,8 @@ class Gate:
         now = surroundings().clock.now()
         with self._lock:
             self.held = True
-            if self.health.phase is Phase.WELL:
-                self.health.eject("consecutive", now, _chance())
-            elif self.health.phase is Phase.TRIAL:
-                self.health.release(self.health.generation, now)
+            # A new generation, so that a trial on its way cannot close it.
+            self.health.eject("consecutive", now, _chance())
             event = self._changed()
         self._tell(event)
 

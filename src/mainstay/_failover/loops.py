@@ -55,14 +55,16 @@ def _wrap_sync(core: Core, fn: Callable[..., Any], *, rerun: bool) -> Callable[.
             return repeat(begin(core, rerun=rerun), fn, args, kwargs)
         session = order.pick()
         session.flights.append(None)
+        if session.opened.gone:  # it was retired between the two lines above
+            core.done(session)
+            return repeat(begin(core, rerun=rerun), fn, args, kwargs)
         outer = lease_here()
         set_lease(session.lease)
         try:
             value = fn(session.resource, *args, **kwargs)
         except BaseException as error:
             run = resume(core, started, rerun=rerun)
-            over = run.raised(session, error)
-            if over is error:
+            if run.raised(session, error):
                 raise
         else:
             if type(value) is CoroutineType:
@@ -77,8 +79,7 @@ def _wrap_sync(core: Core, fn: Callable[..., Any], *, rerun: bool) -> Callable[.
             session.flights.pop()
             if session.opened.gone:
                 core.left(session)
-        if over is not None:
-            raise over
+        run.go_on()
         return repeat(run, fn, args, kwargs)
 
     return call
@@ -100,14 +101,16 @@ def _wrap_async(core: Core, fn: Callable[..., Any], *, rerun: bool) -> Callable[
             return await arepeat(begin(core, rerun=rerun), fn, args, kwargs)
         session = order.pick()
         session.flights.append(None)
+        if session.opened.gone:  # it was retired between the two lines above
+            core.done(session)
+            return await arepeat(begin(core, rerun=rerun), fn, args, kwargs)
         outer = lease_here()
         set_lease(session.lease)
         try:
             value = await fn(session.resource, *args, **kwargs)
         except BaseException as error:
             run = resume(core, started, rerun=rerun)
-            over = run.raised(session, error)
-            if over is error:
+            if run.raised(session, error):
                 raise
         else:
             now = monotonic()
@@ -120,8 +123,7 @@ def _wrap_async(core: Core, fn: Callable[..., Any], *, rerun: bool) -> Callable[
             session.flights.pop()
             if session.opened.gone:
                 core.left(session)
-        if over is not None:
-            raise over
+        run.go_on()
         return await arepeat(run, fn, args, kwargs)
 
     return call
@@ -136,8 +138,7 @@ def repeat(run: Run, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
         try:
             value = fn(session.resource, *args, **kwargs)
         except BaseException as error:
-            over = run.raised(session, error)
-            if over is error:
+            if run.raised(session, error):
                 raise
         else:
             if type(value) is CoroutineType:
@@ -147,8 +148,7 @@ def repeat(run: Run, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
         finally:
             set_lease(outer)
             run.core.done(session)
-        if over is not None:
-            raise over
+        run.go_on()
 
 
 async def arepeat(run: Run, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
@@ -160,8 +160,7 @@ async def arepeat(run: Run, fn: Callable[..., Any], args: Args, kwargs: Kwargs) 
         try:
             value = await fn(session.resource, *args, **kwargs)
         except BaseException as error:
-            over = run.raised(session, error)
-            if over is error:
+            if run.raised(session, error):
                 raise
         else:
             run.succeeded(session)
@@ -169,8 +168,7 @@ async def arepeat(run: Run, fn: Callable[..., Any], args: Args, kwargs: Kwargs) 
         finally:
             set_lease(outer)
             run.core.done(session)
-        if over is not None:
-            raise over
+        run.go_on()
 
 
 def acquire(run: Run) -> Session:

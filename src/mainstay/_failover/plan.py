@@ -77,7 +77,8 @@ class Plan(State):
             replaces = "" if replaced is None else slots[replaced].name
             to_clear = bool(replaces) and self.rules.fence is not None and not slot.cleared
             due = slot.member.standby != "cold" and slot.health.trial_due(now)
-            wanted = place in roster.wanted or (due and not slot.draining)
+            wanted = place in roster.wanted and slot.health.phase in (Phase.WELL, Phase.FAILING)
+            wanted = wanted or (due and (place in roster.wanted or not slot.draining))
             if wanted and (slot.opened is None or to_clear):
                 self.begin_start(slot, replaces, now)
 

@@ -76,6 +76,7 @@ class Run:
     _tried: list[Slot] = attrs.field(factory=list)
     _asked: set[Slot] = attrs.field(factory=set)
     _charged: int = 0
+    _over: Exception | None = None
 
     def elapsed(self) -> float:
         """Seconds since the call began."""
@@ -137,16 +138,35 @@ class Run:
         attempts = len(self.errors) + 1
         outcome = "success" if attempts == 1 else "recovered"
         self.recorder.call(outcome, now - self.started, attempts)
+        self.errors = []
 
-    def raised(self, session: Session, error: BaseException) -> BaseException | None:
-        """Take in what an attempt raised; give what the call is to raise, None if it goes on.
+    def raised(self, session: Session, error: BaseException) -> bool:
+        """Take in what an attempt raised; say whether it is what the call raises.
 
-        If that is *error* itself, the loop raises it again where it caught it.
+        If so, the loop lets it go on from where it caught it; if not, it asks `go_on`.
         """
         if isinstance(error, Exception):
-            return self._failed(session, error)
-        self.interrupted(session)
-        return error
+            self._over = self._failed(session, error)
+        else:
+            self.interrupted(session)
+            return True
+        if self._over is not error:
+            return False
+        self._over = None
+        return True
+
+    def go_on(self) -> None:
+        """Go on to the next attempt, unless the call is over.
+
+        Raises:
+            AllMembersFailedError: If it is.
+        """
+        over, self._over = self._over, None
+        if over is not None:
+            try:
+                raise over
+            finally:
+                del over  # its traceback leads here, and would keep it until a collection
 
     def _failed(self, session: Session, error: Exception) -> Exception | None:
         verdict = self._verdict(session, error)
@@ -206,14 +226,15 @@ class Run:
         outcome = "timeout" if reason == "timeout" else "error" if made else "rejected"
         self.recorder.gave_up("attempts" if reason == "rerun" else reason)
         self.recorder.call(outcome, elapsed, max(made, 1))
+        errors, self.errors = self.errors, []  # their tracebacks lead to frames that have this run
         if made == 1:
-            only = self.errors[0]
+            only = errors[0]
             name = self._tried[0].name
             leave_note(only, self._owner(), f"gave up after 1 attempt, at member {name}, in "
                                             f"{elapsed:.3f} s: {_WHY[reason]}")  # fmt: skip
             return only
         retry_after = self.core.retry_after(self.ambient.clock.now())
-        return AllMembersFailedError(component, self.errors or self._reasons(), retry_after)
+        return AllMembersFailedError(component, errors or self._reasons(), retry_after)
 
     def _reasons(self) -> list[Exception]:
         """Say of each member why it was not called."""

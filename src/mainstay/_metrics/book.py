@@ -94,7 +94,7 @@ class Book:
         self._is_kept_up = False
         self._directory = "" if in_memory else os.environ.get(multiprocess.VARIABLE, "")
         self.cells: Cells = Cells(cell_in_memory)
-        self.gauges = Gauges(namespace, in_files=bool(self._directory))
+        self.gauges: Gauges = Gauges(namespace, in_files=bool(self._directory))
         if self._directory:
             if not Path(self._directory).is_dir():
                 raise ValueError(
