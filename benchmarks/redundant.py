@@ -96,7 +96,7 @@ def overhead(report: Report, *, rounds: int) -> None:
         "anyio task group": anyio_race,
     }
     loops = {name: async_loop_over(call) for name, call in cases.items()}
-    times = times_of(loops, rounds=rounds)
+    times = times_of(loops, rounds=rounds, sample_seconds=0.01)
     report.times("Async, one turn of the event loop", times, "bare await")
     hedged = ratio(times, "mainstay hedge, not fired", "bare await")
     raced = ratio(times, "mainstay race of two", "bare await")

@@ -176,22 +176,14 @@ class AllMembersFailedError(MainstayError, ExceptionGroup[Exception]):
 class _CopiesError(MainstayError, ExceptionGroup[Exception]):
     """What the copies of a redundant call came to: one exception with a note for each of them."""
 
-    component: str
-    elapsed: float
-    answers: Mapping[str, Any]
-
     def __new__(
         cls,
         component: str,
         exceptions: Sequence[Exception],
         elapsed: float,
-        answers: Mapping[str, Any],
+        _answers: Mapping[str, Any],
     ) -> Self:
-        self = super().__new__(cls, cls._text(component, len(exceptions), elapsed), exceptions)
-        self.component = component
-        self.elapsed = elapsed
-        self.answers = answers
-        return self
+        return super().__new__(cls, cls._text(component, len(exceptions), elapsed), exceptions)
 
     def __init__(
         self,
@@ -202,6 +194,9 @@ class _CopiesError(MainstayError, ExceptionGroup[Exception]):
     ) -> None:
         # What pickling makes it from again.
         Exception.__init__(self, component, exceptions, elapsed, answers)
+        self.component = component
+        self.elapsed = elapsed
+        self.answers = answers
 
     def derive(self, excs: Sequence[Exception], /) -> Self:  # type: ignore[override]  # of Exceptions alone
         """Make one of the same kind with other exceptions, for `split` and ``except*``."""
