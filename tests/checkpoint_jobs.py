@@ -70,6 +70,10 @@ async def async_job(cp: AsyncCheckpoint) -> list[list[int]]:
     return [tally.done, tally.steps, [await cp.step("publish", charge, 100)]]
 
 
+def short_job(cp: Checkpoint) -> list[int]:
+    return [cp.step("charge", charge, row) for row in cp.iterate(range(3))]
+
+
 def check(tally, row):
     if tally.done != [*range(row)]:
         say("WRONG", "state", tally.done, "cursor", row)

@@ -21,13 +21,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
-from store_conformance import DEAD, RUN, acquired, save
+from store_conformance import DEAD, RUN, acquired, request, save
 
 from mainstay import (
     Metrics,
     StoreCollector,
     checkpoint_run,
     checkpointed,
+    recover,
     young_daly,
 )
 from mainstay.__main__ import main
@@ -398,6 +399,56 @@ def test_a_wall_clock_that_is_stepped_back_changes_nothing(url, monkeypatch):
     save(store, lease, b"one")
     assert store.list()[0][1] == "running"
     store.close()
+
+
+def test_a_damaged_argument_is_no_reason_to_run_with_another(url):
+    store = SQLiteStore(url.removeprefix("sqlite:///"))
+
+    @checkpointed(store=store, key="{x}", name="recovered", recoverable=True)
+    def job(cp, x: int):
+        raise KeyError(x)
+
+    with pytest.raises(KeyError):
+        job(1)
+    with store._connections.use() as db:
+        db.execute("UPDATE run SET arguments = x'00'")
+    [outcome] = [each for each in recover(store) if each.name == "recovered"]
+    assert (outcome.outcome, outcome.reason) == ("failed", "it raised CorruptCheckpointError")
+    store.close()
+
+
+def test_runs_of_another_store_and_poisoned_runs_are_left_alone():
+    store, other = MemoryStore(), MemoryStore()
+
+    @checkpointed(store=other, key=lambda: "key", name="elsewhere", recoverable=True)
+    def job(cp):
+        pass
+
+    acquired(store, RunId("elsewhere", "key"), owner=DEAD)
+    acquired(store, RunId("dying", "key"), owner=DEAD)
+    store.acquire(RunId("dying", "key"), request(owner=DEAD, max_crashes=1))
+    reasons = {each.name: each.reason for each in recover(store)}
+    assert reasons["elsewhere"].startswith("the function keeps its runs in memory://")
+    assert reasons["dying"] == "it died 1 time(s) in a row without progress"
+    acquired(other, RunId("elsewhere", "key"), owner=DEAD)
+    assert [each.reason for each in recover(other)] == [
+        "it was begun without recoverable=True, so its arguments are not known"
+    ]
+
+
+def test_an_error_keeps_its_own_face_where_the_run_cannot_be_released(monkeypatch):
+    store = MemoryStore()
+
+    def unreachable(*_args):
+        raise StoreUnavailableError("memory://", "down")
+
+    def job(cp):
+        monkeypatch.setattr(store, "release", unreachable)
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine") as raised:
+        checkpointed(store=store, name="job").call(job)
+    assert raised.value.__notes__ == ["mainstay.checkpoint job: memory:// is not available: down"]
 
 
 # The collector and the gauges.
