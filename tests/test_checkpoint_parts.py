@@ -46,6 +46,9 @@ from mainstay.errors import (
 from mainstay.stores import MemoryStore, SQLiteStore
 from mainstay.stores.base import RunId
 
+# Forking beside other threads is what some tests are about; Python 3.12 and newer warn of it.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* multi-threaded:DeprecationWarning")
+
 SECONDS = st.floats(1e-6, 1e9)
 
 

@@ -19,6 +19,9 @@ from mainstay.stores._mounts import network_file_system
 from mainstay.stores.base import Acquired, Change, Held
 from mainstay.stores.owner import Owner, is_dead, this_process
 
+# Forking beside other threads is what some tests are about; Python 3.12 and newer warn of it.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* multi-threaded:DeprecationWarning")
+
 
 class TestMemoryStore(StoreConformance):
     @pytest.fixture
