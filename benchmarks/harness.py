@@ -79,7 +79,7 @@ def _length(loop: Loop, sample_seconds: float) -> int:
     length = 20
     while (seconds := loop(length)) < sample_seconds / 2:
         length *= 2
-    return round(length * sample_seconds / seconds)
+    return max(1, round(length * sample_seconds / seconds))
 
 
 def ratio(times: Times, case: str, base: str) -> float:

@@ -24,7 +24,6 @@ SCRIPTS = (
     "threads.py",
     "memory.py",
     "import_time.py",
-    "redundant.py",
     "checkpoint.py",
     "scrape.py",
     "failover.py",
