@@ -68,7 +68,7 @@ class Availability:
             raise TypeError(f"`name` must be a str, not {given!r}")
         if not name:
             raise ValueError("`name` must not be empty")
-        self.name = name
+        self.name: str = name
         self._track = _Track(name, surroundings().clock)
         self._upkeep = upkeep_of(metrics_of(metrics), name)
         self._upkeep.watch(self._track)

@@ -11,10 +11,10 @@ from mainstay._metrics.schema import HOST_CPU, HOST_DISK, HOST_FAMILIES, HOST_ME
 
 try:
     import psutil
-except ImportError as error:
+except ImportError as _missing:
     raise ImportError(
         "HostCollector needs psutil: install it with `pip install 'mainstay[host]'`"
-    ) from error
+    ) from _missing
 
 __all__ = ["HostCollector"]
 

@@ -83,8 +83,8 @@ class PoolAttempt:
         self._run = run
         self._session = session
         self._outer: Lease | None = None
-        self.number = len(run.errors) + 1
-        self.member = session.lease.member
+        self.number: int = len(run.errors) + 1
+        self.member: str = session.lease.member
 
     def __enter__(self) -> Any:
         self._outer = lease_here()

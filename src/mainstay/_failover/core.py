@@ -19,7 +19,7 @@ from mainstay._failover.results import Results
 from mainstay._failover.rules import Rules
 from mainstay._failover.selection import Pick
 from mainstay._failover.starts import RefusedError, Tasks, Threads
-from mainstay._failover.state import NOBODY, chance
+from mainstay._failover.state import NOBODY, Order, chance
 from mainstay._metrics.collector import Metrics
 
 
@@ -292,7 +292,7 @@ class Core(Results):
 
     def starting(self, clock: Clock) -> Wait | None:
         """Open the pool; give how long to wait for its members, None if all starts have ended."""
-        self.clock = clock
+        self.clock: Clock = clock
         self.open()
         now = clock.now()
         self.settle_now(now)
@@ -308,7 +308,9 @@ class Core(Results):
 
     def forget(self) -> None:
         """Leave everything that was opened to whoever owns it now: a parent, or an ended loop."""
-        self.lock = threading.RLock()  # a thread that is not here any more may hold the old one
+        self.lock: threading.RLock = (
+            threading.RLock()
+        )  # a thread that is not here any more may hold the old one
         self._outbox.clear()
         self.is_open = False
         self.wake = self.awake = self._prober = None
@@ -320,13 +322,13 @@ class Core(Results):
                 elif slot.opened is not None:
                     slot.opened = Opened(slot.member.resource)
             self.order = NOBODY
-            self.progress = Signal()
+            self.progress: Signal = Signal()
 
     def shut(self) -> None:
         """Stop using and probing everything; what is in use is closed when it is not any more."""
         to_close = []
         with self.lock:
-            self.is_open = False
+            self.is_open: bool = False
             for slot in self.slots.values():
                 if slot.start is not None and slot.start.cancel is not None:
                     self.later(slot.start.cancel)
@@ -334,7 +336,7 @@ class Core(Results):
                 opened = self.take_away(slot)
                 if opened is not None:
                     to_close.append((slot.member, opened.resource))
-            self.order = NOBODY
+            self.order: Order = NOBODY
             wake, self.wake = self.wake, None
             awake, self.awake = self.awake, None
             self.moved_on()

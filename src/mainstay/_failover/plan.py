@@ -36,7 +36,7 @@ class Plan(State):
         if sessions:
             strategy, clock = self.rules.strategy, self.clock
             pick = ramped(sessions, lambda some: strategy.order(some, clock), clock)
-        self.order = Order(sessions, pick, self._wake(slots, now) if sessions else -math.inf)
+        self.order: Order = Order(sessions, pick, self._wake(slots, now) if sessions else -math.inf)
         self.shown()
 
     def _keep_one_failing(self, slots: list[Slot]) -> None:

@@ -15,6 +15,7 @@ import random
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -41,6 +42,9 @@ from mainstay._metrics.collector import (
 from mainstay._metrics.pools import SwitchRecorder
 from mainstay._metrics.schema import MEMBER_STATE
 from mainstay.availability import Availability
+
+if TYPE_CHECKING:
+    from mainstay._metrics.recorder import Recorder
 
 LOGGER = logging.getLogger("mainstay.failover")
 
@@ -95,15 +99,15 @@ class State:
         self.rules = rules
         self.metrics = metrics
         self.hands = hands
-        self.recorder = recorder_of(metrics, rules.name, POLICY)
-        self.lock = threading.RLock()
+        self.recorder: Recorder = recorder_of(metrics, rules.name, POLICY)
+        self.lock: threading.RLock = threading.RLock()
         self.slots: dict[str, Slot] = {}
-        self.order = NOBODY
-        self.is_open = False
+        self.order: Order = NOBODY
+        self.is_open: bool = False
         self.epoch = 0
         self.forced: str | None = None
         self.clock: Clock = SYSTEM
-        self.progress = Signal()
+        self.progress: Signal = Signal()
         self.listeners: tuple[tuple[Listener], ...] = ()
         self.leads: dict[str, str] = {}
         self._outbox: deque[Callable[[], object]] = deque()

@@ -40,7 +40,7 @@ class CopiesRecorder:
     __slots__ = ("_book", "_copies", "_hedges", "_local", "_primary", "component")
 
     def __init__(self, book: "Book", component: str) -> None:
-        self.component = component
+        self.component: str = component
         self._book = book
         self._hedges = book.group(HEDGE_LAYOUT, (component,))
         self._copies: dict[str, Group] = {}

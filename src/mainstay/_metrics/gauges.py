@@ -22,7 +22,7 @@ class Gauge:
     __slots__ = ("labels", "value")
 
     def __init__(self, labels: tuple[str, ...]) -> None:
-        self.labels = labels
+        self.labels: tuple[str, ...] = labels
         self.value: float | None = None
 
     def set(self, value: float) -> None:

@@ -23,6 +23,7 @@ from mainstay._metrics.schema import (
 
 if TYPE_CHECKING:
     from mainstay._metrics.book import Book
+    from mainstay._metrics.cells import Group
 
 _OUTCOMES = {outcome: CALL_LAYOUT.slot(CALLS, outcome) for outcome in OUTCOMES}
 _SUCCESS = _OUTCOMES["success"]
@@ -67,7 +68,7 @@ class Recorder:
         self.component: str = component
         self.policy: str = policy
         self._book = book
-        self.calls = book.group(CALL_LAYOUT, labels)
+        self.calls: Group = book.group(CALL_LAYOUT, labels)
         self._trouble = book.group(TROUBLE_LAYOUTS[policy], labels)
         # Resolved for `success`, the path that has to be short.
         self._local = book.cells.local

@@ -154,14 +154,14 @@ class _SyncRace(SyncCall):
     __slots__ = ("asked",)
 
     def __init__(self, bound: Bound) -> None:
-        self.asked = False
+        self.asked: bool = False
         super().__init__(bound, (), {})
         self._began, self._ended = {}, {}
 
     def add(self, fn: Callable[[], Any]) -> None:
         """Start a copy."""
         copy = len(self.fns)
-        self.fns = (*self.fns, fn)
+        self.fns: tuple[Callable[..., Any], ...] = (*self.fns, fn)
         self._began[copy] = self.ambient.clock.now()
         worker = self.bound.rules.crew.take()
         if worker is not None:

@@ -11,7 +11,7 @@ each in its own way.
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mainstay._core.ambient import PLAIN, Ambient
 from mainstay._core.budget import observe, spend
@@ -26,6 +26,10 @@ from mainstay.errors import (
     MainstayError,
     NoDecisionError,
 )
+
+if TYPE_CHECKING:
+    from mainstay._metrics.copies import CopiesRecorder
+    from mainstay._metrics.recorder import Recorder
 
 _NOTHING = object()
 
@@ -75,9 +79,9 @@ class Call:
         kwargs: dict[str, Any],
         started: float | None = None,
     ) -> None:
-        self.bound = bound
-        self.fns = bound.fns
-        self.ambient = ambient
+        self.bound: Bound = bound
+        self.fns: tuple[Callable[..., Any], ...] = bound.fns
+        self.ambient: Ambient = ambient
         self._args = args
         self._kwargs = kwargs
         self._round: Round | None = None
@@ -88,14 +92,15 @@ class Call:
         self._observed = False
         self._short = 0
         self._returned: object = _NOTHING
-        self.primary_runs = False
-        self.settled = False
-        self.closed = False
-        if ambient.metrics is None:
-            self.recorder, self.copies = bound.recorder, bound.copies
-        else:
-            self.recorder, self.copies = bound.recorders(ambient)
-        self.started = ambient.clock.now() if started is None else started
+        self.primary_runs: bool = False
+        self.settled: bool = False
+        self.closed: bool = False
+        recorders = bound.recorder, bound.copies
+        if ambient.metrics is not None:
+            recorders = bound.recorders(ambient)
+        self.recorder: Recorder = recorders[0]
+        self.copies: CopiesRecorder = recorders[1]
+        self.started: float = ambient.clock.now() if started is None else started
         if ambient.deadline - self.started <= 0:
             self._refuse()
 

@@ -52,13 +52,13 @@ class Shared:
     def __init__(self, start: Start, budget: RetryBudget | None) -> None:
         self._start = start
         self._budget = budget
-        self.due = 0.0
+        self.due: float = 0.0
         self.durations: deque[float] = deque()
         self._sketch = Sketch(start.q) if start.q else None
         self._levels: tuple[Level, ...] = ()
         self._lock = threading.RLock()  # a signal handler may come back in on the same thread
         self.delay = None if start.together else start.seconds
-        self.abandoned = 0
+        self.abandoned: int = 0
         self.strays: set[Future[Any]] = set()
 
     def show(self, delay: Level, abandoned: Level) -> None:

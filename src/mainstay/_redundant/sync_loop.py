@@ -67,7 +67,7 @@ class SyncCall(Call):
         self._mail: deque[End] = deque()
         self._lock = Lock()
         self._due: float | None = None
-        self.outer = _copy_of.get()
+        self.outer: SyncCall | None = _copy_of.get()
 
     def run(self) -> Any:
         """Make the call."""

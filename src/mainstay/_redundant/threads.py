@@ -39,7 +39,7 @@ class Worker:
         self._lock.acquire()
         thread = threading.Thread(target=self._work, name="mainstay-redundant", daemon=True)
         thread.start()
-        self.ident = thread.ident or 0
+        self.ident: int = thread.ident or 0
 
     def give(self, job: Job) -> None:
         """Let it do a job. Only for whoever took it."""

@@ -58,7 +58,7 @@ class MemoryStore:
     """
 
     def __init__(self) -> None:
-        self.url = f"memory://{id(self):x}"
+        self.url: str = f"memory://{id(self):x}"
         self._runs: dict[RunId, _Kept] = {}
         self._lock = threading.RLock()  # a signal handler may come back in on the same thread
 

@@ -140,7 +140,7 @@ class SQLiteStore:
         self._path = Path(path)
         if not self._path.name:
             raise ValueError(f"`path` must name a file, not {os.fspath(path)!r}")
-        self.url = f"sqlite:///{self._path}"
+        self.url: str = f"sqlite:///{self._path}"
         self._network = network
         self._connections = Connections(self._connect)
 
