@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+import warnings
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
@@ -16,6 +17,7 @@ from mainstay import Availability
 from mainstay.testing import FakeClock
 
 PATIENCE = 30.0
+warnings.simplefilter("ignore", DeprecationWarning)  # of forks while there are threads
 
 
 def scrape():
