@@ -162,5 +162,5 @@ class TwoWorkers(RuleBasedStateMachine):
         assert len(results) <= self.every + 1 if not self.finished else results == {}
 
 
-TwoWorkers.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TwoWorkers.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
 test_two_workers_agree_with_the_model = TwoWorkers.TestCase

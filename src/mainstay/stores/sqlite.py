@@ -92,9 +92,8 @@ _SAVE = (
     "previous = latest, latest = ?" + _OWNED
 )
 _FINISH = (
-    "UPDATE run SET expires = ?1, seen = ?2, updated = ?3, saved = ?2, crashes = 0, "
-    "status = 'done', previous = ?4, latest = ?4 "
-    "WHERE name = ?5 AND key = ?6 AND token = ?7 AND status = 'running'"
+    "UPDATE run SET expires = ?, seen = ?, updated = ?, saved = ?, crashes = 0, "
+    "status = 'done', previous = ?, latest = ?" + _OWNED
 )
 _RELEASE = (
     "UPDATE run SET status = 'interrupted', exit = ?, error = ?, crashes = 0, seen = ?, "
@@ -213,7 +212,7 @@ class SQLiteStore:
         now, wall = surroundings().clock.now(), wall_time()
         with self._reading() as db:
             rows = db.execute(
-                f"{_FIND} WHERE ?1 IS NULL OR name = ?1 ORDER BY name, key", (name,)
+                f"{_FIND} WHERE ? IS NULL OR name = ? ORDER BY name, key", (name, name)
             ).fetchall()
         records = map(_record_of, rows)
         return [(each, state_of(each, self._how_gone(each, now, wall))) for each in records]
@@ -242,7 +241,7 @@ class SQLiteStore:
         owned = run.name, run.key, lease.token
         values: tuple[object, ...]
         if change.finished:
-            statement, values = _FINISH, (*renewed, change.document, *owned)
+            statement, values = _FINISH, (*renewed, now, change.document, change.document, *owned)
         elif change.document is not None:
             statement, values = _SAVE, (*renewed, now, change.document, *owned)
         elif change.progress:
