@@ -215,7 +215,7 @@ def test_an_exception_outside_on_passes_untouched(caller, servers, values, surro
     assert not hasattr(caught.value, "__notes__")
     assert servers.calls == ["a"]
     assert reasons(values) == {"not_retryable": 1}
-    assert attempts_of(values, "a") == {"caller_error": 1}
+    assert attempts_of(values, "a") == {"error": 1}
     assert values.value("ejections_total") == 0
 
 
@@ -264,7 +264,7 @@ def test_a_busy_member_is_left_for_another_one_without_a_mark(caller, servers, v
     pool = servers.pool("a", "b", on=lambda _error: Verdict.TRY_ANOTHER)
     for _ in range(10):
         assert caller(pool, servers.use) == ("b",)
-    assert attempts_of(values, "a") == {"busy": 10}
+    assert attempts_of(values, "a") == {"rejected": 10}
     assert values.value("ejections_total") == 0
 
 

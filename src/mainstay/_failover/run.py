@@ -180,7 +180,7 @@ class Run:
             member.attempt("error")
             self.core.failed(session, now)
         else:
-            member.attempt("busy")
+            member.attempt("rejected")
             self.core.released(session, now)
         self._tried.append(session.slot)
         self.errors.append(error)
@@ -197,7 +197,7 @@ class Run:
         """Record that the call ended with an exception that is not the member's."""
         now = self.ambient.clock.now()
         self.recorder.error(error)
-        self._member(session).attempt("caller_error")
+        self._member(session).attempt("error")
         self.core.released(session, now)
         self.recorder.gave_up("not_retryable")
         self.recorder.call("error", now - self.started, len(self.errors) + 1)

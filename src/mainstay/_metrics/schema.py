@@ -83,8 +83,9 @@ GIVE_UP_REASONS = {
 }
 """Why a call of each policy can give up."""
 
-MEMBER_OUTCOMES = ("success", "error", "caller_error", "busy", "cancelled")
-"""How an attempt at a member can end: "caller_error" is outside `on`, "busy" is TRY_ANOTHER."""
+MEMBER_OUTCOMES = ("success", "error", "rejected", "cancelled")
+"""How an attempt at a member can end, in the words of `OUTCOMES`: "rejected" is TRY_ANOTHER, and
+"error" any exception, also one outside `on`, which is the caller's and says nothing of health."""
 
 MEMBER_STATES = ("active", "standby_hot", "standby_cold", "failing", "ejected", "trial", "draining")
 BREAKER_STATES = ("closed", "open", "half_open")
