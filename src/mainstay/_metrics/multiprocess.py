@@ -248,7 +248,7 @@ def files_work() -> bool:
 def _read(directory: str) -> dict[tuple[str, ...], float]:
     """Read the samples of a directory as Prometheus would; nothing if that fails."""
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, directory)  # type: ignore[no-untyped-call]
+    MultiProcessCollector(registry, directory)  # type: ignore[no-untyped-call]  # it has no types
     try:
         samples = [sample for metric in registry.collect() for sample in metric.samples]
     except Exception:  # noqa: BLE001 - whatever a reader of another format raises
