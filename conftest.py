@@ -3,8 +3,12 @@
 The text of a docstring is read from `src`; what it runs with is the `mainstay` that is installed,
 imported by its name, so there is never a second copy of a module. Waits between attempts are left
 out everywhere, or an example could take minutes.
+
+Only this process is measured by coverage.py. The children that tests start are killed, starved of
+disk and forked while threads run, in all of which coverage.py loses what it counted or hangs.
 """
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +18,9 @@ from sybil.parsers.myst import PythonCodeBlockParser
 from sybil.parsers.rest import DocTestParser
 
 from mainstay import testing
+
+for _name in [name for name in os.environ if name.startswith("COVERAGE_")]:
+    del os.environ[_name]
 
 _FIXTURES = ["waits_left_out"]
 _pages = Sybil([PythonCodeBlockParser()], patterns=["*.md"], fixtures=_FIXTURES)

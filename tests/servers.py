@@ -16,10 +16,6 @@ import pytest
 PROGRAMS = Path(__file__).parent / "programs"
 LONGEST_RUN = 60.0  # seconds, on a machine that is busy
 
-# Programs that interrupt, fork, kill or starve whatever runs in them. coverage.py would be that,
-# so in these it is not started.
-HOSTILE = frozenset({"forks.py", "full_disk.py", "killed.py", "signals.py"})
-
 
 def require_tool(name: str, *, package: str) -> str:
     """Find a command, or skip the test; where services are required, fail it."""
@@ -39,20 +35,12 @@ def python(*arguments: str, **variables: str) -> str:
 
 def program(name: str, *arguments: str, **variables: str) -> str:
     """Run a program of `tests/programs` and give what it printed."""
-    env = environment(variables)
-    if name in HOSTILE:
-        env = unmeasured(env)
-    return _run((str(PROGRAMS / name), *arguments), env)
+    return _run((str(PROGRAMS / name), *arguments), environment(variables))
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
     """Give this process's environment with *variables* added."""
     return {**os.environ, **variables}
-
-
-def unmeasured(env: Mapping[str, str]) -> dict[str, str]:
-    """Give an environment in which coverage.py does not measure."""
-    return {name: value for name, value in env.items() if not name.startswith("COVERAGE_")}
 
 
 def _run(arguments: Sequence[str], env: Mapping[str, str]) -> str:

@@ -22,7 +22,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from mainstay import Metrics, retry
 from mainstay._metrics import book, multiprocess, schema
 from mainstay.testing import Faults, recorded
-from tests.servers import LONGEST_RUN, PROGRAMS, environment, program, unmeasured
+from tests.servers import LONGEST_RUN, PROGRAMS, environment, program
 
 VARIABLE = multiprocess.VARIABLE
 
@@ -141,7 +141,7 @@ def test_a_worker_killed_in_a_busy_loop_loses_no_call_that_returned(
     file.touch()
     worker = subprocess.Popen(
         [sys.executable, PROGRAMS / "killed.py", file],
-        env=unmeasured(environment({VARIABLE: str(directory)})),
+        env=environment({VARIABLE: str(directory)}),
     )
     try:
         ends = time.monotonic() + LONGEST_RUN
