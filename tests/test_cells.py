@@ -29,7 +29,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 import mainstay
 from mainstay import Metrics, retry
-from mainstay._metrics import multiprocess, schema
+from mainstay._metrics import layouts, multiprocess
 from mainstay._metrics.cells import Cells, Group, cell_in_memory
 from mainstay.testing import recorded
 from tests.servers import program
@@ -268,7 +268,7 @@ def test_a_handler_that_raises_at_any_point_of_a_recording_loses_no_other_count(
 
 
 def test_threads_never_share_cells_even_if_the_making_of_them_was_interrupted() -> None:
-    group = Group(schema.CALL_LAYOUT, ("component", "retry"))
+    group = Group(layouts.CALL_LAYOUT, ("component", "retry"))
 
     def interrupt() -> None:
         raise Interrupt
@@ -303,7 +303,7 @@ def test_a_handler_that_is_first_to_make_cells_shares_them_with_whom_it_interrup
             return super().pop()
 
     seen: list[Any] = []
-    group = Group(schema.CALL_LAYOUT, ("component", "retry"))
+    group = Group(layouts.CALL_LAYOUT, ("component", "retry"))
     cells = Cells(cell_in_memory)
     cells._free = Interrupted()
     assert cells.cell(group) is seen[1]
@@ -317,7 +317,7 @@ def test_a_handler_that_makes_cells_while_cells_are_made_in_a_file_gets_room_of_
     numbers = itertools.count()
 
     def new_group() -> Group:
-        return Group(schema.CALL_LAYOUT, (f"component {next(numbers):06}", "retry"), (1.0,))
+        return Group(layouts.CALL_LAYOUT, (f"component {next(numbers):06}", "retry"), (1.0,))
 
     def new_files() -> multiprocess.Files:
         directory = tmp_path / str(next(numbers))

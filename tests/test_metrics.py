@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Metric
 
 from mainstay import Metrics, default_metrics, on_event, retry, set_default_metrics
-from mainstay._metrics import collector, schema
+from mainstay._metrics import collector, layouts, schema
 from mainstay._metrics.book import LabelValues
 from mainstay.testing import FakeClock, Faults, recorded
 
@@ -475,7 +475,7 @@ def test_a_replaced_component_keeps_its_name_in_the_log(
 
 
 def test_every_counter_of_a_layout_has_a_place_of_its_own() -> None:
-    layout = schema.TROUBLE_LAYOUTS["retry"]
+    layout = layouts.TROUBLE_LAYOUTS["retry"]
     reasons = schema.GIVE_UP_REASONS["retry"]
     places = [layout.slot(schema.GIVE_UPS, reason) for reason in reasons]
     assert [*places, layout.slot(schema.WAIT_SECONDS)] == list(range(layout.size()))

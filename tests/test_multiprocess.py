@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from mainstay import Metrics, retry
-from mainstay._metrics import book, multiprocess, schema
+from mainstay._metrics import book, layouts, multiprocess, schema
 from mainstay.testing import Faults, recorded
 from tests.servers import LONGEST_RUN, PROGRAMS, environment, program
 
@@ -449,7 +449,7 @@ def test_forked_children_are_told_to_start_anew_only_while_there_are_files() -> 
 
 def test_cells_in_files_have_the_sizes_of_the_layout(directory: Path) -> None:
     files = multiprocess.Files(str(directory), "n")
-    group = multiprocess.Group(schema.CALL_LAYOUT, ("a", "retry"), (1.0, 2.0))
+    group = multiprocess.Group(layouts.CALL_LAYOUT, ("a", "retry"), (1.0, 2.0))
     histogram, counters = files.cell(group)
     assert (len([*histogram]), len([*counters])) == (4, len(schema.OUTCOMES))
     assert len(list(directory.iterdir())) == 2

@@ -7,8 +7,9 @@ The page holds a comment where a table belongs, `<!-- table of metrics -->` or
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from mainstay._metrics import schema
-from mainstay._metrics.schema import Family, Layout
+from mainstay._metrics import layouts, schema
+from mainstay._metrics.layouts import Layout
+from mainstay._metrics.schema import Family
 
 _UNITS = ("seconds",)
 
@@ -54,11 +55,11 @@ def metrics() -> str:
 
 def label_values() -> str:
     """List the labels whose values are known beforehand, by metric."""
-    layouts = [value for value in vars(schema).values() if isinstance(value, Layout)]
-    layouts += schema.TROUBLE_LAYOUTS.values()
+    known = [value for value in vars(layouts).values() if isinstance(value, Layout)]
+    known += layouts.TROUBLE_LAYOUTS.values()
     closed = {
-        (each.family, each.closed) for layout in layouts for each in layout.counters if each.closed
-    }
+        (each.family, each.closed) for layout in known for each in layout.counters if each.closed
+    } | {(family, family.states) for family in schema.EVERY if family.states}
     return _table(
         ("Metric", "Label", "Values"),
         (

@@ -1,5 +1,7 @@
 """Counts and durations: what there is to record, where it is kept, how Prometheus reads it.
 
-`schema` says what exists, `cells` keeps it (`multiprocess` keeps it in files), `recorder` is what
-policies call, `collector` is what Prometheus reads. Only this package imports prometheus_client.
+`schema` says what exists and `layouts` what is written together. `cells` keeps counts and durations
+(`multiprocess` keeps them in files), `gauges` asks for the rest. `recorder` and those beside it are
+what policies call, `book` finds them, `collector` is what Prometheus reads. Only this package and
+the collectors above it import prometheus_client.
 """

@@ -11,9 +11,8 @@ import weakref
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
 
-from prometheus_client import Gauge
+from prometheus_client import Gauge as StockGauge
 from prometheus_client.samples import Exemplar
 
 from mainstay._core.version import VERSION
@@ -22,13 +21,12 @@ from mainstay._metrics.cells import Cells, Group, cell_in_memory
 from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay._metrics.copies import CopiesRecorder
 from mainstay._metrics.exemplars import exemplar
-from mainstay._metrics.gauges import Gauges
-from mainstay._metrics.levels import Level, LevelInFiles, gauge_of
+from mainstay._metrics.gauges import NumberGauge, Sample, StateGauge
+from mainstay._metrics.layouts import DROPPED_LAYOUT, ERROR_LAYOUT, Layout
 from mainstay._metrics.pools import MemberRecorder, SwitchRecorder
 from mainstay._metrics.recorder import Recorder
-from mainstay._metrics.schema import Family, Layout
-from mainstay._metrics.states import Stateful, States, StatesInFiles
-from mainstay._metrics.upkeep import Upkeep, UpkeepInFiles, keep_up
+from mainstay._metrics.schema import Family, Mode
+from mainstay._metrics.upkeep import Upkeep, keep_up
 
 _name_of_class = type.__dict__["__name__"].__get__
 """Reads a class's own name, which its metaclass can neither hide nor make fail."""
@@ -64,10 +62,10 @@ class Book:
         namespace: The prefix of all metric names.
         buckets: The bounds that were given, by metric name without prefix.
         cells: Where the counts are.
-        gauges: The values that go up and down.
         groups: All groups of series that were ever made; only ever appended to.
         exemplars: By metric name and label values, the last exemplar of each slot.
         times_collected: How often its collector was asked.
+        in_files: Whether this is a worker process of multiprocess mode.
     """
 
     def __init__(
@@ -85,17 +83,17 @@ class Book:
         self._members: dict[str, LabelValues] = {}
         self._member_recorders: dict[tuple[str, str], MemberRecorder] = {}
         self._switch_recorders: dict[str, SwitchRecorder] = {}
-        self._states: list[States] = []
         self._copies_recorders: dict[str, CopiesRecorder] = {}
-        self._levels: dict[tuple[str, str], Level] = {}
-        self._gauges: dict[str, Gauge] = {}
+        self._numbers: dict[tuple[str, str], NumberGauge] = {}
+        self._states: dict[tuple[str, str], StateGauge] = {}
+        self._stock_gauges: dict[str, StockGauge] = {}
         self._dropped: dict[str, Group] = {}
         self._upkeeps: dict[str, Upkeep] = {}
         self._is_kept_up = False
         self._directory = "" if in_memory else os.environ.get(multiprocess.VARIABLE, "")
         self.cells: Cells = Cells(cell_in_memory)
-        self.gauges: Gauges = Gauges(namespace, in_files=bool(self._directory))
-        if self._directory:
+        self.in_files: bool = bool(self._directory)
+        if self.in_files:
             if not Path(self._directory).is_dir():
                 raise ValueError(
                     f"{multiprocess.VARIABLE} must name a directory, not {self._directory!r}; "
@@ -133,7 +131,8 @@ class Book:
 
     def member_recorder(self, component: str, member: str) -> MemberRecorder:
         """Find the recorder of one member of a pool, or make it."""
-        labels = self.component(component), self.member(component, member)
+        component = self.component(component)
+        labels = component, self.member(component, member)
         recorder = self._member_recorders.get(labels)
         if recorder is None:
             fresh = MemberRecorder(self, *labels, self.recorder(component, "failover").calls)
@@ -150,40 +149,53 @@ class Book:
         return recorder
 
     def member(self, component: str, name: str) -> str:
-        """Give the label for a member of a component."""
-        component = self.component(component)
+        """Give the label for a member; *component* is a label already."""
         members = self._members.get(component)
         if members is None:
             members = self._members.setdefault(component, LabelValues(schema.MOST_MEMBERS))
         return self._admit(members, name, schema.MEMBER_ATTEMPTS)
 
-    def follow(self, family: Family, component: str, source: Stateful) -> States:
-        """Show the states of *source* in the gauge *family*, as long as *source* lives."""
-        kind = StatesInFiles if self._directory else States
-        states = kind(self, family, self.component(component), source)
-        self._states = [each for each in self._states if each.outlives(source)]
-        self._states.append(states)
-        return states
+    def number(self, family: Family, component: str) -> NumberGauge:
+        """Find a gauge of one number, or make it; *component* is a label already."""
+        gauge = self._numbers.get((family.name, component))
+        if gauge is None:
+            fresh = NumberGauge(self, family, component)
+            gauge = self._numbers.setdefault((family.name, component), fresh)
+        return gauge
 
-    def samples(self) -> Iterable[tuple[Family, tuple[str, ...], float]]:
+    def states(self, family: Family, component: str) -> StateGauge:
+        """Find a gauge of states, or make it; *component* is a label already."""
+        gauge = self._states.get((family.name, component))
+        if gauge is None:
+            fresh = StateGauge(self, family, component)
+            gauge = self._states.setdefault((family.name, component), fresh)
+        return gauge
+
+    def stock_gauge(self, family: Family, mode: Mode) -> StockGauge:
+        """Find the gauge of prometheus_client that workers write *family* through, or make it."""
+        gauge = self._stock_gauges.get(family.name)
+        if gauge is None:
+            name = f"{self.namespace}_{family.name}"
+            fresh = StockGauge(
+                name, family.help, family.labels, registry=None, multiprocess_mode=mode
+            )
+            gauge = self._stock_gauges.setdefault(family.name, fresh)
+        return gauge
+
+    def gauges(self) -> Iterable[Sample]:
         """Give the present values of all gauges."""
-        sources: tuple[Gauges | States | Level | Upkeep, ...] = (
-            self.gauges,
-            *self._states,
-            *self._levels.values(),
-            *self._upkeeps.values(),
-        )
-        for source in sources:
-            yield from source.samples()
+        for numbers in tuple(self._numbers.values()):
+            yield from numbers.samples()
+        for states in tuple(self._states.values()):
+            yield from states.samples()
 
     def upkeep(self, component: str) -> Upkeep:
         """Find the upkeep of a component's dependability, or make it."""
         component = self.component(component)
         upkeep = self._upkeeps.get(component)
         if upkeep is None:
-            kind = UpkeepInFiles if self._directory else Upkeep
-            upkeep = self._upkeeps.setdefault(component, kind(self, component))
-            if self._directory and not self._is_kept_up:
+            upkeep = self._upkeeps.setdefault(component, Upkeep(self, component))
+            if self.in_files and not self._is_kept_up:
                 self._is_kept_up = True
                 keep_up(self)
         return upkeep
@@ -210,23 +222,6 @@ class Book:
             recorder = self._copies_recorders.setdefault(component, fresh)
         return recorder
 
-    def level(self, family: Family, component: str) -> Level:
-        """Find the gauge *family* of a component, or make it."""
-        key = family.name, self.component(component)
-        level = self._levels.get(key)
-        if level is None:
-            kind = LevelInFiles if self._directory else Level
-            level = self._levels.setdefault(key, kind(self, family, key[1]))
-        return level
-
-    def gauge(self, family: Family, mode: Literal["livemax", "livesum"] = "livesum") -> Gauge:
-        """Find the gauge of prometheus_client that a family is written to in multiprocess mode."""
-        gauge = self._gauges.get(family.name)
-        if gauge is None:
-            fresh = gauge_of(self.namespace, family, mode)
-            gauge = self._gauges.setdefault(family.name, fresh)
-        return gauge
-
     def count_error(self, component: str, policy: str, error: BaseException) -> None:
         """Count a failed attempt by the class of its exception; *component* is a label already."""
         name = _name_of_class(type(error))
@@ -242,7 +237,7 @@ class Book:
         labels = component, policy, self._admit(types, name, schema.ERRORS)
         group = self._errors.get(labels)
         if group is None:
-            group = self._errors.setdefault(labels, self.group(schema.ERROR_LAYOUT, labels))
+            group = self._errors.setdefault(labels, self.group(ERROR_LAYOUT, labels))
         return group
 
     def slow_call(self, calls: Group, seconds: float) -> int:
@@ -270,7 +265,7 @@ class Book:
             return label
         group = self._dropped.get(family.name)
         if group is None:
-            fresh = self.group(schema.DROPPED_LAYOUT, (f"{self.namespace}_{family.name}",))
+            fresh = self.group(DROPPED_LAYOUT, (f"{self.namespace}_{family.name}",))
             group = self._dropped.setdefault(family.name, fresh)
         self.cells.cell(group)[1][0] += 1.0
         return schema.OTHER
@@ -280,7 +275,7 @@ class Book:
         bounds = self.bounds(layout.histogram) if layout.histogram else ()
         group = Group(layout, labels, bounds)
         self.groups.append(group)
-        if self._directory:
+        if self.in_files:
             self.cells.cell(group)
         return group
 

@@ -23,7 +23,8 @@ from typing import Protocol, TypeAlias
 
 import attrs
 
-from mainstay._metrics.schema import Family, Layout
+from mainstay._metrics.layouts import Layout
+from mainstay._metrics.schema import Family
 
 
 class Slots(Protocol):

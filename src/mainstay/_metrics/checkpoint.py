@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from mainstay._core.clock import wall_time
 from mainstay._metrics import schema
+from mainstay._metrics.gauges import Latest
+from mainstay._metrics.layouts import SAVE_LAYOUT, SIZE_LAYOUT
 from mainstay._metrics.recorder import Recorder
-from mainstay._metrics.schema import SAVE_LAYOUT, SIZE_LAYOUT, Family
+from mainstay._metrics.schema import Family
 
 if TYPE_CHECKING:
     from mainstay._metrics.book import Book
@@ -31,8 +33,8 @@ class CheckpointRecorder(Recorder):
         component = labels[:1]
         self._saves = book.group(SAVE_LAYOUT, component)
         self._sizes = book.group(SIZE_LAYOUT, component)
-        self._last_save = book.gauges.gauge(schema.CHECKPOINT_LAST_SAVE, component, "max")
-        self._interval = book.gauges.gauge(schema.CHECKPOINT_INTERVAL, component, "mostrecent")
+        self._last_save = Latest(book.number(schema.CHECKPOINT_LAST_SAVE, labels[0]))
+        self._interval = Latest(book.number(schema.CHECKPOINT_INTERVAL, labels[0]))
 
     def saved(self, seconds: float, size: int | None) -> None:
         """Record a save that took *seconds*; *size* is the document's, if there was one."""

@@ -19,11 +19,10 @@ from mainstay._metrics import schema
 from mainstay._metrics.book import Book
 from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay._metrics.copies import CopiesRecorder
-from mainstay._metrics.levels import Level
+from mainstay._metrics.gauges import NumberGauge, Stateful, StateGauge
 from mainstay._metrics.pools import MemberRecorder, SwitchRecorder
 from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import Family
-from mainstay._metrics.states import Stateful, States
 from mainstay._metrics.upkeep import Upkeep
 
 _NAMESPACE = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
@@ -173,7 +172,7 @@ def _totals(book: Book) -> _Totals:
             count(family, group.labels[: len(family.labels)], histogram)
         for (each, values), number in zip(group.counter_series(), counters, strict=True):
             count(each, values, [number])
-    for family, values, value in book.samples():
+    for family, values, value in book.gauges():
         count(family, values, [value])
     return totals
 
@@ -299,9 +298,11 @@ def switch_recorder_of(metrics: Metrics, component: str) -> SwitchRecorder:
     return metrics._book.switch_recorder(component)
 
 
-def follow(metrics: Metrics, family: Family, component: str, source: Stateful) -> States:
+def follow(metrics: Metrics, family: Family, component: str, source: Stateful) -> StateGauge:
     """Show the states of *source* in the gauge *family* of *metrics*, as long as *source* lives."""
-    return metrics._book.follow(family, component, source)
+    gauge = metrics._book.states(family, metrics._book.component(component))
+    gauge.follow(source, type(source).states)
+    return gauge
 
 
 def upkeep_of(metrics: Metrics, component: str) -> Upkeep:
@@ -314,9 +315,9 @@ def copies_recorder_of(metrics: Metrics, component: str) -> CopiesRecorder:
     return metrics._book.copies_recorder(component)
 
 
-def level_of(metrics: Metrics, family: Family, component: str) -> Level:
+def number_of(metrics: Metrics, family: Family, component: str) -> NumberGauge:
     """Find the gauge *family* of a component in *metrics*, or make it."""
-    return metrics._book.level(family, component)
+    return metrics._book.number(family, metrics._book.component(component))
 
 
 def checkpoint_recorder_of(metrics: Metrics, component: str) -> CheckpointRecorder:

@@ -2,18 +2,14 @@
 
 from typing import TYPE_CHECKING
 
+from mainstay._metrics.layouts import COPY_LAYOUT, HEDGE_LAYOUT
 from mainstay._metrics.schema import (
-    COPY_LAYOUT,
     COPY_WINS,
     DISSENTS,
-    HEDGE_DENIALS,
-    HEDGE_LAYOUT,
-    HEDGE_REASONS,
     HEDGES,
     HEDGES_DENIED,
     MOST_COPIES,
     OTHER,
-    VERDICTS,
     VOTES,
     WASTED_SECONDS,
 )
@@ -22,9 +18,9 @@ if TYPE_CHECKING:
     from mainstay._metrics.book import Book
     from mainstay._metrics.cells import Group
 
-_HEDGES = {reason: HEDGE_LAYOUT.slot(HEDGES, reason) for reason in HEDGE_REASONS}
-_DENIALS = {reason: HEDGE_LAYOUT.slot(HEDGES_DENIED, reason) for reason in HEDGE_DENIALS}
-_VOTES = {verdict: HEDGE_LAYOUT.slot(VOTES, verdict) for verdict in VERDICTS}
+_HEDGES = HEDGE_LAYOUT.slots(HEDGES)
+_DENIALS = HEDGE_LAYOUT.slots(HEDGES_DENIED)
+_VOTES = HEDGE_LAYOUT.slots(VOTES)
 _WASTED = HEDGE_LAYOUT.slot(WASTED_SECONDS)
 _WINS = COPY_LAYOUT.slot(COPY_WINS)
 _DISSENTS = COPY_LAYOUT.slot(DISSENTS)

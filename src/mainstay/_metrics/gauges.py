@@ -1,79 +1,139 @@
-"""Gauges: values that go up and down, and are absent until they are known.
+"""Gauges: values that go up and down, asked for whenever Prometheus asks.
 
-In one process a gauge is a number that the collector reads at each scrape. In multiprocess mode
-it is an ordinary Gauge of prometheus_client, outside every registry: its files say how the values
-of several processes become one.
+A gauge keeps no value itself. It has sources, and at each scrape those that still live say what is
+the case: so a state that has run out by itself is not shown any longer, and what is gone ends.
+
+Nobody scrapes a worker process of multiprocess mode. There a source tells of each change, and what
+is the case then is written at once, through a gauge of prometheus_client, whose files say how the
+values of all processes become one.
 """
 
 import contextlib
-from collections.abc import Iterator
-from typing import Literal, TypeAlias
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
-from prometheus_client import Gauge as StockGauge
+from mainstay._metrics.schema import Family, Mode
 
-from mainstay._metrics.schema import Family
+if TYPE_CHECKING:
+    from mainstay._metrics.book import Book
 
-Mode: TypeAlias = Literal["max", "mostrecent", "livesum"]
+S = TypeVar("S")
+T = TypeVar("T")
+
+Sample: TypeAlias = tuple[Family, tuple[str, ...], float]
 
 
-class Gauge:
-    """One series of a gauge, in memory."""
+class Stateful(Protocol):
+    """What is, or has members that are, in one of several states."""
 
-    __slots__ = ("labels", "value")
+    def states(self) -> Mapping[str, str]:
+        """Give the present states, by member; by "" for what has no members."""
+        ...
 
-    def __init__(self, labels: tuple[str, ...]) -> None:
-        self.labels: tuple[str, ...] = labels
-        self.value: float | None = None
+
+class Gauge(ABC, Generic[T]):
+    """The series that one component has in one family: what its sources say.
+
+    Where several say something of the same series, the family's `mode` makes it one value, in a
+    process as over all of them. There is no lock here, so that a signal handler may come in.
+    """
+
+    def __init__(self, book: "Book", family: Family, component: str) -> None:
+        self._book = book
+        self._family = family
+        self._component = component
+        self._sources: dict[int, tuple[weakref.ref[Any], Callable[[Any], T]]] = {}
+        self._latest = object()
+        self._written: dict[tuple[str, ...], None] = {}
+
+    def follow(self, source: S, read: Callable[[S], T]) -> None:
+        """Ask *source* from now on, by *read*, as long as it lives."""
+        sources, key = self._sources, id(source)
+        sources[key] = weakref.ref(source, lambda _: sources.pop(key, None)), read
+
+    def samples(self) -> Iterator[Sample]:
+        """Give what is the case now, as far as it is known."""
+        for labels, value in self._values().items():
+            yield self._family, labels, value
+
+    def changed(self) -> None:
+        """Take note of a change, and write it where others have to read it.
+
+        What comes in between, in another thread or a signal handler, may have been overwritten
+        with older values; then all is written again. A full disk must not break a call.
+        """
+        mode = self._family.mode
+        if not self._book.in_files or mode is None:
+            return
+        self._latest = object()
+        while True:
+            latest = self._latest
+            with contextlib.suppress(OSError):
+                self._write(mode)
+            if latest is self._latest:
+                return
+
+    def _write(self, mode: Mode) -> None:
+        stock = self._book.stock_gauge(self._family, mode)
+        values = self._values()
+        self._written.update(dict.fromkeys(values))
+        for labels in tuple(self._written):
+            stock.labels(*labels).set(values.get(labels, 0.0))
+
+    def _values(self) -> dict[tuple[str, ...], float]:
+        values: dict[tuple[str, ...], float] = {}
+        adds_up = self._family.mode == "livesum"
+        for source_of, read in tuple(self._sources.values()):
+            source = source_of()
+            if source is None:
+                continue
+            for more, value in self._series(read(source)):
+                labels = self._component, *more
+                if labels in values:
+                    before = values[labels]
+                    values[labels] = before + value if adds_up else max(before, value)
+                else:
+                    values[labels] = value
+        return values
+
+    @abstractmethod
+    def _series(self, said: T) -> Iterator[tuple[tuple[str, ...], float]]:
+        """Give the labels after the component, and the values, of what a source has said."""
+
+
+class NumberGauge(Gauge[float | None]):
+    """One number; None while it is not known."""
+
+    def _series(self, said: float | None) -> Iterator[tuple[tuple[str, ...], float]]:
+        if said is not None:
+            yield (), said
+
+
+class Latest:
+    """A source of a number that is told, not asked: the last one stands as long as this lives."""
+
+    def __init__(self, gauge: NumberGauge) -> None:
+        self._gauge = gauge
+        self._value: float | None = None
+        gauge.follow(self, Latest.value)
+
+    def value(self) -> float | None:
+        """Give it, or None if there is none yet."""
+        return self._value
 
     def set(self, value: float) -> None:
         """Make *value* the present one."""
-        self.value = value
+        self._value = value
+        self._gauge.changed()
 
 
-class GaugeInFiles(Gauge):
-    """One series of a gauge that other processes have, too."""
+class StateGauge(Gauge[Mapping[str, str]]):
+    """States by member, or by "": 1 for that state, 0 for the others."""
 
-    __slots__ = ("_stock",)
-
-    def __init__(self, labels: tuple[str, ...], stock: StockGauge) -> None:
-        super().__init__(labels)
-        self._stock = stock
-
-    def set(self, value: float) -> None:
-        """Make *value* the present one of this process."""
-        with contextlib.suppress(OSError):  # a full disk; the counters' first cell has said so
-            self._stock.labels(*self.labels).set(value)
-
-
-class Gauges:
-    """All gauges of one `Metrics` in this process."""
-
-    def __init__(self, namespace: str, *, in_files: bool) -> None:
-        self._namespace = namespace
-        self._in_files = in_files
-        self._series: dict[tuple[Family, tuple[str, ...]], Gauge] = {}
-        self._stock: dict[str, StockGauge] = {}
-
-    def gauge(self, family: Family, labels: tuple[str, ...], mode: Mode) -> Gauge:
-        """Find one series of a gauge, or make it; it is absent until it is set."""
-        known = self._series.get((family, labels))
-        if known is not None:
-            return known
-        fresh = GaugeInFiles(labels, self._of(family, mode)) if self._in_files else Gauge(labels)
-        return self._series.setdefault((family, labels), fresh)
-
-    def samples(self) -> Iterator[tuple[Family, tuple[str, ...], float]]:
-        """Give family, labels and value of all that are known."""
-        for (family, labels), gauge in tuple(self._series.items()):
-            if gauge.value is not None:
-                yield family, labels, gauge.value
-
-    def _of(self, family: Family, mode: Mode) -> StockGauge:
-        stock = self._stock.get(family.name)
-        if stock is None:
-            name = f"{self._namespace}_{family.name}"
-            fresh = StockGauge(
-                name, family.help, family.labels, registry=None, multiprocess_mode=mode
-            )
-            stock = self._stock.setdefault(family.name, fresh)
-        return stock
+    def _series(self, said: Mapping[str, str]) -> Iterator[tuple[tuple[str, ...], float]]:
+        for name, state in said.items():
+            member = (self._book.member(self._component, name),) if name else ()
+            for each in self._family.states:
+                yield (*member, each), float(each == state)

@@ -4,30 +4,30 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from mainstay._metrics.cells import Group
-from mainstay._metrics.schema import (
+from mainstay._metrics.layouts import (
     CALL_LAYOUT,
-    CALLS,
-    EJECTION_CAUSES,
-    EJECTIONS,
     FAILOVER_LAYOUT,
-    MEMBER_ATTEMPTS,
     MEMBER_LAYOUT,
-    MEMBER_OUTCOMES,
     OUTAGE_LAYOUTS,
+    TRANSITION_LAYOUT,
+    Layout,
+)
+from mainstay._metrics.schema import (
+    CALLS,
+    EJECTIONS,
+    MEMBER_ATTEMPTS,
     STANDBY_START,
     TIME_TO_DETECT,
     TIME_TO_RECOVER,
-    TRANSITION_LAYOUT,
-    Layout,
 )
 
 if TYPE_CHECKING:
     from mainstay._metrics.book import Book
 
-_OUTCOMES = {outcome: MEMBER_LAYOUT.slot(MEMBER_ATTEMPTS, outcome) for outcome in MEMBER_OUTCOMES}
+_OUTCOMES = MEMBER_LAYOUT.slots(MEMBER_ATTEMPTS)
 _SUCCESS = _OUTCOMES["success"]
 _CALL_SUCCESS = CALL_LAYOUT.slot(CALLS, "success")
-_CAUSES = {cause: MEMBER_LAYOUT.slot(EJECTIONS, cause) for cause in EJECTION_CAUSES}
+_CAUSES = MEMBER_LAYOUT.slots(EJECTIONS)
 
 
 class MemberRecorder:

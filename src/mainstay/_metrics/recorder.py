@@ -11,36 +11,25 @@ from typing import TYPE_CHECKING, Any
 
 from mainstay._core.callables import name_of
 from mainstay._metrics.exemplars import exemplar
-from mainstay._metrics.schema import (
-    CALL_LAYOUT,
-    CALLS,
-    GIVE_UP_REASONS,
-    GIVE_UPS,
-    OUTCOMES,
-    TROUBLE_LAYOUTS,
-    WAIT_SECONDS,
-)
+from mainstay._metrics.layouts import CALL_LAYOUT, TROUBLE_LAYOUTS
+from mainstay._metrics.schema import CALLS, GIVE_UPS, WAIT_SECONDS
 
 if TYPE_CHECKING:
     from mainstay._metrics.book import Book
     from mainstay._metrics.cells import Group
 
-_OUTCOMES = {outcome: CALL_LAYOUT.slot(CALLS, outcome) for outcome in OUTCOMES}
+_OUTCOMES = CALL_LAYOUT.slots(CALLS)
 _SUCCESS = _OUTCOMES["success"]
 _REJECTED = _OUTCOMES["rejected"]
-_OPEN = TROUBLE_LAYOUTS["breaker"].slot(GIVE_UPS, "open")
 _FAILED = ("error", "timeout")
 """Outcomes of which one call's trace is kept; calls that were refused have none of interest."""
-_REASONS = {
-    (policy, reason): layout.slot(GIVE_UPS, reason)
-    for policy, layout in TROUBLE_LAYOUTS.items()
-    for reason in GIVE_UP_REASONS[policy]
-}
+_REASONS = {policy: layout.slots(GIVE_UPS) for policy, layout in TROUBLE_LAYOUTS.items()}
 _WAITS = {
     policy: layout.slot(WAIT_SECONDS)
     for policy, layout in TROUBLE_LAYOUTS.items()
     if policy != "breaker"
 }
+_OPEN = _REASONS["breaker"]["open"]
 
 
 class Recorder:
@@ -115,7 +104,7 @@ class Recorder:
 
     def gave_up(self, reason: str) -> None:
         """Record why a call gave up."""
-        self._book.cells.cell(self._trouble)[1][_REASONS[self.policy, reason]] += 1.0
+        self._book.cells.cell(self._trouble)[1][_REASONS[self.policy][reason]] += 1.0
 
     def waited(self, seconds: float) -> None:
         """Record *seconds* spent between attempts."""

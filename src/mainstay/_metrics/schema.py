@@ -1,14 +1,14 @@
-"""Every metric of mainstay, once: names, types, labels, buckets, and what is counted together.
+"""Every metric of mainstay, once: names, types, labels, label values, buckets.
 
-A `Family` is one metric. A `Layout` is a set of series that one place in the code writes together:
-at most one histogram and some counters whose labels come from closed sets. Everything else, the
-recorders, the collector, the files of multiprocess mode and the table in the docs, is derived
-from here.
+It is one table, a row for each metric. What is written together is in `layouts`; the collector,
+the files of multiprocess mode and the tables in the docs are derived from here.
 """
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import attrs
+
+Mode: TypeAlias = Literal["livesum", "livemax", "max", "mostrecent"]
 
 
 @attrs.frozen
@@ -21,6 +21,9 @@ class Family:
         help: What it counts, in one line.
         labels: The names of its labels, in order.
         buckets: The upper bounds of a histogram without +Inf, ascending.
+        states: The values of a gauge's last label, where exactly one of them is 1 at a time.
+        mode: How the values of a gauge in several worker processes become one, in the words of
+            prometheus_client. None for what workers do not export.
     """
 
     name: str
@@ -28,51 +31,12 @@ class Family:
     help: str
     labels: tuple[str, ...]
     buckets: tuple[float, ...] = ()
-
-
-@attrs.frozen
-class Counters:
-    """The series of one counter: one for each value of its last label, or a single one.
-
-    Attributes:
-        family: The counter.
-        closed: The values of the last label, where they are known beforehand.
-    """
-
-    family: Family
-    closed: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.closed) or 1
-
-
-@attrs.frozen
-class Layout:
-    """Series that are written together: the slots of a cell.
-
-    A cell's histogram part has one slot for each bucket, +Inf included, and the sum last. Its
-    counter part has the slots of `counters` in order.
-    """
-
-    histogram: Family | None = None
-    counters: tuple[Counters, ...] = ()
-
-    def slot(self, family: Family, value: str = "") -> int:
-        """Find the place of a counter in the counter part."""
-        start = 0
-        for each in self.counters:
-            if each.family is family:
-                return start + (each.closed.index(value) if each.closed else 0)
-            start += len(each)
-        raise KeyError(family.name)
-
-    def size(self) -> int:
-        """Give the number of slots in the counter part."""
-        return sum(map(len, self.counters))
+    states: tuple[str, ...] = attrs.field(default=(), kw_only=True)
+    mode: Mode | None = attrs.field(default=None, kw_only=True)
 
 
 OUTCOMES = ("success", "recovered", "error", "timeout", "rejected", "cancelled")
-"""How a call can end. "success" is first, which the recorder's shortest path relies on."""
+"""How a call can end."""
 
 GIVE_UP_REASONS = {
     "retry": ("attempts", "timeout", "not_retryable", "budget", "refused_result"),
@@ -150,6 +114,8 @@ MEMBER_STATE = Family(
     "gauge",
     "1 for the state that a member of a pool is in, 0 for the others.",
     ("component", "member", "state"),
+    states=MEMBER_STATES,
+    mode="livesum",
 )
 FAILOVERS = Family(
     "failovers_total",
@@ -189,6 +155,8 @@ BREAKER_STATE = Family(
     "gauge",
     "1 for the state that a circuit breaker is in, 0 for the others.",
     ("component", "state"),
+    states=BREAKER_STATES,
+    mode="livesum",
 )
 BREAKER_TRANSITIONS = Family(
     "breaker_transitions_total",
@@ -201,6 +169,7 @@ COMPONENT_UP = Family(
     "gauge",
     "1 while the component is up, 0 while it is down; over worker processes, how many see it up.",
     ("component",),
+    mode="livesum",
 )
 COMPONENT_UPTIME = Family(
     "component_uptime_seconds_total",
@@ -261,6 +230,7 @@ HEDGE_DELAY = Family(
     "gauge",
     "Seconds without an answer after which the next copy starts; the longest of this process.",
     ("component",),
+    mode="livemax",
 )
 COPY_WINS = Family(
     "copy_wins_total",
@@ -291,6 +261,7 @@ ABANDONED_THREADS = Family(
     "gauge",
     "Threads that still run a copy whose call has ended.",
     ("component",),
+    mode="livesum",
 )
 CHECKPOINT_SAVES = Family(
     "checkpoint_saves_total",
@@ -347,12 +318,14 @@ CHECKPOINT_LAST_SAVE = Family(
     "gauge",
     "When the last save was made, in seconds since 1970.",
     ("component",),
+    mode="max",
 )
 CHECKPOINT_INTERVAL = Family(
     "checkpoint_interval_seconds",
     "gauge",
     "Seconds between saves that are in force.",
     ("component",),
+    mode="mostrecent",
 )
 CHECKPOINT_LEASE_LOST = Family(
     "checkpoint_lease_lost_total",
@@ -366,12 +339,6 @@ CHECKPOINT_CORRUPT = Family(
     "Saves that could not be read.",
     ("component",),
 )
-CHECKPOINT_RUNS = Family(
-    "checkpoint_runs",
-    "gauge",
-    "Runs in a store by their state.",
-    ("component", "state"),
-)
 BUILD_INFO = Family("build_info", "gauge", "1, with the version of mainstay.", ("version",))
 SERIES_DROPPED = Family(
     "series_dropped_total",
@@ -380,54 +347,15 @@ SERIES_DROPPED = Family(
     ("metric",),
 )
 
-FAMILIES = (
-    CALLS,
-    CALL_DURATION,
-    CALL_ATTEMPTS,
-    GIVE_UPS,
-    ERRORS,
-    WAIT_SECONDS,
-    MEMBER_ATTEMPTS,
-    MEMBER_STATE,
-    FAILOVERS,
-    EJECTIONS,
-    TIME_TO_DETECT,
-    TIME_TO_RECOVER,
-    STANDBY_START,
-    BREAKER_STATE,
-    BREAKER_TRANSITIONS,
-    COMPONENT_UP,
-    COMPONENT_UPTIME,
-    COMPONENT_DOWNTIME,
-    COMPONENT_FAILURES,
-    AVAILABILITY,
-    FAILURE_RATE,
-    MTBF,
-    MTTR,
-    HEDGES,
-    HEDGES_DENIED,
-    HEDGE_DELAY,
-    COPY_WINS,
-    DISSENTS,
-    VOTES,
-    WASTED_SECONDS,
-    ABANDONED_THREADS,
-    CHECKPOINT_SAVES,
-    CHECKPOINT_SAVE_DURATION,
-    CHECKPOINT_SIZE,
-    CHECKPOINT_ITEMS,
-    CHECKPOINT_STEPS,
-    CHECKPOINT_RESUMES,
-    CHECKPOINT_SAVED_SECONDS,
-    CHECKPOINT_REPLAYED_SECONDS,
-    CHECKPOINT_LAST_SAVE,
-    CHECKPOINT_INTERVAL,
-    CHECKPOINT_LEASE_LOST,
-    CHECKPOINT_CORRUPT,
-    BUILD_INFO,
-    SERIES_DROPPED,
-)
+FAMILIES = tuple(each for each in tuple(globals().values()) if isinstance(each, Family))
+"""What `Metrics` exports: all of the above, in that order."""
 
+CHECKPOINT_RUNS = Family(
+    "checkpoint_runs",
+    "gauge",
+    "Runs in a store by their state.",
+    ("component", "state"),
+)
 HOST_CPU = Family(
     "host_cpu_usage_ratio",
     "gauge",
@@ -444,66 +372,6 @@ HOST_FAMILIES = (HOST_CPU, HOST_MEMORY, HOST_DISK)
 
 EVERY = (*FAMILIES, CHECKPOINT_RUNS, *HOST_FAMILIES)
 """All there is, also what other collectors than `Metrics` export."""
-
-CALL_LAYOUT = Layout(CALL_DURATION, (Counters(CALLS, OUTCOMES),))
-"""What every call of every policy writes."""
-
-TROUBLE_LAYOUTS = {
-    policy: Layout(CALL_ATTEMPTS, (Counters(GIVE_UPS, reasons), Counters(WAIT_SECONDS)))
-    for policy, reasons in GIVE_UP_REASONS.items()
-}
-"""What only calls with a failed attempt write."""
-TROUBLE_LAYOUTS["breaker"] = Layout(None, (Counters(GIVE_UPS, GIVE_UP_REASONS["breaker"]),))
-
-MEMBER_LAYOUT = Layout(
-    None, (Counters(MEMBER_ATTEMPTS, MEMBER_OUTCOMES), Counters(EJECTIONS, EJECTION_CAUSES))
-)
-"""What the attempts at one member write."""
-
-FAILOVER_LAYOUT = Layout(None, (Counters(FAILOVERS),))
-TRANSITION_LAYOUT = Layout(None, (Counters(BREAKER_TRANSITIONS),))
-OUTAGE_LAYOUTS = {
-    family.name: Layout(family) for family in (TIME_TO_DETECT, TIME_TO_RECOVER, STANDBY_START)
-}
-
-AVAILABILITY_LAYOUT = Layout(
-    None,
-    (Counters(COMPONENT_UPTIME), Counters(COMPONENT_DOWNTIME), Counters(COMPONENT_FAILURES)),
-)
-"""What is known of each component's dependability."""
-
-HEDGE_LAYOUT = Layout(
-    None,
-    (
-        Counters(HEDGES, HEDGE_REASONS),
-        Counters(HEDGES_DENIED, HEDGE_DENIALS),
-        Counters(VOTES, VERDICTS),
-        Counters(WASTED_SECONDS),
-    ),
-)
-"""What a redundant call writes besides."""
-
-COPY_LAYOUT = Layout(None, (Counters(COPY_WINS), Counters(DISSENTS)))
-"""What one copy of it writes."""
-
-SAVE_LAYOUT = Layout(
-    CHECKPOINT_SAVE_DURATION,
-    (
-        Counters(CHECKPOINT_SAVES, ("ok", "error", "fenced")),
-        Counters(CHECKPOINT_ITEMS, ("done", "skipped", "failed")),
-        Counters(CHECKPOINT_STEPS, ("executed", "replayed")),
-        Counters(CHECKPOINT_RESUMES, ("crash", "sigterm", "takeover", "error")),
-        Counters(CHECKPOINT_SAVED_SECONDS),
-        Counters(CHECKPOINT_REPLAYED_SECONDS),
-        Counters(CHECKPOINT_LEASE_LOST),
-        Counters(CHECKPOINT_CORRUPT),
-    ),
-)
-"""What the runs of a checkpointed function write."""
-
-SIZE_LAYOUT = Layout(CHECKPOINT_SIZE)
-ERROR_LAYOUT = Layout(None, (Counters(ERRORS),))
-DROPPED_LAYOUT = Layout(None, (Counters(SERIES_DROPPED),))
 
 MOST_COMPONENTS = 1_000
 MOST_ERROR_TYPES = 20

@@ -5,17 +5,18 @@ brought up to date whenever the component changes and before each scrape. Nobody
 process of multiprocess mode; there a daemon thread does it, each second.
 """
 
-import contextlib
+import functools
 import math
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
 from mainstay._core.dependability import Figures
 from mainstay._metrics import schema
+from mainstay._metrics.layouts import AVAILABILITY_LAYOUT
 from mainstay._metrics.schema import Family
 
 if TYPE_CHECKING:
@@ -24,9 +25,17 @@ if TYPE_CHECKING:
 PERIOD = 1.0
 """Seconds between two updates in a worker process."""
 
-_UPTIME = schema.AVAILABILITY_LAYOUT.slot(schema.COMPONENT_UPTIME)
-_DOWNTIME = schema.AVAILABILITY_LAYOUT.slot(schema.COMPONENT_DOWNTIME)
-_FAILURES = schema.AVAILABILITY_LAYOUT.slot(schema.COMPONENT_FAILURES)
+_UPTIME = AVAILABILITY_LAYOUT.slot(schema.COMPONENT_UPTIME)
+_DOWNTIME = AVAILABILITY_LAYOUT.slot(schema.COMPONENT_DOWNTIME)
+_FAILURES = AVAILABILITY_LAYOUT.slot(schema.COMPONENT_FAILURES)
+
+_FIGURES: dict[Family, Callable[[Figures], float]] = {
+    schema.AVAILABILITY: lambda total: total.availability,
+    schema.FAILURE_RATE: lambda total: total.failure_rate,
+    schema.MTBF: lambda total: total.mtbf,
+    schema.MTTR: lambda total: total.mttr,
+}
+"""The figures since the start, by their gauges."""
 
 
 class Source(Protocol):
@@ -54,9 +63,13 @@ class Upkeep:
 
     def __init__(self, book: "Book", component: str) -> None:
         self._book = book
-        self._labels = (component,)
-        self._group = book.group(schema.AVAILABILITY_LAYOUT, self._labels)
+        self._group = book.group(AVAILABILITY_LAYOUT, (component,))
         self._watched: dict[int, _Watched] = {}
+        self._up = book.number(schema.COMPONENT_UP, component)
+        self._up.follow(self, Upkeep._is_up)
+        for family, figure in _FIGURES.items():
+            read = functools.partial(Upkeep._figure, figure=figure)
+            book.number(family, component).follow(self, read)
 
     def watch(self, source: Source) -> None:
         """Take *source* into account as long as it lives."""
@@ -65,32 +78,24 @@ class Upkeep:
         self.refresh()
 
     def refresh(self) -> None:
-        """Bring the counters up to date."""
+        """Bring the counters and `component_up` up to date."""
         for watched, source in self._alive():
             self._count(watched, source)
-
-    def samples(self) -> Iterator[tuple[Family, tuple[str, ...], float]]:
-        """Give the gauges whose value is known."""
-        total, up, known = Figures(), True, False
-        for _, source in self._alive():
-            total, up, known = total + source.so_far(), up and source.is_up(), True
-        if not known:
-            return
-        values = {
-            schema.COMPONENT_UP: float(up),
-            schema.AVAILABILITY: total.availability,
-            schema.FAILURE_RATE: total.failure_rate,
-            schema.MTBF: total.mtbf,
-            schema.MTTR: total.mttr,
-        }
-        for family, value in values.items():
-            if not math.isnan(value):
-                yield family, self._labels, value
+        self._up.changed()
 
     def start_anew(self) -> None:
         """Leave to the parent process what has passed until the fork."""
         for watched, source in self._alive():
             watched.counted = source.so_far()
+
+    def _is_up(self) -> float | None:
+        up = [source.is_up() for _, source in self._alive()]
+        return float(all(up)) if up else None
+
+    def _figure(self, figure: Callable[[Figures], float]) -> float | None:
+        figures = [source.so_far() for _, source in self._alive()]
+        value = figure(sum(figures, Figures())) if figures else math.nan
+        return None if math.isnan(value) else value
 
     def _alive(self) -> Iterator[tuple[_Watched, Source]]:
         for watched in tuple(self._watched.values()):
@@ -113,23 +118,6 @@ class Upkeep:
         counters[_UPTIME] += now.uptime - before.uptime
         counters[_DOWNTIME] += now.downtime - before.downtime
         counters[_FAILURES] += now.failures - before.failures
-
-
-class UpkeepInFiles(Upkeep):
-    """The series of one component in a worker process: those that rules cannot compute."""
-
-    def refresh(self) -> None:
-        """Bring the counters and `component_up` up to date; a full disk must not break a call."""
-        super().refresh()
-        up = [source.is_up() for _, source in self._alive()]
-        if up:
-            with contextlib.suppress(OSError):
-                gauge = self._book.gauge(schema.COMPONENT_UP)
-                gauge.labels(*self._labels).set(float(all(up)))
-
-    def samples(self) -> Iterator[tuple[Family, tuple[str, ...], float]]:
-        """Give nothing: the files say it."""
-        return iter(())
 
 
 def keep_up(book: "Book") -> None:

@@ -8,7 +8,7 @@ import attrs
 from mainstay._core.ambient import Ambient
 from mainstay._core.budget import RetryBudget
 from mainstay._core.outcomes import Judge
-from mainstay._metrics.collector import Metrics, copies_recorder_of, level_of, recorder_of
+from mainstay._metrics.collector import Metrics, copies_recorder_of, number_of, recorder_of
 from mainstay._metrics.copies import CopiesRecorder
 from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import ABANDONED_THREADS, HEDGE_DELAY
@@ -82,6 +82,6 @@ def recorders_in(
     recorder = recorder_of(metrics, component, POLICY)
     copies_recorder = copies_recorder_of(metrics, component)
     copies_recorder.show(copies)
-    delay = level_of(metrics, HEDGE_DELAY, component)
-    shared.show(delay, level_of(metrics, ABANDONED_THREADS, component))
+    delay = number_of(metrics, HEDGE_DELAY, component)
+    shared.show(delay, number_of(metrics, ABANDONED_THREADS, component))
     return recorder, copies_recorder

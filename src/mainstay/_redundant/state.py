@@ -10,7 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from mainstay._core.budget import RetryBudget, observe
-from mainstay._metrics.levels import Level
+from mainstay._metrics.gauges import NumberGauge
 from mainstay._redundant.sketch import Sketch
 from mainstay.hedge import Start
 
@@ -38,7 +38,7 @@ class Shared:
     __slots__ = (
         "__weakref__",
         "_budget",
-        "_levels",
+        "_gauges",
         "_lock",
         "_sketch",
         "_start",
@@ -55,18 +55,18 @@ class Shared:
         self.due: float = 0.0
         self.durations: deque[float] = deque()
         self._sketch = Sketch(start.q) if start.q else None
-        self._levels: tuple[Level, ...] = ()
+        self._gauges: tuple[NumberGauge, ...] = ()
         self._lock = threading.RLock()  # a signal handler may come back in on the same thread
         self.delay = None if start.together else start.seconds
         self.abandoned: int = 0
         self.strays: set[Future[Any]] = set()
 
-    def show(self, delay: Level, abandoned: Level) -> None:
+    def show(self, delay: NumberGauge, abandoned: NumberGauge) -> None:
         """Be read by these gauges, and tell them of changes."""
-        delay.follow(self._read_delay)
-        abandoned.follow(self._read_abandoned)
-        if delay not in self._levels:
-            self._levels = (*self._levels, delay, abandoned)
+        delay.follow(self, Shared._read_delay)
+        abandoned.follow(self, Shared._read_abandoned)
+        if delay not in self._gauges:
+            self._gauges = (*self._gauges, delay, abandoned)
             delay.changed()
             abandoned.changed()
 
@@ -120,8 +120,8 @@ class Shared:
         self._changed()
 
     def _changed(self) -> None:
-        for level in self._levels:
-            level.changed()
+        for gauge in self._gauges:
+            gauge.changed()
 
     def _read_delay(self) -> float | None:
         self.catch_up()
