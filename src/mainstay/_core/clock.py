@@ -26,7 +26,7 @@ class Timer(Protocol):
 
 
 class Bell(Protocol):
-    """What one thread waits for and others ring. Made by the thread that is to wait."""
+    """What one thread waits for and others ring."""
 
     def ring(self) -> None:
         """Let the present or the next `wait` end; ringing twice is as once."""
@@ -64,14 +64,13 @@ class Clock(Protocol):
         """Run *callback* on the running event loop after *seconds*."""
         ...
 
-    def wait(self, event: threading.Event, seconds: float, /) -> None:
-        """Block the calling thread until *event* is set, at most for *seconds*.
+    def bell(self, *, still: bool = False) -> Bell:
+        """Make a bell for the calling thread to wait for.
 
-        It is for what other threads do: unlike `sleep`, it never moves a `FakeClock` on.
+        Args:
+            still: Its waits are for what others do in their own time: they never move a
+                `FakeClock` on, as those of other bells do. Any one thread may wait.
         """
-
-    def bell(self) -> Bell:
-        """Make a bell for the calling thread."""
         ...
 
 
@@ -89,10 +88,7 @@ class SystemClock:
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
         return asyncio.get_running_loop().call_later(seconds, callback)
 
-    def wait(self, event: threading.Event, seconds: float) -> None:
-        event.wait(min(seconds, threading.TIMEOUT_MAX))
-
-    def bell(self) -> Bell:
+    def bell(self, *, still: bool = False) -> Bell:  # noqa: ARG002 - real time never stands still
         return SystemBell()
 
 

@@ -1,40 +1,52 @@
 """Waiting for what another thread or task does: a signal that both can wait for."""
 
 import asyncio
-import threading
-from collections import deque
+import math
+from typing import TYPE_CHECKING
 
 from mainstay._core.clock import Clock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Signal:
     """Set once, by any thread; waited for by threads and by tasks of any event loop."""
 
     def __init__(self) -> None:
-        self._event = threading.Event()
-        self._tasks: deque[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = deque()
+        self._is_set = False
+        self._wakers: dict[object, Callable[[], object]] = {}
 
     def set(self) -> None:
         """Wake everyone who waits, and let nobody wait any more."""
-        self._event.set()
-        while self._tasks:
-            loop, event = self._tasks.popleft()
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(event.set)
+        self._is_set = True
+        for wake in tuple(self._wakers.values()):
+            wake()
 
     def wait(self, clock: Clock, seconds: float) -> None:
         """Block the calling thread until the signal is set, at most for *seconds*."""
-        clock.wait(self._event, seconds)
+        bell = clock.bell(still=True)
+        self._wakers[bell] = bell.ring
+        try:
+            if not self._is_set:  # it may have come in between, and not have seen the entry
+                bell.wait(seconds)
+        finally:
+            del self._wakers[bell]
 
     async def await_(self, clock: Clock, seconds: float) -> None:
         """Suspend the calling task until the signal is set, at most for *seconds*."""
-        woken = asyncio.Event()
-        self._tasks.append((asyncio.get_running_loop(), woken))
-        if self._event.is_set():  # it came in between, and may not have seen the entry
-            return
-        timer = clock.call_later(seconds, woken.set) if seconds < float("inf") else None
+        loop, woken = asyncio.get_running_loop(), asyncio.Event()
+
+        def wake() -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(woken.set)
+
+        timer = clock.call_later(seconds, woken.set) if seconds < math.inf else None
+        self._wakers[woken] = wake
         try:
-            await woken.wait()
+            if not self._is_set:
+                await woken.wait()
         finally:
+            del self._wakers[woken]
             if timer is not None:
                 timer.cancel()

@@ -9,7 +9,8 @@ from typing import TypeAlias
 
 import attrs
 
-from mainstay._core.clock import Clock
+from mainstay._core.ambient import surroundings
+from mainstay._core.clock import Bell, Clock
 from mainstay._core.waiting import Signal
 from mainstay._failover.health import Phase
 from mainstay._failover.members import Opened, Session, Slot
@@ -58,7 +59,7 @@ class Core(Results):
 
     def __init__(self, rules: Rules, members: Iterable[Member], metrics: Metrics) -> None:
         super().__init__(rules, members, metrics, Tasks(self) if rules.is_async else Threads(self))
-        self.wake: threading.Event | None = None
+        self.wake: Bell | None = None
         self.awake: asyncio.Event | None = None
         self._prober: threading.Thread | None = None
         _all.add(self)
@@ -286,7 +287,7 @@ class Core(Results):
                 ours: weakref.ref[Core] = weakref.ref(self)
                 self.later(lambda: hands.begin(lambda: probe_in_task(ours, probe, awake)))
             elif probe is not None:
-                wake = self.wake = threading.Event()
+                wake = self.wake = surroundings().clock.bell(still=True)
                 self._prober = probe_in_thread(self, probe, wake)
         self.flush()
 
@@ -345,7 +346,7 @@ class Core(Results):
         for member, resource in to_close:  # by this thread, which is to wait for it
             self.hands.close(member, resource)
         if wake is not None:
-            wake.set()
+            wake.ring()
         if awake is not None:
             awake.set()
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from mainstay._core.ambient import surroundings
+from mainstay._core.clock import Bell
 from mainstay._failover.members import Opened, Slot
 from mainstay._failover.options import Probe
 from mainstay._failover.starts import begin_thread, check, plain, settled
@@ -94,12 +95,12 @@ class Rounds:
         core.probed(question.slot, question.opened, now, error)
 
 
-def probe_in_thread(core: "Core", probe: Probe, wake: threading.Event) -> threading.Thread:
-    """Probe from a daemon thread until *wake* is set and the pool is not open any more."""
+def probe_in_thread(core: "Core", probe: Probe, wake: Bell) -> threading.Thread:
+    """Probe from a daemon thread until *wake* is rung and the pool is not open any more."""
     return begin_thread(f"mainstay-probe-{core.rules.name}", _loop, weakref.ref(core), probe, wake)
 
 
-def _loop(pool: "weakref.ref[Core]", probe: Probe, wake: threading.Event) -> None:
+def _loop(pool: "weakref.ref[Core]", probe: Probe, wake: Bell) -> None:
     rounds = Rounds(probe)
     clock = surroundings().clock
     while True:
@@ -114,8 +115,7 @@ def _loop(pool: "weakref.ref[Core]", probe: Probe, wake: threading.Event) -> Non
             begin_thread(f"mainstay-ask-{question.slot.name}", _ask, core, rounds, probe, question)
         seconds = rounds.next(core, clock.now())
         del core
-        clock.wait(wake, seconds)
-        wake.clear()
+        wake.wait(seconds)
 
 
 def _ask(core: "Core", rounds: Rounds, probe: Probe, question: Question) -> None:
@@ -128,7 +128,7 @@ def _ask(core: "Core", rounds: Rounds, probe: Probe, question: Question) -> None
     if rounds.answered(question, now):
         core.probed(question.slot, question.opened, now, error)
     if core.wake is not None:
-        core.wake.set()
+        core.wake.ring()
 
 
 async def probe_in_task(pool: "weakref.ref[Core]", probe: Probe, wake: asyncio.Event) -> None:

@@ -1,36 +1,18 @@
-"""What tests of programs that use mainstay need: time, metrics and failures under control.
-
-`FakeClock` stands in for time, `no_waits` leaves waits out, `recorded` isolates and reads metrics,
-`Faults` fails on demand. All but the last are blocks. They hold for the thread or task that
-enters them, for what it calls and for the tasks that it starts, so that tests can run side by
-side. With pytest they are there as fixtures without an import: `fake_clock`, `no_waits`,
-`recorded`, `faults`.
-"""
+"""`FakeClock`: time that moves only when somebody sleeps or says so."""
 
 import asyncio
 import bisect
-import itertools
 import math
-import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import copy_context
-from typing import Any, Final, Self
-
-import attrs
+from typing import Self
 
 from mainstay._core import ambient
-from mainstay._core.clock import Bell, Clock, Timer
+from mainstay._core.clock import Bell, Timer
 from mainstay._core.durations import Duration, to_seconds
-from mainstay._metrics.book import Book
-from mainstay._metrics.collector import Metrics
-from mainstay._metrics.schema import FAMILIES, Family
 
-__all__ = ["FakeClock", "Faults", "no_waits", "recorded"]
-
-_NAMESPACE = "mainstay"
 _TURNS = 10  # of the event loop, for other tasks to get as far as their own sleep
 _PATIENCE = 1.0  # real seconds for a working thread to get as far as its own sleep
 
@@ -169,15 +151,9 @@ class FakeClock:
 
         return self._set(seconds, ring, sleeper=False)
 
-    def bell(self) -> Bell:
+    def bell(self, *, still: bool = False) -> Bell:
         """Make a bell for the calling thread: what policies wait for threads of theirs with."""
-        return _Bell(self)
-
-    def wait(self, event: threading.Event, seconds: float) -> None:
-        """Wait for another thread, at most until *seconds* have passed on this clock."""
-        alarm = self._set(seconds, event.set, sleeper=False)
-        event.wait()
-        self._forget(alarm)
+        return _Bell(self, still=still)
 
     def _set(self, seconds: float, ring: Callable[[], object], *, sleeper: bool) -> _Alarm:
         with self._changed:
@@ -238,16 +214,21 @@ class FakeClock:
 
 
 class _Bell:
-    """A bell on a `FakeClock`; the clock stands still while a thread works that it knows of."""
+    """A bell on a `FakeClock`; the clock stands still while a thread works that it knows of.
 
-    def __init__(self, clock: FakeClock) -> None:
+    A bell that is *still* never moves it: then only others do, and ring when it is time.
+    """
+
+    def __init__(self, clock: FakeClock, *, still: bool) -> None:
         self._clock = clock
         self._changed = clock._changed
+        self._still = still
         self._alarm: _Alarm | None = None
         self._rung = False
         self._owner = threading.get_ident()
         self._workers: set[int] = set()
-        self.working(self._owner)
+        if not still:
+            self.working(self._owner)
 
     def ring(self) -> None:
         with self._changed:
@@ -260,10 +241,11 @@ class _Bell:
         with self._changed:
             if not self._rung:
                 over = threading.Event()
-                self._alarm = alarm = clock._set(max(0.0, seconds), over.set, sleeper=True)
+                sleeps = not self._still
+                self._alarm = alarm = clock._set(max(0.0, seconds), over.set, sleeper=sleeps)
                 try:
                     while not self._is_rung() and not over.is_set():
-                        if math.isinf(seconds):
+                        if self._still or math.isinf(seconds):
                             self._changed.wait()
                         elif not clock._others_first(alarm):
                             clock._ring_next(alarm.when)
@@ -296,220 +278,3 @@ class _Bell:
                     clock._strays[worker] += 1
                 self._workers.clear()
             self._changed.notify_all()
-
-
-class _NoWaits:
-    """A clock on which sleeping takes no time, and all else as long as on another clock."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-
-    def now(self) -> float:
-        return self._clock.now()
-
-    def sleep(self, _seconds: float, /) -> None:
-        pass
-
-    async def asleep(self, _seconds: float, /) -> None:
-        await asyncio.sleep(0)
-
-    def call_later(self, seconds: float, callback: Callable[[], object], /) -> Timer:
-        return self._clock.call_later(seconds, callback)
-
-    def wait(self, event: threading.Event, seconds: float, /) -> None:
-        self._clock.wait(event, seconds)
-
-    def bell(self) -> Bell:
-        return self._clock.bell()
-
-
-@contextmanager
-def no_waits() -> Iterator[None]:
-    """Leave out the waits between attempts; everything else stays as it is.
-
-    The policies decide as they would, with the waits they would make: one that would outlast its
-    timeout still gives up, and `wait_seconds_total` counts what would have been waited.
-
-    Example:
-        >>> from mainstay import retry
-        >>> from mainstay.testing import Faults, no_waits
-        >>> with no_waits():
-        ...     retry(on=OSError, wait=30.0).call(Faults([OSError("refused"), "ok"]))
-        'ok'
-    """
-    ambient.enter(ambient.with_clock(_NoWaits(ambient.surroundings().clock)))
-    try:
-        yield
-    finally:
-        ambient.leave()
-
-
-class _Recorded(Metrics):
-    """A `Metrics` of its own, in no registry, that can be asked for single values."""
-
-    def __init__(self) -> None:
-        self._book = Book(_NAMESPACE, {}, in_memory=True)
-
-    def value(self, name: str, **labels: str) -> float:
-        """Add up the samples of one name that have these labels, whatever others they have.
-
-        Args:
-            name: The sample's name without "mainstay_": "calls_total",
-                "call_duration_seconds_count".
-            **labels: Labels and their values.
-
-        Returns:
-            The sum of the values; 0.0 if there are no such samples.
-
-        Raises:
-            ValueError: If mainstay has no sample of that name, or the metric no such label.
-        """
-        family = _family_of(name)
-        unknown = labels.keys() - {*family.labels, *(["le"] if name.endswith("_bucket") else [])}
-        if unknown:
-            known = ", ".join(family.labels)
-            raise ValueError(f"{name} has the labels {known}, not {', '.join(sorted(unknown))}")
-        return sum(
-            sample.value
-            for metric in self.collect()
-            for sample in metric.samples
-            if sample.name == f"{_NAMESPACE}_{name}" and labels.items() <= sample.labels.items()
-        )
-
-
-def _family_of(sample: str) -> Family:
-    for family in FAMILIES:
-        suffixes = ("_bucket", "_count", "_sum") if family.kind == "histogram" else ("",)
-        if sample in {family.name + suffix for suffix in suffixes}:
-            return family
-    raise ValueError(
-        f"`name` must be the name of a sample of mainstay without prefix, such as "
-        f"'calls_total' or 'call_duration_seconds_count', not {sample!r}"
-    )
-
-
-@contextmanager
-def recorded() -> Iterator[_Recorded]:
-    """Record into metrics of their own what policies made or called inside do.
-
-    Gives a `Metrics` in no registry with one more method, `.value(name, **labels)`, which adds up
-    the samples of that name with those labels. It stays readable after the block.
-
-    Example:
-        >>> from mainstay import retry
-        >>> from mainstay.testing import Faults, no_waits, recorded
-        >>> with recorded() as metrics, no_waits():
-        ...     retry(on=OSError, name="fetch").call(Faults([OSError("refused"), "ok"]))
-        'ok'
-        >>> metrics.value("calls_total", component="fetch", outcome="recovered")
-        1.0
-    """
-    metrics = _Recorded()
-    ambient.enter(ambient.with_metrics(metrics))
-    try:
-        yield metrics
-    finally:
-        ambient.leave()
-
-
-@attrs.frozen
-class _Delay:
-    """A step that sleeps before it is taken."""
-
-    seconds: float
-    step: object
-
-
-class Faults:
-    """A stand-in for something that fails: a callable that follows a script.
-
-    Each call takes the next step. An exception, or a class of one, is raised; `Faults.delay(...)`
-    sleeps first; `Faults.HANG` sleeps for ever; anything else is returned. It sleeps on the clock
-    of its surroundings, so with a `FakeClock` that takes no time. Threads and tasks may share it:
-    each step is taken once.
-
-    Args:
-        script: The steps, in order; it may be endless.
-        then: The step of all calls after the last one. None returns None.
-
-    Attributes:
-        calls: The arguments of each call so far: a tuple and a dict.
-
-    Example:
-        >>> from mainstay.testing import Faults
-        >>> fetch = Faults([ConnectionError("refused"), "page"])
-        >>> fetch("http://a.example")
-        Traceback (most recent call last):
-        ConnectionError: refused
-        >>> fetch("http://b.example")
-        'page'
-        >>> fetch.calls
-        [(('http://a.example',), {}), (('http://b.example',), {})]
-    """
-
-    HANG: Final[object] = _Delay(math.inf, None)
-    """The step that never ends."""
-
-    def __init__(self, script: Iterable[object] = (), *, then: object = None) -> None:
-        self._steps = itertools.chain(script, itertools.repeat(then))
-        self._lock = threading.Lock()
-        self.calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
-
-    @classmethod
-    def seeded(
-        cls,
-        seed: int,
-        *,
-        rate: float,
-        error: BaseException | type[BaseException] = ConnectionError,
-        result: object = None,
-    ) -> "Faults":
-        """Make one that fails at random, in the same order for the same seed.
-
-        Args:
-            seed: Where the random numbers start.
-            rate: The share of calls that fail, 0 to 1.
-            error: What failing calls raise.
-            result: What the others return.
-
-        Raises:
-            ValueError: If *rate* is not from 0 to 1.
-        """
-        if not 0 <= rate <= 1:
-            raise ValueError(f"`rate` must be from 0 to 1, not {rate!r}")
-        numbers = random.Random(seed)
-        return cls(error if numbers.random() < rate else result for _ in itertools.count())
-
-    @staticmethod
-    def delay(seconds: Duration, step: object = None) -> object:
-        """Make a step that sleeps for *seconds*, at least 0, and then does as *step* says."""
-        return _Delay(to_seconds(seconds, "seconds"), step)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Take the next step."""
-        step = self._next(args, kwargs)
-        while isinstance(step, _Delay):
-            ambient.surroundings().clock.sleep(step.seconds)
-            step = step.step
-        return _done(step)
-
-    async def acall(self, *args: Any, **kwargs: Any) -> Any:
-        """Take the next step in async code."""
-        step = self._next(args, kwargs)
-        while isinstance(step, _Delay):
-            await ambient.surroundings().clock.asleep(step.seconds)
-            step = step.step
-        return _done(step)
-
-    def _next(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
-        with self._lock:
-            self.calls.append((args, kwargs))
-            return next(self._steps)
-
-
-def _done(step: object) -> object:
-    if isinstance(step, BaseException) or (
-        isinstance(step, type) and issubclass(step, BaseException)
-    ):
-        raise step
-    return step

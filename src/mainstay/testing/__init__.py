@@ -1,0 +1,15 @@
+"""What tests of programs that use mainstay need: time, metrics and failures under control.
+
+`FakeClock` stands in for time, `no_waits` leaves waits out, `recorded` isolates and reads metrics,
+`Faults` fails on demand. All but the last are blocks. They hold for the thread or task that
+enters them, for what it calls and for the tasks that it starts, so that tests can run side by
+side. With pytest they are there as fixtures without an import: `fake_clock`, `no_waits`,
+`recorded`, `faults`.
+"""
+
+from mainstay.testing._clock import FakeClock
+from mainstay.testing._faults import Faults
+from mainstay.testing._no_waits import no_waits
+from mainstay.testing._recorded import recorded
+
+__all__ = ["FakeClock", "Faults", "no_waits", "recorded"]

@@ -1,0 +1,116 @@
+"""`Faults`: a stand-in for something that fails, by a script or at random."""
+
+import itertools
+import math
+import random
+import threading
+from collections.abc import Iterable
+from typing import Any, Final
+
+import attrs
+
+from mainstay._core import ambient
+from mainstay._core.durations import Duration, to_seconds
+
+
+@attrs.frozen
+class _Delay:
+    """A step that sleeps before it is taken."""
+
+    seconds: float
+    step: object
+
+
+class Faults:
+    """A stand-in for something that fails: a callable that follows a script.
+
+    Each call takes the next step. An exception, or a class of one, is raised; `Faults.delay(...)`
+    sleeps first; `Faults.HANG` sleeps for ever; anything else is returned. It sleeps on the clock
+    of its surroundings, so with a `FakeClock` that takes no time. Threads and tasks may share it:
+    each step is taken once.
+
+    Args:
+        script: The steps, in order; it may be endless.
+        then: The step of all calls after the last one. None returns None.
+
+    Attributes:
+        calls: The arguments of each call so far: a tuple and a dict.
+
+    Example:
+        >>> from mainstay.testing import Faults
+        >>> fetch = Faults([ConnectionError("refused"), "page"])
+        >>> fetch("http://a.example")
+        Traceback (most recent call last):
+        ConnectionError: refused
+        >>> fetch("http://b.example")
+        'page'
+        >>> fetch.calls
+        [(('http://a.example',), {}), (('http://b.example',), {})]
+    """
+
+    HANG: Final[object] = _Delay(math.inf, None)
+    """The step that never ends."""
+
+    def __init__(self, script: Iterable[object] = (), *, then: object = None) -> None:
+        self._steps = itertools.chain(script, itertools.repeat(then))
+        self._lock = threading.Lock()
+        self.calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+    @classmethod
+    def seeded(
+        cls,
+        seed: int,
+        *,
+        rate: float,
+        error: BaseException | type[BaseException] = ConnectionError,
+        result: object = None,
+    ) -> "Faults":
+        """Make one that fails at random, in the same order for the same seed.
+
+        Args:
+            seed: Where the random numbers start.
+            rate: The share of calls that fail, 0 to 1.
+            error: What failing calls raise.
+            result: What the others return.
+
+        Raises:
+            ValueError: If *rate* is not from 0 to 1.
+        """
+        if not 0 <= rate <= 1:
+            raise ValueError(f"`rate` must be from 0 to 1, not {rate!r}")
+        numbers = random.Random(seed)
+        return cls(error if numbers.random() < rate else result for _ in itertools.count())
+
+    @staticmethod
+    def delay(seconds: Duration, step: object = None) -> object:
+        """Make a step that sleeps for *seconds*, at least 0, and then does as *step* says."""
+        return _Delay(to_seconds(seconds, "seconds"), step)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Take the next step."""
+        step = self._next(args, kwargs)
+        while isinstance(step, _Delay):
+            ambient.surroundings().clock.sleep(step.seconds)
+            step = step.step
+        return _done(step)
+
+    async def acall(self, *args: Any, **kwargs: Any) -> Any:
+        """Take the next step in async code."""
+        step = self._next(args, kwargs)
+        while isinstance(step, _Delay):
+            await ambient.surroundings().clock.asleep(step.seconds)
+            step = step.step
+        return _done(step)
+
+    def _next(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
+        with self._lock:
+            self.calls.append((args, kwargs))
+            return next(self._steps)
+
+
+def _done(step: object) -> object:
+    if isinstance(step, BaseException) or (
+        isinstance(step, type) and issubclass(step, BaseException)
+    ):
+        raise step
+    return step

@@ -1,0 +1,79 @@
+"""`recorded`: metrics of a test's own, and how to read them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mainstay._core import ambient
+from mainstay._metrics.book import Book
+from mainstay._metrics.collector import Metrics
+from mainstay._metrics.schema import FAMILIES, Family
+
+_NAMESPACE = "mainstay"
+
+
+class _Recorded(Metrics):
+    """A `Metrics` of its own, in no registry, that can be asked for single values."""
+
+    def __init__(self) -> None:
+        self._book = Book(_NAMESPACE, {}, in_memory=True)
+
+    def value(self, name: str, **labels: str) -> float:
+        """Add up the samples of one name that have these labels, whatever others they have.
+
+        Args:
+            name: The sample's name without "mainstay_": "calls_total",
+                "call_duration_seconds_count".
+            **labels: Labels and their values.
+
+        Returns:
+            The sum of the values; 0.0 if there are no such samples.
+
+        Raises:
+            ValueError: If mainstay has no sample of that name, or the metric no such label.
+        """
+        family = _family_of(name)
+        unknown = labels.keys() - {*family.labels, *(["le"] if name.endswith("_bucket") else [])}
+        if unknown:
+            known = ", ".join(family.labels)
+            raise ValueError(f"{name} has the labels {known}, not {', '.join(sorted(unknown))}")
+        return sum(
+            sample.value
+            for metric in self.collect()
+            for sample in metric.samples
+            if sample.name == f"{_NAMESPACE}_{name}" and labels.items() <= sample.labels.items()
+        )
+
+
+def _family_of(sample: str) -> Family:
+    for family in FAMILIES:
+        suffixes = ("_bucket", "_count", "_sum") if family.kind == "histogram" else ("",)
+        if sample in {family.name + suffix for suffix in suffixes}:
+            return family
+    raise ValueError(
+        f"`name` must be the name of a sample of mainstay without prefix, such as "
+        f"'calls_total' or 'call_duration_seconds_count', not {sample!r}"
+    )
+
+
+@contextmanager
+def recorded() -> Iterator[_Recorded]:
+    """Record into metrics of their own what policies made or called inside do.
+
+    Gives a `Metrics` in no registry with one more method, `.value(name, **labels)`, which adds up
+    the samples of that name with those labels. It stays readable after the block.
+
+    Example:
+        >>> from mainstay import retry
+        >>> from mainstay.testing import Faults, no_waits, recorded
+        >>> with recorded() as metrics, no_waits():
+        ...     retry(on=OSError, name="fetch").call(Faults([OSError("refused"), "ok"]))
+        'ok'
+        >>> metrics.value("calls_total", component="fetch", outcome="recovered")
+        1.0
+    """
+    metrics = _Recorded()
+    ambient.enter(ambient.with_metrics(metrics))
+    try:
+        yield metrics
+    finally:
+        ambient.leave()
