@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from mainstay._core.ambient import surroundings
+from mainstay._core.callables import checked_name
 from mainstay._core.clock import Clock
 from mainstay._core.dependability import Figures, Ledger
 from mainstay._core.durations import Duration, to_seconds
@@ -63,12 +64,7 @@ class Availability:
     __slots__ = ("_track", "_upkeep", "name")
 
     def __init__(self, name: str, *, metrics: Metrics | None = None) -> None:
-        given: object = name
-        if not isinstance(given, str):
-            raise TypeError(f"`name` must be a str, not {given!r}")
-        if not name:
-            raise ValueError("`name` must not be empty")
-        self.name: str = name
+        self.name: str = checked_name(name)
         self._track = _Track(name, surroundings().clock)
         self._upkeep = upkeep_of(metrics_of(metrics), name)
         self._upkeep.watch(self._track)

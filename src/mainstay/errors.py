@@ -23,6 +23,9 @@
 
 Wherever one exception of the user's own is true, that one is raised instead. All of these
 carry what they know as attributes and can be pickled as far as those can.
+
+It is one list, in the order of the tree. The classes are written out, without attrs, because an
+`except` clause must not load anything: to name an error costs this file alone.
 """
 
 from collections.abc import Mapping, Sequence

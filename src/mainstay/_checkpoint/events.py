@@ -24,12 +24,8 @@ class CheckpointEvent(Event):
     """
 
     policy: ClassVar[str] = "checkpoint"
+    _level: ClassVar[int] = logging.WARNING
     key: str
-
-    @property
-    def level(self) -> int:
-        """WARNING, unless a class says otherwise."""
-        return logging.WARNING
 
 
 @attrs.frozen

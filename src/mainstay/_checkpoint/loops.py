@@ -19,6 +19,7 @@ from mainstay._checkpoint.renewer import Renewer
 from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.steps import Step
 from mainstay._checkpoint.types import allowed_by_result
+from mainstay._core.callables import refused_coroutine
 from mainstay.errors import (
     CheckpointError,
     DeadlineExpiredError,
@@ -171,11 +172,7 @@ def call(run: Run, body: Callable[[], Any], codec: Codec) -> Any:
     try:
         value = run.result(codec) if run.complete else body()
         if type(value) is CoroutineType:
-            value.close()
-            raise TypeError(
-                f"{run.id.name} is no async function but returned a coroutine; decorate the async "
-                f"function itself"
-            )
+            raise refused_coroutine(run.id.name, value)
         session.finish(value, codec)
     except BaseException as error:
         session.failed(error)

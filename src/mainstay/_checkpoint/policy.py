@@ -21,7 +21,13 @@ from mainstay._checkpoint.rules import Keep, Key, Rules, checked
 from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.types import Allowed, allowed_by, allowed_by_result, hints_of
 from mainstay._core.ambient import surroundings
-from mainstay._core.callables import Colour, colour_of, is_async_frame, name_of
+from mainstay._core.callables import (
+    Colour,
+    checked_name_or_none,
+    colour_of,
+    is_async_frame,
+    name_of,
+)
 from mainstay._core.durations import Duration
 from mainstay._metrics.collector import Metrics, checkpoint_recorder_of, metrics_of
 from mainstay.stores import store_of
@@ -295,7 +301,7 @@ def checkpointed(  # noqa: PLR0913 - the vocabulary of the policy
         ),
         key=key,
         recoverable=recoverable,
-        name=_checked_name(name),
+        name=checked_name_or_none(name),
         metrics=metrics_of(metrics),
     )  # fmt: skip
 
@@ -411,22 +417,12 @@ def checkpoint_run(  # noqa: PLR0913 - as `checkpointed`
         mon
         tue
     """
-    checked_name = _checked_name(name)
+    name = checked_name_or_none(name) or "run"
     rules = checked(
         store=store_of(store), every=every, version=version, on_busy=on_busy,
         on_complete=on_complete, on_code_change=on_code_change, lease=lease,
         max_crashes=max_crashes, keep=keep, allow_pickle=allow_pickle,
     )  # fmt: skip
     code = Code(rules.version, "")
-    bound = Bound(rules, metrics_of(metrics), checked_name or "run", code, allowed_by())
+    bound = Bound(rules, metrics_of(metrics), name, code, allowed_by())
     return CheckpointRun(bound, checked_key(key))
-
-
-def _checked_name(name: object) -> str | None:
-    if name is None:
-        return None
-    if not isinstance(name, str):
-        raise TypeError(f"`name` must be a str or None, not {name!r}")
-    if not name:
-        raise ValueError("`name` must not be empty; leave it out for the function's own name")
-    return name

@@ -8,7 +8,7 @@ import enum
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -73,12 +73,47 @@ def name_of(fn: Callable[..., Any]) -> str:
     return f"{_module_name(module, names)}.{fn.__qualname__}"
 
 
+def checked_name(name: object) -> str:
+    """Refuse what users give as `name=` and cannot be one."""
+    if not isinstance(name, str):
+        raise TypeError(f"`name` must be a str, not {name!r}")
+    if not name:
+        raise ValueError("`name` must not be empty")
+    return name
+
+
+def checked_name_or_none(name: object) -> str | None:
+    """Do so where None stands for the name of what is called."""
+    if not isinstance(name, str | None):
+        raise TypeError(f"`name` must be a str or None, not {name!r}")
+    if name == "":
+        raise ValueError("`name` must not be empty; leave it out for the function's own name")
+    return name
+
+
 def name_of_frame(frame: FrameType) -> str:
     """Name the code that runs in *frame* `module.qualname`; code outside a function `module`."""
     names = frame.f_globals
     module = _module_name(names.get("__name__"), names)
     qualname = frame.f_code.co_qualname
     return module if qualname == "<module>" else f"{module}.{qualname}"
+
+
+def refused_coroutine(fn: object, coroutine: Coroutine[Any, Any, Any]) -> TypeError:
+    """Close what a plain function turned out to return, whose failures nobody would see.
+
+    Args:
+        fn: The function, or its name.
+        coroutine: What it returned.
+
+    Returns:
+        What to raise.
+    """
+    coroutine.close()
+    who = fn if isinstance(fn, str) else repr(fn)
+    return TypeError(
+        f"{who} is no async function but returned a coroutine; decorate the async function itself"
+    )
 
 
 def is_async_frame(frame: FrameType) -> bool:

@@ -26,12 +26,13 @@ class Event:
 
     policy: ClassVar[str]
     kind: ClassVar[str]
+    _level: ClassVar[int] = logging.INFO
     component: str
 
     @property
     def level(self) -> int:
         """The level it is logged at, as in `logging`; 0 for what is not logged."""
-        return logging.INFO
+        return self._level
 
 
 Listener: TypeAlias = Callable[[Event], object]

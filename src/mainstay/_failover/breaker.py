@@ -9,11 +9,12 @@ from typing import ParamSpec, Self, TypeVar, cast
 import attrs
 
 from mainstay._core.ambient import surroundings
+from mainstay._core.callables import checked_name
 from mainstay._core.outcomes import Classes
 from mainstay._failover.gate import BreakerState, Gate
 from mainstay._failover.options import Detect, limits_of
 from mainstay._failover.passage import PASSAGE, begin, wrap
-from mainstay._failover.rules import checked_name, sync_judge_of
+from mainstay._failover.rules import sync_judge_of
 from mainstay._metrics.collector import Metrics, metrics_of
 
 P = ParamSpec("P")

@@ -12,11 +12,7 @@ from mainstay._failover.health import Cause
 @attrs.frozen
 class _PoolEvent(Event):
     policy: ClassVar[str] = "failover"
-
-    @property
-    def level(self) -> int:
-        """WARNING for all but good news."""
-        return logging.WARNING
+    _level: ClassVar[int] = logging.WARNING
 
 
 @attrs.frozen
@@ -71,13 +67,9 @@ class MemberReadmitted(_PoolEvent):
     """
 
     kind: ClassVar[str] = "member_readmitted"
+    _level: ClassVar[int] = logging.INFO
     member: str
     seconds: float
-
-    @property
-    def level(self) -> int:
-        """INFO."""
-        return logging.INFO
 
     def __str__(self) -> str:
         return f"{self.component}: member {self.member} is well again after {self.seconds:.3f} s"
@@ -117,13 +109,9 @@ class StandbyStarted(_PoolEvent):
     """
 
     kind: ClassVar[str] = "standby_started"
+    _level: ClassVar[int] = logging.INFO
     member: str
     seconds: float
-
-    @property
-    def level(self) -> int:
-        """INFO."""
-        return logging.INFO
 
     def __str__(self) -> str:
         return f"{self.component}: standby {self.member} ready after {self.seconds:.3f} s"

@@ -14,7 +14,7 @@ from types import CoroutineType
 from typing import Any, TypeAlias
 
 from mainstay._core.ambient import current, everywhere, surroundings
-from mainstay._core.callables import Colour, colour_of
+from mainstay._core.callables import Colour, colour_of, refused_coroutine
 from mainstay._core.clock import monotonic
 from mainstay._failover.core import Core, Wait
 from mainstay._failover.members import Session, lease_here, set_lease
@@ -239,8 +239,6 @@ def _refused(
     run: Run, session: Session, fn: Callable[..., Any], value: Coroutine[Any, Any, Any]
 ) -> TypeError:
     """End a call of a plain function that returned a coroutine, whose failures nobody would see."""
-    value.close()
-    error = TypeError(f"{fn!r} is no async function but returned a coroutine; decorate the async "
-                      f"function itself")  # fmt: skip
+    error = refused_coroutine(fn, value)
     run.refused(session, error)
     return error

@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from mainstay._core.ambient import Ambient, current, everywhere, surroundings
-from mainstay._core.callables import Colour, colour_of
+from mainstay._core.callables import Colour, colour_of, refused_coroutine
 from mainstay._core.clock import monotonic
 from mainstay._core.notes import described, leave_note
 from mainstay._core.outcomes import Judge
@@ -217,8 +217,6 @@ def _refused(
     passage: Passage, fn: Callable[..., Any], value: Coroutine[Any, Any, Any]
 ) -> TypeError:
     """End a call of a plain function that returned a coroutine, whose failures nobody would see."""
-    value.close()
-    error = TypeError(f"{fn!r} is no async function but returned a coroutine; decorate the async "
-                      f"function itself")  # fmt: skip
+    error = refused_coroutine(fn, value)
     passage.unknown(error)
     return error

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
 from mainstay._core.budget import RetryBudget, budget_of
-from mainstay._core.callables import Colour, colour_of, is_async_frame
+from mainstay._core.callables import Colour, checked_name, colour_of, is_async_frame
 from mainstay._core.durations import Duration, to_seconds
 from mainstay._core.events import Event
 from mainstay._core.outcomes import Classes
@@ -25,7 +25,7 @@ from mainstay._failover.options import (
     checked_count,
     limits_of,
 )
-from mainstay._failover.rules import Rules, WhenAllDown, checked_name, sync_judge_of
+from mainstay._failover.rules import Rules, WhenAllDown, sync_judge_of
 from mainstay._failover.run import begin
 from mainstay._failover.selection import Selector, strategy_of
 from mainstay._metrics.collector import Metrics, metrics_of

@@ -65,15 +65,6 @@ def verdict_of(answer: object) -> Verdict:
     raise TypeError(f"`on` must answer True, False or a Verdict, not {answer!r}")
 
 
-def checked_name(name: object) -> str:
-    """Refuse what cannot be the name of a pool or breaker."""
-    if not isinstance(name, str):
-        raise TypeError(f"`name` must be a str, not {name!r}")
-    if not name:
-        raise ValueError("`name` must not be empty")
-    return name
-
-
 def sync_judge_of(on: object) -> Callable[[Exception], Any]:
     """Check `on=`, which cannot be awaited here."""
     if callable(on) and not isinstance(on, type) and colour_of(on) is Colour.ASYNC:

@@ -9,7 +9,7 @@ import attrs
 
 from mainstay import hedge, vote
 from mainstay._core.budget import RetryBudget, budget_of
-from mainstay._core.callables import Colour, colour_of, name_of
+from mainstay._core.callables import Colour, checked_name_or_none, colour_of, name_of
 from mainstay._core.durations import Duration, to_seconds
 from mainstay._core.outcomes import Classes, judge_of
 from mainstay._metrics.collector import Metrics, metrics_of
@@ -275,7 +275,7 @@ def redundant(
         copies=copies,
         alternatives=functions,
         start=start,
-        name=_checked_name(name),
+        name=checked_name_or_none(name),
         metrics=metrics_of(metrics),
     )
 
@@ -372,13 +372,3 @@ def _checked_threads(threads: object) -> int:
     if threads < 1:
         raise ValueError(f"`threads` must be at least 1, not {threads}")
     return threads
-
-
-def _checked_name(name: object) -> str | None:
-    if name is None:
-        return None
-    if not isinstance(name, str):
-        raise TypeError(f"`name` must be a str or None, not {name!r}")
-    if not name:
-        raise ValueError("`name` must not be empty; leave it out for the function's own name")
-    return name

@@ -22,6 +22,7 @@ from types import CoroutineType
 from typing import Any, TypeAlias
 
 from mainstay._core.ambient import surroundings
+from mainstay._core.callables import refused_coroutine
 from mainstay._redundant.rules import Bound
 from mainstay._redundant.run import Call
 from mainstay._redundant.threads import Worker
@@ -212,10 +213,6 @@ class SyncCall(Call):
         except BaseException as error:  # noqa: BLE001 - goes to the caller's thread
             return None, error
         if type(answer) is CoroutineType:
-            answer.close()
-            self._misuse = TypeError(
-                f"{fn!r} is no async function but returned a coroutine; decorate the async "
-                f"function itself"
-            )
+            self._misuse = refused_coroutine(fn, answer)
             return None, self._misuse
         return answer, None

@@ -15,7 +15,7 @@ from types import CoroutineType
 from typing import Any, TypeAlias
 
 from mainstay._core.ambient import current, everywhere
-from mainstay._core.callables import Colour, wraps
+from mainstay._core.callables import Colour, refused_coroutine, wraps
 from mainstay._core.clock import TaskTimeout, monotonic
 from mainstay._retry.run import Bound, Run
 from mainstay.errors import UnsupportedLoopError
@@ -281,9 +281,6 @@ def _coroutine_refused(
     run: Run, fn: Callable[..., Any], value: Coroutine[Any, Any, Any]
 ) -> TypeError:
     """End a call of a plain function that returned a coroutine, whose failures nobody would see."""
-    value.close()
-    error = TypeError(
-        f"{fn!r} is no async function but returned a coroutine; decorate the async function itself"
-    )
+    error = refused_coroutine(fn, value)
     run.after(error, False)
     return error

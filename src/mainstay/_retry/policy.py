@@ -8,7 +8,14 @@ from typing import Any, Final, ParamSpec, TypeAlias, TypeVar, cast
 import attrs
 
 from mainstay._core.budget import RetryBudget, budget_of
-from mainstay._core.callables import Colour, colour_of, is_async_frame, name_of, name_of_frame
+from mainstay._core.callables import (
+    Colour,
+    checked_name_or_none,
+    colour_of,
+    is_async_frame,
+    name_of,
+    name_of_frame,
+)
 from mainstay._core.durations import Duration, to_seconds
 from mainstay._core.outcomes import Classes
 from mainstay._metrics.collector import Metrics, metrics_of, recorder_of
@@ -256,7 +263,7 @@ def retry(
         budget=budget_of(budget),
     )
     async_hook = next((n for n, h in hooks.items() if _is_async_hook(h)), None)
-    return Retry(rules, _checked_name(name), metrics_of(metrics), async_hook)
+    return Retry(rules, checked_name_or_none(name), metrics_of(metrics), async_hook)
 
 
 def _is_async_hook(hook: object) -> bool:
@@ -284,13 +291,3 @@ def _checked_on_result(on_result: object) -> Callable[[Any], Any] | None:
             f"which would always count as True"
         )
     return on_result
-
-
-def _checked_name(name: object) -> str | None:
-    if name is None:
-        return None
-    if not isinstance(name, str):
-        raise TypeError(f"`name` must be a str or None, not {name!r}")
-    if not name:
-        raise ValueError("`name` must not be empty; leave it out for the function's own name")
-    return name

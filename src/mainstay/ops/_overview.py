@@ -78,6 +78,32 @@ def dependability(source: Source) -> Row:
     each = "{{component}} on {{instance}}"
     failures = ask.increase(source, "component_failures_total", ALL)
     downtime = ask.increase(source, "component_downtime_seconds_total", ALL)
+    since_start = (
+        (
+            "Availability since the start",
+            "As each process sees it: it does not know of the time when it was not running.",
+            "percentunit",
+            "availability_ratio",
+        ),
+        (
+            "Failure rate since the start",
+            "Failures per second of uptime, as each process sees it.",
+            "hertz",
+            "failure_rate_per_second",
+        ),
+        (
+            "Mean time between failures",
+            "Uptime / failures since the start of each process; infinite without failures.",
+            "s",
+            "mtbf_seconds",
+        ),
+        (
+            "Mean time to repair",
+            "Mean length of the outages that ended since the start of each process.",
+            "s",
+            "mttr_seconds",
+        ),
+    )
     return Row(
         "Components",
         (
@@ -101,37 +127,9 @@ def dependability(source: Source) -> Row:
                 (Query(downtime, "{{component}}"),),
                 kind="stat",
             ),
-            Panel(
-                "Availability since the start",
-                "As each process sees it: it does not know of the time when it was not running.",
-                "percentunit",
-                (Query(source("availability_ratio"), each),),
-                kind="stat",
-                width=6,
-            ),
-            Panel(
-                "Failure rate since the start",
-                "Failures per second of uptime, as each process sees it.",
-                "hertz",
-                (Query(source("failure_rate_per_second"), each),),
-                kind="stat",
-                width=6,
-            ),
-            Panel(
-                "Mean time between failures",
-                "Uptime / failures since the start of each process; infinite without failures.",
-                "s",
-                (Query(source("mtbf_seconds"), each),),
-                kind="stat",
-                width=6,
-            ),
-            Panel(
-                "Mean time to repair",
-                "Mean length of the outages that ended since the start of each process.",
-                "s",
-                (Query(source("mttr_seconds"), each),),
-                kind="stat",
-                width=6,
+            *(
+                Panel(title, text, unit, (Query(source(name), each),), kind="stat", width=6)
+                for title, text, unit, name in since_start
             ),
         ),
     )

@@ -9,8 +9,7 @@ from mainstay.ops._promql import Source
 def _rate(source: Source, name: str, *labels: str) -> tuple[Query, ...]:
     """Ask for a counter's rate by component and *labels*."""
     by = ", ".join((ask.COMPONENT, *labels))
-    legend = " ".join(("{{component}}", *(f"{{{{{label}}}}}" for label in labels)))
-    return (Query(ask.rate(source, name, NOW, by), legend),)
+    return (Query(ask.rate(source, name, NOW, by), _legend(labels)),)
 
 
 def _quantile(source: Source, name: str, window: str) -> tuple[Query, ...]:
@@ -22,8 +21,11 @@ def _quantile(source: Source, name: str, window: str) -> tuple[Query, ...]:
 def _grown(source: Source, name: str, *labels: str) -> tuple[Query, ...]:
     """Ask by how much a counter grew over the time shown."""
     by = ", ".join((ask.COMPONENT, *labels))
-    legend = " ".join(("{{component}}", *(f"{{{{{label}}}}}" for label in labels)))
-    return (Query(f"sum by ({by}) (increase({source(name)}[{ALL}]))", legend),)
+    return (Query(ask.increase(source, name, ALL, by), _legend(labels)),)
+
+
+def _legend(labels: tuple[str, ...]) -> str:
+    return " ".join(f"{{{{{label}}}}}" for label in ("component", *labels))
 
 
 def retry(source: Source) -> Row:

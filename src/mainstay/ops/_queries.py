@@ -53,9 +53,9 @@ def duration(source: Source, window: str, quantile: float) -> str:
     return f"histogram_quantile({quantile}, {buckets})"
 
 
-def increase(source: Source, name: str, window: str) -> str:
-    """Ask by how much a counter of a component grew."""
-    return f"sum by ({COMPONENT}) (increase({source(name)}[{window}]))"
+def increase(source: Source, name: str, window: str, by: str = COMPONENT) -> str:
+    """Ask by how much a counter grew."""
+    return f"sum by ({by}) (increase({source(name)}[{window}]))"
 
 
 def alive(source: Source, window: str) -> str:
