@@ -23,6 +23,7 @@ from tests.servers import PROGRAMS, require_tool
 LOOPBACK = "127.0.0.1"
 PAUSE = 0.1
 PATIENCE = 60.0
+RULE_GROUPS = ("calls", "errors", "dependability", "alerts")
 
 
 def free_port():
@@ -190,3 +191,23 @@ class Program:
         with self._process:
             self._process.stdin.close()
             assert self._process.wait(PATIENCE) == 0
+
+
+def promtool_test(rule_file, tests, evaluation_interval="1m"):
+    """Run unit tests of promtool; they are written beside the rules."""
+    promtool = require_tool("promtool", package="prometheus")
+    unit_tests = rule_file.parent / "tests.yml"
+    unit_tests.write_text(
+        yaml.safe_dump(
+            {
+                "rule_files": [str(rule_file)],
+                "evaluation_interval": evaluation_interval,
+                "group_eval_order": [f"mainstay-{name}" for name in RULE_GROUPS],
+                "tests": tests,
+            }
+        )
+    )
+    done = subprocess.run(
+        [promtool, "test", "rules", unit_tests], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -4,7 +4,6 @@
 notation: "0+2x30" starts at 0 and grows by 2 at each of 30 steps, "0x30" stays at 0.
 """
 
-import subprocess
 from pathlib import Path
 
 import attrs
@@ -12,10 +11,9 @@ import pytest
 import yaml
 
 from mainstay import ops
-from tests.servers import require_tool
+from tests.monitoring import promtool_test
 
 RUNBOOK = Path(__file__).parents[1] / "docs" / "operations" / "alerts.md"
-GROUPS = ("calls", "errors", "dependability", "alerts")
 HOUR, DAY = 60, 24 * 60  # minutes
 CALL = {"component": "api", "policy": "retry"}
 POOL = {"component": "db"}
@@ -210,26 +208,6 @@ def rule_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("rules") / "rules.yml"
     path.write_text(ops.rules())
     return path
-
-
-def promtool_test(rule_file, tests, evaluation_interval="1m"):
-    """Run unit tests of promtool; they are written beside the rules."""
-    promtool = require_tool("promtool", package="prometheus")
-    unit_tests = rule_file.parent / "tests.yml"
-    unit_tests.write_text(
-        yaml.safe_dump(
-            {
-                "rule_files": [str(rule_file)],
-                "evaluation_interval": evaluation_interval,
-                "group_eval_order": [f"mainstay-{name}" for name in GROUPS],
-                "tests": tests,
-            }
-        )
-    )
-    done = subprocess.run(
-        [promtool, "test", "rules", unit_tests], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.alert}: {case.why}")

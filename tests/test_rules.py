@@ -13,6 +13,7 @@ from mainstay import Availability, ops
 from mainstay._metrics import schema
 from mainstay.ops._yaml import to_yaml
 from mainstay.testing import FakeClock, recorded
+from tests.monitoring import promtool_test
 from tests.servers import require_tool
 
 
@@ -200,43 +201,30 @@ def test_the_rules_compute_the_figures_of_availability(tmp_path):
     assert figures.failures == 3
     labels = 'job="shop",instance="a:1"'
     (tmp_path / "rules.yml").write_text(ops.rules())
-    tests = {
-        "rule_files": ["rules.yml"],
-        "evaluation_interval": "1m",
-        "group_eval_order": [f"mainstay-{name}" for name in ("calls", "errors", "dependability")],
-        "tests": [
-            {
-                "interval": "1m",
-                "input_series": [
-                    {"series": f"up{{{labels}}}", "values": "1x60"},
-                    *(
-                        {
-                            "series": f'mainstay_component_{name}_total{{{labels},component="db"}}',
-                            "values": " ".join(map(repr, values)),
-                        }
-                        for name, values in samples.items()
-                    ),
-                ],
-                "promql_expr_test": [
+    tests = [
+        {
+            "interval": "1m",
+            "input_series": [
+                {"series": f"up{{{labels}}}", "values": "1x60"},
+                *(
                     {
-                        "expr": f"abs(job_component:mainstay_{name} - {value!r}) < bool 1e-6",
-                        "eval_time": "60m",
-                        "exp_samples": [{"labels": '{component="db", job="shop"}', "value": 1}],
+                        "series": f'mainstay_component_{name}_total{{{labels},component="db"}}',
+                        "values": " ".join(map(repr, values)),
                     }
-                    for name, value in expected.items()
-                ],
-            }
-        ],
-    }
-    (tmp_path / "tests.yml").write_text(yaml.safe_dump(tests))
-    promtool = require_tool("promtool", package="prometheus")
-    done = subprocess.run(
-        [promtool, "test", "rules", tmp_path / "tests.yml"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+                    for name, values in samples.items()
+                ),
+            ],
+            "promql_expr_test": [
+                {
+                    "expr": f"abs(job_component:mainstay_{name} - {value!r}) < bool 1e-6",
+                    "eval_time": "60m",
+                    "exp_samples": [{"labels": '{component="db", job="shop"}', "value": 1}],
+                }
+                for name, value in expected.items()
+            ],
+        }
+    ]
+    promtool_test(tmp_path / "rules.yml", tests)
 
 
 def test_a_dead_process_counts_as_downtime_and_as_a_failure(tmp_path):
@@ -245,46 +233,34 @@ def test_a_dead_process_counts_as_downtime_and_as_a_failure(tmp_path):
     uptime = "0+60x24 _x10 0+60x25"
     (tmp_path / "rules.yml").write_text(ops.rules())
     same = '{component="db", job="shop"}'
-    tests = {
-        "rule_files": ["rules.yml"],
-        "evaluation_interval": "1m",
-        "tests": [
-            {
-                "interval": "1m",
-                "input_series": [
-                    {"series": f"up{{{labels}}}", "values": "1x24 0x9 1x25"},
-                    *(
-                        {
-                            "series": f'mainstay_component_{name}_total{{{labels},component="db"}}',
-                            "values": values,
-                        }
-                        for name, values in (
-                            ("uptime_seconds", uptime),
-                            ("downtime_seconds", "0x24 _x10 0x25"),
-                            ("failures", "0x24 _x10 0x25"),
-                        )
-                    ),
-                ],
-                "promql_expr_test": [
+    tests = [
+        {
+            "interval": "1m",
+            "input_series": [
+                {"series": f"up{{{labels}}}", "values": "1x24 0x9 1x25"},
+                *(
                     {
-                        "expr": f"round(job_component:mainstay_{name}, 0.001)",
-                        "eval_time": "60m",
-                        "exp_samples": [{"labels": same, "value": value}],
+                        "series": f'mainstay_component_{name}_total{{{labels},component="db"}}',
+                        "values": values,
                     }
-                    for name, value in (
-                        ("availability:ratio1h", 0.836),
-                        ("failures:increase1h", 1),
+                    for name, values in (
+                        ("uptime_seconds", uptime),
+                        ("downtime_seconds", "0x24 _x10 0x25"),
+                        ("failures", "0x24 _x10 0x25"),
                     )
-                ],
-            }
-        ],
-    }
-    (tmp_path / "tests.yml").write_text(yaml.safe_dump(tests))
-    promtool = require_tool("promtool", package="prometheus")
-    done = subprocess.run(
-        [promtool, "test", "rules", tmp_path / "tests.yml"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+                ),
+            ],
+            "promql_expr_test": [
+                {
+                    "expr": f"round(job_component:mainstay_{name}, 0.001)",
+                    "eval_time": "60m",
+                    "exp_samples": [{"labels": same, "value": value}],
+                }
+                for name, value in (
+                    ("availability:ratio1h", 0.836),
+                    ("failures:increase1h", 1),
+                )
+            ],
+        }
+    ]
+    promtool_test(tmp_path / "rules.yml", tests)
