@@ -1,6 +1,8 @@
 """Gauges: what sources say becomes one value, at a scrape and in the files of worker processes."""
 
+import errno
 import gc
+import threading
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -15,6 +17,8 @@ from mainstay._metrics.schema import (
     MEMBER_STATE,
     MTBF,
 )
+from mainstay._metrics.writer import finish_all
+from tests.servers import program
 
 
 class Source:
@@ -48,7 +52,8 @@ def book(tmp_path, monkeypatch):
 
 def written(book, family):
     """Give what has been written, by the labels after the component."""
-    stock = book.stock_gauge(family, family.mode)
+    finish_all()
+    stock = book.stock_gauge(family)
     return {
         tuple(sample.labels.values())[1:]: sample.value
         for metric in stock.collect()
@@ -102,16 +107,64 @@ def test_a_change_that_comes_in_while_another_is_written_is_what_stands(book):
     class Interrupted(Source):
         def read(self):
             number = self.number
-            if number == 1.0:  # as a signal handler would, after the old number was read
+            if number == 1.0:  # as another thread would, after the old number was read
                 self.number = 2.0
                 gauge.changed()
-                assert written(book, CHECKPOINT_INTERVAL) == {(): 2.0}
             return number
 
     source = Interrupted(1.0)
     gauge.follow(source, Interrupted.read)
     gauge.changed()
+    finish_all()
     assert written(book, CHECKPOINT_INTERVAL) == {(): 2.0}
+
+
+def test_many_changes_make_one_job_until_it_is_begun(book, monkeypatch):
+    jobs = []
+    monkeypatch.setattr(book.writer, "do", jobs.append)
+    source, gauge = Source(1.0), book.number(CHECKPOINT_INTERVAL, "it")
+    gauge.follow(source, Source.read)
+    for source.number in (1.0, 2.0, 3.0):
+        gauge.changed()
+    [job] = jobs
+    job()
+    assert written(book, CHECKPOINT_INTERVAL) == {(): 3.0}
+
+
+def test_a_gauge_that_cannot_be_written_is_logged_once_and_stops_no_other(book, caplog):
+    broken, intact = (book.number(family, "it") for family in (CHECKPOINT_INTERVAL, HEDGE_DELAY))
+
+    class Broken(Source):
+        def read(self):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    sources = Broken(), Source(4.0)
+    broken.follow(sources[0], Broken.read)
+    intact.follow(sources[1], Source.read)
+    for gauge in (broken, broken, intact):
+        gauge.changed()
+        finish_all()
+    assert written(book, HEDGE_DELAY) == {(): 4.0}
+    assert [each.message for each in caplog.records] == ["gauges of this process are not written"]
+
+
+def test_without_threads_to_be_had_a_change_is_written_later(book, monkeypatch):
+    source, gauge = Source(1.0), book.number(CHECKPOINT_INTERVAL, "it")
+    gauge.follow(source, Source.read)
+
+    def no_more_threads(_thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_more_threads)
+        gauge.changed()
+    book.writer.start()
+    assert written(book, CHECKPOINT_INTERVAL) == {(): 1.0}
+
+
+def test_neither_a_signal_handler_nor_a_child_waits_for_a_lock_of_prometheus_client(tmp_path):
+    printed = program("gauge_locks.py", PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
+    assert printed.splitlines() == ["handled", "forked 0", "open 2"]
 
 
 def test_a_worker_does_not_write_what_only_rules_can_join(book):

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from mainstay import Availability
+from mainstay._metrics.writer import finish_all
 from mainstay.testing import FakeClock
 
 PATIENCE = 30.0
@@ -35,6 +36,7 @@ def in_child(work):
     child = os.fork()
     if not child:
         work()
+        finish_all()
         os._exit(0)
     _, status = os.waitpid(child, 0)
     assert status == 0
@@ -54,6 +56,7 @@ def outages():
         child = in_child(fail_and_recover)
         clock.advance(20)
         database.fail()
+        finish_all()
         both = scrape()
         mark_process_dead(child)
         print(json.dumps([both, scrape()]))

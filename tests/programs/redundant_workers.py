@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from mainstay import Metrics, hedge, redundant
+from mainstay._metrics.writer import finish_all
 from mainstay.testing import FakeClock, Faults
 
 CALLS = 20
@@ -20,6 +21,7 @@ def work(seconds: float) -> None:
     with FakeClock():
         for _ in range(CALLS):
             policy.call(Faults([Faults.delay(seconds)]))
+        finish_all()
 
 
 def shown() -> dict[str, float]:

@@ -25,8 +25,9 @@ from mainstay._metrics.gauges import NumberGauge, Sample, StateGauge
 from mainstay._metrics.layouts import DROPPED_LAYOUT, ERROR_LAYOUT, Layout
 from mainstay._metrics.pools import MemberRecorder, SwitchRecorder
 from mainstay._metrics.recorder import Recorder
-from mainstay._metrics.schema import Family, Mode
-from mainstay._metrics.upkeep import Upkeep, keep_up
+from mainstay._metrics.schema import Family
+from mainstay._metrics.upkeep import Upkeep
+from mainstay._metrics.writer import Writer
 
 _name_of_class = type.__dict__["__name__"].__get__
 """Reads a class's own name, which its metaclass can neither hide nor make fail."""
@@ -65,7 +66,7 @@ class Book:
         groups: All groups of series that were ever made; only ever appended to.
         exemplars: By metric name and label values, the last exemplar of each slot.
         times_collected: How often its collector was asked.
-        in_files: Whether this is a worker process of multiprocess mode.
+        writer: What writes the gauges, in a worker process of multiprocess mode; else None.
     """
 
     def __init__(
@@ -89,18 +90,18 @@ class Book:
         self._stock_gauges: dict[str, StockGauge] = {}
         self._dropped: dict[str, Group] = {}
         self._upkeeps: dict[str, Upkeep] = {}
-        self._is_kept_up = False
         self._directory = "" if in_memory else os.environ.get(multiprocess.VARIABLE, "")
         self.cells: Cells = Cells(cell_in_memory)
-        self.in_files: bool = bool(self._directory)
-        if self.in_files:
+        self.writer: Writer | None = None
+        if self._directory:
             if not Path(self._directory).is_dir():
                 raise ValueError(
                     f"{multiprocess.VARIABLE} must name a directory, not {self._directory!r}; "
                     f"make it, empty, before the program starts"
                 )
-            _in_files.add(self)
+            self.writer = Writer(self.refresh)
             self.start_files()
+            _in_files.add(self)
 
     def start_files(self) -> None:
         """Let all cells made from now on lie in files of this process."""
@@ -171,15 +172,15 @@ class Book:
             gauge = self._states.setdefault((family.name, component), fresh)
         return gauge
 
-    def stock_gauge(self, family: Family, mode: Mode) -> StockGauge:
+    def stock_gauge(self, family: Family) -> StockGauge:
         """Find the gauge of prometheus_client that workers write *family* through, or make it."""
         gauge = self._stock_gauges.get(family.name)
         if gauge is None:
-            name = f"{self.namespace}_{family.name}"
-            fresh = StockGauge(
+            name, mode = f"{self.namespace}_{family.name}", family.mode
+            assert mode is not None  # noqa: S101 - a gauge without one is not written
+            gauge = self._stock_gauges[family.name] = StockGauge(
                 name, family.help, family.labels, registry=None, multiprocess_mode=mode
             )
-            gauge = self._stock_gauges.setdefault(family.name, fresh)
         return gauge
 
     def gauges(self) -> Iterable[Sample]:
@@ -195,9 +196,8 @@ class Book:
         upkeep = self._upkeeps.get(component)
         if upkeep is None:
             upkeep = self._upkeeps.setdefault(component, Upkeep(self, component))
-            if self.in_files and not self._is_kept_up:
-                self._is_kept_up = True
-                keep_up(self)
+            if self.writer is not None:
+                self.writer.start()
         return upkeep
 
     def refresh(self) -> None:
@@ -208,10 +208,16 @@ class Book:
     def go_on_after_fork(self) -> None:
         """Leave the files to the parent: a file of two processes would lose counts of both."""
         self.start_files()
-        for upkeep in tuple(self._upkeeps.values()):
+        for numbers in self._numbers.values():
+            numbers.start_anew()
+        for states in self._states.values():
+            states.start_anew()
+        for upkeep in self._upkeeps.values():
             upkeep.start_anew()
-        if self._is_kept_up:
-            keep_up(self)
+        if self.writer is not None:
+            self.writer.start_anew()
+            if self._upkeeps:
+                self.writer.start()
 
     def copies_recorder(self, component: str) -> CopiesRecorder:
         """Find the recorder of the copies of redundant calls, or make it."""
@@ -275,7 +281,7 @@ class Book:
         bounds = self.bounds(layout.histogram) if layout.histogram else ()
         group = Group(layout, labels, bounds)
         self.groups.append(group)
-        if self.in_files:
+        if self.writer is not None:
             self.cells.cell(group)
         return group
 

@@ -4,17 +4,16 @@ A gauge keeps no value itself. It has sources, and at each scrape those that sti
 the case: so a state that has run out by itself is not shown any longer, and what is gone ends.
 
 Nobody scrapes a worker process of multiprocess mode. There a source tells of each change, and what
-is the case then is written at once, through a gauge of prometheus_client, whose files say how the
-values of all processes become one.
+is the case then is written by the process's `Writer`, through a gauge of prometheus_client, whose
+files say how the values of all processes become one.
 """
 
-import contextlib
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
-from mainstay._metrics.schema import Family, Mode
+from mainstay._metrics.schema import Family
 
 if TYPE_CHECKING:
     from mainstay._metrics.book import Book
@@ -45,7 +44,7 @@ class Gauge(ABC, Generic[T]):
         self._family = family
         self._component = component
         self._sources: dict[int, tuple[weakref.ref[Any], Callable[[Any], T]]] = {}
-        self._latest = object()
+        self._is_told = False
         self._written: dict[tuple[str, ...], None] = {}
 
     def follow(self, source: S, read: Callable[[S], T]) -> None:
@@ -59,27 +58,23 @@ class Gauge(ABC, Generic[T]):
             yield self._family, labels, value
 
     def changed(self) -> None:
-        """Take note of a change, and write it where others have to read it.
+        """Take note of a change, and have it written where others have to read it."""
+        writer = self._book.writer
+        if writer is not None and self._family.mode is not None and not self._is_told:
+            self._is_told = True
+            writer.do(self._write)
 
-        What comes in between, in another thread or a signal handler, may have been overwritten
-        with older values; then all is written again. A full disk must not break a call.
-        """
-        mode = self._family.mode
-        if not self._book.in_files or mode is None:
-            return
-        self._latest = object()
-        while True:
-            latest = self._latest
-            with contextlib.suppress(OSError):
-                self._write(mode)
-            if latest is self._latest:
-                return
+    def start_anew(self) -> None:
+        """Forget what was written and is to be, which a forked child leaves to its parent."""
+        self._is_told = False
+        self._written = {}
 
-    def _write(self, mode: Mode) -> None:
-        stock = self._book.stock_gauge(self._family, mode)
-        values = self._values()
+    def _write(self) -> None:
+        """Write what is the case now; what is gone counts as 0."""
+        self._is_told = False  # a change from here on may come too late to be seen
+        stock, values = self._book.stock_gauge(self._family), self._values()
         self._written.update(dict.fromkeys(values))
-        for labels in tuple(self._written):
+        for labels in self._written:
             stock.labels(*labels).set(values.get(labels, 0.0))
 
     def _values(self) -> dict[tuple[str, ...], float]:

@@ -2,12 +2,11 @@
 
 Uptime goes on while nothing happens, so its counters cannot be written by events alone: they are
 brought up to date whenever the component changes and before each scrape. Nobody scrapes a worker
-process of multiprocess mode; there a daemon thread does it, each second.
+process of multiprocess mode; there its `Writer` does it, each second.
 """
 
 import functools
 import math
-import threading
 import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
@@ -21,9 +20,6 @@ from mainstay._metrics.schema import Family
 
 if TYPE_CHECKING:
     from mainstay._metrics.book import Book
-
-PERIOD = 1.0
-"""Seconds between two updates in a worker process."""
 
 _UPTIME = AVAILABILITY_LAYOUT.slot(schema.COMPONENT_UPTIME)
 _DOWNTIME = AVAILABILITY_LAYOUT.slot(schema.COMPONENT_DOWNTIME)
@@ -118,21 +114,3 @@ class Upkeep:
         counters[_UPTIME] += now.uptime - before.uptime
         counters[_DOWNTIME] += now.downtime - before.downtime
         counters[_FAILURES] += now.failures - before.failures
-
-
-def keep_up(book: "Book") -> None:
-    """Start the thread that brings *book* up to date in a worker process."""
-    thread = threading.Thread(
-        target=_run, args=(weakref.ref(book),), name="mainstay-upkeep", daemon=True
-    )
-    thread.start()
-
-
-def _run(book_of: "weakref.ref[Book]") -> None:
-    pause = threading.Event()
-    while not pause.wait(PERIOD):
-        book = book_of()
-        if book is None:
-            return
-        book.refresh()
-        del book

@@ -77,17 +77,22 @@ class Shared:
             self.catch_up(now)
 
     def catch_up(self, now: float = 0.0) -> None:
-        """Count what is in the queue: durations, and the calls that they are of."""
+        """Count what is in the queue, and tell the gauges."""
+        if self._counted_queue(now):
+            self._changed()
+
+    def _counted_queue(self, now: float) -> bool:
+        """Count the durations in the queue, and the calls that they are of, if there are any."""
         self.due = now + LATEST
         durations = self.durations
         if not durations:
-            return
+            return False
         with self._lock:
             batch = [durations.popleft() for _ in range(len(durations))]
             self._count(batch)
         if self._budget is not None:
             observe(self._budget, len(batch))
-        self._changed()
+        return True
 
     def took(self, seconds: float) -> None:
         """Take note that a call was answered so long after its primary began."""
@@ -124,7 +129,7 @@ class Shared:
             gauge.changed()
 
     def _read_delay(self) -> float | None:
-        self.catch_up()
+        self._counted_queue(0.0)
         return self.delay
 
     def _read_abandoned(self) -> float:
