@@ -21,7 +21,7 @@ from mainstay._redundant.rules import Bound, Rules, recorders_in
 from mainstay._redundant.state import Shared
 from mainstay._redundant.sync_loop import nobody_waits, wrap_sync
 from mainstay._redundant.threads import Crew
-from mainstay.hedge import Start
+from mainstay.hedge import Start, delay_of
 from mainstay.vote import Rule
 
 P = ParamSpec("P")
@@ -258,7 +258,7 @@ def redundant(
         raise TypeError(f"`start` must be one of `mainstay.hedge`, not {start!r}")
     if primary not in ("inline", "task"):
         raise ValueError(f'`primary` must be "inline" or "task", not {primary!r}')
-    when = start or (hedge.together() if votes else hedge.quantile(0.95))
+    when = delay_of(start or (hedge.together() if votes else hedge.quantile(0.95)))
     rules = Rules(
         start=when,
         rule=rule,

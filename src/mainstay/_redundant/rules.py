@@ -14,7 +14,7 @@ from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import ABANDONED_THREADS, HEDGE_DELAY
 from mainstay._redundant.state import Shared
 from mainstay._redundant.threads import Crew
-from mainstay.hedge import Start
+from mainstay.hedge import Delay
 from mainstay.vote import Rule
 
 POLICY = "redundant"
@@ -36,7 +36,7 @@ class Rules:
         crew: The threads of sync copies.
     """
 
-    start: Start
+    start: Delay
     rule: Rule
     votes: bool
     judge: Judge
