@@ -149,13 +149,13 @@ class Book:
             recorder = self._switch_recorders.setdefault(component, fresh)
         return recorder
 
-    def member(self, component: str, name: str) -> str:
-        """Give the label for a member of a component."""
+    def member(self, component: str, name: str, family: Family = schema.MEMBER_ATTEMPTS) -> str:
+        """Give the label for a member of a component, in the series of *family*."""
         component = self.component(component)
         members = self._members.get(component)
         if members is None:
             members = self._members.setdefault(component, LabelValues(schema.MOST_MEMBERS))
-        return self._admit(members, name, schema.MEMBER_ATTEMPTS)
+        return self._admit(members, name, family)
 
     def follow(self, family: Family, component: str, source: Stateful) -> States:
         """Show the states of *source* in the gauge *family*, as long as *source* lives."""

@@ -6,13 +6,14 @@ once.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from mainstay._core.ambient import PLAIN, Ambient
 from mainstay._core.budget import observe
 from mainstay._core.events import heard, publish
 from mainstay._core.notes import leave_note
+from mainstay._redundant.borrowing import Borrowed
 from mainstay._redundant.decision import Denial, Reason, Round
 from mainstay._redundant.events import LOGGER, RedundantGaveUp
 from mainstay._redundant.rules import POLICY, Bound
@@ -41,6 +42,7 @@ class Ending:
         settled: Whether the end is certain.
         closed: Whether it is over for the caller.
         fns: What each copy calls.
+        members: The members of a pool that the copies use, or None.
     """
 
     __slots__ = (
@@ -61,6 +63,7 @@ class Ending:
         "closed",
         "copies",
         "fns",
+        "members",
         "primary_runs",
         "recorder",
         "settled",
@@ -99,6 +102,10 @@ class Ending:
         self.started: float = ambient.clock.now() if started is None else started
         if ambient.deadline - self.started <= 0:
             self._refuse()
+        lender = bound.rules.lender
+        self.members: Borrowed | None = None
+        if lender is not None:
+            self.members = Borrowed(lender, votes=bound.rules.votes)
 
     def _refuse(self) -> None:
         error = DeadlineExpiredError(self.recorder.component)
@@ -169,7 +176,7 @@ class Ending:
         seconds = self.elapsed()
         self.bound.shared.took_longer_than(seconds)
         self.recorder.call("cancelled", seconds, self.made())
-        self._dispose_of_answers()
+        self._let_go()
 
     def made(self) -> int:
         """Give the number of copies that were started."""
@@ -189,7 +196,12 @@ class Ending:
             self.recorder.success(seconds)
         else:
             self.recorder.call("success", seconds, made)
-        self.copies.primary_won()
+        if self.members is None:
+            self.copies.primary_won()
+        else:
+            self.copies.won(self._label(0))
+            self.members.answered(0)
+            self.members.settle(None)
 
     def _finish_with_answer(self) -> Any:
         round_ = self.round
@@ -200,9 +212,9 @@ class Ending:
         seconds = self.elapsed()
         self.bound.shared.took(seconds)
         self.recorder.call("recovered" if winner else "success", seconds, round_.made)
-        self.copies.won(str(winner))
+        self.copies.won(self._label(winner))
         self._record_vote()
-        self._dispose_of_answers()
+        self._let_go(round_.tally.dissenters())
         return answer
 
     def _record_vote(self) -> None:
@@ -212,7 +224,7 @@ class Ending:
         self.copies.voted(round_.verdict())
         if round_.state == "decided":
             for copy in round_.tally.dissenters():
-                self.copies.dissented(str(copy))
+                self.copies.dissented(self._label(copy))
 
     def _record_failure(self, error: BaseException, reason: Reason) -> None:
         self.closed = True
@@ -221,16 +233,32 @@ class Ending:
         seconds = self.elapsed()
         if reason == "timeout":
             self.bound.shared.took_longer_than(seconds)
-        self.recorder.call("timeout" if reason == "timeout" else "error", seconds, self.made())
+        self.recorder.call(self._outcome(reason), seconds, self.made())
         if reason != "not_retryable":
             self._record_vote()
         if heard(LOGGER, logging.WARNING):
             component = self.recorder.component
             event = RedundantGaveUp(component, self.made(), seconds, reason, error)
             publish(event, LOGGER, self.recorder.listener_failed)
-        self._dispose_of_answers()
+        self._let_go()
 
-    def _dispose_of_answers(self) -> None:
+    def _outcome(self, reason: Reason) -> str:
+        if reason == "timeout":
+            return "timeout"
+        return "rejected" if self._nobody_called() else "error"
+
+    def _nobody_called(self) -> bool:
+        """Whether a pool had no member for any of the copies."""
+        return self.members is not None and self.members.nobody_called(self.made())
+
+    def _label(self, copy: int) -> int | str:
+        """Give what stands for a copy in metrics and answers."""
+        return copy if self.members is None else self.members.label(copy)
+
+    def _let_go(self, dissenters: Collection[int] | None = None) -> None:
+        """Tell the pool what came of the answers, and dispose of those that are not returned."""
+        if self.members is not None:
+            self.members.settle(dissenters)
         if self._round is not None and self._round.answers:
             answers, self._round.answers = self._round.answers, {}
             self.dispose(answers.values())
@@ -262,12 +290,12 @@ class Ending:
         """Make one exception of what the copies came to."""
         round_ = self.round
         seconds = self.elapsed()
-        if round_.made == 1 and round_.errors:
-            (error,) = round_.errors.values()
-            self._note(error, f"gave up after 1 copy in {seconds:.3f} s")
+        if (round_.made == 1 or self._nobody_called()) and round_.errors:
+            error = round_.errors[min(round_.errors)]
+            self._note(error, f"gave up after {_copies(round_.made)} in {seconds:.3f} s")
             return error
         entries = [self._entry(copy) for copy in range(round_.made)]
-        answers = {str(copy): answer for copy, answer in sorted(round_.answers.items())}
+        answers = {str(self._label(n)): answer for n, answer in sorted(round_.answers.items())}
         kind = AllCopiesFailedError if round_.all_failed() else NoDecisionError
         return kind(self.recorder.component, entries, seconds, answers)
 
@@ -277,13 +305,19 @@ class Ending:
         began = self._began.get(copy, self.started)
         seconds = self._ended.get(copy, self.ambient.clock.now()) - began
         error = round_.errors.get(copy)
+        label = self._label(copy)
+        who = f"copy {copy}" if label is copy else f"copy {copy} at member {label}"
         what = "failed"
         if error is None:
             what = "answered" if copy in round_.answers else "was given up"
-            error = MainstayError(f"copy {copy} {what}, and the vote was not decided")
+            error = MainstayError(f"{who} {what}, and the vote was not decided")
         start = began - self.started
-        self._note(error, f"copy {copy}, started at {start:.3f} s, {what} after {seconds:.3f} s")
+        self._note(error, f"{who}, started at {start:.3f} s, {what} after {seconds:.3f} s")
         return error
 
     def _note(self, error: BaseException, text: str) -> None:
         leave_note(error, f"mainstay.{POLICY} {self.recorder.component}", text)
+
+
+def _copies(number: int) -> str:
+    return "1 copy" if number == 1 else f"{number} copies"

@@ -64,7 +64,8 @@ class Call(Ending):
         denial, place = self._denied()
         self._denial = denial
         if denial is not None:
-            self.copies.denied(denial)
+            if denial != "no_member":  # then there is no such copy that could be denied
+                self.copies.denied(denial)
             return False
         self.copies.hedged(reason)
         if heard(LOGGER, logging.INFO):
@@ -80,12 +81,18 @@ class Call(Ending):
         place = self._place(extra=True)
         if place is None:
             return "threads", None
+        members, copy = self.members, self.round.made
+        if members is not None and not members.reserve(copy):
+            self._leave(place)
+            return "no_member", None
         budget = self.bound.rules.budget
         if budget is not None:
             self.bound.shared.catch_up()
             self._observe()
             if not spend(budget):
                 self._leave(place)
+                if members is not None:
+                    members.unreserve(copy)
                 return "budget", None
         return None, place
 
@@ -95,6 +102,8 @@ class Call(Ending):
         """Take the answer of a copy to the vote, and do what follows."""
         round_ = self.round
         self._ended[copy] = self.ambient.clock.now()
+        if self.members is not None:
+            self.members.answered(copy)
         try:
             round_.answered(copy, answer)
         except Exception as error:  # noqa: BLE001 - of a `key` or rule of the user's
@@ -110,18 +119,24 @@ class Call(Ending):
         self._ended[copy] = self.ambient.clock.now()
         if not isinstance(error, Exception):
             round_.running.discard(copy)
+            self._member_released(copy)
             self.end(error, None)
             return
-        self.recorder.error(error)
-        if not self._counts(error):
-            round_.running.discard(copy)
-            self.end(error, "not_retryable")
-            return
+        lacking = self.members is not None and self.members.lacks(copy)
+        if lacking:
+            self._denial = "no_member"
+        else:
+            self.recorder.error(error)
+            self._member_failed(copy, error)
+            if not self._counts(error):
+                round_.running.discard(copy)
+                self.end(error, "not_retryable")
+                return
         round_.failed(copy, error)
         if self._short and round_.spare():
             self._short -= 1
             self.start_owed(1)
-        else:
+        elif not lacking:
             self.hedge("failed")
         self._go_on()
 
@@ -138,7 +153,8 @@ class Call(Ending):
             self.settled = True
             self._settled()
         elif round_.state == "impossible" or round_.stuck():
-            reason = reason_of(round_, self._denial if round_.stuck() else None)
+            lacking = self._denial == "no_member"
+            reason = reason_of(round_, self._denial if lacking or round_.stuck() else None)
             self.end(self._sum_up(), reason)
 
     def expire(self) -> None:
@@ -163,12 +179,39 @@ class Call(Ending):
 
     def late(self, copy: int, answer: Any) -> None:
         """Take an answer that came when the call was settled."""
-        self.waste(copy)
+        if self.members is not None:
+            self.members.late(copy)
+        self._wasted(copy)
         self.dispose([answer])
 
-    def waste(self, copy: int) -> None:
+    def failed_late(self, copy: int, error: BaseException) -> None:
+        """Take a failure that came by itself when the call was settled."""
+        if isinstance(error, Exception):
+            self._member_failed(copy, error)
+        else:
+            self._member_released(copy)
+        self._wasted(copy)
+
+    def given_up(self, copy: int) -> None:
+        """Take note that a copy was stopped because the call was settled."""
+        self._member_released(copy)
+        self._wasted(copy)
+
+    def _wasted(self, copy: int) -> None:
         """Record how long a copy ran in vain."""
         self.copies.wasted(self.ambient.clock.now() - self._began.get(copy, self.started))
+
+    def _member_failed(self, copy: int, error: Exception) -> None:
+        """Tell the pool, if there is one, that a copy has failed by itself."""
+        if self.members is not None and error is not self._misuse:
+            self.members.failed(copy, error)
+        else:
+            self._member_released(copy)
+
+    def _member_released(self, copy: int) -> None:
+        """Tell the pool, if there is one, that a copy has ended and nothing follows from that."""
+        if self.members is not None:
+            self.members.released(copy)
 
     def _counts(self, error: Exception) -> bool:
         """Ask `on` whether *error* is a failure of the copy."""
