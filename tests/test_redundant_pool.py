@@ -337,6 +337,7 @@ def test_a_vote_gets_no_easier_because_the_pool_has_shrunk(colour, metrics):
         colour.run(unanimous, fn)
     assert isinstance(caught.value.exceptions[2], AllMembersFailedError)
     assert metrics.reasons() == {"no_member": 1}
+    assert metrics("call_attempts_sum") == 4  # two each: nobody was called for the third copy
 
 
 def test_members_that_join_later_are_used(colour):

@@ -60,9 +60,9 @@ class Borrowed:
         """Whether there was no member for a copy."""
         return copy in self._lacking
 
-    def nobody_called(self, made: int) -> bool:
-        """Whether there was a member for none of so many copies."""
-        return len(self._lacking) == made
+    def lacking(self) -> int:
+        """Give the number of copies for which there was no member."""
+        return len(self._lacking)
 
     # The attempts, each in the thread or task of its copy.
 

@@ -179,8 +179,11 @@ class Ending:
         self._let_go()
 
     def made(self) -> int:
-        """Give the number of copies that were started."""
-        return 1 if self._round is None else max(1, self._round.made)
+        """Give the number of copies that were started, and had a member if there is a pool."""
+        if self._round is None:
+            return 1
+        lacking = 0 if self.members is None else self.members.lacking()
+        return max(1, self._round.made - lacking)
 
     def primary_wins(self) -> None:
         """Record that the first answer was the primary's, and that the first is what counts."""
@@ -211,7 +214,7 @@ class Ending:
         self._observe()
         seconds = self.elapsed()
         self.bound.shared.took(seconds)
-        self.recorder.call("recovered" if winner else "success", seconds, round_.made)
+        self.recorder.call("recovered" if winner else "success", seconds, self.made())
         self.copies.won(self._label(winner))
         self._record_vote()
         self._let_go(round_.tally.dissenters())
@@ -249,7 +252,8 @@ class Ending:
 
     def _nobody_called(self) -> bool:
         """Whether a pool had no member for any of the copies."""
-        return self.members is not None and self.members.nobody_called(self.made())
+        members, round_ = self.members, self._round
+        return members is not None and round_ is not None and members.lacking() == round_.made
 
     def _label(self, copy: int) -> int | str:
         """Give what stands for a copy in metrics and answers."""
