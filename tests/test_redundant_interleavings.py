@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mainstay import AllCopiesFailedError, Metrics, NoDecisionError, hedge, redundant, vote
+from mainstay import (
+    AllCopiesFailedError,
+    FailoverPool,
+    Member,
+    Metrics,
+    NoDecisionError,
+    hedge,
+    redundant,
+    vote,
+)
 from mainstay._core.ambient import surroundings
 from mainstay.testing import FakeClock
 
@@ -62,18 +71,27 @@ def copies(draw, ends=ENDS):
 
 
 class Stage:
-    """Runs a call of scripted copies, and keeps what was started, answered and disposed of."""
+    """Runs a call of scripted copies, and keeps what was started, answered and disposed of.
 
-    def __init__(self, plan, **parameters):
+    Each copy is an alternative, or what the function does at one member of a pool.
+    """
+
+    def __init__(self, plan, *, pooled=False, **parameters):
         self.plan = plan
         self.started = []
         self.answered = []
         self.disposed = []
         first, *others = [self.fn(each) for each in plan]
-        self.policy = redundant(
-            alternatives=others, dispose=self.disposed.append, metrics=Metrics(None), **parameters
-        )
-        self.call = self.policy(first)
+        parameters |= {"dispose": self.disposed.append, "metrics": Metrics(None)}
+        self.pool = None
+        if pooled:
+            members = [Member(str(number), each) for number, each in enumerate(plan)]
+            self.pool = FailoverPool("db", members, on=Lost, metrics=Metrics(None))
+            self.policy = redundant(pool=self.pool, copies=len(plan), **parameters)
+            self.call = self.policy(self.at_member())
+        else:
+            self.policy = redundant(alternatives=others, **parameters)
+            self.call = self.policy(first)
 
     def keep(self, copy):
         answer = copy.done()
@@ -85,6 +103,22 @@ class Stage:
         assert len(self.disposed) == len(left)
         assert {id(answer) for answer in self.disposed} == {id(answer) for answer in left}
         assert len(self.started) == len({id(copy) for copy in self.started})
+        if self.pool is not None:
+            self.check_pool(returned)
+
+    def check_pool(self, returned):
+        """Each loan has ended, and nobody is blamed who has neither failed nor dissented."""
+        members = dict(zip(self.pool.status().members, self.plan, strict=True))
+        assert [member.in_flight for member in members] == [0] * len(self.plan)
+        value = getattr(returned, "value", None)
+        for member, copy in members.items():
+            if copy.end != "fails" and (value is None or copy.end == value):
+                assert member.score == 0.0
+
+    def blamed(self):
+        """The copies that count against their members."""
+        members = self.pool.status().members
+        return {id(c) for member, c in zip(members, self.plan, strict=True) if member.score}
 
 
 class Threads(Stage):
@@ -95,6 +129,9 @@ class Threads(Stage):
             return self.keep(copy)
 
         return fn
+
+    def at_member(self):
+        return lambda copy: self.fn(copy)()
 
     def run(self):
         with FakeClock() as clock:
@@ -117,6 +154,12 @@ class Tasks(Stage):
             self.started.append(copy)
             await surroundings().clock.asleep(copy.seconds)
             return self.keep(copy)
+
+        return fn
+
+    def at_member(self):
+        async def fn(copy):
+            return await self.fn(copy)()
 
         return fn
 
@@ -175,9 +218,9 @@ def expected(rule, plan):
 
 @pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
 @settings(deadline=None, max_examples=60)
-@given(plan=copies(), rule=st.sampled_from([*RULES]))
-def test_copies_that_start_together_decide_as_the_oracle_says(stage, plan, rule):
-    scene = stage(plan, decide=RULES[rule], start=hedge.together())
+@given(plan=copies(), rule=st.sampled_from([*RULES]), pooled=st.booleans())
+def test_copies_that_start_together_decide_as_the_oracle_says(stage, plan, rule, pooled):
+    scene = stage(plan, decide=RULES[rule], start=hedge.together(), pooled=pooled)
     outcome, ended = scene.run()
     answer, seconds = expected(rule, plan)
     assert ended == seconds
@@ -194,19 +237,35 @@ def test_copies_that_start_together_decide_as_the_oracle_says(stage, plan, rule)
 
 @pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
 @settings(deadline=None, max_examples=60)
+@given(plan=copies(), rule=st.sampled_from([*RULES]))
+def test_the_pool_learns_who_failed_and_who_was_outvoted(stage, plan, rule):
+    scene = stage(plan, decide=RULES[rule], start=hedge.together(), pooled=True)
+    scene.run()
+    scene.wait_for_strays()
+    answer, ended = expected(rule, plan)
+    # A thread goes on when the call has ended, and what it then fails at is the member's.
+    seen = plan if stage is Threads else [copy for copy in plan if copy.seconds <= ended]
+    failed = {id(copy) for copy in seen if copy.end == "fails"}
+    voted = [copy for copy in plan if copy.seconds <= ended and copy.end != "fails"]
+    outvoted = {id(copy) for copy in voted if rule != "first" and copy.end != answer}
+    assert scene.blamed() == failed | (outvoted if answer is not None else set())
+
+
+@pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
+@settings(deadline=None, max_examples=60)
 @given(
     plan=copies(st.sampled_from(["a", "b", "fails", "breaks"])),
     rule=st.sampled_from([*RULES]),
     delay=st.sampled_from([0.5, 1.5, 3.5]),
     budget=st.sampled_from([None, 0.0]),
     timeout=st.sampled_from([None, 4.25]),
+    pooled=st.booleans(),
 )
 def test_copies_that_start_one_by_one_leave_nothing_behind(
-    stage, plan, rule, delay, budget, timeout
+    stage, plan, rule, delay, budget, timeout, pooled
 ):
-    scene = stage(
-        plan, decide=RULES[rule], start=hedge.after(delay), budget=budget, timeout=timeout
-    )
+    parameters = {"start": hedge.after(delay), "budget": budget, "timeout": timeout}
+    scene = stage(plan, decide=RULES[rule], pooled=pooled, **parameters)
     outcome, ended = scene.run()
     scene.wait_for_strays()
     scene.check(outcome)
@@ -224,11 +283,12 @@ def test_copies_that_start_one_by_one_leave_nothing_behind(
     rule=st.sampled_from([*RULES]),
     start=st.sampled_from([hedge.together(), hedge.after(1.5)]),
     cancel_at=st.one_of(st.integers(1, 9), st.sampled_from([0.25, 1.5, 2.5, 4.75])),
+    pooled=st.booleans(),
 )
 def test_a_cancelled_call_is_over_at_once_and_leaves_nothing_behind(
-    stage, plan, rule, start, cancel_at
+    stage, plan, rule, start, cancel_at, pooled
 ):
-    scene = stage(plan, decide=RULES[rule], start=start, budget=None)
+    scene = stage(plan, decide=RULES[rule], start=start, budget=None, pooled=pooled)
     outcome, ended = scene.run(cancel_at)
     scene.wait_for_strays()
     scene.check(outcome)

@@ -6,13 +6,14 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from operator import gt
 from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
-from mainstay import hedge, redundant
+from mainstay import FailoverPool, Member, hedge, redundant
 from mainstay._redundant import threads
 from tests.servers import PROGRAMS, environment, program
 
@@ -22,9 +23,9 @@ PATIENCE = 20.0
 pytestmark = pytest.mark.usefixtures("metrics")
 
 
-@pytest.fixture
-def port():
-    """The port of a server of which the first answer is slow."""
+@contextmanager
+def slow_server():
+    """A server of which the first answer is slow, and its port."""
     server = subprocess.Popen(
         [sys.executable, PROGRAMS / "slow_server.py"],
         stdin=subprocess.PIPE,
@@ -32,8 +33,15 @@ def port():
         env=environment({}),
     )
     with server:
-        yield int(server.stdout.readline())
+        yield server, int(server.stdout.readline())
         server.stdin.close()
+
+
+@pytest.fixture
+def port():
+    """The port of such a server."""
+    with slow_server() as (_, port):
+        yield port
 
 
 opener = build_opener(ProxyHandler({}))
@@ -55,20 +63,51 @@ async def aget(port, path):
 
 
 @pytest.fixture(params=["threads", "inline", "task"])
-def fetch(request):
-    """A hedged request, to a server that answers later than it takes to hedge."""
-    parameters = {"start": hedge.after(0.05), "budget": None}
-    if request.param == "threads":
-        return redundant(**parameters)(get)
-    policy = redundant(primary=request.param, **parameters)
-    return lambda *args: asyncio.run(policy.call(aget, *args))
+def hedged(request):
+    """Make requests that are hedged: `hedged(**parameters)`, which gives what to call."""
+
+    def make(**parameters):
+        parameters |= {"start": hedge.after(0.05), "budget": None, "name": "it"}
+        if request.param == "threads":
+            return redundant(**parameters)(get)
+        policy = redundant(primary=request.param, **parameters)
+        return lambda *args: asyncio.run(policy.call(aget, *args))
+
+    return make
 
 
-def test_a_slow_answer_is_overtaken_by_that_of_a_second_request(port, fetch, metrics):
+def test_a_slow_answer_is_overtaken_by_that_of_a_second_request(port, hedged, metrics):
     began = time.monotonic()
-    assert fetch(port, "/first-is-slow") == "/first-is-slow"
+    assert hedged()(port, "/first-is-slow") == "/first-is-slow"
     assert time.monotonic() - began < SLOW
     assert metrics.outcomes() == {"recovered": 1}
+
+
+@pytest.fixture
+def servers():
+    """Two such servers, of which the second one is slow no more, and a pool of their ports."""
+    with slow_server() as (first, one), slow_server() as (_, two):
+        get(two, "/first-is-slow")
+        yield first, FailoverPool("web", [Member("one", one), Member("two", two)], on=OSError)
+
+
+def test_a_slow_server_is_overtaken_by_another_one_of_its_pool(servers, hedged, metrics):
+    _, pool = servers
+    assert hedged(pool=pool)("/first-is-slow") == "/first-is-slow"
+    assert metrics("copy_wins_total", component="it", copy="two") == 1
+
+
+def test_a_killed_server_is_replaced_in_each_call_until_its_pool_ejects_it(
+    servers, hedged, metrics
+):
+    server, pool = servers
+    fetch = hedged(pool=pool)
+    server.kill()
+    server.wait(PATIENCE)
+    assert [fetch("/") for _ in range(6)] == ["/"] * 6
+    assert metrics("hedges_total", reason="failed") == 4
+    assert metrics("ejections_total", component="web", member="one", cause="consecutive") == 1
+    assert metrics("copy_wins_total", component="it", copy="two") == 6
 
 
 @pytest.mark.parametrize("kind", ["threads", "tasks"])

@@ -68,8 +68,8 @@ def test_its_memory_does_not_grow():
 
 
 def test_a_delay_stays_between_floor_and_ceiling():
-    start = hedge.quantile(0.9, at_least=0.01, at_most=0.5)
-    assert [start.limited(seconds) for seconds in (0.0, 0.1, 9.0)] == [0.01, 0.1, 0.5]
+    delay = hedge.delay_of(hedge.quantile(0.9, at_least=0.01, at_most=0.5))
+    assert [delay.limited(seconds) for seconds in (0.0, 0.1, 9.0)] == [0.01, 0.1, 0.5]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""mainstay in eight seconds: real servers fail, the calls go on, Prometheus sees it all.
+"""mainstay in ten seconds: real servers fail, the calls go on, Prometheus sees it all.
 
     python docs/examples/quickstart.py            prints what happened, and ends
     python docs/examples/quickstart.py --serve    serves the metrics until Ctrl-C
@@ -6,9 +6,10 @@
 A shop needs three things of two servers. Eight threads ask for them all the time, some with plain
 functions, some with asyncio, while one server is overloaded again and again, and the other one is
 killed and started again. Then four of them read a catalogue that two servers have, one of which is
-killed. The shop does not notice. What it cost is in the metrics, which nobody had to write a line
-for. At the end a checkpointed job is killed three times, and still gives the exact total
-(`killed_job.py`).
+killed. They read reviews from a server that is slow now and then, and weigh things on three scales
+of which one is wrong. The shop does not notice. What it cost is in the metrics, which nobody had to
+write a line for. At the end a checkpointed job is killed three times, and still gives the exact
+total (`killed_job.py`).
 
 Everything runs on this machine; the servers are in `servers.py` beside this file.
 """
@@ -32,10 +33,19 @@ from urllib.request import ProxyHandler, build_opener
 import killed_job
 from prometheus_client import start_http_server
 from prometheus_client.parser import text_string_to_metric_families
-from servers import HOST, BusyServer, SteadyServer
+from servers import HOST, BusyServer, SlowServer, SteadyServer, WrongServer
 from tenacity import wait_random
 
-from mainstay import FailoverPool, Member, deadline, failover, retry
+from mainstay import (
+    FailoverPool,
+    Member,
+    deadline,
+    failover,
+    hedge,
+    redundant,
+    retry,
+    vote,
+)
 
 opener = build_opener(ProxyHandler({}))  # loopback addresses, so never through a proxy
 
@@ -74,16 +84,21 @@ def recommendation(url: str) -> bytes:
     return get(url)
 
 
-@retry(
-    on=(OSError, EOFError), attempts=None, timeout=10.0, wait=wait_random(0.05, 0.3), name="stock"
-)
-async def stock(port: int) -> bytes:
-    """Ask a server that dies and is soon back: wait as one of tenacity's strategies says."""
+async def aget(port: int) -> bytes:
+    """Read a page of this machine in async code."""
     reader, writer = await asyncio.open_connection(HOST, port)
     with contextlib.closing(writer):
         writer.write(b"GET / HTTP/1.0\r\n\r\n")
         await reader.readuntil(b"\r\n\r\n")
         return await reader.read()
+
+
+@retry(
+    on=(OSError, EOFError), attempts=None, timeout=10.0, wait=wait_random(0.05, 0.3), name="stock"
+)
+async def stock(port: int) -> bytes:
+    """Ask a server that dies and is soon back: wait as one of tenacity's strategies says."""
+    return await aget(port)
 
 
 class Retries:
@@ -184,6 +199,67 @@ class Pools:
         return made
 
 
+# Redundant calls: a second copy of what is late, and a vote on what may be wrong.
+
+
+@redundant(start=hedge.after(0.1), name="reviews")
+async def reviews(port: int) -> bytes:
+    """Ask a server that is slow now and then: once more when it takes longer than 0.1 seconds."""
+    return await aget(port)
+
+
+class Copies:
+    """The redundant section: readers of reviews, and a shop with three scales."""
+
+    def __init__(self) -> None:
+        self._closed = threading.Event()
+
+    def run(self) -> Counter[str]:
+        """Read and weigh for some time; give how many calls were made."""
+        print("One answer in fifty takes half a second, and one of three scales is wrong ...")
+        with (
+            SlowServer() as slow,
+            WrongServer() as wrong,
+            SteadyServer() as second,
+            SteadyServer() as third,
+            ThreadPoolExecutor(2) as threads,
+        ):
+            servers = {"first": wrong, "second": second, "third": third}
+            members = [Member(name, server.url) for name, server in servers.items()]
+            pool = FailoverPool("scales", members, on=(OSError, HTTPException))
+            weigh = redundant(pool=pool, copies=3, decide=vote.majority(), name="weights")(get)
+            reading = threads.submit(asyncio.run, self.read(slow.port))
+            weighing = threads.submit(self.weigh, weigh)
+            time.sleep(1.0)
+            self._closed.set()
+            made = reading.result() + weighing.result()
+            states = [f"{member.name} {member.state}" for member in pool.status().members]
+            print(f"... and nobody waited or paid for it. The scales: {', '.join(states)}.")
+        return made
+
+    async def read(self, port: int) -> Counter[str]:
+        """Read reviews in four tasks."""
+
+        async def ask() -> int:
+            made = 0
+            while not self._closed.is_set():
+                await reviews(port)
+                made += 1
+                await asyncio.sleep(0.01)
+            return made
+
+        return Counter(reviews=sum(await asyncio.gather(*(ask() for _ in range(4)))))
+
+    def weigh(self, weigh: Callable[[], bytes]) -> Counter[str]:
+        """Weigh; a wrong result would end the quickstart."""
+        made = Counter[str]()
+        while not self._closed.wait(0.01):
+            if weigh() != b"here you are\n":
+                raise ValueError("the wrong scale has won")
+            made["weights"] += 1
+        return made
+
+
 # Metrics: read from the endpoint, as Prometheus would.
 
 
@@ -225,7 +301,7 @@ def free_port() -> int:
     return port
 
 
-SECTIONS = (Retries, Pools)
+SECTIONS = (Retries, Pools, Copies)
 
 
 def main() -> int:

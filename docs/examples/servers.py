@@ -2,11 +2,16 @@
 
     SteadyServer    answers every request; made to be killed
     BusyServer      answers 503 with "Retry-After: 1" for a part of the time
+    SlowServer      takes a long time for one answer in fifty
+    WrongServer     answers every request, with something else than the others
 
-`python servers.py steady|busy PORT` is such a process. It prints its port, 0 having asked for a
-free one, and ends when its standard input does: no parent can leave it behind, however it dies.
+`python servers.py KIND PORT` is such a process, of kind steady, busy, slow or wrong. It prints its
+port, 0 having asked for a free one, and ends when its standard input does: no parent can leave it
+behind, however it dies.
 """
 
+import contextlib
+import itertools
 import signal
 import subprocess
 import sys
@@ -18,6 +23,8 @@ from typing import Self
 HOST = "127.0.0.1"
 BUSY_SECONDS = 0.8
 BUSY_EVERY = 2.5
+SLOW_SECONDS = 0.5
+SLOW_EVERY = 50  # requests
 
 
 class Server:
@@ -67,8 +74,22 @@ class BusyServer(Server):
     kind = "busy"
 
 
+class SlowServer(Server):
+    """Takes a long time for one answer in fifty."""
+
+    kind = "slow"
+
+
+class WrongServer(Server):
+    """Answers every request, with something else than the others."""
+
+    kind = "wrong"
+
+
 class SteadyPage(BaseHTTPRequestHandler):
     """A page that is always there."""
+
+    body = b"here you are\n"
 
     def do_GET(self) -> None:
         """Answer as the protocol of the base class wants it."""
@@ -76,13 +97,12 @@ class SteadyPage(BaseHTTPRequestHandler):
 
     def answer(self, status: int, **headers: str) -> None:
         """Send an answer with a short body."""
-        body = b"here you are\n"
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(self.body)))
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(self.body)
 
     def log_message(self, *args: object) -> None:
         """Leave the terminal to the quickstart."""
@@ -99,6 +119,25 @@ class BusyPage(SteadyPage):
             self.answer(200)
 
 
+class SlowPage(SteadyPage):
+    """A page that now and then takes a hundred times as long, for no reason of its visitor's."""
+
+    requests = itertools.count(1)
+
+    def do_GET(self) -> None:
+        """Answer, sooner or later."""
+        if next(self.requests) % SLOW_EVERY == 0:
+            time.sleep(SLOW_SECONDS)
+        with contextlib.suppress(OSError):  # the client may have lost interest
+            self.answer(200)
+
+
+class WrongPage(SteadyPage):
+    """A page that is always there, and never right."""
+
+    body = b"something else\n"
+
+
 class Listener(ThreadingHTTPServer):
     """A thread for each connection, and room for many that wait."""
 
@@ -106,10 +145,13 @@ class Listener(ThreadingHTTPServer):
     daemon_threads = True
 
 
+PAGES = {"steady": SteadyPage, "busy": BusyPage, "slow": SlowPage, "wrong": WrongPage}
+
+
 def main(kind: str, port: str) -> None:
     """Serve until standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
-    page = {"steady": SteadyPage, "busy": BusyPage}[kind]
+    page = PAGES[kind]
     with Listener((HOST, int(port)), page) as listener:
         print(listener.server_port, flush=True)
         threading.Thread(target=listener.serve_forever, daemon=True).start()

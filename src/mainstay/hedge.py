@@ -20,12 +20,11 @@ __all__ = ["Start", "after", "quantile", "together"]
 
 
 @attrs.frozen
-class Start:
-    """When copies start; made by the functions of this module.
+class Delay:
+    """After how long the next copy starts, as the policy needs it.
 
     Attributes:
-        seconds: After how long without an answer the next copy starts; None where that follows
-            from the quantile.
+        seconds: After how long without an answer; None where that follows from the quantile.
         q: The quantile, above 0 and below 1; 0 where there is none.
         at_least: The shortest time that may follow from the quantile, in seconds.
         at_most: The longest one.
@@ -46,6 +45,18 @@ class Start:
         return min(self.at_most, max(self.at_least, seconds))
 
 
+@attrs.frozen
+class Start:
+    """When copies start; made by the functions of this module."""
+
+    _delay: Delay = attrs.field(alias="delay")
+
+
+def delay_of(start: Start) -> Delay:
+    """Give what is in a `Start`, which shows users nothing."""
+    return start._delay
+
+
 def together() -> Start:
     """Start all copies at once.
 
@@ -54,7 +65,7 @@ def together() -> Start:
         >>> redundant(copies=2, start=hedge.together()).call(str.upper, "ok")
         'OK'
     """
-    return Start()
+    return Start(Delay())
 
 
 def after(seconds: Duration) -> Start:
@@ -67,7 +78,7 @@ def after(seconds: Duration) -> Start:
         TypeError: If *seconds* is neither a number nor a `timedelta`.
         ValueError: If *seconds* is 0, negative, NaN or infinite.
     """
-    return Start(to_seconds(seconds, "seconds", zero=False))
+    return Start(Delay(to_seconds(seconds, "seconds", zero=False)))
 
 
 def quantile(q: float, at_least: Duration = 0.001, at_most: Duration | None = None) -> Start:
@@ -99,4 +110,4 @@ def quantile(q: float, at_least: Duration = 0.001, at_most: Duration | None = No
     ceiling = math.inf if at_most is None else to_seconds(at_most, "at_most")
     if floor > ceiling:
         raise ValueError(f"`at_least` ({at_least!r}) must not be above `at_most` ({at_most!r})")
-    return Start(None, float(q), floor, ceiling)
+    return Start(Delay(None, float(q), floor, ceiling))

@@ -2,7 +2,16 @@
 
 from typing import assert_type
 
-from mainstay import AllCopiesFailedError, NoDecisionError, Redundant, hedge, redundant, vote
+from mainstay import (
+    AllCopiesFailedError,
+    FailoverPool,
+    Member,
+    NoDecisionError,
+    Redundant,
+    hedge,
+    redundant,
+    vote,
+)
 
 policy = redundant(start=hedge.quantile(0.95), decide=vote.first(), dispose=print)
 assert_type(policy, Redundant)
@@ -17,10 +26,33 @@ assert_type(read("oil"), bytes)
 assert_type(policy.call(read, "oil", unit=2), bytes)
 read(1)  # type: ignore[arg-type]
 policy.call(read, 1)  # type: ignore[arg-type]
-redundant(3)  # type: ignore[call-arg]
-redundant(start=0.1)  # type: ignore[arg-type]
-redundant(decide="majority")  # type: ignore[arg-type]
-redundant(primary="thread")  # type: ignore[arg-type]
+redundant(3)  # type: ignore[call-overload]
+redundant(start=0.1)  # type: ignore[call-overload]
+redundant(decide="majority")  # type: ignore[call-overload]
+redundant(primary="thread")  # type: ignore[call-overload]
+redundant(pool="replicas")  # type: ignore[call-overload]
+
+pool = FailoverPool("replicas", [Member("a", 1), Member("b", 2)], on=OSError)
+at_members = redundant(pool=pool, copies=2)
+
+
+@at_members
+def fetch(replica: int, key: str) -> bytes:
+    return key.encode() * replica
+
+
+@at_members
+async def afetch(replica: int, key: str) -> bytes:
+    return key.encode() * replica
+
+
+assert_type(fetch("key"), bytes)
+assert_type(at_members.call(len), int)
+fetch(1, "key")  # type: ignore[call-arg, arg-type]
+
+
+async def at_members_in_async_code() -> None:
+    assert_type(await afetch("key"), bytes)
 
 
 @policy

@@ -1,7 +1,7 @@
-"""The two facts about a callable that policies need: its name and its colour.
+"""The facts about a callable that policies need: its name, its colour, where a resource goes.
 
-Both look through `functools.partial` and through objects with `__call__`; nothing else in the
-package asks these questions.
+Name and colour are looked for through `functools.partial` and in objects with `__call__`; nothing
+else in the package asks these questions.
 """
 
 import enum
@@ -58,6 +58,22 @@ def wraps(fn: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[...
         return wrapper
 
     return give_identity
+
+
+def resource_first(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a function that takes a pool's resource before all else; a method, before its self."""
+    if not _takes_self(fn):
+        return fn
+
+    @functools.wraps(fn)
+    def call(resource: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
+        return fn(self, resource, *args, **kwargs)
+
+    @functools.wraps(fn)
+    async def acall(resource: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
+        return await fn(self, resource, *args, **kwargs)
+
+    return acall if colour_of(fn) is Colour.ASYNC else call
 
 
 def name_of(fn: Callable[..., Any]) -> str:
@@ -125,6 +141,14 @@ def _named(fn: Callable[..., Any]) -> Any:
     """Give what stands for *fn* where it has no name: what a partial calls, an object's class."""
     fn = _unwrap_partial(fn)
     return fn if isinstance(getattr(fn, "__qualname__", None), str) else type(fn)
+
+
+def _takes_self(fn: Callable[..., Any]) -> bool:
+    """Whether the first parameter of a function is that of a method."""
+    try:
+        return next(iter(inspect.signature(fn).parameters), "") in {"self", "cls"}
+    except (TypeError, ValueError):  # a builtin that does not tell
+        return False
 
 
 def _unwrap_partial(fn: Callable[..., Any]) -> Callable[..., Any]:

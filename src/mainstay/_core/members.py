@@ -1,53 +1,144 @@
 """What a policy needs of a pool that it does not import: members lent one by one.
 
 A redundant call gives each of its copies a member of its own, and tells the pool what came of it.
+Nothing here waits by itself: where nobody can be lent just now there is a `Pause`, which the
+caller waits out in its own colour before it asks again.
 """
 
-from collections.abc import Collection
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
+
+import attrs
+
+from mainstay._core.clock import Clock
+from mainstay._core.waiting import Signal
 
 
 class Loan(Protocol):
-    """One member of a pool, lent for one attempt; one of its methods ends it.
+    """One member of a pool, lent for one attempt.
 
-    Attributes:
-        member: The member's name.
-        resource: Its resource.
+    The attempt lies between `enter` and `leave`, in one thread or task. Afterwards, or instead,
+    one of the other methods ends the loan, whoever calls it.
     """
 
-    member: str
-    resource: Any
+    @property
+    def member(self) -> str:
+        """The member's name."""
+        ...
+
+    @property
+    def resource(self) -> Any:
+        """Its resource."""
+        ...
+
+    def enter(self) -> None:
+        """Begin the attempt, and be the lease of the code that makes it."""
+        ...
+
+    def leave(self) -> None:
+        """End the attempt: the member is not used any more, what came of it is still open."""
+        ...
 
     def succeeded(self) -> None:
         """Tell that the member has answered."""
-        ...
-
-    def failed(self, error: Exception) -> None:
-        """Tell that the attempt has raised what counts against the member."""
         ...
 
     def dissented(self) -> None:
         """Tell that the member has answered, and was outvoted."""
         ...
 
+    def unjudged(self) -> None:
+        """Tell that the member has answered, and that no vote says if rightly."""
+        ...
+
+    def failed(self, error: Exception) -> None:
+        """Tell what the attempt has raised; the pool says if it counts against the member."""
+        ...
+
     def released(self) -> None:
         """Tell that nothing is known of the attempt: it was cancelled, or is somebody's fault."""
+        ...
+
+    def unused(self) -> None:
+        """Tell that there was no attempt."""
+        ...
+
+
+@attrs.frozen
+class Pause:
+    """Nobody can be lent just now: ask again afterwards.
+
+    Attributes:
+        clock: What tells the time.
+        seconds: For how long.
+        signal: What may come earlier, or None.
+    """
+
+    clock: Clock
+    seconds: float
+    signal: Signal | None
+
+    def wait(self) -> None:
+        """Block the calling thread for that time."""
+        if self.signal is None:
+            self.clock.sleep(self.seconds)
+        else:
+            self.signal.wait(self.clock, self.seconds)
+
+    async def await_(self) -> None:
+        """Suspend the calling task for that time."""
+        if self.signal is None:
+            await self.clock.asleep(self.seconds)
+        else:
+            await self.signal.await_(self.clock, self.seconds)
+
+
+Offer: TypeAlias = Loan | Pause | None
+"""A member, a pause before there may be one, or None if there is none left."""
+
+
+class Loans(Protocol):
+    """The members of a pool for one call, which gets each of them at most once."""
+
+    def lend(self) -> Offer:
+        """Lend a member that the call has not had. Safe to call from several threads at once."""
+        ...
+
+    def nobody(self) -> Exception:
+        """Say why there was none: an exception with the reason of each member."""
         ...
 
 
 class Lender(Protocol):
     """A pool that lends its members."""
 
-    def lend(self, without: Collection[str]) -> Loan | None:
-        """Lend a member whose name is not in *without*, and wait for one that is being started.
+    @property
+    def name(self) -> str:
+        """The name of the pool."""
+        ...
 
-        None if there is none left.
+    @property
+    def is_async(self) -> bool:
+        """Whether it can be used in async code only."""
+        ...
+
+    def members(self) -> tuple[str, ...]:
+        """Give the names of the members that it has now, whatever their health."""
+        ...
+
+    def begin(self) -> Loans:
+        """Begin to lend to a call, in its surroundings.
+
+        Raises:
+            RuntimeError: If the pool belongs to another event loop.
         """
         ...
 
-    async def alend(self, without: Collection[str]) -> Loan | None:
-        """Lend a member in async code."""
-        ...
+
+class Pool(Protocol):
+    """What users pass as `pool=`: a `FailoverPool`."""
+
+    @property
+    def _lender(self) -> Lender: ...
 
 
 def lender_of(pool: object) -> Lender:

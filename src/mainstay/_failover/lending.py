@@ -1,13 +1,21 @@
-"""Lends the members of a pool to another policy, as `mainstay._core.members` says."""
+"""Lends the members of a pool to another policy, as `mainstay._core.members` says.
 
-from collections.abc import Collection
+Of the pool's parameters those about calls do not apply to loans: `attempts`, `timeout`, `budget`.
+"""
+
+import threading
 from typing import Any
 
 from mainstay._core.ambient import Ambient, surroundings
+from mainstay._core.members import Offer, Pause
 from mainstay._failover.core import Core, Wait
 from mainstay._failover.loops import require_loop
-from mainstay._failover.members import Session, Slot
+from mainstay._failover.members import Lease, Session, Slot, lease_here, set_lease
+from mainstay._failover.options import Verdict
+from mainstay._failover.rules import judged
+from mainstay._failover.run import reasons
 from mainstay._metrics.collector import member_recorder_of
+from mainstay.errors import AllMembersFailedError
 
 
 class PoolLender:
@@ -16,76 +24,129 @@ class PoolLender:
     def __init__(self, core: Core) -> None:
         self._core = core
 
-    def lend(self, without: Collection[str]) -> "PoolLoan | None":
-        """Lend a member whose name is not in *without*; None if there is none left."""
-        ambient, asked = surroundings(), set[Slot]()
-        while isinstance(choice := self._choose(ambient, without, asked), Wait):
-            if choice.signal is None:
-                ambient.clock.sleep(choice.seconds)
-            else:
-                choice.signal.wait(ambient.clock, choice.seconds)
-        return None if choice is None else PoolLoan(self._core, choice, ambient)
+    @property
+    def name(self) -> str:
+        """The name of the pool."""
+        return self._core.rules.name
 
-    async def alend(self, without: Collection[str]) -> "PoolLoan | None":
-        """Lend a member in async code."""
-        require_loop(self._core)
-        ambient, asked = surroundings(), set[Slot]()
-        while isinstance(choice := self._choose(ambient, without, asked), Wait):
-            if choice.signal is None:
-                await ambient.clock.asleep(choice.seconds)
-            else:
-                await choice.signal.await_(ambient.clock, choice.seconds)
-        return None if choice is None else PoolLoan(self._core, choice, ambient)
+    @property
+    def is_async(self) -> bool:
+        """Whether it can be used in async code only."""
+        return self._core.rules.is_async
 
-    def _choose(
-        self, ambient: Ambient, without: Collection[str], asked: set[Slot]
-    ) -> Session | Wait | None:
-        slots = [slot for name, slot in tuple(self._core.slots.items()) if name in without]
-        choice = self._core.choose(ambient.clock, slots, asked)
-        if not isinstance(choice, Wait):
-            return choice
-        seconds = min(choice.seconds, ambient.left())
-        return Wait(seconds, choice.signal) if seconds > 0 else None
+    def members(self) -> tuple[str, ...]:
+        """Give the names of the members that it has now, whatever their health."""
+        return tuple(self._core.slots)
+
+    def begin(self) -> "PoolLoans":
+        """Begin to lend to a call, in its surroundings."""
+        if self.is_async:
+            require_loop(self._core)
+        return PoolLoans(self._core, surroundings())
+
+
+class PoolLoans:
+    """The members for one call."""
+
+    def __init__(self, core: Core, ambient: Ambient) -> None:
+        self._core = core
+        self._ambient = ambient
+        self._lent: list[Slot] = []
+        self._asked: set[Slot] = set()
+        self._lock = threading.Lock()
+
+    def lend(self) -> Offer:
+        """Lend a member that the call has not had."""
+        core, clock = self._core, self._ambient.clock
+        while True:
+            choice = core.choose(clock, tuple(self._lent), self._asked)
+            if choice is None:
+                return None
+            if isinstance(choice, Wait):
+                seconds = min(choice.seconds, self._ambient.left())
+                return Pause(clock, seconds, choice.signal) if seconds > 0 else None
+            with self._lock:
+                if choice.slot not in self._lent:
+                    self._lent.append(choice.slot)
+                    return PoolLoan(core, choice, self._ambient)
+            _give_back(core, choice, clock.now())  # another copy of the call was faster
+
+    def nobody(self) -> AllMembersFailedError:
+        """Say why there was none."""
+        core, now = self._core, self._ambient.clock.now()
+        why = reasons(core, self._lent, now)
+        return AllMembersFailedError(core.rules.name, why, core.retry_after(now))
 
 
 class PoolLoan:
     """One member, lent for one attempt."""
 
     def __init__(self, core: Core, session: Session, ambient: Ambient) -> None:
-        self.member = session.lease.member
+        self.member: str = session.lease.member
         self.resource: Any = session.resource
         self._core = core
         self._session = session
         self._clock = ambient.clock
         self._began = ambient.clock.now()
+        self._seconds: float | None = None
+        self._outer: Lease | None = None
         self._recorder = (
             session.slot.recorder
             if ambient.metrics is None
             else member_recorder_of(ambient.metrics, core.rules.name, self.member)
         )
 
-    def succeeded(self) -> None:
-        """Tell that the member has answered."""
-        now = self._clock.now()
-        self._recorder.attempt("success")
-        if self._session.slot.watched:
-            self._core.succeeded(self._session, now, now - self._began)
+    def enter(self) -> None:
+        """Begin the attempt, and be the lease of the code that makes it."""
+        self._outer = lease_here()
+        set_lease(self._session.lease)
+        self._began = self._clock.now()
+
+    def leave(self) -> None:
+        """End the attempt: the member is not used any more, what came of it is still open."""
+        set_lease(self._outer)
+        self._seconds = self._clock.now() - self._began
         self._core.done(self._session)
 
-    def failed(self, _error: Exception) -> None:
-        """Tell that the attempt has raised what counts against the member."""
-        self._recorder.attempt("error")
-        self._core.failed(self._session, self._clock.now())
-        self._core.done(self._session)
+    def succeeded(self) -> None:
+        """Tell that the member has answered."""
+        self._recorder.attempt("success")
+        if self._session.slot.watched:
+            now = self._clock.now()
+            self._core.succeeded(self._session, now, self._seconds or 0.0)
 
     def dissented(self) -> None:
         """Tell that the member has answered, and was outvoted."""
         self._recorder.attempt("success")
         self._core.dissented(self._session, self._clock.now())
-        self._core.done(self._session)
+
+    def unjudged(self) -> None:
+        """Tell that the member has answered, and that no vote says if rightly."""
+        self._recorder.attempt("success")
+        self._core.released(self._session, self._clock.now())
+
+    def failed(self, error: Exception) -> None:
+        """Tell what the attempt has raised; whether that counts against the member says `on`."""
+        verdict = judged(self._core.rules, error)
+        self._recorder.attempt("rejected" if verdict is Verdict.TRY_ANOTHER else "error")
+        if verdict is Verdict.MEMBER_FAILED:
+            self._core.failed(self._session, self._clock.now())
+        else:
+            self._core.released(self._session, self._clock.now())
 
     def released(self) -> None:
         """Tell that nothing is known of the attempt."""
         self._recorder.attempt("cancelled")
-        self._core.released(self._session, self._clock.now())
-        self._core.done(self._session)
+        if self._seconds is None:  # cancelled before it could begin
+            self.unused()
+        else:
+            self._core.released(self._session, self._clock.now())
+
+    def unused(self) -> None:
+        """Tell that there was no attempt."""
+        _give_back(self._core, self._session, self._clock.now())
+
+
+def _give_back(core: Core, session: Session, now: float) -> None:
+    core.released(session, now)
+    core.done(session)

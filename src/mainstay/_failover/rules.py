@@ -7,6 +7,7 @@ import attrs
 
 from mainstay._core.budget import RetryBudget
 from mainstay._core.callables import Colour, colour_of
+from mainstay._core.notes import described, leave_note
 from mainstay._core.outcomes import Judge, judge_of
 from mainstay._failover.health import Limits
 from mainstay._failover.options import Failback, Probe, Verdict
@@ -63,6 +64,20 @@ def verdict_of(answer: object) -> Verdict:
     if isinstance(answer, Verdict):
         return answer
     raise TypeError(f"`on` must answer True, False or a Verdict, not {answer!r}")
+
+
+def judged(rules: Rules, error: Exception) -> Verdict:
+    """Ask `on` what an exception says of the member. A predicate that fails hides nothing."""
+    try:
+        return verdict_of(rules.judge(error))
+    except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
+        leave_note(error, owner_of(rules), f"`on` failed with {described(broken)}, so it passed")
+        return Verdict.STOP
+
+
+def owner_of(rules: Rules) -> str:
+    """Give what notes of a pool begin with."""
+    return f"mainstay.{POLICY} {rules.name}"
 
 
 def sync_judge_of(on: object) -> Callable[[Exception], Any]:

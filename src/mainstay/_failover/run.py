@@ -5,15 +5,17 @@ a session (`choose`, then `charge`), tells it how the attempt ended, and raises 
 gives. It belongs to one call.
 """
 
+from collections.abc import Collection
+
 import attrs
 
 from mainstay._core.ambient import Ambient, surroundings
 from mainstay._core.budget import observe, spend
-from mainstay._core.notes import described, leave_note
+from mainstay._core.notes import leave_note
 from mainstay._failover.core import Core, Wait
 from mainstay._failover.members import Session, Slot
 from mainstay._failover.options import Verdict
-from mainstay._failover.rules import POLICY, verdict_of
+from mainstay._failover.rules import POLICY, judged, owner_of
 from mainstay._metrics.collector import member_recorder_of, recorder_of
 from mainstay._metrics.pools import MemberRecorder
 from mainstay._metrics.recorder import Recorder
@@ -185,8 +187,9 @@ class Run:
         self._tried.append(session.slot)
         self.errors.append(error)
         made = len(self.errors)
-        leave_note(error, self._owner(), f"attempt {made}, at member {session.slot.name}, "
-                                         f"{now - self.attempt_started:.3f} s")  # fmt: skip
+        seconds = now - self.attempt_started
+        leave_note(error, owner_of(self.core.rules),
+                   f"attempt {made}, at member {session.slot.name}, {seconds:.3f} s")  # fmt: skip
         if not self.rerun:
             return self._end("rerun")
         if self.core.rules.attempts is not None and made >= self.core.rules.attempts:
@@ -211,10 +214,7 @@ class Run:
 
     def _verdict(self, session: Session, error: Exception) -> Verdict:
         try:
-            return verdict_of(self.core.rules.judge(error))
-        except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
-            leave_note(error, self._owner(), f"`on` failed with {described(broken)}, so it passed")
-            return Verdict.STOP
+            return judged(self.core.rules, error)
         except BaseException:
             self.interrupted(session)
             raise
@@ -230,30 +230,30 @@ class Run:
         if made == 1:
             only = errors[0]
             name = self._tried[0].name
-            leave_note(only, self._owner(), f"gave up after 1 attempt, at member {name}, in "
-                                            f"{elapsed:.3f} s: {_WHY[reason]}")  # fmt: skip
+            leave_note(only, owner_of(self.core.rules),
+                       f"gave up after 1 attempt, at member {name}, in {elapsed:.3f} s: "
+                       f"{_WHY[reason]}")  # fmt: skip
             return only
-        retry_after = self.core.retry_after(self.ambient.clock.now())
-        return AllMembersFailedError(component, errors or self._reasons(), retry_after)
-
-    def _reasons(self) -> list[Exception]:
-        """Say of each member why it was not called."""
         now = self.ambient.clock.now()
-        reasons: list[Exception] = []
-        for slot in tuple(self.core.slots.values()):
-            if slot.start_error is not None:
-                reasons.append(slot.start_error)
-            else:
-                seconds = None if slot.draining else max(0.0, slot.health.until - now)
-                component = f"{self.core.rules.name}/{slot.name}"
-                reasons.append(CircuitOpenError(component, seconds))
-                leave_note(reasons[-1], self._owner(), f"member {slot.name}: {slot.state(now)}")
-        return reasons or [LookupError(f"{self.core.rules.name} has no members left")]
+        retry_after = self.core.retry_after(now)
+        return AllMembersFailedError(component, errors or reasons(self.core, (), now), retry_after)
 
     def _member(self, session: Session) -> MemberRecorder:
         if self.ambient.metrics is None:
             return session.slot.recorder
         return member_recorder_of(self.ambient.metrics, self.core.rules.name, session.slot.name)
 
-    def _owner(self) -> str:
-        return f"mainstay.{POLICY} {self.core.rules.name}"
+
+def reasons(core: Core, called: Collection[Slot], now: float) -> list[Exception]:
+    """Say of each member of a pool that was not called why it was not."""
+    found: list[Exception] = []
+    for slot in tuple(core.slots.values()):
+        if slot in called:
+            continue
+        if slot.start_error is not None:
+            found.append(slot.start_error)
+        else:
+            seconds = None if slot.draining else max(0.0, slot.health.until - now)
+            found.append(CircuitOpenError(f"{core.rules.name}/{slot.name}", seconds))
+            leave_note(found[-1], owner_of(core.rules), f"member {slot.name}: {slot.state(now)}")
+    return found or [LookupError(f"{core.rules.name} has no members left")]

@@ -149,12 +149,12 @@ class Book:
             recorder = self._switch_recorders.setdefault(component, fresh)
         return recorder
 
-    def member(self, component: str, name: str) -> str:
-        """Give the label for a member; *component* is a label already."""
+    def member(self, component: str, name: str, family: Family = schema.MEMBER_ATTEMPTS) -> str:
+        """Give the label for a member, in the series of *family*; *component* is a label."""
         members = self._members.get(component)
         if members is None:
             members = self._members.setdefault(component, LabelValues(schema.MOST_MEMBERS))
-        return self._admit(members, name, schema.MEMBER_ATTEMPTS)
+        return self._admit(members, name, family)
 
     def number(self, family: Family, component: str) -> NumberGauge:
         """Find a gauge of one number, or make it; *component* is a label already."""

@@ -1,5 +1,6 @@
 """What redundant calls record besides the calls themselves."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from mainstay._metrics.layouts import COPY_LAYOUT, HEDGE_LAYOUT
@@ -40,7 +41,7 @@ class CopiesRecorder:
         self._book = book
         self._hedges = book.group(HEDGE_LAYOUT, (component,))
         self._copies: dict[str, Group] = {}
-        self._primary = self._group("0")
+        self._primary: Group | None = None
         # Resolved for `primary_won`, which is part of the path that has to be short.
         self._local = book.cells.local
 
@@ -49,13 +50,14 @@ class CopiesRecorder:
         try:
             self._local.cells[self._primary][1][_WINS] += 1.0
         except (AttributeError, KeyError):  # the first call in this thread
+            self._primary = self._group(0)
             self._book.cells.cell(self._primary)[1][_WINS] += 1.0
 
-    def won(self, copy: str) -> None:
-        """Record that the answer of a copy was returned."""
+    def won(self, copy: int | str) -> None:
+        """Record that the answer of a copy, told by its number or its member, was returned."""
         self._book.cells.cell(self._group(copy))[1][_WINS] += 1.0
 
-    def dissented(self, copy: str) -> None:
+    def dissented(self, copy: int | str) -> None:
         """Record that the answer of a copy was outvoted."""
         self._book.cells.cell(self._group(copy))[1][_DISSENTS] += 1.0
 
@@ -75,15 +77,20 @@ class CopiesRecorder:
         """Record how long a copy ran in vain."""
         self._book.cells.cell(self._hedges)[1][_WASTED] += seconds
 
-    def show(self, copies: int) -> None:
-        """Let the series of so many copies start at 0 now."""
-        for copy in range(copies):
-            self._group(str(copy))
+    def show(self, copies: Iterable[int | str]) -> None:
+        """Let the series of these copies start at 0 now."""
+        for copy in copies:
+            self._group(copy)
 
-    def _group(self, copy: str) -> "Group":
-        label = OTHER if copy.isdecimal() and int(copy) >= MOST_COPIES else copy
+    def _group(self, copy: int | str) -> "Group":
+        label = self._label(copy)
         group = self._copies.get(label)
         if group is None:
             fresh = self._book.group(COPY_LAYOUT, (self.component, label))
             group = self._copies.setdefault(label, fresh)
         return group
+
+    def _label(self, copy: int | str) -> str:
+        if isinstance(copy, str):
+            return self._book.member(self.component, copy, COPY_WINS)
+        return str(copy) if copy < MOST_COPIES else OTHER

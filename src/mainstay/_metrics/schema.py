@@ -42,7 +42,7 @@ GIVE_UP_REASONS = {
     "retry": ("attempts", "timeout", "not_retryable", "budget", "refused_result"),
     "failover": ("attempts", "timeout", "not_retryable", "budget", "no_member"),
     "breaker": ("timeout", "not_retryable", "open"),
-    "redundant": ("attempts", "timeout", "not_retryable", "budget", "no_decision"),
+    "redundant": ("attempts", "timeout", "not_retryable", "budget", "no_member", "no_decision"),
     "checkpoint": ("timeout",),
 }
 """Why a call of each policy can give up."""

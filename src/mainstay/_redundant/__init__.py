@@ -1,5 +1,6 @@
 """Redundant call: `decision` decides, the loops act, `run` keeps one call, `policy` is the face.
 
-`sketch` knows how long calls take, `state` is what the calls of a function share, `threads` runs
-copies in sync code, `race` is the block form, `events` says what is told to logs and listeners.
+`ending` says how a call ends, `sketch` knows how long calls take, `state` is what the calls of a
+function share, `threads` runs copies in sync code, `race` is the block form, `events` says what is
+told to logs and listeners.
 """

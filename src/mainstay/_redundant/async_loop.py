@@ -22,6 +22,7 @@ its exception off the event loop's hands; it is the whole reaper, so that nothin
 import functools
 from asyncio import CancelledError, Future, Task, current_task, get_running_loop
 from collections.abc import Callable, Coroutine
+from functools import partial
 from types import CoroutineType
 from typing import Any
 
@@ -40,7 +41,8 @@ def wrap_async(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
     """Make an `async def` redundant."""
     if bound.rules.primary == "task":
         return _wrap_with_task(bound, fn)
-    if bound.planned == 1 and not bound.rules.votes and bound.rules.timeout is None:
+    rules = bound.rules
+    if bound.planned == 1 and not rules.votes and rules.timeout is None and rules.lender is None:
         return _wrap_hedged(bound, fn)
     return _wrap_inline(bound, fn)
 
@@ -130,14 +132,12 @@ def _join(joined: "list[AsyncCall]", *call: Any) -> None:
 
 
 def _wrap_inline(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
-    primary = bound.fns[0]
-
     @functools.wraps(fn)
     async def call(*args: Any, **kwargs: Any) -> Any:
         run = _begin(bound, args, kwargs)
         run.begin_inline()
         try:
-            value = await primary(*args, **kwargs)
+            value = await run.fns[0](*args, **kwargs)
         except BaseException as error:
             if run.primary_raised(error):
                 raise
@@ -187,6 +187,9 @@ class AsyncCall(Call):
         self._limit: Timer | None = None
         self._waiter: Future[None] | None = None
         self._won = False
+        members = self.members
+        if members is not None:
+            self.fns = tuple(partial(members.acall, n, fn) for n, fn in enumerate(self.fns))
 
     # The beginning.
 
@@ -194,6 +197,8 @@ class AsyncCall(Call):
         """Begin a call whose primary the caller is about to run."""
         task = _running_task(self.bound)
         self.runs_inline(task, task.cancelling())
+        if self.members is not None:
+            self.members.reserve(0)
         self._set_timers()
         planned = self.bound.planned
         if planned > 1:
@@ -247,6 +252,8 @@ class AsyncCall(Call):
         self.primary_runs = False
         if self._take_back():
             running.discard(0)
+            if self.members is not None:
+                self.members.answered(0)
             self._caller_cancelled()
             self.dispose([value])
             raise CancelledError
@@ -262,10 +269,11 @@ class AsyncCall(Call):
         self.primary_runs = False
         outside = self._take_back()
         if self._won and not outside and isinstance(error, Exception | CancelledError):
-            self.waste(0)
+            self.given_up(0)
             return False
         if outside or self.settled or not isinstance(error, Exception):
             running.discard(0)
+            self._member_released(0)
             self._caller_cancelled()
             return True
         self.failed(0, error)
@@ -328,9 +336,11 @@ class AsyncCall(Call):
         return None if extra and len(self.bound.shared.strays) >= MOST_STRAYS else True
 
     def _launch(self, copy: int, place: Any) -> None:  # noqa: ARG002 - a task needs no place
+        if self.members is not None:
+            self.members.reserve(copy)
         task = self._loop.create_task(self._coroutine(copy))
         self._tasks[copy] = task
-        task.add_done_callback(functools.partial(self._task_ended, copy))
+        task.add_done_callback(partial(self._task_ended, copy))
 
     def _coroutine(self, copy: int) -> Coroutine[Any, Any, Any]:
         try:
@@ -350,7 +360,7 @@ class AsyncCall(Call):
             if error is None:
                 self.late(copy, task.result())
             else:
-                self.waste(copy)
+                self.given_up(copy)
         elif error is None:
             self.answered(copy, task.result())
         else:

@@ -23,11 +23,13 @@ import attrs
 
 from mainstay.vote import Rule, State, Tally
 
-Reason: TypeAlias = Literal["attempts", "timeout", "not_retryable", "budget", "no_decision"]
+Reason: TypeAlias = Literal[
+    "attempts", "timeout", "not_retryable", "budget", "no_member", "no_decision"
+]
 """Why a call gave up."""
 
-Denial: TypeAlias = Literal["budget", "threads", "deadline", "warmup"]
-"""Why a hedge was not started."""
+Denial: TypeAlias = Literal["budget", "threads", "deadline", "warmup", "no_member"]
+"""Why a hedge was not started; the last one if its pool had nobody for it."""
 
 
 @attrs.define(eq=False)
@@ -104,8 +106,8 @@ def planned(rule: Rule, copies: int, *, together: bool) -> int:
 
 def reason_of(round_: Round, denial: Denial | None) -> Reason:
     """Say why a call without a decision gave up: what forbade the copy that it lacked, if any."""
-    if denial == "budget":
-        return "budget"
+    if denial in ("budget", "no_member"):
+        return denial
     if denial == "deadline":
         return "timeout"
     return "attempts" if round_.all_failed() else "no_decision"

@@ -3,31 +3,47 @@
 import asyncio
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Literal, ParamSpec, TypeAlias, TypeVar, cast
+from typing import Any, Concatenate, Final, Literal, ParamSpec, Protocol, TypeVar, cast, overload
 
 import attrs
 
 from mainstay import hedge, vote
-from mainstay._core.budget import RetryBudget, budget_of
-from mainstay._core.callables import Colour, checked_name_or_none, colour_of, name_of
+from mainstay._core.budget import RetryBudget
+from mainstay._core.callables import (
+    Colour,
+    checked_name_or_none,
+    colour_of,
+    name_of,
+    resource_first,
+)
 from mainstay._core.durations import Duration, to_seconds
-from mainstay._core.outcomes import Classes, judge_of
+from mainstay._core.members import Pool, lender_of
 from mainstay._metrics.collector import Metrics, metrics_of
 from mainstay._metrics.schema import MOST_COMPONENTS, OTHER
 from mainstay._redundant.async_loop import wrap_async
 from mainstay._redundant.decision import planned
+from mainstay._redundant.options import (
+    On,
+    check_blocking,
+    checked_alternatives,
+    checked_budget,
+    checked_copies,
+    checked_dispose,
+    checked_on,
+    checked_rule,
+    checked_threads,
+    is_async_hook,
+)
 from mainstay._redundant.race import RaceBlock
 from mainstay._redundant.rules import Bound, Rules, recorders_in
 from mainstay._redundant.state import Shared
 from mainstay._redundant.sync_loop import nobody_waits, wrap_sync
 from mainstay._redundant.threads import Crew
-from mainstay.hedge import Start
+from mainstay.hedge import Start, delay_of
 from mainstay.vote import Rule
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-On: TypeAlias = Classes | Callable[[Exception], object]
 
 _FIRST: Final = vote.first()
 
@@ -71,12 +87,14 @@ class Redundant:
         Args:
             fn: A function, coroutine function, method, `classmethod`, `staticmethod`,
                 `functools.partial` or object with ``__call__``. Alternatives are called with the
-                same arguments, ``self`` or ``cls`` included.
+                same arguments, ``self`` or ``cls`` included. Of a policy with `pool`, all of
+                them take the resource of a member first, or right after ``self`` or ``cls``;
+                callers leave it out.
 
         Raises:
             TypeError: If *fn* cannot be called or is a generator function, an alternative has
                 another colour than *fn*, or a parameter does not fit that colour: an async
-                `dispose`, or `primary="task"`, on what is not async.
+                `dispose` or `pool`, or `primary="task"`, on what is not async.
         """
         if isinstance(fn, classmethod | staticmethod):
             # No callable to a type checker before it is bound, as *fn* was none.
@@ -126,7 +144,9 @@ class Redundant:
         return RaceBlock(lambda name: self._bound(name, ()), sys._getframe(1))  # noqa: SLF001 - the block is named after the code around it
 
     def _fns(self, fn: Callable[..., Any]) -> tuple[Callable[..., Any], ...]:
-        fns = (fn, *self._alternatives)
+        fns: tuple[Callable[..., Any], ...] = (fn, *self._alternatives)
+        if self._rules.lender is not None:
+            fns = tuple(map(resource_first, fns))
         if self._alternatives:
             return fns if self._copies is None else fns[: self._copies]
         return fns * (self._copies or 2)
@@ -138,7 +158,8 @@ class Redundant:
         shared = self._shared.get(component) or self._shared.setdefault(
             key, Shared(start, self._rules.budget)
         )
-        recorder, copies = recorders_in(self._metrics, component, shared, len(fns))
+        labels = self._rules.labels(len(fns))
+        recorder, copies = recorders_in(self._metrics, component, shared, labels)
         copies_planned = planned(self._rules.rule, len(fns), together=start.together) if fns else 0
         return Bound(self._rules, fns, copies_planned, shared, recorder, copies)
 
@@ -159,6 +180,8 @@ class Redundant:
             raise TypeError(
                 f"`primary` is for async functions, and {fn!r} is none: its copies run in threads"
             )
+        if self._rules.lender is not None:
+            check_blocking(self._rules.lender, repr(fn))
         if is_async_hook(self._rules.dispose):
             raise TypeError(
                 f"`dispose` is async and {fn!r} is not, so it could never be awaited; make it a "
@@ -166,10 +189,24 @@ class Redundant:
             )
 
 
+class _OnMembers(Protocol):
+    """What a `Redundant` with a pool is to type checkers: its functions take a resource first."""
+
+    def __call__(self, fn: Callable[Concatenate[Any, P], R], /) -> Callable[P, R]: ...
+
+    def call(
+        self, fn: Callable[Concatenate[Any, P], R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R: ...
+
+    def race(self) -> RaceBlock: ...
+
+
+@overload
 def redundant(
     *,
     copies: int | None = None,
     alternatives: Iterable[Callable[..., Any]] = (),
+    pool: None = None,
     start: Start | None = None,
     decide: Rule = _FIRST,
     on: On = Exception,
@@ -180,7 +217,44 @@ def redundant(
     threads: int = 32,
     name: str | None = None,
     metrics: Metrics | None = None,
-) -> Redundant:
+) -> Redundant: ...
+
+
+@overload
+def redundant(
+    *,
+    copies: int | None = None,
+    alternatives: Iterable[Callable[..., Any]] = (),
+    pool: Pool,
+    start: Start | None = None,
+    decide: Rule = _FIRST,
+    on: On = Exception,
+    timeout: Duration | None = None,
+    budget: RetryBudget | float | None = 0.05,
+    dispose: Callable[[Any], Any] | None = None,
+    primary: Literal["inline", "task"] = "inline",
+    threads: int = 32,
+    name: str | None = None,
+    metrics: Metrics | None = None,
+) -> _OnMembers: ...
+
+
+def redundant(  # noqa: PLR0913 - a policy's parameters are its vocabulary
+    *,
+    copies: int | None = None,
+    alternatives: Iterable[Callable[..., Any]] = (),
+    pool: Pool | None = None,
+    start: Start | None = None,
+    decide: Rule = _FIRST,
+    on: On = Exception,
+    timeout: Duration | None = None,
+    budget: RetryBudget | float | None = 0.05,
+    dispose: Callable[[Any], Any] | None = None,
+    primary: Literal["inline", "task"] = "inline",
+    threads: int = 32,
+    name: str | None = None,
+    metrics: Metrics | None = None,
+) -> Redundant | _OnMembers:
     """Do the same work more than once: against slow calls (hedge), or wrong answers (vote).
 
     Only for work that may be done more than once: every copy has its side effects. The call ends
@@ -196,6 +270,10 @@ def redundant(
             *alternatives*, or 2.
         alternatives: Other functions that do the same work, for the second copy and so on; of the
             same colour, called with the same arguments.
+        pool: A `FailoverPool`: each copy runs at another member, whose resource goes in first; who
+            that is says the pool. What a copy raises counts against its member as the `on` of the
+            pool says, and so does an answer that is outvoted. A copy for which there is no member
+            is not started as a hedge, and in a vote has failed.
         start: When copies start: `hedge.together()`, `hedge.after(seconds)` or
             `hedge.quantile(q)`. None for `hedge.quantile(0.95)` with `vote.first()`, otherwise
             `hedge.together()`. A copy that fails starts the next one at once.
@@ -223,7 +301,9 @@ def redundant(
 
     Raises:
         TypeError: Here or at decoration, if an argument has the wrong type or colour.
-        ValueError: Here, if an argument is out of its range.
+        ValueError: Here, if an argument is out of its range, or *copies* above the number of
+            members that the pool has now.
+        AllMembersFailedError: From a call, if the pool had no member for any copy.
         Exception: From a call: one outside *on*, or the only copy's own.
         AllCopiesFailedError: From a call, if more than one copy was started and all failed.
         NoDecisionError: From a call, if copies answered but the vote was not decided.
@@ -250,25 +330,27 @@ def redundant(
         >>> lookup("a")
         'value of a'
     """
-    functions = _checked_alternatives(alternatives)
-    most = _checked_copies(copies, len(functions))
-    rule = _checked_rule(decide, most)
+    functions = checked_alternatives(alternatives)
+    lender = None if pool is None else lender_of(pool)
+    most = checked_copies(copies, len(functions), lender)
+    rule = checked_rule(decide, most)
     votes = rule != _FIRST
     if start is not None and not isinstance(start, Start):
         raise TypeError(f"`start` must be one of `mainstay.hedge`, not {start!r}")
     if primary not in ("inline", "task"):
         raise ValueError(f'`primary` must be "inline" or "task", not {primary!r}')
-    when = start or (hedge.together() if votes else hedge.quantile(0.95))
+    when = delay_of(start or (hedge.together() if votes else hedge.quantile(0.95)))
     rules = Rules(
         start=when,
         rule=rule,
         votes=votes,
-        judge=_checked_on(on),
+        judge=checked_on(on),
         timeout=None if timeout is None else to_seconds(timeout, "timeout", zero=False),
-        budget=_checked_budget(budget, together=when.together),
-        dispose=_checked_dispose(dispose),
+        budget=checked_budget(budget, together=when.together),
+        dispose=checked_dispose(dispose),
         primary=primary,
-        crew=Crew(_checked_threads(threads)),
+        crew=Crew(checked_threads(threads)),
+        lender=lender,
     )
     return Redundant(
         rules=rules,
@@ -301,74 +383,3 @@ def cancelled() -> bool:
     except RuntimeError:
         return False
     return task is not None and task.cancelling() > 0
-
-
-def is_async_hook(hook: object) -> bool:
-    """Whether a function of the user's has to be awaited."""
-    return callable(hook) and not isinstance(hook, type) and colour_of(hook) is Colour.ASYNC
-
-
-def _checked_alternatives(alternatives: object) -> tuple[Callable[..., Any], ...]:
-    if callable(alternatives) or not isinstance(alternatives, Iterable):
-        raise TypeError(f"`alternatives` must be a list of functions, not {alternatives!r}")
-    functions = tuple(alternatives)
-    for each in functions:
-        if not callable(each):
-            raise TypeError(f"`alternatives` must be functions, and {each!r} cannot be called")
-    return functions
-
-
-def _checked_copies(copies: object, alternatives: int) -> int:
-    if copies is None:
-        return 1 + alternatives if alternatives else 2
-    if not isinstance(copies, int) or isinstance(copies, bool):
-        raise TypeError(f"`copies` must be a whole number or None, not {copies!r}")
-    if copies < 2:  # noqa: PLR2004 - the primary and one more
-        raise ValueError(f"`copies` must be at least 2, the primary and one more, not {copies}")
-    if alternatives and copies > 1 + alternatives:
-        raise ValueError(
-            f"`copies` must be at most {1 + alternatives}, the function and its "
-            f"`alternatives`, not {copies}"
-        )
-    return copies
-
-
-def _checked_rule(decide: object, copies: int) -> Rule:
-    tally = getattr(decide, "tally", None)
-    if not callable(tally) or isinstance(decide, type):
-        raise TypeError(f"`decide` must be a rule such as `vote.majority()`, not {decide!r}")
-    try:
-        tally(copies)
-    except ValueError as error:
-        raise ValueError(f"`decide` does not fit `copies`: {error}") from error
-    return cast("Rule", decide)
-
-
-def _checked_on(on: On) -> Callable[[Exception], Any]:
-    if is_async_hook(on):
-        raise TypeError(f"`on` must be a plain function: it is asked between copies, not {on!r}")
-    return judge_of(on)
-
-
-def _checked_budget(budget: RetryBudget | float | None, *, together: bool) -> RetryBudget | None:
-    checked = budget_of(budget)
-    # Nothing is charged where all start together: there only a shared budget has to see the calls.
-    return None if together and not isinstance(budget, RetryBudget) else checked
-
-
-def _checked_dispose(dispose: object) -> Callable[[Any], Any] | None:
-    if dispose is None:
-        return None
-    if not callable(dispose):
-        raise TypeError(f"`dispose` must take a result, not {dispose!r}")
-    if colour_of(dispose) in (Colour.GENERATOR, Colour.ASYNC_GENERATOR):
-        raise TypeError(f"`dispose` must do its work when called, and {dispose!r} is a generator")
-    return dispose
-
-
-def _checked_threads(threads: object) -> int:
-    if not isinstance(threads, int) or isinstance(threads, bool):
-        raise TypeError(f"`threads` must be a whole number, not {threads!r}")
-    if threads < 1:
-        raise ValueError(f"`threads` must be at least 1, not {threads}")
-    return threads

@@ -16,6 +16,7 @@ from mainstay._core.ambient import surroundings
 from mainstay._core.callables import Colour, colour_of, is_async_frame, name_of_frame
 from mainstay._redundant.async_loop import AsyncCall
 from mainstay._redundant.decision import Round
+from mainstay._redundant.options import check_blocking, check_members
 from mainstay._redundant.rules import Bound
 from mainstay._redundant.run import Call
 from mainstay._redundant.sync_loop import SyncCall
@@ -33,13 +34,14 @@ class Race:
         """Start a copy in a thread, or at the cap of threads in this one.
 
         Args:
-            fn: A plain function.
+            fn: A plain function. With a `pool` it takes the resource of a member first.
             *args: Its arguments.
             **kwargs: Its keyword arguments.
 
         Raises:
             TypeError: If *fn* is not a plain function.
             RuntimeError: After `result`.
+            ValueError: If there are more copies now than members of the `pool`.
         """
         _check(fn, Colour.SYNC, self._call)
         self._call.add(functools.partial(fn, *args, **kwargs))
@@ -67,13 +69,14 @@ class AsyncRace:
         """Start a copy in a task.
 
         Args:
-            fn: An async function.
+            fn: An async function. With a `pool` it takes the resource of a member first.
             *args: Its arguments.
             **kwargs: Its keyword arguments.
 
         Raises:
             TypeError: If *fn* is not an async function.
             RuntimeError: After `result`.
+            ValueError: If there are more copies now than members of the `pool`.
         """
         _check(fn, Colour.ASYNC, self._call)
         self._call.add(functools.partial(fn, *args, **kwargs))
@@ -107,7 +110,10 @@ class RaceBlock:
                 "`async with policy.race()`"
             )
         self._check_unused()
-        self._call = call = _SyncRace(self._bind())
+        bound = self._bind()
+        if bound.rules.lender is not None:
+            check_blocking(bound.rules.lender, "`with policy.race()`")
+        self._call = call = _SyncRace(bound)
         return Race(call)
 
     def __exit__(
@@ -148,6 +154,9 @@ def _check(fn: object, colour: Colour, race: "_SyncRace | _AsyncRace") -> None:
         raise TypeError(f"this race starts functions of `{colour.value}`, not {fn!r}")
     if race.asked:
         raise RuntimeError("`result` has been asked for: no copy can join the race any more")
+    lender = race.bound.rules.lender
+    if lender is not None:
+        check_members(lender, len(race.fns) + 1)
 
 
 class _SyncRace(SyncCall):
@@ -160,17 +169,18 @@ class _SyncRace(SyncCall):
 
     def add(self, fn: Callable[[], Any]) -> None:
         """Start a copy."""
-        copy = len(self.fns)
+        copy, members = len(self.fns), self.members
+        if members is not None:
+            fn = functools.partial(members.call, copy, fn)
         self.fns: tuple[Callable[..., Any], ...] = (*self.fns, fn)
         self._began[copy] = self.ambient.clock.now()
         worker = self.bound.rules.crew.take()
         if worker is not None:
             self._launch(copy, worker)
             return
-        answer, error = self._call(copy)
-        if error is not None and not isinstance(error, Exception):
-            raise error
-        self._mail.append((copy, answer, error))
+        if members is not None:
+            members.reserve(copy)
+        self._mail.append((copy, *self._call_here(copy)))
 
     def result(self) -> Any:
         """Wait for the decision."""
@@ -204,7 +214,9 @@ class _AsyncRace(AsyncCall):
 
     def add(self, fn: Callable[[], Any]) -> None:
         """Start a copy."""
-        copy = len(self.fns)
+        copy, members = len(self.fns), self.members
+        if members is not None:
+            fn = functools.partial(members.acall, copy, fn)
         self.fns = (*self.fns, fn)
         self._began[copy] = self.ambient.clock.now()
         self._launch(copy, None)

@@ -1,12 +1,13 @@
 """What a redundant call was told, and what it is bound to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import attrs
 
 from mainstay._core.ambient import Ambient
 from mainstay._core.budget import RetryBudget
+from mainstay._core.members import Lender
 from mainstay._core.outcomes import Judge
 from mainstay._metrics.collector import Metrics, copies_recorder_of, number_of, recorder_of
 from mainstay._metrics.copies import CopiesRecorder
@@ -14,7 +15,7 @@ from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import ABANDONED_THREADS, HEDGE_DELAY
 from mainstay._redundant.state import Shared
 from mainstay._redundant.threads import Crew
-from mainstay.hedge import Start
+from mainstay.hedge import Delay
 from mainstay.vote import Rule
 
 POLICY = "redundant"
@@ -34,9 +35,10 @@ class Rules:
         dispose: What takes results that are not returned, or None.
         primary: Where an async primary runs: in the caller's task or in one of its own.
         crew: The threads of sync copies.
+        lender: The pool whose members the copies run on, or None.
     """
 
-    start: Start
+    start: Delay
     rule: Rule
     votes: bool
     judge: Judge
@@ -45,6 +47,11 @@ class Rules:
     dispose: Callable[[Any], Any] | None
     primary: Literal["inline", "task"]
     crew: Crew
+    lender: Lender | None
+
+    def labels(self, copies: int) -> Iterable[int | str]:
+        """Give what stands for so many copies in metrics: numbers, or the members of the pool."""
+        return range(copies) if self.lender is None else self.lender.members()
 
 
 @attrs.frozen(eq=False)
@@ -72,16 +79,24 @@ class Bound:
         if ambient.metrics is None:
             return self.recorder, self.copies
         component = self.recorder.component
-        return recorders_in(ambient.metrics, component, self.shared, len(self.fns))
+        labels = self.rules.labels(len(self.fns))
+        return recorders_in(ambient.metrics, component, self.shared, labels)
 
 
 def recorders_in(
-    metrics: Metrics, component: str, shared: Shared, copies: int
+    metrics: Metrics, component: str, shared: Shared, labels: Iterable[int | str]
 ) -> tuple[Recorder, CopiesRecorder]:
-    """Find the recorders of a component in *metrics*, and let its gauges be shown there."""
+    """Find the recorders of a component in *metrics*, and let its gauges be shown there.
+
+    Args:
+        metrics: Where to record.
+        component: The name of the policy.
+        shared: What its calls share.
+        labels: The copies that are to be seen before any of them has done anything.
+    """
     recorder = recorder_of(metrics, component, POLICY)
     copies_recorder = copies_recorder_of(metrics, component)
-    copies_recorder.show(copies)
+    copies_recorder.show(labels)
     delay = number_of(metrics, HEDGE_DELAY, component)
     shared.show(delay, number_of(metrics, ABANDONED_THREADS, component))
     return recorder, copies_recorder

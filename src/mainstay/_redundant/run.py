@@ -1,136 +1,25 @@
-"""One redundant call: what both loops do in the same way, and what is recorded.
+"""One redundant call while it is open: what both loops do in the same way.
 
-A call is *open* while its vote is not settled, *settled* as soon as its end is certain, and
-*closed* when it has been recorded. Each copy ends once: before the call is settled it is an event
-(`answered`, `failed`), afterwards it is late (`late`). Each answer is either the one that is
-returned or disposed of, once.
-
-What a copy's end leads to is done at once by `_launch` and `_settled`, which the two colours have
-each in its own way.
+Each copy ends once: before the call is settled that is an event (`answered`, `failed`), afterwards
+it is late (`late`, `waste`). What it leads to is done at once by `_launch` and `_settled`, which
+the two colours have each in its own way. How the call ends is in `ending`.
 """
 
 import logging
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mainstay._core.ambient import PLAIN, Ambient
-from mainstay._core.budget import observe, spend
+from mainstay._core.budget import spend
 from mainstay._core.events import heard, publish
-from mainstay._core.notes import described, leave_note
-from mainstay._redundant.decision import Denial, Reason, Round, reason_of
-from mainstay._redundant.events import LOGGER, HedgeStarted, RedundantGaveUp
-from mainstay._redundant.rules import POLICY, Bound
-from mainstay.errors import (
-    AllCopiesFailedError,
-    DeadlineExpiredError,
-    MainstayError,
-    NoDecisionError,
-)
-
-if TYPE_CHECKING:
-    from mainstay._metrics.copies import CopiesRecorder
-    from mainstay._metrics.recorder import Recorder
-
-_NOTHING = object()
+from mainstay._core.notes import described
+from mainstay._redundant.decision import Denial, Reason, reason_of
+from mainstay._redundant.ending import Ending
+from mainstay._redundant.events import LOGGER, HedgeStarted
 
 
-class Call:
-    """The state of one call.
+class Call(Ending):
+    """One call, and what happens to its copies."""
 
-    Attributes:
-        bound: The policy and what it calls.
-        ambient: The clock and the deadline.
-        started: When the primary began, in seconds of the clock.
-        primary_runs: Whether the caller runs the primary itself, which then is not started here.
-        settled: Whether the end is certain.
-        closed: Whether it is over for the caller.
-        fns: What each copy calls.
-    """
-
-    __slots__ = (
-        "_args",
-        "_began",
-        "_denial",
-        "_ended",
-        "_failure",
-        "_kwargs",
-        "_misuse",
-        "_observed",
-        "_reason",
-        "_returned",
-        "_round",
-        "_short",
-        "ambient",
-        "bound",
-        "closed",
-        "copies",
-        "fns",
-        "primary_runs",
-        "recorder",
-        "settled",
-        "started",
-    )
-
-    def __init__(
-        self,
-        bound: Bound,
-        ambient: Ambient,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        started: float | None = None,
-    ) -> None:
-        self.bound: Bound = bound
-        self.fns: tuple[Callable[..., Any], ...] = bound.fns
-        self.ambient: Ambient = ambient
-        self._args = args
-        self._kwargs = kwargs
-        self._round: Round | None = None
-        self._failure: BaseException | None = None
-        self._reason: Reason | None = None
-        self._denial: Denial | None = None
-        self._misuse: TypeError | None = None
-        self._observed = False
-        self._short = 0
-        self._returned: object = _NOTHING
-        self.primary_runs: bool = False
-        self.settled: bool = False
-        self.closed: bool = False
-        recorders = bound.recorder, bound.copies
-        if ambient.metrics is not None:
-            recorders = bound.recorders(ambient)
-        self.recorder: Recorder = recorders[0]
-        self.copies: CopiesRecorder = recorders[1]
-        self.started: float = ambient.clock.now() if started is None else started
-        if ambient.deadline - self.started <= 0:
-            self._refuse()
-
-    def _refuse(self) -> None:
-        error = DeadlineExpiredError(self.recorder.component)
-        self.recorder.gave_up("timeout")
-        self.recorder.call("timeout", 0.0)
-        raise error
-
-    @property
-    def round(self) -> Round:
-        """The copies. Made when first asked for: a primary that answers at once needs none."""
-        if self._round is None:
-            copies = len(self.fns)
-            self._round = Round(self.bound.rules.rule.tally(copies), copies)
-            self._began: dict[int, float] = {}
-            self._ended: dict[int, float] = {}
-            if self.primary_runs:
-                self._began[self._round.start()] = self.started
-        return self._round
-
-    def elapsed(self) -> float:
-        """Seconds since the primary's start."""
-        return self.ambient.clock.now() - self.started
-
-    def left(self) -> float:
-        """Seconds until the deadline or the timeout, the shorter."""
-        timeout = self.bound.rules.timeout
-        left = self.ambient.left()
-        return left if timeout is None else min(left, timeout - self.elapsed())
+    __slots__ = ()
 
     # What the colours do in their own way.
 
@@ -175,7 +64,8 @@ class Call:
         denial, place = self._denied()
         self._denial = denial
         if denial is not None:
-            self.copies.denied(denial)
+            if denial != "no_member":  # then there is no such copy that could be denied
+                self.copies.denied(denial)
             return False
         self.copies.hedged(reason)
         if heard(LOGGER, logging.INFO):
@@ -191,21 +81,20 @@ class Call:
         place = self._place(extra=True)
         if place is None:
             return "threads", None
+        members, copy = self.members, self.round.made
+        if members is not None and not members.reserve(copy):
+            self._leave(place)
+            return "no_member", None
         budget = self.bound.rules.budget
         if budget is not None:
             self.bound.shared.catch_up()
             self._observe()
             if not spend(budget):
                 self._leave(place)
+                if members is not None:
+                    members.unreserve(copy)
                 return "budget", None
         return None, place
-
-    def _observe(self) -> None:
-        """Let the budget know of this call, once."""
-        budget = self.bound.rules.budget
-        if budget is not None and not self._observed:
-            self._observed = True
-            observe(budget)
 
     # Copies end.
 
@@ -213,6 +102,8 @@ class Call:
         """Take the answer of a copy to the vote, and do what follows."""
         round_ = self.round
         self._ended[copy] = self.ambient.clock.now()
+        if self.members is not None:
+            self.members.answered(copy)
         try:
             round_.answered(copy, answer)
         except Exception as error:  # noqa: BLE001 - of a `key` or rule of the user's
@@ -228,18 +119,24 @@ class Call:
         self._ended[copy] = self.ambient.clock.now()
         if not isinstance(error, Exception):
             round_.running.discard(copy)
+            self._member_released(copy)
             self.end(error, None)
             return
-        self.recorder.error(error)
-        if not self._counts(error):
-            round_.running.discard(copy)
-            self.end(error, "not_retryable")
-            return
+        lacking = self.members is not None and self.members.lacks(copy)
+        if lacking:
+            self._denial = "no_member"
+        else:
+            self.recorder.error(error)
+            self._member_failed(copy, error)
+            if not self._counts(error):
+                round_.running.discard(copy)
+                self.end(error, "not_retryable")
+                return
         round_.failed(copy, error)
         if self._short and round_.spare():
             self._short -= 1
             self.start_owed(1)
-        else:
+        elif not lacking:
             self.hedge("failed")
         self._go_on()
 
@@ -256,7 +153,8 @@ class Call:
             self.settled = True
             self._settled()
         elif round_.state == "impossible" or round_.stuck():
-            reason = reason_of(round_, self._denial if round_.stuck() else None)
+            lacking = self._denial == "no_member"
+            reason = reason_of(round_, self._denial if lacking or round_.stuck() else None)
             self.end(self._sum_up(), reason)
 
     def expire(self) -> None:
@@ -281,12 +179,39 @@ class Call:
 
     def late(self, copy: int, answer: Any) -> None:
         """Take an answer that came when the call was settled."""
-        self.waste(copy)
+        if self.members is not None:
+            self.members.late(copy)
+        self._wasted(copy)
         self.dispose([answer])
 
-    def waste(self, copy: int) -> None:
+    def failed_late(self, copy: int, error: BaseException) -> None:
+        """Take a failure that came by itself when the call was settled."""
+        if isinstance(error, Exception):
+            self._member_failed(copy, error)
+        else:
+            self._member_released(copy)
+        self._wasted(copy)
+
+    def given_up(self, copy: int) -> None:
+        """Take note that a copy was stopped because the call was settled."""
+        self._member_released(copy)
+        self._wasted(copy)
+
+    def _wasted(self, copy: int) -> None:
         """Record how long a copy ran in vain."""
         self.copies.wasted(self.ambient.clock.now() - self._began.get(copy, self.started))
+
+    def _member_failed(self, copy: int, error: Exception) -> None:
+        """Tell the pool, if there is one, that a copy has failed by itself."""
+        if self.members is not None and error is not self._misuse:
+            self.members.failed(copy, error)
+        else:
+            self._member_released(copy)
+
+    def _member_released(self, copy: int) -> None:
+        """Tell the pool, if there is one, that a copy has ended and nothing follows from that."""
+        if self.members is not None:
+            self.members.released(copy)
 
     def _counts(self, error: Exception) -> bool:
         """Ask `on` whether *error* is a failure of the copy."""
@@ -301,156 +226,3 @@ class Call:
             return verdict
         self._note(error, f"`on` must answer True or False, not {verdict!r}")
         return False
-
-    # The call ends.
-
-    def finish(self) -> Any:
-        """Record the end, and return the answer or raise."""
-        failure, self._failure = self._failure, None
-        if failure is None:
-            return self._finish_with_answer()
-        try:
-            self._record_end(failure)
-            raise failure
-        finally:
-            del failure  # its traceback leads back here
-
-    def failed_with(self, error: Exception) -> bool:
-        """Whether *error* is what the call is to raise; if so, record the end."""
-        if self._failure is not error:
-            return False
-        self._failure = None
-        self._record_end(error)
-        return True
-
-    def _record_end(self, failure: BaseException) -> None:
-        if self._reason is None:
-            self.give_up()
-        else:
-            self._record_failure(failure, self._reason)
-
-    def give_up(self) -> None:
-        """Record that the caller was cancelled, or the program is being ended."""
-        self.closed = True
-        self._observe()
-        seconds = self.elapsed()
-        self.bound.shared.took_longer_than(seconds)
-        self.recorder.call("cancelled", seconds, self.made())
-        self._dispose_of_answers()
-
-    def made(self) -> int:
-        """Give the number of copies that were started."""
-        return 1 if self._round is None else max(1, self._round.made)
-
-    def primary_wins(self) -> None:
-        """Record that the first answer was the primary's, and that the first is what counts."""
-        self.settled = self.closed = True
-        now = self.ambient.clock.now()
-        seconds = now - self.started
-        if self._observed:
-            self.bound.shared.took(seconds)
-        else:
-            self.bound.shared.queue(seconds, now, at_once=self.ambient is not PLAIN)
-        made = self.made()
-        if made == 1:
-            self.recorder.success(seconds)
-        else:
-            self.recorder.call("success", seconds, made)
-        self.copies.primary_won()
-
-    def _finish_with_answer(self) -> Any:
-        round_ = self.round
-        winner = round_.tally.winner
-        answer = self._returned = round_.answers.pop(winner)
-        self.closed = True
-        self._observe()
-        seconds = self.elapsed()
-        self.bound.shared.took(seconds)
-        self.recorder.call("recovered" if winner else "success", seconds, round_.made)
-        self.copies.won(str(winner))
-        self._record_vote()
-        self._dispose_of_answers()
-        return answer
-
-    def _record_vote(self) -> None:
-        if not self.bound.rules.votes:
-            return
-        round_ = self.round
-        self.copies.voted(round_.verdict())
-        if round_.state == "decided":
-            for copy in round_.tally.dissenters():
-                self.copies.dissented(str(copy))
-
-    def _record_failure(self, error: BaseException, reason: Reason) -> None:
-        self.closed = True
-        self._observe()
-        self.recorder.gave_up(reason)
-        seconds = self.elapsed()
-        if reason == "timeout":
-            self.bound.shared.took_longer_than(seconds)
-        self.recorder.call("timeout" if reason == "timeout" else "error", seconds, self.made())
-        if reason != "not_retryable":
-            self._record_vote()
-        if heard(LOGGER, logging.WARNING):
-            component = self.recorder.component
-            event = RedundantGaveUp(component, self.made(), seconds, reason, error)
-            publish(event, LOGGER, self.recorder.listener_failed)
-        self._dispose_of_answers()
-
-    def _dispose_of_answers(self) -> None:
-        if self._round is not None and self._round.answers:
-            answers, self._round.answers = self._round.answers, {}
-            self.dispose(answers.values())
-
-    def dispose(self, answers: Iterable[Any]) -> None:
-        """Hand answers that are not returned to the policy's `dispose`."""
-        dispose = self.bound.rules.dispose
-        if dispose is None:
-            return
-        for answer in answers:
-            if answer is self._returned:  # copies may share what they answer
-                continue
-            try:
-                self._disposed(dispose(answer))
-            except Exception as error:  # noqa: BLE001 - must not end a call that has its answer
-                self.dispose_failed(dispose, error)
-
-    def _disposed(self, result: Any) -> None:
-        """See to what `dispose` returned."""
-
-    def dispose_failed(self, dispose: Callable[[Any], Any], error: Exception) -> None:
-        """Tell of an exception that nobody can get any more."""
-        LOGGER.error("%s: `dispose` raised", self.recorder.component, exc_info=error)
-        self.recorder.listener_failed(dispose, error)
-
-    # What is raised.
-
-    def _sum_up(self) -> Exception:
-        """Make one exception of what the copies came to."""
-        round_ = self.round
-        seconds = self.elapsed()
-        if round_.made == 1 and round_.errors:
-            (error,) = round_.errors.values()
-            self._note(error, f"gave up after 1 copy in {seconds:.3f} s")
-            return error
-        entries = [self._entry(copy) for copy in range(round_.made)]
-        answers = {str(copy): answer for copy, answer in sorted(round_.answers.items())}
-        kind = AllCopiesFailedError if round_.all_failed() else NoDecisionError
-        return kind(self.recorder.component, entries, seconds, answers)
-
-    def _entry(self, copy: int) -> Exception:
-        """Give the exception that stands for a copy, with a note on what became of it."""
-        round_ = self.round
-        began = self._began.get(copy, self.started)
-        seconds = self._ended.get(copy, self.ambient.clock.now()) - began
-        error = round_.errors.get(copy)
-        what = "failed"
-        if error is None:
-            what = "answered" if copy in round_.answers else "was given up"
-            error = MainstayError(f"copy {copy} {what}, and the vote was not decided")
-        start = began - self.started
-        self._note(error, f"copy {copy}, started at {start:.3f} s, {what} after {seconds:.3f} s")
-        return error
-
-    def _note(self, error: BaseException, text: str) -> None:
-        leave_note(error, f"mainstay.{POLICY} {self.recorder.component}", text)

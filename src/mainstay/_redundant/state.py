@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mainstay._core.budget import RetryBudget, observe
 from mainstay._metrics.gauges import NumberGauge
 from mainstay._redundant.sketch import Sketch
-from mainstay.hedge import Start
+from mainstay.hedge import Delay
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -49,7 +49,7 @@ class Shared:
         "strays",
     )
 
-    def __init__(self, start: Start, budget: RetryBudget | None) -> None:
+    def __init__(self, start: Delay, budget: RetryBudget | None) -> None:
         self._start = start
         self._budget = budget
         self.due: float = 0.0

@@ -17,6 +17,7 @@ import functools
 from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar, copy_context
+from functools import partial
 from threading import Lock, get_ident
 from types import CoroutineType
 from typing import Any, TypeAlias
@@ -64,6 +65,9 @@ class SyncCall(Call):
     def __init__(self, bound: Bound, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         ambient = surroundings()
         super().__init__(bound, ambient, args, kwargs)
+        members = self.members
+        if members is not None:
+            self.fns = tuple(partial(members.call, n, fn) for n, fn in enumerate(self.fns))
         self._bell = ambient.clock.bell()
         self._mail: deque[End] = deque()
         self._lock = Lock()
@@ -159,7 +163,7 @@ class SyncCall(Call):
         if error is None:
             self.late(copy, answer)
         else:
-            self.waste(copy)
+            self.failed_late(copy, error)
 
     def _settled(self) -> None:
         """Do nothing: the caller itself is at work, and looks next."""
@@ -177,11 +181,10 @@ class SyncCall(Call):
             self.bound.rules.crew.put_back(place)
 
     def _launch(self, copy: int, place: Any) -> None:
+        if self.members is not None:
+            self.members.reserve(copy)
         if place is HERE:
-            answer, error = self._call(copy)
-            if error is not None and not isinstance(error, Exception):
-                raise error
-            self._take(copy, answer, error)
+            self._take(copy, *self._call_here(copy))
             return
         self._bell.working(place.ident)
         context = copy_context()
@@ -205,6 +208,14 @@ class SyncCall(Call):
                 self.bound.shared.abandon(-1)
                 crew.put_back(worker)
         self._bell.idle(worker.ident)
+
+    def _call_here(self, copy: int) -> tuple[Any, Exception | None]:
+        """Run a copy in the caller's thread, where what interrupts it interrupts the call."""
+        answer, error = self._call(copy)
+        if error is not None and not isinstance(error, Exception):
+            self._member_released(copy)
+            raise error
+        return answer, error
 
     def _call(self, copy: int) -> tuple[Any, BaseException | None]:
         fn = self.fns[copy]

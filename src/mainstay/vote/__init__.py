@@ -1,0 +1,214 @@
+"""Which answer to believe: the `decide=` of a redundant call.
+
+A `Rule` knows no call. For each call it makes a `Tally`, which is told of every copy that ended
+and says whether the vote is settled:
+
+    undecided     it depends on copies that have not ended
+    decided       no copy that has not ended can change it any more
+    impossible    no copy that has not ended can bring it about any more
+
+The first of the last two ends the call. Nothing here acts, waits or knows the time.
+
+A rule of one's own is any object with `tally(copies)`, whose tallies have what `Tally` has.
+
+Example:
+    >>> from mainstay import redundant, vote
+    >>> policy = redundant(copies=3, decide=vote.majority())
+    >>> policy.call(str.upper, "ok")
+    'OK'
+"""
+
+from collections.abc import Callable, Collection
+from typing import Any, Literal, Protocol, TypeAlias
+
+from mainstay._core.callables import Colour, colour_of
+from mainstay.vote._agreement import First, Majority, Plurality, Quorum, Unanimous
+from mainstay.vote._median import Median
+
+__all__ = [
+    "Rule",
+    "Tally",
+    "first",
+    "majority",
+    "median",
+    "plurality",
+    "quorum",
+    "unanimous",
+]
+
+State: TypeAlias = Literal["undecided", "decided", "impossible"]
+"""Whether a vote is settled, and how."""
+
+Key: TypeAlias = Callable[[Any], object]
+"""Takes an answer and gives what it is compared by."""
+
+
+class Tally(Protocol):
+    """Counts the answers of one call. Copies are numbered from 0; each ends at most once.
+
+    Attributes:
+        winner: Once decided, the copy whose answer is returned.
+    """
+
+    winner: int
+
+    def answered(self, copy: int, answer: Any, /) -> State:
+        """Take the answer of a copy. What this raises ends the call."""
+        ...
+
+    def failed(self, copy: int, /) -> State:
+        """Take note that a copy gives no answer."""
+        ...
+
+    def needed(self) -> int:
+        """Give the fewest further answers that could decide; while undecided, at least 1."""
+        ...
+
+    def dissenters(self) -> Collection[int]:
+        """Give the copies whose answers differ from the winner's."""
+        ...
+
+
+class Rule(Protocol):
+    """Makes the tally of each call; shared by all of them."""
+
+    def tally(self, copies: int, /) -> Tally:
+        """Begin a vote of so many copies.
+
+        Raises:
+            ValueError: If the rule does not fit that number. Asked for at decoration, too.
+        """
+        ...
+
+
+def first() -> Rule:
+    """Believe the first answer there is: what a hedged call wants.
+
+    Example:
+        >>> from mainstay import redundant, vote
+        >>> redundant(decide=vote.first()).call(str.upper, "ok")
+        'OK'
+    """
+    return First()
+
+
+def quorum(k: int, *, key: Key | None = None) -> Rule:
+    """Believe an answer that *k* copies agree on.
+
+    Args:
+        k: How many have to agree: at least 1, at most the number of copies, which is checked at
+            decoration. If two answers could both reach it, the first one to do so wins.
+        key: What answers are compared by, with ``==``; it need not be hashable. None for the
+            answers themselves.
+
+    Raises:
+        TypeError: If *k* is not a whole number, or *key* cannot be called.
+        ValueError: If *k* is below 1.
+
+    Example:
+        >>> from mainstay import redundant, vote
+        >>> redundant(copies=3, decide=vote.quorum(2)).call(round, 2.4)
+        2
+    """
+    return Quorum(_checked_k(k), _checked_key(key))
+
+
+def majority(*, key: Key | None = None) -> Rule:
+    """Believe an answer that more than half of all copies agree on; failed ones count as against.
+
+    Args:
+        key: As for `quorum`.
+
+    Raises:
+        TypeError: If *key* cannot be called.
+
+    Source:
+        The majority voter of N-modular redundancy: R. E. Lyons and W. Vanderkulk, "The Use of
+        Triple-Modular Redundancy to Improve Computer Reliability", IBM Journal, 1962.
+
+    Example:
+        >>> from mainstay import redundant, vote
+        >>> redundant(copies=3, decide=vote.majority()).call(max, [3, 1, 2])
+        3
+    """
+    return Majority(_checked_key(key))
+
+
+def plurality(*, key: Key | None = None) -> Rule:
+    """Believe the answer that more copies gave than any other; a tie is no decision.
+
+    Failed copies do not count, so that a single answer wins if all others failed.
+
+    Args:
+        key: As for `quorum`.
+
+    Raises:
+        TypeError: If *key* cannot be called.
+    """
+    return Plurality(_checked_key(key))
+
+
+def median(within: float | None = None) -> Rule:
+    """Believe the middle one of the answers, which must be numbers.
+
+    More than half of all copies must answer, so that fewer than half that are wrong cannot
+    move it beyond the right ones. Of an even number of answers it is the lower middle one, so
+    that what is returned is always what a copy gave.
+
+    Args:
+        within: If given, more than half of all copies must be no further than this from the
+            median: at least 0. The call then ends as soon as that many lie within this distance
+            of each other, and the answer may differ by it from the median of all.
+
+    Raises:
+        TypeError: If *within* is not a number; from a call, if an answer is not.
+        ValueError: If *within* is negative or NaN.
+
+    Example:
+        >>> from mainstay import redundant, vote
+        >>> others = [lambda x: x / 3, lambda x: 99.0]
+        >>> policy = redundant(alternatives=others, decide=vote.median(within=1e-6))
+        >>> round(policy.call(lambda x: x * 0.3333333, 6), 3)
+        2.0
+    """
+    return Median(_checked_within(within))
+
+
+def unanimous(*, key: Key | None = None) -> Rule:
+    """Believe an answer only if all copies give it; one that fails or differs is no decision.
+
+    Args:
+        key: As for `quorum`.
+
+    Raises:
+        TypeError: If *key* cannot be called.
+    """
+    return Unanimous(_checked_key(key))
+
+
+def _checked_k(k: object) -> int:
+    if not isinstance(k, int) or isinstance(k, bool):
+        raise TypeError(f"`k` must be a whole number, not {k!r}")
+    if k < 1:
+        raise ValueError(f"`k` must be at least 1, not {k}")
+    return k
+
+
+def _checked_within(within: object) -> float | None:
+    if within is None:
+        return None
+    if not isinstance(within, int | float) or isinstance(within, bool):
+        raise TypeError(f"`within` must be a number or None, not {within!r}")
+    if not within >= 0:
+        raise ValueError(f"`within` must be at least 0, not {within!r}")
+    return within
+
+
+def _checked_key(key: object) -> Key | None:
+    if key is None:
+        return None
+    if not callable(key):
+        raise TypeError(f"`key` must take an answer and give what it is compared by, not {key!r}")
+    if not isinstance(key, type) and colour_of(key) is not Colour.SYNC:
+        raise TypeError(f"`key` must be a plain function, not {key!r}")
+    return key
