@@ -118,7 +118,8 @@ def test_a_bad_namespace_is_refused():
 def test_without_psutil_it_says_what_to_install():
     program = (
         "import sys; sys.modules['psutil'] = None\n"
-        "try: from mainstay import HostCollector\n"
+        "from mainstay import *\n"
+        "try: HostCollector()\n"
         "except ImportError as error: print(error)"
     )
     assert "pip install 'mainstay[host]'" in python("-c", program)

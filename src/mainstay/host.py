@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
@@ -9,12 +10,13 @@ from prometheus_client.registry import Collector
 from mainstay._metrics.collector import check_namespace, empty_metric
 from mainstay._metrics.schema import HOST_CPU, HOST_DISK, HOST_FAMILIES, HOST_MEMORY, Family
 
-try:
+if TYPE_CHECKING:
     import psutil
-except ImportError as _missing:
-    raise ImportError(
-        "HostCollector needs psutil: install it with `pip install 'mainstay[host]'`"
-    ) from _missing
+else:
+    try:
+        import psutil
+    except ImportError:  # it is an extra, and only making a `HostCollector` needs it
+        psutil = None
 
 __all__ = ["HostCollector"]
 
@@ -36,6 +38,7 @@ class HostCollector(Collector):
             first.
 
     Raises:
+        ImportError: If psutil is not installed.
         TypeError: If *namespace* is no string.
         ValueError: If *namespace* is not a name that Prometheus takes.
 
@@ -54,6 +57,10 @@ class HostCollector(Collector):
     """
 
     def __init__(self, *, namespace: str = "mainstay") -> None:
+        if psutil is None:
+            raise ImportError(
+                "HostCollector needs psutil: install it with `pip install 'mainstay[host]'`"
+            )
         check_namespace(namespace)
         self._namespace = namespace
         self._cpu_before = _cpu_seconds()

@@ -318,7 +318,8 @@ def _checked_members(members: object) -> list[Member]:
         raise TypeError(f"`members` must be several `Member`s, not {members!r}")
     everyone = list(members)
     for member in everyone:
-        _check_type("members", member, Member)
+        if not isinstance(member, Member):
+            raise TypeError(f"`members` must hold nothing but `Member`s, not {member!r}")
     if not everyone:
         raise ValueError("`members` must not be empty")
     names = [member.name for member in everyone]

@@ -8,6 +8,7 @@ from typing import get_args
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
+from mainstay._metrics.collector import check_namespace, empty_metric
 from mainstay._metrics.schema import CHECKPOINT_RUNS, MOST_COMPONENTS, OTHER
 from mainstay.errors import CheckpointError
 from mainstay.stores import store_of
@@ -22,11 +23,12 @@ class StoreCollector(Collector):
 
     Args:
         store: A `Store`, a URL, or None for the URL in `$MAINSTAY_STORE`.
-        namespace: The prefix of the name.
+        namespace: The prefix of the name: ASCII letters, digits and underscores, not a digit
+            first.
 
     Raises:
-        TypeError: If *store* is no store.
-        ValueError: If there is no store.
+        TypeError: If *store* is no store, or *namespace* no string.
+        ValueError: If there is no store, or *namespace* is not a name that Prometheus takes.
 
     Metrics:
         `checkpoint_runs`. A run whose owner is gone is "interrupted".
@@ -44,12 +46,13 @@ class StoreCollector(Collector):
     """
 
     def __init__(self, store: Store | str | None = None, *, namespace: str = "mainstay") -> None:
+        check_namespace(namespace)
         self._store = store_of(store)
-        self._name = f"{namespace}_{CHECKPOINT_RUNS.name}"
+        self._namespace = namespace
 
     def describe(self) -> Iterable[Metric]:
         """Give the family without samples, so that a registry does not read the store for it."""
-        return [Metric(self._name, CHECKPOINT_RUNS.help, CHECKPOINT_RUNS.kind)]
+        return [empty_metric(self._namespace, CHECKPOINT_RUNS)]
 
     def collect(self) -> Iterator[Metric]:
         """Count the runs; called by the registry at each scrape."""
@@ -67,9 +70,9 @@ class StoreCollector(Collector):
             else:
                 name = OTHER
             counts[name, state] += 1
-        metric = Metric(self._name, CHECKPOINT_RUNS.help, CHECKPOINT_RUNS.kind)
+        metric = empty_metric(self._namespace, CHECKPOINT_RUNS)
         for name in sorted({name for name, _ in counts}):
             for state in get_args(Status):
                 labels = {"component": name, "state": state}
-                metric.add_sample(self._name, labels, float(counts[name, state]))
+                metric.add_sample(metric.name, labels, float(counts[name, state]))
         yield metric
