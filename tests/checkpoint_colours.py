@@ -1,4 +1,4 @@
-"""Behaviour of checkpoints once, in both colours.
+"""What the tests of checkpoints share: behaviour once, in both colours, and a body for it.
 
 Bodies are written as `async def`, against `AsyncCheckpoint`. In the sync colour they get a
 `Checkpoint` in a wrapper whose coroutines never wait, and are run to their end in one go.
@@ -10,9 +10,38 @@ import inspect
 
 import attrs
 import pytest
+from checkpoint_values import Totals
+from store_conformance import DEAD
 
 from mainstay import checkpoint_run, checkpointed
+from mainstay._checkpoint import types
 from mainstay._core.ambient import current, enter
+from mainstay.stores import MemoryStore
+from mainstay.stores.base import RunId
+
+RUN = RunId("job", "key")
+"""What the jobs below are known by, unless a test says otherwise."""
+
+
+class OopsError(ValueError):
+    """What a function raises that is to be interrupted."""
+
+
+class CrashError(BaseException):
+    """Ends an attempt as SIGKILL would, with the fixture `crashing`: nothing is released."""
+
+
+async def add_up(cp, rows, fail_at=None, seen=None, key=lambda row: row):
+    """Add up rows in the state."""
+    totals = cp.state(Totals())
+    async for row in cp.iterate(rows, key=key):
+        if seen is not None:
+            seen.append(row)
+        if row == fail_at:
+            raise OopsError(row)
+        totals.rows += 1
+        totals.amount += row
+    return totals.amount
 
 
 class NeverWaits:
@@ -107,3 +136,33 @@ def run(awaitable):
 @pytest.fixture(params=["sync", "async"])
 def in_colour(request):
     return Colour(request.param)
+
+
+@pytest.fixture
+def store():
+    return MemoryStore()
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path / 'runs.db'}"
+
+
+@pytest.fixture
+def nothing_registered(monkeypatch):
+    monkeypatch.setattr(types, "_registered", {})
+
+
+@pytest.fixture
+def crashing(monkeypatch):
+    """Let `CrashError` leave the run as a dead process would."""
+    release = MemoryStore.release
+
+    def released(self, lease, how, error="", drop=()):
+        if error.startswith("CrashError"):
+            kept = self._owned(lease)
+            kept.record = attrs.evolve(kept.record, owner=DEAD)
+        else:
+            release(self, lease, how, error, drop)
+
+    monkeypatch.setattr(MemoryStore, "release", released)

@@ -8,6 +8,13 @@ import asyncio
 
 import pytest
 import uvloop
+from checkpoint_colours import (  # noqa: F401 - fixtures for the tests of checkpoints
+    crashing,
+    in_colour,
+    nothing_registered,
+    store,
+    url,
+)
 
 from mainstay import Metrics, default_metrics, set_default_metrics
 from mainstay.testing import FakeClock

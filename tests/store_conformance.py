@@ -236,6 +236,20 @@ class StoreConformance:
         acquired(store)
         assert store.load(RUN) == Contents(None, None, {})
 
+    def test_a_zombie_of_a_forgotten_run_changes_nothing(self, store):
+        with FakeClock() as clock:
+            acquired(store)
+            clock.advance(31)
+            zombie = acquired(store)
+            clock.advance(31)
+            assert store.forget(RUN)
+            owner = acquired(store)
+            assert owner.token > zombie.token
+            with pytest.raises(LeaseLostError):
+                save(store, zombie, b"zombie")
+            save(store, owner, b"one")
+        assert store.load(RUN).latest == b"one"
+
     def test_a_run_that_somebody_works_on_is_not_forgotten(self, store):
         acquired(store)
         with pytest.raises(RunBusyError):

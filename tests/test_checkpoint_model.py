@@ -44,7 +44,7 @@ class Worker:
 
     def vanish(self):
         session = self.block._session
-        session._renewer.stop()
+        session._watcher.stop()
         signals.unwatch(session.run)
         self.items.close()
 

@@ -18,6 +18,7 @@ from mainstay.stores import MemoryStore, SQLiteStore, store_of
 from mainstay.stores._mounts import network_file_system
 from mainstay.stores.base import Acquired, Change, Held
 from mainstay.stores.owner import Owner, is_dead, this_process
+from mainstay.testing import Faults
 
 # Forking beside other threads is what some tests are about; Python 3.12 and newer warn of it.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* multi-threaded:DeprecationWarning")
@@ -144,6 +145,21 @@ def test_a_locked_file_is_told_as_such(path, store, monkeypatch):
     other.execute("ROLLBACK")
     other.close()
     assert isinstance(store.acquire(RUN, request()), Acquired)
+
+
+def test_a_file_that_others_are_making_is_waited_for(store, monkeypatch):
+    busy = sqlite3.OperationalError("database is locked")
+    busy.sqlite_errorcode = sqlite3.SQLITE_BUSY
+    made = Faults([busy, busy], then=None)
+    opened = store._opened
+
+    def in_the_way():
+        made()
+        return opened()
+
+    monkeypatch.setattr(store, "_opened", in_the_way)
+    assert store.list() == []
+    assert len(made.calls) == 3
 
 
 def test_a_reader_that_holds_the_database_does_not_keep_saves_waiting(path, store):

@@ -43,24 +43,24 @@ def digest(*parts: bytes) -> str:
     return state.hexdigest()
 
 
-def check_keys(keys: Iterable[Any], iteration: str) -> None:
-    """Refuse keys whose `repr` may differ elsewhere.
+def check_keys(keys: Iterable[Any], iteration: str) -> set[type]:
+    """Refuse keys whose `repr` may differ elsewhere; give the types of the others.
 
     Raises:
         UnsaveableValueError: If one of *keys* is not of a type that is accepted.
     """
     kinds = {*map(type, keys)}
     if kinds <= _KEYS:
-        return
+        return kinds
     if tuple in kinds:
         check_keys([part for key in keys if type(key) is tuple for part in key], iteration)
-        kinds.discard(tuple)
-    for kind in kinds - _KEYS:
+    for kind in kinds - _KEYS - {tuple}:
         raise UnsaveableValueError(
             f"a key of iteration {iteration!r}",
             f"keys are str, int, float, bool, bytes, None, UUID, date, time, datetime, timedelta, "
             f"Decimal, or tuples of these, not {kind.__qualname__}",
         )
+    return kinds
 
 
 def _ordered(saved: Json) -> Json:

@@ -1,11 +1,10 @@
 """Where an iteration is: how many items are done, the last key, and the digest of all keys.
 
-The digest runs over the `repr` of the keys in order. It is fed in chunks, and does not depend on
-how they are cut. Passing over what is done feeds it again, so that any other order, any item more
-or less before the cursor, gives another digest.
+The digest is fed in chunks, and does not depend on how they are cut. Passing over what is done
+feeds it again, so that any other order, any item more or less before the cursor, gives another
+digest.
 """
 
-import hashlib
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -14,6 +13,7 @@ import attrs
 
 from mainstay._checkpoint.codec import Codec, Json
 from mainstay._checkpoint.fingerprint import check_keys, fingerprint, mark
+from mainstay._checkpoint.order import Order
 from mainstay.errors import SourceChangedError
 from mainstay.stores.base import RunId
 
@@ -42,7 +42,7 @@ class Loop:
         inner: The cursors of iterations inside the item in progress.
         closed: Whether it was left before its end.
         deferred: Whether saves have to wait for the item around it.
-        limit: How many keys there may be before they go into the digest.
+        limit: After how many items to come to a boundary, whatever the time.
     """
 
     run: RunId
@@ -61,7 +61,7 @@ class Loop:
     deferred: bool = False
     limit: int = CHUNK
     _done: Any = NOTHING
-    _hash: Any = attrs.field(factory=lambda: hashlib.blake2b(digest_size=16))
+    _order: Order = attrs.field(factory=Order)
     _expected: str = ""
     _at: str = ""
 
@@ -87,7 +87,7 @@ class Loop:
         return {
             "count": self.count,
             "last": [] if self._done is NOTHING else [_KEY.encode(self._done, "last key")],
-            "digest": "" if self.trusted else self._hash.hexdigest(),
+            "digest": "" if self.trusted else self._order.digest(),
             "closed": self.closed,
             "at": mark(self.last) if inner else "",
             "inner": inner,
@@ -97,9 +97,9 @@ class Loop:
         """Take the keys of items done into the digest."""
         keys = self.keys
         if keys:
-            check_keys(keys, self.name)
+            types = check_keys(keys, self.name)
             if not self.trusted:
-                self._hash.update(repr(keys)[1:-1].encode() + b", ")
+                self._order.add(keys, types)
             self.count += len(keys)
             self._done = keys[-1]
             keys.clear()
@@ -169,7 +169,7 @@ class Loop:
         return left - len(chunk)
 
     def _verify(self) -> None:
-        if self._expected and self._hash.hexdigest() != self._expected:
+        if self._expected and self._order.digest() != self._expected:
             raise self.changed("the items up to there are not the same, or in another order")
 
 

@@ -15,10 +15,10 @@ from mainstay._checkpoint import progressbar, signals
 from mainstay._checkpoint.codec import Codec
 from mainstay._checkpoint.iteration import NOTHING, Loop
 from mainstay._checkpoint.offload import off_loop
-from mainstay._checkpoint.renewer import Renewer
 from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.steps import Step
 from mainstay._checkpoint.types import allowed_by_result
+from mainstay._checkpoint.watcher import Watcher
 from mainstay._core.callables import refused_coroutine
 from mainstay.errors import (
     CheckpointError,
@@ -35,11 +35,11 @@ _REJECTED = (RunBusyError, PoisonedRunError, RunCompleteError)
 class Session:
     """An attempt from `enter` to `leave`, with what watches over it meanwhile."""
 
-    __slots__ = ("_renewer", "run")
+    __slots__ = ("_watcher", "run")
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self._renewer: Renewer | None = None
+        self._watcher: Watcher | None = None
 
     def enter(self) -> None:
         """Make the run ours, waiting for it if need be."""
@@ -67,7 +67,7 @@ class Session:
 
     def _watch(self) -> None:
         if not self.run.complete:
-            self._renewer = Renewer(self.run)
+            self._watcher = Watcher(self.run)
             signals.watch(self.run)
 
     def finish(self, value: object, codec: Codec) -> None:
@@ -88,8 +88,8 @@ class Session:
     def ended(self) -> None:
         """Record that the run has its result."""
         run = self.run
-        if self._renewer is not None:
-            self._renewer.stop()
+        if self._watcher is not None:
+            self._watcher.stop()
         run.over = True
         run.recorder.call("recovered" if run.resumed else "success", run.elapsed())
         signals.unwatch(run)
@@ -106,8 +106,8 @@ class Session:
 
     def _release(self, error: BaseException) -> None:
         run = self.run
-        if self._renewer is not None:
-            self._renewer.stop()
+        if self._watcher is not None:
+            self._watcher.stop()
         if run.opened and any(loop.item is not NOTHING for loop in run.progress.stack):
             run.recorder.items("failed", 1)
         try:
@@ -210,8 +210,7 @@ def iterate(  # noqa: C901 - what every item goes through, in one frame, for spe
     if progress:
         items = progressbar.shown(items, source, loop)
     run.iterating(loop)
-    key_of, last = loop.key_of, loop.last
-    keys, now = loop.keys, run.ambient.clock.now
+    key_of, last, done, left = loop.key_of, loop.last, loop.keys.append, loop.limit
     try:
         for item in items:
             key_of_item = key_of(item)
@@ -222,11 +221,13 @@ def iterate(  # noqa: C901 - what every item goes through, in one frame, for spe
             yield item
             if loop.used:
                 run.progress.item_left(loop)
-            keys.append(last)
-            if len(keys) >= loop.limit or now() >= run.at_time:
+            done(last)
+            left -= 1
+            if run.due or not left:
                 change = run.boundary(loop)
                 if change is not None:
                     write(run, change)
+                left = loop.limit
         change = run.ended(loop)
         if change is not None:
             write(run, change)
@@ -279,7 +280,7 @@ class AsyncIteration(AsyncIterator[Any]):
                 if loop.used:
                     run.progress.item_left(loop)
                 loop.item_done()
-                if len(loop.keys) >= loop.limit or run.ambient.clock.now() >= run.at_time:
+                if run.due or len(loop.keys) >= loop.limit:
                     await awrite(run, self._lock, lambda: run.boundary(loop))
             item = await anext(items, NOTHING)
             if item is not NOTHING:

@@ -29,6 +29,7 @@ from mainstay._checkpoint.iteration import CHUNK, NOTHING, Loop
 from mainstay._checkpoint.progress import Progress
 from mainstay._checkpoint.rules import Rules
 from mainstay._core.ambient import Ambient
+from mainstay._core.clock import SYSTEM
 from mainstay._core.events import publish
 from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay.errors import (
@@ -44,6 +45,8 @@ from mainstay.stores.base import Acquired, Change, Exit, Held, Lease, Record, Re
 from mainstay.stores.owner import this_process
 
 _LONGEST_ERROR = 1000
+_SHORTEST_ALARM = 0.05
+"""Seconds below which another thread would notice too late; then the loops ask after each item."""
 
 
 @attrs.define(eq=False)
@@ -68,6 +71,9 @@ class Run:
         over: Whether nothing more can be saved.
         progress: How far it is.
         at_time: When the next save is due, in seconds of the clock.
+        due: Whether the innermost iteration is to come to a boundary after this very item.
+        alarm: When the watcher is to set `due`, in seconds of the system's clock.
+        scheduled: Set when there is another alarm.
     """
 
     rules: Rules
@@ -87,6 +93,10 @@ class Run:
     over: bool = attrs.field(default=False, init=False)
     progress: Progress = attrs.field(init=False)
     at_time: float = attrs.field(default=-math.inf, init=False)
+    due: bool = attrs.field(default=False, init=False)
+    alarm: float = attrs.field(default=math.inf, init=False)
+    scheduled: threading.Event = attrs.field(factory=threading.Event, init=False)
+    _asking: bool = attrs.field(default=False, init=False)
     _hurried: bool = attrs.field(default=False, init=False)
     _at_items: float = attrs.field(default=0.0, init=False)
     _renewed: float = attrs.field(default=0.0, init=False)
@@ -195,9 +205,13 @@ class Run:
         progress.boundary(loop)
         if self.lost and self.lease is not None:
             raise LeaseLostError(self.id.name, self.id.key, self.lease.token)
+        self.due = False  # before the clock is asked, so that nobody sets it in vain
         due = progress.unsaved >= self._at_items or self.ambient.clock.now() >= self.at_time
         self.set_limit(loop)
-        return self._capture() if due and not loop.deferred else None
+        if due and loop.deferred:
+            self.due = True
+            return None
+        return self._capture() if due else None
 
     def ended(self, loop: Loop) -> Change | None:
         """Take in that an iteration has ended; what to write, if anything is new."""
@@ -215,7 +229,8 @@ class Run:
 
     def set_limit(self, loop: Loop) -> None:
         """Say after how many items an iteration is to ask again, however little time passes."""
-        loop.limit = int(max(1, min(CHUNK, self._at_items - self.progress.unsaved)))
+        most = 1 if self._asking else CHUNK
+        loop.limit = int(max(1, min(most, self._at_items - self.progress.unsaved)))
 
     # Saving: what is put together, and how it is written.
 
@@ -279,12 +294,16 @@ class Run:
         return self.progress.capture(self.elapsed())
 
     def _schedule(self) -> None:
-        """Say when the next save is due."""
-        every = self.rules.every
-        now = self.ambient.clock.now()
+        """Say when the next save is due, and who is to notice: the watcher, or else the loops."""
+        every, clock = self.rules.every, self.ambient.clock
+        now = clock.now()
         self._at_items, self.at_time = decision.next_save(every, 0, now, self._cost)
         if not isinstance(every, int):
-            self.recorder.interval(decision.interval_of(every, self._cost))
+            interval = decision.interval_of(every, self._cost)
+            self.recorder.interval(interval)
+            self._asking = clock is not SYSTEM or interval < _SHORTEST_ALARM
+            self.alarm = math.inf if self._asking else self.at_time
+            self.scheduled.set()
         if self.lost or self._hurried:
             self.hurry()
 
@@ -292,6 +311,7 @@ class Run:
         """Make a save due at the next boundary; at all of them, if the run has to end."""
         self._hurried = self._hurried or for_good
         self.at_time = -math.inf
+        self.due = True
 
     # The lease, from the run's own thread and from the one that renews it.
 

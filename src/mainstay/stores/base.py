@@ -9,7 +9,8 @@ caller could see.
 The rules:
 
 1. Each acquisition gets the next fencing token of the run, and the attempt number goes up with it,
-   both durably and before the caller does anything.
+   both durably and before the caller does anything. A run that was forgotten and begins again gets
+   a token above all that were forgotten, so that nobody who held it before can write to it.
 2. `commit` checks the token and writes everything it was given, or nothing, in one durable
    transaction. It also renews the lease. A commit whose token is not the newest raises
    `LeaseLostError`, and changes nothing.
@@ -241,7 +242,7 @@ class Store(Protocol):
         ...
 
     def forget(self, run: RunId) -> bool:
-        """Remove *run* and all that is kept for it, atomically; False if there was none.
+        """Remove *run* and all that is kept for it but its token; False if there was none.
 
         Raises:
             RunBusyError: If somebody works on it.
@@ -254,12 +255,19 @@ class Store(Protocol):
 
 
 def acquisition(
-    before: Record | None, run: RunId, request: Request, *, now: float, wall: float, gone: Exit
+    before: Record | None,
+    run: RunId,
+    request: Request,
+    *,
+    now: float,
+    wall: float,
+    gone: Exit,
+    forgotten: int,
 ) -> Acquisition:
     """Decide who may work on a run: the rules that all stores share.
 
         before                     gone     then
-        none                       -        begin: token 1, attempt 1
+        none                       -        begin: the token after all forgotten ones, attempt 1
         done                       -        finished; with `rerun` begin, with the next token
         poisoned                   -        poisoned
         interrupted                -        next token, next attempt, no crash
@@ -274,12 +282,13 @@ def acquisition(
         now: Seconds of the store's clock.
         wall: Seconds since 1970.
         gone: What `how_gone` says of a running one.
+        forgotten: The highest token of all runs that the store has forgotten; 0 if none.
 
     Returns:
         The answer; where it is `Acquired` or `Poisoned`, with the record to keep.
     """
     if before is None or (before.status == "done" and request.rerun):
-        token = 1 if before is None else before.token + 1
+        token = 1 + (forgotten if before is None else before.token)
         return Acquired(_begun(run, request, token, now, wall), began=True)
     if before.status == "done":
         return Finished(before)

@@ -60,6 +60,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.url: str = f"memory://{id(self):x}"
         self._runs: dict[RunId, _Kept] = {}
+        self._forgotten = 0
         self._lock = threading.RLock()  # a signal handler may come back in on the same thread
 
     def acquire(self, run: RunId, request: Request) -> Acquisition:
@@ -69,7 +70,9 @@ class MemoryStore:
             kept = self._runs.get(run)
             before = kept.record if kept else None
             gone: Exit = how_gone(before, now=now, wall=wall) if before else ""
-            answer = acquisition(before, run, request, now=now, wall=wall, gone=gone)
+            answer = acquisition(
+                before, run, request, now=now, wall=wall, gone=gone, forgotten=self._forgotten
+            )
             match answer:
                 case Acquired(record=record, began=True):
                     self._runs[run] = _Kept(record)
@@ -146,6 +149,7 @@ class MemoryStore:
             record = kept.record
             if record.status == "running" and not how_gone(record, now=now, wall=wall):
                 raise RunBusyError(run.name, run.key, str(record.owner), record.expires - now)
+            self._forgotten = max(self._forgotten, record.token)
             del self._runs[run]
             return True
 

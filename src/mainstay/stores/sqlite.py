@@ -20,7 +20,7 @@ from typing import Any
 import attrs
 
 from mainstay._core.ambient import surroundings
-from mainstay._core.clock import wall_time
+from mainstay._core.clock import SYSTEM, monotonic, wall_time
 from mainstay.errors import (
     CorruptCheckpointError,
     LeaseLostError,
@@ -30,6 +30,7 @@ from mainstay.errors import (
 )
 from mainstay.stores._connections import Connections
 from mainstay.stores._mounts import network_file_system
+from mainstay.stores._schema import migrate, transaction
 from mainstay.stores.base import (
     RENEWALS_PER_LEASE,
     Acquired,
@@ -49,30 +50,9 @@ from mainstay.stores.base import (
 )
 from mainstay.stores.owner import Owner
 
-_APPLICATION_ID = 0x6D736379  # "mscy": whose file it is
 _BUSY_SECONDS = 10.0
+_BUSY_PAUSE = 0.005
 _WAL_PAGES = 64
-
-_MIGRATIONS = (
-    """
-    CREATE TABLE run (
-        id INTEGER PRIMARY KEY,
-        name TEXT NOT NULL, key TEXT NOT NULL, life TEXT NOT NULL, token INTEGER NOT NULL,
-        status TEXT NOT NULL,
-        boot TEXT NOT NULL, namespace TEXT NOT NULL, pid INTEGER NOT NULL, started INTEGER NOT NULL,
-        expires REAL NOT NULL, seen REAL NOT NULL, saved REAL NOT NULL,
-        attempt INTEGER NOT NULL, crashes INTEGER NOT NULL, exit TEXT NOT NULL, error TEXT NOT NULL,
-        arguments BLOB, created REAL NOT NULL, updated REAL NOT NULL,
-        latest BLOB, previous BLOB,
-        UNIQUE (name, key)
-    );
-    CREATE TABLE result (
-        run INTEGER NOT NULL REFERENCES run, slot TEXT NOT NULL, value BLOB NOT NULL,
-        PRIMARY KEY (run, slot)
-    ) WITHOUT ROWID;
-    """,
-)
-"""The steps from each schema version to the next; `user_version` counts those that were taken."""
 
 _COLUMNS = (
     "name", "key", "life", "token", "status", "boot", "namespace", "pid", "started", "expires",
@@ -104,6 +84,8 @@ _STEP = (
     + _OWNED
     + " AND crashes = 0 AND expires > ?"
 )
+_FORGOTTEN = "SELECT token FROM forgotten"
+_FORGET = "UPDATE forgotten SET token = max(token, ?)"
 _ID = "(SELECT id FROM run WHERE name = ? AND key = ?)"
 
 
@@ -151,7 +133,10 @@ class SQLiteStore:
         with self._writing() as (db, now, wall):
             before = self._find(db, run)
             gone: Exit = self._how_gone(before, now, wall) if before else ""
-            answer = acquisition(before, run, request, now=now, wall=wall, gone=gone)
+            forgotten = db.execute(_FORGOTTEN).fetchone()[0] if before is None else 0
+            answer = acquisition(
+                before, run, request, now=now, wall=wall, gone=gone, forgotten=forgotten
+            )
             if isinstance(answer, Acquired) and answer.began:
                 _remove(db, run)
             if isinstance(answer, Acquired | Poisoned):
@@ -225,6 +210,7 @@ class SQLiteStore:
                 return False
             if record.status == "running" and not self._how_gone(record, now, wall):
                 raise RunBusyError(run.name, run.key, str(record.owner), record.expires - now)
+            db.execute(_FORGET, (record.token,))
             _remove(db, run)
             return True
 
@@ -265,15 +251,8 @@ class SQLiteStore:
     @contextlib.contextmanager
     def _writing(self) -> Iterator[tuple[sqlite3.Connection, float, float]]:
         """Make a transaction: all of it, or nothing. Gives the times inside it, too."""
-        with self._reading() as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db, surroundings().clock.now(), wall_time()
-                db.execute("COMMIT")
-            except BaseException:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                raise
+        with self._reading() as db, transaction(db, "IMMEDIATE"):
+            yield db, surroundings().clock.now(), wall_time()
 
     def _connect(self) -> sqlite3.Connection:
         kind = None if self._network else network_file_system(self._path)
@@ -283,53 +262,32 @@ class SQLiteStore:
                 f"it is on a network file system ({kind}), where SQLite cannot keep its promises; "
                 f"use a local disk, or SQLiteStore(path, network=True) at your own risk",
             )
+        ends = monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                return self._opened()
+            except sqlite3.OperationalError as error:
+                # Who makes the file, or turns its log on, is not always waited for by SQLite.
+                if _code(error) != sqlite3.SQLITE_BUSY or monotonic() >= ends:
+                    raise
+            SYSTEM.sleep(_BUSY_PAUSE)
+
+    def _opened(self) -> sqlite3.Connection:
         db = sqlite3.connect(
             self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         try:
             db.execute("PRAGMA synchronous = FULL")
             db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
-            self._migrate(db)
+            migrate(db, self.url)
             db.execute("PRAGMA journal_mode = WAL")
         except BaseException:
             db.close()
             raise
         return db
 
-    def _migrate(self, db: sqlite3.Connection) -> None:
-        """Bring the schema up to date; refuse what is not ours or newer than we are."""
-        version = self._version(db)
-        if version == len(_MIGRATIONS):
-            return
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            for step in _MIGRATIONS[self._version(db) :]:  # another process may have been first
-                for statement in filter(str.strip, step.split(";")):
-                    db.execute(statement)
-            db.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
-            db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
-
-    def _version(self, db: sqlite3.Connection) -> int:
-        version: int = _pragma(db, "user_version")
-        owner = _pragma(db, "application_id")
-        tables = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-        if owner != _APPLICATION_ID and (owner or version or tables):
-            raise StoreSchemaError(self.url, "it is another program's database; name a new file")
-        if version > len(_MIGRATIONS):
-            raise StoreSchemaError(
-                self.url,
-                f"it has schema {version}, and this mainstay knows {len(_MIGRATIONS)}; upgrade "
-                f"mainstay",
-            )
-        return version
-
     def _translated(self, error: sqlite3.Error) -> Exception:
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        code = _code(error)
         if code == sqlite3.SQLITE_NOTADB:
             return StoreSchemaError(self.url, "it is not a SQLite database; name a new file")
         if code == sqlite3.SQLITE_CORRUPT:
@@ -367,8 +325,10 @@ class _Translated:
             raise self._words(error) from error
 
 
-def _pragma(db: sqlite3.Connection, name: str) -> Any:
-    return db.execute(f"PRAGMA {name}").fetchone()[0]
+def _code(error: sqlite3.Error) -> int:
+    """Give what SQLite calls an error, without its finer points."""
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & 0xFF
 
 
 def _remove(db: sqlite3.Connection, run: RunId) -> None:

@@ -1,0 +1,92 @@
+"""The tables of the embedded store, and how a file comes to have them.
+
+Any number of processes may open a new file at once: each looks, and each that finds something to
+do looks again once it is alone.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+from mainstay.errors import StoreSchemaError
+
+_APPLICATION_ID = 0x6D736379  # "mscy": whose file it is
+
+_MIGRATIONS = (
+    """
+    CREATE TABLE run (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL, key TEXT NOT NULL, life TEXT NOT NULL, token INTEGER NOT NULL,
+        status TEXT NOT NULL,
+        boot TEXT NOT NULL, namespace TEXT NOT NULL, pid INTEGER NOT NULL, started INTEGER NOT NULL,
+        expires REAL NOT NULL, seen REAL NOT NULL, saved REAL NOT NULL,
+        attempt INTEGER NOT NULL, crashes INTEGER NOT NULL, exit TEXT NOT NULL, error TEXT NOT NULL,
+        arguments BLOB, created REAL NOT NULL, updated REAL NOT NULL,
+        latest BLOB, previous BLOB,
+        UNIQUE (name, key)
+    );
+    CREATE TABLE result (
+        run INTEGER NOT NULL REFERENCES run, slot TEXT NOT NULL, value BLOB NOT NULL,
+        PRIMARY KEY (run, slot)
+    ) WITHOUT ROWID;
+    CREATE TABLE forgotten (token INTEGER NOT NULL);
+    INSERT INTO forgotten VALUES (0);
+    """,
+)
+"""The steps from each schema version to the next; `user_version` counts those that were taken."""
+
+
+def migrate(db: sqlite3.Connection, url: str) -> None:
+    """Bring the schema up to date; refuse what is not ours or newer than we are.
+
+    Args:
+        db: A connection to the file.
+        url: What the store is called in messages.
+
+    Raises:
+        StoreSchemaError: If it is another program's database, or made by a newer mainstay.
+    """
+    with transaction(db, "DEFERRED"):
+        version = _version(db, url)
+    if version == len(_MIGRATIONS):
+        return
+    with transaction(db, "IMMEDIATE"):
+        for step in _MIGRATIONS[_version(db, url) :]:
+            for statement in filter(str.strip, step.split(";")):
+                db.execute(statement)
+        db.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
+        db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+
+
+@contextlib.contextmanager
+def transaction(db: sqlite3.Connection, kind: str) -> Iterator[None]:
+    """Make a transaction: all of it, or nothing."""
+    db.execute(f"BEGIN {kind}")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _version(db: sqlite3.Connection, url: str) -> int:
+    """Give the schema version; in a transaction, or another process could change it meanwhile."""
+    version: int = _pragma(db, "user_version")
+    owner = _pragma(db, "application_id")
+    tables = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    if owner != _APPLICATION_ID and (owner or version or tables):
+        raise StoreSchemaError(url, "it is another program's database; name a new file")
+    if version > len(_MIGRATIONS):
+        raise StoreSchemaError(
+            url,
+            f"it has schema {version}, and this mainstay knows {len(_MIGRATIONS)}; upgrade "
+            f"mainstay",
+        )
+    return version
+
+
+def _pragma(db: sqlite3.Connection, name: str) -> Any:
+    return db.execute(f"PRAGMA {name}").fetchone()[0]

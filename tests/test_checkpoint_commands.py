@@ -1,0 +1,111 @@
+"""`python -m mainstay checkpoints`."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from mainstay import (
+    checkpoint_run,
+    checkpointed,
+)
+from mainstay.__main__ import main
+from mainstay.stores import SQLiteStore
+
+
+def command(capsys, *arguments):
+    try:
+        code = main(["checkpoints", *arguments])
+    except SystemExit as end:
+        code = end.code
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.fixture
+def kept(url):
+    def job(cp, fail):
+        cp.step("fetch", int)
+        for item in cp.iterate(range(5)):
+            if fail and item == 3:
+                raise ValueError
+
+    policy = checkpointed(store=url, key="{fail}", name="job")
+    policy.call(job, fail=False)
+    with pytest.raises(ValueError):  # noqa: PT011 - the one above
+        policy.call(job, fail=True)
+    return url
+
+
+def test_list_prints_a_line_for_each_run(capsys, kept):
+    code, out, err = command(capsys, "list", "--store", kept)
+    assert (code, err) == (0, "")
+    lines = [line.split() for line in out.splitlines()]
+    assert [(line[0], line[-2], line[-1]) for line in lines] == [
+        ("done", "job", "False"),
+        ("interrupted", "job", "True"),
+    ]
+
+
+def test_show_prints_what_is_known_as_json(capsys, kept):
+    code, out, _ = command(capsys, "show", "job", "True", "--store", kept)
+    shown = json.loads(out)
+    assert (code, shown["state"], shown["error"], shown["steps"]) == (
+        0, "interrupted", "ValueError: ", ["fetch"],
+    )  # fmt: skip
+    assert shown["saved"]["items"] == 3
+
+
+def test_forget_removes_a_run(capsys, kept):
+    assert command(capsys, "forget", "job", "True", "--store", kept)[0] == 0
+    assert command(capsys, "forget", "job", "True", "--store", kept) == (
+        2, "", f"python -m mainstay: there is no run 'True' of job in {kept}\n",
+    )  # fmt: skip
+
+
+def test_verify_finds_what_is_damaged(capsys, kept):
+    assert command(capsys, "verify", "--store", kept) == (0, "2 run(s), 0 damaged part(s)\n", "")
+    store = SQLiteStore(kept.removeprefix("sqlite:///"))
+    with store._connections.use() as db:
+        db.execute("UPDATE run SET latest = x'00' WHERE key = 'True'")
+        db.execute("UPDATE result SET value = x'00'")
+    store.close()
+    code, out, _ = command(capsys, "verify", "--store", kept)
+    assert code == 1
+    assert "run 'True' of job: the last save: it does not begin as what mainstay saves does" in out
+    assert "step 'fetch'" in out
+    shown = json.loads(command(capsys, "show", "job", "True", "--store", kept)[1])
+    assert shown["saved"].startswith("damaged")
+
+
+def test_show_says_that_nothing_was_saved(capsys, url):
+    with pytest.raises(ValueError), checkpoint_run("key", store=url):  # noqa: PT011 - this one
+        raise ValueError
+    assert json.loads(command(capsys, "show", "run", "key", "--store", url)[1])["saved"] is None
+
+
+def test_bad_usage_is_one_line_and_exit_code_2(capsys, tmp_path, monkeypatch):
+    monkeypatch.delenv("MAINSTAY_STORE", raising=False)
+    (tmp_path / "text.db").write_text("no database at all\n" * 100)
+    for arguments in (
+        [],
+        ["destroy"],
+        ["show", "--store", "memory://"],
+        ["list"],
+        ["list", "--store", "nowhere"],
+        ["list", "--store", f"sqlite:///{tmp_path / 'missing.db'}"],
+        ["list", "--store", f"sqlite:///{tmp_path / 'text.db'}"],
+    ):
+        code, out, err = command(capsys, *arguments)
+        assert (code, out, err.count("\n")) == (2, "", 1), arguments
+    assert not (tmp_path / "missing.db").exists()
+
+
+def test_the_command_line_is_a_program(kept):
+    done = subprocess.run(
+        [sys.executable, "-m", "mainstay", "checkpoints", "verify"],
+        env=os.environ | {"MAINSTAY_STORE": kept}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "2 run(s), 0 damaged part(s)\n")

@@ -1,0 +1,57 @@
+"""`crash_at_every_save`, the fixture for users' tests."""
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from mainstay import (
+    checkpointed,
+)
+
+# Forking beside other threads is what some tests are about; Python 3.12 and newer warn of it.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* multi-threaded:DeprecationWarning")
+
+
+def total(cp, numbers):
+    state = cp.state({"sum": 0})
+    for number in cp.iterate(numbers):
+        state["sum"] += number
+    return cp.step("double", lambda: state["sum"] * 2)
+
+
+def test_a_job_killed_at_every_save_comes_to_the_same(crash_at_every_save):
+    crashes = crash_at_every_save(lambda store: checkpointed(store=store)(total)([1, 2, 3]))
+    assert {(crash.result, crash.error) for crash in crashes} == {(12, None)}
+    saves = [(crash.save, crash.when) for crash in crashes]
+    assert saves == [(save, when) for save in range(1, 6) for when in ("before", "after")]
+
+
+def test_a_job_that_does_not_survive_is_found_out(crash_at_every_save):
+    def careless(cp, directory):
+        path = directory / "count"
+        for number in cp.iterate([1, 2]):
+            path.write_text(str(int(path.read_text() or 0) + number if path.exists() else number))
+        return int(path.read_text())
+
+    def fresh(store):
+        return checkpointed(store=store, key=lambda _: "key")(careless)(
+            Path(store.removeprefix("sqlite:///")).parent
+        )
+
+    crashes = crash_at_every_save(fresh)
+    assert {crash.result for crash in crashes} > {3}
+
+
+def test_a_job_that_fails_or_answers_nothing_is_told(crash_at_every_save):
+    def failing(cp):
+        if cp.resumed:
+            raise KeyError("second time")
+        return cp.step("a", int)
+
+    crashes = crash_at_every_save(lambda store: checkpointed(store=store)(failing)())
+    assert repr(crashes[0].error) == "KeyError('second time')"
+    with pytest.raises(RuntimeError, match="without an answer"):
+        crash_at_every_save(lambda _store: os._exit(0))
+    assert crash_at_every_save(lambda _store: threading.Lock()) == []
