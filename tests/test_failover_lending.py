@@ -7,10 +7,7 @@ import pytest
 from mainstay import FailoverPool, Member
 from mainstay._core.members import lender_of
 from mainstay.testing import FakeClock, recorded
-
-
-class Lost(ConnectionError):
-    """What makes the members of these tests fail."""
+from tests.pools import Lost
 
 
 @pytest.fixture

@@ -7,12 +7,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from mainstay import AllMembersFailedError, Failback, FailoverPool, Member
 from mainstay.testing import FakeClock, recorded
+from tests.pools import Lost
 
 NAMES = ["a", "b", "c", "d"]
-
-
-class Lost(ConnectionError):
-    """What makes the members of the model fail."""
 
 
 @attrs.define
