@@ -130,7 +130,8 @@ class PoolModel(RuleBasedStateMachine):
     @precondition(lambda self: len(self.removed) < 2)
     @rule(name=st.sampled_from(NAMES))
     def remove(self, name):
-        if name not in self.removed:
+        last_active = self.removed | {name} >= {"a", "b"}
+        if name not in self.removed and not last_active:
             self.pool.remove(name)
             self.removed.add(name)
             self.drained.discard(name)

@@ -114,7 +114,7 @@ def test_an_async_open_that_hangs_is_cancelled(site, metrics):
             cancelled.append(True)
 
     async def main():
-        members = [Member("a", open=hang), Member("b", "b0", standby="hot")]
+        members = [Member("a", open=hang), Member("b", "b0")]
         pool = FailoverPool("db", members, on=Lost)
 
         @failover(pool)

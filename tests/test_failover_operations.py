@@ -57,7 +57,7 @@ def test_a_name_cannot_be_added_twice_nor_the_last_member_be_removed(servers):
     pool = servers.pool("a")
     with pytest.raises(ValueError, match="already has a member 'a'"):
         pool.add(Member("a", "x"))
-    with pytest.raises(ValueError, match="would have no members"):
+    with pytest.raises(ValueError, match="would have no active member without 'a'"):
         pool.remove("a")
     with pytest.raises(TypeError, match="`member`"):
         pool.add("a")
