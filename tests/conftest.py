@@ -1,13 +1,12 @@
 """What the tests share: callers of both colours, time under control, and metrics of their own.
 
-A behaviour is written once, as a plain function that a policy runs. A caller runs it in one
-colour and one form: decorated, through `.call`, or in a block.
+A behaviour is written once, as a plain function that a policy runs in the colours and forms of
+`colours`; pools and breakers have forms of their own, in `pools`.
 """
 
 import asyncio
 
 import pytest
-import uvloop
 from checkpoint_colours import (  # noqa: F401 - fixtures for the tests of checkpoints
     crashing,
     in_colour,
@@ -18,81 +17,8 @@ from checkpoint_colours import (  # noqa: F401 - fixtures for the tests of check
 
 from mainstay import Metrics, default_metrics, set_default_metrics
 from mainstay.testing import FakeClock
-
-
-class Sync:
-    """Runs plain functions as they are."""
-
-    colour = "sync"
-
-    def decorated(self, policy, fn, *args, **kwargs):
-        return policy(fn)(*args, **kwargs)
-
-    def called(self, policy, fn, *args, **kwargs):
-        return policy.call(fn, *args, **kwargs)
-
-    def block(self, policy, fn, *args, **kwargs):
-        for attempt in policy:
-            with attempt:
-                return fn(*args, **kwargs)
-        raise AssertionError("a block ends with a result or an exception")
-
-    def items(self, policy, fn, *args):
-        return list(policy(fn)(*args))
-
-
-class Async:
-    """Runs plain functions as `async def`, on an event loop of their own."""
-
-    colour = "async"
-
-    def __init__(self, run=asyncio.run):
-        self._run = run
-
-    def decorated(self, policy, fn, *args, **kwargs):
-        return self._run(policy(_awaitable(fn))(*args, **kwargs))
-
-    def called(self, policy, fn, *args, **kwargs):
-        async def main():
-            return await policy.call(_awaitable(fn), *args, **kwargs)
-
-        return self._run(main())
-
-    def block(self, policy, fn, *args, **kwargs):
-        async def main():
-            async for attempt in policy:
-                with attempt:
-                    return fn(*args, **kwargs)
-            raise AssertionError("a block ends with a result or an exception")
-
-        return self._run(main())
-
-    def items(self, policy, fn, *args):
-        async def source(*args):
-            for item in fn(*args):
-                yield item
-
-        async def main():
-            return [item async for item in policy(source)(*args)]
-
-        return self._run(main())
-
-
-def _awaitable(fn):
-    async def awaitable(*args, **kwargs):
-        return fn(*args, **kwargs)
-
-    return awaitable
-
-
-SYNC, ASYNC, UVLOOP = Sync(), Async(), Async(uvloop.run)
-FUNCTIONS = {
-    "sync-decorated": SYNC.decorated,
-    "sync-called": SYNC.called,
-    "async-decorated": ASYNC.decorated,
-    "uvloop-decorated": UVLOOP.decorated,
-}
-BLOCKS = {"sync-block": SYNC.block, "async-block": ASYNC.block}
+from tests.colours import ASYNC, BLOCKS, FUNCTIONS, SYNC
+from tests.pools import BREAKER_FORMS, POOL_FORMS, Pools, Servers, Site
 
 
 class Readings:
@@ -121,11 +47,19 @@ class Readings:
         """How many attempts failed with which exception."""
         return self._labelled("mainstay_errors_total", "error_type")
 
-    def _labelled(self, name, label):
+    def attempts_at(self, member):
+        """How often attempts at a member of a pool ended in which way."""
+        return self._labelled("mainstay_member_attempts_total", "outcome", member=member)
+
+    def states_of(self, member):
+        """The states that a member of a pool is in, of which there must be one."""
+        return list(self._labelled("mainstay_member_state", "state", member=member))
+
+    def _labelled(self, name, label, **wanted):
         found = {}
         for family in self.metrics.collect():
             for sample in family.samples:
-                if sample.name == name and sample.value:
+                if sample.name == name and sample.value and wanted.items() <= sample.labels.items():
                     key = sample.labels[label]
                     found[key] = found.get(key, 0) + sample.value
         return found
@@ -183,4 +117,39 @@ def caller(request, metrics):
 @pytest.fixture(params=FUNCTIONS.values(), ids=[*FUNCTIONS])
 def function_caller(request, metrics):
     """As `caller`, without blocks: for what does not apply to them."""
+    return request.param
+
+
+@pytest.fixture
+def servers():
+    """Members that fail on demand."""
+    return Servers()
+
+
+@pytest.fixture
+def site():
+    """Resources that are opened and closed."""
+    return Site()
+
+
+@pytest.fixture(params=["sync", "async"])
+def pools(request):
+    """How pools are used in one colour."""
+    if request.param == "sync":
+        yield Pools()
+        return
+    loop = asyncio.new_event_loop()
+    yield Pools(loop)
+    loop.close()
+
+
+@pytest.fixture(params=POOL_FORMS.values(), ids=[*POOL_FORMS])
+def pool_caller(request, metrics):
+    """Runs a plain function with a member's resource: `pool_caller(pool, fn, *args)`."""
+    return request.param
+
+
+@pytest.fixture(params=BREAKER_FORMS.values(), ids=[*BREAKER_FORMS])
+def breaker_caller(request, metrics):
+    """Runs a plain function through a breaker: `breaker_caller(breaker, fn, *args)`."""
     return request.param

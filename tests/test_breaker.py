@@ -14,77 +14,11 @@ from mainstay import (
     Detect,
     UnsupportedLoopError,
     deadline,
-    default_metrics,
     retry,
-    set_default_metrics,
 )
-from mainstay.testing import FakeClock, Faults, recorded
-
-
-class Lost(ConnectionError):
-    """What opens the breakers of these tests."""
-
-
-def sync_function(breaker, fn, *args):
-    return breaker(fn)(*args)
-
-
-def sync_call(breaker, fn, *args):
-    return breaker.call(fn, *args)
-
-
-def sync_block(breaker, fn, *args):
-    with breaker:
-        return fn(*args)
-
-
-def async_function(breaker, fn, *args):
-    async def awaited(*args):
-        return fn(*args)
-
-    return asyncio.run(breaker(awaited)(*args))
-
-
-def async_block(breaker, fn, *args):
-    async def main():
-        with breaker:
-            return fn(*args)
-
-    return asyncio.run(main())
-
-
-FORMS = [sync_function, sync_call, sync_block, async_function, async_block]
-
-
-@pytest.fixture
-def values():
-    """Metrics that can be asked, and that leave the context empty, as in production."""
-    before = default_metrics()
-    with recorded() as mine:
-        pass
-    set_default_metrics(mine)
-    yield mine
-    set_default_metrics(before)
-
-
-@pytest.fixture
-def clock():
-    with FakeClock() as clock:
-        yield clock
-
-
-@pytest.fixture(params=["bare", "on a clock"])
-def surroundings(request):
-    if request.param == "bare":
-        yield
-        return
-    with FakeClock():
-        yield
-
-
-@pytest.fixture(params=FORMS, ids=lambda form: form.__name__)
-def caller(request, values):
-    return request.param
+from mainstay.testing import FakeClock, Faults
+from tests.colours import SYNC
+from tests.pools import Elsewhere, Lost
 
 
 def make(**options):
@@ -94,105 +28,97 @@ def make(**options):
 def break_down(breaker, times=4):
     for _ in range(times):
         with pytest.raises(Lost):
-            sync_call(breaker, Faults(then=Lost))
+            SYNC.called(breaker, Faults(then=Lost))
 
 
-class Elsewhere:
-    """A block that is open in another context, as in another task."""
-
-    def __init__(self, breaker):
-        self.breaker = breaker
-        self.context = contextvars.copy_context()
-        self.context.run(breaker.__enter__)
-
-    def end(self, error=None):
-        self.context.run(self.breaker.__exit__, type(error) if error else None, error, None)
-
-
-def test_a_closed_breaker_lets_answers_through(caller, values, surroundings):
+def test_a_closed_breaker_lets_answers_through(breaker_caller, metrics, surroundings):
     breaker = make()
-    assert [caller(breaker, Faults([i])) for i in range(3)] == [0, 1, 2]
+    assert [breaker_caller(breaker, Faults([i])) for i in range(3)] == [0, 1, 2]
     assert breaker.state == "closed"
-    assert values.value("calls_total", policy="breaker", outcome="success") == 3
-    assert values.value("breaker_state", state="closed") == 1
+    assert metrics("calls_total", policy="breaker", outcome="success") == 3
+    assert metrics("breaker_state", state="closed") == 1
 
 
-def test_failures_in_a_row_open_it_and_then_nothing_is_called(caller, values, surroundings):
+def test_failures_in_a_row_open_it_and_then_nothing_is_called(
+    breaker_caller, metrics, surroundings
+):
     breaker, fn = make(), Faults(then=Lost)
     for _ in range(4):
         with pytest.raises(Lost):
-            caller(breaker, fn)
+            breaker_caller(breaker, fn)
     with pytest.raises(CircuitOpenError) as caught:
-        caller(breaker, fn)
+        breaker_caller(breaker, fn)
     assert len(fn.calls) == 4
     assert 0 < caught.value.retry_after <= 5.0
     assert caught.value.component == "mail"
-    assert values.value("calls_total", outcome="error") == 4
-    assert values.value("calls_total", outcome="rejected") == 1
-    assert values.value("give_ups_total", policy="breaker", reason="open") == 1
-    assert values.value("breaker_transitions_total", from_state="closed", to_state="open") == 1
-    assert values.value("breaker_state", state="open") == 1
+    assert metrics("calls_total", outcome="error") == 4
+    assert metrics("calls_total", outcome="rejected") == 1
+    assert metrics("give_ups_total", policy="breaker", reason="open") == 1
+    assert metrics("breaker_transitions_total", from_state="closed", to_state="open") == 1
+    assert metrics("breaker_state", state="open") == 1
 
 
-def test_a_trial_closes_it_and_one_failure_soon_after_opens_it_again(caller, values, clock):
+def test_a_trial_closes_it_and_one_failure_soon_after_opens_it_again(
+    breaker_caller, metrics, clock
+):
     breaker = make()
     break_down(breaker)
     clock.advance(5.0)
     assert breaker.state == "half_open"
-    assert caller(breaker, Faults(["ok"])) == "ok"
+    assert breaker_caller(breaker, Faults(["ok"])) == "ok"
     assert breaker.state == "closed"
     with pytest.raises(Lost):
-        caller(breaker, Faults(then=Lost))
+        breaker_caller(breaker, Faults(then=Lost))
     assert breaker.state == "open"
 
 
-def test_a_failed_trial_opens_it_for_longer(caller, clock):
+def test_a_failed_trial_opens_it_for_longer(breaker_caller, clock):
     breaker = make()
     break_down(breaker)
     clock.advance(5.0)
     with pytest.raises(Lost):
-        caller(breaker, Faults(then=Lost))
+        breaker_caller(breaker, Faults(then=Lost))
     with pytest.raises(CircuitOpenError) as caught:
-        caller(breaker, Faults())
+        breaker_caller(breaker, Faults())
     assert 5.0 <= caught.value.retry_after <= 10.0
 
 
-def test_a_rate_of_failures_opens_it(values, clock):
+def test_a_rate_of_failures_opens_it(metrics, clock):
     breaker = make()
     fn = Faults([Lost if i % 4 == 3 else "ok" for i in range(100)])
     calls = 0
     while breaker.state == "closed":
         calls += 1
         try:
-            sync_call(breaker, fn)
+            SYNC.called(breaker, fn)
         except Lost:
             assert calls % 4 == 0
     assert calls == 28
 
 
-def test_slow_answers_open_it_although_they_are_returned(caller, clock):
+def test_slow_answers_open_it_although_they_are_returned(breaker_caller, clock):
     breaker = make(detect=Detect(slow=1.0, consecutive=3))
 
     def slow():
         clock.advance(2.0)
         return "late"
 
-    assert [caller(breaker, slow) for _ in range(3)] == ["late"] * 3
+    assert [breaker_caller(breaker, slow) for _ in range(3)] == ["late"] * 3
     assert breaker.state == "open"
 
 
-def test_an_exception_outside_on_passes_and_changes_nothing(caller, values, surroundings):
+def test_an_exception_outside_on_passes_and_changes_nothing(breaker_caller, metrics, surroundings):
     breaker = make(detect=Detect(consecutive=1))
     with pytest.raises(KeyError):
-        caller(breaker, Faults(then=KeyError))
+        breaker_caller(breaker, Faults(then=KeyError))
     assert breaker.state == "closed"
-    assert values.value("give_ups_total", reason="not_retryable") == 1
+    assert metrics("give_ups_total", reason="not_retryable") == 1
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit, KeyError])
-def test_an_unknown_outcome_of_a_trial_neither_closes_nor_opens_it(values, clock, error):
+def test_an_unknown_outcome_of_a_trial_neither_closes_nor_opens_it(metrics, clock, error):
     """P1, P2 and P3: other breakers close, or wedge, or count an interruption as a failure."""
-    for form in (sync_function, sync_block):
+    for form in (SYNC.decorated, SYNC.guarded):
         breaker = make()
         break_down(breaker)
         clock.advance(5.0)
@@ -203,7 +129,7 @@ def test_an_unknown_outcome_of_a_trial_neither_closes_nor_opens_it(values, clock
         assert breaker.state == "closed"
 
 
-def test_a_cancelled_trial_frees_its_place(values, clock):
+def test_a_cancelled_trial_frees_its_place(metrics, clock):
     breaker = make()
     break_down(breaker)
     clock.advance(5.0)
@@ -224,8 +150,8 @@ def test_a_cancelled_trial_frees_its_place(values, clock):
 
     asyncio.run(main())
     assert breaker.state == "half_open"
-    assert sync_call(breaker, Faults(["ok"])) == "ok"
-    assert values.value("calls_total", outcome="cancelled") == 1
+    assert SYNC.called(breaker, Faults(["ok"])) == "ok"
+    assert metrics("calls_total", outcome="cancelled") == 1
 
 
 def test_only_one_of_twenty_is_let_through_when_it_is_half_open(clock):
@@ -252,9 +178,9 @@ def test_a_hung_trial_does_not_wedge_it(clock):
     hung = Elsewhere(breaker)
     clock.advance(5.0)
     with pytest.raises(CircuitOpenError):
-        sync_call(breaker, Faults())
+        SYNC.called(breaker, Faults())
     clock.advance(10.0)
-    assert sync_call(breaker, Faults(["ok"])) == "ok"
+    assert SYNC.called(breaker, Faults(["ok"])) == "ok"
     hung.end(Lost())
     assert breaker.state == "closed"
 
@@ -268,11 +194,11 @@ def test_results_from_before_it_opened_change_nothing(clock):
     late.end(Lost())
     assert breaker.state == "open"
     with pytest.raises(CircuitOpenError) as caught:
-        sync_call(breaker, Faults())
+        SYNC.called(breaker, Faults())
     assert caught.value.retry_after <= 5.0
 
 
-def test_calls_go_side_by_side(values):
+def test_calls_go_side_by_side(metrics):
     """P7: a lock held around the call makes eight threads take turns."""
     breaker = make()
     together = threading.Barrier(8, timeout=30)
@@ -284,7 +210,7 @@ def test_calls_go_side_by_side(values):
     for thread in threads:
         thread.join(30)
     assert not together.broken
-    assert values.value("calls_total", outcome="success") == 8
+    assert metrics("calls_total", outcome="success") == 8
 
 
 def test_a_retry_around_an_open_breaker_waits_for_its_time_and_burns_no_attempts(clock):
@@ -306,16 +232,16 @@ def test_a_retry_whose_on_does_not_match_raises_the_open_breakers_error_at_once(
     assert clock.now() == 0.0
 
 
-def test_opened_by_hand_it_stays_open_until_it_is_closed_by_hand(caller, values, clock):
+def test_opened_by_hand_it_stays_open_until_it_is_closed_by_hand(breaker_caller, metrics, clock):
     breaker = make()
     breaker.open()
     clock.advance(100_000.0)
     with pytest.raises(CircuitOpenError) as caught:
-        caller(breaker, Faults())
+        breaker_caller(breaker, Faults())
     assert caught.value.retry_after is None
     assert breaker.state == "open"
     breaker.close()
-    assert caller(breaker, Faults(["ok"])) == "ok"
+    assert breaker_caller(breaker, Faults(["ok"])) == "ok"
     assert breaker.state == "closed"
 
 
@@ -335,10 +261,10 @@ def test_a_call_from_before_it_was_closed_by_hand_changes_nothing(clock):
     assert breaker.state == "closed"
 
 
-def test_no_time_left_calls_nothing(caller, values):
+def test_no_time_left_calls_nothing(breaker_caller, metrics):
     with deadline(0), pytest.raises(DeadlineExpiredError):
-        caller(make(), Faults())
-    assert values.value("calls_total", outcome="timeout") == 1
+        breaker_caller(make(), Faults())
+    assert metrics("calls_total", outcome="timeout") == 1
 
 
 def test_blocks_nest_and_are_left_in_order(clock):
@@ -367,7 +293,7 @@ def test_each_rejection_is_an_exception_of_its_own(clock):
     seen = []
     for _ in range(3):
         with pytest.raises(CircuitOpenError) as caught:
-            sync_call(breaker, Faults())
+            SYNC.called(breaker, Faults())
         seen.append(caught.value)
     assert len({id(error) for error in seen}) == 3
 
@@ -419,9 +345,9 @@ def test_methods_are_wrapped():
     assert Mail.plain(1) == 1
 
 
-def test_a_predicate_that_raises_hides_no_exception(values):
+def test_a_predicate_that_raises_hides_no_exception(metrics):
     with pytest.raises(Lost) as caught:
-        sync_call(make(on=lambda _error: 1 / 0), Faults(then=Lost))
+        SYNC.called(make(on=lambda _error: 1 / 0), Faults(then=Lost))
     assert "ZeroDivisionError" in caught.value.__notes__[0]
 
 
@@ -452,7 +378,7 @@ def test_a_name_is_needed():
         CircuitBreaker("mail", on=on)
 
 
-def test_many_threads_count_exactly(values):
+def test_many_threads_count_exactly(metrics):
     breaker = CircuitBreaker("mail", on=Lost, detect=Detect(consecutive=10**6, threshold=10**6))
     context = contextvars.copy_context()
     fn = Faults(Lost if i % 3 == 0 else "ok" for i in range(3000))
@@ -460,7 +386,7 @@ def test_many_threads_count_exactly(values):
     def work():
         for _ in range(750):
             try:
-                sync_call(breaker, fn)
+                SYNC.called(breaker, fn)
             except Lost:
                 continue
 
@@ -469,5 +395,5 @@ def test_many_threads_count_exactly(values):
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert values.value("calls_total", outcome="error") == 1000
-    assert values.value("calls_total", outcome="success") == 2000
+    assert metrics("calls_total", outcome="error") == 1000
+    assert metrics("calls_total", outcome="success") == 2000

@@ -17,17 +17,7 @@ from mainstay import (
     failover,
     on_event,
 )
-from mainstay.testing import FakeClock
-
-
-class Lost(ConnectionError):
-    """What makes the members of these tests fail."""
-
-
-@pytest.fixture
-def clock():
-    with FakeClock() as clock:
-        yield clock
+from tests.pools import Lost
 
 
 def use(resource):

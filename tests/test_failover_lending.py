@@ -8,10 +8,7 @@ import pytest
 from mainstay import AllMembersFailedError, FailoverPool, Member, Verdict, current_lease
 from mainstay._core.members import Pause, lender_of
 from mainstay.testing import FakeClock, recorded
-
-
-class Lost(ConnectionError):
-    """What makes the members of these tests fail."""
+from tests.pools import Lost
 
 
 @pytest.fixture

@@ -11,10 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from mainstay import CircuitBreaker, FailoverPool, Member, Metrics
 from mainstay.testing import FakeClock
-
-
-class Lost(ConnectionError):
-    """What makes the members of these tests fail."""
+from tests.pools import Lost
 
 
 @pytest.fixture

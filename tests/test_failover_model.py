@@ -7,12 +7,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from mainstay import AllMembersFailedError, Failback, FailoverPool, Member
 from mainstay.testing import FakeClock, recorded
+from tests.pools import Lost
 
 NAMES = ["a", "b", "c", "d"]
-
-
-class Lost(ConnectionError):
-    """What makes the members of the model fail."""
 
 
 @attrs.define
@@ -133,7 +130,8 @@ class PoolModel(RuleBasedStateMachine):
     @precondition(lambda self: len(self.removed) < 2)
     @rule(name=st.sampled_from(NAMES))
     def remove(self, name):
-        if name not in self.removed:
+        last_active = self.removed | {name} >= {"a", "b"}
+        if name not in self.removed and not last_active:
             self.pool.remove(name)
             self.removed.add(name)
             self.drained.discard(name)

@@ -26,17 +26,14 @@ from mainstay import (
     FailoverPool,
     Member,
     Probe,
-    default_metrics,
     failover,
-    set_default_metrics,
 )
-from mainstay.testing import recorded
+from tests.pools import LONGEST, wait_until
 from tests.servers import require_tool
 
 ERRORS = (redis.ConnectionError, redis.TimeoutError)
 PATIENCE = 0.1  # seconds that a client waits for an answer
 DESCRIPTORS = Path("/proc/self/fd")
-LONGEST = 30.0  # seconds that a test waits for anything
 
 
 def redis_server():
@@ -104,17 +101,6 @@ def servers(farm):
             server.signal(signal.SIGCONT)
 
 
-@pytest.fixture
-def values():
-    """Metrics that can be asked, and that leave the context empty, as in production."""
-    before = default_metrics()
-    with recorded() as mine:
-        pass
-    set_default_metrics(mine)
-    yield mine
-    set_default_metrics(before)
-
-
 def connect(server):
     return redis.Redis(port=server.port, socket_timeout=PATIENCE, decode_responses=True,
                        retry=Retry(NoBackoff(), 0))  # fmt: skip
@@ -180,14 +166,7 @@ class Load:
         return any(name == str(server.port) for at, name in list(self.answers) if at > after)
 
 
-def wait_until(condition):
-    end = time.monotonic() + LONGEST
-    while not condition():
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.002)
-
-
-def test_killed_under_load_costs_no_failed_call_and_it_comes_back(servers, values):
+def test_killed_under_load_costs_no_failed_call_and_it_comes_back(servers, metrics):
     first, second, _ = servers
     with pool_of(servers) as pool, Load(pool) as load:
         wait_until(lambda: load.answered_by(first, after=0))
@@ -200,7 +179,7 @@ def test_killed_under_load_costs_no_failed_call_and_it_comes_back(servers, value
     assert load.errors == []
 
 
-def test_stopped_alive_but_silent_costs_no_failed_call(servers, values):
+def test_stopped_alive_but_silent_costs_no_failed_call(servers, metrics):
     first, second, _ = servers
     with pool_of(servers) as pool, Load(pool) as load:
         wait_until(lambda: load.answered_by(first, after=0))
@@ -214,7 +193,7 @@ def test_stopped_alive_but_silent_costs_no_failed_call(servers, values):
     assert load.errors == []
 
 
-def test_two_of_three_killed_cost_no_failed_call(servers, values):
+def test_two_of_three_killed_cost_no_failed_call(servers, metrics):
     first, second, third = servers
     with pool_of(servers, select="round_robin") as pool, Load(pool) as load:
         for server in servers:
@@ -227,7 +206,7 @@ def test_two_of_three_killed_cost_no_failed_call(servers, values):
     assert load.errors == []
 
 
-def test_all_killed_and_one_started_again_is_found(servers, values):
+def test_all_killed_and_one_started_again_is_found(servers, metrics):
     with pool_of(servers) as pool:
         read = failover(pool)(lambda client: client.get("name"))
         read()
@@ -248,7 +227,7 @@ def test_all_killed_and_one_started_again_is_found(servers, values):
         wait_until(answers)
 
 
-def test_probes_find_a_killed_standby_before_it_is_needed(servers, values):
+def test_probes_find_a_killed_standby_before_it_is_needed(servers, metrics):
     probe = Probe(lambda client: client.ping(), every=0.02, timeout=0.2, fall=2)
     members = [
         Member("primary", open=lambda: connect(servers[0]), close=redis.Redis.close),
@@ -264,7 +243,7 @@ def test_probes_find_a_killed_standby_before_it_is_needed(servers, values):
         wait_until(lambda: pool.status().members[1].state == "standby_hot")
 
 
-def test_killed_under_load_of_tasks_costs_no_failed_call(servers, values):
+def test_killed_under_load_of_tasks_costs_no_failed_call(servers, metrics):
     first, second, _ = servers
     answers, errors = [], []
 

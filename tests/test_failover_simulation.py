@@ -7,14 +7,11 @@ import pytest
 
 from mainstay import AllMembersFailedError, FailoverPool, Member
 from mainstay.testing import FakeClock, recorded
+from tests.pools import Lost
 
 RATE = 50
 SECONDS = 300
 SEEDS = 12
-
-
-class Lost(ConnectionError):
-    """The failure of a member."""
 
 
 def simulate(seed, error_rates, *, attempts=1, select="round_robin"):

@@ -13,13 +13,14 @@ from mainstay._core.ambient import surroundings
 from mainstay._core.clock import Bell, Clock
 from mainstay._core.waiting import Signal
 from mainstay._failover.health import Phase
+from mainstay._failover.hooks import RefusedError
 from mainstay._failover.members import Opened, Session, Slot
 from mainstay._failover.options import Member
 from mainstay._failover.probes import probe_in_task, probe_in_thread
 from mainstay._failover.results import Results
 from mainstay._failover.rules import Rules
 from mainstay._failover.selection import Pick
-from mainstay._failover.starts import RefusedError, Tasks, Threads
+from mainstay._failover.starts import Tasks, Threads
 from mainstay._failover.state import NOBODY, Order, chance
 from mainstay._metrics.collector import Metrics
 
@@ -106,7 +107,8 @@ class Core(Results):
         if order.sessions and not tried:
             return _Rest([], order.pick)
         rest = [session for session in order.sessions if session.slot not in tried]
-        rest = rest or self._idle_standbys(tried)
+        if tried and not rest:
+            rest = self._idle_standbys(tried)
         if rest:
             return _Rest(rest, None)
         starting = [s.start.until for s in self.slots.values() if s.start and s not in tried]
@@ -352,7 +354,7 @@ class Core(Results):
 
     def close(self) -> None:
         """Shut a sync pool, and wait until what could be closed is closed."""
-        limit = max((slot.member.start_timeout for slot in self.slots.values()), default=0.0)
+        limit = self._patience()
         prober, self._prober = self._prober, None
         self.shut()
         threads = tuple(self.hands.closing) if isinstance(self.hands, Threads) else ()
@@ -360,13 +362,17 @@ class Core(Results):
             if thread is not threading.current_thread():
                 thread.join(limit)
 
+    def _patience(self) -> float:
+        """Give for how many seconds closing waits for a `close` that hangs."""
+        return max((slot.member.start_timeout for slot in self.slots.values()), default=0.0)
+
     async def aclose(self) -> None:
         """Shut an async pool, and wait until what could be closed is closed."""
         self.shut()
         # What the outbox has just begun is in the list only after a turn of the loop.
         await asyncio.sleep(0)
         if isinstance(self.hands, Tasks) and self.hands.running:
-            await asyncio.wait(self.hands.running)
+            await asyncio.wait(self.hands.running, timeout=self._patience())
         self.hands.loop = None
 
 

@@ -17,9 +17,9 @@ from mainstay._core.ambient import current, everywhere, surroundings
 from mainstay._core.callables import Colour, colour_of, refused_coroutine
 from mainstay._core.clock import monotonic
 from mainstay._failover.core import Core, Wait
+from mainstay._failover.hooks import running_loop
 from mainstay._failover.members import Session, lease_here, set_lease
 from mainstay._failover.run import Run, begin, resume
-from mainstay._failover.starts import running_loop
 from mainstay.errors import UnsupportedLoopError
 
 Args: TypeAlias = tuple[Any, ...]

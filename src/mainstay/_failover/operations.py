@@ -130,8 +130,12 @@ def remove(core: Core, name: str) -> None:
     """Take a member out; what it has opened is closed when the calls that use it are done."""
     with core.lock:
         slot = _slot(core, name)
-        if len(core.slots) == 1:
-            raise ValueError(f"pool {core.rules.name!r} would have no members without {name!r}")
+        others = [each for each in core.slots.values() if each is not slot]
+        if all(each.member.standby is not None for each in others):
+            raise ValueError(
+                f"pool {core.rules.name!r} would have no active member without {name!r}; "
+                f"add another one before"
+            )
         del core.slots[name]
         if core.forced == name:
             core.forced = None

@@ -18,9 +18,9 @@ from mainstay._core.clock import monotonic
 from mainstay._core.notes import described, leave_note
 from mainstay._core.outcomes import Judge
 from mainstay._failover.gate import POLICY, Gate
+from mainstay._failover.hooks import running_loop
 from mainstay._failover.options import Verdict
 from mainstay._failover.rules import verdict_of
-from mainstay._failover.starts import running_loop
 from mainstay._metrics.collector import recorder_of
 from mainstay._metrics.recorder import Recorder
 from mainstay.errors import CircuitOpenError, DeadlineExpiredError, UnsupportedLoopError
@@ -56,6 +56,9 @@ class Passage:
             self.recorder.call("cancelled", now - self.started)
 
     def _failed(self, error: Exception) -> None:
+        if isinstance(error, DeadlineExpiredError) and self.ambient.left() <= 0:
+            self.unknown(error, "timeout")  # the caller's time is over, whatever was called
+            return
         try:
             verdict = verdict_of(self.judge(error))
         except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
@@ -70,13 +73,13 @@ class Passage:
         else:
             self.unknown(error)
 
-    def unknown(self, error: Exception) -> None:
+    def unknown(self, error: Exception, reason: str = "not_retryable") -> None:
         """Take in an exception that says nothing about what the breaker protects."""
         now = self.ambient.clock.now()
         self.gate.released(self.generation, now)
         self.recorder.error(error)
-        self.recorder.gave_up("not_retryable")
-        self.recorder.call("error", now - self.started)
+        self.recorder.gave_up(reason)
+        self.recorder.call("timeout" if reason == "timeout" else "error", now - self.started)
 
 
 PASSAGE: ContextVar[Passage | None] = ContextVar("mainstay_passage", default=None)

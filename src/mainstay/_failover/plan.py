@@ -52,11 +52,13 @@ class Plan(State):
 
     def _seat(self, slot: Slot, now: float) -> Seat:
         needs_fence = self.rules.fence is not None and slot.member.standby is not None
+        # A member that fails, and is being opened again, is one to stand in for.
+        broken = slot.health.phase is Phase.FAILING and slot.opened is None
         return Seat(
             standby=slot.member.standby,
             well=slot.well(),
             rested=now >= slot.rests_until,
-            whole=now >= slot.whole_at,
+            whole=now >= slot.whole_at and not broken,
             ready=slot.opened is not None and (slot.cleared or not needs_fence),
             forced=slot.name == self.forced,
         )

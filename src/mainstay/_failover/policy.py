@@ -232,7 +232,7 @@ class FailoverPool:
         """Take out member *name*; its resource is closed when the calls that use it are done.
 
         Raises:
-            ValueError: If there is no such member, or no other one.
+            ValueError: If there is no such member, or no other active one.
         """
         operations.remove(self._core, name)
 

@@ -2,8 +2,9 @@
 
 `Rounds` knows when each member is to be asked and what to make of the answers. `probe_in_thread`
 and `probe_in_task` act, side by side. Each question has a thread or a task of its own, so that
-one that hangs holds up nobody; its member is not asked again before it has returned. The loops
-hold the pool weakly and end with it.
+one that hangs holds up nobody. It is a bad answer when its time is over, and again after each
+interval that it goes on to hang; the resource is not asked again before it has returned. The
+loops hold the pool weakly and end with it.
 """
 
 import asyncio
@@ -14,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from mainstay._core.ambient import surroundings
+from mainstay._core.callables import is_async
 from mainstay._core.clock import Bell
+from mainstay._failover.hooks import begin_thread, called, check, plain, settled
 from mainstay._failover.members import Opened, Slot
 from mainstay._failover.options import Probe
-from mainstay._failover.starts import begin_thread, check, plain, settled
 from mainstay._failover.state import chance
 
 if TYPE_CHECKING:
@@ -31,15 +33,23 @@ class Question:
     Attributes:
         slot: The member.
         opened: The resource that is asked.
-        until: When it has taken too long, in seconds of the clock.
+        until: When it has taken too long, in seconds of the clock; if it has, when it counts
+            once more.
         late: Whether it has, which was counted already.
+        in_thread: Whether a thread of an async pool is at it, which cannot be ended.
+        cancel: Ends the task that is at it, if one is.
     """
 
     slot: Slot
     opened: Opened
     until: float
     late: bool = False
+    in_thread: bool = False
     cancel: Any = None
+
+
+_MOST_HUNG = 3
+"""Questions about one member that may hang, each about a resource that it had once."""
 
 
 class Rounds:
@@ -48,43 +58,49 @@ class Rounds:
     def __init__(self, probe: Probe) -> None:
         self._probe = probe
         self._due: dict[Slot, float] = {}
-        self._open: dict[Slot, Question] = {}
+        self._open: dict[Opened, Question] = {}
 
     def due(self, core: "Core", now: float) -> list[Question]:
         """Give the questions to ask now."""
         questions = []
         for slot in tuple(core.slots.values()):
             opened = slot.opened
-            if opened is None or slot.draining or slot in self._open:
+            if opened is None or slot.draining or opened in self._open or self._hangs(slot):
                 continue
             # The first ones are spread out, so that not all members are asked at once.
             due = self._due.setdefault(slot, now + self._probe.every * chance() * 0.5)
             if now >= due:
                 question = Question(slot, opened, now + self._probe.timeout)
-                self._open[slot] = question
+                self._open[opened] = question
                 questions.append(question)
         return questions
 
+    def _hangs(self, slot: Slot) -> bool:
+        return sum(each.slot is slot for each in tuple(self._open.values())) >= _MOST_HUNG
+
     def overdue(self, now: float) -> list[Question]:
-        """Give the questions that have just taken too long."""
-        late = [q for q in tuple(self._open.values()) if now >= q.until and not q.late]
+        """Give the questions that have just taken too long, or for one more interval."""
+        late = [each for each in tuple(self._open.values()) if now >= each.until]
         for question in late:
             question.late = True
+            question.until = now + self._probe.every
         return late
 
     def answered(self, question: Question, now: float) -> bool:
         """Note that a question has returned; say whether it did so in time."""
         variation = self._probe.jitter * (2 * chance() - 1)
         self._due[question.slot] = now + self._probe.every * (1 + variation)
-        self._open.pop(question.slot, None)
+        self._open.pop(question.opened, None)
         return not question.late
 
     def next(self, core: "Core", now: float) -> float:
         """Give the seconds until something is to be done."""
         members = set(core.slots.values())
         self._due = {slot: due for slot, due in self._due.items() if slot in members}
-        times = [due for slot, due in self._due.items() if slot not in self._open and slot.opened]
-        times += [question.until for question in tuple(self._open.values()) if not question.late]
+        times = [
+            due for slot, due in self._due.items() if slot.opened and slot.opened not in self._open
+        ]
+        times += [question.until for question in tuple(self._open.values())]
         times += [core.order.wake, now + self._probe.every]
         return max(0.0, min(each for each in times if each > now) - now)
 
@@ -144,7 +160,8 @@ async def probe_in_task(pool: "weakref.ref[Core]", probe: Probe, wake: asyncio.E
             now = clock.now()
             core.settle_now(now)
             for question in rounds.overdue(now):
-                question.cancel()
+                if not question.in_thread:  # whose end would look like an answer
+                    question.cancel()
                 rounds.late(core, question, now)
             for question in rounds.due(core, now):
                 task = asyncio.create_task(_aask(core, rounds, probe, question))
@@ -165,7 +182,10 @@ async def probe_in_task(pool: "weakref.ref[Core]", probe: Probe, wake: asyncio.E
 
 async def _aask(core: "Core", rounds: Rounds, probe: Probe, question: Question) -> None:
     try:
-        check(await settled(probe.fn(question.opened.resource)))
+        question.in_thread = not is_async(probe.fn)
+        answer = await called(probe.fn, question.opened.resource)
+        question.in_thread = False
+        check(await settled(answer))
         error = None
     except Exception as raised:  # noqa: BLE001 - a failure of the member, and told
         error = raised

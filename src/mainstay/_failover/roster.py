@@ -8,9 +8,11 @@
                                                       hot before cold, each in the order listed
     forced by the user                                serves alone, whatever else holds
     well, resting, and nobody else ready              serves nevertheless
+    standby, well, and nobody else ready              serves too, if an active one is lost
 
 Who is to serve is `wanted`; of those, the ones that are ready do. A cold standby that is open and
-not wanted is `surplus`.
+not wanted is `surplus`. While nobody is ready and no active member is lost, as at the start, nobody
+serves: calls wait for the active members, not for whoever is opened first.
 """
 
 from collections.abc import Sequence
@@ -27,7 +29,7 @@ class Seat:
         standby: None, "hot" or "cold".
         well: Whether calls may be given to it.
         rested: Whether it need not be spared any more.
-        whole: Whether its share has stopped growing.
+        whole: Whether it needs no standby beside it: its share has stopped growing.
         ready: Whether it is open, and cleared by the fence if that is asked.
         forced: Whether the user wants it and no other.
     """
@@ -72,7 +74,8 @@ def staff(seats: Sequence[Seat]) -> Roster:
     wanted = fit + stand_ins
     serving = [i for i in wanted if seats[i].ready]
     if not serving:
-        serving = [i for i in actives + hot + cold if seats[i].well and seats[i].ready]
+        others = hot + cold if lost or not fit else []
+        serving = [i for i in actives + others if seats[i].well and seats[i].ready]
     return Roster(
         serving=tuple(serving),
         wanted=tuple(dict.fromkeys([*wanted, *(i for i in actives + hot if seats[i].well)])),

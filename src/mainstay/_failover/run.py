@@ -171,6 +171,9 @@ class Run:
                 del over  # its traceback leads here, and would keep it until a collection
 
     def _failed(self, session: Session, error: Exception) -> Exception | None:
+        if isinstance(error, DeadlineExpiredError) and self.ambient.left() <= 0:
+            self.refused(session, error, "timeout")  # the caller's time is over, whoever was called
+            return error
         verdict = self._verdict(session, error)
         now = self.ambient.clock.now()
         member = self._member(session)
@@ -196,14 +199,15 @@ class Run:
             return self._end("attempts")
         return self._end("timeout") if self.left() <= 0 else None
 
-    def refused(self, session: Session, error: Exception) -> None:
+    def refused(self, session: Session, error: Exception, reason: str = "not_retryable") -> None:
         """Record that the call ended with an exception that is not the member's."""
         now = self.ambient.clock.now()
         self.recorder.error(error)
         self._member(session).attempt("error")
         self.core.released(session, now)
-        self.recorder.gave_up("not_retryable")
-        self.recorder.call("error", now - self.started, len(self.errors) + 1)
+        self.recorder.gave_up(reason)
+        outcome = "timeout" if reason == "timeout" else "error"
+        self.recorder.call(outcome, now - self.started, len(self.errors) + 1)
 
     def interrupted(self, session: Session | None) -> None:
         """Record that the call was cancelled, or the program is being ended."""

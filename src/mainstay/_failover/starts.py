@@ -5,25 +5,21 @@ each in a daemon thread, `Tasks` in a task of the pool's event loop. Both tell t
 went; whoever waits, waits for the pool.
 """
 
-import asyncio
 import contextlib
-import contextvars
 import functools
-import inspect
-import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from mainstay._failover.hooks import begin_thread, called, check, plain, running_loop, settled
 from mainstay._failover.members import Opened, Slot, Start
 from mainstay._failover.options import Member
 
 if TYPE_CHECKING:
+    import asyncio
+    import threading
+
     from mainstay._failover.results import Results
-
-
-class RefusedError(Exception):
-    """A probe answered False."""
 
 
 _MOST_CLOSING = 1_000  # that closing a pool waits for
@@ -101,13 +97,14 @@ class Tasks:
         opened, what = start.reused, "fence"
         try:
             if start.fence and rules.fence is not None:
-                await settled(rules.fence(start.replaces, member.name))
+                await settled(await called(rules.fence, start.replaces, member.name))
             what = "open"
             if opened is None and member.open is not None:
-                opened = Opened(await settled(member.open()))
+                late = functools.partial(self.close, member)
+                opened = Opened(await settled(await called(member.open, late=late)))
             what = "probe"
             if rules.probe is not None and member.standby == "cold" and opened is not None:
-                check(await settled(rules.probe.fn(opened.resource)))
+                check(await settled(await called(rules.probe.fn, opened.resource)))
         except BaseException as error:
             if opened is not None and opened is not start.reused:
                 await self._close(member, opened.resource)
@@ -124,7 +121,7 @@ class Tasks:
     async def _close(self, member: Member, resource: Any) -> None:
         try:
             if member.close is not None:
-                await settled(member.close(resource))
+                await settled(await called(member.close, resource))
         except Exception as error:  # noqa: BLE001 - nobody is left who could handle it
             self._pool.close_failed(member, error)
 
@@ -147,46 +144,3 @@ class Tasks:
             begin_here()
         else:
             loop.call_soon_threadsafe(begin_here)
-
-
-def running_loop() -> asyncio.AbstractEventLoop | None:
-    """Give the event loop that runs in this thread, or None."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-
-
-def begin_thread(name: str, fn: Callable[..., object], /, *args: Any) -> threading.Thread:
-    """Run *fn* in a daemon thread of its own, in the context of the caller."""
-    run = functools.partial(contextvars.copy_context().run, fn, *args)
-    thread = threading.Thread(target=run, name=name, daemon=True)
-    thread.start()
-    return thread
-
-
-def plain(value: Any, hook: str) -> Any:
-    """Give back what a hook of a sync pool has returned.
-
-    Raises:
-        TypeError: If it has to be awaited, which nobody would do.
-    """
-    if inspect.isawaitable(value):
-        if inspect.iscoroutine(value):
-            value.close()
-        raise TypeError(f"`{hook}` of a sync pool returned something to await; make it an "
-                        f"`async def`, so that the pool is async")  # fmt: skip
-    return value
-
-
-async def settled(value: Any) -> Any:
-    """Give what a hook of an async pool has returned, sync or async."""
-    return await value if inspect.isawaitable(value) else value
-
-
-def check(answer: object) -> None:
-    """Refuse any other answer of a probe than True."""
-    if answer is False:
-        raise RefusedError("the probe answered False")
-    if answer is not True:
-        raise TypeError(f"a probe must answer True or False, not {answer!r}")

@@ -1,0 +1,105 @@
+"""How the functions that a user gave are called: `open`, `close`, the fence, and the probe.
+
+pool      hook      runs
+sync      plain     in the calling thread, which is always one of the library's
+async     async     in the calling task
+async     plain     in a daemon thread of its own, so that it cannot hold up the event loop
+
+What a thread does cannot be ended: whoever waited for it gives up, and it goes on.
+"""
+
+import asyncio
+import contextlib
+import contextvars
+import functools
+import inspect
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from mainstay._core.callables import is_async
+
+
+class RefusedError(Exception):
+    """A probe answered False."""
+
+
+def plain(value: Any, hook: str) -> Any:
+    """Give back what a hook of a sync pool has returned.
+
+    Raises:
+        TypeError: If it has to be awaited, which nobody would do.
+    """
+    if inspect.isawaitable(value):
+        if inspect.iscoroutine(value):
+            value.close()
+        raise TypeError(f"`{hook}` of a sync pool returned something to await; make it an "
+                        f"`async def`, so that the pool is async")  # fmt: skip
+    return value
+
+
+async def settled(value: Any) -> Any:
+    """Give what a hook of an async pool has returned, once it is there."""
+    return await value if inspect.isawaitable(value) else value
+
+
+async def called(
+    hook: Callable[..., Any], *args: Any, late: Callable[[Any], object] | None = None
+) -> Any:
+    """Call a hook of an async pool; what it returns may have to be awaited (`settled`).
+
+    Args:
+        hook: An async function, or a plain one, which is given a thread.
+        *args: Its arguments.
+        late: Given what a plain one returns after its caller was cancelled.
+    """
+    if is_async(hook):
+        return hook(*args)
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[Any] = loop.create_future()
+
+    def deliver(value: Any, error: BaseException | None) -> None:
+        if not answer.done():
+            answer.set_exception(error) if error else answer.set_result(value)
+        elif error is None and late is not None:
+            late(value)
+
+    def run() -> None:
+        value: Any = None
+        error: BaseException | None = None
+        try:
+            value = hook(*args)
+        except StopIteration as raised:  # no future can hold one
+            error = RuntimeError(f"{hook!r} raised StopIteration")
+            error.__cause__ = raised
+        except BaseException as raised:  # noqa: BLE001 - raised where it is awaited
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
+            loop.call_soon_threadsafe(deliver, value, error)
+
+    begin_thread("mainstay-hook", run)
+    return await answer
+
+
+def check(answer: object) -> None:
+    """Refuse any other answer of a probe than True."""
+    if answer is False:
+        raise RefusedError("the probe answered False")
+    if answer is not True:
+        raise TypeError(f"a probe must answer True or False, not {answer!r}")
+
+
+def begin_thread(name: str, fn: Callable[..., object], /, *args: Any) -> threading.Thread:
+    """Run *fn* in a daemon thread of its own, in the context of the caller."""
+    run = functools.partial(contextvars.copy_context().run, fn, *args)
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Give the event loop that runs in this thread, or None."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
