@@ -1,7 +1,6 @@
 """The book: all that one `Metrics` has recorded in this process, and who may record into it.
 
-Nothing here takes a lock: what two threads, or a thread and its signal handler, make at the same
-time is published with `dict.setdefault`, and numbers come from `itertools.count`. A group made
+Nothing here takes a lock (see `finding`), and numbers come from `itertools.count`. A group made
 twice does no harm, since series with the same labels are added up.
 """
 
@@ -21,6 +20,7 @@ from mainstay._metrics.cells import Cells, Group, cell_in_memory
 from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay._metrics.copies import CopiesRecorder
 from mainstay._metrics.exemplars import exemplar
+from mainstay._metrics.finding import find_or_make
 from mainstay._metrics.gauges import NumberGauge, Sample, StateGauge
 from mainstay._metrics.layouts import DROPPED_LAYOUT, ERROR_LAYOUT, Layout
 from mainstay._metrics.pools import MemberRecorder, SwitchRecorder
@@ -123,64 +123,48 @@ class Book:
     def recorder(self, component: str, policy: str) -> Recorder:
         """Find the recorder of a component under a policy, or make it."""
         labels = self.component(component), policy
-        recorder = self._recorders.get(labels)
-        if recorder is None:
-            kind = _RECORDERS.get(policy, Recorder)
-            recorder = self._recorders.setdefault(labels, kind(self, labels))
-        return recorder
+        kind = _RECORDERS.get(policy, Recorder)
+        return find_or_make(self._recorders, labels, lambda: kind(self, labels))
 
     def member_recorder(self, component: str, member: str) -> MemberRecorder:
         """Find the recorder of one member of a pool, or make it."""
         component = self.component(component)
         labels = component, self.member(component, member)
-        recorder = self._member_recorders.get(labels)
-        if recorder is None:
-            fresh = MemberRecorder(self, *labels, self.recorder(component, "failover").calls)
-            recorder = self._member_recorders.setdefault(labels, fresh)
-        return recorder
+        calls = self.recorder(component, "failover").calls
+        return find_or_make(
+            self._member_recorders, labels, lambda: MemberRecorder(self, *labels, calls)
+        )
 
     def switch_recorder(self, component: str) -> SwitchRecorder:
         """Find the recorder of the changes in a pool or a breaker, or make it."""
-        component = self.component(component)
-        recorder = self._switch_recorders.get(component)
-        if recorder is None:
-            fresh = SwitchRecorder(self, component)
-            recorder = self._switch_recorders.setdefault(component, fresh)
-        return recorder
+        label = self.component(component)
+        return find_or_make(self._switch_recorders, label, lambda: SwitchRecorder(self, label))
 
     def member(self, component: str, name: str) -> str:
         """Give the label for a member; *component* is a label already."""
-        members = self._members.get(component)
-        if members is None:
-            members = self._members.setdefault(component, LabelValues(schema.MOST_MEMBERS))
+        members = find_or_make(self._members, component, lambda: LabelValues(schema.MOST_MEMBERS))
         return self._admit(members, name, schema.MEMBER_ATTEMPTS)
 
     def number(self, family: Family, component: str) -> NumberGauge:
         """Find a gauge of one number, or make it; *component* is a label already."""
-        gauge = self._numbers.get((family.name, component))
-        if gauge is None:
-            fresh = NumberGauge(self, family, component)
-            gauge = self._numbers.setdefault((family.name, component), fresh)
-        return gauge
+        key = family.name, component
+        return find_or_make(self._numbers, key, lambda: NumberGauge(self, family, component))
 
     def states(self, family: Family, component: str) -> StateGauge:
         """Find a gauge of states, or make it; *component* is a label already."""
-        gauge = self._states.get((family.name, component))
-        if gauge is None:
-            fresh = StateGauge(self, family, component)
-            gauge = self._states.setdefault((family.name, component), fresh)
-        return gauge
+        key = family.name, component
+        return find_or_make(self._states, key, lambda: StateGauge(self, family, component))
 
     def stock_gauge(self, family: Family, mode: Mode) -> StockGauge:
         """Find the gauge of prometheus_client that workers write *family* through, or make it."""
-        gauge = self._stock_gauges.get(family.name)
-        if gauge is None:
-            name = f"{self.namespace}_{family.name}"
-            fresh = StockGauge(
+        name = f"{self.namespace}_{family.name}"
+
+        def make() -> StockGauge:
+            return StockGauge(
                 name, family.help, family.labels, registry=None, multiprocess_mode=mode
             )
-            gauge = self._stock_gauges.setdefault(family.name, fresh)
-        return gauge
+
+        return find_or_make(self._stock_gauges, name, make)
 
     def gauges(self) -> Iterable[Sample]:
         """Give the present values of all gauges."""
@@ -191,13 +175,11 @@ class Book:
 
     def upkeep(self, component: str) -> Upkeep:
         """Find the upkeep of a component's dependability, or make it."""
-        component = self.component(component)
-        upkeep = self._upkeeps.get(component)
-        if upkeep is None:
-            upkeep = self._upkeeps.setdefault(component, Upkeep(self, component))
-            if self.in_files and not self._is_kept_up:
-                self._is_kept_up = True
-                keep_up(self)
+        label = self.component(component)
+        upkeep = find_or_make(self._upkeeps, label, lambda: Upkeep(self, label))
+        if self.in_files and not self._is_kept_up:
+            self._is_kept_up = True
+            keep_up(self)
         return upkeep
 
     def refresh(self) -> None:
@@ -215,12 +197,8 @@ class Book:
 
     def copies_recorder(self, component: str) -> CopiesRecorder:
         """Find the recorder of the copies of redundant calls, or make it."""
-        component = self.component(component)
-        recorder = self._copies_recorders.get(component)
-        if recorder is None:
-            fresh = CopiesRecorder(self, component)
-            recorder = self._copies_recorders.setdefault(component, fresh)
-        return recorder
+        label = self.component(component)
+        return find_or_make(self._copies_recorders, label, lambda: CopiesRecorder(self, label))
 
     def count_error(self, component: str, policy: str, error: BaseException) -> None:
         """Count a failed attempt by the class of its exception; *component* is a label already."""
@@ -231,14 +209,11 @@ class Book:
         self.cells.cell(group)[1][0] += 1.0
 
     def _error_group(self, component: str, policy: str, name: str) -> Group:
-        types = self._error_types.get(component)
-        if types is None:
-            types = self._error_types.setdefault(component, LabelValues(schema.MOST_ERROR_TYPES))
+        types = find_or_make(
+            self._error_types, component, lambda: LabelValues(schema.MOST_ERROR_TYPES)
+        )
         labels = component, policy, self._admit(types, name, schema.ERRORS)
-        group = self._errors.get(labels)
-        if group is None:
-            group = self._errors.setdefault(labels, self.group(ERROR_LAYOUT, labels))
-        return group
+        return find_or_make(self._errors, labels, lambda: self.group(ERROR_LAYOUT, labels))
 
     def slow_call(self, calls: Group, seconds: float) -> int:
         """Find the bucket of a call beyond the first one, and keep its trace as an example."""
@@ -263,10 +238,8 @@ class Book:
         label = values.admit(value)
         if label is not None:
             return label
-        group = self._dropped.get(family.name)
-        if group is None:
-            fresh = self.group(DROPPED_LAYOUT, (f"{self.namespace}_{family.name}",))
-            group = self._dropped.setdefault(family.name, fresh)
+        name = f"{self.namespace}_{family.name}"
+        group = find_or_make(self._dropped, name, lambda: self.group(DROPPED_LAYOUT, (name,)))
         self.cells.cell(group)[1][0] += 1.0
         return schema.OTHER
 

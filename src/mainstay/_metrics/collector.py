@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import re
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import add
@@ -25,7 +24,6 @@ from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import Family
 from mainstay._metrics.upkeep import Upkeep
 
-_NAMESPACE = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _HISTOGRAMS = {f.name: f for f in schema.FAMILIES if f.kind == "histogram"}
 
 _Totals: TypeAlias = dict[str, dict[tuple[str, ...], list[float]]]
@@ -89,7 +87,7 @@ class Metrics(Collector):
         given: object = registry
         if given is not None and not isinstance(given, CollectorRegistry):
             raise TypeError(f"`registry` must be a CollectorRegistry or None, not {given!r}")
-        check_namespace(namespace)
+        schema.check_namespace(namespace)
         bounds = _checked_buckets(buckets)
         if registry is None:
             self._book = Book(namespace, bounds or {})
@@ -195,17 +193,6 @@ def _add_histogram(
     metric.add_sample(f"{name}_sum", labels, total)
 
 
-def check_namespace(namespace: object) -> None:
-    """Refuse what cannot be the prefix of names."""
-    if not isinstance(namespace, str):
-        raise TypeError(f"`namespace` must be a str, not {namespace!r}")
-    if not _NAMESPACE.fullmatch(namespace):
-        raise ValueError(
-            f"`namespace` must consist of ASCII letters, digits and underscores, and not "
-            f"start with a digit, not {namespace!r}"
-        )
-
-
 def empty_metric(namespace: str, family: Family) -> Metric:
     """Make what Prometheus reads of a family, without samples."""
     return Metric(f"{namespace}_{family.name}".removesuffix("_total"), family.help, family.kind)
@@ -272,6 +259,9 @@ def set_default_metrics(metrics: Metrics) -> None:
     if not isinstance(metrics, Metrics):
         raise TypeError(f"`metrics` must be a Metrics, not {metrics!r}")
     _default = metrics
+
+
+# What policies ask of a `Metrics`: functions, so that its users see what a collector has, no more.
 
 
 def metrics_of(metrics: object) -> Metrics:

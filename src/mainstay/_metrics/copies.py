@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from mainstay._metrics.finding import find_or_make
 from mainstay._metrics.layouts import COPY_LAYOUT, HEDGE_LAYOUT
 from mainstay._metrics.schema import (
     COPY_WINS,
@@ -82,8 +83,5 @@ class CopiesRecorder:
 
     def _group(self, copy: str) -> "Group":
         label = OTHER if copy.isdecimal() and int(copy) >= MOST_COPIES else copy
-        group = self._copies.get(label)
-        if group is None:
-            fresh = self._book.group(COPY_LAYOUT, (self.component, label))
-            group = self._copies.setdefault(label, fresh)
-        return group
+        labels = self.component, label
+        return find_or_make(self._copies, label, lambda: self._book.group(COPY_LAYOUT, labels))
