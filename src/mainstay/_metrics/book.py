@@ -58,6 +58,8 @@ class LabelValues:
 class Book:
     """The groups of one namespace in one registry, their cells, and the limits on labels.
 
+    Where its methods take a component, they take the label that `component` gave for its name.
+
     Attributes:
         namespace: The prefix of all metric names.
         buckets: The bounds that were given, by metric name without prefix.
@@ -116,77 +118,6 @@ class Book:
         self.cells.start_anew(maker.cell)
         maker.set_gauge(schema.BUILD_INFO, (VERSION,), 1.0)
 
-    def bounds(self, family: Family) -> tuple[float, ...]:
-        """Give the upper bounds of a histogram's buckets, without +Inf."""
-        return self.buckets.get(family.name, family.buckets)
-
-    def recorder(self, component: str, policy: str) -> Recorder:
-        """Find the recorder of a component under a policy, or make it."""
-        labels = self.component(component), policy
-        kind = _RECORDERS.get(policy, Recorder)
-        return find_or_make(self._recorders, labels, lambda: kind(self, labels))
-
-    def member_recorder(self, component: str, member: str) -> MemberRecorder:
-        """Find the recorder of one member of a pool, or make it."""
-        component = self.component(component)
-        labels = component, self.member(component, member)
-        calls = self.recorder(component, "failover").calls
-        return find_or_make(
-            self._member_recorders, labels, lambda: MemberRecorder(self, *labels, calls)
-        )
-
-    def switch_recorder(self, component: str) -> SwitchRecorder:
-        """Find the recorder of the changes in a pool or a breaker, or make it."""
-        label = self.component(component)
-        return find_or_make(self._switch_recorders, label, lambda: SwitchRecorder(self, label))
-
-    def member(self, component: str, name: str) -> str:
-        """Give the label for a member; *component* is a label already."""
-        members = find_or_make(self._members, component, lambda: LabelValues(schema.MOST_MEMBERS))
-        return self._admit(members, name, schema.MEMBER_ATTEMPTS)
-
-    def number(self, family: Family, component: str) -> NumberGauge:
-        """Find a gauge of one number, or make it; *component* is a label already."""
-        key = family.name, component
-        return find_or_make(self._numbers, key, lambda: NumberGauge(self, family, component))
-
-    def states(self, family: Family, component: str) -> StateGauge:
-        """Find a gauge of states, or make it; *component* is a label already."""
-        key = family.name, component
-        return find_or_make(self._states, key, lambda: StateGauge(self, family, component))
-
-    def stock_gauge(self, family: Family, mode: Mode) -> StockGauge:
-        """Find the gauge of prometheus_client that workers write *family* through, or make it."""
-        name = f"{self.namespace}_{family.name}"
-
-        def make() -> StockGauge:
-            return StockGauge(
-                name, family.help, family.labels, registry=None, multiprocess_mode=mode
-            )
-
-        return find_or_make(self._stock_gauges, name, make)
-
-    def gauges(self) -> Iterable[Sample]:
-        """Give the present values of all gauges."""
-        for numbers in tuple(self._numbers.values()):
-            yield from numbers.samples()
-        for states in tuple(self._states.values()):
-            yield from states.samples()
-
-    def upkeep(self, component: str) -> Upkeep:
-        """Find the upkeep of a component's dependability, or make it."""
-        label = self.component(component)
-        upkeep = find_or_make(self._upkeeps, label, lambda: Upkeep(self, label))
-        if self.in_files and not self._is_kept_up:
-            self._is_kept_up = True
-            keep_up(self)
-        return upkeep
-
-    def refresh(self) -> None:
-        """Bring up to date the counters that go on with time alone."""
-        for upkeep in tuple(self._upkeeps.values()):
-            upkeep.refresh()
-
     def go_on_after_fork(self) -> None:
         """Leave the files to the parent: a file of two processes would lose counts of both."""
         self.start_files()
@@ -195,13 +126,93 @@ class Book:
         if self._is_kept_up:
             keep_up(self)
 
+    def refresh(self) -> None:
+        """Bring up to date the counters that go on with time alone."""
+        for upkeep in tuple(self._upkeeps.values()):
+            upkeep.refresh()
+
+    # Labels: the only way from a name to a component or member, and how many there may be.
+
+    def component(self, name: str) -> str:
+        """Give the label for the name of a component."""
+        return self._admit(self._components, name, schema.CALLS)
+
+    def member(self, component: str, name: str) -> str:
+        """Give the label for the name of a member."""
+        members = find_or_make(self._members, component, lambda: LabelValues(schema.MOST_MEMBERS))
+        return self._admit(members, name, schema.MEMBER_ATTEMPTS)
+
+    def _admit(self, values: LabelValues, value: str, family: Family) -> str:
+        """Give the label for *value*: "_other", and counted as dropped, if there are too many."""
+        label = values.admit(value)
+        if label is not None:
+            return label
+        name = f"{self.namespace}_{family.name}"
+        group = find_or_make(self._dropped, name, lambda: self.group(DROPPED_LAYOUT, (name,)))
+        self.cells.cell(group)[1][0] += 1.0
+        return schema.OTHER
+
+    # What policies record with.
+
+    def recorder(self, component: str, policy: str) -> Recorder:
+        """Find the recorder of a component under a policy, or make it."""
+        labels = component, policy
+        kind = _RECORDERS.get(policy, Recorder)
+        return find_or_make(self._recorders, labels, lambda: kind(self, labels))
+
+    def member_recorder(self, component: str, member: str) -> MemberRecorder:
+        """Find the recorder of one member of a pool, or make it."""
+        labels = component, self.member(component, member)
+        calls = self.recorder(component, "failover").calls
+        return find_or_make(
+            self._member_recorders, labels, lambda: MemberRecorder(self, *labels, calls)
+        )
+
+    def switch_recorder(self, component: str) -> SwitchRecorder:
+        """Find the recorder of the changes in a pool or a breaker, or make it."""
+        known = self._switch_recorders
+        return find_or_make(known, component, lambda: SwitchRecorder(self, component))
+
     def copies_recorder(self, component: str) -> CopiesRecorder:
         """Find the recorder of the copies of redundant calls, or make it."""
-        label = self.component(component)
-        return find_or_make(self._copies_recorders, label, lambda: CopiesRecorder(self, label))
+        known = self._copies_recorders
+        return find_or_make(known, component, lambda: CopiesRecorder(self, component))
+
+    def upkeep(self, component: str) -> Upkeep:
+        """Find the upkeep of a component's dependability, or make it."""
+        upkeep = find_or_make(self._upkeeps, component, lambda: Upkeep(self, component))
+        if self.in_files and not self._is_kept_up:
+            self._is_kept_up = True
+            keep_up(self)
+        return upkeep
+
+    def number(self, family: Family, component: str) -> NumberGauge:
+        """Find a gauge of one number, or make it."""
+        key = family.name, component
+        return find_or_make(self._numbers, key, lambda: NumberGauge(self, family, component))
+
+    def states(self, family: Family, component: str) -> StateGauge:
+        """Find a gauge of states, or make it."""
+        key = family.name, component
+        return find_or_make(self._states, key, lambda: StateGauge(self, family, component))
+
+    # What recorders ask for.
+
+    def group(self, layout: Layout, labels: tuple[str, ...]) -> Group:
+        """Make a group of series; they start at 0 now."""
+        bounds = self.bounds(layout.histogram) if layout.histogram else ()
+        group = Group(layout, labels, bounds)
+        self.groups.append(group)
+        if self.in_files:
+            self.cells.cell(group)
+        return group
+
+    def bounds(self, family: Family) -> tuple[float, ...]:
+        """Give the upper bounds of a histogram's buckets, without +Inf."""
+        return self.buckets.get(family.name, family.buckets)
 
     def count_error(self, component: str, policy: str, error: BaseException) -> None:
-        """Count a failed attempt by the class of its exception; *component* is a label already."""
+        """Count a failed attempt by the class of its exception."""
         name = _name_of_class(type(error))
         group = self._errors.get((component, policy, name))
         if group is None:
@@ -229,28 +240,25 @@ class Book:
         """Keep the exemplar of one bucket of a histogram, or of a counter, whose slot is 0."""
         self.exemplars.setdefault((family.name, labels), {})[slot] = example
 
-    def component(self, name: str) -> str:
-        """Give the label for the name of a component."""
-        return self._admit(self._components, name, schema.CALLS)
+    # Gauges, for the collector and for workers.
 
-    def _admit(self, values: LabelValues, value: str, family: Family) -> str:
-        """Give the label for *value*: "_other", and counted as dropped, if there are too many."""
-        label = values.admit(value)
-        if label is not None:
-            return label
+    def gauges(self) -> Iterable[Sample]:
+        """Give the present values of all gauges."""
+        for numbers in tuple(self._numbers.values()):
+            yield from numbers.samples()
+        for states in tuple(self._states.values()):
+            yield from states.samples()
+
+    def stock_gauge(self, family: Family, mode: Mode) -> StockGauge:
+        """Find the gauge of prometheus_client that workers write *family* through, or make it."""
         name = f"{self.namespace}_{family.name}"
-        group = find_or_make(self._dropped, name, lambda: self.group(DROPPED_LAYOUT, (name,)))
-        self.cells.cell(group)[1][0] += 1.0
-        return schema.OTHER
 
-    def group(self, layout: Layout, labels: tuple[str, ...]) -> Group:
-        """Make a group of series; they start at 0 now."""
-        bounds = self.bounds(layout.histogram) if layout.histogram else ()
-        group = Group(layout, labels, bounds)
-        self.groups.append(group)
-        if self.in_files:
-            self.cells.cell(group)
-        return group
+        def make() -> StockGauge:
+            return StockGauge(
+                name, family.help, family.labels, registry=None, multiprocess_mode=mode
+            )
+
+        return find_or_make(self._stock_gauges, name, make)
 
 
 def _start_anew_after_fork() -> None:

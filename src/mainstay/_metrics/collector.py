@@ -275,39 +275,8 @@ def metrics_of(metrics: object) -> Metrics:
 
 def recorder_of(metrics: Metrics, component: str, policy: str) -> Recorder:
     """Find the recorder of a component under a policy in *metrics*, or make it."""
-    return metrics._book.recorder(component, policy)
-
-
-def member_recorder_of(metrics: Metrics, component: str, member: str) -> MemberRecorder:
-    """Find the recorder of one member of a pool in *metrics*, or make it."""
-    return metrics._book.member_recorder(component, member)
-
-
-def switch_recorder_of(metrics: Metrics, component: str) -> SwitchRecorder:
-    """Find the recorder of the changes in a pool or breaker in *metrics*, or make it."""
-    return metrics._book.switch_recorder(component)
-
-
-def follow(metrics: Metrics, family: Family, component: str, source: Stateful) -> StateGauge:
-    """Show the states of *source* in the gauge *family* of *metrics*, as long as *source* lives."""
-    gauge = metrics._book.states(family, metrics._book.component(component))
-    gauge.follow(source, type(source).states)
-    return gauge
-
-
-def upkeep_of(metrics: Metrics, component: str) -> Upkeep:
-    """Find the upkeep of a component's dependability in *metrics*, or make it."""
-    return metrics._book.upkeep(component)
-
-
-def copies_recorder_of(metrics: Metrics, component: str) -> CopiesRecorder:
-    """Find the recorder of the copies of a redundant call in *metrics*, or make it."""
-    return metrics._book.copies_recorder(component)
-
-
-def number_of(metrics: Metrics, family: Family, component: str) -> NumberGauge:
-    """Find the gauge *family* of a component in *metrics*, or make it."""
-    return metrics._book.number(family, metrics._book.component(component))
+    book = metrics._book
+    return book.recorder(book.component(component), policy)
 
 
 def checkpoint_recorder_of(metrics: Metrics, component: str) -> CheckpointRecorder:
@@ -315,3 +284,41 @@ def checkpoint_recorder_of(metrics: Metrics, component: str) -> CheckpointRecord
     recorder = recorder_of(metrics, component, "checkpoint")
     assert isinstance(recorder, CheckpointRecorder)  # noqa: S101 - what the book makes for it
     return recorder
+
+
+def member_recorder_of(metrics: Metrics, component: str, member: str) -> MemberRecorder:
+    """Find the recorder of one member of a pool in *metrics*, or make it."""
+    book = metrics._book
+    return book.member_recorder(book.component(component), member)
+
+
+def switch_recorder_of(metrics: Metrics, component: str) -> SwitchRecorder:
+    """Find the recorder of the changes in a pool or breaker in *metrics*, or make it."""
+    book = metrics._book
+    return book.switch_recorder(book.component(component))
+
+
+def copies_recorder_of(metrics: Metrics, component: str) -> CopiesRecorder:
+    """Find the recorder of the copies of a redundant call in *metrics*, or make it."""
+    book = metrics._book
+    return book.copies_recorder(book.component(component))
+
+
+def upkeep_of(metrics: Metrics, component: str) -> Upkeep:
+    """Find the upkeep of a component's dependability in *metrics*, or make it."""
+    book = metrics._book
+    return book.upkeep(book.component(component))
+
+
+def number_of(metrics: Metrics, family: Family, component: str) -> NumberGauge:
+    """Find the gauge *family* of a component in *metrics*, or make it."""
+    book = metrics._book
+    return book.number(family, book.component(component))
+
+
+def follow(metrics: Metrics, family: Family, component: str, source: Stateful) -> StateGauge:
+    """Show the states of *source* in the gauge *family* of *metrics*, as long as *source* lives."""
+    book = metrics._book
+    gauge = book.states(family, book.component(component))
+    gauge.follow(source, type(source).states)
+    return gauge
