@@ -9,7 +9,7 @@ import asyncio
 import pytest
 import uvloop
 
-from mainstay import Metrics, default_metrics, set_default_metrics
+from mainstay import Metrics, default_metrics, on_event, set_default_metrics
 from mainstay.testing import FakeClock
 
 
@@ -143,6 +143,20 @@ def clock():
     """The `FakeClock` that the test runs on."""
     with FakeClock() as clock:
         yield clock
+
+
+@pytest.fixture
+def waits():
+    """The waits of all retries that were scheduled."""
+    found = []
+
+    def listen(event):
+        if event.kind == "retry_scheduled":
+            found.append(event.wait)
+
+    stop = on_event(listen)
+    yield found
+    stop()
 
 
 @pytest.fixture(params=["bare", "on a clock"])
