@@ -15,7 +15,7 @@ from checkpoint_colours import (  # noqa: F401 - fixtures for the tests of check
     url,
 )
 
-from mainstay import Metrics, default_metrics, set_default_metrics
+from mainstay import Metrics, default_metrics, on_event, set_default_metrics
 from mainstay.testing import FakeClock
 from tests.colours import ASYNC, BLOCKS, FUNCTIONS, SYNC
 from tests.pools import BREAKER_FORMS, POOL_FORMS, Pools, Servers, Site
@@ -84,6 +84,20 @@ def clock():
     """The `FakeClock` that the test runs on."""
     with FakeClock() as clock:
         yield clock
+
+
+@pytest.fixture
+def waits():
+    """The waits of all retries that were scheduled."""
+    found = []
+
+    def listen(event):
+        if event.kind == "retry_scheduled":
+            found.append(event.wait)
+
+    stop = on_event(listen)
+    yield found
+    stop()
 
 
 @pytest.fixture(params=["bare", "on a clock"])

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 import tenacity
 
-from mainstay import DeadlineExpiredError, RetryBudget, deadline, on_event, retry
+from mainstay import DeadlineExpiredError, RetryBudget, deadline, retry
 from mainstay._core.ambient import Ambient, enter, leave
 from mainstay.testing import Faults
 
@@ -16,20 +16,6 @@ pytestmark = pytest.mark.usefixtures("clock")
 
 class Lost(ConnectionError):
     """The failure that the policies of these tests retry."""
-
-
-@pytest.fixture
-def waits():
-    """The waits of all retries that were scheduled."""
-    found = []
-
-    def listen(event):
-        if event.kind == "retry_scheduled":
-            found.append(event.wait)
-
-    stop = on_event(listen)
-    yield found
-    stop()
 
 
 def give_up(caller, policy, fetch=None):

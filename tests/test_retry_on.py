@@ -8,7 +8,7 @@ import pytest
 import tenacity
 import tenacity.asyncio
 
-from mainstay import MainstayError, on_event, retry
+from mainstay import MainstayError, retry
 from mainstay.testing import FakeClock, Faults
 
 
@@ -85,19 +85,6 @@ def test_our_group_is_matched_by_its_own_class_too(caller):
 
 
 # Verdicts
-
-
-@pytest.fixture
-def waits():
-    found = []
-
-    def listen(event):
-        if event.kind == "retry_scheduled":
-            found.append(event.wait)
-
-    stop = on_event(listen)
-    yield found
-    stop()
 
 
 @pytest.mark.parametrize("hint", [30, 30.0, timedelta(seconds=30)])

@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
-from mainstay._metrics.collector import check_namespace, empty_metric
-from mainstay._metrics.schema import HOST_CPU, HOST_DISK, HOST_FAMILIES, HOST_MEMORY, Family
+from mainstay._metrics.collector import empty_metric
+from mainstay._metrics.schema import (
+    HOST_CPU,
+    HOST_DISK,
+    HOST_FAMILIES,
+    HOST_MEMORY,
+    Family,
+    check_namespace,
+)
 
 if TYPE_CHECKING:
     import psutil

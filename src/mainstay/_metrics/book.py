@@ -1,7 +1,6 @@
 """The book: all that one `Metrics` has recorded in this process, and who may record into it.
 
-Nothing here takes a lock: what two threads, or a thread and its signal handler, make at the same
-time is published with `dict.setdefault`, and numbers come from `itertools.count`. A group made
+Nothing here takes a lock (see `finding`), and numbers come from `itertools.count`. A group made
 twice does no harm, since series with the same labels are added up.
 """
 
@@ -21,6 +20,7 @@ from mainstay._metrics.cells import Cells, Group, cell_in_memory
 from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay._metrics.copies import CopiesRecorder
 from mainstay._metrics.exemplars import exemplar
+from mainstay._metrics.finding import find_or_make
 from mainstay._metrics.gauges import NumberGauge, Sample, StateGauge
 from mainstay._metrics.layouts import DROPPED_LAYOUT, ERROR_LAYOUT, Layout
 from mainstay._metrics.pools import MemberRecorder, SwitchRecorder
@@ -58,6 +58,8 @@ class LabelValues:
 
 class Book:
     """The groups of one namespace in one registry, their cells, and the limits on labels.
+
+    Where its methods take a component, they take the label that `component` gave for its name.
 
     Attributes:
         namespace: The prefix of all metric names.
@@ -117,94 +119,6 @@ class Book:
         self.cells.start_anew(maker.cell)
         maker.set_gauge(schema.BUILD_INFO, (VERSION,), 1.0)
 
-    def bounds(self, family: Family) -> tuple[float, ...]:
-        """Give the upper bounds of a histogram's buckets, without +Inf."""
-        return self.buckets.get(family.name, family.buckets)
-
-    def recorder(self, component: str, policy: str) -> Recorder:
-        """Find the recorder of a component under a policy, or make it."""
-        labels = self.component(component), policy
-        recorder = self._recorders.get(labels)
-        if recorder is None:
-            kind = _RECORDERS.get(policy, Recorder)
-            recorder = self._recorders.setdefault(labels, kind(self, labels))
-        return recorder
-
-    def member_recorder(self, component: str, member: str) -> MemberRecorder:
-        """Find the recorder of one member of a pool, or make it."""
-        component = self.component(component)
-        labels = component, self.member(component, member)
-        recorder = self._member_recorders.get(labels)
-        if recorder is None:
-            fresh = MemberRecorder(self, *labels, self.recorder(component, "failover").calls)
-            recorder = self._member_recorders.setdefault(labels, fresh)
-        return recorder
-
-    def switch_recorder(self, component: str) -> SwitchRecorder:
-        """Find the recorder of the changes in a pool or a breaker, or make it."""
-        component = self.component(component)
-        recorder = self._switch_recorders.get(component)
-        if recorder is None:
-            fresh = SwitchRecorder(self, component)
-            recorder = self._switch_recorders.setdefault(component, fresh)
-        return recorder
-
-    def member(self, component: str, name: str, family: Family = schema.MEMBER_ATTEMPTS) -> str:
-        """Give the label for a member, in the series of *family*; *component* is a label."""
-        members = self._members.get(component)
-        if members is None:
-            members = self._members.setdefault(component, LabelValues(schema.MOST_MEMBERS))
-        return self._admit(members, name, family)
-
-    def number(self, family: Family, component: str) -> NumberGauge:
-        """Find a gauge of one number, or make it; *component* is a label already."""
-        gauge = self._numbers.get((family.name, component))
-        if gauge is None:
-            fresh = NumberGauge(self, family, component)
-            gauge = self._numbers.setdefault((family.name, component), fresh)
-        return gauge
-
-    def states(self, family: Family, component: str) -> StateGauge:
-        """Find a gauge of states, or make it; *component* is a label already."""
-        gauge = self._states.get((family.name, component))
-        if gauge is None:
-            fresh = StateGauge(self, family, component)
-            gauge = self._states.setdefault((family.name, component), fresh)
-        return gauge
-
-    def stock_gauge(self, family: Family) -> StockGauge:
-        """Find the gauge of prometheus_client that workers write *family* through, or make it."""
-        gauge = self._stock_gauges.get(family.name)
-        if gauge is None:
-            name, mode = f"{self.namespace}_{family.name}", family.mode
-            assert mode is not None  # noqa: S101 - a gauge without one is not written
-            gauge = self._stock_gauges[family.name] = StockGauge(
-                name, family.help, family.labels, registry=None, multiprocess_mode=mode
-            )
-        return gauge
-
-    def gauges(self) -> Iterable[Sample]:
-        """Give the present values of all gauges."""
-        for numbers in tuple(self._numbers.values()):
-            yield from numbers.samples()
-        for states in tuple(self._states.values()):
-            yield from states.samples()
-
-    def upkeep(self, component: str) -> Upkeep:
-        """Find the upkeep of a component's dependability, or make it."""
-        component = self.component(component)
-        upkeep = self._upkeeps.get(component)
-        if upkeep is None:
-            upkeep = self._upkeeps.setdefault(component, Upkeep(self, component))
-            if self.writer is not None:
-                self.writer.start()
-        return upkeep
-
-    def refresh(self) -> None:
-        """Bring up to date the counters that go on with time alone."""
-        for upkeep in tuple(self._upkeeps.values()):
-            upkeep.refresh()
-
     def go_on_after_fork(self) -> None:
         """Leave the files to the parent: a file of two processes would lose counts of both."""
         self.start_files()
@@ -219,17 +133,92 @@ class Book:
             if self._upkeeps:
                 self.writer.start()
 
+    def refresh(self) -> None:
+        """Bring up to date the counters that go on with time alone."""
+        for upkeep in tuple(self._upkeeps.values()):
+            upkeep.refresh()
+
+    # Labels: the only way from a name to a component or member, and how many there may be.
+
+    def component(self, name: str) -> str:
+        """Give the label for the name of a component."""
+        return self._admit(self._components, name, schema.CALLS)
+
+    def member(self, component: str, name: str, family: Family = schema.MEMBER_ATTEMPTS) -> str:
+        """Give the label for the name of a member, in the series of *family*."""
+        members = find_or_make(self._members, component, lambda: LabelValues(schema.MOST_MEMBERS))
+        return self._admit(members, name, family)
+
+    def _admit(self, values: LabelValues, value: str, family: Family) -> str:
+        """Give the label for *value*: "_other", and counted as dropped, if there are too many."""
+        label = values.admit(value)
+        if label is not None:
+            return label
+        name = f"{self.namespace}_{family.name}"
+        group = find_or_make(self._dropped, name, lambda: self.group(DROPPED_LAYOUT, (name,)))
+        self.cells.cell(group)[1][0] += 1.0
+        return schema.OTHER
+
+    # What policies record with.
+
+    def recorder(self, component: str, policy: str) -> Recorder:
+        """Find the recorder of a component under a policy, or make it."""
+        labels = component, policy
+        kind = _RECORDERS.get(policy, Recorder)
+        return find_or_make(self._recorders, labels, lambda: kind(self, labels))
+
+    def member_recorder(self, component: str, member: str) -> MemberRecorder:
+        """Find the recorder of one member of a pool, or make it."""
+        labels = component, self.member(component, member)
+        calls = self.recorder(component, "failover").calls
+        return find_or_make(
+            self._member_recorders, labels, lambda: MemberRecorder(self, *labels, calls)
+        )
+
+    def switch_recorder(self, component: str) -> SwitchRecorder:
+        """Find the recorder of the changes in a pool or a breaker, or make it."""
+        known = self._switch_recorders
+        return find_or_make(known, component, lambda: SwitchRecorder(self, component))
+
     def copies_recorder(self, component: str) -> CopiesRecorder:
         """Find the recorder of the copies of redundant calls, or make it."""
-        component = self.component(component)
-        recorder = self._copies_recorders.get(component)
-        if recorder is None:
-            fresh = CopiesRecorder(self, component)
-            recorder = self._copies_recorders.setdefault(component, fresh)
-        return recorder
+        known = self._copies_recorders
+        return find_or_make(known, component, lambda: CopiesRecorder(self, component))
+
+    def upkeep(self, component: str) -> Upkeep:
+        """Find the upkeep of a component's dependability, or make it."""
+        upkeep = find_or_make(self._upkeeps, component, lambda: Upkeep(self, component))
+        if self.writer is not None:
+            self.writer.start()
+        return upkeep
+
+    def number(self, family: Family, component: str) -> NumberGauge:
+        """Find a gauge of one number, or make it."""
+        key = family.name, component
+        return find_or_make(self._numbers, key, lambda: NumberGauge(self, family, component))
+
+    def states(self, family: Family, component: str) -> StateGauge:
+        """Find a gauge of states, or make it."""
+        key = family.name, component
+        return find_or_make(self._states, key, lambda: StateGauge(self, family, component))
+
+    # What recorders ask for.
+
+    def group(self, layout: Layout, labels: tuple[str, ...]) -> Group:
+        """Make a group of series; they start at 0 now."""
+        bounds = self.bounds(layout.histogram) if layout.histogram else ()
+        group = Group(layout, labels, bounds)
+        self.groups.append(group)
+        if self.writer is not None:
+            self.cells.cell(group)
+        return group
+
+    def bounds(self, family: Family) -> tuple[float, ...]:
+        """Give the upper bounds of a histogram's buckets, without +Inf."""
+        return self.buckets.get(family.name, family.buckets)
 
     def count_error(self, component: str, policy: str, error: BaseException) -> None:
-        """Count a failed attempt by the class of its exception; *component* is a label already."""
+        """Count a failed attempt by the class of its exception."""
         name = _name_of_class(type(error))
         group = self._errors.get((component, policy, name))
         if group is None:
@@ -237,14 +226,11 @@ class Book:
         self.cells.cell(group)[1][0] += 1.0
 
     def _error_group(self, component: str, policy: str, name: str) -> Group:
-        types = self._error_types.get(component)
-        if types is None:
-            types = self._error_types.setdefault(component, LabelValues(schema.MOST_ERROR_TYPES))
+        types = find_or_make(
+            self._error_types, component, lambda: LabelValues(schema.MOST_ERROR_TYPES)
+        )
         labels = component, policy, self._admit(types, name, schema.ERRORS)
-        group = self._errors.get(labels)
-        if group is None:
-            group = self._errors.setdefault(labels, self.group(ERROR_LAYOUT, labels))
-        return group
+        return find_or_make(self._errors, labels, lambda: self.group(ERROR_LAYOUT, labels))
 
     def slow_call(self, calls: Group, seconds: float) -> int:
         """Find the bucket of a call beyond the first one, and keep its trace as an example."""
@@ -260,30 +246,26 @@ class Book:
         """Keep the exemplar of one bucket of a histogram, or of a counter, whose slot is 0."""
         self.exemplars.setdefault((family.name, labels), {})[slot] = example
 
-    def component(self, name: str) -> str:
-        """Give the label for the name of a component."""
-        return self._admit(self._components, name, schema.CALLS)
+    # Gauges, for the collector and for workers.
 
-    def _admit(self, values: LabelValues, value: str, family: Family) -> str:
-        """Give the label for *value*: "_other", and counted as dropped, if there are too many."""
-        label = values.admit(value)
-        if label is not None:
-            return label
-        group = self._dropped.get(family.name)
-        if group is None:
-            fresh = self.group(DROPPED_LAYOUT, (f"{self.namespace}_{family.name}",))
-            group = self._dropped.setdefault(family.name, fresh)
-        self.cells.cell(group)[1][0] += 1.0
-        return schema.OTHER
+    def gauges(self) -> Iterable[Sample]:
+        """Give the present values of all gauges."""
+        for numbers in tuple(self._numbers.values()):
+            yield from numbers.samples()
+        for states in tuple(self._states.values()):
+            yield from states.samples()
 
-    def group(self, layout: Layout, labels: tuple[str, ...]) -> Group:
-        """Make a group of series; they start at 0 now."""
-        bounds = self.bounds(layout.histogram) if layout.histogram else ()
-        group = Group(layout, labels, bounds)
-        self.groups.append(group)
-        if self.writer is not None:
-            self.cells.cell(group)
-        return group
+    def stock_gauge(self, family: Family) -> StockGauge:
+        """Find the gauge of prometheus_client that workers write *family* through, or make it."""
+        name, mode = f"{self.namespace}_{family.name}", family.mode
+        assert mode is not None  # noqa: S101 - a gauge without one is not written
+
+        def make() -> StockGauge:
+            return StockGauge(
+                name, family.help, family.labels, registry=None, multiprocess_mode=mode
+            )
+
+        return find_or_make(self._stock_gauges, name, make)
 
 
 def _start_anew_after_fork() -> None:

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import re
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import add
@@ -25,7 +24,6 @@ from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import Family
 from mainstay._metrics.upkeep import Upkeep
 
-_NAMESPACE = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _HISTOGRAMS = {f.name: f for f in schema.FAMILIES if f.kind == "histogram"}
 
 _Totals: TypeAlias = dict[str, dict[tuple[str, ...], list[float]]]
@@ -89,7 +87,7 @@ class Metrics(Collector):
         given: object = registry
         if given is not None and not isinstance(given, CollectorRegistry):
             raise TypeError(f"`registry` must be a CollectorRegistry or None, not {given!r}")
-        check_namespace(namespace)
+        schema.check_namespace(namespace)
         bounds = _checked_buckets(buckets)
         if registry is None:
             self._book = Book(namespace, bounds or {})
@@ -195,17 +193,6 @@ def _add_histogram(
     metric.add_sample(f"{name}_sum", labels, total)
 
 
-def check_namespace(namespace: object) -> None:
-    """Refuse what cannot be the prefix of names."""
-    if not isinstance(namespace, str):
-        raise TypeError(f"`namespace` must be a str, not {namespace!r}")
-    if not _NAMESPACE.fullmatch(namespace):
-        raise ValueError(
-            f"`namespace` must consist of ASCII letters, digits and underscores, and not "
-            f"start with a digit, not {namespace!r}"
-        )
-
-
 def empty_metric(namespace: str, family: Family) -> Metric:
     """Make what Prometheus reads of a family, without samples."""
     return Metric(f"{namespace}_{family.name}".removesuffix("_total"), family.help, family.kind)
@@ -274,6 +261,9 @@ def set_default_metrics(metrics: Metrics) -> None:
     _default = metrics
 
 
+# What policies ask of a `Metrics`: functions, so that its users see what a collector has, no more.
+
+
 def metrics_of(metrics: object) -> Metrics:
     """Turn what users give as `metrics=` into a `Metrics`."""
     if metrics is None:
@@ -285,39 +275,8 @@ def metrics_of(metrics: object) -> Metrics:
 
 def recorder_of(metrics: Metrics, component: str, policy: str) -> Recorder:
     """Find the recorder of a component under a policy in *metrics*, or make it."""
-    return metrics._book.recorder(component, policy)
-
-
-def member_recorder_of(metrics: Metrics, component: str, member: str) -> MemberRecorder:
-    """Find the recorder of one member of a pool in *metrics*, or make it."""
-    return metrics._book.member_recorder(component, member)
-
-
-def switch_recorder_of(metrics: Metrics, component: str) -> SwitchRecorder:
-    """Find the recorder of the changes in a pool or breaker in *metrics*, or make it."""
-    return metrics._book.switch_recorder(component)
-
-
-def follow(metrics: Metrics, family: Family, component: str, source: Stateful) -> StateGauge:
-    """Show the states of *source* in the gauge *family* of *metrics*, as long as *source* lives."""
-    gauge = metrics._book.states(family, metrics._book.component(component))
-    gauge.follow(source, type(source).states)
-    return gauge
-
-
-def upkeep_of(metrics: Metrics, component: str) -> Upkeep:
-    """Find the upkeep of a component's dependability in *metrics*, or make it."""
-    return metrics._book.upkeep(component)
-
-
-def copies_recorder_of(metrics: Metrics, component: str) -> CopiesRecorder:
-    """Find the recorder of the copies of a redundant call in *metrics*, or make it."""
-    return metrics._book.copies_recorder(component)
-
-
-def number_of(metrics: Metrics, family: Family, component: str) -> NumberGauge:
-    """Find the gauge *family* of a component in *metrics*, or make it."""
-    return metrics._book.number(family, metrics._book.component(component))
+    book = metrics._book
+    return book.recorder(book.component(component), policy)
 
 
 def checkpoint_recorder_of(metrics: Metrics, component: str) -> CheckpointRecorder:
@@ -325,3 +284,41 @@ def checkpoint_recorder_of(metrics: Metrics, component: str) -> CheckpointRecord
     recorder = recorder_of(metrics, component, "checkpoint")
     assert isinstance(recorder, CheckpointRecorder)  # noqa: S101 - what the book makes for it
     return recorder
+
+
+def member_recorder_of(metrics: Metrics, component: str, member: str) -> MemberRecorder:
+    """Find the recorder of one member of a pool in *metrics*, or make it."""
+    book = metrics._book
+    return book.member_recorder(book.component(component), member)
+
+
+def switch_recorder_of(metrics: Metrics, component: str) -> SwitchRecorder:
+    """Find the recorder of the changes in a pool or breaker in *metrics*, or make it."""
+    book = metrics._book
+    return book.switch_recorder(book.component(component))
+
+
+def copies_recorder_of(metrics: Metrics, component: str) -> CopiesRecorder:
+    """Find the recorder of the copies of a redundant call in *metrics*, or make it."""
+    book = metrics._book
+    return book.copies_recorder(book.component(component))
+
+
+def upkeep_of(metrics: Metrics, component: str) -> Upkeep:
+    """Find the upkeep of a component's dependability in *metrics*, or make it."""
+    book = metrics._book
+    return book.upkeep(book.component(component))
+
+
+def number_of(metrics: Metrics, family: Family, component: str) -> NumberGauge:
+    """Find the gauge *family* of a component in *metrics*, or make it."""
+    book = metrics._book
+    return book.number(family, book.component(component))
+
+
+def follow(metrics: Metrics, family: Family, component: str, source: Stateful) -> StateGauge:
+    """Show the states of *source* in the gauge *family* of *metrics*, as long as *source* lives."""
+    book = metrics._book
+    gauge = book.states(family, book.component(component))
+    gauge.follow(source, type(source).states)
+    return gauge

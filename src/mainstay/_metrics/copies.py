@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from mainstay._metrics.finding import find_or_make
 from mainstay._metrics.layouts import COPY_LAYOUT, HEDGE_LAYOUT
 from mainstay._metrics.schema import (
     COPY_WINS,
@@ -84,11 +85,8 @@ class CopiesRecorder:
 
     def _group(self, copy: int | str) -> "Group":
         label = self._label(copy)
-        group = self._copies.get(label)
-        if group is None:
-            fresh = self._book.group(COPY_LAYOUT, (self.component, label))
-            group = self._copies.setdefault(label, fresh)
-        return group
+        labels = self.component, label
+        return find_or_make(self._copies, label, lambda: self._book.group(COPY_LAYOUT, labels))
 
     def _label(self, copy: int | str) -> str:
         if isinstance(copy, str):

@@ -45,6 +45,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.utils import floatToGoString
 
 from mainstay._metrics.cells import Cell, Group, Slots, cell_in_memory
+from mainstay._metrics.finding import find_or_make
 from mainstay._metrics.schema import Family
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -305,21 +306,19 @@ class Forwarding:
 
     def _counter(self, family: Family) -> Counter:
         name = f"{self._namespace}_{family.name}"
-        known = self._counters.get(name)
-        if known is None:
-            fresh = Counter(name, family.help, family.labels, registry=None)
-            known = self._counters.setdefault(name, fresh)
-        return known
+
+        def make() -> Counter:
+            return Counter(name, family.help, family.labels, registry=None)
+
+        return find_or_make(self._counters, name, make)
 
     def _histogram(self, family: Family) -> Histogram:
-        name = f"{self._namespace}_{family.name}"
-        known = self._histograms.get(name)
-        if known is None:
-            fresh = Histogram(
-                name, family.help, family.labels, registry=None, buckets=self._bounds(family)
-            )
-            known = self._histograms.setdefault(name, fresh)
-        return known
+        name, bounds = f"{self._namespace}_{family.name}", self._bounds(family)
+
+        def make() -> Histogram:
+            return Histogram(name, family.help, family.labels, registry=None, buckets=bounds)
+
+        return find_or_make(self._histograms, name, make)
 
 
 def _ignore(_amount: float) -> None:

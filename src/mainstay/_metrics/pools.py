@@ -4,6 +4,7 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from mainstay._metrics.cells import Group
+from mainstay._metrics.finding import find_or_make
 from mainstay._metrics.layouts import (
     CALL_LAYOUT,
     FAILOVER_LAYOUT,
@@ -107,17 +108,14 @@ class SwitchRecorder:
             self._outage_group(name)
 
     def _count(self, layout: Layout, labels: tuple[str, ...]) -> None:
-        group = self._pairs.get(labels)
-        if group is None:
-            group = self._pairs.setdefault(labels, self._book.group(layout, labels))
+        group = find_or_make(self._pairs, labels, lambda: self._book.group(layout, labels))
         self._book.cells.cell(group)[1][0] += 1.0
 
     def _outage_group(self, name: str) -> Group:
-        group = self._outages.get(name)
-        if group is None:
-            fresh = self._book.group(OUTAGE_LAYOUTS[name], (self._component,))
-            group = self._outages.setdefault(name, fresh)
-        return group
+        labels = (self._component,)
+        return find_or_make(
+            self._outages, name, lambda: self._book.group(OUTAGE_LAYOUTS[name], labels)
+        )
 
     def _observe(self, name: str, seconds: float) -> None:
         group = self._outage_group(name)

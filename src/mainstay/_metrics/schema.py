@@ -4,9 +4,12 @@ It is one table, a row for each metric. What is written together is in `layouts`
 the files of multiprocess mode and the tables in the docs are derived from here.
 """
 
+import re
 from typing import Literal, TypeAlias
 
 import attrs
+
+_NAMESPACE = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 Mode: TypeAlias = Literal["livesum", "livemax", "max", "mostrecent"]
 
@@ -379,3 +382,19 @@ MOST_MEMBERS = 100
 MOST_COPIES = 10
 OTHER = "_other"
 """What label values beyond those limits are replaced by."""
+
+
+def check_namespace(namespace: object) -> None:
+    """Refuse what cannot be the prefix of names.
+
+    Raises:
+        TypeError: If it is no string.
+        ValueError: If Prometheus does not take it.
+    """
+    if not isinstance(namespace, str):
+        raise TypeError(f"`namespace` must be a str, not {namespace!r}")
+    if not _NAMESPACE.fullmatch(namespace):
+        raise ValueError(
+            f"`namespace` must consist of ASCII letters, digits and underscores, and not "
+            f"start with a digit, not {namespace!r}"
+        )

@@ -9,6 +9,7 @@ import functools
 import math
 import weakref
 from collections.abc import Callable, Iterator
+from operator import add
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
@@ -90,7 +91,7 @@ class Upkeep:
 
     def _figure(self, figure: Callable[[Figures], float]) -> float | None:
         figures = [source.so_far() for _, source in self._alive()]
-        value = figure(sum(figures, Figures())) if figures else math.nan
+        value = figure(functools.reduce(add, figures)) if figures else math.nan
         return None if math.isnan(value) else value
 
     def _alive(self) -> Iterator[tuple[_Watched, Source]]:

@@ -61,7 +61,7 @@ def wrap_async(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
     if bound.rules.first_attempt_is_special():
         return _wrap_async_fully(bound, fn)
     success = bound.recorder.success
-    on_asyncio = False  # asked at the first call and at failures: it is a system call in 3.11
+    on_asyncio = False  # told once, and asked again at failures: to ask is a system call in 3.11
 
     @wraps(fn)
     async def call(*args: Any, **kwargs: Any) -> Any:

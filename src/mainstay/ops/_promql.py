@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import attrs
 
-_NAMESPACE = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+from mainstay._metrics.schema import check_namespace
+
 _ESCAPE = r"\\(?:[abfnrtv\\\"']|x[0-9a-fA-F]{2}|[0-7]{3}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8})"
 _STRING = rf"""(?:"(?:[^"\\\n]|{_ESCAPE})*"|'(?:[^'\\\n]|{_ESCAPE})*'|`[^`]*`)"""
 _MATCHER = re.compile(rf"\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*({_STRING})\s*")
@@ -66,15 +67,10 @@ def source_of(namespace: str, selector: str) -> Source:
         ValueError: If *namespace* is not a name that Prometheus takes, or *selector* is not a
             comma-separated list of conditions.
     """
-    for parameter, value in (("namespace", namespace), ("selector", selector)):
-        given: object = value
-        if not isinstance(given, str):
-            raise TypeError(f"`{parameter}` must be a str, not {given!r}")
-    if not _NAMESPACE.fullmatch(namespace):
-        raise ValueError(
-            f"`namespace` must consist of ASCII letters, digits and underscores, and not start "
-            f"with a digit, not {namespace!r}"
-        )
+    check_namespace(namespace)
+    given: object = selector
+    if not isinstance(given, str):
+        raise TypeError(f"`selector` must be a str, not {given!r}")
     return Source(namespace, _matchers(selector))
 
 

@@ -272,7 +272,7 @@ def acquisition(
         poisoned                   -        poisoned
         interrupted                -        next token, next attempt, no crash
         running                    no       held
-        running, crashes at most   yes      poisoned
+        running, crashes too many  yes      poisoned
         running                    yes      next token, next attempt, one crash more
 
     Args:

@@ -8,8 +8,8 @@ from typing import get_args
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
-from mainstay._metrics.collector import check_namespace, empty_metric
-from mainstay._metrics.schema import CHECKPOINT_RUNS, MOST_COMPONENTS, OTHER
+from mainstay._metrics.collector import empty_metric
+from mainstay._metrics.schema import CHECKPOINT_RUNS, MOST_COMPONENTS, OTHER, check_namespace
 from mainstay.errors import CheckpointError
 from mainstay.stores import store_of
 from mainstay.stores.base import Status, Store
