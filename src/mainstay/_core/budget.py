@@ -25,7 +25,7 @@ import attrs
 from mainstay._core import ambient
 from mainstay._core.durations import Duration, to_seconds
 
-SLICES = 20
+SLICES = 100
 
 
 @attrs.define
