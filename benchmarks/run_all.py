@@ -29,6 +29,7 @@ SCRIPTS = (
     "failover.py",
     "breaker.py",
     "grey_failure.py",
+    "false_ejections.py",
     "failover_redis.py",
     "redundant.py",
 )

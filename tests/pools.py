@@ -8,7 +8,7 @@ import time
 from mainstay import Failback, FailoverPool, Member, failover
 from tests.colours import ASYNC, SYNC, Async, awaitable
 
-LONGEST = 30.0  # real seconds that a test waits for what a thread or a process does
+LONGEST = 60.0  # real seconds that a test waits for what a thread or a process does
 AT_ONCE = Failback("grace", grace=0.0)
 
 

@@ -93,7 +93,7 @@ def test_a_rate_of_failures_opens_it(metrics, clock):
             SYNC.called(breaker, fn)
         except Lost:
             assert calls % 4 == 0
-    assert calls == 28
+    assert calls == 32
 
 
 def test_slow_answers_open_it_although_they_are_returned(breaker_caller, clock):

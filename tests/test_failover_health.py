@@ -40,7 +40,7 @@ def readmitted(cause: Cause = "consecutive") -> Health:
 
 
 def test_the_defaults_are_the_lattice_that_was_measured() -> None:
-    assert (LIMITS.consecutive, LIMITS.gain, LIMITS.limit) == (4, 14, 70)
+    assert (LIMITS.consecutive, LIMITS.gain, LIMITS.limit) == (4, 14, 84)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,8 @@ def test_a_success_ends_the_run_but_not_the_score() -> None:
     fail(health, 3)
     succeed(health)
     assert health.score == 41
-    assert fail(health) is None
+    assert fail(health, 2) is None
+    succeed(health)
     assert fail(health) is None
     assert fail(health) is Change.OVERSTEPPED
     assert health.cause == "rate"
@@ -78,7 +79,7 @@ def test_every_fourth_call_failing_is_found_although_there_is_no_run() -> None:
         change = fail(health) if calls % 4 == 0 else succeed(health)
         if change:
             break
-    assert (health.cause, calls) == ("rate", 28)
+    assert (health.cause, calls) == ("rate", 32)
 
 
 def test_slow_answers_are_measured_apart_from_failures() -> None:
@@ -294,17 +295,15 @@ def average_run_length(error_rate: float) -> float:
     return solution[0]
 
 
-def test_fifteen_percent_of_errors_are_found_within_sixty_calls_on_average() -> None:
-    assert average_run_length(0.15) < 60
+def test_fifteen_percent_of_errors_are_found_within_seventy_calls_on_average() -> None:
+    assert average_run_length(0.15) < 70
 
 
-def test_false_ejections_at_one_percent_are_rarer_than_one_in_ten_days_and_member() -> None:
-    calls_a_day = 50 / 3 * 86_400  # a pool of three at 50 calls a second
+@pytest.mark.parametrize("share", [1 / 3, 1.0])
+def test_false_ejections_at_one_percent_are_rarer_than_one_in_ten_days(share: float) -> None:
+    """For a member of three, and alone, at 50 calls a second; `benchmarks/` simulates the same."""
+    calls_a_day = 50 * share * 86_400
     by_rate = calls_a_day / average_run_length(0.01)
     in_a_row = calls_a_day * 0.01**4
-    assert by_rate + in_a_row < 0.1
-
-
-def test_false_ejections_of_a_single_member_at_fifty_calls_a_second_are_below_one_a_day() -> None:
-    calls_a_day = 50 * 86_400
-    assert calls_a_day / average_run_length(0.01) + calls_a_day * 0.01**4 < 1
+    again_after_a_return = 1.2  # ejections for each of these, as one error soon after is enough
+    assert (by_rate + in_a_row) * again_after_a_return < 0.1

@@ -1,12 +1,14 @@
 """Members are opened and closed: at the first use, after a failure, and with the pool."""
 
 import asyncio
+import contextlib
 import threading
 import time
 
 import pytest
 
 from mainstay import AllMembersFailedError, Detect, Failback, FailoverPool, Member, Probe, failover
+from tests.colours import awaitable
 from tests.pools import LONGEST, Lost, wait_until
 
 
@@ -251,3 +253,117 @@ def test_many_threads_share_a_pool_whose_members_come_and_go(site, metrics):
     assert all(member.in_flight == 0 for member in pool.status().members)
     pool.close()
     wait_until(lambda: sorted(site.opened) == sorted(site.closed))
+
+
+@pytest.mark.parametrize("hook", ["open", "fence", "probe", "close"])
+def test_plain_hooks_of_an_async_pool_do_not_hold_up_its_event_loop(site, metrics, hook):
+    seen = {}
+
+    def plain(name, fn):
+        def noted(*args):
+            seen[name] = threading.current_thread() is threading.main_thread()
+            return fn(*args)
+
+        return noted
+
+    async def never_called(resource):
+        """Makes the pool async."""
+
+    open_ = plain("open", lambda: site.open("c"))
+    members = [
+        Member("a", "a0"),
+        Member("c", open=open_, close=plain("close", site.close), standby="cold"),
+        Member("x", open=never_called, standby="cold"),
+    ]
+    pool = FailoverPool("db", members, on=Lost, fence=plain("fence", lambda _old, _new: None),
+                        probe=Probe(plain("probe", lambda _resource: True)))  # fmt: skip
+
+    @failover(pool)
+    async def use(resource):
+        return site.use(resource)
+
+    async def main():
+        site.broken.add("a")
+        for _ in range(4):
+            with contextlib.suppress(Lost):
+                answer = await use()
+        await pool.close()
+        return answer
+
+    assert asyncio.run(main()) == "c1"
+    assert site.closed == ["c1"]
+    assert seen[hook] is False
+
+
+def test_what_a_plain_open_gives_too_late_is_closed_in_an_async_pool_too(site, metrics):
+    began, go = threading.Event(), threading.Event()
+
+    def late():
+        began.set()
+        go.wait(LONGEST)
+        return site.open("a")
+
+    async def main():
+        member = Member("a", open=late, close=awaitable(site.close), start_timeout=0.02)
+        pool = FailoverPool("db", [member, Member("b", "b0")], on=Lost)
+        with contextlib.suppress(Lost):
+            await failover(pool)(awaitable(site.use))()
+        await asyncio.to_thread(began.wait, LONGEST)
+        await pool.close()
+        go.set()
+        while not site.closed:  # noqa: ASYNC110 - polls
+            await asyncio.sleep(0.001)
+
+    async def limited():
+        await asyncio.wait_for(main(), LONGEST)
+
+    asyncio.run(limited())
+    assert site.closed == ["a1"]
+
+
+def test_an_error_of_a_plain_hook_of_an_async_pool_is_told(site, metrics):
+    def refuse():
+        raise StopIteration
+
+    pool = FailoverPool("db", [Member("a", open=refuse, close=awaitable(site.close))], on=Lost)
+    with pytest.raises(AllMembersFailedError) as caught:
+        asyncio.run(failover(pool)(awaitable(site.use))())
+    assert "raised StopIteration" in str(caught.value.exceptions[0])
+
+
+def test_closing_waits_no_longer_for_a_close_that_hangs_than_a_start_may_take(pools):
+    go = threading.Event()
+
+    async def hang(_resource):
+        await asyncio.Event().wait()
+
+    close = hang if pools.loop else lambda _resource: go.wait(LONGEST)
+    member = Member("a", open=pools.hook(lambda: "a0"), close=close, start_timeout=0.05)
+    pool = FailoverPool("db", [member], on=Lost)
+    pools.enter(pool)
+    began = time.monotonic()
+    pools.close(pool)
+    assert time.monotonic() - began < LONGEST / 2
+    go.set()
+
+
+def test_status_says_all_that_is_known_of_each_member(servers, metrics, clock):
+    site_error = Lost("open c")
+
+    def refuse():
+        raise site_error
+
+    members = [Member("a", "a"), Member("b", "b", standby="hot"), Member("c", open=refuse)]
+    pool = FailoverPool("db", members, on=Lost)
+    with pool:
+        servers.eject(pool, "a")
+        with pool.lease():
+            status = pool.status()
+    assert (status.name, status.serving, status.forced, status.down) == ("db", ("b",), None, False)
+    assert status.epoch == 1
+    a, b, c = status.members
+    assert (a.name, a.state, a.open, a.in_flight) == ("a", "ejected", True, 0)
+    assert (a.score, a.cause, 2.5 <= a.seconds <= 5.0, a.error) == (1.0, "consecutive", True, None)
+    assert (b.state, b.open, b.in_flight, b.score) == ("active", True, 1, 0.0)
+    assert (b.cause, b.seconds, b.error) == (None, None, None)
+    assert (c.state, c.open, c.error) == ("ejected", False, site_error)

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from mainstay import Detect, FailoverPool, Member, Probe
-from tests.pools import AT_ONCE, LONGEST, Lost, Pools, wait_until
+from tests.pools import AT_ONCE, LONGEST, Lost, Pools, state_of, wait_until
 
 
 def probed(pools, healthy, **options):
@@ -119,3 +119,47 @@ def test_a_pool_that_is_dropped_ends_its_probing_thread():
         return "mainstay-probe-dropped" not in {each.name for each in threading.enumerate()}
 
     wait_until(gone)
+
+
+@pytest.mark.parametrize("probe", ["plain", "async"])
+@pytest.mark.parametrize("pool_is", ["sync", "async"])
+def test_a_probe_that_hangs_is_a_bad_answer_for_each_interval(metrics, clock, pool_is, probe):
+    if (pool_is, probe) == ("sync", "async"):
+        pytest.skip("an async probe makes the pool async")
+    go = threading.Event()
+
+    def plain(resource):
+        return resource == "b0" or go.wait(LONGEST)
+
+    async def hang(resource):
+        return resource == "b0" or await asyncio.Event().wait()
+
+    async def afence(_old, _new):
+        """Makes the pool async."""
+
+    fence = afence if pool_is == "async" else None
+    asked = Probe(plain if probe == "plain" else hang, every=10.0, timeout=1.0, fall=3, jitter=0.0)
+    pool = FailoverPool("db", [Member("a", "a0"), Member("b", "b0")], on=Lost, probe=asked,
+                        fence=fence)  # fmt: skip
+
+    def bad_answers():
+        return pool._core.slots["a"].fell
+
+    async def main():
+        async with pool:
+            for bad in (1, 2, 3):
+                while bad_answers() < bad and clock.now() < 100.0:
+                    clock.advance(0.5)
+                    await asyncio.sleep(0.002)
+            assert state_of(pool, "a") == "ejected"
+            go.set()
+
+    if pool_is == "async":
+        asyncio.run(main())
+    else:
+        with pool:
+            wait_until(lambda: clock.advance(0.5) or bad_answers() == 3)
+            assert state_of(pool, "a") == "ejected"
+            go.set()
+    assert metrics("ejections_total", member="a", cause="probe") == 1
+    assert clock.now() >= 21.0

@@ -33,9 +33,11 @@ def test_whoever_serves_is_well_and_ready(everyone):
 
 
 @given(st.lists(seats, max_size=8))
-def test_somebody_serves_if_anybody_is_well_and_ready(everyone):
-    roster = staff(everyone)
-    assert bool(roster.serving) == any(seat.well and seat.ready for seat in everyone)
+def test_somebody_serves_if_anybody_may(everyone):
+    actives = [seat for seat in everyone if seat.standby is None]
+    nobody_is_lost = actives and all(seat.well and seat.rested and seat.whole for seat in actives)
+    may_serve = actives if nobody_is_lost else everyone
+    assert bool(staff(everyone).serving) == any(seat.well and seat.ready for seat in may_serve)
 
 
 @given(st.lists(seats, max_size=8))

@@ -1,11 +1,14 @@
 """Hot and cold standbys, and the fence in front of them."""
 
+import asyncio
+import contextvars
 import threading
+import time
 
 import pytest
 
-from mainstay import AllMembersFailedError, FailoverPool, Member, failover
-from tests.pools import AT_ONCE, LONGEST, Lost, Pools
+from mainstay import AllMembersFailedError, Detect, FailoverPool, Member, Probe, failover
+from tests.pools import AT_ONCE, LONGEST, Lost, Pools, state_of, wait_until
 
 
 def test_a_hot_standby_is_open_and_gets_no_traffic_until_needed(pools, site, metrics, clock):
@@ -159,3 +162,107 @@ def test_a_fenced_pool_without_a_probe_never_goes_back_by_itself(site, metrics, 
     assert [pools.call(pool, site.use) for _ in range(3)] == ["b0"] * 3
     pool.release()
     assert pools.call(pool, site.use) == "a0"
+
+
+@pytest.mark.parametrize("hangs", ["fence", "open", "probe"])
+def test_a_standby_that_takes_too_long_to_start_is_given_up(pools, site, metrics, clock, hangs):
+    """The limit covers all three: the fence, the start, and the warm-up."""
+    began = threading.Event()
+
+    def hook(name, fn):
+        go = threading.Event()
+
+        def plain(*args):
+            began.set()
+            go.wait(LONGEST / 2)
+            return fn(*args)
+
+        async def hang(*_args):
+            began.set()
+            await asyncio.Event().wait()
+
+        if name == hangs:
+            return hang if pools.loop else plain
+        return pools.hook(fn)
+
+    members = [
+        Member("a", "a0"),
+        Member("c", open=hook("open", lambda: site.open("c")), close=pools.hook(site.close),
+               standby="cold", start_timeout=30.0),
+    ]  # fmt: skip
+    pool = FailoverPool("db", members, on=Lost, when_all_down="raise",
+                        fence=hook("fence", lambda _old, _new: None),
+                        probe=Probe(hook("probe", lambda _resource: True), every=1e6))  # fmt: skip
+    heard = []
+    pool.on_event(lambda event: heard.append(getattr(event, "error", None)))
+    site.broken.add("a")
+    for _ in range(3):
+        with pytest.raises(Lost):
+            pools.call(pool, site.use)
+
+    def pass_time():
+        began.wait(LONGEST)
+        while not any(heard):
+            clock.advance(1.0)
+            time.sleep(0.001)
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(pass_time,))
+    thread.start()
+    with pytest.raises((Lost, AllMembersFailedError)):
+        pools.call(pool, site.use)
+    thread.join(LONGEST)
+    assert "starting member c took longer than 30.000 s" in map(str, heard)
+    assert state_of(pool, "c") == "ejected"
+    pool.remove("c")
+
+
+def test_a_standby_serves_while_a_failing_active_member_is_opened_again(site, metrics):
+    go, opened, standby_is_well = threading.Event(), [], threading.Event()
+
+    def open_a():
+        opened.append(True)
+        if len(opened) > 1:
+            go.wait(LONGEST)
+        return site.open("a")
+
+    members = [Member("a", open=open_a, close=site.close), Member("b", "b0", standby="hot")]
+    probe = Probe(lambda resource: resource != "b0" or standby_is_well.is_set(),
+                  every=0.005, timeout=30.0, rise=1, fall=1)  # fmt: skip
+    pool = FailoverPool("db", members, on=Lost, probe=probe, detect=Detect(eject_for=0.005))
+    site.broken |= {"a", "b"}
+    with pool:
+        wait_until(lambda: state_of(pool, "b") == "ejected")
+        for _ in range(4):
+            with pytest.raises((Lost, AllMembersFailedError)):
+                pool.call(site.use)
+        assert state_of(pool, "a") == "failing"
+        wait_until(lambda: len(opened) == 2)
+        site.broken.clear()
+        standby_is_well.set()
+        assert pool.call(site.use) == "b0"
+        go.set()
+
+
+def test_the_events_of_a_cold_standby_are_told_in_their_order(site, metrics, clock):
+    pool = FailoverPool("db", [Member("a", "a0"), site.member("c", standby="cold")], on=Lost,
+                        failback=AT_ONCE)  # fmt: skip
+    heard = []
+    pool.on_event(lambda event: heard.append(event.kind))
+    Pools().eject(pool, site, "a")
+    assert pool.call(site.use) == "c1"
+    wait_until(lambda: len(heard) == 3)  # the thread that has started it tells of that
+    site.broken.clear()
+    clock.advance(5.0)
+    assert [pool.call(site.use) for _ in range(2)] == ["a0"] * 2
+    wait_until(lambda: site.closed == ["c1"])
+    assert heard == ["member_ejected", "standby_started", "pool_switched", "member_readmitted",
+                     "pool_switched"]  # fmt: skip
+
+
+def test_a_cold_standby_that_is_forced_is_started_and_stopped_again(site, metrics):
+    pool = FailoverPool("db", [Member("a", "a0"), site.member("c", standby="cold")], on=Lost)
+    pool.force("c")
+    assert pool.call(site.use) == "c1"
+    pool.release()
+    assert pool.call(site.use) == "a0"
+    wait_until(lambda: site.closed == ["c1"])

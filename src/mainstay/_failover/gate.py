@@ -112,7 +112,9 @@ class Gate:
     def rejected(self, now: float) -> CircuitOpenError:
         """Record that a call may not go through; give what it raises."""
         self.recorder.rejected()
-        return CircuitOpenError(self.name, self.retry_after(now))
+        # As `retry_after` says, but without the calls: a service that is down sees many of these.
+        until = self.shut_until
+        return CircuitOpenError(self.name, until - now if until < math.inf else None)
 
     def retry_after(self, now: float) -> float | None:
         """Give the seconds until a call may be let through; None if it was opened by hand."""

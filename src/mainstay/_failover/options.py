@@ -11,7 +11,7 @@ from mainstay._core.callables import Colour, colour_of
 from mainstay._core.durations import Duration, to_seconds
 from mainstay._failover.health import Limits, gain_for
 
-_FAILURES_TO_LIMIT = 5
+_FAILURES_TO_LIMIT = 6
 
 NO_RESOURCE: Final = object()
 """What a member's resource is when none was given."""
@@ -176,15 +176,15 @@ class Detect:
     A member is ejected after *consecutive* failures in a row, or when its failures are too many
     for its successes: each failure adds points to a score, each success takes one off, and at
     *threshold* points it is ejected. How many points a failure adds follows from *normal* and
-    *bad*; with the defaults it is 14, the threshold is 70, a member that fails 15 % of its calls
-    is found after 55 of them on average, and one that fails 1 % is ejected by mistake less than
-    once in ten days at 17 calls a second. The detector is for shares of 10 % and more.
+    *bad*; with the defaults it is 14, the threshold is 84, a member that fails 15 % of its calls
+    is found after 66 of them on average, and one that fails 1 % is ejected by mistake less than
+    once in ten days at 50 calls a second. The detector is for shares of 10 % and more.
 
     Args:
         consecutive: Failures in a row that eject, at least 1.
         normal: The share of calls that may fail while all is well, above 0 and below *bad*.
         bad: The share that is to be detected, below 1.
-        threshold: The score that ejects, at least 1; None for that of five failures.
+        threshold: The score that ejects, at least 1; None for that of six failures.
         slow: Seconds or `timedelta`, above 0, from which on an answer is too late. Such answers
             are measured by the same rules, apart from failures. None for no such limit.
         eject_for: Seconds or `timedelta` of the first ejection, above 0. Each one is between half
@@ -201,7 +201,7 @@ class Detect:
     Example:
         >>> from mainstay import Detect
         >>> Detect(normal=0.02, bad=0.15).threshold
-        70
+        84
     """
 
     consecutive: int

@@ -115,29 +115,32 @@ def weighted_turn(weights: Sequence[float]) -> list[int]:
 class LeastLatency:
     """The better one of two taken at random: peak latency times calls on their way."""
 
-    def order(self, sessions: Sequence[Session], clock: Clock) -> Pick:
-        if len(sessions) == 1:
-            return itertools.repeat(sessions[0]).__next__
-        return lambda: self.among(sessions, clock)
-
-    def among(self, sessions: Sequence[Session], clock: Clock) -> Session:
+    def order(self, sessions: Sequence[Session], clock: Clock, /) -> Pick:
         count = len(sessions)
         if count == 1:
-            return sessions[0]
-        first = int(random.random() * count)
-        second = int(random.random() * (count - 1))
-        second += second >= first
-        now = clock.now()
-        one, other = sessions[first], sessions[second]
-        return one if _load(one, now) <= _load(other, now) else other
+            return itertools.repeat(sessions[0]).__next__
+        # Side by side, so that a pick among many touches little memory.
+        latencies = [each.slot.latency for each in sessions]
+        flights = [each.flights for each in sessions]
 
+        def load(place: int, now: float) -> float:
+            flying = len(flights[place])
+            latency = latencies[place]
+            if flying and not latency.seconds:
+                return _UNKNOWN
+            return latency.read(now) * (flying + 1)
 
-def _load(session: Session, now: float) -> float:
-    flying = len(session.flights)
-    seconds = session.slot.latency.read(now)
-    if flying and not session.slot.latency.seconds:
-        return _UNKNOWN
-    return seconds * (flying + 1)
+        def pick() -> Session:
+            one = int(random.random() * count)
+            other = int(random.random() * (count - 1))
+            other += other >= one
+            now = clock.now()
+            return sessions[one if load(one, now) <= load(other, now) else other]
+
+        return pick
+
+    def among(self, sessions: Sequence[Session], clock: Clock, /) -> Session:
+        return self.order(sessions, clock)()
 
 
 class Own:

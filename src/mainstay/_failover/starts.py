@@ -5,6 +5,7 @@ each in a daemon thread, `Tasks` in a task of the pool's event loop. Both tell t
 went; whoever waits, waits for the pool.
 """
 
+import asyncio
 import contextlib
 import functools
 from collections import deque
@@ -16,7 +17,6 @@ from mainstay._failover.members import Opened, Slot, Start
 from mainstay._failover.options import Member
 
 if TYPE_CHECKING:
-    import asyncio
     import threading
 
     from mainstay._failover.results import Results
@@ -100,7 +100,7 @@ class Tasks:
                 await settled(await called(rules.fence, start.replaces, member.name))
             what = "open"
             if opened is None and member.open is not None:
-                late = functools.partial(self.close, member)
+                late = functools.partial(self._close_late, member)
                 opened = Opened(await settled(await called(member.open, late=late)))
             what = "probe"
             if rules.probe is not None and member.standby == "cold" and opened is not None:
@@ -124,6 +124,12 @@ class Tasks:
                 await settled(await called(member.close, resource))
         except Exception as error:  # noqa: BLE001 - nobody is left who could handle it
             self._pool.close_failed(member, error)
+
+    def _close_late(self, member: Member, resource: Any) -> None:
+        """Close what came after it was given up, on the running loop: the pool may be closed."""
+        task = asyncio.get_running_loop().create_task(self._close(member, resource))
+        self.running.add(task)
+        task.add_done_callback(self.running.discard)
 
     def begin(
         self, make: Callable[[], Coroutine[Any, Any, None]], start: Start | None = None
