@@ -1,108 +1,53 @@
 """What does a durable step cost over one by hand, an item over a bare loop, a resume, and the disk?
 
 By hand is an INSERT of 200 bytes and a commit with Python's own sqlite3, in WAL mode with
-`synchronous=FULL`: one fsync. Everything is in a temporary directory on the disk of the system.
+`synchronous=FULL`: one fsync. Beside it are other libraries, each taking one step as its
+documentation shows it; `checkpoint_peers.py` has them, and what each does not promise. Everything
+is in a temporary directory on the disk of the system.
+
+A million saves one by one, and ten million items under `tracemalloc`, take some minutes; `--quick`
+makes do with a twentieth. The sizes are those of a store in memory (`/dev/shm`), where a million
+fsyncs take no time: a page more or less does not depend on where it is.
 """
 
+import itertools
 import os
 import shutil
-import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 import tracemalloc
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from time import perf_counter
 
-from harness import Loop, Measure, Report, main, ratio, times_of
-from mainstay import Checkpoint, checkpoint_run
+import checkpoint_peers as peers
+from harness import Loop, Measure, Report, Times, main, ratio, times_of
+from mainstay import checkpoint_run
 from mainstay.stores import SQLiteStore
 
-PAYLOAD = "x" * 200
-SAVES = 2_000
-ROWS = 100_000
 DONE = 1_000_000
 HOUR = timedelta(hours=1)
+SECOND = timedelta(seconds=1)
 
-BY_HAND = "by hand: INSERT and COMMIT"
-STEP = "cp.step"
-ITEM = "cp.iterate, every=1"
 BARE = "bare loop"
 EVERY_SECOND = "cp.iterate, every=timedelta(seconds=1), key"
-NO_KEY = "cp.iterate, every=timedelta(seconds=1), no key"
-
-_COUNTED = """
-import sys
-from mainstay import checkpoint_run
-with checkpoint_run("key", store="sqlite:///" + sys.argv[1]) as cp:
-    state = cp.state({"text": "x" * 200})
-    for item in cp.iterate(range(int(sys.argv[2])), key=int):
-        pass
-"""
+TEXT_KEY = "the same, keys are str"
+NO_KEY = "the same, no key"
 
 
-def by_hand(directory: Path) -> Loop:
-    """Save as a careful engineer would by hand."""
-    db = sqlite3.connect(directory / "by_hand.db", isolation_level=None)
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")
-    db.execute("CREATE TABLE step (id INTEGER PRIMARY KEY, value TEXT)")
-
-    def loop(times: int) -> float:
-        started = perf_counter()
-        for _ in range(times):
-            db.execute("BEGIN IMMEDIATE")
-            db.execute("INSERT INTO step (value) VALUES (?)", (PAYLOAD,))
-            db.execute("COMMIT")
-        return perf_counter() - started
-
-    return loop
-
-
-def payload() -> str:
-    """Give what is saved."""
-    return PAYLOAD
-
-
-def steps(cp: Checkpoint) -> Loop:
-    """Save a result of 200 bytes at each step, all in one run."""
-
-    def loop(times: int) -> float:
-        started = perf_counter()
-        for _ in range(times):
-            cp.step("step", payload)
-        return perf_counter() - started
-
-    return loop
-
-
-def items(store: SQLiteStore) -> Loop:
-    """Save cursor and a state of 200 bytes with each item."""
-
-    def loop(times: int) -> float:
-        with checkpoint_run(f"items-{perf_counter()}", store=store) as cp:
-            cp.state({"text": PAYLOAD})
-            started = perf_counter()
-            for _ in cp.iterate(range(times), key=int):
-                pass
-            return perf_counter() - started
-
-    return loop
-
-
-def every_second(store: SQLiteStore, *, keyed: bool) -> Loop:
+def every_second(store: SQLiteStore, source: list[object] | range, key: type | None) -> Loop:
     """Go through items that are saved once a second."""
-    key = int if keyed else None
+    runs = itertools.count()
 
     def loop(times: int) -> float:
-        second = timedelta(seconds=1)
-        with checkpoint_run(f"{perf_counter()}", store=store, every=second) as cp:
+        rows = itertools.islice(itertools.cycle(source), times)
+        with checkpoint_run(f"{id(source)}-{key}-{next(runs)}", store=store, every=SECOND) as cp:
             started = perf_counter()
-            for _ in cp.iterate(range(times), key=key):
+            for _ in cp.iterate(rows, key=key):
                 pass
             return perf_counter() - started
 
@@ -111,25 +56,37 @@ def every_second(store: SQLiteStore, *, keyed: bool) -> Loop:
 
 def bare(times: int) -> float:
     """Go through the same items, and do nothing else."""
+    rows = itertools.islice(itertools.cycle(NUMBERS), times)
     started = perf_counter()
-    for _ in range(times):
+    for _ in rows:
         pass
     return perf_counter() - started
 
 
-def fsyncs(directory: Path, saves: int) -> float | None:
-    """Count the fsyncs of so many saves, WAL checkpoints included; None without strace."""
+NUMBERS = range(100_000, 200_000)
+TEXTS = [f"row-{number}" for number in NUMBERS]
+
+
+def over(times: Times, case: str) -> float:
+    """Give the microseconds of an item over a bare loop: the least of each, over all rounds."""
+    return (min(times[case]) - min(times[BARE])) * 1e6
+
+
+def fsyncs(directory: Path, case: str, saves: int) -> float | None:
+    """Count the fsyncs of a save, WAL checkpoints included; None without strace."""
     strace = shutil.which("strace")
     if strace is None:
         return None
-    log = directory / "strace"
     calls = []
     for number in (0, saves):
-        program = [sys.executable, "-c", _COUNTED, str(directory / f"{number}.db"), str(number)]
+        scratch = directory / f"{hash(case)}-{number}"
+        scratch.mkdir()
+        log = scratch / "strace"
         trace = [strace, "-f", "-qq", "-e", "trace=fsync,fdatasync", "-o", str(log)]
-        if subprocess.run([*trace, *program], check=False).returncode:
+        steps = [sys.executable, peers.__file__, case, str(number), str(scratch)]
+        if subprocess.run([*trace, *steps], check=False, stdout=sys.stderr).returncode:
             return None
-        calls.append(len(log.read_text().splitlines()))
+        calls.append(log.read_text().count("sync("))
     return (calls[1] - calls[0]) / saves
 
 
@@ -156,17 +113,26 @@ def resumes(directory: Path, times: int) -> list[float]:
     return seconds[1:]
 
 
-def sizes(directory: Path, rows: int) -> tuple[int, int]:
-    """Give the bytes of a store after so many saves of one run: while open, and after its end."""
-    path = directory / "size.db"
-    store = SQLiteStore(path)
+def sizes(directory: Path, rows: int) -> tuple[int, int, float]:
+    """Save so many items of one run one by one.
+
+    Returns:
+        The most bytes that the store had while open, those after its end, and the seconds.
+    """
+    store = SQLiteStore(directory / "size.db")
+
+    def size() -> int:
+        return sum(each.stat().st_size for each in directory.glob("size.db*"))
+
+    opened, started = 0, perf_counter()
     with checkpoint_run("key", store=store) as cp:
-        cp.state({"text": PAYLOAD})
-        for _ in cp.iterate(range(rows), key=int):
-            pass
-        opened = sum(each.stat().st_size for each in directory.glob("size.db*"))
+        cp.state({"text": peers.PAYLOAD})
+        for row in cp.iterate(range(rows), key=int):
+            if row % 1000 == 0:
+                opened = max(opened, size())
+    seconds = perf_counter() - started
     store.close()
-    return opened, sum(each.stat().st_size for each in directory.glob("size.db*"))
+    return opened, size(), seconds
 
 
 def peak(store: SQLiteStore, rows: int) -> int:
@@ -181,64 +147,100 @@ def peak(store: SQLiteStore, rows: int) -> int:
 
 
 @contextmanager
-def scratch() -> Iterator[Path]:
+def scratch(parent: str | None = None) -> Iterator[Path]:
     """Give a directory, on a disk where there is a choice."""
-    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as name:
+    with tempfile.TemporaryDirectory(dir=parent or os.environ.get("TMPDIR")) as name:
         yield Path(name)
+
+
+def saves(result: Report, directory: Path, *, quick: bool) -> None:
+    """Measure one durable step of each library, and count its fsyncs."""
+    with ExitStack() as opened:
+        loops = {case: opened.enter_context(made(directory)) for case, made in peers.CASES.items()}
+        times = times_of(loops, rounds=3 if quick else 60, sample_seconds=0.05)
+    result.times("One durable save of 200 bytes", times, peers.BY_HAND, peers.DBOS_SQLITE)
+    number = 50 if quick else 1_000
+    synced = {case: fsyncs(directory, case, number) for case in peers.CASES}
+    result.table(
+        f"What that is worth, over {number:,} saves",
+        ["case", "fsyncs per save", "what it does not do"],
+        [
+            [case, "no strace here" if count is None else f"{count:.3f}", peers.LACKS[case]]
+            for case, count in synced.items()
+        ],
+    )
+    by_hand = ratio(times, peers.STEP, peers.BY_HAND)
+    against = ratio(times, peers.STEP, peers.DBOS_SQLITE)
+    result.measures += [
+        Measure("a durable step, vs by hand", 1.5, 1.15, by_hand),
+        Measure("a durable step, vs DBOS on SQLite", 1 / 6, 0.1, against),
+        Measure("a saved item, vs by hand", None, None, ratio(times, peers.ITEM, peers.BY_HAND)),
+    ]
+    count = synced[peers.ITEM]
+    if count is not None:
+        result.measures.append(Measure("fsyncs per save", 1.1, 1.02, count, ""))
+
+
+def passing(result: Report, store: SQLiteStore, *, quick: bool) -> None:
+    """Measure items that are not saved by themselves."""
+    times = times_of(
+        {
+            BARE: bare,
+            EVERY_SECOND: every_second(store, NUMBERS, int),
+            TEXT_KEY: every_second(store, TEXTS, str),
+            NO_KEY: every_second(store, NUMBERS, None),
+        },
+        rounds=5 if quick else 60,
+        sample_seconds=0.05,
+    )
+    result.times("One item that is not saved by itself", times, BARE)
+    result.say(
+        f"Over a bare loop, the least of all rounds: {over(times, EVERY_SECOND):.3f} us with "
+        f"`key=int`, {over(times, TEXT_KEY):.3f} us with `key=str` over texts."
+    )
+    least = over(times, EVERY_SECOND)
+    result.measures.append(Measure("an item, over a bare loop", 0.6, 0.2, least, " us"))
+
+
+def disk_and_memory(result: Report, directory: Path, store: SQLiteStore, *, quick: bool) -> None:
+    """Measure a resume, the size of a store, and the memory of an iteration."""
+    rows, few, many = (20_000, 50_000, 500_000) if quick else (DONE, 100_000, 10_000_000)
+    taken = resumes(directory, 2 if quick else 100)
+    resumed, least = statistics.median(taken) * 1e3, min(taken) * 1e3
+    with scratch("/dev/shm" if Path("/dev/shm").is_dir() else None) as memory:  # noqa: S108 - not a guess at a name
+        opened, closed, seconds = sizes(memory, rows)
+    small, large = peak(store, few), peak(store, many)
+    result.table(
+        "Disk and memory",
+        ["what", "figure"],
+        [
+            [f"resume with {DONE:,} done items, callable source, ms", f"{resumed:.2f}"],
+            ["the fastest of them", f"{least:.2f}"],
+            [f"most bytes of a store during {rows:,} saves", f"{opened:,}"],
+            ["bytes after close", f"{closed:,}"],
+            [f"seconds that the {rows:,} saves took", f"{seconds:.0f}"],
+            [f"peak bytes over {few:,} items of a generator", f"{small:,}"],
+            [f"peak bytes over {many:,} items of a generator", f"{large:,}"],
+        ],
+    )
+    grown = (large - small) / 1000
+    result.measures += [
+        Measure(f"resume with {DONE:,} done items", 5, 1, resumed, " ms"),
+        Measure(f"store size during {rows:,} saves", 1000, 400, opened / 1000, " kB"),
+        Measure("store size after close", 100, 50, closed / 1000, " kB"),
+        Measure(f"memory of {many:,} items over that of {few:,}", 10, 1, grown, " kB"),
+    ]
 
 
 def report(*, quick: bool) -> Report:
     """Measure everything."""
     result = Report()
-    few = 20 if quick else 1
     with scratch() as directory:
         store = SQLiteStore(directory / "runs.db")
-        with checkpoint_run("steps", store=SQLiteStore(directory / "steps.db")) as cp:
-            saves = times_of(
-                {BY_HAND: by_hand(directory), STEP: steps(cp), ITEM: items(store)},
-                rounds=5 if quick else 60,
-                sample_seconds=0.05,
-            )
-        result.times("One durable save of 200 bytes", saves, BY_HAND)
-        passing = times_of(
-            {
-                BARE: bare,
-                EVERY_SECOND: every_second(store, keyed=True),
-                NO_KEY: every_second(store, keyed=False),
-            },
-            rounds=5 if quick else 40,
-            sample_seconds=0.05,
-        )
-        result.times("One item that is not saved by itself", passing, BARE)
-        pairs = zip(passing[EVERY_SECOND], passing[BARE], strict=True)
-        per_item = statistics.median(mine - base for mine, base in pairs) * 1e6
-        synced = fsyncs(directory, SAVES // few)
-        resumed = statistics.median(resumes(directory, 20 // few + 1)) * 1e3
-        opened, closed = sizes(directory, ROWS // few)
-        small, large = peak(store, 50_000 // few), peak(store, 500_000 // few)
-        result.table(
-            "Disk and memory",
-            ["what", "figure"],
-            [
-                [f"fsyncs per save, over {SAVES // few:,} saves", synced or "no strace here"],
-                [f"resume with {DONE:,} done items, callable source, ms", f"{resumed:.2f}"],
-                [f"bytes after {ROWS // few:,} saves, while open", f"{opened:,}"],
-                ["bytes after close", f"{closed:,}"],
-                [f"peak bytes over {50_000 // few:,} items of a generator", f"{small:,}"],
-                [f"peak bytes over {500_000 // few:,} items of a generator", f"{large:,}"],
-            ],
-        )
+        saves(result, directory, quick=quick)
+        passing(result, store, quick=quick)
+        disk_and_memory(result, directory, store, quick=quick)
         store.close()
-    result.measures = [
-        Measure("a durable step, vs by hand", 1.5, 1.15, ratio(saves, STEP, BY_HAND)),
-        Measure("a saved item, vs by hand", None, None, ratio(saves, ITEM, BY_HAND)),
-        Measure("an item, over a bare loop", 0.6, 0.2, per_item, " us"),
-        Measure(f"resume with {DONE:,} done items", 5, 1, resumed, " ms"),
-        Measure("store size while open", 1000, 400, opened / 1000, " kB"),
-        Measure("store size after close", 100, 50, closed / 1000, " kB"),
-    ]
-    if synced is not None:
-        result.measures.append(Measure("fsyncs per save", 1.1, 1.02, synced, ""))
     return result
 
 

@@ -10,9 +10,7 @@ from mainstay import (
     checkpointed,
     young_daly,
 )
-from mainstay.errors import (
-    UnsupportedLoopError,
-)
+from mainstay.errors import UnsupportedLoopError
 from mainstay.stores import MemoryStore
 
 BAD = {

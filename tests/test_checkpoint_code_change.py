@@ -12,9 +12,7 @@ from checkpoint_colours import OopsError
 from checkpoint_values import Totals
 
 from mainstay._checkpoint.digest import digest_of
-from mainstay.errors import (
-    CodeChangedError,
-)
+from mainstay.errors import CodeChangedError
 
 
 async def old_body(cp, fail=1):

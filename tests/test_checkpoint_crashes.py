@@ -1,14 +1,19 @@
 """`crash_at_every_save`, the fixture for users' tests."""
 
 import os
+import pickle
+import signal
 import threading
 from pathlib import Path
 
 import pytest
 
-from mainstay import (
-    checkpointed,
-)
+from mainstay import checkpointed
+from mainstay._checkpoint import crashes
+from mainstay._checkpoint.document import opened
+from mainstay._checkpoint.run import Run
+from mainstay.stores import store_of
+from mainstay.stores.base import RunId
 
 # Forking beside other threads is what some tests are about; Python 3.12 and newer warn of it.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* multi-threaded:DeprecationWarning")
@@ -55,3 +60,43 @@ def test_a_job_that_fails_or_answers_nothing_is_told(crash_at_every_save):
     with pytest.raises(RuntimeError, match="without an answer"):
         crash_at_every_save(lambda _store: os._exit(0))
     assert crash_at_every_save(lambda _store: threading.Lock()) == []
+
+
+# In this process, with a signal that does not kill.
+
+
+class KilledError(BaseException):
+    """In place of the end of the process."""
+
+
+@pytest.fixture
+def unkilled(monkeypatch):
+    def kill(pid, number):
+        assert (pid, number) == (os.getpid(), signal.SIGKILL)
+        raise KilledError
+
+    monkeypatch.setattr("mainstay._checkpoint.crashes.os.kill", kill)
+    monkeypatch.setattr(Run, "write", Run.write)  # to be restored
+
+
+@pytest.mark.parametrize(("when", "done"), [("before", 1), ("after", 2)])
+def test_a_process_dies_just_before_or_just_after_a_save(unkilled, url, when, done):
+    def job(store):
+        return checkpointed(store=store, name="job", key=lambda *_: "key")(total)([1, 2, 3])
+
+    with pytest.raises(KilledError):
+        crashes._until(job, url, 2, when)
+    assert opened(store_of(url).load(RunId("job", "key")).latest).items == done
+
+
+def test_what_a_call_came_to_is_handed_to_the_parent_whatever_it_is():
+    def outcome(call):
+        result, error = pickle.loads(crashes._outcome(call))  # noqa: S301 - ours
+        return result, repr(error)
+
+    def failing():
+        raise KeyError(1)
+
+    assert outcome(lambda: 42) == (42, "None")
+    assert outcome(failing) == (None, "KeyError(1)")
+    assert "cannot be pickled" in outcome(threading.Lock)[1]

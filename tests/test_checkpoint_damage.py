@@ -3,9 +3,7 @@
 import pytest
 from checkpoint_colours import RUN, OopsError, add_up
 
-from mainstay.errors import (
-    CorruptCheckpointError,
-)
+from mainstay.errors import CorruptCheckpointError
 
 
 def damaged(sealed):

@@ -6,9 +6,7 @@ from datetime import timedelta
 import pytest
 from checkpoint_colours import RUN, CrashError, OopsError, add_up
 
-from mainstay import (
-    checkpointed,
-)
+from mainstay import checkpointed
 from mainstay.errors import (
     CheckpointError,
     SourceChangedError,

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -19,7 +18,6 @@ from mainstay import (
     on_event,
     recover,
 )
-from mainstay._checkpoint import signals
 from mainstay._checkpoint.document import opened
 from mainstay._checkpoint.offload import off_loop
 from mainstay.errors import (
@@ -185,38 +183,6 @@ def test_a_lease_that_cannot_be_renewed_in_its_time_is_lost(store, monkeypatch, 
 
     with FakeClock() as clock, pytest.raises(StoreUnavailableError):
         job()
-
-
-# Signals.
-
-
-def test_sigterm_is_watched_in_the_main_thread_over_the_default_handler_only():
-    with checkpoint_run("key", store=MemoryStore()):
-        assert signal.getsignal(signal.SIGTERM) is signals._on_sigterm
-        with checkpoint_run("inner", store=MemoryStore()):
-            pass
-        assert signal.getsignal(signal.SIGTERM) is signals._on_sigterm
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    own = signal.signal(signal.SIGTERM, lambda *_: None)
-    try:
-        mine = signal.getsignal(signal.SIGTERM)
-        with checkpoint_run("key", store=MemoryStore()):
-            assert signal.getsignal(signal.SIGTERM) is mine
-    finally:
-        signal.signal(signal.SIGTERM, own)
-
-
-def test_a_run_in_another_thread_leaves_sigterm_alone():
-    seen = []
-
-    def work():
-        with checkpoint_run("key", store=MemoryStore()):
-            seen.append(signal.getsignal(signal.SIGTERM))
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert seen == [signal.SIG_DFL]
 
 
 # Off the event loop.

@@ -12,9 +12,7 @@ from mainstay import (
     recover,
     recover_async,
 )
-from mainstay.errors import (
-    UnsaveableValueError,
-)
+from mainstay.errors import UnsaveableValueError
 from mainstay.stores.base import Request, RunId
 from mainstay.stores.owner import this_process
 

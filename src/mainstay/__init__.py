@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mainstay import hedge, ops, vote
+    from mainstay._checkpoint.block import checkpoint_run
     from mainstay._checkpoint.cp import AsyncCheckpoint, Checkpoint
     from mainstay._checkpoint.decision import young_daly
-    from mainstay._checkpoint.policy import checkpoint_run, checkpointed
+    from mainstay._checkpoint.policy import checkpointed
     from mainstay._checkpoint.recovery import Recovered, recover, recover_async
     from mainstay._checkpoint.types import register_type
     from mainstay._core.budget import RetryBudget
@@ -112,9 +113,10 @@ __all__ = [
 ]
 
 _MODULES = {
+    "mainstay._checkpoint.block": ("checkpoint_run",),
     "mainstay._checkpoint.cp": ("AsyncCheckpoint", "Checkpoint"),
     "mainstay._checkpoint.decision": ("young_daly",),
-    "mainstay._checkpoint.policy": ("checkpoint_run", "checkpointed"),
+    "mainstay._checkpoint.policy": ("checkpointed",),
     "mainstay._checkpoint.recovery": ("Recovered", "recover", "recover_async"),
     "mainstay._checkpoint.types": ("register_type",),
     "mainstay._core.budget": ("RetryBudget",),

@@ -1,7 +1,7 @@
-"""The loops of checkpointed functions, sync and async side by side.
+"""The loops inside a run, sync and async side by side: iterations, and steps.
 
 They call the user's code, wait, and write what `Run` puts together. The async ones write off the
-event loop, one change at a time.
+event loop, one change at a time. What is around them is in `sessions`.
 """
 
 import asyncio
@@ -12,185 +12,11 @@ from types import CoroutineType
 from typing import Any
 
 from mainstay._checkpoint import progressbar, signals
-from mainstay._checkpoint.codec import Codec
 from mainstay._checkpoint.iteration import NOTHING, Loop
 from mainstay._checkpoint.offload import off_loop
 from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.steps import Step
 from mainstay._checkpoint.types import allowed_by_result
-from mainstay._checkpoint.watcher import Watcher
-from mainstay._core.callables import refused_coroutine
-from mainstay.errors import (
-    CheckpointError,
-    DeadlineExpiredError,
-    PoisonedRunError,
-    RunBusyError,
-    RunCompleteError,
-    UnsupportedLoopError,
-)
-
-_REJECTED = (RunBusyError, PoisonedRunError, RunCompleteError)
-
-
-class Session:
-    """An attempt from `enter` to `leave`, with what watches over it meanwhile."""
-
-    __slots__ = ("_watcher", "run")
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self._watcher: Watcher | None = None
-
-    def enter(self) -> None:
-        """Make the run ours, waiting for it if need be."""
-        run = self.run
-        try:
-            while (wait := run.acquire()) is not None:
-                run.ambient.clock.sleep(wait)
-                run.recorder.waited(wait)
-        except BaseException as error:
-            self.failed(error)
-            raise
-        self._watch()
-
-    async def aenter(self) -> None:
-        """Make the run ours, waiting for it if need be."""
-        run = self.run
-        try:
-            while (wait := await off_loop(run.acquire)) is not None:
-                await run.ambient.clock.asleep(wait)
-                run.recorder.waited(wait)
-        except BaseException as error:
-            await self.afailed(error)
-            raise
-        self._watch()
-
-    def _watch(self) -> None:
-        if not self.run.complete:
-            self._watcher = Watcher(self.run)
-            signals.watch(self.run)
-
-    def finish(self, value: object, codec: Codec) -> None:
-        """Save the result, and end."""
-        run = self.run
-        if not run.complete:
-            run.write(run.finish(value, codec))
-        self.ended()
-
-    async def afinish(self, value: object, codec: Codec) -> None:
-        """Save the result, and end."""
-        run = self.run
-        if not run.complete:
-            change = run.finish(value, codec)
-            await off_loop(lambda: run.write(change))
-        self.ended()
-
-    def ended(self) -> None:
-        """Record that the run has its result."""
-        run = self.run
-        if self._watcher is not None:
-            self._watcher.stop()
-        run.over = True
-        run.recorder.call("recovered" if run.resumed else "success", run.elapsed())
-        signals.unwatch(run)
-
-    def failed(self, error: BaseException) -> None:
-        """Give the run back, and record how it ended."""
-        self._release(error)
-        self._failed(error)
-
-    async def afailed(self, error: BaseException) -> None:
-        """Give the run back, and record how it ended."""
-        await off_loop(lambda: self._release(error))
-        self._failed(error)
-
-    def _release(self, error: BaseException) -> None:
-        run = self.run
-        if self._watcher is not None:
-            self._watcher.stop()
-        if run.opened and any(loop.item is not NOTHING for loop in run.progress.stack):
-            run.recorder.items("failed", 1)
-        try:
-            run.release("error", error)
-        except CheckpointError as unreleased:
-            error.add_note(f"mainstay.checkpoint {run.id.name}: {unreleased}")
-
-    def _failed(self, error: BaseException) -> None:
-        run = self.run
-        rejected = isinstance(error, _REJECTED) and run.lease is None
-        if not isinstance(error, Exception):
-            run.recorder.call("cancelled", run.elapsed())
-        elif rejected:
-            run.recorder.call("rejected", run.elapsed())
-        else:
-            run.recorder.error(error)
-            run.recorder.call("error", run.elapsed())
-        signals.unwatch(run)
-
-    def leave(self, error: BaseException | None, codec: Codec) -> None:
-        """End a block: with its end saved, or with what was raised in it."""
-        try:
-            if error is None:
-                self.finish(None, codec)
-        except BaseException as unfinished:
-            self.failed(unfinished)
-            raise
-        if error is not None:
-            self.failed(error)
-
-    async def aleave(self, error: BaseException | None, codec: Codec) -> None:
-        """End a block: with its end saved, or with what was raised in it."""
-        try:
-            if error is None:
-                await self.afinish(None, codec)
-        except BaseException as unfinished:
-            await self.afailed(unfinished)
-            raise
-        if error is not None:
-            await self.afailed(error)
-
-
-def require_asyncio(name: str) -> None:
-    """Refuse to run where no asyncio loop does."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        raise UnsupportedLoopError(name) from None
-
-
-def expired(run: Run) -> DeadlineExpiredError:
-    """Record that a call began with no time left."""
-    run.recorder.gave_up("timeout")
-    run.recorder.call("timeout", 0.0)
-    return DeadlineExpiredError(run.recorder.component)
-
-
-def call(run: Run, body: Callable[[], Any], codec: Codec) -> Any:
-    """Run a function to its end, or give what it came to before."""
-    session = Session(run)
-    session.enter()
-    try:
-        value = run.result(codec) if run.complete else body()
-        if type(value) is CoroutineType:
-            raise refused_coroutine(run.id.name, value)
-        session.finish(value, codec)
-    except BaseException as error:
-        session.failed(error)
-        raise
-    return value
-
-
-async def acall(run: Run, body: Callable[[], Any], codec: Codec) -> Any:
-    """Run an async function to its end, or give what it came to before."""
-    session = Session(run)
-    await session.aenter()
-    try:
-        value = run.result(codec) if run.complete else await body()
-        await session.afinish(value, codec)
-    except BaseException as error:
-        await session.afailed(error)
-        raise
-    return value
 
 
 def iterate(  # noqa: C901 - what every item goes through, in one frame, for speed

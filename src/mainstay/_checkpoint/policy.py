@@ -1,70 +1,32 @@
-"""The faces of checkpointed functions: `checkpointed`, `checkpoint_run`."""
+"""The face of checkpointed functions: `checkpointed`."""
 
 import functools
-import sys
 from collections.abc import Callable, Coroutine
-from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast, overload
 
 import attrs
 
-from mainstay._checkpoint import loops
-from mainstay._checkpoint.codec import Codec
+from mainstay._checkpoint import sessions
+from mainstay._checkpoint.bound import Bound
 from mainstay._checkpoint.cp import AsyncCheckpoint, Checkpoint
 from mainstay._checkpoint.decision import Code, Every, OnBusy, OnCodeChange, OnComplete
 from mainstay._checkpoint.digest import digest_of
-from mainstay._checkpoint.keys import Arguments, check_key, checked_key, key_of_call
+from mainstay._checkpoint.keys import Arguments, check_key, key_of_call
 from mainstay._checkpoint.offload import off_loop
 from mainstay._checkpoint.recoverable import Recoverable, encoded_arguments, remember
 from mainstay._checkpoint.retention import forget_old
 from mainstay._checkpoint.rules import Keep, Key, Rules, checked
 from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.types import Allowed, allowed_by, allowed_by_result, hints_of
-from mainstay._core.ambient import surroundings
-from mainstay._core.callables import (
-    Colour,
-    checked_name_or_none,
-    colour_of,
-    is_async_frame,
-    name_of,
-)
+from mainstay._core.callables import Colour, checked_name_or_none, colour_of, name_of
 from mainstay._core.durations import Duration
-from mainstay._metrics.collector import Metrics, checkpoint_recorder_of, metrics_of
+from mainstay._metrics.collector import Metrics, metrics_of
 from mainstay.stores import store_of
-from mainstay.stores.base import RunId, Store
+from mainstay.stores.base import Store
 
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
-
-
-@attrs.frozen(eq=False)
-class Bound:
-    """A policy bound to the name and code of what it wraps."""
-
-    rules: Rules
-    metrics: Metrics
-    name: str
-    code: Code
-    allowed: Allowed
-
-    def begin(self, key: str, arguments: bytes | None = None) -> Run:
-        """Begin a call in its surroundings.
-
-        Raises:
-            DeadlineExpiredError: If the surrounding deadline leaves no time.
-        """
-        ambient = surroundings()
-        metrics: Metrics = ambient.metrics if ambient.metrics is not None else self.metrics
-        recorder = checkpoint_recorder_of(metrics, self.name)
-        run = Run(self.rules, recorder, ambient, RunId(self.name, key), self.code, arguments)
-        if ambient.left() <= 0:
-            raise loops.expired(run)
-        return run
-
-    def codec(self) -> Codec:
-        """Give the codec of the result."""
-        return Codec(self.allowed, self.rules.allow_pickle)
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -183,7 +145,7 @@ def _wrap_sync(
         run = begin(args, kwargs)
         cp = Checkpoint(run)
         with_cp = arguments.with_checkpoint(cp, args)
-        value = loops.call(run, functools.partial(fn, *with_cp, **kwargs), bound.codec())
+        value = sessions.call(run, functools.partial(fn, *with_cp, **kwargs), bound.codec())
         forget_old(bound.rules, run.id.name)
         return value
 
@@ -195,11 +157,11 @@ def _wrap_async(
 ) -> Callable[..., Any]:
     @functools.wraps(fn)
     async def call(*args: Any, **kwargs: Any) -> Any:
-        loops.require_asyncio(bound.name)
+        sessions.require_asyncio(bound.name)
         run = begin(args, kwargs)
         cp = AsyncCheckpoint(run)
         with_cp = arguments.with_checkpoint(cp, args)
-        value = await loops.acall(run, functools.partial(fn, *with_cp, **kwargs), bound.codec())
+        value = await sessions.acall(run, functools.partial(fn, *with_cp, **kwargs), bound.codec())
         await off_loop(lambda: forget_old(bound.rules, run.id.name))
         return value
 
@@ -304,125 +266,3 @@ def checkpointed(  # noqa: PLR0913 - the vocabulary of the policy
         name=checked_name_or_none(name),
         metrics=metrics_of(metrics),
     )  # fmt: skip
-
-
-class CheckpointRun:
-    """What `checkpoint_run(...)` makes: a block, for ``with`` and ``async with``."""
-
-    __slots__ = ("_bound", "_key", "_session")
-
-    def __init__(self, bound: Bound, key: str) -> None:
-        self._bound = bound
-        self._key = key
-        self._session: loops.Session | None = None
-
-    def __enter__(self) -> Checkpoint:
-        if is_async_frame(sys._getframe(1)):  # noqa: SLF001 - it would block the loop there
-            raise TypeError("`with checkpoint_run(...)` would block the event loop; in async code "
-                            "it is `async with`")  # fmt: skip
-        session = self._begun()
-        session.enter()
-        self._session = session
-        return Checkpoint(session.run)
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            session.leave(error, self._bound.codec())
-            forget_old(self._bound.rules, session.run.id.name)
-
-    async def __aenter__(self) -> AsyncCheckpoint:
-        loops.require_asyncio(self._bound.name)
-        session = self._begun()
-        await session.aenter()
-        self._session = session
-        return AsyncCheckpoint(session.run)
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            await session.aleave(error, self._bound.codec())
-            await off_loop(lambda: forget_old(self._bound.rules, session.run.id.name))
-
-    def _begun(self) -> loops.Session:
-        if self._session is not None:
-            raise RuntimeError("this checkpoint_run is entered already; make another one")
-        return loops.Session(self._bound.begin(self._key))
-
-
-def checkpoint_run(  # noqa: PLR0913 - as `checkpointed`
-    key: str,
-    *,
-    store: Store | str | None = None,
-    name: str = "run",
-    every: Every = 1,
-    version: str = "1",
-    on_busy: OnBusy = "raise",
-    on_complete: OnComplete = "return",
-    on_code_change: OnCodeChange = "warn",
-    lease: Duration = 30.0,
-    max_crashes: int | None = 5,
-    keep: Keep = None,
-    allow_pickle: bool = False,
-    metrics: Metrics | None = None,
-) -> CheckpointRun:
-    """Let a block survive `kill -9`: entered again, it goes on where it was.
-
-    The block form of `checkpointed`. The run ends where the block does; an exception that leaves
-    the block interrupts it. A block has no result: entered after the run has ended, its
-    `cp.complete` is True, `cp.iterate` gives nothing, and only steps that were saved answer.
-
-    Args:
-        key: Which run it is.
-        store: As for `checkpointed`.
-        name: The name of the run, and the `component` label.
-        every: As for `checkpointed`.
-        version: As for `checkpointed`; the only thing that tells changed code here.
-        on_busy: As for `checkpointed`; "return" gives a complete `cp` when the other one ends.
-        on_complete: As for `checkpointed`; "return" gives a complete `cp`.
-        on_code_change: As for `checkpointed`.
-        lease: As for `checkpointed`.
-        max_crashes: As for `checkpointed`.
-        keep: As for `checkpointed`.
-        allow_pickle: As for `checkpointed`.
-        metrics: As for `checkpointed`.
-
-    Returns:
-        A block for ``with``, which gives a `Checkpoint`, and for ``async with``, which gives an
-        `AsyncCheckpoint`.
-
-    Raises:
-        TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of its range, or there is no store.
-        CheckpointError: From the block; see `mainstay.errors`.
-
-    Metrics:
-        As for `checkpointed`.
-
-    Example:
-        >>> from mainstay import checkpoint_run
-        >>> with checkpoint_run("nightly", store="memory://") as cp:
-        ...     for day in cp.iterate(["mon", "tue"]):
-        ...         print(day)
-        mon
-        tue
-    """
-    name = checked_name_or_none(name) or "run"
-    rules = checked(
-        store=store_of(store), every=every, version=version, on_busy=on_busy,
-        on_complete=on_complete, on_code_change=on_code_change, lease=lease,
-        max_crashes=max_crashes, keep=keep, allow_pickle=allow_pickle,
-    )  # fmt: skip
-    code = Code(rules.version, "")
-    bound = Bound(rules, metrics_of(metrics), name, code, allowed_by())
-    return CheckpointRun(bound, checked_key(key))

@@ -3,8 +3,8 @@
 How a save is durable at the price of one fsync: the file is in WAL mode with `synchronous=FULL`,
 where a commit is one append to the log and one fsync of it. A save without a step's result is a
 single UPDATE of the run's row, which checks the token, moves the last document to the place of
-the one before it, and renews the lease. The log is written back every 64 pages, which keeps it
-below 300 kB while no reader holds a transaction open.
+the one before it, and renews the lease. The log is written back every 160 pages of 2 kB, at two
+fsyncs each time; that keeps it below 350 kB while no reader holds a transaction open.
 
 Why not over a network: the log's index is shared memory, which other machines do not share.
 """
@@ -52,7 +52,8 @@ from mainstay.stores.owner import Owner
 
 _BUSY_SECONDS = 10.0
 _BUSY_PAUSE = 0.005
-_WAL_PAGES = 64
+_PAGE_BYTES = 2048
+_WAL_PAGES = 160
 
 _COLUMNS = (
     "name", "key", "life", "token", "status", "boot", "namespace", "pid", "started", "expires",
@@ -277,6 +278,7 @@ class SQLiteStore:
             self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         try:
+            db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
             db.execute("PRAGMA synchronous = FULL")
             db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
             migrate(db, self.url)

@@ -1,0 +1,42 @@
+"""What decorators and blocks have in common: a policy bound to the name of what it wraps."""
+
+import attrs
+
+from mainstay._checkpoint import sessions
+from mainstay._checkpoint.codec import Codec
+from mainstay._checkpoint.decision import Code
+from mainstay._checkpoint.rules import Rules
+from mainstay._checkpoint.run import Run
+from mainstay._checkpoint.types import Allowed
+from mainstay._core.ambient import surroundings
+from mainstay._metrics.collector import Metrics, checkpoint_recorder_of
+from mainstay.stores.base import RunId
+
+
+@attrs.frozen(eq=False)
+class Bound:
+    """A policy bound to the name and code of what it wraps."""
+
+    rules: Rules
+    metrics: Metrics
+    name: str
+    code: Code
+    allowed: Allowed
+
+    def begin(self, key: str, arguments: bytes | None = None) -> Run:
+        """Begin a call in its surroundings.
+
+        Raises:
+            DeadlineExpiredError: If the surrounding deadline leaves no time.
+        """
+        ambient = surroundings()
+        metrics: Metrics = ambient.metrics if ambient.metrics is not None else self.metrics
+        recorder = checkpoint_recorder_of(metrics, self.name)
+        run = Run(self.rules, recorder, ambient, RunId(self.name, key), self.code, arguments)
+        if ambient.left() <= 0:
+            raise sessions.expired(run)
+        return run
+
+    def codec(self) -> Codec:
+        """Give the codec of the result."""
+        return Codec(self.allowed, self.rules.allow_pickle)
