@@ -18,6 +18,7 @@ from mainstay._metrics import schema
 from mainstay._metrics.book import Book
 from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay._metrics.copies import CopiesRecorder
+from mainstay._metrics.exporting import empty_metric
 from mainstay._metrics.gauges import NumberGauge, Stateful, StateGauge
 from mainstay._metrics.pools import MemberRecorder, SwitchRecorder
 from mainstay._metrics.recorder import Recorder
@@ -191,11 +192,6 @@ def _add_histogram(
         metric.add_sample(bucket, {**labels, "le": bound}, count, exemplar=example)
     metric.add_sample(f"{name}_count", labels, cumulative[-1])
     metric.add_sample(f"{name}_sum", labels, total)
-
-
-def empty_metric(namespace: str, family: Family) -> Metric:
-    """Make what Prometheus reads of a family, without samples."""
-    return Metric(f"{namespace}_{family.name}".removesuffix("_total"), family.help, family.kind)
 
 
 def _checked_buckets(
