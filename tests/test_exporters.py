@@ -50,7 +50,7 @@ def assert_complete(text):
     "collector", [HostCollector, lambda **named: StoreCollector("memory://", **named)]
 )
 def test_a_prefix_that_prometheus_refuses_is_refused(collector):
-    with pytest.raises(ValueError, match="`namespace` must consist of .*, not '1 bad'"):
+    with pytest.raises(ValueError, match=r"`namespace` must consist of .*, not '1 bad'"):
         collector(namespace="1 bad")
     with pytest.raises(TypeError, match="`namespace` must be a str, not 5"):
         collector(namespace=5)

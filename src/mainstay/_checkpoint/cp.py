@@ -15,6 +15,7 @@ from mainstay._checkpoint import loops
 from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.steps import Step
 from mainstay._checkpoint.types import allowed_by_result
+from mainstay._core.callables import Colour, colour_of
 from mainstay.errors import RunCompleteError
 
 P = ParamSpec("P")
@@ -348,6 +349,8 @@ def check_iteration(source: object, key: object, name: object) -> None:
         )
     if key is not None and not callable(key):
         raise TypeError(f"`key` must be a function from an item to its key, not {key!r}")
+    if callable(key) and not isinstance(key, type) and colour_of(key) is not Colour.SYNC:
+        raise TypeError(f"`key` must be a plain function: it is asked for each item, not {key!r}")
     if trusted and key is None:
         raise TypeError("`key` is needed with a callable source, which is given the last one")
     if name is not None and not (isinstance(name, str) and name):

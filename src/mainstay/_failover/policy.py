@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
+from mainstay._core.arguments import to_count
 from mainstay._core.budget import RetryBudget, budget_of
 from mainstay._core.callables import Colour, checked_name, colour_of, is_async_frame
 from mainstay._core.durations import Duration, to_seconds
@@ -22,7 +23,6 @@ from mainstay._failover.options import (
     Member,
     Probe,
     check_hook,
-    checked_count,
     limits_of,
 )
 from mainstay._failover.rules import Rules, WhenAllDown, sync_judge_of
@@ -131,7 +131,7 @@ class FailoverPool:
         rules = Rules(
             name=checked_name(name),
             judge=sync_judge_of(on),
-            attempts=None if attempts is None else checked_count("attempts", attempts),
+            attempts=None if attempts is None else to_count(attempts, "attempts"),
             timeout=None if timeout is None else to_seconds(timeout, "timeout", zero=False),
             strategy=strategy_of(select),
             probe=probe,
