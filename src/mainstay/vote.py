@@ -148,6 +148,12 @@ def plurality(*, key: Key | None = None) -> Rule:
 
     Raises:
         TypeError: If *key* cannot be called.
+
+    Example:
+        >>> from mainstay import redundant, vote
+        >>> others = [lambda: "lamp", lambda: "chair"]
+        >>> redundant(alternatives=others, decide=vote.plurality()).call(lambda: "lamp")
+        'lamp'
     """
     return _Plurality(_checked_key(key))
 
@@ -186,6 +192,11 @@ def unanimous(*, key: Key | None = None) -> Rule:
 
     Raises:
         TypeError: If *key* cannot be called.
+
+    Example:
+        >>> from mainstay import redundant, vote
+        >>> redundant(copies=3, decide=vote.unanimous()).call(round, 2.4)
+        2
     """
     return _Unanimous(_checked_key(key))
 
