@@ -199,6 +199,23 @@ class Checkpoint(_Face):
             CheckpointError: If an iteration of that *name* is still going on.
             UnsaveableValueError: If a key, an item without *key*, or the state cannot be saved.
             StoreUnavailableError: If the store cannot be written to.
+
+        Example:
+            >>> from mainstay import checkpoint_run
+            >>> def import_rows() -> None:
+            ...     with checkpoint_run("import", store="memory://iterate") as cp:
+            ...         for row in cp.iterate("abc"):
+            ...             print(row, "again" if cp.resumed else "first")
+            ...             if row == "b" and not cp.resumed:
+            ...                 raise OSError("the disk is full")
+            >>> try:
+            ...     import_rows()
+            ... except OSError:
+            ...     import_rows()
+            a first
+            b first
+            b again
+            c again
         """
         check_iteration(source, key, name)
         self._run.check_usable()
@@ -227,6 +244,23 @@ class Checkpoint(_Face):
             StoreUnavailableError: If the store cannot be written to.
             RunCompleteError: If the run had ended before, without this step.
             Exception: What *fn* raises, or raised when its exception was saved.
+
+        Example:
+            >>> from mainstay import checkpoint_run
+            >>> def charge(amount: int) -> str:
+            ...     print("charged", amount)
+            ...     return "receipt 7"
+            >>> for attempt in range(2):
+            ...     try:
+            ...         with checkpoint_run("order 3", store="memory://step") as cp:
+            ...             print(cp.step("charge", charge, 20))
+            ...             if not cp.resumed:
+            ...                 raise OSError("no paper")
+            ...     except OSError:
+            ...         pass
+            charged 20
+            receipt 7
+            receipt 7
         """
         step = self._begin_step(name, fn)
         if step.saved is not None:
@@ -242,6 +276,15 @@ class Checkpoint(_Face):
             RunCompleteError: If the run has ended.
             LeaseLostError: If another process has taken the run over.
             StoreUnavailableError: If the store cannot be written to.
+
+        Example:
+            >>> from datetime import timedelta
+            >>> from mainstay import checkpoint_run
+            >>> hourly = timedelta(hours=1)
+            >>> with checkpoint_run("import", store="memory://save", every=hourly) as cp:
+            ...     for row in cp.iterate(["a", "costly", "b"]):
+            ...         if row == "costly":
+            ...             cp.save()
         """
         change = self._run.save()
         if change is not None:

@@ -169,6 +169,13 @@ class FailoverPool:
         Raises:
             TypeError: If *fn* does not fit the pool, before it is called.
             Exception: As from a function decorated with `failover`.
+
+        Example:
+            >>> from mainstay import FailoverPool, Member
+            >>> pool = FailoverPool("db", [Member("a", "A"), Member("b", "B")], on=OSError)
+
+            >>> pool.call(lambda db, customer: f"{customer} at {db}", "Ada")
+            'Ada at A'
         """
         return wrap(self._core, fn, rerun=True)(*args, **kwargs)  # type: ignore[no-any-return]  # as fn
 
@@ -177,6 +184,14 @@ class FailoverPool:
 
         If the block raises what `on` matches, that counts against the member. The block is not
         run again; that is what ``for attempt in pool:`` is for.
+
+        Example:
+            >>> from mainstay import FailoverPool, Member
+            >>> pool = FailoverPool("db", [Member("a", "A"), Member("b", "B")], on=OSError)
+
+            >>> with pool.lease() as db:
+            ...     db.lower()
+            'a'
         """
         return LeaseBlock(self._core)
 
@@ -200,6 +215,17 @@ class FailoverPool:
 
         Raises:
             ValueError: If there is no such member.
+
+        Example:
+            >>> from mainstay import FailoverPool, Member
+            >>> pool = FailoverPool("db", [Member("a", "A"), Member("b", "B")], on=OSError)
+
+            >>> pool.force("b")
+            >>> pool.call(str)
+            'B'
+            >>> pool.release()
+            >>> pool.call(str)
+            'A'
         """
         operations.force(self._core, name)
 
@@ -212,6 +238,14 @@ class FailoverPool:
 
         Raises:
             ValueError: If there is no such member.
+
+        Example:
+            >>> from mainstay import FailoverPool, Member
+            >>> pool = FailoverPool("db", [Member("a", "A"), Member("b", "B")], on=OSError)
+
+            >>> pool.drain("a")
+            >>> pool.call(str), pool.status().serving
+            ('B', ('b',))
         """
         operations.drain(self._core, name)
 
@@ -221,6 +255,14 @@ class FailoverPool:
         Raises:
             TypeError: If it is no `Member`, or is async while the pool is not.
             ValueError: If there is one with its name.
+
+        Example:
+            >>> from mainstay import FailoverPool, Member
+            >>> pool = FailoverPool("db", [Member("a", "A"), Member("b", "B")], on=OSError)
+
+            >>> pool.add(Member("c", "C"))
+            >>> [member.name for member in pool.status().members]
+            ['a', 'b', 'c']
         """
         _check_type("member", member, Member)
         for hook in (member.open, member.close):
@@ -233,6 +275,14 @@ class FailoverPool:
 
         Raises:
             ValueError: If there is no such member, or no other one.
+
+        Example:
+            >>> from mainstay import FailoverPool, Member
+            >>> pool = FailoverPool("db", [Member("a", "A"), Member("b", "B")], on=OSError)
+
+            >>> pool.remove("a")
+            >>> pool.call(str)
+            'B'
         """
         operations.remove(self._core, name)
 
@@ -248,6 +298,17 @@ class FailoverPool:
 
         Raises:
             TypeError: If *fn* cannot be called.
+
+        Example:
+            >>> from mainstay import FailoverPool, Member
+            >>> pool = FailoverPool("db", [Member("a", "A"), Member("b", "B")], on=OSError)
+
+            >>> stop = pool.on_event(lambda event: print(event.from_member, "->", event.to_member))
+            >>> pool.call(str)
+            'A'
+            >>> pool.force("b")
+            a -> b
+            >>> stop()
         """
         if not callable(fn):
             raise TypeError(f"`fn` must be callable with one event, not {fn!r}")
