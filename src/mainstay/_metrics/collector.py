@@ -250,6 +250,16 @@ def set_default_metrics(metrics: Metrics) -> None:
 
     Raises:
         TypeError: If *metrics* is no `Metrics`.
+
+    Example:
+        >>> from prometheus_client import CollectorRegistry
+        >>> from mainstay import Metrics, default_metrics, set_default_metrics
+        >>> before = default_metrics()
+        >>> shop = Metrics(CollectorRegistry(), namespace="shop")
+        >>> set_default_metrics(shop)
+        >>> default_metrics() == shop
+        True
+        >>> set_default_metrics(before)
     """
     global _default
     if not isinstance(metrics, Metrics):

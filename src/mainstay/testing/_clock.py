@@ -107,6 +107,14 @@ class FakeClock:
         Raises:
             TypeError: If *seconds* is neither a number nor a `timedelta`.
             ValueError: If *seconds* is negative, NaN or infinite.
+
+        Example:
+            >>> from mainstay import deadline, remaining
+            >>> from mainstay.testing import FakeClock
+            >>> with FakeClock() as clock, deadline(10):
+            ...     clock.advance(4)
+            ...     remaining()
+            6.0
         """
         with self._changed:
             target = self._now + to_seconds(seconds, "seconds")

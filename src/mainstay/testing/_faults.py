@@ -83,6 +83,13 @@ class Faults:
         Raises:
             TypeError: If *seed* is no whole number, *rate* no number, or *error* no exception.
             ValueError: If *rate* is not from 0 to 1.
+
+        Example:
+            >>> from mainstay import retry
+            >>> from mainstay.testing import Faults
+            >>> faults = Faults.seeded(7, rate=0.5, result="page")
+            >>> {retry(on=ConnectionError, attempts=10).call(faults) for _ in range(20)}
+            {'page'}
         """
         share = to_share(rate, "rate")
         if isinstance(seed, bool) or not isinstance(seed, int):
@@ -99,6 +106,14 @@ class Faults:
         Raises:
             TypeError: If *seconds* is neither a number nor a `timedelta`.
             ValueError: If *seconds* is negative, NaN or infinite; for ever is `Faults.HANG`.
+
+        Example:
+            >>> from mainstay.testing import FakeClock, Faults
+            >>> with FakeClock() as clock:
+            ...     Faults([Faults.delay(3.0, "late")])()
+            ...     clock.now()
+            'late'
+            3.0
         """
         return _Delay(to_seconds(seconds, "seconds"), step)
 
@@ -111,7 +126,14 @@ class Faults:
         return _done(step)
 
     async def acall(self, *args: Any, **kwargs: Any) -> Any:
-        """Take the next step in async code."""
+        """Take the next step in async code.
+
+        Example:
+            >>> import asyncio
+            >>> from mainstay.testing import Faults
+            >>> asyncio.run(Faults(["page"]).acall("http://a.example"))
+            'page'
+        """
         step = self._next(args, kwargs)
         while isinstance(step, _Delay):
             await ambient.surroundings().clock.asleep(step.seconds)
