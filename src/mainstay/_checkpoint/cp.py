@@ -193,6 +193,7 @@ class Checkpoint(_Face):
             progress: Whether to show a progress line, if stderr is a terminal.
 
         Raises:
+            TypeError: If an argument has the wrong type, or *key* is needed or async.
             SourceChangedError: If the items are not those that were done before, or a key comes
                 twice in a row.
             LeaseLostError: If another process has taken the run over.
@@ -239,6 +240,7 @@ class Checkpoint(_Face):
             **kwargs: Its keyword arguments.
 
         Raises:
+            TypeError: If *name* is no str, or *fn* cannot be called, or is async.
             CodeChangedError: If another step was saved at this place.
             UnsaveableValueError: If the result cannot be saved.
             StoreUnavailableError: If the store cannot be written to.
@@ -250,14 +252,9 @@ class Checkpoint(_Face):
             >>> def charge(amount: int) -> str:
             ...     print("charged", amount)
             ...     return "receipt 7"
-            >>> for attempt in range(2):
-            ...     try:
-            ...         with checkpoint_run("order 3", store="memory://step") as cp:
-            ...             print(cp.step("charge", charge, 20))
-            ...             if not cp.resumed:
-            ...                 raise OSError("no paper")
-            ...     except OSError:
-            ...         pass
+            >>> for _ in range(2):
+            ...     with checkpoint_run("order 3", store="memory://step") as cp:
+            ...         print(cp.step("charge", charge, 20))
             charged 20
             receipt 7
             receipt 7
@@ -340,6 +337,7 @@ class AsyncCheckpoint(_Face):
             progress: Whether to show a progress line.
 
         Raises:
+            TypeError: As `Checkpoint.iterate`.
             CheckpointError: As `Checkpoint.iterate`.
         """
         check_iteration(source, key, name)
