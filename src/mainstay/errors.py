@@ -557,15 +557,6 @@ class UnsaveableValueError(CheckpointError):
     Attributes:
         path: Where it is, such as "state.rows[3].lock".
         problem: Why.
-
-    Example:
-        >>> from mainstay import UnsaveableValueError, checkpoint_run
-        >>> try:
-        ...     with checkpoint_run("May", store="memory://unsaveable") as cp:
-        ...         cp.state({"rows": 0, "file": object()})
-        ... except UnsaveableValueError as error:
-        ...     error.path
-        "state['file']"
     """
 
     def __init__(self, path: str, problem: str) -> None:

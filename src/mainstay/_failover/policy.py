@@ -173,7 +173,6 @@ class FailoverPool:
         Example:
             >>> from mainstay import FailoverPool, Member
             >>> pool = FailoverPool("db", [Member("a", "A"), Member("b", "B")], on=OSError)
-
             >>> pool.call(lambda db, customer: f"{customer} at {db}", "Ada")
             'Ada at A'
         """
@@ -188,7 +187,6 @@ class FailoverPool:
         Example:
             >>> from mainstay import FailoverPool, Member
             >>> pool = FailoverPool("db", [Member("a", "A"), Member("b", "B")], on=OSError)
-
             >>> with pool.lease() as db:
             ...     db.lower()
             'a'
@@ -219,7 +217,6 @@ class FailoverPool:
         Example:
             >>> from mainstay import FailoverPool, Member
             >>> pool = FailoverPool("db", [Member("a", "A"), Member("b", "B")], on=OSError)
-
             >>> pool.force("b")
             >>> pool.call(str)
             'B'
@@ -242,7 +239,6 @@ class FailoverPool:
         Example:
             >>> from mainstay import FailoverPool, Member
             >>> pool = FailoverPool("db", [Member("a", "A"), Member("b", "B")], on=OSError)
-
             >>> pool.drain("a")
             >>> pool.call(str), pool.status().serving
             ('B', ('b',))
@@ -259,7 +255,6 @@ class FailoverPool:
         Example:
             >>> from mainstay import FailoverPool, Member
             >>> pool = FailoverPool("db", [Member("a", "A"), Member("b", "B")], on=OSError)
-
             >>> pool.add(Member("c", "C"))
             >>> [member.name for member in pool.status().members]
             ['a', 'b', 'c']
@@ -279,7 +274,6 @@ class FailoverPool:
         Example:
             >>> from mainstay import FailoverPool, Member
             >>> pool = FailoverPool("db", [Member("a", "A"), Member("b", "B")], on=OSError)
-
             >>> pool.remove("a")
             >>> pool.call(str)
             'B'
@@ -298,17 +292,6 @@ class FailoverPool:
 
         Raises:
             TypeError: If *fn* cannot be called.
-
-        Example:
-            >>> from mainstay import FailoverPool, Member
-            >>> pool = FailoverPool("db", [Member("a", "A"), Member("b", "B")], on=OSError)
-
-            >>> stop = pool.on_event(lambda event: print(event.from_member, "->", event.to_member))
-            >>> pool.call(str)
-            'A'
-            >>> pool.force("b")
-            a -> b
-            >>> stop()
         """
         if not callable(fn):
             raise TypeError(f"`fn` must be callable with one event, not {fn!r}")
