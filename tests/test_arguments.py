@@ -64,6 +64,18 @@ def members():
     return [Member("a", "x"), Member("b", "y")]
 
 
+def pool():
+    return FailoverPool("p", members(), on=OSError)
+
+
+WRAPPERS = [
+    retry(on=OSError),
+    pool(),
+    CircuitBreaker("b", on=OSError),
+    redundant(),
+    checkpointed(store=STORE),
+]
+
 keys = map(str, itertools.count())
 
 
@@ -94,6 +106,10 @@ TAKEN = {
     "retry": (retry, {"on": OSError}),
     "Member": (Member, {"name": "a", "open": function}),
     "FailoverPool": (FailoverPool, {"name": "p", "members": members(), "on": OSError}),
+    "force": (pool().force, {"name": "a"}),
+    "drain": (pool().drain, {"name": "a"}),
+    "remove": (pool().remove, {"name": "a"}),
+    "add": (pool().add, {"member": Member("c", "z")}),
     "Probe": (Probe, {"fn": function}),
     "Detect": (Detect, {}),
     "Failback": (Failback, {}),
@@ -184,6 +200,12 @@ def test_nonsense_is_refused_by_the_name_of_its_parameter(fn, given, parameter):
 def test_no_parameter_takes_a_number_that_makes_no_sense(fn, given, parameter, value):
     with pytest.raises((TypeError, ValueError), match=f"`{parameter}`.* not .*{value}"):
         call(fn, given, parameter, value)
+
+
+@pytest.mark.parametrize("policy", WRAPPERS, ids=lambda policy: type(policy).__name__)
+def test_what_cannot_be_called_is_refused_before_anything_else(policy):
+    with pytest.raises(TypeError, match="wraps callables, not <nonsense>"):
+        policy.call(Nonsense())
 
 
 @pytest.mark.parametrize("take", [to_count, to_number, to_share], ids=lambda take: take.__name__)

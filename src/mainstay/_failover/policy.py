@@ -176,6 +176,8 @@ class FailoverPool:
             >>> pool.call(lambda db, customer: f"{customer} at {db}", "Ada")
             'Ada at A'
         """
+        if not callable(fn):
+            raise TypeError(f"failover wraps callables, not {fn!r}")
         return wrap(self._core, fn, rerun=True)(*args, **kwargs)  # type: ignore[no-any-return]  # as fn
 
     def lease(self) -> LeaseBlock:
@@ -212,6 +214,7 @@ class FailoverPool:
         """Send all calls to member *name*, whatever its health, until `release`.
 
         Raises:
+            TypeError: If *name* is no str.
             ValueError: If there is no such member.
 
         Example:
@@ -224,6 +227,7 @@ class FailoverPool:
             >>> pool.call(str)
             'A'
         """
+        _check_type("name", name, str)
         operations.force(self._core, name)
 
     def release(self) -> None:
@@ -234,6 +238,7 @@ class FailoverPool:
         """Give member *name* no new calls until `release`; those that use it go on.
 
         Raises:
+            TypeError: If *name* is no str.
             ValueError: If there is no such member.
 
         Example:
@@ -243,6 +248,7 @@ class FailoverPool:
             >>> pool.call(str), pool.status().serving
             ('B', ('b',))
         """
+        _check_type("name", name, str)
         operations.drain(self._core, name)
 
     def add(self, member: Member) -> None:
@@ -269,6 +275,7 @@ class FailoverPool:
         """Take out member *name*; its resource is closed when the calls that use it are done.
 
         Raises:
+            TypeError: If *name* is no str.
             ValueError: If there is no such member, or no other one.
 
         Example:
@@ -278,6 +285,7 @@ class FailoverPool:
             >>> pool.call(str)
             'B'
         """
+        _check_type("name", name, str)
         operations.remove(self._core, name)
 
     def status(self) -> PoolStatus:
