@@ -2,7 +2,8 @@
 
 The text of a docstring is read from `src`; what it runs with is the `mainstay` that is installed,
 imported by its name, so there is never a second copy of a module. Waits between attempts are left
-out everywhere, or an example could take minutes.
+out everywhere, or an example could take minutes, and whatever port an example serves metrics on, it
+gets a free one, until it ends.
 
 Only this process is measured by coverage.py. The children that tests start are killed, starved of
 disk and forked while threads run, in all of which coverage.py loses what it counted or hangs.
@@ -11,6 +12,7 @@ disk and forked while threads run, in all of which coverage.py loses what it cou
 import os
 from collections.abc import Iterator
 
+import prometheus_client
 import pytest
 from sybil import Sybil
 from sybil.integration.pytest import SybilItem
@@ -22,7 +24,7 @@ from mainstay import testing
 for _name in [name for name in os.environ if name.startswith("COVERAGE_")]:
     del os.environ[_name]
 
-_FIXTURES = ["waits_left_out"]
+_FIXTURES = ["waits_left_out", "served_on_a_free_port"]
 _pages = Sybil([PythonCodeBlockParser()], patterns=["*.md"], fixtures=_FIXTURES)
 _docstrings = Sybil([DocTestParser()], path="src", patterns=["*.py"], fixtures=_FIXTURES)
 
@@ -34,6 +36,23 @@ def waits_left_out() -> Iterator[None]:
     """Run an example without waits, as the fixture `no_waits` would, whose name examples use."""
     with testing.no_waits():
         yield
+
+
+@pytest.fixture
+def served_on_a_free_port(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let `start_http_server` serve on a free port of this machine, and nobody else."""
+    served = []
+    start = prometheus_client.start_http_server
+
+    def start_on_a_free_port(_port: int) -> None:
+        served.append(start(0, "127.0.0.1"))
+
+    monkeypatch.setattr(prometheus_client, "start_http_server", start_on_a_free_port)
+    yield
+    for server, thread in served:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 @pytest.hookimpl(trylast=True)  # after pytest-randomly

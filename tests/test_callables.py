@@ -442,7 +442,7 @@ def test_a_script_is_named_by_its_file(tmp_path):
 
 @pytest.mark.parametrize(
     ("file", "module", "name"),
-    [("nightly.py", "jobs.nightly", "jobs.nightly"), ("__main__.py", "jobs", "jobs")],
+    [("nightly.py", "jobs.nightly", "jobs.nightly"), ("__main__.py", "jobs", "jobs.__main__")],
 )
 def test_a_module_run_as_main_is_named_as_when_it_is_imported(tmp_path, file, module, name):
     (tmp_path / "jobs").mkdir()

@@ -46,6 +46,16 @@ def assert_complete(text):
     assert "mainstay_host_memory_usage_ratio 0." in text
 
 
+@pytest.mark.parametrize(
+    "collector", [HostCollector, lambda **named: StoreCollector("memory://", **named)]
+)
+def test_a_prefix_that_prometheus_refuses_is_refused(collector):
+    with pytest.raises(ValueError, match=r"`namespace` must consist of .*, not '1 bad'"):
+        collector(namespace="1 bad")
+    with pytest.raises(TypeError, match="`namespace` must be a str, not 5"):
+        collector(namespace=5)
+
+
 def test_behind_start_http_server(registry):
     server, thread = start_http_server(0, addr=LOOPBACK, registry=registry)
     text, _ = fetch(f"http://{LOOPBACK}:{server.server_port}/metrics")

@@ -77,6 +77,16 @@ class Availability:
 
         Raises:
             ValueError: If the clock went back since the last change.
+
+        Example:
+            >>> from mainstay import Availability
+            >>> database = Availability("database")
+            >>> database.fail()
+            >>> database
+            <Availability of 'database': down>
+            >>> database.restore()
+            >>> database
+            <Availability of 'database': up>
         """
         self._track.change(Ledger.failed)
         self._upkeep.refresh()
@@ -132,6 +142,17 @@ class Availability:
         Raises:
             TypeError: If *period* is neither a number nor a `timedelta`.
             ValueError: If *period* is negative, NaN or infinite.
+
+        Example:
+            >>> from mainstay import Availability
+            >>> from mainstay.testing import FakeClock
+            >>> with FakeClock() as clock:
+            ...     database = Availability("database")
+            ...     clock.advance(1000)
+            ...     with database.outage():
+            ...         clock.advance(10)
+            ...     round(database.reliability(100), 3), database.reliability_linear(100)
+            (0.905, 0.9)
         """
         return self._track.over(math.inf).reliability(period)
 
@@ -159,6 +180,17 @@ class Availability:
             TypeError: If *window* is neither a number nor a `timedelta`.
             ValueError: If *window* is 0, negative, NaN or infinite, or the clock went back since
                 the last change.
+
+        Example:
+            >>> from mainstay import Availability
+            >>> from mainstay.testing import FakeClock
+            >>> with FakeClock() as clock:
+            ...     database = Availability("database")
+            ...     with database.outage():
+            ...         clock.advance(10)
+            ...     clock.advance(90)
+            ...     database.availability, database.over(50).availability
+            (0.9, 1.0)
         """
         return self._track.over(to_seconds(window, "window", zero=False))
 

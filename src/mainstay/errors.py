@@ -56,7 +56,18 @@ __all__ = [
 
 
 class MainstayError(Exception):
-    """The base of every error that mainstay raises itself."""
+    """The base of every error that mainstay raises itself.
+
+    Example:
+        >>> from mainstay import CircuitBreaker, MainstayError
+        >>> breaker = CircuitBreaker("search", on=OSError)
+        >>> breaker.open()
+        >>> try:
+        ...     breaker.call(str)
+        ... except MainstayError as error:
+        ...     type(error).__name__, error.component
+        ('CircuitOpenError', 'search')
+    """
 
 
 class ResultRefusedError(MainstayError):
@@ -67,6 +78,15 @@ class ResultRefusedError(MainstayError):
         result: The last result, the one that was refused.
         attempts: How many calls were made.
         elapsed: Seconds from the start of the first call.
+
+    Example:
+        >>> from mainstay import ResultRefusedError, retry
+        >>> is_empty = lambda page: page == ""
+        >>> try:
+        ...     retry(on=OSError, on_result=is_empty, attempts=3, name="fetch").call(str)
+        ... except ResultRefusedError as error:
+        ...     error.result, error.attempts
+        ('', 3)
     """
 
     def __init__(self, component: str, result: object, attempts: int, elapsed: float) -> None:
@@ -88,6 +108,15 @@ class DeadlineExpiredError(MainstayError, TimeoutError):
 
     Attributes:
         component: The name of the policy.
+
+    Example:
+        >>> from mainstay import DeadlineExpiredError, deadline, retry
+        >>> with deadline(0.0):
+        ...     try:
+        ...         retry(on=OSError, name="fetch").call(str)
+        ...     except DeadlineExpiredError as error:
+        ...         isinstance(error, TimeoutError), error.component
+        (True, 'fetch')
     """
 
     def __init__(self, component: str) -> None:
@@ -106,6 +135,16 @@ class UnsupportedLoopError(MainstayError):
 
     Attributes:
         component: The name of the policy.
+
+    Example:
+        >>> from mainstay import UnsupportedLoopError, retry
+        >>> async def fetch() -> str:
+        ...     return "page"
+        >>> try:
+        ...     retry(on=OSError, name="fetch").call(fetch).send(None)
+        ... except UnsupportedLoopError as error:
+        ...     error.component
+        'fetch'
     """
 
     def __init__(self, component: str) -> None:
@@ -117,7 +156,23 @@ class UnsupportedLoopError(MainstayError):
 
 
 class CircuitOpenError(MainstayError):
-    """A circuit breaker is open, or a member of a pool is ejected; nothing was called."""
+    """A circuit breaker is open, or a member of a pool is ejected; nothing was called.
+
+    Example:
+        >>> from mainstay import CircuitBreaker, CircuitOpenError, Detect
+        >>> breaker = CircuitBreaker("search", on=OSError, detect=Detect(consecutive=1))
+        >>> def search() -> str:
+        ...     raise OSError("no answer")
+        >>> for _ in range(2):
+        ...     try:
+        ...         breaker.call(search)
+        ...     except CircuitOpenError as error:
+        ...         print("ask again later:", 0 < error.retry_after <= 5)
+        ...     except OSError as error:
+        ...         print(error)
+        no answer
+        ask again later: True
+    """
 
     if TYPE_CHECKING:  # what they are made with is kept in `args`: an open breaker has to be quick
 
@@ -150,6 +205,17 @@ class AllMembersFailedError(MainstayError, ExceptionGroup[Exception]):
     Attributes:
         component: The name of the pool.
         retry_after: Seconds until an ejected member is tried again; None if none is ejected.
+
+    Example:
+        >>> from mainstay import AllMembersFailedError, FailoverPool, Member
+        >>> pool = FailoverPool("db", [Member("a", 1), Member("b", 2)], on=OSError)
+        >>> def total(db: int) -> int:
+        ...     raise OSError(f"number {db} is gone")
+        >>> try:
+        ...     pool.call(total)
+        ... except AllMembersFailedError as failed:
+        ...     [str(error) for error in failed.exceptions]
+        ['number 1 is gone', 'number 2 is gone']
     """
 
     component: str
@@ -221,6 +287,16 @@ class AllCopiesFailedError(_CopiesError):
         component: The name of the policy.
         elapsed: Seconds from the start of the first copy.
         answers: Empty.
+
+    Example:
+        >>> from mainstay import AllCopiesFailedError, hedge, redundant
+        >>> def look_up(key: str) -> str:
+        ...     raise OSError("no answer")
+        >>> try:
+        ...     redundant(copies=2, start=hedge.together()).call(look_up, "lamp")
+        ... except AllCopiesFailedError as failed:
+        ...     [str(error) for error in failed.exceptions]
+        ['no answer', 'no answer']
     """
 
     @staticmethod
@@ -243,6 +319,15 @@ class NoDecisionError(_CopiesError):
         elapsed: Seconds from the start of the first copy.
         answers: What was answered, by the copy: its number from 0 as a `str`. Where the policy has
             `dispose`, it has been called with them.
+
+    Example:
+        >>> from mainstay import NoDecisionError, redundant, vote
+        >>> policy = redundant(alternatives=[lambda: 8], decide=vote.unanimous())
+        >>> try:
+        ...     policy.call(lambda: 7)
+        ... except NoDecisionError as error:
+        ...     sorted(error.answers.items())
+        [('0', 7), ('1', 8)]
     """
 
     @staticmethod
@@ -254,7 +339,19 @@ class NoDecisionError(_CopiesError):
 
 
 class CheckpointError(MainstayError):
-    """A checkpointed run was used in a way that it cannot be; the message says how."""
+    """A checkpointed run was used in a way that it cannot be; the message says how.
+
+    Example:
+        >>> from mainstay import CheckpointError, checkpoint_run
+        >>> with checkpoint_run("May", store="memory://used-up") as cp:
+        ...     pass
+        >>> try:
+        ...     with checkpoint_run("May", store="memory://used-up", on_complete="raise"):
+        ...         pass
+        ... except CheckpointError as error:
+        ...     type(error).__name__
+        'RunCompleteError'
+    """
 
 
 class RunBusyError(CheckpointError):
@@ -265,6 +362,16 @@ class RunBusyError(CheckpointError):
         key: The key of the run.
         owner: Who works on it, for people.
         seconds_left: Seconds until its lease ends unless it is renewed.
+
+    Example:
+        >>> from mainstay import RunBusyError, checkpoint_run
+        >>> with checkpoint_run("May", store="memory://busy"):
+        ...     try:
+        ...         with checkpoint_run("May", store="memory://busy"):
+        ...             pass
+        ...     except RunBusyError as error:
+        ...         error.key, 0 < error.seconds_left <= 30
+        ('May', True)
     """
 
     def __init__(self, component: str, key: str, owner: str, seconds_left: float) -> None:
@@ -312,6 +419,24 @@ class SourceChangedError(CheckpointError):
         iteration: The name of the iteration.
         position: How many items had been done.
         problem: What differs.
+
+    Example:
+        >>> from mainstay import SourceChangedError, checkpoint_run
+        >>> def first(rows: list[str]) -> str:
+        ...     with checkpoint_run("May", store="memory://changed") as cp:
+        ...         for row in cp.iterate(rows):
+        ...             if row == "b":
+        ...                 raise OSError("the disk is full")
+        ...     return rows[0]
+        >>> for rows in (["a", "b"], ["another", "b"]):
+        ...     try:
+        ...         first(rows)
+        ...     except SourceChangedError as error:
+        ...         print("another source after", error.position, "row")
+        ...     except OSError as error:
+        ...         print(error)
+        the disk is full
+        another source after 1 row
     """
 
     def __init__(
@@ -381,6 +506,17 @@ class RunCompleteError(CheckpointError):
     Attributes:
         component: The name of the policy, which is the name of the run.
         key: The key of the run.
+
+    Example:
+        >>> from mainstay import RunCompleteError, checkpoint_run
+        >>> for _ in range(2):
+        ...     try:
+        ...         with checkpoint_run("May", store="memory://once", on_complete="raise"):
+        ...             print("done")
+        ...     except RunCompleteError as error:
+        ...         print(error.key, "had been done before")
+        done
+        May had been done before
     """
 
     def __init__(self, component: str, key: str) -> None:

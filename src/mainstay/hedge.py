@@ -77,6 +77,11 @@ def after(seconds: Duration) -> Start:
     Raises:
         TypeError: If *seconds* is neither a number nor a `timedelta`.
         ValueError: If *seconds* is 0, negative, NaN or infinite.
+
+    Example:
+        >>> from mainstay import hedge, redundant
+        >>> redundant(copies=2, start=hedge.after(0.25)).call(str.upper, "ok")
+        'OK'
     """
     return Start(Delay(to_seconds(seconds, "seconds", zero=False)))
 
@@ -101,6 +106,12 @@ def quantile(q: float, at_least: Duration = 0.001, at_most: Duration | None = No
     Source:
         Jeffrey Dean and Luiz André Barroso, "The Tail at Scale", Communications of the ACM 56(2),
         2013: hedged requests after the 95th percentile.
+
+    Example:
+        >>> from mainstay import hedge, redundant
+        >>> start = hedge.quantile(0.95, at_least=0.01, at_most=1.0)
+        >>> redundant(copies=2, start=start).call(str.upper, "ok")
+        'OK'
     """
     if isinstance(q, bool) or not isinstance(q, int | float):
         raise TypeError(f"`q` must be a number, not {q!r}")

@@ -1,29 +1,16 @@
 """`HostCollector`: how much of the machine is in use."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from prometheus_client import Metric
-from prometheus_client.registry import Collector
+from mainstay._metrics.exporting import Asking, Values
+from mainstay._metrics.schema import HOST_CPU, HOST_DISK, HOST_FAMILIES, HOST_MEMORY, Family
 
-from mainstay._metrics.collector import empty_metric
-from mainstay._metrics.schema import (
-    HOST_CPU,
-    HOST_DISK,
-    HOST_FAMILIES,
-    HOST_MEMORY,
-    Family,
-    check_namespace,
-)
-
-if TYPE_CHECKING:
+_HAS_PSUTIL = find_spec("psutil") is not None
+if TYPE_CHECKING or _HAS_PSUTIL:
     import psutil
-else:
-    try:
-        import psutil
-    except ImportError:  # it is an extra, and only making a `HostCollector` needs it
-        psutil = None
 
 __all__ = ["HostCollector"]
 
@@ -31,7 +18,7 @@ _GUESTS = ("guest", "guest_nice")  # counted in "user" and "nice" as well
 _IDLE = ("idle", "iowait")
 
 
-class HostCollector(Collector):
+class HostCollector(Asking):
     """How much of the machine's processors, memory and disks is in use, as shares from 0 to 1.
 
     A collector of prometheus_client for programs that export their own metrics, and nothing but a
@@ -64,31 +51,19 @@ class HostCollector(Collector):
     """
 
     def __init__(self, *, namespace: str = "mainstay") -> None:
-        if psutil is None:
+        super().__init__(namespace, HOST_FAMILIES)
+        if not _HAS_PSUTIL:
             raise ImportError(
                 "HostCollector needs psutil: install it with `pip install 'mainstay[host]'`"
             )
-        check_namespace(namespace)
-        self._namespace = namespace
         self._cpu_before = _cpu_seconds()
 
-    def describe(self) -> Iterable[Metric]:
-        """Give the families without samples, so that a registry can refuse a name twice."""
-        return [empty_metric(self._namespace, family) for family in HOST_FAMILIES]
+    def _values(self) -> Iterator[tuple[Family, Values]]:
+        yield HOST_CPU, self._cpu_usage()
+        yield HOST_MEMORY, [((), _memory_usage())]
+        yield HOST_DISK, _disk_usages()
 
-    def collect(self) -> Iterator[Metric]:
-        """Give the families with their present values; called by the registry at each scrape."""
-        yield self._metric(HOST_CPU, self._cpu_usage())
-        yield self._metric(HOST_MEMORY, [((), _memory_usage())])
-        yield self._metric(HOST_DISK, _disk_usages())
-
-    def _metric(self, family: Family, values: Iterable[tuple[tuple[str, ...], float]]) -> Metric:
-        metric = empty_metric(self._namespace, family)
-        for labels, value in values:
-            metric.add_sample(metric.name, dict(zip(family.labels, labels, strict=True)), value)
-        return metric
-
-    def _cpu_usage(self) -> Iterator[tuple[tuple[str, ...], float]]:
+    def _cpu_usage(self) -> Values:
         busy_before, total_before = self._cpu_before
         busy, total = self._cpu_before = _cpu_seconds()
         if total > total_before:
@@ -107,7 +82,7 @@ def _memory_usage() -> float:
     return 1 - memory.available / memory.total
 
 
-def _disk_usages() -> Iterator[tuple[tuple[str, ...], float]]:
+def _disk_usages() -> Values:
     mounted = {os.sep, *(each.mountpoint for each in psutil.disk_partitions())}
     for mountpoint in sorted(mounted):
         try:

@@ -15,6 +15,7 @@ from mainstay._checkpoint import loops
 from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.steps import Step
 from mainstay._checkpoint.types import allowed_by_result
+from mainstay._core.callables import Colour, colour_of
 from mainstay.errors import RunCompleteError
 
 P = ParamSpec("P")
@@ -192,12 +193,30 @@ class Checkpoint(_Face):
             progress: Whether to show a progress line, if stderr is a terminal.
 
         Raises:
+            TypeError: If an argument has the wrong type, or *key* is needed or async.
             SourceChangedError: If the items are not those that were done before, or a key comes
                 twice in a row.
             LeaseLostError: If another process has taken the run over.
             CheckpointError: If an iteration of that *name* is still going on.
             UnsaveableValueError: If a key, an item without *key*, or the state cannot be saved.
             StoreUnavailableError: If the store cannot be written to.
+
+        Example:
+            >>> from mainstay import checkpoint_run
+            >>> def import_rows() -> None:
+            ...     with checkpoint_run("import", store="memory://iterate") as cp:
+            ...         for row in cp.iterate("abc"):
+            ...             print(row, "again" if cp.resumed else "first")
+            ...             if row == "b" and not cp.resumed:
+            ...                 raise OSError("the disk is full")
+            >>> try:
+            ...     import_rows()
+            ... except OSError:
+            ...     import_rows()
+            a first
+            b first
+            b again
+            c again
         """
         check_iteration(source, key, name)
         self._run.check_usable()
@@ -221,11 +240,24 @@ class Checkpoint(_Face):
             **kwargs: Its keyword arguments.
 
         Raises:
+            TypeError: If *name* is no str, or *fn* cannot be called, or is async.
             CodeChangedError: If another step was saved at this place.
             UnsaveableValueError: If the result cannot be saved.
             StoreUnavailableError: If the store cannot be written to.
             RunCompleteError: If the run had ended before, without this step.
             Exception: What *fn* raises, or raised when its exception was saved.
+
+        Example:
+            >>> from mainstay import checkpoint_run
+            >>> def charge(amount: int) -> str:
+            ...     print("charged", amount)
+            ...     return "receipt 7"
+            >>> for _ in range(2):
+            ...     with checkpoint_run("order 3", store="memory://step") as cp:
+            ...         print(cp.step("charge", charge, 20))
+            charged 20
+            receipt 7
+            receipt 7
         """
         step = self._begin_step(name, fn)
         if step.saved is not None:
@@ -241,6 +273,15 @@ class Checkpoint(_Face):
             RunCompleteError: If the run has ended.
             LeaseLostError: If another process has taken the run over.
             StoreUnavailableError: If the store cannot be written to.
+
+        Example:
+            >>> from datetime import timedelta
+            >>> from mainstay import checkpoint_run
+            >>> hourly = timedelta(hours=1)
+            >>> with checkpoint_run("import", store="memory://save", every=hourly) as cp:
+            ...     for row in cp.iterate(["a", "costly", "b"]):
+            ...         if row == "costly":
+            ...             cp.save()
         """
         change = self._run.save()
         if change is not None:
@@ -296,6 +337,7 @@ class AsyncCheckpoint(_Face):
             progress: Whether to show a progress line.
 
         Raises:
+            TypeError: As `Checkpoint.iterate`.
             CheckpointError: As `Checkpoint.iterate`.
         """
         check_iteration(source, key, name)
@@ -348,6 +390,8 @@ def check_iteration(source: object, key: object, name: object) -> None:
         )
     if key is not None and not callable(key):
         raise TypeError(f"`key` must be a function from an item to its key, not {key!r}")
+    if callable(key) and not isinstance(key, type) and colour_of(key) is not Colour.SYNC:
+        raise TypeError(f"`key` must be a plain function: it is asked for each item, not {key!r}")
     if trusted and key is None:
         raise TypeError("`key` is needed with a callable source, which is given the last one")
     if name is not None and not (isinstance(name, str) and name):

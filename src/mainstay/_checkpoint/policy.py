@@ -215,8 +215,9 @@ def checkpointed(  # noqa: PLR0913 - the vocabulary of the policy
             seconds or a `timedelta`, above 0. Renewed three times in that time, and by every save.
         max_crashes: After how many deaths of the process in a row, without progress, the run is
             not run again; at least 1, None for never.
-        keep: How many finished runs of this name to keep (`int`), for how long (`timedelta`), or
-            both as a tuple; None for all. Others are forgotten when a run ends.
+        keep: How many finished runs of this name to keep (`int`, at least 1), for how long
+            (`timedelta`, above 0), or both as a tuple; None for all. Others are forgotten when a
+            run ends.
         recoverable: Whether `recover()` may run it again in another process. Its arguments are
             then saved at each call.
         allow_pickle: Whether values that have no exact form in JSON are pickled. Whoever can

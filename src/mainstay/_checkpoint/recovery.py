@@ -57,7 +57,8 @@ def recover(store: Store | str | None = None) -> list[Recovered]:
         what is no `Exception`.
 
     Raises:
-        ValueError: If there is no store.
+        TypeError: If *store* is no store.
+        ValueError: If there is none.
         StoreUnavailableError: If it cannot be read.
 
     Metrics:
@@ -95,7 +96,8 @@ async def recover_async(store: Store | str | None = None) -> list[Recovered]:
         What became of each run that had not ended.
 
     Raises:
-        ValueError: If there is no store.
+        TypeError: If *store* is no store.
+        ValueError: If there is none.
         StoreUnavailableError: If it cannot be read.
 
     Metrics:

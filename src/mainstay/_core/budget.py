@@ -23,6 +23,7 @@ from collections import deque
 import attrs
 
 from mainstay._core import ambient
+from mainstay._core.arguments import to_number, to_share
 from mainstay._core.durations import Duration, to_seconds
 
 SLICES = 100
@@ -115,9 +116,11 @@ class RetryBudget:
     __slots__ = ("_ledger", "_lock")
 
     def __init__(self, ratio: float = 0.1, floor: float = 1.0, window: Duration = 10.0) -> None:
-        _check_number("ratio", ratio, most=1.0)
-        _check_number("floor", floor, most=math.inf)
-        self._ledger = Ledger(float(ratio), float(floor), to_seconds(window, "window", zero=False))
+        self._ledger = Ledger(
+            to_share(ratio, "ratio"),
+            to_number(floor, "floor"),
+            to_seconds(window, "window", zero=False),
+        )
         self._lock = threading.RLock()  # a signal handler may come back in on the same thread
 
     def __repr__(self) -> str:
@@ -129,8 +132,7 @@ def budget_of(value: object) -> RetryBudget | None:
     """Turn what users give as `budget=` into a budget: None, a budget, or a ratio of its own."""
     if value is None or isinstance(value, RetryBudget):
         return value
-    _check_number("budget", value, most=1.0)
-    return RetryBudget(ratio=float(value), floor=0.0)  # type: ignore[arg-type]  # checked above
+    return RetryBudget(to_share(value, "budget"), floor=0.0)
 
 
 def observe(budget: RetryBudget, calls: int = 1) -> None:
@@ -145,16 +147,3 @@ def spend(budget: RetryBudget) -> bool:
     now = ambient.surroundings().clock.now()
     with budget._lock:
         return budget._ledger.spend(now)
-
-
-def _check_number(parameter: str, value: object, *, most: float) -> None:
-    """Refuse what is not a number from 0 to *most*, which itself is allowed if finite."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"`{parameter}` must be a number, not {value!r}")
-    try:
-        fits = math.isfinite(value) and 0 <= value <= most
-    except OverflowError:  # an int that no float can hold
-        fits = False
-    if not fits:
-        span = f"from 0 to {most:g}" if math.isfinite(most) else "finite and at least 0"
-        raise ValueError(f"`{parameter}` must be {span}, not {value!r}")

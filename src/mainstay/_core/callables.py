@@ -168,7 +168,7 @@ def _module_name(module: object, names: Mapping[str, Any]) -> str:
         return str(module or "builtins")
     spec = names.get("__spec__")
     if spec is not None:
-        return str(spec.name).removesuffix(".__main__")
+        return str(spec.name)
     path = names.get("__file__")
     return _stem(path) if path else "__main__"
 

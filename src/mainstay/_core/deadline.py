@@ -45,6 +45,10 @@ def deadline(seconds: Duration) -> AbstractContextManager[None]:
         TypeError: If *seconds* is neither a number nor a `timedelta`.
         ValueError: If *seconds* is negative, NaN or infinite.
 
+    Metrics:
+        A call that began with no time left is `calls_total{outcome="timeout"}`, and
+        `give_ups_total{reason="timeout"}`.
+
     Source:
         The deadline in the request context of Finagle and gRPC.
 

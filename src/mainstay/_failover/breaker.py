@@ -93,7 +93,18 @@ class CircuitBreaker:
         return f"<CircuitBreaker {self.name!r}: {self.state}>"
 
     def open(self) -> None:
-        """Let no call through until `close`."""
+        """Let no call through until `close`.
+
+        Example:
+            >>> from mainstay import CircuitBreaker
+            >>> breaker = CircuitBreaker("search", on=OSError)
+            >>> breaker.open()
+            >>> breaker.state
+            'open'
+            >>> breaker.close()
+            >>> breaker.state
+            'closed'
+        """
         self._gate.open()
 
     def close(self) -> None:
@@ -130,6 +141,11 @@ class CircuitBreaker:
         Raises:
             CircuitOpenError: If it is open; *fn* is not called.
             Exception: What *fn* raises.
+
+        Example:
+            >>> from mainstay import CircuitBreaker
+            >>> CircuitBreaker("search", on=OSError).call(str.upper, "found")
+            'FOUND'
         """
         return self(fn)(*args, **kwargs)
 

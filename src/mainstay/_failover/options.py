@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 import attrs
 
+from mainstay._core.arguments import to_count, to_number, to_share
 from mainstay._core.callables import Colour, colour_of
 from mainstay._core.durations import Duration, to_seconds
 from mainstay._failover.health import Limits, gain_for
@@ -101,12 +102,14 @@ class Member:
             raise ValueError(f"`standby` must be None, 'hot' or 'cold', not {standby!r}")
         if standby == "cold" and open is None:
             raise ValueError(f"cold standby {name!r} needs `open`: a resource is there already")
-        _check_number("weight", weight)
-        if weight <= 0:
-            raise ValueError(f"`weight` must be above 0, not {weight!r}")
-        seconds = to_seconds(start_timeout, "start_timeout", zero=False)
         self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue]  # by attrs
-            name, resource, open, close, standby, float(weight), seconds
+            name,
+            resource,
+            open,
+            close,
+            standby,
+            to_number(weight, "weight", zero=False),
+            to_seconds(start_timeout, "start_timeout", zero=False),
         )
 
 
@@ -163,9 +166,9 @@ class Probe:
             fn,
             to_seconds(every, "every", zero=False),
             to_seconds(timeout, "timeout", zero=False),
-            checked_count("rise", rise),
-            checked_count("fall", fall),
-            _checked_share("jitter", jitter),
+            to_count(rise, "rise"),
+            to_count(fall, "fall"),
+            to_share(jitter, "jitter"),
         )
 
 
@@ -223,9 +226,9 @@ class Detect:
         eject_for: Duration = 5.0,
         max_eject: Duration = 300.0,
     ) -> None:
-        _check_number("normal", normal)
-        _check_number("bad", bad)
-        if not 0 < normal < bad < 1:
+        normal = to_number(normal, "normal", zero=False)
+        bad = to_number(bad, "bad", zero=False)
+        if not normal < bad < 1:
             raise ValueError(
                 f"`normal` and `bad` must be shares with 0 < normal < bad < 1, "
                 f"not {normal!r} and {bad!r}"
@@ -237,10 +240,10 @@ class Detect:
         if longest < shortest:
             raise ValueError(f"`max_eject` must be at least `eject_for`, not {max_eject!r}")
         self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue]  # by attrs
-            checked_count("consecutive", consecutive),
-            float(normal),
-            float(bad),
-            checked_count("threshold", threshold),
+            to_count(consecutive, "consecutive"),
+            normal,
+            bad,
+            to_count(threshold, "threshold"),
             None if slow is None else to_seconds(slow, "slow", zero=False),
             shortest,
             longest,
@@ -302,7 +305,7 @@ class Failback:
             mode,
             math.inf if mode == "manual" else to_seconds(grace, "grace"),
             seconds if mode == "ramp" else 0.0,
-            _checked_share("jitter", jitter),
+            to_share(jitter, "jitter"),
         )
 
 
@@ -314,27 +317,3 @@ def check_hook(parameter: str, hook: object) -> None:
         raise TypeError(f"`{parameter}` must be callable, not {hook!r}")
     if colour_of(hook) in (Colour.GENERATOR, Colour.ASYNC_GENERATOR):
         raise TypeError(f"`{parameter}` must return what it makes, but {hook!r} is a generator")
-
-
-def _check_number(parameter: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"`{parameter}` must be a number, not {value!r}")
-    if not math.isfinite(value):
-        raise ValueError(f"`{parameter}` must be finite, not {value!r}")
-
-
-def _checked_share(parameter: str, value: object) -> float:
-    _check_number(parameter, value)
-    share = float(value)  # type: ignore[arg-type]  # checked above
-    if not 0 <= share <= 1:
-        raise ValueError(f"`{parameter}` must be from 0 to 1, not {value!r}")
-    return share
-
-
-def checked_count(parameter: str, value: object) -> int:
-    """Refuse what is no whole number of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"`{parameter}` must be a whole number, not {value!r}")
-    if value < 1:
-        raise ValueError(f"`{parameter}` must be at least 1, not {value}")
-    return value

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
+from mainstay._core.arguments import to_count
 from mainstay._core.budget import RetryBudget, budget_of
 from mainstay._core.callables import Colour, checked_name, colour_of, is_async_frame
 from mainstay._core.durations import Duration, to_seconds
@@ -22,7 +23,6 @@ from mainstay._failover.options import (
     Member,
     Probe,
     check_hook,
-    checked_count,
     limits_of,
 )
 from mainstay._failover.rules import Rules, WhenAllDown, sync_judge_of
@@ -131,7 +131,7 @@ class FailoverPool:
         rules = Rules(
             name=checked_name(name),
             judge=sync_judge_of(on),
-            attempts=None if attempts is None else checked_count("attempts", attempts),
+            attempts=None if attempts is None else to_count(attempts, "attempts"),
             timeout=None if timeout is None else to_seconds(timeout, "timeout", zero=False),
             strategy=strategy_of(select),
             probe=probe,
@@ -169,7 +169,15 @@ class FailoverPool:
         Raises:
             TypeError: If *fn* does not fit the pool, before it is called.
             Exception: As from a function decorated with `failover`.
+
+        Example:
+            >>> from mainstay import FailoverPool, Member
+            >>> pool = FailoverPool("db", [Member("a", "A"), Member("b", "B")], on=OSError)
+            >>> pool.call(lambda db, customer: f"{customer} at {db}", "Ada")
+            'Ada at A'
         """
+        if not callable(fn):
+            raise TypeError(f"failover wraps callables, not {fn!r}")
         return wrap(self._core, fn, rerun=True)(*args, **kwargs)  # type: ignore[no-any-return]  # as fn
 
     def lease(self) -> LeaseBlock:
@@ -177,6 +185,13 @@ class FailoverPool:
 
         If the block raises what `on` matches, that counts against the member. The block is not
         run again; that is what ``for attempt in pool:`` is for.
+
+        Example:
+            >>> from mainstay import FailoverPool, Member
+            >>> pool = FailoverPool("db", [Member("a", "A"), Member("b", "B")], on=OSError)
+            >>> with pool.lease() as db:
+            ...     db.lower()
+            'a'
         """
         return LeaseBlock(self._core)
 
@@ -199,8 +214,20 @@ class FailoverPool:
         """Send all calls to member *name*, whatever its health, until `release`.
 
         Raises:
+            TypeError: If *name* is no str.
             ValueError: If there is no such member.
+
+        Example:
+            >>> from mainstay import FailoverPool, Member
+            >>> pool = FailoverPool("db", [Member("a", "A"), Member("b", "B")], on=OSError)
+            >>> pool.force("b")
+            >>> pool.call(str)
+            'B'
+            >>> pool.release()
+            >>> pool.call(str)
+            'A'
         """
+        _check_type("name", name, str)
         operations.force(self._core, name)
 
     def release(self) -> None:
@@ -211,8 +238,17 @@ class FailoverPool:
         """Give member *name* no new calls until `release`; those that use it go on.
 
         Raises:
+            TypeError: If *name* is no str.
             ValueError: If there is no such member.
+
+        Example:
+            >>> from mainstay import FailoverPool, Member
+            >>> pool = FailoverPool("db", [Member("a", "A"), Member("b", "B")], on=OSError)
+            >>> pool.drain("a")
+            >>> pool.call(str), pool.status().serving
+            ('B', ('b',))
         """
+        _check_type("name", name, str)
         operations.drain(self._core, name)
 
     def add(self, member: Member) -> None:
@@ -221,6 +257,13 @@ class FailoverPool:
         Raises:
             TypeError: If it is no `Member`, or is async while the pool is not.
             ValueError: If there is one with its name.
+
+        Example:
+            >>> from mainstay import FailoverPool, Member
+            >>> pool = FailoverPool("db", [Member("a", "A"), Member("b", "B")], on=OSError)
+            >>> pool.add(Member("c", "C"))
+            >>> [member.name for member in pool.status().members]
+            ['a', 'b', 'c']
         """
         _check_type("member", member, Member)
         for hook in (member.open, member.close):
@@ -232,8 +275,17 @@ class FailoverPool:
         """Take out member *name*; its resource is closed when the calls that use it are done.
 
         Raises:
+            TypeError: If *name* is no str.
             ValueError: If there is no such member, or no other active one.
+
+        Example:
+            >>> from mainstay import FailoverPool, Member
+            >>> pool = FailoverPool("db", [Member("a", "A"), Member("b", "B")], on=OSError)
+            >>> pool.remove("a")
+            >>> pool.call(str)
+            'B'
         """
+        _check_type("name", name, str)
         operations.remove(self._core, name)
 
     def status(self) -> PoolStatus:

@@ -18,6 +18,7 @@ from mainstay._metrics import schema
 from mainstay._metrics.book import Book
 from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay._metrics.copies import CopiesRecorder
+from mainstay._metrics.exporting import empty_metric
 from mainstay._metrics.gauges import NumberGauge, Stateful, StateGauge
 from mainstay._metrics.pools import MemberRecorder, SwitchRecorder
 from mainstay._metrics.recorder import Recorder
@@ -193,11 +194,6 @@ def _add_histogram(
     metric.add_sample(f"{name}_sum", labels, total)
 
 
-def empty_metric(namespace: str, family: Family) -> Metric:
-    """Make what Prometheus reads of a family, without samples."""
-    return Metric(f"{namespace}_{family.name}".removesuffix("_total"), family.help, family.kind)
-
-
 def _checked_buckets(
     buckets: Mapping[str, Sequence[float]] | None,
 ) -> dict[str, tuple[float, ...]] | None:
@@ -254,6 +250,16 @@ def set_default_metrics(metrics: Metrics) -> None:
 
     Raises:
         TypeError: If *metrics* is no `Metrics`.
+
+    Example:
+        >>> from prometheus_client import CollectorRegistry
+        >>> from mainstay import Metrics, default_metrics, set_default_metrics
+        >>> before = default_metrics()
+        >>> shop = Metrics(CollectorRegistry(), namespace="shop")
+        >>> set_default_metrics(shop)
+        >>> default_metrics() == shop
+        True
+        >>> set_default_metrics(before)
     """
     global _default
     if not isinstance(metrics, Metrics):

@@ -121,6 +121,11 @@ class Redundant:
         Raises:
             TypeError: As for the decorator, before *fn* is called.
             Exception: As for the decorated function.
+
+        Example:
+            >>> from mainstay import redundant
+            >>> redundant(copies=2).call(str.upper, "ok")
+            'OK'
         """
         return self(fn)(*args, **kwargs)
 
@@ -134,6 +139,14 @@ class Redundant:
         Raises:
             TypeError: If the policy has `copies`, `alternatives` or `start`, which the block says
                 itself; on entry, if a ``with`` would block the event loop.
+
+        Example:
+            >>> from mainstay import redundant, vote
+            >>> with redundant(decide=vote.median(), name="sensors").race() as race:
+            ...     for reading in (20.9, 21.1, 99.0):
+            ...         race.start(float, reading)
+            ...     race.result()
+            21.1
         """
         for parameter in ("copies", "alternatives", "start"):
             if getattr(self, f"_{parameter}"):

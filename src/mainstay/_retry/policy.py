@@ -107,6 +107,12 @@ class Retry:
         Raises:
             TypeError: As for the decorator, before *fn* is called.
             Exception: As for the decorated function.
+
+        Example:
+            >>> from mainstay import retry
+            >>> from mainstay.testing import Faults
+            >>> retry(on=ConnectionError).call(Faults([ConnectionError("refused"), "page"]))
+            'page'
         """
         return self(fn)(*args, **kwargs)
 

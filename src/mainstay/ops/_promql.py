@@ -1,6 +1,5 @@
 """The parts of PromQL that rules and panels are put together from."""
 
-import math
 import re
 from collections.abc import Sequence
 
@@ -100,7 +99,7 @@ def check_slo(slo: float) -> float:
     given: object = slo
     if isinstance(given, bool) or not isinstance(given, int | float):
         raise TypeError(f"`slo` must be a number, not {given!r}")
-    if not (math.isfinite(slo) and 0 < slo < 1):
+    if not 0 < slo < 1:
         raise ValueError(f"`slo` must be above 0 and below 1, such as 0.999, not {slo!r}")
     return slo
 

@@ -75,7 +75,7 @@ def _group(
 
 
 def _checked_windows(windows: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(windows, str):
+    if isinstance(windows, str) or not isinstance(windows, Iterable):
         raise TypeError(f"`windows` must be several, such as ('1h', '30d'), not {windows!r}")
     for window in windows:
         seconds_of(window)
@@ -83,7 +83,11 @@ def _checked_windows(windows: Sequence[str]) -> tuple[str, ...]:
 
 
 def _checked_labels(labels: Mapping[str, str] | None) -> dict[str, str]:
-    for name, value in (labels or {}).items():
+    if labels is None:
+        return {}
+    if not isinstance(labels, Mapping):
+        raise TypeError(f"`labels` must map strings to strings, not be {labels!r}")
+    for name, value in labels.items():
         given: tuple[object, object] = (name, value)
         if not all(isinstance(each, str) for each in given):
             raise TypeError(f"`labels` must map strings to strings, not {name!r} to {value!r}")
@@ -92,4 +96,4 @@ def _checked_labels(labels: Mapping[str, str] | None) -> dict[str, str]:
                 f"`labels` cannot have the name {name!r}: it must be one that Prometheus takes and "
                 f"that the rules do not use themselves"
             )
-    return dict(labels or {})
+    return dict(labels)

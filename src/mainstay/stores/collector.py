@@ -2,20 +2,17 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import get_args
 
-from prometheus_client import Metric
-from prometheus_client.registry import Collector
-
-from mainstay._metrics.collector import empty_metric
-from mainstay._metrics.schema import CHECKPOINT_RUNS, MOST_COMPONENTS, OTHER, check_namespace
+from mainstay._metrics.exporting import Asking, Values
+from mainstay._metrics.schema import CHECKPOINT_RUNS, MOST_COMPONENTS, OTHER, Family
 from mainstay.errors import CheckpointError
 from mainstay.stores import store_of
 from mainstay.stores.base import Status, Store
 
 
-class StoreCollector(Collector):
+class StoreCollector(Asking):
     """Exports how many runs a store has, by name and state.
 
     Register it once, in one process: the one that is scraped. Each scrape reads the store; if
@@ -46,16 +43,10 @@ class StoreCollector(Collector):
     """
 
     def __init__(self, store: Store | str | None = None, *, namespace: str = "mainstay") -> None:
-        check_namespace(namespace)
+        super().__init__(namespace, (CHECKPOINT_RUNS,))
         self._store = store_of(store)
-        self._namespace = namespace
 
-    def describe(self) -> Iterable[Metric]:
-        """Give the family without samples, so that a registry does not read the store for it."""
-        return [empty_metric(self._namespace, CHECKPOINT_RUNS)]
-
-    def collect(self) -> Iterator[Metric]:
-        """Count the runs; called by the registry at each scrape."""
+    def _values(self) -> Iterator[tuple[Family, Values]]:
         counts: Counter[tuple[str, Status]] = Counter()
         names: set[str] = set()
         try:
@@ -70,9 +61,9 @@ class StoreCollector(Collector):
             else:
                 name = OTHER
             counts[name, state] += 1
-        metric = empty_metric(self._namespace, CHECKPOINT_RUNS)
-        for name in sorted({name for name, _ in counts}):
-            for state in get_args(Status):
-                labels = {"component": name, "state": state}
-                metric.add_sample(metric.name, labels, float(counts[name, state]))
-        yield metric
+        shown = sorted({name for name, _ in counts})
+        states: tuple[Status, ...] = get_args(Status)
+        yield (
+            CHECKPOINT_RUNS,
+            [((name, state), float(counts[name, state])) for name in shown for state in states],
+        )

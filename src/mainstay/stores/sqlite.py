@@ -20,6 +20,7 @@ from typing import Any
 import attrs
 
 from mainstay._core.ambient import surroundings
+from mainstay._core.arguments import to_flag
 from mainstay._core.clock import SYSTEM, monotonic, wall_time
 from mainstay.errors import (
     CorruptCheckpointError,
@@ -105,6 +106,8 @@ class SQLiteStore:
             promises there once a second machine uses the file.
 
     Raises:
+        TypeError: If *path* is no path, or *network* neither True nor False.
+        ValueError: If *path* names no file.
         StoreUnavailableError: At first use, if the file cannot be opened or is on a network file
             system; from every operation, if the disk is full or fails, or another process has
             locked the file for 10 seconds.
@@ -119,11 +122,14 @@ class SQLiteStore:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, network: bool = False) -> None:
+        given: object = path
+        if not isinstance(given, str | os.PathLike):
+            raise TypeError(f"`path` must be a str or a path, not {given!r}")
         self._path = Path(path)
         if not self._path.name:
             raise ValueError(f"`path` must name a file, not {os.fspath(path)!r}")
         self.url: str = f"sqlite:///{self._path}"
-        self._network = network
+        self._network = to_flag(network, "network")
         self._connections = Connections(self._connect)
 
     def __repr__(self) -> str:

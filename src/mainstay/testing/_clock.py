@@ -10,6 +10,7 @@ from contextvars import copy_context
 from typing import Self
 
 from mainstay._core import ambient
+from mainstay._core.arguments import to_flag
 from mainstay._core.clock import Bell, Timer
 from mainstay._core.durations import Duration, to_seconds
 
@@ -51,6 +52,9 @@ class FakeClock:
         everywhere: Hold for all threads and tasks of the process, also for those that were not
             started inside the block. Without it, the clock follows the context.
 
+    Raises:
+        TypeError: If *everywhere* is neither True nor False.
+
     Example:
         >>> from mainstay import retry
         >>> from mainstay.testing import FakeClock, Faults
@@ -62,7 +66,7 @@ class FakeClock:
     """
 
     def __init__(self, *, everywhere: bool = False) -> None:
-        self._everywhere = everywhere
+        self._everywhere = to_flag(everywhere, "everywhere")
         self._now = 0.0
         self._changed = threading.Condition(threading.RLock())
         self._alarms: list[_Alarm] = []  # in the order of their times
@@ -103,6 +107,14 @@ class FakeClock:
         Raises:
             TypeError: If *seconds* is neither a number nor a `timedelta`.
             ValueError: If *seconds* is negative, NaN or infinite.
+
+        Example:
+            >>> from mainstay import deadline, remaining
+            >>> from mainstay.testing import FakeClock
+            >>> with FakeClock() as clock, deadline(10):
+            ...     clock.advance(4)
+            ...     remaining()
+            6.0
         """
         with self._changed:
             target = self._now + to_seconds(seconds, "seconds")

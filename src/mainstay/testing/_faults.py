@@ -5,11 +5,12 @@ import math
 import random
 import threading
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import attrs
 
 from mainstay._core import ambient
+from mainstay._core.arguments import to_share
 from mainstay._core.durations import Duration, to_seconds
 
 
@@ -33,6 +34,9 @@ class Faults:
         script: The steps, in order; it may be endless.
         then: The step of all calls after the last one. None returns None.
 
+    Raises:
+        TypeError: If *script* is not several steps: a single one is `Faults(then=step)`.
+
     Attributes:
         calls: The arguments of each call so far: a tuple and a dict.
 
@@ -52,6 +56,9 @@ class Faults:
     """The step that never ends."""
 
     def __init__(self, script: Iterable[object] = (), *, then: object = None) -> None:
+        given: object = script
+        if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+            raise TypeError(f"`script` must be several steps, such as [{script!r}], not {script!r}")
         self._steps = itertools.chain(script, itertools.repeat(then))
         self._lock = threading.Lock()
         self.calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
@@ -74,16 +81,40 @@ class Faults:
             result: What the others return.
 
         Raises:
+            TypeError: If *seed* is no whole number, *rate* no number, or *error* no exception.
             ValueError: If *rate* is not from 0 to 1.
+
+        Example:
+            >>> from mainstay import retry
+            >>> from mainstay.testing import Faults
+            >>> faults = Faults.seeded(7, rate=0.5, result="page")
+            >>> {retry(on=ConnectionError, attempts=10).call(faults) for _ in range(20)}
+            {'page'}
         """
-        if not 0 <= rate <= 1:
-            raise ValueError(f"`rate` must be from 0 to 1, not {rate!r}")
+        share = to_share(rate, "rate")
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise TypeError(f"`seed` must be a whole number, not {seed!r}")
+        if not _is_exception(error):
+            raise TypeError(f"`error` must be an exception or a class of one, not {error!r}")
         numbers = random.Random(seed)
-        return cls(error if numbers.random() < rate else result for _ in itertools.count())
+        return cls(error if numbers.random() < share else result for _ in itertools.count())
 
     @staticmethod
     def delay(seconds: Duration, step: object = None) -> object:
-        """Make a step that sleeps for *seconds*, at least 0, and then does as *step* says."""
+        """Make a step that sleeps for *seconds*, at least 0, and then does as *step* says.
+
+        Raises:
+            TypeError: If *seconds* is neither a number nor a `timedelta`.
+            ValueError: If *seconds* is negative, NaN or infinite; for ever is `Faults.HANG`.
+
+        Example:
+            >>> from mainstay.testing import FakeClock, Faults
+            >>> with FakeClock() as clock:
+            ...     Faults([Faults.delay(3.0, "late")])()
+            ...     clock.now()
+            'late'
+            3.0
+        """
         return _Delay(to_seconds(seconds, "seconds"), step)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -95,7 +126,14 @@ class Faults:
         return _done(step)
 
     async def acall(self, *args: Any, **kwargs: Any) -> Any:
-        """Take the next step in async code."""
+        """Take the next step in async code.
+
+        Example:
+            >>> import asyncio
+            >>> from mainstay.testing import Faults
+            >>> asyncio.run(Faults(["page"]).acall("http://a.example"))
+            'page'
+        """
         step = self._next(args, kwargs)
         while isinstance(step, _Delay):
             await ambient.surroundings().clock.asleep(step.seconds)
@@ -109,8 +147,12 @@ class Faults:
 
 
 def _done(step: object) -> object:
-    if isinstance(step, BaseException) or (
-        isinstance(step, type) and issubclass(step, BaseException)
-    ):
+    if _is_exception(step):
         raise step
     return step
+
+
+def _is_exception(step: object) -> TypeGuard[BaseException | type[BaseException]]:
+    return isinstance(step, BaseException) or (
+        isinstance(step, type) and issubclass(step, BaseException)
+    )

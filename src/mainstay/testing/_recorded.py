@@ -47,7 +47,7 @@ class _Recorded(Metrics):
 def _family_of(sample: str) -> Family:
     for family in FAMILIES:
         suffixes = ("_bucket", "_count", "_sum") if family.kind == "histogram" else ("",)
-        if sample in {family.name + suffix for suffix in suffixes}:
+        if sample in [family.name + suffix for suffix in suffixes]:
             return family
     raise ValueError(
         f"`name` must be the name of a sample of mainstay without prefix, such as "

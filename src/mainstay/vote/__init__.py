@@ -144,6 +144,12 @@ def plurality(*, key: Key | None = None) -> Rule:
 
     Raises:
         TypeError: If *key* cannot be called.
+
+    Example:
+        >>> from mainstay import redundant, vote
+        >>> others = [lambda: "lamp", lambda: "chair"]
+        >>> redundant(alternatives=others, decide=vote.plurality()).call(lambda: "lamp")
+        'lamp'
     """
     return Plurality(_checked_key(key))
 
@@ -182,6 +188,11 @@ def unanimous(*, key: Key | None = None) -> Rule:
 
     Raises:
         TypeError: If *key* cannot be called.
+
+    Example:
+        >>> from mainstay import redundant, vote
+        >>> redundant(copies=3, decide=vote.unanimous()).call(round, 2.4)
+        2
     """
     return Unanimous(_checked_key(key))
 

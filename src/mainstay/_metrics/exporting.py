@@ -1,0 +1,54 @@
+"""From rows of the schema to what Prometheus reads, for every collector of this package.
+
+`Metrics` gives what policies recorded. The collectors above this layer ask something else at each
+scrape, a machine or a store: each is an `Asking`, which leaves them nothing of prometheus_client to
+know.
+"""
+
+import abc
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
+
+from prometheus_client import Metric
+from prometheus_client.registry import Collector
+
+from mainstay._metrics.schema import Family, check_namespace
+
+Values: TypeAlias = Iterable[tuple[tuple[str, ...], float]]
+"""What a family has now: values of its labels, in order, and the number."""
+
+
+class Asking(Collector, abc.ABC):
+    """A collector that asks for its values at each scrape.
+
+    Args:
+        namespace: The prefix of the names.
+        families: What it exports.
+    """
+
+    def __init__(self, namespace: str, families: tuple[Family, ...]) -> None:
+        check_namespace(namespace)
+        self._namespace = namespace
+        self._families = families
+
+    def describe(self) -> Iterable[Metric]:
+        """Give the families without samples, so that a registry can refuse a name twice."""
+        return [empty_metric(self._namespace, family) for family in self._families]
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the families with their present values; called by the registry at each scrape."""
+        for family, values in self._values():
+            metric = empty_metric(self._namespace, family)
+            for labels, value in values:
+                named = dict(zip(family.labels, labels, strict=True))
+                metric.add_sample(metric.name, named, value)
+            yield metric
+
+    @abc.abstractmethod
+    def _values(self) -> Iterator[tuple[Family, Values]]:
+        """Ask; a family that cannot be asked for now is left out."""
+
+
+def empty_metric(namespace: str, family: Family) -> Metric:
+    """Make what Prometheus reads of a family, without samples."""
+    return Metric(f"{namespace}_{family.name}".removesuffix("_total"), family.help, family.kind)
