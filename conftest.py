@@ -10,6 +10,7 @@ disk and forked while threads run, in all of which coverage.py loses what it cou
 """
 
 import os
+import signal
 from collections.abc import Iterator
 
 import prometheus_client
@@ -20,6 +21,9 @@ from sybil.parsers.myst import PythonCodeBlockParser
 from sybil.parsers.rest import DocTestParser
 
 from mainstay import testing
+
+# A shell that starts pytest in the background has it, and all that it starts, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 for _name in [name for name in os.environ if name.startswith("COVERAGE_")]:
     del os.environ[_name]
