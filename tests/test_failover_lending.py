@@ -77,6 +77,27 @@ def test_threads_of_one_call_never_get_the_same_member(values):
         assert sorted(loan.member for loan in lent) == names
 
 
+class Overtaken:
+    """A selector that is so slow that another thread of the call gets the member first."""
+
+    loans = other = None
+
+    def pick(self, names):
+        loans, self.loans = self.loans, None
+        if loans is not None:
+            self.other = loans.lend()
+        return names[0]
+
+
+def test_a_thread_that_was_overtaken_gives_the_member_back_and_asks_again(values):
+    selector = Overtaken()
+    pool = pool_of("a", "b", select=selector)
+    selector.loans = loans = lender_of(pool).begin()
+    assert (loans.lend().member, selector.other.member) == ("b", "a")
+    assert in_flight(pool) == [1, 1]
+    assert values.value("member_attempts_total") == 0
+
+
 def test_a_loan_that_is_not_used_leaves_no_trace(values):
     pool = pool_of("a", "b")
     lender_of(pool).begin().lend().unused()

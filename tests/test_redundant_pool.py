@@ -404,6 +404,23 @@ def test_a_hedge_that_the_budget_denies_gives_its_member_back(colour, metrics):
     assert metrics("member_attempts_total", member="b") == 0
 
 
+class Moody:
+    """A selector that picks the first member, and raises when that is asked already."""
+
+    def pick(self, names):
+        if names[0] != "a":
+            raise KeyError("mood")
+        return "a"
+
+
+@pytest.mark.parametrize("slow", [after(0.5, "page"), after(0.05, Lost)], ids=["slow", "failed"])
+def test_a_selector_that_raises_fails_the_copy_that_it_was_to_place(colour, slow):
+    pool = pool_of("a", "b", select=Moody())
+    policy = redundant(pool=pool, on=Lost, **colour.options, **HEDGED)
+    with pytest.raises(KeyError, match="mood"):
+        colour.run(policy, at_members(colour, a=slow, b="never"))
+
+
 # Members that are opened.
 
 

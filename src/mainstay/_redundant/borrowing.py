@@ -34,7 +34,7 @@ class Borrowed:
         self.over: bool = False
         self._votes = votes
         self._loans: Loans = lender.begin()
-        self._offers: dict[int, Offer] = {}
+        self._offers: dict[int, Offer | Exception] = {}
         self._names: dict[int, str] = {}
         self._lacking: set[int] = set()
         self._answered: set[int] = set()
@@ -47,9 +47,9 @@ class Borrowed:
 
     def unreserve(self, copy: int) -> None:
         """Give the member of a copy back that is not started."""
-        loan = self._offers.pop(copy)
         self._names.pop(copy, None)
-        if loan is not None and not isinstance(loan, Pause):
+        loan = self._end(copy)
+        if loan is not None:
             loan.unused()
 
     def label(self, copy: int) -> int | str:
@@ -95,11 +95,17 @@ class Borrowed:
             loan.leave()
 
     def _ask(self, copy: int) -> None:
-        self._offers[copy] = offer = self._loans.lend()
+        try:
+            self._offers[copy] = offer = self._loans.lend()
+        except Exception as error:  # noqa: BLE001 - of a selector of the user's: fails the copy
+            self._offers[copy] = error
+            return
         if offer is not None and not isinstance(offer, Pause):
             self._names[copy] = offer.member
 
-    def _entered(self, copy: int, loan: Loan | None) -> Loan:
+    def _entered(self, copy: int, loan: Loan | Exception | None) -> Loan:
+        if isinstance(loan, Exception):
+            raise loan
         if loan is None:
             self._lacking.add(copy)
             raise self._loans.nobody()
@@ -156,4 +162,4 @@ class Borrowed:
     def _end(self, copy: int) -> Loan | None:
         """Give the loan of a copy, for the one who ends it."""
         offer = self._offers.pop(copy, None)
-        return None if isinstance(offer, Pause) else offer
+        return None if isinstance(offer, Pause | Exception) else offer

@@ -71,7 +71,12 @@ class Shared:
             abandoned.changed()
 
     def queue(self, seconds: float, now: float, *, at_once: bool) -> None:
-        """Take note of a call that the budget does not know of, answered after *seconds*."""
+        """Take note of a call that the budget does not know of, answered after *seconds*.
+
+        Where all copies start together there is neither a quantile nor a budget to tell of it.
+        """
+        if self._sketch is None and self._budget is None:
+            return
         self.durations.append(seconds)
         if at_once or self.delay is None or now >= self.due or len(self.durations) >= BATCH:
             self.catch_up(now)
