@@ -305,3 +305,19 @@ def test_a_hundred_pools_leave_no_socket_and_no_thread(servers):
             pool.call(lambda client: client.ping())
     wait_until(lambda: threading.active_count() <= threads)
     wait_until(lambda: sockets_of_this_process() <= sockets)
+
+
+@pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="needs /proc")
+def test_a_hundred_async_pools_leave_no_socket_and_no_task(servers):
+    async def main():
+        before = sockets_of_this_process()
+        for _ in range(100):
+            async with apool_of(servers) as pool:
+                await failover(pool)(ping)()
+        await asyncio.sleep(0)
+        return sockets_of_this_process() - before, len(asyncio.all_tasks())
+
+    async def ping(client):
+        return await client.ping()
+
+    assert asyncio.run(main()) == (0, 1)

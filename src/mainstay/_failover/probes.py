@@ -76,11 +76,11 @@ class Rounds:
         return questions
 
     def _hangs(self, slot: Slot) -> bool:
-        return sum(each.slot is slot for each in tuple(self._open.values())) >= _MOST_HUNG
+        return sum(each.slot is slot for each in self._open.copy().values()) >= _MOST_HUNG
 
     def overdue(self, now: float) -> list[Question]:
         """Give the questions that have just taken too long, or for one more interval."""
-        late = [each for each in tuple(self._open.values()) if now >= each.until]
+        late = [each for each in self._open.copy().values() if now >= each.until]
         for question in late:
             question.late = True
             question.until = now + self._probe.every
@@ -100,7 +100,7 @@ class Rounds:
         times = [
             due for slot, due in self._due.items() if slot.opened and slot.opened not in self._open
         ]
-        times += [question.until for question in tuple(self._open.values())]
+        times += [question.until for question in self._open.copy().values()]
         times += [core.order.wake, now + self._probe.every]
         return max(0.0, min(each for each in times if each > now) - now)
 

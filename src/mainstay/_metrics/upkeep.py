@@ -95,7 +95,8 @@ class Upkeep:
         return None if math.isnan(value) else value
 
     def _alive(self) -> Iterator[tuple[_Watched, Source]]:
-        for watched in tuple(self._watched.values()):
+        # A copy, which no collection can come into: one takes entries out (see `watch`).
+        for watched in self._watched.copy().values():
             source = watched.source()
             if source is not None:
                 yield watched, source
