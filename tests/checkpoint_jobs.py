@@ -20,7 +20,7 @@ import attrs
 from mainstay import AsyncCheckpoint, Checkpoint, checkpointed, young_daly
 from mainstay.stores import SQLiteStore, store_of
 
-ITEMS = 16
+ITEMS = 20
 EVERY = {
     "1": 1,
     "2": 2,

@@ -1,9 +1,17 @@
 """Damaged saves."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from checkpoint_colours import RUN, OopsError, add_up
 
+from mainstay import checkpoint_run
+from mainstay._checkpoint.document import opened
 from mainstay.errors import CorruptCheckpointError
+from mainstay.stores import SQLiteStore
+from mainstay.stores.base import RunId
 
 
 def damaged(sealed):
@@ -54,3 +62,59 @@ def test_a_damaged_step_is_not_computed_again(in_colour, store):
     results.update({slot: damaged(sealed) for slot, sealed in results.items()})
     with pytest.raises(CorruptCheckpointError, match="the result of step 'charge'"):
         job()
+
+
+# A full disk.
+
+FULL_DISK = """
+import random, resource, signal, sys
+from mainstay import checkpoint_run
+from mainstay.errors import StoreUnavailableError
+url, limit = sys.argv[1], int(sys.argv[2])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+with checkpoint_run("key", store=url) as cp:
+    state = cp.state({"text": ""})
+    try:
+        for item in cp.iterate(range(10)):
+            if item == 3:
+                if limit:
+                    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+                state["text"] = "".join(chr(random.randrange(32, 1000)) for _ in range(600_000))
+    except StoreUnavailableError as error:
+        print("refused", error.store)
+        raise SystemExit(0)
+"""
+
+
+@pytest.fixture(params=["a file may not grow", "a disk of 400 kB"])
+def full_disk(request, tmp_path):
+    """A directory, and the most bytes that a file in it may have; 0 where the disk is so small."""
+    if request.param == "a file may not grow":
+        yield tmp_path, 200_000
+        return
+    umount = ["umount", str(tmp_path)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(tmp_path)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("only root may mount, and not in every container")
+    try:
+        yield tmp_path, 0
+    finally:
+        subprocess.run(umount, check=True)
+
+
+def test_a_full_disk_is_an_error_and_what_was_saved_stays(full_disk):
+    """Field section 4, item 12."""
+    directory, limit = full_disk
+    path = directory / "runs.db"
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, f"sqlite:///{path}", str(limit)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.returncode) == (f"refused sqlite:///{path}\n", 0), done.stderr
+    store = SQLiteStore(path)
+    try:
+        assert opened(store.load(RunId("run", "key")).latest).items == 3
+        with checkpoint_run("key", store=store) as cp:  # and it can be written to again
+            assert [*cp.iterate(range(10))] == [*range(3, 10)]
+    finally:
+        store.close()

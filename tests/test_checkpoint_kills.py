@@ -23,6 +23,8 @@ ITEMS = [*range(checkpoint_jobs.ITEMS)]
 RESULT = [ITEMS, [row * 10 for row in ITEMS if row % 3 == 1], [1000]]
 CHARGES = [str(row) for row in [*ITEMS, 100] if row % 3 == 1]
 LEAST_KILLS = {"1": 48, "2": 32, "3": 28, "time": 48, "hour": 20, "young_daly": 48}
+LEAST_KILLS_OF_STRACE = 8
+KILLS_OVER_A_FILE = 25
 KILLED_JOB = Path(__file__).parents[1] / "docs" / "examples" / "killed_job.py"
 SEEDS = random.Random(20260101)
 
@@ -154,7 +156,32 @@ def test_killed_at_every_nth_write_call_a_run_goes_on_from_what_was_saved(
         check_resumed(second, saved)
         assert second[-1] == ("result", json.dumps(RESULT))
     record_property("kills", kills)
-    assert kills >= 8
+    assert kills >= LEAST_KILLS_OF_STRACE
+
+
+def test_these_are_at_least_500_kills():
+    around_store_calls = 2 * sum(LEAST_KILLS.values())  # sync and async
+    assert around_store_calls + 2 * LEAST_KILLS_OF_STRACE + KILLS_OVER_A_FILE >= 550
+
+
+def test_a_disk_that_fails_is_an_error_and_the_run_goes_on_from_what_was_saved(server, url):
+    """Field section 4, item 2: a failed fsync is not tried again on the same connection."""
+    strace = require_tool("strace", package="strace")
+    failed = subprocess.run(
+        [strace, "-f", "-qq", "-o", os.devnull, "-e", "trace=fdatasync",
+         "-e", "inject=fdatasync:error=EIO:when=24", sys.executable, PROGRAM, url,
+         json.dumps({"job": "sync_job"})],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if "ptrace" in failed.stderr.lower():
+        pytest.skip("strace may not trace here")
+    assert failed.returncode == 1
+    assert "StoreUnavailableError" in failed.stderr
+    saved = done(url)
+    assert 0 < saved < len(ITEMS)
+    status, lines = server.run(url, job="sync_job")
+    assert (status, lines[-1]) == (0, ("result", json.dumps(RESULT)))
+    check_resumed(lines, saved)
 
 
 def start(url, **plan):
@@ -273,7 +300,7 @@ def test_a_job_over_a_large_file_killed_25_times_ends_with_the_exact_sums(server
     path, sums = rows
     plan = {"job": "csv_job", "args": [str(path)]}
     reached = 0
-    for _ in range(25):
+    for _ in range(KILLS_OVER_A_FILE):
         before = reached
         pid = server.start(url, **plan, every="time")
         while reached < before + SEEDS.randrange(1, 500):
@@ -282,7 +309,7 @@ def test_a_job_over_a_large_file_killed_25_times_ends_with_the_exact_sums(server
         assert server.ended()[0] == KILLED
         assert done(url) >= reached
         reached = done(url)
-    assert 25 < reached < 100_000
+    assert KILLS_OVER_A_FILE < reached < 100_000
     status, lines = server.run(url, **plan, every="hour")
     assert (status, lines[-1]) == (0, ("result", json.dumps(sums)))
 

@@ -2,8 +2,6 @@
 
 import asyncio
 import os
-import subprocess
-import sys
 import threading
 
 import attrs
@@ -18,7 +16,6 @@ from mainstay import (
     on_event,
     recover,
 )
-from mainstay._checkpoint.document import opened
 from mainstay._checkpoint.offload import off_loop
 from mainstay.errors import (
     CheckpointError,
@@ -211,7 +208,7 @@ def test_a_cancellation_waits_for_the_save_under_way():
     asyncio.run(scenario())
 
 
-# Forks, full disks, clocks.
+# Forks and clocks.
 
 
 def test_a_child_forked_in_the_middle_can_neither_save_nor_release(url):
@@ -229,36 +226,6 @@ def test_a_child_forked_in_the_middle_can_neither_save_nor_release(url):
                 assert os.waitpid(child, 0)[1] == 0
     store = SQLiteStore(url.removeprefix("sqlite:///"))
     assert [state for _, state in store.list()] == ["done"]
-    store.close()
-
-
-FULL_DISK = """
-import resource, signal, sys
-from mainstay import checkpoint_run
-from mainstay.errors import StoreUnavailableError
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-with checkpoint_run("key", store=sys.argv[1]) as cp:
-    state = cp.state({"text": ""})
-    try:
-        for item in cp.iterate(range(10)):
-            if item == 3:
-                size = 200_000
-                resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-                import random
-                state["text"] = "".join(chr(random.randrange(32, 1000)) for _ in range(300_000))
-    except StoreUnavailableError as error:
-        print("refused", error.store)
-        raise SystemExit(0)
-"""
-
-
-def test_a_full_disk_is_an_error_and_what_was_saved_stays(url):
-    done = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, url], capture_output=True, text=True, check=False
-    )
-    assert (done.stdout, done.returncode) == (f"refused {url}\n", 0), done.stderr
-    store = SQLiteStore(url.removeprefix("sqlite:///"))
-    assert opened(store.load(RunId("run", "key")).latest).items == 3
     store.close()
 
 
