@@ -20,7 +20,7 @@ class Signal:
     def set(self) -> None:
         """Wake everyone who waits, and let nobody wait any more."""
         self._is_set = True
-        for wake in tuple(self._wakers.values()):
+        for wake in self._wakers.copy().values():
             wake()
 
     def wait(self, clock: Clock, seconds: float) -> None:

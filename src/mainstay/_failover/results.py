@@ -102,7 +102,7 @@ class Results(Plan):
         """Let happen what was to happen by itself until *now*."""
         if now < self.order.wake or not self.is_open:
             return
-        for slot in tuple(self.slots.values()):
+        for slot in self.slots.copy().values():
             health = slot.health
             if health.expire(now, chance()):
                 self.moved_on()

@@ -158,7 +158,7 @@ class State:
     def states(self) -> dict[str, str]:
         """Give the state of each member, as metrics name it."""
         now = self.clock.now()
-        return {name: slot.state(now) for name, slot in tuple(self.slots.items())}
+        return {name: slot.state(now) for name, slot in self.slots.copy().items()}
 
     # Members.
 

@@ -135,7 +135,7 @@ class Book:
 
     def refresh(self) -> None:
         """Bring up to date the counters that go on with time alone."""
-        for upkeep in tuple(self._upkeeps.values()):
+        for upkeep in self._upkeeps.copy().values():
             upkeep.refresh()
 
     # Labels: the only way from a name to a component or member, and how many there may be.
@@ -250,9 +250,9 @@ class Book:
 
     def gauges(self) -> Iterable[Sample]:
         """Give the present values of all gauges."""
-        for numbers in tuple(self._numbers.values()):
+        for numbers in self._numbers.copy().values():
             yield from numbers.samples()
-        for states in tuple(self._states.values()):
+        for states in self._states.copy().values():
             yield from states.samples()
 
     def stock_gauge(self, family: Family) -> StockGauge:

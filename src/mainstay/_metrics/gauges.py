@@ -80,7 +80,7 @@ class Gauge(ABC, Generic[T]):
     def _values(self) -> dict[tuple[str, ...], float]:
         values: dict[tuple[str, ...], float] = {}
         adds_up = self._family.mode == "livesum"
-        for source_of, read in tuple(self._sources.values()):
+        for source_of, read in self._sources.copy().values():
             source = source_of()
             if source is None:
                 continue

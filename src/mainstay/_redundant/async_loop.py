@@ -326,7 +326,7 @@ class AsyncCall(Call):
             if timer is not None:
                 timer.cancel()
         strays = self.bound.shared.strays
-        for task in tuple(self._tasks.values()):
+        for task in self._tasks.copy().values():
             strays.add(task)
             task.cancel()
 
