@@ -117,10 +117,10 @@ class Retries:
             ]
             try:
                 for _ in range(2):
-                    time.sleep(1.2)
+                    time.sleep(0.8)
                     print("The stock server is killed with SIGKILL ...")
                     steady.kill()
-                    time.sleep(0.8)
+                    time.sleep(0.6)
                     steady.start()
                     print("... and runs again.")
                 time.sleep(0.5)
