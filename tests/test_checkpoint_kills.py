@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import checkpoint_jobs
@@ -22,10 +23,11 @@ KILLED = signal.SIGKILL
 ITEMS = [*range(checkpoint_jobs.ITEMS)]
 RESULT = [ITEMS, [row * 10 for row in ITEMS if row % 3 == 1], [1000]]
 CHARGES = [str(row) for row in [*ITEMS, 100] if row % 3 == 1]
-LEAST_KILLS = {"1": 48, "2": 32, "3": 28, "time": 48, "hour": 20, "young_daly": 48}
+LEAST_KILLS = {"1": 62, "2": 42, "3": 36, "time": 62, "hour": 24, "young_daly": 62}
 LEAST_KILLS_OF_STRACE = 8
 KILLS_OVER_A_FILE = 25
 KILLED_JOB = Path(__file__).parents[1] / "docs" / "examples" / "killed_job.py"
+MEMORY = Path("/dev/shm")  # noqa: S108 - no file of a guessable name is made there
 SEEDS = random.Random(20260101)
 
 
@@ -72,8 +74,17 @@ def server():
 
 
 @pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path / 'runs.db'}"
+def tmp_path(tmp_path):
+    """A directory in memory, where there is one.
+
+    SIGKILL takes nothing away that was written, synced or not, so a disk would prove no more; and
+    some ten thousand fsyncs take no time.
+    """
+    if not MEMORY.is_dir():
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=MEMORY) as name:
+        yield Path(name)
 
 
 def done(url):
@@ -161,7 +172,7 @@ def test_killed_at_every_nth_write_call_a_run_goes_on_from_what_was_saved(
 
 def test_these_are_at_least_500_kills():
     around_store_calls = 2 * sum(LEAST_KILLS.values())  # sync and async
-    assert around_store_calls + 2 * LEAST_KILLS_OF_STRACE + KILLS_OVER_A_FILE >= 550
+    assert around_store_calls + 2 * LEAST_KILLS_OF_STRACE + KILLS_OVER_A_FILE >= 600
 
 
 def test_a_disk_that_fails_is_an_error_and_the_run_goes_on_from_what_was_saved(server, url):
@@ -199,7 +210,7 @@ def read_until(process, line):
 
 
 def end(process, text=""):
-    out, _ = process.communicate(text, timeout=30)
+    out, _ = process.communicate(text, timeout=120)
     return process.returncode, [line for line in out.splitlines() if not line.startswith("pid")]
 
 
@@ -235,6 +246,7 @@ def test_a_stopped_owner_that_wakes_after_a_takeover_changes_nothing(url):
     assert done(url) == 3
 
 
+@pytest.mark.timeout(300)
 def test_two_processes_that_race_for_a_run_do_its_work_once(tmp_path):
     servers = [Server(), Server()]
     try:
