@@ -113,14 +113,17 @@ class _Face:
         does elsewhere, and let the other side ignore a key that it has seen.
 
         Args:
-            item: The item; None for the one in progress, or outside of items for the run.
+            item: The item in progress, or one of an iteration around it; None for the innermost.
+                With a `key` of the iteration any of its items. Outside of items any value; None
+                for the run.
 
         Returns:
             32 hexadecimal digits, which also differ between runs, and between a run and the same
             one after it was forgotten or begun anew.
 
         Raises:
-            UnsaveableValueError: If *item* has no exact form and the iteration no `key`.
+            CheckpointError: If the iteration has no `key` and *item* is not the one in progress.
+            UnsaveableValueError: If *item* has no exact form, and there is no `key`.
         """
         self._run.check_usable()
         return self._run.progress.idempotency_key(item, self._run.life)
