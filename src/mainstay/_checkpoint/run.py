@@ -8,6 +8,7 @@ one call. What is to be written is put together in the thread of the call, by `P
 import math
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -133,7 +134,7 @@ class Run:
         record = answer.record
         self.attempt, self.life = record.attempt, record.life
         if verdict == "poisoned":
-            self._tell(RunPoisoned(self.recorder.component, self.id.key, record.crashes))
+            self._tell(RunPoisoned, record.crashes)
             raise PoisonedRunError(self.id.name, self.id.key, record.crashes)
         if verdict == "complete":
             raise RunCompleteError(self.id.name, self.id.key)
@@ -154,7 +155,7 @@ class Run:
         document, problems = newest(contents, self.id)
         for problem in problems:
             self.recorder.damaged()
-            self._tell(CheckpointDamaged(self.recorder.component, self.id.key, problem))
+            self._tell(CheckpointDamaged, problem)
         self.progress = Progress.after(
             document, contents.results, self.id, self.code, allow_pickle=self.rules.allow_pickle
         )
@@ -169,8 +170,7 @@ class Run:
             reason: Exit = record.exit or "error"
             saved = self.progress.document
             self.recorder.resumed(reason, saved.seconds, idle)
-            component = self.recorder.component
-            self._tell(RunResumed(component, self.id.key, record.attempt, reason, saved.items))
+            self._tell(RunResumed, reason, saved.items)
 
     def _check_code(self, saved: Code) -> None:
         problem = self.code.change_since(saved)
@@ -181,7 +181,7 @@ class Run:
             raise CodeChangedError(self.id.name, self.id.key, problem)
         if callable(choice):
             self.progress.migrate = choice
-        self._tell(CodeChanged(self.recorder.component, self.id.key, problem))
+        self._tell(CodeChanged, problem)
 
     @property
     def complete(self) -> bool:
@@ -335,7 +335,7 @@ class Run:
             self.lost = True
             self.hurry()
             self.recorder.lease_lost()
-            self._tell(LeaseLost(self.recorder.component, self.id.key))
+            self._tell(LeaseLost)
 
     def release(self, how: Exit, error: BaseException | None = None) -> None:
         """Give the run back before its end; what was saved stays.
@@ -376,5 +376,6 @@ class Run:
         if self.over:
             raise RunCompleteError(self.id.name, self.id.key)
 
-    def _tell(self, event: CheckpointEvent) -> None:
+    def _tell(self, kind: Callable[..., CheckpointEvent], *figures: object) -> None:
+        event = kind(self.recorder.component, self.id.key, self.attempt, *figures)
         publish(event, LOGGER, self.recorder.listener_failed)
