@@ -12,6 +12,7 @@ from collections.abc import (
 from typing import Any, ParamSpec, TypeVar, overload
 
 from mainstay._checkpoint import loops
+from mainstay._checkpoint.rules import flag
 from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.steps import Step
 from mainstay._checkpoint.types import allowed_by_result
@@ -202,7 +203,7 @@ class Checkpoint(_Face):
             UnsaveableValueError: If a key, an item without *key*, or the state cannot be saved.
             StoreUnavailableError: If the store cannot be written to.
         """
-        check_iteration(source, key, name)
+        check_iteration(source, key, name, progress)
         self._run.check_usable()
         if isinstance(source, AsyncIterable):
             raise TypeError("`source` is async; iterate over it in an async function")
@@ -301,7 +302,7 @@ class AsyncCheckpoint(_Face):
         Raises:
             CheckpointError: As `Checkpoint.iterate`.
         """
-        check_iteration(source, key, name)
+        check_iteration(source, key, name, progress)
         self._run.check_usable()
         return loops.AsyncIteration(self._run, self._lock, source, key, name, progress=progress)
 
@@ -342,7 +343,7 @@ class AsyncCheckpoint(_Face):
         await loops.awrite(self._run, self._lock, self._run.save)
 
 
-def check_iteration(source: object, key: object, name: object) -> None:
+def check_iteration(source: object, key: object, name: object, progress: object) -> None:
     """Refuse what cannot be iterated over, or not resumed."""
     trusted = loops.is_trusted(source)
     if not trusted and not isinstance(source, Iterable | AsyncIterable):
@@ -355,3 +356,4 @@ def check_iteration(source: object, key: object, name: object) -> None:
         raise TypeError("`key` is needed with a callable source, which is given the last one")
     if name is not None and not (isinstance(name, str) and name):
         raise TypeError(f"`name` must be a str that is not empty, or None, not {name!r}")
+    flag("progress", progress)

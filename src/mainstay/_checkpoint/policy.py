@@ -15,7 +15,7 @@ from mainstay._checkpoint.keys import Arguments, check_key, key_of_call
 from mainstay._checkpoint.offload import off_loop
 from mainstay._checkpoint.recoverable import Recoverable, encoded_arguments, remember
 from mainstay._checkpoint.retention import forget_old
-from mainstay._checkpoint.rules import Keep, Key, Rules, checked
+from mainstay._checkpoint.rules import Keep, Key, Rules, checked, flag
 from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.types import Allowed, allowed_by, allowed_by_result, hints_of
 from mainstay._core.callables import Colour, colour_of, name_of
@@ -262,7 +262,7 @@ def checkpointed(  # noqa: PLR0913 - the vocabulary of the policy
             max_crashes=max_crashes, keep=keep, allow_pickle=allow_pickle,
         ),
         key=key,
-        recoverable=recoverable,
+        recoverable=flag("recoverable", recoverable),
         name=checked_name(name),
         metrics=metrics_of(metrics),
     )  # fmt: skip

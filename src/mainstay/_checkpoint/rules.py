@@ -60,8 +60,6 @@ def checked(
     """Check what users give, and refuse it by name."""
     if not isinstance(version, str):
         raise TypeError(f"`version` must be a str, not {version!r}")
-    if not isinstance(allow_pickle, bool):
-        raise TypeError(f"`allow_pickle` must be True or False, not {allow_pickle!r}")
     count, seconds = _checked_keep(keep)
     return Rules(
         store=store,
@@ -78,8 +76,15 @@ def checked(
         max_crashes=None if max_crashes is None else _at_least_one("max_crashes", max_crashes),
         keep_count=count,
         keep_seconds=seconds,
-        allow_pickle=allow_pickle,
+        allow_pickle=flag("allow_pickle", allow_pickle),
     )
+
+
+def flag(parameter: str, value: object) -> bool:
+    """Refuse what is neither True nor False, such as "no", which Python takes for true."""
+    if not isinstance(value, bool):
+        raise TypeError(f"`{parameter}` must be True or False, not {value!r}")
+    return value
 
 
 def _checked_every(every: object) -> Every:
