@@ -39,6 +39,7 @@ Json: TypeAlias = Any
 """What `json` takes and gives."""
 
 _TAG = "$"
+_ZONES = "use zoneinfo.ZoneInfo or datetime.timezone"
 _LONGEST_INT = 10_000  # bits; `json` refuses to write and read ints far above it
 
 
@@ -65,7 +66,10 @@ class Codec:
         except _RefusedError as refused:
             raise UnsaveableValueError(root + refused.path(), refused.problem) from refused.cause
         except RecursionError:
-            raise UnsaveableValueError(root, "it contains itself, or is nested too deep") from None
+            raise UnsaveableValueError(
+                root,
+                "it contains itself, or is nested too deep; save keys in place of references",
+            ) from None
 
     def decode(self, saved: Json, root: str) -> Any:
         """Turn JSON back into the value.
@@ -87,7 +91,7 @@ class Codec:
             return encode(self, value)
         cls = type(value)
         if issubclass(cls, tzinfo):
-            raise _RefusedError(f"{cls.__qualname__} is no zone that can be saved")
+            raise _RefusedError(f"{cls.__qualname__} is no zone that can be saved; {_ZONES}")
         if is_buildable(cls) or (isinstance(value, Exception) and self._knows(cls)):
             if self._knows(cls):
                 return self._encode_object(value, cls)
@@ -98,7 +102,10 @@ class Codec:
                 )
         if self.allow_pickle:
             return self._pickled(value)
-        raise _RefusedError(f"a {name_of(cls)} has no exact form in JSON; save its parts")
+        raise _RefusedError(
+            f"a {name_of(cls)} has no exact form in JSON; save its parts, or allow "
+            f"pickling with allow_pickle=True"
+        )
 
     def _knows(self, cls: type) -> bool:
         return self.allowed is None or self.allowed.get(name_of(cls)) is cls
@@ -113,13 +120,15 @@ class Codec:
         names = _field_names(cls)
         extra = _extra_attributes(value, cls, names)
         if extra:
-            raise _RefusedError(f"its attribute {extra!r} is not among its fields")
+            raise _RefusedError(
+                f"its attribute {extra!r} is not among its fields; make it one, or remove it"
+            )
         saved = {}
         for name in names:
             try:
                 saved[name] = self._encode(getattr(value, name))
             except AttributeError:
-                raise _RefusedError(f"its field {name!r} has no value") from None
+                raise _RefusedError(f"its field {name!r} has no value; give it one") from None
             except _RefusedError as refused:
                 raise refused.within(f".{name}") from None
         return self._tagged("object", cls, saved)
@@ -132,7 +141,7 @@ class Codec:
         try:
             data = pickle.dumps(value)
         except Exception as error:  # noqa: BLE001 - a user's __reduce__ may raise anything
-            raise _RefusedError(f"it cannot be pickled: {error}", error) from None
+            raise _RefusedError(f"it cannot be pickled: {error}; save its parts", error) from None
         return {_TAG: "pickle", "v": base64.b85encode(data).decode()}
 
     def encode_items(self, items: Iterable[object]) -> list[Json]:
@@ -293,7 +302,7 @@ def _encode_datetime(codec: Codec, value: datetime | time) -> Json:  # noqa: ARG
     elif type(zone) is timezone and zone == timezone(offset := zone.utcoffset(None)):
         place = offset / timedelta(microseconds=1)
     else:
-        raise _RefusedError(f"its time zone {zone!r} has no name or offset to save")
+        raise _RefusedError(f"its time zone {zone!r} has no name or offset to save; {_ZONES}")
     return {_TAG: tag, "v": [value.replace(tzinfo=None).isoformat(), value.fold, place]}
 
 

@@ -13,7 +13,7 @@ import attrs
 
 from mainstay._checkpoint.codec import Codec, Json, plain
 from mainstay._checkpoint.decision import Code
-from mainstay._checkpoint.document import MISSING, Document
+from mainstay._checkpoint.document import MISSING, Document, restored
 from mainstay._checkpoint.fingerprint import digest, fingerprint
 from mainstay._checkpoint.iteration import NOTHING, Loop, key_function
 from mainstay._checkpoint.steps import Step, Steps
@@ -95,10 +95,7 @@ class Progress:
         elif self.migrate is not None:
             self._state = self.migrate(plain(saved))
         else:
-            try:
-                self._state = self._state_codec.decode(saved, "state")
-            except UnsaveableValueError as error:
-                raise CodeChangedError(self.id.name, self.id.key, str(error)) from error
+            self._state = restored(self._state_codec, saved, "state", self.id)
         return self._state
 
     def _encoded_state(self) -> Json:
@@ -239,7 +236,7 @@ class Progress:
         """Give the saved result of a step, or raise the saved exception."""
         kind, saved = step.saved
         place = f"the result of step {step.label!r}"
-        value = Codec(allowed, self.allow_pickle).decode(saved, place)
+        value = restored(Codec(allowed, self.allow_pickle), saved, place, self.id)
         if kind == "value":
             return value
         self._raised.append((value, step.slot))

@@ -16,7 +16,7 @@ import attrs
 from mainstay._checkpoint import decision
 from mainstay._checkpoint.codec import Codec
 from mainstay._checkpoint.decision import Code
-from mainstay._checkpoint.document import MISSING, newest
+from mainstay._checkpoint.document import MISSING, newest, restored
 from mainstay._checkpoint.events import (
     LOGGER,
     CheckpointDamaged,
@@ -191,7 +191,7 @@ class Run:
     def result(self, codec: Codec) -> Any:
         """Give the result of a run that had ended already."""
         saved = self.progress.document.result
-        return None if saved is MISSING else codec.decode(saved, "result")
+        return None if saved is MISSING else restored(codec, saved, "result", self.id)
 
     # Boundaries: what the loops ask when an item is done.
 

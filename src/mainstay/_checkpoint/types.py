@@ -113,9 +113,15 @@ def _collect(hint: object, found: dict[str, type]) -> None:
 
 
 def _collect_from_value(value: object, found: dict[str, type]) -> None:
-    _collect(type(value), found)
-    for part in _parts(value):
-        _collect_from_value(part, found)
+    """Go through a value and its parts, however deep, and those that contain themselves once."""
+    left, seen = [value], {id(value)}
+    while left:
+        each = left.pop()
+        _collect(type(each), found)
+        for part in _parts(each):
+            if id(part) not in seen:
+                seen.add(id(part))
+                left.append(part)
 
 
 def _parts(value: object) -> Iterable[object]:

@@ -55,6 +55,15 @@ _BUSY_PAUSE = 0.005
 _PAGE_BYTES = 2048
 _WAL_PAGES = 160
 
+_HINTS = {
+    sqlite3.SQLITE_BUSY: (
+        f", by another process, for {_BUSY_SECONDS:g} s; keep no transaction of yours open in it"
+    ),
+    sqlite3.SQLITE_CANTOPEN: "; its directory must exist, and be one that this process may write",
+    sqlite3.SQLITE_READONLY: "; this process must be allowed to write the file and its directory",
+}
+"""What SQLite's own words leave open, by its result codes."""
+
 _COLUMNS = (
     "name", "key", "life", "token", "status", "boot", "namespace", "pid", "started", "expires",
     "seen", "saved", "attempt", "crashes", "exit", "error", "arguments", "created", "updated",
@@ -297,7 +306,7 @@ class SQLiteStore:
         if code == sqlite3.SQLITE_IOERR:
             # A failed fsync has dropped what was to be written: only a new connection is honest.
             self._connections.drop()
-        return StoreUnavailableError(self.url, str(error))
+        return StoreUnavailableError(self.url, str(error) + _HINTS.get(code, ""))
 
 
 class _Translated:
