@@ -212,7 +212,8 @@ def checkpointed(  # noqa: PLR0913 - the vocabulary of the policy
             `CodeChangedError`, "ignore" it, or a function that takes the saved state as plain
             dicts and lists and gives the new state.
         lease: How long a run stays reserved for a process that is silent, and not provably dead:
-            seconds or a `timedelta`, above 0. Renewed three times in that time, and by every save.
+            seconds or a `timedelta`, above 0. Renewed three times in that time, and by every save
+            of a boundary; the result of a step renews it once a third of it is over.
         max_crashes: After how many deaths of the process in a row, without progress, the run is
             not run again; at least 1, None for never.
         keep: How many finished runs of this name to keep (`int`), for how long (`timedelta`), or
