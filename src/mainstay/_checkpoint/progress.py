@@ -249,12 +249,16 @@ class Progress:
         return {step.slot: self.steps.keep(step.slot, ["value", saved])}
 
     def step_failed(self, step: Step, error: Exception) -> dict[str, bytes] | None:
-        """Put together what saves the exception of a step, if its class was registered for it."""
+        """Put together what saves the exception of a step, if its class was registered for it.
+
+        One that its own `args` do not build is none that could be raised again.
+        """
         allowed = allowed_by()
         if allowed.get(name_of(type(error))) is not type(error):
             return None
         try:
             saved = Codec(allowed).encode(error, "exception")
+            Codec(allowed).decode(saved, "exception")
         except UnsaveableValueError:
             return None  # the exception itself matters more
         self._raised.append((error, step.slot))
