@@ -12,6 +12,7 @@ from collections.abc import (
 from typing import Any, ParamSpec, TypeVar, overload
 
 from mainstay._checkpoint import loops
+from mainstay._checkpoint.keys import checked_text
 from mainstay._checkpoint.rules import flag
 from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.steps import Step
@@ -132,6 +133,7 @@ class _Face:
     def _begin_step(self, name: object, fn: Callable[..., Any]) -> Step:
         if not (isinstance(name, str) and name):
             raise TypeError(f"`name` of a step must be a str that is not empty, not {name!r}")
+        checked_text(name, "`name` of a step")
         if not callable(fn):
             raise TypeError(f"`fn` of step {name!r} must be callable, not {fn!r}")
         run = self._run
