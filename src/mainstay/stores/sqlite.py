@@ -132,6 +132,8 @@ class SQLiteStore:
         self._path = Path(path)
         if not self._path.name:
             raise ValueError(f"`path` must name a file, not {os.fspath(path)!r}")
+        if self._path.name == ":memory:":
+            raise ValueError("`path` must name a file; for memory use MemoryStore(), or memory://")
         self.url: str = f"sqlite:///{self._path}"
         self._file = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() follows links
         self._network = network
