@@ -237,7 +237,10 @@ class Checkpoint(_Face):
         if step.saved is not None:
             saved: R = self._replay(step, fn)
             return saved
-        result: R = loops.step(self._run, step, fn, args, kwargs)
+        try:
+            result: R = loops.step(self._run, step, fn, args, kwargs)
+        finally:
+            self._run.progress.steps.ended(step)
         return result
 
     def save(self) -> None:
@@ -334,7 +337,10 @@ class AsyncCheckpoint(_Face):
         step = self._begin_step(name, fn)
         if step.saved is not None:
             return self._replay(step, fn)
-        return await loops.astep(self._run, self._lock, step, fn, args, kwargs)
+        try:
+            return await loops.astep(self._run, self._lock, step, fn, args, kwargs)
+        finally:
+            self._run.progress.steps.ended(step)
 
     async def save(self) -> None:
         """Save now; inside an item, when that item is done.
