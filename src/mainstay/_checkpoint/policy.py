@@ -92,7 +92,11 @@ class Checkpointed:
         begin = self._beginner(bound, arguments, fn)
         wrapped = wrap(bound, arguments, fn, begin)
         if self.recoverable:
-            remember(Recoverable(bound.name, self.rules.store, wrapped, _types_of(fn),
+
+            def with_key(key: str) -> Callable[..., Any]:
+                return wrap(bound, arguments, fn, lambda _args, _kwargs: bound.begin(key))
+
+            remember(Recoverable(bound.name, self.rules.store, with_key, _types_of(fn),
                                  is_async=colour is Colour.ASYNC))  # fmt: skip
         return wrapped
 

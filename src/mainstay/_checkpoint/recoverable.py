@@ -19,14 +19,14 @@ class Recoverable:
     Attributes:
         name: The name of its runs.
         store: Where they are kept.
-        fn: The wrapped function.
+        with_key: From the key of a run to the wrapped function, which then means that run.
         types: The types that its annotations name.
         is_async: Whether it must be awaited.
     """
 
     name: str
     store: Store
-    fn: Callable[..., Any]
+    with_key: Callable[[str], Callable[..., Any]]
     types: Allowed
     is_async: bool = attrs.field(kw_only=True)
 

@@ -75,7 +75,8 @@ def recover(store: Store | str | None = None) -> list[Recovered]:
             continue
         try:
             args, kwargs = _arguments(candidate, record)
-            done.append(_done(record, candidate.fn(*args, **kwargs)))
+            fn = candidate.with_key(record.run.key)
+            done.append(_done(record, fn(*args, **kwargs)))
         except RunBusyError as busy:
             done.append(_left(record, str(busy)))
         except Exception as error:  # noqa: BLE001 - handed back, whatever it is
@@ -114,7 +115,8 @@ async def recover_async(store: Store | str | None = None) -> list[Recovered]:
             continue
         try:
             args, kwargs = _arguments(candidate, record)
-            done.append(_done(record, await candidate.fn(*args, **kwargs)))
+            fn = candidate.with_key(record.run.key)
+            done.append(_done(record, await fn(*args, **kwargs)))
         except RunBusyError as busy:
             done.append(_left(record, str(busy)))
         except Exception as error:  # noqa: BLE001 - handed back, whatever it is
