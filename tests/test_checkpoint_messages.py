@@ -64,6 +64,12 @@ def test_what_cannot_be_saved_is_told_with_what_to_do(in_colour, store, value, p
     assert advice in after
 
 
+def test_what_cannot_be_told_apart_is_told_to_need_a_key(store):
+    job = checkpointed(store=store)(lambda _cp, lock: lock)
+    with pytest.raises(UnsaveableValueError, match="no exact form in JSON; give a `key`"):
+        job(threading.Lock())
+
+
 def test_a_store_that_is_locked_says_for_how_long_and_by_whom(tmp_path, monkeypatch):
     monkeypatch.setattr("mainstay.stores.sqlite._BUSY_SECONDS", 0.0)
     store = SQLiteStore(tmp_path / "runs.db")

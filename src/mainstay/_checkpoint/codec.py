@@ -101,10 +101,10 @@ class Codec:
                 )
         if self.allow_pickle:
             return self._pickled(value)
-        raise _RefusedError(
-            f"a {name_of(cls)} has no exact form in JSON; save its parts, or allow "
-            f"pickling with allow_pickle=True"
-        )
+        advice = "save its parts, or allow pickling with allow_pickle=True"
+        if self.allowed is None:
+            advice = "give a `key`, or its parts in its place"
+        raise _RefusedError(f"a {name_of(cls)} has no exact form in JSON; {advice}")
 
     def _knows(self, cls: type) -> bool:
         return self.allowed is None or self.allowed.get(name_of(cls)) is cls

@@ -345,7 +345,7 @@ class Run:
         if self.lease is None or self.over or os.getpid() != self.pid:
             return
         self.over = True
-        text = "" if error is None else f"{type(error).__name__}: {error}"[:_LONGEST_ERROR]
+        text = "" if error is None else _in_words(error)
         dropped = self.progress.slots_of(error) if self.opened else ()
         self.rules.store.release(self.lease, how, text, dropped)
 
@@ -379,3 +379,12 @@ class Run:
     def _tell(self, kind: Callable[..., CheckpointEvent], *figures: object) -> None:
         event = kind(self.recorder.component, self.id.key, self.attempt, *figures)
         publish(event, LOGGER, self.recorder.listener_failed)
+
+
+def _in_words(error: BaseException) -> str:
+    """Say what an exception is, whatever its message does: it is on its way to the user."""
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
+        text = type(error).__name__
+    return text[:_LONGEST_ERROR].encode("utf-8", "backslashreplace").decode()

@@ -15,7 +15,6 @@ from mainstay._checkpoint.offload import off_loop
 from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.watcher import Watcher
 from mainstay.errors import (
-    CheckpointError,
     DeadlineExpiredError,
     PoisonedRunError,
     RunBusyError,
@@ -106,7 +105,7 @@ class Session:
             run.recorder.items("failed", 1)
         try:
             run.release("error", error)
-        except CheckpointError as unreleased:
+        except Exception as unreleased:  # noqa: BLE001 - the one on its way is the user's
             error.add_note(f"mainstay.checkpoint {run.id.name}: {unreleased}")
 
     def _failed(self, error: BaseException) -> None:
