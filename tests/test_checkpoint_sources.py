@@ -32,3 +32,18 @@ def test_a_step_in_a_source_is_computed_once_whenever_saves_are(store, every):
             job(fail_at)
     assert job(None) == [0, 1, 2, 10, 11, 12, 20, 21, 22]
     assert fetched == [0, 1, 2]
+
+
+def test_a_source_of_batches_repeats_the_batch_in_progress(in_colour, store):
+    async def body(cp, fail):
+        log = cp.state([])
+        async for batch in cp.iterate([[0, 1, 2], [3, 4, 5], [6]]):
+            if fail and 3 in batch:
+                raise OopsError
+            log.extend(batch)
+        return log
+
+    job = in_colour.job(body, store=store)
+    with pytest.raises(OopsError):
+        job(True)
+    assert job(False) == [*range(7)]

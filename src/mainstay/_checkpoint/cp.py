@@ -182,8 +182,9 @@ class Checkpoint(_Face):
         """Go through *source* after the last item that was saved.
 
         Lazily, in flat memory. When the loop asks for the next item, the one before is done, and
-        it is saved with the state if a save is due. After `break` the item in progress is done,
-        too; after an exception that leaves the function it is not.
+        it is saved with the state if a save is due. So do an item's work before asking for the
+        next: for batches, iterate over batches. After `break` the item in progress is done, too;
+        after an exception that leaves the function it is not.
 
         Args:
             source: Any iterable, generators too, which must give the same items again from the
