@@ -229,10 +229,8 @@ def test_an_enum_member_that_is_gone_is_told_so():
         CODEC.decode({"$": "enum", "t": "checkpoint_values.Colour", "v": "GREEN"}, "state")
 
 
-def test_an_init_var_cannot_be_given_back():
-    codec = Codec(allowed_by(WithInitVar))
-    with pytest.raises(UnsaveableValueError, match="no longer takes"):
-        round_trip(WithInitVar(1), codec)
+def test_an_init_var_is_not_asked_for_again():
+    assert round_trip(WithInitVar(1), Codec(allowed_by(WithInitVar))) == WithInitVar(1)
 
 
 # Pickle.

@@ -170,7 +170,6 @@ def test_an_idempotency_key_is_the_same_in_every_attempt_and_for_nothing_else(in
         keys.append(cp.idempotency_key())
         async for row in cp.iterate([1, 2], key=lambda row: row):
             keys.append(cp.idempotency_key(row))
-            assert cp.idempotency_key(row) == cp.idempotency_key()[:0] + keys[-1]
             if fail and row == 2:
                 raise OopsError
 

@@ -36,11 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         code: int = options.run(options)
-    except (MainstayError, ValueError) as error:
-        parser.error(" ".join(str(error).split()))
+        sys.stdout.flush()
     except BrokenPipeError:  # whoever read the output has seen enough
         sys.stderr.close()
         return 0
+    except (MainstayError, ValueError, OSError) as error:
+        parser.error(" ".join(str(error).split()))
     return code
 
 

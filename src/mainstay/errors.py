@@ -556,7 +556,7 @@ class UnsaveableValueError(CheckpointError):
 
     Attributes:
         path: Where it is, such as "state.rows[3].lock".
-        problem: Why.
+        problem: Why, and what to do about it.
     """
 
     def __init__(self, path: str, problem: str) -> None:
@@ -602,7 +602,10 @@ class StoreUnavailableError(CheckpointError):
         self.problem = problem
 
     def __str__(self) -> str:
-        return f"{self.store} is not available: {self.problem}"
+        return (
+            f"{self.store} is not available: {self.problem}; what it holds is as it was, so try "
+            f"again when that is mended"
+        )
 
 
 class StoreSchemaError(CheckpointError):

@@ -94,6 +94,8 @@ def checkpoint_run(  # noqa: PLR0913 - as `checkpointed`
     The block form of `checkpointed`. The run ends where the block does; an exception that leaves
     the block interrupts it. A block has no result: entered after the run has ended, its
     `cp.complete` is True, `cp.iterate` gives nothing, and only steps that were saved answer.
+    There is no `recoverable`: `recover` can call a function, but no block of code in the middle
+    of one; write a function for what is to be run again in another process.
 
     Args:
         key: Which run it is.

@@ -16,12 +16,10 @@ The path to a value is put together only while an error is on its way out.
 
 import base64
 import enum
-import functools
 import json
 import math
 import pickle  # only ever used where the user said `allow_pickle=True`
 from collections.abc import Callable, Iterable
-from dataclasses import fields as dataclass_fields
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from pathlib import Path, PosixPath, WindowsPath
@@ -31,6 +29,7 @@ from zoneinfo import ZoneInfo
 
 import attrs
 
+from mainstay._checkpoint.fields import built, extra_attribute, field_names
 from mainstay._checkpoint.types import Allowed, is_buildable
 from mainstay._core.callables import name_of
 from mainstay.errors import UnknownTypeError, UnsaveableValueError
@@ -39,6 +38,7 @@ Json: TypeAlias = Any
 """What `json` takes and gives."""
 
 _TAG = "$"
+_ZONES = "use zoneinfo.ZoneInfo or datetime.timezone"
 _LONGEST_INT = 10_000  # bits; `json` refuses to write and read ints far above it
 
 
@@ -65,7 +65,10 @@ class Codec:
         except _RefusedError as refused:
             raise UnsaveableValueError(root + refused.path(), refused.problem) from refused.cause
         except RecursionError:
-            raise UnsaveableValueError(root, "it contains itself, or is nested too deep") from None
+            raise UnsaveableValueError(
+                root,
+                "it contains itself, or is nested too deep; save keys in place of references",
+            ) from None
 
     def decode(self, saved: Json, root: str) -> Any:
         """Turn JSON back into the value.
@@ -87,7 +90,7 @@ class Codec:
             return encode(self, value)
         cls = type(value)
         if issubclass(cls, tzinfo):
-            raise _RefusedError(f"{cls.__qualname__} is no zone that can be saved")
+            raise _RefusedError(f"{cls.__qualname__} is no zone that can be saved; {_ZONES}")
         if is_buildable(cls) or (isinstance(value, Exception) and self._knows(cls)):
             if self._knows(cls):
                 return self._encode_object(value, cls)
@@ -98,7 +101,10 @@ class Codec:
                 )
         if self.allow_pickle:
             return self._pickled(value)
-        raise _RefusedError(f"a {name_of(cls)} has no exact form in JSON; save its parts")
+        advice = "save its parts, or allow pickling with allow_pickle=True"
+        if self.allowed is None:
+            advice = "give a `key`, or its parts in its place"
+        raise _RefusedError(f"a {name_of(cls)} has no exact form in JSON; {advice}")
 
     def _knows(self, cls: type) -> bool:
         return self.allowed is None or self.allowed.get(name_of(cls)) is cls
@@ -110,16 +116,17 @@ class Codec:
             return self._tagged("enum", cls, value.name)
         if isinstance(value, Exception):
             return self._tagged("error", cls, self.encode_items(value.args))
-        names = _field_names(cls)
-        extra = _extra_attributes(value, cls, names)
+        extra = extra_attribute(value, cls)
         if extra:
-            raise _RefusedError(f"its attribute {extra!r} is not among its fields")
+            raise _RefusedError(
+                f"its attribute {extra!r} is not among its fields; make it one, or remove it"
+            )
         saved = {}
-        for name in names:
+        for name in field_names(cls):
             try:
                 saved[name] = self._encode(getattr(value, name))
             except AttributeError:
-                raise _RefusedError(f"its field {name!r} has no value") from None
+                raise _RefusedError(f"its field {name!r} has no value; give it one") from None
             except _RefusedError as refused:
                 raise refused.within(f".{name}") from None
         return self._tagged("object", cls, saved)
@@ -132,7 +139,7 @@ class Codec:
         try:
             data = pickle.dumps(value)
         except Exception as error:  # noqa: BLE001 - a user's __reduce__ may raise anything
-            raise _RefusedError(f"it cannot be pickled: {error}", error) from None
+            raise _RefusedError(f"it cannot be pickled: {error}; save its parts", error) from None
         return {_TAG: "pickle", "v": base64.b85encode(data).decode()}
 
     def encode_items(self, items: Iterable[object]) -> list[Json]:
@@ -187,7 +194,7 @@ class Codec:
             if tag == "error":
                 return cls(*self.decode_items(body))
             values = {name: self.within(f".{name}", item) for name, item in body.items()}
-            return _built(cls, values)
+            return built(cls, values)
         except _RefusedError:
             raise
         except Exception as error:  # noqa: BLE001 - as may a user's __init__
@@ -243,37 +250,6 @@ def from_bytes(data: bytes) -> Json:
 _write = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
-@functools.lru_cache(maxsize=1024)
-def _field_names(cls: Any) -> tuple[str, ...]:
-    fields: Iterable[Any] = attrs.fields(cls) if attrs.has(cls) else dataclass_fields(cls)
-    return tuple(field.name for field in fields)
-
-
-def _extra_attributes(value: object, cls: type, names: tuple[str, ...]) -> str | None:
-    """Find an attribute that is no field, and would be lost; cached properties are no loss."""
-    own = getattr(value, "__dict__", None)
-    if not own or own.keys() <= set(names):
-        return None
-    extra = (each for each in own if each not in names)
-    return next(
-        (e for e in extra if not isinstance(getattr(cls, e, None), functools.cached_property)), None
-    )
-
-
-def _built(cls: Any, values: dict[str, Any]) -> Any:
-    """Build an instance from its fields, those too that its constructor does not take."""
-    if attrs.has(cls):
-        arguments = {f.name: f.alias for f in attrs.fields(cls) if f.init}
-    else:
-        arguments = {f.name: f.name for f in dataclass_fields(cls) if f.init}
-    late = {name: values.pop(name) for name in tuple(values)
-            if name in _field_names(cls) and name not in arguments}  # fmt: skip
-    built = cls(**{arguments.get(name, name): value for name, value in values.items()})
-    for name, value in late.items():
-        object.__setattr__(built, name, value)
-    return built
-
-
 def _encode_int(codec: Codec, value: int) -> Json:  # noqa: ARG001 - as all encoders
     return value if value.bit_length() < _LONGEST_INT else {_TAG: "int", "v": hex(value)}
 
@@ -293,7 +269,7 @@ def _encode_datetime(codec: Codec, value: datetime | time) -> Json:  # noqa: ARG
     elif type(zone) is timezone and zone == timezone(offset := zone.utcoffset(None)):
         place = offset / timedelta(microseconds=1)
     else:
-        raise _RefusedError(f"its time zone {zone!r} has no name or offset to save")
+        raise _RefusedError(f"its time zone {zone!r} has no name or offset to save; {_ZONES}")
     return {_TAG: tag, "v": [value.replace(tzinfo=None).isoformat(), value.fold, place]}
 
 

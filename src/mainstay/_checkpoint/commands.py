@@ -94,8 +94,11 @@ def _store(options: argparse.Namespace) -> Store:
     """Find the store; a file that is not there is not made by looking at it."""
     store = store_of(options.store)
     path = Path(unquote(store.url.removeprefix("sqlite:///")))
-    if store.url.startswith("sqlite:///") and not path.exists():
-        raise ValueError(f"there is no store at {store.url}")
+    if store.url.startswith("sqlite:///"):
+        try:
+            path.stat()
+        except FileNotFoundError:
+            raise ValueError(f"there is no store at {store.url}") from None
     return store
 
 

@@ -12,9 +12,11 @@ from collections.abc import (
 from typing import Any, ParamSpec, TypeVar, overload
 
 from mainstay._checkpoint import loops
+from mainstay._checkpoint.keys import checked_text
 from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.steps import Step
 from mainstay._checkpoint.types import allowed_by_result
+from mainstay._core.arguments import to_flag
 from mainstay._core.callables import Colour, colour_of
 from mainstay.errors import RunCompleteError
 
@@ -114,14 +116,17 @@ class _Face:
         does elsewhere, and let the other side ignore a key that it has seen.
 
         Args:
-            item: The item; None for the one in progress, or outside of items for the run.
+            item: The item in progress, or one of an iteration around it; None for the innermost.
+                With a `key` of the iteration any of its items. Outside of items any value; None
+                for the run.
 
         Returns:
             32 hexadecimal digits, which also differ between runs, and between a run and the same
             one after it was forgotten or begun anew.
 
         Raises:
-            UnsaveableValueError: If *item* has no exact form and the iteration no `key`.
+            CheckpointError: If the iteration has no `key` and *item* is not the one in progress.
+            UnsaveableValueError: If *item* has no exact form, and there is no `key`.
         """
         self._run.check_usable()
         return self._run.progress.idempotency_key(item, self._run.life)
@@ -129,6 +134,7 @@ class _Face:
     def _begin_step(self, name: object, fn: Callable[..., Any]) -> Step:
         if not (isinstance(name, str) and name):
             raise TypeError(f"`name` of a step must be a str that is not empty, not {name!r}")
+        checked_text(name, "`name` of a step")
         if not callable(fn):
             raise TypeError(f"`fn` of step {name!r} must be callable, not {fn!r}")
         run = self._run
@@ -177,8 +183,9 @@ class Checkpoint(_Face):
         """Go through *source* after the last item that was saved.
 
         Lazily, in flat memory. When the loop asks for the next item, the one before is done, and
-        it is saved with the state if a save is due. After `break` the item in progress is done,
-        too; after an exception that leaves the function it is not.
+        it is saved with the state if a save is due. So do an item's work before asking for the
+        next: for batches, iterate over batches. After `break` the item in progress is done, too;
+        after an exception that leaves the function it is not.
 
         Args:
             source: Any iterable, generators too, which must give the same items again from the
@@ -218,7 +225,7 @@ class Checkpoint(_Face):
             b again
             c again
         """
-        check_iteration(source, key, name)
+        check_iteration(source, key, name, progress)
         self._run.check_usable()
         if isinstance(source, AsyncIterable):
             raise TypeError("`source` is async; iterate over it in an async function")
@@ -263,7 +270,10 @@ class Checkpoint(_Face):
         if step.saved is not None:
             saved: R = self._replay(step, fn)
             return saved
-        result: R = loops.step(self._run, step, fn, args, kwargs)
+        try:
+            result: R = loops.step(self._run, step, fn, args, kwargs)
+        finally:
+            self._run.progress.steps.ended(step)
         return result
 
     def save(self) -> None:
@@ -340,7 +350,7 @@ class AsyncCheckpoint(_Face):
             TypeError: As `Checkpoint.iterate`.
             CheckpointError: As `Checkpoint.iterate`.
         """
-        check_iteration(source, key, name)
+        check_iteration(source, key, name, progress)
         self._run.check_usable()
         return loops.AsyncIteration(self._run, self._lock, source, key, name, progress=progress)
 
@@ -370,7 +380,10 @@ class AsyncCheckpoint(_Face):
         step = self._begin_step(name, fn)
         if step.saved is not None:
             return self._replay(step, fn)
-        return await loops.astep(self._run, self._lock, step, fn, args, kwargs)
+        try:
+            return await loops.astep(self._run, self._lock, step, fn, args, kwargs)
+        finally:
+            self._run.progress.steps.ended(step)
 
     async def save(self) -> None:
         """Save now; inside an item, when that item is done.
@@ -381,7 +394,7 @@ class AsyncCheckpoint(_Face):
         await loops.awrite(self._run, self._lock, self._run.save)
 
 
-def check_iteration(source: object, key: object, name: object) -> None:
+def check_iteration(source: object, key: object, name: object, progress: object) -> None:
     """Refuse what cannot be iterated over, or not resumed."""
     trusted = loops.is_trusted(source)
     if not trusted and not isinstance(source, Iterable | AsyncIterable):
@@ -396,3 +409,4 @@ def check_iteration(source: object, key: object, name: object) -> None:
         raise TypeError("`key` is needed with a callable source, which is given the last one")
     if name is not None and not (isinstance(name, str) and name):
         raise TypeError(f"`name` must be a str that is not empty, or None, not {name!r}")
+    to_flag(progress, "progress")

@@ -9,10 +9,10 @@ from typing import Any
 
 import attrs
 
-from mainstay._checkpoint.codec import Json, from_bytes, to_bytes
+from mainstay._checkpoint.codec import Codec, Json, from_bytes, to_bytes
 from mainstay._checkpoint.decision import Code
 from mainstay._checkpoint.envelope import DamagedError, seal, unseal
-from mainstay.errors import CorruptCheckpointError
+from mainstay.errors import CodeChangedError, CorruptCheckpointError, UnsaveableValueError
 from mainstay.stores.base import Contents, RunId
 
 MISSING: Any = object()
@@ -94,3 +94,16 @@ def unsealed(sealed: bytes, place: str) -> Json:
         return from_bytes(unseal(sealed))
     except DamagedError as error:
         raise CorruptCheckpointError(place, str(error)) from error
+
+
+def restored(codec: Codec, saved: Json, place: str, run: RunId) -> Any:
+    """Turn what was saved of a run back into a value; *place* begins the path to what is wrong.
+
+    Raises:
+        CodeChangedError: If a type no longer takes what was saved of it.
+        UnknownTypeError: If it names a type that may not be built.
+    """
+    try:
+        return codec.decode(saved, place)
+    except UnsaveableValueError as error:
+        raise CodeChangedError(run.name, run.key, f"{error.path}: {error.problem}") from error

@@ -1,7 +1,7 @@
 """What a checkpointed function tells: to the logger "mainstay.checkpoint" and to `on_event`.
 
-A line names the key of a run and the class of an exception, never an argument, an item or a
-message.
+A line names the function and the attempt, never an argument, an item or a message. Nor the key of
+the run, which is made of arguments: that is an attribute of the event.
 """
 
 import logging
@@ -21,11 +21,13 @@ class CheckpointEvent(Event):
 
     Attributes:
         key: The key of the run.
+        attempt: The number of the attempt.
     """
 
     policy: ClassVar[str] = "checkpoint"
     _level: ClassVar[int] = logging.WARNING
     key: str
+    attempt: int
 
 
 @attrs.frozen
@@ -33,13 +35,11 @@ class RunResumed(CheckpointEvent):
     """A run goes on where an earlier attempt left it.
 
     Attributes:
-        attempt: The number of the attempt that begins.
         reason: How the attempt before ended.
         items: How many items are done.
     """
 
     kind: ClassVar[str] = "run_resumed"
-    attempt: int
     reason: Exit
     items: int
 
@@ -50,8 +50,8 @@ class RunResumed(CheckpointEvent):
 
     def __str__(self) -> str:
         return (
-            f"{self.component}: run {self.key!r} goes on with attempt {self.attempt} after "
-            f"{self.reason or 'nothing'}; {self.items} item(s) are done"
+            f"{self.component}: attempt {self.attempt} goes on after {self.reason or 'nothing'}; "
+            f"{self.items} item(s) are done"
         )
 
 
@@ -62,7 +62,7 @@ class LeaseLost(CheckpointEvent):
     kind: ClassVar[str] = "lease_lost"
 
     def __str__(self) -> str:
-        return f"{self.component}: run {self.key!r} was taken over; this attempt saves nothing more"
+        return f"{self.component}: attempt {self.attempt} was taken over and saves nothing more"
 
 
 @attrs.frozen
@@ -78,8 +78,8 @@ class CheckpointDamaged(CheckpointEvent):
 
     def __str__(self) -> str:
         return (
-            f"{self.component}: the last save of run {self.key!r} is damaged ({self.problem}); "
-            f"the run goes on from the one before it"
+            f"{self.component}: attempt {self.attempt} found the last save damaged "
+            f"({self.problem}) and goes on from the one before it"
         )
 
 
@@ -95,7 +95,7 @@ class CodeChanged(CheckpointEvent):
     problem: str
 
     def __str__(self) -> str:
-        return f"{self.component}: run {self.key!r} goes on with other code: {self.problem}"
+        return f"{self.component}: attempt {self.attempt} goes on with other code: {self.problem}"
 
 
 @attrs.frozen
@@ -111,6 +111,6 @@ class RunPoisoned(CheckpointEvent):
 
     def __str__(self) -> str:
         return (
-            f"{self.component}: run {self.key!r} died {self.crashes} time(s) in a row without "
-            f"progress and is not run again"
+            f"{self.component}: a run died {self.crashes} time(s) in a row without progress, last "
+            f"in attempt {self.attempt}, and is not run again"
         )

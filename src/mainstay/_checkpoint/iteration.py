@@ -14,7 +14,7 @@ import attrs
 from mainstay._checkpoint.codec import Codec, Json
 from mainstay._checkpoint.fingerprint import check_keys, fingerprint, mark
 from mainstay._checkpoint.order import Order
-from mainstay.errors import SourceChangedError
+from mainstay.errors import CheckpointError, SourceChangedError
 from mainstay.stores.base import RunId
 
 CHUNK = 256
@@ -33,6 +33,7 @@ class Loop:
         name: What it is called, with its number where the name was used before.
         trusted: Whether the source begins after the last key by itself.
         scope: What the names of everything inside it begin with.
+        by_position: Whether items have no key of the user's, and are told apart by their place.
         count: Items done that the digest knows of.
         last: The key of the last item done, or in progress.
         keys: The keys of items done since.
@@ -50,6 +51,7 @@ class Loop:
     key_of: Callable[[Any], Any]
     trusted: bool
     scope: str
+    by_position: bool = attrs.field(default=False, kw_only=True)
     count: int = 0
     last: Any = NOTHING
     keys: list[Any] = attrs.field(factory=list)
@@ -112,7 +114,33 @@ class Loop:
 
     def item_scope(self) -> str:
         """Name the item in progress, for what is saved inside it."""
-        return f"{self.scope}{self.name}[{mark(self.last)}]/"
+        return f"{self.scope}{self.name}[{self._mark(self.last)}]/"
+
+    def mark_of(self, item: object) -> str:
+        """Give 32 hexadecimal digits that an item is known by, None being the one in progress.
+
+        Without a key of the user's, an item equal to the one in progress is that one. Of any other
+        nobody knows which place it has; the digits of two equal ones would be the same.
+
+        Raises:
+            CheckpointError: If there is no key of the user's, and it is another item.
+            UnsaveableValueError: If its key is not the same in every process.
+        """
+        if item is None or item is self.item:
+            return self._mark(self.last)
+        if not self.by_position:
+            return self._mark(self.key_of(item))
+        if fingerprint(item, "item") != self.last[1]:
+            raise CheckpointError(
+                f"{self.run.name}: without `key`, only the item in progress of iteration "
+                f"{self.name!r} of run {self.run.key!r} has an idempotency key, since equal items "
+                f"differ by nothing but their place; give the iteration a `key`"
+            )
+        return self._mark(self.last)
+
+    def _mark(self, key: Any) -> str:
+        check_keys([key], self.name)
+        return mark(key)
 
     def check_item(self) -> None:
         """Check that saved iterations inside an item belong to the one in progress."""

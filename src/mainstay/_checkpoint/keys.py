@@ -76,7 +76,7 @@ def check_key(key: Key, arguments: Arguments) -> None:
         raise TypeError(f"`key` must be a format string, a function or None, not {key!r}")
     parameters = [*arguments.signature.parameters.values()][arguments.place :]
     names = [each.name for each in parameters]
-    fields = [field for _, field, _, _ in string.Formatter().parse(key) if field is not None]
+    fields = _fields_of(key)
     for field in fields:
         first = field.partition(".")[0].partition("[")[0]
         if first not in names:
@@ -92,6 +92,25 @@ def check_key(key: Key, arguments: Arguments) -> None:
         )
 
 
+def _fields_of(key: str) -> list[str]:
+    """Give what a format string names.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    try:
+        parts = [*string.Formatter().parse(key)]
+    except ValueError as error:
+        raise ValueError(f"`key` {key!r} is no format string: {error}") from None
+    for _, _, _, conversion in parts:
+        if conversion not in (None, "r", "s", "a"):
+            raise ValueError(
+                f"`key` {key!r} is no format string: it converts by {conversion!r}, and there are "
+                f"only !r, !s and !a"
+            )
+    return [field for _, field, _, _ in parts if field is not None]
+
+
 def key_of_call(
     key: Key, arguments: Arguments, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> str:
@@ -99,21 +118,36 @@ def key_of_call(
 
     Raises:
         TypeError: If the arguments do not fit, or *key* does not give a str.
-        ValueError: If it gives an empty one.
+        ValueError: If it does not fit the arguments, or gives what `checked_key` refuses.
         UnsaveableValueError: If *key* is None and an argument has no exact form.
     """
     values = arguments.bound(args, kwargs)
     if key is None:
         return fingerprint(values, f"the arguments of {name_of(arguments.fn)}, without `key`,")
     if isinstance(key, str):
-        return checked_key(key.format(**values))
+        try:
+            text = key.format(**values)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise ValueError(f"`key` {key!r} does not fit the arguments: {error}") from error
+        return checked_key(text)
     return checked_key(key(*args[arguments.place :], **kwargs))
 
 
 def checked_key(key: object) -> str:
-    """Refuse what cannot be the key of a run."""
+    """Refuse what cannot be the key of a run: what is no text, empty, or no UTF-8."""
     if not isinstance(key, str):
         raise TypeError(f"`key` must give a str, not {key!r}")
     if not key:
         raise ValueError("`key` must not give an empty str")
-    return key
+    return checked_text(key, "`key`")
+
+
+def checked_text(text: str, what: str) -> str:
+    """Refuse text that a store cannot keep: with half of a surrogate pair in it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"{what} {text!a} cannot be written as UTF-8; use ascii() of it, or the bytes"
+        ) from None
+    return text

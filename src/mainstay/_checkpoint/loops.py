@@ -47,6 +47,7 @@ def iterate(  # noqa: C901 - what every item goes through, in one frame, for spe
             yield item
             if loop.used:
                 run.progress.item_left(loop)
+            loop.item = NOTHING  # what the source does next is inside no item
             done(last)
             left -= 1
             if run.due or not left:

@@ -18,6 +18,7 @@ from mainstay._checkpoint.retention import forget_old
 from mainstay._checkpoint.rules import Keep, Key, Rules, checked
 from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.types import Allowed, allowed_by, allowed_by_result, hints_of
+from mainstay._core.arguments import to_flag
 from mainstay._core.callables import Colour, checked_name_or_none, colour_of, name_of
 from mainstay._core.durations import Duration
 from mainstay._metrics.collector import Metrics, metrics_of
@@ -92,7 +93,11 @@ class Checkpointed:
         begin = self._beginner(bound, arguments, fn)
         wrapped = wrap(bound, arguments, fn, begin)
         if self.recoverable:
-            remember(Recoverable(bound.name, self.rules.store, wrapped, _types_of(fn),
+
+            def with_key(key: str) -> Callable[..., Any]:
+                return wrap(bound, arguments, fn, lambda _args, _kwargs: bound.begin(key))
+
+            remember(Recoverable(bound.name, self.rules.store, with_key, _types_of(fn),
                                  is_async=colour is Colour.ASYNC))  # fmt: skip
         return wrapped
 
@@ -212,7 +217,8 @@ def checkpointed(  # noqa: PLR0913 - the vocabulary of the policy
             `CodeChangedError`, "ignore" it, or a function that takes the saved state as plain
             dicts and lists and gives the new state.
         lease: How long a run stays reserved for a process that is silent, and not provably dead:
-            seconds or a `timedelta`, above 0. Renewed three times in that time, and by every save.
+            seconds or a `timedelta`, above 0. Renewed three times in that time, and by every save
+            of a boundary; the result of a step renews it once a third of it is over.
         max_crashes: After how many deaths of the process in a row, without progress, the run is
             not run again; at least 1, None for never.
         keep: How many finished runs of this name to keep (`int`, at least 1), for how long
@@ -263,7 +269,7 @@ def checkpointed(  # noqa: PLR0913 - the vocabulary of the policy
             max_crashes=max_crashes, keep=keep, allow_pickle=allow_pickle,
         ),
         key=key,
-        recoverable=recoverable,
+        recoverable=to_flag(recoverable, "recoverable"),
         name=checked_name_or_none(name),
         metrics=metrics_of(metrics),
     )  # fmt: skip

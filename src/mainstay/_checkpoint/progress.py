@@ -6,15 +6,15 @@ own boundaries only if the state was not changed in that item before it began, s
 runs again on a resume; otherwise its saves wait for the end of the item.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import attrs
 
 from mainstay._checkpoint.codec import Codec, Json, plain
 from mainstay._checkpoint.decision import Code
-from mainstay._checkpoint.document import MISSING, Document
-from mainstay._checkpoint.fingerprint import digest, fingerprint, mark
+from mainstay._checkpoint.document import MISSING, Document, restored
+from mainstay._checkpoint.fingerprint import digest, fingerprint
 from mainstay._checkpoint.iteration import NOTHING, Loop, key_function
 from mainstay._checkpoint.steps import Step, Steps
 from mainstay._checkpoint.types import Allowed, allowed_by
@@ -95,10 +95,7 @@ class Progress:
         elif self.migrate is not None:
             self._state = self.migrate(plain(saved))
         else:
-            try:
-                self._state = self._state_codec.decode(saved, "state")
-            except UnsaveableValueError as error:
-                raise CodeChangedError(self.id.name, self.id.key, str(error)) from error
+            self._state = restored(self._state_codec, saved, "state", self.id)
         return self._state
 
     def _encoded_state(self) -> Json:
@@ -127,7 +124,8 @@ class Progress:
         if saved and saved["closed"]:
             return None
         done = saved["count"] if saved and trusted else 0
-        loop = Loop(self.id, numbered, key_function(key, numbered, done), trusted, scope)
+        key_of = key_function(key, numbered, done)
+        loop = Loop(self.id, numbered, key_of, trusted, scope, by_position=key is None)
         if saved:
             loop.restore(saved)
         state = self._encoded_state()
@@ -238,7 +236,7 @@ class Progress:
         """Give the saved result of a step, or raise the saved exception."""
         kind, saved = step.saved
         place = f"the result of step {step.label!r}"
-        value = Codec(allowed, self.allow_pickle).decode(saved, place)
+        value = restored(Codec(allowed, self.allow_pickle), saved, place, self.id)
         if kind == "value":
             return value
         self._raised.append((value, step.slot))
@@ -251,12 +249,16 @@ class Progress:
         return {step.slot: self.steps.keep(step.slot, ["value", saved])}
 
     def step_failed(self, step: Step, error: Exception) -> dict[str, bytes] | None:
-        """Put together what saves the exception of a step, if its class was registered for it."""
+        """Put together what saves the exception of a step, if its class was registered for it.
+
+        One that its own `args` do not build is none that could be raised again.
+        """
         allowed = allowed_by()
         if allowed.get(name_of(type(error))) is not type(error):
             return None
         try:
             saved = Codec(allowed).encode(error, "exception")
+            Codec(allowed).decode(saved, "exception")
         except UnsaveableValueError:
             return None  # the exception itself matters more
         self._raised.append((error, step.slot))
@@ -267,19 +269,26 @@ class Progress:
         return tuple(slot for raised, slot in self._raised if raised is error)
 
     def _scope(self) -> str:
-        going_on = (loop for loop in reversed(self.stack) if loop.item is not NOTHING)
-        loop = next(going_on, None)
+        loop = next(self._going_on(), None)
         return loop.item_scope() if loop else ""
 
+    def _going_on(self) -> Iterator[Loop]:
+        """Give the iterations that have an item in progress, the innermost first."""
+        return (loop for loop in reversed(self.stack) if loop.item is not NOTHING)
+
     def idempotency_key(self, item: object, life: str) -> str:
-        """Give what an item, or the run itself, is known by to the rest of the world."""
+        """Give what an item, or the run itself, is known by to the rest of the world.
+
+        Raises:
+            CheckpointError: If only the item's place in the source could tell it from others.
+        """
         self.settle()
-        loop = self.stack[-1] if self.stack else None
-        if item is None or loop is None:
-            parts = [self._scope(), "" if item is None else fingerprint(item, "item")]
+        innermost = next(self._going_on(), None)
+        if innermost is None:
+            parts = ["", "" if item is None else fingerprint(item, "item")]
         else:
-            key = loop.last if item is loop.item else loop.key_of(item)
-            parts = [f"{loop.scope}{loop.name}", mark(key)]
+            loop = next((each for each in self._going_on() if each.item is item), innermost)
+            parts = [f"{loop.scope}{loop.name}", loop.mark_of(item)]
         return digest(*(part.encode() for part in (self.id.name, self.id.key, life, *parts)))
 
     # What a save writes.

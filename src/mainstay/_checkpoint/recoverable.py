@@ -6,10 +6,10 @@ from typing import Any
 import attrs
 
 from mainstay._checkpoint.codec import Codec, to_bytes
-from mainstay._checkpoint.document import unsealed
+from mainstay._checkpoint.document import restored, unsealed
 from mainstay._checkpoint.envelope import seal
 from mainstay._checkpoint.types import Allowed
-from mainstay.stores.base import Store
+from mainstay.stores.base import RunId, Store
 
 
 @attrs.frozen(eq=False)
@@ -19,14 +19,14 @@ class Recoverable:
     Attributes:
         name: The name of its runs.
         store: Where they are kept.
-        fn: The wrapped function.
+        with_key: From the key of a run to the wrapped function, which then means that run.
         types: The types that its annotations name.
         is_async: Whether it must be awaited.
     """
 
     name: str
     store: Store
-    fn: Callable[..., Any]
+    with_key: Callable[[str], Callable[..., Any]]
     types: Allowed
     is_async: bool = attrs.field(kw_only=True)
 
@@ -54,14 +54,17 @@ def encoded_arguments(
     return seal(to_bytes(saved))
 
 
-def decoded_arguments(types: Allowed, name: str, saved: bytes) -> tuple[list[Any], dict[str, Any]]:
+def decoded_arguments(types: Allowed, run: RunId, saved: bytes) -> tuple[list[Any], dict[str, Any]]:
     """Give the arguments back.
 
     Raises:
         CorruptCheckpointError: If they are damaged.
+        CodeChangedError: If a type no longer takes what was saved of it.
         UnknownTypeError: If they need a type that may not be built.
     """
-    root = f"the arguments of recoverable {name}"
+    root = f"the arguments of recoverable {run.name}"
     args, kwargs = unsealed(saved, root)
     codec = Codec(types)
-    return codec.decode(args, f"{root}: args"), codec.decode(kwargs, f"{root}: kwargs")
+    return restored(codec, args, f"{root}: args", run), restored(
+        codec, kwargs, f"{root}: kwargs", run
+    )

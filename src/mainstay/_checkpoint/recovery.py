@@ -76,7 +76,8 @@ def recover(store: Store | str | None = None) -> list[Recovered]:
             continue
         try:
             args, kwargs = _arguments(candidate, record)
-            done.append(_done(record, candidate.fn(*args, **kwargs)))
+            fn = candidate.with_key(record.run.key)
+            done.append(_done(record, fn(*args, **kwargs)))
         except RunBusyError as busy:
             done.append(_left(record, str(busy)))
         except Exception as error:  # noqa: BLE001 - handed back, whatever it is
@@ -116,7 +117,8 @@ async def recover_async(store: Store | str | None = None) -> list[Recovered]:
             continue
         try:
             args, kwargs = _arguments(candidate, record)
-            done.append(_done(record, await candidate.fn(*args, **kwargs)))
+            fn = candidate.with_key(record.run.key)
+            done.append(_done(record, await fn(*args, **kwargs)))
         except RunBusyError as busy:
             done.append(_left(record, str(busy)))
         except Exception as error:  # noqa: BLE001 - handed back, whatever it is
@@ -150,7 +152,7 @@ def _judged(store: Store, record: Record, state: Status, *, is_async: bool) -> R
 
 def _arguments(candidate: Recoverable, record: Record) -> tuple[list[Any], dict[str, Any]]:
     saved = record.arguments or b""  # never empty here: `_judged` has looked
-    return decoded_arguments(candidate.types, candidate.name, saved)
+    return decoded_arguments(candidate.types, record.run, saved)
 
 
 def _left(record: Record, reason: str) -> Recovered:

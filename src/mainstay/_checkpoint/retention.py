@@ -1,9 +1,11 @@
 """Retention: which finished runs are forgotten when another one ends."""
 
+import contextlib
+
 from mainstay._checkpoint.events import LOGGER
 from mainstay._checkpoint.rules import Rules
 from mainstay._core.clock import wall_time
-from mainstay.errors import CheckpointError
+from mainstay.errors import CheckpointError, RunBusyError
 from mainstay.stores.base import Record, RunId
 
 
@@ -14,7 +16,8 @@ def forget_old(rules: Rules, name: str) -> None:
     try:
         records = [record for record, state in rules.store.list(name) if state == "done"]
         for run in too_many(records, rules.keep_count, rules.keep_seconds, wall_time()):
-            rules.store.forget(run)
+            with contextlib.suppress(RunBusyError):  # begun anew meanwhile, so no old run any more
+                rules.store.forget(run)
     except CheckpointError as error:
         LOGGER.warning("old runs of %s stay: %s", name, error)
 

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias, get_args
 import attrs
 
 from mainstay._checkpoint.decision import Every, OnBusy, OnCodeChange, OnComplete, YoungDaly
+from mainstay._core.arguments import to_count, to_flag
 from mainstay._core.durations import Duration, to_seconds
 from mainstay.stores.base import Store
 
@@ -60,8 +61,6 @@ def checked(
     """Check what users give, and refuse it by name."""
     if not isinstance(version, str):
         raise TypeError(f"`version` must be a str, not {version!r}")
-    if not isinstance(allow_pickle, bool):
-        raise TypeError(f"`allow_pickle` must be True or False, not {allow_pickle!r}")
     count, seconds = _checked_keep(keep)
     return Rules(
         store=store,
@@ -75,10 +74,10 @@ def checked(
             else _one_of("on_code_change", on_code_change, ("warn", "raise", "ignore"))
         ),
         lease=to_seconds(lease, "lease", zero=False),
-        max_crashes=None if max_crashes is None else _at_least_one("max_crashes", max_crashes),
+        max_crashes=None if max_crashes is None else to_count(max_crashes, "max_crashes"),
         keep_count=count,
         keep_seconds=seconds,
-        allow_pickle=allow_pickle,
+        allow_pickle=to_flag(allow_pickle, "allow_pickle"),
     )
 
 
@@ -89,7 +88,7 @@ def _checked_every(every: object) -> Every:
         to_seconds(every, "every", zero=False)
         return every
     if isinstance(every, int) and not isinstance(every, bool):
-        return _at_least_one("every", every)
+        return to_count(every, "every")
     raise TypeError(
         f"`every` must be a number of items (int), a timedelta or young_daly(...), not {every!r}"
     )
@@ -101,10 +100,10 @@ def _checked_keep(keep: object) -> tuple[int | None, float | None]:
     if isinstance(keep, timedelta):
         return None, to_seconds(keep, "keep", zero=False)
     if isinstance(keep, int):
-        return _at_least_one("keep", keep), None
+        return to_count(keep, "keep"), None
     match keep:
         case (count, timedelta() as age):
-            return _at_least_one("keep", count), to_seconds(age, "keep", zero=False)
+            return to_count(count, "keep"), to_seconds(age, "keep", zero=False)
     raise TypeError(
         f"`keep` must be a number of finished runs (int), their age (timedelta), both as a tuple, "
         f"or None for all, not {keep!r}"
@@ -115,14 +114,6 @@ def _one_of(parameter: str, value: object, accepted: tuple[str, ...]) -> Any:
     if value not in accepted:
         names = " or ".join(map(repr, accepted))
         raise ValueError(f"`{parameter}` must be {names}, not {value!r}")
-    return value
-
-
-def _at_least_one(parameter: str, value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"`{parameter}` must be a whole number, not {value!r}")
-    if value < 1:
-        raise ValueError(f"`{parameter}` must be at least 1, not {value}")
     return value
 
 

@@ -8,6 +8,7 @@ one call. What is to be written is put together in the thread of the call, by `P
 import math
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -15,7 +16,7 @@ import attrs
 from mainstay._checkpoint import decision
 from mainstay._checkpoint.codec import Codec
 from mainstay._checkpoint.decision import Code
-from mainstay._checkpoint.document import MISSING, newest
+from mainstay._checkpoint.document import MISSING, newest, restored
 from mainstay._checkpoint.events import (
     LOGGER,
     CheckpointDamaged,
@@ -133,7 +134,7 @@ class Run:
         record = answer.record
         self.attempt, self.life = record.attempt, record.life
         if verdict == "poisoned":
-            self._tell(RunPoisoned(self.recorder.component, self.id.key, record.crashes))
+            self._tell(RunPoisoned, record.crashes)
             raise PoisonedRunError(self.id.name, self.id.key, record.crashes)
         if verdict == "complete":
             raise RunCompleteError(self.id.name, self.id.key)
@@ -154,7 +155,7 @@ class Run:
         document, problems = newest(contents, self.id)
         for problem in problems:
             self.recorder.damaged()
-            self._tell(CheckpointDamaged(self.recorder.component, self.id.key, problem))
+            self._tell(CheckpointDamaged, problem)
         self.progress = Progress.after(
             document, contents.results, self.id, self.code, allow_pickle=self.rules.allow_pickle
         )
@@ -169,8 +170,7 @@ class Run:
             reason: Exit = record.exit or "error"
             saved = self.progress.document
             self.recorder.resumed(reason, saved.seconds, idle)
-            component = self.recorder.component
-            self._tell(RunResumed(component, self.id.key, record.attempt, reason, saved.items))
+            self._tell(RunResumed, reason, saved.items)
 
     def _check_code(self, saved: Code) -> None:
         problem = self.code.change_since(saved)
@@ -181,7 +181,7 @@ class Run:
             raise CodeChangedError(self.id.name, self.id.key, problem)
         if callable(choice):
             self.progress.migrate = choice
-        self._tell(CodeChanged(self.recorder.component, self.id.key, problem))
+        self._tell(CodeChanged, problem)
 
     @property
     def complete(self) -> bool:
@@ -191,7 +191,7 @@ class Run:
     def result(self, codec: Codec) -> Any:
         """Give the result of a run that had ended already."""
         saved = self.progress.document.result
-        return None if saved is MISSING else codec.decode(saved, "result")
+        return None if saved is MISSING else restored(codec, saved, "result", self.id)
 
     # Boundaries: what the loops ask when an item is done.
 
@@ -335,7 +335,7 @@ class Run:
             self.lost = True
             self.hurry()
             self.recorder.lease_lost()
-            self._tell(LeaseLost(self.recorder.component, self.id.key))
+            self._tell(LeaseLost)
 
     def release(self, how: Exit, error: BaseException | None = None) -> None:
         """Give the run back before its end; what was saved stays.
@@ -345,7 +345,7 @@ class Run:
         if self.lease is None or self.over or os.getpid() != self.pid:
             return
         self.over = True
-        text = "" if error is None else f"{type(error).__name__}: {error}"[:_LONGEST_ERROR]
+        text = "" if error is None else _in_words(error)
         dropped = self.progress.slots_of(error) if self.opened else ()
         self.rules.store.release(self.lease, how, text, dropped)
 
@@ -376,5 +376,15 @@ class Run:
         if self.over:
             raise RunCompleteError(self.id.name, self.id.key)
 
-    def _tell(self, event: CheckpointEvent) -> None:
+    def _tell(self, kind: Callable[..., CheckpointEvent], *figures: object) -> None:
+        event = kind(self.recorder.component, self.id.key, self.attempt, *figures)
         publish(event, LOGGER, self.recorder.listener_failed)
+
+
+def _in_words(error: BaseException) -> str:
+    """Say what an exception is, whatever its message does: it is on its way to the user."""
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
+        text = type(error).__name__
+    return text[:_LONGEST_ERROR].encode("utf-8", "backslashreplace").decode()

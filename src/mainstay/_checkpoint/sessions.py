@@ -16,7 +16,6 @@ from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.watcher import Watcher
 from mainstay._core.callables import refused_coroutine
 from mainstay.errors import (
-    CheckpointError,
     DeadlineExpiredError,
     PoisonedRunError,
     RunBusyError,
@@ -107,7 +106,7 @@ class Session:
             run.recorder.items("failed", 1)
         try:
             run.release("error", error)
-        except CheckpointError as unreleased:
+        except Exception as unreleased:  # noqa: BLE001 - the one on its way is the user's
             error.add_note(f"mainstay.checkpoint {run.id.name}: {unreleased}")
 
     def _failed(self, error: BaseException) -> None:

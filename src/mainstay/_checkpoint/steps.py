@@ -2,7 +2,8 @@
 
 A step is known by where it stands (outside all items, or inside one, told by its key), its name,
 and how often that name was used there before. It also has a position there: on a resume another
-name at the same position means that the code is not the one that saved it.
+name at the same position means that the code is not the one that saved it. Where steps overlap,
+in tasks or one inside another, their order says nothing: there they have no position.
 """
 
 from collections import defaultdict
@@ -13,6 +14,9 @@ import attrs
 from mainstay._checkpoint.codec import Json, to_bytes
 from mainstay._checkpoint.document import unsealed
 from mainstay._checkpoint.envelope import seal
+
+_NOWHERE = -1
+"""In place of a position, where steps overlapped."""
 
 
 @attrs.frozen
@@ -39,6 +43,8 @@ class _Place:
     slots: dict[tuple[str, int], str] = attrs.field(factory=dict)
     positions: dict[int, tuple[str, int]] = attrs.field(factory=dict)
     begun: int = 0
+    going_on: set[str] = attrs.field(factory=set)
+    overlapped: bool = False
     uses: dict[str, int] = attrs.field(factory=dict)
 
 
@@ -66,15 +72,24 @@ class Steps:
         place = self._places[scope]
         position, place.begun = place.begun, place.begun + 1
         use = place.uses[name] = place.uses.get(name, 0) + 1
-        there = place.positions.get(position)
+        place.overlapped = place.overlapped or bool(place.going_on)
+        there = None if place.overlapped else place.positions.get(position)
         instead = None if there is None or there == (name, use) else _label(*there)
         slot = place.slots.get((name, use))
         if slot is None:
+            position = _NOWHERE if place.overlapped else position
             slot = f"{position} {use} {len(scope)} {scope}{name}"
+            place.going_on.add(slot)
             return Step(slot, _label(name, use), None, instead)
         label = _label(name, use)
         saved = unsealed(self._results[slot], f"the result of step {label!r} of {self._run}")
         return Step(slot, label, saved, instead)
+
+    def ended(self, step: Step) -> None:
+        """Take in that a step that was not there is there now, or failed."""
+        _, _, scope, _ = parts_of(step.slot)
+        if scope in self._places:
+            self._places[scope].going_on.discard(step.slot)
 
     def keep(self, slot: str, saved: Json) -> bytes:
         """Remember a result, and give the bytes to save."""
@@ -104,7 +119,10 @@ class Steps:
         position, use, scope, name = parts_of(slot)
         place = self._places[scope]
         place.slots[name, use] = slot
-        place.positions[position] = (name, use)
+        if position == _NOWHERE:
+            place.overlapped = True
+        else:
+            place.positions[position] = (name, use)
 
 
 def parts_of(slot: str) -> tuple[int, int, str, str]:

@@ -13,7 +13,11 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
+from datetime import date, time, timedelta
+from decimal import Decimal
+from pathlib import PurePath
 from typing import Any, TypeAlias, TypeVar
+from uuid import UUID
 
 import attrs
 
@@ -23,6 +27,11 @@ Allowed: TypeAlias = Mapping[str, type]
 """From `module.qualname` to the type, as saved data names it."""
 
 T = TypeVar("T", bound=type[Any])
+
+_BUILT_IN = (
+    dict, list, set, frozenset, tuple, str, bytes, bytearray, int, float, complex, date, time,
+    timedelta, Decimal, UUID, PurePath,
+)  # fmt: skip
 
 _registered: dict[str, type] = {}
 
@@ -64,8 +73,13 @@ def register_type(cls: T) -> T:
 
 
 def is_buildable(cls: type) -> bool:
-    """Whether *cls* is a kind of type that is saved field by field or by name."""
-    return attrs.has(cls) or is_dataclass(cls) or issubclass(cls, enum.Enum)
+    """Whether *cls* is a kind of type that is saved field by field or by name.
+
+    Not one that is a built-in type besides: what that holds is in no field, and would be lost.
+    """
+    if issubclass(cls, enum.Enum):
+        return True
+    return (attrs.has(cls) or is_dataclass(cls)) and not issubclass(cls, _BUILT_IN)
 
 
 def allowed_by(*named: object) -> Allowed:
@@ -113,9 +127,15 @@ def _collect(hint: object, found: dict[str, type]) -> None:
 
 
 def _collect_from_value(value: object, found: dict[str, type]) -> None:
-    _collect(type(value), found)
-    for part in _parts(value):
-        _collect_from_value(part, found)
+    """Go through a value and its parts, however deep, and those that contain themselves once."""
+    left, seen = [value], {id(value)}
+    while left:
+        each = left.pop()
+        _collect(type(each), found)
+        for part in _parts(each):
+            if id(part) not in seen:
+                seen.add(id(part))
+                left.append(part)
 
 
 def _parts(value: object) -> Iterable[object]:

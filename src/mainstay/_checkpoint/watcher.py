@@ -29,7 +29,7 @@ class Watcher:
         threading.Thread(
             target=context.run,
             args=(self._watch,),
-            name=f"mainstay-lease-{run.id.key}",
+            name=f"mainstay-lease-{run.id.name}",
             daemon=True,
         ).start()
 

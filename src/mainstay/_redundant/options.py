@@ -106,12 +106,3 @@ def checked_dispose(dispose: object) -> Callable[[Any], Any] | None:
     if colour_of(dispose) in (Colour.GENERATOR, Colour.ASYNC_GENERATOR):
         raise TypeError(f"`dispose` must do its work when called, and {dispose!r} is a generator")
     return dispose
-
-
-def checked_threads(threads: object) -> int:
-    """Refuse what is no number of threads."""
-    if not isinstance(threads, int) or isinstance(threads, bool):
-        raise TypeError(f"`threads` must be a whole number, not {threads!r}")
-    if threads < 1:
-        raise ValueError(f"`threads` must be at least 1, not {threads}")
-    return threads

@@ -8,6 +8,7 @@ from typing import Any, Concatenate, Final, Literal, ParamSpec, Protocol, TypeVa
 import attrs
 
 from mainstay import hedge, vote
+from mainstay._core.arguments import to_count
 from mainstay._core.budget import RetryBudget
 from mainstay._core.callables import (
     Colour,
@@ -31,7 +32,6 @@ from mainstay._redundant.options import (
     checked_dispose,
     checked_on,
     checked_rule,
-    checked_threads,
     is_async_hook,
 )
 from mainstay._redundant.race import RaceBlock
@@ -362,7 +362,7 @@ def redundant(  # noqa: PLR0913 - a policy's parameters are its vocabulary
         budget=checked_budget(budget, together=when.together),
         dispose=checked_dispose(dispose),
         primary=primary,
-        crew=Crew(checked_threads(threads)),
+        crew=Crew(to_count(threads, "threads")),
         lender=lender,
     )
     return Redundant(

@@ -12,8 +12,41 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 
 _all: "weakref.WeakSet[Connections]" = weakref.WeakSet()
+
+
+class Connection(sqlite3.Connection):
+    """A connection that knows which file it has open.
+
+    SQLite goes on writing to a file that was removed or replaced, which nobody will find again.
+    """
+
+    _path: Path
+    _file: tuple[int, ...] | None
+
+    def remember(self, path: Path) -> None:
+        """Take in that this is the file at *path*."""
+        self._path = path
+        self._file = _identity(path)
+
+    @property
+    def is_left_behind(self) -> bool:
+        """Whether the file is no longer the one at its path."""
+        there = _identity(self._path)
+        return None not in (there, self._file) and there != self._file
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    """Tell a file from all others: empty if it is not there, None if nobody may look at it."""
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 class _Link:
@@ -22,12 +55,12 @@ class _Link:
     Entered, it is the connection; no fork happens until it is left.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+    def __init__(self, connect: Callable[[], Connection]) -> None:
         self.lock = threading.RLock()
-        self.connection: sqlite3.Connection | None = None
+        self.connection: Connection | None = None
         self._connect = connect
 
-    def __enter__(self) -> sqlite3.Connection:
+    def __enter__(self) -> Connection:
         self.lock.acquire()
         try:
             if self.connection is None:
@@ -56,7 +89,7 @@ class _Local(threading.local):
 class Connections:
     """Opens a connection where a thread has none, and closes all of them on demand."""
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+    def __init__(self, connect: Callable[[], Connection]) -> None:
         self._connect = connect
         self._frozen: tuple[_Link, ...] = ()
         self._start()
@@ -78,7 +111,7 @@ class Connections:
                 self._links.add(link)
                 return link
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self) -> Connection:
         with self._gate:
             return self._connect()
 

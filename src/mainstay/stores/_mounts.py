@@ -17,7 +17,7 @@ def network_file_system(path: Path, mounts: Path = _MOUNTS) -> str | None:
     try:
         lines = mounts.read_text(errors="replace").splitlines()
         real = path.resolve()
-    except OSError:
+    except (OSError, RuntimeError):  # the latter up to Python 3.12, for links in a circle
         return None
     best, found = -1, ""
     for line in lines:

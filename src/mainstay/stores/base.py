@@ -12,7 +12,8 @@ The rules:
    both durably and before the caller does anything. A run that was forgotten and begins again gets
    a token above all that were forgotten, so that nobody who held it before can write to it.
 2. `commit` checks the token and writes everything it was given, or nothing, in one durable
-   transaction. It also renews the lease. A commit whose token is not the newest raises
+   transaction. It also renews the lease; one that holds results alone may leave that to the next
+   while more than two thirds of the lease are left. A commit whose token is not the newest raises
    `LeaseLostError`, and changes nothing.
 3. Of the document, the last two generations are kept; the last one of all is kept twice.
 4. A lease is measured on a clock that the store's users share and that nobody can step: for the

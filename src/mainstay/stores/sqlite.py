@@ -29,7 +29,7 @@ from mainstay.errors import (
     StoreSchemaError,
     StoreUnavailableError,
 )
-from mainstay.stores._connections import Connections
+from mainstay.stores._connections import Connection, Connections
 from mainstay.stores._mounts import network_file_system
 from mainstay.stores._schema import migrate, transaction
 from mainstay.stores.base import (
@@ -55,6 +55,15 @@ _BUSY_SECONDS = 10.0
 _BUSY_PAUSE = 0.005
 _PAGE_BYTES = 2048
 _WAL_PAGES = 160
+
+_HINTS = {
+    sqlite3.SQLITE_BUSY: (
+        f", by another process, for {_BUSY_SECONDS:g} s; keep no transaction of yours open in it"
+    ),
+    sqlite3.SQLITE_CANTOPEN: "; its directory must exist, and be one that this process may write",
+    sqlite3.SQLITE_READONLY: "; this process must be allowed to write the file and its directory",
+}
+"""What SQLite's own words leave open, by its result codes."""
 
 _COLUMNS = (
     "name", "key", "life", "token", "status", "boot", "namespace", "pid", "started", "expires",
@@ -101,7 +110,8 @@ class SQLiteStore:
     A store URL is ``sqlite:///relative/path.db`` or ``sqlite:////absolute/path.db``.
 
     Args:
-        path: The file. Its directory must exist.
+        path: The file. Its directory must exist. A relative path is one from the directory that is
+            the current one now.
         network: Whether to use it on a network file system all the same. SQLite cannot keep its
             promises there once a second machine uses the file.
 
@@ -128,7 +138,10 @@ class SQLiteStore:
         self._path = Path(path)
         if not self._path.name:
             raise ValueError(f"`path` must name a file, not {os.fspath(path)!r}")
+        if self._path.name == ":memory:":
+            raise ValueError("`path` must name a file; for memory use MemoryStore(), or memory://")
         self.url: str = f"sqlite:///{self._path}"
+        self._file = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() follows links
         self._network = to_flag(network, "network")
         self._connections = Connections(self._connect)
 
@@ -164,10 +177,14 @@ class SQLiteStore:
             return Contents(latest, previous, dict(results.fetchall()))
 
     def commit(self, lease: Lease, change: Change) -> None:
-        """Write *change* and renew the lease; a mere result does so once in a third of it."""
+        """Write *change* and renew the lease; a mere result does so once in a third of it.
+
+        A result alone is one statement and one page of the log. Renewing with it means a second
+        page and a transaction around both, which cost a step a quarter to a half more.
+        """
         if self._committed_at_once(lease, change):
             return
-        with self._writing() as (db, now, wall):
+        with self._writing(owned=True) as (db, now, wall):
             self._update(db, lease, change, now, wall)
             for slot, value in change.put.items():
                 db.execute(
@@ -179,7 +196,7 @@ class SQLiteStore:
     def _committed_at_once(self, lease: Lease, change: Change) -> bool:
         """Write what a single statement can, which is a transaction by itself."""
         run = lease.run
-        with self._reading() as db:
+        with self._reading(owned=True) as db:
             now = surroundings().clock.now()
             if not change.put and not change.drop:
                 self._update(db, lease, change, now, wall_time())
@@ -193,7 +210,7 @@ class SQLiteStore:
 
     def release(self, lease: Lease, how: Exit, error: str = "", drop: tuple[str, ...] = ()) -> None:
         """Give the run back before its end."""
-        with self._writing() as (db, now, wall):
+        with self._writing(owned=True) as (db, now, wall):
             run = lease.run
             values = how, error, now, wall, run.name, run.key, lease.token
             if db.execute(_RELEASE, values).rowcount:
@@ -251,18 +268,31 @@ class SQLiteStore:
     def _how_gone(self, record: Record, now: float, wall: float) -> Exit:
         return how_gone(record, now=now, wall=wall, local=not self._network)
 
-    def _reading(self) -> "_Translated":
-        """Lend a connection; say what goes wrong in our own words."""
-        return _Translated(self._connections.use(), self._translated)
+    def _reading(self, *, owned: bool = False) -> "_Translated":
+        """Lend a connection; say what goes wrong in our own words.
+
+        Args:
+            owned: Whether it is for a run that is held already, which must be where it was.
+        """
+        link = self._connections.use()
+        if link.connection is not None and link.connection.is_left_behind:
+            self._connections.drop()
+            if owned:
+                raise StoreUnavailableError(
+                    self.url,
+                    "its file was removed or replaced while a run went on, so that nothing could "
+                    "be saved in it; put it back, or begin the run again",
+                )
+        return _Translated(link, self._translated)
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[tuple[sqlite3.Connection, float, float]]:
+    def _writing(self, *, owned: bool = False) -> Iterator[tuple[sqlite3.Connection, float, float]]:
         """Make a transaction: all of it, or nothing. Gives the times inside it, too."""
-        with self._reading() as db, transaction(db, "IMMEDIATE"):
+        with self._reading(owned=owned) as db, transaction(db, "IMMEDIATE"):
             yield db, surroundings().clock.now(), wall_time()
 
-    def _connect(self) -> sqlite3.Connection:
-        kind = None if self._network else network_file_system(self._path)
+    def _connect(self) -> Connection:
+        kind = None if self._network else network_file_system(self._file)
         if kind:
             raise StoreUnavailableError(
                 self.url,
@@ -279,16 +309,18 @@ class SQLiteStore:
                     raise
             SYSTEM.sleep(_BUSY_PAUSE)
 
-    def _opened(self) -> sqlite3.Connection:
+    def _opened(self) -> Connection:
         db = sqlite3.connect(
-            self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
+            self._file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False,
+            factory=Connection,
+        )  # fmt: skip
         try:
             db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
             db.execute("PRAGMA synchronous = FULL")
             db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
             migrate(db, self.url)
             db.execute("PRAGMA journal_mode = WAL")
+            db.remember(self._file)
         except BaseException:
             db.close()
             raise
@@ -303,7 +335,7 @@ class SQLiteStore:
         if code == sqlite3.SQLITE_IOERR:
             # A failed fsync has dropped what was to be written: only a new connection is honest.
             self._connections.drop()
-        return StoreUnavailableError(self.url, str(error))
+        return StoreUnavailableError(self.url, str(error) + _HINTS.get(code, ""))
 
 
 class _Translated:

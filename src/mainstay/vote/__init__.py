@@ -21,6 +21,7 @@ Example:
 from collections.abc import Callable, Collection
 from typing import Any, Literal, Protocol, TypeAlias
 
+from mainstay._core.arguments import to_count
 from mainstay._core.callables import Colour, colour_of
 from mainstay.vote._agreement import First, Majority, Plurality, Quorum, Unanimous
 from mainstay.vote._median import Median
@@ -110,7 +111,7 @@ def quorum(k: int, *, key: Key | None = None) -> Rule:
         >>> redundant(copies=3, decide=vote.quorum(2)).call(round, 2.4)
         2
     """
-    return Quorum(_checked_k(k), _checked_key(key))
+    return Quorum(to_count(k, "k"), _checked_key(key))
 
 
 def majority(*, key: Key | None = None) -> Rule:
@@ -195,14 +196,6 @@ def unanimous(*, key: Key | None = None) -> Rule:
         2
     """
     return Unanimous(_checked_key(key))
-
-
-def _checked_k(k: object) -> int:
-    if not isinstance(k, int) or isinstance(k, bool):
-        raise TypeError(f"`k` must be a whole number, not {k!r}")
-    if k < 1:
-        raise ValueError(f"`k` must be at least 1, not {k}")
-    return k
 
 
 def _checked_within(within: object) -> float | None:
