@@ -15,6 +15,7 @@ from mainstay._checkpoint import progressbar, signals
 from mainstay._checkpoint.iteration import NOTHING, Loop
 from mainstay._checkpoint.offload import off_loop
 from mainstay._checkpoint.run import Run
+from mainstay._checkpoint.sources import is_trusted
 from mainstay._checkpoint.steps import Step
 from mainstay._checkpoint.types import allowed_by_result
 
@@ -152,11 +153,6 @@ class AsyncIteration(AsyncIterator[Any]):
         run.iterating(loop)
         self._loop, self._items = loop, items
         return loop, items
-
-
-def is_trusted(source: object) -> bool:
-    """Whether a source is a callable, which begins after the last key by itself."""
-    return callable(source) and not isinstance(source, Iterable | AsyncIterable)
 
 
 def _last_key(loop: Loop) -> Any:
