@@ -5,6 +5,7 @@ A second process, forked, is slower; its delay is the one that is shown.
 
 import json
 import os
+import warnings
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -14,6 +15,7 @@ from mainstay._metrics.writer import finish_all
 from mainstay.testing import FakeClock, Faults
 
 CALLS = 20
+warnings.simplefilter("ignore", DeprecationWarning)  # of forks while there are threads
 
 
 def work(seconds: float) -> None:
