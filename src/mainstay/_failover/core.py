@@ -1,6 +1,7 @@
 """A pool at work: what calls, probes and operators ask of it, each step under the lock."""
 
 import asyncio
+import math
 import os
 import threading
 import weakref
@@ -137,25 +138,26 @@ class Core(Results):
         left.sort(key=lambda slot: slot.health.until)
         if self.rules.when_all_down == "least_bad":
             for slot in left:
-                if slot.health.phase is Phase.TRIAL:
+                if slot.health.phase is Phase.TRIAL or not self.may_use(slot):
                     continue
                 if slot.opened is not None:
                     return self._trial(slot, slot.opened, now)
                 if slot not in asked:
                     asked.add(slot)
-                    self.begin_start(slot, self._replaced_by(slot), now)
+                    self.begin_start(slot, (), now)
+                    self.plan(now)
                     return Wait(slot.member.start_timeout, self.progress)
         if self.rules.when_all_down == "wait" and left:
-            seconds = max(0.0, left[0].health.until - now)
-            trial = any(slot.health.phase is Phase.TRIAL for slot in left)
-            return Wait(seconds, self.progress if trial else None)
+            return self._wait(left, now)
         return None
 
-    def _replaced_by(self, slot: Slot) -> str:
-        """Give the active member that a standby would stand in for."""
-        actives = [each for each in self.slots.values() if each.member.standby is None]
-        lost = [each.name for each in actives if not each.well()]
-        return lost[0] if lost and slot.member.standby is not None else ""
+    def _wait(self, left: list[Slot], now: float) -> Wait:
+        """Wait until one of those that are left may be tried; else until somebody says so."""
+        times = [slot.health.until for slot in left if slot.health.until > now]
+        if not times:
+            return Wait(math.inf, self.progress)
+        trial = any(slot.health.phase is Phase.TRIAL for slot in left)
+        return Wait(min(times) - now, self.progress if trial else None)
 
     def _trial(self, slot: Slot, opened: Opened, now: float) -> Session:
         slot.health.begin_trial(now)
@@ -315,6 +317,7 @@ class Core(Results):
         )  # a thread that is not here any more may hold the old one
         self._outbox.clear()
         self.is_open = False
+        self.held.clear()
         self.wake = self.awake = self._prober = None
         with self.lock:
             for slot in self.slots.values():
@@ -331,6 +334,7 @@ class Core(Results):
         to_close = []
         with self.lock:
             self.is_open: bool = False
+            self.held.clear()
             for slot in self.slots.values():
                 if slot.start is not None and slot.start.cancel is not None:
                     self.later(slot.start.cancel)

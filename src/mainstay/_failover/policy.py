@@ -64,10 +64,12 @@ class FailoverPool:
         failback: How a member comes back.
         when_all_down: What calls do while no member is well. "least_bad": the one that is the
             least bad serves on, in state ``failing``. "raise": `AllMembersFailedError` at once.
-            "wait": wait until the next one may be tried, or for the deadline or *timeout*.
+            "wait": wait until the next one may be tried or a probe finds one well, or for the
+            deadline or *timeout*.
         fence: Called as ``fence(old, new)`` with the names of two members before the standby
-            *new* takes over; it has to return first. With a fence and no probe, an ejected member
-            comes back only after `release`; there is no ramp.
+            *new* takes over from *old*; it has to return first. If it raises, *new* gets no call,
+            and the fence is asked again later. With a fence and no probe, a member that was fenced
+            off comes back only after `release`; there is no ramp.
         budget: What attempts after a call's first are charged to: a `RetryBudget`, or a share of
             this pool's calls, 0 to 1. None for no such limit.
         metrics: Where to record. None for `default_metrics()`.
@@ -231,8 +233,10 @@ class FailoverPool:
     def remove(self, name: str) -> None:
         """Take out member *name*; its resource is closed when the calls that use it are done.
 
+        If it was the last active one, a standby takes over.
+
         Raises:
-            ValueError: If there is no such member, or no other active one.
+            ValueError: If there is no such member, or no other one.
         """
         operations.remove(self._core, name)
 

@@ -45,8 +45,10 @@ class Threads:
         pool, member, rules = self._pool, slot.member, self._pool.rules
         opened, what = start.reused, "fence"
         try:
-            if start.fence and rules.fence is not None:
-                plain(rules.fence(start.replaces, member.name), "fence")
+            if rules.fence is not None:
+                for old in start.replaces:
+                    plain(rules.fence(old, member.name), "fence")
+                    pool.cleared(slot, start, old)
             what = "open"
             if opened is None and member.open is not None:
                 opened = Opened(plain(member.open(), "open"))
@@ -96,8 +98,10 @@ class Tasks:
         pool, member, rules = self._pool, slot.member, self._pool.rules
         opened, what = start.reused, "fence"
         try:
-            if start.fence and rules.fence is not None:
-                await settled(await called(rules.fence, start.replaces, member.name))
+            if rules.fence is not None:
+                for old in start.replaces:
+                    await settled(await called(rules.fence, old, member.name))
+                    pool.cleared(slot, start, old)
             what = "open"
             if opened is None and member.open is not None:
                 late = functools.partial(self._close_late, member)

@@ -88,6 +88,8 @@ class State:
         is_open: Whether members are started, and probed.
         epoch: How often it has switched.
         forced: The member that the user wants, or None.
+        held: Which standby does the work of which active member, with the fence's word.
+        vacant: The active member that was taken out last, if there is none any more.
         clock: The clock of the last call.
         progress: Set and replaced when a start or a trial has ended.
         listeners: Who wants to know.
@@ -106,6 +108,8 @@ class State:
         self.is_open: bool = False
         self.epoch = 0
         self.forced: str | None = None
+        self.held: dict[str, str] = {}
+        self.vacant = ""
         self.clock: Clock = SYSTEM
         self.progress: Signal = Signal()
         self.listeners: tuple[tuple[Listener], ...] = ()
@@ -196,7 +200,6 @@ class State:
         if opened is None or slot.member.open is None:
             return None
         slot.opened = None
-        slot.cleared = False
         opened.gone = True
         return opened if self._to_close(opened) else None
 
