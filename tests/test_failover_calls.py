@@ -13,6 +13,8 @@ from mainstay import (
     CircuitOpenError,
     DeadlineExpiredError,
     Detect,
+    FailoverPool,
+    Member,
     RetryBudget,
     UnsupportedLoopError,
     Verdict,
@@ -153,6 +155,48 @@ def test_a_predicate_decides(pool_caller, servers, verdict, tried):
     assert servers.calls == tried
 
 
+@pytest.mark.parametrize(
+    ("leaves", "raised", "tried"),
+    [
+        ([Verdict.MEMBER_FAILED, Verdict.STOP], True, ["x", "y"]),
+        ([True, Verdict.STOP], True, ["x", "y"]),
+        ([Verdict.MEMBER_FAILED, Verdict.TRY_ANOTHER], False, ["x", "y"]),
+        ([Verdict.MEMBER_FAILED, True], False, ["x", "y"]),
+    ],
+)
+def test_one_leaf_of_a_group_that_is_the_callers_stops_a_call(
+    pool_caller, metrics, leaves, raised, tried
+):
+    verdicts = dict(zip("xy", leaves, strict=True))
+    inner = FailoverPool("inner", [Member("x", "x"), Member("y", "y")], on=Lost)
+    outer = FailoverPool("outer", [Member("a", inner), Member("b", None)], on=lambda error:
+                         verdicts[str(error)])  # fmt: skip
+    asked = []
+
+    def fail(name):
+        asked.append(name)
+        raise Lost(name)
+
+    def use(pool):
+        return pool.call(fail) if pool else "b answers"
+
+    try:
+        assert pool_caller(outer, use) == "b answers"
+        assert not raised
+    except AllMembersFailedError:
+        assert raised
+    assert asked == tried
+    charged = metrics("member_attempts_total", component="outer", member="a", outcome="error")
+    assert charged == (Verdict.TRY_ANOTHER not in leaves)
+
+
+def test_two_verdicts_equal_what_they_stand_for():
+    assert Verdict.MEMBER_FAILED == True  # noqa: E712 - that is what is tested
+    assert Verdict.STOP == False  # noqa: E712 - that is what is tested
+    assert Verdict.TRY_ANOTHER not in (True, False, "try_another")
+    assert len({*Verdict, True, False}) == 3
+
+
 @pytest.mark.parametrize("answer", [None, 1, "yes"])
 def test_a_predicate_that_answers_anything_else_is_told_on_the_exception(
     pool_caller, servers, answer
@@ -201,6 +245,23 @@ def test_the_resource_goes_in_after_self_or_cls(servers):
     assert Store.made() == (Store, "a")
     assert store.plain("k") == ("a", "k")
     assert Store.read.__name__ == "read"
+
+
+def test_the_resource_goes_in_after_self_without_a_decorator_too(servers):
+    class Store:
+        def read(self, db, key):
+            return self, db, key
+
+        async def aread(self, db, key):
+            return self, db, key
+
+    store, pool = Store(), servers.pool("a")
+    again = retry(on=Lost)(Store.read)  # whose own parameters do not show
+    for fn in (Store.read, again):
+        assert pool.call(fn, store, "k") == (store, "a", "k")
+    assert asyncio.run(pool.call(Store.aread, store, "k")) == (store, "a", "k")
+    assert pool.call(store.read, "k") == (store, "a", "k")
+    assert pool.call(str) == "a"
 
 
 def test_the_lease_of_a_call_is_known_inside_it(pool_caller, servers, surroundings):

@@ -1,6 +1,7 @@
 """The fence in front of standbys: about whom it is asked, how often, and who may be used then."""
 
 import contextlib
+import itertools
 
 import pytest
 
@@ -128,7 +129,7 @@ def test_a_fence_that_refuses_is_asked_again_after_a_while_that_grows(
             pools.call(pool, site.use)
         times += [clock.now()] * (len(fence.asked) - len(times))
         clock.advance(0.5)
-    gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert 4 <= len(times) <= 8
     assert all(5.0 * 2**n / 2 <= gap <= 5.0 * 2**n + 1.0 for n, gap in enumerate(gaps))
     fence.broken = False

@@ -96,7 +96,7 @@ class StartedPoolModel(RuleBasedStateMachine):
 
     @initialize(
         mode=st.sampled_from(["least_bad", "raise", "wait"]),
-        fenced=st.booleans(),
+        fenced=st.sampled_from([True, True, False]),
         probed=st.booleans(),
         select=st.sampled_from(["priority", "round_robin"]),
         actives=st.sampled_from(["a", "ab"]),
@@ -170,23 +170,16 @@ class StartedPoolModel(RuleBasedStateMachine):
 
     # What happens.
 
-    @rule(names=st.sets(st.sampled_from(NAMES)))
-    def break_some(self, names):
-        self.world.broken |= names
-
-    @rule(names=st.sets(st.sampled_from(NAMES)))
-    def mend_some(self, names):
-        self.world.broken -= names
-
-    @rule(broken=st.booleans())
-    def break_or_mend_the_fence(self, broken):
-        self.world.fence_broken = broken
+    @rule(broken=st.sets(st.sampled_from(NAMES)), fence_broken=st.booleans())
+    def break_and_mend(self, broken, fence_broken):
+        self.world.broken = broken
+        self.world.fence_broken = fence_broken
 
     @rule(seconds=st.sampled_from([0.1, 1.0, 3.0, 10.0, 100.0, 400.0]))
     def pass_time(self, seconds):
         self.clock.advance(seconds)
 
-    @rule(times=st.integers(1, 6))
+    @rule(times=st.integers(1, 8))
     def call(self, times):
         for _ in range(times):
             self.call_once()
@@ -220,17 +213,16 @@ class StartedPoolModel(RuleBasedStateMachine):
 
     # What operators do.
 
-    @rule(name=st.sampled_from(NAMES))
-    def drain(self, name):
-        if name in self.names:
-            self.pool.drain(name)
-            self.drained.add(name)
+    @rule(data=st.data())
+    def drain(self, data):
+        name = data.draw(st.sampled_from(self.names))
+        self.pool.drain(name)
+        self.drained.add(name)
 
-    @rule(name=st.sampled_from(NAMES))
-    def force(self, name):
-        if name in self.names:
-            self.forced = name
-            self.pool.force(name)
+    @rule(data=st.data())
+    def force(self, data):
+        self.forced = data.draw(st.sampled_from(self.names))
+        self.pool.force(self.forced)
 
     @rule()
     def release(self):
@@ -239,14 +231,15 @@ class StartedPoolModel(RuleBasedStateMachine):
         self.drained.clear()
         self.forced = None
 
-    @rule(name=st.sampled_from(NAMES))
-    def remove(self, name):
-        if name in self.names and len(self.names) > 1:
-            self.names.remove(name)
-            self.removed.add(name)
-            self.drained.discard(name)
-            self.forced = None if self.forced == name else self.forced
-            self.pool.remove(name)
+    @precondition(lambda self: len(self.names) > 1)
+    @rule(data=st.data())
+    def remove(self, data):
+        name = data.draw(st.sampled_from(self.names))
+        self.names.remove(name)
+        self.removed.add(name)
+        self.drained.discard(name)
+        self.forced = None if self.forced == name else self.forced
+        self.pool.remove(name)
 
     @precondition(lambda self: self.removed)
     @rule(data=st.data())
@@ -258,14 +251,19 @@ class StartedPoolModel(RuleBasedStateMachine):
         self.world.refused.pop(name, None)
         self.pool.add(self.member(name))
 
-    @rule(data=st.data())
-    def only_one_is_left(self, data):
+    # What calls can rely on.
+
+    @rule(data=st.data(), forced=st.booleans())
+    def only_one_is_left(self, data, forced):
         """Whoever it is, calls reach it; in the end without waiting for anything."""
         name = data.draw(st.sampled_from(self.names))
         self.world.broken = set(NAMES) - {name}
         self.world.fence_broken = False
         for _ in range(2):
             self.release()
+            if forced:
+                self.forced = name
+                self.pool.force(name)
             for _ in range(8):
                 self.call_once()
                 if self.probed:
@@ -295,8 +293,8 @@ def run_at_once(_name, fn, /, *args):
 
 
 StartedPoolModel.TestCase.settings = settings(
-    max_examples=100,
-    stateful_step_count=30,
+    max_examples=150,
+    stateful_step_count=25,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )

@@ -1,11 +1,8 @@
 """`failover(pool)`: wraps functions; and `current_lease()`, which they may ask."""
 
-import functools
-import inspect
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
-from mainstay._core.callables import Colour, colour_of
 from mainstay._failover.core import Core
 from mainstay._failover.loops import wrap
 from mainstay._failover.members import Lease, lease_here
@@ -29,7 +26,7 @@ class _Failover:
             return cast("Callable[P, R]", type(fn)(self(fn.__func__)))
         if not callable(fn):
             raise TypeError(f"failover wraps callables, not {fn!r}")
-        return wrap(self._core, _self_second(fn) if _takes_self(fn) else fn, rerun=self._rerun)
+        return wrap(self._core, fn, rerun=self._rerun)
 
 
 def failover(pool: FailoverPool, *, rerun: bool = True) -> _Failover:
@@ -48,7 +45,8 @@ def failover(pool: FailoverPool, *, rerun: bool = True) -> _Failover:
         A decorator for functions and async functions, methods too.
 
     Raises:
-        TypeError: If *pool* is none; at decoration, if the function does not fit it.
+        TypeError: If *pool* is none, or *rerun* no bool; at decoration, if the function does not
+            fit the pool.
         AllMembersFailedError: From a call, if several members were tried, or none could be.
         Exception: From a call: what the function raised, if one member was tried.
         DeadlineExpiredError: From a call, if it began with no time left; nothing was called.
@@ -68,6 +66,8 @@ def failover(pool: FailoverPool, *, rerun: bool = True) -> _Failover:
     """
     if not isinstance(pool, FailoverPool):
         raise TypeError(f"`pool` must be a FailoverPool, not {pool!r}")
+    if not isinstance(rerun, bool):
+        raise TypeError(f"`rerun` must be True or False, not {rerun!r}")
     core = pool._core  # noqa: SLF001 - of this package's own class, hidden from users only
     return _Failover(core, rerun=rerun)
 
@@ -89,25 +89,3 @@ def current_lease() -> Lease:
     if lease is None:
         raise LookupError("there is no lease here: no call or block of a FailoverPool is around it")
     return lease
-
-
-def _takes_self(fn: Callable[..., Any]) -> bool:
-    """Whether the first parameter of a function is that of a method."""
-    try:
-        return next(iter(inspect.signature(fn).parameters), "") in {"self", "cls"}
-    except (TypeError, ValueError):  # a builtin that does not tell
-        return False
-
-
-def _self_second(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a method take the resource before its self."""
-
-    @functools.wraps(fn)
-    def call(resource: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
-        return fn(self, resource, *args, **kwargs)
-
-    @functools.wraps(fn)
-    async def acall(resource: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
-        return await fn(self, resource, *args, **kwargs)
-
-    return acall if colour_of(fn) is Colour.ASYNC else call

@@ -19,6 +19,7 @@ from mainstay._core.clock import monotonic
 from mainstay._failover.core import Core, Wait
 from mainstay._failover.hooks import running_loop
 from mainstay._failover.members import Session, lease_here, set_lease
+from mainstay._failover.placing import resource_first
 from mainstay._failover.run import Run, begin, resume
 from mainstay.errors import UnsupportedLoopError
 
@@ -27,21 +28,21 @@ Kwargs: TypeAlias = dict[str, Any]
 
 
 def wrap(core: Core, fn: Callable[..., Any], *, rerun: bool) -> Callable[..., Any]:
-    """Give a function a member's resource as its first argument, whatever its colour.
+    """Give a function a member's resource, as its first argument or after self or cls.
 
     Raises:
         TypeError: If its colour does not fit the pool.
     """
     colour = colour_of(fn)
     if colour is Colour.ASYNC:
-        return _wrap_async(core, fn, rerun=rerun)
+        return _wrap_async(core, resource_first(fn), rerun=rerun)
     if colour is not Colour.SYNC:
         raise TypeError(f"failover does not wrap generators such as {fn!r}: what has been yielded "
                         f"cannot be taken back; use `for attempt in pool`")  # fmt: skip
     if core.rules.is_async:
         raise TypeError(f"pool {core.rules.name!r} is async, since something that it was given is, "
                         f"and {fn!r} is not")  # fmt: skip
-    return _wrap_sync(core, fn, rerun=rerun)
+    return _wrap_sync(core, resource_first(fn), rerun=rerun)
 
 
 def _wrap_sync(core: Core, fn: Callable[..., Any], *, rerun: bool) -> Callable[..., Any]:

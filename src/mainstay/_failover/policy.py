@@ -8,7 +8,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 from mainstay._core.budget import RetryBudget, budget_of
 from mainstay._core.callables import Colour, colour_of, is_async_frame
 from mainstay._core.durations import Duration, to_seconds
-from mainstay._core.events import Event
+from mainstay._core.events import Event, checked_listener
 from mainstay._core.outcomes import Classes
 from mainstay._failover import operations
 from mainstay._failover.blocks import AsyncPoolBlock, LeaseBlock, PoolBlock
@@ -161,8 +161,9 @@ class FailoverPool:
         """Call *fn* with a member's resource before its arguments, without decorating it.
 
         Args:
-            fn: A function, or an async one.
-            *args: Its arguments after the resource.
+            fn: A function, or an async one. One whose first parameter is named ``self`` or ``cls``
+                gets the resource after that.
+            *args: Its arguments but for the resource.
             **kwargs: Its keyword arguments.
 
         Returns:
@@ -251,11 +252,9 @@ class FailoverPool:
             A function without parameters that ends it.
 
         Raises:
-            TypeError: If *fn* cannot be called.
+            TypeError: If *fn* cannot be called, or is async or a generator.
         """
-        if not callable(fn):
-            raise TypeError(f"`fn` must be callable with one event, not {fn!r}")
-        core, registration = self._core, (fn,)
+        core, registration = self._core, (checked_listener(fn),)
         with core.lock:
             core.listeners = (*core.listeners, registration)
 
