@@ -56,6 +56,9 @@ class World:
         posts: Whose work each member may do, by the fence.
         cut: Members that were fenced off, and have not been let back in.
         refused: When the fence last refused to let a standby take over.
+        open: What was opened and not closed.
+        asked: Who was given the present call.
+        wrong: What should not have happened.
     """
 
     broken: set[str] = attrs.field(factory=set)
@@ -67,6 +70,14 @@ class World:
     refused: dict[str, float] = attrs.field(factory=dict)
     open: list[object] = attrs.field(factory=list)
     asked: list[str] = attrs.field(factory=list)
+    wrong: list[str] = attrs.field(factory=list)
+
+    def hand_back(self, name):
+        """Let an active member do its own work again."""
+        for posts in self.posts.values():
+            posts.discard(name)
+        self.posts[name].add(name)
+        self.cut.discard(name)
 
 
 @attrs.frozen(eq=False)
@@ -136,18 +147,25 @@ class StartedPoolModel(RuleBasedStateMachine):
 
     def fence(self, old, new):
         world = self.world
-        assert old != new
-        assert STANDBY[new] is not None
-        assert world.posts[old], "it does nobody's work that could be taken over"
+        if STANDBY[old] is None and (self.probed or old not in world.cut):
+            world.hand_back(old)  # it may have been back without a call
+        self.check(old != new, "it would fence itself off")
+        self.check(STANDBY[new] is not None, "an active member needs no fence")
+        self.check(world.posts[old] or old in world.cut, "it never did anybody's work")
         if world.fence_broken:
             before = world.refused.get(new, -LONGEST_EJECTION)
-            assert self.clock._now - before >= SHORTEST_EJECTION
+            self.check(self.clock._now - before >= SHORTEST_EJECTION, "it was asked just now")
             world.refused[new] = self.clock._now
             raise Lost(f"fence {old}, {new}")
         world.posts[new] |= world.posts[old]
         world.posts[old] = set()
         world.cut.add(old)
         world.cut.discard(new)
+
+    def check(self, holds, otherwise):
+        """Remember what a hook should not have seen, since the pool takes what it raises."""
+        if not holds:
+            self.world.wrong.append(otherwise)
 
     def is_well(self, resource):
         return resource.name not in self.world.broken
@@ -158,10 +176,7 @@ class StartedPoolModel(RuleBasedStateMachine):
         assert resource in world.open
         if self.fenced and STANDBY[name] is None:
             assert self.probed or name == self.forced or name not in world.cut
-            for posts in world.posts.values():
-                posts.discard(name)
-            world.posts[name].add(name)
-            world.cut.discard(name)
+            world.hand_back(name)
         elif self.fenced:
             assert world.posts[name], "the fence has not let it take over from anybody"
         if name in world.broken:
@@ -223,6 +238,8 @@ class StartedPoolModel(RuleBasedStateMachine):
     def force(self, data):
         self.forced = data.draw(st.sampled_from(self.names))
         self.pool.force(self.forced)
+        if STANDBY[self.forced] is None:
+            self.world.cut.discard(self.forced)  # the operator says so
 
     @rule()
     def release(self):
@@ -264,6 +281,7 @@ class StartedPoolModel(RuleBasedStateMachine):
             if forced:
                 self.forced = name
                 self.pool.force(name)
+                self.world.cut.discard(name)
             for _ in range(8):
                 self.call_once()
                 if self.probed:
@@ -273,6 +291,10 @@ class StartedPoolModel(RuleBasedStateMachine):
         assert self.call_once() == name
 
     # What always holds.
+
+    @invariant()
+    def nothing_went_wrong_in_a_hook(self):
+        assert self.world.wrong == []
 
     @invariant()
     def every_call_is_counted_once(self):

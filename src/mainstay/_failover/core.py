@@ -236,9 +236,8 @@ class Core(Results):
             if error is None:
                 slot.fell = 0
                 slot.rose += 1
-                if slot.rose >= probe.rise and health.trial_due(now):
-                    health.readmit(now)
-                    self.readmitted(slot, now)
+                if slot.rose >= probe.rise:
+                    self.found_well(slot, now)
             else:
                 if not slot.fell and not isinstance(error, RefusedError):
                     self.broken(slot, "probe", error)
@@ -317,7 +316,7 @@ class Core(Results):
         )  # a thread that is not here any more may hold the old one
         self._outbox.clear()
         self.is_open = False
-        self.held.clear()
+        self.posts = {post: post for post in self.posts}
         self.wake = self.awake = self._prober = None
         with self.lock:
             for slot in self.slots.values():
@@ -334,7 +333,7 @@ class Core(Results):
         to_close = []
         with self.lock:
             self.is_open: bool = False
-            self.held.clear()
+            self.posts = {post: post for post in self.posts}
             for slot in self.slots.values():
                 if slot.start is not None and slot.start.cancel is not None:
                     self.later(slot.start.cancel)

@@ -71,15 +71,13 @@ class Start:
     Attributes:
         began: When, in seconds of the pool's clock.
         until: When it is given up.
-        posts: What a standby is to do, by the names of the active members.
-        replaces: Who does that now: the fence has to be asked about each of them first.
+        replaces: From whom a standby takes over: the fence has to be asked about each first.
         reused: The resource that is there already, if only the fence has to be asked.
         cancel: Ends it, if it can be ended.
     """
 
     began: float
     until: float
-    posts: tuple[str, ...] = ()
     replaces: tuple[str, ...] = ()
     reused: Opened | None = None
     cancel: Any = None
@@ -120,7 +118,7 @@ class Slot:
         opened: Its resource, if it is open.
         start: Its start, while it is being started.
         start_error: Why it could not be started, the last time.
-        fenced: Whether a standby has taken over from it, with the fence's word.
+        fenced: Whether it was fenced off, and nobody has said since that it may serve again.
         promoted: Whether it is a standby that stands in for a lost active member.
         draining: Whether no new call may use it, as the user said.
         rests_until: Until when it gets no calls after a readmission, if others are there.
@@ -159,7 +157,8 @@ class Slot:
 
     def well(self) -> bool:
         """Whether calls may be given to it, if it is open and rested."""
-        return self.health.phase in (Phase.WELL, Phase.FAILING) and not self.draining
+        spared = self.draining or self.fenced
+        return self.health.phase in (Phase.WELL, Phase.FAILING) and not spared
 
     def state(self, now: float) -> str:
         """Give its state as metrics and `status()` name it."""

@@ -125,7 +125,7 @@ def add(core: Core, member: Member) -> None:
     with core.lock:
         if member.name in core.slots:
             raise ValueError(f"pool {core.rules.name!r} already has a member {member.name!r}")
-        core.slots[member.name] = core.slot_of(member)
+        core.enlist(member)
         core.plan(core.clock.now())
         core.moved_on()
     core.flush()
@@ -138,8 +138,8 @@ def remove(core: Core, name: str) -> None:
         if len(core.slots) == 1:
             raise ValueError(f"pool {core.rules.name!r} would have no members without {name!r}")
         del core.slots[name]
-        if slot.member.standby is None:
-            core.vacant = name
+        if len(core.posts) > 1:
+            core.posts.pop(name, None)
         if core.forced == name:
             core.forced = None
         if slot.start is not None and slot.start.cancel is not None:

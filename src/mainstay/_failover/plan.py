@@ -28,10 +28,10 @@ class Plan(State):
         self._keep_one_failing(slots)
         roster = staff(self._seats(slots, now))
         serving = [slots[place] for place in roster.serving]
-        posts = self._posts(slots, roster)
+        promoted = self._promoted(slots, roster)
         self._hand_back(serving)
-        self._start_and_stop(slots, roster, posts, now)
-        self._switch(serving, posts)
+        self._start_and_stop(slots, roster, promoted, now)
+        self._switch(serving, promoted)
         sessions = tuple(self._session(slot) for slot in serving)
         pick = nobody
         if sessions:
@@ -54,10 +54,9 @@ class Plan(State):
 
     def _seats(self, slots: list[Slot], now: float) -> list[Seat]:
         places = {s.name: place for place, s in enumerate(slots) if s.member.standby is None}
-        places = places or {self.vacant: VACANT}
-        holds: dict[str, set[int]] = {}
-        for post, place in places.items():
-            holds.setdefault(self.held.get(post, post), set()).add(place)
+        holds: dict[str, set[int]] = {slot.name: set() for slot in slots}
+        for post, holder in self.posts.items():
+            holds.setdefault(holder, set()).add(places.get(post, VACANT))
         return [
             Seat(
                 standby=slot.member.standby,
@@ -66,7 +65,7 @@ class Plan(State):
                 whole=now >= slot.whole_at and not self._is_reopened(slot),
                 ready=slot.opened is not None,
                 forced=slot.name == self.forced,
-                holds=frozenset(holds.get(slot.name, ())) if self._asks_fence(slot) else None,
+                holds=frozenset(holds[slot.name]) if self._asks_fence(slot) else None,
             )
             for slot in slots
         ]
@@ -78,12 +77,14 @@ class Plan(State):
     def _asks_fence(self, slot: Slot) -> bool:
         return self.rules.fence is not None and slot.member.standby is not None
 
-    def _posts(self, slots: list[Slot], roster: Roster) -> dict[Slot, tuple[str, ...]]:
+    def _promoted(self, slots: list[Slot], roster: Roster) -> dict[Slot, tuple[str, ...]]:
         """Give the standbys that stand in, each with the names of those that it stands in for."""
         for place, slot in enumerate(slots):
             slot.promoted = place in roster.promoted
+        names = {place: slot.name for place, slot in enumerate(slots)}
+        names[VACANT] = next(iter(self.posts))
         return {
-            slots[place]: tuple(self.vacant if i == VACANT else slots[i].name for i in posts)
+            slots[place]: tuple(names[post] for post in posts)
             for place, posts in roster.promoted.items()
         }
 
@@ -92,35 +93,35 @@ class Plan(State):
         for slot in serving:
             if slot.member.standby is None:
                 slot.fenced = False
-                self.held.pop(slot.name, None)
+                self.posts[slot.name] = slot.name
 
     def _start_and_stop(self, slots: list[Slot], roster: Roster,
-                        posts: dict[Slot, tuple[str, ...]], now: float) -> None:  # fmt: skip
+                        promoted: dict[Slot, tuple[str, ...]], now: float) -> None:  # fmt: skip
         for place in roster.surplus:
             self.retire(slots[place])
         for place, slot in enumerate(slots):
             if slot.start is not None:
                 continue
-            mine = posts.get(slot, ())
+            replaces = self._replaced(slot, promoted.get(slot, ()))
             due = slot.health.trial_due(now) and (
                 slot.member.standby != "cold" or slot.name == self.forced
             )
             wanted = place in roster.wanted and slot.health.phase in (Phase.WELL, Phase.FAILING)
             wanted = wanted or (due and (place in roster.wanted or not slot.draining))
-            if wanted and (slot.opened is None or self._replaced(slot, mine)):
-                self.begin_start(slot, mine, now)
+            if wanted and (slot.opened is None or replaces):
+                self.begin_start(slot, replaces, now)
 
     def _replaced(self, slot: Slot, posts: tuple[str, ...]) -> tuple[str, ...]:
         """Give whom the fence is to be asked about before a standby does *posts*."""
         if not self._asks_fence(slot):
             return ()
-        holders = dict.fromkeys(self.held.get(post, post) for post in posts)
+        holders = dict.fromkeys(self.posts[post] for post in posts)
         return tuple(holder for holder in holders if holder != slot.name)
 
-    def take_over(self, slot: Slot, posts: tuple[str, ...], old: str) -> None:
-        """Let a standby do those of *posts* that *old* did, who was fenced off."""
+    def take_over(self, slot: Slot, old: str) -> None:
+        """Let a standby do all that *old* did, who was fenced off."""
         slot.fenced = False
-        self.held |= {post: slot.name for post in posts if self.held.get(post, post) == old}
+        self.posts |= {post: slot.name for post, holder in self.posts.items() if holder == old}
         if old in self.slots:
             self.slots[old].fenced = True
 
@@ -129,7 +130,7 @@ class Plan(State):
         if self.rules.fence is None:
             return True
         replaced = any(s.start and slot.name in s.start.replaces for s in self.slots.values())
-        holds = slot.member.standby is None or slot.name in self.held.values()
+        holds = slot.member.standby is None or slot.name in self.posts.values()
         return holds and not slot.fenced and not replaced
 
     def _session(self, slot: Slot) -> Session:
@@ -158,9 +159,9 @@ class Plan(State):
                 times.append(slot.health.until)
         return min(times)
 
-    def _switch(self, serving: list[Slot], posts: dict[Slot, tuple[str, ...]]) -> None:
+    def _switch(self, serving: list[Slot], promoted: dict[Slot, tuple[str, ...]]) -> None:
         """Find out which calls go to another member than before, and count that."""
-        leads = self._leads(serving, posts)
+        leads = self._leads(serving, promoted)
         changes = {
             (self.leads[post], lead): None
             for post, lead in leads.items()
@@ -173,13 +174,13 @@ class Plan(State):
             self.switches().switched(old, new, reason)
             self.tell(PoolSwitched(self.rules.name, old, new, reason, self.epoch))
 
-    def _leads(self, serving: list[Slot], posts: dict[Slot, tuple[str, ...]]) -> dict[str, str]:
+    def _leads(self, serving: list[Slot], promoted: dict[Slot, tuple[str, ...]]) -> dict[str, str]:
         """Give who does the work of each post: the one that all calls go to, or each active one."""
         if isinstance(self.rules.strategy, Priority) or self.forced is not None:
             names = self.leads if self.forced is not None else ("",)
             return {name: serving[0].name for name in names or ("",) if serving}
         leads = {slot.name: slot.name for slot in serving if slot.member.standby is None}
-        for stand_in, lost in posts.items():
+        for stand_in, lost in promoted.items():
             for name in lost if stand_in in serving else ():
                 leads.setdefault(name, stand_in.name)
         return leads
@@ -194,10 +195,9 @@ class Plan(State):
             return "forced"
         return "failback" if slot.well() and slot.opened is not None else "ejected"
 
-    def begin_start(self, slot: Slot, posts: tuple[str, ...], now: float) -> None:
-        """Have a member started, a standby so that it can do *posts*."""
-        until = now + slot.member.start_timeout
-        start = Start(now, until, posts, self._replaced(slot, posts), slot.opened)
+    def begin_start(self, slot: Slot, replaces: tuple[str, ...], now: float) -> None:
+        """Have a member started, and the fence asked about those whom it *replaces*."""
+        start = Start(now, now + slot.member.start_timeout, replaces, slot.opened)
         slot.start = start
         self.later(lambda: self.hands.start(slot, start))
 

@@ -78,6 +78,15 @@ class Results(Plan):
         self.plan(now)
         self.moved_on()
 
+    def found_well(self, slot: Slot, now: float) -> None:
+        """Let a member serve again that its probes have found well."""
+        if slot.health.trial_due(now):
+            slot.health.readmit(now)
+            self.readmitted(slot, now)
+        elif slot.fenced and slot.health.phase is Phase.WELL:
+            slot.fenced = False
+            self.plan(now)
+
     def end_start(self, slot: Slot, error: BaseException | None, what: str, now: float) -> None:
         """Take note of how a start has ended."""
         start, slot.start = slot.start, None
@@ -139,7 +148,7 @@ class Results(Plan):
         """Take note that the fence has returned: a standby may do what *old* did."""
         with self.lock:
             if slot.start is start:
-                self.take_over(slot, start.posts, old)
+                self.take_over(slot, old)
 
     def started(self, slot: Slot, start: Start, opened: Opened | None, error: BaseException | None,
                 what: str) -> None:  # fmt: skip

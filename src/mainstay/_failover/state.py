@@ -88,8 +88,8 @@ class State:
         is_open: Whether members are started, and probed.
         epoch: How often it has switched.
         forced: The member that the user wants, or None.
-        held: Which standby does the work of which active member, with the fence's word.
-        vacant: The active member that was taken out last, if there is none any more.
+        posts: For each active member, who may do its work: itself, or a standby since the fence
+            has returned. For the last one also when it has been taken out.
         clock: The clock of the last call.
         progress: Set and replaced when a start or a trial has ended.
         listeners: Who wants to know.
@@ -108,15 +108,14 @@ class State:
         self.is_open: bool = False
         self.epoch = 0
         self.forced: str | None = None
-        self.held: dict[str, str] = {}
-        self.vacant = ""
+        self.posts: dict[str, str] = {}
         self.clock: Clock = SYSTEM
         self.progress: Signal = Signal()
         self.listeners: tuple[tuple[Listener], ...] = ()
         self.leads: dict[str, str] = {}
         self._outbox: deque[Callable[[], object]] = deque()
         for member in members:
-            self.slots[member.name] = self.slot_of(member)
+            self.enlist(member)
         self.switches().show_outages()
         self._availability = Availability(rules.name, metrics=metrics)
         self._was_down = False
@@ -166,8 +165,15 @@ class State:
 
     # Members.
 
-    def slot_of(self, member: Member) -> Slot:
-        """Make a slot for a member."""
+    def enlist(self, member: Member) -> None:
+        """Take in a member."""
+        if member.standby is None:
+            if not self.posts.keys() & self.slots.keys():
+                self.posts.clear()  # it does the work of the one that was taken out last
+            self.posts[member.name] = member.name
+        self.slots[member.name] = self._slot_of(member)
+
+    def _slot_of(self, member: Member) -> Slot:
         recorder = member_recorder_of(self.metrics, self.rules.name, member.name)
         slot = Slot(member, Health(self.rules.limits), recorder)
         if member.resource is not NO_RESOURCE:
@@ -178,14 +184,14 @@ class State:
     def others_well(self, slot: Slot) -> bool:
         """Whether any other member could take over from this one."""
         return any(
-            other is not slot and other.health.phase is Phase.WELL and not other.draining
+            other is not slot and other.health.phase is Phase.WELL and other.well()
             for other in self.slots.values()
         )
 
     def down(self) -> bool:
         """Whether no member is well."""
         return not any(
-            slot.health.phase is Phase.WELL and not slot.draining for slot in self.slots.values()
+            slot.health.phase is Phase.WELL and slot.well() for slot in self.slots.values()
         )
 
     def retire(self, slot: Slot) -> None:
