@@ -384,7 +384,7 @@ def test_the_budget_charges_only_further_attempts(servers, metrics):
 
 
 def test_the_group_is_an_exception_group_that_pickles_and_derives():
-    error = AllMembersFailedError("db", [Lost("a"), CircuitOpenError("db/b", 2.0)], 1.5)
+    error = AllMembersFailedError("db", [Lost("a"), CircuitOpenError("db/b", 2.0)], 1.5, 2, 0.25)
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - pickled right here
     assert (copy.component, copy.retry_after) == ("db", 1.5)
     assert [repr(leaf) for leaf in copy.exceptions] == [repr(leaf) for leaf in error.exceptions]
@@ -393,6 +393,68 @@ def test_the_group_is_an_exception_group_that_pickles_and_derives():
     assert (lost.component, lost.retry_after) == ("db", 1.5)
     with pytest.raises(ValueError, match="non-empty"):
         AllMembersFailedError("db", [])
+
+
+def test_the_group_says_what_failed_how_often_and_what_to_do(pool_caller, servers, clock):
+    servers.broken = {"a": Lost, "b": Lost}
+    with pytest.raises(AllMembersFailedError) as caught:
+        pool_caller(servers.pool("a", "b"), servers.use)
+    assert str(caught.value).startswith(
+        "db: 2 members were tried and failed in 0.000 s; `.exceptions` says why of each"
+    )
+    assert (caught.value.attempts, caught.value.elapsed) == (2, 0.0)
+    drained = servers.pool("a")
+    drained.drain("a")
+    with pytest.raises(AllMembersFailedError, match="db: no member was tried in"):
+        pool_caller(drained, servers.use)
+
+
+def test_giving_up_is_told_once_and_counted_once(pool_caller, servers, caplog, metrics):
+    servers.broken = {"a": Lost, "b": Lost}
+    pool, heard = servers.pool("a", "b"), []
+    pool.on_event(heard.append)
+    with pytest.raises(AllMembersFailedError) as caught:
+        pool_caller(pool, servers.use)
+    (event,) = heard
+    assert (event.kind, event.attempts, event.reason) == ("pool_gave_up", 2, "no_member")
+    assert event.error is caught.value
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert caplog.text.count("db: gave up (no_member) after 2 attempt(s)") == 1
+    assert metrics("give_ups_total") == 1
+
+
+class Picky:
+    """A selector that raises from its second pick on."""
+
+    def __init__(self, error):
+        self.error = error
+        self.picks = 0
+
+    def pick(self, members):
+        self.picks += 1
+        if self.picks > 1:
+            raise self.error
+        return members[0]
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "reasons"),
+    [(KeyError("x"), "error", {"not_retryable": 1}), (KeyboardInterrupt(), "cancelled", {})],
+)
+@pytest.mark.parametrize("first", ["answers", "fails"])
+def test_a_call_whose_selector_raises_is_counted_once(
+    pool_caller, servers, metrics, surroundings, error, outcome, reasons, first
+):
+    pool = servers.pool("a", "b", select=Picky(error))
+    if first == "fails":
+        servers.broken["a"] = Lost
+    else:
+        assert pool_caller(pool, servers.use) == ("a",)
+    with pytest.raises(type(error)):
+        pool_caller(pool, servers.use)
+    assert metrics.outcomes() == {outcome: 1, **({"success": 1} if first == "answers" else {})}
+    assert metrics.reasons() == reasons
+    assert metrics("call_duration_seconds_count") == 1 + (first == "answers")
 
 
 def test_on_of_a_retry_matches_the_group_if_it_matches_every_leaf(servers, clock):

@@ -45,7 +45,9 @@ def wrap(core: Core, fn: Callable[..., Any], *, rerun: bool) -> Callable[..., An
     return _wrap_sync(core, resource_first(fn), rerun=rerun)
 
 
-def _wrap_sync(core: Core, fn: Callable[..., Any], *, rerun: bool) -> Callable[..., Any]:
+def _wrap_sync(  # noqa: C901 - flat, since each further call would cost every call
+    core: Core, fn: Callable[..., Any], *, rerun: bool
+) -> Callable[..., Any]:
     short = core.rules.budget is None
 
     @functools.wraps(fn)
@@ -54,7 +56,11 @@ def _wrap_sync(core: Core, fn: Callable[..., Any], *, rerun: bool) -> Callable[.
         order = core.order
         if started >= order.wake or everywhere or not short or current() is not None:
             return repeat(begin(core, rerun=rerun), fn, args, kwargs)
-        session = order.pick()
+        try:
+            session = order.pick()
+        except BaseException as error:
+            resume(core, started, rerun=rerun).not_chosen(error)
+            raise
         session.flights.append(None)
         if session.opened.gone:  # it was retired between the two lines above
             core.done(session)
@@ -86,7 +92,9 @@ def _wrap_sync(core: Core, fn: Callable[..., Any], *, rerun: bool) -> Callable[.
     return call
 
 
-def _wrap_async(core: Core, fn: Callable[..., Any], *, rerun: bool) -> Callable[..., Any]:
+def _wrap_async(  # noqa: C901 - flat, since each further call would cost every call
+    core: Core, fn: Callable[..., Any], *, rerun: bool
+) -> Callable[..., Any]:
     short = core.rules.budget is None
     asyncio_seen = False  # asked at the first call and when waiting: it is a system call in 3.11
 
@@ -100,7 +108,11 @@ def _wrap_async(core: Core, fn: Callable[..., Any], *, rerun: bool) -> Callable[
         order = core.order
         if started >= order.wake or everywhere or not short or current() is not None:
             return await arepeat(begin(core, rerun=rerun), fn, args, kwargs)
-        session = order.pick()
+        try:
+            session = order.pick()
+        except BaseException as error:
+            resume(core, started, rerun=rerun).not_chosen(error)
+            raise
         session.flights.append(None)
         if session.opened.gone:  # it was retired between the two lines above
             core.done(session)
