@@ -103,7 +103,8 @@ def release(core: Core) -> None:
         for slot in core.slots.values():
             slot.draining = False
             slot.rests_until = slot.whole_at = -math.inf
-            if slot.fenced and slot.health.phase is not Phase.WELL and not core.rules.probe:
+            displaced = slot.fenced or core.posts.get(slot.name, slot.name) != slot.name
+            if displaced and slot.health.phase is not Phase.WELL and not core.rules.probe:
                 slot.health.readmit(now)
             slot.fenced = False
         core.plan(core.clock.now())

@@ -130,8 +130,7 @@ class Plan(State):
         if self.rules.fence is None:
             return True
         replaced = any(s.start and slot.name in s.start.replaces for s in self.slots.values())
-        holds = slot.member.standby is None or slot.name in self.posts.values()
-        return holds and not slot.fenced and not replaced
+        return slot.name in self.posts.values() and not slot.fenced and not replaced
 
     def _session(self, slot: Slot) -> Session:
         opened = slot.opened
