@@ -5,7 +5,6 @@ the clock counts how often it is read, and does not let anybody wait for what ne
 """
 
 import contextlib
-import types
 from unittest import mock
 
 import attrs
@@ -93,7 +92,7 @@ class StartedPoolModel(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.around = contextlib.ExitStack()
-        at_once = "mainstay._failover.starts.begin_thread"
+        at_once = "mainstay._failover.hooks.Helpers.begin"
         self.around.enter_context(mock.patch(at_once, run_at_once))
         nobody = "mainstay._failover.core.probe_in_thread"
         self.around.enter_context(mock.patch(nobody))
@@ -308,10 +307,9 @@ class StartedPoolModel(RuleBasedStateMachine):
             self.clock.reads = 0
 
 
-def run_at_once(_name, fn, /, *args):
+def run_at_once(_helpers, _name, _limit, fn, /, *args):
     """Do what a thread would do."""
     fn(*args)
-    return types.SimpleNamespace(is_alive=lambda: False, join=lambda _limit: None)
 
 
 StartedPoolModel.TestCase.settings = settings(

@@ -62,7 +62,6 @@ class Core(Results):
         super().__init__(rules, members, metrics, Tasks(self) if rules.is_async else Threads(self))
         self.wake: threading.Event | None = None
         self.awake: asyncio.Event | None = None
-        self._prober: threading.Thread | None = None
         _all.add(self)
 
     def choose(self, clock: Clock, tried: Collection[Slot], asked: set[Slot]) -> Choice:
@@ -288,9 +287,9 @@ class Core(Results):
                 awake = self.awake = asyncio.Event()
                 ours: weakref.ref[Core] = weakref.ref(self)
                 self.later(lambda: hands.begin(lambda: probe_in_task(ours, probe, awake)))
-            elif probe is not None:
+            elif probe is not None and isinstance(hands, Threads):
                 wake = self.wake = threading.Event()
-                self._prober = probe_in_thread(self, probe, wake)
+                probe_in_thread(self, probe, wake, hands.helpers)
         self.flush()
 
     def starting(self, clock: Clock) -> Wait | None:
@@ -317,7 +316,7 @@ class Core(Results):
         self._outbox.clear()
         self.is_open = False
         self.posts = {post: post for post in self.posts}
-        self.wake = self.awake = self._prober = None
+        self.wake = self.awake = None
         with self.lock:
             for slot in self.slots.values():
                 slot.start = slot.session = None
@@ -355,14 +354,10 @@ class Core(Results):
             awake.set()
 
     def close(self) -> None:
-        """Shut a sync pool, and wait until what could be closed is closed."""
-        limit = self._patience()
-        prober, self._prober = self._prober, None
+        """Shut a sync pool, and wait until its threads have ended, but for those that hang."""
         self.shut()
-        threads = tuple(self.hands.closing) if isinstance(self.hands, Threads) else ()
-        for thread in (*threads, *([prober] if prober else ())):
-            if thread is not threading.current_thread():
-                thread.join(limit)
+        if isinstance(self.hands, Threads):
+            self.hands.helpers.join()
 
     def _patience(self) -> float:
         """Give for how many seconds closing waits for a `close` that hangs."""
