@@ -54,7 +54,7 @@ class Results(Plan):
     def eject(self, slot: Slot, cause: Cause, now: float) -> None:
         """Take a member out of rotation."""
         seconds = slot.health.eject(cause, now, chance())
-        slot.recorder.ejected(cause)
+        self.member(slot).ejected(cause)
         self.switches().detected(seconds)
         span = slot.health.until - now
         self.tell(MemberEjected(self.rules.name, slot.name, cause, span))

@@ -39,7 +39,7 @@ from mainstay._metrics.collector import (
     recorder_of,
     switch_recorder_of,
 )
-from mainstay._metrics.pools import SwitchRecorder
+from mainstay._metrics.pools import MemberRecorder, SwitchRecorder
 from mainstay._metrics.schema import MEMBER_STATE
 from mainstay.availability import Availability
 
@@ -146,7 +146,9 @@ class State:
         self.later(lambda: self._publish(event))
 
     def _publish(self, event: Event) -> None:
-        failed = self.recorder.listener_failed
+        here = surroundings().metrics
+        recorder = recorder_of(here, self.rules.name, POLICY) if here else self.recorder
+        failed = recorder.listener_failed
         publish(event, LOGGER, failed)
         for (listener,) in self.listeners:
             try:
@@ -157,6 +159,13 @@ class State:
     def switches(self) -> SwitchRecorder:
         """Give the recorder of what changes in the pool."""
         return switch_recorder_of(surroundings().metrics or self.metrics, self.rules.name)
+
+    def member(self, slot: Slot) -> MemberRecorder:
+        """Give the recorder of what a member does: that of the surroundings, if they have one."""
+        metrics = surroundings().metrics
+        if metrics is None:
+            return slot.recorder
+        return member_recorder_of(metrics, self.rules.name, slot.name)
 
     def states(self) -> dict[str, str]:
         """Give the state of each member, as metrics name it."""
