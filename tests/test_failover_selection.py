@@ -3,6 +3,7 @@
 import collections
 import sys
 import threading
+import types
 
 import attrs
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from mainstay import FailoverPool, Member
 from mainstay._failover.roster import VACANT, Seat, staff
-from mainstay._failover.selection import weighted_turn
+from mainstay._failover.selection import STRATEGIES, weighted_turn
 from mainstay.testing import FakeClock
 
 seats = st.builds(
@@ -195,3 +196,24 @@ def test_a_pick_costs_the_same_number_of_calls_among_three_and_a_thousand(select
 
     few, many = pool_of(3, select), pool_of(1000, select)
     assert calls_of(many) == calls_of(few)
+
+
+@pytest.mark.parametrize(
+    ("select", "chance", "place"),
+    [
+        ("priority", 0.99, 0),
+        ("round_robin", 0.0, 0),
+        ("round_robin", 0.99, 2),
+        ("weighted", 0.0, 0),
+        ("weighted", 0.24, 0),
+        ("weighted", 0.25, 1),
+        ("weighted", 0.99, 2),
+    ],
+)
+def test_who_is_next_follows_from_the_random_number_alone(select, chance, place):
+    sessions = [
+        types.SimpleNamespace(slot=types.SimpleNamespace(member=Member(str(i), i, weight=weight)))
+        for i, weight in enumerate([1.0, 2.0, 1.0])
+    ]
+    picked = STRATEGIES[select].among(sessions, lambda: 0.0, lambda: chance)
+    assert picked is sessions[place]

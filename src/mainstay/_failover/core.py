@@ -93,7 +93,7 @@ class Core(Results):
             self.done(choice)
 
     def _among(self, sessions: list[Session]) -> Session:
-        return self.rules.strategy.among(sessions, self.clock)
+        return self.rules.strategy.among(sessions, self.clock.now, chance)
 
     def _choose(
         self, now: float, tried: Collection[Slot], asked: set[Slot]

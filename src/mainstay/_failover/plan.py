@@ -10,7 +10,7 @@ from mainstay._failover.health import Phase
 from mainstay._failover.members import Session, Slot, Start
 from mainstay._failover.roster import VACANT, Roster, Seat, staff
 from mainstay._failover.selection import Priority, ramped
-from mainstay._failover.state import Order, State, nobody
+from mainstay._failover.state import Order, State, chance, nobody
 
 
 class Plan(State):
@@ -35,8 +35,8 @@ class Plan(State):
         sessions = tuple(self._session(slot) for slot in serving)
         pick = nobody
         if sessions:
-            strategy, clock = self.rules.strategy, self.clock
-            pick = ramped(sessions, lambda some: strategy.order(some, clock), clock)
+            strategy, clock = self.rules.strategy, self.clock.now
+            pick = ramped(sessions, lambda some: strategy.order(some, clock, chance), clock, chance)
         self.order: Order = Order(sessions, pick, self._wake(slots, now) if sessions else -math.inf)
         self.shown()
 
