@@ -128,10 +128,10 @@ class StartedPoolModel(RuleBasedStateMachine):
 
     def teardown(self):
         self.clock.reads = 0
-        if hasattr(self, "pool"):
-            self.pool.close()
-            assert self.world.open == []
-        self.around.close()
+        with self.around:
+            if hasattr(self, "pool"):
+                self.pool.close()
+                assert self.world.open == []
 
     # What the user gave.
 
