@@ -39,6 +39,23 @@ def test_a_closed_breaker_lets_answers_through(breaker_caller, metrics, surround
     assert metrics("breaker_state", state="closed") == 1
 
 
+def test_a_failure_has_one_note_with_the_state(breaker_caller, metrics, clock):
+    breaker, error = make(detect=Detect(consecutive=2)), Lost("no")
+    for state in ("closed", "open"):
+        with pytest.raises(Lost):
+            breaker_caller(breaker, Faults(then=error))
+        note = (
+            f"mainstay.breaker mail: 1 attempt, which failed after 0.000 s; the breaker is {state}"
+        )
+        assert error.__notes__ == [note]
+
+
+def test_what_is_no_failure_passes_untouched(breaker_caller, metrics, surroundings):
+    with pytest.raises(KeyError) as caught:
+        breaker_caller(make(), Faults([KeyError("x")]))
+    assert not hasattr(caught.value, "__notes__")
+
+
 def test_failures_in_a_row_open_it_and_then_nothing_is_called(
     breaker_caller, metrics, surroundings
 ):

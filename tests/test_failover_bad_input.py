@@ -139,8 +139,16 @@ def test_what_is_decorated():
         failover("db")
     with pytest.raises(TypeError, match="wraps callables"):
         failover(pool)(1)
-    with pytest.raises(TypeError, match="one event"):
-        pool.on_event(1)
+    with pytest.raises(TypeError, match="`rerun`"):
+        failover(pool, rerun="no")
+
+
+@pytest.mark.parametrize(("fn", "match"), [(1, "one event"), (coroutine, "never be awaited"),
+                                           (generator, "never be awaited")])  # fmt: skip
+def test_what_listens(fn, match):
+    pool = FailoverPool("db", ONE, on=OSError)
+    with pytest.raises(TypeError, match=match):
+        pool.on_event(fn)
 
 
 def test_an_async_member_cannot_be_added_to_a_sync_pool():

@@ -13,6 +13,8 @@ from mainstay import (
     CircuitOpenError,
     DeadlineExpiredError,
     Detect,
+    FailoverPool,
+    Member,
     RetryBudget,
     UnsupportedLoopError,
     Verdict,
@@ -153,6 +155,48 @@ def test_a_predicate_decides(pool_caller, servers, verdict, tried):
     assert servers.calls == tried
 
 
+@pytest.mark.parametrize(
+    ("leaves", "raised", "tried"),
+    [
+        ([Verdict.MEMBER_FAILED, Verdict.STOP], True, ["x", "y"]),
+        ([True, Verdict.STOP], True, ["x", "y"]),
+        ([Verdict.MEMBER_FAILED, Verdict.TRY_ANOTHER], False, ["x", "y"]),
+        ([Verdict.MEMBER_FAILED, True], False, ["x", "y"]),
+    ],
+)
+def test_one_leaf_of_a_group_that_is_the_callers_stops_a_call(
+    pool_caller, metrics, leaves, raised, tried
+):
+    verdicts = dict(zip("xy", leaves, strict=True))
+    inner = FailoverPool("inner", [Member("x", "x"), Member("y", "y")], on=Lost)
+    outer = FailoverPool("outer", [Member("a", inner), Member("b", None)], on=lambda error:
+                         verdicts[str(error)])  # fmt: skip
+    asked = []
+
+    def fail(name):
+        asked.append(name)
+        raise Lost(name)
+
+    def use(pool):
+        return pool.call(fail) if pool else "b answers"
+
+    try:
+        assert pool_caller(outer, use) == "b answers"
+        assert not raised
+    except AllMembersFailedError:
+        assert raised
+    assert asked == tried
+    charged = metrics("member_attempts_total", component="outer", member="a", outcome="error")
+    assert charged == (Verdict.TRY_ANOTHER not in leaves)
+
+
+def test_two_verdicts_equal_what_they_stand_for():
+    assert Verdict.MEMBER_FAILED == True  # noqa: E712 - that is what is tested
+    assert Verdict.STOP == False  # noqa: E712 - that is what is tested
+    assert Verdict.TRY_ANOTHER not in (True, False, "try_another")
+    assert len({*Verdict, True, False}) == 3
+
+
 @pytest.mark.parametrize("answer", [None, 1, "yes"])
 def test_a_predicate_that_answers_anything_else_is_told_on_the_exception(
     pool_caller, servers, answer
@@ -201,6 +245,23 @@ def test_the_resource_goes_in_after_self_or_cls(servers):
     assert Store.made() == (Store, "a")
     assert store.plain("k") == ("a", "k")
     assert Store.read.__name__ == "read"
+
+
+def test_the_resource_goes_in_after_self_without_a_decorator_too(servers):
+    class Store:
+        def read(self, db, key):
+            return self, db, key
+
+        async def aread(self, db, key):
+            return self, db, key
+
+    store, pool = Store(), servers.pool("a")
+    again = retry(on=Lost)(Store.read)  # whose own parameters do not show
+    for fn in (Store.read, again):
+        assert pool.call(fn, store, "k") == (store, "a", "k")
+    assert asyncio.run(pool.call(Store.aread, store, "k")) == (store, "a", "k")
+    assert pool.call(store.read, "k") == (store, "a", "k")
+    assert pool.call(str) == "a"
 
 
 def test_the_lease_of_a_call_is_known_inside_it(pool_caller, servers, surroundings):
@@ -323,7 +384,7 @@ def test_the_budget_charges_only_further_attempts(servers, metrics):
 
 
 def test_the_group_is_an_exception_group_that_pickles_and_derives():
-    error = AllMembersFailedError("db", [Lost("a"), CircuitOpenError("db/b", 2.0)], 1.5)
+    error = AllMembersFailedError("db", [Lost("a"), CircuitOpenError("db/b", 2.0)], 1.5, 2, 0.25)
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - pickled right here
     assert (copy.component, copy.retry_after) == ("db", 1.5)
     assert [repr(leaf) for leaf in copy.exceptions] == [repr(leaf) for leaf in error.exceptions]
@@ -332,6 +393,68 @@ def test_the_group_is_an_exception_group_that_pickles_and_derives():
     assert (lost.component, lost.retry_after) == ("db", 1.5)
     with pytest.raises(ValueError, match="non-empty"):
         AllMembersFailedError("db", [])
+
+
+def test_the_group_says_what_failed_how_often_and_what_to_do(pool_caller, servers, clock):
+    servers.broken = {"a": Lost, "b": Lost}
+    with pytest.raises(AllMembersFailedError) as caught:
+        pool_caller(servers.pool("a", "b"), servers.use)
+    assert str(caught.value).startswith(
+        "db: 2 members were tried and failed in 0.000 s; `.exceptions` says why of each"
+    )
+    assert (caught.value.attempts, caught.value.elapsed) == (2, 0.0)
+    drained = servers.pool("a")
+    drained.drain("a")
+    with pytest.raises(AllMembersFailedError, match="db: no member was tried in"):
+        pool_caller(drained, servers.use)
+
+
+def test_giving_up_is_told_once_and_counted_once(pool_caller, servers, caplog, metrics):
+    servers.broken = {"a": Lost, "b": Lost}
+    pool, heard = servers.pool("a", "b"), []
+    pool.on_event(heard.append)
+    with pytest.raises(AllMembersFailedError) as caught:
+        pool_caller(pool, servers.use)
+    (event,) = heard
+    assert (event.kind, event.attempts, event.reason) == ("pool_gave_up", 2, "no_member")
+    assert event.error is caught.value
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert caplog.text.count("db: gave up (no_member) after 2 attempt(s)") == 1
+    assert metrics("give_ups_total") == 1
+
+
+class Picky:
+    """A selector that raises from its second pick on."""
+
+    def __init__(self, error):
+        self.error = error
+        self.picks = 0
+
+    def pick(self, members):
+        self.picks += 1
+        if self.picks > 1:
+            raise self.error
+        return members[0]
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "reasons"),
+    [(KeyError("x"), "error", {"not_retryable": 1}), (KeyboardInterrupt(), "cancelled", {})],
+)
+@pytest.mark.parametrize("first", ["answers", "fails"])
+def test_a_call_whose_selector_raises_is_counted_once(
+    pool_caller, servers, metrics, surroundings, error, outcome, reasons, first
+):
+    pool = servers.pool("a", "b", select=Picky(error))
+    if first == "fails":
+        servers.broken["a"] = Lost
+    else:
+        assert pool_caller(pool, servers.use) == ("a",)
+    with pytest.raises(type(error)):
+        pool_caller(pool, servers.use)
+    assert metrics.outcomes() == {outcome: 1, **({"success": 1} if first == "answers" else {})}
+    assert metrics.reasons() == reasons
+    assert metrics("call_duration_seconds_count") == 1 + (first == "answers")
 
 
 def test_on_of_a_retry_matches_the_group_if_it_matches_every_leaf(servers, clock):

@@ -57,7 +57,8 @@ def test_every_event_is_a_line_with_names_and_without_messages(clock):
     finally:
         stop()
     kinds = [kind for kind, _, _ in lines]
-    assert kinds == ["member_ejected", "pool_switched", "member_failing", "breaker_changed",
+    assert kinds == ["member_ejected", "pool_switched", "pool_gave_up", "pool_gave_up",
+                     "pool_gave_up", "member_failing", "pool_gave_up", "breaker_changed",
                      "breaker_changed", "breaker_changed"]  # fmt: skip
     assert not any("secret" in line for _, _, line in lines)
     assert "mail: closed -> open (consecutive)" in [line for _, _, line in lines]

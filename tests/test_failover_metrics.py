@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from mainstay import CircuitBreaker, FailoverPool, Member, Metrics
-from mainstay.testing import FakeClock
+from mainstay.testing import FakeClock, recorded
 from tests.pools import Lost
 
 
@@ -174,3 +174,24 @@ def test_after_a_fork_the_child_begins_with_a_closed_pool():
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", textwrap.dedent(program)],
                           capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_happens_to_a_pool_from_outside_is_counted_where_it_is_recorded(metrics):
+    pool = FailoverPool("db", [Member("a", "x"), Member("b", "y")], on=Lost)
+    breaker = CircuitBreaker("mail", on=Lost)
+
+    def use(resource):
+        if resource == "x":
+            raise Lost
+
+    with FakeClock(), recorded() as values:
+        for _ in range(4):
+            pool.call(use)
+            with pytest.raises(Lost):
+                breaker.call(use, "x")
+    for name in ("ejections_total", "failovers_total", "time_to_detect_seconds_count",
+                 "breaker_transitions_total", "member_attempts_total", "calls_total"):  # fmt: skip
+        assert values.value(name) > 0
+        assert metrics(name) == 0
+    assert metrics("member_state", member="a", state="ejected") == 1
+    assert metrics("breaker_state", state="open") == 1

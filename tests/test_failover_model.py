@@ -130,8 +130,7 @@ class PoolModel(RuleBasedStateMachine):
     @precondition(lambda self: len(self.removed) < 2)
     @rule(name=st.sampled_from(NAMES))
     def remove(self, name):
-        last_active = self.removed | {name} >= {"a", "b"}
-        if name not in self.removed and not last_active:
+        if name not in self.removed:
             self.pool.remove(name)
             self.removed.add(name)
             self.drained.discard(name)

@@ -107,7 +107,7 @@ def test_an_answer_from_before_the_ejection_changes_nothing(servers, clock):
 
 
 def test_a_readmitted_member_gets_a_growing_share(servers, clock, monkeypatch):
-    monkeypatch.setattr(random, "random", random.Random(7).random)
+    monkeypatch.setattr("mainstay._failover.plan.chance", random.Random(7).random)
     pool = servers.pool("a", "b", failback=Failback(grace=10.0, ramp=100.0, jitter=0.0))
     servers.broken["a"] = Lost
     for _ in range(4):

@@ -205,6 +205,8 @@ class AllMembersFailedError(MainstayError, ExceptionGroup[Exception]):
     Attributes:
         component: The name of the pool.
         retry_after: Seconds until an ejected member is tried again; None if none is ejected.
+        attempts: How many members were tried.
+        elapsed: Seconds from the start of the call.
 
     Example:
         >>> from mainstay import AllMembersFailedError, FailoverPool, Member
@@ -220,14 +222,26 @@ class AllMembersFailedError(MainstayError, ExceptionGroup[Exception]):
 
     component: str
     retry_after: float | None
+    attempts: int
+    elapsed: float
 
     def __new__(
-        cls, component: str, exceptions: Sequence[Exception], retry_after: float | None = None
+        cls,
+        component: str,
+        exceptions: Sequence[Exception],
+        retry_after: float | None = None,
+        attempts: int = 0,
+        elapsed: float = 0.0,
     ) -> Self:
         """Make a group; unlike other exceptions, groups take what they hold here."""
-        self = super().__new__(cls, f"{component}: no member could answer", exceptions)
+        failed = f"{attempts} members were tried and failed" if attempts else "no member was tried"
+        when = "" if retry_after is None else f"; the next trial is in {retry_after:.3f} s"
+        text = f"{component}: {failed} in {elapsed:.3f} s{when}; `.exceptions` says why of each"
+        self = super().__new__(cls, text, exceptions)
         self.component = component
         self.retry_after = retry_after
+        self.attempts = attempts
+        self.elapsed = elapsed
         return self
 
     def __init__(self, *_args: object, **_named: object) -> None:
@@ -235,10 +249,13 @@ class AllMembersFailedError(MainstayError, ExceptionGroup[Exception]):
 
     def derive(self, excs: Sequence[Exception]) -> "AllMembersFailedError":  # type: ignore[override]  # narrower
         """Make a group of some of the exceptions, for `split`, `subgroup` and ``except*``."""
-        return AllMembersFailedError(self.component, excs, self.retry_after)
+        return AllMembersFailedError(
+            self.component, excs, self.retry_after, self.attempts, self.elapsed
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        args = self.component, list(self.exceptions), self.retry_after
+        errors = list(self.exceptions)
+        args = self.component, errors, self.retry_after, self.attempts, self.elapsed
         return type(self), args, self.__dict__
 
 

@@ -71,11 +71,7 @@ def on_event(fn: Listener) -> Callable[[], None]:
         >>> stop()
     """
     global _listeners
-    if not callable(fn):
-        raise TypeError(f"`fn` must be callable with one event, not {fn!r}")
-    if colour_of(fn) is not Colour.SYNC:
-        raise TypeError(f"`fn` must be a plain function, and {fn!r} would never be awaited")
-    registration = (fn,)  # one of its own, so that a function may listen twice
+    registration = (checked_listener(fn),)  # one of its own, so that a function may listen twice
     with _lock:
         _listeners = (*_listeners, registration)
 
@@ -85,6 +81,15 @@ def on_event(fn: Listener) -> Callable[[], None]:
             _listeners = tuple(each for each in _listeners if each is not registration)
 
     return stop
+
+
+def checked_listener(fn: Listener) -> Listener:
+    """Refuse what cannot listen: what cannot be called, or would have to be awaited."""
+    if not callable(fn):
+        raise TypeError(f"`fn` must be callable with one event, not {fn!r}")
+    if colour_of(fn) is not Colour.SYNC:
+        raise TypeError(f"`fn` must be a plain function, and {fn!r} would never be awaited")
+    return fn
 
 
 def heard(logger: logging.Logger, level: int) -> bool:

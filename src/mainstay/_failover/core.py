@@ -1,6 +1,7 @@
 """A pool at work: what calls, probes and operators ask of it, each step under the lock."""
 
 import asyncio
+import math
 import os
 import threading
 import weakref
@@ -62,7 +63,6 @@ class Core(Results):
         super().__init__(rules, members, metrics, Tasks(self) if rules.is_async else Threads(self))
         self.wake: Bell | None = None
         self.awake: asyncio.Event | None = None
-        self._prober: threading.Thread | None = None
         _all.add(self)
 
     def choose(self, clock: Clock, tried: Collection[Slot], asked: set[Slot]) -> Choice:
@@ -94,7 +94,7 @@ class Core(Results):
             self.done(choice)
 
     def _among(self, sessions: list[Session]) -> Session:
-        return self.rules.strategy.among(sessions, self.clock)
+        return self.rules.strategy.among(sessions, self.clock.now, chance)
 
     def _choose(
         self, now: float, tried: Collection[Slot], asked: set[Slot]
@@ -138,25 +138,26 @@ class Core(Results):
         left.sort(key=lambda slot: slot.health.until)
         if self.rules.when_all_down == "least_bad":
             for slot in left:
-                if slot.health.phase is Phase.TRIAL:
+                if slot.health.phase is Phase.TRIAL or not self.may_use(slot):
                     continue
                 if slot.opened is not None:
                     return self._trial(slot, slot.opened, now)
                 if slot not in asked:
                     asked.add(slot)
-                    self.begin_start(slot, self._replaced_by(slot), now)
+                    self.begin_start(slot, (), now)
+                    self.plan(now)
                     return Wait(slot.member.start_timeout, self.progress)
         if self.rules.when_all_down == "wait" and left:
-            seconds = max(0.0, left[0].health.until - now)
-            trial = any(slot.health.phase is Phase.TRIAL for slot in left)
-            return Wait(seconds, self.progress if trial else None)
+            return self._wait(left, now)
         return None
 
-    def _replaced_by(self, slot: Slot) -> str:
-        """Give the active member that a standby would stand in for."""
-        actives = [each for each in self.slots.values() if each.member.standby is None]
-        lost = [each.name for each in actives if not each.well()]
-        return lost[0] if lost and slot.member.standby is not None else ""
+    def _wait(self, left: list[Slot], now: float) -> Wait:
+        """Wait until one of those that are left may be tried; else until somebody says so."""
+        times = [slot.health.until for slot in left if slot.health.until > now]
+        if not times:
+            return Wait(math.inf, self.progress)
+        trial = any(slot.health.phase is Phase.TRIAL for slot in left)
+        return Wait(min(times) - now, self.progress if trial else None)
 
     def _trial(self, slot: Slot, opened: Opened, now: float) -> Session:
         slot.health.begin_trial(now)
@@ -235,9 +236,8 @@ class Core(Results):
             if error is None:
                 slot.fell = 0
                 slot.rose += 1
-                if slot.rose >= probe.rise and health.trial_due(now):
-                    health.readmit(now)
-                    self.readmitted(slot, now)
+                if slot.rose >= probe.rise:
+                    self.found_well(slot, now)
             else:
                 if not slot.fell and not isinstance(error, RefusedError):
                     self.broken(slot, "probe", error)
@@ -288,9 +288,9 @@ class Core(Results):
                 awake = self.awake = asyncio.Event()
                 ours: weakref.ref[Core] = weakref.ref(self)
                 self.later(lambda: hands.begin(lambda: probe_in_task(ours, probe, awake)))
-            elif probe is not None:
+            elif probe is not None and isinstance(hands, Threads):
                 wake = self.wake = surroundings().clock.bell(still=True)
-                self._prober = probe_in_thread(self, probe, wake)
+                probe_in_thread(self, probe, wake, hands.helpers)
         self.flush()
 
     def starting(self, clock: Clock) -> Wait | None:
@@ -316,7 +316,8 @@ class Core(Results):
         )  # a thread that is not here any more may hold the old one
         self._outbox.clear()
         self.is_open = False
-        self.wake = self.awake = self._prober = None
+        self.posts = {post: post for post in self.posts}
+        self.wake = self.awake = None
         with self.lock:
             for slot in self.slots.values():
                 slot.start = slot.session = None
@@ -332,6 +333,7 @@ class Core(Results):
         to_close = []
         with self.lock:
             self.is_open: bool = False
+            self.posts = {post: post for post in self.posts}
             for slot in self.slots.values():
                 if slot.start is not None and slot.start.cancel is not None:
                     self.later(slot.start.cancel)
@@ -353,14 +355,10 @@ class Core(Results):
             awake.set()
 
     def close(self) -> None:
-        """Shut a sync pool, and wait until what could be closed is closed."""
-        limit = self._patience()
-        prober, self._prober = self._prober, None
+        """Shut a sync pool, and wait until its threads have ended, but for those that hang."""
         self.shut()
-        threads = tuple(self.hands.closing) if isinstance(self.hands, Threads) else ()
-        for thread in (*threads, *([prober] if prober else ())):
-            if thread is not threading.current_thread():
-                thread.join(limit)
+        if isinstance(self.hands, Threads):
+            self.hands.helpers.join()
 
     def _patience(self) -> float:
         """Give for how many seconds closing waits for a `close` that hangs."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
-from mainstay._core.callables import resource_first
+from mainstay._core.arguments import to_flag
 from mainstay._failover.core import Core
 from mainstay._failover.loops import wrap
 from mainstay._failover.members import Lease, lease_here
@@ -27,7 +27,7 @@ class _Failover:
             return cast("Callable[P, R]", type(fn)(self(fn.__func__)))
         if not callable(fn):
             raise TypeError(f"failover wraps callables, not {fn!r}")
-        return wrap(self._core, resource_first(fn), rerun=self._rerun)
+        return wrap(self._core, fn, rerun=self._rerun)
 
 
 def failover(pool: FailoverPool, *, rerun: bool = True) -> _Failover:
@@ -46,7 +46,8 @@ def failover(pool: FailoverPool, *, rerun: bool = True) -> _Failover:
         A decorator for functions and async functions, methods too.
 
     Raises:
-        TypeError: If *pool* is none; at decoration, if the function does not fit it.
+        TypeError: If *pool* is none, or *rerun* no bool; at decoration, if the function does not
+            fit the pool.
         AllMembersFailedError: From a call, if several members were tried, or none could be.
         Exception: From a call: what the function raised, if one member was tried.
         DeadlineExpiredError: From a call, if it began with no time left; nothing was called.
@@ -67,7 +68,7 @@ def failover(pool: FailoverPool, *, rerun: bool = True) -> _Failover:
     if not isinstance(pool, FailoverPool):
         raise TypeError(f"`pool` must be a FailoverPool, not {pool!r}")
     core = pool._core  # noqa: SLF001 - of this package's own class, hidden from users only
-    return _Failover(core, rerun=rerun)
+    return _Failover(core, rerun=to_flag(rerun, "rerun"))
 
 
 def current_lease() -> Lease:

@@ -16,6 +16,30 @@ class _PoolEvent(Event):
 
 
 @attrs.frozen
+class PoolGaveUp(_PoolEvent):
+    """A call ended without an answer of any member.
+
+    Attributes:
+        attempts: How many members were tried.
+        elapsed: Seconds from the start of the call.
+        reason: As in `give_ups_total`.
+        error: What the call raises.
+    """
+
+    kind: ClassVar[str] = "pool_gave_up"
+    attempts: int
+    elapsed: float
+    reason: str
+    error: Exception
+
+    def __str__(self) -> str:
+        return (
+            f"{self.component}: gave up ({self.reason}) after {self.attempts} attempt(s) "
+            f"in {self.elapsed:.3f} s with {type(self.error).__name__}"
+        )
+
+
+@attrs.frozen
 class MemberEjected(_PoolEvent):
     """A member failed too much and gets no calls for a while.
 

@@ -217,4 +217,4 @@ class Gate:
         metrics = surroundings().metrics or self.metrics
         switch_recorder_of(metrics, self.name).transition(event.from_state, event.to_state)
         self._shown.changed()
-        publish(event, LOGGER, self.recorder.listener_failed)
+        publish(event, LOGGER, recorder_of(metrics, self.name, POLICY).listener_failed)

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mainstay._core.callables import is_async
+from mainstay._core.clock import monotonic
 
 
 class RefusedError(Exception):
@@ -89,12 +90,45 @@ def check(answer: object) -> None:
         raise TypeError(f"a probe must answer True or False, not {answer!r}")
 
 
-def begin_thread(name: str, fn: Callable[..., object], /, *args: Any) -> threading.Thread:
+def begin_thread(name: str, fn: Callable[..., object], /, *args: Any) -> None:
     """Run *fn* in a daemon thread of its own, in the context of the caller."""
+    _thread(name, fn, *args).start()
+
+
+def _thread(name: str, fn: Callable[..., object], /, *args: Any) -> threading.Thread:
     run = functools.partial(contextvars.copy_context().run, fn, *args)
-    thread = threading.Thread(target=run, name=name, daemon=True)
-    thread.start()
-    return thread
+    return threading.Thread(target=run, name=name, daemon=True)
+
+
+class Helpers:
+    """The threads of a sync pool, each with the most seconds that are waited for its end."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._limits: dict[threading.Thread, float] = {}
+
+    def begin(self, name: str, limit: float, fn: Callable[..., object], /, *args: Any) -> None:
+        """Run *fn* in a thread, for whose end `join` waits for up to *limit* seconds."""
+        thread = _thread(name, self._run, fn, *args)
+        with self._lock:
+            self._limits[thread] = limit
+            thread.start()
+
+    def _run(self, fn: Callable[..., object], /, *args: Any) -> None:
+        try:
+            fn(*args)
+        finally:
+            with self._lock:
+                self._limits.pop(threading.current_thread(), None)
+
+    def join(self) -> None:
+        """Wait for all threads, also for those that they begin; one that hangs is given up."""
+        began = monotonic()
+        while self._limits:
+            with self._lock:
+                thread, limit = self._limits.popitem() if self._limits else (None, 0.0)
+            if thread is not None and thread is not threading.current_thread():
+                thread.join(max(0.0, began + limit - monotonic()))
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:

@@ -14,7 +14,7 @@ from types import CoroutineType
 from typing import Any, TypeAlias
 
 from mainstay._core.ambient import current, everywhere, surroundings
-from mainstay._core.callables import Colour, colour_of, refused_coroutine
+from mainstay._core.callables import Colour, colour_of, refused_coroutine, resource_first
 from mainstay._core.clock import monotonic
 from mainstay._failover.core import Core, Wait
 from mainstay._failover.hooks import running_loop
@@ -27,24 +27,26 @@ Kwargs: TypeAlias = dict[str, Any]
 
 
 def wrap(core: Core, fn: Callable[..., Any], *, rerun: bool) -> Callable[..., Any]:
-    """Give a function a member's resource as its first argument, whatever its colour.
+    """Give a function a member's resource, as its first argument or after self or cls.
 
     Raises:
         TypeError: If its colour does not fit the pool.
     """
     colour = colour_of(fn)
     if colour is Colour.ASYNC:
-        return _wrap_async(core, fn, rerun=rerun)
+        return _wrap_async(core, resource_first(fn), rerun=rerun)
     if colour is not Colour.SYNC:
         raise TypeError(f"failover does not wrap generators such as {fn!r}: what has been yielded "
                         f"cannot be taken back; use `for attempt in pool`")  # fmt: skip
     if core.rules.is_async:
         raise TypeError(f"pool {core.rules.name!r} is async, since something that it was given is, "
                         f"and {fn!r} is not")  # fmt: skip
-    return _wrap_sync(core, fn, rerun=rerun)
+    return _wrap_sync(core, resource_first(fn), rerun=rerun)
 
 
-def _wrap_sync(core: Core, fn: Callable[..., Any], *, rerun: bool) -> Callable[..., Any]:
+def _wrap_sync(  # noqa: C901 - flat, since each further call would cost every call
+    core: Core, fn: Callable[..., Any], *, rerun: bool
+) -> Callable[..., Any]:
     short = core.rules.budget is None
 
     @functools.wraps(fn)
@@ -53,7 +55,11 @@ def _wrap_sync(core: Core, fn: Callable[..., Any], *, rerun: bool) -> Callable[.
         order = core.order
         if started >= order.wake or everywhere or not short or current() is not None:
             return repeat(begin(core, rerun=rerun), fn, args, kwargs)
-        session = order.pick()
+        try:
+            session = order.pick()
+        except BaseException as error:
+            resume(core, started, rerun=rerun).not_chosen(error)
+            raise
         session.flights.append(None)
         if session.opened.gone:  # it was retired between the two lines above
             core.done(session)
@@ -85,7 +91,9 @@ def _wrap_sync(core: Core, fn: Callable[..., Any], *, rerun: bool) -> Callable[.
     return call
 
 
-def _wrap_async(core: Core, fn: Callable[..., Any], *, rerun: bool) -> Callable[..., Any]:
+def _wrap_async(  # noqa: C901 - flat, since each further call would cost every call
+    core: Core, fn: Callable[..., Any], *, rerun: bool
+) -> Callable[..., Any]:
     short = core.rules.budget is None
     asyncio_seen = False  # asked at the first call and when waiting: it is a system call in 3.11
 
@@ -99,7 +107,11 @@ def _wrap_async(core: Core, fn: Callable[..., Any], *, rerun: bool) -> Callable[
         order = core.order
         if started >= order.wake or everywhere or not short or current() is not None:
             return await arepeat(begin(core, rerun=rerun), fn, args, kwargs)
-        session = order.pick()
+        try:
+            session = order.pick()
+        except BaseException as error:
+            resume(core, started, rerun=rerun).not_chosen(error)
+            raise
         session.flights.append(None)
         if session.opened.gone:  # it was retired between the two lines above
             core.done(session)

@@ -71,16 +71,14 @@ class Start:
     Attributes:
         began: When, in seconds of the pool's clock.
         until: When it is given up.
-        replaces: The member that a standby takes over from, or "".
-        fence: Whether the fence has to be asked first.
+        replaces: From whom a standby takes over: the fence has to be asked about each first.
         reused: The resource that is there already, if only the fence has to be asked.
         cancel: Ends it, if it can be ended.
     """
 
     began: float
     until: float
-    replaces: str
-    fence: bool
+    replaces: tuple[str, ...] = ()
     reused: Opened | None = None
     cancel: Any = None
 
@@ -120,7 +118,7 @@ class Slot:
         opened: Its resource, if it is open.
         start: Its start, while it is being started.
         start_error: Why it could not be started, the last time.
-        cleared: Whether the fence has let it take over.
+        fenced: Whether it was fenced off, and nobody has said since that it may serve again.
         promoted: Whether it is a standby that stands in for a lost active member.
         draining: Whether no new call may use it, as the user said.
         rests_until: Until when it gets no calls after a readmission, if others are there.
@@ -139,7 +137,7 @@ class Slot:
     opened: Opened | None = None
     start: Start | None = None
     start_error: Exception | None = None
-    cleared: bool = False
+    fenced: bool = False
     promoted: bool = False
     draining: bool = False
     rests_until: float = -math.inf
@@ -159,7 +157,8 @@ class Slot:
 
     def well(self) -> bool:
         """Whether calls may be given to it, if it is open and rested."""
-        return self.health.phase in (Phase.WELL, Phase.FAILING) and not self.draining
+        spared = self.draining or self.fenced
+        return self.health.phase in (Phase.WELL, Phase.FAILING) and not spared
 
     def state(self, now: float) -> str:
         """Give its state as metrics and `status()` name it."""
@@ -178,6 +177,8 @@ class Slot:
         """Give the part of its share of the calls that it may have now, from 0 to 1."""
         if now >= self.whole_at:
             return 1.0
+        if now <= self.rests_until:
+            return 0.0
         return (now - self.rests_until) / (self.whole_at - self.rests_until)
 
 

@@ -91,6 +91,7 @@ def force(core: Core, name: str) -> None:
         _slot(core, name)
         core.forced = name
         core.plan(core.clock.now())
+        core.moved_on()
     core.flush()
 
 
@@ -102,9 +103,12 @@ def release(core: Core) -> None:
         for slot in core.slots.values():
             slot.draining = False
             slot.rests_until = slot.whole_at = -math.inf
-            if slot.health.trial_due(now) and not core.rules.probe and core.rules.fence:
+            displaced = slot.fenced or core.posts.get(slot.name, slot.name) != slot.name
+            if displaced and slot.health.phase is not Phase.WELL and not core.rules.probe:
                 slot.health.readmit(now)
+            slot.fenced = False
         core.plan(core.clock.now())
+        core.moved_on()
     core.flush()
 
 
@@ -113,6 +117,7 @@ def drain(core: Core, name: str) -> None:
     with core.lock:
         _slot(core, name).draining = True
         core.plan(core.clock.now())
+        core.moved_on()
     core.flush()
 
 
@@ -121,8 +126,9 @@ def add(core: Core, member: Member) -> None:
     with core.lock:
         if member.name in core.slots:
             raise ValueError(f"pool {core.rules.name!r} already has a member {member.name!r}")
-        core.slots[member.name] = core.slot_of(member)
+        core.enlist(member)
         core.plan(core.clock.now())
+        core.moved_on()
     core.flush()
 
 
@@ -130,13 +136,11 @@ def remove(core: Core, name: str) -> None:
     """Take a member out; what it has opened is closed when the calls that use it are done."""
     with core.lock:
         slot = _slot(core, name)
-        others = [each for each in core.slots.values() if each is not slot]
-        if all(each.member.standby is not None for each in others):
-            raise ValueError(
-                f"pool {core.rules.name!r} would have no active member without {name!r}; "
-                f"add another one before"
-            )
+        if len(core.slots) == 1:
+            raise ValueError(f"pool {core.rules.name!r} would have no members without {name!r}")
         del core.slots[name]
+        if len(core.posts) > 1:
+            core.posts.pop(name, None)
         if core.forced == name:
             core.forced = None
         if slot.start is not None and slot.start.cancel is not None:
@@ -144,6 +148,7 @@ def remove(core: Core, name: str) -> None:
         slot.start = None
         core.retire(slot)
         core.plan(core.clock.now())
+        core.moved_on()
     core.flush()
 
 

@@ -33,12 +33,18 @@ class Verdict(enum.Enum):
         'idle'
     """
 
-    MEMBER_FAILED = "member_failed"
-    """It counts against the member, and the call goes on to another one; as True."""
+    MEMBER_FAILED = True
+    """It counts against the member, and the call goes on to another one; equal to True."""
     TRY_ANOTHER = "try_another"
     """The member is well but busy, and the call goes on to another one."""
-    STOP = "stop"
-    """The exception is the caller's, and passes through; as False."""
+    STOP = False
+    """The exception is the caller's, and passes through; equal to False."""
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, bool) and other is self.value)
+
+    def __hash__(self) -> int:
+        return hash(self.value)
 
 
 @attrs.frozen(init=False, eq=False)

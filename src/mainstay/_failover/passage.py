@@ -70,6 +70,9 @@ class Passage:
             self.recorder.error(error)
             self.gate.failed(self.generation, now)
             self.recorder.call("error", now - self.started)
+            leave_note(error, f"mainstay.{POLICY} {self.gate.name}",
+                       f"1 attempt, which failed after {now - self.started:.3f} s; the breaker "
+                       f"is {self.gate.state(now)}")  # fmt: skip
         else:
             self.unknown(error)
 

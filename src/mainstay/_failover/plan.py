@@ -8,9 +8,9 @@ import math
 from mainstay._failover.events import MemberFailing, PoolSwitched
 from mainstay._failover.health import Phase
 from mainstay._failover.members import Session, Slot, Start
-from mainstay._failover.roster import Roster, Seat, staff
+from mainstay._failover.roster import VACANT, Roster, Seat, staff
 from mainstay._failover.selection import Priority, ramped
-from mainstay._failover.state import Order, State, nobody
+from mainstay._failover.state import Order, State, chance, nobody
 
 
 class Plan(State):
@@ -26,16 +26,17 @@ class Plan(State):
             return
         slots = [*self.slots.values()]
         self._keep_one_failing(slots)
-        roster = staff([self._seat(slot, now) for slot in slots])
-        self._promote(slots, roster)
-        self._start_and_stop(slots, roster, now)
+        roster = staff(self._seats(slots, now))
         serving = [slots[place] for place in roster.serving]
-        self._switch(slots, serving, roster)
+        promoted = self._promoted(slots, roster)
+        self._hand_back(serving)
+        self._start_and_stop(slots, roster, promoted, now)
+        self._switch(serving, promoted)
         sessions = tuple(self._session(slot) for slot in serving)
         pick = nobody
         if sessions:
-            strategy, clock = self.rules.strategy, self.clock
-            pick = ramped(sessions, lambda some: strategy.order(some, clock), clock)
+            strategy, clock = self.rules.strategy, self.clock.now
+            pick = ramped(sessions, lambda some: strategy.order(some, clock, chance), clock, chance)
         self.order: Order = Order(sessions, pick, self._wake(slots, now) if sessions else -math.inf)
         self.shown()
 
@@ -44,45 +45,92 @@ class Plan(State):
         if self.rules.when_all_down != "least_bad" or any(slot.well() for slot in slots):
             return
         ready = [slot for slot in slots if slot.opened is not None and not slot.draining]
+        ready = [slot for slot in ready if self.may_use(slot)]
         if ready:
             least_bad = min(ready, key=lambda slot: slot.health.until)
             least_bad.health.fail_on(least_bad.health.cause)
             self.watch(least_bad)
             self.tell(MemberFailing(self.rules.name, least_bad.name, least_bad.health.cause))
 
-    def _seat(self, slot: Slot, now: float) -> Seat:
-        needs_fence = self.rules.fence is not None and slot.member.standby is not None
-        # A member that fails, and is being opened again, is one to stand in for.
-        broken = slot.health.phase is Phase.FAILING and slot.opened is None
-        return Seat(
-            standby=slot.member.standby,
-            well=slot.well(),
-            rested=now >= slot.rests_until,
-            whole=now >= slot.whole_at and not broken,
-            ready=slot.opened is not None and (slot.cleared or not needs_fence),
-            forced=slot.name == self.forced,
-        )
+    def _seats(self, slots: list[Slot], now: float) -> list[Seat]:
+        places = {s.name: place for place, s in enumerate(slots) if s.member.standby is None}
+        holds: dict[str, set[int]] = {slot.name: set() for slot in slots}
+        for post, holder in self.posts.items():
+            holds.setdefault(holder, set()).add(places.get(post, VACANT))
+        return [
+            Seat(
+                standby=slot.member.standby,
+                well=slot.well(),
+                rested=now >= slot.rests_until,
+                whole=now >= slot.whole_at and not self._is_reopened(slot),
+                ready=slot.opened is not None,
+                forced=slot.name == self.forced,
+                holds=frozenset(holds[slot.name]) if self._asks_fence(slot) else None,
+            )
+            for slot in slots
+        ]
 
-    def _promote(self, slots: list[Slot], roster: Roster) -> None:
+    def _is_reopened(self, slot: Slot) -> bool:
+        """Whether it fails and is being opened again: one to stand in for."""
+        return slot.health.phase is Phase.FAILING and slot.opened is None
+
+    def _asks_fence(self, slot: Slot) -> bool:
+        return self.rules.fence is not None and slot.member.standby is not None
+
+    def _promoted(self, slots: list[Slot], roster: Roster) -> dict[Slot, tuple[str, ...]]:
+        """Give the standbys that stand in, each with the names of those that it stands in for."""
         for place, slot in enumerate(slots):
             slot.promoted = place in roster.promoted
-            if not slot.promoted and slot.member.standby is not None:
-                slot.cleared = False
+        names = {place: slot.name for place, slot in enumerate(slots)}
+        names[VACANT] = next(iter(self.posts))
+        return {
+            slots[place]: tuple(names[post] for post in posts)
+            for place, posts in roster.promoted.items()
+        }
 
-    def _start_and_stop(self, slots: list[Slot], roster: Roster, now: float) -> None:
+    def _hand_back(self, serving: list[Slot]) -> None:
+        """Note that active members that serve do their own work, whoever did it before."""
+        for slot in serving:
+            if slot.member.standby is None:
+                slot.fenced = False
+                self.posts[slot.name] = slot.name
+
+    def _start_and_stop(self, slots: list[Slot], roster: Roster,
+                        promoted: dict[Slot, tuple[str, ...]], now: float) -> None:  # fmt: skip
         for place in roster.surplus:
             self.retire(slots[place])
         for place, slot in enumerate(slots):
             if slot.start is not None:
                 continue
-            replaced = roster.promoted.get(place)
-            replaces = "" if replaced is None else slots[replaced].name
-            to_clear = bool(replaces) and self.rules.fence is not None and not slot.cleared
-            due = slot.member.standby != "cold" and slot.health.trial_due(now)
+            replaces = self._replaced(slot, promoted.get(slot, ()))
+            due = slot.health.trial_due(now) and (
+                slot.member.standby != "cold" or slot.name == self.forced
+            )
             wanted = place in roster.wanted and slot.health.phase in (Phase.WELL, Phase.FAILING)
             wanted = wanted or (due and (place in roster.wanted or not slot.draining))
-            if wanted and (slot.opened is None or to_clear):
+            if wanted and (slot.opened is None or replaces):
                 self.begin_start(slot, replaces, now)
+
+    def _replaced(self, slot: Slot, posts: tuple[str, ...]) -> tuple[str, ...]:
+        """Give whom the fence is to be asked about before a standby does *posts*."""
+        if not self._asks_fence(slot):
+            return ()
+        holders = dict.fromkeys(self.posts[post] for post in posts)
+        return tuple(holder for holder in holders if holder != slot.name)
+
+    def take_over(self, slot: Slot, old: str) -> None:
+        """Let a standby do all that *old* did, who was fenced off."""
+        slot.fenced = False
+        self.posts |= {post: slot.name for post, holder in self.posts.items() if holder == old}
+        if old in self.slots:
+            self.slots[old].fenced = True
+
+    def may_use(self, slot: Slot) -> bool:
+        """Whether calls at a member are safe: it does some post, and nobody takes that over."""
+        if self.rules.fence is None:
+            return True
+        replaced = any(s.start and slot.name in s.start.replaces for s in self.slots.values())
+        return slot.name in self.posts.values() and not slot.fenced and not replaced
 
     def _session(self, slot: Slot) -> Session:
         opened = slot.opened
@@ -110,9 +158,9 @@ class Plan(State):
                 times.append(slot.health.until)
         return min(times)
 
-    def _switch(self, slots: list[Slot], serving: list[Slot], roster: Roster) -> None:
+    def _switch(self, serving: list[Slot], promoted: dict[Slot, tuple[str, ...]]) -> None:
         """Find out which calls go to another member than before, and count that."""
-        leads = self._leads(slots, serving, roster)
+        leads = self._leads(serving, promoted)
         changes = {
             (self.leads[post], lead): None
             for post, lead in leads.items()
@@ -125,15 +173,15 @@ class Plan(State):
             self.switches().switched(old, new, reason)
             self.tell(PoolSwitched(self.rules.name, old, new, reason, self.epoch))
 
-    def _leads(self, slots: list[Slot], serving: list[Slot], roster: Roster) -> dict[str, str]:
+    def _leads(self, serving: list[Slot], promoted: dict[Slot, tuple[str, ...]]) -> dict[str, str]:
         """Give who does the work of each post: the one that all calls go to, or each active one."""
         if isinstance(self.rules.strategy, Priority) or self.forced is not None:
-            posts = self.leads if self.forced is not None else ("",)
-            return {post: serving[0].name for post in posts or ("",) if serving}
+            names = self.leads if self.forced is not None else ("",)
+            return {name: serving[0].name for name in names or ("",) if serving}
         leads = {slot.name: slot.name for slot in serving if slot.member.standby is None}
-        for stand_in, lost in roster.promoted.items():
-            if slots[stand_in] in serving:
-                leads.setdefault(slots[lost].name, slots[stand_in].name)
+        for stand_in, lost in promoted.items():
+            for name in lost if stand_in in serving else ():
+                leads.setdefault(name, stand_in.name)
         return leads
 
     def _reason(self, old: str) -> str:
@@ -146,21 +194,21 @@ class Plan(State):
             return "forced"
         return "failback" if slot.well() and slot.opened is not None else "ejected"
 
-    def begin_start(self, slot: Slot, replaces: str, now: float) -> None:
-        """Have a member started."""
-        fence = bool(replaces) and self.rules.fence is not None and not slot.cleared
-        start = Start(now, now + slot.member.start_timeout, replaces, fence, slot.opened)
+    def begin_start(self, slot: Slot, replaces: tuple[str, ...], now: float) -> None:
+        """Have a member started, and the fence asked about those whom it *replaces*."""
+        start = Start(now, now + slot.member.start_timeout, replaces, slot.opened)
         slot.start = start
         self.later(lambda: self.hands.start(slot, start))
 
     def trials_allowed(self, slot: Slot) -> bool:
         """Whether calls may find out if an ejected member is well; a probe does it better.
 
-        With a fence and no probe nobody but the user can know when the old one may serve again.
+        Not where a standby has taken over with a fence: without a probe, nobody but the user can
+        know when the old one may serve again.
         """
         return (
             self.rules.probe is None
-            and self.rules.fence is None
             and self.forced is None
             and not slot.draining
+            and self.may_use(slot)
         )

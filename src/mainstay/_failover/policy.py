@@ -9,7 +9,7 @@ from mainstay._core.arguments import to_count
 from mainstay._core.budget import RetryBudget, budget_of
 from mainstay._core.callables import Colour, checked_name, colour_of, is_async_frame
 from mainstay._core.durations import Duration, to_seconds
-from mainstay._core.events import Event
+from mainstay._core.events import Event, checked_listener
 from mainstay._core.outcomes import Classes
 from mainstay._failover import operations
 from mainstay._failover.blocks import AsyncPoolBlock, LeaseBlock, PoolBlock
@@ -64,10 +64,12 @@ class FailoverPool:
         failback: How a member comes back.
         when_all_down: What calls do while no member is well. "least_bad": the one that is the
             least bad serves on, in state ``failing``. "raise": `AllMembersFailedError` at once.
-            "wait": wait until the next one may be tried, or for the deadline or *timeout*.
+            "wait": wait until the next one may be tried or a probe finds one well, or for the
+            deadline or *timeout*.
         fence: Called as ``fence(old, new)`` with the names of two members before the standby
-            *new* takes over; it has to return first. With a fence and no probe, an ejected member
-            comes back only after `release`; there is no ramp.
+            *new* takes over from *old*; it has to return first. If it raises, *new* gets no call,
+            and the fence is asked again later. With a fence and no probe, a member that was fenced
+            off comes back only after `release`; there is no ramp.
         budget: What attempts after a call's first are charged to: a `RetryBudget`, or a share of
             this pool's calls, 0 to 1. None for no such limit.
         metrics: Where to record. None for `default_metrics()`.
@@ -159,8 +161,9 @@ class FailoverPool:
         """Call *fn* with a member's resource before its arguments, without decorating it.
 
         Args:
-            fn: A function, or an async one.
-            *args: Its arguments after the resource.
+            fn: A function, or an async one. One whose first parameter is named ``self`` or ``cls``
+                gets the resource after that.
+            *args: Its arguments but for the resource.
             **kwargs: Its keyword arguments.
 
         Returns:
@@ -274,9 +277,11 @@ class FailoverPool:
     def remove(self, name: str) -> None:
         """Take out member *name*; its resource is closed when the calls that use it are done.
 
+        If it was the last active one, a standby takes over.
+
         Raises:
             TypeError: If *name* is no str.
-            ValueError: If there is no such member, or no other active one.
+            ValueError: If there is no such member, or no other one.
 
         Example:
             >>> from mainstay import FailoverPool, Member
@@ -299,11 +304,9 @@ class FailoverPool:
             A function without parameters that ends it.
 
         Raises:
-            TypeError: If *fn* cannot be called.
+            TypeError: If *fn* cannot be called, or is async or a generator.
         """
-        if not callable(fn):
-            raise TypeError(f"`fn` must be callable with one event, not {fn!r}")
-        core, registration = self._core, (fn,)
+        core, registration = self._core, (checked_listener(fn),)
         with core.lock:
             core.listeners = (*core.listeners, registration)
 

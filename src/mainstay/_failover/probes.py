@@ -8,7 +8,6 @@ loops hold the pool weakly and end with it.
 """
 
 import asyncio
-import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ import attrs
 from mainstay._core.ambient import surroundings
 from mainstay._core.callables import is_async
 from mainstay._core.clock import Bell
-from mainstay._failover.hooks import begin_thread, called, check, plain, settled
+from mainstay._failover.hooks import Helpers, called, check, plain, settled
 from mainstay._failover.members import Opened, Slot
 from mainstay._failover.options import Probe
 from mainstay._failover.state import chance
@@ -111,12 +110,13 @@ class Rounds:
         core.probed(question.slot, question.opened, now, error)
 
 
-def probe_in_thread(core: "Core", probe: Probe, wake: Bell) -> threading.Thread:
-    """Probe from a daemon thread until *wake* is rung and the pool is not open any more."""
-    return begin_thread(f"mainstay-probe-{core.rules.name}", _loop, weakref.ref(core), probe, wake)
+def probe_in_thread(core: "Core", probe: Probe, wake: Bell, helpers: Helpers) -> None:
+    """Probe from a thread until *wake* is rung and the pool is not open any more."""
+    name, pool = f"mainstay-probe-{core.rules.name}", weakref.ref(core)
+    helpers.begin(name, probe.timeout, _loop, pool, probe, wake, helpers)
 
 
-def _loop(pool: "weakref.ref[Core]", probe: Probe, wake: Bell) -> None:
+def _loop(pool: "weakref.ref[Core]", probe: Probe, wake: Bell, helpers: Helpers) -> None:
     rounds = Rounds(probe)
     clock = surroundings().clock
     while True:
@@ -128,7 +128,8 @@ def _loop(pool: "weakref.ref[Core]", probe: Probe, wake: Bell) -> None:
         for question in rounds.overdue(now):
             rounds.late(core, question, now)
         for question in rounds.due(core, now):
-            begin_thread(f"mainstay-ask-{question.slot.name}", _ask, core, rounds, probe, question)
+            name = f"mainstay-ask-{question.slot.name}"
+            helpers.begin(name, probe.timeout, _ask, core, rounds, probe, question)
         seconds = rounds.next(core, clock.now())
         del core
         wake.wait(seconds)
@@ -178,6 +179,8 @@ async def probe_in_task(pool: "weakref.ref[Core]", probe: Probe, wake: asyncio.E
     finally:
         for task in asking:
             task.cancel()
+        if asking:
+            await asyncio.wait(asking)
 
 
 async def _aask(core: "Core", rounds: Rounds, probe: Probe, question: Question) -> None:

@@ -54,7 +54,7 @@ class Results(Plan):
     def eject(self, slot: Slot, cause: Cause, now: float) -> None:
         """Take a member out of rotation."""
         seconds = slot.health.eject(cause, now, chance())
-        slot.recorder.ejected(cause)
+        self.member(slot).ejected(cause)
         self.switches().detected(seconds)
         span = slot.health.until - now
         self.tell(MemberEjected(self.rules.name, slot.name, cause, span))
@@ -72,10 +72,20 @@ class Results(Plan):
             ramp = 0.0 if self.rules.fence else failback.ramp * longer
             slot.whole_at = slot.rests_until + ramp
             slot.health.since = slot.rests_until
+        slot.fenced = False
         slot.rose = slot.fell = slot.strikes = 0
         self.tell(MemberReadmitted(self.rules.name, slot.name, slot.health.outage))
         self.plan(now)
         self.moved_on()
+
+    def found_well(self, slot: Slot, now: float) -> None:
+        """Let a member serve again that its probes have found well."""
+        if slot.health.trial_due(now):
+            slot.health.readmit(now)
+            self.readmitted(slot, now)
+        elif slot.fenced and slot.health.phase is Phase.WELL:
+            slot.fenced = False
+            self.plan(now)
 
     def end_start(self, slot: Slot, error: BaseException | None, what: str, now: float) -> None:
         """Take note of how a start has ended."""
@@ -83,7 +93,6 @@ class Results(Plan):
         if error is None or start is None:
             slot.start_error = None
             slot.strikes = 0
-            slot.cleared = slot.cleared or (start is not None and bool(start.replaces))
         else:
             if isinstance(error, Exception):
                 leave_note(error, f"mainstay.failover {self.rules.name}",
@@ -119,18 +128,27 @@ class Results(Plan):
         self.plan(now)
 
     def _comes_back_unseen(self, slot: Slot, now: float) -> bool:
-        """Whether a standby that nobody needs has been ejected for long enough."""
-        return (
-            slot.member.standby is not None
-            and slot.health.trial_due(now)
-            and (slot.opened is None or not self._lost())
-            and self.rules.probe is None
-        )
+        """Whether a standby has been ejected for long enough that no call can try.
+
+        Nobody needs it, or its next start or the fence will tell whether it is well.
+        """
+        if slot.member.standby is None or slot.fenced or not slot.health.trial_due(now):
+            return False
+        if self.rules.probe is not None:
+            return slot.opened is None and slot.member.standby == "cold"
+        return slot.opened is None or not self._lost() or not self.may_use(slot)
 
     def _lost(self) -> bool:
-        return any(slot.member.standby is None and not slot.well() for slot in self.slots.values())
+        actives = [slot for slot in self.slots.values() if slot.member.standby is None]
+        return not actives or any(not slot.well() for slot in actives)
 
     # What `starts` tells, without the lock.
+
+    def cleared(self, slot: Slot, start: Start, old: str) -> None:
+        """Take note that the fence has returned: a standby may do what *old* did."""
+        with self.lock:
+            if slot.start is start:
+                self.take_over(slot, old)
 
     def started(self, slot: Slot, start: Start, opened: Opened | None, error: BaseException | None,
                 what: str) -> None:  # fmt: skip

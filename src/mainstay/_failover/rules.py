@@ -8,7 +8,7 @@ import attrs
 from mainstay._core.budget import RetryBudget
 from mainstay._core.callables import Colour, colour_of
 from mainstay._core.notes import described, leave_note
-from mainstay._core.outcomes import Judge, judge_of
+from mainstay._core.outcomes import Judge, Predicate, judge_of
 from mainstay._failover.health import Limits
 from mainstay._failover.options import Failback, Probe, Verdict
 from mainstay._failover.selection import Strategy
@@ -57,12 +57,8 @@ def verdict_of(answer: object) -> Verdict:
     Raises:
         TypeError: If it is none of the answers it may give.
     """
-    if answer is True:
-        return Verdict.MEMBER_FAILED
-    if answer is False:
-        return Verdict.STOP
-    if isinstance(answer, Verdict):
-        return answer
+    if isinstance(answer, bool | Verdict):
+        return Verdict(answer)
     raise TypeError(f"`on` must answer True, False or a Verdict, not {answer!r}")
 
 
@@ -84,4 +80,15 @@ def sync_judge_of(on: object) -> Callable[[Exception], Any]:
     """Check `on=`, which cannot be awaited here."""
     if callable(on) and not isinstance(on, type) and colour_of(on) is Colour.ASYNC:
         raise TypeError(f"`on` must be a plain predicate, and {on!r} is async")
-    return judge_of(on)
+    judge = judge_of(on)
+    if not isinstance(judge, Predicate):
+        return judge
+    answer = judge.predicate
+    return Predicate(lambda error: _as_bool(answer(error)))
+
+
+def _as_bool(answer: object) -> object:
+    """Put a verdict as True or False where it equals that: so verdicts about groups are made."""
+    if isinstance(answer, Verdict) and answer is not Verdict.TRY_ANOTHER:
+        return answer.value
+    return answer

@@ -13,6 +13,7 @@ from mainstay._core.ambient import Ambient, surroundings
 from mainstay._core.budget import observe, spend
 from mainstay._core.notes import leave_note
 from mainstay._failover.core import Core, Wait
+from mainstay._failover.events import PoolGaveUp
 from mainstay._failover.members import Session, Slot
 from mainstay._failover.options import Verdict
 from mainstay._failover.rules import POLICY, judged, owner_of
@@ -99,7 +100,11 @@ class Run:
             AllMembersFailedError: If there is nobody to call, and several were called or none.
             Exception: If there is nobody else to call: what the only one that was called raised.
         """
-        choice = self.core.choose(self.ambient.clock, self._tried, self._asked)
+        try:
+            choice = self.core.choose(self.ambient.clock, self._tried, self._asked)
+        except BaseException as error:
+            self.not_chosen(error)
+            raise
         try:
             if choice is None:
                 raise self._end("no_member")
@@ -116,6 +121,14 @@ class Run:
             raise
         self.attempt_started = self.ambient.clock.now()
         return choice
+
+    def not_chosen(self, error: BaseException) -> None:
+        """Record that the call ended with what the user's selector raised."""
+        if not isinstance(error, Exception):
+            self.interrupted(None)
+            return
+        self.recorder.gave_up("not_retryable")
+        self.recorder.call("error", self.elapsed(), max(len(self.errors), 1))
 
     def _charge(self) -> None:
         """Charge the budget for an attempt after the first, once."""
@@ -228,19 +241,25 @@ class Run:
         component = self.core.rules.name
         made, elapsed = len(self.errors), self.elapsed()
         outcome = "timeout" if reason == "timeout" else "error" if made else "rejected"
-        self.recorder.gave_up("attempts" if reason == "rerun" else reason)
+        label = "attempts" if reason == "rerun" else reason
+        self.recorder.gave_up(label)
         self.recorder.call(outcome, elapsed, max(made, 1))
         errors, self.errors = self.errors, []  # their tracebacks lead to frames that have this run
+        error: Exception
         if made == 1:
-            only = errors[0]
+            error = errors[0]
             name = self._tried[0].name
-            leave_note(only, owner_of(self.core.rules),
+            leave_note(error, owner_of(self.core.rules),
                        f"gave up after 1 attempt, at member {name}, in {elapsed:.3f} s: "
                        f"{_WHY[reason]}")  # fmt: skip
-            return only
-        now = self.ambient.clock.now()
-        retry_after = self.core.retry_after(now)
-        return AllMembersFailedError(component, errors or reasons(self.core, (), now), retry_after)
+        else:
+            now = self.ambient.clock.now()
+            why = errors or reasons(self.core, (), now)
+            retry_after = self.core.retry_after(now)
+            error = AllMembersFailedError(component, why, retry_after, made, elapsed)
+        self.core.tell(PoolGaveUp(component, made, elapsed, label, error))
+        self.core.flush()
+        return error
 
     def _member(self, session: Session) -> MemberRecorder:
         if self.ambient.metrics is None:

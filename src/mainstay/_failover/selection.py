@@ -9,18 +9,21 @@ Source:
     Parallel and Distributed Systems 12, 2001; nginx's smooth weighted round robin.
 """
 
+import bisect
 import itertools
 import math
-import random
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from mainstay._core.clock import Clock
 from mainstay._failover.members import Session
 
 Pick: TypeAlias = Callable[[], Session]
 """Gives the session of the next call."""
+Now: TypeAlias = Callable[[], float]
+"""Gives the time, in seconds of the pool's clock."""
+Chance: TypeAlias = Callable[[], float]
+"""Gives a random number, from 0 to below 1."""
 
 _LONGEST_TURN = 10_000  # picks until a weighted order repeats itself
 _UNKNOWN = 1e9  # seconds that a member is expected to take whose first answer is still out
@@ -54,11 +57,11 @@ class Selector(Protocol):
 class Strategy(Protocol):
     """A way to select."""
 
-    def order(self, sessions: Sequence[Session], clock: Clock, /) -> Pick:
+    def order(self, sessions: Sequence[Session], now: Now, chance: Chance, /) -> Pick:
         """Prepare for all calls to come."""
         ...
 
-    def among(self, sessions: Sequence[Session], clock: Clock, /) -> Session:
+    def among(self, sessions: Sequence[Session], now: Now, chance: Chance, /) -> Session:
         """Pick one for a call that goes on to another member."""
         ...
 
@@ -66,35 +69,36 @@ class Strategy(Protocol):
 class Priority:
     """The first one gets every call."""
 
-    def order(self, sessions: Sequence[Session], _clock: Clock, /) -> Pick:
+    def order(self, sessions: Sequence[Session], _now: Now, _chance: Chance, /) -> Pick:
         return itertools.repeat(sessions[0]).__next__
 
-    def among(self, sessions: Sequence[Session], _clock: Clock, /) -> Session:
+    def among(self, sessions: Sequence[Session], _now: Now, _chance: Chance, /) -> Session:
         return sessions[0]
 
 
 class RoundRobin:
     """One after the other."""
 
-    def order(self, sessions: Sequence[Session], _clock: Clock, /) -> Pick:
-        turn = list(sessions)
-        random.shuffle(turn)  # so that many processes do not begin with the same one
+    def order(self, sessions: Sequence[Session], _now: Now, chance: Chance, /) -> Pick:
+        # Not all processes are to begin with the same one, nor to follow it by the same one.
+        turn = sorted(sessions, key=lambda _session: chance())
         return itertools.cycle(turn).__next__
 
-    def among(self, sessions: Sequence[Session], _clock: Clock, /) -> Session:
-        return random.choice(sessions)
+    def among(self, sessions: Sequence[Session], _now: Now, chance: Chance, /) -> Session:
+        return sessions[int(chance() * len(sessions))]
 
 
 class Weighted:
     """By weight, spread out evenly."""
 
-    def order(self, sessions: Sequence[Session], _clock: Clock, /) -> Pick:
+    def order(self, sessions: Sequence[Session], _now: Now, _chance: Chance, /) -> Pick:
         turn = weighted_turn([each.slot.member.weight for each in sessions])
         return itertools.cycle([sessions[place] for place in turn]).__next__
 
-    def among(self, sessions: Sequence[Session], _clock: Clock, /) -> Session:
-        weights = [each.slot.member.weight for each in sessions]
-        return random.choices(sessions, weights)[0]
+    def among(self, sessions: Sequence[Session], _now: Now, chance: Chance, /) -> Session:
+        sums = list(itertools.accumulate(each.slot.member.weight for each in sessions))
+        place = bisect.bisect_right(sums, chance() * sums[-1])
+        return sessions[min(place, len(sessions) - 1)]
 
 
 def weighted_turn(weights: Sequence[float]) -> list[int]:
@@ -115,7 +119,7 @@ def weighted_turn(weights: Sequence[float]) -> list[int]:
 class LeastLatency:
     """The better one of two taken at random: peak latency times calls on their way."""
 
-    def order(self, sessions: Sequence[Session], clock: Clock, /) -> Pick:
+    def order(self, sessions: Sequence[Session], now: Now, chance: Chance, /) -> Pick:
         count = len(sessions)
         if count == 1:
             return itertools.repeat(sessions[0]).__next__
@@ -123,24 +127,24 @@ class LeastLatency:
         latencies = [each.slot.latency for each in sessions]
         flights = [each.flights for each in sessions]
 
-        def load(place: int, now: float) -> float:
+        def load(place: int, moment: float) -> float:
             flying = len(flights[place])
             latency = latencies[place]
             if flying and not latency.seconds:
                 return _UNKNOWN
-            return latency.read(now) * (flying + 1)
+            return latency.read(moment) * (flying + 1)
 
         def pick() -> Session:
-            one = int(random.random() * count)
-            other = int(random.random() * (count - 1))
+            one = int(chance() * count)
+            other = int(chance() * (count - 1))
             other += other >= one
-            now = clock.now()
-            return sessions[one if load(one, now) <= load(other, now) else other]
+            moment = now()
+            return sessions[one if load(one, moment) <= load(other, moment) else other]
 
         return pick
 
-    def among(self, sessions: Sequence[Session], clock: Clock, /) -> Session:
-        return self.order(sessions, clock)()
+    def among(self, sessions: Sequence[Session], now: Now, chance: Chance, /) -> Session:
+        return self.order(sessions, now, chance)()
 
 
 class Own:
@@ -149,7 +153,7 @@ class Own:
     def __init__(self, selector: Selector) -> None:
         self._selector = selector
 
-    def order(self, sessions: Sequence[Session], _clock: Clock, /) -> Pick:
+    def order(self, sessions: Sequence[Session], _now: Now, _chance: Chance, /) -> Pick:
         names = [each.lease.member for each in sessions]
         by_name = dict(zip(names, sessions, strict=True))
 
@@ -161,14 +165,14 @@ class Own:
 
         return pick
 
-    def among(self, sessions: Sequence[Session], clock: Clock) -> Session:
-        return self.order(sessions, clock)()
+    def among(self, sessions: Sequence[Session], now: Now, chance: Chance, /) -> Session:
+        return self.order(sessions, now, chance)()
 
 
 def ramped(sessions: Sequence[Session], order: Callable[[Sequence[Session]], Pick],
-           clock: Clock) -> Pick:  # fmt: skip
+           now: Now, chance: Chance) -> Pick:  # fmt: skip
     """Give members that have just come back a part of the picks that would be theirs."""
-    growing = frozenset(each.slot for each in sessions if each.slot.share(clock.now()) < 1)
+    growing = frozenset(each.slot for each in sessions if each.slot.share(now()) < 1)
     settled = [each for each in sessions if each.slot not in growing]
     if not growing or not settled:
         return order(sessions)
@@ -177,7 +181,7 @@ def ramped(sessions: Sequence[Session], order: Callable[[Sequence[Session]], Pic
     def pick() -> Session:
         picked = everyone()
         slot = picked.slot
-        if slot in growing and random.random() >= slot.share(clock.now()):
+        if slot in growing and chance() >= slot.share(now()):
             return others()
         return picked
 

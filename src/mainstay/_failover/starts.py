@@ -6,23 +6,16 @@ went; whoever waits, waits for the pool.
 """
 
 import asyncio
-import contextlib
 import functools
-from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from mainstay._failover.hooks import begin_thread, called, check, plain, running_loop, settled
+from mainstay._failover.hooks import Helpers, called, check, plain, running_loop, settled
 from mainstay._failover.members import Opened, Slot, Start
 from mainstay._failover.options import Member
 
 if TYPE_CHECKING:
-    import threading
-
     from mainstay._failover.results import Results
-
-
-_MOST_CLOSING = 1_000  # that closing a pool waits for
 
 
 class Threads:
@@ -30,23 +23,26 @@ class Threads:
 
     Attributes:
         loop: None; only tasks need one.
-        closing: Threads that close something just now.
+        helpers: The threads.
     """
 
     def __init__(self, pool: "Results") -> None:
         self._pool = pool
         self.loop: asyncio.AbstractEventLoop | None = None
-        self.closing: deque[threading.Thread] = deque(maxlen=_MOST_CLOSING)
+        self.helpers = Helpers()
 
     def start(self, slot: Slot, start: Start) -> None:
-        begin_thread(f"mainstay-start-{slot.name}", self._start, slot, start)
+        limit = slot.member.start_timeout
+        self.helpers.begin(f"mainstay-start-{slot.name}", limit, self._start, slot, start)
 
     def _start(self, slot: Slot, start: Start) -> None:
         pool, member, rules = self._pool, slot.member, self._pool.rules
         opened, what = start.reused, "fence"
         try:
-            if start.fence and rules.fence is not None:
-                plain(rules.fence(start.replaces, member.name), "fence")
+            if rules.fence is not None:
+                for old in start.replaces:
+                    plain(rules.fence(old, member.name), "fence")
+                    pool.cleared(slot, start, old)
             what = "open"
             if opened is None and member.open is not None:
                 opened = Opened(plain(member.open(), "open"))
@@ -62,11 +58,8 @@ class Threads:
 
     def close(self, member: Member, resource: Any) -> None:
         if member.close is not None:
-            thread = begin_thread(f"mainstay-close-{member.name}", self._close, member, resource)
-            self.closing.append(thread)
-            with contextlib.suppress(IndexError):  # another thread may take one out
-                while not self.closing[0].is_alive():
-                    self.closing.popleft()
+            name, limit = f"mainstay-close-{member.name}", member.start_timeout
+            self.helpers.begin(name, limit, self._close, member, resource)
 
     def _close(self, member: Member, resource: Any) -> None:
         try:
@@ -96,8 +89,10 @@ class Tasks:
         pool, member, rules = self._pool, slot.member, self._pool.rules
         opened, what = start.reused, "fence"
         try:
-            if start.fence and rules.fence is not None:
-                await settled(await called(rules.fence, start.replaces, member.name))
+            if rules.fence is not None:
+                for old in start.replaces:
+                    await settled(await called(rules.fence, old, member.name))
+                    pool.cleared(slot, start, old)
             what = "open"
             if opened is None and member.open is not None:
                 late = functools.partial(self._close_late, member)

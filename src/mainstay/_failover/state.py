@@ -39,7 +39,7 @@ from mainstay._metrics.collector import (
     recorder_of,
     switch_recorder_of,
 )
-from mainstay._metrics.pools import SwitchRecorder
+from mainstay._metrics.pools import MemberRecorder, SwitchRecorder
 from mainstay._metrics.schema import MEMBER_STATE
 from mainstay.availability import Availability
 
@@ -88,6 +88,8 @@ class State:
         is_open: Whether members are started, and probed.
         epoch: How often it has switched.
         forced: The member that the user wants, or None.
+        posts: For each active member, who may do its work: itself, or a standby since the fence
+            has returned. For the last one also when it has been taken out.
         clock: The clock of the last call.
         progress: Set and replaced when a start or a trial has ended.
         listeners: Who wants to know.
@@ -106,13 +108,14 @@ class State:
         self.is_open: bool = False
         self.epoch = 0
         self.forced: str | None = None
+        self.posts: dict[str, str] = {}
         self.clock: Clock = SYSTEM
         self.progress: Signal = Signal()
         self.listeners: tuple[tuple[Listener], ...] = ()
         self.leads: dict[str, str] = {}
         self._outbox: deque[Callable[[], object]] = deque()
         for member in members:
-            self.slots[member.name] = self.slot_of(member)
+            self.enlist(member)
         self.switches().show_outages()
         self._availability = Availability(rules.name, metrics=metrics)
         self._was_down = False
@@ -143,7 +146,9 @@ class State:
         self.later(lambda: self._publish(event))
 
     def _publish(self, event: Event) -> None:
-        failed = self.recorder.listener_failed
+        here = surroundings().metrics
+        recorder = recorder_of(here, self.rules.name, POLICY) if here else self.recorder
+        failed = recorder.listener_failed
         publish(event, LOGGER, failed)
         for (listener,) in self.listeners:
             try:
@@ -155,6 +160,13 @@ class State:
         """Give the recorder of what changes in the pool."""
         return switch_recorder_of(surroundings().metrics or self.metrics, self.rules.name)
 
+    def member(self, slot: Slot) -> MemberRecorder:
+        """Give the recorder of what a member does: that of the surroundings, if they have one."""
+        metrics = surroundings().metrics
+        if metrics is None:
+            return slot.recorder
+        return member_recorder_of(metrics, self.rules.name, slot.name)
+
     def states(self) -> dict[str, str]:
         """Give the state of each member, as metrics name it."""
         now = self.clock.now()
@@ -162,8 +174,15 @@ class State:
 
     # Members.
 
-    def slot_of(self, member: Member) -> Slot:
-        """Make a slot for a member."""
+    def enlist(self, member: Member) -> None:
+        """Take in a member."""
+        if member.standby is None:
+            if not self.posts.keys() & self.slots.keys():
+                self.posts.clear()  # it does the work of the one that was taken out last
+            self.posts[member.name] = member.name
+        self.slots[member.name] = self._slot_of(member)
+
+    def _slot_of(self, member: Member) -> Slot:
         recorder = member_recorder_of(self.metrics, self.rules.name, member.name)
         slot = Slot(member, Health(self.rules.limits), recorder)
         if member.resource is not NO_RESOURCE:
@@ -174,14 +193,14 @@ class State:
     def others_well(self, slot: Slot) -> bool:
         """Whether any other member could take over from this one."""
         return any(
-            other is not slot and other.health.phase is Phase.WELL and not other.draining
+            other is not slot and other.health.phase is Phase.WELL and other.well()
             for other in self.slots.values()
         )
 
     def down(self) -> bool:
         """Whether no member is well."""
         return not any(
-            slot.health.phase is Phase.WELL and not slot.draining for slot in self.slots.values()
+            slot.health.phase is Phase.WELL and slot.well() for slot in self.slots.values()
         )
 
     def retire(self, slot: Slot) -> None:
@@ -196,7 +215,6 @@ class State:
         if opened is None or slot.member.open is None:
             return None
         slot.opened = None
-        slot.cleared = False
         opened.gone = True
         return opened if self._to_close(opened) else None
 

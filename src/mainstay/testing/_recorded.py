@@ -60,7 +60,9 @@ def recorded() -> Iterator[_Recorded]:
     """Record into metrics of their own what policies made or called inside do.
 
     Gives a `Metrics` in no registry with one more method, `.value(name, **labels)`, which adds up
-    the samples of that name with those labels. It stays readable after the block.
+    the samples of that name with those labels. It stays readable after the block. Gauges, such as
+    `member_state`, and the availability of a pool or breaker that was made outside stay in its own
+    metrics, since they say what is, and not what happened inside.
 
     Example:
         >>> from mainstay import retry

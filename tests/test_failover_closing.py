@@ -1,0 +1,70 @@
+"""Closing a pool leaves no thread behind, but for what hangs."""
+
+import threading
+
+import pytest
+
+from mainstay import AllMembersFailedError, FailoverPool, Member, Probe, deadline
+from tests.pools import LONGEST, Lost, wait_until
+
+
+def threads():
+    """The names of the library's threads."""
+    return [each.name for each in threading.enumerate() if each.name.startswith("mainstay-")]
+
+
+@pytest.fixture
+def gate():
+    """Something to hang at, which is opened in the end."""
+    gate = threading.Event()
+    yield gate
+    gate.set()
+    wait_until(lambda: not threads())
+
+
+def soon(act):
+    """Act in another thread, once the caller waits."""
+    timer = threading.Timer(0.05, act)
+    timer.start()
+    return timer
+
+
+def test_it_waits_for_a_member_that_is_being_opened_and_closes_it(site, metrics, gate):
+    def slow_open():
+        gate.wait(LONGEST)
+        return site.open("a")
+
+    pool = FailoverPool("db", [Member("a", open=slow_open, close=site.close)], on=Lost)
+    with deadline(0.01), pytest.raises(AllMembersFailedError):
+        pool.call(site.use)
+    timer = soon(gate.set)
+    pool.close()
+    assert threads() == []
+    assert site.opened == site.closed == ["a1"]
+    timer.join()
+
+
+def test_it_waits_for_a_probe_that_is_on_its_way(site, metrics, gate):
+    asked = threading.Event()
+
+    def ask(_resource):
+        asked.set()
+        return gate.wait(LONGEST)
+
+    probe = Probe(ask, every=0.001, timeout=LONGEST)
+    pool = FailoverPool("db", [Member("a", "a0")], on=Lost, probe=probe)
+    with pool:
+        asked.wait(LONGEST)
+        timer = soon(gate.set)
+    assert threads() == []
+    timer.join()
+
+
+def test_it_gives_up_on_what_hangs(site, metrics, gate):
+    hung = Member("a", open=lambda: gate.wait(LONGEST), start_timeout=0.01)
+    pool = FailoverPool("db", [hung], on=Lost)
+    with pytest.raises(AllMembersFailedError):
+        pool.call(site.use)
+    pool.close()
+    assert threads() == ["mainstay-start-a"] * len(threads())
+    assert not gate.is_set()
