@@ -194,7 +194,7 @@ def test_a_standby_that_takes_too_long_to_start_is_given_up(pools, site, metrics
                         fence=hook("fence", lambda _old, _new: None),
                         probe=Probe(hook("probe", lambda _resource: True), every=1e6))  # fmt: skip
     heard = []
-    pool.on_event(lambda event: heard.append(getattr(event, "error", None)))
+    pool.on_event(lambda event: heard.append(event.kind == "member_broken" and event.error))
     site.broken.add("a")
     for _ in range(3):
         with pytest.raises(Lost):
@@ -249,6 +249,8 @@ def test_the_events_of_a_cold_standby_are_told_in_their_order(site, metrics, clo
     heard = []
     pool.on_event(lambda event: heard.append(event.kind))
     Pools().eject(pool, site, "a")
+    assert heard[:3] == ["pool_gave_up"] * 3
+    del heard[:3]
     assert pool.call(site.use) == "c1"
     wait_until(lambda: len(heard) == 3)  # the thread that has started it tells of that
     site.broken.clear()
