@@ -382,6 +382,8 @@ def _forget_after_fork() -> None:
     for core in tuple(_all):
         core.forget()
         core.hands.loop = None
+        if isinstance(core.hands, Threads):
+            core.hands.helpers.forget()
         core.anew()
 
 

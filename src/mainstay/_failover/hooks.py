@@ -104,6 +104,10 @@ class Helpers:
     """The threads of a sync pool, each with the most seconds that are waited for its end."""
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Know of no thread, nor of one that holds the lock: a forked child leaves them behind."""
         self._lock = threading.RLock()
         self._limits: dict[threading.Thread, float] = {}
 
