@@ -25,6 +25,7 @@ import attrs
 from mainstay._core import ambient
 from mainstay._core.arguments import to_number, to_share
 from mainstay._core.durations import Duration, to_seconds
+from mainstay._core.forks import freed, start_anew_after_fork
 
 SLICES = 100
 
@@ -113,7 +114,7 @@ class RetryBudget:
         >>> store = retry(on=TimeoutError, budget=budget)
     """
 
-    __slots__ = ("_ledger", "_lock")
+    __slots__ = ("__weakref__", "_ledger", "_lock")
 
     def __init__(self, ratio: float = 0.1, floor: float = 1.0, window: Duration = 10.0) -> None:
         self._ledger = Ledger(
@@ -122,6 +123,10 @@ class RetryBudget:
             to_seconds(window, "window", zero=False),
         )
         self._lock = threading.RLock()  # a signal handler may come back in on the same thread
+        start_anew_after_fork(self)
+
+    def _start_anew(self) -> None:
+        self._lock = freed(self._lock)
 
     def __repr__(self) -> str:
         book = self._ledger

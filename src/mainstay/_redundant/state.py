@@ -10,6 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from mainstay._core.budget import RetryBudget, observe
+from mainstay._core.forks import freed, start_anew_after_fork
 from mainstay._metrics.gauges import NumberGauge
 from mainstay._redundant.sketch import Sketch
 from mainstay.hedge import Delay
@@ -60,6 +61,13 @@ class Shared:
         self.delay = None if start.together else start.seconds
         self.abandoned: int = 0
         self.strays: set[Future[Any]] = set()
+        start_anew_after_fork(self)
+
+    def _start_anew(self) -> None:
+        """Leave to the parent the threads and tasks that run on in vain."""
+        self._lock = freed(self._lock)
+        self.abandoned = 0
+        self.strays = set()
 
     def show(self, delay: NumberGauge, abandoned: NumberGauge) -> None:
         """Be read by these gauges, and tell them of changes."""
