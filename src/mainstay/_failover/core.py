@@ -333,7 +333,7 @@ class Core(Results):
         to_close = []
         with self.lock:
             self.is_open: bool = False
-            self.posts = {post: post for post in self.posts}
+            self.posts: dict[str, str] = {post: post for post in self.posts}
             for slot in self.slots.values():
                 if slot.start is not None and slot.start.cancel is not None:
                     self.later(slot.start.cancel)

@@ -121,7 +121,7 @@ class Plan(State):
     def take_over(self, slot: Slot, old: str) -> None:
         """Let a standby do all that *old* did, who was fenced off."""
         slot.fenced = False
-        self.posts |= {post: slot.name for post, holder in self.posts.items() if holder == old}
+        self.posts.update({post: slot.name for post, by in self.posts.items() if by == old})
         if old in self.slots:
             self.slots[old].fenced = True
 

@@ -29,7 +29,7 @@ class Threads:
     def __init__(self, pool: "Results") -> None:
         self._pool = pool
         self.loop: asyncio.AbstractEventLoop | None = None
-        self.helpers = Helpers()
+        self.helpers: Helpers = Helpers()
 
     def start(self, slot: Slot, start: Start) -> None:
         limit = slot.member.start_timeout

@@ -174,7 +174,7 @@ class Call(Ending):
         """Settle the call: it raises *error*. No reason means that it was cancelled."""
         self._failure = error
         self._reason = reason
-        self.settled = True
+        self.settled: bool = True
         self._settled()
 
     def late(self, copy: int, answer: Any) -> None:

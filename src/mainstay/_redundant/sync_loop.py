@@ -67,7 +67,8 @@ class SyncCall(Call):
         super().__init__(bound, ambient, args, kwargs)
         members = self.members
         if members is not None:
-            self.fns = tuple(partial(members.call, n, fn) for n, fn in enumerate(self.fns))
+            calls = (partial(members.call, n, fn) for n, fn in enumerate(self.fns))
+            self.fns: tuple[Callable[..., Any], ...] = tuple(calls)
         self._bell = ambient.clock.bell()
         self._mail: deque[End] = deque()
         self._lock = Lock()
