@@ -8,13 +8,20 @@ from mainstay import AllMembersFailedError, FailoverPool, Member, Probe, deadlin
 from tests.pools import LONGEST, Lost, wait_until
 
 
+@pytest.fixture
 def threads():
-    """The names of the library's threads."""
-    return [each.name for each in threading.enumerate() if each.name.startswith("mainstay-")]
+    """Give the names of the library's threads that the test has begun."""
+    before = {*threading.enumerate()}
+
+    def begun():
+        names = [each.name for each in threading.enumerate() if each not in before]
+        return [name for name in names if name.startswith("mainstay-")]
+
+    return begun
 
 
 @pytest.fixture
-def gate():
+def gate(threads):
     """Something to hang at, which is opened in the end."""
     gate = threading.Event()
     yield gate
@@ -29,7 +36,7 @@ def soon(act):
     return timer
 
 
-def test_it_waits_for_a_member_that_is_being_opened_and_closes_it(site, metrics, gate):
+def test_it_waits_for_a_member_that_is_being_opened_and_closes_it(site, metrics, gate, threads):
     def slow_open():
         gate.wait(LONGEST)
         return site.open("a")
@@ -44,7 +51,7 @@ def test_it_waits_for_a_member_that_is_being_opened_and_closes_it(site, metrics,
     timer.join()
 
 
-def test_it_waits_for_a_probe_that_is_on_its_way(site, metrics, gate):
+def test_it_waits_for_a_probe_that_is_on_its_way(site, metrics, gate, threads):
     asked = threading.Event()
 
     def ask(_resource):
@@ -60,7 +67,7 @@ def test_it_waits_for_a_probe_that_is_on_its_way(site, metrics, gate):
     timer.join()
 
 
-def test_it_gives_up_on_what_hangs(site, metrics, gate):
+def test_it_gives_up_on_what_hangs(site, metrics, gate, threads):
     hung = Member("a", open=lambda: gate.wait(LONGEST), start_timeout=0.01)
     pool = FailoverPool("db", [hung], on=Lost)
     with pytest.raises(AllMembersFailedError):
