@@ -145,6 +145,15 @@ def test_an_async_call_outside_asyncio_is_refused(primary, start):
         call.send(None)
 
 
+def test_an_async_race_outside_asyncio_is_refused():
+    async def main():
+        async with redundant().race():
+            pass
+
+    with pytest.raises(UnsupportedLoopError):
+        main().send(None)
+
+
 def test_a_plain_function_that_returns_a_coroutine_is_refused_and_the_coroutine_closed():
     policy = redundant(start=hedge.after(1))
     with pytest.raises(TypeError, match="returned a coroutine"):

@@ -108,7 +108,7 @@ def test_a_callers_cancellation_is_not_swallowed_while_losers_clean_up():
             try:
                 await asyncio.sleep(PATIENCE)
             except asyncio.CancelledError:
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0)
                 raise
 
         async def win():
@@ -128,15 +128,19 @@ def test_cancelling_the_caller_leaves_no_copy_running():
     """Field section 4, item 11: hedge-python leaks both attempts."""
 
     async def main():
+        both = asyncio.Barrier(3)
+
         async def hang():
+            await both.wait()
             await asyncio.sleep(PATIENCE)
 
         task = asyncio.create_task(redundant(start=hedge.together()).call(hang))
-        await asyncio.sleep(0.01)
+        await both.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await asyncio.sleep(0.01)
+        for _ in range(10):  # turns of the loop, in which losers end
+            await asyncio.sleep(0)
         return asyncio.all_tasks() - {asyncio.current_task()}
 
     assert asyncio.run(main()) == set()

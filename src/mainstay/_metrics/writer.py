@@ -17,10 +17,11 @@ import logging
 import os
 import queue
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from typing import TypeAlias
+
+from mainstay._core.clock import monotonic
 
 PERIOD = 1.0
 """Seconds between two times that the thread brings up to date what goes on with time alone."""
@@ -78,14 +79,14 @@ class Writer:
 
 
 def _run(refresh_of: "weakref.WeakMethod[Job]", jobs: "queue.SimpleQueue[Job]") -> None:
-    due, warned = time.monotonic() + PERIOD, False
+    due, warned = monotonic() + PERIOD, False
     while True:
         job: Job | None
         try:
-            job = jobs.get(timeout=max(0.0, due - time.monotonic()))
+            job = jobs.get(timeout=max(0.0, due - monotonic()))
         except queue.Empty:
             job = refresh_of()
-            due = time.monotonic() + PERIOD
+            due = monotonic() + PERIOD
         if job is None:
             return
         with _writing:

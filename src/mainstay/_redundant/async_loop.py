@@ -20,7 +20,7 @@ its exception off the event loop's hands; it is the whole reaper, so that nothin
 """
 
 import functools
-from asyncio import CancelledError, Future, Task, current_task, get_running_loop
+from asyncio import AbstractEventLoop, CancelledError, Future, Task, current_task, get_running_loop
 from collections.abc import Callable, Coroutine
 from functools import partial
 from types import CoroutineType
@@ -134,7 +134,7 @@ def _join(joined: "list[AsyncCall]", *call: Any) -> None:
 def _wrap_inline(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(fn)
     async def call(*args: Any, **kwargs: Any) -> Any:
-        run = _begin(bound, args, kwargs)
+        run = AsyncCall(bound, surroundings(), args, kwargs)
         run.begin_inline()
         try:
             value = await run.fns[0](*args, **kwargs)
@@ -152,19 +152,18 @@ def _wrap_inline(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
 def _wrap_with_task(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(fn)
     async def call(*args: Any, **kwargs: Any) -> Any:
-        run = _begin(bound, args, kwargs)
+        run = AsyncCall(bound, surroundings(), args, kwargs)
         run.begin_with_tasks()
         return await run.rest()
 
     return call
 
 
-def _begin(bound: Bound, args: tuple[Any, ...], kwargs: dict[str, Any]) -> "AsyncCall":
+def _running_loop(bound: Bound) -> AbstractEventLoop:
     try:
-        get_running_loop()
+        return get_running_loop()
     except RuntimeError:
         raise UnsupportedLoopError(bound.recorder.component) from None
-    return AsyncCall(bound, surroundings(), args, kwargs)
 
 
 class AsyncCall(Call):
@@ -180,8 +179,8 @@ class AsyncCall(Call):
         kwargs: dict[str, Any],
         started: float | None = None,
     ) -> None:
+        self._loop = _running_loop(bound)
         super().__init__(bound, ambient, args, kwargs, started)
-        self._loop = get_running_loop()
         self._tasks: dict[int, Task[Any]] = {}
         self._timer: Timer | None = None
         self._limit: Timer | None = None
