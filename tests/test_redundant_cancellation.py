@@ -1,6 +1,7 @@
 """An async redundant call is cancelled, and times out, as a plain await would."""
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 from functools import partial
@@ -8,7 +9,7 @@ from functools import partial
 import pytest
 import uvloop
 
-from mainstay import cancelled, hedge, redundant, vote
+from mainstay import cancelled, deadline, hedge, redundant, vote
 
 SOON = 0.01  # real seconds: these tests are about the event loop's own time
 NEVER = 30.0
@@ -428,6 +429,28 @@ def test_a_task_that_is_cancelled_can_ask(run, primary):
         assert asked == [False, True]
 
     run(main())
+
+
+@pytest.mark.parametrize("start", [hedge.after(NEVER), hedge.after(0.001), hedge.together()])
+@pytest.mark.parametrize("around", [contextlib.nullcontext, partial(deadline, NEVER)])
+def test_a_call_of_an_event_loop_that_was_closed_ends_quietly(primary, start, around, metrics):
+    copies, complaints = Copies(hang, hang), []
+    wanted = 1 if start == hedge.after(NEVER) else 2
+    fetch = policy(primary, start=start)(copies)
+
+    async def main():
+        with around():
+            call = asyncio.ensure_future(fetch())
+            await turns(lambda: copies.begun == wanted)
+        assert not call.done()
+
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda _, context: complaints.append(context.get("exception")))
+    loop.run_until_complete(main())
+    loop.close()
+    gc.collect()
+    assert {*complaints} == {None}  # asyncio's own, that tasks were destroyed
+    assert metrics.outcomes() == {"cancelled": 1.0}
 
 
 def test_a_race_that_is_left_without_a_result_cancels_what_it_started(run):

@@ -24,6 +24,7 @@ from mainstay import (
 )
 from mainstay._core.ambient import surroundings
 from mainstay.testing import FakeClock
+from tests.jumping_time import jumping_time
 
 LONGEST = 5.0  # real seconds until strays have ended
 
@@ -82,7 +83,8 @@ class Stage:
         self.answered = []
         self.disposed = []
         first, *others = [self.fn(each) for each in plan]
-        parameters |= {"dispose": self.disposed.append, "metrics": Metrics(None)}
+        self.metrics = Metrics(None)
+        parameters |= {"dispose": self.disposed.append, "metrics": self.metrics, "name": "it"}
         self.pool = None
         if pooled:
             members = [Member(str(number), each) for number, each in enumerate(plan)]
@@ -163,20 +165,20 @@ class Tasks(Stage):
 
         return fn
 
-    def run(self, cancel_at=None):
-        async def main():
-            call = asyncio.ensure_future(self.call())
-            if cancel_at is not None:
-                surroundings().clock.call_later(cancel_at, call.cancel)
-            await asyncio.wait([call])
-            for _ in range(5):  # losers handle their cancellation
-                await asyncio.sleep(0)
-            if call.cancelled():
-                return "cancelled"
-            return call.exception() or call.result()
+    async def outcome(self, cancel_at):
+        call = asyncio.ensure_future(self.call())
+        if cancel_at is not None:
+            surroundings().clock.call_later(cancel_at, call.cancel)
+        await asyncio.wait([call])
+        for _ in range(5):  # losers handle their cancellation
+            await asyncio.sleep(0)
+        if call.cancelled():
+            return "cancelled"
+        return call.exception() or call.result()
 
+    def run(self, cancel_at=None):
         with FakeClock() as clock:
-            return asyncio.run(main()), clock.now()
+            return asyncio.run(self.outcome(cancel_at)), clock.now()
 
     def wait_for_strays(self):
         (shared,) = self.policy._shared.values()
@@ -188,7 +190,15 @@ class TasksOnly(Tasks):
         super().__init__(plan, primary="task", **parameters)
 
 
-STAGES = {"threads": Threads, "inline": Tasks, "task": TasksOnly}
+class TasksAlone(Tasks):
+    """With nothing around them, where calls take their short ways."""
+
+    def run(self, cancel_at=None):
+        with jumping_time() as loop:
+            return loop.run_until_complete(self.outcome(cancel_at)), loop.time()
+
+
+STAGES = {"threads": Threads, "inline": Tasks, "alone": TasksAlone, "task": TasksOnly}
 
 
 def wins(rule, values):
@@ -276,7 +286,7 @@ def test_copies_that_start_one_by_one_leave_nothing_behind(
         assert len(scene.started) == 1
 
 
-@pytest.mark.parametrize("stage", [Tasks, TasksOnly], ids=["inline", "task"])
+@pytest.mark.parametrize("stage", [Tasks, TasksAlone, TasksOnly], ids=["inline", "alone", "task"])
 @settings(deadline=None, max_examples=60)
 @given(
     plan=copies(),
@@ -293,3 +303,28 @@ def test_a_cancelled_call_is_over_at_once_and_leaves_nothing_behind(
     scene.wait_for_strays()
     scene.check(outcome)
     assert ended <= cancel_at + 1e-9
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    plan=copies(st.sampled_from(["a", "a", "b", "fails", "breaks"])),
+    start=st.sampled_from([hedge.together(), hedge.after(0.7), hedge.after(3.7)]),
+    budget=st.sampled_from([None, 0.0]),
+    cancel_at=st.sampled_from([None, 0.25, 1.5, 4.75]),
+)
+def test_a_call_with_nothing_around_it_goes_and_is_recorded_as_any_other(
+    plan, start, budget, cancel_at
+):
+    seen = []
+    for stage in (Tasks, TasksAlone):
+        scene = stage(plan, start=start, budget=budget)
+        outcome, ended = scene.run(cancel_at)
+        samples = [
+            (each.name, each.labels, round(each.value, 6))
+            for family in scene.metrics.collect()
+            for each in family.samples
+            if not each.name.endswith("_created")
+        ]
+        what = outcome if isinstance(outcome, str | Answer) else repr(outcome)
+        seen.append((what, round(ended, 6), scene.started, scene.disposed, samples))
+    assert seen[0] == seen[1]

@@ -19,85 +19,20 @@ Losers are cancelled and not waited for. Each has a callback that takes its resu
 its exception off the event loop's hands; it is the whole reaper, so that nothing has to be ended.
 """
 
-import functools
 from asyncio import AbstractEventLoop, CancelledError, Future, Task, current_task, get_running_loop
 from collections.abc import Callable, Coroutine
 from functools import partial
 from types import CoroutineType
 from typing import Any
 
-from mainstay._core.ambient import PLAIN as NOTHING_AROUND
-from mainstay._core.ambient import Ambient, current, everywhere, surroundings
-from mainstay._core.clock import Timer, monotonic
+from mainstay._core.ambient import Ambient
+from mainstay._core.clock import Timer
 from mainstay._redundant.rules import Bound
 from mainstay._redundant.run import Call
-from mainstay._redundant.state import BATCH, MOST_STRAYS
+from mainstay._redundant.state import MOST_STRAYS
 from mainstay.errors import UnsupportedLoopError
 
 _AGAIN = 0.005  # seconds
-
-
-def wrap_async(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Make an `async def` redundant."""
-    if bound.rules.primary == "task":
-        return _wrap_with_task(bound, fn)
-    rules = bound.rules
-    if bound.planned == 1 and not rules.votes and rules.timeout is None and rules.lender is None:
-        return _wrap_hedged(bound, fn)
-    return _wrap_inline(bound, fn)
-
-
-def _wrap_hedged(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap what takes the first answer and starts its primary alone.
-
-    A primary that answers soon enough costs a timer: an `AsyncCall` is made when the timer fires,
-    or when the primary fails.
-    """
-    primary = bound.fns[0]
-    shared = bound.shared
-    durations = shared.durations
-    success, primary_won = bound.recorder.success, bound.copies.primary_won
-    general = _wrap_inline(bound, fn)
-
-    @functools.wraps(fn)
-    async def call(*args: Any, **kwargs: Any) -> Any:
-        delay = shared.delay
-        try:
-            task = current_task()
-        except RuntimeError:
-            task = None
-        if task is None or delay is None or everywhere or current() is not None:
-            return await general(*args, **kwargs)
-        cancelling = task.cancelling()
-        started = monotonic()
-        joined: list[AsyncCall] = []
-        timer = get_running_loop().call_later(
-            delay, _join, joined, bound, args, kwargs, started, task, cancelling
-        )
-        try:
-            value = await primary(*args, **kwargs)
-        except BaseException as error:
-            run = _run_of(joined, bound, args, kwargs, started, task, cancelling)
-            run.follow_with(timer)
-            if run.primary_raised(error):
-                raise
-        else:
-            timer.cancel()
-            if not joined:
-                now = monotonic()
-                seconds = now - started
-                durations.append(seconds)
-                if now >= shared.due or len(durations) >= BATCH:
-                    shared.catch_up(now)
-                success(seconds)
-                primary_won()
-                return value
-            run = joined[0]
-            if run.primary_answered(value):
-                return value
-        return await run.rest()
-
-    return call
 
 
 def _running_task(bound: Bound) -> Task[Any]:
@@ -108,55 +43,6 @@ def _running_task(bound: Bound) -> Task[Any]:
     if task is None:
         raise UnsupportedLoopError(bound.recorder.component)
     return task
-
-
-def _run_of(
-    joined: "list[AsyncCall]",
-    bound: Bound,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    started: float,
-    task: Task[Any],
-    cancelling: int,
-) -> "AsyncCall":
-    """Give the run of a call that began without one, because nothing surrounds it."""
-    if not joined:
-        run = AsyncCall(bound, NOTHING_AROUND, args, kwargs, started)
-        run.runs_inline(task, cancelling)
-        joined.append(run)
-    return joined[0]
-
-
-def _join(joined: "list[AsyncCall]", *call: Any) -> None:
-    _run_of(joined, *call).slow()
-
-
-def _wrap_inline(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(fn)
-    async def call(*args: Any, **kwargs: Any) -> Any:
-        run = AsyncCall(bound, surroundings(), args, kwargs)
-        run.begin_inline()
-        try:
-            value = await run.fns[0](*args, **kwargs)
-        except BaseException as error:
-            if run.primary_raised(error):
-                raise
-        else:
-            if run.primary_answered(value):
-                return value
-        return await run.rest()
-
-    return call
-
-
-def _wrap_with_task(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(fn)
-    async def call(*args: Any, **kwargs: Any) -> Any:
-        run = AsyncCall(bound, surroundings(), args, kwargs)
-        run.begin_with_tasks()
-        return await run.rest()
-
-    return call
 
 
 def _running_loop(bound: Bound) -> AbstractEventLoop:
@@ -178,8 +64,9 @@ class AsyncCall(Call):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         started: float | None = None,
+        loop: AbstractEventLoop | None = None,
     ) -> None:
-        self._loop = _running_loop(bound)
+        self._loop = loop or _running_loop(bound)
         super().__init__(bound, ambient, args, kwargs, started)
         self._tasks: dict[int, Task[Any]] = {}
         self._timer: Timer | None = None
@@ -209,10 +96,22 @@ class AsyncCall(Call):
         self._cancelling = cancelling
         self.primary_runs = True
 
-    def follow_with(self, timer: Timer) -> None:
-        """Take over the timer of a call that failed before it was slow."""
-        if self._timer is None:
-            self._timer = timer
+    def slow_at(self, due: float) -> None:
+        """Be slow at a time of the clock that an `Alarm` would have told of until now."""
+        self._timer = self._call_later(max(0.0, due - self.ambient.clock.now()), self.slow)
+
+    def takes_over(self, tasks: dict[int, Task[Any]]) -> None:
+        """Take note of copies that began together with the primary."""
+        round_ = self.round
+        for _ in tasks:
+            self._began[round_.start()] = self.started
+        self._tasks = tasks
+
+    def is_closed_with(self, answer: Any) -> None:
+        """Take note that the primary's answer was returned, and that it is all recorded."""
+        self.primary_runs = False
+        self.settled = self.closed = True
+        self._returned = answer
 
     def begin_with_tasks(self) -> None:
         """Begin a call whose copies all have tasks of their own."""
@@ -244,6 +143,7 @@ class AsyncCall(Call):
     def primary_answered(self, value: Any) -> bool:
         """Take the answer of an inline primary; say whether the caller is to return it now."""
         if not self.settled and not self.bound.rules.votes:
+            self._returned = value
             self._stop()
             self.primary_wins()
             return True
@@ -324,6 +224,8 @@ class AsyncCall(Call):
         for timer in (self._timer, self._limit):
             if timer is not None:
                 timer.cancel()
+        if self._loop.is_closed():  # whoever waits on is destroyed, and so are the copies
+            return
         strays = self.bound.shared.strays
         for task in self._tasks.copy().values():
             strays.add(task)
@@ -337,18 +239,13 @@ class AsyncCall(Call):
     def _launch(self, copy: int, place: Any) -> None:  # noqa: ARG002 - a task needs no place
         if self.members is not None:
             self.members.reserve(copy)
-        task = self._loop.create_task(self._coroutine(copy))
+        coroutine = coroutine_of(self.fns[copy], self._args, self._kwargs)
+        task = self._loop.create_task(coroutine)
         self._tasks[copy] = task
-        task.add_done_callback(partial(self._task_ended, copy))
+        task.add_done_callback(partial(self.task_ended, copy))
 
-    def _coroutine(self, copy: int) -> Coroutine[Any, Any, Any]:
-        try:
-            coroutine = self.fns[copy](*self._args, **self._kwargs)
-        except Exception as error:  # noqa: BLE001 - is the failure of the copy
-            return _raised(error)
-        return coroutine if type(coroutine) is CoroutineType else _awaited(coroutine)
-
-    def _task_ended(self, copy: int, task: Task[Any]) -> None:
+    def task_ended(self, copy: int, task: Task[Any]) -> None:
+        """Take note that the task of a copy has ended."""
         del self._tasks[copy]
         self.bound.shared.strays.discard(task)
         self._take(copy, task)
@@ -380,6 +277,17 @@ class AsyncCall(Call):
             error = task.exception()
             if isinstance(error, Exception):
                 self.dispose_failed(dispose, error)
+
+
+def coroutine_of(
+    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Coroutine[Any, Any, Any]:
+    """Call a copy, for a task; what that raises at once is the failure of the copy, too."""
+    try:
+        coroutine = fn(*args, **kwargs)
+    except Exception as error:  # noqa: BLE001 - see above
+        return _raised(error)
+    return coroutine if type(coroutine) is CoroutineType else _awaited(coroutine)
 
 
 async def _awaited(awaitable: Any) -> Any:

@@ -21,7 +21,7 @@ from mainstay._core.durations import Duration, to_seconds
 from mainstay._core.members import Pool, lender_of
 from mainstay._metrics.collector import Metrics, metrics_of
 from mainstay._metrics.schema import MOST_COMPONENTS, OTHER
-from mainstay._redundant.async_loop import wrap_async
+from mainstay._redundant.async_wraps import wrap_async
 from mainstay._redundant.decision import planned
 from mainstay._redundant.options import (
     On,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mainstay._core.budget import RetryBudget, observe
 from mainstay._core.forks import freed, start_anew_after_fork
 from mainstay._metrics.gauges import NumberGauge
+from mainstay._redundant.alarm import Alarms
 from mainstay._redundant.sketch import Sketch
 from mainstay.hedge import Delay
 
@@ -33,6 +34,7 @@ class Shared:
         durations: Seconds that calls took, not yet counted.
         due: When they are to be counted at the latest, in seconds of the system's clock.
         abandoned: How many threads run a copy whose call has ended.
+        alarms: What tells async calls that they are slow.
         strays: Cancelled tasks that have not ended. Held here, because the event loop does not.
     """
 
@@ -44,6 +46,7 @@ class Shared:
         "_sketch",
         "_start",
         "abandoned",
+        "alarms",
         "delay",
         "due",
         "durations",
@@ -60,6 +63,7 @@ class Shared:
         self._lock = threading.RLock()  # a signal handler may come back in on the same thread
         self.delay = None if start.together else start.seconds
         self.abandoned: int = 0
+        self.alarms = Alarms()
         self.strays: set[Future[Any]] = set()
         start_anew_after_fork(self)
 
