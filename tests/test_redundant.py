@@ -347,6 +347,15 @@ def test_a_vote_starts_what_a_dissent_makes_necessary_free_of_charge(call, clock
     assert metrics("hedges_total") == 0
 
 
+@pytest.mark.parametrize("first", [0.02, 0.04])
+def test_a_vote_starts_what_a_failure_makes_necessary_free_of_charge(call, clock, metrics, first):
+    faults = Faults([after(first, Lost), after(0.03, 7), after(0.04, 7)])
+    rule = vote.majority()
+    assert call(faults, copies=3, decide=rule, start=hedge.after(1), budget=0.0) == 7
+    assert seconds(clock) == first + 0.04
+    assert metrics("hedges_total") == metrics("hedges_denied_total") == 0
+
+
 def test_alternatives_run_the_same_arguments(colour, metrics):
     fns = [colour.fn(Faults([after(0.1 * n, n)])) for n in (1, 2, 3)]
     policy = redundant(alternatives=fns[1:], decide=vote.median(), **colour.options)

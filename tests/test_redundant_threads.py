@@ -115,6 +115,41 @@ def test_a_vote_at_the_cap_still_decides():
     assert policy(lambda: 7)() == 7
 
 
+def test_a_copy_that_found_no_thread_takes_that_of_one_that_has_answered(metrics):
+    hang = Hang()
+
+    def answer():
+        return 7 if hang.started.acquire(timeout=PATIENCE) else 0
+
+    others = {"alternatives": [hang, lambda: 7], "threads": 2}
+    assert redundant(decide=vote.majority(), name="it", **others)(answer)() == 7
+    assert metrics("abandoned_threads") == 1
+    hang.release.set()
+
+
+def test_threads_that_become_free_during_a_copy_do_not_multiply_the_others(metrics):
+    """While the first copy runs in the caller's thread, other calls give theirs back."""
+    policy = redundant(copies=3, threads=3, decide=vote.majority(), name="it")
+    hang, started = Hang(), []
+    other = threading.Thread(target=policy(hang))
+    other.start()
+    for _ in range(3):
+        assert hang.started.acquire(timeout=PATIENCE)
+
+    def copy():
+        started.append(threading.get_ident())
+        if started[0] == threading.get_ident():
+            hang.release.set()
+            other.join()
+            wait_until(lambda: metrics("abandoned_threads") == 0)
+        return 7
+
+    assert policy(copy)() == 7
+    wait_until(lambda: metrics("abandoned_threads") == 0)
+    assert started[0] == threading.get_ident()
+    assert len(started) <= 3
+
+
 def test_hung_losers_do_not_starve_other_policies():
     hang = Hang()
     for _ in range(3):

@@ -48,14 +48,22 @@ class Call(Ending):
 
     def start_owed(self, copies: int) -> None:
         """Start copies that the vote cannot do without, as many as there is room for."""
-        for started in range(copies):
-            if self.settled:
-                return
+        round_ = self.round
+        # A copy in the caller's thread has ended when `start` returns, and may have started more.
+        end = min(round_.made + copies, round_.most)
+        while round_.made < end and not self.settled:
             place = self._place(extra=False)
             if place is None:
-                self._short = copies - started
+                self._short = end - round_.made
                 return
             self.start(place)
+
+    def _start_missing(self, owed: int) -> bool:
+        """Start so many copies, and those for which there was no room; say if there were any."""
+        copies = max(owed, self._short) if self.round.spare() else 0
+        self._short = 0
+        self.start_owed(copies)
+        return copies > 0
 
     def hedge(self, reason: str) -> bool:
         """Start one more copy, unless something forbids it; say whether it was started."""
@@ -110,7 +118,7 @@ class Call(Ending):
             self._note(error, f"raised while the answer of copy {copy} was counted")
             self.end(error, "not_retryable")
             return
-        self.start_owed(round_.owed())
+        self._start_missing(round_.owed())
         self._go_on()
 
     def failed(self, copy: int, error: BaseException) -> None:
@@ -133,20 +141,14 @@ class Call(Ending):
                 self.end(error, "not_retryable")
                 return
         round_.failed(copy, error)
-        if self._short and round_.spare():
-            self._short -= 1
-            self.start_owed(1)
-        elif not lacking:
+        owed = round_.owed() if self.bound.rules.votes and not lacking else 0
+        if not self._start_missing(owed) and not lacking:
             self.hedge("failed")
         self._go_on()
 
     def _go_on(self) -> None:
         """Settle the call if its end is certain by now."""
         round_ = self.round
-        if self.settled:
-            return
-        if round_.stuck() and self._denial is None:  # there was no room for them before
-            self.start_owed(round_.owed())
         if self.settled:
             return
         if round_.state == "decided":
