@@ -1,6 +1,7 @@
 """What a redundant call refuses: at once where that can be known, and by the parameter's name."""
 
 import asyncio
+import threading
 
 import pytest
 
@@ -158,6 +159,18 @@ def test_a_plain_function_that_returns_a_coroutine_is_refused_and_the_coroutine_
     policy = redundant(start=hedge.after(1))
     with pytest.raises(TypeError, match="returned a coroutine"):
         policy(lambda: awaited())()  # noqa: PLW0108 - the lambda is no async function
+
+
+def test_plain_functions_that_all_return_coroutines_are_refused_in_a_vote_too():
+    together = threading.Barrier(3)
+
+    def misused():
+        together.wait(10)
+        return awaited()
+
+    for _ in range(20):
+        with pytest.raises(TypeError, match="returned a coroutine"):
+            redundant(copies=3, decide=vote.majority()).call(misused)
 
 
 def test_alternatives_with_other_parameters_fail_as_copies():

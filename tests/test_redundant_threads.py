@@ -8,6 +8,7 @@ import time
 import pytest
 
 from mainstay import cancelled, deadline, hedge, redundant, remaining, vote
+from mainstay._core.clock import SYSTEM
 from mainstay._redundant import threads
 from mainstay.testing import Faults
 from tests.redundancy import after
@@ -206,6 +207,51 @@ def test_an_interrupt_in_the_callers_thread_gives_the_call_up(metrics):
     assert metrics("abandoned_threads") == 1
     hang.release.set()
     wait_until(lambda: metrics("abandoned_threads") == 0)
+
+
+def test_what_interrupts_a_copy_in_the_callers_thread_leaves_nothing_behind(metrics):
+    """Until enough is known for a quantile that is where every primary runs."""
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        redundant(name="it")(interrupt)()
+    assert metrics.outcomes() == {"cancelled": 1}
+    assert metrics("abandoned_threads") == 0
+
+
+def test_an_interrupt_in_a_race_at_the_cap_leaves_only_what_runs_behind(metrics):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    hang = Hang()
+    with redundant(name="it", threads=1).race() as race:
+        race.start(hang)
+        with pytest.raises(KeyboardInterrupt):
+            race.start(interrupt)
+    assert metrics.outcomes() == {"cancelled": 1}
+    assert metrics("abandoned_threads") == 1
+    hang.release.set()
+    wait_until(lambda: metrics("abandoned_threads") == 0)
+
+
+def test_an_interrupt_at_the_moment_of_the_answer_disposes_of_it(metrics, monkeypatch):
+    bell = type(SYSTEM.bell())
+    wait = bell.wait
+
+    def wait_and_interrupt(self, seconds):
+        wait(self, seconds)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bell, "wait", wait_and_interrupt)
+    disposed = []
+    policy = redundant(start=hedge.after(PATIENCE), dispose=disposed.append, name="it")
+    with pytest.raises(KeyboardInterrupt):
+        policy.call(lambda: "answer")
+    assert disposed == ["answer"]
+    assert metrics.outcomes() == {"cancelled": 1}
+    assert metrics("abandoned_threads") == 0
 
 
 def test_many_calls_from_many_threads_all_get_their_own_answer(metrics):

@@ -52,7 +52,7 @@ class Ending:
         "_ended",
         "_failure",
         "_kwargs",
-        "_misuse",
+        "_misuses",
         "_observed",
         "_reason",
         "_returned",
@@ -87,7 +87,7 @@ class Ending:
         self._failure: BaseException | None = None
         self._reason: Reason | None = None
         self._denial: Denial | None = None
-        self._misuse: TypeError | None = None
+        self._misuses: tuple[BaseException, ...] = ()
         self._observed = False
         self._short = 0
         self._returned: object = _NOTHING

@@ -180,7 +180,10 @@ class _SyncRace(SyncCall):
             return
         if members is not None:
             members.reserve(copy)
-        self._mail.append((copy, *self._call_here(copy)))
+        answer, error = self._call(copy)
+        self._mail.append((copy, answer, error))
+        if not isinstance(error, Exception | None):
+            raise error
 
     def result(self) -> Any:
         """Wait for the decision."""

@@ -205,7 +205,7 @@ class Call(Ending):
 
     def _member_failed(self, copy: int, error: Exception) -> None:
         """Tell the pool, if there is one, that a copy has failed by itself."""
-        if self.members is not None and error is not self._misuse:
+        if self.members is not None and not self._is_misuse(error):
             self.members.failed(copy, error)
         else:
             self._member_released(copy)
@@ -215,9 +215,13 @@ class Call(Ending):
         if self.members is not None:
             self.members.released(copy)
 
+    def _is_misuse(self, error: Exception) -> bool:
+        """Whether *error* is ours, about a function that turned out to be no plain one."""
+        return any(error is misuse for misuse in self._misuses)
+
     def _counts(self, error: Exception) -> bool:
         """Ask `on` whether *error* is a failure of the copy."""
-        if error is self._misuse:
+        if self._is_misuse(error):
             return False
         try:
             verdict = self.bound.rules.judge(error)
