@@ -403,6 +403,63 @@ def test_a_rule_of_ones_own_decides(call):
     assert call([after(0.1, 3), after(0.2, 9), after(0.3, 5)], copies=3, decide=Largest()) == 9
 
 
+class Anarchy:
+    """A rule of the first answer, with methods that are broken, and its tally."""
+
+    def __init__(self, **broken):
+        self.broken = broken
+
+    def tally(self, _copies):
+        tally = Anarchy()
+        tally.winner = self.broken.get("winner", 0)
+        tally.__dict__ |= {name: each for name, each in self.broken.items() if callable(each)}
+        return tally
+
+    def answered(self, _copy, _answer):
+        return "decided"
+
+    def failed(self, _copy):
+        return "undecided"
+
+    def needed(self):
+        return 2
+
+    def dissenters(self):
+        return ()
+
+
+def refuse(*_args):
+    raise KeyError("rule")
+
+
+def none(*_args):
+    return None
+
+
+@pytest.mark.parametrize(
+    ("broken", "error", "what"),
+    [
+        ({"answered": refuse}, KeyError, "rule"),
+        ({"failed": refuse}, KeyError, "rule"),
+        ({"dissenters": refuse}, KeyError, "rule"),
+        ({"answered": none}, TypeError, '"undecided", "decided" or "impossible", not None'),
+        ({"failed": none}, TypeError, '"undecided", "decided" or "impossible", not None'),
+        ({"winner": 7}, ValueError, "decided for 7, which is no answer"),
+        ({"winner": 1}, ValueError, "decided for 1, which is no answer"),
+        ({"needed": refuse}, KeyError, "rule"),
+    ],
+)
+def test_a_broken_rule_ends_the_call_and_is_told(call, metrics, broken, error, what):
+    disposed = []
+    script = [after(0.2, [7]), after(0.1, Lost)]
+    with pytest.raises(error, match=what) as caught:
+        call(script, decide=Anarchy(**broken), dispose=disposed.append)
+    assert "raised while the" in caught.value.__notes__[0]
+    assert ("failed" in broken) <= (type(caught.value.__context__) is Lost)
+    assert metrics.outcomes() == {"error": 1}
+    assert disposed == ([] if broken.keys() & {"failed", "needed"} else [[7]])
+
+
 # What is not returned.
 
 

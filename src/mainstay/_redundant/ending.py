@@ -217,7 +217,7 @@ class Ending:
         self.recorder.call("recovered" if winner else "success", seconds, self.made())
         self.copies.won(self._label(winner))
         self._record_vote()
-        self._let_go(round_.tally.dissenters())
+        self._let_go(round_.dissenters)
         return answer
 
     def _record_vote(self) -> None:
@@ -226,7 +226,7 @@ class Ending:
         round_ = self.round
         self.copies.voted(round_.verdict())
         if round_.state == "decided":
-            for copy in round_.tally.dissenters():
+            for copy in round_.dissenters:
                 self.copies.dissented(self._label(copy))
 
     def _record_failure(self, error: BaseException, reason: Reason) -> None:

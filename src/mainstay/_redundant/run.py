@@ -114,11 +114,11 @@ class Call(Ending):
             self.members.answered(copy)
         try:
             round_.answered(copy, answer)
+            owed = round_.owed()
         except Exception as error:  # noqa: BLE001 - of a `key` or rule of the user's
-            self._note(error, f"raised while the answer of copy {copy} was counted")
-            self.end(error, "not_retryable")
+            self._broken(error, f"the answer of copy {copy}")
             return
-        self._start_missing(round_.owed())
+        self._start_missing(owed)
         self._go_on()
 
     def failed(self, copy: int, error: BaseException) -> None:
@@ -140,11 +140,21 @@ class Call(Ending):
                 round_.running.discard(copy)
                 self.end(error, "not_retryable")
                 return
-        round_.failed(copy, error)
-        owed = round_.owed() if self.bound.rules.votes and not lacking else 0
+        try:
+            round_.failed(copy, error)
+            owed = round_.owed() if self.bound.rules.votes and not lacking else 0
+        except Exception as broken:  # noqa: BLE001 - of a rule of the user's
+            broken.__context__ = broken.__context__ or error
+            self._broken(broken, f"the failure of copy {copy}")
+            return
         if not self._start_missing(owed) and not lacking:
             self.hedge("failed")
         self._go_on()
+
+    def _broken(self, error: Exception, what: str) -> None:
+        """End the call with what a rule raised."""
+        self._note(error, f"raised while {what} was counted")
+        self.end(error, "not_retryable")
 
     def _go_on(self) -> None:
         """Settle the call if its end is certain by now."""
