@@ -36,7 +36,11 @@ async def async_items():
         ({"copies": 3, "alternatives": [plain]}, ValueError, "`copies` must be at most 2"),
         ({"alternatives": plain}, TypeError, "`alternatives` must be a list of functions"),
         ({"alternatives": [1]}, TypeError, "`alternatives` must be functions, and 1 cannot"),
-        ({"decide": vote.quorum(3)}, ValueError, "`decide` does not fit `copies`: vote.quorum"),
+        (
+            {"copies": 2, "decide": vote.quorum(3)},
+            ValueError,
+            "`decide` does not fit `copies`: vote.quorum",
+        ),
         ({"decide": "majority"}, TypeError, "`decide` must be a rule such as"),
         ({"decide": vote.majority}, TypeError, "`decide` must be a rule such as"),
         ({"start": 0.1}, TypeError, "`start` must be one of `mainstay.hedge`"),
@@ -77,6 +81,16 @@ def test_a_policy_refuses_wrong_parameters_when_it_is_made(parameters, error, te
 def test_a_policy_refuses_a_function_that_it_does_not_fit(parameters, fn, text):
     with pytest.raises(TypeError, match=text):
         redundant(**parameters)(fn)
+
+
+def test_a_rule_that_does_not_fit_two_copies_is_refused_at_decoration_and_fits_a_race():
+    policy = redundant(decide=vote.quorum(3))
+    with pytest.raises(ValueError, match=r"`decide` does not fit `copies`: vote\.quorum\(3\)"):
+        policy(plain)
+    with policy.race() as race:
+        for _ in range(3):
+            race.start(plain)
+        assert race.result() == 1
 
 
 @pytest.mark.parametrize(

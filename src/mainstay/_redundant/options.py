@@ -71,13 +71,14 @@ def _checked_number(copies: object, alternatives: int) -> int:
     return copies
 
 
-def checked_rule(decide: object, copies: int) -> Rule:
-    """Refuse what is no rule, or does not fit the number of copies."""
+def checked_rule(decide: object, copies: int | None = None) -> Rule:
+    """Refuse what is no rule, or does not fit the number of copies if that is known."""
     tally = getattr(decide, "tally", None)
     if not callable(tally) or isinstance(decide, type):
         raise TypeError(f"`decide` must be a rule such as `vote.majority()`, not {decide!r}")
     try:
-        tally(copies)
+        if copies is not None:
+            tally(copies)
     except ValueError as error:
         raise ValueError(f"`decide` does not fit `copies`: {error}") from error
     return cast("Rule", decide)
