@@ -143,6 +143,25 @@ def test_a_race_whose_rule_does_not_fit_its_copies_says_so():
             race.result()
 
 
+def test_a_race_in_threads_refuses_what_it_could_not_await():
+    with (
+        pytest.raises(TypeError, match=r"`dispose` is async and `with policy\.race\(\)` is not"),
+        redundant(dispose=awaited).race(),
+    ):
+        pass
+
+
+def test_a_plain_dispose_that_returns_a_coroutine_is_told_of(caplog):
+    policy = redundant(
+        alternatives=[lambda: 2],
+        decide=vote.unanimous(key=bool),
+        dispose=lambda answer: awaited(answer),  # noqa: PLW0108 - the lambda is no async function
+    )
+    assert policy.call(plain) == 1
+    (record,) = caplog.records
+    assert "returned a coroutine" in str(record.exc_info[1])
+
+
 def test_a_race_in_threads_would_block_an_event_loop():
     async def main():
         with redundant().race():

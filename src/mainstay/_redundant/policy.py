@@ -32,7 +32,6 @@ from mainstay._redundant.options import (
     checked_dispose,
     checked_on,
     checked_rule,
-    is_async_hook,
 )
 from mainstay._redundant.race import RaceBlock
 from mainstay._redundant.rules import Bound, Rules, recorders_in
@@ -195,13 +194,7 @@ class Redundant:
             raise TypeError(
                 f"`primary` is for async functions, and {fn!r} is none: its copies run in threads"
             )
-        if self._rules.lender is not None:
-            check_blocking(self._rules.lender, repr(fn))
-        if is_async_hook(self._rules.dispose):
-            raise TypeError(
-                f"`dispose` is async and {fn!r} is not, so it could never be awaited; make it a "
-                f"plain function"
-            )
+        check_blocking(self._rules.lender, self._rules.dispose, repr(fn))
 
 
 class _OnMembers(Protocol):

@@ -111,8 +111,7 @@ class RaceBlock:
             )
         self._check_unused()
         bound = self._bind()
-        if bound.rules.lender is not None:
-            check_blocking(bound.rules.lender, "`with policy.race()`")
+        check_blocking(bound.rules.lender, bound.rules.dispose, "`with policy.race()`")
         self._call = call = _SyncRace(bound)
         return Race(call)
 

@@ -169,6 +169,10 @@ class SyncCall(Call):
     def _settled(self) -> None:
         """Do nothing: the caller itself is at work, and looks next."""
 
+    def _disposed(self, result: Any) -> None:
+        if type(result) is CoroutineType:
+            raise refused_coroutine(self.bound.rules.dispose, result)
+
     # Copies in threads, and in the caller's.
 
     def _place(self, *, extra: bool) -> Any:
