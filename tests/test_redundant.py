@@ -207,6 +207,18 @@ def test_all_copies_failing_raises_all_of_them_with_notes(call, metrics):
     assert metrics.outcomes() == {"error": 1}
 
 
+def test_an_exception_that_copies_share_says_what_became_of_each(call):
+    lost = Lost("gone")
+    with pytest.raises(AllCopiesFailedError) as caught:
+        call([after(0.01, lost), after(0.02, lost)], **HEDGED)
+    assert caught.value.exceptions == (lost, lost)
+    (note,) = lost.__notes__
+    assert note == (
+        "mainstay.redundant it: copy 0, started at 0.000 s, failed after 0.010 s; "
+        "copy 1, started at 0.010 s, failed after 0.020 s"
+    )
+
+
 def test_the_group_is_caught_by_except_star_and_by_a_retry_of_its_leaves(call):
     with pytest.raises(AllCopiesFailedError) as caught:
         call([Lost, Lost], **HEDGED)
@@ -259,6 +271,24 @@ def test_a_timeout_ends_all_copies(call, clock):
         call([after(9, "slow"), after(0.1, Lost)], timeout=0.5, **HEDGED)
     assert [type(each) for each in caught.value.exceptions] == [TimeoutError, Lost]
     assert seconds(clock) == 0.5
+
+
+def test_a_call_without_time_left_is_told_like_any_other_that_gives_up(call, caplog):
+    told = []
+    stop = on_event(told.append)
+    with (
+        caplog.at_level(logging.INFO, "mainstay.redundant"),
+        deadline(0),
+        pytest.raises(DeadlineExpiredError) as caught,
+    ):
+        call([1], **HEDGED)
+    stop()
+    assert [(each.copies, each.reason, each.error) for each in told] == [
+        (0, "timeout", caught.value)
+    ]
+    assert [record.getMessage() for record in caplog.records] == [
+        "it: gave up (timeout) after 0 copies in 0.000 s with DeadlineExpiredError"
+    ]
 
 
 def test_no_call_begins_without_time_left(call, metrics):
@@ -347,6 +377,15 @@ def test_a_vote_starts_what_a_dissent_makes_necessary_free_of_charge(call, clock
     assert metrics("hedges_total") == 0
 
 
+@pytest.mark.parametrize("first", [0.02, 0.04])
+def test_a_vote_starts_what_a_failure_makes_necessary_free_of_charge(call, clock, metrics, first):
+    faults = Faults([after(first, Lost), after(0.03, 7), after(0.04, 7)])
+    rule = vote.majority()
+    assert call(faults, copies=3, decide=rule, start=hedge.after(1), budget=0.0) == 7
+    assert seconds(clock) == first + 0.04
+    assert metrics("hedges_total") == metrics("hedges_denied_total") == 0
+
+
 def test_alternatives_run_the_same_arguments(colour, metrics):
     fns = [colour.fn(Faults([after(0.1 * n, n)])) for n in (1, 2, 3)]
     policy = redundant(alternatives=fns[1:], decide=vote.median(), **colour.options)
@@ -392,6 +431,63 @@ def test_a_rule_of_ones_own_decides(call):
             return ()
 
     assert call([after(0.1, 3), after(0.2, 9), after(0.3, 5)], copies=3, decide=Largest()) == 9
+
+
+class Anarchy:
+    """A rule of the first answer, with methods that are broken, and its tally."""
+
+    def __init__(self, **broken):
+        self.broken = broken
+
+    def tally(self, _copies):
+        tally = Anarchy()
+        tally.winner = self.broken.get("winner", 0)
+        tally.__dict__ |= {name: each for name, each in self.broken.items() if callable(each)}
+        return tally
+
+    def answered(self, _copy, _answer):
+        return "decided"
+
+    def failed(self, _copy):
+        return "undecided"
+
+    def needed(self):
+        return 2
+
+    def dissenters(self):
+        return ()
+
+
+def refuse(*_args):
+    raise KeyError("rule")
+
+
+def none(*_args):
+    return None
+
+
+@pytest.mark.parametrize(
+    ("broken", "error", "what"),
+    [
+        ({"answered": refuse}, KeyError, "rule"),
+        ({"failed": refuse}, KeyError, "rule"),
+        ({"dissenters": refuse}, KeyError, "rule"),
+        ({"answered": none}, TypeError, '"undecided", "decided" or "impossible", not None'),
+        ({"failed": none}, TypeError, '"undecided", "decided" or "impossible", not None'),
+        ({"winner": 7}, ValueError, "decided for 7, which is no answer"),
+        ({"winner": 1}, ValueError, "decided for 1, which is no answer"),
+        ({"needed": refuse}, KeyError, "rule"),
+    ],
+)
+def test_a_broken_rule_ends_the_call_and_is_told(call, metrics, broken, error, what):
+    disposed = []
+    script = [after(0.2, [7]), after(0.1, Lost)]
+    with pytest.raises(error, match=what) as caught:
+        call(script, decide=Anarchy(**broken), dispose=disposed.append)
+    assert "raised while the" in caught.value.__notes__[0]
+    assert ("failed" in broken) <= (type(caught.value.__context__) is Lost)
+    assert metrics.outcomes() == {"error": 1}
+    assert disposed == ([] if broken.keys() & {"failed", "needed"} else [[7]])
 
 
 # What is not returned.

@@ -1,6 +1,7 @@
 """What a redundant call refuses: at once where that can be known, and by the parameter's name."""
 
 import asyncio
+import threading
 
 import pytest
 
@@ -35,7 +36,11 @@ async def async_items():
         ({"copies": 3, "alternatives": [plain]}, ValueError, "`copies` must be at most 2"),
         ({"alternatives": plain}, TypeError, "`alternatives` must be a list of functions"),
         ({"alternatives": [1]}, TypeError, "`alternatives` must be functions, and 1 cannot"),
-        ({"decide": vote.quorum(3)}, ValueError, "`decide` does not fit `copies`: vote.quorum"),
+        (
+            {"copies": 2, "decide": vote.quorum(3)},
+            ValueError,
+            "`decide` does not fit `copies`: vote.quorum",
+        ),
         ({"decide": "majority"}, TypeError, "`decide` must be a rule such as"),
         ({"decide": vote.majority}, TypeError, "`decide` must be a rule such as"),
         ({"start": 0.1}, TypeError, "`start` must be one of `mainstay.hedge`"),
@@ -76,6 +81,16 @@ def test_a_policy_refuses_wrong_parameters_when_it_is_made(parameters, error, te
 def test_a_policy_refuses_a_function_that_it_does_not_fit(parameters, fn, text):
     with pytest.raises(TypeError, match=text):
         redundant(**parameters)(fn)
+
+
+def test_a_rule_that_does_not_fit_two_copies_is_refused_at_decoration_and_fits_a_race():
+    policy = redundant(decide=vote.quorum(3))
+    with pytest.raises(ValueError, match=r"`decide` does not fit `copies`: vote\.quorum\(3\)"):
+        policy(plain)
+    with policy.race() as race:
+        for _ in range(3):
+            race.start(plain)
+        assert race.result() == 1
 
 
 @pytest.mark.parametrize(
@@ -128,6 +143,25 @@ def test_a_race_whose_rule_does_not_fit_its_copies_says_so():
             race.result()
 
 
+def test_a_race_in_threads_refuses_what_it_could_not_await():
+    with (
+        pytest.raises(TypeError, match=r"`dispose` is async and `with policy\.race\(\)` is not"),
+        redundant(dispose=awaited).race(),
+    ):
+        pass
+
+
+def test_a_plain_dispose_that_returns_a_coroutine_is_told_of(caplog):
+    policy = redundant(
+        alternatives=[lambda: 2],
+        decide=vote.unanimous(key=bool),
+        dispose=lambda answer: awaited(answer),  # noqa: PLW0108 - the lambda is no async function
+    )
+    assert policy.call(plain) == 1
+    (record,) = caplog.records
+    assert "returned a coroutine" in str(record.exc_info[1])
+
+
 def test_a_race_in_threads_would_block_an_event_loop():
     async def main():
         with redundant().race():
@@ -158,6 +192,18 @@ def test_a_plain_function_that_returns_a_coroutine_is_refused_and_the_coroutine_
     policy = redundant(start=hedge.after(1))
     with pytest.raises(TypeError, match="returned a coroutine"):
         policy(lambda: awaited())()  # noqa: PLW0108 - the lambda is no async function
+
+
+def test_plain_functions_that_all_return_coroutines_are_refused_in_a_vote_too():
+    together = threading.Barrier(3)
+
+    def misused():
+        together.wait(10)
+        return awaited()
+
+    for _ in range(20):
+        with pytest.raises(TypeError, match="returned a coroutine"):
+            redundant(copies=3, decide=vote.majority()).call(misused)
 
 
 def test_alternatives_with_other_parameters_fail_as_copies():

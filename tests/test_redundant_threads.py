@@ -8,6 +8,7 @@ import time
 import pytest
 
 from mainstay import cancelled, deadline, hedge, redundant, remaining, vote
+from mainstay._core.clock import SYSTEM
 from mainstay._redundant import threads
 from mainstay.testing import Faults
 from tests.redundancy import after
@@ -68,6 +69,20 @@ def test_a_loser_that_hangs_is_counted_until_it_returns(metrics):
     assert metrics("wasted_seconds_total") > 0
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_dispose_that_wants_to_end_its_thread_does_not(metrics):
+    def leave(_answer):
+        raise SystemExit
+
+    hang = Hang()
+    call = hedged(hang, lambda: "answer", dispose=leave, threads=2)
+    assert call() == "answer"
+    hang.release.set()
+    wait_until(lambda: metrics("abandoned_threads") == 0)
+    call()
+    wait_until(lambda: metrics("abandoned_threads") == 0)
+
+
 def test_a_loser_can_ask_whether_anybody_waits():
     asked, began, over = [], threading.Event(), threading.Event()
 
@@ -113,6 +128,41 @@ def test_at_the_cap_the_primary_runs_in_the_callers_thread_and_nothing_is_hedged
 def test_a_vote_at_the_cap_still_decides():
     policy = redundant(copies=3, threads=1, decide=vote.majority())
     assert policy(lambda: 7)() == 7
+
+
+def test_a_copy_that_found_no_thread_takes_that_of_one_that_has_answered(metrics):
+    hang = Hang()
+
+    def answer():
+        return 7 if hang.started.acquire(timeout=PATIENCE) else 0
+
+    others = {"alternatives": [hang, lambda: 7], "threads": 2}
+    assert redundant(decide=vote.majority(), name="it", **others)(answer)() == 7
+    assert metrics("abandoned_threads") == 1
+    hang.release.set()
+
+
+def test_threads_that_become_free_during_a_copy_do_not_multiply_the_others(metrics):
+    """While the first copy runs in the caller's thread, other calls give theirs back."""
+    policy = redundant(copies=3, threads=3, decide=vote.majority(), name="it")
+    hang, started = Hang(), []
+    other = threading.Thread(target=policy(hang))
+    other.start()
+    for _ in range(3):
+        assert hang.started.acquire(timeout=PATIENCE)
+
+    def copy():
+        started.append(threading.get_ident())
+        if started[0] == threading.get_ident():
+            hang.release.set()
+            other.join()
+            wait_until(lambda: metrics("abandoned_threads") == 0)
+        return 7
+
+    assert policy(copy)() == 7
+    wait_until(lambda: metrics("abandoned_threads") == 0)
+    assert started[0] == threading.get_ident()
+    assert len(started) <= 3
 
 
 def test_hung_losers_do_not_starve_other_policies():
@@ -171,6 +221,51 @@ def test_an_interrupt_in_the_callers_thread_gives_the_call_up(metrics):
     assert metrics("abandoned_threads") == 1
     hang.release.set()
     wait_until(lambda: metrics("abandoned_threads") == 0)
+
+
+def test_what_interrupts_a_copy_in_the_callers_thread_leaves_nothing_behind(metrics):
+    """Until enough is known for a quantile that is where every primary runs."""
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        redundant(name="it")(interrupt)()
+    assert metrics.outcomes() == {"cancelled": 1}
+    assert metrics("abandoned_threads") == 0
+
+
+def test_an_interrupt_in_a_race_at_the_cap_leaves_only_what_runs_behind(metrics):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    hang = Hang()
+    with redundant(name="it", threads=1).race() as race:
+        race.start(hang)
+        with pytest.raises(KeyboardInterrupt):
+            race.start(interrupt)
+    assert metrics.outcomes() == {"cancelled": 1}
+    assert metrics("abandoned_threads") == 1
+    hang.release.set()
+    wait_until(lambda: metrics("abandoned_threads") == 0)
+
+
+def test_an_interrupt_at_the_moment_of_the_answer_disposes_of_it(metrics, monkeypatch):
+    bell = type(SYSTEM.bell())
+    wait = bell.wait
+
+    def wait_and_interrupt(self, seconds):
+        wait(self, seconds)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bell, "wait", wait_and_interrupt)
+    disposed = []
+    policy = redundant(start=hedge.after(PATIENCE), dispose=disposed.append, name="it")
+    with pytest.raises(KeyboardInterrupt):
+        policy.call(lambda: "answer")
+    assert disposed == ["answer"]
+    assert metrics.outcomes() == {"cancelled": 1}
+    assert metrics("abandoned_threads") == 0
 
 
 def test_many_calls_from_many_threads_all_get_their_own_answer(metrics):

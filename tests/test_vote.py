@@ -199,7 +199,7 @@ def test_dissenters_of_a_median_are_those_further_away_than_allowed():
     assert (state, [*tally.dissenters()]) == ("decided", [0])
 
 
-@pytest.mark.parametrize("number", [Decimal("1.5"), Fraction(3, 2), 1.5, 7])
+@pytest.mark.parametrize("number", [Decimal("1.5"), Fraction(3, 2), 1.5, 7, 10**400])
 def test_a_median_takes_every_kind_of_number(number):
     assert states(vote.median(), 1, [(0, number)])[1] == "decided"
 
@@ -210,9 +210,10 @@ def test_a_median_names_the_copy_whose_answer_is_no_number(answer):
         vote.median().tally(5).answered(4, answer)
 
 
-def test_a_median_refuses_what_cannot_be_ordered():
+@pytest.mark.parametrize("answer", [float("nan"), Decimal("NaN"), Decimal("sNaN")])
+def test_a_median_refuses_what_cannot_be_ordered(answer):
     with pytest.raises(ValueError, match="copy 0 answered NaN"):
-        vote.median().tally(2).answered(0, float("nan"))
+        vote.median().tally(2).answered(0, answer)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ What is owed is the call itself. A spare copy is a hedge: it is charged to the b
 started if the deadline, the budget or the threads forbid it.
 """
 
+from collections.abc import Collection
 from typing import Any, Literal, TypeAlias
 
 import attrs
@@ -44,6 +45,7 @@ class Round:
         answers: What was answered, by copy.
         errors: What failed, by copy.
         state: Whether the vote is settled.
+        dissenters: Once decided, the copies whose answers differ from the winner's.
     """
 
     tally: Tally
@@ -53,6 +55,7 @@ class Round:
     answers: dict[int, Any] = attrs.field(factory=dict)
     errors: dict[int, Exception] = attrs.field(factory=dict)
     state: State = "undecided"
+    dissenters: Collection[int] = ()
 
     def start(self) -> int:
         """Take note that the next copy starts; give its number."""
@@ -65,19 +68,31 @@ class Round:
         """Take note of an answer. What the rule raises about it comes through."""
         self.running.discard(copy)
         self.answers[copy] = answer
-        self.state = self.tally.answered(copy, answer)
+        self._turn(self.tally.answered(copy, answer))
 
     def failed(self, copy: int, error: Exception) -> None:
-        """Take note of a failure."""
+        """Take note of a failure. What the rule raises about it comes through."""
         self.running.discard(copy)
         self.errors[copy] = error
-        self.state = self.tally.failed(copy)
+        self._turn(self.tally.failed(copy))
+
+    def _turn(self, state: State) -> None:
+        """Take what the tally says, which may be one of the user's."""
+        if state == "decided":
+            if self.tally.winner not in self.answers:
+                raise ValueError(f"the tally decided for {self.tally.winner!r}, which is no answer")
+            self.dissenters = tuple(self.tally.dissenters())
+        elif state not in ("undecided", "impossible"):
+            raise TypeError(
+                f'a tally must say "undecided", "decided" or "impossible", not {state!r}'
+            )
+        self.state = state
 
     def owed(self) -> int:
         """Give the number of copies without which the vote cannot be decided."""
         if self.state != "undecided":
             return 0
-        missing = self.tally.needed() - len(self.running)
+        missing = max(1, self.tally.needed()) - len(self.running)
         return max(0, min(missing, self.most - self.made))
 
     def spare(self) -> bool:
@@ -96,7 +111,7 @@ class Round:
         """Say how the vote ended, as in `votes_total`."""
         if self.state != "decided":
             return "no_decision"
-        return "decided" if self.errors or self.tally.dissenters() else "unanimous"
+        return "decided" if self.errors or self.dissenters else "unanimous"
 
 
 def planned(rule: Rule, copies: int, *, together: bool) -> int:

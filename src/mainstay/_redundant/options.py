@@ -47,9 +47,14 @@ def check_members(lender: Lender, copies: int) -> None:
         )
 
 
-def check_blocking(lender: Lender, what: str) -> None:
-    """Refuse to use an async pool where nothing can be awaited."""
-    if lender.is_async:
+def check_blocking(lender: Lender | None, dispose: object, what: str) -> None:
+    """Refuse an async pool or `dispose` where nothing can be awaited."""
+    if is_async_hook(dispose):
+        raise TypeError(
+            f"`dispose` is async and {what} is not, so it could never be awaited; make it a "
+            f"plain function"
+        )
+    if lender is not None and lender.is_async:
         raise TypeError(
             f"pool {lender.name!r} is async, since something that it was given is, and {what} "
             f"is not"
@@ -71,13 +76,14 @@ def _checked_number(copies: object, alternatives: int) -> int:
     return copies
 
 
-def checked_rule(decide: object, copies: int) -> Rule:
-    """Refuse what is no rule, or does not fit the number of copies."""
+def checked_rule(decide: object, copies: int | None = None) -> Rule:
+    """Refuse what is no rule, or does not fit the number of copies if that is known."""
     tally = getattr(decide, "tally", None)
     if not callable(tally) or isinstance(decide, type):
         raise TypeError(f"`decide` must be a rule such as `vote.majority()`, not {decide!r}")
     try:
-        tally(copies)
+        if copies is not None:
+            tally(copies)
     except ValueError as error:
         raise ValueError(f"`decide` does not fit `copies`: {error}") from error
     return cast("Rule", decide)

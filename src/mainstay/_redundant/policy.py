@@ -32,7 +32,6 @@ from mainstay._redundant.options import (
     checked_dispose,
     checked_on,
     checked_rule,
-    is_async_hook,
 )
 from mainstay._redundant.race import RaceBlock
 from mainstay._redundant.rules import Bound, Rules, recorders_in
@@ -95,6 +94,7 @@ class Redundant:
             TypeError: If *fn* cannot be called or is a generator function, an alternative has
                 another colour than *fn*, or a parameter does not fit that colour: an async
                 `dispose` or `pool`, or `primary="task"`, on what is not async.
+            ValueError: If `decide` does not fit two copies, where the policy does not say how many.
         """
         if isinstance(fn, classmethod | staticmethod):
             # No callable to a type checker before it is bound, as *fn* was none.
@@ -160,9 +160,10 @@ class Redundant:
         fns: tuple[Callable[..., Any], ...] = (fn, *self._alternatives)
         if self._rules.lender is not None:
             fns = tuple(map(resource_first, fns))
-        if self._alternatives:
-            return fns if self._copies is None else fns[: self._copies]
-        return fns * (self._copies or 2)
+        if not self._alternatives:
+            fns *= self._copies or 2
+            checked_rule(self._rules.rule, len(fns))
+        return fns[: self._copies]
 
     def _bound(self, name: str, fns: tuple[Callable[..., Any], ...]) -> Bound:
         component = self._name or name
@@ -173,8 +174,8 @@ class Redundant:
         )
         labels = self._rules.labels(len(fns))
         recorder, copies = recorders_in(self._metrics, component, shared, labels)
-        copies_planned = planned(self._rules.rule, len(fns), together=start.together) if fns else 0
-        return Bound(self._rules, fns, copies_planned, shared, recorder, copies)
+        first = planned(self._rules.rule, len(fns), together=start.together) if fns else 0
+        return Bound(self._rules, fns, first, shared, recorder, copies)
 
     def _check_colour(self, colour: Colour, fn: object) -> None:
         if colour in (Colour.GENERATOR, Colour.ASYNC_GENERATOR):
@@ -193,13 +194,7 @@ class Redundant:
             raise TypeError(
                 f"`primary` is for async functions, and {fn!r} is none: its copies run in threads"
             )
-        if self._rules.lender is not None:
-            check_blocking(self._rules.lender, repr(fn))
-        if is_async_hook(self._rules.dispose):
-            raise TypeError(
-                f"`dispose` is async and {fn!r} is not, so it could never be awaited; make it a "
-                f"plain function"
-            )
+        check_blocking(self._rules.lender, self._rules.dispose, repr(fn))
 
 
 class _OnMembers(Protocol):
@@ -346,7 +341,7 @@ def redundant(  # noqa: PLR0913 - a policy's parameters are its vocabulary
     functions = checked_alternatives(alternatives)
     lender = None if pool is None else lender_of(pool)
     most = checked_copies(copies, len(functions), lender)
-    rule = checked_rule(decide, most)
+    rule = checked_rule(decide, most if copies or functions else None)  # a race says it itself
     votes = rule != _FIRST
     if start is not None and not isinstance(start, Start):
         raise TypeError(f"`start` must be one of `mainstay.hedge`, not {start!r}")

@@ -111,8 +111,7 @@ class RaceBlock:
             )
         self._check_unused()
         bound = self._bind()
-        if bound.rules.lender is not None:
-            check_blocking(bound.rules.lender, "`with policy.race()`")
+        check_blocking(bound.rules.lender, bound.rules.dispose, "`with policy.race()`")
         self._call = call = _SyncRace(bound)
         return Race(call)
 
@@ -180,7 +179,10 @@ class _SyncRace(SyncCall):
             return
         if members is not None:
             members.reserve(copy)
-        self._mail.append((copy, *self._call_here(copy)))
+        answer, error = self._call(copy)
+        self._mail.append((copy, answer, error))
+        if not isinstance(error, Exception | None):
+            raise error
 
     def result(self) -> Any:
         """Wait for the decision."""

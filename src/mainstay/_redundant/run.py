@@ -48,14 +48,22 @@ class Call(Ending):
 
     def start_owed(self, copies: int) -> None:
         """Start copies that the vote cannot do without, as many as there is room for."""
-        for started in range(copies):
-            if self.settled:
-                return
+        round_ = self.round
+        # A copy in the caller's thread has ended when `start` returns, and may have started more.
+        end = min(round_.made + copies, round_.most)
+        while round_.made < end and not self.settled:
             place = self._place(extra=False)
             if place is None:
-                self._short = copies - started
+                self._short = end - round_.made
                 return
             self.start(place)
+
+    def _start_missing(self, owed: int) -> bool:
+        """Start so many copies, and those for which there was no room; say if there were any."""
+        copies = max(owed, self._short) if self.round.spare() else 0
+        self._short = 0
+        self.start_owed(copies)
+        return copies > 0
 
     def hedge(self, reason: str) -> bool:
         """Start one more copy, unless something forbids it; say whether it was started."""
@@ -106,11 +114,11 @@ class Call(Ending):
             self.members.answered(copy)
         try:
             round_.answered(copy, answer)
+            owed = round_.owed()
         except Exception as error:  # noqa: BLE001 - of a `key` or rule of the user's
-            self._note(error, f"raised while the answer of copy {copy} was counted")
-            self.end(error, "not_retryable")
+            self._broken(error, f"the answer of copy {copy}")
             return
-        self.start_owed(round_.owed())
+        self._start_missing(owed)
         self._go_on()
 
     def failed(self, copy: int, error: BaseException) -> None:
@@ -132,21 +140,25 @@ class Call(Ending):
                 round_.running.discard(copy)
                 self.end(error, "not_retryable")
                 return
-        round_.failed(copy, error)
-        if self._short and round_.spare():
-            self._short -= 1
-            self.start_owed(1)
-        elif not lacking:
+        try:
+            round_.failed(copy, error)
+            owed = round_.owed() if self.bound.rules.votes and not lacking else 0
+        except Exception as broken:  # noqa: BLE001 - of a rule of the user's
+            broken.__context__ = broken.__context__ or error
+            self._broken(broken, f"the failure of copy {copy}")
+            return
+        if not self._start_missing(owed) and not lacking:
             self.hedge("failed")
         self._go_on()
+
+    def _broken(self, error: Exception, what: str) -> None:
+        """End the call with what a rule raised."""
+        self._note(error, f"raised while {what} was counted")
+        self.end(error, "not_retryable")
 
     def _go_on(self) -> None:
         """Settle the call if its end is certain by now."""
         round_ = self.round
-        if self.settled:
-            return
-        if round_.stuck() and self._denial is None:  # there was no room for them before
-            self.start_owed(round_.owed())
         if self.settled:
             return
         if round_.state == "decided":
@@ -203,7 +215,7 @@ class Call(Ending):
 
     def _member_failed(self, copy: int, error: Exception) -> None:
         """Tell the pool, if there is one, that a copy has failed by itself."""
-        if self.members is not None and error is not self._misuse:
+        if self.members is not None and not self._is_misuse(error):
             self.members.failed(copy, error)
         else:
             self._member_released(copy)
@@ -213,9 +225,13 @@ class Call(Ending):
         if self.members is not None:
             self.members.released(copy)
 
+    def _is_misuse(self, error: Exception) -> bool:
+        """Whether *error* is ours, about a function that turned out to be no plain one."""
+        return any(error is misuse for misuse in self._misuses)
+
     def _counts(self, error: Exception) -> bool:
         """Ask `on` whether *error* is a failure of the copy."""
-        if error is self._misuse:
+        if self._is_misuse(error):
             return False
         try:
             verdict = self.bound.rules.judge(error)

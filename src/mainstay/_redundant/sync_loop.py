@@ -145,14 +145,14 @@ class SyncCall(Call):
         """Take in how copies have ended."""
         while self._mail:
             copy, answer, error = self._mail.popleft()
-            if self._round is None and self.primary_runs and error is None:
-                self._returned = answer
-                self.primary_wins()
-            elif not self.settled:
-                self._take(copy, answer, error)
-            else:
+            if self.settled:
                 self.round.running.discard(copy)
                 self._take_late(copy, answer, error)
+            elif self._round is None and self.primary_runs and error is None:
+                self._returned = answer
+                self.primary_wins()
+            else:
+                self._take(copy, answer, error)
 
     def _take(self, copy: int, answer: Any, error: BaseException | None) -> None:
         if error is None:
@@ -168,6 +168,10 @@ class SyncCall(Call):
 
     def _settled(self) -> None:
         """Do nothing: the caller itself is at work, and looks next."""
+
+    def _disposed(self, result: Any) -> None:
+        if type(result) is CoroutineType:
+            raise refused_coroutine(self.bound.rules.dispose, result)
 
     # Copies in threads, and in the caller's.
 
@@ -185,7 +189,7 @@ class SyncCall(Call):
         if self.members is not None:
             self.members.reserve(copy)
         if place is HERE:
-            self._take(copy, *self._call_here(copy))
+            self._take(copy, *self._call(copy))
             return
         self._bell.working(place.ident)
         context = copy_context()
@@ -210,14 +214,6 @@ class SyncCall(Call):
                 crew.put_back(worker)
         self._bell.idle(worker.ident)
 
-    def _call_here(self, copy: int) -> tuple[Any, Exception | None]:
-        """Run a copy in the caller's thread, where what interrupts it interrupts the call."""
-        answer, error = self._call(copy)
-        if error is not None and not isinstance(error, Exception):
-            self._member_released(copy)
-            raise error
-        return answer, error
-
     def _call(self, copy: int) -> tuple[Any, BaseException | None]:
         fn = self.fns[copy]
         try:
@@ -225,6 +221,8 @@ class SyncCall(Call):
         except BaseException as error:  # noqa: BLE001 - goes to the caller's thread
             return None, error
         if type(answer) is CoroutineType:
-            self._misuse = refused_coroutine(fn, answer)
-            return None, self._misuse
+            misuse = refused_coroutine(fn, answer)
+            with self._lock:
+                self._misuses += (misuse,)
+            return None, misuse
         return answer, None

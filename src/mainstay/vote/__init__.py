@@ -47,6 +47,8 @@ Key: TypeAlias = Callable[[Any], object]
 class Tally(Protocol):
     """Counts the answers of one call. Copies are numbered from 0; each ends at most once.
 
+    What a method raises ends the call, and so does a state that is none.
+
     Attributes:
         winner: Once decided, the copy whose answer is returned.
     """
@@ -54,7 +56,7 @@ class Tally(Protocol):
     winner: int
 
     def answered(self, copy: int, answer: Any, /) -> State:
-        """Take the answer of a copy. What this raises ends the call."""
+        """Take the answer of a copy."""
         ...
 
     def failed(self, copy: int, /) -> State:

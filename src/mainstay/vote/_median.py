@@ -1,6 +1,5 @@
 """How votes on numbers are decided: `median`, of all or of those within a distance."""
 
-import math
 from bisect import bisect_left, insort
 from collections.abc import Collection
 from decimal import Decimal
@@ -32,7 +31,7 @@ class MedianTally:
     def answered(self, copy: int, answer: Any, /) -> "State":
         if isinstance(answer, bool) or not isinstance(answer, Real | Decimal):
             raise TypeError(f"`median` needs numbers, and copy {copy} answered a {_type(answer)}")
-        if math.isnan(answer):
+        if answer.is_nan() if isinstance(answer, Decimal) else answer != answer:  # noqa: PLR0124 - so is NaN
             raise ValueError(f"`median` needs numbers, and copy {copy} answered NaN")
         insort(self.ordered, (answer, copy))
         self.left -= 1
