@@ -128,7 +128,8 @@ def refused_coroutine(fn: object, coroutine: Coroutine[Any, Any, Any]) -> TypeEr
     coroutine.close()
     who = fn if isinstance(fn, str) else repr(fn)
     return TypeError(
-        f"{who} is no async function but returned a coroutine; decorate the async function itself"
+        f"{who} is not an async function, but returned a coroutine; decorate the async function "
+        f"itself"
     )
 
 

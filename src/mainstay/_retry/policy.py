@@ -164,9 +164,9 @@ class Retry:
             return
         if self._rules.attempt_timeout is not None:
             raise TypeError(
-                f"`attempt_timeout` needs an async function, and {fn!r} is none: a "
+                f"`attempt_timeout` needs an async function, and {fn!r} is not one: a "
                 f"thread cannot be stopped from outside, so its work would go on "
-                f"unseen; give the call inside a timeout of its own"
+                f"unseen; give the call inside it a timeout of its own"
             )
         if self._async_hook is not None:
             raise TypeError(
