@@ -123,7 +123,7 @@ class RetryBudget:
             to_seconds(window, "window", zero=False),
         )
         self._lock = threading.RLock()  # a signal handler may come back in on the same thread
-        start_anew_after_fork(self)
+        start_anew_after_fork(self, RetryBudget._start_anew)
 
     def _start_anew(self) -> None:
         self._lock = freed(self._lock)

@@ -61,7 +61,7 @@ class Shared:
         self.delay = None if start.together else start.seconds
         self.abandoned: int = 0
         self.strays: set[Future[Any]] = set()
-        start_anew_after_fork(self)
+        start_anew_after_fork(self, Shared._start_anew)
 
     def _start_anew(self) -> None:
         """Leave to the parent the threads and tasks that run on in vain."""
