@@ -45,6 +45,11 @@ def is_async(fn: Callable[..., Any]) -> bool:
     return colour_of(fn) is Colour.ASYNC
 
 
+def is_async_hook(hook: object) -> bool:
+    """Whether what a user gave as a parameter is a function to be awaited; a class is none."""
+    return callable(hook) and not isinstance(hook, type) and is_async(hook)
+
+
 def wraps(fn: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """As `functools.wraps`, with a name also for what has none: partials and callable objects."""
     named = _named(fn)

@@ -14,6 +14,7 @@ from mainstay._core.callables import (
     Colour,
     checked_name_or_none,
     colour_of,
+    is_async_hook,
     name_of,
     resource_first,
 )
@@ -32,7 +33,6 @@ from mainstay._redundant.options import (
     checked_dispose,
     checked_on,
     checked_rule,
-    is_async_hook,
 )
 from mainstay._redundant.race import RaceBlock
 from mainstay._redundant.rules import Bound, Rules, recorders_in

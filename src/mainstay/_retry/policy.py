@@ -13,6 +13,7 @@ from mainstay._core.callables import (
     checked_name_or_none,
     colour_of,
     is_async_frame,
+    is_async_hook,
     name_of,
     name_of_frame,
 )
@@ -268,12 +269,8 @@ def retry(
         on_result=_checked_on_result(on_result),
         budget=budget_of(budget),
     )
-    async_hook = next((n for n, h in hooks.items() if _is_async_hook(h)), None)
+    async_hook = next((n for n, h in hooks.items() if is_async_hook(h)), None)
     return Retry(rules, checked_name_or_none(name), metrics_of(metrics), async_hook)
-
-
-def _is_async_hook(hook: object) -> bool:
-    return callable(hook) and not isinstance(hook, type) and colour_of(hook) is Colour.ASYNC
 
 
 def _checked_attempts(attempts: object) -> int | None:
