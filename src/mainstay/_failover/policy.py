@@ -294,7 +294,7 @@ class FailoverPool:
         operations.remove(self._core, name)
 
     def status(self) -> PoolStatus:
-        """Give what is to be known of the pool and its members at this moment."""
+        """Give the status of the pool and of its members at this moment."""
         return operations.status(self._core)
 
     def on_event(self, fn: Callable[[Event], object]) -> Callable[[], None]:
