@@ -76,7 +76,7 @@ def test_without_a_key_the_arguments_tell_runs_apart(store):
 
     assert job(1) == job(1, 2) == job(a=1, b=2)
     assert job(1) != job("1")
-    with pytest.raises(UnsaveableValueError, match="the arguments of"):
+    with pytest.raises(UnsaveableValueError, match=r"job: arguments\['a'\] cannot"):
         job(iter([]))
 
 

@@ -50,8 +50,8 @@ def test_young_and_daly_need_times_above_0(value):
 @pytest.mark.parametrize(
     ("key", "message"),
     [
-        ("import-{customer}", "names 'customer', which is no parameter"),
-        ("import-{}", "names '', which is no parameter"),
+        ("import-{customer}", "names 'customer', which is not a parameter"),
+        ("import-{}", "names '', which is not a parameter"),
         ("import", "names no parameter of"),
         ("", "names no parameter of"),
     ],
@@ -70,7 +70,7 @@ def test_a_key_template_without_fields_is_right_where_there_are_no_parameters():
     [(lambda tenant: 3, TypeError), (lambda tenant: "", ValueError)],
 )
 def test_a_key_function_must_give_a_str(key, error):
-    with pytest.raises(error, match="`key` must"):
+    with pytest.raises(error, match="the `key` of a run must"):
         checkpointed(store=MemoryStore(), key=key).call(lambda cp, tenant: None, "acme")
 
 
@@ -78,7 +78,7 @@ def test_a_key_function_must_give_a_str(key, error):
 def test_a_key_that_is_no_key_is_refused(key):
     with pytest.raises(TypeError, match="`key` must"):
         checkpointed(store=MemoryStore(), key=key)(lambda cp: None)
-    with pytest.raises(TypeError, match="`key` must"):
+    with pytest.raises(TypeError, match="the `key` of a run must be a str"):
         checkpoint_run(key, store=MemoryStore())
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from mainstay import checkpointed
-from mainstay._checkpoint import crashes
 from mainstay._checkpoint.document import opened
 from mainstay._checkpoint.run import Run
 from mainstay.stores import store_of
 from mainstay.stores.base import RunId
+from mainstay.testing import _crashes as crashes
 
 # Forking beside other threads is what some tests are about; Python 3.12 and newer warn of it.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* multi-threaded:DeprecationWarning")
@@ -75,7 +75,7 @@ def unkilled(monkeypatch):
         assert (pid, number) == (os.getpid(), signal.SIGKILL)
         raise KilledError
 
-    monkeypatch.setattr("mainstay._checkpoint.crashes.os.kill", kill)
+    monkeypatch.setattr("mainstay.testing._crashes.os.kill", kill)
     monkeypatch.setattr(Run, "write", Run.write)  # to be restored
 
 

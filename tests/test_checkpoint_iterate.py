@@ -120,7 +120,8 @@ def test_items_that_cannot_be_saved_need_a_key(in_colour, store):
         async for _ in cp.iterate([object(), object()], key=key):
             pass
 
-    with pytest.raises(UnsaveableValueError, match="item 0 of iteration 'items', without `key`"):
+    problem = r"iteration 'items': items\[0\] cannot be saved: .* give a `key`"
+    with pytest.raises(UnsaveableValueError, match=problem):
         in_colour.job(body, store=store)(None)
 
 

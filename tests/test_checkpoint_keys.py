@@ -12,9 +12,9 @@ LONE = "data-\udcff.csv"  # what Python makes of a file's name that is no UTF-8
 @pytest.mark.parametrize(
     ("key", "message"),
     [
-        ("import-{tenant", "`key` 'import-{tenant' is no format string: "),
-        ("import-{tenant}}", "is no format string: "),
-        ("{tenant!z}", "is no format string: it converts by 'z'"),
+        ("import-{tenant", "`key` 'import-{tenant' is not a format string: "),
+        ("import-{tenant}}", "is not a format string: "),
+        ("{tenant!z}", "is not a format string: it converts by 'z'"),
     ],
 )
 def test_a_template_that_is_none_is_refused_at_decoration(store, key, message):

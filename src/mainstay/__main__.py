@@ -29,7 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    parser = _Parser(prog="python -m mainstay", description="What is around your program.")
+    parser = _Parser(
+        prog="python -m mainstay",
+        description="Write Prometheus rules and a Grafana dashboard; look after checkpoints.",
+    )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for commands in (ops_commands, checkpoint_commands):
         commands.add_to(subparsers)

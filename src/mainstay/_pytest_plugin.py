@@ -47,6 +47,6 @@ def crash_at_every_save() -> Callable[[Callable[[str], Any]], list[Any]]:
     list of what each of these rounds came to: `.save` (n), `.when` ("before" or "after"),
     `.result` and `.error` of the second run. The store is new in each round.
     """
-    from mainstay._checkpoint.crashes import crash_at_every_save  # noqa: PLC0415 - few tests use it
+    from mainstay.testing._crashes import crash_at_every_save  # noqa: PLC0415 - few tests use it
 
     return crash_at_every_save

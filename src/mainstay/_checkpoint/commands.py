@@ -18,7 +18,8 @@ from mainstay.stores.base import Contents, Record, RunId, Status, Store
 
 def add_to(subparsers: Any) -> None:
     """Add the command and its actions."""
-    command = subparsers.add_parser("checkpoints", help="look after the runs in a store")
+    help_text = "look after the runs in a store"
+    command = subparsers.add_parser("checkpoints", help=help_text, description=help_text)
     actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, (run, help_text, takes_run) in _ACTIONS.items():
         action = actions.add_parser(name, help=help_text, description=help_text)

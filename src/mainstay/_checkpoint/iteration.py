@@ -209,6 +209,6 @@ def key_function(key: Callable[[Any], Any] | None, name: str, done: int) -> Call
 
     def position_and_fingerprint(item: object) -> tuple[int, str]:
         position = next(positions)
-        return position, fingerprint(item, f"item {position} of iteration {name!r}, without `key`,")
+        return position, fingerprint(item, f"iteration {name!r}: items[{position}]")
 
     return position_and_fingerprint

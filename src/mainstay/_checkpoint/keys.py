@@ -68,7 +68,7 @@ def check_key(key: Key, arguments: Arguments) -> None:
 
     Raises:
         TypeError: If *key* is neither a format string, a function nor None.
-        ValueError: If the format string names what is no parameter, or nothing at all.
+        ValueError: If the format string names what is not a parameter, or nothing at all.
     """
     if key is None or callable(key):
         return
@@ -81,7 +81,7 @@ def check_key(key: Key, arguments: Arguments) -> None:
         first = field.partition(".")[0].partition("[")[0]
         if first not in names:
             raise ValueError(
-                f"`key` {key!r} names {first!r}, which is no parameter of "
+                f"`key` {key!r} names {first!r}, which is not a parameter of "
                 f"{name_of(arguments.fn)}; it has {', '.join(names) or 'none'}"
             )
     if not key or (names and not fields):
@@ -96,17 +96,17 @@ def _fields_of(key: str) -> list[str]:
     """Give what a format string names.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is not a format string.
     """
     try:
         parts = [*string.Formatter().parse(key)]
     except ValueError as error:
-        raise ValueError(f"`key` {key!r} is no format string: {error}") from None
+        raise ValueError(f"`key` {key!r} is not a format string: {error}") from None
     for _, _, _, conversion in parts:
         if conversion not in (None, "r", "s", "a"):
             raise ValueError(
-                f"`key` {key!r} is no format string: it converts by {conversion!r}, and there are "
-                f"only !r, !s and !a"
+                f"`key` {key!r} is not a format string: it converts by {conversion!r}, and there "
+                f"are only !r, !s and !a"
             )
     return [field for _, field, _, _ in parts if field is not None]
 
@@ -123,7 +123,7 @@ def key_of_call(
     """
     values = arguments.bound(args, kwargs)
     if key is None:
-        return fingerprint(values, f"the arguments of {name_of(arguments.fn)}, without `key`,")
+        return fingerprint(values, f"{name_of(arguments.fn)}: arguments")
     if isinstance(key, str):
         try:
             text = key.format(**values)
@@ -134,11 +134,11 @@ def key_of_call(
 
 
 def checked_key(key: object) -> str:
-    """Refuse what cannot be the key of a run: what is no text, empty, or no UTF-8."""
+    """Refuse what cannot be the key of a run: what is not text, empty, or cannot be UTF-8."""
     if not isinstance(key, str):
-        raise TypeError(f"`key` must give a str, not {key!r}")
+        raise TypeError(f"the `key` of a run must be a str, not {key!r}")
     if not key:
-        raise ValueError("`key` must not give an empty str")
+        raise ValueError("the `key` of a run must not be empty")
     return checked_text(key, "`key`")
 
 

@@ -61,7 +61,12 @@ def to_flag(value: object, parameter: str) -> bool:
 def _number(value: object, parameter: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"`{parameter}` must be a number, not {value!r}")
+    return as_float(value)
+
+
+def as_float(number: float) -> float:
+    """Give *number* as a float; an int that no float can hold is as good as infinite."""
     try:
-        return float(value)
-    except OverflowError:  # an int that no float can hold
-        return math.inf
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf

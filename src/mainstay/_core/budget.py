@@ -123,7 +123,7 @@ class RetryBudget:
             to_seconds(window, "window", zero=False),
         )
         self._lock = threading.RLock()  # a signal handler may come back in on the same thread
-        start_anew_after_fork(self)
+        start_anew_after_fork(self, RetryBudget._start_anew)
 
     def _start_anew(self) -> None:
         self._lock = freed(self._lock)
@@ -137,6 +137,11 @@ def budget_of(value: object) -> RetryBudget | None:
     """Turn what users give as `budget=` into a budget: None, a budget, or a ratio of its own."""
     if value is None or isinstance(value, RetryBudget):
         return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(
+            f"`budget` must be a RetryBudget, a share of the calls from 0 to 1, or None, "
+            f"not {value!r}"
+        )
     return RetryBudget(to_share(value, "budget"), floor=0.0)
 
 

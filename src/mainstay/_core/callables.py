@@ -45,6 +45,11 @@ def is_async(fn: Callable[..., Any]) -> bool:
     return colour_of(fn) is Colour.ASYNC
 
 
+def is_async_hook(hook: object) -> bool:
+    """Whether what a user gave as a parameter is a function to be awaited; a class is none."""
+    return callable(hook) and not isinstance(hook, type) and is_async(hook)
+
+
 def wraps(fn: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """As `functools.wraps`, with a name also for what has none: partials and callable objects."""
     named = _named(fn)
@@ -128,7 +133,8 @@ def refused_coroutine(fn: object, coroutine: Coroutine[Any, Any, Any]) -> TypeEr
     coroutine.close()
     who = fn if isinstance(fn, str) else repr(fn)
     return TypeError(
-        f"{who} is no async function but returned a coroutine; decorate the async function itself"
+        f"{who} is not an async function, but returned a coroutine; decorate the async function "
+        f"itself"
     )
 
 

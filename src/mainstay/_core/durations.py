@@ -4,6 +4,8 @@ import math
 from datetime import timedelta
 from typing import TypeAlias
 
+from mainstay._core.arguments import as_float
+
 Duration: TypeAlias = float | timedelta
 """Seconds (`float` or `int`) or a `timedelta`."""
 
@@ -23,10 +25,7 @@ def to_seconds(value: object, parameter: str, *, zero: bool = True) -> float:
     if isinstance(value, timedelta):
         seconds = value.total_seconds()
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        try:
-            seconds = float(value)
-        except OverflowError:  # an int that no float can hold
-            seconds = math.inf
+        seconds = as_float(value)
     else:
         raise TypeError(f"`{parameter}` must be seconds (a number) or a timedelta, not {value!r}")
     if not math.isfinite(seconds) or seconds < 0 or (seconds == 0 and not zero):

@@ -3,21 +3,17 @@
 import os
 import threading
 import weakref
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_all: "weakref.WeakKeyDictionary[Any, Callable[[Any], object]]" = weakref.WeakKeyDictionary()
 
 
-class Locked(Protocol):
-    """What has a lock that calls take."""
-
-    def _start_anew(self) -> None: ...
-
-
-_all: "weakref.WeakSet[Locked]" = weakref.WeakSet()
-
-
-def start_anew_after_fork(owner: Locked) -> None:
-    """Have *owner* start anew in every child, as long as it lives."""
-    _all.add(owner)
+def start_anew_after_fork(owner: T, start_anew: Callable[[T], object]) -> None:
+    """Have every child call *start_anew* with *owner*, as long as that lives."""
+    _all[owner] = start_anew
 
 
 def freed(lock: "threading.RLock") -> "threading.RLock":
@@ -29,8 +25,8 @@ def freed(lock: "threading.RLock") -> "threading.RLock":
 
 
 def _start_all_anew() -> None:
-    for owner in tuple(_all):
-        owner._start_anew()  # noqa: SLF001 - hidden from users only
+    for owner, start_anew in tuple(_all.items()):
+        start_anew(owner)
 
 
 if hasattr(os, "register_at_fork"):

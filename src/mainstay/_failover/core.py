@@ -12,6 +12,7 @@ import attrs
 
 from mainstay._core.ambient import surroundings
 from mainstay._core.clock import Bell, Clock
+from mainstay._core.members import Pause
 from mainstay._core.waiting import Signal
 from mainstay._failover.health import Phase
 from mainstay._failover.hooks import RefusedError
@@ -40,11 +41,16 @@ class Wait:
 
 
 @attrs.frozen(eq=False)
-class _Rest:
-    """Who a call may be given to: anyone by `pick`, or one of `sessions`."""
+class _Candidates:
+    """Whom a call may be given to, to be picked without the lock: a selector is the user's.
+
+    Attributes:
+        sessions: Those left to a call that goes on to another member.
+        pick: Picks from all who serve, for a call that begins; else None.
+    """
 
     sessions: list[Session]
-    pick: Pick | None
+    pick: Pick | None = None
 
 
 Choice: TypeAlias = Session | Wait | None
@@ -83,8 +89,7 @@ class Core(Results):
                 self.settle(now)
                 choice = self._choose(now, tried, asked)
             self.flush()
-            if isinstance(choice, _Rest):
-                # Outside the lock: a selector is the user's.
+            if isinstance(choice, _Candidates):
                 choice = choice.pick() if choice.pick else self._among(choice.sessions)
             if not isinstance(choice, Session):
                 return choice
@@ -98,19 +103,19 @@ class Core(Results):
 
     def _choose(
         self, now: float, tried: Collection[Slot], asked: set[Slot]
-    ) -> Session | _Rest | Wait | None:
+    ) -> Session | _Candidates | Wait | None:
         for slot in self.slots.values():
             opened = slot.opened if slot.health.trial_due(now) else None
             if opened is not None and slot not in tried and self.trials_allowed(slot):
                 return self._trial(slot, opened, now)
         order = self.order
         if order.sessions and not tried:
-            return _Rest([], order.pick)
+            return _Candidates([], order.pick)
         rest = [session for session in order.sessions if session.slot not in tried]
         if tried and not rest:
             rest = self._idle_standbys(tried)
         if rest:
-            return _Rest(rest, None)
+            return _Candidates(rest)
         starting = [s.start.until for s in self.slots.values() if s.start and s not in tried]
         if starting:
             return Wait(max(0.0, min(starting) - now), self.progress)
@@ -205,7 +210,7 @@ class Core(Results):
         self.flush()
 
     def released(self, session: Session, now: float) -> None:
-        """Take in that an attempt came to nothing that says anything about the member."""
+        """Take in that an attempt ended in a way that says nothing about the member."""
         with self.lock:
             if session.slot.health.release(session.generation, now):
                 self.plan(now)
@@ -262,7 +267,7 @@ class Core(Results):
         return self.hands.loop
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Let an async pool belong to *loop*, if it is free to."""
+        """Bind an async pool to *loop*; refuse one that is bound to another loop, still open."""
         if not self.rules.is_async:
             return
         if self.hands.loop is not None and not self.hands.loop.is_closed():
@@ -293,7 +298,7 @@ class Core(Results):
                 probe_in_thread(self, probe, wake, hands.helpers)
         self.flush()
 
-    def starting(self, clock: Clock) -> Wait | None:
+    def starting(self, clock: Clock) -> Pause | None:
         """Open the pool; give how long to wait for its members, None if all starts have ended."""
         self.clock: Clock = clock
         self.open()
@@ -301,19 +306,18 @@ class Core(Results):
         self.settle_now(now)
         with self.lock:
             ends = [slot.start.until - now for slot in self.slots.values() if slot.start]
-            return Wait(max(0.0, *ends), self.progress) if ends else None
+            return Pause(clock, max(0.0, *ends), self.progress) if ends else None
 
     def settle_now(self, now: float) -> None:
-        """Let happen what was to happen by itself until *now*, without a call."""
+        """Do what was due by *now*, where no call does it."""
         with self.lock:
             self.settle(now)
         self.flush()
 
     def forget(self) -> None:
         """Leave everything that was opened to whoever owns it now: a parent, or an ended loop."""
-        self.lock: threading.RLock = (
-            threading.RLock()
-        )  # a thread that is not here any more may hold the old one
+        # A thread that is not here any more may hold the old one.
+        self.lock: threading.RLock = threading.RLock()
         self._outbox.clear()
         self.is_open = False
         self.posts = {post: post for post in self.posts}

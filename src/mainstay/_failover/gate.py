@@ -135,7 +135,7 @@ class Gate:
         self._tell(event)
 
     def released(self, generation: int, now: float) -> None:
-        """Take in that a call came to nothing that says anything."""
+        """Take in that a call ended in a way that says nothing about what it called."""
         with self._lock:
             self.health.release(generation, now)
             event = self._changed()

@@ -16,7 +16,8 @@ from typing import Any, TypeAlias
 from mainstay._core.ambient import current, everywhere, surroundings
 from mainstay._core.callables import Colour, colour_of, refused_coroutine, resource_first
 from mainstay._core.clock import monotonic
-from mainstay._failover.core import Core, Wait
+from mainstay._core.members import Pause
+from mainstay._failover.core import Core
 from mainstay._failover.hooks import running_loop
 from mainstay._failover.members import Session, lease_here, set_lease
 from mainstay._failover.run import Run, begin, resume
@@ -189,12 +190,8 @@ def acquire(run: Run) -> Session:
         choice = run.choose()
         if isinstance(choice, Session):
             return choice
-        clock = run.ambient.clock
         try:
-            if choice.signal is None:
-                clock.sleep(choice.seconds)
-            else:
-                choice.signal.wait(clock, choice.seconds)
+            choice.wait()
         except BaseException:
             run.interrupted(None)
             raise
@@ -207,12 +204,8 @@ async def aacquire(run: Run) -> Session:
         choice = run.choose()
         if isinstance(choice, Session):
             return choice
-        clock = run.ambient.clock
         try:
-            if choice.signal is None:
-                await clock.asleep(choice.seconds)
-            else:
-                await choice.signal.await_(clock, choice.seconds)
+            await choice.await_()
         except BaseException:
             run.interrupted(None)
             raise
@@ -222,20 +215,20 @@ async def aacquire(run: Run) -> Session:
 def open_all(core: Core) -> None:
     """Open a pool, and wait until each member that is started is open or could not be opened."""
     clock = surroundings().clock
-    while (wait := core.starting(clock)) is not None and wait.signal is not None:
-        wait.signal.wait(clock, wait.seconds)
+    while (pause := core.starting(clock)) is not None:
+        pause.wait()
 
 
 async def aopen_all(core: Core) -> None:
     """Open a pool, and await that each member that is started is open or could not be opened."""
     clock = surroundings().clock
-    while (wait := core.starting(clock)) is not None and wait.signal is not None:
-        await wait.signal.await_(clock, wait.seconds)
+    while (pause := core.starting(clock)) is not None:
+        await pause.await_()
 
 
-def _note_wait(run: Run, wait: Wait) -> None:
-    if wait.signal is None:
-        run.waited(wait.seconds)
+def _note_wait(run: Run, pause: Pause) -> None:
+    if pause.signal is None:
+        run.waited(pause.seconds)
 
 
 def require_loop(core: Core) -> None:

@@ -1,4 +1,4 @@
-"""What an operator does to a pool: force, release, drain, add, remove; and what he sees of it."""
+"""What an operator does to a pool: force, release, drain, add, remove; and what they see of it."""
 
 import math
 
@@ -12,7 +12,7 @@ from mainstay._failover.options import Member
 
 @attrs.frozen
 class MemberStatus:
-    """What is to be known of a member.
+    """The status of one member.
 
     Attributes:
         name: Its name.
@@ -37,7 +37,7 @@ class MemberStatus:
 
 @attrs.frozen
 class PoolStatus:
-    """What is to be known of a pool.
+    """The status of a pool.
 
     Attributes:
         name: Its name.
@@ -57,7 +57,7 @@ class PoolStatus:
 
 
 def status(core: Core) -> PoolStatus:
-    """Give what is to be known of a pool."""
+    """Give the status of a pool."""
     now = core.clock.now()
     with core.lock:
         return PoolStatus(

@@ -167,7 +167,10 @@ class Probe:
         check_hook("fn", fn)
         answers = getattr(fn, "__annotations__", {}).get("return", bool)
         if answers not in (bool, "bool"):
-            raise TypeError(f"`fn` must answer a bool, and {fn!r} says that it gives {answers!r}")
+            raise TypeError(
+                f"`fn` must answer a bool, and {fn!r} is annotated to return {answers!r}; "
+                f"return True or False"
+            )
         self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue]  # by attrs
             fn,
             to_seconds(every, "every", zero=False),

@@ -8,7 +8,7 @@ import functools
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from types import CoroutineType
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -25,10 +25,23 @@ from mainstay._metrics.collector import recorder_of
 from mainstay._metrics.recorder import Recorder
 from mainstay.errors import CircuitOpenError, DeadlineExpiredError, UnsupportedLoopError
 
+Args: TypeAlias = tuple[Any, ...]
+Kwargs: TypeAlias = dict[str, Any]
+
 
 @attrs.frozen(eq=False)
 class Passage:
-    """One call that was let through, or is to be."""
+    """One call that was let through.
+
+    Attributes:
+        gate: The breaker.
+        judge: The verdict of `on` about an exception.
+        recorder: Where the call is recorded.
+        ambient: Its clock and its deadline.
+        started: When it began, in seconds of the clock.
+        generation: Of the breaker's health, which its result belongs to.
+        outer: The call of the ``with breaker:`` around it, if it is one itself.
+    """
 
     gate: Gate
     judge: Judge
@@ -195,8 +208,7 @@ def _wrap_async(gate: Gate, judge: Judge, fn: Callable[..., Any]) -> Callable[..
     return call
 
 
-def _pass(passage: Passage, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-          ) -> Any:  # fmt: skip
+def _pass(passage: Passage, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
     try:
         value = fn(*args, **kwargs)
     except BaseException as error:
@@ -208,8 +220,7 @@ def _pass(passage: Passage, fn: Callable[..., Any], args: tuple[Any, ...], kwarg
     return value
 
 
-async def _apass(passage: Passage, fn: Callable[..., Any], args: tuple[Any, ...],
-                 kwargs: dict[str, Any]) -> Any:  # fmt: skip
+async def _apass(passage: Passage, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
     try:
         value = await fn(*args, **kwargs)
     except BaseException as error:

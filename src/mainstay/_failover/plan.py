@@ -78,7 +78,7 @@ class Plan(State):
         return self.rules.fence is not None and slot.member.standby is not None
 
     def _promoted(self, slots: list[Slot], roster: Roster) -> dict[Slot, tuple[str, ...]]:
-        """Give the standbys that stand in, each with the names of those that it stands in for."""
+        """Mark the standbys that stand in; give them, with the names of those they stand in for."""
         for place, slot in enumerate(slots):
             slot.promoted = place in roster.promoted
         names = {place: slot.name for place, slot in enumerate(slots)}
@@ -174,10 +174,13 @@ class Plan(State):
             self.tell(PoolSwitched(self.rules.name, old, new, reason, self.epoch))
 
     def _leads(self, serving: list[Slot], promoted: dict[Slot, tuple[str, ...]]) -> dict[str, str]:
-        """Give who does the work of each post: the one that all calls go to, or each active one."""
+        """Give who does the work of each post.
+
+        Where one member gets all calls there is one post, ""; a forced one does all that there are.
+        """
         if isinstance(self.rules.strategy, Priority) or self.forced is not None:
-            names = self.leads if self.forced is not None else ("",)
-            return {name: serving[0].name for name in names or ("",) if serving}
+            posts = tuple(self.leads) if self.forced is not None else ()
+            return dict.fromkeys(posts or ("",), serving[0].name) if serving else {}
         leads = {slot.name: slot.name for slot in serving if slot.member.standby is None}
         for stand_in, lost in promoted.items():
             for name in lost if stand_in in serving else ():

@@ -294,7 +294,7 @@ class FailoverPool:
         operations.remove(self._core, name)
 
     def status(self) -> PoolStatus:
-        """Give what is to be known of the pool and its members at this moment."""
+        """Give the status of the pool and of its members at this moment."""
         return operations.status(self._core)
 
     def on_event(self, fn: Callable[[Event], object]) -> Callable[[], None]:
@@ -370,11 +370,11 @@ class FailoverPool:
 
 def _checked_members(members: object) -> list[Member]:
     if isinstance(members, Member) or not isinstance(members, Iterable):
-        raise TypeError(f"`members` must be several `Member`s, not {members!r}")
+        raise TypeError(f"`members` must be a list of `Member`s, not {members!r}")
     everyone = list(members)
     for member in everyone:
         if not isinstance(member, Member):
-            raise TypeError(f"`members` must hold nothing but `Member`s, not {member!r}")
+            raise TypeError(f"`members` must be a list of `Member`s, and {member!r} is not one")
     if not everyone:
         raise ValueError("`members` must not be empty")
     names = [member.name for member in everyone]

@@ -108,7 +108,7 @@ class Results(Plan):
         self.moved_on()
 
     def settle(self, now: float) -> None:
-        """Let happen what was to happen by itself until *now*."""
+        """Do what was due by *now*: end what took too long, let members come back."""
         if now < self.order.wake or not self.is_open:
             return
         for slot in self.slots.copy().values():

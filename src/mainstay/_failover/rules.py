@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from mainstay._core.budget import RetryBudget
-from mainstay._core.callables import Colour, colour_of
+from mainstay._core.callables import is_async_hook
 from mainstay._core.notes import described, leave_note
 from mainstay._core.outcomes import Judge, Predicate, judge_of
 from mainstay._failover.health import Limits
@@ -78,7 +78,7 @@ def owner_of(rules: Rules) -> str:
 
 def sync_judge_of(on: object) -> Callable[[Exception], Any]:
     """Check `on=`, which cannot be awaited here."""
-    if callable(on) and not isinstance(on, type) and colour_of(on) is Colour.ASYNC:
+    if is_async_hook(on):
         raise TypeError(f"`on` must be a plain predicate, and {on!r} is async")
     judge = judge_of(on)
     if not isinstance(judge, Predicate):

@@ -1,7 +1,7 @@
 """One call of a pool: what the loops ask, and what is recorded.
 
 `Run` stands between the loops, which act, and the pool's `Core`, which decides. A loop asks it for
-a session (`choose`, then `charge`), tells it how the attempt ended, and raises what `failed`
+a session (`choose`), tells it how the attempt ended, and raises what `failed`
 gives. It belongs to one call.
 """
 
@@ -11,6 +11,7 @@ import attrs
 
 from mainstay._core.ambient import Ambient, surroundings
 from mainstay._core.budget import observe, spend
+from mainstay._core.members import Pause
 from mainstay._core.notes import leave_note
 from mainstay._failover.core import Core, Wait
 from mainstay._failover.events import PoolGaveUp
@@ -93,7 +94,7 @@ class Run:
 
     # Before an attempt.
 
-    def choose(self) -> Session | Wait:
+    def choose(self) -> Session | Pause:
         """Say whom to call, or for how long to wait before asking again.
 
         Raises:
@@ -113,7 +114,7 @@ class Run:
                 left = self.left()
                 if left <= 0 or (choice.signal is None and choice.seconds >= left):
                     raise self._end("timeout")
-                return Wait(min(choice.seconds, left), choice.signal)
+                return Pause(self.ambient.clock, min(choice.seconds, left), choice.signal)
         except BaseException:
             if isinstance(choice, Session):
                 self.core.released(choice, self.ambient.clock.now())

@@ -23,9 +23,7 @@ from mainstay._core.ambient import surroundings
 from mainstay._core.clock import SYSTEM, Clock
 from mainstay._core.events import Event, Listener, publish
 from mainstay._core.waiting import Signal
-from mainstay._failover.events import (
-    MemberBroken,
-)
+from mainstay._failover.events import MemberBroken
 from mainstay._failover.health import Health, Phase
 from mainstay._failover.members import Opened, Session, Slot
 from mainstay._failover.options import NO_RESOURCE, Member

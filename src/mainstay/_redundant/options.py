@@ -4,18 +4,13 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias, cast
 
 from mainstay._core.budget import RetryBudget, budget_of
-from mainstay._core.callables import Colour, colour_of
+from mainstay._core.callables import Colour, colour_of, is_async_hook
 from mainstay._core.members import Lender
 from mainstay._core.outcomes import Classes, judge_of
 from mainstay.vote import Rule
 
 On: TypeAlias = Classes | Callable[[Exception], object]
 """What users give as `on=`."""
-
-
-def is_async_hook(hook: object) -> bool:
-    """Whether a function of the user's has to be awaited."""
-    return callable(hook) and not isinstance(hook, type) and colour_of(hook) is Colour.ASYNC
 
 
 def checked_alternatives(alternatives: object) -> tuple[Callable[..., Any], ...]:

@@ -192,7 +192,7 @@ class Redundant:
             return
         if self._rules.primary == "task":
             raise TypeError(
-                f"`primary` is for async functions, and {fn!r} is none: its copies run in threads"
+                f"`primary` is for async functions; copies of {fn!r} run in threads; leave it out"
             )
         check_blocking(self._rules.lender, self._rules.dispose, repr(fn))
 
@@ -344,7 +344,9 @@ def redundant(  # noqa: PLR0913 - a policy's parameters are its vocabulary
     rule = checked_rule(decide, most if copies or functions else None)  # a race says it itself
     votes = rule != _FIRST
     if start is not None and not isinstance(start, Start):
-        raise TypeError(f"`start` must be one of `mainstay.hedge`, not {start!r}")
+        raise TypeError(
+            f"`start` must be made by `mainstay.hedge`, such as `hedge.after(0.2)`, not {start!r}"
+        )
     if primary not in ("inline", "task"):
         raise ValueError(f'`primary` must be "inline" or "task", not {primary!r}')
     when = delay_of(start or (hedge.together() if votes else hedge.quantile(0.95)))

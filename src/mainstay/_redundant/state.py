@@ -65,7 +65,7 @@ class Shared:
         self.abandoned: int = 0
         self.alarms = Alarms()
         self.strays: set[Future[Any]] = set()
-        start_anew_after_fork(self)
+        start_anew_after_fork(self, Shared._start_anew)
 
     def _start_anew(self) -> None:
         """Leave to the parent the threads and tasks that run on in vain."""

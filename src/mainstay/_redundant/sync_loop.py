@@ -137,9 +137,10 @@ class SyncCall(Call):
         if now >= end:
             self.expire()
         elif self._due is not None and now >= self._due:
+            self._due = None
             delay = self.bound.shared.delay
-            again = self.hedge("slow") and self.round.spare() and delay is not None
-            self._due = now + delay if again and delay is not None else None
+            if self.hedge("slow") and self.round.spare() and delay is not None:
+                self._due = now + delay
 
     def read_mail(self) -> None:
         """Take in how copies have ended."""

@@ -9,19 +9,17 @@ A worker is taken, given one job, and put back by the job itself, just before it
 the caller that wakes up finds the worker idle again.
 """
 
-import os
 import sys
 import threading
-import weakref
 from collections.abc import Callable
 from typing import TypeAlias
+
+from mainstay._core.forks import start_anew_after_fork
 
 IDLE_SECONDS = 5.0
 
 Job: TypeAlias = Callable[["Worker"], object]
 """What a worker does once: must put the worker back, whatever it raises."""
-
-_crews: "weakref.WeakSet[Crew]" = weakref.WeakSet()
 
 
 class Worker:
@@ -71,7 +69,7 @@ class Crew:
     def __init__(self, most: int) -> None:
         self._most = most
         self.start_anew()
-        _crews.add(self)
+        start_anew_after_fork(self, Crew.start_anew)
 
     def start_anew(self) -> None:
         """Forget all threads: in a forked process they do not exist."""
@@ -107,12 +105,3 @@ class Crew:
             self._idle.remove(worker)
             self._alive -= 1
             return True
-
-
-def _start_anew_after_fork() -> None:
-    for crew in tuple(_crews):
-        crew.start_anew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_anew_after_fork)

@@ -17,6 +17,7 @@ import math
 from datetime import timedelta
 from typing import Literal, TypeAlias
 
+from mainstay._core.arguments import as_float
 from mainstay._core.notes import described
 
 Reason: TypeAlias = Literal["attempts", "timeout", "not_retryable", "budget", "refused_result"]
@@ -66,21 +67,13 @@ def hint_of(verdict: object) -> float | None:
     if isinstance(verdict, timedelta):
         delay = verdict.total_seconds()
     elif isinstance(verdict, int | float) and not isinstance(verdict, bool):
-        delay = _as_float(verdict)
+        delay = as_float(verdict)
     else:
         raise TypeError(
             f"`on` must answer True, False, or a delay in seconds or as a timedelta, "
             f"not {described(verdict)}"
         )
     return delay if delay >= 0 else math.nan
-
-
-def _as_float(number: float) -> float:
-    """Give *number* as a float; one that is too large for that is as good as infinite."""
-    try:
-        return float(number)
-    except OverflowError:
-        return math.inf if number > 0 else -math.inf
 
 
 def out_of_attempts(made: int, most: int | None) -> bool:

@@ -13,6 +13,7 @@ from mainstay._core.callables import (
     checked_name_or_none,
     colour_of,
     is_async_frame,
+    is_async_hook,
     name_of,
     name_of_frame,
 )
@@ -164,9 +165,9 @@ class Retry:
             return
         if self._rules.attempt_timeout is not None:
             raise TypeError(
-                f"`attempt_timeout` needs an async function, and {fn!r} is none: a "
+                f"`attempt_timeout` needs an async function, and {fn!r} is not one: a "
                 f"thread cannot be stopped from outside, so its work would go on "
-                f"unseen; give the call inside a timeout of its own"
+                f"unseen; give the call inside it a timeout of its own"
             )
         if self._async_hook is not None:
             raise TypeError(
@@ -268,12 +269,8 @@ def retry(
         on_result=_checked_on_result(on_result),
         budget=budget_of(budget),
     )
-    async_hook = next((n for n, h in hooks.items() if _is_async_hook(h)), None)
+    async_hook = next((n for n, h in hooks.items() if is_async_hook(h)), None)
     return Retry(rules, checked_name_or_none(name), metrics_of(metrics), async_hook)
-
-
-def _is_async_hook(hook: object) -> bool:
-    return callable(hook) and not isinstance(hook, type) and colour_of(hook) is Colour.ASYNC
 
 
 def _checked_attempts(attempts: object) -> int | None:

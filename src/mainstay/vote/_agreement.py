@@ -1,5 +1,6 @@
 """How votes on equal answers are decided: `first`, and all that count who agrees with whom."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
@@ -41,18 +42,40 @@ class First:
 
 
 @attrs.define
-class Groups:
-    """The copies in groups of equal answers; the largest first, then the one that grew first."""
+class Groups(ABC):
+    """The copies in groups of equal answers; the largest first, then the one that grew first.
+
+    Attributes:
+        left: How many copies have not ended.
+        key: What answers are compared by, or None.
+        groups: Each answer with the copies that gave it.
+        winner: Once decided, the copy whose answer is returned.
+    """
 
     left: int
     key: "Key | None"
     groups: list[tuple[object, list[int]]] = attrs.field(factory=list)
     winner: int = 0
 
-    def add(self, copy: int, answer: Any) -> None:
-        """Put a copy to those with an equal answer."""
+    def answered(self, copy: int, answer: Any, /) -> "State":
         value = answer if self.key is None else self.key(answer)
         self.left -= 1
+        self._add(copy, value)
+        return self._state()
+
+    def failed(self, _copy: int, /) -> "State":
+        self.left -= 1
+        return self._state()
+
+    def dissenters(self) -> Collection[int]:
+        return [copy for _, copies in self.groups[1:] for copy in copies]
+
+    @abstractmethod
+    def _state(self) -> "State":
+        """Say whether the vote is settled by now."""
+
+    def _add(self, copy: int, value: object) -> None:
+        """Put a copy to those with an equal answer."""
         for place, (other, copies) in enumerate(self.groups):
             if value is other or value == other:
                 copies.append(copy)
@@ -75,21 +98,12 @@ class Groups:
         self.winner = min(self.groups[0][1])
         return "decided"
 
-    def dissenters(self) -> Collection[int]:
-        return [copy for _, copies in self.groups[1:] for copy in copies]
-
 
 @attrs.define
 class ThresholdTally(Groups):
+    """Decided when a group has *threshold* copies."""
+
     threshold: int = attrs.field(kw_only=True)
-
-    def answered(self, copy: int, answer: Any, /) -> "State":
-        self.add(copy, answer)
-        return self._state()
-
-    def failed(self, _copy: int, /) -> "State":
-        self.left -= 1
-        return self._state()
 
     def needed(self) -> int:
         return self.threshold - self.size(0)
@@ -102,13 +116,7 @@ class ThresholdTally(Groups):
 
 @attrs.define
 class PluralityTally(Groups):
-    def answered(self, copy: int, answer: Any, /) -> "State":
-        self.add(copy, answer)
-        return self._state()
-
-    def failed(self, _copy: int, /) -> "State":
-        self.left -= 1
-        return self._state()
+    """Decided when the others cannot catch up with the largest group."""
 
     def needed(self) -> int:
         return (self.left - self._lead()) // 2 + 1
