@@ -9,6 +9,7 @@ Only this process is measured by coverage.py. The children that tests start are 
 disk and forked while threads run, in all of which coverage.py loses what it counted or hangs.
 """
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -33,6 +34,17 @@ _pages = Sybil([PythonCodeBlockParser()], patterns=["*.md"], fixtures=_FIXTURES)
 _docstrings = Sybil([DocTestParser()], path="src", patterns=["*.py"], fixtures=_FIXTURES)
 
 pytest_collect_file = (_pages + _docstrings).pytest()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def garbage_of_its_own() -> None:
+    """Leave what was there before a module out of each garbage collection that its tests ask for.
+
+    There are hundreds of them, and each would go through every test that was collected and every
+    report that was written.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ own process id. What they say is waited for by asking again, never by sleeping f
 
 import json
 import queue
-import socket
 import subprocess
 import sys
 import threading
@@ -18,18 +17,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import yaml
 
-from tests.servers import PROGRAMS, require_tool
+from tests.servers import LOOPBACK, PROGRAMS, free_port, require_tool
 
-LOOPBACK = "127.0.0.1"
 PAUSE = 0.1
 PATIENCE = 60.0
 RULE_GROUPS = ("calls", "errors", "dependability", "alerts")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return probe.getsockname()[1]
 
 
 def until(ask, what, patience=PATIENCE):

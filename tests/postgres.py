@@ -5,7 +5,6 @@ The server refuses to run as root. There it runs as the user `postgres`, which t
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -14,7 +13,7 @@ from pathlib import Path
 import psycopg
 
 from tests.pools import LONGEST
-from tests.servers import require_tool
+from tests.servers import free_port, require_tool
 
 OPTIONS = {
     "listen_addresses": "127.0.0.1",
@@ -47,9 +46,7 @@ class Postgres:
         if owner := whose():
             shutil.chown(self.directory, **owner)
         self.data = self.directory / "data"
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            self.port = found.getsockname()[1]
+        self.port = free_port()
         self.url = f"postgresql://postgres@127.0.0.1:{self.port}/postgres?connect_timeout=2"
         if standby_of is None:
             run("initdb", "--pgdata", self.data, "--username", "postgres", "--auth", "trust",

@@ -5,7 +5,9 @@ A tool that pip cannot bring makes a test skip and say which Debian package has 
 """
 
 import os
+import random
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,6 +17,9 @@ import pytest
 
 PROGRAMS = Path(__file__).parent / "programs"
 LONGEST_RUN = 60.0  # seconds, on a machine that is busy
+LOOPBACK = "127.0.0.1"
+PORTS = range(20_000, 32_000)  # below those that Linux gives to clients
+DICE = random.SystemRandom()  # two runs of the tests with one seed want different ports
 
 
 def require_tool(name: str, *, package: str) -> str:
@@ -26,6 +31,18 @@ def require_tool(name: str, *, package: str) -> str:
     if os.environ.get("MAINSTAY_REQUIRE_SERVICES") == "1":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def free_port() -> int:
+    """Find a port for a server that starts later; until then no client is given it."""
+    while True:
+        with socket.socket() as probe:
+            port = DICE.choice(PORTS)
+            try:
+                probe.bind((LOOPBACK, port))
+            except OSError:  # somebody has it
+                continue
+            return port
 
 
 def python(*arguments: str, **variables: str) -> str:

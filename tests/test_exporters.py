@@ -19,8 +19,8 @@ from prometheus_client import (
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from mainstay import HostCollector, Metrics, StoreCollector, checkpoint_run, retry
-from tests.monitoring import LOOPBACK, fetch, free_port, process, prometheus, until
-from tests.servers import require_tool
+from tests.monitoring import fetch, process, prometheus, until
+from tests.servers import LOOPBACK, free_port, require_tool
 
 EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "flask_exporter.py"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"

@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -29,7 +28,7 @@ from mainstay import (
     failover,
 )
 from tests.pools import LONGEST, wait_until
-from tests.servers import require_tool
+from tests.servers import free_port, require_tool
 
 ERRORS = (redis.ConnectionError, redis.TimeoutError)
 PATIENCE = 0.1  # seconds that a client waits for an answer
@@ -44,9 +43,7 @@ class Server:
     """One server process on a port of its own."""
 
     def __init__(self, directory):
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            self.port = found.getsockname()[1]
+        self.port = free_port()
         self.directory = directory
         self.process = None
         self.start()
