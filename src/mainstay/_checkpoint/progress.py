@@ -11,13 +11,13 @@ from typing import Any
 
 import attrs
 
-from mainstay._checkpoint.codec import Codec, Json, plain
+from mainstay._checkpoint.codec import Codec, Json, as_raised, codec_of_result, is_raised, plain
 from mainstay._checkpoint.decision import Code
 from mainstay._checkpoint.document import MISSING, Document, restored
 from mainstay._checkpoint.fingerprint import digest, fingerprint
 from mainstay._checkpoint.iteration import NOTHING, Loop, key_function
 from mainstay._checkpoint.steps import Place, Step, Steps
-from mainstay._checkpoint.types import Allowed, allowed_by
+from mainstay._checkpoint.types import allowed_by
 from mainstay._core.callables import name_of
 from mainstay.errors import CheckpointError, CodeChangedError, UnsaveableValueError
 from mainstay.stores.base import Change, Result, RunId
@@ -232,21 +232,19 @@ class Progress:
             )
         return step
 
-    def replay(self, step: Step, allowed: Allowed) -> Any:
-        """Give the saved result of a step, or raise the saved exception."""
-        kind, saved = step.saved
-        place = f"the result of step {step.label!r}"
-        value = restored(Codec(allowed, self.allow_pickle), saved, place, self.id)
-        if kind == "value":
-            return value
-        self._raised.append((value, step))
-        raise value
+    def replay(self, step: Step, fn: Callable[..., Any]) -> Any:
+        """Give the saved result of a step of *fn*, or raise the saved exception."""
+        codec, place = codec_of_result(fn, self.allow_pickle), f"the result of step {step.label!r}"
+        if not is_raised(step.saved):
+            return restored(codec, step.saved, place, self.id)
+        error = restored(codec, step.saved["v"], place, self.id)
+        self._raised.append((error, step))
+        raise error
 
-    def step_done(self, step: Step, value: object, allowed: Allowed) -> dict[int, Result]:
-        """Put together what saves the result of a step."""
-        codec = Codec(allowed, self.allow_pickle)
-        saved = codec.encode(value, f"the result of step {step.label!r}")
-        return self.steps.keep(step, ["value", saved])
+    def step_done(self, step: Step, value: object, fn: Callable[..., Any]) -> dict[int, Result]:
+        """Put together what saves the result of a step of *fn*."""
+        codec = codec_of_result(fn, self.allow_pickle)
+        return self.steps.keep(step, codec.encode(value, f"the result of step {step.label!r}"))
 
     def step_failed(self, step: Step, error: Exception) -> dict[int, Result] | None:
         """Put together what saves the exception of a step, if its class was registered for it.
@@ -261,7 +259,7 @@ class Progress:
             Codec(allowed).decode(saved, "exception")
         except UnsaveableValueError:
             return None  # the exception itself matters more
-        put = self.steps.keep(step, ["error", saved])
+        put = self.steps.keep(step, as_raised(saved))
         self._raised.append((error, step))
         return put
 

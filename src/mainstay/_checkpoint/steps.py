@@ -71,7 +71,7 @@ class Step:
         position: Which of the steps there it is.
         instead: The label of what was saved at its position, if that is another step.
         number: What its result is kept under, once there is one.
-        saved: The result, if it was there before, as JSON: ["value", value] or ["error", error].
+        saved: The result, as JSON, if it was there before.
     """
 
     place: Place

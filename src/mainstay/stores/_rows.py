@@ -146,11 +146,11 @@ def drop(db: sqlite3.Connection, run: RunId, numbers: Iterable[int]) -> None:
     db.executemany(_DROP, [(number, run.name, run.key) for number in numbers])
 
 
-def put_alone(
-    db: sqlite3.Connection, lease: Lease, number: int, result: Result, now: float
-) -> bool:
-    """Write one result, if that takes no more: the lease is the caller's, and fresh; say so."""
-    run = lease.run
+def put_alone(db: sqlite3.Connection, lease: Lease, change: Change, now: float) -> bool:
+    """Write a change that is one result, if the lease is the caller's and fresh; say so."""
+    if change.document is not None or change.drop or len(change.put) != 1:
+        return False
+    run, ((number, result),) = lease.run, change.put.items()
     fresh = now + lease.seconds * (1 - 1 / RENEWALS_PER_LEASE)
     values = number, result.slot, result.value, run.name, run.key, lease.token, fresh
     return db.execute(_STEP, values).rowcount > 0
