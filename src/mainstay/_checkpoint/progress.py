@@ -144,9 +144,10 @@ class Progress:
     def flush(self, loop: Loop) -> None:
         """Count the items done of an iteration."""
         done = len(loop.keys)
-        loop.flush()
-        self.unsaved += done
-        self._done += done
+        if done:
+            loop.flush()
+            self.unsaved += done
+            self._done += done
 
     def item_left(self, loop: Loop) -> None:
         """Take in that an item is done in which something was saved or begun."""
