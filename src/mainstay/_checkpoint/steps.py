@@ -169,9 +169,7 @@ class Steps:
             )
         self._next += 1
         step.number = number
-        if place is not self.outside:
-            place.numbers.append(number)
-            self._in_items.add(number)
+        self._goes_with(place, number)
         slot = f"{step.position} {step.use} {len(place.path)} {place.path}{step.name}"
         return {number: Result(slot, seal(to_bytes(saved)))}
 
@@ -179,14 +177,17 @@ class Steps:
         """Put a result that was there before in its place; *places* are all of them, by path."""
         position, use, path, name = _parts_of(slot)
         place = _place_at(path, places)
-        if place is not self.outside:
-            place.numbers.append(number)
-            self._in_items.add(number)
+        self._goes_with(place, number)
         place.saved[name, use] = number
         if position == _NOWHERE:
             place.overlapped = True
         else:
             place.positions[position] = (name, use)
+
+    def _goes_with(self, place: Place, number: int) -> None:
+        if place is not self.outside:
+            place.numbers.append(number)
+            self._in_items.add(number)
 
 
 def name_in(slot: str) -> str:
