@@ -16,6 +16,7 @@ import pytest
 
 from mainstay.errors import LeaseLostError, RunBusyError
 from mainstay.stores.base import (
+    MOST_RESULTS,
     Acquired,
     Change,
     Contents,
@@ -24,6 +25,7 @@ from mainstay.stores.base import (
     Lease,
     Poisoned,
     Request,
+    Result,
     RunId,
     Store,
 )
@@ -31,6 +33,8 @@ from mainstay.stores.owner import this_process
 from mainstay.testing import FakeClock
 
 RUN = RunId("import", "acme")
+ONE = Result("slot", b"one")
+TWO = Result("slot", b"two")
 OTHER = RunId("import", "other")
 DEAD = attrs.evolve(this_process(), started=this_process().started + 1)
 
@@ -83,15 +87,37 @@ class StoreConformance:
     def test_a_commit_without_a_document_leaves_it(self, store):
         lease = acquired(store)
         save(store, lease, b"one")
-        store.commit(lease, Change(put={"slot": b"value"}))
+        store.commit(lease, Change(put={0: ONE}))
         store.commit(lease, Change())
-        assert store.load(RUN) == Contents(b"one", None, {"slot": b"value"})
+        assert store.load(RUN) == Contents(b"one", None, {0: ONE})
 
-    def test_a_result_can_be_replaced_and_dropped_with_a_document(self, store):
+    def test_results_can_be_dropped_with_a_document_whether_they_are_there_or_not(self, store):
         lease = acquired(store)
-        store.commit(lease, Change(put={"a": b"1", "b": b"2"}))
-        save(store, lease, b"doc", put={"b": b"3"}, drop=("a", "missing"))
-        assert store.load(RUN) == Contents(b"doc", None, {"b": b"3"})
+        store.commit(lease, Change(put={0: ONE, 1: TWO}))
+        save(store, lease, b"doc", put={2: TWO}, drop=(0, 7))
+        assert store.load(RUN) == Contents(b"doc", None, {1: TWO, 2: TWO})
+
+    def test_results_of_one_slot_are_apart(self, store):
+        lease = acquired(store)
+        store.commit(lease, Change(put={0: ONE}))
+        store.commit(lease, Change(put={1: TWO}))
+        assert store.load(RUN).results == {0: ONE, 1: TWO}
+
+    def test_the_number_of_a_dropped_result_can_be_used_again(self, store):
+        lease = acquired(store)
+        store.commit(lease, Change(put={0: ONE}))
+        store.commit(lease, Change(drop=(0,)))
+        store.commit(lease, Change(put={0: TWO}))
+        assert store.load(RUN).results == {0: TWO}
+
+    def test_a_result_may_have_the_highest_number_beside_the_lowest_of_another_run(self, store):
+        leases = [acquired(store, RunId("import", str(number))) for number in range(3)]
+        for lease in leases:
+            store.commit(lease, Change(put={0: ONE, MOST_RESULTS - 1: TWO}))
+        store.release(leases[1], "error")
+        assert store.forget(leases[1].run)
+        for lease in leases[::2]:
+            assert store.load(lease.run).results == {0: ONE, MOST_RESULTS - 1: TWO}
 
     def test_the_last_document_is_kept_twice(self, store):
         lease = acquired(store)
@@ -114,7 +140,7 @@ class StoreConformance:
 
     def test_a_finished_run_begins_anew_on_demand_with_nothing_left_of_it(self, store):
         lease = acquired(store)
-        store.commit(lease, Change(put={"slot": b"old"}))
+        store.commit(lease, Change(put={0: ONE}))
         save(store, lease, b"end", finished=True)
         answer = store.acquire(RUN, request(rerun=True, life="second"))
         assert isinstance(answer, Acquired)
@@ -135,9 +161,9 @@ class StoreConformance:
 
     def test_a_release_can_drop_results(self, store):
         lease = acquired(store)
-        store.commit(lease, Change(put={"a": b"1", "b": b"2"}))
-        store.release(lease, "error", drop=("a",))
-        assert store.load(RUN).results == {"b": b"2"}
+        store.commit(lease, Change(put={0: ONE, 1: TWO}))
+        store.release(lease, "error", drop=(0,))
+        assert store.load(RUN).results == {1: TWO}
 
     def test_a_released_run_cannot_be_written_to(self, store):
         lease = acquired(store)
@@ -162,7 +188,7 @@ class StoreConformance:
         assert isinstance(answer, Acquired)
         assert (answer.record.exit, answer.record.crashes) == ("takeover", 1)
 
-    @pytest.mark.parametrize("change", [Change(), Change(document=b"x"), Change(put={"a": b"1"})])
+    @pytest.mark.parametrize("change", [Change(), Change(document=b"x"), Change(put={0: ONE})])
     def test_every_commit_renews_the_lease(self, store, change):
         with FakeClock() as clock:
             lease = acquired(store)
@@ -180,7 +206,7 @@ class StoreConformance:
             for change in (
                 Change(),
                 Change(document=b"zombie"),
-                Change(put={"slot": b"zombie"}),
+                Change(put={0: ONE}),
                 Change(document=b"zombie", finished=True),
             ):
                 with pytest.raises(LeaseLostError) as lost:
@@ -197,11 +223,12 @@ class StoreConformance:
         assert answers[-1].record.crashes == 3
         assert states(store) == [(RUN, "poisoned")]
 
-    @pytest.mark.parametrize("change", [Change(document=b"x"), Change(put={"a": b"1"})])
+    @pytest.mark.parametrize("change", [{"document": b"x"}, {"put": {0: ONE}}])
     def test_progress_ends_a_row_of_deaths(self, store, change):
         for _ in range(4):
             lease = acquired(store, owner=DEAD, max_crashes=2)
-            store.commit(lease, change)
+            store.commit(lease, Change(**change))
+            store.commit(lease, Change(drop=(0,)))
 
     def test_a_renewal_is_no_progress(self, store):
         for _ in range(2):
@@ -221,14 +248,14 @@ class StoreConformance:
 
     def test_runs_do_not_see_each_other(self, store):
         mine, other = acquired(store), acquired(store, OTHER)
-        save(store, mine, b"mine", put={"slot": b"mine"})
-        save(store, other, b"other", put={"slot": b"other"})
+        save(store, mine, b"mine", put={0: ONE})
+        save(store, other, b"other", put={0: TWO})
         store.release(mine, "error")
-        assert store.load(OTHER) == Contents(b"other", None, {"slot": b"other"})
+        assert store.load(OTHER) == Contents(b"other", None, {0: TWO})
 
     def test_forgetting_leaves_nothing(self, store):
         lease = acquired(store)
-        save(store, lease, b"one", put={"slot": b"1"})
+        save(store, lease, b"one", put={0: ONE})
         store.release(lease, "error")
         assert store.forget(RUN)
         assert not store.forget(RUN)

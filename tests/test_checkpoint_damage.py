@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import attrs
 import pytest
 from checkpoint_colours import RUN, OopsError, add_up
 
@@ -59,7 +60,9 @@ def test_a_damaged_step_is_not_computed_again(in_colour, store):
     with pytest.raises(OopsError):
         job()
     results = store._runs[RUN].results
-    results.update({slot: damaged(sealed) for slot, sealed in results.items()})
+    results.update(
+        {number: attrs.evolve(each, value=damaged(each.value)) for number, each in results.items()}
+    )
     with pytest.raises(CorruptCheckpointError, match="the result of step 'charge'"):
         job()
 

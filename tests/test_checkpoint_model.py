@@ -30,14 +30,14 @@ class Worker:
         self.token = cp.token
         self.log = cp.state([])
         self.resumed_at = [*self.log]
-        self.items = cp.iterate(range(ITEMS), key=lambda item: item)
+        self.items = cp.iterate(range(ITEMS), key=lambda item: item % 3)
         self.cp = cp
 
     def go_on(self):
         """Do one item; say whether there was one."""
         for item in self.items:
             assert self.log == [*range(item)], "the state is not where the cursor is"
-            self.cp.step("effect", int)
+            assert self.cp.step("effect", lambda item=item: item) == item, "of another item"
             self.log.append(item)
             return True
         return False

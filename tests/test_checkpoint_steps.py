@@ -11,6 +11,7 @@ from mainstay import (
     register_type,
 )
 from mainstay.errors import (
+    CheckpointError,
     CodeChangedError,
     UnknownTypeError,
     UnsaveableValueError,
@@ -99,6 +100,79 @@ def test_a_step_inside_an_item_belongs_to_it_and_goes_with_it(in_colour, store, 
     assert len(store.load(RUN).results) == 1
     assert job("") == [[0, 1], [2, 3], [4, 5]]
     assert store.load(RUN).results == {}
+
+
+@pytest.mark.parametrize("steps_of_the_later", [1, 2])
+def test_items_with_equal_keys_have_steps_of_their_own_until_they_are_saved(
+    in_colour, store, crashing, steps_of_the_later
+):
+    calls = Faults(range(100))
+    rows = [("a", 2), ("b", 1), ("a", steps_of_the_later), ("c", 1)]
+
+    async def body(cp, crash):
+        log = cp.state([])
+        async for _, steps in cp.iterate(rows, key=lambda row: row[0]):
+            log.append([await cp.step("call", calls) for _ in range(steps)])
+            if crash and len(log) == len(rows):
+                raise CrashError
+        return log
+
+    job = in_colour.job(body, store=store, every=10)
+    with pytest.raises(CrashError):
+        job(True)
+    total = sum(steps for _, steps in rows)
+    assert len(store.load(RUN).results) == total
+    numbers = iter(range(total))
+    assert job(False) == [[next(numbers) for _ in range(steps)] for _, steps in rows]
+    assert len(calls.calls) == total
+    assert store.load(RUN).results == {}
+
+
+def test_inner_items_with_equal_keys_belong_to_the_outer_item_that_they_are_in(
+    in_colour, store, crashing
+):
+    calls = Faults(range(100))
+    path = ["ax", "ay", "ax", "bx", "ax", "ay", "ax", "bx"]
+
+    async def body(cp, crash):
+        log = []
+        async for outer in cp.iterate("abab", key=str):
+            async for inner in cp.iterate("xyx" if outer == "a" else "x", key=str):
+                number = await cp.step("call", calls)
+                log.append((outer + inner, number))
+                if crash and len(log) == len(path):
+                    raise CrashError
+        return log
+
+    job = in_colour.job(body, store=store, every=100)
+    with pytest.raises(CrashError):
+        job(True)
+    assert job(False) == [(each, number) for number, each in enumerate(path)]
+    assert len(calls.calls) == len(path)
+    assert store.load(RUN).results == {}
+
+
+def test_a_resume_goes_on_after_the_numbers_of_the_results_that_are_kept(in_colour, store):
+    async def body(cp, steps):
+        for number in range(steps):
+            await cp.step("call", lambda number=number: number)
+        raise OopsError
+
+    job = in_colour.job(body, store=store)
+    for steps in (2, 3, 5):
+        with pytest.raises(OopsError):
+            job(steps)
+        assert [*store.load(RUN).results] == [*range(steps)]
+
+
+def test_a_run_that_has_had_as_many_results_as_it_can_says_so(in_colour, store, monkeypatch):
+    monkeypatch.setattr("mainstay._checkpoint.steps.MOST_RESULTS", 2)
+
+    async def body(cp):
+        return [await cp.step("call", lambda: 1) for _ in range(3)]
+
+    with pytest.raises(CheckpointError, match="run 'key' of job has saved 2 results of steps"):
+        in_colour.job(body, store=store)()
 
 
 def test_another_step_at_the_place_of_a_saved_one_is_refused_with_both_names(in_colour, store):

@@ -57,7 +57,7 @@ def test_a_file_that_may_not_be_looked_at_is_taken_for_the_same(in_colour, tmp_p
         raise PermissionError
 
     async def body(cp):
-        monkeypatch.setattr(Path, "stat", refused)
+        monkeypatch.setattr(os, "stat", refused)
         await cp.save()
         return 1
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import attrs
 import pytest
-from store_conformance import DEAD, RUN, StoreConformance, acquired, request, save
+from store_conformance import DEAD, ONE, RUN, TWO, StoreConformance, acquired, request, save
 
 from mainstay.errors import (
     CorruptCheckpointError,
@@ -16,7 +16,7 @@ from mainstay.errors import (
 )
 from mainstay.stores import MemoryStore, SQLiteStore, store_of
 from mainstay.stores._mounts import network_file_system
-from mainstay.stores.base import Acquired, Change, Held
+from mainstay.stores.base import Acquired, Change, Held, Result, RunId
 from mainstay.stores.owner import Owner, is_dead, this_process
 from mainstay.testing import Faults
 
@@ -179,8 +179,29 @@ def test_an_error_in_the_middle_of_a_transaction_leaves_what_was_there(store):
     lease = acquired(store)
     save(store, lease, b"one")
     with pytest.raises(StoreUnavailableError):
-        store.commit(lease, Change(document=b"two", put={"slot": object()}))
+        store.commit(lease, Change(document=b"two", put={0: Result("slot", object())}))
     assert store.load(RUN).latest == b"one"
+
+
+def test_a_result_that_is_kept_is_never_overwritten(store):
+    lease = acquired(store)
+    store.commit(lease, Change(put={0: ONE}))
+    with pytest.raises(StoreUnavailableError, match="UNIQUE constraint failed"):
+        store.commit(lease, Change(put={0: TWO}))
+    assert store.load(RUN).results == {0: ONE}
+
+
+def test_a_file_that_has_had_as_many_runs_as_it_can_says_so(path, store):
+    lease = acquired(store)
+    store.commit(lease, Change(put={0: ONE}))
+    change_file(path, "UPDATE result SET id = id + 2147483646 * (1 << 32)",
+                "UPDATE run SET id = 2147483647")  # fmt: skip
+    assert store.load(RUN).results == {0: ONE}
+    with pytest.raises(StoreUnavailableError, match="too many runs, begin a new file"):
+        acquired(store, RunId("import", "one too many"))
+    store.release(lease, "error")
+    assert store.forget(RUN)
+    assert rows(path, "SELECT * FROM result") == []
 
 
 def test_a_forked_child_has_connections_of_its_own(store):

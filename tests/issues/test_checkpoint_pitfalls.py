@@ -118,7 +118,7 @@ def test_what_could_not_be_synced_is_not_taken_for_saved(file, monkeypatch):
         raise failure
 
     with monkeypatch.context() as broken:
-        broken.setattr(file, "_update", failing)
+        broken.setattr("mainstay.stores._rows.change_run", failing)
         with pytest.raises(StoreUnavailableError):
             resumed(file, range(5))
     assert file.load(RUN) == before

@@ -7,6 +7,7 @@ Plain JSON values are themselves. Everything else is an object with a tag:
     {"$": "enum", "t": type, "v": name}
     {"$": "error", "t": type, "v": []}    exceptions of registered types
     {"$": "dict", "v": [[key, value]]}    dicts with keys that are not str, or with a key "$"
+    {"$": "raised", "v": exception}       what a step raised, in place of what it returned
 
 Subclasses of built-in types are refused, since what they add would be lost without a word. So are
 types that nobody allowed (see `types`): on saving already, because later is too late.
@@ -16,6 +17,7 @@ The path to a value is put together only while an error is on its way out.
 
 import base64
 import enum
+import functools
 import json
 import math
 import pickle  # only ever used where the user said `allow_pickle=True`
@@ -30,7 +32,7 @@ from zoneinfo import ZoneInfo
 import attrs
 
 from mainstay._checkpoint.fields import built, extra_attribute, field_names
-from mainstay._checkpoint.types import Allowed, is_buildable
+from mainstay._checkpoint.types import Allowed, allowed_by_result, is_buildable
 from mainstay._core.callables import name_of
 from mainstay.errors import UnknownTypeError, UnsaveableValueError
 
@@ -235,6 +237,22 @@ class _RefusedError(Exception):
 
 class _UnknownError(_RefusedError):
     """The problem is the name of a type that may not be built."""
+
+
+@functools.lru_cache(maxsize=256)
+def codec_of_result(fn: Callable[..., Any], allow_pickle: bool) -> Codec:  # noqa: FBT001 - it is cached
+    """Give the codec for what *fn* returns, by its annotation."""
+    return Codec(allowed_by_result(fn), allow_pickle)
+
+
+def as_raised(exception: Json) -> Json:
+    """Mark an exception as one that a step raised."""
+    return {_TAG: "raised", "v": exception}
+
+
+def is_raised(saved: Json) -> bool:
+    """Whether it is what a step raised, and not what it returned."""
+    return type(saved) is dict and saved.get(_TAG) == "raised"
 
 
 def to_bytes(tree: Json) -> bytes:

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from mainstay._checkpoint.codec import from_bytes
 from mainstay._checkpoint.document import Document, opened
 from mainstay._checkpoint.envelope import DamagedError, unseal
-from mainstay._checkpoint.steps import parts_of
+from mainstay._checkpoint.steps import name_in
 from mainstay.stores import store_of
 from mainstay.stores.base import Contents, Record, RunId, Status, Store
 
@@ -57,7 +57,7 @@ def _show(options: argparse.Namespace) -> int:
         "begun": _when(record.created),
         "changed": _when(record.updated),
         "saved": _described(contents),
-        "steps": sorted(parts_of(slot)[3] for slot in contents.results),
+        "steps": sorted(name_in(result.slot) for result in contents.results.values()),
     }
     print(json.dumps(tree, indent=2, ensure_ascii=False))  # noqa: T201 - as above
     return 0
@@ -135,8 +135,8 @@ def _problems(store: Store, record: Record) -> Iterator[str]:
         "the save before": contents.previous,
         "the arguments": record.arguments,
     }
-    parts |= {f"step {parts_of(slot)[3]!r}": saved for slot, saved in contents.results.items()}
-    for place, sealed in parts.items():
+    results = [(f"step {name_in(each.slot)!r}", each.value) for each in contents.results.values()]
+    for place, sealed in (*parts.items(), *results):
         if sealed is not None:
             try:
                 from_bytes(unseal(sealed))

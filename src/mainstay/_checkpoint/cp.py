@@ -16,7 +16,6 @@ from mainstay._checkpoint.keys import checked_text
 from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.sources import check_iteration
 from mainstay._checkpoint.steps import Step
-from mainstay._checkpoint.types import allowed_by_result
 from mainstay.errors import RunCompleteError
 
 P = ParamSpec("P")
@@ -139,13 +138,13 @@ class _Face:
         run = self._run
         run.check_usable()
         step = run.progress.begin_step(name, lenient=run.rules.on_code_change == "ignore")
-        if step.saved is None and run.complete:
+        if step.number is None and run.complete:
             raise RunCompleteError(run.id.name, run.id.key)
         return step
 
     def _replay(self, step: Step, fn: Callable[..., Any]) -> Any:
         self._run.recorder.step("replayed")
-        return self._run.progress.replay(step, allowed_by_result(fn))
+        return self._run.progress.replay(step, fn)
 
 
 class Checkpoint(_Face):
@@ -266,7 +265,7 @@ class Checkpoint(_Face):
             receipt 7
         """
         step = self._begin_step(name, fn)
-        if step.saved is not None:
+        if step.number is not None:
             saved: R = self._replay(step, fn)
             return saved
         try:
@@ -377,7 +376,7 @@ class AsyncCheckpoint(_Face):
             Exception: What *fn* raises.
         """
         step = self._begin_step(name, fn)
-        if step.saved is not None:
+        if step.number is not None:
             return self._replay(step, fn)
         try:
             return await loops.astep(self._run, self._lock, step, fn, args, kwargs)

@@ -1,18 +1,19 @@
 """The envelope of everything that is saved: a flipped bit is noticed, and large values shrink.
 
-    "MSC" | version | flags | BLAKE2b-128 of flags and body | body
+    "MSC" | version | flags | BLAKE2b-128 of all that is before and behind it | body
 
-Flag 1 says that the body is compressed with zlib. Every byte is covered: the first four are
-compared, the others are in the digest or are it.
+Flag 1 says that the body is compressed with zlib.
 """
 
 import hashlib
 import zlib
 
 _MAGIC = b"MSC\x01"
-_COMPRESSED = 1
+_PLAIN = _MAGIC + b"\x00"
+_COMPRESSED = _MAGIC + b"\x01"
+_HEAD_SIZE = len(_PLAIN)
 _DIGEST_SIZE = 16
-_BODY = len(_MAGIC) + 1 + _DIGEST_SIZE
+_BODY = _HEAD_SIZE + _DIGEST_SIZE
 _COMPRESS_FROM = 2048
 """Bytes from which on compressing takes less time than writing would."""
 
@@ -23,12 +24,12 @@ class DamagedError(Exception):
 
 def seal(body: bytes) -> bytes:
     """Put *body* in an envelope."""
-    flags = 0
+    head = _PLAIN
     if len(body) >= _COMPRESS_FROM:
         smaller = zlib.compress(body, 1)
         if len(smaller) < len(body):
-            flags, body = _COMPRESSED, smaller
-    return b"%b%c%b%b" % (_MAGIC, flags, _digest(flags, body), body)
+            head, body = _COMPRESSED, smaller
+    return b"".join((head, _digest(head, body), body))
 
 
 def unseal(sealed: bytes) -> bytes:
@@ -41,11 +42,13 @@ def unseal(sealed: bytes) -> bytes:
         raise DamagedError("it does not begin as what mainstay saves does")
     if len(sealed) < _BODY:
         raise DamagedError("it is cut off")
-    flags, body = sealed[len(_MAGIC)], sealed[_BODY:]
-    if _digest(flags, body) != sealed[len(_MAGIC) + 1 : _BODY]:
+    head, body = sealed[:_HEAD_SIZE], sealed[_BODY:]
+    if _digest(head, body) != sealed[_HEAD_SIZE:_BODY]:
         raise DamagedError("its checksum does not match")
-    return zlib.decompress(body) if flags & _COMPRESSED else body
+    return zlib.decompress(body) if head == _COMPRESSED else body
 
 
-def _digest(flags: int, body: bytes) -> bytes:
-    return hashlib.blake2b(body, digest_size=_DIGEST_SIZE, key=bytes((flags,))).digest()
+def _digest(head: bytes, body: bytes) -> bytes:
+    state = hashlib.blake2b(head, digest_size=_DIGEST_SIZE)
+    state.update(body)
+    return state.digest()

@@ -112,9 +112,13 @@ class Loop:
             self.item = NOTHING
             self.keys.append(self.last)
 
+    def item_label(self) -> str:
+        """Name the item in progress."""
+        return f"{self.name}[{self._mark(self.last)}]"
+
     def item_scope(self) -> str:
-        """Name the item in progress, for what is saved inside it."""
-        return f"{self.scope}{self.name}[{self._mark(self.last)}]/"
+        """Say what the names of everything inside the item in progress begin with."""
+        return f"{self.scope}{self.item_label()}/"
 
     def mark_of(self, item: object) -> str:
         """Give 32 hexadecimal digits that an item is known by, None being the one in progress.

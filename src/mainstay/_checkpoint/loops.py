@@ -17,7 +17,6 @@ from mainstay._checkpoint.offload import off_loop
 from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.sources import is_trusted
 from mainstay._checkpoint.steps import Step
-from mainstay._checkpoint.types import allowed_by_result
 
 
 def iterate(  # noqa: C901 - what every item goes through, in one frame, for speed
@@ -171,8 +170,7 @@ async def _as_async(source: Iterable[Any]) -> AsyncIterator[Any]:
 def write(run: Run, change: Any) -> None:
     """Write a change; end the process afterwards if that was asked for."""
     run.write(change)
-    if run.at_boundary:
-        signals.end_if_asked(run)
+    signals.end_if_asked(run)
 
 
 async def awrite(run: Run, lock: asyncio.Lock, change_of: Callable[[], Any]) -> None:
@@ -181,8 +179,7 @@ async def awrite(run: Run, lock: asyncio.Lock, change_of: Callable[[], Any]) -> 
         change = change_of()
         if change is not None:
             await off_loop(lambda: run.write(change))
-            if run.at_boundary:
-                signals.end_if_asked(run)
+            signals.end_if_asked(run)
 
 
 def step(run: Run, begun: Step, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -199,7 +196,7 @@ def step(run: Run, begun: Step, fn: Callable[..., Any], args: Any, kwargs: Any) 
             write(run, run.step_saved(put))
         raise
     run.recorder.step("executed")
-    write(run, run.step_saved(run.progress.step_done(begun, value, allowed_by_result(fn))))
+    write(run, run.step_saved(run.progress.step_done(begun, value, fn)))
     return value
 
 
@@ -218,6 +215,6 @@ async def astep(
             await awrite(run, lock, functools.partial(run.step_saved, failed))
         raise
     run.recorder.step("executed")
-    put = run.progress.step_done(begun, value, allowed_by_result(fn))
+    put = run.progress.step_done(begun, value, fn)
     await awrite(run, lock, functools.partial(run.step_saved, put))
     return value

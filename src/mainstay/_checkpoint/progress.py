@@ -11,16 +11,16 @@ from typing import Any
 
 import attrs
 
-from mainstay._checkpoint.codec import Codec, Json, plain
+from mainstay._checkpoint.codec import Codec, Json, as_raised, codec_of_result, is_raised, plain
 from mainstay._checkpoint.decision import Code
 from mainstay._checkpoint.document import MISSING, Document, restored
 from mainstay._checkpoint.fingerprint import digest, fingerprint
 from mainstay._checkpoint.iteration import NOTHING, Loop, key_function
-from mainstay._checkpoint.steps import Step, Steps
-from mainstay._checkpoint.types import Allowed, allowed_by
+from mainstay._checkpoint.steps import Place, Step, Steps
+from mainstay._checkpoint.types import allowed_by
 from mainstay._core.callables import name_of
 from mainstay.errors import CheckpointError, CodeChangedError, UnsaveableValueError
-from mainstay.stores.base import Change, RunId
+from mainstay.stores.base import Change, Result, RunId
 
 _UNCHANGEABLE = (str, bytes, int, float, complex, bool, tuple, frozenset, type(None))
 
@@ -55,14 +55,14 @@ class Progress:
     _state: Any = attrs.field(default=NOTHING, init=False)
     _state_codec: Codec = attrs.field(init=False)
     _boundary_state: Json = attrs.field(default=None, init=False)
-    _drop: list[str] = attrs.field(factory=list, init=False)
-    _raised: list[tuple[Exception, str]] = attrs.field(factory=list, init=False)
+    _drop: list[int] = attrs.field(factory=list, init=False)
+    _raised: list[tuple[Exception, Step]] = attrs.field(factory=list, init=False)
 
     @classmethod
     def after(
         cls,
         document: Document | None,
-        results: Mapping[str, bytes],
+        results: Mapping[int, Result],
         run: RunId,
         code: Code,
         *,
@@ -144,15 +144,16 @@ class Progress:
     def flush(self, loop: Loop) -> None:
         """Count the items done of an iteration."""
         done = len(loop.keys)
-        loop.flush()
-        self.unsaved += done
-        self._done += done
+        if done:
+            loop.flush()
+            self.unsaved += done
+            self._done += done
 
     def item_left(self, loop: Loop) -> None:
         """Take in that an item is done in which something was saved or begun."""
         self.leave_inner(loop)
+        self._drop += self.steps.leave(self._place(self.stack[:-1]), loop.item_label())
         scope = loop.item_scope()
-        self._drop += self.steps.leave(scope)
         for place in [place for place in self._names if place.startswith(scope)]:
             del self._names[place]
         loop.leave_item()
@@ -225,30 +226,28 @@ class Progress:
         self.settle()
         if self.stack:
             self.stack[-1].used = True
-        step = self.steps.begin(self._scope(), name)
+        step = self.steps.begin(self._place(self.stack), name)
         if step.instead is not None and not lenient:
             raise CodeChangedError(
                 self.id.name, self.id.key, f"step {step.instead!r} is now {step.label!r}"
             )
         return step
 
-    def replay(self, step: Step, allowed: Allowed) -> Any:
-        """Give the saved result of a step, or raise the saved exception."""
-        kind, saved = step.saved
-        place = f"the result of step {step.label!r}"
-        value = restored(Codec(allowed, self.allow_pickle), saved, place, self.id)
-        if kind == "value":
-            return value
-        self._raised.append((value, step.slot))
-        raise value
+    def replay(self, step: Step, fn: Callable[..., Any]) -> Any:
+        """Give the saved result of a step of *fn*, or raise the saved exception."""
+        codec, place = codec_of_result(fn, self.allow_pickle), f"the result of step {step.label!r}"
+        if not is_raised(step.saved):
+            return restored(codec, step.saved, place, self.id)
+        error = restored(codec, step.saved["v"], place, self.id)
+        self._raised.append((error, step))
+        raise error
 
-    def step_done(self, step: Step, value: object, allowed: Allowed) -> dict[str, bytes]:
-        """Put together what saves the result of a step."""
-        codec = Codec(allowed, self.allow_pickle)
-        saved = codec.encode(value, f"the result of step {step.label!r}")
-        return {step.slot: self.steps.keep(step.slot, ["value", saved])}
+    def step_done(self, step: Step, value: object, fn: Callable[..., Any]) -> dict[int, Result]:
+        """Put together what saves the result of a step of *fn*."""
+        codec = codec_of_result(fn, self.allow_pickle)
+        return self.steps.keep(step, codec.encode(value, f"the result of step {step.label!r}"))
 
-    def step_failed(self, step: Step, error: Exception) -> dict[str, bytes] | None:
+    def step_failed(self, step: Step, error: Exception) -> dict[int, Result] | None:
         """Put together what saves the exception of a step, if its class was registered for it.
 
         One that its own `args` do not build is none that could be raised again.
@@ -261,12 +260,25 @@ class Progress:
             Codec(allowed).decode(saved, "exception")
         except UnsaveableValueError:
             return None  # the exception itself matters more
-        self._raised.append((error, step.slot))
-        return {step.slot: self.steps.keep(step.slot, ["error", saved])}
+        put = self.steps.keep(step, as_raised(saved))
+        self._raised.append((error, step))
+        return put
 
-    def slots_of(self, error: BaseException | None) -> tuple[str, ...]:
+    def numbers_of(self, error: BaseException | None) -> tuple[int, ...]:
         """Find the saved exceptions that *error* is, so that their steps run again."""
-        return tuple(slot for raised, slot in self._raised if raised is error)
+        return tuple(
+            step.number
+            for raised, step in self._raised
+            if raised is error and step.number is not None
+        )
+
+    def _place(self, loops: list[Loop]) -> Place:
+        """Find the place of the items in progress of *loops*, the outermost first."""
+        place = self.steps.outside
+        for loop in loops:
+            if loop.item is not NOTHING:
+                place = self.steps.enter(place, loop.item_label())
+        return place
 
     def _scope(self) -> str:
         loop = next(self._going_on(), None)
@@ -318,5 +330,5 @@ class Progress:
         items, self._captured = self._captured, 0
         self.unsaved -= items
         dropped = {*change.drop}
-        self._drop = [slot for slot in self._drop if slot not in dropped]
+        self._drop = [number for number in self._drop if number not in dropped]
         return items

@@ -42,7 +42,7 @@ from mainstay.errors import (
     RunCompleteError,
     StoreUnavailableError,
 )
-from mainstay.stores.base import Acquired, Change, Exit, Held, Lease, Record, Request, RunId
+from mainstay.stores.base import Acquired, Change, Exit, Held, Lease, Record, Request, Result, RunId
 from mainstay.stores.owner import this_process
 
 _LONGEST_ERROR = 1000
@@ -245,7 +245,7 @@ class Run:
             return None
         return self._capture()
 
-    def step_saved(self, put: dict[str, bytes]) -> Change:
+    def step_saved(self, put: dict[int, Result]) -> Change:
         """Put together what saves a step; outside all items, with whatever else is not saved."""
         if self.progress.stack or not self.progress.unsaved:
             return Change(put=put)
@@ -346,7 +346,7 @@ class Run:
             return
         self.over = True
         text = "" if error is None else _in_words(error)
-        dropped = self.progress.slots_of(error) if self.opened else ()
+        dropped = self.progress.numbers_of(error) if self.opened else ()
         self.rules.store.release(self.lease, how, text, dropped)
 
     @property

@@ -47,8 +47,8 @@ def unwatch(run: "Run") -> None:
 
 
 def end_if_asked(run: "Run") -> None:
-    """End the process if SIGTERM came, at a boundary of *run* that is saved."""
-    if _asked and any(each is run for each in _watched):
+    """End the process if SIGTERM came and *run*, which was saved just now, is at a boundary."""
+    if _asked and run.at_boundary and any(each is run for each in _watched):
         for each in _watched:
             with contextlib.suppress(CheckpointError):  # the lease will end by itself
                 each.release("sigterm")

@@ -1,135 +1,224 @@
 """The saved results of a run's steps, and which of them a step finds.
 
-A step is known by where it stands (outside all items, or inside one, told by its key), its name,
-and how often that name was used there before. It also has a position there: on a resume another
-name at the same position means that the code is not the one that saved it. Where steps overlap,
-in tasks or one inside another, their order says nothing: there they have no position.
+A step is known by its place (outside all items, or inside one, told by its key), its name, and how
+often that name was used there before. It also has a position there: on a resume another name at
+the same position means that the code is not the one that saved it. Where steps overlap, in tasks
+or one inside another, their order says nothing: there they have no position.
+
+A place is left when its item is done, and an item with an equal key that comes later has another
+one: until the next save the results of both are kept. On a resume they are entered in the order in
+which they were before.
+
+A result has a number, one above the highest there is, and a slot, which says what it is of:
+
+    position | use | length of the path | path of the place | name of the step
+
+The path has a part for each item around the step, the outermost first: the number of the next
+result when the place was entered, which tells the places of equal keys apart; the length of the
+item's label; and the label.
 """
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 
 import attrs
 
 from mainstay._checkpoint.codec import Json, to_bytes
 from mainstay._checkpoint.document import unsealed
 from mainstay._checkpoint.envelope import seal
+from mainstay.errors import CheckpointError
+from mainstay.stores.base import MOST_RESULTS, Result
 
 _NOWHERE = -1
 """In place of a position, where steps overlapped."""
 
 
-@attrs.frozen
+@attrs.define(eq=False)
+class Place:
+    """Where steps are: outside all items, or inside one.
+
+    Attributes:
+        path: What tells it from all others.
+        saved: The numbers of the results that there were at the beginning, by name and use.
+        positions: The name and use that each of these had, by position.
+        numbers: The numbers of all results that go when it is left.
+        inner: The places of items inside it that are not left, by label, in their order.
+        begun: How many steps were begun.
+        uses: How often each name was used.
+        going_on: How many steps that were not there before have not ended.
+        overlapped: Whether there were ever two at once.
+    """
+
+    path: str = ""
+    saved: dict[tuple[str, int], int] = attrs.field(factory=dict)
+    positions: dict[int, tuple[str, int]] = attrs.field(factory=dict)
+    numbers: list[int] = attrs.field(factory=list)
+    inner: dict[str, deque["Place"]] = attrs.field(factory=dict)
+    begun: int = 0
+    uses: dict[str, int] = attrs.field(factory=dict)
+    going_on: int = 0
+    overlapped: bool = False
+
+
+@attrs.define(eq=False)
 class Step:
     """One use of a step.
 
     Attributes:
-        slot: What its result is kept under.
-        label: What it is called in messages.
-        saved: The result that is there already, as JSON: ["v", value] or ["e", error].
+        place: Where it is.
+        name: What it is called.
+        use: How often the name was used there, this time included.
+        position: Which of the steps there it is.
         instead: The label of what was saved at its position, if that is another step.
+        number: What its result is kept under, once there is one.
+        saved: The result, as JSON, if it was there before.
     """
 
-    slot: str
-    label: str
+    place: Place
+    name: str
+    use: int
+    position: int
+    instead: str | None
+    number: int | None = None
     saved: Json = None
-    instead: str | None = None
 
-
-@attrs.define(eq=False)
-class _Place:
-    """The steps of one place: of the run itself, or of one item."""
-
-    slots: dict[tuple[str, int], str] = attrs.field(factory=dict)
-    positions: dict[int, tuple[str, int]] = attrs.field(factory=dict)
-    begun: int = 0
-    going_on: set[str] = attrs.field(factory=set)
-    overlapped: bool = False
-    uses: dict[str, int] = attrs.field(factory=dict)
+    @property
+    def label(self) -> str:
+        """What it is called in messages."""
+        return _label(self.name, self.use)
 
 
 class Steps:
     """All steps of one attempt at a run.
 
+    Attributes:
+        outside: The place outside all items.
+
     Args:
-        results: What the store keeps, by slot.
+        results: What the store keeps, by number.
         run: What the run is called in messages.
     """
 
-    def __init__(self, results: Mapping[str, bytes], run: str) -> None:
-        self._results = dict(results)
+    def __init__(self, results: Mapping[int, Result], run: str) -> None:
+        self.outside = Place()
+        self._results = results
         self._run = run
-        self._places: defaultdict[str, _Place] = defaultdict(_Place)
-        for slot in results:
-            self._add(slot)
+        self._next = max(results, default=-1) + 1
+        self._in_items: set[int] = set()
+        places = {"": self.outside}
+        for number in sorted(results):
+            self._add(number, results[number].slot, places)
 
-    def begin(self, scope: str, name: str) -> Step:
+    def enter(self, outer: Place, label: str) -> Place:
+        """Find the place of an item inside *outer*, as it was before, or make it."""
+        places = outer.inner.setdefault(label, deque())
+        if not places:
+            places.append(Place(f"{outer.path}{self._next} {len(label)} {label}"))
+        return places[0]
+
+    def leave(self, outer: Place, label: str) -> list[int]:
+        """Forget the place of an item that is done; give the numbers of all results in it."""
+        places = outer.inner.get(label)
+        if not places:
+            return []
+        numbers = [*_numbers_in(places.popleft())]
+        if not places:
+            del outer.inner[label]
+        self._in_items.difference_update(numbers)
+        return numbers
+
+    def in_items(self) -> set[int]:
+        """Give the numbers of all results that are inside an item."""
+        return self._in_items
+
+    def begin(self, place: Place, name: str) -> Step:
         """Begin the next step of a place, whose result may be there already.
 
         Raises:
             CorruptCheckpointError: If it is there and damaged.
         """
-        place = self._places[scope]
-        position, place.begun = place.begun, place.begun + 1
+        place.overlapped = place.overlapped or place.going_on > 0
+        position = _NOWHERE if place.overlapped else place.begun
+        place.begun += 1
         use = place.uses[name] = place.uses.get(name, 0) + 1
-        place.overlapped = place.overlapped or bool(place.going_on)
-        there = None if place.overlapped else place.positions.get(position)
-        instead = None if there is None or there == (name, use) else _label(*there)
-        slot = place.slots.get((name, use))
-        if slot is None:
-            position = _NOWHERE if place.overlapped else position
-            slot = f"{position} {use} {len(scope)} {scope}{name}"
-            place.going_on.add(slot)
-            return Step(slot, _label(name, use), None, instead)
-        label = _label(name, use)
-        saved = unsealed(self._results[slot], f"the result of step {label!r} of {self._run}")
-        return Step(slot, label, saved, instead)
+        there = place.positions.get(position, (name, use))
+        instead = None if there == (name, use) else _label(*there)
+        step = Step(place, name, use, position, instead, place.saved.get((name, use)))
+        if step.number is None:
+            place.going_on += 1
+        else:
+            of = f"the result of step {step.label!r} of {self._run}"
+            step.saved = unsealed(self._results[step.number].value, of)
+        return step
 
     def ended(self, step: Step) -> None:
         """Take in that a step that was not there is there now, or failed."""
-        _, _, scope, _ = parts_of(step.slot)
-        if scope in self._places:
-            self._places[scope].going_on.discard(step.slot)
+        step.place.going_on -= 1
 
-    def keep(self, slot: str, saved: Json) -> bytes:
-        """Remember a result, and give the bytes to save."""
-        self._results[slot] = sealed = seal(to_bytes(saved))
-        self._add(slot)
-        return sealed
+    def keep(self, step: Step, saved: Json) -> dict[int, Result]:
+        """Number the result of a step, and give what to save.
 
-    def inside(self, scope: str) -> bool:
-        """Whether anything is kept for the item that *scope* names, or for items inside it."""
-        return any(each.startswith(scope) for each in self._places)
+        Raises:
+            CheckpointError: If there is no number left.
+        """
+        number, place = self._next, step.place
+        if number >= MOST_RESULTS:
+            raise CheckpointError(
+                f"{self._run} has saved {number} results of steps, which is as many as a run can "
+                f"have; begin another run for what is left to do"
+            )
+        self._next += 1
+        step.number = number
+        self._goes_with(place, number)
+        slot = f"{step.position} {step.use} {len(place.path)} {place.path}{step.name}"
+        return {number: Result(slot, seal(to_bytes(saved)))}
 
-    def leave(self, scope: str) -> list[str]:
-        """Forget all steps of an item that is done, and of items inside it; give their slots."""
-        slots: list[str] = []
-        for each in [each for each in self._places if each.startswith(scope)]:
-            slots += self._places.pop(each).slots.values()
-        for slot in slots:
-            self._results.pop(slot, None)
-        return slots
-
-    def in_items(self) -> list[str]:
-        """Give the slots of everything that is inside an item."""
-        return [slot for scope, place in self._places.items() if scope
-                for slot in place.slots.values()]  # fmt: skip
-
-    def _add(self, slot: str) -> None:
-        position, use, scope, name = parts_of(slot)
-        place = self._places[scope]
-        place.slots[name, use] = slot
+    def _add(self, number: int, slot: str, places: dict[str, Place]) -> None:
+        """Put a result that was there before in its place; *places* are all of them, by path."""
+        position, use, path, name = _parts_of(slot)
+        place = _place_at(path, places)
+        self._goes_with(place, number)
+        place.saved[name, use] = number
         if position == _NOWHERE:
             place.overlapped = True
         else:
             place.positions[position] = (name, use)
 
+    def _goes_with(self, place: Place, number: int) -> None:
+        if place is not self.outside:
+            place.numbers.append(number)
+            self._in_items.add(number)
 
-def parts_of(slot: str) -> tuple[int, int, str, str]:
-    """Take apart what a result is kept under: position, use, place, and name of the step."""
+
+def name_in(slot: str) -> str:
+    """Find the name of the step that a result is of."""
+    return _parts_of(slot)[3]
+
+
+def _parts_of(slot: str) -> tuple[int, int, str, str]:
     position, use, length, rest = slot.split(" ", 3)
     return int(position), int(use), rest[: int(length)], rest[int(length) :]
 
 
 def _label(name: str, use: int) -> str:
     return name if use == 1 else f"{name}#{use}"
+
+
+def _place_at(path: str, places: dict[str, Place]) -> Place:
+    place, rest = places[""], path
+    while rest:
+        _, length, rest = rest.split(" ", 2)
+        label, rest = rest[: int(length)], rest[int(length) :]
+        upto = path.removesuffix(rest)
+        if upto not in places:
+            places[upto] = Place(upto)
+            place.inner.setdefault(label, deque()).append(places[upto])
+        place = places[upto]
+    return place
+
+
+def _numbers_in(place: Place) -> Iterator[int]:
+    yield from place.numbers
+    for places in place.inner.values():
+        for each in places:
+            yield from _numbers_in(each)

@@ -91,7 +91,6 @@ def allowed_by(*named: object) -> Allowed:
     return _WithRegistered(found)
 
 
-@functools.lru_cache(maxsize=256)
 def allowed_by_result(fn: Callable[..., Any]) -> Allowed:
     """Collect the types that the return annotation of *fn* names."""
     return allowed_by(hints_of(fn).get("return"))

@@ -4,7 +4,6 @@ Nothing here is called for each item: what items came to is counted with the sav
 last.
 """
 
-import functools
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
@@ -13,14 +12,20 @@ from mainstay._metrics import schema
 from mainstay._metrics.gauges import Latest
 from mainstay._metrics.layouts import SAVE_LAYOUT, SIZE_LAYOUT
 from mainstay._metrics.recorder import Recorder
-from mainstay._metrics.schema import Family
 
 if TYPE_CHECKING:
     from mainstay._metrics.book import Book
 
 
-_SAVED = SAVE_LAYOUT.slot(schema.CHECKPOINT_SAVES, "ok")
-_slot = functools.cache(SAVE_LAYOUT.slot)
+_SAVES = SAVE_LAYOUT.slots(schema.CHECKPOINT_SAVES)
+_SAVED = _SAVES["ok"]
+_ITEMS = SAVE_LAYOUT.slots(schema.CHECKPOINT_ITEMS)
+_STEPS = SAVE_LAYOUT.slots(schema.CHECKPOINT_STEPS)
+_RESUMES = SAVE_LAYOUT.slots(schema.CHECKPOINT_RESUMES)
+_SAVED_SECONDS = SAVE_LAYOUT.slot(schema.CHECKPOINT_SAVED_SECONDS)
+_REPLAYED_SECONDS = SAVE_LAYOUT.slot(schema.CHECKPOINT_REPLAYED_SECONDS)
+_LEASE_LOST = SAVE_LAYOUT.slot(schema.CHECKPOINT_LEASE_LOST)
+_CORRUPT = SAVE_LAYOUT.slot(schema.CHECKPOINT_CORRUPT)
 
 
 class CheckpointRecorder(Recorder):
@@ -50,37 +55,37 @@ class CheckpointRecorder(Recorder):
 
     def save_failed(self) -> None:
         """Record a save that the store could not make."""
-        self._count(schema.CHECKPOINT_SAVES, "error")
+        self._add(_SAVES["error"])
 
     def fenced(self) -> None:
         """Record a save that came after a takeover."""
-        self._count(schema.CHECKPOINT_SAVES, "fenced")
+        self._add(_SAVES["fenced"])
 
     def lease_lost(self) -> None:
         """Record that a run was taken over."""
-        self._count(schema.CHECKPOINT_LEASE_LOST)
+        self._add(_LEASE_LOST)
 
     def damaged(self) -> None:
         """Record that something saved could not be read."""
-        self._count(schema.CHECKPOINT_CORRUPT)
+        self._add(_CORRUPT)
 
     def items(self, outcome: str, count: float) -> None:
         """Record *count* items: done, skipped or failed."""
-        self._count(schema.CHECKPOINT_ITEMS, outcome, count)
+        self._add(_ITEMS[outcome], count)
 
     def step(self, source: str) -> None:
         """Record a step: executed or replayed."""
-        self._count(schema.CHECKPOINT_STEPS, source)
+        self._add(_STEPS[source])
 
     def resumed(self, reason: str, saved_seconds: float, replayed_seconds: float) -> None:
         """Record that a run goes on, what need not be done again, and what must."""
-        self._count(schema.CHECKPOINT_RESUMES, reason)
-        self._count(schema.CHECKPOINT_SAVED_SECONDS, amount=saved_seconds)
-        self._count(schema.CHECKPOINT_REPLAYED_SECONDS, amount=replayed_seconds)
+        self._add(_RESUMES[reason])
+        self._add(_SAVED_SECONDS, saved_seconds)
+        self._add(_REPLAYED_SECONDS, replayed_seconds)
 
     def interval(self, seconds: float) -> None:
         """Record the interval between saves that is in force."""
         self._interval.set(seconds)
 
-    def _count(self, family: Family, value: str = "", amount: float = 1.0) -> None:
-        self._book.cells.cell(self._saves)[1][_slot(family, value)] += amount
+    def _add(self, slot: int, amount: float = 1.0) -> None:
+        self._book.cells.cell(self._saves)[1][slot] += amount

@@ -16,7 +16,8 @@ _APPLICATION_ID = 0x6D736379  # "mscy": whose file it is
 _MIGRATIONS = (
     """
     CREATE TABLE run (
-        id INTEGER PRIMARY KEY,
+        id INTEGER PRIMARY KEY
+            CONSTRAINT "it has had too many runs, begin a new file" CHECK (id < 2147483648),
         name TEXT NOT NULL, key TEXT NOT NULL, life TEXT NOT NULL, token INTEGER NOT NULL,
         status TEXT NOT NULL,
         boot TEXT NOT NULL, namespace TEXT NOT NULL, pid INTEGER NOT NULL, started INTEGER NOT NULL,
@@ -26,10 +27,7 @@ _MIGRATIONS = (
         latest BLOB, previous BLOB,
         UNIQUE (name, key)
     );
-    CREATE TABLE result (
-        run INTEGER NOT NULL REFERENCES run, slot TEXT NOT NULL, value BLOB NOT NULL,
-        PRIMARY KEY (run, slot)
-    ) WITHOUT ROWID;
+    CREATE TABLE result (id INTEGER PRIMARY KEY, slot TEXT NOT NULL, value BLOB NOT NULL);
     CREATE TABLE forgotten (token INTEGER NOT NULL);
     INSERT INTO forgotten VALUES (0);
     """,

@@ -15,10 +15,13 @@ The rules:
    transaction. It also renews the lease; one that holds results alone may leave that to the next
    while more than two thirds of the lease are left. A commit whose token is not the newest raises
    `LeaseLostError`, and changes nothing.
-3. Of the document, the last two generations are kept; the last one of all is kept twice.
-4. A lease is measured on a clock that the store's users share and that nobody can step: for the
+3. A result has a number from 0 up, below `MOST_RESULTS`. The owner of the run chooses it above
+   those of all results that are kept, so that nothing is ever overwritten. A store may count on
+   both: to keep results in the order of their numbers makes each save an append.
+4. Of the document, the last two generations are kept; the last one of all is kept twice.
+5. A lease is measured on a clock that the store's users share and that nobody can step: for the
    embedded stores the monotonic clock of the machine, for a server the server's own.
-5. Whatever goes wrong is a `StoreUnavailableError`, and what was there before still is.
+6. Whatever goes wrong is a `StoreUnavailableError`, and what was there before still is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,6 +33,9 @@ from mainstay.stores.owner import Owner, is_dead, this_process
 
 RENEWALS_PER_LEASE = 3
 """How often a lease is renewed in the time that it lasts."""
+
+MOST_RESULTS = 2**32
+"""The numbers of the results of a run are below this."""
 
 Status: TypeAlias = Literal["running", "interrupted", "poisoned", "done"]
 Exit: TypeAlias = Literal["", "crash", "takeover", "error", "sigterm"]
@@ -160,18 +166,31 @@ class Lease:
 
 
 @attrs.frozen
+class Result:
+    """The saved result of a step.
+
+    Attributes:
+        slot: Which step of the run it is of.
+        value: The result.
+    """
+
+    slot: str
+    value: bytes
+
+
+@attrs.frozen
 class Contents:
     """What is kept for a run.
 
     Attributes:
         latest: The last document; None before the first one.
         previous: The one before it.
-        results: The saved results by slot.
+        results: The saved results by number.
     """
 
     latest: bytes | None
     previous: bytes | None
-    results: Mapping[str, bytes]
+    results: Mapping[int, Result]
 
 
 @attrs.frozen(kw_only=True)
@@ -180,14 +199,14 @@ class Change:
 
     Attributes:
         document: The next generation of the document, or None to leave it.
-        put: Results to save, by slot.
-        drop: Slots to free.
+        put: Results to save, by number; never one that is kept already.
+        drop: The numbers of results to remove. Those that are not there do not matter.
         finished: Whether the run ends here, with the result in the document.
     """
 
     document: bytes | None = None
-    put: Mapping[str, bytes] = attrs.field(factory=dict)
-    drop: tuple[str, ...] = ()
+    put: Mapping[int, Result] = attrs.field(factory=dict)
+    drop: tuple[int, ...] = ()
     finished: bool = False
 
     @property
@@ -224,14 +243,14 @@ class Store(Protocol):
         """
         ...
 
-    def release(self, lease: Lease, how: Exit, error: str = "", drop: tuple[str, ...] = ()) -> None:
+    def release(self, lease: Lease, how: Exit, error: str = "", drop: tuple[int, ...] = ()) -> None:
         """Give the run back before its end; nothing happens if it is no longer the caller's.
 
         Args:
             lease: What was acquired.
             how: Why.
             error: The same for people.
-            drop: Slots to free.
+            drop: The numbers of results to remove.
         """
         ...
 

@@ -20,6 +20,7 @@ from mainstay.stores.base import (
     Poisoned,
     Record,
     Request,
+    Result,
     RunId,
     Status,
     acquisition,
@@ -35,7 +36,7 @@ class _Kept:
     record: Record
     latest: bytes | None = None
     previous: bytes | None = None
-    results: dict[str, bytes] = attrs.field(factory=dict)
+    results: dict[int, Result] = attrs.field(factory=dict)
 
 
 class MemoryStore:
@@ -101,8 +102,8 @@ class MemoryStore:
                 kept.previous = change.document if change.finished else kept.latest
                 kept.latest = change.document
             kept.results.update(change.put)
-            for slot in change.drop:
-                kept.results.pop(slot, None)
+            for number in change.drop:
+                kept.results.pop(number, None)
             record = kept.record
             kept.record = attrs.evolve(
                 record,
@@ -114,15 +115,15 @@ class MemoryStore:
                 updated=wall,
             )
 
-    def release(self, lease: Lease, how: Exit, error: str = "", drop: tuple[str, ...] = ()) -> None:
+    def release(self, lease: Lease, how: Exit, error: str = "", drop: tuple[int, ...] = ()) -> None:
         """Give the run back before its end."""
         now, wall = surroundings().clock.now(), wall_time()
         with self._lock:
             kept = self._owned(lease)
             if kept is None:
                 return
-            for slot in drop:
-                kept.results.pop(slot, None)
+            for number in drop:
+                kept.results.pop(number, None)
             kept.record = attrs.evolve(
                 kept.record, status="interrupted", exit=how, error=error, crashes=0, seen=now,
                 updated=wall,

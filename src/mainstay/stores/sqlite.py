@@ -3,7 +3,8 @@
 How a save is durable at the price of one fsync: the file is in WAL mode with `synchronous=FULL`,
 where a commit is one append to the log and one fsync of it. A save without a step's result is a
 single UPDATE of the run's row, which checks the token, moves the last document to the place of
-the one before it, and renews the lease. The log is written back every 160 pages of 2 kB, at two
+the one before it, and renews the lease. A step's result alone is a single INSERT, which checks the
+token, and adds to one page of the log. The log is written back every 160 pages of 2 kB, at two
 fsyncs each time; that keeps it below 350 kB while no reader holds a transaction open.
 
 Why not over a network: the log's index is shared memory, which other machines do not share.
@@ -12,28 +13,23 @@ Why not over a network: the log's index is shared memory, which other machines d
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-import attrs
 
 from mainstay._core.ambient import surroundings
 from mainstay._core.arguments import to_flag
 from mainstay._core.clock import SYSTEM, monotonic, wall_time
 from mainstay.errors import (
     CorruptCheckpointError,
-    LeaseLostError,
     RunBusyError,
     StoreSchemaError,
     StoreUnavailableError,
 )
-from mainstay.stores._connections import Connection, Connections
+from mainstay.stores import _rows
+from mainstay.stores._connections import Connection, Connections, Link
 from mainstay.stores._mounts import network_file_system
 from mainstay.stores._schema import migrate, transaction
 from mainstay.stores.base import (
-    RENEWALS_PER_LEASE,
     Acquired,
     Acquisition,
     Change,
@@ -49,7 +45,6 @@ from mainstay.stores.base import (
     how_gone,
     state_of,
 )
-from mainstay.stores.owner import Owner
 
 _BUSY_SECONDS = 10.0
 _BUSY_PAUSE = 0.005
@@ -64,40 +59,6 @@ _HINTS = {
     sqlite3.SQLITE_READONLY: "; this process must be allowed to write the file and its directory",
 }
 """What SQLite's own words leave open, by its result codes."""
-
-_COLUMNS = (
-    "name", "key", "life", "token", "status", "boot", "namespace", "pid", "started", "expires",
-    "seen", "saved", "attempt", "crashes", "exit", "error", "arguments", "created", "updated",
-)  # fmt: skip
-_FIND = f"SELECT {', '.join(_COLUMNS)} FROM run"
-_KEEP = (
-    f"INSERT INTO run ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "
-    f"ON CONFLICT (name, key) DO UPDATE SET "
-    + ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS[2:])
-)
-_OWNED = " WHERE name = ? AND key = ? AND token = ? AND status = 'running'"
-_RENEW = "UPDATE run SET expires = ?, seen = ?, updated = ?" + _OWNED
-_PROGRESS = "UPDATE run SET expires = ?, seen = ?, updated = ?, saved = ?, crashes = 0" + _OWNED
-_SAVE = (
-    "UPDATE run SET expires = ?, seen = ?, updated = ?, saved = ?, crashes = 0, "
-    "previous = latest, latest = ?" + _OWNED
-)
-_FINISH = (
-    "UPDATE run SET expires = ?, seen = ?, updated = ?, saved = ?, crashes = 0, "
-    "status = 'done', previous = ?, latest = ?" + _OWNED
-)
-_RELEASE = (
-    "UPDATE run SET status = 'interrupted', exit = ?, error = ?, crashes = 0, seen = ?, "
-    "updated = ?" + _OWNED
-)
-_STEP = (
-    "INSERT OR REPLACE INTO result SELECT id, ?, ? FROM run"
-    + _OWNED
-    + " AND crashes = 0 AND expires > ?"
-)
-_FORGOTTEN = "SELECT token FROM forgotten"
-_FORGET = "UPDATE forgotten SET token = max(token, ?)"
-_ID = "(SELECT id FROM run WHERE name = ? AND key = ?)"
 
 
 class SQLiteStore:
@@ -143,7 +104,7 @@ class SQLiteStore:
         self.url: str = f"sqlite:///{self._path}"
         self._file = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() follows links
         self._network = to_flag(network, "network")
-        self._connections = Connections(self._connect)
+        self._connections = Connections(self._connect, self._translated)
 
     def __repr__(self) -> str:
         return f"SQLiteStore({str(self._path)!r})"
@@ -151,30 +112,22 @@ class SQLiteStore:
     def acquire(self, run: RunId, request: Request) -> Acquisition:
         """Decide who may work on *run*."""
         with self._writing() as (db, now, wall):
-            before = self._find(db, run)
+            before = _rows.find(db, run)
             gone: Exit = self._how_gone(before, now, wall) if before else ""
-            forgotten = db.execute(_FORGOTTEN).fetchone()[0] if before is None else 0
+            forgotten = _rows.forgotten(db) if before is None else 0
             answer = acquisition(
                 before, run, request, now=now, wall=wall, gone=gone, forgotten=forgotten
             )
             if isinstance(answer, Acquired) and answer.began:
-                _remove(db, run)
+                _rows.remove(db, run)
             if isinstance(answer, Acquired | Poisoned):
-                db.execute(_KEEP, _row_of(answer.record))
+                _rows.keep(db, answer.record)
             return answer
 
     def load(self, run: RunId) -> Contents:
         """Give what is kept for *run*."""
         with self._reading() as db:
-            rows = db.execute(
-                "SELECT id, latest, previous FROM run WHERE name = ? AND key = ?",
-                (run.name, run.key),
-            ).fetchall()
-            if not rows:
-                return Contents(None, None, {})
-            [(number, latest, previous)] = rows
-            results = db.execute("SELECT slot, value FROM result WHERE run = ?", (number,))
-            return Contents(latest, previous, dict(results.fetchall()))
+            return _rows.contents(db, run)
 
     def commit(self, lease: Lease, change: Change) -> None:
         """Write *change* and renew the lease; a mere result does so once in a third of it.
@@ -182,93 +135,49 @@ class SQLiteStore:
         A result alone is one statement and one page of the log. Renewing with it means a second
         page and a transaction around both, which cost a step a quarter to a half more.
         """
-        if self._committed_at_once(lease, change):
-            return
-        with self._writing(owned=True) as (db, now, wall):
-            self._update(db, lease, change, now, wall)
-            for slot, value in change.put.items():
-                db.execute(
-                    f"INSERT OR REPLACE INTO result VALUES ({_ID}, ?, ?)",
-                    (lease.run.name, lease.run.key, slot, value),
-                )
-            _drop(db, lease.run, change.drop)
-
-    def _committed_at_once(self, lease: Lease, change: Change) -> bool:
-        """Write what a single statement can, which is a transaction by itself."""
-        run = lease.run
         with self._reading(owned=True) as db:
-            now = surroundings().clock.now()
+            # A single statement is a transaction by itself.
             if not change.put and not change.drop:
-                self._update(db, lease, change, now, wall_time())
-                return True
-            if change.document is None and not change.drop and len(change.put) == 1:
-                ((slot, value),) = change.put.items()
-                fresh = now + lease.seconds * (1 - 1 / RENEWALS_PER_LEASE)
-                values = slot, value, run.name, run.key, lease.token, fresh
-                return bool(db.execute(_STEP, values).rowcount)
-        return False
+                _rows.change_run(db, lease, change, surroundings().clock.now(), wall_time())
+                return
+            if _rows.put_alone(db, lease, change, surroundings().clock.now()):
+                return
+            with transaction(db, "IMMEDIATE"):
+                _rows.change_run(db, lease, change, surroundings().clock.now(), wall_time())
+                _rows.change_results(db, lease.run, change)
 
-    def release(self, lease: Lease, how: Exit, error: str = "", drop: tuple[str, ...] = ()) -> None:
+    def release(self, lease: Lease, how: Exit, error: str = "", drop: tuple[int, ...] = ()) -> None:
         """Give the run back before its end."""
         with self._writing(owned=True) as (db, now, wall):
-            run = lease.run
-            values = how, error, now, wall, run.name, run.key, lease.token
-            if db.execute(_RELEASE, values).rowcount:
-                _drop(db, run, drop)
+            if _rows.release(db, lease, how, error, now, wall):
+                _rows.drop(db, lease.run, drop)
 
     def list(self, name: str | None = None) -> Sequence[tuple[Record, Status]]:
         """Give all runs, or those of one name."""
         now, wall = surroundings().clock.now(), wall_time()
         with self._reading() as db:
-            rows = db.execute(
-                f"{_FIND} WHERE ? IS NULL OR name = ? ORDER BY name, key", (name, name)
-            ).fetchall()
-        records = map(_record_of, rows)
+            records = _rows.find_all(db, name)
         return [(each, state_of(each, self._how_gone(each, now, wall))) for each in records]
 
     def forget(self, run: RunId) -> bool:
         """Remove *run*."""
         with self._writing() as (db, now, wall):
-            record = self._find(db, run)
+            record = _rows.find(db, run)
             if record is None:
                 return False
             if record.status == "running" and not self._how_gone(record, now, wall):
                 raise RunBusyError(run.name, run.key, str(record.owner), record.expires - now)
-            db.execute(_FORGET, (record.token,))
-            _remove(db, run)
+            _rows.forget(db, record)
             return True
 
     def close(self) -> None:
         """Close all connections of this process; the log is written back and removed."""
         self._connections.close()
 
-    def _update(
-        self, db: sqlite3.Connection, lease: Lease, change: Change, now: float, wall: float
-    ) -> None:
-        """Change the run's row, if it is still the caller's."""
-        run = lease.run
-        renewed = now + lease.seconds, now, wall
-        owned = run.name, run.key, lease.token
-        values: tuple[object, ...]
-        if change.finished:
-            statement, values = _FINISH, (*renewed, now, change.document, change.document, *owned)
-        elif change.document is not None:
-            statement, values = _SAVE, (*renewed, now, change.document, *owned)
-        elif change.progress:
-            statement, values = _PROGRESS, (*renewed, now, *owned)
-        else:
-            statement, values = _RENEW, (*renewed, *owned)
-        if not db.execute(statement, values).rowcount:
-            raise LeaseLostError(run.name, run.key, lease.token)
-
-    def _find(self, db: sqlite3.Connection, run: RunId) -> Record | None:
-        rows = db.execute(f"{_FIND} WHERE name = ? AND key = ?", (run.name, run.key)).fetchall()
-        return _record_of(rows[0]) if rows else None
-
     def _how_gone(self, record: Record, now: float, wall: float) -> Exit:
         return how_gone(record, now=now, wall=wall, local=not self._network)
 
-    def _reading(self, *, owned: bool = False) -> "_Translated":
+    def _reading(self, *, owned: bool = False) -> Link:
         """Lend a connection; say what goes wrong in our own words.
 
         Args:
@@ -283,7 +192,7 @@ class SQLiteStore:
                     "its file was removed or replaced while a run went on, so that nothing could "
                     "be saved in it; put it back, or begin the run again",
                 )
-        return _Translated(link, self._translated)
+        return link
 
     @contextlib.contextmanager
     def _writing(self, *, owned: bool = False) -> Iterator[tuple[sqlite3.Connection, float, float]]:
@@ -320,7 +229,7 @@ class SQLiteStore:
             db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
             migrate(db, self.url)
             db.execute("PRAGMA journal_mode = WAL")
-            db.remember(self._file)
+            db.remember(os.fspath(self._file))
         except BaseException:
             db.close()
             raise
@@ -338,60 +247,7 @@ class SQLiteStore:
         return StoreUnavailableError(self.url, str(error) + _HINTS.get(code, ""))
 
 
-class _Translated:
-    """A connection that is lent, and the words for what goes wrong with it."""
-
-    __slots__ = ("_link", "_words")
-
-    def __init__(
-        self,
-        link: AbstractContextManager[sqlite3.Connection],
-        words: Callable[[sqlite3.Error], Exception],
-    ) -> None:
-        self._link = link
-        self._words = words
-
-    def __enter__(self) -> sqlite3.Connection:
-        try:
-            return self._link.__enter__()
-        except sqlite3.Error as error:
-            raise self._words(error) from error
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
-    ) -> None:
-        self._link.__exit__(None, None, None)
-        if isinstance(error, sqlite3.Error):
-            raise self._words(error) from error
-
-
 def _code(error: sqlite3.Error) -> int:
     """Give what SQLite calls an error, without its finer points."""
     code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     return code & 0xFF
-
-
-def _remove(db: sqlite3.Connection, run: RunId) -> None:
-    values = run.name, run.key
-    db.execute(f"DELETE FROM result WHERE run = {_ID}", values)
-    db.execute("DELETE FROM run WHERE name = ? AND key = ?", values)
-
-
-def _drop(db: sqlite3.Connection, run: RunId, slots: tuple[str, ...]) -> None:
-    db.executemany(
-        f"DELETE FROM result WHERE run = {_ID} AND slot = ?",
-        [(run.name, run.key, slot) for slot in slots],
-    )
-
-
-def _row_of(record: Record) -> tuple[object, ...]:
-    values = attrs.asdict(record, recurse=False)
-    values |= attrs.asdict(record.run) | attrs.asdict(record.owner)
-    return tuple(values[column] for column in _COLUMNS)
-
-
-def _record_of(row: tuple[Any, ...]) -> Record:
-    values = dict(zip(_COLUMNS, row, strict=True))
-    run = RunId(values.pop("name"), values.pop("key"))
-    owner = Owner(*(values.pop(each) for each in ("boot", "namespace", "pid", "started")))
-    return Record(run=run, owner=owner, **values)

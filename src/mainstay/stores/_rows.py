@@ -1,0 +1,176 @@
+"""What the embedded store reads and writes, statement by statement; transactions are its caller's.
+
+A result's row has the id of its run and its number as one integer: so the results of a run lie side
+by side, a new one is appended to them, and no second index is needed to find or to remove them. The
+ids of runs are used again, but no run leaves a result behind. There is room for 2^31 ids of runs,
+each with 2^32 results; the table of runs refuses more, and who counts the results has its limit.
+"""
+
+import sqlite3
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+
+from mainstay.errors import LeaseLostError
+from mainstay.stores.base import (
+    MOST_RESULTS,
+    RENEWALS_PER_LEASE,
+    Change,
+    Contents,
+    Exit,
+    Lease,
+    Record,
+    Result,
+    RunId,
+)
+from mainstay.stores.owner import Owner
+
+_COLUMNS = (
+    "name", "key", "life", "token", "status", "boot", "namespace", "pid", "started", "expires",
+    "seen", "saved", "attempt", "crashes", "exit", "error", "arguments", "created", "updated",
+)  # fmt: skip
+_RUN = " WHERE name = ? AND key = ?"
+_OWNED = _RUN + " AND token = ? AND status = 'running'"
+_RECORDS = f"SELECT {', '.join(_COLUMNS)} FROM run"
+_KEEP = (
+    f"INSERT INTO run ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "
+    f"ON CONFLICT (name, key) DO UPDATE SET "
+    + ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS[2:])
+)
+_RENEW = "UPDATE run SET expires = ?, seen = ?, updated = ?" + _OWNED
+_PROGRESS = "UPDATE run SET expires = ?, seen = ?, updated = ?, saved = ?, crashes = 0" + _OWNED
+_SAVE = (
+    "UPDATE run SET expires = ?, seen = ?, updated = ?, saved = ?, crashes = 0, "
+    "previous = latest, latest = ?" + _OWNED
+)
+_FINISH = (
+    "UPDATE run SET expires = ?, seen = ?, updated = ?, saved = ?, crashes = 0, "
+    "status = 'done', previous = ?, latest = ?" + _OWNED
+)
+_RELEASE = (
+    "UPDATE run SET status = 'interrupted', exit = ?, error = ?, crashes = 0, seen = ?, "
+    "updated = ?" + _OWNED
+)
+_ROW = f"id * {MOST_RESULTS} + ?"
+_PUT = f"INSERT INTO result SELECT {_ROW}, ?, ? FROM run{_RUN}"
+_STEP = f"INSERT INTO result SELECT {_ROW}, ?, ? FROM run{_OWNED} AND crashes = 0 AND expires > ?"
+_DROP = f"DELETE FROM result WHERE id = (SELECT {_ROW} FROM run{_RUN})"
+_RESULTS = "FROM result WHERE id BETWEEN ? AND ?"
+
+
+def find(db: sqlite3.Connection, run: RunId) -> Record | None:
+    """Read what is known of a run."""
+    rows = db.execute(_RECORDS + _RUN, (run.name, run.key)).fetchall()
+    return _record_of(rows[0]) if rows else None
+
+
+def find_all(db: sqlite3.Connection, name: str | None) -> list[Record]:
+    """Read what is known of all runs, or of those of one name, in their order."""
+    rows = db.execute(
+        f"{_RECORDS} WHERE ? IS NULL OR name = ? ORDER BY name, key", (name, name)
+    ).fetchall()
+    return [*map(_record_of, rows)]
+
+
+def keep(db: sqlite3.Connection, record: Record) -> None:
+    """Write what is known of a run."""
+    values = attrs.asdict(record, recurse=False)
+    values |= attrs.asdict(record.run) | attrs.asdict(record.owner)
+    db.execute(_KEEP, [values[column] for column in _COLUMNS])
+
+
+def remove(db: sqlite3.Connection, run: RunId) -> None:
+    """Remove a run and all that is kept for it, if there is one."""
+    for (number,) in db.execute("SELECT id FROM run" + _RUN, (run.name, run.key)).fetchall():
+        db.execute("DELETE " + _RESULTS, _ids_of_results(number))
+        db.execute("DELETE FROM run WHERE id = ?", (number,))
+
+
+def forget(db: sqlite3.Connection, record: Record) -> None:
+    """Remove a run, but for its token."""
+    db.execute("UPDATE forgotten SET token = max(token, ?)", (record.token,))
+    remove(db, record.run)
+
+
+def forgotten(db: sqlite3.Connection) -> int:
+    """Give the highest token of all runs that were forgotten; 0 if none."""
+    token: int = db.execute("SELECT token FROM forgotten").fetchone()[0]
+    return token
+
+
+def contents(db: sqlite3.Connection, run: RunId) -> Contents:
+    """Read what is kept for a run."""
+    rows = db.execute("SELECT id, latest, previous FROM run" + _RUN, (run.name, run.key)).fetchall()
+    if not rows:
+        return Contents(None, None, {})
+    [(number, latest, previous)] = rows
+    first, last = _ids_of_results(number)
+    results = db.execute(f"SELECT id, slot, value {_RESULTS} ORDER BY id", (first, last))
+    return Contents(latest, previous, {id_ - first: Result(*row) for id_, *row in results})
+
+
+def change_run(
+    db: sqlite3.Connection, lease: Lease, change: Change, now: float, wall: float
+) -> None:
+    """Change the row of a run, and renew its lease.
+
+    Raises:
+        LeaseLostError: If it is no longer the caller's.
+    """
+    run = lease.run
+    renewed = now + lease.seconds, now, wall
+    owned = run.name, run.key, lease.token
+    values: tuple[object, ...]
+    if change.finished:
+        statement, values = _FINISH, (*renewed, now, change.document, change.document, *owned)
+    elif change.document is not None:
+        statement, values = _SAVE, (*renewed, now, change.document, *owned)
+    elif change.progress:
+        statement, values = _PROGRESS, (*renewed, now, *owned)
+    else:
+        statement, values = _RENEW, (*renewed, *owned)
+    if not db.execute(statement, values).rowcount:
+        raise LeaseLostError(run.name, run.key, lease.token)
+
+
+def change_results(db: sqlite3.Connection, run: RunId, change: Change) -> None:
+    """Write the results that a run has now, and remove those that it has no longer."""
+    for number, result in change.put.items():
+        db.execute(_PUT, (number, result.slot, result.value, run.name, run.key))
+    drop(db, run, change.drop)
+
+
+def drop(db: sqlite3.Connection, run: RunId, numbers: Iterable[int]) -> None:
+    """Remove results of a run."""
+    db.executemany(_DROP, [(number, run.name, run.key) for number in numbers])
+
+
+def put_alone(db: sqlite3.Connection, lease: Lease, change: Change, now: float) -> bool:
+    """Write a change that is one result, if the lease is the caller's and fresh; say so."""
+    if change.document is not None or change.drop or len(change.put) != 1:
+        return False
+    run, ((number, result),) = lease.run, change.put.items()
+    fresh = now + lease.seconds * (1 - 1 / RENEWALS_PER_LEASE)
+    values = number, result.slot, result.value, run.name, run.key, lease.token, fresh
+    return db.execute(_STEP, values).rowcount > 0
+
+
+def release(
+    db: sqlite3.Connection, lease: Lease, how: Exit, error: str, now: float, wall: float
+) -> bool:
+    """Take down that a run was given back; False if it is no longer the caller's."""
+    values = how, error, now, wall, lease.run.name, lease.run.key, lease.token
+    return db.execute(_RELEASE, values).rowcount > 0
+
+
+def _ids_of_results(run: int) -> tuple[int, int]:
+    """Give the first and the last id that a result of the run with that id may have."""
+    return run * MOST_RESULTS, (run + 1) * MOST_RESULTS - 1
+
+
+def _record_of(row: tuple[Any, ...]) -> Record:
+    values = dict(zip(_COLUMNS, row, strict=True))
+    run = RunId(values.pop("name"), values.pop("key"))
+    owner = Owner(*(values.pop(each) for each in ("boot", "namespace", "pid", "started")))
+    return Record(run=run, owner=owner, **values)
