@@ -17,7 +17,7 @@ from mainstay._checkpoint.recoverable import Recoverable, encoded_arguments, rem
 from mainstay._checkpoint.retention import forget_old
 from mainstay._checkpoint.rules import Keep, Key, Rules, checked
 from mainstay._checkpoint.run import Run
-from mainstay._checkpoint.types import Allowed, allowed_by, allowed_by_result, hints_of
+from mainstay._checkpoint.types import Allowed, allowed_by, hints_of
 from mainstay._core.arguments import to_flag
 from mainstay._core.callables import Colour, checked_name_or_none, colour_of, name_of
 from mainstay._core.durations import Duration
@@ -87,7 +87,7 @@ class Checkpointed:
             self.metrics,
             self.name or name_of(fn),
             Code(self.rules.version, digest_of(fn)),
-            allowed_by_result(fn),
+            fn,
         )
         wrap = _wrap_async if colour is Colour.ASYNC else _wrap_sync
         begin = self._beginner(bound, arguments, fn)
@@ -97,7 +97,8 @@ class Checkpointed:
             def with_key(key: str) -> Callable[..., Any]:
                 return wrap(bound, arguments, fn, lambda _args, _kwargs: bound.begin(key))
 
-            remember(Recoverable(bound.name, self.rules.store, with_key, _types_of(fn),
+            types = functools.partial(_types_of, fn)
+            remember(Recoverable(bound.name, self.rules.store, with_key, types,
                                  is_async=colour is Colour.ASYNC))  # fmt: skip
         return wrapped
 
@@ -128,12 +129,12 @@ class Checkpointed:
                 f"`recoverable` is for functions: what {name_of(fn)} is a method of could not be "
                 f"made again in another process"
             )
-        types = _types_of(fn) if self.recoverable else None
 
         def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Run:
             key = key_of_call(self.key, arguments, args, kwargs)
-            saved = None if types is None else encoded_arguments(types, bound.name, args, kwargs)
-            return bound.begin(key, saved)
+            if not self.recoverable:
+                return bound.begin(key)
+            return bound.begin(key, encoded_arguments(_types_of(fn), bound.name, args, kwargs))
 
         return begin
 

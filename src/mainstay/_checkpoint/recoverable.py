@@ -20,14 +20,14 @@ class Recoverable:
         name: The name of its runs.
         store: Where they are kept.
         with_key: From the key of a run to the wrapped function, which then means that run.
-        types: The types that its annotations name.
+        types: Gives the types that its annotations name.
         is_async: Whether it must be awaited.
     """
 
     name: str
     store: Store
     with_key: Callable[[str], Callable[..., Any]]
-    types: Allowed
+    types: Callable[[], Allowed]
     is_async: bool = attrs.field(kw_only=True)
 
 

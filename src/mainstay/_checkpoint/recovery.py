@@ -152,7 +152,7 @@ def _judged(store: Store, record: Record, state: Status, *, is_async: bool) -> R
 
 def _arguments(candidate: Recoverable, record: Record) -> tuple[list[Any], dict[str, Any]]:
     saved = record.arguments or b""  # never empty here: `_judged` has looked
-    return decoded_arguments(candidate.types, record.run, saved)
+    return decoded_arguments(candidate.types(), record.run, saved)
 
 
 def _left(record: Record, reason: str) -> Recovered:
