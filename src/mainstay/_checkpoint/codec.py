@@ -297,7 +297,8 @@ def _args_of(error: Exception) -> tuple[Any, ...]:
     same, args = False, error.args
     with contextlib.suppress(Exception):  # a user's __init__ or __eq__ may raise anything
         if isinstance(error, OSError):  # whose args leave out the file
-            args = error.__reduce__()[1]  # type: ignore[assignment]  # a str for a global name only
+            reduced: Any = error.__reduce__()
+            args = reduced[1]
         again = type(error)(*args)
         own = vars(error).keys() - {"__notes__"}
         same = again.args == error.args and own <= vars(again).keys()

@@ -8,6 +8,7 @@ import attrs
 
 from mainstay._checkpoint import sessions
 from mainstay._checkpoint.bound import Bound
+from mainstay._checkpoint.codec import Codec
 from mainstay._checkpoint.cp import AsyncCheckpoint, Checkpoint
 from mainstay._checkpoint.decision import Code, Every, OnBusy, OnCodeChange, OnComplete
 from mainstay._checkpoint.digest import digest_of
@@ -17,7 +18,7 @@ from mainstay._checkpoint.recoverable import Recoverable, encoded_arguments, rem
 from mainstay._checkpoint.retention import forget_old
 from mainstay._checkpoint.rules import Keep, Key, Rules, checked
 from mainstay._checkpoint.run import Run
-from mainstay._checkpoint.types import Allowed, allowed_by, hints_of
+from mainstay._checkpoint.types import allowed_by, hints_of
 from mainstay._core.arguments import to_flag
 from mainstay._core.callables import Colour, checked_name_or_none, colour_of, name_of
 from mainstay._core.durations import Duration
@@ -93,12 +94,15 @@ class Checkpointed:
         begin = self._beginner(bound, arguments, fn)
         wrapped = wrap(bound, arguments, fn, begin)
         if self.recoverable:
+            # Who else finishes or takes up the run meanwhile must not be waited for or undone.
+            rules = attrs.evolve(self.rules, on_busy="raise", on_complete="return")
+            again = attrs.evolve(bound, rules=rules)
 
             def with_key(key: str) -> Callable[..., Any]:
-                return wrap(bound, arguments, fn, lambda _args, _kwargs: bound.begin(key))
+                return wrap(again, arguments, fn, lambda _args, _kwargs: again.begin(key))
 
-            types = functools.partial(_types_of, fn)
-            remember(Recoverable(bound.name, self.rules.store, with_key, types,
+            codec = functools.partial(self._codec_of_arguments, fn)
+            remember(Recoverable(bound.name, self.rules.store, with_key, codec,
                                  is_async=colour is Colour.ASYNC))  # fmt: skip
         return wrapped
 
@@ -134,13 +138,14 @@ class Checkpointed:
             key = key_of_call(self.key, arguments, args, kwargs)
             if not self.recoverable:
                 return bound.begin(key)
-            return bound.begin(key, encoded_arguments(_types_of(fn), bound.name, args, kwargs))
+            codec = self._codec_of_arguments(fn)
+            return bound.begin(key, encoded_arguments(codec, bound.name, args, kwargs))
 
         return begin
 
-
-def _types_of(fn: Callable[..., Any]) -> Allowed:
-    return allowed_by(*hints_of(fn).values())
+    def _codec_of_arguments(self, fn: Callable[..., Any]) -> Codec:
+        """Give the codec of the arguments, by the annotations as they are now."""
+        return Codec(allowed_by(*hints_of(fn).values()), self.rules.allow_pickle)
 
 
 def _wrap_sync(
