@@ -211,7 +211,9 @@ def checkpointed(  # noqa: PLR0913 - the vocabulary of the policy
         store: Where runs are kept: a `Store`, a URL such as ``sqlite:///jobs.db``, or None for
             the URL in `$MAINSTAY_STORE`.
         key: Which run a call means: a format string over the parameters, a function of the
-            arguments that gives a str, or None for a digest of all arguments.
+            arguments that gives a str, or None for a digest of all arguments. For the last two
+            `self` and `cls` are no arguments: where instances have runs of their own, name what
+            tells them apart, as in ``"{self.tenant}-{day}"``.
         every: When to save: after that many items (`int`, at least 1), that much time
             (`timedelta`), or `young_daly(mtbf=...)`.
         version: What the code is called; another one is a changed function.
