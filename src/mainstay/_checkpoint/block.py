@@ -46,7 +46,7 @@ class CheckpointRun:
         session, self._session = self._session, None
         if session is not None:
             session.leave(error, self._bound.codec())
-            forget_old(self._bound.rules, session.run.id.name)
+            forget_old(self._bound.rules, session.run.id)
 
     async def __aenter__(self) -> AsyncCheckpoint:
         sessions.require_asyncio(self._bound.name)
@@ -64,7 +64,7 @@ class CheckpointRun:
         session, self._session = self._session, None
         if session is not None:
             await session.aleave(error, self._bound.codec())
-            await off_loop(lambda: forget_old(self._bound.rules, session.run.id.name))
+            await off_loop(lambda: forget_old(self._bound.rules, session.run.id))
 
     def _begun(self) -> sessions.Session:
         if self._session is not None:

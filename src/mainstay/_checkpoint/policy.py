@@ -157,7 +157,7 @@ def _wrap_sync(
         cp = Checkpoint(run)
         with_cp = arguments.with_checkpoint(cp, args)
         value = sessions.call(run, functools.partial(fn, *with_cp, **kwargs), bound.codec())
-        forget_old(bound.rules, run.id.name)
+        forget_old(bound.rules, run.id)
         return value
 
     return _without_cp(call, arguments)
@@ -173,7 +173,7 @@ def _wrap_async(
         cp = AsyncCheckpoint(run)
         with_cp = arguments.with_checkpoint(cp, args)
         value = await sessions.acall(run, functools.partial(fn, *with_cp, **kwargs), bound.codec())
-        await off_loop(lambda: forget_old(bound.rules, run.id.name))
+        await off_loop(lambda: forget_old(bound.rules, run.id))
         return value
 
     return _without_cp(call, arguments)
