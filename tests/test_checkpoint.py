@@ -282,6 +282,19 @@ def test_finished_runs_are_kept_by_count_and_age(in_colour, store, monkeypatch):
     assert store.list() == []
 
 
+def test_the_run_that_has_just_ended_is_kept_where_the_clock_was_stepped_back(
+    in_colour, store, monkeypatch
+):
+    async def body(cp, number):
+        return number
+
+    job = in_colour.job(body, store=store, key=str, keep=1)
+    for number, wall in ((9, 2e9), (1, 1e9), (0, 1e9)):
+        monkeypatch.setattr("mainstay.stores.memory.wall_time", lambda wall=wall: wall)
+        job(number)
+        assert [record.run.key for record, _ in store.list()] == [str(number)]
+
+
 def test_an_old_run_that_cannot_be_forgotten_is_logged(store, monkeypatch, caplog):
     def broken(_name=None):
         raise StoreUnavailableError("memory://", "down")

@@ -1,9 +1,11 @@
 """Changed code: how it is noticed, and what becomes of the run."""
 
 import functools
+import gc
 import inspect
 import logging
 import textwrap
+import weakref
 from unittest import mock
 
 import attrs
@@ -11,7 +13,8 @@ import pytest
 from checkpoint_colours import OopsError
 from checkpoint_values import Totals
 
-from mainstay._checkpoint.digest import digest_of
+from mainstay import checkpointed
+from mainstay._checkpoint.digest import digest_of, digest_of_code
 from mainstay.errors import CodeChangedError
 
 
@@ -127,7 +130,7 @@ def renamed(fn, name):
     source = textwrap.dedent(inspect.getsource(fn)).replace(f"def {name}", "def fn")
     fresh = functools.partial(fn)
     with mock.patch("inspect.getsource", return_value=source):
-        digest_of.cache_clear()
+        digest_of_code.cache_clear()
         return digest_of(fresh)
 
 
@@ -145,3 +148,60 @@ def test_names_constants_and_structure_count():
 def test_what_has_no_source_has_no_digest():
     assert digest_of(len) == ""
     assert digest_of(eval("lambda x: x")) == ""  # noqa: S307 - that is what has no source
+
+
+class Queries:
+    def one(self):
+        return """
+SELECT 1
+"""
+
+    def two(self):
+        return """
+SELECT 2
+"""
+
+    def two_again(self):  # and a comment
+        return """
+SELECT 2
+"""
+
+    two_again.__name__ = "two"
+
+
+def test_a_text_further_to_the_left_than_its_function_counts():
+    digests = [digest_of(fn) for fn in (Queries.one, Queries.two, Queries.two_again)]
+    assert "" not in digests
+    assert len({*digests}) == 3  # by their names, too
+    assert renamed(Queries.one, "one") != renamed(Queries.two, "two")
+    assert renamed(Queries.two, "two") == renamed(Queries.two_again, "two_again")
+
+
+@attrs.define
+class Job:
+    """A callable that is no key of a dict, since it can be changed and compared."""
+
+    number: int
+
+    def __call__(self, cp):
+        return self.number
+
+
+def test_the_code_of_an_object_is_that_of_its_call(store):
+    assert digest_of(Job(1)) == digest_of(Job.__call__) != ""
+    assert checkpointed(store=store, key=lambda: "key").call(Job(1)) == 1
+
+
+def test_what_a_function_holds_is_not_kept_beyond_it(store):
+    class Large:
+        pass
+
+    def job_of(large):
+        return lambda cp: id(large)
+
+    large = Large()
+    gone = weakref.ref(large)
+    checkpointed(store=store, key=lambda: "key").call(job_of(large))
+    del large
+    gc.collect()
+    assert gone() is None

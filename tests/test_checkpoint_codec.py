@@ -313,6 +313,12 @@ def test_the_fingerprint_of_a_set_does_not_depend_on_its_order(items):
     assert fingerprint(items, "x") == fingerprint(backwards, "x")
 
 
+@given(st.dictionaries(st.text() | st.integers() | st.just("$"), st.integers(), max_size=5))
+def test_the_fingerprint_of_a_dict_does_not_depend_on_its_order(items):
+    backwards = dict(reversed([*items.items()]))
+    assert fingerprint([items], "x") == fingerprint([backwards], "x")
+
+
 def test_fingerprints_tell_types_apart():
     values = [1, 1.0, True, "1", b"1", (1,), [1], {1}, frozenset({1}), None, {1: 1}, {"1": 1}]
     assert len({fingerprint(value, "x") for value in values}) == len(values)

@@ -49,6 +49,22 @@ def test_list_prints_a_line_for_each_run(capsys, kept):
     ]
 
 
+def test_a_key_of_several_lines_is_listed_in_one_and_tells_the_terminal_nothing(capsys, url):
+    with checkpoint_run("a b\nü\x1b[31m", store=url):
+        pass
+    _, out, _ = command(capsys, "list", "--store", url)
+    assert out.endswith("  run  a b\\nü\\x1b[31m\n")
+    assert out.count("\n") == 1
+
+
+def test_a_store_whose_path_has_a_percent_sign_is_found(capsys, tmp_path):
+    url = f"sqlite:///{tmp_path}/100%2541.db"
+    with checkpoint_run("key", store=url):
+        pass
+    assert (tmp_path / "100%41.db").exists()
+    assert command(capsys, "list", "--store", url)[0] == 0
+
+
 def test_show_prints_what_is_known_as_json(capsys, kept):
     code, out, _ = command(capsys, "show", "job", "True", "--store", kept)
     shown = json.loads(out)

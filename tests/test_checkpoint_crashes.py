@@ -59,7 +59,30 @@ def test_a_job_that_fails_or_answers_nothing_is_told(crash_at_every_save):
     assert repr(crashes[0].error) == "KeyError('second time')"
     with pytest.raises(RuntimeError, match="without an answer"):
         crash_at_every_save(lambda _store: os._exit(0))
-    assert crash_at_every_save(lambda _store: threading.Lock()) == []
+    with pytest.raises(RuntimeError, match="cannot be pickled"):
+        crash_at_every_save(lambda _store: threading.Lock())
+    assert crash_at_every_save(lambda _store: 42) == []
+
+
+def test_a_job_that_fails_before_anything_is_killed_is_told_and_does_not_pass(crash_at_every_save):
+    def mistaken(_store):
+        raise KeyError("tenant")
+
+    with pytest.raises(RuntimeError, match=r"KeyError\('tenant'\)") as told:
+        crash_at_every_save(mistaken)
+    assert isinstance(told.value.__cause__, KeyError)
+
+
+def test_a_job_that_kills_itself_is_told_and_not_tried_for_ever(crash_at_every_save):
+    def dies(cp):
+        cp.step("a", int)
+        if cp.resumed:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(RuntimeError, match="died by signal 9"):
+        crash_at_every_save(lambda _store: os.kill(os.getpid(), signal.SIGKILL))
+    crashes = crash_at_every_save(lambda store: checkpointed(store=store)(dies)())
+    assert repr(crashes[0].error) == "RuntimeError('the child process died by signal 9')"
 
 
 # In this process, with a signal that does not kill.
@@ -80,12 +103,12 @@ def unkilled(monkeypatch):
 
 
 @pytest.mark.parametrize(("when", "done"), [("before", 1), ("after", 2)])
-def test_a_process_dies_just_before_or_just_after_a_save(unkilled, url, when, done):
+def test_a_process_dies_just_before_or_just_after_a_save(unkilled, url, tmp_path, when, done):
     def job(store):
         return checkpointed(store=store, name="job", key=lambda *_: "key")(total)([1, 2, 3])
 
     with pytest.raises(KilledError):
-        crashes._until(job, url, 2, when)
+        crashes._until(job, url, 2, when, tmp_path / "killed")
     assert opened(store_of(url).load(RunId("job", "key")).latest).items == done
 
 

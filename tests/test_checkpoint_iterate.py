@@ -96,6 +96,26 @@ def test_a_source_that_changed_before_the_cursor_is_refused_and_nothing_is_lost(
     assert job([0, 1, 2, 3, 4], None, None, key) == 10
 
 
+@pytest.mark.parametrize(
+    ("rows", "seen"), [([10, 20, 30, 40], [30, 40]), ([5, 10, 20, 30, 40], None)]
+)
+def test_a_list_in_place_of_a_callable_source_is_checked_by_its_last_key(
+    in_colour, store, rows, seen
+):
+    def after(last):
+        return [row for row in (10, 20, 30, 40) if last is None or row > last]
+
+    with pytest.raises(OopsError):
+        in_colour.job(add_up, store=store)(after, 30)
+    job, again = in_colour.job(add_up, store=store), []
+    if seen is None:
+        with pytest.raises(SourceChangedError, match=r"after 2 item\(s\): the items up to there"):
+            job(rows)
+    else:
+        job(rows, None, again)
+        assert again == seen
+
+
 def test_a_source_that_grew_at_its_end_is_gone_through(in_colour, store):
     job = in_colour.job(add_up, store=store)
     with pytest.raises(ValueError, match="3"):

@@ -73,3 +73,30 @@ def test_a_step_with_a_name_that_no_store_can_keep_is_refused(in_colour, store):
 
     with pytest.raises(ValueError, match=r"`name` of a step .* cannot be written as UTF-8"):
         in_colour.job(body, store=store)()
+
+
+@attrs.frozen
+class Importer:
+    tenant: str
+
+    def rows(self, cp, day=1):
+        return cp.key
+
+    def all(self, cp):
+        return cp.key
+
+
+def test_a_template_may_name_the_instance(store):
+    rows = checkpointed(store=store, key="{self.tenant}-{day}")(Importer.rows)
+    assert [rows(Importer(tenant), day=2) for tenant in "ab"] == ["a-2", "b-2"]
+    everything = checkpointed(store=store, key="all-{self.tenant}")(Importer.all)
+    assert everything(Importer("a")) == "all-a"
+    with pytest.raises(ValueError, match="names 'cls', which is no parameter"):
+        checkpointed(store=store, key="{cls.tenant}-{day}")(Importer.rows)
+
+
+def test_without_a_template_the_instance_makes_no_other_run(store):
+    rows = checkpointed(store=store)(Importer.rows)
+    assert rows(Importer("a")) == rows(Importer("b"), 1) != rows(Importer("a"), 2)
+    by_function = checkpointed(store=store, key=lambda day: f"day-{day}")(Importer.rows)
+    assert by_function(Importer("a"), 3) == "day-3"

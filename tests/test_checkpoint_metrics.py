@@ -1,6 +1,7 @@
 """What is counted and told about runs, and shown to people."""
 
 import asyncio
+import io
 import logging
 import subprocess
 import sys
@@ -198,6 +199,41 @@ def test_async_iterations_show_progress_too(monkeypatch):
 
     assert asyncio.run(checkpointed(store=MemoryStore()).call(job)) == [*"abc"]
     assert "items: 3 done\x1b" in terminal.written
+
+
+class Unmeasured:
+    """As a loader of data that finds out on the way how much there is."""
+
+    def __len__(self):
+        raise TypeError("not known")
+
+    def __iter__(self):
+        return iter("abc")
+
+
+class Gone(Terminal):
+    def write(self, text):
+        raise BrokenPipeError(text)
+
+
+def closed():
+    terminal = io.StringIO()
+    terminal.close()
+    return terminal
+
+
+@pytest.mark.parametrize(
+    ("stderr", "source"),
+    [(Terminal, Unmeasured()), (Gone, "abc"), (closed, "abc"), (lambda: None, "abc")],
+    ids=["length", "gone", "closed", "none"],
+)
+def test_a_run_does_not_fail_because_nobody_can_see_it(in_colour, monkeypatch, stderr, source):
+    async def body(cp):
+        return [item async for item in cp.iterate(source, progress=True)]
+
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.setattr("sys.stderr", stderr())
+    assert in_colour.job(body, store=MemoryStore())() == [*"abc"]
 
 
 def test_what_is_no_terminal_shows_nothing(capsys):

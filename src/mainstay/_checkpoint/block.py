@@ -11,7 +11,6 @@ from mainstay._checkpoint.keys import checked_key
 from mainstay._checkpoint.offload import off_loop
 from mainstay._checkpoint.retention import forget_old
 from mainstay._checkpoint.rules import Keep, checked
-from mainstay._checkpoint.types import allowed_by
 from mainstay._core.callables import checked_name_or_none, is_async_frame
 from mainstay._core.durations import Duration
 from mainstay._metrics.collector import Metrics, metrics_of
@@ -47,7 +46,7 @@ class CheckpointRun:
         session, self._session = self._session, None
         if session is not None:
             session.leave(error, self._bound.codec())
-            forget_old(self._bound.rules, session.run.id.name)
+            forget_old(self._bound.rules, session.run.id)
 
     async def __aenter__(self) -> AsyncCheckpoint:
         sessions.require_asyncio(self._bound.name)
@@ -65,7 +64,7 @@ class CheckpointRun:
         session, self._session = self._session, None
         if session is not None:
             await session.aleave(error, self._bound.codec())
-            await off_loop(lambda: forget_old(self._bound.rules, session.run.id.name))
+            await off_loop(lambda: forget_old(self._bound.rules, session.run.id))
 
     def _begun(self) -> sessions.Session:
         if self._session is not None:
@@ -139,5 +138,5 @@ def checkpoint_run(  # noqa: PLR0913 - as `checkpointed`
         max_crashes=max_crashes, keep=keep, allow_pickle=allow_pickle,
     )  # fmt: skip
     code = Code(rules.version, "")
-    bound = Bound(rules, metrics_of(metrics), name, code, allowed_by())
+    bound = Bound(rules, metrics_of(metrics), name, code)
     return CheckpointRun(bound, checked_key(key))

@@ -1,5 +1,8 @@
 """What decorators and blocks have in common: a policy bound to the name of what it wraps."""
 
+from collections.abc import Callable
+from typing import Any
+
 import attrs
 
 from mainstay._checkpoint import sessions
@@ -7,7 +10,7 @@ from mainstay._checkpoint.codec import Codec
 from mainstay._checkpoint.decision import Code
 from mainstay._checkpoint.rules import Rules
 from mainstay._checkpoint.run import Run
-from mainstay._checkpoint.types import Allowed
+from mainstay._checkpoint.types import allowed_by, allowed_by_result
 from mainstay._core.ambient import surroundings
 from mainstay._metrics.collector import Metrics, checkpoint_recorder_of
 from mainstay.stores.base import RunId
@@ -21,7 +24,7 @@ class Bound:
     metrics: Metrics
     name: str
     code: Code
-    allowed: Allowed
+    fn: Callable[..., Any] | None = None
 
     def begin(self, key: str, arguments: bytes | None = None) -> Run:
         """Begin a call in its surroundings.
@@ -38,5 +41,6 @@ class Bound:
         return run
 
     def codec(self) -> Codec:
-        """Give the codec of the result."""
-        return Codec(self.allowed, self.rules.allow_pickle)
+        """Give the codec of the result, by the annotations as they are now: none of a block."""
+        allowed = allowed_by() if self.fn is None else allowed_by_result(self.fn)
+        return Codec(allowed, self.rules.allow_pickle)

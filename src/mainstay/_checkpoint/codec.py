@@ -16,32 +16,36 @@ The path to a value is put together only while an error is on its way out.
 """
 
 import base64
+import contextlib
 import enum
 import functools
 import json
-import math
 import pickle  # only ever used where the user said `allow_pickle=True`
 from collections.abc import Callable, Iterable
-from datetime import date, datetime, time, timedelta, timezone, tzinfo
-from decimal import Decimal
-from pathlib import Path, PosixPath, WindowsPath
+from datetime import tzinfo
+from operator import itemgetter
 from typing import Any, TypeAlias
-from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import attrs
 
 from mainstay._checkpoint.fields import built, extra_attribute, field_names
+from mainstay._checkpoint.scalars import (
+    SCALAR_DECODERS,
+    SCALAR_ENCODERS,
+    TAG,
+    ZONES,
+    Json,
+    RefusedError,
+    UnknownError,
+    is_plain,
+)
 from mainstay._checkpoint.types import Allowed, allowed_by_result, is_buildable
 from mainstay._core.callables import name_of
 from mainstay.errors import UnknownTypeError, UnsaveableValueError
 
-Json: TypeAlias = Any
-"""What `json` takes and gives."""
+__all__ = ["Codec", "Json", "from_bytes", "plain", "to_bytes"]
 
-_TAG = "$"
-_ZONES = "use zoneinfo.ZoneInfo or datetime.timezone"
-_LONGEST_INT = 10_000  # bits; `json` refuses to write and read ints far above it
+_TOO_DEEP = "it contains itself, or is nested too deep; save keys in place of references"
 
 
 @attrs.frozen
@@ -64,13 +68,10 @@ class Codec:
         """
         try:
             return self._encode(value)
-        except _RefusedError as refused:
+        except RefusedError as refused:
             raise UnsaveableValueError(root + refused.path(), refused.problem) from refused.cause
         except RecursionError:
-            raise UnsaveableValueError(
-                root,
-                "it contains itself, or is nested too deep; save keys in place of references",
-            ) from None
+            raise UnsaveableValueError(root, _TOO_DEEP) from None
 
     def decode(self, saved: Json, root: str) -> Any:
         """Turn JSON back into the value.
@@ -81,23 +82,26 @@ class Codec:
         """
         try:
             return self.rebuild(saved)
-        except _UnknownError as unknown:
+        except UnknownError as unknown:
             raise UnknownTypeError(root + unknown.path(), unknown.problem) from None
-        except _RefusedError as refused:
+        except RefusedError as refused:
             raise UnsaveableValueError(root + refused.path(), refused.problem) from refused.cause
 
     def _encode(self, value: object) -> Json:
-        encode = _ENCODERS.get(type(value))
+        cls = type(value)
+        scalar = SCALAR_ENCODERS.get(cls)
+        if scalar is not None:
+            return scalar(value)
+        encode = _ENCODERS.get(cls)
         if encode is not None:
             return encode(self, value)
-        cls = type(value)
         if issubclass(cls, tzinfo):
-            raise _RefusedError(f"{cls.__qualname__} is no zone that can be saved; {_ZONES}")
+            raise RefusedError(f"{cls.__qualname__} is no zone that can be saved; {ZONES}")
         if is_buildable(cls) or (isinstance(value, Exception) and self._knows(cls)):
             if self._knows(cls):
                 return self._encode_object(value, cls)
             if not self.allow_pickle:
-                raise _RefusedError(
+                raise RefusedError(
                     f"a {name_of(cls)} could not be built again; name it in the annotations, or "
                     f"allow it with register_type({cls.__qualname__})"
                 )
@@ -106,7 +110,7 @@ class Codec:
         advice = "save its parts, or allow pickling with allow_pickle=True"
         if self.allowed is None:
             advice = "give a `key`, or its parts in its place"
-        raise _RefusedError(f"a {name_of(cls)} has no exact form in JSON; {advice}")
+        raise RefusedError(f"a {name_of(cls)} has no exact form in JSON; {advice}")
 
     def _knows(self, cls: type) -> bool:
         return self.allowed is None or self.allowed.get(name_of(cls)) is cls
@@ -117,10 +121,10 @@ class Codec:
                 return self._tagged("flag", cls, self._encode(value.value))
             return self._tagged("enum", cls, value.name)
         if isinstance(value, Exception):
-            return self._tagged("error", cls, self.encode_items(value.args))
+            return self._tagged("error", cls, self.encode_items(_args_of(value)))
         extra = extra_attribute(value, cls)
         if extra:
-            raise _RefusedError(
+            raise RefusedError(
                 f"its attribute {extra!r} is not among its fields; make it one, or remove it"
             )
         saved = {}
@@ -128,21 +132,21 @@ class Codec:
             try:
                 saved[name] = self._encode(getattr(value, name))
             except AttributeError:
-                raise _RefusedError(f"its field {name!r} has no value; give it one") from None
-            except _RefusedError as refused:
+                raise RefusedError(f"its field {name!r} has no value; give it one") from None
+            except RefusedError as refused:
                 raise refused.within(f".{name}") from None
         return self._tagged("object", cls, saved)
 
     @staticmethod
     def _tagged(tag: str, cls: type, saved: Json) -> Json:
-        return {_TAG: tag, "t": name_of(cls), "v": saved}
+        return {TAG: tag, "t": name_of(cls), "v": saved}
 
     def _pickled(self, value: object) -> Json:
         try:
             data = pickle.dumps(value)
         except Exception as error:  # noqa: BLE001 - a user's __reduce__ may raise anything
-            raise _RefusedError(f"it cannot be pickled: {error}; save its parts", error) from None
-        return {_TAG: "pickle", "v": base64.b85encode(data).decode()}
+            raise RefusedError(f"it cannot be pickled: {error}; save its parts", error) from None
+        return {TAG: "pickle", "v": base64.b85encode(data).decode()}
 
     def encode_items(self, items: Iterable[object]) -> list[Json]:
         """Turn a row of values into JSON."""
@@ -150,7 +154,7 @@ class Codec:
         for item in items:
             try:
                 saved.append(self._encode(item))
-            except _RefusedError as refused:
+            except RefusedError as refused:
                 raise refused.within(f"[{len(saved)}]") from None
         return saved
 
@@ -160,83 +164,149 @@ class Codec:
         saved: list[list[Json]] = []
         for key, item in value.items():
             try:
-                plain = plain and type(key) is str and key != _TAG
+                plain = plain and type(key) is str and key != TAG and is_plain(key)
                 saved.append([key if plain else self._encode(key), self._encode(item)])
-            except _RefusedError as refused:
+            except RefusedError as refused:
                 raise refused.within(f"[{key!r:.60}]") from None
-        return dict(saved) if plain else {_TAG: "dict", "v": saved}
+        return dict(saved) if plain else {TAG: "dict", "v": saved}
 
     def rebuild(self, saved: Json) -> Any:
-        """Turn JSON back into a value."""
-        if type(saved) is list:
-            return self.decode_items(saved)
-        if type(saved) is not dict:
-            return saved
-        tag = saved.get(_TAG)
-        if tag is None:
-            return {key: self.within(f"[{key!r:.60}]", item) for key, item in saved.items()}
-        body = saved["v"]
-        if tag in _DECODERS:
-            return _DECODERS[tag](self, body)
-        if tag == "pickle":
-            if not self.allow_pickle:
-                raise _UnknownError("pickled value")
-            return pickle.loads(base64.b85decode(body))  # noqa: S301 - the user allows it
-        cls = None if self.allowed is None else self.allowed.get(saved["t"])
-        if cls is None:
-            raise _UnknownError(saved["t"])
-        return self._build(tag, cls, body)
+        """Turn JSON back into a value.
 
-    def _build(self, tag: str, cls: Any, body: Json) -> Any:
-        try:
-            if tag == "enum":
-                return cls[body]
-            if tag == "flag":
-                return cls(self.rebuild(body))
-            if tag == "error":
-                return cls(*self.decode_items(body))
-            values = {name: self.within(f".{name}", item) for name, item in body.items()}
-            return built(cls, values)
-        except _RefusedError:
-            raise
-        except Exception as error:  # noqa: BLE001 - as may a user's __init__
-            raise _RefusedError(
-                f"{name_of(cls)} no longer takes what was saved of it: {error}", error
-            ) from None
-
-    def decode_items(self, saved: list[Json]) -> list[Any]:
-        """Turn a row of JSON back into values."""
-        return [self.within(f"[{index}]", item) for index, item in enumerate(saved)]
-
-    def within(self, step: str, saved: Json) -> Any:
-        """Turn one part of something back into a value; *step* leads to it."""
+        It takes one frame for each level, and encoding at least two: what could be saved can be
+        read, wherever it is read.
+        """
         if type(saved) in _PLAIN:
             return saved
+        parts, lead, build = self._taken_apart(saved)
+        values: list[Any] = []
+        for part in parts:
+            try:
+                values.append(part if type(part) in _PLAIN else self.rebuild(part))
+            except RefusedError as refused:
+                raise refused.within(lead(len(values))) from None
+        return build(values)
+
+    def _taken_apart(self, saved: Json) -> "_Apart":
+        """Give the parts of a value, what leads to each, and what puts them together again."""
+        if type(saved) is list:
+            return saved, _place, _as_it_is
+        tag = saved.get(TAG)
+        if tag is None:
+            return _named_parts(saved, _item)
+        body = saved["v"]
+        if tag in _ROWS:
+            return body, _place, _ROWS[tag]
+        if tag == "dict":
+            parts = [part for pair in body for part in pair]
+            return parts, lambda index: _item(body[index // 2][0]), self._paired
+        if tag in SCALAR_DECODERS:
+            return (), _place, lambda _: self._read(tag, body)
+        return self._typed(tag, saved["t"], body) if tag != "pickle" else self._unpickled(body)
+
+    def _typed(self, tag: str, name: str, body: Json) -> "_Apart":
+        cls = None if self.allowed is None else self.allowed.get(name)
+        if cls is None:
+            raise UnknownError(name)
+        parts, lead, put_together = _as_plain(tag, body)
+
+        def build(values: list[Any]) -> Any:
+            try:
+                return _BUILDERS[tag](cls, put_together(values))
+            except Exception as error:  # noqa: BLE001 - as may a user's __init__
+                raise RefusedError(
+                    f"{name_of(cls)} no longer takes what was saved of it: {error}", error
+                ) from None
+
+        return parts, lead, build
+
+    def _unpickled(self, body: Json) -> "_Apart":
+        if not self.allow_pickle:
+            raise UnknownError("pickled value")
+        return (), _place, lambda _: self._read("pickle", body)
+
+    @staticmethod
+    def _read(tag: str, body: Json) -> Any:
         try:
-            return self.rebuild(saved)
-        except _RefusedError as refused:
-            raise refused.within(step) from None
+            if tag == "pickle":
+                return pickle.loads(base64.b85decode(body))  # noqa: S301 - the user allows it
+            return SCALAR_DECODERS[tag](body)
+        except Exception as error:  # noqa: BLE001 - a zone or module is not there any more
+            raise RefusedError(f"what was saved of it cannot be read: {error}", error) from None
+
+    @staticmethod
+    def _paired(values: list[Any]) -> Any:
+        return dict(zip(values[::2], values[1::2], strict=True))
 
 
-class _RefusedError(Exception):
-    """Says why a value cannot be saved or built, and gathers its path on the way out."""
+class _Plain(Codec):
+    """Builds no types: objects become dicts of their fields, and sets lists."""
 
-    def __init__(self, problem: str, cause: BaseException | None = None) -> None:
-        super().__init__(problem)
-        self.problem = problem
-        self.cause = cause
-        self._steps: list[str] = []
+    def _taken_apart(self, saved: Json) -> "_Apart":
+        parts, lead, build = super()._taken_apart(saved)
+        return parts, lead, list if build in (set, frozenset) else build
 
-    def within(self, step: str) -> "_RefusedError":
-        self._steps.append(step)
-        return self
+    def _typed(self, tag: str, name: str, body: Json) -> "_Apart":  # noqa: ARG002 - as above
+        return _as_plain(tag, body)
 
-    def path(self) -> str:
-        return "".join(reversed(self._steps))
+    @staticmethod
+    def _paired(values: list[Any]) -> Any:
+        return dict(zip(map(_hashable, values[::2]), values[1::2], strict=True))
 
 
-class _UnknownError(_RefusedError):
-    """The problem is the name of a type that may not be built."""
+_Apart: TypeAlias = tuple[Iterable[Json], Callable[[Any], str], Callable[[list[Any]], Any]]
+
+
+def _as_plain(tag: str, body: Json) -> _Apart:
+    if tag == "object":
+        return _named_parts(body, lambda name: f".{name}")
+    return (body, _place, _as_it_is) if tag == "error" else ((body,), _whole, itemgetter(0))
+
+
+def _named_parts(parts: dict[str, Json], lead: Callable[[str], str]) -> _Apart:
+    return (
+        parts.values(),
+        lambda index: lead([*parts][index]),
+        lambda values: dict(zip(parts, values, strict=True)),
+    )
+
+
+def _hashable(key: Any) -> Any:
+    """Give what can be the key of a dict in place of what cannot: tuples."""
+    if isinstance(key, dict):
+        return tuple((name, _hashable(value)) for name, value in key.items())
+    return tuple(map(_hashable, key)) if isinstance(key, list | tuple) else key
+
+
+def _place(index: int) -> str:
+    return f"[{index}]"
+
+
+def _item(key: object) -> str:
+    return f"[{key!r:.60}]"
+
+
+def _whole(_index: int) -> str:
+    return ""
+
+
+def _as_it_is(values: list[Any]) -> list[Any]:
+    return values
+
+
+def _args_of(error: Exception) -> tuple[Any, ...]:
+    """Give what builds an exception again; refuse one that would be another."""
+    same, args = False, error.args
+    with contextlib.suppress(Exception):  # a user's __init__ or __eq__ may raise anything
+        if isinstance(error, OSError):  # whose args leave out the file
+            reduced: Any = error.__reduce__()
+            args = reduced[1]
+        again = type(error)(*args)
+        own = vars(error).keys() - {"__notes__"}
+        same = again.args == error.args and own <= vars(again).keys()
+    if not same:
+        raise RefusedError("its args would not build it again as it is; save its parts")
+    return args
 
 
 @functools.lru_cache(maxsize=256)
@@ -247,17 +317,24 @@ def codec_of_result(fn: Callable[..., Any], allow_pickle: bool) -> Codec:  # noq
 
 def as_raised(exception: Json) -> Json:
     """Mark an exception as one that a step raised."""
-    return {_TAG: "raised", "v": exception}
+    return {TAG: "raised", "v": exception}
 
 
 def is_raised(saved: Json) -> bool:
     """Whether it is what a step raised, and not what it returned."""
-    return type(saved) is dict and saved.get(_TAG) == "raised"
+    return type(saved) is dict and saved.get(TAG) == "raised"
 
 
 def to_bytes(tree: Json) -> bytes:
-    """Write JSON."""
-    return _write(tree).encode()
+    """Write JSON.
+
+    Raises:
+        UnsaveableValueError: If it is nested too deep.
+    """
+    try:
+        return _write(tree).encode()
+    except RecursionError:
+        raise UnsaveableValueError("what is saved", _TOO_DEEP) from None
 
 
 def from_bytes(data: bytes) -> Json:
@@ -268,104 +345,41 @@ def from_bytes(data: bytes) -> Json:
 _write = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
-def _encode_int(codec: Codec, value: int) -> Json:  # noqa: ARG001 - as all encoders
-    return value if value.bit_length() < _LONGEST_INT else {_TAG: "int", "v": hex(value)}
-
-
-def _encode_float(codec: Codec, value: float) -> Json:  # noqa: ARG001 - as all encoders
-    return value if math.isfinite(value) else {_TAG: "float", "v": repr(value)}
-
-
-def _encode_datetime(codec: Codec, value: datetime | time) -> Json:  # noqa: ARG001 - as all encoders
-    """Keep the wall time, the fold, and the zone: by name, or as an offset."""
-    tag = "datetime" if isinstance(value, datetime) else "time"
-    zone = value.tzinfo
-    if zone is None:
-        place: Json = None
-    elif isinstance(zone, ZoneInfo) and zone.key is not None:
-        place = zone.key
-    elif type(zone) is timezone and zone == timezone(offset := zone.utcoffset(None)):
-        place = offset / timedelta(microseconds=1)
-    else:
-        raise _RefusedError(f"its time zone {zone!r} has no name or offset to save; {_ZONES}")
-    return {_TAG: tag, "v": [value.replace(tzinfo=None).isoformat(), value.fold, place]}
-
-
-def _decode_datetime(kind: Any, body: Json) -> Any:
-    text, fold, place = body
-    zone: tzinfo | None = None
-    if isinstance(place, str):
-        zone = ZoneInfo(place)
-    elif place is not None:
-        zone = timezone(timedelta(microseconds=place))
-    return kind.fromisoformat(text).replace(tzinfo=zone, fold=fold)
-
-
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 
 _ENCODERS: dict[type, Callable[[Codec, Any], Json]] = {
-    type(None): lambda _, value: value,
-    bool: lambda _, value: value,
-    str: lambda _, value: value,
-    int: _encode_int,
-    float: _encode_float,
     list: Codec.encode_items,
     dict: Codec.encode_dict,
-    tuple: lambda codec, value: {_TAG: "tuple", "v": codec.encode_items(value)},
-    set: lambda codec, value: {_TAG: "set", "v": codec.encode_items(value)},
-    frozenset: lambda codec, value: {_TAG: "frozenset", "v": codec.encode_items(value)},
-    bytes: lambda _, value: {_TAG: "bytes", "v": base64.b85encode(value).decode()},
+    tuple: lambda codec, value: {TAG: "tuple", "v": codec.encode_items(value)},
+    set: lambda codec, value: {TAG: "set", "v": codec.encode_items(value)},
+    frozenset: lambda codec, value: {TAG: "frozenset", "v": codec.encode_items(value)},
     complex: lambda codec, value: {
-        _TAG: "complex", "v": codec.encode_items((value.real, value.imag)),
-    },
-    Decimal: lambda _, value: {_TAG: "decimal", "v": str(value)},
-    UUID: lambda _, value: {_TAG: "uuid", "v": value.hex},
-    PosixPath: lambda _, value: {_TAG: "path", "v": str(value)},
-    WindowsPath: lambda _, value: {_TAG: "path", "v": str(value)},
-    date: lambda _, value: {_TAG: "date", "v": value.isoformat()},
-    time: _encode_datetime,
-    datetime: _encode_datetime,
-    timedelta: lambda _, value: {
-        _TAG: "timedelta", "v": [value.days, value.seconds, value.microseconds],
+        TAG: "complex", "v": codec.encode_items((value.real, value.imag)),
     },
 }  # fmt: skip
 
-_DECODERS: dict[str, Callable[[Codec, Json], Any]] = {
-    "int": lambda _, body: int(body, 16),
-    "float": lambda _, body: float(body),
-    "dict": lambda codec, body: {
-        codec.rebuild(key): codec.within(f"[{key!r:.60}]", item) for key, item in body
-    },
-    "tuple": lambda codec, body: tuple(codec.decode_items(body)),
-    "set": lambda codec, body: set(codec.decode_items(body)),
-    "frozenset": lambda codec, body: frozenset(codec.decode_items(body)),
-    "bytes": lambda _, body: base64.b85decode(body),
-    "complex": lambda codec, body: complex(*codec.decode_items(body)),
-    "decimal": lambda _, body: Decimal(body),
-    "uuid": lambda _, body: UUID(hex=body),
-    "path": lambda _, body: Path(body),
-    "date": lambda _, body: date.fromisoformat(body),
-    "time": lambda _, body: _decode_datetime(time, body),
-    "datetime": lambda _, body: _decode_datetime(datetime, body),
-    "timedelta": lambda _, body: timedelta(*body),
+_ROWS: dict[str, Callable[[list[Any]], Any]] = {
+    "tuple": tuple,
+    "set": set,
+    "frozenset": frozenset,
+    "complex": lambda values: complex(*values),
+}
+
+_BUILDERS: dict[str, Callable[[Any, Any], Any]] = {
+    "enum": lambda cls, name: cls[name],
+    "flag": lambda cls, value: cls(value),
+    "error": lambda cls, args: cls(*args),
+    "object": built,
 }
 
 
-def plain(saved: Json) -> Any:
-    """Turn JSON into values without building any type: objects become dicts of their fields."""
-    if type(saved) is list:
-        return [plain(item) for item in saved]
-    if type(saved) is not dict:
-        return saved
-    match saved.get(_TAG):
-        case None:
-            return {key: plain(item) for key, item in saved.items()}
-        case "object" | "enum" | "flag" | "error":
-            return plain(saved["v"])
-        case "tuple" | "set" | "frozenset" as tag:
-            build = {"tuple": tuple, "set": list, "frozenset": list}[tag]
-            return build(map(plain, saved["v"]))
-        case "dict":
-            return {Codec(None).rebuild(key): plain(item) for key, item in saved["v"]}
-        case _:
-            return Codec(None).rebuild(saved)
+def plain(saved: Json, *, allow_pickle: bool = False) -> Any:
+    """Turn JSON into values without building any type: objects become dicts of their fields.
+
+    What is the key of a dict becomes a tuple where it was an object: of pairs of name and value.
+
+    Raises:
+        UnknownTypeError: If something in it was pickled, unless *allow_pickle*.
+        UnsaveableValueError: If it cannot be read any more.
+    """
+    return _Plain(None, allow_pickle).decode(saved, "state")

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from mainstay._checkpoint.codec import from_bytes
 from mainstay._checkpoint.document import Document, opened
@@ -35,7 +34,7 @@ def _list(options: argparse.Namespace) -> int:
     for record, state in _store(options).list():
         print(  # noqa: T201 - what the command is for
             f"{state:<11} attempt {record.attempt:<3} {_when(record.updated)}  "
-            f"{record.run.name}  {record.run.key}"
+            f"{_in_one_line(record.run.name)}  {_in_one_line(record.run.key)}"
         )
     return 0
 
@@ -94,7 +93,7 @@ _ACTIONS = {
 def _store(options: argparse.Namespace) -> Store:
     """Find the store; a file that is not there is not made by looking at it."""
     store = store_of(options.store)
-    path = Path(unquote(store.url.removeprefix("sqlite:///")))
+    path = Path(store.url.removeprefix("sqlite:///"))  # no URL any more: nothing in it is quoted
     if store.url.startswith("sqlite:///"):
         try:
             path.stat()
@@ -142,6 +141,11 @@ def _problems(store: Store, record: Record) -> Iterator[str]:
                 from_bytes(unseal(sealed))
             except DamagedError as error:
                 yield f"run {record.run.key!r} of {record.run.name}: {place}: {error}"
+
+
+def _in_one_line(text: str) -> str:
+    """Write what would begin a line, or tell the terminal something, as Python would."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def _when(seconds: float) -> str:

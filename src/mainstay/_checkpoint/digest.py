@@ -11,22 +11,38 @@ import hashlib
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator
+from types import CodeType
 from typing import Any
 
 _LAYOUT = frozenset({"annotation", "decorator_list", "returns", "type_comment", "type_params"})
 
 
-@functools.lru_cache(maxsize=1024)
 def digest_of(fn: Callable[..., Any]) -> str:
-    """Give the digest of *fn*; empty where its source cannot be found."""
+    """Give the digest of *fn*; of an object with `__call__`, that of it. Empty without source."""
     while isinstance(fn, functools.partial):
         fn = fn.func
+    fn = inspect.unwrap(fn)
+    code = getattr(fn, "__code__", None) or getattr(type(fn).__call__, "__code__", None)
+    return digest_of_code(code) if code else ""
+
+
+@functools.lru_cache(maxsize=1024)
+def digest_of_code(code: CodeType) -> str:
+    """Give the digest of the function that has this code, not of what it holds besides."""
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(fn))))
+        tree = _parsed(inspect.getsource(code))
     except (OSError, TypeError, SyntaxError, ValueError):
         return ""
     text = "".join(_described(tree))
     return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).hexdigest()
+
+
+def _parsed(source: str) -> ast.AST:
+    try:
+        return ast.parse(textwrap.dedent(source))
+    except IndentationError:  # a text over several lines, further to the left than the function
+        [block] = ast.parse(f"if True:\n{source}").body
+        return ast.Module(block.body, []) if isinstance(block, ast.If) else block
 
 
 def _described(node: object) -> Iterator[str]:

@@ -21,7 +21,7 @@ _ANY = Codec(None)
 
 
 def fingerprint(value: object, root: str) -> str:
-    """Give 32 hexadecimal digits that *value* is known by; equal values have equal ones.
+    """Give 32 hexadecimal digits that *value* is known by; those of other types have others.
 
     Raises:
         UnsaveableValueError: If *value* has no exact form; *root* begins the path to why.
@@ -64,12 +64,12 @@ def check_keys(keys: Iterable[Any], iteration: str) -> set[type]:
 
 
 def _ordered(saved: Json) -> Json:
-    """Put the items of sets in an order that does not depend on their hashes."""
+    """Put the items of sets and dicts in an order that depends on nothing but what they are."""
     if type(saved) is list:
         return [_ordered(item) for item in saved]
     if type(saved) is not dict:
         return saved
-    ordered = {key: _ordered(item) for key, item in saved.items()}
-    if ordered.get("$") in ("set", "frozenset"):
+    ordered = {key: _ordered(saved[key]) for key in sorted(saved)}
+    if ordered.get("$") in ("set", "frozenset", "dict"):
         ordered["v"] = sorted(ordered["v"], key=to_bytes)
     return ordered

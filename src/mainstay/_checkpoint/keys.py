@@ -53,14 +53,14 @@ class Arguments:
         return (*args[: self.place], cp, *args[self.place :])
 
     def bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Give the arguments of a call by name, defaults included, without `self`.
+        """Give the arguments of a call by name, defaults and `self` included.
 
         Raises:
             TypeError: If they do not fit.
         """
         bound = self.signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        return dict([*bound.arguments.items()][self.place :])
+        return bound.arguments
 
 
 def check_key(key: Key, arguments: Arguments) -> None:
@@ -76,10 +76,11 @@ def check_key(key: Key, arguments: Arguments) -> None:
         raise TypeError(f"`key` must be a format string, a function or None, not {key!r}")
     parameters = [*arguments.signature.parameters.values()][arguments.place :]
     names = [each.name for each in parameters]
+    first_of_method = [*arguments.signature.parameters][: arguments.place]
     fields = _fields_of(key)
     for field in fields:
         first = field.partition(".")[0].partition("[")[0]
-        if first not in names:
+        if first not in (*first_of_method, *names):
             raise ValueError(
                 f"`key` {key!r} names {first!r}, which is not a parameter of "
                 f"{name_of(arguments.fn)}; it has {', '.join(names) or 'none'}"
@@ -123,7 +124,8 @@ def key_of_call(
     """
     values = arguments.bound(args, kwargs)
     if key is None:
-        return fingerprint(values, f"{name_of(arguments.fn)}: arguments")
+        values = dict([*values.items()][arguments.place :])
+        return fingerprint(values, f"the arguments of {name_of(arguments.fn)}, without `key`,")
     if isinstance(key, str):
         try:
             text = key.format(**values)

@@ -8,6 +8,7 @@ import attrs
 
 from mainstay._checkpoint import sessions
 from mainstay._checkpoint.bound import Bound
+from mainstay._checkpoint.codec import Codec
 from mainstay._checkpoint.cp import AsyncCheckpoint, Checkpoint
 from mainstay._checkpoint.decision import Code, Every, OnBusy, OnCodeChange, OnComplete
 from mainstay._checkpoint.digest import digest_of
@@ -17,7 +18,7 @@ from mainstay._checkpoint.recoverable import Recoverable, encoded_arguments, rem
 from mainstay._checkpoint.retention import forget_old
 from mainstay._checkpoint.rules import Keep, Key, Rules, checked
 from mainstay._checkpoint.run import Run
-from mainstay._checkpoint.types import Allowed, allowed_by, allowed_by_result, hints_of
+from mainstay._checkpoint.types import allowed_by, hints_of
 from mainstay._core.arguments import to_flag
 from mainstay._core.callables import Colour, checked_name_or_none, colour_of, name_of
 from mainstay._core.durations import Duration
@@ -87,17 +88,21 @@ class Checkpointed:
             self.metrics,
             self.name or name_of(fn),
             Code(self.rules.version, digest_of(fn)),
-            allowed_by_result(fn),
+            fn,
         )
         wrap = _wrap_async if colour is Colour.ASYNC else _wrap_sync
         begin = self._beginner(bound, arguments, fn)
         wrapped = wrap(bound, arguments, fn, begin)
         if self.recoverable:
+            # Who else finishes or takes up the run meanwhile must not be waited for or undone.
+            rules = attrs.evolve(self.rules, on_busy="raise", on_complete="return")
+            again = attrs.evolve(bound, rules=rules)
 
             def with_key(key: str) -> Callable[..., Any]:
-                return wrap(bound, arguments, fn, lambda _args, _kwargs: bound.begin(key))
+                return wrap(again, arguments, fn, lambda _args, _kwargs: again.begin(key))
 
-            remember(Recoverable(bound.name, self.rules.store, with_key, _types_of(fn),
+            codec = functools.partial(self._codec_of_arguments, fn)
+            remember(Recoverable(bound.name, self.rules.store, with_key, codec,
                                  is_async=colour is Colour.ASYNC))  # fmt: skip
         return wrapped
 
@@ -128,18 +133,19 @@ class Checkpointed:
                 f"`recoverable` is for functions: what {name_of(fn)} is a method of could not be "
                 f"made again in another process"
             )
-        types = _types_of(fn) if self.recoverable else None
 
         def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Run:
             key = key_of_call(self.key, arguments, args, kwargs)
-            saved = None if types is None else encoded_arguments(types, bound.name, args, kwargs)
-            return bound.begin(key, saved)
+            if not self.recoverable:
+                return bound.begin(key)
+            codec = self._codec_of_arguments(fn)
+            return bound.begin(key, encoded_arguments(codec, bound.name, args, kwargs))
 
         return begin
 
-
-def _types_of(fn: Callable[..., Any]) -> Allowed:
-    return allowed_by(*hints_of(fn).values())
+    def _codec_of_arguments(self, fn: Callable[..., Any]) -> Codec:
+        """Give the codec of the arguments, by the annotations as they are now."""
+        return Codec(allowed_by(*hints_of(fn).values()), self.rules.allow_pickle)
 
 
 def _wrap_sync(
@@ -151,7 +157,7 @@ def _wrap_sync(
         cp = Checkpoint(run)
         with_cp = arguments.with_checkpoint(cp, args)
         value = sessions.call(run, functools.partial(fn, *with_cp, **kwargs), bound.codec())
-        forget_old(bound.rules, run.id.name)
+        forget_old(bound.rules, run.id)
         return value
 
     return _without_cp(call, arguments)
@@ -167,7 +173,7 @@ def _wrap_async(
         cp = AsyncCheckpoint(run)
         with_cp = arguments.with_checkpoint(cp, args)
         value = await sessions.acall(run, functools.partial(fn, *with_cp, **kwargs), bound.codec())
-        await off_loop(lambda: forget_old(bound.rules, run.id.name))
+        await off_loop(lambda: forget_old(bound.rules, run.id))
         return value
 
     return _without_cp(call, arguments)
@@ -205,7 +211,9 @@ def checkpointed(  # noqa: PLR0913 - the vocabulary of the policy
         store: Where runs are kept: a `Store`, a URL such as ``sqlite:///jobs.db``, or None for
             the URL in `$MAINSTAY_STORE`.
         key: Which run a call means: a format string over the parameters, a function of the
-            arguments that gives a str, or None for a digest of all arguments.
+            arguments that gives a str, or None for a digest of all arguments. For the last two
+            `self` and `cls` are no arguments: where instances have runs of their own, name what
+            tells them apart, as in ``"{self.tenant}-{day}"``.
         every: When to save: after that many items (`int`, at least 1), that much time
             (`timedelta`), or `young_daly(mtbf=...)`.
         version: What the code is called; another one is a changed function.

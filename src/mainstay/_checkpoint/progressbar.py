@@ -4,6 +4,7 @@ With tqdm installed (the extra `progress`) it is tqdm's bar, without it a line t
 anew at most ten times a second.
 """
 
+import contextlib
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from importlib import import_module
@@ -38,10 +39,15 @@ async def ashown(items: AsyncIterator[Any], source: object, loop: Loop) -> Async
 
 
 def _bar(source: Any, loop: Loop) -> tuple[Callable[[int], object], Callable[[], object]]:
-    """Make a bar: what advances it, and what ends it."""
-    if not sys.stderr.isatty():
+    """Make a bar: what advances it, and what ends it.
+
+    A run does not fail because nobody can see how far it is.
+    """
+    if not _is_terminal():
         return lambda _count: None, lambda: None
-    total = len(source) if hasattr(source, "__len__") else None
+    total = None
+    with contextlib.suppress(Exception):  # there may be a `__len__` that raises anything
+        total = len(source)
     try:
         tqdm = import_module("tqdm").tqdm
     except ImportError:
@@ -51,6 +57,14 @@ def _bar(source: Any, loop: Loop) -> tuple[Callable[[int], object], Callable[[],
     if loop.count:
         bar.set_postfix(resumed_at=loop.count)
     return bar.update, bar.close
+
+
+def _is_terminal() -> bool:
+    """Whether there is a stderr at all, open, and people at its other end."""
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):
+        return False
 
 
 class _Line:
@@ -69,12 +83,12 @@ class _Line:
             self._draw()
 
     def close(self) -> None:
-        self._draw()
-        sys.stderr.write("\n")
+        self._draw("\n")
 
-    def _draw(self) -> None:
+    def _draw(self, end: str = "") -> None:
         self._drawn = monotonic()
         left = "" if self._total is None else f", {self._total - self._done} left"
         resumed = f", resumed at {self._resumed_at}" if self._resumed_at else ""
-        sys.stderr.write(f"\r{self._name}: {self._done} done{left}{resumed}\x1b[K")
-        sys.stderr.flush()
+        with contextlib.suppress(OSError, ValueError):  # the terminal is gone
+            sys.stderr.write(f"\r{self._name}: {self._done} done{left}{resumed}\x1b[K{end}")
+            sys.stderr.flush()

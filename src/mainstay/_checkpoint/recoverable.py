@@ -8,7 +8,6 @@ import attrs
 from mainstay._checkpoint.codec import Codec, to_bytes
 from mainstay._checkpoint.document import restored, unsealed
 from mainstay._checkpoint.envelope import seal
-from mainstay._checkpoint.types import Allowed
 from mainstay.stores.base import RunId, Store
 
 
@@ -20,41 +19,40 @@ class Recoverable:
         name: The name of its runs.
         store: Where they are kept.
         with_key: From the key of a run to the wrapped function, which then means that run.
-        types: The types that its annotations name.
+        codec: Gives how its arguments are saved.
         is_async: Whether it must be awaited.
     """
 
     name: str
     store: Store
     with_key: Callable[[str], Callable[..., Any]]
-    types: Allowed
+    codec: Callable[[], Codec]
     is_async: bool = attrs.field(kw_only=True)
 
 
-known: dict[str, Recoverable] = {}
-"""All of them, by the name of their runs."""
+known: dict[str, dict[str, Recoverable]] = {}
+"""All of them, by the name of their runs and the URL of their store."""
 
 
 def remember(recoverable: Recoverable) -> None:
-    """Add a function to those that are known; a name that was there is replaced."""
-    known[recoverable.name] = recoverable
+    """Add a function to those that are known; one of the same name and store is replaced."""
+    known.setdefault(recoverable.name, {})[recoverable.store.url] = recoverable
 
 
 def encoded_arguments(
-    types: Allowed, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    codec: Codec, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> bytes:
     """Give the bytes to save of the arguments of a call.
 
     Raises:
         UnsaveableValueError: If one cannot be saved.
     """
-    codec = Codec(types)
     root = f"the arguments of recoverable {name}: "
     saved = [codec.encode([*args], f"{root}args"), codec.encode(kwargs, f"{root}kwargs")]
     return seal(to_bytes(saved))
 
 
-def decoded_arguments(types: Allowed, run: RunId, saved: bytes) -> tuple[list[Any], dict[str, Any]]:
+def decoded_arguments(codec: Codec, run: RunId, saved: bytes) -> tuple[list[Any], dict[str, Any]]:
     """Give the arguments back.
 
     Raises:
@@ -64,7 +62,6 @@ def decoded_arguments(types: Allowed, run: RunId, saved: bytes) -> tuple[list[An
     """
     root = f"the arguments of recoverable {run.name}"
     args, kwargs = unsealed(saved, root)
-    codec = Codec(types)
     return restored(codec, args, f"{root}: args", run), restored(
         codec, kwargs, f"{root}: kwargs", run
     )

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import attrs
 
 from mainstay._checkpoint.recoverable import Recoverable, decoded_arguments, known
-from mainstay.errors import RunBusyError
+from mainstay.errors import PoisonedRunError, RunBusyError
 from mainstay.stores import store_of
 from mainstay.stores.base import Record, Status, Store
 
@@ -78,8 +78,6 @@ def recover(store: Store | str | None = None) -> list[Recovered]:
             args, kwargs = _arguments(candidate, record)
             fn = candidate.with_key(record.run.key)
             done.append(_done(record, fn(*args, **kwargs)))
-        except RunBusyError as busy:
-            done.append(_left(record, str(busy)))
         except Exception as error:  # noqa: BLE001 - handed back, whatever it is
             done.append(_failed(record, error))
     return done
@@ -119,8 +117,6 @@ async def recover_async(store: Store | str | None = None) -> list[Recovered]:
             args, kwargs = _arguments(candidate, record)
             fn = candidate.with_key(record.run.key)
             done.append(_done(record, await fn(*args, **kwargs)))
-        except RunBusyError as busy:
-            done.append(_left(record, str(busy)))
         except Exception as error:  # noqa: BLE001 - handed back, whatever it is
             done.append(_failed(record, error))
     return done
@@ -134,15 +130,16 @@ def _candidates(store: Store, *, is_async: bool) -> Iterator[tuple[Record, Recov
 
 
 def _judged(store: Store, record: Record, state: Status, *, is_async: bool) -> Recoverable | str:
-    candidate = known.get(record.run.name)
+    candidates = known.get(record.run.name, {})
+    candidate = candidates.get(store.url)
     if state == "running":
         return f"{record.owner} works on it"
     if state == "poisoned":
-        return f"it died {record.crashes} time(s) in a row without progress"
-    if candidate is None:
+        return _too_often(record.crashes)
+    if not candidates:
         return "no function of that name is imported here and decorated with recoverable=True"
-    if candidate.store is not store and candidate.store.url != store.url:
-        return f"the function keeps its runs in {candidate.store.url}"
+    if candidate is None:
+        return f"the function keeps its runs in {' and '.join(sorted(candidates))}"
     if record.arguments is None:
         return "it was begun without recoverable=True, so its arguments are not known"
     if candidate.is_async is not is_async:
@@ -150,9 +147,13 @@ def _judged(store: Store, record: Record, state: Status, *, is_async: bool) -> R
     return candidate
 
 
+def _too_often(crashes: int) -> str:
+    return f"it died {crashes} time(s) in a row without progress"
+
+
 def _arguments(candidate: Recoverable, record: Record) -> tuple[list[Any], dict[str, Any]]:
     saved = record.arguments or b""  # never empty here: `_judged` has looked
-    return decoded_arguments(candidate.types, record.run, saved)
+    return decoded_arguments(candidate.codec(), record.run, saved)
 
 
 def _left(record: Record, reason: str) -> Recovered:
@@ -164,6 +165,11 @@ def _done(record: Record, result: object) -> Recovered:
 
 
 def _failed(record: Record, error: Exception) -> Recovered:
-    reason = f"it raised {type(error).__name__}"
+    """Tell what came instead of a result; that of another run is what the function raised."""
     run = record.run
+    if isinstance(error, RunBusyError) and (error.component, error.key) == (run.name, run.key):
+        return _left(record, str(error))
+    if isinstance(error, PoisonedRunError) and (error.component, error.key) == (run.name, run.key):
+        return _left(record, _too_often(error.crashes))
+    reason = f"it raised {type(error).__name__}"
     return Recovered(name=run.name, key=run.key, outcome="failed", reason=reason, error=error)

@@ -9,31 +9,36 @@ from mainstay.errors import CheckpointError, RunBusyError
 from mainstay.stores.base import Record, RunId
 
 
-def forget_old(rules: Rules, name: str) -> None:
-    """Forget the finished runs of a name that `keep` does not keep; what fails is only logged."""
+def forget_old(rules: Rules, ended: RunId) -> None:
+    """Forget what `keep` does not keep of the name of a run; what fails is only logged."""
     if rules.keep_count is None and rules.keep_seconds is None:
         return
     try:
-        records = [record for record, state in rules.store.list(name) if state == "done"]
-        for run in too_many(records, rules.keep_count, rules.keep_seconds, wall_time()):
+        records = [record for record, state in rules.store.list(ended.name) if state == "done"]
+        for run in too_many(records, ended, rules.keep_count, rules.keep_seconds, wall_time()):
             with contextlib.suppress(RunBusyError):  # begun anew meanwhile, so no old run any more
                 rules.store.forget(run)
     except CheckpointError as error:
-        LOGGER.warning("old runs of %s stay: %s", name, error)
+        LOGGER.warning("old runs of %s stay: %s", ended.name, error)
 
 
 def too_many(
-    finished: list[Record], count: int | None, seconds: float | None, wall: float
+    finished: list[Record],
+    ended: RunId,
+    count: int | None,
+    seconds: float | None,
+    wall: float,
 ) -> list[RunId]:
     """Choose which of the *finished* runs to forget.
 
     Args:
         finished: The runs of one name that have ended.
+        ended: The last of them, whatever the clock said when.
         count: How many of the newest to keep, or None for all.
         seconds: Up to which age to keep them, or None for any.
         wall: The present time, in seconds since 1970.
     """
-    newest = sorted(finished, key=lambda record: record.updated, reverse=True)
+    newest = sorted(finished, key=lambda each: (each.run == ended, each.updated), reverse=True)
     return [
         record.run
         for rank, record in enumerate(newest)

@@ -9,14 +9,18 @@ So only types are built that the program itself has named: the type of the defau
 import contextlib
 import enum
 import functools
+import inspect
+import sys
+import types
 import typing
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
 from pathlib import PurePath
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NewType, TypeAlias, TypeVar
 from uuid import UUID
 
 import attrs
@@ -87,22 +91,71 @@ def allowed_by(*named: object) -> Allowed:
     found: dict[str, type] = {}
     for each in named:
         _collect(each, found)
-        _collect_from_value(each, found)
+        for kind in _kinds_in(each):
+            _collect(kind, found)
     return _WithRegistered(found)
 
 
 def allowed_by_result(fn: Callable[..., Any]) -> Allowed:
-    """Collect the types that the return annotation of *fn* names."""
-    return allowed_by(hints_of(fn).get("return"))
+    """Collect the types that the return annotation of *fn* names; of a class, what it makes.
+
+    They are kept for as long as the function is, and not what a partial or a method holds besides.
+    """
+    annotated = _annotated(fn)
+    if not isinstance(annotated, type) and not getattr(annotated, "__annotations__", None):
+        return _NOTHING
+    try:
+        return _results[annotated]
+    except (KeyError, TypeError):  # the latter if it can be no key of that dict
+        pass
+    hints = {"return": annotated} if isinstance(annotated, type) else hints_of(annotated)
+    if "return" not in hints:  # or not yet: a type may be defined further down
+        return _NOTHING
+    allowed = allowed_by(hints["return"])
+    with contextlib.suppress(TypeError):
+        _results[annotated] = allowed
+    return allowed
 
 
-def hints_of(fn: object) -> Mapping[str, Any]:
-    """Give the annotations of a function or class; none where they cannot be evaluated."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
+_results: "weakref.WeakKeyDictionary[Any, Allowed]" = weakref.WeakKeyDictionary()
+
+
+def hints_of(fn: Any) -> Mapping[str, Any]:
+    """Give the annotations of a function or class, but for those that cannot be evaluated."""
+    fn = _annotated(fn)
     with contextlib.suppress(Exception):
         return typing.get_type_hints(fn)
+    found: dict[str, Any] = {}
+    for each in reversed(fn.__mro__) if isinstance(fn, type) else [inspect.unwrap(fn)]:
+        for name, hint in _annotations_of(each).items():
+            alone = types.SimpleNamespace(__annotations__={name: hint})
+            with contextlib.suppress(Exception):  # whatever an expression raises
+                found |= typing.get_type_hints(alone, *_names_around(each))
+    return found
+
+
+def _annotated(fn: Any) -> Any:
+    """Give the function or class that has the annotations of a callable."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    fn = getattr(fn, "__func__", fn)  # a method's
+    if isinstance(fn, type | types.FunctionType) or hasattr(fn, "__wrapped__"):
+        return fn
+    return type(fn).__call__
+
+
+def _annotations_of(each: Any) -> Mapping[str, Any]:
+    with contextlib.suppress(Exception):  # Python 3.14 and newer evaluates them only now
+        return inspect.get_annotations(each)
     return {}
+
+
+def _names_around(each: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give the global and the local names that the annotations of a function or class may use."""
+    if isinstance(each, type):
+        return vars(sys.modules[each.__module__]), dict(vars(each))
+    inner = inspect.getclosurevars(each).nonlocals
+    return each.__globals__, dict(inner)
 
 
 class _WithRegistered(dict[str, type]):
@@ -115,26 +168,52 @@ class _WithRegistered(dict[str, type]):
         return super().get(name) or _registered.get(name, default)
 
 
+_NOTHING: Allowed = _WithRegistered()
+
+
 def _collect(hint: object, found: dict[str, type]) -> None:
-    for part in typing.get_args(hint):
-        _collect(part, found)
-    if not isinstance(hint, type) or not is_buildable(hint) or name_of(hint) in found:
-        return
-    found[name_of(hint)] = hint
-    for field_hint in hints_of(hint).values():
-        _collect(field_hint, found)
-
-
-def _collect_from_value(value: object, found: dict[str, type]) -> None:
-    """Go through a value and its parts, however deep, and those that contain themselves once."""
-    left, seen = [value], {id(value)}
+    """Go through an annotation and what it is made of, and what contains itself once."""
+    left, seen = [hint], {id(hint): hint}
     while left:
         each = left.pop()
-        _collect(type(each), found)
+        if isinstance(each, type) and is_buildable(each):
+            if name_of(each) in found:
+                continue
+            found[name_of(each)] = each
+        for part in _parts_of_hint(each):
+            if id(part) not in seen:
+                seen[id(part)] = part
+                left.append(part)
+
+
+def _parts_of_hint(hint: Any) -> Iterable[object]:
+    if isinstance(hint, type):
+        named = is_buildable(hint) or typing.is_typeddict(hint)
+        return hints_of(hint).values() if named else ()
+    if isinstance(hint, TypeVar):
+        return [hint.__bound__, *hint.__constraints__]
+    if isinstance(hint, NewType):
+        return [hint.__supertype__]
+    if isinstance(hint, enum.Enum):  # in a Literal
+        return [type(hint)]
+    parts = [typing.get_origin(hint), *typing.get_args(hint)]
+    if type(hint).__name__ == "TypeAliasType":  # from Python 3.12 on
+        with contextlib.suppress(Exception):  # it is evaluated only now
+            parts.append(hint.__value__)
+    return parts
+
+
+def _kinds_in(value: object) -> set[type]:
+    """Give the types in a value and its parts, however deep; of what contains itself once."""
+    left, seen, kinds = [value], {id(value)}, set()
+    while left:
+        each = left.pop()
+        kinds.add(type(each))
         for part in _parts(each):
             if id(part) not in seen:
                 seen.add(id(part))
                 left.append(part)
+    return kinds
 
 
 def _parts(value: object) -> Iterable[object]:

@@ -31,7 +31,7 @@ class Crash:
         save: Which save it died at, from 1.
         when: "before" or "after" that save was written.
         result: What the function returned when it was run again.
-        error: What it raised when it was run again, or None.
+        error: What it raised when it was run again, or None; `RuntimeError` if its process died.
     """
 
     save: int
@@ -51,8 +51,8 @@ def crash_at_every_save(fn: Callable[[str], Any]) -> list[Crash]:
         What each round came to, two for each save: killed before it was written, and after.
 
     Raises:
-        RuntimeError: If the function failed where it was not killed, or its result cannot be
-            pickled.
+        RuntimeError: If the function failed, or its process died, where nothing had been killed;
+            or if its result cannot be pickled.
 
     Example:
         ::
@@ -72,34 +72,41 @@ def _rounds(fn: Callable[[str], Any]) -> Iterator[Crash]:
         for when in ("before", "after"):
             with tempfile.TemporaryDirectory(prefix="mainstay-crash-") as directory:
                 url = f"sqlite:///{Path(directory, 'runs.db')}"
-                killed, _ = _in_child(partial(_until, fn, url, save, when))
-                if not killed:
+                ours = Path(directory, "killed")
+                _, failed = _in_child(partial(_until, fn, url, save, when, ours))
+                if not ours.exists():
+                    if failed is not None:
+                        raise RuntimeError(f"nothing was killed, and still: {failed!r}") from failed
                     return
-                _, (result, error) = _in_child(partial(fn, url))
+                result, error = _in_child(partial(fn, url))
             yield Crash(save=save, when=when, result=result, error=error)
         save += 1
 
 
-def _until(fn: Callable[[str], Any], url: str, save: int, when: When) -> Any:
-    """Run *fn* in this process, which dies at that save."""
+def _until(fn: Callable[[str], Any], url: str, save: int, when: When, ours: Path) -> Any:
+    """Run *fn* in this process, which dies at that save; a file says that it was our doing."""
     write = Run.write
     made = 0
+
+    def die() -> None:
+        ours.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
 
     def dying(run: Run, change: Change) -> None:
         nonlocal made
         made += 1
         if made == save and when == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
+            die()
         write(run, change)
         if made == save:
-            os.kill(os.getpid(), signal.SIGKILL)
+            die()
 
     Run.write = dying  # type: ignore[method-assign,assignment]  # in a child of our own, which ends with it
     return fn(url)
 
 
-def _in_child(call: Callable[[], Any]) -> tuple[bool, tuple[Any, BaseException | None]]:
-    """Make a call in a forked child: whether it was killed, and what it returned or raised."""
+def _in_child(call: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+    """Make a call in a forked child: what it returned or raised, or how the process died."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -114,10 +121,11 @@ def _in_child(call: Callable[[], Any]) -> tuple[bool, tuple[Any, BaseException |
         data = pipe.read()
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
-        return True, (None, None)
+        return None, RuntimeError(f"the child process died by signal {os.WTERMSIG(status)}")
     if not data:
-        raise RuntimeError("the child process ended without an answer")
-    return False, pickle.loads(data)  # noqa: S301 - our own child wrote it
+        return None, RuntimeError("the child process ended without an answer")
+    answer: tuple[Any, BaseException | None] = pickle.loads(data)  # noqa: S301 - our own child wrote it
+    return answer
 
 
 def _outcome(call: Callable[[], Any]) -> bytes:
