@@ -6,6 +6,7 @@ digest.
 """
 
 import itertools
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ import attrs
 
 from mainstay._checkpoint.codec import Codec, Json
 from mainstay._checkpoint.fingerprint import check_keys, fingerprint, mark
+from mainstay._checkpoint.leaving import Way, is_on_its_way, way_out
 from mainstay._checkpoint.order import Order
 from mainstay.errors import CheckpointError, SourceChangedError
 from mainstay.stores.base import RunId
@@ -41,7 +43,6 @@ class Loop:
         used: Whether something in the item in progress was saved or begun that ends with it.
         nests: Whether there are iterations inside its items.
         inner: The cursors of iterations inside the item in progress.
-        closed: Whether it was left before its end.
         deferred: Whether saves have to wait for the item around it.
         limit: After how many items to come to a boundary, whatever the time.
     """
@@ -59,13 +60,25 @@ class Loop:
     used: bool = False
     nests: bool = False
     inner: dict[str, Json] = attrs.field(factory=dict)
-    closed: bool = False
     deferred: bool = False
     limit: int = CHUNK
+    _left: Way | None = None
     _done: Any = NOTHING
     _order: Order = attrs.field(factory=Order)
     _expected: str = ""
     _at: str = ""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was left before its end; not by an exception that is still on its way.
+
+        What a `finally` or `except` does meanwhile belongs to the item that is to run again.
+        """
+        return self._left is not None and not is_on_its_way(self._left)
+
+    @closed.setter
+    def closed(self, left: bool) -> None:
+        self._left = way_out(sys._getframe(2)) if left else None  # noqa: SLF001 - of who let go of it
 
     def restore(self, cursor: Json) -> None:
         """Go back to where a cursor says that the iteration was."""
