@@ -43,7 +43,7 @@ class Figures:
 
     @property
     def failure_rate(self) -> float:
-        """Failures per second of uptime: failures / (total time x availability)."""
+        """Failures per second of uptime, which is failures / (total time x availability)."""
         return _ratio(self.failures, self.uptime, empty=0.0)
 
     @property

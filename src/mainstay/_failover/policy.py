@@ -189,6 +189,11 @@ class FailoverPool:
         If the block raises what `on` matches, that counts against the member. The block is not
         run again; that is what ``for attempt in pool:`` is for.
 
+        Raises:
+            TypeError: On entry by ``with``, if the pool is async.
+            AllMembersFailedError: On entry, if no member can be used.
+            DeadlineExpiredError: On entry, if there is no time left.
+
         Example:
             >>> from mainstay import FailoverPool, Member
             >>> pool = FailoverPool("db", [Member("a", "A"), Member("b", "B")], on=OSError)
