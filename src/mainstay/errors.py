@@ -19,7 +19,7 @@
         ├── UnsaveableValueError  a value cannot be saved
         ├── UnknownTypeError      a type that nobody allowed would have to be built
         ├── StoreUnavailableError     the store cannot be read or written now
-        └── StoreSchemaError      the store was made by a newer mainstay, or is none
+        └── StoreSchemaError      the store was made by a newer mainstay, or by something else
 
 Wherever one exception of the user's own is true, that one is raised instead. All of these
 carry what they know as attributes and can be pickled as far as those can.

@@ -222,7 +222,7 @@ class FailoverPool:
         """Send all calls to member *name*, whatever its health, until `release`.
 
         Raises:
-            TypeError: If *name* is no str.
+            TypeError: If *name* is not a str.
             ValueError: If there is no such member.
 
         Example:
@@ -246,7 +246,7 @@ class FailoverPool:
         """Give member *name* no new calls until `release`; those that use it go on.
 
         Raises:
-            TypeError: If *name* is no str.
+            TypeError: If *name* is not a str.
             ValueError: If there is no such member.
 
         Example:
@@ -263,7 +263,7 @@ class FailoverPool:
         """Take in another member, after the others.
 
         Raises:
-            TypeError: If it is no `Member`, or is async while the pool is not.
+            TypeError: If it is not a `Member`, or is async while the pool is not.
             ValueError: If there is one with its name.
 
         Example:
@@ -285,7 +285,7 @@ class FailoverPool:
         If it was the last active one, a standby takes over.
 
         Raises:
-            TypeError: If *name* is no str.
+            TypeError: If *name* is not a str.
             ValueError: If there is no such member, or no other one.
 
         Example:
