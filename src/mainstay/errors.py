@@ -177,7 +177,7 @@ class CircuitOpenError(MainstayError):
 
     if TYPE_CHECKING:  # what they are made with is kept in `args`: an open breaker has to be quick
 
-        def __init__(self, component: str, retry_after: float | None) -> None: ...
+        def __init__(self, component: str, retry_after: float | None, /) -> None: ...
 
     @property
     def component(self) -> str:
@@ -268,7 +268,7 @@ class _CopiesError(MainstayError, ExceptionGroup[Exception]):
         component: str,
         exceptions: Sequence[Exception],
         elapsed: float,
-        _answers: Mapping[str, Any],
+        answers: Mapping[str, Any],  # noqa: ARG004 - as `__init__` takes it
     ) -> Self:
         return super().__new__(cls, cls._text(component, len(exceptions), elapsed), exceptions)
 
