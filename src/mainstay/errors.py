@@ -335,8 +335,8 @@ class NoDecisionError(_CopiesError):
     Attributes:
         component: The name of the policy.
         elapsed: Seconds from the start of the first copy.
-        answers: What was answered, by the copy: its number from 0 as a `str`. Where the policy has
-            `dispose`, it has been called with them.
+        answers: What was answered, by the copy: its number from 0 as a `str`, or with a `pool` the
+            name of its member. Where the policy has `dispose`, it has been called with them.
 
     Example:
         >>> from mainstay import NoDecisionError, redundant, vote
