@@ -39,7 +39,7 @@ class Availability:
         metrics: Where to record. None for `default_metrics()`.
 
     Raises:
-        TypeError: If *name* is no string or *metrics* no `Metrics`.
+        TypeError: If *name* is not a str, or *metrics* not a `Metrics`.
         ValueError: If *name* is empty.
 
     Metrics:
@@ -127,7 +127,7 @@ class Availability:
 
     @property
     def mttr(self) -> float:
-        """Mean seconds that the outages lasted which have ended; NaN if none has."""
+        """Mean length in seconds of the outages that have ended; NaN if none has."""
         return self._track.over(math.inf).mttr
 
     def reliability(self, period: Duration) -> float:

@@ -19,12 +19,13 @@
         ├── UnsaveableValueError  a value cannot be saved
         ├── UnknownTypeError      a type that nobody allowed would have to be built
         ├── StoreUnavailableError     the store cannot be read or written now
-        └── StoreSchemaError      the store was made by a newer mainstay, or is none
+        └── StoreSchemaError      the store was made by a newer mainstay, or by something else
 
 Wherever one exception of the user's own is true, that one is raised instead. All of these
 carry what they know as attributes and can be pickled as far as those can.
 
-It is one list, in the order of the tree. The classes are written out, without attrs, because an
+It is one list, in the order of the tree, and longer than other files for that reason alone: no
+class knows more than the one it is below. The classes are written out, without attrs, because an
 `except` clause must not load anything: to name an error costs this file alone.
 """
 
@@ -176,7 +177,7 @@ class CircuitOpenError(MainstayError):
 
     if TYPE_CHECKING:  # what they are made with is kept in `args`: an open breaker has to be quick
 
-        def __init__(self, component: str, retry_after: float | None) -> None: ...
+        def __init__(self, component: str, retry_after: float | None, /) -> None: ...
 
     @property
     def component(self) -> str:
@@ -236,7 +237,7 @@ class AllMembersFailedError(MainstayError, ExceptionGroup[Exception]):
         """Make a group; unlike other exceptions, groups take what they hold here."""
         failed = f"{attempts} members were tried and failed" if attempts else "no member was tried"
         when = "" if retry_after is None else f"; the next trial is in {retry_after:.3f} s"
-        text = f"{component}: {failed} in {elapsed:.3f} s{when}; `.exceptions` says why of each"
+        text = f"{component}: {failed} in {elapsed:.3f} s{when}; `.exceptions` says why for each"
         self = super().__new__(cls, text, exceptions)
         self.component = component
         self.retry_after = retry_after
@@ -267,7 +268,7 @@ class _CopiesError(MainstayError, ExceptionGroup[Exception]):
         component: str,
         exceptions: Sequence[Exception],
         elapsed: float,
-        _answers: Mapping[str, Any],
+        answers: Mapping[str, Any],  # noqa: ARG004 - as `__init__` takes it
     ) -> Self:
         return super().__new__(cls, cls._text(component, len(exceptions), elapsed), exceptions)
 
@@ -334,8 +335,8 @@ class NoDecisionError(_CopiesError):
     Attributes:
         component: The name of the policy.
         elapsed: Seconds from the start of the first copy.
-        answers: What was answered, by the copy: its number from 0 as a `str`. Where the policy has
-            `dispose`, it has been called with them.
+        answers: What was answered, by the copy: its number from 0 as a `str`, or with a `pool` the
+            name of its member. Where the policy has `dispose`, it has been called with them.
 
     Example:
         >>> from mainstay import NoDecisionError, redundant, vote
@@ -412,6 +413,20 @@ class LeaseLostError(CheckpointError):
         component: The name of the policy, which is the name of the run.
         key: The key of the run.
         token: The fencing token that is no longer valid.
+
+    Example:
+        >>> from mainstay import LeaseLostError, checkpoint_run
+        >>> from mainstay.testing import FakeClock
+        >>> with FakeClock() as clock:
+        ...     try:
+        ...         with checkpoint_run("May", store="memory://lost", lease=10.0) as cp:
+        ...             clock.advance(60)  # as if this process had been stopped
+        ...             with checkpoint_run("May", store="memory://lost"):
+        ...                 pass
+        ...             cp.save()
+        ...     except LeaseLostError as error:
+        ...         error.key, error.token
+        ('May', 1)
     """
 
     def __init__(self, component: str, key: str, token: int) -> None:
@@ -480,6 +495,25 @@ class CodeChangedError(CheckpointError):
         component: The name of the policy, which is the name of the run.
         key: The key of the run.
         problem: What differs.
+
+    Example:
+        >>> from mainstay import CodeChangedError, checkpoint_run
+        >>> def import_rows(version: str) -> None:
+        ...     with checkpoint_run(
+        ...         "May", store="memory://code", version=version, on_code_change="raise"
+        ...     ) as cp:
+        ...         for row in cp.iterate("ab"):
+        ...             if row == "b":
+        ...                 raise OSError("the disk is full")
+        >>> for version in ("1", "2"):
+        ...     try:
+        ...         import_rows(version)
+        ...     except CodeChangedError as error:
+        ...         print(error.problem)
+        ...     except OSError as error:
+        ...         print(error)
+        the disk is full
+        it was version '1' and is version '2'
     """
 
     def __init__(self, component: str, key: str, problem: str) -> None:
@@ -574,6 +608,15 @@ class UnsaveableValueError(CheckpointError):
     Attributes:
         path: Where it is, such as "state.rows[3].lock".
         problem: Why, and what to do about it.
+
+    Example:
+        >>> from mainstay import UnsaveableValueError, checkpoint_run
+        >>> try:
+        ...     with checkpoint_run("May", store="memory://unsaveable") as cp:
+        ...         cp.state({"rows": [1, object()]})
+        ... except UnsaveableValueError as error:
+        ...     error.path
+        "state['rows'][1]"
     """
 
     def __init__(self, path: str, problem: str) -> None:
@@ -611,6 +654,14 @@ class StoreUnavailableError(CheckpointError):
     Attributes:
         store: The store, as a URL.
         problem: What it said.
+
+    Example:
+        >>> from mainstay import StoreUnavailableError, recover
+        >>> try:
+        ...     recover("sqlite:////no/such/directory/jobs.db")
+        ... except StoreUnavailableError as error:
+        ...     error.store
+        'sqlite:////no/such/directory/jobs.db'
     """
 
     def __init__(self, store: str, problem: str) -> None:

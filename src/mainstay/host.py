@@ -33,7 +33,7 @@ class HostCollector(Asking):
 
     Raises:
         ImportError: If psutil is not installed.
-        TypeError: If *namespace* is no string.
+        TypeError: If *namespace* is not a str.
         ValueError: If *namespace* is not a name that Prometheus takes.
 
     Metrics:

@@ -21,7 +21,7 @@ def field_names(cls: Any) -> tuple[str, ...]:
 
 
 def extra_attribute(value: object, cls: type) -> str | None:
-    """Find an attribute that is no field, and would be lost; cached properties are no loss."""
+    """Find an attribute that is not a field, and would be lost; cached properties may be."""
     own = getattr(value, "__dict__", None)
     names = field_names(cls)
     if not own or own.keys() <= set(names):

@@ -49,7 +49,7 @@ class Order:
     def _add_numbers(self, numbers: list[int]) -> None:
         try:
             words = struct.pack(f"<{len(numbers)}q", *numbers)
-        except struct.error:  # one of them at least is no word
+        except struct.error:  # at least one of them does not fit into 64 bits
             for number in numbers:
                 if -_WORD <= number < _WORD:
                     self._add_numbers([number])

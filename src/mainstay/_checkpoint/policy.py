@@ -66,7 +66,7 @@ class Checkpointed:
                 takes the `Checkpoint`.
 
         Raises:
-            TypeError: If *fn* is none, or has no such parameter; or if it is a generator.
+            TypeError: If *fn* cannot be called, has no such parameter, or is a generator.
             ValueError: If the key template does not fit its parameters.
         """
         if isinstance(fn, classmethod | staticmethod):

@@ -53,12 +53,12 @@ def recover(store: Store | str | None = None) -> list[Recovered]:
         store: A `Store`, a URL, or None for the URL in `$MAINSTAY_STORE`.
 
     Returns:
-        What became of each run that had not ended. Nothing that a function raises gets out but
-        what is no `Exception`.
+        What became of each run that had not ended. What a function raises is in it; only what is
+        not an `Exception`, such as `KeyboardInterrupt`, gets out.
 
     Raises:
-        TypeError: If *store* is no store.
-        ValueError: If there is none.
+        TypeError: If *store* is not a store.
+        ValueError: If there is no store.
         StoreUnavailableError: If it cannot be read.
 
     Metrics:
@@ -95,8 +95,8 @@ async def recover_async(store: Store | str | None = None) -> list[Recovered]:
         What became of each run that had not ended.
 
     Raises:
-        TypeError: If *store* is no store.
-        ValueError: If there is none.
+        TypeError: If *store* is not a store.
+        ValueError: If there is no store.
         StoreUnavailableError: If it cannot be read.
 
     Metrics:

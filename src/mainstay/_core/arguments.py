@@ -10,7 +10,7 @@ def to_count(value: object, parameter: str) -> int:
     """Take a whole number of at least 1.
 
     Raises:
-        TypeError: If *value* is no whole number.
+        TypeError: If *value* is not a whole number.
         ValueError: If it is below 1.
     """
     if isinstance(value, bool) or not isinstance(value, int):
@@ -24,7 +24,7 @@ def to_number(value: object, parameter: str, *, zero: bool = True) -> float:
     """Take a finite number of at least 0, or above it where *zero* is false.
 
     Raises:
-        TypeError: If *value* is no number.
+        TypeError: If *value* is not a number.
         ValueError: If it is NaN, infinite, negative, or 0 where *zero* is false.
     """
     number = _number(value, parameter)
@@ -38,7 +38,7 @@ def to_share(value: object, parameter: str) -> float:
     """Take a number from 0 to 1.
 
     Raises:
-        TypeError: If *value* is no number.
+        TypeError: If *value* is not a number.
         ValueError: If it is not from 0 to 1.
     """
     number = _number(value, parameter)

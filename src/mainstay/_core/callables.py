@@ -104,7 +104,7 @@ def checked_name(name: object) -> str:
 
 
 def checked_name_or_none(name: object) -> str | None:
-    """Do so where None stands for the name of what is called."""
+    """Refuse it where None is as good, and stands for the name of what is called."""
     if not isinstance(name, str | None):
         raise TypeError(f"`name` must be a str or None, not {name!r}")
     if name == "":

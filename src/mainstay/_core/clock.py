@@ -29,7 +29,7 @@ class Bell(Protocol):
     """What one thread waits for and others ring."""
 
     def ring(self) -> None:
-        """Let the present or the next `wait` end; ringing twice is as once."""
+        """End the present `wait`, or else the next one; ringing twice is the same as once."""
         ...
 
     def wait(self, seconds: float, /) -> bool:

@@ -23,7 +23,7 @@ class Figures:
         downtime: Seconds it was down.
         failures: Outages that began.
         repairs: Outages that ended.
-        repaired: Seconds that those which ended had lasted.
+        repaired: Seconds of the outages that ended, added up.
 
     Source:
         The steady-state definitions of Avizienis, Laprie, Randell and Landwehr, "Basic Concepts
@@ -43,7 +43,7 @@ class Figures:
 
     @property
     def failure_rate(self) -> float:
-        """Failures per second of uptime: failures / (total time x availability)."""
+        """Failures per second of uptime, which is failures / (total time x availability)."""
         return _ratio(self.failures, self.uptime, empty=0.0)
 
     @property
@@ -53,7 +53,7 @@ class Figures:
 
     @property
     def mttr(self) -> float:
-        """Mean seconds that the outages which ended had lasted; NaN if none has ended."""
+        """Mean length in seconds of the outages that have ended; NaN if none has."""
         return _ratio(self.repaired, self.repairs, empty=math.nan)
 
     def reliability(self, period: Duration) -> float:

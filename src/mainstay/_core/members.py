@@ -145,7 +145,7 @@ def lender_of(pool: object) -> Lender:
     """Give the lender of what users pass as `pool=`.
 
     Raises:
-        TypeError: If it is no pool.
+        TypeError: If it is not one.
     """
     lender: Lender | None = getattr(pool, "_lender", None)
     if lender is None:

@@ -46,8 +46,8 @@ def failover(pool: FailoverPool, *, rerun: bool = True) -> _Failover:
         A decorator for functions and async functions, methods too.
 
     Raises:
-        TypeError: If *pool* is none, or *rerun* no bool; at decoration, if the function does not
-            fit the pool.
+        TypeError: If *pool* is not a pool, or *rerun* not a bool; at decoration, if the function
+            does not fit the pool.
         AllMembersFailedError: From a call, if several members were tried, or none could be.
         Exception: From a call: what the function raised, if one member was tried.
         DeadlineExpiredError: From a call, if it began with no time left; nothing was called.

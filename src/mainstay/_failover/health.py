@@ -243,7 +243,7 @@ class Health:
         return self.phase is Phase.EJECTED and now >= self.until
 
     def begin_trial(self, now: float) -> None:
-        """Begin a trial; one before its time, for want of a better member, is no strike."""
+        """Begin a trial; one before its time, for want of a better member, raises no level."""
         if now < self.until:
             self.level -= 1
         self.generation += 1

@@ -83,7 +83,7 @@ async def called(
 
 
 def check(answer: object) -> None:
-    """Refuse any other answer of a probe than True."""
+    """Refuse every answer of a probe but True."""
     if answer is False:
         raise RefusedError("the probe answered False")
     if answer is not True:

@@ -1,4 +1,4 @@
-"""Who serves: applies the roster to a pool, and has started and stopped what that needs.
+"""Who serves: applies the roster to a pool, and has members started and stopped for it.
 
 The caller holds the lock.
 """
@@ -17,7 +17,7 @@ class Plan(State):
     """A pool that knows who serves."""
 
     def plan(self, now: float) -> None:
-        """Decide anew who serves, and have started and stopped what that needs.
+        """Decide anew who serves, and have members started and stopped for it.
 
         A closed pool does that when it is opened again.
         """

@@ -189,6 +189,11 @@ class FailoverPool:
         If the block raises what `on` matches, that counts against the member. The block is not
         run again; that is what ``for attempt in pool:`` is for.
 
+        Raises:
+            TypeError: On entry by ``with``, if the pool is async.
+            AllMembersFailedError: On entry, if no member can be used.
+            DeadlineExpiredError: On entry, if there is no time left.
+
         Example:
             >>> from mainstay import FailoverPool, Member
             >>> pool = FailoverPool("db", [Member("a", "A"), Member("b", "B")], on=OSError)
@@ -217,7 +222,7 @@ class FailoverPool:
         """Send all calls to member *name*, whatever its health, until `release`.
 
         Raises:
-            TypeError: If *name* is no str.
+            TypeError: If *name* is not a str.
             ValueError: If there is no such member.
 
         Example:
@@ -241,7 +246,7 @@ class FailoverPool:
         """Give member *name* no new calls until `release`; those that use it go on.
 
         Raises:
-            TypeError: If *name* is no str.
+            TypeError: If *name* is not a str.
             ValueError: If there is no such member.
 
         Example:
@@ -258,7 +263,7 @@ class FailoverPool:
         """Take in another member, after the others.
 
         Raises:
-            TypeError: If it is no `Member`, or is async while the pool is not.
+            TypeError: If it is not a `Member`, or is async while the pool is not.
             ValueError: If there is one with its name.
 
         Example:
@@ -280,7 +285,7 @@ class FailoverPool:
         If it was the last active one, a standby takes over.
 
         Raises:
-            TypeError: If *name* is no str.
+            TypeError: If *name* is not a str.
             ValueError: If there is no such member, or no other one.
 
         Example:

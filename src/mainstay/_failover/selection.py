@@ -26,7 +26,7 @@ Chance: TypeAlias = Callable[[], float]
 """Gives a random number, from 0 to below 1."""
 
 _LONGEST_TURN = 10_000  # picks until a weighted order repeats itself
-_UNKNOWN = 1e9  # seconds that a member is expected to take whose first answer is still out
+_UNKNOWN = 1e9  # seconds expected of a member whose first answer is still out
 
 
 @runtime_checkable

@@ -249,7 +249,7 @@ def set_default_metrics(metrics: Metrics) -> None:
         metrics: What `default_metrics()` is to give. Policies made before keep theirs.
 
     Raises:
-        TypeError: If *metrics* is no `Metrics`.
+        TypeError: If *metrics* is not a `Metrics`.
 
     Example:
         >>> from prometheus_client import CollectorRegistry

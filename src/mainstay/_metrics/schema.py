@@ -388,7 +388,7 @@ def check_namespace(namespace: object) -> None:
     """Refuse what cannot be the prefix of names.
 
     Raises:
-        TypeError: If it is no string.
+        TypeError: If it is not a str.
         ValueError: If Prometheus does not take it.
     """
     if not isinstance(namespace, str):

@@ -46,7 +46,7 @@ class Borrowed:
         return self._offers[copy] is not None
 
     def unreserve(self, copy: int) -> None:
-        """Give the member of a copy back that is not started."""
+        """Give back the member of a copy that is not started."""
         self._names.pop(copy, None)
         loan = self._end(copy)
         if loan is not None:

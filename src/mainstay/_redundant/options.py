@@ -14,7 +14,7 @@ On: TypeAlias = Classes | Callable[[Exception], object]
 
 
 def checked_alternatives(alternatives: object) -> tuple[Callable[..., Any], ...]:
-    """Refuse what are no functions."""
+    """Refuse what is not several functions."""
     if callable(alternatives) or not isinstance(alternatives, Iterable):
         raise TypeError(f"`alternatives` must be a list of functions, not {alternatives!r}")
     functions = tuple(alternatives)
@@ -72,7 +72,7 @@ def _checked_number(copies: object, alternatives: int) -> int:
 
 
 def checked_rule(decide: object, copies: int | None = None) -> Rule:
-    """Refuse what is no rule, or does not fit the number of copies if that is known."""
+    """Refuse what is not a rule, or does not fit the number of copies if that is known."""
     tally = getattr(decide, "tally", None)
     if not callable(tally) or isinstance(decide, type):
         raise TypeError(f"`decide` must be a rule such as `vote.majority()`, not {decide!r}")

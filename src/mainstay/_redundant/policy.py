@@ -278,8 +278,8 @@ def redundant(  # noqa: PLR0913 - a policy's parameters are its vocabulary
             *alternatives*, or 2.
         alternatives: Other functions that do the same work, for the second copy and so on; of the
             same colour, called with the same arguments.
-        pool: A `FailoverPool`: each copy runs at another member, whose resource goes in first; who
-            that is says the pool. What a copy raises counts against its member as the `on` of the
+        pool: A `FailoverPool`: each copy runs at another member, which the pool selects, and whose
+            resource goes in first. What a copy raises counts against its member as the `on` of the
             pool says, and so does an answer that is outvoted. A copy for which there is no member
             is not started as a hedge, and in a vote has failed.
         start: When copies start: `hedge.together()`, `hedge.after(seconds)` or

@@ -58,7 +58,7 @@ def hint_of(verdict: object) -> float | None:
     or NaN delay means "use `wait`", which is what True means.
 
     Raises:
-        TypeError: If *verdict* is no verdict.
+        TypeError: If *verdict* is not one.
     """
     if verdict is True:
         return math.nan

@@ -118,7 +118,13 @@ class Retry:
         return self(fn)(*args, **kwargs)
 
     def __iter__(self) -> Block:
-        """Begin a block of attempts: ``for attempt in policy:`` and in it ``with attempt:``."""
+        """Begin a block of attempts: ``for attempt in policy:`` and in it ``with attempt:``.
+
+        Raises:
+            TypeError: In async code, or if the policy has `attempt_timeout`, `on_result`, or
+                anything async.
+            DeadlineExpiredError: If there is no time left; no attempt was made.
+        """
         frame = sys._getframe(1)  # noqa: SLF001 - the block is named after the code around it
         if is_async_frame(frame):
             raise TypeError(
@@ -133,7 +139,13 @@ class Retry:
         return Block(self._block(frame).begin())
 
     def __aiter__(self) -> AsyncBlock:
-        """Begin a block of attempts in async code: ``async for``, and in it ``with attempt:``."""
+        """Begin a block of attempts in async code: ``async for``, and in it ``with attempt:``.
+
+        Raises:
+            TypeError: If the policy has `on_result`, or an async `on`.
+            DeadlineExpiredError: If there is no time left; no attempt was made.
+            UnsupportedLoopError: Outside asyncio.
+        """
         bound = self._block(sys._getframe(1))  # noqa: SLF001 - as in `__iter__`
         require_asyncio(bound)
         return AsyncBlock(bound.begin())

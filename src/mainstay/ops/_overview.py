@@ -180,7 +180,7 @@ def library(source: Source) -> Row:
             Panel(
                 "Label values dropped",
                 "Times that a value was replaced by _other, since the start of each process. "
-                "Nothing here is as it should be.",
+                "0 is normal.",
                 "none",
                 (Query(f"{dropped} or 0 * {versions}", "{{job}} {{metric}}"),),
                 kind="stat",

@@ -62,7 +62,7 @@ def source_of(namespace: str, selector: str) -> Source:
     """Check what users give as `namespace=` and `selector=`.
 
     Raises:
-        TypeError: If one of them is no string.
+        TypeError: If one of them is not a str.
         ValueError: If *namespace* is not a name that Prometheus takes, or *selector* is not a
             comma-separated list of conditions.
     """
@@ -93,7 +93,7 @@ def check_slo(slo: float) -> float:
     """Check what users give as `slo=`.
 
     Raises:
-        TypeError: If it is no number.
+        TypeError: If it is not a number.
         ValueError: If it is not above 0 and below 1.
     """
     given: object = slo
@@ -108,7 +108,7 @@ def seconds_of(window: str) -> int:
     """Give the seconds of a window such as "30d".
 
     Raises:
-        TypeError: If it is no string.
+        TypeError: If it is not a str.
         ValueError: If it is not a whole number followed by s, m, h, d or w.
     """
     given: object = window

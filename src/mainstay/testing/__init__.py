@@ -4,7 +4,8 @@
 `Faults` fails on demand. All but the last are blocks. They hold for the thread or task that
 enters them, for what it calls and for the tasks that it starts, so that tests can run side by
 side. With pytest they are there as fixtures without an import: `fake_clock`, `no_waits`,
-`recorded`, `faults`.
+`recorded`, `faults`. So is `crash_at_every_save`, which kills a checkpointed function at each of
+its saves in turn, and has no other form.
 """
 
 from mainstay.testing._clock import FakeClock

@@ -81,7 +81,8 @@ class Faults:
             result: What the others return.
 
         Raises:
-            TypeError: If *seed* is no whole number, *rate* no number, or *error* no exception.
+            TypeError: If *seed* is not a whole number, *rate* not a number, or *error* not an
+                exception.
             ValueError: If *rate* is not from 0 to 1.
 
         Example:

@@ -73,7 +73,18 @@ class Tally(Protocol):
 
 
 class Rule(Protocol):
-    """Makes the tally of each call; shared by all of them."""
+    """Makes the tally of each call; shared by all of them.
+
+    Example:
+        >>> from mainstay import redundant, vote
+        >>> class OddMajority:
+        ...     def tally(self, copies):
+        ...         if copies % 2 == 0:
+        ...             raise ValueError(f"{copies} copies may tie")
+        ...         return vote.majority().tally(copies)
+        >>> redundant(copies=3, decide=OddMajority()).call(str.upper, "ok")
+        'OK'
+    """
 
     def tally(self, copies: int, /) -> Tally:
         """Begin a vote of so many copies.
