@@ -69,6 +69,21 @@ def test_a_loser_that_hangs_is_counted_until_it_returns(metrics):
     assert metrics("wasted_seconds_total") > 0
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_dispose_that_wants_to_end_its_thread_does_not(metrics):
+    def leave(_answer):
+        if threading.current_thread().name == "mainstay-redundant":
+            raise SystemExit
+
+    hang = Hang()
+    call = hedged(hang, lambda: "answer", dispose=leave, threads=2)
+    assert call() == "answer"
+    hang.release.set()
+    wait_until(lambda: metrics("abandoned_threads") == 0)
+    call()
+    wait_until(lambda: metrics("abandoned_threads") == 0)
+
+
 def test_a_loser_can_ask_whether_anybody_waits():
     asked, began, over = [], threading.Event(), threading.Event()
 

@@ -10,6 +10,7 @@ the caller that wakes up finds the worker idle again.
 """
 
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from typing import TypeAlias
 IDLE_SECONDS = 5.0
 
 Job: TypeAlias = Callable[["Worker"], object]
-"""What a worker does once: must raise nothing and put the worker back."""
+"""What a worker does once: must put the worker back, whatever it raises."""
 
 _crews: "weakref.WeakSet[Crew]" = weakref.WeakSet()
 
@@ -54,7 +55,11 @@ class Worker:
                 continue  # it was taken a moment ago
             job, self._job = self._job, None
             if job is not None:
-                job(self)
+                try:
+                    job(self)
+                except BaseException:  # noqa: BLE001 - what would end the thread, which is idle by now
+                    args = *sys.exc_info(), threading.current_thread()
+                    threading.excepthook(threading.ExceptHookArgs(args))
             del job  # it holds the arguments and the result
 
 
