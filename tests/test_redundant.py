@@ -207,6 +207,18 @@ def test_all_copies_failing_raises_all_of_them_with_notes(call, metrics):
     assert metrics.outcomes() == {"error": 1}
 
 
+def test_an_exception_that_copies_share_says_what_became_of_each(call):
+    lost = Lost("gone")
+    with pytest.raises(AllCopiesFailedError) as caught:
+        call([after(0.01, lost), after(0.02, lost)], **HEDGED)
+    assert caught.value.exceptions == (lost, lost)
+    (note,) = lost.__notes__
+    assert note == (
+        "mainstay.redundant it: copy 0, started at 0.000 s, failed after 0.010 s; "
+        "copy 1, started at 0.010 s, failed after 0.020 s"
+    )
+
+
 def test_the_group_is_caught_by_except_star_and_by_a_retry_of_its_leaves(call):
     with pytest.raises(AllCopiesFailedError) as caught:
         call([Lost, Lost], **HEDGED)
@@ -259,6 +271,24 @@ def test_a_timeout_ends_all_copies(call, clock):
         call([after(9, "slow"), after(0.1, Lost)], timeout=0.5, **HEDGED)
     assert [type(each) for each in caught.value.exceptions] == [TimeoutError, Lost]
     assert seconds(clock) == 0.5
+
+
+def test_a_call_without_time_left_is_told_like_any_other_that_gives_up(call, caplog):
+    told = []
+    stop = on_event(told.append)
+    with (
+        caplog.at_level(logging.INFO, "mainstay.redundant"),
+        deadline(0),
+        pytest.raises(DeadlineExpiredError) as caught,
+    ):
+        call([1], **HEDGED)
+    stop()
+    assert [(each.copies, each.reason, each.error) for each in told] == [
+        (0, "timeout", caught.value)
+    ]
+    assert [record.getMessage() for record in caplog.records] == [
+        "it: gave up (timeout) after 0 copies in 0.000 s with DeadlineExpiredError"
+    ]
 
 
 def test_no_call_begins_without_time_left(call, metrics):

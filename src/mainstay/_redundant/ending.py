@@ -15,7 +15,7 @@ from mainstay._core.events import heard, publish
 from mainstay._core.notes import leave_note
 from mainstay._redundant.borrowing import Borrowed
 from mainstay._redundant.decision import Denial, Reason, Round
-from mainstay._redundant.events import LOGGER, RedundantGaveUp
+from mainstay._redundant.events import LOGGER, RedundantGaveUp, counted
 from mainstay._redundant.rules import POLICY, Bound
 from mainstay.errors import (
     AllCopiesFailedError,
@@ -111,6 +111,7 @@ class Ending:
         error = DeadlineExpiredError(self.recorder.component)
         self.recorder.gave_up("timeout")
         self.recorder.call("timeout", 0.0)
+        self._tell(0, 0.0, "timeout", error)
         raise error
 
     @property
@@ -239,11 +240,13 @@ class Ending:
         self.recorder.call(self._outcome(reason), seconds, self.made())
         if reason != "not_retryable":
             self._record_vote()
-        if heard(LOGGER, logging.WARNING):
-            component = self.recorder.component
-            event = RedundantGaveUp(component, self.made(), seconds, reason, error)
-            publish(event, LOGGER, self.recorder.listener_failed)
+        self._tell(self.made(), seconds, reason, error)
         self._let_go()
+
+    def _tell(self, copies: int, seconds: float, reason: Reason, error: BaseException) -> None:
+        if heard(LOGGER, logging.WARNING):
+            event = RedundantGaveUp(self.recorder.component, copies, seconds, reason, error)
+            publish(event, LOGGER, self.recorder.listener_failed)
 
     def _outcome(self, reason: Reason) -> str:
         if reason == "timeout":
@@ -296,15 +299,22 @@ class Ending:
         seconds = self.elapsed()
         if (round_.made == 1 or self._nobody_called()) and round_.errors:
             error = round_.errors[min(round_.errors)]
-            self._note(error, f"gave up after {_copies(round_.made)} in {seconds:.3f} s")
+            self._note(error, f"gave up after {counted(round_.made)} in {seconds:.3f} s")
             return error
-        entries = [self._entry(copy) for copy in range(round_.made)]
+        entries: list[Exception] = []
+        notes: dict[int, list[str]] = {}  # copies may share what they raise
+        for copy in range(round_.made):
+            error, note = self._entry(copy)
+            entries.append(error)
+            notes.setdefault(id(error), []).append(note)
+        for error in entries:
+            self._note(error, "; ".join(notes[id(error)]))
         answers = {str(self._label(n)): answer for n, answer in sorted(round_.answers.items())}
         kind = AllCopiesFailedError if round_.all_failed() else NoDecisionError
         return kind(self.recorder.component, entries, seconds, answers)
 
-    def _entry(self, copy: int) -> Exception:
-        """Give the exception that stands for a copy, with a note on what became of it."""
+    def _entry(self, copy: int) -> tuple[Exception, str]:
+        """Give the exception that stands for a copy, and what to note on it."""
         round_ = self.round
         began = self._began.get(copy, self.started)
         seconds = self._ended.get(copy, self.ambient.clock.now()) - began
@@ -316,12 +326,7 @@ class Ending:
             what = "answered" if copy in round_.answers else "was given up"
             error = MainstayError(f"{who} {what}, and the vote was not decided")
         start = began - self.started
-        self._note(error, f"{who}, started at {start:.3f} s, {what} after {seconds:.3f} s")
-        return error
+        return error, f"{who}, started at {start:.3f} s, {what} after {seconds:.3f} s"
 
     def _note(self, error: BaseException, text: str) -> None:
         leave_note(error, f"mainstay.{POLICY} {self.recorder.component}", text)
-
-
-def _copies(number: int) -> str:
-    return "1 copy" if number == 1 else f"{number} copies"

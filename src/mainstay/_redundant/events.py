@@ -15,6 +15,11 @@ from mainstay._redundant.decision import Reason
 LOGGER = logging.getLogger("mainstay.redundant")
 
 
+def counted(copies: int) -> str:
+    """Say a number of copies in words."""
+    return "1 copy" if copies == 1 else f"{copies} copies"
+
+
 @attrs.frozen
 class HedgeStarted(Event):
     """A copy was started because the primary was slow, or because a copy failed.
@@ -40,7 +45,7 @@ class RedundantGaveUp(Event):
     """A call ended without an answer.
 
     Attributes:
-        copies: How many were started.
+        copies: How many were started; 0 if the call began with no time left.
         elapsed: Seconds from the start of the first one.
         reason: As in `give_ups_total`.
         error: What is raised.
@@ -60,6 +65,6 @@ class RedundantGaveUp(Event):
 
     def __str__(self) -> str:
         return (
-            f"{self.component}: gave up ({self.reason}) after {self.copies} copies in "
+            f"{self.component}: gave up ({self.reason}) after {counted(self.copies)} in "
             f"{self.elapsed:.3f} s with {type(self.error).__name__}"
         )
