@@ -9,7 +9,9 @@ import pytest
 from checkpoint_colours import RUN, OopsError, add_up
 
 from mainstay import checkpoint_run
+from mainstay._checkpoint.commands import _problems
 from mainstay._checkpoint.document import opened
+from mainstay._checkpoint.steps import Steps
 from mainstay.errors import CorruptCheckpointError
 from mainstay.stores import SQLiteStore
 from mainstay.stores.base import RunId
@@ -51,7 +53,8 @@ def test_where_nothing_can_be_read_the_run_is_not_begun_again(in_colour, store):
             job([1, 2, 3])
 
 
-def test_a_damaged_step_is_not_computed_again(in_colour, store):
+@pytest.mark.parametrize("part", ["value", "slot"])
+def test_a_damaged_step_is_not_computed_again(in_colour, store, metrics, part):
     async def body(cp):
         await cp.step("charge", lambda: 1)
         raise OopsError
@@ -59,12 +62,25 @@ def test_a_damaged_step_is_not_computed_again(in_colour, store):
     job = in_colour.job(body, store=store)
     with pytest.raises(OopsError):
         job()
-    results = store._runs[RUN].results
-    results.update(
-        {number: attrs.evolve(each, value=damaged(each.value)) for number, each in results.items()}
-    )
-    with pytest.raises(CorruptCheckpointError, match="the result of step 'charge'"):
+    [(number, kept)] = store._runs[RUN].results.items()
+    spoilt = {"value": damaged(kept.value), "slot": damaged(kept.slot.encode()).decode()}
+    store._runs[RUN].results[number] = attrs.evolve(kept, **{part: spoilt[part]})
+    with pytest.raises(CorruptCheckpointError, match="of run 'key' of job is damaged"):
         job()
+    assert metrics("checkpoint_corrupt_total") == 1
+    assert list(_problems(store, store._runs[RUN].record))
+
+
+def test_every_flipped_bit_of_what_a_result_is_of_is_noticed(store):
+    with checkpoint_run("key", store=store, name="job") as cp:
+        cp.step("charge", lambda: 1)
+    [(number, kept)] = store._runs[RUN].results.items()
+    for place in range(len(kept.slot)):
+        for bit in range(7):
+            flipped = kept.slot[:place] + chr(ord(kept.slot[place]) ^ 1 << bit)
+            spoilt = attrs.evolve(kept, slot=flipped + kept.slot[place + 1 :])
+            with pytest.raises(CorruptCheckpointError):
+                Steps({number: spoilt}, "run")
 
 
 # A full disk.

@@ -12,7 +12,7 @@ from mainstay._checkpoint.document import Document, opened
 from mainstay._checkpoint.envelope import DamagedError, unseal
 from mainstay._checkpoint.steps import name_in
 from mainstay.stores import store_of
-from mainstay.stores.base import Contents, Record, RunId, Status, Store
+from mainstay.stores.base import Contents, Record, Result, RunId, Status, Store
 
 
 def add_to(subparsers: Any) -> None:
@@ -56,7 +56,7 @@ def _show(options: argparse.Namespace) -> int:
         "begun": _when(record.created),
         "changed": _when(record.updated),
         "saved": _described(contents),
-        "steps": sorted(name_in(result.slot) for result in contents.results.values()),
+        "steps": sorted(_step_of(result) for result in contents.results.values()),
     }
     print(json.dumps(tree, indent=2, ensure_ascii=False))  # noqa: T201 - as above
     return 0
@@ -134,13 +134,27 @@ def _problems(store: Store, record: Record) -> Iterator[str]:
         "the save before": contents.previous,
         "the arguments": record.arguments,
     }
-    results = [(f"step {name_in(each.slot)!r}", each.value) for each in contents.results.values()]
-    for place, sealed in (*parts.items(), *results):
+    of = f"run {record.run.key!r} of {record.run.name}"
+    for result in contents.results.values():
+        try:
+            from_bytes(unseal(result.value))
+            name_in(result.slot)
+        except DamagedError as error:
+            yield f"{of}: step {_step_of(result)!r}: {error}"
+    for place, sealed in parts.items():
         if sealed is not None:
             try:
                 from_bytes(unseal(sealed))
             except DamagedError as error:
-                yield f"run {record.run.key!r} of {record.run.name}: {place}: {error}"
+                yield f"{of}: {place}: {error}"
+
+
+def _step_of(result: Result) -> str:
+    """Name the step that a result is of, as far as that can be read."""
+    try:
+        return name_in(result.slot)
+    except DamagedError:
+        return result.slot
 
 
 def _in_one_line(text: str) -> str:

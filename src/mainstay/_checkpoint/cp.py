@@ -137,7 +137,7 @@ class _Face:
             raise TypeError(f"`fn` of step {name!r} must be callable, not {fn!r}")
         run = self._run
         run.check_usable()
-        step = run.progress.begin_step(name, lenient=run.rules.on_code_change == "ignore")
+        step = run.begin_step(name)
         if step.number is None and run.complete:
             raise RunCompleteError(run.id.name, run.id.key)
         return step

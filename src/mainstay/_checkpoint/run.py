@@ -29,13 +29,16 @@ from mainstay._checkpoint.events import (
 from mainstay._checkpoint.iteration import CHUNK, NOTHING, Loop
 from mainstay._checkpoint.progress import Progress
 from mainstay._checkpoint.rules import Rules
+from mainstay._checkpoint.steps import Step
 from mainstay._core.ambient import Ambient
 from mainstay._core.clock import SYSTEM
 from mainstay._core.events import publish
+from mainstay._core.notes import in_words
 from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay.errors import (
     CheckpointError,
     CodeChangedError,
+    CorruptCheckpointError,
     LeaseLostError,
     PoisonedRunError,
     RunBusyError,
@@ -45,7 +48,6 @@ from mainstay.errors import (
 from mainstay.stores.base import Acquired, Change, Exit, Held, Lease, Record, Request, Result, RunId
 from mainstay.stores.owner import this_process
 
-_LONGEST_ERROR = 1000
 _SHORTEST_ALARM = 0.05
 """Seconds below which another thread would notice too late; then the loops ask after each item."""
 
@@ -152,13 +154,17 @@ class Run:
     def _open(self, record: Record, idle: float) -> None:
         """Read what is kept for the run."""
         contents = self.rules.store.load(self.id)
-        document, problems = newest(contents, self.id)
+        try:
+            document, problems = newest(contents, self.id)
+            self.progress = Progress.after(
+                document, contents.results, self.id, self.code, allow_pickle=self.rules.allow_pickle
+            )
+        except CorruptCheckpointError:
+            self.recorder.damaged()
+            raise
         for problem in problems:
             self.recorder.damaged()
             self._tell(CheckpointDamaged, problem)
-        self.progress = Progress.after(
-            document, contents.results, self.id, self.code, allow_pickle=self.rules.allow_pickle
-        )
         self._renewed = self.ambient.clock.now()
         self._schedule()
         if self.lease is None:
@@ -192,6 +198,19 @@ class Run:
         """Give the result of a run that had ended already."""
         saved = self.progress.document.result
         return None if saved is MISSING else restored(codec, saved, "result", self.id)
+
+    def begin_step(self, name: str) -> Step:
+        """Begin a step, whose result may be there already.
+
+        Raises:
+            CodeChangedError: If another step was saved at its place.
+            CorruptCheckpointError: If the result is damaged.
+        """
+        try:
+            return self.progress.begin_step(name, lenient=self.rules.on_code_change == "ignore")
+        except CorruptCheckpointError:
+            self.recorder.damaged()
+            raise
 
     # Boundaries: what the loops ask when an item is done.
 
@@ -345,7 +364,7 @@ class Run:
         if self.lease is None or self.over or os.getpid() != self.pid:
             return
         self.over = True
-        text = "" if error is None else _in_words(error)
+        text = "" if error is None else in_words(error)
         dropped = self.progress.numbers_of(error) if self.opened else ()
         self.rules.store.release(self.lease, how, text, dropped)
 
@@ -379,12 +398,3 @@ class Run:
     def _tell(self, kind: Callable[..., CheckpointEvent], *figures: object) -> None:
         event = kind(self.recorder.component, self.id.key, self.attempt, *figures)
         publish(event, LOGGER, self.recorder.listener_failed)
-
-
-def _in_words(error: BaseException) -> str:
-    """Say what an exception is, whatever its message does: it is on its way to the user."""
-    try:
-        text = f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
-        text = type(error).__name__
-    return text[:_LONGEST_ERROR].encode("utf-8", "backslashreplace").decode()

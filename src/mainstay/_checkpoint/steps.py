@@ -11,7 +11,7 @@ which they were before.
 
 A result has a number, one above the highest there is, and a slot, which says what it is of:
 
-    position | use | length of the path | path of the place | name of the step
+    checksum | position | use | length of the path | path of the place | name of the step
 
 The path has a part for each item around the step, the outermost first: the number of the next
 result when the place was entered, which tells the places of equal keys apart; the length of the
@@ -20,13 +20,14 @@ item's label; and the label.
 
 from collections import deque
 from collections.abc import Iterator, Mapping
+from zlib import crc32
 
 import attrs
 
 from mainstay._checkpoint.codec import Json, to_bytes
 from mainstay._checkpoint.document import unsealed
-from mainstay._checkpoint.envelope import seal
-from mainstay.errors import CheckpointError
+from mainstay._checkpoint.envelope import DamagedError, seal
+from mainstay.errors import CheckpointError, CorruptCheckpointError
 from mainstay.stores.base import MOST_RESULTS, Result
 
 _NOWHERE = -1
@@ -97,6 +98,9 @@ class Steps:
     Args:
         results: What the store keeps, by number.
         run: What the run is called in messages.
+
+    Raises:
+        CorruptCheckpointError: If what a result is of is damaged.
     """
 
     def __init__(self, results: Mapping[int, Result], run: str) -> None:
@@ -170,12 +174,15 @@ class Steps:
         self._next += 1
         step.number = number
         self._goes_with(place, number)
-        slot = f"{step.position} {step.use} {len(place.path)} {place.path}{step.name}"
-        return {number: Result(slot, seal(to_bytes(saved)))}
+        of = f"{step.position} {step.use} {len(place.path)} {place.path}{step.name}"
+        return {number: Result(f"{_checksum(of)} {of}", seal(to_bytes(saved)))}
 
     def _add(self, number: int, slot: str, places: dict[str, Place]) -> None:
         """Put a result that was there before in its place; *places* are all of them, by path."""
-        position, use, path, name = _parts_of(slot)
+        try:
+            position, use, path, name = _parts_of(slot)
+        except DamagedError as error:
+            raise CorruptCheckpointError(f"a step of {self._run}", str(error)) from error
         place = _place_at(path, places)
         self._goes_with(place, number)
         place.saved[name, use] = number
@@ -191,12 +198,23 @@ class Steps:
 
 
 def name_in(slot: str) -> str:
-    """Find the name of the step that a result is of."""
+    """Find the name of the step that a result is of.
+
+    Raises:
+        DamagedError: If that is not what was saved.
+    """
     return _parts_of(slot)[3]
 
 
+def _checksum(text: str) -> str:
+    return f"{crc32(text.encode()):08x}"
+
+
 def _parts_of(slot: str) -> tuple[int, int, str, str]:
-    position, use, length, rest = slot.split(" ", 3)
+    checksum, _, of = slot.partition(" ")
+    if checksum != _checksum(of):
+        raise DamagedError(f"{slot!r}, which says what it is, does not match its checksum")
+    position, use, length, rest = of.split(" ", 3)
     return int(position), int(use), rest[: int(length)], rest[int(length) :]
 
 

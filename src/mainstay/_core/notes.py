@@ -1,6 +1,8 @@
-"""Notes that policies leave on the user's own exceptions (PEP 678)."""
+"""What is said of the user's own exceptions, and the notes that are left on them (PEP 678)."""
 
 import contextlib
+
+_LONGEST = 1000
 
 
 def leave_note(error: BaseException, owner: str, text: str) -> None:
@@ -21,3 +23,16 @@ def described(value: object) -> str:
         return repr(value)
     except Exception:  # noqa: BLE001 - a user's __repr__ may raise anything
         return f"a {type(value).__name__}"
+
+
+def in_words(error: BaseException) -> str:
+    """Give the class and message of an exception, or its class's name where the message raises.
+
+    Returns:
+        At most 1,000 characters that can be written anywhere.
+    """
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
+        text = type(error).__name__
+    return text[:_LONGEST].encode("utf-8", "backslashreplace").decode()
