@@ -12,7 +12,7 @@ from tests.pools import Lost
 
 RATE = 50
 SECONDS = 300
-SEEDS = 12
+SEEDS = 4  # 31 errors in each, give or take 4: the bound of 75 is far away from any
 
 
 @functools.cache
@@ -55,13 +55,13 @@ def test_a_grey_member_costs_a_tenth_of_what_it_would_cost_unnoticed():
 
 
 def test_no_healthy_member_is_ejected_beside_a_grey_one():
-    runs = [simulate(seed, (0.15, 0.001, 0.001)) for seed in range(4)]
-    assert [ejections[1:] for _, ejections in runs] == [[0, 0]] * 4
+    runs = [simulate(seed, (0.15, 0.001, 0.001)) for seed in range(SEEDS)]
+    assert [ejections[1:] for _, ejections in runs] == [[0, 0]] * SEEDS
 
 
 def test_one_more_attempt_elsewhere_hides_a_grey_member():
-    errors = [simulate(seed, (0.15, 0.001, 0.001), attempts=2)[0] for seed in range(4)]
-    assert sum(errors) <= 4
+    errors = [simulate(seed, (0.15, 0.001, 0.001), attempts=2)[0] for seed in range(SEEDS)]
+    assert sum(errors) <= SEEDS
 
 
 def test_a_dead_member_costs_a_handful_of_errors_and_its_trials():
@@ -71,5 +71,5 @@ def test_a_dead_member_costs_a_handful_of_errors_and_its_trials():
 
 
 def test_normal_errors_eject_nobody_in_five_minutes():
-    runs = [simulate(seed, (0.01, 0.01, 0.01)) for seed in range(4)]
-    assert [ejections for _, ejections in runs] == [[0, 0, 0]] * 4
+    runs = [simulate(seed, (0.01, 0.01, 0.01)) for seed in range(SEEDS)]
+    assert [ejections for _, ejections in runs] == [[0, 0, 0]] * SEEDS
