@@ -1,5 +1,6 @@
 """What a redundant call does: starts copies, believes one answer, sees to the others."""
 
+import asyncio
 import functools
 import logging
 import pickle
@@ -164,6 +165,42 @@ def test_what_a_hedge_won_is_recorded_as_time_since_the_primary(colour, clock, m
         colour.run(policy, colour.fn(Faults([after(9, "slow"), after(0.03, "hedge")])))
     (shared,) = policy._shared.values()
     assert shared._sketch.value() > 0.05
+
+
+@pytest.mark.parametrize(
+    ("step", "delay"),
+    [
+        (after(0.9, asyncio.CancelledError), 0.9),
+        (after(0.001, asyncio.CancelledError), 0.01),
+        (after(9), 2),
+    ],
+)
+def test_a_call_that_was_ended_counts_if_it_had_taken_long(colour, metrics, step, delay):
+    """To leave it out would make calls with timeouts look fast; a short one tells nothing."""
+    start = hedge.quantile(0.5)
+    policy = redundant(start=start, budget=0.0, timeout=2, name="it", **colour.options)
+    fn = colour.fn(Faults([after(0.01)] * 30, then=step))
+    for _ in range(30):
+        colour.run(policy, fn)
+    for _ in range(60):
+        with pytest.raises((asyncio.CancelledError, TimeoutError)):
+            colour.run(policy, fn)
+    assert metrics("hedge_delay_seconds") == pytest.approx(delay, rel=0.05)
+
+
+def test_a_timeout_holds_before_enough_is_known_for_a_quantile(call, clock, metrics):
+    with pytest.raises(TimeoutError):
+        call([after(9, "slow")], timeout=0.5)
+    assert seconds(clock) == 0.5
+
+
+@pytest.mark.parametrize("colour", COLOURS.values(), ids=COLOURS)
+def test_calls_that_are_not_counted_yet_pay_for_a_hedge_too(colour, metrics):
+    """On the system's clock, where durations wait to be counted together."""
+    budget = RetryBudget(ratio=0.125, floor=0, window=1000)
+    policy = redundant(start=hedge.after(100), budget=budget, **colour.options)
+    fn = colour.fn(Faults([*range(7), Lost, "page"]))
+    assert [colour.run(policy, fn) for _ in range(8)] == [*range(7), "page"]
 
 
 def test_a_quantile_needs_no_calls_to_decide_about_failures(call, metrics):
@@ -404,6 +441,7 @@ def test_a_key_that_raises_ends_the_call_with_its_own_error(call, metrics):
         call([{}, {}, {}], copies=3, decide=rule)
     assert "raised while the answer of copy" in caught.value.__notes__[0]
     assert metrics.outcomes() == {"error": 1}
+    assert metrics("votes_total") == 0
 
 
 def test_a_rule_of_ones_own_decides(call):

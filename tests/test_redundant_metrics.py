@@ -4,6 +4,7 @@ import asyncio
 import gc
 import json
 import os
+import weakref
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -72,6 +73,16 @@ def test_metrics_of_a_block_show_the_gauges_too(clock):
         policy.call(len, "abc")
     assert metrics.value("hedge_delay_seconds", component="it") == 0.25
     assert metrics.value("copy_wins_total", component="it", copy="0") == 1
+
+
+def test_metrics_of_a_block_are_gone_when_nobody_uses_them_any_more(clock):
+    policy = redundant(start=hedge.after(0.25), name="it")
+    with recorded() as readings:
+        policy.call(int)
+    gone = weakref.ref(readings._book)
+    del readings
+    gc.collect()
+    assert gone() is None
 
 
 def test_copies_from_the_tenth_on_share_a_label(clock, metrics):

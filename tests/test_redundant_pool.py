@@ -351,10 +351,12 @@ def test_members_that_join_later_are_used(colour):
 def test_a_slow_primary_goes_on_alone_where_there_is_no_other_member(colour, clock, metrics):
     pool = pool_of("a", "b")
     pool.drain("b")
-    policy = redundant(pool=pool, start=hedge.after(0.1), budget=0.05, **colour.options)
-    assert colour.run(policy, at_members(colour, a=after(0.5, "page"))) == "page"
-    assert clock.now() == pytest.approx(0.5)
-    assert metrics.outcomes() == {"success": 1}
+    limit = {"threads": 2} if colour is COLOURS["threads"] else colour.options
+    policy = redundant(pool=pool, start=hedge.after(0.1), budget=0.05, **limit)
+    for _ in range(2):  # the thread for the copy is free again
+        assert colour.run(policy, at_members(colour, a=after(0.5, "page"))) == "page"
+    assert clock.now() == pytest.approx(1.0)
+    assert metrics.outcomes() == {"success": 2}
     assert metrics("hedges_total") == metrics("hedges_denied_total") == 0
 
 

@@ -131,14 +131,31 @@ def test_a_vote_at_the_cap_still_decides():
     assert policy(lambda: 7)() == 7
 
 
+def test_at_the_cap_the_copy_after_a_failed_one_runs_in_the_callers_thread_too(metrics):
+    hang = Hang()
+    policy = redundant(threads=1, start=hedge.after(PATIENCE), budget=None)
+    other = threading.Thread(target=policy(hang))
+    other.start()
+    assert hang.started.acquire(timeout=PATIENCE)
+    assert policy.call(Faults([ConnectionError, "answer"])) == "answer"
+    hang.release.set()
+    other.join()
+
+
 def test_a_copy_that_found_no_thread_takes_that_of_one_that_has_answered(metrics):
     hang = Hang()
 
     def answer():
         return 7 if hang.started.acquire(timeout=PATIENCE) else 0
 
-    others = {"alternatives": [hang, lambda: 7], "threads": 2}
+    def last():
+        places.append(threading.get_ident())
+        return 7
+
+    places = []
+    others = {"alternatives": [hang, last], "threads": 2}
     assert redundant(decide=vote.majority(), name="it", **others)(answer)() == 7
+    assert places != [threading.get_ident()]
     assert metrics("abandoned_threads") == 1
     hang.release.set()
 
@@ -189,6 +206,35 @@ def test_threads_are_reused():
 
 
 VARIABLE = contextvars.ContextVar("variable", default="unset")
+
+
+def test_a_thread_that_has_ended_makes_room_for_another():
+    before = {*ours()}
+    policy = redundant(start=hedge.after(PATIENCE), threads=1)
+    for _ in range(2):
+        assert policy.call(threading.get_ident) != threading.get_ident()
+        wait_until(lambda: {*ours()} <= before)
+
+
+def test_a_thread_that_the_system_refuses_is_asked_for_again(monkeypatch):
+    def refused(_thread):
+        raise RuntimeError("can't start new thread")
+
+    policy = redundant(start=hedge.after(PATIENCE), threads=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refused)
+        assert policy.call(threading.get_ident) == threading.get_ident()
+    assert policy.call(threading.get_ident) != threading.get_ident()
+
+
+def test_a_copy_that_fails_after_the_timeout_is_followed_by_none(clock, metrics):
+    """In the caller's thread, where a timeout cannot end it, as at the cap."""
+    policy = redundant(start=hedge.after(9), timeout=1, budget=None)
+    policy._rules.crew._most = 0
+    with pytest.raises(ConnectionError):
+        policy.call(Faults([after(2, ConnectionError), "late"]))
+    assert metrics("hedges_denied_total", reason="deadline") == 1
+    assert metrics.outcomes() == {"timeout": 1}
 
 
 def test_copies_see_the_callers_context_and_keep_their_changes_to_themselves():

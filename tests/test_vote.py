@@ -194,6 +194,13 @@ def test_a_median_within_a_distance_has_most_copies_that_near(data, within):
         assert abs(answers[tally.winner] - middle) <= within
 
 
+def test_a_median_in_the_middle_of_answers_far_apart_is_waited_for():
+    answers = [(0, -10), (1, 0), (2, 2), (3, 20)]
+    rule = vote.median(within=1)
+    assert states(rule, 5, answers)[1] == "undecided"
+    assert states(rule, 5, [*answers, (4, 1)])[1] == "decided"
+
+
 def test_dissenters_of_a_median_are_those_further_away_than_allowed():
     tally, state = states(vote.median(within=1), 3, [(0, 99), (1, 10), (2, 10.5)])
     assert (state, [*tally.dissenters()]) == ("decided", [0])

@@ -379,7 +379,7 @@ def cancelled() -> bool:
     time and stop by itself. In async code it tells whether the running task is being cancelled.
 
     Returns:
-        False outside of redundant calls.
+        False outside of redundant calls, unless the running task is being cancelled.
 
     Example:
         >>> from mainstay import cancelled

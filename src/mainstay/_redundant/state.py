@@ -8,6 +8,7 @@ the budget. The only lock here is held for those additions, never while code of 
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from mainstay._core.budget import RetryBudget, observe
 from mainstay._core.forks import freed, start_anew_after_fork
@@ -59,7 +60,7 @@ class Shared:
         self.due: float = 0.0
         self.durations: deque[float] = deque()
         self._sketch = Sketch(start.q) if start.q else None
-        self._gauges: tuple[NumberGauge, ...] = ()
+        self._gauges: tuple[ref[NumberGauge], ...] = ()  # a policy outlives metrics of tests
         self._lock = threading.RLock()  # a signal handler may come back in on the same thread
         self.delay = None if start.together else start.seconds
         self.abandoned: int = 0
@@ -77,8 +78,9 @@ class Shared:
         """Be read by these gauges, and tell them of changes."""
         delay.follow(self, Shared._read_delay)
         abandoned.follow(self, Shared._read_abandoned)
-        if delay not in self._gauges:
-            self._gauges = (*self._gauges, delay, abandoned)
+        if ref(delay) not in self._gauges:
+            living = (each for each in self._gauges if each() is not None)
+            self._gauges = (*living, ref(delay), ref(abandoned))
             delay.changed()
             abandoned.changed()
 
@@ -142,8 +144,10 @@ class Shared:
         self._changed()
 
     def _changed(self) -> None:
-        for gauge in self._gauges:
-            gauge.changed()
+        for each in self._gauges:
+            gauge = each()
+            if gauge is not None:
+                gauge.changed()
 
     def _read_delay(self) -> float | None:
         self._counted_queue(0.0)

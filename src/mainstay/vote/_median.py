@@ -42,9 +42,7 @@ class MedianTally:
         return self._state()
 
     def needed(self) -> int:
-        most = len(self.ordered) + self.left
-        settling = 1 if self.within is not None else self.left - (most - 1) // 2
-        return max(1, self.majority - len(self.ordered), settling)
+        return max(1, self.majority - len(self.ordered))
 
     def dissenters(self) -> Collection[int]:
         if self.within is None:
