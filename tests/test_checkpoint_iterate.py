@@ -105,7 +105,7 @@ def test_a_source_that_grew_at_its_end_is_gone_through(in_colour, store):
 
 def test_the_same_key_twice_in_a_row_is_refused(in_colour, store):
     job = in_colour.job(add_up, store=store)
-    with pytest.raises(SourceChangedError, match="the key 2 comes twice in a row"):
+    with pytest.raises(SourceChangedError, match="the key 2 comes twice in a row, and `key` must"):
         job([1, 2, 2, 3])
     with pytest.raises(SourceChangedError):
         job([1, 2, 2, 3])

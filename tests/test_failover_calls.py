@@ -400,7 +400,7 @@ def test_the_group_says_what_failed_how_often_and_what_to_do(pool_caller, server
     with pytest.raises(AllMembersFailedError) as caught:
         pool_caller(servers.pool("a", "b"), servers.use)
     assert str(caught.value).startswith(
-        "db: 2 members were tried and failed in 0.000 s; `.exceptions` says why of each"
+        "db: 2 members were tried and failed in 0.000 s; `.exceptions` says why for each"
     )
     assert (caught.value.attempts, caught.value.elapsed) == (2, 0.0)
     drained = servers.pool("a")

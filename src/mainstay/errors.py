@@ -237,7 +237,7 @@ class AllMembersFailedError(MainstayError, ExceptionGroup[Exception]):
         """Make a group; unlike other exceptions, groups take what they hold here."""
         failed = f"{attempts} members were tried and failed" if attempts else "no member was tried"
         when = "" if retry_after is None else f"; the next trial is in {retry_after:.3f} s"
-        text = f"{component}: {failed} in {elapsed:.3f} s{when}; `.exceptions` says why of each"
+        text = f"{component}: {failed} in {elapsed:.3f} s{when}; `.exceptions` says why for each"
         self = super().__new__(cls, text, exceptions)
         self.component = component
         self.retry_after = retry_after

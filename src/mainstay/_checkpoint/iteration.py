@@ -155,10 +155,10 @@ class Loop:
 
     def refuse(self, key: object) -> SourceChangedError:
         """Make the error of a key that is the same as the one before it."""
-        return self.changed(
-            f"the key {key!r:.60} comes twice in a row"
-            + (", so the source does not begin after it" if self.trusted and not self.keys else "")
-        )
+        consequence = "and `key` must tell neighbours apart"
+        if self.trusted and not self.keys:
+            consequence = "so the source does not begin after it"
+        return self.changed(f"the key {key!r:.60} comes twice in a row, {consequence}")
 
     def changed(self, problem: str) -> SourceChangedError:
         """Make the error of a source that is not what it was."""
