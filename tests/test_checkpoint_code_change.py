@@ -14,6 +14,7 @@ from checkpoint_colours import OopsError
 from checkpoint_values import Totals
 
 from mainstay import checkpointed
+from mainstay._checkpoint.decision import Code
 from mainstay._checkpoint.digest import digest_of, digest_of_code
 from mainstay.errors import CodeChangedError
 
@@ -101,6 +102,12 @@ def test_state_that_no_longer_fits_its_type_is_told_so(in_colour, store):
     interrupted(in_colour, store)
     with pytest.raises(CodeChangedError, match="no longer takes what was saved"):
         in_colour.job(body, store=store)()
+
+
+@pytest.mark.parametrize(("saved", "now"), [("", "a"), ("a", ""), ("a", "a")])
+def test_code_whose_source_is_not_known_is_not_changed(saved, now):
+    assert Code("1", now).change_since(Code("1", saved)) is None
+    assert Code("1", "a").change_since(Code("1", "b")) is not None
 
 
 # The digest of a function.

@@ -172,3 +172,8 @@ def test_a_finished_run_begins_anew_for_everybody_else_who_says_so(
     attached = waited and on_busy == "return"
     verdict = verdict_of(answer, on_busy, "rerun", waited=waited)
     assert verdict == ("return" if attached else "run")
+
+
+@given(RECORDS, ON_BUSY)
+def test_a_finished_run_is_refused_to_everybody_else_who_says_so(record, on_busy):
+    assert verdict_of(Finished(record), on_busy, "raise", waited=False) == "complete"

@@ -6,6 +6,7 @@ What the examples of the other tests of the codec do not come to by themselves.
 import datetime as dt
 import enum
 from fractions import Fraction
+from zoneinfo import ZoneInfo
 
 import attrs
 import pytest
@@ -90,6 +91,12 @@ def test_halves_of_surrogate_pairs_do_not_become_a_pair():
 def test_a_zone_of_ones_own_keeps_its_name():
     zone = dt.timezone(dt.timedelta(hours=1), "CET")
     for value in (dt.datetime(2024, 1, 1, tzinfo=zone), dt.time(3, tzinfo=zone)):
+        assert repr(round_trip(value)) == repr(value)
+
+
+def test_the_second_of_two_equal_hours_stays_the_second():
+    zone = ZoneInfo("Europe/Berlin")
+    for value in (dt.datetime(2024, 10, 27, 2, 30, tzinfo=zone, fold=1), dt.time(2, 30, fold=1)):
         assert repr(round_trip(value)) == repr(value)
 
 

@@ -210,6 +210,26 @@ def test_iterations_inside_items_go_on_inside_them(in_colour, store):
     assert seen == ["Ax", "Ay", "Ay", "Az", "Bx", "By", "Bz", "Bz"]
 
 
+def test_an_item_without_an_iteration_does_not_keep_the_next_one_from_saving(in_colour, store):
+    async def body(cp, seen):
+        state = cp.state({"sum": 0})
+        async for row in cp.iterate([1, 2, 3]):
+            if row == 2:
+                state["sum"] += row
+                continue
+            async for part in cp.iterate("ab"):
+                if (row, part) == (3, "b") and not cp.resumed:
+                    raise OopsError
+                seen.append((row, part))
+
+    seen = []
+    job = in_colour.job(body, store=store)
+    with pytest.raises(OopsError):
+        job(seen)
+    job(seen)
+    assert seen == [(1, "a"), (1, "b"), (3, "a"), (3, "b")]
+
+
 def test_state_that_an_item_changed_before_an_iteration_in_it_is_not_applied_twice(
     in_colour, store
 ):

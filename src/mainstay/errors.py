@@ -633,7 +633,7 @@ class UnknownTypeError(CheckpointError):
 
     Attributes:
         path: Where it is, such as "state.rows[3]".
-        type_name: The type, `module.qualname`.
+        type_name: The type, `module.qualname`; "pickled value" of what was pickled.
     """
 
     def __init__(self, path: str, type_name: str) -> None:
@@ -642,6 +642,8 @@ class UnknownTypeError(CheckpointError):
         self.type_name = type_name
 
     def __str__(self) -> str:
+        if self.type_name == "pickled value":
+            return f"{self.path} was pickled, and is unpickled only with allow_pickle=True"
         return (
             f"{self.path} is a {self.type_name}, which is not among the types that may be built; "
             f"name it in the annotations, or allow it with register_type({self.type_name})"
