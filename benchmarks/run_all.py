@@ -1,7 +1,7 @@
 """Run every benchmark and write `results/<date>-<cpu>-<python>.md`.
 
-Each script runs in a process of its own, one after another. With `--quick` the report is printed
-and not written, since its figures mean nothing.
+Each script runs in a process of its own, one after another; with names of scripts, only those.
+With `--quick` the report is printed and not written, since its figures mean nothing.
 """
 
 import argparse
@@ -77,10 +77,15 @@ def results_file() -> Path:
 def main() -> None:
     """Run everything."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("scripts", nargs="*", metavar="script", help="which; all without any")
     parser.add_argument("--quick", action="store_true", help="a smoke run: writes nothing")
-    quick = parser.parse_args().quick
-    text = document({script: run(script, quick=quick) for script in SCRIPTS})
-    if quick:
+    options = parser.parse_args()
+    unknown = {*options.scripts} - {*SCRIPTS}
+    if unknown:
+        parser.error(f"there is no {' or '.join(sorted(unknown))}, but {', '.join(SCRIPTS)}")
+    scripts = options.scripts or SCRIPTS
+    text = document({script: run(script, quick=options.quick) for script in scripts})
+    if options.quick:
         print(text)
         return
     path = results_file()
