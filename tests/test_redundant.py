@@ -344,8 +344,9 @@ def test_no_hedge_starts_after_the_deadline(call, clock, metrics):
     assert metrics("hedges_denied_total", reason="deadline") == 1
 
 
-def test_a_failure_after_the_deadline_is_raised(call, metrics):
-    with deadline(0.1), pytest.raises(Lost):
+@pytest.mark.parametrize("limit", [0.1, 0.2])
+def test_a_failure_at_the_deadline_or_after_it_is_raised(call, metrics, limit):
+    with deadline(limit), pytest.raises(Lost):
         call([after(0.2, Lost)], start=hedge.after(1), budget=None)
     assert metrics.reasons() == {"timeout": 1}
 

@@ -70,6 +70,8 @@ def test_its_memory_does_not_grow():
 def test_a_delay_stays_between_floor_and_ceiling():
     delay = hedge.delay_of(hedge.quantile(0.9, at_least=0.01, at_most=0.5))
     assert [delay.limited(seconds) for seconds in (0.0, 0.1, 9.0)] == [0.01, 0.1, 0.5]
+    constant = hedge.delay_of(hedge.quantile(0.9, at_least=0.1, at_most=0.1))
+    assert [constant.limited(seconds) for seconds in (0.0, 0.1, 9.0)] == [0.1] * 3
 
 
 @pytest.mark.parametrize(
