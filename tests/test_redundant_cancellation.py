@@ -453,6 +453,32 @@ def test_a_call_of_an_event_loop_that_was_closed_ends_quietly(primary, start, ar
     assert metrics.outcomes() == {"cancelled": 1.0}
 
 
+@pytest.mark.parametrize("start", [hedge.after(0.001), hedge.together()])
+@pytest.mark.parametrize("around", [contextlib.nullcontext, partial(deadline, NEVER)])
+def test_what_is_returned_is_not_disposed_of_when_a_late_copy_answers_the_same(run, start, around):
+    shared, disposed, begun = object(), [], asyncio.Event()
+
+    async def primary():
+        await begun.wait()
+        return shared
+
+    async def copy():
+        begun.set()
+        try:
+            await hang()
+        except asyncio.CancelledError:
+            return shared
+
+    async def main():
+        fetch = policy(start=start, alternatives=[copy], dispose=disposed.append)(primary)
+        with around():
+            assert await fetch() is shared
+        await asyncio.sleep(SOON)
+        assert disposed == []
+
+    run(main())
+
+
 def test_a_race_that_is_left_without_a_result_cancels_what_it_started(run):
     async def main():
         copies, disposed = Copies(hang, answer), []
