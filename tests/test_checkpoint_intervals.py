@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mainstay import checkpoint_run, young_daly
-from mainstay._checkpoint.decision import next_save, poll_wait, smoothed
+from mainstay._checkpoint.decision import Code, next_save, poll_wait, smoothed
+from mainstay._checkpoint.document import Document, opened
 from mainstay._checkpoint.order import Order
 from mainstay.testing import FakeClock, recorded
 
@@ -156,3 +157,8 @@ def test_keys_in_another_order_have_another_digest(keys, random):
 )
 def test_keys_that_look_alike_have_another_digest(one, other):
     assert digest_of_keys(one) != digest_of_keys(other)
+
+
+def test_the_seconds_that_a_save_stands_for_are_kept_to_the_millisecond():
+    saved = Document(code=Code("1", ""), seconds=2.0625).sealed()
+    assert opened(saved).seconds == pytest.approx(2.0625, abs=0.001)

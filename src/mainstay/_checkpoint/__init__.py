@@ -8,9 +8,10 @@ What decides: `decision`, and `retention` about old runs.
 What acts: `sessions` begins and ends an attempt, `loops` goes through items and steps, `offload`
 makes store calls of async runs in threads; `watcher` and `signals` watch over a run from outside.
 What an attempt is: `run` stands between the loops and the store, `progress` knows how far it is,
-`iteration` where an iteration is, `steps` which results there are.
-What is saved: a `document` in an `envelope`, written by `codec`; `types` says which types may be
-built from it, and `fields` how. `fingerprint` and `order` tell items and sources apart, `digest`
-notices that a function was changed, `recoverable` keeps the arguments of calls.
+`iteration` where an iteration is, `leaving` how it was left, `steps` which results there are.
+What is saved: a `document` in an `envelope`, written by `codec` and, for single values, `scalars`;
+`types` says which types may be built from it, and `fields` how. `fingerprint` and `order` tell
+items and sources apart, `digest` notices that a function was changed, `recoverable` keeps the
+arguments of calls.
 What is seen: `events`, and a `progressbar`.
 """

@@ -93,7 +93,7 @@ class Progress:
             self._state_codec.encode(default, "state")
             self._state = default
         elif self.migrate is not None:
-            self._state = self.migrate(plain(saved))
+            self._state = self.migrate(plain(saved, allow_pickle=self.allow_pickle))
         else:
             self._state = restored(self._state_codec, saved, "state", self.id)
         return self._state
@@ -138,8 +138,14 @@ class Progress:
         return loop
 
     def _numbered(self, scope: str, name: str) -> str:
-        number = self._names[scope + name] = self._names.get(scope + name, 0) + 1
-        return name if number == 1 else f"{name}#{number}"
+        number = self._names.get(scope + name, 0) + 1
+        numbered = name if number == 1 else f"{name}#{number}"
+        while numbered != name and scope + numbered in self._names:  # a name that users gave
+            number += 1
+            numbered = f"{name}#{number}"
+        self._names[scope + name] = number
+        self._names.setdefault(scope + numbered, 1)
+        return numbered
 
     def flush(self, loop: Loop) -> None:
         """Count the items done of an iteration."""

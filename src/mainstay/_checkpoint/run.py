@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from mainstay._checkpoint import decision
-from mainstay._checkpoint.codec import Codec
+from mainstay._checkpoint.codec import Codec, Json
 from mainstay._checkpoint.decision import Code
 from mainstay._checkpoint.document import MISSING, newest, restored
 from mainstay._checkpoint.events import (
@@ -102,6 +102,7 @@ class Run:
     _asking: bool = attrs.field(default=False, init=False)
     _hurried: bool = attrs.field(default=False, init=False)
     _at_items: float = attrs.field(default=0.0, init=False)
+    _acquired: float = attrs.field(default=0.0, init=False)
     _renewed: float = attrs.field(default=0.0, init=False)
     _polls: int = attrs.field(default=0, init=False)
     _cost: float = attrs.field(default=0.0, init=False)
@@ -165,7 +166,7 @@ class Run:
         for problem in problems:
             self.recorder.damaged()
             self._tell(CheckpointDamaged, problem)
-        self._renewed = self.ambient.clock.now()
+        self._acquired = self._renewed = self.ambient.clock.now()
         self._schedule()
         if self.lease is None:
             return
@@ -274,7 +275,7 @@ class Run:
         """Put together the last save, which holds the result."""
         self.progress.settle()
         self.progress.stack.clear()
-        return self.progress.capture(self.elapsed(), codec.encode(value, "result"))
+        return self._capture(codec.encode(value, "result"))
 
     def write(self, change: Change) -> None:
         """Write a change, and count what it made last.
@@ -309,8 +310,8 @@ class Run:
             self._schedule()
         self.over = change.finished
 
-    def _capture(self) -> Change:
-        return self.progress.capture(self.elapsed())
+    def _capture(self, result: Json = MISSING) -> Change:
+        return self.progress.capture(self.ambient.clock.now() - self._acquired, result)
 
     def _schedule(self) -> None:
         """Say when the next save is due, and who is to notice: the watcher, or else the loops."""
