@@ -125,7 +125,7 @@ def key_of_call(
     values = arguments.bound(args, kwargs)
     if key is None:
         values = dict([*values.items()][arguments.place :])
-        return fingerprint(values, f"the arguments of {name_of(arguments.fn)}, without `key`,")
+        return fingerprint(values, f"{name_of(arguments.fn)}: arguments")
     if isinstance(key, str):
         try:
             text = key.format(**values)

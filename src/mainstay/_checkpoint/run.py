@@ -374,8 +374,6 @@ class Run:
         """Whether what is kept for the run has been read."""
         return hasattr(self, "progress")
 
-    # Small things.
-
     @property
     def at_boundary(self) -> bool:
         """Whether no item is in progress, but for those around the innermost iteration."""
