@@ -91,7 +91,7 @@ def test_a_template_may_name_the_instance(store):
     assert [rows(Importer(tenant), day=2) for tenant in "ab"] == ["a-2", "b-2"]
     everything = checkpointed(store=store, key="all-{self.tenant}")(Importer.all)
     assert everything(Importer("a")) == "all-a"
-    with pytest.raises(ValueError, match="names 'cls', which is no parameter"):
+    with pytest.raises(ValueError, match="names 'cls', which is not a parameter"):
         checkpointed(store=store, key="{cls.tenant}-{day}")(Importer.rows)
 
 

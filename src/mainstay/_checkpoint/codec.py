@@ -18,7 +18,6 @@ The path to a value is put together only while an error is on its way out.
 import base64
 import contextlib
 import enum
-import functools
 import json
 import pickle  # only ever used where the user said `allow_pickle=True`
 from collections.abc import Callable, Iterable
@@ -39,7 +38,7 @@ from mainstay._checkpoint.scalars import (
     UnknownError,
     is_plain,
 )
-from mainstay._checkpoint.types import Allowed, allowed_by_result, is_buildable
+from mainstay._checkpoint.types import Allowed, is_buildable
 from mainstay._core.callables import name_of
 from mainstay.errors import UnknownTypeError, UnsaveableValueError
 
@@ -307,12 +306,6 @@ def _args_of(error: Exception) -> tuple[Any, ...]:
     if not same:
         raise RefusedError("its args would not build it again as it is; save its parts")
     return args
-
-
-@functools.lru_cache(maxsize=256)
-def codec_of_result(fn: Callable[..., Any], allow_pickle: bool) -> Codec:  # noqa: FBT001 - it is cached
-    """Give the codec for what *fn* returns, by its annotation."""
-    return Codec(allowed_by_result(fn), allow_pickle)
 
 
 def as_raised(exception: Json) -> Json:

@@ -11,13 +11,13 @@ from typing import Any
 
 import attrs
 
-from mainstay._checkpoint.codec import Codec, Json, as_raised, codec_of_result, is_raised, plain
+from mainstay._checkpoint.codec import Codec, Json, as_raised, is_raised, plain
 from mainstay._checkpoint.decision import Code
 from mainstay._checkpoint.document import MISSING, Document, restored
 from mainstay._checkpoint.fingerprint import digest, fingerprint
 from mainstay._checkpoint.iteration import NOTHING, Loop, key_function
 from mainstay._checkpoint.steps import Place, Step, Steps
-from mainstay._checkpoint.types import allowed_by
+from mainstay._checkpoint.types import allowed_by, allowed_by_result
 from mainstay._core.callables import name_of
 from mainstay.errors import CheckpointError, CodeChangedError, UnsaveableValueError
 from mainstay.stores.base import Change, Result, RunId
@@ -241,7 +241,10 @@ class Progress:
 
     def replay(self, step: Step, fn: Callable[..., Any]) -> Any:
         """Give the saved result of a step of *fn*, or raise the saved exception."""
-        codec, place = codec_of_result(fn, self.allow_pickle), f"the result of step {step.label!r}"
+        codec, place = (
+            Codec(allowed_by_result(fn), self.allow_pickle),
+            f"the result of step {step.label!r}",
+        )
         if not is_raised(step.saved):
             return restored(codec, step.saved, place, self.id)
         error = restored(codec, step.saved["v"], place, self.id)
@@ -250,7 +253,7 @@ class Progress:
 
     def step_done(self, step: Step, value: object, fn: Callable[..., Any]) -> dict[int, Result]:
         """Put together what saves the result of a step of *fn*."""
-        codec = codec_of_result(fn, self.allow_pickle)
+        codec = Codec(allowed_by_result(fn), self.allow_pickle)
         return self.steps.keep(step, codec.encode(value, f"the result of step {step.label!r}"))
 
     def step_failed(self, step: Step, error: Exception) -> dict[int, Result] | None:
