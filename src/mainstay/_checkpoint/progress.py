@@ -241,10 +241,8 @@ class Progress:
 
     def replay(self, step: Step, fn: Callable[..., Any]) -> Any:
         """Give the saved result of a step of *fn*, or raise the saved exception."""
-        codec, place = (
-            Codec(allowed_by_result(fn), self.allow_pickle),
-            f"the result of step {step.label!r}",
-        )
+        codec = Codec(allowed_by_result(fn), self.allow_pickle)
+        place = f"the result of step {step.label!r}"
         if not is_raised(step.saved):
             return restored(codec, step.saved, place, self.id)
         error = restored(codec, step.saved["v"], place, self.id)
