@@ -104,7 +104,7 @@ class Steps:
     """
 
     def __init__(self, results: Mapping[int, Result], run: str) -> None:
-        self.outside = Place()
+        self.outside: Place = Place()
         self._results = results
         self._run = run
         self._next = max(results, default=-1) + 1

@@ -64,7 +64,7 @@ class Shared:
         self._lock = threading.RLock()  # a signal handler may come back in on the same thread
         self.delay = None if start.together else start.seconds
         self.abandoned: int = 0
-        self.alarms = Alarms()
+        self.alarms: Alarms = Alarms()
         self.strays: set[Future[Any]] = set()
         start_anew_after_fork(self, Shared._start_anew)
 
