@@ -23,6 +23,7 @@ from mainstay import (
 from mainstay._checkpoint import progressbar
 from mainstay.errors import (
     DeadlineExpiredError,
+    RunBusyError,
     StoreUnavailableError,
 )
 from mainstay.stores import MemoryStore
@@ -68,6 +69,16 @@ def test_what_happened_is_counted(in_colour, store, metrics):
     )
     assert value("checkpoint_size_bytes_count") == value("checkpoint_saves_total") - 1
     assert value("checkpoint_last_save_timestamp_seconds") > 1.6e9
+
+
+def test_a_call_that_found_another_run_busy_failed_and_was_not_rejected(in_colour, store, metrics):
+    async def body(cp):
+        raise RunBusyError("another", "key", "process 1", 1.0)
+
+    with pytest.raises(RunBusyError):
+        in_colour.job(body, store=store)()
+    outcomes = ("rejected", "error")
+    assert [metrics("calls_total", outcome=each) for each in outcomes] == [0, 1]
 
 
 def test_a_resume_is_told(in_colour, store, caplog):
