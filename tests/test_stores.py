@@ -1,3 +1,4 @@
+import gc
 import os
 import sqlite3
 import subprocess
@@ -15,6 +16,7 @@ from mainstay.errors import (
     StoreUnavailableError,
 )
 from mainstay.stores import MemoryStore, SQLiteStore, store_of
+from mainstay.stores._connections import Link
 from mainstay.stores._mounts import network_file_system
 from mainstay.stores.base import Acquired, Change, Held, Result, RunId
 from mainstay.stores.owner import Owner, is_dead, this_process
@@ -354,3 +356,22 @@ def test_the_environment_names_the_default_store(monkeypatch):
     monkeypatch.delenv("MAINSTAY_STORE")
     with pytest.raises(ValueError, match=r"`store` must be given, or \$MAINSTAY_STORE set"):
         store_of()
+
+
+def test_a_connection_that_the_collector_finds_before_its_link_is_closed(tmp_path):
+    """Python 3.13 warns of one that is not, and in a garbage cycle there is no order."""
+    store = SQLiteStore(tmp_path / "runs.db")
+    connection = store._opened()
+    link = Link(store._opened, store._translated)
+    link.connection = connection
+    cycle = [connection, link]
+    cycle.append(cycle)
+    del connection, link, cycle
+    gc.collect()
+
+
+def test_a_file_that_cannot_be_opened_leaves_no_connection_to_close(tmp_path):
+    store = SQLiteStore(tmp_path / "nowhere" / "runs.db")
+    with pytest.raises(StoreUnavailableError, match="unable to open"):
+        store.list()
+    gc.collect()

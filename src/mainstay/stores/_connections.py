@@ -39,6 +39,10 @@ class Connection(sqlite3.Connection):
         there = _identity(self._path)
         return there != self._file and None not in (there, self._file)
 
+    def __del__(self) -> None:
+        with contextlib.suppress(sqlite3.Error):  # one that was never opened
+            self.close()  # the collector may come here before it comes to the link
+
 
 def _identity(path: str) -> tuple[int, ...] | None:
     """Tell a file from all others: empty if it is not there, None if nobody may look at it."""
