@@ -5,6 +5,7 @@ import math
 from typing import TYPE_CHECKING
 
 from mainstay._core.clock import Clock
+from mainstay._core.snapshots import values_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +21,7 @@ class Signal:
     def set(self) -> None:
         """Wake everyone who waits, and let nobody wait any more."""
         self._is_set = True
-        for wake in self._wakers.copy().values():
+        for wake in values_now(self._wakers):
             wake()
 
     def wait(self, clock: Clock, seconds: float) -> None:

@@ -16,6 +16,7 @@ import attrs
 from mainstay._core.ambient import surroundings
 from mainstay._core.callables import is_async
 from mainstay._core.clock import Bell
+from mainstay._core.snapshots import values_now
 from mainstay._failover.hooks import Helpers, called, check, plain, settled
 from mainstay._failover.members import Opened, Slot
 from mainstay._failover.options import Probe
@@ -62,7 +63,7 @@ class Rounds:
     def due(self, core: "Core", now: float) -> list[Question]:
         """Give the questions to ask now."""
         questions = []
-        for slot in tuple(core.slots.values()):
+        for slot in values_now(core.slots):
             opened = slot.opened
             if opened is None or slot.draining or opened in self._open or self._hangs(slot):
                 continue
@@ -75,11 +76,11 @@ class Rounds:
         return questions
 
     def _hangs(self, slot: Slot) -> bool:
-        return sum(each.slot is slot for each in self._open.copy().values()) >= _MOST_HUNG
+        return sum(each.slot is slot for each in values_now(self._open)) >= _MOST_HUNG
 
     def overdue(self, now: float) -> list[Question]:
         """Give the questions that have just taken too long, or for one more interval."""
-        late = [each for each in self._open.copy().values() if now >= each.until]
+        late = [each for each in values_now(self._open) if now >= each.until]
         for question in late:
             question.late = True
             question.until = now + self._probe.every
@@ -99,7 +100,7 @@ class Rounds:
         times = [
             due for slot, due in self._due.items() if slot.opened and slot.opened not in self._open
         ]
-        times += [question.until for question in self._open.copy().values()]
+        times += [question.until for question in values_now(self._open)]
         times += [core.order.wake, now + self._probe.every]
         return max(0.0, min(each for each in times if each > now) - now)
 

@@ -5,6 +5,7 @@ The caller holds the lock, but for the last two methods.
 
 from mainstay._core.ambient import surroundings
 from mainstay._core.notes import leave_note
+from mainstay._core.snapshots import values_now
 from mainstay._failover.events import (
     MemberBroken,
     MemberEjected,
@@ -111,7 +112,7 @@ class Results(Plan):
         """Do what was due by *now*: end what took too long, let members come back."""
         if now < self.order.wake or not self.is_open:
             return
-        for slot in self.slots.copy().values():
+        for slot in values_now(self.slots):
             health = slot.health
             if health.expire(now, chance()):
                 self.moved_on()

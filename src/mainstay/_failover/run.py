@@ -13,6 +13,7 @@ from mainstay._core.ambient import Ambient, surroundings
 from mainstay._core.budget import observe, spend
 from mainstay._core.members import Pause
 from mainstay._core.notes import leave_note
+from mainstay._core.snapshots import values_now
 from mainstay._failover.core import Core, Wait
 from mainstay._failover.events import PoolGaveUp
 from mainstay._failover.members import Session, Slot
@@ -271,7 +272,7 @@ class Run:
 def reasons(core: Core, called: Collection[Slot], now: float) -> list[Exception]:
     """Say of each member of a pool that was not called why it was not."""
     found: list[Exception] = []
-    for slot in tuple(core.slots.values()):
+    for slot in values_now(core.slots):
         if slot in called:
             continue
         if slot.start_error is not None:

@@ -22,6 +22,7 @@ import attrs
 from mainstay._core.ambient import surroundings
 from mainstay._core.clock import SYSTEM, Clock
 from mainstay._core.events import Event, Listener, publish
+from mainstay._core.snapshots import values_now
 from mainstay._core.waiting import Signal
 from mainstay._failover.events import MemberBroken
 from mainstay._failover.health import Health, Phase
@@ -168,7 +169,7 @@ class State:
     def states(self) -> dict[str, str]:
         """Give the state of each member, as metrics name it."""
         now = self.clock.now()
-        return {name: slot.state(now) for name, slot in self.slots.copy().items()}
+        return {slot.name: slot.state(now) for slot in values_now(self.slots)}
 
     # Members.
 

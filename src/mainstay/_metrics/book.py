@@ -14,6 +14,7 @@ from pathlib import Path
 from prometheus_client import Gauge as StockGauge
 from prometheus_client.samples import Exemplar
 
+from mainstay._core.snapshots import values_now
 from mainstay._core.version import VERSION
 from mainstay._metrics import multiprocess, schema
 from mainstay._metrics.cells import Cells, Group, cell_in_memory
@@ -135,7 +136,7 @@ class Book:
 
     def refresh(self) -> None:
         """Bring up to date the counters that go on with time alone."""
-        for upkeep in self._upkeeps.copy().values():
+        for upkeep in values_now(self._upkeeps):
             upkeep.refresh()
 
     # Labels: the only way from a name to a component or member, and how many there may be.
@@ -250,9 +251,9 @@ class Book:
 
     def gauges(self) -> Iterable[Sample]:
         """Give the present values of all gauges."""
-        for numbers in self._numbers.copy().values():
+        for numbers in values_now(self._numbers):
             yield from numbers.samples()
-        for states in self._states.copy().values():
+        for states in values_now(self._states):
             yield from states.samples()
 
     def stock_gauge(self, family: Family) -> StockGauge:

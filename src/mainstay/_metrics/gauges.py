@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
+from mainstay._core.snapshots import values_now
 from mainstay._metrics.schema import Family
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Gauge(ABC, Generic[T]):
     def _values(self) -> dict[tuple[str, ...], float]:
         values: dict[tuple[str, ...], float] = {}
         adds_up = self._family.mode == "livesum"
-        for source_of, read in self._sources.copy().values():
+        for source_of, read in values_now(self._sources):
             source = source_of()
             if source is None:
                 continue

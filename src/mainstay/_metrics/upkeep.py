@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 
 from mainstay._core.dependability import Figures
+from mainstay._core.snapshots import values_now
 from mainstay._metrics import schema
 from mainstay._metrics.layouts import AVAILABILITY_LAYOUT
 from mainstay._metrics.schema import Family
@@ -95,8 +96,7 @@ class Upkeep:
         return None if math.isnan(value) else value
 
     def _alive(self) -> Iterator[tuple[_Watched, Source]]:
-        # A copy, which no collection can come into: one takes entries out (see `watch`).
-        for watched in self._watched.copy().values():
+        for watched in values_now(self._watched):  # a collection takes entries out
             source = watched.source()
             if source is not None:
                 yield watched, source

@@ -27,6 +27,7 @@ from typing import Any
 
 from mainstay._core.ambient import Ambient
 from mainstay._core.clock import Timer
+from mainstay._core.snapshots import values_now
 from mainstay._redundant.rules import Bound
 from mainstay._redundant.run import Call
 from mainstay._redundant.state import MOST_STRAYS
@@ -227,7 +228,7 @@ class AsyncCall(Call):
         if self._loop.is_closed():  # whoever waits on is destroyed, and so are the copies
             return
         strays = self.bound.shared.strays
-        for task in self._tasks.copy().values():
+        for task in values_now(self._tasks):
             strays.add(task)
             task.cancel()
 
