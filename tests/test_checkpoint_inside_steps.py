@@ -1,12 +1,24 @@
 """Steps and iterations inside a step, which is not begun again on a resume."""
 
+import asyncio
+import contextlib
+import contextvars
+
 import pytest
-from checkpoint_colours import OopsError
+from checkpoint_colours import RUN, OopsError, finished
 
-from mainstay import checkpoint_run
+from mainstay import checkpoint_run, checkpointed
+from mainstay._checkpoint.document import opened
+from mainstay.errors import CheckpointError
+from mainstay.stores.base import RunId
 
 
-@pytest.mark.xfail(reason="what is inside a step is numbered as if it were beside it")
+def paths(store, run=RUN):
+    """Say where each step is that has a result, and what it is called."""
+    slots = [result.slot for result in store.load(run).results.values()]
+    return [slot.split(" ", 4)[4] for slot in slots]
+
+
 def test_a_step_finds_no_result_of_a_step_inside_another_one(store):
     """On a resume the outer step is replayed, and the next use of the inner name is the first."""
 
@@ -27,7 +39,6 @@ def test_a_step_finds_no_result_of_a_step_inside_another_one(store):
         assert got == ([1, 2], 3)
 
 
-@pytest.mark.xfail(reason="what is inside a step is numbered as if it were beside it")
 def test_an_iteration_finds_no_cursor_of_one_inside_a_step(in_colour, store):
     """On a resume the step is replayed, and the iteration after it has the name of the inner."""
 
@@ -51,3 +62,110 @@ def test_an_iteration_finds_no_cursor_of_one_inside_a_step(in_colour, store):
         job(seen)
     assert job(seen) == [1, 2, 3]
     assert seen == [1, 2, 3]
+
+
+def test_what_was_kept_inside_a_step_goes_when_the_step_has_a_result(in_colour, store):
+    async def body(cp, save):
+        async def outer():
+            for _ in "ab":
+                await cp.step("inner", lambda: 1)
+            return [row async for row in cp.iterate([1, 2, 3])]
+
+        await cp.step("outer", outer if in_colour.name == "async" else lambda: finished(outer()))
+        if save:
+            await cp.save()
+        raise OopsError
+
+    job = in_colour.job(body, store=store)
+    with pytest.raises(OopsError):
+        job(False)
+    assert paths(store) == ["0 9 outer#1()inner", "0 9 outer#1()inner", "outer"]
+    with pytest.raises(OopsError):
+        job(True)
+    assert paths(store) == ["outer"]
+    store.forget(RUN)
+    with pytest.raises(OopsError):
+        job(True)
+    assert (paths(store), opened(store.load(RUN).latest).cursors) == (["outer"], {})
+
+
+def test_what_a_step_that_failed_had_begun_is_over_with_its_item(in_colour, store):
+    async def body(cp):
+        async def outer():
+            async for _ in cp.iterate([1, 2, 3]):
+                await cp.step("inner", lambda: 1)
+                break
+            raise OopsError
+
+        with contextlib.suppress(OopsError):
+            await cp.step(
+                "outer", outer if in_colour.name == "async" else lambda: finished(outer())
+            )
+        await cp.save()
+        return paths(store)
+
+    assert in_colour.job(body, store=store)() == []
+
+
+def test_an_iteration_is_over_with_the_step_that_it_began_in(store):
+    with checkpoint_run("key", store=store) as cp:
+        rows = cp.iterate([1, 2, 3])
+        assert cp.step("first", lambda: next(rows)) == 1
+        with pytest.raises(CheckpointError, match="goes on after the one around it"):
+            next(rows)
+
+
+def test_what_goes_on_beside_a_step_is_not_inside_it(store):
+    """Each task has its own steps around it, and those that it was begun in."""
+
+    @checkpointed(store=store, key=lambda: "key", name="job")
+    async def job(cp):
+        inside, outside = asyncio.Event(), asyncio.Event()
+
+        async def outer():
+            inside.set()
+            await outside.wait()
+            return await asyncio.create_task(cp.step("same", lambda: "inside"))
+
+        async def beside():
+            await inside.wait()
+            await cp.step("same", lambda: "beside")
+            outside.set()
+
+        await asyncio.gather(cp.step("outer", outer), beside())
+        raise OopsError
+
+    with pytest.raises(OopsError):
+        asyncio.run(job())
+    assert paths(store) == ["same", "1 9 outer#1()same", "outer"]
+
+
+def test_a_run_inside_a_step_of_another_has_its_own_steps_around_it(store):
+    with (
+        checkpoint_run("outer", store=store, name="job") as outer,
+        checkpoint_run("inner", store=store, name="job") as inner,
+    ):
+
+        def innermost():
+            inner.step("c", int)
+            return [paths(store, RunId("job", key)) for key in ("outer", "inner")]
+
+        def within():
+            outer.step("b", int)
+            return inner.step("a", innermost)
+
+        assert outer.step("whole", within) == [["0 9 whole#1()b"], ["0 5 a#1()c"]]
+
+
+def test_a_step_that_is_closed_elsewhere_ends_in_peace(store):
+    async def wait():
+        await asyncio.Event().wait()
+
+    async def main():
+        async with checkpoint_run("key", store=store) as cp:
+            step = cp.step("wait", wait)
+            contextvars.copy_context().run(step.send, None)
+            step.close()
+            return await cp.step("next", lambda: 1)
+
+    assert asyncio.run(main()) == 1

@@ -137,3 +137,28 @@ def test_a_loop_inside_a_handler_is_as_any_other(in_colour, store):
         with pytest.raises(OopsError):
             job()
     assert opened(store.load(RUN).latest).items == 2
+
+
+def test_what_changes_the_state_after_a_break_is_not_saved_before_its_item_is_done(
+    in_colour, store
+):
+    """An iteration that follows must not save what the item around it is to do again."""
+
+    async def body(cp, fail):
+        totals = cp.state(Totals())
+        async for _ in cp.iterate(["item"]):
+            async for _ in cp.iterate([1, 2]):
+                async for _ in cp.iterate([1]):
+                    pass
+                break
+            totals.rows += 1
+            async for _ in cp.iterate([1, 2]):
+                pass
+            if fail:
+                raise OopsError
+        return totals.rows
+
+    job = in_colour.job(body, store=store)
+    with pytest.raises(OopsError):
+        job(True)
+    assert job(False) == 1

@@ -291,9 +291,7 @@ class Checkpoint(_Face):
             ...         if row == "costly":
             ...             cp.save()
         """
-        change = self._run.save()
-        if change is not None:
-            loops.write(self._run, change)
+        loops.write(self._run, self._run.save())
 
 
 class AsyncCheckpoint(_Face):

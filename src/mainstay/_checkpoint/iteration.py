@@ -16,6 +16,7 @@ from mainstay._checkpoint.codec import Codec, Json
 from mainstay._checkpoint.fingerprint import check_keys, fingerprint, mark
 from mainstay._checkpoint.leaving import Way, is_on_its_way, way_out
 from mainstay._checkpoint.order import Order
+from mainstay._checkpoint.steps import Step
 from mainstay.errors import CheckpointError, SourceChangedError
 from mainstay.stores.base import RunId
 
@@ -34,7 +35,9 @@ class Loop:
         run: Which run.
         name: What it is called, with its number where the name was used before.
         trusted: Whether the source begins after the last key by itself.
-        scope: What the names of everything inside it begin with.
+        scope: What its name is within, in the whole run: the items and steps around it.
+        within: The step that it began inside of.
+        saved_as: What its cursor is kept under, inside the item around it.
         by_position: Whether items have no key of the user's, and are told apart by their place.
         count: Items done that the digest knows of.
         last: The key of the last item done, or in progress.
@@ -52,6 +55,8 @@ class Loop:
     key_of: Callable[[Any], Any]
     trusted: bool
     scope: str
+    within: Step | None
+    saved_as: str
     by_position: bool = attrs.field(default=False, kw_only=True)
     count: int = 0
     last: Any = NOTHING

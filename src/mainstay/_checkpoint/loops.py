@@ -11,12 +11,13 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from types import CoroutineType
 from typing import Any
 
-from mainstay._checkpoint import progressbar, signals
+from mainstay._checkpoint import progressbar, signals, surrounding
 from mainstay._checkpoint.iteration import NOTHING, Loop
 from mainstay._checkpoint.offload import off_loop
 from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.sources import is_trusted
 from mainstay._checkpoint.steps import Step
+from mainstay.stores.base import Change
 
 
 def iterate(  # noqa: C901 - what every item goes through, in one frame, for speed
@@ -52,13 +53,9 @@ def iterate(  # noqa: C901 - what every item goes through, in one frame, for spe
             done(last)
             left -= 1
             if run.due or not left:
-                change = run.boundary(loop)
-                if change is not None:
-                    write(run, change)
+                write(run, run.boundary(loop))
                 left = loop.limit
-        change = run.ended(loop)
-        if change is not None:
-            write(run, change)
+        write(run, run.ended(loop))
     except GeneratorExit:
         loop.closed = True
         raise
@@ -169,13 +166,14 @@ async def _as_async(source: Iterable[Any]) -> AsyncIterator[Any]:
         yield item
 
 
-def write(run: Run, change: Any) -> None:
-    """Write a change; end the process afterwards if that was asked for."""
-    run.write(change)
-    signals.end_if_asked(run)
+def write(run: Run, change: Change | None) -> None:
+    """Write a change, if there is one; end the process afterwards if that was asked for."""
+    if change is not None:
+        run.write(change)
+        signals.end_if_asked(run)
 
 
-async def awrite(run: Run, lock: asyncio.Lock, change_of: Callable[[], Any]) -> None:
+async def awrite(run: Run, lock: asyncio.Lock, change_of: Callable[[], Change | None]) -> None:
     """Put a change together and write it, if there is one; one at a time."""
     async with lock:
         change = change_of()
@@ -187,7 +185,7 @@ async def awrite(run: Run, lock: asyncio.Lock, change_of: Callable[[], Any]) -> 
 def step(run: Run, begun: Step, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """Compute the result of a step, and save it."""
     try:
-        value = fn(*args, **kwargs)
+        value = _inside(run, begun, fn, args, kwargs)
         if type(value) is CoroutineType:
             value.close()
             raise TypeError(f"step {begun.label!r} is async; use it in an async function")
@@ -195,11 +193,19 @@ def step(run: Run, begun: Step, fn: Callable[..., Any], args: Any, kwargs: Any) 
         run.recorder.step("executed")
         put = run.progress.step_failed(begun, error)
         if put is not None:
-            write(run, run.step_saved(put))
+            write(run, run.step_saved(begun, put))
         raise
     run.recorder.step("executed")
-    write(run, run.step_saved(run.progress.step_done(begun, value, fn)))
+    write(run, run.step_saved(begun, run.progress.step_done(begun, value, fn)))
     return value
+
+
+def _inside(run: Run, begun: Step, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    entered = surrounding.enter(run.progress.steps, begun)
+    try:
+        return fn(*args, **kwargs)
+    finally:
+        surrounding.leave(entered)
 
 
 async def astep(
@@ -207,16 +213,23 @@ async def astep(
 ) -> Any:
     """Compute the result of a step, and save it."""
     try:
-        value = fn(*args, **kwargs)
-        if inspect.isawaitable(value):
-            value = await value
+        value = await _ainside(run, begun, fn, args, kwargs)
     except Exception as error:
         run.recorder.step("executed")
         failed = run.progress.step_failed(begun, error)
         if failed is not None:
-            await awrite(run, lock, functools.partial(run.step_saved, failed))
+            await awrite(run, lock, functools.partial(run.step_saved, begun, failed))
         raise
     run.recorder.step("executed")
     put = run.progress.step_done(begun, value, fn)
-    await awrite(run, lock, functools.partial(run.step_saved, put))
+    await awrite(run, lock, functools.partial(run.step_saved, begun, put))
     return value
+
+
+async def _ainside(run: Run, begun: Step, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    entered = surrounding.enter(run.progress.steps, begun)
+    try:
+        value = fn(*args, **kwargs)
+        return await value if inspect.isawaitable(value) else value
+    finally:
+        surrounding.leave(entered)

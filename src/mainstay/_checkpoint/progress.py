@@ -4,6 +4,9 @@ State is captured at item boundaries only. That is what makes a save right: ever
 boundary is in it, nothing after it is. An iteration inside an item of another one may save its
 own boundaries only if the state was not changed in that item before it began, since what did that
 runs again on a resume; otherwise its saves wait for the end of the item.
+
+What is inside a step is apart from what is beside it, since on a resume the step is not begun
+again: it has names and cursors of its own, which go when the step has a result.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +20,7 @@ from mainstay._checkpoint.document import MISSING, Document, restored
 from mainstay._checkpoint.fingerprint import digest, fingerprint
 from mainstay._checkpoint.iteration import NOTHING, Loop, key_function
 from mainstay._checkpoint.steps import Place, Step, Steps
+from mainstay._checkpoint.surrounding import step_around
 from mainstay._checkpoint.types import allowed_by, allowed_by_result
 from mainstay._core.callables import name_of
 from mainstay.errors import CheckpointError, CodeChangedError, UnsaveableValueError
@@ -116,19 +120,31 @@ class Progress:
                 f"{self.id.name}: iteration {name!r} of run {self.id.key!r} is still going on; "
                 f"give the second one another `name`"
             )
-        scope = self._scope()
-        numbered = self._numbered(scope, name or "items")
+        within = step_around(self.steps)
+        items, steps = self._scope(within)
+        numbered = self._numbered(items + steps, name or "items")
         if outer is not None:
             outer.check_item()
-        saved = (outer.inner if outer else self._cursors).get(numbered)
+        saved = self._cursors_here().get(steps + numbered)
         if saved and saved["closed"]:
             return None
         done = saved["count"] if saved and trusted else 0
         key_of = key_function(key, numbered, done)
-        loop = Loop(self.id, numbered, key_of, trusted, scope, by_position=key is None)
+        loop = Loop(
+            self.id,
+            numbered,
+            key_of,
+            trusted,
+            scope=items + steps,
+            within=within,
+            saved_as=steps + numbered,
+            by_position=key is None,
+        )
         if saved:
             loop.restore(saved)
         state = self._encoded_state()
+        while within is not None and not within.iterated:
+            within.iterated, within.state, within = True, state, within.within
         if outer is None:
             self._boundary_state = state
         else:
@@ -157,14 +173,16 @@ class Progress:
 
     def item_left(self, loop: Loop) -> None:
         """Take in that an item is done in which something was saved or begun."""
-        self.leave_inner(loop)
-        self._drop += self.steps.leave(self._place(self.stack[:-1]), loop.item_label())
-        scope = loop.item_scope()
-        for place in [place for place in self._names if place.startswith(scope)]:
-            del self._names[place]
-        loop.leave_item()
+        self._leave_item(loop)
         if loop.nests and not loop.deferred:
             self._boundary_state = self._encoded_state()
+
+    def _leave_item(self, loop: Loop) -> None:
+        self.leave_inner(loop)
+        outer = self._place(self.stack[:-1], loop.within)
+        self._drop += self.steps.leave(outer, loop.item_label())
+        _forget(self._names, loop.item_scope())
+        loop.leave_item()
 
     def boundary(self, loop: Loop) -> None:
         """Take in that the item in progress is done, and all before it."""
@@ -195,7 +213,7 @@ class Progress:
         while self.stack and self.stack[-1].closed:
             loop = self.stack[-1]
             if loop.used:
-                self.item_left(loop)
+                self._leave_item(loop)  # the state may have been changed since, in the item around
             loop.item_done()
             self.flush(loop)
             self.stack.pop()
@@ -218,8 +236,10 @@ class Progress:
             self.stack.pop()
 
     def _keep_cursor(self, loop: Loop) -> None:
-        cursors = self.stack[-1].inner if self.stack else self._cursors
-        cursors[loop.name] = loop.cursor()
+        self._cursors_here()[loop.saved_as] = loop.cursor()
+
+    def _cursors_here(self) -> dict[str, Json]:
+        return self.stack[-1].inner if self.stack else self._cursors
 
     # Steps.
 
@@ -232,11 +252,14 @@ class Progress:
         self.settle()
         if self.stack:
             self.stack[-1].used = True
-        step = self.steps.begin(self._place(self.stack), name)
+        within = step_around(self.steps)
+        step = self.steps.begin(self._place(self.stack, within), name, within)
         if step.instead is not None and not lenient:
             raise CodeChangedError(
                 self.id.name, self.id.key, f"step {step.instead!r} is now {step.label!r}"
             )
+        if step.number is not None:
+            self._leave_step(step)
         return step
 
     def replay(self, step: Step, fn: Callable[..., Any]) -> Any:
@@ -251,6 +274,7 @@ class Progress:
 
     def step_done(self, step: Step, value: object, fn: Callable[..., Any]) -> dict[int, Result]:
         """Put together what saves the result of a step of *fn*."""
+        self._leave_step(step)
         codec = Codec(allowed_by_result(fn), self.allow_pickle)
         return self.steps.keep(step, codec.encode(value, f"the result of step {step.label!r}"))
 
@@ -267,6 +291,7 @@ class Progress:
             Codec(allowed).decode(saved, "exception")
         except UnsaveableValueError:
             return None  # the exception itself matters more
+        self._leave_step(step)
         put = self.steps.keep(step, as_raised(saved))
         self._raised.append((error, step))
         return put
@@ -279,17 +304,36 @@ class Progress:
             if raised is error and step.number is not None
         )
 
-    def _place(self, loops: list[Loop]) -> Place:
-        """Find the place of the items in progress of *loops*, the outermost first."""
+    def _leave_step(self, step: Step) -> None:
+        """Take in that all that began inside a step is over, since its result stands for it."""
+        if step.iterated:
+            self.settle()
+            while self.stack and self.stack[-1].within is step:
+                self.flush(self.stack.pop())
+            items, steps = self._scope(step)
+            _forget(self._cursors_here(), steps)
+            _forget(self._names, items + steps)
+        self._drop += self.steps.leave(step.place, step.inside)
+
+    def _place(self, loops: list[Loop], within: Step | None) -> Place:
+        """Find where steps are that begin in the items in progress of *loops*, inside *within*."""
         place = self.steps.outside
+        if within is not None:
+            place = self.steps.enter(within.place, within.inside)
         for loop in loops:
-            if loop.item is not NOTHING:
+            if loop.within is within and loop.item is not NOTHING:
                 place = self.steps.enter(place, loop.item_label())
         return place
 
-    def _scope(self) -> str:
-        loop = next(self._going_on(), None)
-        return loop.item_scope() if loop else ""
+    def _scope(self, within: Step | None) -> tuple[str, str]:
+        """Say what names inside *within* begin with: up to the innermost item, and after it."""
+        for loop in self._going_on():
+            if loop.within is within:
+                return loop.item_scope(), ""
+        if within is None:
+            return "", ""
+        items, steps = self._scope(within.within)
+        return items, f"{steps}{within.inside}/"
 
     def _going_on(self) -> Iterator[Loop]:
         """Give the iterations that have an item in progress, the innermost first."""
@@ -312,12 +356,23 @@ class Progress:
 
     # What a save writes.
 
+    @property
+    def has_to_wait(self) -> bool:
+        """Whether a save has to wait for the end of the item in progress."""
+        return bool(self.stack) and (
+            self.stack[-1].deferred or self._encoded_state() != self._boundary_state
+        )
+
+    def changed_state(self, step: Step) -> bool:
+        """Say whether the state is not what it was when the first iteration inside a step began."""
+        return step.iterated and self._encoded_state() != step.state
+
     def capture(self, seconds: float, result: Json = MISSING) -> Change:
         """Put together the save of this moment, the last one if there is a *result*."""
         inner: dict[str, Json] = {}
         for loop in reversed(self.stack):
             self.flush(loop)
-            inner = {loop.name: loop.cursor(inner)}
+            inner = {loop.saved_as: loop.cursor(inner)}
         finished = result is not MISSING
         migrated = self.migrate is None or self._state is not NOTHING
         document = Document(
@@ -329,7 +384,7 @@ class Progress:
             result=result,
         )
         self._captured = self.unsaved
-        drop = (*self._drop, *(self.steps.in_items() if finished else ()))
+        drop = (*self._drop, *(self.steps.inside() if finished else ()))
         return Change(document=document.sealed(), drop=drop, finished=finished)
 
     def saved(self, change: Change) -> int:
@@ -339,3 +394,9 @@ class Progress:
         dropped = {*change.drop}
         self._drop = [number for number in self._drop if number not in dropped]
         return items
+
+
+def _forget(names: dict[str, Any], scope: str) -> None:
+    """Forget all names of what is over."""
+    for name in [name for name in names if name.startswith(scope)]:
+        del names[name]

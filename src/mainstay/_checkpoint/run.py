@@ -265,10 +265,19 @@ class Run:
             return None
         return self._capture()
 
-    def step_saved(self, put: dict[int, Result]) -> Change:
-        """Put together what saves a step; outside all items, with whatever else is not saved."""
-        if self.progress.stack or not self.progress.unsaved:
+    def step_saved(self, step: Step, put: dict[int, Result]) -> Change | None:
+        """Put together what saves a step, if it can be saved now.
+
+        Outside all items that is with whatever else is not saved. Inside one it is the result
+        alone, unless iterations inside the step changed the state: that goes with the result, or
+        neither is saved before the end of the item.
+        """
+        progress = self.progress
+        inside_an_item = bool(progress.stack)
+        if not progress.unsaved or (inside_an_item and not progress.changed_state(step)):
             return Change(put=put)
+        if progress.has_to_wait:
+            return None
         return attrs.evolve(self._capture(), put=put)
 
     def finish(self, value: object, codec: Codec) -> Change:

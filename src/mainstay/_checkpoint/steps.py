@@ -1,21 +1,22 @@
 """The saved results of a run's steps, and which of them a step finds.
 
-A step is known by its place (outside all items, or inside one, told by its key), its name, and how
-often that name was used there before. It also has a position there: on a resume another name at
-the same position means that the code is not the one that saved it. Where steps overlap, in tasks
-or one inside another, their order says nothing: there they have no position.
+A step is known by its place (outside everything, inside an item, told by its key, or inside another
+step), its name, and how often that name was used there before. It also has a position there: on a
+resume another name at the same position means that the code is not the one that saved it. Where
+steps overlap in tasks, their order says nothing: there they have no position.
 
 A place is left when its item is done, and an item with an equal key that comes later has another
 one: until the next save the results of both are kept. On a resume they are entered in the order in
-which they were before.
+which they were before. The place inside a step is left when the step has a result, which stands for
+all that was done there.
 
 A result has a number, one above the highest there is, and a slot, which says what it is of:
 
     checksum | position | use | length of the path | path of the place | name of the step
 
-The path has a part for each item around the step, the outermost first: the number of the next
-result when the place was entered, which tells the places of equal keys apart; the length of the
-item's label; and the label.
+The path has a part for each item and step around the step, the outermost first: the number of the
+next result when the place was entered, which tells the places of equal keys apart; the length of
+the label of the item or step; and the label.
 """
 
 from collections import deque
@@ -36,14 +37,14 @@ _NOWHERE = -1
 
 @attrs.define(eq=False)
 class Place:
-    """Where steps are: outside all items, or inside one.
+    """Where steps are: outside everything, inside an item, or inside another step.
 
     Attributes:
         path: What tells it from all others.
         saved: The numbers of the results that there were at the beginning, by name and use.
         positions: The name and use that each of these had, by position.
         numbers: The numbers of all results that go when it is left.
-        inner: The places of items inside it that are not left, by label, in their order.
+        inner: The places of items and steps inside it that are not left, by label, in their order.
         begun: How many steps were begun.
         uses: How often each name was used.
         going_on: How many steps that were not there before have not ended.
@@ -70,30 +71,41 @@ class Step:
         name: What it is called.
         use: How often the name was used there, this time included.
         position: Which of the steps there it is.
+        within: The step that it is inside of.
         instead: The label of what was saved at its position, if that is another step.
         number: What its result is kept under, once there is one.
         saved: The result, as JSON, if it was there before.
+        iterated: Whether an iteration began inside it.
+        state: The state, as JSON, when the first one did.
     """
 
     place: Place
     name: str
     use: int
     position: int
+    within: "Step | None"
     instead: str | None
     number: int | None = None
     saved: Json = None
+    iterated: bool = False
+    state: Json = None
 
     @property
     def label(self) -> str:
         """What it is called in messages."""
         return _label(self.name, self.use)
 
+    @property
+    def inside(self) -> str:
+        """Name the place inside it, as no other step beside it does."""
+        return f"{self.name}#{self.use}()"
+
 
 class Steps:
     """All steps of one attempt at a run.
 
     Attributes:
-        outside: The place outside all items.
+        outside: The place outside everything.
 
     Args:
         results: What the store keeps, by number.
@@ -108,34 +120,34 @@ class Steps:
         self._results = results
         self._run = run
         self._next = max(results, default=-1) + 1
-        self._in_items: set[int] = set()
+        self._inside: set[int] = set()
         places = {"": self.outside}
         for number in sorted(results):
             self._add(number, results[number].slot, places)
 
     def enter(self, outer: Place, label: str) -> Place:
-        """Find the place of an item inside *outer*, as it was before, or make it."""
+        """Find the place of an item or step inside *outer*, as it was before, or make it."""
         places = outer.inner.setdefault(label, deque())
         if not places:
             places.append(Place(f"{outer.path}{self._next} {len(label)} {label}"))
         return places[0]
 
     def leave(self, outer: Place, label: str) -> list[int]:
-        """Forget the place of an item that is done; give the numbers of all results in it."""
+        """Forget the place of what is done; give the numbers of all results in it."""
         places = outer.inner.get(label)
         if not places:
             return []
         numbers = [*_numbers_in(places.popleft())]
         if not places:
             del outer.inner[label]
-        self._in_items.difference_update(numbers)
+        self._inside.difference_update(numbers)
         return numbers
 
-    def in_items(self) -> set[int]:
-        """Give the numbers of all results that are inside an item."""
-        return self._in_items
+    def inside(self) -> set[int]:
+        """Give the numbers of all results that are inside an item or step."""
+        return self._inside
 
-    def begin(self, place: Place, name: str) -> Step:
+    def begin(self, place: Place, name: str, within: Step | None) -> Step:
         """Begin the next step of a place, whose result may be there already.
 
         Raises:
@@ -147,7 +159,7 @@ class Steps:
         use = place.uses[name] = place.uses.get(name, 0) + 1
         there = place.positions.get(position, (name, use))
         instead = None if there == (name, use) else _label(*there)
-        step = Step(place, name, use, position, instead, place.saved.get((name, use)))
+        step = Step(place, name, use, position, within, instead, place.saved.get((name, use)))
         if step.number is None:
             place.going_on += 1
         else:
@@ -194,7 +206,7 @@ class Steps:
     def _goes_with(self, place: Place, number: int) -> None:
         if place is not self.outside:
             place.numbers.append(number)
-            self._in_items.add(number)
+            self._inside.add(number)
 
 
 def name_in(slot: str) -> str:
