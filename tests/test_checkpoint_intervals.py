@@ -71,9 +71,9 @@ def test_a_save_is_due_when_its_time_has_come_however_fast_items_are(store):
 def rings(run):
     """Whether the watcher says that a save is due, while the run's own thread is busy."""
     waiting, ends = threading.Event(), monotonic() + 60
-    while not run.due and monotonic() < ends:
+    while not run.schedule.due and monotonic() < ends:
         waiting.wait(0.01)
-    return run.due
+    return run.schedule.due
 
 
 def test_a_slow_item_is_followed_by_a_save(store):
@@ -82,7 +82,7 @@ def test_a_slow_item_is_followed_by_a_save(store):
             for number in cp.iterate(range(3)):
                 assert metrics.value("checkpoint_saves_total") == number
                 assert rings(cp._run)
-                assert monotonic() >= cp._run.at_time
+                assert monotonic() >= cp._run.schedule.at_time
         assert metrics.value("checkpoint_saves_total") == 4
 
 
@@ -90,8 +90,8 @@ def test_an_interval_that_has_become_shorter_counts_at_once(store):
     with checkpoint_run("key", store=store, every=young_daly(mtbf=3600, max_replay=600)) as cp:
         run = cp._run
         for cost in (10.0, 1e-5):
-            run._cost = cost
-            run._schedule()
+            run.schedule.cost = cost
+            run.schedule.begin()
         assert rings(run)
 
 

@@ -38,7 +38,8 @@ def iterate(  # noqa: C901 - what every item goes through, in one frame, for spe
     if progress:
         items = progressbar.shown(items, source, loop)
     run.iterating(loop)
-    key_of, last, done, left = loop.key_of, loop.last, loop.keys.append, loop.limit
+    schedule, key_of, last = run.schedule, loop.key_of, loop.last
+    done, left = loop.keys.append, loop.limit
     try:
         for item in items:
             key_of_item = key_of(item)
@@ -52,7 +53,7 @@ def iterate(  # noqa: C901 - what every item goes through, in one frame, for spe
             loop.item = NOTHING  # what the source does next is inside no item
             done(last)
             left -= 1
-            if run.due or not left:
+            if schedule.due or not left:
                 write(run, run.boundary(loop))
                 left = loop.limit
         write(run, run.ended(loop))
@@ -105,7 +106,7 @@ class AsyncIteration(AsyncIterator[Any]):
                 if loop.used:
                     run.progress.item_left(loop)
                 loop.item_done()
-                if run.due or len(loop.keys) >= loop.limit:
+                if run.schedule.due or len(loop.keys) >= loop.limit:
                     await awrite(run, self._lock, lambda: run.boundary(loop))
             item = await anext(items, NOTHING)
             if item is not NOTHING:

@@ -19,6 +19,7 @@ from mainstay._checkpoint.decision import Code
 from mainstay._checkpoint.document import MISSING, Document, restored
 from mainstay._checkpoint.fingerprint import digest, fingerprint
 from mainstay._checkpoint.iteration import NOTHING, Loop, key_function
+from mainstay._checkpoint.names import Names, forget
 from mainstay._checkpoint.steps import Place, Step, Steps
 from mainstay._checkpoint.surrounding import step_around
 from mainstay._checkpoint.types import allowed_by, allowed_by_result
@@ -55,7 +56,7 @@ class Progress:
     _done: int = attrs.field(default=0, init=False)
     _captured: int = attrs.field(default=0, init=False)
     _cursors: dict[str, Json] = attrs.field(init=False)
-    _names: dict[str, int] = attrs.field(factory=dict, init=False)
+    _names: Names = attrs.field(factory=Names, init=False)
     _state: Any = attrs.field(default=NOTHING, init=False)
     _state_codec: Codec = attrs.field(init=False)
     _boundary_state: Json = attrs.field(default=None, init=False)
@@ -122,7 +123,7 @@ class Progress:
             )
         within = step_around(self.steps)
         items, steps = self._scope(within)
-        numbered = self._numbered(items + steps, name or "items")
+        numbered = self._names.numbered(items + steps, name or "items")
         if outer is not None:
             outer.check_item()
         saved = self._cursors_here().get(steps + numbered)
@@ -153,16 +154,6 @@ class Progress:
         self.stack.append(loop)
         return loop
 
-    def _numbered(self, scope: str, name: str) -> str:
-        number = self._names.get(scope + name, 0) + 1
-        numbered = name if number == 1 else f"{name}#{number}"
-        while numbered != name and scope + numbered in self._names:  # a name that users gave
-            number += 1
-            numbered = f"{name}#{number}"
-        self._names[scope + name] = number
-        self._names.setdefault(scope + numbered, 1)
-        return numbered
-
     def flush(self, loop: Loop) -> None:
         """Count the items done of an iteration."""
         done = len(loop.keys)
@@ -181,7 +172,7 @@ class Progress:
         self.leave_inner(loop)
         outer = self._place(self.stack[:-1], loop.within)
         self._drop += self.steps.leave(outer, loop.item_label())
-        _forget(self._names, loop.item_scope())
+        self._names.leave(loop.item_scope())
         loop.leave_item()
 
     def boundary(self, loop: Loop) -> None:
@@ -311,8 +302,8 @@ class Progress:
             while self.stack and self.stack[-1].within is step:
                 self.flush(self.stack.pop())
             items, steps = self._scope(step)
-            _forget(self._cursors_here(), steps)
-            _forget(self._names, items + steps)
+            forget(self._cursors_here(), steps)
+            self._names.leave(items + steps)
         self._drop += self.steps.leave(step.place, step.inside)
 
     def _place(self, loops: list[Loop], within: Step | None) -> Place:
@@ -394,9 +385,3 @@ class Progress:
         dropped = {*change.drop}
         self._drop = [number for number in self._drop if number not in dropped]
         return items
-
-
-def _forget(names: dict[str, Any], scope: str) -> None:
-    """Forget all names of what is over."""
-    for name in [name for name in names if name.startswith(scope)]:
-        del names[name]

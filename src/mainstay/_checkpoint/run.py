@@ -5,7 +5,6 @@ one call. What is to be written is put together in the thread of the call, by `P
 `acquire`, `write`, `renew` and `release` touch the store, and they may run in another thread.
 """
 
-import math
 import os
 import threading
 from collections.abc import Callable
@@ -26,12 +25,12 @@ from mainstay._checkpoint.events import (
     RunPoisoned,
     RunResumed,
 )
-from mainstay._checkpoint.iteration import CHUNK, NOTHING, Loop
+from mainstay._checkpoint.iteration import NOTHING, Loop
 from mainstay._checkpoint.progress import Progress
 from mainstay._checkpoint.rules import Rules
+from mainstay._checkpoint.schedule import Schedule
 from mainstay._checkpoint.steps import Step
 from mainstay._core.ambient import Ambient
-from mainstay._core.clock import SYSTEM
 from mainstay._core.events import publish
 from mainstay._core.notes import in_words
 from mainstay._metrics.checkpoint import CheckpointRecorder
@@ -47,9 +46,6 @@ from mainstay.errors import (
 )
 from mainstay.stores.base import Acquired, Change, Exit, Held, Lease, Record, Request, Result, RunId
 from mainstay.stores.owner import this_process
-
-_SHORTEST_ALARM = 0.05
-"""Seconds below which another thread would notice too late; then the loops ask after each item."""
 
 
 @attrs.define(eq=False)
@@ -73,10 +69,7 @@ class Run:
         lost: Whether somebody else has taken the run over.
         over: Whether nothing more can be saved.
         progress: How far it is.
-        at_time: When the next save is due, in seconds of the clock.
-        due: Whether the innermost iteration is to come to a boundary after this very item.
-        alarm: When the watcher is to set `due`, in seconds of the system's clock.
-        scheduled: Set when there is another alarm.
+        schedule: When it saves.
     """
 
     rules: Rules
@@ -95,20 +88,14 @@ class Run:
     lost: bool = attrs.field(default=False, init=False)
     over: bool = attrs.field(default=False, init=False)
     progress: Progress = attrs.field(init=False)
-    at_time: float = attrs.field(default=-math.inf, init=False)
-    due: bool = attrs.field(default=False, init=False)
-    alarm: float = attrs.field(default=math.inf, init=False)
-    scheduled: threading.Event = attrs.field(factory=threading.Event, init=False)
-    _asking: bool = attrs.field(default=False, init=False)
-    _hurried: bool = attrs.field(default=False, init=False)
-    _at_items: float = attrs.field(default=0.0, init=False)
+    schedule: Schedule = attrs.field(init=False)
     _acquired: float = attrs.field(default=0.0, init=False)
     _renewed: float = attrs.field(default=0.0, init=False)
     _polls: int = attrs.field(default=0, init=False)
-    _cost: float = attrs.field(default=0.0, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.began = self.ambient.clock.now()
+        self.schedule = Schedule(self.rules.every, self.ambient.clock, self.recorder)
 
     # Beginning: what the loops ask until the run is theirs.
 
@@ -167,7 +154,7 @@ class Run:
             self.recorder.damaged()
             self._tell(CheckpointDamaged, problem)
         self._acquired = self._renewed = self.ambient.clock.now()
-        self._schedule()
+        self.schedule.begin()
         if self.lease is None:
             return
         if document is not None:
@@ -225,11 +212,10 @@ class Run:
         progress.boundary(loop)
         if self.lost and self.lease is not None:
             raise LeaseLostError(self.id.name, self.id.key, self.lease.token)
-        self.due = False  # before the clock is asked, so that nobody sets it in vain
-        due = progress.unsaved >= self._at_items or self.ambient.clock.now() >= self.at_time
-        self.set_limit(loop)
+        due = self.schedule.has_come(progress.unsaved)
+        self.schedule.limit(loop, progress.unsaved)
         if due and loop.deferred:
-            self.due = True
+            self.schedule.due = True
             return None
         return self._capture() if due else None
 
@@ -245,12 +231,7 @@ class Run:
         """Take in that an iteration goes on after what was done before."""
         if loop.count:
             self.recorder.items("skipped", loop.count)
-        self.set_limit(loop)
-
-    def set_limit(self, loop: Loop) -> None:
-        """Say after how many items an iteration is to ask again, however little time passes."""
-        most = 1 if self._asking else CHUNK
-        loop.limit = int(max(1, min(most, self._at_items - self.progress.unsaved)))
+        self.schedule.limit(loop, self.progress.unsaved)
 
     # Saving: what is put together, and how it is written.
 
@@ -261,7 +242,7 @@ class Run:
             raise RunCompleteError(self.id.name, self.id.key)
         self.progress.settle()
         if self.progress.stack:
-            self.hurry()
+            self.schedule.hurry()
             return None
         return self._capture()
 
@@ -312,35 +293,15 @@ class Run:
             raise
         self._renewed = clock.now()
         seconds = self._renewed - before
-        self._cost = decision.smoothed(self._cost, seconds)
+        self.schedule.saved(seconds)
         self.recorder.saved(seconds, None if change.document is None else len(change.document))
         if change.document is not None:
             self.recorder.items("done", self.progress.saved(change))
-            self._schedule()
+            self.schedule.begin()
         self.over = change.finished
 
     def _capture(self, result: Json = MISSING) -> Change:
         return self.progress.capture(self.ambient.clock.now() - self._acquired, result)
-
-    def _schedule(self) -> None:
-        """Say when the next save is due, and who is to notice: the watcher, or else the loops."""
-        every, clock = self.rules.every, self.ambient.clock
-        now = clock.now()
-        self._at_items, self.at_time = decision.next_save(every, 0, now, self._cost)
-        if not isinstance(every, int):
-            interval = decision.interval_of(every, self._cost)
-            self.recorder.interval(interval)
-            self._asking = clock is not SYSTEM or interval < _SHORTEST_ALARM
-            self.alarm = math.inf if self._asking else self.at_time
-            self.scheduled.set()
-        if self.lost or self._hurried:
-            self.hurry()
-
-    def hurry(self, *, for_good: bool = False) -> None:
-        """Make a save due at the next boundary; at all of them, if the run has to end."""
-        self._hurried = self._hurried or for_good
-        self.at_time = -math.inf
-        self.due = True
 
     # The lease, from the run's own thread and from the one that renews it.
 
@@ -362,7 +323,7 @@ class Run:
         """Take in that somebody else has taken the run over."""
         if not self.lost:
             self.lost = True
-            self.hurry()
+            self.schedule.hurry(for_good=True)
             self.recorder.lease_lost()
             self._tell(LeaseLost)
 

@@ -61,7 +61,7 @@ def _on_sigterm(signum: int, frame: "FrameType | None") -> None:  # noqa: ARG001
         _end()
     _asked = True
     for run in _watched:
-        run.hurry(for_good=True)
+        run.schedule.hurry(for_good=True)
 
 
 def _end() -> None:
