@@ -234,9 +234,9 @@ class Checkpoint(_Face):
     def step(self, name: str, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call *fn* once in the life of the run; later give the result that was saved.
 
-        The result is saved before it is returned. A step is known by its name and by the item it
-        is in; a name used again there is numbered. What *fn* raises is not saved, so that the
-        step runs again, unless its class was given to `register_type`.
+        The result is saved before it is returned. A step is known by its name and by the item or
+        step it is in; a name used again there is numbered. What *fn* raises is not saved, so that
+        the step runs again, unless its class was given to `register_type`.
 
         Args:
             name: What the step is called.
