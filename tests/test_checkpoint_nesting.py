@@ -12,6 +12,7 @@ from checkpoint_colours import RUN, Colour, CrashError, finished
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mainstay import register_type
 from mainstay.stores import MemoryStore
 
 NAMES = st.sampled_from(["a", "b", None])
@@ -25,9 +26,29 @@ class Add:
 
 
 @attrs.frozen
+class Batch:
+    """Collects items in the state, and goes through two of them, in a step or not.
+
+    Before it does the state is what it was two items ago.
+    """
+
+    in_step: bool
+    body = ()
+
+
+class PlainError(ValueError):
+    """Ends a step, which then has no result."""
+
+
+class RegisteredError(ValueError):
+    """Ends a step, and is its result."""
+
+
+@attrs.frozen
 class Step:
     name: str
     body: tuple = ()
+    ends: type | None = None
 
 
 @attrs.frozen
@@ -40,17 +61,19 @@ class Loop:
 
 def bodies(depth):
     """Give what may be in a body; in a step the state is changed by its iterations alone."""
+    leaves = st.one_of(st.just(Add()), st.builds(Batch, st.booleans()))
     if not depth:
-        return st.just(()), st.lists(st.just(Add()), max_size=1).map(tuple)
+        return st.just(()), st.lists(leaves, max_size=1).map(tuple)
     of_step, of_item = bodies(depth - 1)
-    steps = st.builds(Step, st.sampled_from("ab"), of_step)
+    ends = st.sampled_from([None, None, None, PlainError, RegisteredError])
+    steps = st.builds(Step, st.sampled_from("ab"), of_step, ends)
     loops = st.builds(
         Loop, NAMES, st.integers(0, 3), of_item, st.sampled_from([None, None, None, 1])
     )
     inner = st.one_of(steps, loops)
     return (
         st.lists(inner, max_size=3).map(tuple),
-        st.lists(st.one_of(inner, st.just(Add())), max_size=3).map(tuple),
+        st.lists(st.one_of(inner, leaves), max_size=3).map(tuple),
     )
 
 
@@ -70,7 +93,7 @@ class Program:
                 raise CrashError
 
     async def run(self, cp):
-        state = cp.state({"added": []})
+        state = cp.state({"added": [], "batches": {}})
         found = await self.nodes(cp, state, self.body, (), frozenset())
         return [found, state["added"]]
 
@@ -85,20 +108,45 @@ class Program:
         if isinstance(node, Add):
             state["added"].append(str(path))
             return "added"
+        if isinstance(node, Batch):
+            return await self.batch(cp, state, node, path)
         if isinstance(node, Loop):
             return await self.loop(cp, state, node, path, going_on)
 
         async def compute():
             inside = await self.nodes(cp, state, node.body, path, going_on)
             self.event()
+            if node.ends:
+                raise node.ends(str(path))
             if not (changes_state(node.body) and "item" in str(path)):  # may have to wait
                 self.computed.append(path)
             return [str(path), inside]
 
-        fn = compute if self.colour.name == "async" else lambda: finished(compute())
-        found = await cp.step(node.name, fn)
+        try:
+            found = await self.step(cp, node.name, compute)
+        except (PlainError, RegisteredError) as error:
+            found = str(error)
         self.event()
         return found
+
+    async def step(self, cp, name, compute):
+        fn = compute if self.colour.name == "async" else lambda: finished(compute())
+        return await cp.step(name, fn)
+
+    async def batch(self, cp, state, node, path):
+        async def send():
+            async for entry in cp.iterate(todo):
+                state["added"].append(entry)
+                self.event()
+
+        *loop, _, number = path
+        batch = state["batches"].setdefault(f"{loop} {number}", [])
+        batch.append(str(path))
+        if len(batch) == 2:
+            todo = [*batch]
+            batch.clear()
+            await (self.step(cp, "batch", send) if node.in_step else send())
+        return "batch"
 
     async def loop(self, cp, state, node, path, going_on):
         name = None if node.name in going_on else node.name
@@ -115,7 +163,7 @@ class Program:
 
 PROGRAMS = st.lists(
     st.one_of(
-        st.builds(Step, st.sampled_from("ab"), bodies(2)[0]),
+        st.builds(Step, st.sampled_from("ab"), bodies(2)[0], st.sampled_from([None, PlainError])),
         st.builds(Loop, NAMES, st.integers(1, 3), bodies(2)[1]),
     ),
     min_size=1,
@@ -136,7 +184,7 @@ def outcome(program, every, crashes):
 
 
 def changes_state(body):
-    return any(isinstance(node, Add) or changes_state(node.body) for node in body)
+    return any(isinstance(node, (Add, Batch)) or changes_state(node.body) for node in body)
 
 
 @pytest.mark.parametrize("name", ["sync", "async"])
@@ -145,10 +193,13 @@ def changes_state(body):
     every=st.integers(1, 4),
     crashes=st.lists(st.integers(0, 30), min_size=1, max_size=6),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_interrupted_anywhere_it_comes_to_the_same(name, body, every, crashes):
+    register_type(RegisteredError)
     undisturbed = outcome(Program(body, Colour(name)), every, [])
     program = Program(body, Colour(name))
     assert outcome(program, every, crashes) == undisturbed
-    assert undisturbed[1] == sum(isinstance(node, Step) for node in body), "of what is inside"
+    assert undisturbed[1] == sum(isinstance(node, Step) and not node.ends for node in body), (
+        "of what is inside"
+    )
     assert len(program.computed) == len({*program.computed}), "computed again"

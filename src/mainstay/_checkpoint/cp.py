@@ -144,7 +144,7 @@ class _Face:
 
     def _replay(self, step: Step, fn: Callable[..., Any]) -> Any:
         self._run.recorder.step("replayed")
-        return self._run.progress.replay(step, fn)
+        return self._run.progress.results.replay(step, fn)
 
 
 class Checkpoint(_Face):
@@ -236,7 +236,8 @@ class Checkpoint(_Face):
 
         The result is saved before it is returned. A step is known by its name and by the item or
         step it is in; a name used again there is numbered. What *fn* raises is not saved, so that
-        the step runs again, unless its class was given to `register_type`.
+        the step runs again, unless its class was given to `register_type`. The next use of the
+        name is another step: for a retry decorate *fn*, and do not put it around `step`.
 
         Args:
             name: What the step is called.

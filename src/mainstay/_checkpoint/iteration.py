@@ -45,6 +45,8 @@ class Loop:
         item: The item in progress.
         used: Whether something in the item in progress was saved or begun that ends with it.
         nests: Whether there are iterations inside its items.
+        dirty: Whether the item in progress changed the state itself, before one of them.
+        began: How many items were done before this attempt.
         inner: The cursors of iterations inside the item in progress.
         deferred: Whether saves have to wait for the item around it.
         limit: After how many items to come to a boundary, whatever the time.
@@ -64,6 +66,8 @@ class Loop:
     item: Any = NOTHING
     used: bool = False
     nests: bool = False
+    dirty: bool = False
+    began: int = 0
     inner: dict[str, Json] = attrs.field(factory=dict)
     deferred: bool = False
     limit: int = CHUNK
@@ -83,11 +87,12 @@ class Loop:
 
     @closed.setter
     def closed(self, left: bool) -> None:
-        self._left = way_out(sys._getframe(2)) if left else None  # noqa: SLF001 - of who let go of it
+        # Of who let go of it, which is nobody at the end of the process.
+        self._left = way_out(sys._getframe(1).f_back) if left else None  # noqa: SLF001
 
     def restore(self, cursor: Json) -> None:
         """Go back to where a cursor says that the iteration was."""
-        self.count = cursor["count"]
+        self.count = self.began = cursor["count"]
         self.last = _KEY.decode(cursor["last"][0], "last key") if cursor["last"] else NOTHING
         self._done = self.last
         self.closed = cursor["closed"]
@@ -164,6 +169,11 @@ class Loop:
         check_keys([key], self.name)
         return mark(key)
 
+    @property
+    def is_at_first_item(self) -> bool:
+        """Whether no item is done yet in this attempt."""
+        return self.count + len(self.keys) == self.began
+
     def check_item(self) -> None:
         """Check that saved iterations inside an item belong to the one in progress."""
         if self._at and mark(self.last) != self._at:
@@ -174,6 +184,7 @@ class Loop:
         self.inner = {}
         self._at = ""
         self.used = self.nests
+        self.dirty = False
 
     def refuse(self, key: object) -> SourceChangedError:
         """Make the error of a key that is the same as the one before it."""

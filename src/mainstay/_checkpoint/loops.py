@@ -192,12 +192,12 @@ def step(run: Run, begun: Step, fn: Callable[..., Any], args: Any, kwargs: Any) 
             raise TypeError(f"step {begun.label!r} is async; use it in an async function")
     except Exception as error:
         run.recorder.step("executed")
-        put = run.progress.step_failed(begun, error)
-        if put is not None:
-            write(run, run.step_saved(begun, put))
+        if run.progress.step_failed(begun, error):
+            write(run, run.step_saved(begun))
         raise
     run.recorder.step("executed")
-    write(run, run.step_saved(begun, run.progress.step_done(begun, value, fn)))
+    run.progress.step_done(begun, value, fn)
+    write(run, run.step_saved(begun))
     return value
 
 
@@ -217,13 +217,12 @@ async def astep(
         value = await _ainside(run, begun, fn, args, kwargs)
     except Exception as error:
         run.recorder.step("executed")
-        failed = run.progress.step_failed(begun, error)
-        if failed is not None:
-            await awrite(run, lock, functools.partial(run.step_saved, begun, failed))
+        if run.progress.step_failed(begun, error):
+            await awrite(run, lock, functools.partial(run.step_saved, begun))
         raise
     run.recorder.step("executed")
-    put = run.progress.step_done(begun, value, fn)
-    await awrite(run, lock, functools.partial(run.step_saved, begun, put))
+    run.progress.step_done(begun, value, fn)
+    await awrite(run, lock, functools.partial(run.step_saved, begun))
     return value
 
 

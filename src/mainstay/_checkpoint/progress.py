@@ -14,17 +14,18 @@ from typing import Any
 
 import attrs
 
-from mainstay._checkpoint.codec import Codec, Json, as_raised, is_raised, plain
+from mainstay._checkpoint.codec import Codec, Json, is_raised, plain
+from mainstay._checkpoint.computed import Computed, Unsaved
 from mainstay._checkpoint.decision import Code
 from mainstay._checkpoint.document import MISSING, Document, restored
 from mainstay._checkpoint.fingerprint import digest, fingerprint
 from mainstay._checkpoint.iteration import NOTHING, Loop, key_function
-from mainstay._checkpoint.names import Names, forget
+from mainstay._checkpoint.names import Names
+from mainstay._checkpoint.results import Results
 from mainstay._checkpoint.steps import Place, Step, Steps
 from mainstay._checkpoint.surrounding import step_around
-from mainstay._checkpoint.types import allowed_by, allowed_by_result
-from mainstay._core.callables import name_of
-from mainstay.errors import CheckpointError, CodeChangedError, UnsaveableValueError
+from mainstay._checkpoint.types import allowed_by
+from mainstay.errors import CheckpointError, CodeChangedError
 from mainstay.stores.base import Change, Result, RunId
 
 _UNCHANGEABLE = (str, bytes, int, float, complex, bool, tuple, frozenset, type(None))
@@ -40,6 +41,8 @@ class Progress:
         allow_pickle: Whether values without an exact form in JSON are pickled.
         document: What was saved before this attempt.
         steps: The steps, saved and new.
+        results: What they come to.
+        computed: The results that are not saved yet.
         migrate: Turns the state of older code into that of the present one, or None.
         stack: The iterations that are going on, the outermost first.
         unsaved: Items done since the last save.
@@ -51,6 +54,8 @@ class Progress:
     document: Document
     steps: Steps
     migrate: Callable[[Any], Any] | None = None
+    results: Results = attrs.field(init=False)
+    computed: Unsaved = attrs.field(init=False)
     stack: list[Loop] = attrs.field(factory=list, init=False)
     unsaved: int = attrs.field(default=0, init=False)
     _done: int = attrs.field(default=0, init=False)
@@ -60,8 +65,9 @@ class Progress:
     _state: Any = attrs.field(default=NOTHING, init=False)
     _state_codec: Codec = attrs.field(init=False)
     _boundary_state: Json = attrs.field(default=None, init=False)
+    _captured_state: Json = attrs.field(default=NOTHING, init=False)
+    _captures: int = attrs.field(default=0, init=False)
     _drop: list[int] = attrs.field(factory=list, init=False)
-    _raised: list[tuple[Exception, Step]] = attrs.field(factory=list, init=False)
 
     @classmethod
     def after(
@@ -80,6 +86,8 @@ class Progress:
     def __attrs_post_init__(self) -> None:
         self._cursors = dict(self.document.cursors)
         self._state_codec = Codec({})
+        self.results = Results(self.id, allow_pickle=self.allow_pickle)
+        self.computed = Unsaved(self.steps, self._names)
 
     # The state.
 
@@ -145,14 +153,26 @@ class Progress:
             loop.restore(saved)
         state = self._encoded_state()
         while within is not None and not within.iterated:
-            within.iterated, within.state, within = True, state, within.within
+            within.iterated, within.state, within.captures = True, state, self._captures
+            within = within.within
         if outer is None:
             self._boundary_state = state
         else:
+            outer.dirty = outer.dirty or state != self._state_before(outer)
             outer.used = outer.nests = True
-            loop.deferred = outer.deferred or state != self._boundary_state
+            loop.deferred = outer.deferred or outer.dirty
         self.stack.append(loop)
         return loop
+
+    def _state_before(self, outer: Loop) -> Json:
+        """Give what the state was before the item in progress, or what the item may start from.
+
+        It is not taken down before every item, but where there are iterations inside items, and
+        where it is captured.
+        """
+        if outer.nests or outer.is_at_first_item:
+            return self._boundary_state
+        return NOTHING if outer.keys or self.unsaved else self._captured_state
 
     def flush(self, loop: Loop) -> None:
         """Count the items done of an iteration."""
@@ -171,7 +191,9 @@ class Progress:
     def _leave_item(self, loop: Loop) -> None:
         self.leave_inner(loop)
         outer = self._place(self.stack[:-1], loop.within)
-        self._drop += self.steps.leave(outer, loop.item_label())
+        numbers = self.steps.leave(outer, loop.item_label())
+        self.computed.discard(numbers)
+        self._drop += numbers
         self._names.leave(loop.item_scope())
         loop.leave_item()
 
@@ -201,14 +223,18 @@ class Progress:
 
     def settle(self) -> None:
         """Take in that iterations were left by `break`: their items in progress are done."""
+        self.computed.leave()
         while self.stack and self.stack[-1].closed:
-            loop = self.stack[-1]
-            if loop.used:
-                self._leave_item(loop)  # the state may have been changed since, in the item around
-            loop.item_done()
-            self.flush(loop)
-            self.stack.pop()
-            self._keep_cursor(loop)
+            self._leave(self.stack[-1])
+
+    def _leave(self, loop: Loop) -> None:
+        """Take in that an iteration was left in an item, the state having changed since perhaps."""
+        if loop.used:
+            self._leave_item(loop)
+        loop.item_done()
+        self.flush(loop)
+        self.stack.pop()
+        self._keep_cursor(loop)
 
     def leave_inner(self, loop: Loop) -> None:
         """Take in that *loop* goes on, so that all that began inside its item is over.
@@ -249,62 +275,30 @@ class Progress:
             raise CodeChangedError(
                 self.id.name, self.id.key, f"step {step.instead!r} is now {step.label!r}"
             )
-        if step.number is not None:
-            self._leave_step(step)
+        if step.number is not None and not is_raised(step.saved):
+            self._drop += self.steps.leave(step.place, step.inside)
         return step
 
-    def replay(self, step: Step, fn: Callable[..., Any]) -> Any:
-        """Give the saved result of a step of *fn*, or raise the saved exception."""
-        codec = Codec(allowed_by_result(fn), self.allow_pickle)
-        place = f"the result of step {step.label!r}"
-        if not is_raised(step.saved):
-            return restored(codec, step.saved, place, self.id)
-        error = restored(codec, step.saved["v"], place, self.id)
-        self._raised.append((error, step))
-        raise error
+    def step_done(self, step: Step, value: object, fn: Callable[..., Any]) -> None:
+        """Take in the result of a step of *fn*; the iterations inside it are over."""
+        saved = self.results.encoded(step, value, fn)
+        self.settle()
+        while self.stack and step.is_around(self.stack[-1].within):
+            self._leave(self.stack[-1])
+        self._keep(step, saved, stands=True)
 
-    def step_done(self, step: Step, value: object, fn: Callable[..., Any]) -> dict[int, Result]:
-        """Put together what saves the result of a step of *fn*."""
-        self._leave_step(step)
-        codec = Codec(allowed_by_result(fn), self.allow_pickle)
-        return self.steps.keep(step, codec.encode(value, f"the result of step {step.label!r}"))
+    def step_failed(self, step: Step, error: Exception) -> bool:
+        """Take in the exception of a step; say whether that is its result."""
+        saved = self.results.encoded_error(step, error)
+        if saved is not None:
+            self._keep(step, saved, stands=False)
+        return saved is not None
 
-    def step_failed(self, step: Step, error: Exception) -> dict[int, Result] | None:
-        """Put together what saves the exception of a step, if its class was registered for it.
-
-        One that its own `args` do not build is none that could be raised again.
-        """
-        allowed = allowed_by()
-        if allowed.get(name_of(type(error))) is not type(error):
-            return None
-        try:
-            saved = Codec(allowed).encode(error, "exception")
-            Codec(allowed).decode(saved, "exception")
-        except UnsaveableValueError:
-            return None  # the exception itself matters more
-        self._leave_step(step)
-        put = self.steps.keep(step, as_raised(saved))
-        self._raised.append((error, step))
-        return put
-
-    def numbers_of(self, error: BaseException | None) -> tuple[int, ...]:
-        """Find the saved exceptions that *error* is, so that their steps run again."""
-        return tuple(
-            step.number
-            for raised, step in self._raised
-            if raised is error and step.number is not None
-        )
-
-    def _leave_step(self, step: Step) -> None:
-        """Take in that all that began inside a step is over, since its result stands for it."""
-        if step.iterated:
-            self.settle()
-            while self.stack and self.stack[-1].within is step:
-                self.flush(self.stack.pop())
-            items, steps = self._scope(step)
-            forget(self._cursors_here(), steps)
-            self._names.leave(items + steps)
-        self._drop += self.steps.leave(step.place, step.inside)
+    def _keep(self, step: Step, saved: Json, *, stands: bool) -> None:
+        number, result = self.steps.keep(step, saved)
+        items, steps = self._scope(step) if step.iterated else ("", "")
+        cursors = self._cursors_here()
+        self.computed.add(Computed(step, number, result, stands, cursors, items, steps))
 
     def _place(self, loops: list[Loop], within: Step | None) -> Place:
         """Find where steps are that begin in the items in progress of *loops*, inside *within*."""
@@ -347,19 +341,27 @@ class Progress:
 
     # What a save writes.
 
-    @property
-    def has_to_wait(self) -> bool:
-        """Whether a save has to wait for the end of the item in progress."""
-        return bool(self.stack) and (
-            self.stack[-1].deferred or self._encoded_state() != self._boundary_state
-        )
+    def goes_alone(self, step: Step) -> bool:
+        """Say whether a step's result is saved without the state.
 
-    def changed_state(self, step: Step) -> bool:
-        """Say whether the state is not what it was when the first iteration inside a step began."""
-        return step.iterated and self._encoded_state() != step.state
+        Only iterations change the state: with one inside it, there must be no change, nor a save.
+        """
+        if not step.iterated:
+            return bool(self.stack) or not self.unsaved
+        same = self._captures == step.captures and self._encoded_state() == step.state
+        return bool(self.stack) and same
+
+    def has_to_wait(self, step: Step) -> bool:
+        """Say whether what a step did cannot be saved before an item is done."""
+        if not self.stack:
+            return False
+        loop = self.stack[-1]
+        waits = loop.deferred or loop.dirty or step.is_around(loop.within)
+        return waits or self._encoded_state() != self._boundary_state
 
     def capture(self, seconds: float, result: Json = MISSING) -> Change:
         """Put together the save of this moment, the last one if there is a *result*."""
+        self.computed.leave()
         inner: dict[str, Json] = {}
         for loop in reversed(self.stack):
             self.flush(loop)
@@ -374,12 +376,22 @@ class Progress:
             items=self.document.items + self._done,
             result=result,
         )
-        self._captured = self.unsaved
-        drop = (*self._drop, *(self.steps.inside() if finished else ()))
-        return Change(document=document.sealed(), drop=drop, finished=finished)
+        self._captured, self._captured_state = self.unsaved, document.state
+        self._captures += 1
+        put, drop = self.computed.to_save()
+        gone = {*self._drop, *drop, *(self.steps.inside() if finished else ())}
+        return Change(
+            document=document.sealed(),
+            put={number: put[number] for number in put if number not in gone},
+            drop=tuple(gone),
+            finished=finished,
+        )
 
     def saved(self, change: Change) -> int:
-        """Take in that a capture is saved; give the number of items that it made last."""
+        """Take in that a change is saved; give the number of items that it made last."""
+        self.computed.saved(change.put)
+        if change.document is None:
+            return 0
         items, self._captured = self._captured, 0
         self.unsaved -= items
         dropped = {*change.drop}

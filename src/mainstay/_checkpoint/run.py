@@ -44,7 +44,7 @@ from mainstay.errors import (
     RunCompleteError,
     StoreUnavailableError,
 )
-from mainstay.stores.base import Acquired, Change, Exit, Held, Lease, Record, Request, Result, RunId
+from mainstay.stores.base import Acquired, Change, Exit, Held, Lease, Record, Request, RunId
 from mainstay.stores.owner import this_process
 
 
@@ -246,20 +246,18 @@ class Run:
             return None
         return self._capture()
 
-    def step_saved(self, step: Step, put: dict[int, Result]) -> Change | None:
-        """Put together what saves a step, if it can be saved now.
+    def step_saved(self, step: Step) -> Change | None:
+        """Put together what saves the result of a step; None if that goes with a later save.
 
         Outside all items that is with whatever else is not saved. Inside one it is the result
-        alone, unless iterations inside the step changed the state: that goes with the result, or
-        neither is saved before the end of the item.
+        alone, unless iterations inside the step changed the state: that goes with the result.
         """
         progress = self.progress
-        inside_an_item = bool(progress.stack)
-        if not progress.unsaved or (inside_an_item and not progress.changed_state(step)):
-            return Change(put=put)
-        if progress.has_to_wait:
-            return None
-        return attrs.evolve(self._capture(), put=put)
+        if step not in progress.computed:
+            return None  # the save of another task had it, or its item is done
+        if progress.goes_alone(step):
+            return progress.computed.change_of(step)
+        return None if progress.has_to_wait(step) else self._capture()
 
     def finish(self, value: object, codec: Codec) -> Change:
         """Put together the last save, which holds the result."""
@@ -295,8 +293,9 @@ class Run:
         seconds = self._renewed - before
         self.schedule.saved(seconds)
         self.recorder.saved(seconds, None if change.document is None else len(change.document))
+        items = self.progress.saved(change)
         if change.document is not None:
-            self.recorder.items("done", self.progress.saved(change))
+            self.recorder.items("done", items)
             self.schedule.begin()
         self.over = change.finished
 
@@ -336,7 +335,7 @@ class Run:
             return
         self.over = True
         text = "" if error is None else in_words(error)
-        dropped = self.progress.numbers_of(error) if self.opened else ()
+        dropped = self.progress.results.numbers_of(error) if self.opened else ()
         self.rules.store.release(self.lease, how, text, dropped)
 
     @property
@@ -346,9 +345,10 @@ class Run:
 
     @property
     def at_boundary(self) -> bool:
-        """Whether no item is in progress, but for those around the innermost iteration."""
+        """Whether all that is done is saved, and only items around others are in progress."""
         stack = self.progress.stack
-        return not stack or stack[-1].item is NOTHING
+        all_saved = not self.progress.unsaved and not any(loop.keys for loop in stack)
+        return all_saved and (not stack or stack[-1].item is NOTHING)
 
     def elapsed(self) -> float:
         """Seconds since the call began."""

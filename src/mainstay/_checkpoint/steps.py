@@ -77,6 +77,7 @@ class Step:
         saved: The result, as JSON, if it was there before.
         iterated: Whether an iteration began inside it.
         state: The state, as JSON, when the first one did.
+        captures: How often the state had been captured then.
     """
 
     place: Place
@@ -89,6 +90,7 @@ class Step:
     saved: Json = None
     iterated: bool = False
     state: Json = None
+    captures: int = 0
 
     @property
     def label(self) -> str:
@@ -99,6 +101,12 @@ class Step:
     def inside(self) -> str:
         """Name the place inside it, as no other step beside it does."""
         return f"{self.name}#{self.use}()"
+
+    def is_around(self, step: "Step | None") -> bool:
+        """Say whether *step* is this one, or inside it."""
+        while step is not None and step is not self:
+            step = step.within
+        return step is self
 
 
 class Steps:
@@ -171,7 +179,12 @@ class Steps:
         """Take in that a step that was not there is there now, or failed."""
         step.place.going_on -= 1
 
-    def keep(self, step: Step, saved: Json) -> dict[int, Result]:
+    def numbers_inside(self, step: Step) -> list[int]:
+        """Give the numbers of all results that are inside a step."""
+        places = step.place.inner.get(step.inside, ()) if step.place.inner else ()
+        return [number for place in places for number in _numbers_in(place)]
+
+    def keep(self, step: Step, saved: Json) -> tuple[int, Result]:
         """Number the result of a step, and give what to save.
 
         Raises:
@@ -187,7 +200,7 @@ class Steps:
         step.number = number
         self._goes_with(place, number)
         of = f"{step.position} {step.use} {len(place.path)} {place.path}{step.name}"
-        return {number: Result(f"{_checksum(of)} {of}", seal(to_bytes(saved)))}
+        return number, Result(f"{_checksum(of)} {of}", seal(to_bytes(saved)))
 
     def _add(self, number: int, slot: str, places: dict[str, Place]) -> None:
         """Put a result that was there before in its place; *places* are all of them, by path."""
