@@ -77,8 +77,8 @@ def scraped(url):
             return total("calls_total", component=component) + total(
                 "hedges_total", component=component
             )
-        if component == "weights":  # each copy is an attempt at one of the scales
-            return total("member_attempts_total", component="scales")
+        if component == "weights":  # of its copies some are late: the vote is over before they call
+            return pytest.approx(total("member_attempts_total", component="scales"), rel=0.05)
         answered = sum(
             total("calls_total", component=component, outcome=outcome)
             for outcome in ("success", "recovered")
