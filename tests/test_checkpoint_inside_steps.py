@@ -82,7 +82,7 @@ def test_what_was_kept_inside_a_step_goes_when_the_step_has_a_result(in_colour, 
     job = in_colour.job(body, store=store)
     with pytest.raises(OopsError):
         job(True)
-    assert paths(store) == ["0 9 outer#1()inner", "0 9 outer#1()inner"]
+    assert paths(store) == ["9 outer#1()inner", "9 outer#1()inner"]
     assert [*opened(store.load(RUN).latest).cursors] == ["outer#1()/items"]
     job(False)
 
@@ -134,7 +134,7 @@ def test_what_goes_on_beside_a_step_is_not_inside_it(store):
         found, _ = await asyncio.gather(cp.step("outer", outer), beside())
         return found
 
-    assert asyncio.run(job()) == ["same", "1 9 outer#1()same"]
+    assert asyncio.run(job()) == ["same", "9 outer#1()same"]
 
 
 def test_a_run_inside_a_step_of_another_has_its_own_steps_around_it(store):
@@ -151,7 +151,7 @@ def test_a_run_inside_a_step_of_another_has_its_own_steps_around_it(store):
             outer.step("b", int)
             return inner.step("a", innermost)
 
-        assert outer.step("whole", within) == [["0 9 whole#1()b"], ["0 5 a#1()c"]]
+        assert outer.step("whole", within) == [["9 whole#1()b"], ["5 a#1()c"]]
 
 
 def test_a_step_that_is_closed_elsewhere_ends_in_peace(store):

@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+import gc
+import weakref
 
 import pytest
 from checkpoint_colours import RUN, OopsError, finished
 from checkpoint_values import Totals
 
 from mainstay import checkpoint_run, checkpointed, register_type
+from mainstay._checkpoint.document import opened
 from mainstay._checkpoint.steps import name_in
 from mainstay.errors import StoreUnavailableError, UnsaveableValueError
 
@@ -438,3 +441,91 @@ def test_a_step_of_a_source_is_no_boundary_while_items_are_not_saved(store):
         boundaries = []
         assert [*cp.iterate(pages())] == [0, 1, 2]
         assert boundaries == [True, False, False]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_an_equal_key_that_comes_later_has_steps_of_its_own_though_the_first_has_no_result(
+    in_colour, store, waits
+):
+    charged = []
+
+    async def body(cp):
+        totals = cp.state(Totals())
+        got = []
+
+        async def pay(amount):
+            if waits and amount:
+                async for _ in cp.iterate(range(amount)):
+                    totals.rows += 1
+            elif amount:
+                raise OopsError
+            charged.append(amount)
+            return amount
+
+        items = [("x", 0), ("a", 2), ("b", 0), ("a", 0), ("c", 0)]
+        async for item, amount in cp.iterate(items, key=lambda each: each[0]):
+            if item != "x":
+                with contextlib.suppress(OopsError):
+                    got.append((item, await stepping(in_colour, cp)("pay", pay, amount)))
+            if item == "c" and not cp.resumed:
+                raise KeyError
+        return got
+
+    job = in_colour.job(body, store=store, every=10)
+    with pytest.raises(KeyError):
+        job()
+    first = [("a", 2)] if waits else []
+    assert job() == [*first, ("b", 0), ("a", 0), ("c", 0)]
+    assert charged == [2, 0, 0, 0, 2] if waits else [0, 0, 0]
+
+
+def test_an_exception_that_was_dealt_with_keeps_no_iteration_going(registered, in_colour, store):
+    """Whatever it was raised in, and though it is the result of a step."""
+
+    async def body(cp):
+        totals = cp.state(Totals())
+
+        async def load():
+            rows = cp.iterate([1, 2, 3], name="rows")
+            async for row in rows:
+                totals.rows += 1
+                if row == 2:
+                    raise BadRowError(row)
+
+        with contextlib.suppress(BadRowError):
+            await stepping(in_colour, cp)("load", load)
+        async for number in cp.iterate(range(6), name="after"):
+            if number == 5:
+                raise OopsError
+        return totals.rows
+
+    with pytest.raises(OopsError):
+        in_colour.job(body, store=store, every=1)()
+    assert opened(store.load(RUN).latest).items == 7
+
+
+def test_an_exception_of_a_step_is_not_kept_alive(registered, store):
+    def fail():
+        raise BadRowError
+
+    with checkpoint_run("key", store=store) as cp:
+        try:
+            cp.step("fail", fail)
+        except BadRowError as error:
+            kept = weakref.ref(error)
+        gc.collect()
+        assert kept() is None
+
+
+def test_an_exception_of_pythons_own_may_be_a_result_too(nothing_registered, in_colour, store):
+    register_type(ZeroDivisionError)
+    computed = []
+
+    async def body(cp):
+        await cp.step("divide", lambda: computed.append(1) or 1 / 0)
+
+    job = in_colour.job(body, store=store)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            job()
+    assert len(computed) == 2, "it had ended the run, so that its step runs again"

@@ -12,6 +12,7 @@ import attrs
 from mainstay._checkpoint.codec import Json
 from mainstay._checkpoint.names import Names, forget
 from mainstay._checkpoint.steps import Step, Steps
+from mainstay._core.snapshots import values_now
 from mainstay.stores.base import Change, Result
 
 
@@ -71,7 +72,7 @@ class Unsaved:
 
     def to_save(self) -> tuple[dict[int, Result], tuple[int, ...]]:
         """Give all results that are to be saved, and the numbers of those that go with them."""
-        return self._to_save(self._computed.values())
+        return self._to_save(values_now(self._computed))
 
     def _to_save(self, results: Iterable[Computed]) -> tuple[dict[int, Result], tuple[int, ...]]:
         put, drop = {}, []

@@ -170,9 +170,14 @@ class Loop:
         return mark(key)
 
     @property
+    def position(self) -> int:
+        """How many items come before the one in progress."""
+        return self.count + len(self.keys)
+
+    @property
     def is_at_first_item(self) -> bool:
         """Whether no item is done yet in this attempt."""
-        return self.count + len(self.keys) == self.began
+        return self.position == self.began
 
     def check_item(self) -> None:
         """Check that saved iterations inside an item belong to the one in progress."""

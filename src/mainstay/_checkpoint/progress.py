@@ -139,15 +139,9 @@ class Progress:
             return None
         done = saved["count"] if saved and trusted else 0
         key_of = key_function(key, numbered, done)
+        scope, saved_as = items + steps, steps + numbered
         loop = Loop(
-            self.id,
-            numbered,
-            key_of,
-            trusted,
-            scope=items + steps,
-            within=within,
-            saved_as=steps + numbered,
-            by_position=key is None,
+            self.id, numbered, key_of, trusted, scope, within, saved_as, by_position=key is None
         )
         if saved:
             loop.restore(saved)
@@ -161,6 +155,8 @@ class Progress:
             outer.dirty = outer.dirty or state != self._state_before(outer)
             outer.used = outer.nests = True
             loop.deferred = outer.deferred or outer.dirty
+            if not loop.deferred:
+                self._boundary_state = state
         self.stack.append(loop)
         return loop
 
@@ -191,7 +187,7 @@ class Progress:
     def _leave_item(self, loop: Loop) -> None:
         self.leave_inner(loop)
         outer = self._place(self.stack[:-1], loop.within)
-        numbers = self.steps.leave(outer, loop.item_label())
+        numbers = self.steps.leave_item(outer, loop.item_label(), loop.position)
         self.computed.discard(numbers)
         self._drop += numbers
         self._names.leave(loop.item_scope())
@@ -235,6 +231,8 @@ class Progress:
         self.flush(loop)
         self.stack.pop()
         self._keep_cursor(loop)
+        if self.stack and self._state is not NOTHING:
+            self.stack[-1].dirty = True  # nobody knows what the state was when it was left
 
     def leave_inner(self, loop: Loop) -> None:
         """Take in that *loop* goes on, so that all that began inside its item is over.
@@ -289,10 +287,12 @@ class Progress:
 
     def step_failed(self, step: Step, error: Exception) -> bool:
         """Take in the exception of a step; say whether that is its result."""
-        saved = self.results.encoded_error(step, error)
-        if saved is not None:
-            self._keep(step, saved, stands=False)
-        return saved is not None
+        saved = self.results.encoded_error(error)
+        if saved is None:
+            return False
+        self._keep(step, saved, stands=False)
+        self.results.raised(step.number, error)
+        return True
 
     def _keep(self, step: Step, saved: Json, *, stands: bool) -> None:
         number, result = self.steps.keep(step, saved)
@@ -307,7 +307,7 @@ class Progress:
             place = self.steps.enter(within.place, within.inside)
         for loop in loops:
             if loop.within is within and loop.item is not NOTHING:
-                place = self.steps.enter(place, loop.item_label())
+                place = self.steps.enter_item(place, loop.item_label(), loop.position)
         return place
 
     def _scope(self, within: Step | None) -> tuple[str, str]:
@@ -392,6 +392,7 @@ class Progress:
         self.computed.saved(change.put)
         if change.document is None:
             return 0
+        self.steps.saved()
         items, self._captured = self._captured, 0
         self.unsaved -= items
         dropped = {*change.drop}

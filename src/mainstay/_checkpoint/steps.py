@@ -5,21 +5,18 @@ step), its name, and how often that name was used there before. It also has a po
 resume another name at the same position means that the code is not the one that saved it. Where
 steps overlap in tasks, their order says nothing: there they have no position.
 
-A place is left when its item is done, and an item with an equal key that comes later has another
-one: until the next save the results of both are kept. On a resume they are entered in the order in
-which they were before. The place inside a step is left when the step has a result, which stands for
-all that was done there.
+A place is left when its item is done, and until the next save its results are kept. An item with an
+equal key that comes meanwhile is told by its position, too. The place inside a step is left when
+the step has a result, which stands for all that was done there.
 
 A result has a number, one above the highest there is, and a slot, which says what it is of:
 
     checksum | position | use | length of the path | path of the place | name of the step
 
-The path has a part for each item and step around the step, the outermost first: the number of the
-next result when the place was entered, which tells the places of equal keys apart; the length of
-the label of the item or step; and the label.
+The path has a part for each item and step around the step, the outermost first: the length of the
+label of the item or step, and the label.
 """
 
-from collections import deque
 from collections.abc import Iterator, Mapping
 from zlib import crc32
 
@@ -28,6 +25,7 @@ import attrs
 from mainstay._checkpoint.codec import Json, to_bytes
 from mainstay._checkpoint.document import unsealed
 from mainstay._checkpoint.envelope import DamagedError, seal
+from mainstay._core.snapshots import values_now
 from mainstay.errors import CheckpointError, CorruptCheckpointError
 from mainstay.stores.base import MOST_RESULTS, Result
 
@@ -44,7 +42,8 @@ class Place:
         saved: The numbers of the results that there were at the beginning, by name and use.
         positions: The name and use that each of these had, by position.
         numbers: The numbers of all results that go when it is left.
-        inner: The places of items and steps inside it that are not left, by label, in their order.
+        inner: The places of items and steps inside it that are not left, by label.
+        left: The labels of items that were left since the last save.
         begun: How many steps were begun.
         uses: How often each name was used.
         going_on: How many steps that were not there before have not ended.
@@ -55,7 +54,8 @@ class Place:
     saved: dict[tuple[str, int], int] = attrs.field(factory=dict)
     positions: dict[int, tuple[str, int]] = attrs.field(factory=dict)
     numbers: list[int] = attrs.field(factory=list)
-    inner: dict[str, deque["Place"]] = attrs.field(factory=dict)
+    inner: dict[str, "Place"] = attrs.field(factory=dict)
+    left: set[str] = attrs.field(factory=set)
     begun: int = 0
     uses: dict[str, int] = attrs.field(factory=dict)
     going_on: int = 0
@@ -129,27 +129,43 @@ class Steps:
         self._run = run
         self._next = max(results, default=-1) + 1
         self._inside: set[int] = set()
+        self._outer: dict[int, Place] = {}
         places = {"": self.outside}
         for number in sorted(results):
             self._add(number, results[number].slot, places)
 
     def enter(self, outer: Place, label: str) -> Place:
         """Find the place of an item or step inside *outer*, as it was before, or make it."""
-        places = outer.inner.setdefault(label, deque())
-        if not places:
-            places.append(Place(f"{outer.path}{self._next} {len(label)} {label}"))
-        return places[0]
+        place = outer.inner.get(label)
+        if place is None:
+            place = outer.inner[label] = Place(f"{outer.path}{len(label)} {label}")
+        return place
 
     def leave(self, outer: Place, label: str) -> list[int]:
         """Forget the place of what is done; give the numbers of all results in it."""
-        places = outer.inner.get(label)
-        if not places:
+        place = outer.inner.pop(label, None)
+        if place is None:
             return []
-        numbers = [*_numbers_in(places.popleft())]
-        if not places:
-            del outer.inner[label]
+        numbers = [*_numbers_in(place)]
         self._inside.difference_update(numbers)
         return numbers
+
+    def enter_item(self, outer: Place, label: str, position: int) -> Place:
+        """Find the place of the item at *position* of an iteration inside *outer*, or make it."""
+        return self.enter(outer, _item_in(outer, label, position))
+
+    def leave_item(self, outer: Place, label: str, position: int) -> list[int]:
+        """Forget the place of an item that is done; give the numbers of all results in it."""
+        numbers = self.leave(outer, _item_in(outer, label, position))
+        outer.left.add(label)
+        self._outer[id(outer)] = outer
+        return numbers
+
+    def saved(self) -> None:
+        """Take in that no item that was left comes again on a resume."""
+        for outer in values_now(self._outer):
+            outer.left.clear()
+        self._outer.clear()
 
     def inside(self) -> set[int]:
         """Give the numbers of all results that are inside an item or step."""
@@ -181,8 +197,8 @@ class Steps:
 
     def numbers_inside(self, step: Step) -> list[int]:
         """Give the numbers of all results that are inside a step."""
-        places = step.place.inner.get(step.inside, ()) if step.place.inner else ()
-        return [number for place in places for number in _numbers_in(place)]
+        place = step.place.inner.get(step.inside) if step.place.inner else None
+        return [] if place is None else [*_numbers_in(place)]
 
     def keep(self, step: Step, saved: Json) -> tuple[int, Result]:
         """Number the result of a step, and give what to save.
@@ -247,21 +263,26 @@ def _label(name: str, use: int) -> str:
     return name if use == 1 else f"{name}#{use}"
 
 
+def _item_in(outer: Place, label: str, position: int) -> str:
+    """Name an item as no other one does that may come again on a resume."""
+    exact = f"{label}@{position}"
+    return exact if exact in outer.inner or label in outer.left else label
+
+
 def _place_at(path: str, places: dict[str, Place]) -> Place:
     place, rest = places[""], path
     while rest:
-        _, length, rest = rest.split(" ", 2)
+        length, rest = rest.split(" ", 1)
         label, rest = rest[: int(length)], rest[int(length) :]
         upto = path.removesuffix(rest)
         if upto not in places:
             places[upto] = Place(upto)
-            place.inner.setdefault(label, deque()).append(places[upto])
+            place.inner[label] = places[upto]
         place = places[upto]
     return place
 
 
 def _numbers_in(place: Place) -> Iterator[int]:
     yield from place.numbers
-    for places in place.inner.values():
-        for each in places:
-            yield from _numbers_in(each)
+    for inner in place.inner.values():
+        yield from _numbers_in(inner)
