@@ -529,3 +529,26 @@ def test_an_exception_of_pythons_own_may_be_a_result_too(nothing_registered, in_
         with pytest.raises(ZeroDivisionError):
             job()
     assert len(computed) == 2, "it had ended the run, so that its step runs again"
+
+
+def test_a_step_whose_iterations_leave_the_state_alone_waits_for_nothing(in_colour, store):
+    """Though one was left by a break, after which other saves wait."""
+    computed = []
+
+    async def body(cp):
+        cp.state(Totals())
+
+        async def read():
+            async for _ in cp.iterate([1]):
+                pass
+            async for _ in cp.iterate([1, 2]):
+                break
+            computed.append("read")
+
+        async for _ in cp.iterate(["item"]):
+            await stepping(in_colour, cp)("read", read)
+            if not cp.resumed:
+                raise OopsError
+
+    twice(in_colour.job(body, store=store, every=1))
+    assert computed == ["read"]

@@ -344,12 +344,12 @@ class Progress:
     def goes_alone(self, step: Step) -> bool:
         """Say whether a step's result is saved without the state.
 
-        Only iterations change the state: with one inside it, there must be no change, nor a save.
+        Only iterations change the state. With one inside it, it must be as it was, saved or not.
         """
         if not step.iterated:
             return bool(self.stack) or not self.unsaved
-        same = self._captures == step.captures and self._encoded_state() == step.state
-        return bool(self.stack) and same
+        saved = step.state if self._captures == step.captures else self._captured_state
+        return bool(self.stack) and saved == step.state == self._encoded_state()
 
     def has_to_wait(self, step: Step) -> bool:
         """Say whether what a step did cannot be saved before an item is done."""
