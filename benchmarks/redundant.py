@@ -92,8 +92,10 @@ def on_one_processor() -> Iterator[None]:
     """
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(allowed)})
-    yield
-    os.sched_setaffinity(0, allowed)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 def overhead(report: Report, *, rounds: int) -> None:

@@ -25,7 +25,7 @@ def iterate(  # noqa: C901 - what every item goes through, in one frame, for spe
 ) -> Iterator[Any]:
     """Go through the items that are not done yet; save at the boundaries where one is due."""
     run.check_usable()
-    loop = run.progress.loop(key, name, trusted=is_trusted(source))
+    loop = run.progress.loop(key, name, run.step_around, trusted=is_trusted(source))
     if loop is None:
         return
     try:
@@ -131,7 +131,7 @@ class AsyncIteration(AsyncIterator[Any]):
     async def _opened(self) -> tuple[Loop, AsyncIterator[Any]]:
         run, source = self._run, self._source
         run.check_usable()
-        loop = run.progress.loop(self._key, self._name, trusted=is_trusted(source))
+        loop = run.progress.loop(self._key, self._name, run.step_around, trusted=is_trusted(source))
         if loop is None:
             self._finished = True
             raise StopAsyncIteration

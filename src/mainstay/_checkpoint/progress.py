@@ -1,4 +1,6 @@
-"""How far a run is, and how that is captured: state, iterations and steps. No store, no clock.
+"""How far a run is, and how that is captured: state, iterations and steps.
+
+It knows no store, no clock and no context.
 
 State is captured at item boundaries only. That is what makes a save right: everything before the
 boundary is in it, nothing after it is. An iteration inside an item of another one may save its
@@ -23,7 +25,6 @@ from mainstay._checkpoint.iteration import NOTHING, Loop, key_function
 from mainstay._checkpoint.names import Names
 from mainstay._checkpoint.results import Results
 from mainstay._checkpoint.steps import Place, Step, Steps
-from mainstay._checkpoint.surrounding import step_around
 from mainstay._checkpoint.types import allowed_by
 from mainstay.errors import CheckpointError, CodeChangedError
 from mainstay.stores.base import Change, Result, RunId
@@ -119,7 +120,12 @@ class Progress:
     # Iterations.
 
     def loop(
-        self, key: Callable[[Any], Any] | None, name: str | None, *, trusted: bool
+        self,
+        key: Callable[[Any], Any] | None,
+        name: str | None,
+        within: Step | None,
+        *,
+        trusted: bool,
     ) -> Loop | None:
         """Begin an iteration, where it was when it was saved; None if it was left by `break`."""
         self.settle()
@@ -129,7 +135,6 @@ class Progress:
                 f"{self.id.name}: iteration {name!r} of run {self.id.key!r} is still going on; "
                 f"give the second one another `name`"
             )
-        within = step_around(self.steps)
         items, steps = self._scope(within)
         numbered = self._names.numbered(items + steps, name or "items")
         if outer is not None:
@@ -161,11 +166,7 @@ class Progress:
         return loop
 
     def _state_before(self, outer: Loop) -> Json:
-        """Give what the state was before the item in progress, or what the item may start from.
-
-        It is not taken down before every item, but where there are iterations inside items, and
-        where it is captured.
-        """
+        """Give the state before the item in progress, as far as it was taken down there."""
         if outer.nests or outer.is_at_first_item:
             return self._boundary_state
         return NOTHING if outer.keys or self.unsaved else self._captured_state
@@ -258,7 +259,7 @@ class Progress:
 
     # Steps.
 
-    def begin_step(self, name: str, *, lenient: bool) -> Step:
+    def begin_step(self, name: str, within: Step | None, *, lenient: bool) -> Step:
         """Begin a step; its result may be there already.
 
         Raises:
@@ -267,7 +268,6 @@ class Progress:
         self.settle()
         if self.stack:
             self.stack[-1].used = True
-        within = step_around(self.steps)
         step = self.steps.begin(self._place(self.stack, within), name, within)
         if step.instead is not None and not lenient:
             raise CodeChangedError(
@@ -297,8 +297,8 @@ class Progress:
     def _keep(self, step: Step, saved: Json, *, stands: bool) -> None:
         number, result = self.steps.keep(step, saved)
         items, steps = self._scope(step) if step.iterated else ("", "")
-        cursors = self._cursors_here()
-        self.computed.add(Computed(step, number, result, stands, cursors, items, steps))
+        here = self._cursors_here()
+        self.computed.add(Computed(step, number, result, stands, here, items, steps))
 
     def _place(self, loops: list[Loop], within: Step | None) -> Place:
         """Find where steps are that begin in the items in progress of *loops*, inside *within*."""

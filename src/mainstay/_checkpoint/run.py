@@ -30,6 +30,7 @@ from mainstay._checkpoint.progress import Progress
 from mainstay._checkpoint.rules import Rules
 from mainstay._checkpoint.schedule import Schedule
 from mainstay._checkpoint.steps import Step
+from mainstay._checkpoint.surrounding import step_around
 from mainstay._core.ambient import Ambient
 from mainstay._core.events import publish
 from mainstay._core.notes import in_words
@@ -195,10 +196,16 @@ class Run:
             CorruptCheckpointError: If the result is damaged.
         """
         try:
-            return self.progress.begin_step(name, lenient=self.rules.on_code_change == "ignore")
+            lenient = self.rules.on_code_change == "ignore"
+            return self.progress.begin_step(name, self.step_around, lenient=lenient)
         except CorruptCheckpointError:
             self.recorder.damaged()
             raise
+
+    @property
+    def step_around(self) -> Step | None:
+        """The innermost step that the caller is inside of."""
+        return step_around(self.progress.steps)
 
     # Boundaries: what the loops ask when an item is done.
 
