@@ -15,7 +15,7 @@ from store_conformance import DEAD
 
 from mainstay import checkpoint_run, checkpointed
 from mainstay._checkpoint import types
-from mainstay._core.ambient import current, enter
+from mainstay._core.context import block_context, enter
 from mainstay.stores import MemoryStore
 from mainstay.stores.base import RunId
 
@@ -87,7 +87,7 @@ def finished(coroutine):
 
 
 @attrs.frozen
-class Colour:
+class Kind:
     name: str
 
     def job(self, body, **options):
@@ -122,8 +122,8 @@ def in_sync(body):
 
 
 def run(awaitable):
-    """Run to the end, in the surroundings of the caller."""
-    here = current()
+    """Run to the end, in the context of the caller."""
+    here = block_context()
 
     async def main():
         if here is not None:
@@ -135,7 +135,7 @@ def run(awaitable):
 
 @pytest.fixture(params=["sync", "async"])
 def in_colour(request):
-    return Colour(request.param)
+    return Kind(request.param)
 
 
 @pytest.fixture

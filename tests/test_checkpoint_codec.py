@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import attrs
 import pytest
-from checkpoint_values import TYPES, VALUES, Colour, Frozen, Point, Shape, Totals
+from checkpoint_values import TYPES, VALUES, Frozen, Kind, Point, Shape, Totals
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -180,7 +180,7 @@ def test_types_are_found_through_annotations_fields_and_values():
     def step() -> dict[str, list[Shape] | None]: ...
 
     assert {*allowed_by_result(step)} >= {"checkpoint_values.Shape", "checkpoint_values.Point"}
-    assert "checkpoint_values.Colour" in allowed_by_result(step)
+    assert "checkpoint_values.Kind" in allowed_by_result(step)
     assert {*allowed_by({"a": [Totals()], Frozen(Point(1.0)): ()})} == {
         "checkpoint_values.Totals",
         "checkpoint_values.Frozen",
@@ -227,7 +227,7 @@ def test_a_field_that_is_new_takes_its_default():
 
 def test_an_enum_member_that_is_gone_is_told_so():
     with pytest.raises(UnsaveableValueError, match="no longer takes"):
-        CODEC.decode({"$": "enum", "t": "checkpoint_values.Colour", "v": "GREEN"}, "state")
+        CODEC.decode({"$": "enum", "t": "checkpoint_values.Kind", "v": "GREEN"}, "state")
 
 
 def test_an_init_var_is_not_asked_for_again():
@@ -239,7 +239,7 @@ def test_an_init_var_is_not_asked_for_again():
 
 def test_pickle_takes_what_has_no_exact_form_where_it_is_allowed():
     codec = Codec(allowed_by(), allow_pickle=True)
-    value = {"a": Fraction(1, 2), "b": Totals(1), "c": Colour.RED}
+    value = {"a": Fraction(1, 2), "b": Totals(1), "c": Kind.RED}
     assert round_trip(value, codec) == value
 
 
@@ -258,7 +258,7 @@ def test_what_cannot_be_pickled_either_is_refused():
 
 
 def test_plain_data_has_dicts_in_place_of_objects():
-    value = Shape("s", [Point(1.0)], Colour.BLUE)
+    value = Shape("s", [Point(1.0)], Kind.BLUE)
     tree = CODEC.encode({"a": value, 1: (2, {3}), "$": dt.date(2024, 1, 1)}, "state")
     assert plain(tree) == {
         "a": {
@@ -331,6 +331,6 @@ def test_parts_of_a_digest_are_told_apart():
 
 def test_keys_are_of_types_with_the_same_repr_everywhere():
     check_keys([1, "a", (b"b", (None, 2.5)), dt.date(2024, 1, 1)], "rows")
-    for key in ([1], (1, object()), Colour.RED, enum):
+    for key in ([1], (1, object()), Kind.RED, enum):
         with pytest.raises(UnsaveableValueError, match="a key of iteration 'rows'"):
             check_keys([1, key], "rows")

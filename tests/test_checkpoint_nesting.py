@@ -8,7 +8,7 @@ import itertools
 
 import attrs
 import pytest
-from checkpoint_colours import RUN, Colour, CrashError, finished
+from checkpoint_colours import RUN, CrashError, Kind, finished
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -196,8 +196,8 @@ def changes_state(body):
 @settings(max_examples=400, deadline=None)
 def test_interrupted_anywhere_it_comes_to_the_same(name, body, every, crashes):
     register_type(RegisteredError)
-    undisturbed = outcome(Program(body, Colour(name)), every, [])
-    program = Program(body, Colour(name))
+    undisturbed = outcome(Program(body, Kind(name)), every, [])
+    program = Program(body, Kind(name))
     assert outcome(program, every, crashes) == undisturbed
     assert undisturbed[1] == sum(isinstance(node, Step) and not node.ends for node in body), (
         "of what is inside"

@@ -148,7 +148,7 @@ class LostForGood(Lost):
     """A failure of a class below the one that is listed."""
 
 
-def test_7_a_subclass_of_a_listed_error_counts(pool_caller, servers, metrics, surroundings):
+def test_7_a_subclass_of_a_listed_error_counts(pool_caller, servers, metrics, context):
     """redis-py asks `type(error) in ...`, so that it never switches."""
     pool = servers.pool("a", "b")
     servers.broken["a"] = LostForGood
