@@ -86,7 +86,9 @@ def test_the_note_says_attempts_seconds_and_reason(caller):
         caller(retry(on=Lost, attempts=3, wait=0, name="fetch"), Faults(then=Lost))
     (note,) = caught.value.__notes__
     assert note.startswith("mainstay.retry fetch: gave up after 3 attempts in 0.0")
-    assert note.endswith(" s: no attempts left")
+    first, *before = note.split("\n")
+    assert first.endswith(" s: no attempts left; the attempts before:")
+    assert before == ["  attempt 1: Lost (0.000 s)", "  attempt 2: Lost (0.000 s)"]
 
 
 def test_only_the_last_exception_gets_a_note(caller):
@@ -377,3 +379,23 @@ def test_an_exception_that_cannot_be_printed_is_raised_all_the_same(sync, metric
     assert raised is error
     assert call(retry(on=Lost, wait=0), Faults([error, "ok"])) == "ok"
     assert metrics.outcomes() == {"error": 1, "recovered": 1}
+
+
+def test_the_note_lists_the_first_attempt_and_the_last_five_before(caller):
+    with pytest.raises(Lost) as caught:
+        caller(
+            retry(on=Lost, attempts=9, wait=0),
+            Faults([Lost(f"no {number}: {'x' * 300}") for number in range(1, 10)]),
+        )
+    (note,) = caught.value.__notes__
+    lines = note.split("\n  ")[1:]
+    assert [line[:14] for line in lines] == [
+        "attempt 1: Los",
+        "... and 2 more",
+        "attempt 4: Los",
+        "attempt 5: Los",
+        "attempt 6: Los",
+        "attempt 7: Los",
+        "attempt 8: Los",
+    ]
+    assert all(len(line) < 230 for line in lines)
