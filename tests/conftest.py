@@ -7,18 +7,18 @@ A behaviour is written once, as a plain function that a policy runs in the colou
 import asyncio
 
 import pytest
-from checkpoint_colours import (  # noqa: F401 - fixtures for the tests of checkpoints
+
+from mainstay import Metrics, default_metrics, on_event, set_default_metrics
+from mainstay.testing import FakeClock
+from support.callers import ASYNC, BLOCKS, FUNCTIONS, SYNC
+from support.checkpoints import (  # noqa: F401 - fixtures for the tests of checkpoints
     crashing,
     in_colour,
     nothing_registered,
     store,
     url,
 )
-
-from mainstay import Metrics, default_metrics, on_event, set_default_metrics
-from mainstay.testing import FakeClock
-from tests.colours import ASYNC, BLOCKS, FUNCTIONS, SYNC
-from tests.pools import BREAKER_FORMS, POOL_FORMS, Pools, Servers, Site
+from support.pools import BREAKER_FORMS, POOL_FORMS, Pools, Servers, Site
 
 
 class Readings:

@@ -12,7 +12,6 @@ import threading
 
 import attrs
 import pytest
-from store_conformance import DEAD, acquired, request, save
 
 from mainstay import checkpoint_run, checkpointed, register_type
 from mainstay._checkpoint.document import opened
@@ -29,6 +28,7 @@ from mainstay.errors import (
 from mainstay.stores import SQLiteStore, store_of
 from mainstay.stores.base import Acquired, Change, Held, RunId
 from mainstay.testing import FakeClock, recorded
+from support.store_conformance import DEAD, acquired, request, save
 
 RUN = RunId("run", "key")
 
@@ -359,7 +359,7 @@ def test_a_key_that_is_used_again_does_not_find_old_results(store):
         assert store.forget(RUN)
 
 
-# Item 17, SIGTERM, is in tests/test_checkpoint_signals.py: it fires at every kind of boundary.
+# Item 17, SIGTERM, is in tests/checkpoint/test_signals.py: it fires at every kind of boundary.
 
 
 @pytest.mark.parametrize("url", ["redis://localhost/0", "s3://bucket/prefix", "postgres://host/db"])

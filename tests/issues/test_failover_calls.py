@@ -25,7 +25,7 @@ from mainstay import (
     failover,
     retry,
 )
-from tests.pools import LONGEST, Lost, state_of, wait_until
+from support.pools import LONGEST, Lost, state_of, wait_until
 
 MEMBERS = ("a", "b", "c")
 

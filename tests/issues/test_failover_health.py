@@ -14,7 +14,7 @@ from mainstay import (
     Failback,
     FailoverPool,
 )
-from tests.pools import AT_ONCE, Elsewhere, Lost, state_of, wait_until
+from support.pools import AT_ONCE, Elsewhere, Lost, state_of, wait_until
 
 MEMBERS = ("a", "b", "c")
 

@@ -17,8 +17,8 @@ from mainstay import (
     Probe,
     current_lease,
 )
-from tests.pools import AT_ONCE, LONGEST, Elsewhere, Lost, Servers, state_of, wait_until
-from tests.servers import program
+from support.pools import AT_ONCE, LONGEST, Elsewhere, Lost, Servers, state_of, wait_until
+from support.processes import program
 
 MEMBERS = ("a", "b", "c")
 

@@ -25,7 +25,7 @@ from mainstay import (
 from mainstay._core.members import lender_of
 from mainstay._redundant.sketch import Sketch
 from mainstay.testing import Faults
-from tests.redundancy import COLOURS, after
+from support.redundancy import COLOURS, after
 
 HEDGED = {"start": hedge.after(0.1), "budget": None, "name": "it"}
 REAL = {**HEDGED, "start": hedge.after(0.001)}
