@@ -1,4 +1,4 @@
-"""What a circuit breaker does, in both colours and all forms, on a clock of the test's own."""
+"""What a circuit breaker does, sync and async, in all forms, on a clock of the test's own."""
 
 import asyncio
 import contextvars

@@ -34,45 +34,45 @@ async def new_body(cp):
     return totals.amount + 100
 
 
-def interrupted(in_colour, store, **options):
+def interrupted(runner, store, **options):
     with pytest.raises(OopsError):
-        in_colour.job(old_body, store=store, **options)()
+        runner.job(old_body, store=store, **options)()
 
 
-def test_changed_code_is_warned_of_once_and_the_run_goes_on(in_colour, store, caplog):
-    interrupted(in_colour, store)
+def test_changed_code_is_warned_of_once_and_the_run_goes_on(runner, store, caplog):
+    interrupted(runner, store)
     with caplog.at_level(logging.WARNING, "mainstay.checkpoint"):
-        assert in_colour.job(new_body, store=store)() == 103
+        assert runner.job(new_body, store=store)() == 103
     assert "goes on with other code: the source of the function differs" in caplog.text
 
 
-def test_changed_code_is_refused_where_that_was_asked_for(in_colour, store):
-    interrupted(in_colour, store)
+def test_changed_code_is_refused_where_that_was_asked_for(runner, store):
+    interrupted(runner, store)
     with pytest.raises(CodeChangedError, match="the source of the function differs"):
-        in_colour.job(new_body, store=store, on_code_change="raise")()
+        runner.job(new_body, store=store, on_code_change="raise")()
     with pytest.raises(CodeChangedError, match="it was version '1' and is version '2'"):
-        in_colour.job(old_body, store=store, version="2", on_code_change="raise")()
-    assert in_colour.job(old_body, store=store, on_code_change="raise")(False) == 3
+        runner.job(old_body, store=store, version="2", on_code_change="raise")()
+    assert runner.job(old_body, store=store, on_code_change="raise")(False) == 3
 
 
-def test_changed_code_is_ignored_where_that_was_asked_for(in_colour, store, caplog):
-    interrupted(in_colour, store)
-    assert in_colour.job(new_body, store=store, on_code_change="ignore")() == 103
+def test_changed_code_is_ignored_where_that_was_asked_for(runner, store, caplog):
+    interrupted(runner, store)
+    assert runner.job(new_body, store=store, on_code_change="ignore")() == 103
     assert "other code" not in caplog.text
 
 
-def test_changed_code_can_migrate_the_state(in_colour, store):
+def test_changed_code_can_migrate_the_state(runner, store):
     async def body(cp):
         return cp.state({"total": 0})
 
-    interrupted(in_colour, store)
-    job = in_colour.job(
+    interrupted(runner, store)
+    job = runner.job(
         body, store=store, version="2", on_code_change=lambda old: {"total": old["amount"]}
     )
     assert job() == {"total": 3}
 
 
-def test_a_migration_is_not_lost_when_nothing_asked_for_the_state(in_colour, store):
+def test_a_migration_is_not_lost_when_nothing_asked_for_the_state(runner, store):
     async def silent(cp):
         async for _ in cp.iterate([1, 2]):
             pass
@@ -82,14 +82,14 @@ def test_a_migration_is_not_lost_when_nothing_asked_for_the_state(in_colour, sto
     async def body(cp):
         return cp.state({"total": 0})
 
-    interrupted(in_colour, store)
+    interrupted(runner, store)
     options = {"version": "2", "on_code_change": lambda old: {"total": old["amount"]}}
     with pytest.raises(OopsError):
-        in_colour.job(silent, store=store, **options)()
-    assert in_colour.job(body, store=store, **options)() == {"total": 3}
+        runner.job(silent, store=store, **options)()
+    assert runner.job(body, store=store, **options)() == {"total": 3}
 
 
-def test_state_that_no_longer_fits_its_type_is_told_so(in_colour, store):
+def test_state_that_no_longer_fits_its_type_is_told_so(runner, store):
     @attrs.define
     class Other:
         pass
@@ -99,9 +99,9 @@ def test_state_that_no_longer_fits_its_type_is_told_so(in_colour, store):
     async def body(cp):
         cp.state(Other())
 
-    interrupted(in_colour, store)
+    interrupted(runner, store)
     with pytest.raises(CodeChangedError, match="no longer takes what was saved"):
-        in_colour.job(body, store=store)()
+        runner.job(body, store=store)()
 
 
 @pytest.mark.parametrize(("saved", "now"), [("", "a"), ("a", ""), ("a", "a")])

@@ -21,9 +21,9 @@ def damaged(sealed):
     return sealed[:-1] + bytes([sealed[-1] ^ 1])
 
 
-def test_a_damaged_save_is_counted_and_the_one_before_is_used(in_colour, store, metrics):
+def test_a_damaged_save_is_counted_and_the_one_before_is_used(runner, store, metrics):
     seen = []
-    job = in_colour.job(add_up, store=store)
+    job = runner.job(add_up, store=store)
     with pytest.raises(OopsError):
         job([1, 2, 3], 3)
     kept = store._runs[RUN]
@@ -33,8 +33,8 @@ def test_a_damaged_save_is_counted_and_the_one_before_is_used(in_colour, store, 
     assert metrics("checkpoint_corrupt_total") == 1
 
 
-def test_a_damaged_result_is_read_from_its_copy(in_colour, store, metrics):
-    job = in_colour.job(add_up, store=store)
+def test_a_damaged_result_is_read_from_its_copy(runner, store, metrics):
+    job = runner.job(add_up, store=store)
     assert job([1, 2]) == 3
     kept = store._runs[RUN]
     kept.latest = damaged(kept.latest)
@@ -42,8 +42,8 @@ def test_a_damaged_result_is_read_from_its_copy(in_colour, store, metrics):
     assert metrics("checkpoint_corrupt_total") == 1
 
 
-def test_where_nothing_can_be_read_the_run_is_not_begun_again(in_colour, store):
-    job = in_colour.job(add_up, store=store)
+def test_where_nothing_can_be_read_the_run_is_not_begun_again(runner, store):
+    job = runner.job(add_up, store=store)
     with pytest.raises(OopsError):
         job([1, 2, 3], 3)
     kept = store._runs[RUN]
@@ -54,12 +54,12 @@ def test_where_nothing_can_be_read_the_run_is_not_begun_again(in_colour, store):
 
 
 @pytest.mark.parametrize("part", ["value", "slot"])
-def test_a_damaged_step_is_not_computed_again(in_colour, store, metrics, part):
+def test_a_damaged_step_is_not_computed_again(runner, store, metrics, part):
     async def body(cp):
         await cp.step("charge", lambda: 1)
         raise OopsError
 
-    job = in_colour.job(body, store=store)
+    job = runner.job(body, store=store)
     with pytest.raises(OopsError):
         job()
     [(number, kept)] = store._runs[RUN].results.items()

@@ -26,12 +26,12 @@ def told(caplog):
     assert [event.key for event in events] == [KEY] * len(events)
 
 
-def job_of(in_colour, body, **options):
-    return in_colour.job(body, key=lambda *_args: KEY, **options)
+def job_of(runner, body, **options):
+    return runner.job(body, key=lambda *_args: KEY, **options)
 
 
-def test_a_resume_is_told_by_name_and_attempt(in_colour, store, told):
-    job = job_of(in_colour, add_up, store=store)
+def test_a_resume_is_told_by_name_and_attempt(runner, store, told):
+    job = job_of(runner, add_up, store=store)
     with pytest.raises(OopsError):
         job([1, 2], 2)
     job([1, 2])
@@ -40,8 +40,8 @@ def test_a_resume_is_told_by_name_and_attempt(in_colour, store, told):
     assert event.attempt == 2
 
 
-def test_a_poisoned_run_is_told_by_name_and_attempt(in_colour, store, told, crashing):
-    job = job_of(in_colour, add_up, store=store, max_crashes=1)
+def test_a_poisoned_run_is_told_by_name_and_attempt(runner, store, told, crashing):
+    job = job_of(runner, add_up, store=store, max_crashes=1)
     with pytest.raises(CrashError):
         job([CrashError()], None, None, crash)
     with pytest.raises(PoisonedRunError):
@@ -49,23 +49,23 @@ def test_a_poisoned_run_is_told_by_name_and_attempt(in_colour, store, told, cras
     assert [event.kind for event in told] == ["run_poisoned"]
 
 
-def test_a_lost_lease_is_told_by_name_and_attempt(in_colour, store, told):
+def test_a_lost_lease_is_told_by_name_and_attempt(runner, store, told):
     async def body(cp):
         store._runs.clear()
         await cp.save()
 
     with pytest.raises(LeaseLostError):
-        job_of(in_colour, body, store=store)()
+        job_of(runner, body, store=store)()
     assert [str(event) for event in told] == [
         "job: attempt 1 was taken over and saves nothing more"
     ]
 
 
-def test_damage_and_changed_code_are_told_by_name_and_attempt(in_colour, store, told):
+def test_damage_and_changed_code_are_told_by_name_and_attempt(runner, store, told):
     with pytest.raises(OopsError):
-        job_of(in_colour, add_up, store=store)([1, 2, 3], 3)
+        job_of(runner, add_up, store=store)([1, 2, 3], 3)
     store._runs[RunId("job", KEY)].latest = b"no save at all"
-    job_of(in_colour, add_up, store=store, version="2")([1, 2, 3])
+    job_of(runner, add_up, store=store, version="2")([1, 2, 3])
     assert [(event.kind, event.attempt) for event in told] == [
         ("checkpoint_damaged", 2),
         ("code_changed", 2),
@@ -74,7 +74,7 @@ def test_damage_and_changed_code_are_told_by_name_and_attempt(in_colour, store, 
 
 
 def test_an_old_run_that_was_begun_anew_meanwhile_is_left_alone_without_a_word(
-    in_colour, store, monkeypatch, told
+    runner, store, monkeypatch, told
 ):
     async def body(cp):
         pass
@@ -82,9 +82,9 @@ def test_an_old_run_that_was_begun_anew_meanwhile_is_left_alone_without_a_word(
     def busy(run):
         raise RunBusyError(run.name, run.key, "process 1", 1.0)
 
-    job = job_of(in_colour, body, store=store, keep=1)
+    job = job_of(runner, body, store=store, keep=1)
     monkeypatch.setattr(store, "forget", busy)
-    in_colour.job(body, store=store)()
+    runner.job(body, store=store)()
     job()
     assert {record.run for record, _ in store.list()} == {RUN, RunId("job", KEY)}
 

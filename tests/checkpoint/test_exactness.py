@@ -140,7 +140,7 @@ def test_a_zone_that_is_gone_is_told_by_its_path():
         CODEC.decode(saved, "state")
 
 
-def test_what_was_pickled_of_a_class_that_is_gone_is_changed_code(in_colour, store, monkeypatch):
+def test_what_was_pickled_of_a_class_that_is_gone_is_changed_code(runner, store, monkeypatch):
     async def body(cp, part=None):
         cp.state({"part": part})
         await cp.save()
@@ -148,7 +148,7 @@ def test_what_was_pickled_of_a_class_that_is_gone_is_changed_code(in_colour, sto
             raise OopsError
 
     monkeypatch.setitem(globals(), "Gone", type("Gone", (), {"__module__": __name__}))
-    job = in_colour.job(body, store=store, allow_pickle=True)
+    job = runner.job(body, store=store, allow_pickle=True)
     with pytest.raises(OopsError):
         job(globals()["Gone"]())
     monkeypatch.delitem(globals(), "Gone")
@@ -179,7 +179,7 @@ def test_plain_data_is_unpickled_where_that_is_allowed_and_told_where_it_is_not(
         plain(saved)
 
 
-def test_a_state_with_keys_of_ones_own_can_be_migrated(in_colour, store):
+def test_a_state_with_keys_of_ones_own_can_be_migrated(runner, store):
     async def body(cp, fail):
         state = cp.state({Side.LEFT: 1} if fail else {})
         await cp.save()
@@ -191,8 +191,8 @@ def test_a_state_with_keys_of_ones_own_can_be_migrated(in_colour, store):
         return {"left": old["LEFT"]}
 
     with pytest.raises(OopsError):
-        in_colour.job(body, store=store)(True)
-    job = in_colour.job(body, store=store, version="2", on_code_change=migrate)
+        runner.job(body, store=store)(True)
+    job = runner.job(body, store=store, version="2", on_code_change=migrate)
     assert job(False) == {"left": 1}
 
 

@@ -72,15 +72,15 @@ async def step_while_another_exception_is_raised(cp):
     ],
     ids=lambda body: body.__name__,
 )  # fmt: skip
-def test_an_item_that_failed_runs_again_whatever_is_done_on_the_way_out(in_colour, store, body):
-    job = in_colour.job(body, store=store)
+def test_an_item_that_failed_runs_again_whatever_is_done_on_the_way_out(runner, store, body):
+    job = runner.job(body, store=store)
     with pytest.raises(OopsError):
         job()
     assert opened(store.load(RUN).latest).items == 1
     assert job() == 6
 
 
-def test_an_item_whose_exception_was_dealt_with_is_done(in_colour, store):
+def test_an_item_whose_exception_was_dealt_with_is_done(runner, store):
     async def body(cp):
         seen = []
         try:
@@ -95,13 +95,13 @@ def test_an_item_whose_exception_was_dealt_with_is_done(in_colour, store):
             raise KeyError
         return seen
 
-    job = in_colour.job(body, store=store)
+    job = runner.job(body, store=store)
     with pytest.raises(KeyError):
         job()
     assert job() == []
 
 
-def test_a_loop_that_was_left_by_break_is_left_whatever_fails_later(in_colour, store):
+def test_a_loop_that_was_left_by_break_is_left_whatever_fails_later(runner, store):
     async def body(cp, calls):
         async for row in cp.iterate([1, 2, 3]):
             if row == 2:
@@ -115,14 +115,14 @@ def test_a_loop_that_was_left_by_break_is_left_whatever_fails_later(in_colour, s
         return [row async for row in cp.iterate([1, 2, 3], name="more")]
 
     calls = []
-    job = in_colour.job(body, store=store)
+    job = runner.job(body, store=store)
     with pytest.raises(KeyError):
         job(calls)
     assert job(calls) == [1, 2, 3]
     assert calls == [1]
 
 
-def test_a_loop_inside_a_handler_is_as_any_other(in_colour, store):
+def test_a_loop_inside_a_handler_is_as_any_other(runner, store):
     async def body(cp):
         async for row in cp.iterate([1, 2, 3]):
             if row == 2:
@@ -130,7 +130,7 @@ def test_a_loop_inside_a_handler_is_as_any_other(in_colour, store):
         await cp.step("after", int)
         raise OopsError
 
-    job = in_colour.job(body, store=store)
+    job = runner.job(body, store=store)
     try:
         raise KeyError
     except KeyError:
@@ -139,9 +139,7 @@ def test_a_loop_inside_a_handler_is_as_any_other(in_colour, store):
     assert opened(store.load(RUN).latest).items == 2
 
 
-def test_what_changes_the_state_after_a_break_is_not_saved_before_its_item_is_done(
-    in_colour, store
-):
+def test_what_changes_the_state_after_a_break_is_not_saved_before_its_item_is_done(runner, store):
     """An iteration that follows must not save what the item around it is to do again."""
 
     async def body(cp, fail):
@@ -158,7 +156,7 @@ def test_what_changes_the_state_after_a_break_is_not_saved_before_its_item_is_do
                 raise OopsError
         return totals.rows
 
-    job = in_colour.job(body, store=store)
+    job = runner.job(body, store=store)
     with pytest.raises(OopsError):
         job(True)
     assert job(False) == 1

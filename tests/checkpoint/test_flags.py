@@ -10,10 +10,10 @@ def test_whether_a_function_is_recoverable_is_true_or_false(store):
         checkpointed(store=store, recoverable="no")
 
 
-def test_whether_progress_is_shown_is_true_or_false(in_colour, store):
+def test_whether_progress_is_shown_is_true_or_false(runner, store):
     async def body(cp):
         async for _ in cp.iterate("ab", progress="no"):
             pass
 
     with pytest.raises(TypeError, match="`progress` must be True or False, not 'no'"):
-        in_colour.job(body, store=store)()
+        runner.job(body, store=store)()

@@ -39,14 +39,14 @@ def test_a_step_finds_no_result_of_a_step_inside_another_one(store):
         assert got == ([1, 2], 3)
 
 
-def test_an_iteration_finds_no_cursor_of_one_inside_a_step(in_colour, store):
+def test_an_iteration_finds_no_cursor_of_one_inside_a_step(runner, store):
     """On a resume the step is replayed, and the iteration after it has the name of the inner."""
 
     async def body(cp, seen):
         async def prepare():
             return [row async for row in cp.iterate([1, 2, 3])]
 
-        if hasattr(cp, "_cp"):  # in the sync colour a step takes a plain function
+        if hasattr(cp, "_cp"):  # in sync code a step takes a plain function
             rows = await cp.step("prepare", lambda: [*cp._cp.iterate([1, 2, 3])])
         else:
             rows = await cp.step("prepare", prepare)
@@ -57,14 +57,14 @@ def test_an_iteration_finds_no_cursor_of_one_inside_a_step(in_colour, store):
         return rows
 
     seen = []
-    job = in_colour.job(body, store=store)
+    job = runner.job(body, store=store)
     with pytest.raises(OopsError):
         job(seen)
     assert job(seen) == [1, 2, 3]
     assert seen == [1, 2, 3]
 
 
-def test_what_was_kept_inside_a_step_goes_when_the_step_has_a_result(in_colour, store):
+def test_what_was_kept_inside_a_step_goes_when_the_step_has_a_result(runner, store):
     async def body(cp, fail):
         async def outer():
             for _ in "ab":
@@ -74,12 +74,12 @@ def test_what_was_kept_inside_a_step_goes_when_the_step_has_a_result(in_colour, 
                 raise OopsError
             return rows
 
-        await cp.step("outer", outer if in_colour.name == "async" else lambda: finished(outer()))
+        await cp.step("outer", outer if runner.name == "async" else lambda: finished(outer()))
         assert paths(store) == ["outer"]
         await cp.save()
         assert opened(store.load(RUN).latest).cursors == {}
 
-    job = in_colour.job(body, store=store)
+    job = runner.job(body, store=store)
     with pytest.raises(OopsError):
         job(True)
     assert paths(store) == ["9 outer#1()inner", "9 outer#1()inner"]
@@ -87,7 +87,7 @@ def test_what_was_kept_inside_a_step_goes_when_the_step_has_a_result(in_colour, 
     job(False)
 
 
-def test_what_a_step_that_failed_had_begun_is_over_with_its_item(in_colour, store):
+def test_what_a_step_that_failed_had_begun_is_over_with_its_item(runner, store):
     async def body(cp):
         async def outer():
             async for _ in cp.iterate([1, 2, 3]):
@@ -96,13 +96,11 @@ def test_what_a_step_that_failed_had_begun_is_over_with_its_item(in_colour, stor
             raise OopsError
 
         with contextlib.suppress(OopsError):
-            await cp.step(
-                "outer", outer if in_colour.name == "async" else lambda: finished(outer())
-            )
+            await cp.step("outer", outer if runner.name == "async" else lambda: finished(outer()))
         await cp.save()
         return paths(store)
 
-    assert in_colour.job(body, store=store)() == []
+    assert runner.job(body, store=store)() == []
 
 
 def test_an_iteration_is_over_with_the_step_that_it_began_in(store):

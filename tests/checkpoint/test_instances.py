@@ -70,7 +70,7 @@ def test_a_field_that_is_new_takes_its_default_and_the_others_what_was_saved():
     assert codec.decode(saved, "state") == Grown(2, [7])
 
 
-def test_the_state_of_a_run_that_failed_twice_is_what_it_was(in_colour, store):
+def test_the_state_of_a_run_that_failed_twice_is_what_it_was(runner, store):
     async def body(cp, fail_at):
         value = cp.state(Converted())
         async for row in cp.iterate([1, 2, 3]):
@@ -79,7 +79,7 @@ def test_the_state_of_a_run_that_failed_twice_is_what_it_was(in_colour, store):
             value.rows.append(row)
         return value.cents, value.at.year, value.rows
 
-    job = in_colour.job(body, store=store)
+    job = runner.job(body, store=store)
     for fail_at in (2, 3):
         with pytest.raises(OopsError):
             job(fail_at)
@@ -97,13 +97,13 @@ class Row(list):
 
 
 @pytest.mark.parametrize("value", [Bag(), Row()])
-def test_fields_and_the_items_of_a_built_in_type_at_once_are_refused(in_colour, store, value):
+def test_fields_and_the_items_of_a_built_in_type_at_once_are_refused(runner, store, value):
     async def body(cp):
         cp.state(value)
 
     with pytest.raises(UnsaveableValueError, match="has no exact form"):
-        in_colour.job(body, store=store)()
-    in_colour.job(body, store=store, allow_pickle=True)()
+        runner.job(body, store=store)()
+    runner.job(body, store=store, allow_pickle=True)()
 
 
 class Declined(Exception):
@@ -113,7 +113,7 @@ class Declined(Exception):
 
 @pytest.mark.usefixtures("nothing_registered")
 def test_an_exception_that_its_args_do_not_build_is_not_saved_and_its_step_runs_again(
-    in_colour, store
+    runner, store
 ):
     register_type(Declined)
     calls = Faults([Declined("4711", "limit")], then="charged")
@@ -124,7 +124,7 @@ def test_an_exception_that_its_args_do_not_build_is_not_saved_and_its_step_runs_
         except Declined:
             raise OopsError from None
 
-    job = in_colour.job(body, store=store)
+    job = runner.job(body, store=store)
     with pytest.raises(OopsError):
         job()
     assert job() == "charged"

@@ -15,7 +15,7 @@ from mainstay.testing import FakeClock, Faults
 from support.checkpoints import RUN, CrashError, OopsError, add_up
 
 
-def test_items_are_taken_lazily(in_colour, store):
+def test_items_are_taken_lazily(runner, store):
     taken = []
 
     def rows():
@@ -27,7 +27,7 @@ def test_items_are_taken_lazily(in_colour, store):
         async for row in cp.iterate(rows()):
             assert taken == [*range(row + 1)]
 
-    in_colour.job(body, store=store)()
+    runner.job(body, store=store)()
     assert taken == [0, 1, 2]
 
 
@@ -50,14 +50,14 @@ def test_async_sources_are_iterated_over_in_async_code(store):
     assert asyncio.run(job()) == [[0, 1, 2, 3], [1, 2, 3], [0, 1, 2, 3]]
 
 
-def test_a_callable_source_is_asked_for_what_follows_the_last_key(in_colour, store):
+def test_a_callable_source_is_asked_for_what_follows_the_last_key(runner, store):
     asked = []
 
     def rows(last):
         asked.append(last)
         return range(0 if last is None else last + 1, 5)
 
-    job, seen = in_colour.job(add_up, store=store), []
+    job, seen = runner.job(add_up, store=store), []
     with pytest.raises(ValueError, match="3"):
         job(rows, 3, seen)
     assert job(rows, None, seen) == 10
@@ -65,12 +65,12 @@ def test_a_callable_source_is_asked_for_what_follows_the_last_key(in_colour, sto
     assert seen == [0, 1, 2, 3, 3, 4]
 
 
-def test_a_callable_source_that_begins_with_the_last_key_is_refused(in_colour, store):
-    job = in_colour.job(add_up, store=store)
+def test_a_callable_source_that_begins_with_the_last_key_is_refused(runner, store):
+    job = runner.job(add_up, store=store)
     with pytest.raises(ValueError, match="3"):
         job(range(5), 3)
     with pytest.raises(SourceChangedError, match="does not begin after it"):
-        in_colour.job(add_up, store=store)(lambda last: range(last or 0, 5))
+        runner.job(add_up, store=store)(lambda last: range(last or 0, 5))
 
 
 CHANGES = {
@@ -85,9 +85,9 @@ CHANGES = {
 @pytest.mark.parametrize("rows", CHANGES.values(), ids=CHANGES)
 @pytest.mark.parametrize("key", [None, lambda row: row], ids=["by position", "by key"])
 def test_a_source_that_changed_before_the_cursor_is_refused_and_nothing_is_lost(
-    in_colour, store, rows, key
+    runner, store, rows, key
 ):
-    job = in_colour.job(add_up, store=store)
+    job = runner.job(add_up, store=store)
     with pytest.raises(ValueError, match="3"):
         job([0, 1, 2, 3, 4], 3, None, key)
     with pytest.raises(SourceChangedError) as changed:
@@ -99,15 +99,13 @@ def test_a_source_that_changed_before_the_cursor_is_refused_and_nothing_is_lost(
 @pytest.mark.parametrize(
     ("rows", "seen"), [([10, 20, 30, 40], [30, 40]), ([5, 10, 20, 30, 40], None)]
 )
-def test_a_list_in_place_of_a_callable_source_is_checked_by_its_last_key(
-    in_colour, store, rows, seen
-):
+def test_a_list_in_place_of_a_callable_source_is_checked_by_its_last_key(runner, store, rows, seen):
     def after(last):
         return [row for row in (10, 20, 30, 40) if last is None or row > last]
 
     with pytest.raises(OopsError):
-        in_colour.job(add_up, store=store)(after, 30)
-    job, again = in_colour.job(add_up, store=store), []
+        runner.job(add_up, store=store)(after, 30)
+    job, again = runner.job(add_up, store=store), []
     if seen is None:
         with pytest.raises(SourceChangedError, match=r"after 2 item\(s\): the items up to there"):
             job(rows)
@@ -116,45 +114,45 @@ def test_a_list_in_place_of_a_callable_source_is_checked_by_its_last_key(
         assert again == seen
 
 
-def test_a_source_that_grew_at_its_end_is_gone_through(in_colour, store):
-    job = in_colour.job(add_up, store=store)
+def test_a_source_that_grew_at_its_end_is_gone_through(runner, store):
+    job = runner.job(add_up, store=store)
     with pytest.raises(ValueError, match="3"):
         job([0, 1, 2, 3], 3)
     assert job([0, 1, 2, 3, 4, 5]) == 15
 
 
-def test_the_same_key_twice_in_a_row_is_refused(in_colour, store):
-    job = in_colour.job(add_up, store=store)
+def test_the_same_key_twice_in_a_row_is_refused(runner, store):
+    job = runner.job(add_up, store=store)
     with pytest.raises(SourceChangedError, match="the key 2 comes twice in a row, and `key` must"):
         job([1, 2, 2, 3])
     with pytest.raises(SourceChangedError):
         job([1, 2, 2, 3])
 
 
-def test_without_a_key_equal_items_are_told_apart_by_their_position(in_colour, store):
-    assert in_colour.job(add_up, store=store)([2, 2, 2], None, None, None) == 6
+def test_without_a_key_equal_items_are_told_apart_by_their_position(runner, store):
+    assert runner.job(add_up, store=store)([2, 2, 2], None, None, None) == 6
 
 
-def test_items_that_cannot_be_saved_need_a_key(in_colour, store):
+def test_items_that_cannot_be_saved_need_a_key(runner, store):
     async def body(cp, key):
         async for _ in cp.iterate([object(), object()], key=key):
             pass
 
     problem = r"iteration 'items': items\[0\] cannot be saved: .* give a `key`"
     with pytest.raises(UnsaveableValueError, match=problem):
-        in_colour.job(body, store=store)(None)
+        runner.job(body, store=store)(None)
 
 
-def test_keys_must_have_the_same_repr_everywhere(in_colour, store):
+def test_keys_must_have_the_same_repr_everywhere(runner, store):
     async def body(cp):
         async for _ in cp.iterate([1, 2], key=lambda _: object()):
             pass
 
     with pytest.raises(UnsaveableValueError, match="keys are str, int"):
-        in_colour.job(body, store=store)()
+        runner.job(body, store=store)()
 
 
-def test_an_item_that_was_left_by_break_is_done(in_colour, store):
+def test_an_item_that_was_left_by_break_is_done(runner, store):
     async def body(cp, fail):
         found = cp.state({"items": []})
         async for item in cp.iterate("abcd"):
@@ -166,13 +164,13 @@ def test_an_item_that_was_left_by_break_is_done(in_colour, store):
             raise OopsError
         return found["items"]
 
-    job = in_colour.job(body, store=store)
+    job = runner.job(body, store=store)
     with pytest.raises(OopsError):
         job(True)
     assert job(False) == ["a", "b"]
 
 
-def test_iterations_follow_each_other(in_colour, store):
+def test_iterations_follow_each_other(runner, store):
     async def body(cp, fail_at):
         log = cp.state([])
         for source in ("ab", "cd", "ef"):
@@ -182,14 +180,14 @@ def test_iterations_follow_each_other(in_colour, store):
                 log.append(item)
         return log
 
-    job = in_colour.job(body, store=store)
+    job = runner.job(body, store=store)
     for fail_at in "bdef":
         with pytest.raises(OopsError):
             job(fail_at)
     assert job("") == [*"abcdef"]
 
 
-def test_iterations_inside_items_go_on_inside_them(in_colour, store):
+def test_iterations_inside_items_go_on_inside_them(runner, store):
     seen = []
 
     async def body(cp, fail_at):
@@ -202,7 +200,7 @@ def test_iterations_inside_items_go_on_inside_them(in_colour, store):
                 log.append(outer + inner)
         return log
 
-    job = in_colour.job(body, store=store)
+    job = runner.job(body, store=store)
     for fail_at in ("Ay", "Bz"):
         with pytest.raises(OopsError):
             job(fail_at)
@@ -210,7 +208,7 @@ def test_iterations_inside_items_go_on_inside_them(in_colour, store):
     assert seen == ["Ax", "Ay", "Ay", "Az", "Bx", "By", "Bz", "Bz"]
 
 
-def test_an_item_without_an_iteration_does_not_keep_the_next_one_from_saving(in_colour, store):
+def test_an_item_without_an_iteration_does_not_keep_the_next_one_from_saving(runner, store):
     async def body(cp, seen):
         state = cp.state({"sum": 0})
         async for row in cp.iterate([1, 2, 3]):
@@ -223,16 +221,14 @@ def test_an_item_without_an_iteration_does_not_keep_the_next_one_from_saving(in_
                 seen.append((row, part))
 
     seen = []
-    job = in_colour.job(body, store=store)
+    job = runner.job(body, store=store)
     with pytest.raises(OopsError):
         job(seen)
     job(seen)
     assert seen == [(1, "a"), (1, "b"), (3, "a"), (3, "b")]
 
 
-def test_state_that_an_item_changed_before_an_iteration_in_it_is_not_applied_twice(
-    in_colour, store
-):
+def test_state_that_an_item_changed_before_an_iteration_in_it_is_not_applied_twice(runner, store):
     async def body(cp, fail_at):
         log = cp.state([])
         async for outer in cp.iterate("AB"):
@@ -244,35 +240,35 @@ def test_state_that_an_item_changed_before_an_iteration_in_it_is_not_applied_twi
             log.append(outer.lower())
         return log
 
-    job = in_colour.job(body, store=store)
+    job = runner.job(body, store=store)
     for fail_at in ("Ay", "Bx", "Bz"):
         with pytest.raises(OopsError):
             job(fail_at)
     assert job("") == ["A", "Ax", "Ay", "Az", "a", "B", "Bx", "By", "Bz", "b"]
 
 
-def test_another_item_in_place_of_the_one_in_progress_is_refused(in_colour, store):
+def test_another_item_in_place_of_the_one_in_progress_is_refused(runner, store):
     async def body(cp, outers, fail_at):
         async for outer in cp.iterate(outers):
             async for inner in cp.iterate("xyz"):
                 if outer + inner == fail_at:
                     raise OopsError
 
-    job = in_colour.job(body, store=store)
+    job = runner.job(body, store=store)
     with pytest.raises(OopsError):
         job("AB", "By")
     with pytest.raises(SourceChangedError, match="the item in progress"):
         job("AC", "")
 
 
-def test_two_iterations_of_one_name_at_once_are_refused(in_colour, store):
+def test_two_iterations_of_one_name_at_once_are_refused(runner, store):
     async def body(cp):
         async for _ in cp.iterate("ab", name="rows"):
             async for _ in cp.iterate("cd", name="rows"):
                 pass
 
     with pytest.raises(CheckpointError, match="'rows' of run 'key' is still going on"):
-        in_colour.job(body, store=store)()
+        runner.job(body, store=store)()
 
 
 def test_two_iterations_side_by_side_are_refused(store):
@@ -284,7 +280,7 @@ def test_two_iterations_side_by_side_are_refused(store):
         job()
 
 
-def test_a_source_that_fails_between_items_can_be_gone_on_with(in_colour, store):
+def test_a_source_that_fails_between_items_can_be_gone_on_with(runner, store):
     async def body(cp):
         log = cp.state([])
         source = Faults([OSError("disk")])
@@ -302,24 +298,24 @@ def test_a_source_that_fails_between_items_can_be_gone_on_with(in_colour, store)
         yield from range(2, 4)
 
     # The second use of a name in one run is another iteration.
-    assert in_colour.job(body, store=store)() == [0, 1, 0, 1, 2, 3]
+    assert runner.job(body, store=store)() == [0, 1, 0, 1, 2, 3]
 
 
-def test_every_few_items_and_every_so_often(in_colour, store, metrics):
+def test_every_few_items_and_every_so_often(runner, store, metrics):
     async def body(cp, seconds):
         async for _ in cp.iterate(range(10)):
             clock.advance(seconds)
 
     with FakeClock() as clock:
-        in_colour.job(body, store=store, every=4, key=lambda _: "items")(0)
+        runner.job(body, store=store, every=4, key=lambda _: "items")(0)
         saves = metrics("checkpoint_saves_total", outcome="ok")
         assert saves == 2 + 1 + 1  # after 4 and 8, at the loop's end, at the function's
-        in_colour.job(body, store=store, every=timedelta(seconds=3), key=lambda _: "time")(1)
+        runner.job(body, store=store, every=timedelta(seconds=3), key=lambda _: "time")(1)
         assert metrics("checkpoint_saves_total", outcome="ok") - saves == 3 + 1 + 1
         assert metrics("checkpoint_interval_seconds") == 3.0
 
 
-def test_save_inside_an_item_takes_effect_at_its_end(in_colour, store, crashing):
+def test_save_inside_an_item_takes_effect_at_its_end(runner, store, crashing):
     async def body(cp, crash_at):
         log = cp.state([])
         async for item in cp.iterate(range(5)):
@@ -331,17 +327,17 @@ def test_save_inside_an_item_takes_effect_at_its_end(in_colour, store, crashing)
                 log.append("rest")
         return log
 
-    job = in_colour.job(body, store=store, every=100)
+    job = runner.job(body, store=store, every=100)
     with pytest.raises(CrashError):
         job(3)
     assert store.load(RUN).latest is not None
     assert job(None) == [0, 1, "rest", 2, 3, 4]
 
 
-def test_save_outside_of_items_saves_now(in_colour, store, metrics):
+def test_save_outside_of_items_saves_now(runner, store, metrics):
     async def body(cp):
         cp.state({"a": 1})
         await cp.save()
         assert metrics("checkpoint_saves_total", outcome="ok") == 1
 
-    in_colour.job(body, store=store)()
+    runner.job(body, store=store)()

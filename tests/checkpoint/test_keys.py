@@ -31,11 +31,11 @@ def test_a_template_that_is_none_is_refused_at_decoration(store, key, message):
         ("{tenant:{width}}", "'width'"),
     ],
 )
-def test_a_template_that_does_not_fit_the_arguments_is_told_by_name(in_colour, store, key, why):
+def test_a_template_that_does_not_fit_the_arguments_is_told_by_name(runner, store, key, why):
     async def body(cp, tenant):
         raise AssertionError("never called")
 
-    job = in_colour.job(body, store=store, key=key)
+    job = runner.job(body, store=store, key=key)
     with pytest.raises(ValueError, match=f"(?s)^`key` .* does not fit the arguments: .*({why})"):
         job(3)
     assert store.list() == []
@@ -47,32 +47,32 @@ class Tenant:
 
 
 @pytest.mark.parametrize("name", ["ü💥", "a\nb", "a\x00b", " ", "{x}"])
-def test_a_key_may_be_any_text(in_colour, url, name):
+def test_a_key_may_be_any_text(runner, url, name):
     async def body(cp, tenant):
         return cp.key
 
-    job = in_colour.job(body, store=url, key="{tenant.name}-{tenant.name!r:>12}")
+    job = runner.job(body, store=url, key="{tenant.name}-{tenant.name!r:>12}")
     assert job(Tenant(name)) == f"{name}-{name!r:>12}"
     assert job(Tenant(name)) == f"{name}-{name!r:>12}"
 
 
-def test_text_that_no_store_can_keep_is_refused_before_anything_runs(in_colour, tmp_path):
+def test_text_that_no_store_can_keep_is_refused_before_anything_runs(runner, tmp_path):
     async def body(cp, path):
         raise AssertionError("never called")
 
     store = SQLiteStore(tmp_path / "runs.db")
     with pytest.raises(ValueError, match=r"`key` .* cannot be written as UTF-8; use ascii\(\)"):
-        in_colour.job(body, store=store, key="{path}")(LONE)
+        runner.job(body, store=store, key="{path}")(LONE)
     with pytest.raises(ValueError, match=r"`key` .* cannot be written as UTF-8"):
         checkpoint_run(LONE, store=store)
 
 
-def test_a_step_with_a_name_that_no_store_can_keep_is_refused(in_colour, store):
+def test_a_step_with_a_name_that_no_store_can_keep_is_refused(runner, store):
     async def body(cp):
         await cp.step(LONE, lambda: 1)
 
     with pytest.raises(ValueError, match=r"`name` of a step .* cannot be written as UTF-8"):
-        in_colour.job(body, store=store)()
+        runner.job(body, store=store)()
 
 
 @attrs.frozen

@@ -51,12 +51,12 @@ def circle():
         ([dt.datetime(2024, 1, 1, tzinfo=Zone())], "state[0]", "no name", "datetime.timezone"),
     ],
 )
-def test_what_cannot_be_saved_is_told_with_what_to_do(in_colour, store, value, path, said, advice):
+def test_what_cannot_be_saved_is_told_with_what_to_do(runner, store, value, path, said, advice):
     async def body(cp):
         cp.state(value)
 
     with pytest.raises(UnsaveableValueError) as refused:
-        in_colour.job(body, store=store)()
+        runner.job(body, store=store)()
     assert refused.value.path == path
     before, _, after = str(refused.value).partition("; ")
     assert before.startswith(f"{path} cannot be saved: ")
@@ -116,7 +116,7 @@ def new() -> New:
 
 
 @pytest.mark.parametrize("ends", [True, False], ids=["result", "step"])
-def test_a_type_that_no_longer_takes_what_was_saved_is_changed_code(in_colour, store, ends):
+def test_a_type_that_no_longer_takes_what_was_saved_is_changed_code(runner, store, ends):
     async def before(cp) -> Old:
         value = await cp.step("totals", old)
         if not ends:
@@ -127,12 +127,12 @@ def test_a_type_that_no_longer_takes_what_was_saved_is_changed_code(in_colour, s
         return await cp.step("totals", new)
 
     if ends:
-        in_colour.job(before, store=store)()
+        runner.job(before, store=store)()
     else:
         with pytest.raises(OopsError):
-            in_colour.job(before, store=store)()
+            runner.job(before, store=store)()
     with pytest.raises(CodeChangedError, match="no longer takes what was saved of it") as changed:
-        in_colour.job(after, store=store)()
+        runner.job(after, store=store)()
     assert changed.value.key == "key"
     assert "cannot be saved" not in str(changed.value)
 

@@ -31,8 +31,8 @@ from support.checkpoints import OopsError, add_up
 from support.store_conformance import DEAD, acquired, save
 
 
-def test_with_no_time_left_nothing_is_called(in_colour, store, metrics):
-    job = in_colour.job(add_up, store=store)
+def test_with_no_time_left_nothing_is_called(runner, store, metrics):
+    job = runner.job(add_up, store=store)
     with FakeClock(), deadline(0), pytest.raises(DeadlineExpiredError):
         job([1])
     assert store.list() == []
@@ -40,7 +40,7 @@ def test_with_no_time_left_nothing_is_called(in_colour, store, metrics):
     assert metrics("give_ups_total", policy="checkpoint", reason="timeout") == 1
 
 
-def test_what_happened_is_counted(in_colour, store, metrics):
+def test_what_happened_is_counted(runner, store, metrics):
     async def body(cp, fail):
         async for item in cp.iterate(range(4)):
             clock.advance(1)
@@ -49,7 +49,7 @@ def test_what_happened_is_counted(in_colour, store, metrics):
         await cp.step("end", lambda: None)
 
     with FakeClock() as clock:
-        job = in_colour.job(body, store=store)
+        job = runner.job(body, store=store)
         with pytest.raises(OopsError):
             job(True)
         job(False)
@@ -71,21 +71,21 @@ def test_what_happened_is_counted(in_colour, store, metrics):
     assert value("checkpoint_last_save_timestamp_seconds") > 1.6e9
 
 
-def test_a_call_that_found_another_run_busy_failed_and_was_not_rejected(in_colour, store, metrics):
+def test_a_call_that_found_another_run_busy_failed_and_was_not_rejected(runner, store, metrics):
     async def body(cp):
         raise RunBusyError("another", "key", "process 1", 1.0)
 
     with pytest.raises(RunBusyError):
-        in_colour.job(body, store=store)()
+        runner.job(body, store=store)()
     outcomes = ("rejected", "error")
     assert [metrics("calls_total", outcome=each) for each in outcomes] == [0, 1]
 
 
-def test_a_resume_is_told(in_colour, store, caplog):
+def test_a_resume_is_told(runner, store, caplog):
     caplog.set_level(logging.INFO, "mainstay.checkpoint")
     events = []
     stop = on_event(events.append)
-    job = in_colour.job(add_up, store=store)
+    job = runner.job(add_up, store=store)
     with pytest.raises(OopsError):
         job(["secret"], "secret")
     with pytest.raises(TypeError):
@@ -238,13 +238,13 @@ def closed():
     [(Terminal, Unmeasured()), (Gone, "abc"), (closed, "abc"), (lambda: None, "abc")],
     ids=["length", "gone", "closed", "none"],
 )
-def test_a_run_does_not_fail_because_nobody_can_see_it(in_colour, monkeypatch, stderr, source):
+def test_a_run_does_not_fail_because_nobody_can_see_it(runner, monkeypatch, stderr, source):
     async def body(cp):
         return [item async for item in cp.iterate(source, progress=True)]
 
     monkeypatch.setitem(sys.modules, "tqdm", None)
     monkeypatch.setattr("sys.stderr", stderr())
-    assert in_colour.job(body, store=MemoryStore())() == [*"abc"]
+    assert runner.job(body, store=MemoryStore())() == [*"abc"]
 
 
 def test_what_is_no_terminal_shows_nothing(capsys):

@@ -5,16 +5,16 @@ import pytest
 from support.checkpoints import OopsError
 
 
-def undisturbed_and_interrupted(in_colour, store, body):
+def undisturbed_and_interrupted(runner, store, body):
     """Give what a job comes to without and with an error at first, saved after every item."""
-    job = in_colour.job(body, store=store, every=1, on_complete="rerun")
+    job = runner.job(body, store=store, every=1, on_complete="rerun")
     undisturbed = job(False)
     with pytest.raises(OopsError):
         job(True)
     return undisturbed, job(True)
 
 
-def test_it_is_known_three_deep_what_the_state_was_before_an_item(in_colour, store):
+def test_it_is_known_three_deep_what_the_state_was_before_an_item(runner, store):
     async def body(cp, fail):
         state = cp.state({"on": False})
         async for outer in cp.iterate([1, 2]):
@@ -28,10 +28,10 @@ def test_it_is_known_three_deep_what_the_state_was_before_an_item(in_colour, sto
                         raise OopsError
         return state["on"]
 
-    assert undisturbed_and_interrupted(in_colour, store, body) == (False, False)
+    assert undisturbed_and_interrupted(runner, store, body) == (False, False)
 
 
-def test_it_is_known_after_a_break_what_the_state_was_before_the_item(in_colour, store):
+def test_it_is_known_after_a_break_what_the_state_was_before_the_item(runner, store):
     async def body(cp, fail):
         state = cp.state({"batch": [], "sent": []})
         async for row in cp.iterate([1, 2]):
@@ -48,10 +48,10 @@ def test_it_is_known_after_a_break_what_the_state_was_before_the_item(in_colour,
                 state["sent"].append(each)
         return state["sent"]
 
-    assert undisturbed_and_interrupted(in_colour, store, body) == ([1, 2], [1, 2])
+    assert undisturbed_and_interrupted(runner, store, body) == ([1, 2], [1, 2])
 
 
-def test_what_takes_back_what_an_iteration_did_before_a_break_is_a_change(in_colour, store):
+def test_what_takes_back_what_an_iteration_did_before_a_break_is_a_change(runner, store):
     async def body(cp, fail):
         state = cp.state({"free": 3})
         async for _ in cp.iterate(["order"]):
@@ -64,4 +64,4 @@ def test_what_takes_back_what_an_iteration_did_before_a_break_is_a_change(in_col
                     raise OopsError
         return state["free"]
 
-    assert undisturbed_and_interrupted(in_colour, store, body) == (3, 3)
+    assert undisturbed_and_interrupted(runner, store, body) == (3, 3)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mainstay import register_type
 from mainstay.stores import MemoryStore
-from support.checkpoints import RUN, Colour, CrashError, finished
+from support.checkpoints import RUN, CrashError, Runner, finished
 
 NAMES = st.sampled_from(["a", "b", None])
 
@@ -80,9 +80,9 @@ def bodies(depth):
 class Program:
     """Runs a tree of the above; every step gives what was in it, and a number of its own."""
 
-    def __init__(self, body, colour):
+    def __init__(self, body, runner):
         self.body = body
-        self.colour = colour
+        self.runner = runner
         self.left = None
         self.computed = []
 
@@ -130,7 +130,7 @@ class Program:
         return found
 
     async def step(self, cp, name, compute):
-        fn = compute if self.colour.name == "async" else lambda: finished(compute())
+        fn = compute if self.runner.name == "async" else lambda: finished(compute())
         return await cp.step(name, fn)
 
     async def batch(self, cp, state, node, path):
@@ -174,7 +174,7 @@ PROGRAMS = st.lists(
 def outcome(program, every, crashes):
     """Run a program to its end, crashing after so many events, attempt by attempt."""
     store = MemoryStore()
-    job = program.colour.job(program.run, store=store, every=every, max_crashes=None)
+    job = program.runner.job(program.run, store=store, every=every, max_crashes=None)
     for events in itertools.chain(crashes, [None]):
         program.left = events
         with contextlib.suppress(CrashError):
@@ -196,8 +196,8 @@ def changes_state(body):
 @settings(max_examples=400, deadline=None)
 def test_interrupted_anywhere_it_comes_to_the_same(name, body, every, crashes):
     register_type(RegisteredError)
-    undisturbed = outcome(Program(body, Colour(name)), every, [])
-    program = Program(body, Colour(name))
+    undisturbed = outcome(Program(body, Runner(name)), every, [])
+    program = Program(body, Runner(name))
     assert outcome(program, every, crashes) == undisturbed
     assert undisturbed[1] == sum(isinstance(node, Step) and not node.ends for node in body), (
         "of what is inside"

@@ -10,20 +10,20 @@ from mainstay.testing import Faults
 from support.checkpoints import OopsError, finished
 
 
-def test_a_step_inside_a_step_is_passed_over_with_it(in_colour, store):
+def test_a_step_inside_a_step_is_passed_over_with_it(runner, store):
     calls = Faults([1, 2, 3])
 
     async def body(cp, fail):
         async def outer():
             return await cp.step("inner", calls)
 
-        inner = outer if in_colour.name == "async" else lambda: finished(outer())
+        inner = outer if runner.name == "async" else lambda: finished(outer())
         results = [await cp.step("outer", inner), await cp.step("next", calls)]
         if fail:
             raise OopsError
         return [*results, await cp.step("last", calls)]
 
-    job = in_colour.job(body, store=store)
+    job = runner.job(body, store=store)
     with pytest.raises(OopsError):
         job(True)
     assert job(False) == [1, 2, 3]

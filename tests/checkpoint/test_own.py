@@ -14,14 +14,14 @@ from support.checkpoints import OopsError
 from support.store_conformance import acquired
 
 
-def test_the_name_of_an_iteration_is_not_that_of_another_one_with_its_number(in_colour, store):
+def test_the_name_of_an_iteration_is_not_that_of_another_one_with_its_number(runner, store):
     async def body(cp):
         return [[row async for row in cp.iterate("ab", name=name)] for name in ("x", "x", "x#2")]
 
-    assert in_colour.job(body, store=store)() == [["a", "b"]] * 3
+    assert runner.job(body, store=store)() == [["a", "b"]] * 3
 
 
-def test_time_spent_waiting_for_the_run_is_no_work_that_was_saved(in_colour, store):
+def test_time_spent_waiting_for_the_run_is_no_work_that_was_saved(runner, store):
     async def body(cp, fail):
         async for row in cp.iterate([1, 2]):
             if fail and row == 2:
@@ -32,13 +32,13 @@ def test_time_spent_waiting_for_the_run_is_no_work_that_was_saved(in_colour, sto
         elsewhere = Owner(here.boot, "another namespace", 1, 1)
         acquired(store, RunId("job", "key"), owner=elsewhere, lease=3600.0)
         with pytest.raises(OopsError):
-            in_colour.job(body, store=store, on_busy="wait")(True)
-        in_colour.job(body, store=store)(False)
+            runner.job(body, store=store, on_busy="wait")(True)
+        runner.job(body, store=store)(False)
         assert metrics.value("wait_seconds_total", component="job") >= 3600
         assert metrics.value("checkpoint_saved_seconds_total", component="job") < 1
 
 
-def test_a_state_with_something_pickled_in_it_can_be_migrated(in_colour, store):
+def test_a_state_with_something_pickled_in_it_can_be_migrated(runner, store):
     """`plain` takes `allow_pickle`, and nobody gives it."""
 
     async def body(cp, share=None):
@@ -49,8 +49,8 @@ def test_a_state_with_something_pickled_in_it_can_be_migrated(in_colour, store):
         return str(state["share"])
 
     with pytest.raises(OopsError):
-        in_colour.job(body, store=store, allow_pickle=True)(Fraction(1, 2))
-    job = in_colour.job(
+        runner.job(body, store=store, allow_pickle=True)(Fraction(1, 2))
+    job = runner.job(
         body, store=store, allow_pickle=True, version="2", on_code_change=lambda old: old
     )
     assert job() == "1/2"

@@ -36,36 +36,36 @@ def hold(store, owner=None):
     store.acquire(RUN, Request(owner=owner or this_process(), life="other", lease=30.0))
 
 
-def test_a_run_that_somebody_works_on_is_busy(in_colour, store, metrics):
+def test_a_run_that_somebody_works_on_is_busy(runner, store, metrics):
     hold(store)
     with pytest.raises(RunBusyError) as busy:
-        in_colour.job(add_up, store=store)([1])
+        runner.job(add_up, store=store)([1])
     assert (busy.value.component, busy.value.key) == ("job", "key")
     assert 0 < busy.value.seconds_left <= 30
     assert metrics("calls_total", outcome="rejected") == 1
 
 
-def test_a_dead_owner_is_recognised_at_once(in_colour, store, metrics):
+def test_a_dead_owner_is_recognised_at_once(runner, store, metrics):
     hold(store, DEAD)
-    assert in_colour.job(add_up, store=store)([1, 2]) == 3
+    assert runner.job(add_up, store=store)([1, 2]) == 3
     assert metrics("checkpoint_resumes_total", reason="crash") == 1
     assert metrics("calls_total", outcome="recovered") == 1
 
 
-def test_who_waits_gets_the_run_when_the_lease_ends(in_colour, store, metrics):
+def test_who_waits_gets_the_run_when_the_lease_ends(runner, store, metrics):
     with FakeClock() as clock:
         hold(store)
-        assert in_colour.job(add_up, store=store, on_busy="wait")([1, 2]) == 3
+        assert runner.job(add_up, store=store, on_busy="wait")([1, 2]) == 3
         assert 30 <= clock.now() <= 31
     assert metrics("checkpoint_resumes_total", reason="takeover") == 1
     assert metrics("wait_seconds_total") == pytest.approx(clock.now())
 
 
-def test_who_waits_for_longer_than_the_deadline_gives_up(in_colour, store):
+def test_who_waits_for_longer_than_the_deadline_gives_up(runner, store):
     with FakeClock() as clock, deadline(5.0):
         hold(store)
         with pytest.raises(RunBusyError):
-            in_colour.job(add_up, store=store, on_busy="wait")([1, 2])
+            runner.job(add_up, store=store, on_busy="wait")([1, 2])
         assert clock.now() == pytest.approx(5.0)
 
 
@@ -83,7 +83,7 @@ class Watched(MemoryStore):
         return answer
 
 
-def test_who_waits_for_the_result_gets_that_of_the_owner(in_colour):
+def test_who_waits_for_the_result_gets_that_of_the_owner(runner):
     store, started, results = Watched(), threading.Event(), {}
 
     async def owner(cp):
@@ -98,8 +98,8 @@ def test_who_waits_for_the_result_gets_that_of_the_owner(in_colour):
         results[name] = job()
 
     jobs = {
-        "owner": in_colour.job(owner, store=store),
-        "attached": in_colour.job(other, store=store, on_busy="return", on_complete="rerun"),
+        "owner": runner.job(owner, store=store),
+        "attached": runner.job(other, store=store, on_busy="return", on_complete="rerun"),
     }
     threads = [threading.Thread(target=work, args=each, daemon=True) for each in jobs.items()]
     for thread in threads:
@@ -110,7 +110,7 @@ def test_who_waits_for_the_result_gets_that_of_the_owner(in_colour):
     assert results == {"owner": "owner's", "attached": "owner's"}
 
 
-def test_a_zombie_saves_nothing_and_says_so(in_colour, store, metrics):
+def test_a_zombie_saves_nothing_and_says_so(runner, store, metrics):
     seen = []
 
     async def body(cp):
@@ -126,11 +126,11 @@ def test_a_zombie_saves_nothing_and_says_so(in_colour, store, metrics):
     with FakeClock() as clock:
         stop = on_event(lambda event: seen.append(event.kind))
         with pytest.raises(LeaseLostError):
-            in_colour.job(body, store=store)()
+            runner.job(body, store=store)()
         stop()
         assert seen == ["a", "b", "lease_lost"]
         clock.advance(31)
-        assert in_colour.job(body_of_log, store=store)() == ["a", "c?"]
+        assert runner.job(body_of_log, store=store)() == ["a", "c?"]
     assert metrics("checkpoint_saves_total", outcome="fenced") == 1
     assert metrics("checkpoint_lease_lost_total") == 1
 
@@ -139,7 +139,7 @@ async def body_of_log(cp):
     return [*cp.state([]), "c?"]
 
 
-def test_a_lease_is_renewed_in_the_middle_of_a_long_item(in_colour, store):
+def test_a_lease_is_renewed_in_the_middle_of_a_long_item(runner, store):
     async def body(cp):
         async for _ in cp.iterate([1]):
             before = store.list()[0][0].seen
@@ -147,10 +147,10 @@ def test_a_lease_is_renewed_in_the_middle_of_a_long_item(in_colour, store):
             while store.list()[0][0].seen == before:
                 waiting.wait(0.01)
 
-    in_colour.job(body, store=store, lease=0.06)()
+    runner.job(body, store=store, lease=0.06)()
 
 
-def test_a_lost_lease_is_seen_in_the_middle_of_a_long_item(in_colour, store):
+def test_a_lost_lease_is_seen_in_the_middle_of_a_long_item(runner, store):
     async def body(cp):
         async for _ in cp.iterate([1]):
             kept = store._runs[RUN]
@@ -160,7 +160,7 @@ def test_a_lost_lease_is_seen_in_the_middle_of_a_long_item(in_colour, store):
                 waiting.wait(0.01)
 
     with pytest.raises(LeaseLostError):
-        in_colour.job(body, store=store, lease=0.06)()
+        runner.job(body, store=store, lease=0.06)()
 
 
 def test_a_lease_that_cannot_be_renewed_in_its_time_is_lost(store, monkeypatch, metrics):

@@ -8,8 +8,8 @@ from mainstay import checkpointed, recover, recover_async
 from support.checkpoints import OopsError
 
 
-@pytest.mark.parametrize("colour", ["sync", "async"])
-def test_a_key_that_depends_on_the_day_is_that_of_the_run(store, colour):
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_key_that_depends_on_the_day_is_that_of_the_run(store, kind):
     today = ["monday"]
     seen = []
 
@@ -28,11 +28,11 @@ def test_a_key_that_depends_on_the_day_is_that_of_the_run(store, colour):
 
     job = checkpointed(
         store=store, key=lambda tenant: f"{tenant}-{today[0]}", name="job", recoverable=True
-    )(body if colour == "sync" else abody)
+    )(body if kind == "sync" else abody)
     with pytest.raises(OopsError):
-        job("acme") if colour == "sync" else asyncio.run(job("acme"))
+        job("acme") if kind == "sync" else asyncio.run(job("acme"))
     today[0] = "tuesday"
-    found = recover(store) if colour == "sync" else asyncio.run(recover_async(store))
+    found = recover(store) if kind == "sync" else asyncio.run(recover_async(store))
     assert [(each.key, each.outcome, each.result) for each in found] == [
         ("acme-monday", "done", "acme-monday")
     ]

@@ -36,15 +36,15 @@ def test_recover_runs_again_what_was_interrupted(store):
     def plain(cp):
         raise OopsError
 
-    @checkpointed(store=store, key=lambda: "key", name="colour", recoverable=True)
-    async def other_colour(cp, fail=[1]):  # noqa: B006 - once
+    @checkpointed(store=store, key=lambda: "key", name="other", recoverable=True)
+    async def asynchronous(cp, fail=[1]):  # noqa: B006 - once
         if fail:
             raise OopsError(fail.pop())
         return "async"
 
     with pytest.raises(OopsError):
         good("a", Totals(1, 2), [1])
-    for call in (lambda: bad("b"), plain, lambda: asyncio.run(other_colour())):
+    for call in (lambda: bad("b"), plain, lambda: asyncio.run(asynchronous())):
         with pytest.raises(OopsError):
             call()
     store.acquire(RunId("alive", "x"), Request(owner=this_process(), life="x", lease=30))
@@ -53,10 +53,10 @@ def test_recover_runs_again_what_was_interrupted(store):
     assert isinstance(outcomes["good"].error, OopsError)
     assert outcomes["bad"].outcome == "failed"
     assert "no function of that name" in outcomes["plain"].reason
-    assert outcomes["colour"].reason == "it is async; use recover_async"
+    assert outcomes["other"].reason == "it is async; use recover_async"
     assert "works on it" in outcomes["alive"].reason
     again = {each.name: each for each in asyncio.run(recover_async(store))}
-    assert (again["colour"].outcome, again["colour"].result) == ("done", "async")
+    assert (again["other"].outcome, again["other"].result) == ("done", "async")
     assert again["good"].reason == "use recover"
 
 

@@ -25,22 +25,22 @@ from support.checkpoints import RUN, CrashError, OopsError, add_up
 # Going on.
 
 
-def test_a_run_goes_on_after_the_last_item_that_was_done(in_colour, store):
-    job, seen = in_colour.job(add_up, store=store), []
+def test_a_run_goes_on_after_the_last_item_that_was_done(runner, store):
+    job, seen = runner.job(add_up, store=store), []
     with pytest.raises(ValueError, match="3"):
         job(range(6), 3, seen)
     assert job(range(6), None, seen) == 15
     assert seen == [0, 1, 2, 3, 3, 4, 5]
 
 
-def test_a_run_that_never_failed_is_done_once(in_colour, store):
-    job, seen = in_colour.job(add_up, store=store), []
+def test_a_run_that_never_failed_is_done_once(runner, store):
+    job, seen = runner.job(add_up, store=store), []
     assert [job([1, 2], None, seen), job([1, 2], None, seen)] == [3, 3]
     assert seen == [1, 2]
 
 
 @pytest.mark.parametrize("every", [1, 2, 3, 10, timedelta(hours=1), young_daly(mtbf=1e9)])
-def test_what_was_saved_is_neither_lost_nor_applied_twice(in_colour, store, crashing, every):
+def test_what_was_saved_is_neither_lost_nor_applied_twice(runner, store, crashing, every):
     async def body(cp, crash_at) -> Totals:
         totals = cp.state(Totals())
         async for row in cp.iterate(range(20), key=lambda row: row):
@@ -52,7 +52,7 @@ def test_what_was_saved_is_neither_lost_nor_applied_twice(in_colour, store, cras
             totals.amount += row
         return totals
 
-    job = in_colour.job(body, store=store, every=every, max_crashes=None)
+    job = runner.job(body, store=store, every=every, max_crashes=None)
     for crash_at in (7, 7, 13, 19):
         with pytest.raises(CrashError):
             job(crash_at)
@@ -108,17 +108,17 @@ def test_call_runs_a_function_without_decorating_it(store):
     assert policy.call(lambda cp, x: (cp.name, x), "a") == ("called", "a")
 
 
-def test_a_block_ends_with_its_run(in_colour, store):
+def test_a_block_ends_with_its_run(runner, store):
     async def body(cp):
         if cp.complete:
             return [item async for item in cp.iterate([1])], cp.token
         return [item async for item in cp.iterate([1])], cp.token
 
-    assert in_colour.block(body, store=store) == ([1], 1)
-    assert in_colour.block(body, store=store) == ([], None)
+    assert runner.block(body, store=store) == ([1], 1)
+    assert runner.block(body, store=store) == ([], None)
 
 
-def test_a_block_that_is_left_by_an_exception_is_interrupted(in_colour, store):
+def test_a_block_that_is_left_by_an_exception_is_interrupted(runner, store):
     async def body(cp, fail):
         items = []
         async for item in cp.iterate("abc"):
@@ -128,8 +128,8 @@ def test_a_block_that_is_left_by_an_exception_is_interrupted(in_colour, store):
         return items, cp.resumed, cp.attempt
 
     with pytest.raises(ValueError, match="b"):
-        in_colour.block(lambda cp: body(cp, True), store=store)
-    assert in_colour.block(lambda cp: body(cp, False), store=store) == (["b", "c"], True, 2)
+        runner.block(lambda cp: body(cp, True), store=store)
+    assert runner.block(lambda cp: body(cp, False), store=store) == (["b", "c"], True, 2)
 
 
 def test_a_block_cannot_be_entered_twice_at_once(store):
@@ -150,34 +150,34 @@ def test_a_sync_block_in_async_code_says_how_it_is_done(store):
 # State.
 
 
-def test_state_is_one_object(in_colour, store):
+def test_state_is_one_object(runner, store):
     async def body(cp):
         state = cp.state({"a": 1})
         assert cp.state({"b": 2}) is state
 
-    in_colour.job(body, store=store)()
+    runner.job(body, store=store)()
 
 
 @pytest.mark.parametrize("default", [0, "", None, (), 1.5, frozenset()])
-def test_state_that_cannot_change_in_place_is_refused(in_colour, store, default):
+def test_state_that_cannot_change_in_place_is_refused(runner, store, default):
     async def body(cp):
         cp.state(default)
 
     with pytest.raises(TypeError, match="`default` must be something that is changed in place"):
-        in_colour.job(body, store=store)()
+        runner.job(body, store=store)()
 
 
-def test_state_that_cannot_be_saved_is_refused_with_its_path(in_colour, store):
+def test_state_that_cannot_be_saved_is_refused_with_its_path(runner, store):
     async def body(cp):
         state = cp.state({"rows": []})
         async for item in cp.iterate([1, 2]):
             state["rows"].append(threading.Lock() if item == 2 else item)
 
     with pytest.raises(UnsaveableValueError, match=r"state\['rows'\]\[1\] cannot be saved"):
-        in_colour.job(body, store=store)()
+        runner.job(body, store=store)()
 
 
-def test_without_pickle_a_state_of_its_own_kind_is_refused_and_with_it_saved(in_colour, store):
+def test_without_pickle_a_state_of_its_own_kind_is_refused_and_with_it_saved(runner, store):
     async def body(cp):
         state = cp.state({"x": 1j})
         state["range"] = range(3)
@@ -185,33 +185,33 @@ def test_without_pickle_a_state_of_its_own_kind_is_refused_and_with_it_saved(in_
         return state["range"]
 
     with pytest.raises(UnsaveableValueError):
-        in_colour.job(body, store=store)()
-    assert in_colour.job(body, store=store, allow_pickle=True)() == range(3)
+        runner.job(body, store=store)()
+    assert runner.job(body, store=store, allow_pickle=True)() == range(3)
 
 
 # Ends.
 
 
-def test_on_complete_says_what_a_finished_run_does(in_colour, store):
+def test_on_complete_says_what_a_finished_run_does(runner, store):
     async def body(cp):
         return await cp.step("count", calls)
 
     calls = Faults([1, 2])
-    assert in_colour.job(body, store=store)() == 1
-    assert in_colour.job(body, store=store, on_complete="return")() == 1
+    assert runner.job(body, store=store)() == 1
+    assert runner.job(body, store=store, on_complete="return")() == 1
     with pytest.raises(RunCompleteError):
-        in_colour.job(body, store=store, on_complete="raise")()
-    assert in_colour.job(body, store=store, on_complete="rerun")() == 2
-    assert in_colour.job(body, store=store)() == 2
+        runner.job(body, store=store, on_complete="raise")()
+    assert runner.job(body, store=store, on_complete="rerun")() == 2
+    assert runner.job(body, store=store)() == 2
 
 
-def test_an_item_that_kills_the_process_poisons_the_run(in_colour, store, crashing, metrics):
+def test_an_item_that_kills_the_process_poisons_the_run(runner, store, crashing, metrics):
     async def body(cp):
         async for item in cp.iterate([1, 2]):
             if item == 2:
                 raise CrashError
 
-    job = in_colour.job(body, store=store, max_crashes=3)
+    job = runner.job(body, store=store, max_crashes=3)
     for _ in range(3):
         with pytest.raises(CrashError):
             job()
@@ -223,9 +223,9 @@ def test_an_item_that_kills_the_process_poisons_the_run(in_colour, store, crashi
     assert store.forget(RUN)
 
 
-def test_an_error_is_recorded_with_the_attempt(in_colour, store):
+def test_an_error_is_recorded_with_the_attempt(runner, store):
     with pytest.raises(OopsError):
-        in_colour.job(add_up, store=store)([1], 1)
+        runner.job(add_up, store=store)([1], 1)
     [(record, state)] = store.list()
     assert (state, record.attempt, record.exit) == ("interrupted", 1, "error")
     assert record.error == "OopsError: 1"
@@ -269,26 +269,26 @@ def test_a_cancellation_releases_the_run(store):
     assert asyncio.run(main()) == 2
 
 
-def test_finished_runs_are_kept_by_count_and_age(in_colour, store, monkeypatch):
+def test_finished_runs_are_kept_by_count_and_age(runner, store, monkeypatch):
     async def body(cp, number):
         pass
 
-    job = in_colour.job(body, store=store, key=str, keep=2)
+    job = runner.job(body, store=store, key=str, keep=2)
     for number in range(4):
         job(number)
     assert [record.run.key for record, _ in store.list()] == ["2", "3"]
     monkeypatch.setattr("mainstay._checkpoint.retention.wall_time", lambda: 4e9)
-    in_colour.job(body, store=store, key=str, keep=(5, timedelta(days=1)))(9)
+    runner.job(body, store=store, key=str, keep=(5, timedelta(days=1)))(9)
     assert store.list() == []
 
 
 def test_the_run_that_has_just_ended_is_kept_where_the_clock_was_stepped_back(
-    in_colour, store, monkeypatch
+    runner, store, monkeypatch
 ):
     async def body(cp, number):
         return number
 
-    job = in_colour.job(body, store=store, key=str, keep=1)
+    job = runner.job(body, store=store, key=str, keep=1)
     for number, wall in ((9, 2e9), (1, 1e9), (0, 1e9)):
         monkeypatch.setattr("mainstay.stores.memory.wall_time", lambda wall=wall: wall)
         job(number)
@@ -319,7 +319,7 @@ def test_cp_of_a_run_that_has_ended_is_of_no_use(store):
     assert store.list()[0][1] == "done"
 
 
-def test_cp_of_a_finished_block_answers_what_was_saved_and_nothing_else(in_colour, store):
+def test_cp_of_a_finished_block_answers_what_was_saved_and_nothing_else(runner, store):
     async def first(cp):
         cp.state({"a": 1})
         await cp.step("known", lambda: 42)
@@ -332,8 +332,8 @@ def test_cp_of_a_finished_block_answers_what_was_saved_and_nothing_else(in_colou
         with pytest.raises(RunCompleteError):
             await cp.save()
 
-    in_colour.block(first, store=store)
-    in_colour.block(second, store=store)
+    runner.block(first, store=store)
+    runner.block(second, store=store)
 
 
 def test_cp_belongs_to_the_thread_of_its_run(store):

@@ -87,12 +87,12 @@ BOUNDARIES = {
 @pytest.mark.parametrize("every", [1, 100])
 @pytest.mark.parametrize("boundary", BOUNDARIES.values(), ids=BOUNDARIES)
 def test_sigterm_saves_at_the_next_boundary_releases_and_ends(
-    in_colour, store, killed, boundary, every
+    runner, store, killed, boundary, every
 ):
     """Field section 4, item 17: a save on SIGTERM that fired in 0 of 6 cases (goodfire-ai/spd)."""
     body, first, second, done = boundary
     seen = []
-    job = in_colour.job(body, store=store, every=every)
+    job = runner.job(body, store=store, every=every)
     with pytest.raises(KilledError):
         job(seen)
     assert seen == first
@@ -107,7 +107,7 @@ def test_sigterm_saves_at_the_next_boundary_releases_and_ends(
     assert seen == second
 
 
-def test_a_second_sigterm_acts_at_once(in_colour, store, killed):
+def test_a_second_sigterm_acts_at_once(runner, store, killed):
     async def body(cp):
         async for _ in cp.iterate("ab"):
             terminate()
@@ -115,17 +115,17 @@ def test_a_second_sigterm_acts_at_once(in_colour, store, killed):
             terminate()
 
     with pytest.raises(KilledError):
-        in_colour.job(body, store=store)()
+        runner.job(body, store=store)()
     assert killed[0] == signal.SIGTERM
 
 
-def test_a_run_that_ends_before_its_next_boundary_keeps_its_result(in_colour, store, killed):
+def test_a_run_that_ends_before_its_next_boundary_keeps_its_result(runner, store, killed):
     async def body(cp):
         terminate()
         return "result"
 
     with pytest.raises(KilledError):
-        in_colour.job(body, store=store)()
+        runner.job(body, store=store)()
     assert record_of(store).status == "done"
     assert killed == [signal.SIGTERM]
 

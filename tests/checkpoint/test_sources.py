@@ -34,7 +34,7 @@ def test_a_step_in_a_source_is_computed_once_whenever_saves_are(store, every):
     assert fetched == [0, 1, 2]
 
 
-def test_a_source_of_batches_repeats_the_batch_in_progress(in_colour, store):
+def test_a_source_of_batches_repeats_the_batch_in_progress(runner, store):
     async def body(cp, fail):
         log = cp.state([])
         async for batch in cp.iterate([[0, 1, 2], [3, 4, 5], [6]]):
@@ -43,7 +43,7 @@ def test_a_source_of_batches_repeats_the_batch_in_progress(in_colour, store):
             log.extend(batch)
         return log
 
-    job = in_colour.job(body, store=store)
+    job = runner.job(body, store=store)
     with pytest.raises(OopsError):
         job(True)
     assert job(False) == [*range(7)]

@@ -24,11 +24,11 @@ def registered(nothing_registered):
     register_type(BadRowError)
 
 
-def stepping(in_colour, cp):
-    """Give a way to call a step of an async function in both colours."""
+def stepping(runner, cp):
+    """Give a way to call a step of an async function that is plain in sync code."""
 
     async def step(name, fn, *args):
-        if in_colour.name == "async":
+        if runner.name == "async":
             return await cp.step(name, fn, *args)
         return await cp.step(name, lambda: finished(fn(*args)))
 
@@ -44,7 +44,7 @@ def twice(job):
 
 @pytest.mark.parametrize("every", [1, 2, 10])
 def test_an_exception_that_ends_the_run_leaves_all_that_was_saved_inside_its_step(
-    registered, in_colour, store, every
+    registered, runner, store, every
 ):
     charged = []
 
@@ -58,10 +58,10 @@ def test_an_exception_that_ends_the_run_leaves_all_that_was_saved_inside_its_ste
                     raise BadRowError(row)
                 state.append(row)
 
-        await stepping(in_colour, cp)("load", load)
+        await stepping(runner, cp)("load", load)
         return state
 
-    job = in_colour.job(body, store=store, every=every)
+    job = runner.job(body, store=store, every=every)
     with pytest.raises(BadRowError):
         job()
     assert job() == [1, 2, 3, 4]
@@ -69,7 +69,7 @@ def test_an_exception_that_ends_the_run_leaves_all_that_was_saved_inside_its_ste
 
 
 @pytest.mark.parametrize("every", [1, 10])
-def test_an_exception_is_not_saved_with_half_an_item(registered, in_colour, store, every):
+def test_an_exception_is_not_saved_with_half_an_item(registered, runner, store, every):
     async def body(cp):
         state = cp.state({"on": False})
 
@@ -79,17 +79,17 @@ def test_an_exception_is_not_saved_with_half_an_item(registered, in_colour, stor
                 if row == 2 and not cp.resumed:
                     raise BadRowError(row)
 
-        await stepping(in_colour, cp)("switch", switch)
+        await stepping(runner, cp)("switch", switch)
         return state["on"]
 
-    job = in_colour.job(body, store=store, every=every)
+    job = runner.job(body, store=store, every=every)
     with pytest.raises(BadRowError):
         job()
     assert job() is False
 
 
 @pytest.mark.parametrize("caught", [False, True])
-def test_an_exception_leaves_what_is_inside_its_step(registered, in_colour, store, caught):
+def test_an_exception_leaves_what_is_inside_its_step(registered, runner, store, caught):
     """Also where it was a result for an attempt, and ends the run in the next one."""
     charged = []
 
@@ -99,7 +99,7 @@ def test_an_exception_leaves_what_is_inside_its_step(registered, in_colour, stor
             if attempt < 3:
                 raise BadRowError
 
-        step = stepping(in_colour, cp)
+        step = stepping(runner, cp)
         if caught and attempt == 1:
             with contextlib.suppress(BadRowError):
                 await step("pay", pay)
@@ -110,7 +110,7 @@ def test_an_exception_leaves_what_is_inside_its_step(registered, in_colour, stor
         finally:
             await cp.save()
 
-    job = in_colour.job(body, store=store)
+    job = runner.job(body, store=store)
     for attempt in (1, 2):
         with pytest.raises((BadRowError, OopsError)):
             job(attempt)
@@ -118,9 +118,9 @@ def test_an_exception_leaves_what_is_inside_its_step(registered, in_colour, stor
     assert charged == ["charge"]
 
 
-def test_an_exception_goes_with_the_step_around_it(registered, in_colour, store):
+def test_an_exception_goes_with_the_step_around_it(registered, runner, store):
     async def body(cp):
-        step, totals = stepping(in_colour, cp), cp.state(Totals())
+        step, totals = stepping(runner, cp), cp.state(Totals())
 
         async def inner():
             async for _ in cp.iterate([1, 2]):
@@ -134,12 +134,12 @@ def test_an_exception_goes_with_the_step_around_it(registered, in_colour, store)
 
         await step("outer", outer)
 
-    in_colour.job(body, store=store)()
+    runner.job(body, store=store)()
     assert [name_in(result.slot) for result in store.load(RUN).results.values()] == ["outer"]
 
 
 @pytest.mark.parametrize("every", [1, 2, 10])
-def test_an_exception_that_is_a_result_is_saved_with_the_state(registered, in_colour, store, every):
+def test_an_exception_that_is_a_result_is_saved_with_the_state(registered, runner, store, every):
     async def body(cp):
         totals = cp.state(Totals())
 
@@ -150,16 +150,16 @@ def test_an_exception_that_is_a_result_is_saved_with_the_state(registered, in_co
                     raise BadRowError(row)
 
         with contextlib.suppress(BadRowError):
-            await stepping(in_colour, cp)("load", load)
+            await stepping(runner, cp)("load", load)
         await cp.step("next", int)
         if not cp.resumed:
             raise OopsError
         return totals.rows
 
-    assert twice(in_colour.job(body, store=store, every=every)) == 3
+    assert twice(runner.job(body, store=store, every=every)) == 3
 
 
-def test_a_result_that_cannot_be_saved_takes_nothing_along(in_colour, store):
+def test_a_result_that_cannot_be_saved_takes_nothing_along(runner, store):
     done = []
 
     async def body(cp):
@@ -169,7 +169,7 @@ def test_a_result_that_cannot_be_saved_takes_nothing_along(in_colour, store):
             await cp.step("after", lambda: done.append("after"))
             return object() if not cp.resumed else "loaded"
 
-        step = stepping(in_colour, cp)
+        step = stepping(runner, cp)
         if cp.resumed:
             return await step("load", load)
         with pytest.raises(UnsaveableValueError):
@@ -177,11 +177,11 @@ def test_a_result_that_cannot_be_saved_takes_nothing_along(in_colour, store):
         await cp.save()
         raise OopsError
 
-    assert twice(in_colour.job(body, store=store)) == "loaded"
+    assert twice(runner.job(body, store=store)) == "loaded"
     assert done == [1, 2, 3, "after"]
 
 
-def test_a_result_that_was_not_written_takes_nothing_along(in_colour, store, monkeypatch):
+def test_a_result_that_was_not_written_takes_nothing_along(runner, store, monkeypatch):
     done, commit = [], type(store).commit
 
     def full(self, lease, change):
@@ -196,7 +196,7 @@ def test_a_result_that_was_not_written_takes_nothing_along(in_colour, store, mon
                 await cp.step("inner", lambda row=row: done.append(row))
             done.append("after")
 
-        step = stepping(in_colour, cp)
+        step = stepping(runner, cp)
         if cp.resumed:
             return await step("load", load)
         with pytest.raises(StoreUnavailableError):
@@ -205,7 +205,7 @@ def test_a_result_that_was_not_written_takes_nothing_along(in_colour, store, mon
         raise OopsError
 
     monkeypatch.setattr(type(store), "commit", full)
-    twice(in_colour.job(body, store=store))
+    twice(runner.job(body, store=store))
     assert done == [1, 2, 3, "after"]
 
 
@@ -243,7 +243,7 @@ def test_a_step_that_is_cancelled_while_it_waits_to_be_saved_takes_nothing_along
 @pytest.mark.parametrize("in_step", [False, True])
 @pytest.mark.parametrize("crash_at", [1, 2, 3])
 def test_what_an_item_changed_before_its_first_iteration_waits_for_its_end(
-    in_colour, store, in_step, crash_at
+    runner, store, in_step, crash_at
 ):
     """The state before an item is not taken down until there are iterations inside items."""
     sent = []
@@ -262,16 +262,16 @@ def test_what_an_item_changed_before_its_first_iteration_waits_for_its_end(
             if len(batch) == 3:
                 todo = [*batch]
                 batch.clear()
-                await (stepping(in_colour, cp)("send", send, todo) if in_step else send(todo))
+                await (stepping(runner, cp)("send", send, todo) if in_step else send(todo))
         return batch
 
-    assert twice(in_colour.job(body, store=store)) == []
+    assert twice(runner.job(body, store=store)) == []
     assert {*sent} == {1, 2, 3, 4, 5, 6}
 
 
 @pytest.mark.parametrize("in_step", [False, True])
 def test_what_an_item_changed_waits_for_its_end_though_an_iteration_takes_it_back(
-    in_colour, store, in_step
+    runner, store, in_step
 ):
     async def body(cp):
         pending = cp.state([])
@@ -282,17 +282,17 @@ def test_what_an_item_changed_waits_for_its_end_though_an_iteration_takes_it_bac
 
         async for order in cp.iterate(["a", "b"]):
             pending.append(order)
-            await (stepping(in_colour, cp)("flush", flush, order) if in_step else flush(order))
+            await (stepping(runner, cp)("flush", flush, order) if in_step else flush(order))
             async for _ in cp.iterate([1, 2], name="lines"):
                 pass
             if not cp.resumed:
                 raise OopsError
         return pending
 
-    assert twice(in_colour.job(body, store=store, every=1)) == []
+    assert twice(runner.job(body, store=store, every=1)) == []
 
 
-def test_the_first_iteration_inside_an_item_saves_where_the_item_before_was_saved(in_colour, store):
+def test_the_first_iteration_inside_an_item_saves_where_the_item_before_was_saved(runner, store):
     seen = []
 
     async def body(cp):
@@ -305,12 +305,12 @@ def test_the_first_iteration_inside_an_item_saves_where_the_item_before_was_save
                         raise OopsError
             totals.rows += 1
 
-    twice(in_colour.job(body, store=store, every=1))
+    twice(runner.job(body, store=store, every=1))
     assert seen == ["a", "b", "b", "c"]
 
 
 @pytest.mark.parametrize("every", [1, 2, 3, 10])
-def test_a_state_that_is_back_where_it_was_is_saved_with_its_step(in_colour, store, every):
+def test_a_state_that_is_back_where_it_was_is_saved_with_its_step(runner, store, every):
     sent = []
 
     async def body(cp):
@@ -324,18 +324,18 @@ def test_a_state_that_is_back_where_it_was_is_saved_with_its_step(in_colour, sto
                 buffer.clear()
 
         async for day in cp.iterate(["mon", "tue"]):
-            await stepping(in_colour, cp)("collect", collect, day)
+            await stepping(runner, cp)("collect", collect, day)
             if day == "mon" and not cp.resumed:
                 raise OopsError
 
-    twice(in_colour.job(body, store=store, every=every))
+    twice(runner.job(body, store=store, every=every))
     assert [*map(list, dict.fromkeys(map(tuple, sent)))] == [
         ["mon1", "mon2", "mon3"],
         ["tue1", "tue2", "tue3"],
     ]
 
 
-def test_a_step_that_has_to_wait_keeps_what_is_inside_it(in_colour, store):
+def test_a_step_that_has_to_wait_keeps_what_is_inside_it(runner, store):
     done = []
 
     async def body(cp):
@@ -348,13 +348,13 @@ def test_a_step_that_has_to_wait_keeps_what_is_inside_it(in_colour, store):
 
         async for day in cp.iterate(["mon"]):
             state["day"] = day
-            await stepping(in_colour, cp)("work", work)
+            await stepping(runner, cp)("work", work)
             async for _ in cp.iterate([1, 2], name="later"):
                 pass
             if not cp.resumed:
                 raise OopsError
 
-    twice(in_colour.job(body, store=store, every=1))
+    twice(runner.job(body, store=store, every=1))
     assert done == ["inner"]
 
 
@@ -445,7 +445,7 @@ def test_a_step_of_a_source_is_no_boundary_while_items_are_not_saved(store):
 
 @pytest.mark.parametrize("waits", [False, True])
 def test_an_equal_key_that_comes_later_has_steps_of_its_own_though_the_first_has_no_result(
-    in_colour, store, waits
+    runner, store, waits
 ):
     charged = []
 
@@ -466,12 +466,12 @@ def test_an_equal_key_that_comes_later_has_steps_of_its_own_though_the_first_has
         async for item, amount in cp.iterate(items, key=lambda each: each[0]):
             if item != "x":
                 with contextlib.suppress(OopsError):
-                    got.append((item, await stepping(in_colour, cp)("pay", pay, amount)))
+                    got.append((item, await stepping(runner, cp)("pay", pay, amount)))
             if item == "c" and not cp.resumed:
                 raise KeyError
         return got
 
-    job = in_colour.job(body, store=store, every=10)
+    job = runner.job(body, store=store, every=10)
     with pytest.raises(KeyError):
         job()
     first = [("a", 2)] if waits else []
@@ -479,7 +479,7 @@ def test_an_equal_key_that_comes_later_has_steps_of_its_own_though_the_first_has
     assert charged == [2, 0, 0, 0, 2] if waits else [0, 0, 0]
 
 
-def test_an_exception_that_was_dealt_with_keeps_no_iteration_going(registered, in_colour, store):
+def test_an_exception_that_was_dealt_with_keeps_no_iteration_going(registered, runner, store):
     """Whatever it was raised in, and though it is the result of a step."""
 
     async def body(cp):
@@ -493,14 +493,14 @@ def test_an_exception_that_was_dealt_with_keeps_no_iteration_going(registered, i
                     raise BadRowError(row)
 
         with contextlib.suppress(BadRowError):
-            await stepping(in_colour, cp)("load", load)
+            await stepping(runner, cp)("load", load)
         async for number in cp.iterate(range(6), name="after"):
             if number == 5:
                 raise OopsError
         return totals.rows
 
     with pytest.raises(OopsError):
-        in_colour.job(body, store=store, every=1)()
+        runner.job(body, store=store, every=1)()
     assert opened(store.load(RUN).latest).items == 7
 
 
@@ -517,21 +517,21 @@ def test_an_exception_of_a_step_is_not_kept_alive(registered, store):
         assert kept() is None
 
 
-def test_an_exception_of_pythons_own_may_be_a_result_too(nothing_registered, in_colour, store):
+def test_an_exception_of_pythons_own_may_be_a_result_too(nothing_registered, runner, store):
     register_type(ZeroDivisionError)
     computed = []
 
     async def body(cp):
         await cp.step("divide", lambda: computed.append(1) or 1 / 0)
 
-    job = in_colour.job(body, store=store)
+    job = runner.job(body, store=store)
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
             job()
     assert len(computed) == 2, "it had ended the run, so that its step runs again"
 
 
-def test_a_step_whose_iterations_leave_the_state_alone_waits_for_nothing(in_colour, store):
+def test_a_step_whose_iterations_leave_the_state_alone_waits_for_nothing(runner, store):
     """Though one was left by a break, after which other saves wait."""
     computed = []
 
@@ -546,9 +546,9 @@ def test_a_step_whose_iterations_leave_the_state_alone_waits_for_nothing(in_colo
             computed.append("read")
 
         async for _ in cp.iterate(["item"]):
-            await stepping(in_colour, cp)("read", read)
+            await stepping(runner, cp)("read", read)
             if not cp.resumed:
                 raise OopsError
 
-    twice(in_colour.job(body, store=store, every=1))
+    twice(runner.job(body, store=store, every=1))
     assert computed == ["read"]

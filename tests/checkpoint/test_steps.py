@@ -19,7 +19,7 @@ from support.checkpoint_values import Totals
 from support.checkpoints import RUN, CrashError, OopsError
 
 
-def test_a_saved_result_is_never_computed_again(in_colour, store):
+def test_a_saved_result_is_never_computed_again(runner, store):
     calls = Faults([1, 2, 3])
 
     async def body(cp, fail):
@@ -28,20 +28,20 @@ def test_a_saved_result_is_never_computed_again(in_colour, store):
             raise OopsError
         return results
 
-    job = in_colour.job(body, store=store)
+    job = runner.job(body, store=store)
     with pytest.raises(OopsError):
         job(True)
     assert job(False) == [1, 2, 3]
     assert len(calls.calls) == 3
 
 
-def test_a_step_that_failed_runs_again(in_colour, store):
+def test_a_step_that_failed_runs_again(runner, store):
     calls = Faults([OSError("down"), "up"])
 
     async def body(cp):
         return await cp.step("fetch", calls, 1, x=2)
 
-    job = in_colour.job(body, store=store)
+    job = runner.job(body, store=store)
     with pytest.raises(OSError, match="down"):
         job()
     assert job() == "up"
@@ -49,7 +49,7 @@ def test_a_step_that_failed_runs_again(in_colour, store):
 
 
 @pytest.mark.usefixtures("nothing_registered")
-def test_a_registered_exception_of_a_step_is_its_result(in_colour, store):
+def test_a_registered_exception_of_a_step_is_its_result(runner, store):
     register_type(KeyError)
     calls = Faults([KeyError("declined")], then="charged twice")
 
@@ -61,7 +61,7 @@ def test_a_registered_exception_of_a_step_is_its_result(in_colour, store):
                 raise OopsError from error
             return error.args[0]
 
-    job = in_colour.job(body, store=store)
+    job = runner.job(body, store=store)
     with pytest.raises(OopsError):
         job(True)
     assert job(False) == "declined"
@@ -69,20 +69,20 @@ def test_a_registered_exception_of_a_step_is_its_result(in_colour, store):
 
 
 @pytest.mark.usefixtures("nothing_registered")
-def test_a_saved_exception_that_ends_the_run_does_not_end_it_for_ever(in_colour, store):
+def test_a_saved_exception_that_ends_the_run_does_not_end_it_for_ever(runner, store):
     register_type(KeyError)
     calls = Faults([KeyError("down"), "up"])
 
     async def body(cp):
         return await cp.step("charge", calls)
 
-    job = in_colour.job(body, store=store)
+    job = runner.job(body, store=store)
     with pytest.raises(KeyError):
         job()
     assert job() == "up"
 
 
-def test_a_step_inside_an_item_belongs_to_it_and_goes_with_it(in_colour, store, crashing):
+def test_a_step_inside_an_item_belongs_to_it_and_goes_with_it(runner, store, crashing):
     calls = Faults(range(100))
 
     async def body(cp, crash_at):
@@ -94,7 +94,7 @@ def test_a_step_inside_an_item_belongs_to_it_and_goes_with_it(in_colour, store, 
             log.append([first, await cp.step("call", calls)])
         return log
 
-    job = in_colour.job(body, store=store)
+    job = runner.job(body, store=store)
     with pytest.raises(CrashError):
         job("b")
     assert len(store.load(RUN).results) == 1
@@ -104,7 +104,7 @@ def test_a_step_inside_an_item_belongs_to_it_and_goes_with_it(in_colour, store, 
 
 @pytest.mark.parametrize("steps_of_the_later", [1, 2])
 def test_items_with_equal_keys_have_steps_of_their_own_until_they_are_saved(
-    in_colour, store, crashing, steps_of_the_later
+    runner, store, crashing, steps_of_the_later
 ):
     calls = Faults(range(100))
     rows = [("a", 2), ("b", 1), ("a", steps_of_the_later), ("c", 1)]
@@ -117,7 +117,7 @@ def test_items_with_equal_keys_have_steps_of_their_own_until_they_are_saved(
                 raise CrashError
         return log
 
-    job = in_colour.job(body, store=store, every=10)
+    job = runner.job(body, store=store, every=10)
     with pytest.raises(CrashError):
         job(True)
     total = sum(steps for _, steps in rows)
@@ -129,7 +129,7 @@ def test_items_with_equal_keys_have_steps_of_their_own_until_they_are_saved(
 
 
 def test_inner_items_with_equal_keys_belong_to_the_outer_item_that_they_are_in(
-    in_colour, store, crashing
+    runner, store, crashing
 ):
     calls = Faults(range(100))
     path = ["ax", "ay", "ax", "bx", "ax", "ay", "ax", "bx"]
@@ -144,7 +144,7 @@ def test_inner_items_with_equal_keys_belong_to_the_outer_item_that_they_are_in(
                     raise CrashError
         return log
 
-    job = in_colour.job(body, store=store, every=100)
+    job = runner.job(body, store=store, every=100)
     with pytest.raises(CrashError):
         job(True)
     assert job(False) == [(each, number) for number, each in enumerate(path)]
@@ -152,45 +152,45 @@ def test_inner_items_with_equal_keys_belong_to_the_outer_item_that_they_are_in(
     assert store.load(RUN).results == {}
 
 
-def test_a_resume_goes_on_after_the_numbers_of_the_results_that_are_kept(in_colour, store):
+def test_a_resume_goes_on_after_the_numbers_of_the_results_that_are_kept(runner, store):
     async def body(cp, steps):
         for number in range(steps):
             await cp.step("call", lambda number=number: number)
         raise OopsError
 
-    job = in_colour.job(body, store=store)
+    job = runner.job(body, store=store)
     for steps in (2, 3, 5):
         with pytest.raises(OopsError):
             job(steps)
         assert [*store.load(RUN).results] == [*range(steps)]
 
 
-def test_a_run_that_has_had_as_many_results_as_it_can_says_so(in_colour, store, monkeypatch):
+def test_a_run_that_has_had_as_many_results_as_it_can_says_so(runner, store, monkeypatch):
     monkeypatch.setattr("mainstay._checkpoint.steps.MOST_RESULTS", 2)
 
     async def body(cp):
         return [await cp.step("call", lambda: 1) for _ in range(3)]
 
     with pytest.raises(CheckpointError, match="run 'key' of job has saved 2 results of steps"):
-        in_colour.job(body, store=store)()
+        runner.job(body, store=store)()
 
 
-def test_another_step_at_the_place_of_a_saved_one_is_refused_with_both_names(in_colour, store):
+def test_another_step_at_the_place_of_a_saved_one_is_refused_with_both_names(runner, store):
     async def body(cp, name):
         await cp.step(name, lambda: 1)
         raise OopsError
 
-    job = in_colour.job(body, store=store)
+    job = runner.job(body, store=store)
     with pytest.raises(OopsError):
         job("publish")
     with pytest.raises(CodeChangedError, match="step 'publish' is now 'notify'"):
         job("notify")
-    lenient = in_colour.job(body, store=store, on_code_change="ignore")
+    lenient = runner.job(body, store=store, on_code_change="ignore")
     with pytest.raises(OopsError):
         lenient("notify")
 
 
-def test_a_result_is_built_from_the_return_annotation(in_colour, store):
+def test_a_result_is_built_from_the_return_annotation(runner, store):
     def totals() -> Totals:
         return Totals(1, 2)
 
@@ -203,7 +203,7 @@ def test_a_result_is_built_from_the_return_annotation(in_colour, store):
             raise OopsError
         return value.amount
 
-    job = in_colour.job(body, store=store)
+    job = runner.job(body, store=store)
     with pytest.raises(UnsaveableValueError, match="the result of step 'totals'"):
         job(untold, False)
     with pytest.raises(OopsError):
@@ -237,7 +237,7 @@ def test_steps_of_tasks_are_saved_one_at_a_time(store):
     assert asyncio.run(job()) == [*range(8)]
 
 
-def test_an_idempotency_key_is_the_same_in_every_attempt_and_for_nothing_else(in_colour, store):
+def test_an_idempotency_key_is_the_same_in_every_attempt_and_for_nothing_else(runner, store):
     keys = []
 
     async def body(cp, fail):
@@ -248,10 +248,10 @@ def test_an_idempotency_key_is_the_same_in_every_attempt_and_for_nothing_else(in
                 raise OopsError
 
     with pytest.raises(OopsError):
-        in_colour.job(body, store=store)(True)
-    in_colour.job(body, store=store)(False)
+        runner.job(body, store=store)(True)
+    runner.job(body, store=store)(False)
     first, again = keys[:3], keys[3:]
     assert len(set(first)) == 3
     assert again == [first[0], first[2]]
-    in_colour.job(body, store=store, on_complete="rerun")(False)
+    runner.job(body, store=store, on_complete="rerun")(False)
     assert not {*keys[5:]} & {*first}

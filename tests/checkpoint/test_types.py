@@ -104,14 +104,14 @@ def beside_a_name_for_type_checkers(cp: "Checkpoint | None" = None) -> Part:
     ],
     ids=lambda fn: getattr(fn, "__qualname__", type(fn).__name__),
 )  # fmt: skip
-def test_a_step_gives_what_its_annotation_names_however_it_is_said(in_colour, store, fn):
+def test_a_step_gives_what_its_annotation_names_however_it_is_said(runner, store, fn):
     async def body(cp, fail):
         result = await cp.step("step", fn)
         if fail:
             raise OopsError
         assert result == fn()
 
-    job = in_colour.job(body, store=store)
+    job = runner.job(body, store=store)
     with pytest.raises(OopsError):
         job(True)
     job(False)
@@ -123,11 +123,11 @@ def test_an_annotation_that_contains_itself_is_gone_through_once():
     assert {*allowed_by_result(fn)} == {f"{__name__}.Part"}
 
 
-def test_the_types_of_a_result_may_be_defined_after_the_function(in_colour, store):
+def test_the_types_of_a_result_may_be_defined_after_the_function(runner, store):
     async def body(cp) -> "Later":
         return Later(3)
 
-    job = in_colour.job(body, store=store)
+    job = runner.job(body, store=store)
 
     @attrs.frozen
     class Later:
@@ -137,12 +137,12 @@ def test_the_types_of_a_result_may_be_defined_after_the_function(in_colour, stor
 
 
 def test_the_types_of_an_argument_may_be_defined_after_a_recoverable_function(
-    in_colour, store, monkeypatch
+    runner, store, monkeypatch
 ):
     async def body(cp, later: "Later"):  # type: ignore[name-defined]  # noqa: F821 - not yet
         return later.number
 
-    job = in_colour.job(body, store=store, recoverable=True)
+    job = runner.job(body, store=store, recoverable=True)
     monkeypatch.setitem(globals(), "Later", Part)
     assert job(Part(3)) == 3
 
@@ -156,7 +156,7 @@ def test_a_field_that_only_type_checkers_know_hides_no_other():
     assert {*allowed_by(Kept)} == {f"{Kept.__module__}.{Kept.__qualname__}", f"{__name__}.Part"}
 
 
-def test_what_a_step_is_called_with_is_not_kept_beyond_it(in_colour, store):
+def test_what_a_step_is_called_with_is_not_kept_beyond_it(runner, store):
     class Large:
         pass
 
@@ -170,6 +170,6 @@ def test_what_a_step_is_called_with_is_not_kept_beyond_it(in_colour, store):
         gone.append(weakref.ref(large))
 
     gone: list[weakref.ref[Large]] = []
-    in_colour.job(body, store=store)()
+    runner.job(body, store=store)()
     gc.collect()
     assert [each() for each in gone] == [None]

@@ -19,19 +19,19 @@ class Speechless(Exception):
     ],
     ids=["speechless", "no utf-8", "long"],
 )
-def test_an_exception_is_the_users_own_and_the_run_is_given_back(in_colour, tmp_path, error, kept):
+def test_an_exception_is_the_users_own_and_the_run_is_given_back(runner, tmp_path, error, kept):
     async def body(cp):
         raise error
 
     store = SQLiteStore(tmp_path / "runs.db")
     with pytest.raises(type(error)) as raised:
-        in_colour.job(body, store=store)()
+        runner.job(body, store=store)()
     assert raised.value is error
     [(record, state)] = store.list()
     assert (record.error, state) == (kept, "interrupted")
 
 
-def test_a_store_that_fails_in_a_way_of_its_own_does_not_hide_it(in_colour, store, monkeypatch):
+def test_a_store_that_fails_in_a_way_of_its_own_does_not_hide_it(runner, store, monkeypatch):
     def broken(*_args):
         raise RuntimeError("connection reset")
 
@@ -40,5 +40,5 @@ def test_a_store_that_fails_in_a_way_of_its_own_does_not_hide_it(in_colour, stor
 
     monkeypatch.setattr(store, "release", broken)
     with pytest.raises(KeyError, match="mine") as raised:
-        in_colour.job(body, store=store)()
+        runner.job(body, store=store)()
     assert raised.value.__notes__ == ["mainstay.checkpoint job: connection reset"]

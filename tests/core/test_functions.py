@@ -207,7 +207,7 @@ def test_async_callables_are_told(fn):
 
 
 @pytest.mark.parametrize(
-    ("fn", "colour"),
+    ("fn", "kind"),
     [
         (generator, Colour.GENERATOR),
         (functools.partial(generator), Colour.GENERATOR),
@@ -218,8 +218,8 @@ def test_async_callables_are_told(fn):
         (CallsAsyncGenerator(), Colour.ASYNC_GENERATOR),
     ],
 )
-def test_generators_are_told(fn, colour):
-    assert colour_of(fn) is colour
+def test_generators_are_told(fn, kind):
+    assert colour_of(fn) is kind
     assert not is_async(fn)
 
 
@@ -259,7 +259,7 @@ def test_an_object_with_an_async_call_is_retried():
     assert asyncio.run(retry(on=Lost, wait=0)(functools.partial(Fetch()))()) == 3
 
 
-def test_mocks_of_both_colours_are_retried():
+def test_sync_and_async_mocks_are_retried():
     fetch = Mock(side_effect=[Lost, "ok"])
     assert retry(on=Lost, wait=0).call(fetch) == "ok"
     afetch = AsyncMock(side_effect=[Lost, "ok"])

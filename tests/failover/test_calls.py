@@ -485,6 +485,6 @@ def test_failed_attempts_leave_nothing_to_the_garbage_collector(pool_caller, ser
         with contextlib.suppress(AllMembersFailedError):
             pool_caller(pool, servers.use)
         # What leaves `asyncio.run` with an exception leaves cycles of asyncio's own.
-        assert sorted(gone) == [("a",), ("a",), ("b",)] or pool_caller.__self__.colour is ASYNC
+        assert sorted(gone) == [("a",), ("a",), ("b",)] or pool_caller.__self__.caller is ASYNC
     finally:
         gc.enable()

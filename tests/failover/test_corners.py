@@ -123,7 +123,7 @@ def test_a_hook_of_a_sync_pool_that_returns_a_coroutine_is_refused(clock):
     async def connect():
         """Never awaited."""
 
-    pool = FailoverPool("db", [Member("a", open=lambda: connect())], on=Lost)  # noqa: PLW0108 - it hides the colour
+    pool = FailoverPool("db", [Member("a", open=lambda: connect())], on=Lost)  # noqa: PLW0108 - it hides that it is async
     with pytest.raises(ExceptionGroup) as caught:
         pool.call(use)
     assert isinstance(caught.value.exceptions[0], TypeError)

@@ -25,7 +25,7 @@ from mainstay import (
 from mainstay._core.members import lender_of
 from mainstay._redundant.sketch import Sketch
 from mainstay.testing import Faults
-from support.redundancy import COLOURS, after
+from support.redundancy import RUNNERS, after
 
 HEDGED = {"start": hedge.after(0.1), "budget": None, "name": "it"}
 REAL = {**HEDGED, "start": hedge.after(0.001)}
@@ -36,20 +36,20 @@ class Lost(ConnectionError):
     """A failure that counts."""
 
 
-@pytest.fixture(params=COLOURS.values(), ids=COLOURS)
-def colour(request, clock, metrics):
+@pytest.fixture(params=RUNNERS.values(), ids=RUNNERS)
+def runner(request, clock, metrics):
     """One way of calling, on a clock."""
     return request.param
 
 
-def call(colour, script, **parameters):
-    policy = redundant(**{**HEDGED, **colour.options, **parameters})
-    return colour.run(policy, colour.fn(Faults(script)))
+def call(runner, script, **parameters):
+    policy = redundant(**{**HEDGED, **runner.options, **parameters})
+    return runner.run(policy, runner.fn(Faults(script)))
 
 
-def test_a_hedge_that_fails_fast_does_not_win(colour):
+def test_a_hedge_that_fails_fast_does_not_win(runner):
     """hedge-python takes the first copy that ends, even if it failed."""
-    assert call(colour, [after(0.5, "page"), after(0.01, Lost)]) == "page"
+    assert call(runner, [after(0.5, "page"), after(0.01, Lost)]) == "page"
 
 
 def test_losers_that_hang_do_not_starve_later_calls():
@@ -184,40 +184,40 @@ def test_context_variables_reach_every_copy():
     assert seen == ["of the caller"] * 4
 
 
-def test_no_majority_is_an_outcome_of_its_own(colour, metrics):
+def test_no_majority_is_an_outcome_of_its_own(runner, metrics):
     """Field section 4, item 13: a voter that returns some answer hides that."""
-    fns = [colour.fn(Faults([number])) for number in range(3)]
-    policy = redundant(alternatives=fns[1:], decide=vote.majority(), **colour.options)
+    fns = [runner.fn(Faults([number])) for number in range(3)]
+    policy = redundant(alternatives=fns[1:], decide=vote.majority(), **runner.options)
     with pytest.raises(NoDecisionError) as caught:
-        colour.run(policy, fns[0])
+        runner.run(policy, fns[0])
     assert len(caught.value.answers) >= 2
     assert metrics("votes_total", verdict="no_decision") == 1
 
 
-def test_a_group_is_never_empty_and_one_copy_raises_its_own_error(colour):
+def test_a_group_is_never_empty_and_one_copy_raises_its_own_error(runner):
     """Field section 4, item 14: asynchedging raises ValueError for an empty group."""
     with pytest.raises(AllCopiesFailedError) as caught:
-        call(colour, [Lost("a"), Lost("b")])
+        call(runner, [Lost("a"), Lost("b")])
     assert [str(each) for each in caught.value.exceptions] == ["a", "b"]
     assert all(len(each.__notes__) == 1 for each in caught.value.exceptions)
     with pytest.raises(Lost, match="alone"):
-        call(colour, [Lost("alone")], budget=0.0)
+        call(runner, [Lost("alone")], budget=0.0)
 
 
-def test_a_spent_budget_does_not_kill_the_primary(colour, metrics):
+def test_a_spent_budget_does_not_kill_the_primary(runner, metrics):
     """Field section 4, item 15: failsafe-go cancelled it when the budget was exceeded."""
     budget = RetryBudget(ratio=0, floor=0)
-    assert call(colour, [after(0.5, "page")], budget=budget) == "page"
+    assert call(runner, [after(0.5, "page")], budget=budget) == "page"
     assert metrics.outcomes() == {"success": 1}
     assert metrics("hedges_denied_total", reason="budget") == 1
 
 
-def test_a_brownout_is_hedged_no_more_than_the_budget_allows(colour, metrics):
+def test_a_brownout_is_hedged_no_more_than_the_budget_allows(runner, metrics):
     """Polly, gRPC and hedgedhttp double the load when everything is slow but succeeds."""
-    policy = redundant(**{**HEDGED, **colour.options, "budget": 0.1})
-    fn = colour.fn(Faults(then=after(0.2, "page")))
+    policy = redundant(**{**HEDGED, **runner.options, "budget": 0.1})
+    fn = runner.fn(Faults(then=after(0.2, "page")))
     for _ in range(60):
-        colour.run(policy, fn)
+        runner.run(policy, fn)
     assert 0 < metrics("hedges_total") <= 6
 
 
@@ -248,9 +248,9 @@ def pool_of(*names, **options):
     return FailoverPool("db", [Member(name, name) for name in names], on=Lost, **options)
 
 
-def at_members(colour, **scripts):
+def at_members(runner, **scripts):
     """What each member does, as a function that is given its name."""
-    fns = {name: colour.fn(Faults(then=step)) for name, step in scripts.items()}
+    fns = {name: runner.fn(Faults(then=step)) for name, step in scripts.items()}
     if asyncio.iscoroutinefunction(next(iter(fns.values()))):
 
         async def fn(member):
@@ -264,18 +264,18 @@ def states(pool):
     return {member.name: member.state for member in pool.status().members}
 
 
-def test_no_member_at_all_is_told_at_once_with_the_reason_of_each(colour, clock):
+def test_no_member_at_all_is_told_at_once_with_the_reason_of_each(runner, clock):
     """Field section 4, item 2: a silent wait of 30 s, or an error that says nothing of why."""
     pool = pool_of("a", "b", when_all_down="raise")
-    policy = redundant(pool=pool, **{**HEDGED, **colour.options})
-    fn = at_members(colour, a=Lost, b=Lost)
+    policy = redundant(pool=pool, **{**HEDGED, **runner.options})
+    fn = at_members(runner, a=Lost, b=Lost)
     for _ in range(4):
         with pytest.raises(AllCopiesFailedError):
-            colour.run(policy, fn)
+            runner.run(policy, fn)
     assert states(pool) == {"a": "ejected", "b": "ejected"}
     began = clock.now()
     with pytest.raises(AllMembersFailedError) as caught:
-        colour.run(policy, fn)
+        runner.run(policy, fn)
     assert clock.now() == began
     assert [each.component for each in caught.value.exceptions] == ["db/a", "db/b"]
     assert caught.value.retry_after > 0
@@ -312,7 +312,7 @@ def test_a_failure_from_before_the_ejection_changes_nothing(metrics):
 def test_many_calls_in_flight_of_one_outage_are_one_strike(clock, metrics):
     """Field section 4, item 5: ten failures at once made ten strikes, and the longest ejection."""
     pool = pool_of("a", "b")
-    fn = at_members(COLOURS["inline"], a=after(0.05, Lost), b="page")
+    fn = at_members(RUNNERS["inline"], a=after(0.05, Lost), b="page")
 
     async def main():
         policy = redundant(pool=pool, **HEDGED)
@@ -327,7 +327,7 @@ def test_many_calls_in_flight_of_one_outage_are_one_strike(clock, metrics):
 def test_a_caller_who_will_not_wait_is_not_blamed_on_a_member(clock, metrics, limit):
     """Field section 4, item 6: a deadline set too short, or a cancel by the user."""
     pool = pool_of("a", "b")
-    fn = at_members(COLOURS["inline"], a=after(9, "slow"), b=after(9, "slow"))
+    fn = at_members(RUNNERS["inline"], a=after(9, "slow"), b=after(9, "slow"))
 
     async def main():
         policy = redundant(pool=pool, timeout=0.5 if limit == "timeout" else None, **HEDGED)
@@ -343,12 +343,12 @@ def test_a_caller_who_will_not_wait_is_not_blamed_on_a_member(clock, metrics, li
     assert metrics("member_attempts_total", outcome="cancelled") == 18
 
 
-def test_what_is_not_declared_a_failure_is_never_done_twice(colour):
+def test_what_is_not_declared_a_failure_is_never_done_twice(runner):
     """Field section 4, item 9: a second attempt after an ambiguous error has the effect twice."""
     faults = Faults([ValueError("ambiguous"), "twice"])
-    policy = redundant(**{**HEDGED, **colour.options, "on": Lost})
+    policy = redundant(**{**HEDGED, **runner.options, "on": Lost})
     with pytest.raises(ValueError, match="ambiguous"):
-        colour.run(policy, colour.fn(faults))
+        runner.run(policy, runner.fn(faults))
     assert len(faults.calls) == 1
 
 
@@ -367,16 +367,16 @@ def test_a_copy_that_cancels_itself_does_not_look_like_a_cancelled_caller():
     assert asyncio.run(main()) == 0
 
 
-def test_a_forced_member_gets_all_copies_until_it_is_released(colour, metrics):
+def test_a_forced_member_gets_all_copies_until_it_is_released(runner, metrics):
     """Field section 4, item 16: a manual switch that is undone behind the operator's back."""
     pool = pool_of("a", "b")
     pool.force("b")
-    policy = redundant(pool=pool, **{**HEDGED, **colour.options})
-    fn = at_members(colour, a="from a", b=after(0.5, "from b"))
-    assert colour.run(policy, fn) == "from b"
+    policy = redundant(pool=pool, **{**HEDGED, **runner.options})
+    fn = at_members(runner, a="from a", b=after(0.5, "from b"))
+    assert runner.run(policy, fn) == "from b"
     assert metrics("hedges_total") == 0
     pool.release()
-    assert colour.run(policy, fn) == "from a"
+    assert runner.run(policy, fn) == "from a"
 
 
 def test_closing_a_pool_leaves_a_copy_its_member_until_it_has_answered():
@@ -399,7 +399,7 @@ def test_closing_a_pool_leaves_a_copy_its_member_until_it_has_answered():
     assert events == ["answered", "a"]
 
 
-def test_dissent_never_ejects_the_last_member(colour, metrics):
+def test_dissent_never_ejects_the_last_member(runner, metrics):
     """Field section 4, item 18: a pool whose last member is ejected is down for no reason."""
     pool = pool_of("a", "b", "c")
     pool.drain("b")
@@ -421,7 +421,7 @@ class Last:
 
 
 @pytest.mark.parametrize("select", ["priority", "round_robin", "weighted", "least_latency", Last()])
-def test_however_members_are_selected_none_is_asked_twice_by_a_call(colour, select):
+def test_however_members_are_selected_none_is_asked_twice_by_a_call(runner, select):
     """Field section 4, item 19: exclusion applied after the choice, or lost on the way."""
     pool = pool_of("a", "b", "c", "d", select=select)
     seen = []
@@ -432,8 +432,8 @@ def test_however_members_are_selected_none_is_asked_twice_by_a_call(colour, sele
     async def anote(member):
         note(member)
 
-    policy = redundant(pool=pool, copies=4, decide=vote.unanimous(), **colour.options)
+    policy = redundant(pool=pool, copies=4, decide=vote.unanimous(), **runner.options)
     for _ in range(5):
         seen.clear()
-        colour.run(policy, note if colour is COLOURS["threads"] else anote)
+        runner.run(policy, note if runner is RUNNERS["threads"] else anote)
         assert sorted(seen) == ["a", "b", "c", "d"]

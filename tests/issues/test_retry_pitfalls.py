@@ -399,7 +399,7 @@ def test_p23_a_lambda_that_returns_a_coroutine_is_refused_aloud():
         raise Lost
 
     with pytest.raises(TypeError, match="decorate the async function"):
-        retry(on=Lost)(lambda: fetch())()  # noqa: PLW0108 - the lambda hides the colour
+        retry(on=Lost)(lambda: fetch())()  # noqa: PLW0108 - the lambda hides that it is async
 
 
 def test_p24_a_decorated_coroutine_function_makes_coroutines():

@@ -329,16 +329,16 @@ OUTCOMES = [
 ]
 
 
-@pytest.mark.parametrize("colour", ["def", "async def"])
+@pytest.mark.parametrize("kind", ["def", "async def"])
 @pytest.mark.parametrize(("outcome", "script", "rules"), OUTCOMES)
 def test_each_call_has_exactly_one_outcome_and_one_duration(
-    colour: str, outcome: str, script: list[Any], rules: dict[str, Any]
+    kind: str, outcome: str, script: list[Any], rules: dict[str, Any]
 ) -> None:
     faults = Faults(script)
     with recorded() as metrics, FakeClock():
         policy = retry(on=ConnectionError, name="work", **rules)
         try:
-            if colour == "def":
+            if kind == "def":
                 policy.call(faults)
             else:
                 asyncio.run(policy.call(faults.acall))

@@ -122,7 +122,7 @@ def test_a_race_block_is_entered_once():
         pass
 
 
-def test_a_race_refuses_functions_of_the_other_colour():
+def test_a_race_refuses_async_functions_in_sync_code_and_the_reverse():
     async def main():
         async with redundant().race() as race:
             with pytest.raises(TypeError, match="this race starts functions of `async def`"):

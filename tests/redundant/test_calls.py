@@ -20,7 +20,7 @@ from mainstay import (
     vote,
 )
 from mainstay.testing import Faults
-from support.redundancy import COLOURS, after
+from support.redundancy import RUNNERS, after
 
 HEDGED = {"start": hedge.after(0.1), "budget": None}
 
@@ -29,24 +29,24 @@ class Lost(ConnectionError):
     """The failure of these tests."""
 
 
-@pytest.fixture(params=COLOURS.values(), ids=COLOURS)
-def colour(request, clock, metrics):
+@pytest.fixture(params=RUNNERS.values(), ids=RUNNERS)
+def runner(request, clock, metrics):
     """One way of calling, on a clock, with metrics of its own."""
     return request.param
 
 
 @pytest.fixture
-def call(colour):
+def call(runner):
     """Call scripted copies under a policy: `call(script, **parameters)`."""
 
     def call(script, *args, **parameters):
-        fns = [colour.fn(script if isinstance(script, Faults) else Faults(script))]
+        fns = [runner.fn(script if isinstance(script, Faults) else Faults(script))]
         if isinstance(script, list) and "decide" in parameters and "start" not in parameters:
             # Copies that start together take the steps of one script in any order.
-            fns = [colour.fn(Faults([step])) for step in script]
+            fns = [runner.fn(Faults([step])) for step in script]
             parameters = {**parameters, "copies": None, "alternatives": fns[1:]}
-        policy = redundant(name="it", **colour.options, **parameters)
-        return colour.run(policy, fns[0], *args)
+        policy = redundant(name="it", **runner.options, **parameters)
+        return runner.run(policy, fns[0], *args)
 
     return call
 
@@ -127,11 +127,11 @@ def test_a_failure_that_the_budget_does_not_replace_is_raised_itself(call, metri
     assert metrics.reasons() == {"budget": 1}
 
 
-def test_one_token_pays_for_one_hedge(colour, metrics):
+def test_one_token_pays_for_one_hedge(runner, metrics):
     budget = RetryBudget(ratio=0.05, floor=0, window=1000)
-    policy = redundant(start=hedge.after(0.1), budget=budget, name="it", **colour.options)
+    policy = redundant(start=hedge.after(0.1), budget=budget, name="it", **runner.options)
     for _ in range(40):
-        colour.run(policy, colour.fn(Faults(then=after(0.2, "page"))))
+        runner.run(policy, runner.fn(Faults(then=after(0.2, "page"))))
     assert metrics("hedges_total") == 2
     assert metrics("hedges_denied_total", reason="budget") == 38
 
@@ -143,26 +143,26 @@ def test_copies_that_start_together_are_not_charged(call, metrics):
     assert metrics("hedges_denied_total") == 0
 
 
-def test_no_hedge_starts_before_enough_is_known(colour, metrics):
-    policy = redundant(start=hedge.quantile(0.5), name="it", **colour.options)
+def test_no_hedge_starts_before_enough_is_known(runner, metrics):
+    policy = redundant(start=hedge.quantile(0.5), name="it", **runner.options)
     faults = Faults([*[after(0.01, "fast")] * 20, after(9, "slow"), after(0.01, "hedge")])
-    answers = [colour.run(policy, colour.fn(faults)) for _ in range(20)]
+    answers = [runner.run(policy, runner.fn(faults)) for _ in range(20)]
     assert answers == ["fast"] * 20
     assert metrics("hedges_denied_total", reason="warmup") == 20
     assert metrics("hedge_delay_seconds") == pytest.approx(0.01, rel=0.05)
-    assert colour.run(policy, colour.fn(faults)) == "hedge"
+    assert runner.run(policy, runner.fn(faults)) == "hedge"
     assert metrics("hedges_total", reason="slow") == 1
 
 
-def test_what_a_hedge_won_is_recorded_as_time_since_the_primary(colour, clock, metrics):
+def test_what_a_hedge_won_is_recorded_as_time_since_the_primary(runner, clock, metrics):
     policy = redundant(
-        start=hedge.quantile(0.9, at_most=0.05), budget=None, name="it", **colour.options
+        start=hedge.quantile(0.9, at_most=0.05), budget=None, name="it", **runner.options
     )
     for _ in range(50):
-        colour.run(policy, colour.fn(Faults([after(0.01, "warm")])))
+        runner.run(policy, runner.fn(Faults([after(0.01, "warm")])))
     # Each takes 0.05 s until the hedge starts, and 0.03 s more.
     for _ in range(400):
-        colour.run(policy, colour.fn(Faults([after(9, "slow"), after(0.03, "hedge")])))
+        runner.run(policy, runner.fn(Faults([after(9, "slow"), after(0.03, "hedge")])))
     (shared,) = policy._shared.values()
     assert shared._sketch.value() > 0.05
 
@@ -175,16 +175,16 @@ def test_what_a_hedge_won_is_recorded_as_time_since_the_primary(colour, clock, m
         (after(9), 2),
     ],
 )
-def test_a_call_that_was_ended_counts_if_it_had_taken_long(colour, metrics, step, delay):
+def test_a_call_that_was_ended_counts_if_it_had_taken_long(runner, metrics, step, delay):
     """To leave it out would make calls with timeouts look fast; a short one tells nothing."""
     start = hedge.quantile(0.5)
-    policy = redundant(start=start, budget=0.0, timeout=2, name="it", **colour.options)
-    fn = colour.fn(Faults([after(0.01)] * 30, then=step))
+    policy = redundant(start=start, budget=0.0, timeout=2, name="it", **runner.options)
+    fn = runner.fn(Faults([after(0.01)] * 30, then=step))
     for _ in range(30):
-        colour.run(policy, fn)
+        runner.run(policy, fn)
     for _ in range(60):
         with pytest.raises((asyncio.CancelledError, TimeoutError)):
-            colour.run(policy, fn)
+            runner.run(policy, fn)
     assert metrics("hedge_delay_seconds") == pytest.approx(delay, rel=0.05)
 
 
@@ -194,13 +194,13 @@ def test_a_timeout_holds_before_enough_is_known_for_a_quantile(call, clock, metr
     assert seconds(clock) == 0.5
 
 
-@pytest.mark.parametrize("colour", COLOURS.values(), ids=COLOURS)
-def test_calls_that_are_not_counted_yet_pay_for_a_hedge_too(colour, metrics):
+@pytest.mark.parametrize("runner", RUNNERS.values(), ids=RUNNERS)
+def test_calls_that_are_not_counted_yet_pay_for_a_hedge_too(runner, metrics):
     """On the system's clock, where durations wait to be counted together."""
     budget = RetryBudget(ratio=0.125, floor=0, window=1000)
-    policy = redundant(start=hedge.after(100), budget=budget, **colour.options)
-    fn = colour.fn(Faults([*range(7), Lost, "page"]))
-    assert [colour.run(policy, fn) for _ in range(8)] == [*range(7), "page"]
+    policy = redundant(start=hedge.after(100), budget=budget, **runner.options)
+    fn = runner.fn(Faults([*range(7), Lost, "page"]))
+    assert [runner.run(policy, fn) for _ in range(8)] == [*range(7), "page"]
 
 
 def test_a_quantile_needs_no_calls_to_decide_about_failures(call, metrics):
@@ -424,10 +424,10 @@ def test_a_vote_starts_what_a_failure_makes_necessary_free_of_charge(call, clock
     assert metrics("hedges_total") == metrics("hedges_denied_total") == 0
 
 
-def test_alternatives_run_the_same_arguments(colour, metrics):
-    fns = [colour.fn(Faults([after(0.1 * n, n)])) for n in (1, 2, 3)]
-    policy = redundant(alternatives=fns[1:], decide=vote.median(), **colour.options)
-    assert colour.run(policy, fns[0], "x", key=1) == 2
+def test_alternatives_run_the_same_arguments(runner, metrics):
+    fns = [runner.fn(Faults([after(0.1 * n, n)])) for n in (1, 2, 3)]
+    policy = redundant(alternatives=fns[1:], decide=vote.median(), **runner.options)
+    assert runner.run(policy, fns[0], "x", key=1) == 2
 
 
 def test_an_answer_that_is_no_number_is_named_by_its_copy(call):
@@ -569,28 +569,28 @@ def test_a_dispose_that_raises_is_logged_and_does_not_end_the_call(call, caplog,
 # Blocks, methods, events.
 
 
-def test_a_race_returns_the_first_answer(colour, clock, metrics):
-    policy = redundant(primary=colour.options.get("primary", "inline"))
-    answer = colour.race(policy, Faults([after(0.3, "slow")]), Faults([after(0.2, "fast")]))
+def test_a_race_returns_the_first_answer(runner, clock, metrics):
+    policy = redundant(primary=runner.options.get("primary", "inline"))
+    answer = runner.race(policy, Faults([after(0.3, "slow")]), Faults([after(0.2, "fast")]))
     assert answer == "fast"
     assert seconds(clock) == 0.2
     assert metrics.outcomes() == {"recovered": 1}
 
 
-def test_a_race_may_be_a_vote(colour):
+def test_a_race_may_be_a_vote(runner):
     scripts = [Faults([after(0.1, n)]) for n in (1, 2, 2)]
-    assert colour.race(redundant(decide=vote.majority()), *scripts) == 2
+    assert runner.race(redundant(decide=vote.majority()), *scripts) == 2
 
 
-def test_a_race_of_failures_raises_them(colour, metrics):
+def test_a_race_of_failures_raises_them(runner, metrics):
     with pytest.raises(AllCopiesFailedError):
-        colour.race(redundant(), Faults([Lost]), Faults([Lost]))
+        runner.race(redundant(), Faults([Lost]), Faults([Lost]))
     assert metrics.reasons() == {"attempts": 1}
 
 
-def test_a_race_ends_with_its_time(colour, clock):
+def test_a_race_ends_with_its_time(runner, clock):
     with pytest.raises(AllCopiesFailedError) as caught:
-        colour.race(redundant(timeout=0.5), *[Faults([after(9, n)]) for n in range(2)])
+        runner.race(redundant(timeout=0.5), *[Faults([after(9, n)]) for n in range(2)])
     assert [type(each) for each in caught.value.exceptions] == [TimeoutError] * 2
     assert seconds(clock) == 0.5
 
@@ -608,11 +608,11 @@ def test_a_hedge_is_told_to_listeners_and_a_defeat_to_the_log(call, caplog):
     ]
 
 
-def test_a_call_of_a_policy_knows_how_long_its_function_takes(colour, metrics):
-    policy = redundant(start=hedge.quantile(0.5), **colour.options)
-    fn = colour.fn(Faults(then=after(0.01)))
+def test_a_call_of_a_policy_knows_how_long_its_function_takes(runner, metrics):
+    policy = redundant(start=hedge.quantile(0.5), **runner.options)
+    fn = runner.fn(Faults(then=after(0.01)))
     for _ in range(20):
-        colour.run(policy, fn)
+        runner.run(policy, fn)
     assert metrics("hedge_delay_seconds") > 0
 
 

@@ -22,7 +22,7 @@ from mainstay import (
 )
 from mainstay._core.members import lender_of
 from mainstay.testing import Faults
-from support.redundancy import COLOURS, after
+from support.redundancy import RUNNERS, after
 
 HEDGED = {"start": hedge.after(0.1), "budget": None}
 TOGETHER = {"start": hedge.together()}
@@ -33,15 +33,15 @@ class Lost(ConnectionError):
     """What counts against a member."""
 
 
-@pytest.fixture(params=COLOURS.values(), ids=COLOURS)
-def colour(request, clock, metrics):
+@pytest.fixture(params=RUNNERS.values(), ids=RUNNERS)
+def runner(request, clock, metrics):
     """One way of calling, on a clock, with metrics of its own."""
     return request.param
 
 
 @pytest.fixture
 def threads(clock, metrics):
-    return COLOURS["threads"]
+    return RUNNERS["threads"]
 
 
 def pool_of(*names, **options):
@@ -49,11 +49,11 @@ def pool_of(*names, **options):
     return FailoverPool("db", members, **{"on": Lost, **options})
 
 
-def at_members(colour, **scripts):
+def at_members(runner, **scripts):
     """A function that is given a member's resource, and does what that member's script says."""
     faults = {name: each if isinstance(each, Faults) else Faults(then=each)
               for name, each in scripts.items()}  # fmt: skip
-    if colour is COLOURS["threads"]:
+    if runner is RUNNERS["threads"]:
         return lambda member, *args: faults[member](*args)
 
     async def fn(member, *args):
@@ -77,11 +77,11 @@ def in_flight(pool):
 # Which member a copy gets.
 
 
-def test_each_copy_runs_at_a_member_of_its_own(colour, metrics):
+def test_each_copy_runs_at_a_member_of_its_own(runner, metrics):
     pool = pool_of("a", "b", "c")
-    fn = at_members(colour, a=after(0.1, 7), b=after(0.2, 7), c=after(0.3, 7))
-    policy = redundant(pool=pool, copies=3, decide=vote.unanimous(), **colour.options)
-    assert colour.run(policy, fn) == 7
+    fn = at_members(runner, a=after(0.1, 7), b=after(0.2, 7), c=after(0.3, 7))
+    policy = redundant(pool=pool, copies=3, decide=vote.unanimous(), **runner.options)
+    assert runner.run(policy, fn) == 7
     for name in "abc":
         assert metrics("member_attempts_total", member=name, outcome="success") == 1
         assert metrics("dissents_total", copy=name) == 0
@@ -90,11 +90,11 @@ def test_each_copy_runs_at_a_member_of_its_own(colour, metrics):
     assert metrics("calls_total", policy="failover") == 0
 
 
-def test_a_hedge_runs_at_another_member_than_the_slow_primary(colour, metrics):
+def test_a_hedge_runs_at_another_member_than_the_slow_primary(runner, metrics):
     pool = pool_of("a", "b")
-    policy = redundant(pool=pool, name="it", **colour.options, **HEDGED)
+    policy = redundant(pool=pool, name="it", **runner.options, **HEDGED)
     assert (
-        colour.run(policy, at_members(colour, a=after(9, "slow"), b=after(0.05, "fast"))) == "fast"
+        runner.run(policy, at_members(runner, a=after(9, "slow"), b=after(0.05, "fast"))) == "fast"
     )
     assert metrics.outcomes() == {"recovered": 1}
     assert metrics("hedges_total", reason="slow") == 1
@@ -103,23 +103,23 @@ def test_a_hedge_runs_at_another_member_than_the_slow_primary(colour, metrics):
     assert scores(pool) == {"a": 0.0, "b": 0.0}
 
 
-def test_a_failed_copy_is_followed_by_one_at_another_member(colour, metrics):
+def test_a_failed_copy_is_followed_by_one_at_another_member(runner, metrics):
     pool = pool_of("a", "b")
-    policy = redundant(pool=pool, **colour.options, **HEDGED)
-    assert colour.run(policy, at_members(colour, a=Lost, b="page")) == "page"
+    policy = redundant(pool=pool, **runner.options, **HEDGED)
+    assert runner.run(policy, at_members(runner, a=Lost, b="page")) == "page"
     assert metrics("hedges_total", reason="failed") == 1
     assert scores(pool)["a"] > 0.0
 
 
-def test_the_selection_of_the_pool_says_where_the_primary_runs(colour, metrics):
+def test_the_selection_of_the_pool_says_where_the_primary_runs(runner, metrics):
     pool = pool_of("a", "b", "c", select="round_robin")
-    policy = redundant(pool=pool, copies=2, **colour.options, **HEDGED)
-    fn = at_members(colour, a="from a", b="from b", c="from c")
-    answers = [colour.run(policy, fn) for _ in range(6)]
+    policy = redundant(pool=pool, copies=2, **runner.options, **HEDGED)
+    fn = at_members(runner, a="from a", b="from b", c="from c")
+    answers = [runner.run(policy, fn) for _ in range(6)]
     assert sorted(answers[:3]) == sorted(answers[3:]) == ["from a", "from b", "from c"]
 
 
-def test_the_lease_of_a_copy_is_that_of_its_member(colour):
+def test_the_lease_of_a_copy_is_that_of_its_member(runner):
     pool = pool_of("a", "b")
     seen = []
 
@@ -129,28 +129,28 @@ def test_the_lease_of_a_copy_is_that_of_its_member(colour):
     async def afn(member):
         fn(member)
 
-    plain = colour is COLOURS["threads"]
-    policy = redundant(pool=pool, decide=vote.unanimous(), **colour.options)
-    colour.run(policy, fn if plain else afn)
+    plain = runner is RUNNERS["threads"]
+    policy = redundant(pool=pool, decide=vote.unanimous(), **runner.options)
+    runner.run(policy, fn if plain else afn)
     assert sorted(seen) == [("a", "a", "a"), ("b", "b", "b")]
     with pytest.raises(LookupError):
         current_lease()
 
 
-def test_alternatives_run_at_members_of_their_own(colour):
+def test_alternatives_run_at_members_of_their_own(runner):
     pool = pool_of("a", "b")
-    fn = at_members(colour, a=after(0.2, 1.0), b=after(0.1, 1.0))
-    other = at_members(colour, a=after(0.2, 2.0), b=after(0.1, 1.0))
+    fn = at_members(runner, a=after(0.2, 1.0), b=after(0.1, 1.0))
+    other = at_members(runner, a=after(0.2, 2.0), b=after(0.1, 1.0))
     policy = redundant(
-        pool=pool, alternatives=[other], decide=vote.median(within=0.1), **colour.options
+        pool=pool, alternatives=[other], decide=vote.median(within=0.1), **runner.options
     )
-    assert colour.run(policy, fn) == 1.0
+    assert runner.run(policy, fn) == 1.0
 
 
-def test_a_race_runs_each_of_its_copies_at_another_member(colour, metrics):
+def test_a_race_runs_each_of_its_copies_at_another_member(runner, metrics):
     policy = redundant(pool=pool_of("a", "b"), decide=vote.unanimous())
-    fns = [at_members(colour, a=after(0.1, 7), b=after(0.2, 7)) for _ in range(2)]
-    if colour is COLOURS["threads"]:
+    fns = [at_members(runner, a=after(0.1, 7), b=after(0.2, 7)) for _ in range(2)]
+    if runner is RUNNERS["threads"]:
         with policy.race() as race:
             for fn in fns:
                 race.start(fn)
@@ -163,7 +163,7 @@ def test_a_race_runs_each_of_its_copies_at_another_member(colour, metrics):
                     race.start(fn)
                 return await race.result()
 
-        assert colour.runner(main()) == 7
+        assert runner.run_main(main()) == 7
     for name in "ab":
         assert metrics("member_attempts_total", member=name, outcome="success") == 1
 
@@ -206,44 +206,44 @@ def test_methods_take_the_resource_after_self():
 # What the pool learns.
 
 
-def test_a_member_that_is_outvoted_again_and_again_is_ejected(colour, metrics):
+def test_a_member_that_is_outvoted_again_and_again_is_ejected(runner, metrics):
     pool = pool_of("a", "b", "c")
-    fn = at_members(colour, a=after(0.2, 7), b=after(0.3, 7), c=after(0.1, 666))
-    policy = redundant(pool=pool, copies=3, decide=vote.majority(), name="it", **colour.options)
-    assert [colour.run(policy, fn) for _ in range(4)] == [7] * 4
+    fn = at_members(runner, a=after(0.2, 7), b=after(0.3, 7), c=after(0.1, 666))
+    policy = redundant(pool=pool, copies=3, decide=vote.majority(), name="it", **runner.options)
+    assert [runner.run(policy, fn) for _ in range(4)] == [7] * 4
     assert states(pool) == {"a": "active", "b": "active", "c": "ejected"}
     assert metrics("ejections_total", member="c", cause="dissent") == 1
     assert metrics("dissents_total", component="it", copy="c") == 4
     assert metrics("member_attempts_total", member="c", outcome="success") == 4
 
 
-def test_a_vote_goes_on_without_the_member_that_was_ejected(colour, metrics):
+def test_a_vote_goes_on_without_the_member_that_was_ejected(runner, metrics):
     pool = pool_of("a", "b", "c")
     wrong = Faults(then=after(0.1, 666))
-    fn = at_members(colour, a=after(0.2, 7), b=after(0.3, 7), c=wrong)
-    policy = redundant(pool=pool, copies=3, decide=vote.majority(), **colour.options)
-    assert [colour.run(policy, fn) for _ in range(6)] == [7] * 6
+    fn = at_members(runner, a=after(0.2, 7), b=after(0.3, 7), c=wrong)
+    policy = redundant(pool=pool, copies=3, decide=vote.majority(), **runner.options)
+    assert [runner.run(policy, fn) for _ in range(6)] == [7] * 6
     assert len(wrong.calls) == 4
     assert metrics("votes_total", verdict="decided") == 6
 
 
-def test_an_answer_that_no_vote_outvotes_makes_up_for_a_dissent(colour):
+def test_an_answer_that_no_vote_outvotes_makes_up_for_a_dissent(runner):
     pool = pool_of("a", "b", "c")
     script = [after(0.1, 666), after(0.1, 666), after(0.1, 666), after(0.1, 7)] * 3
-    fn = at_members(colour, a=after(0.2, 7), b=after(0.3, 7), c=Faults(script))
-    policy = redundant(pool=pool, copies=3, decide=vote.majority(), **colour.options)
+    fn = at_members(runner, a=after(0.2, 7), b=after(0.3, 7), c=Faults(script))
+    policy = redundant(pool=pool, copies=3, decide=vote.majority(), **runner.options)
     for _ in range(4):
-        colour.run(policy, fn)
+        runner.run(policy, fn)
     assert states(pool)["c"] == "active"
 
 
-def test_a_vote_without_a_decision_blames_nobody(colour):
+def test_a_vote_without_a_decision_blames_nobody(runner):
     pool = pool_of("a", "b")
-    fn = at_members(colour, a=after(0.1, 1), b=after(0.2, 2))
-    policy = redundant(pool=pool, decide=vote.unanimous(), name="it", **colour.options)
+    fn = at_members(runner, a=after(0.1, 1), b=after(0.2, 2))
+    policy = redundant(pool=pool, decide=vote.unanimous(), name="it", **runner.options)
     for _ in range(5):
         with pytest.raises(NoDecisionError) as caught:
-            colour.run(policy, fn)
+            runner.run(policy, fn)
     assert scores(pool) == {"a": 0.0, "b": 0.0}
     assert caught.value.answers == {"a": 1, "b": 2}
     assert [each.__notes__ for each in caught.value.exceptions] == [
@@ -252,39 +252,39 @@ def test_a_vote_without_a_decision_blames_nobody(colour):
     ]
 
 
-def test_failures_that_the_pool_does_not_count_leave_the_member_alone(colour):
+def test_failures_that_the_pool_does_not_count_leave_the_member_alone(runner):
     pool = pool_of("a", "b")
-    policy = redundant(pool=pool, **colour.options, **HEDGED)
+    policy = redundant(pool=pool, **runner.options, **HEDGED)
     for _ in range(9):
-        assert colour.run(policy, at_members(colour, a=KeyError, b="page")) == "page"
+        assert runner.run(policy, at_members(runner, a=KeyError, b="page")) == "page"
     assert scores(pool) == {"a": 0.0, "b": 0.0}
 
 
-def test_a_member_that_fails_too_often_gets_no_primaries_any_more(colour, metrics):
+def test_a_member_that_fails_too_often_gets_no_primaries_any_more(runner, metrics):
     pool = pool_of("a", "b", "c")
     broken = Faults(then=Lost)
-    fn = at_members(colour, a=broken, b="page", c="page")
-    policy = redundant(pool=pool, **colour.options, **HEDGED)
-    assert [colour.run(policy, fn) for _ in range(9)] == ["page"] * 9
+    fn = at_members(runner, a=broken, b="page", c="page")
+    policy = redundant(pool=pool, **runner.options, **HEDGED)
+    assert [runner.run(policy, fn) for _ in range(9)] == ["page"] * 9
     assert len(broken.calls) == 4
     assert metrics("ejections_total", member="a", cause="consecutive") == 1
 
 
-def test_an_error_outside_on_ends_the_call_and_releases_its_member(colour):
+def test_an_error_outside_on_ends_the_call_and_releases_its_member(runner):
     pool = pool_of("a", "b")
-    policy = redundant(pool=pool, on=Lost, **colour.options, **HEDGED)
+    policy = redundant(pool=pool, on=Lost, **runner.options, **HEDGED)
     with pytest.raises(KeyError):
-        colour.run(policy, at_members(colour, a=KeyError("x"), b="page"))
+        runner.run(policy, at_members(runner, a=KeyError("x"), b="page"))
     assert in_flight(pool) == {"a": 0, "b": 0}
     assert scores(pool) == {"a": 0.0, "b": 0.0}
 
 
-def test_a_copy_that_its_time_ran_out_for_blames_nobody(colour):
+def test_a_copy_that_its_time_ran_out_for_blames_nobody(runner):
     pool = pool_of("a", "b")
-    fn = at_members(colour, a=after(9, "slow"), b=after(9, "slow"))
-    policy = redundant(pool=pool, timeout=0.5, **colour.options, **HEDGED)
+    fn = at_members(runner, a=after(9, "slow"), b=after(9, "slow"))
+    policy = redundant(pool=pool, timeout=0.5, **runner.options, **HEDGED)
     with pytest.raises(AllCopiesFailedError):
-        colour.run(policy, fn)
+        runner.run(policy, fn)
     assert scores(pool) == {"a": 0.0, "b": 0.0}
 
 
@@ -302,17 +302,17 @@ def test_more_copies_than_members_are_refused_when_the_policy_is_made():
         assert "number of members of pool 'db'" in str(caught.value)
 
 
-def test_a_race_refuses_more_copies_than_members_when_they_start(colour):
+def test_a_race_refuses_more_copies_than_members_when_they_start(runner):
     policy = redundant(pool=pool_of("a", "b"))
 
     def fill(race):
-        fn = at_members(colour, a="a", b="b")
+        fn = at_members(runner, a="a", b="b")
         race.start(fn)
         race.start(fn)
         with pytest.raises(ValueError, match="`copies` must be at most 2"):
             race.start(fn)
 
-    if colour is COLOURS["threads"]:
+    if runner is RUNNERS["threads"]:
         with policy.race() as race:
             fill(race)
             assert race.result() in "ab"
@@ -323,84 +323,84 @@ def test_a_race_refuses_more_copies_than_members_when_they_start(colour):
             fill(race)
             return await race.result()
 
-    assert colour.runner(main()) in "ab"
+    assert runner.run_main(main()) in "ab"
 
 
-def test_a_vote_gets_no_easier_because_the_pool_has_shrunk(colour, metrics):
+def test_a_vote_gets_no_easier_because_the_pool_has_shrunk(runner, metrics):
     pool = pool_of("a", "b", "c")
-    fn = at_members(colour, a=after(0.1, 7), b=after(0.2, 7), c=after(0.3, 7))
-    majority = redundant(pool=pool, copies=3, decide=vote.majority(), **colour.options)
-    unanimous = redundant(pool=pool, copies=3, decide=vote.unanimous(), **colour.options)
+    fn = at_members(runner, a=after(0.1, 7), b=after(0.2, 7), c=after(0.3, 7))
+    majority = redundant(pool=pool, copies=3, decide=vote.majority(), **runner.options)
+    unanimous = redundant(pool=pool, copies=3, decide=vote.unanimous(), **runner.options)
     pool.remove("c")
-    assert colour.run(majority, fn) == 7
+    assert runner.run(majority, fn) == 7
     with pytest.raises(NoDecisionError) as caught:
-        colour.run(unanimous, fn)
+        runner.run(unanimous, fn)
     assert isinstance(caught.value.exceptions[2], AllMembersFailedError)
     assert metrics.reasons() == {"no_member": 1}
     assert metrics("call_attempts_sum") == 4  # two each: nobody was called for the third copy
 
 
-def test_members_that_join_later_are_used(colour):
+def test_members_that_join_later_are_used(runner):
     pool = pool_of("a", "b")
-    policy = redundant(pool=pool, decide=vote.unanimous(), **colour.options)
+    policy = redundant(pool=pool, decide=vote.unanimous(), **runner.options)
     pool.add(Member("c", "c"))
     pool.remove("a")
-    assert colour.run(policy, at_members(colour, b=after(0.1, 7), c=after(0.2, 7))) == 7
+    assert runner.run(policy, at_members(runner, b=after(0.1, 7), c=after(0.2, 7))) == 7
 
 
-def test_a_slow_primary_goes_on_alone_where_there_is_no_other_member(colour, clock, metrics):
+def test_a_slow_primary_goes_on_alone_where_there_is_no_other_member(runner, clock, metrics):
     pool = pool_of("a", "b")
     pool.drain("b")
-    limit = {"threads": 2} if colour is COLOURS["threads"] else colour.options
+    limit = {"threads": 2} if runner is RUNNERS["threads"] else runner.options
     policy = redundant(pool=pool, start=hedge.after(0.1), budget=0.05, **limit)
     for _ in range(2):  # the thread for the copy is free again
-        assert colour.run(policy, at_members(colour, a=after(0.5, "page"))) == "page"
+        assert runner.run(policy, at_members(runner, a=after(0.5, "page"))) == "page"
     assert clock.now() == pytest.approx(1.0)
     assert metrics.outcomes() == {"success": 2}
     assert metrics("hedges_total") == metrics("hedges_denied_total") == 0
 
 
-def test_no_member_for_a_second_copy_costs_nothing_of_the_budget(colour, metrics):
+def test_no_member_for_a_second_copy_costs_nothing_of_the_budget(runner, metrics):
     pool = pool_of("a", "b")
     budget = RetryBudget(ratio=0.0, floor=1.0, window=1.0)
-    policy = redundant(pool=pool, start=hedge.after(0.1), budget=budget, **colour.options)
+    policy = redundant(pool=pool, start=hedge.after(0.1), budget=budget, **runner.options)
     pool.drain("b")
     for _ in range(3):
-        colour.run(policy, at_members(colour, a=after(0.2, "page")))
+        runner.run(policy, at_members(runner, a=after(0.2, "page")))
     pool.release()
-    fn = at_members(colour, a=after(0.5, "slow"), b=after(0.01, "fast"))
-    assert colour.run(policy, fn) == "fast"
+    fn = at_members(runner, a=after(0.5, "slow"), b=after(0.01, "fast"))
+    assert runner.run(policy, fn) == "fast"
 
 
-def test_a_failed_primary_that_nobody_can_follow_raises_its_own_error(colour, metrics):
+def test_a_failed_primary_that_nobody_can_follow_raises_its_own_error(runner, metrics):
     pool = pool_of("a", "b")
     pool.drain("b")
-    policy = redundant(pool=pool, on=Lost, name="it", **colour.options, **HEDGED)
+    policy = redundant(pool=pool, on=Lost, name="it", **runner.options, **HEDGED)
     with pytest.raises(Lost) as caught:
-        colour.run(policy, at_members(colour, a=after(0.05, Lost("gone"))))
+        runner.run(policy, at_members(runner, a=after(0.05, Lost("gone"))))
     assert caught.value.__notes__ == ["mainstay.redundant it: gave up after 1 copy in 0.050 s"]
     assert metrics.reasons() == {"no_member": 1}
     assert metrics.outcomes() == {"error": 1}
 
 
 @pytest.mark.parametrize("parameters", [HEDGED, TOGETHER], ids=["hedged", "together"])
-def test_a_call_that_finds_no_member_at_all_is_rejected(colour, metrics, parameters):
+def test_a_call_that_finds_no_member_at_all_is_rejected(runner, metrics, parameters):
     pool = pool_of("a", "b")
     pool.drain("a")
     pool.drain("b")
-    policy = redundant(pool=pool, on=Lost, **colour.options, **parameters)
+    policy = redundant(pool=pool, on=Lost, **runner.options, **parameters)
     with pytest.raises(AllMembersFailedError) as caught:
-        colour.run(policy, at_members(colour))
+        runner.run(policy, at_members(runner))
     assert len(caught.value.exceptions) == 2
     assert metrics.outcomes() == {"rejected": 1}
     assert metrics.reasons() == {"no_member": 1}
     assert metrics.errors() == {}
 
 
-def test_a_hedge_that_the_budget_denies_gives_its_member_back(colour, metrics):
+def test_a_hedge_that_the_budget_denies_gives_its_member_back(runner, metrics):
     pool = pool_of("a", "b")
-    policy = redundant(pool=pool, start=hedge.after(0.1), budget=0.0, **colour.options)
-    assert colour.run(policy, at_members(colour, a=after(0.5, "page"), b="never")) == "page"
+    policy = redundant(pool=pool, start=hedge.after(0.1), budget=0.0, **runner.options)
+    assert runner.run(policy, at_members(runner, a=after(0.5, "page"), b="never")) == "page"
     assert metrics("hedges_denied_total", reason="budget") == 1
     assert in_flight(pool) == {"a": 0, "b": 0}
     assert metrics("member_attempts_total", member="b") == 0
@@ -416,11 +416,11 @@ class Moody:
 
 
 @pytest.mark.parametrize("slow", [after(0.5, "page"), after(0.05, Lost)], ids=["slow", "failed"])
-def test_a_selector_that_raises_fails_the_copy_that_it_was_to_place(colour, slow):
+def test_a_selector_that_raises_fails_the_copy_that_it_was_to_place(runner, slow):
     pool = pool_of("a", "b", select=Moody())
-    policy = redundant(pool=pool, on=Lost, **colour.options, **HEDGED)
+    policy = redundant(pool=pool, on=Lost, **runner.options, **HEDGED)
     with pytest.raises(KeyError, match="mood"):
-        colour.run(policy, at_members(colour, a=slow, b="never"))
+        runner.run(policy, at_members(runner, a=slow, b="never"))
 
 
 # Members that are opened.
@@ -439,26 +439,26 @@ class Opening:
         )
 
 
-def test_the_first_call_waits_for_all_its_members_to_open(colour):
+def test_the_first_call_waits_for_all_its_members_to_open(runner):
     opening = Opening("a", "b")
-    policy = redundant(pool=opening.pool, decide=vote.unanimous(), **colour.options)
-    fn = at_members(colour, a=after(0.1, 7), b=after(0.2, 7))
-    assert colour.run(policy, fn) == 7
+    policy = redundant(pool=opening.pool, decide=vote.unanimous(), **runner.options)
+    fn = at_members(runner, a=after(0.1, 7), b=after(0.2, 7))
+    assert runner.run(policy, fn) == 7
     opening.pool.close()
     assert sorted(opening.closed) == ["a", "b"]
 
 
-def test_a_closed_pool_is_opened_again_by_the_next_call(colour):
+def test_a_closed_pool_is_opened_again_by_the_next_call(runner):
     opening = Opening("a", "b")
-    policy = redundant(pool=opening.pool, **TOGETHER, **colour.options)
-    fn = at_members(colour, a=after(0.1, "page"), b=after(0.2, "page"))
+    policy = redundant(pool=opening.pool, **TOGETHER, **runner.options)
+    fn = at_members(runner, a=after(0.1, "page"), b=after(0.2, "page"))
     for _ in range(2):
-        assert colour.run(policy, fn) == "page"
+        assert runner.run(policy, fn) == "page"
         opening.pool.close()
     assert opening.closed.count("a") == 2
 
 
-def test_a_pool_that_is_closed_during_a_call_closes_members_when_they_have_answered(colour):
+def test_a_pool_that_is_closed_during_a_call_closes_members_when_they_have_answered(runner):
     opening = Opening("a", "b")
     pool, closed_at_end = opening.pool, []
 
@@ -471,9 +471,9 @@ def test_a_pool_that_is_closed_during_a_call_closes_members_when_they_have_answe
     async def afn(member):
         return fn(member)
 
-    policy = redundant(pool=pool, **HEDGED, **colour.options)
+    policy = redundant(pool=pool, **HEDGED, **runner.options)
     with pool:
-        assert colour.run(policy, fn if colour is COLOURS["threads"] else afn) == "a"
+        assert runner.run(policy, fn if runner is RUNNERS["threads"] else afn) == "a"
     assert "a" not in closed_at_end
     end = time.monotonic() + PATIENCE
     while sorted(opening.closed) != ["a", "b"]:
@@ -481,22 +481,22 @@ def test_a_pool_that_is_closed_during_a_call_closes_members_when_they_have_answe
         time.sleep(0.001)
 
 
-def test_a_member_that_cannot_be_opened_is_one_fewer(colour, metrics):
+def test_a_member_that_cannot_be_opened_is_one_fewer(runner, metrics):
     def refuse():
         raise Lost("refused")
 
     members = [Member("a", open=refuse), Member("b", "b"), Member("c", "c")]
     pool = FailoverPool("db", members, on=Lost)
-    policy = redundant(pool=pool, copies=3, decide=vote.majority(), **colour.options)
-    assert colour.run(policy, at_members(colour, b=after(0.1, 7), c=after(0.2, 7))) == 7
+    policy = redundant(pool=pool, copies=3, decide=vote.majority(), **runner.options)
+    assert runner.run(policy, at_members(runner, b=after(0.1, 7), c=after(0.2, 7))) == 7
     assert metrics.outcomes() == {"success": 1}
 
 
-def test_a_call_without_time_left_asks_for_no_member(colour):
+def test_a_call_without_time_left_asks_for_no_member(runner):
     opening = Opening("a", "b")
-    policy = redundant(pool=opening.pool, **HEDGED, **colour.options)
+    policy = redundant(pool=opening.pool, **HEDGED, **runner.options)
     with deadline(0), pytest.raises(DeadlineExpiredError):
-        colour.run(policy, at_members(colour))
+        runner.run(policy, at_members(runner))
     assert [member.open for member in opening.pool.status().members] == [False, False]
 
 
@@ -506,7 +506,7 @@ def test_a_call_without_time_left_asks_for_no_member(colour):
 @pytest.mark.parametrize("primary", ["inline", "task"])
 def test_cancelled_losers_are_released_without_a_mark(clock, metrics, primary):
     pool = pool_of("a", "b")
-    fn = at_members(COLOURS["inline"], a=after(9, "slow"), b=after(0.05, "fast"))
+    fn = at_members(RUNNERS["inline"], a=after(9, "slow"), b=after(0.05, "fast"))
 
     async def main():
         answers = [await redundant(pool=pool, primary=primary, **HEDGED).call(fn) for _ in range(9)]
@@ -654,7 +654,7 @@ def test_a_plain_function_that_returns_a_coroutine_blames_no_member():
     assert scores(pool) == {"a": 0.0, "b": 0.0}
 
 
-# Colours.
+# Sync and async.
 
 
 async def aopen():

@@ -146,7 +146,7 @@ class PatchedTime:
         self.sleep(seconds)
 
 
-def with_tenacity(colour, script, seed, **strategies):
+def with_tenacity(kind, script, seed, **strategies):
     time, calls = PatchedTime(), []
 
     def fn():
@@ -158,7 +158,7 @@ def with_tenacity(colour, script, seed, **strategies):
 
     random.seed(seed)
     with mock.patch("time.monotonic", time.monotonic):
-        if colour == "sync":
+        if kind == "sync":
             run = tenacity.Retrying(reraise=True, sleep=time.sleep, **strategies)
             result = result_of(lambda: run(fn))
         else:
@@ -167,7 +167,7 @@ def with_tenacity(colour, script, seed, **strategies):
     return Ending(len(calls), time.slept, result)
 
 
-def with_mainstay(colour, script, seed, **strategies):
+def with_mainstay(kind, script, seed, **strategies):
     calls, slept = [], []
 
     def fn():
@@ -187,7 +187,7 @@ def with_mainstay(colour, script, seed, **strategies):
     random.seed(seed)
     try:
         with FakeClock() as clock, recorded():
-            if colour == "sync":
+            if kind == "sync":
                 result = result_of(policy(fn))
             else:
                 result = result_of(lambda: asyncio.run(policy(afn)()))
@@ -216,15 +216,15 @@ def finished(coroutine):
     raise AssertionError("it suspended")
 
 
-@pytest.mark.parametrize("colour", ["sync", "async"])
+@pytest.mark.parametrize("kind", ["sync", "async"])
 @given(scripts, waits, stops, verdicts, st.integers(0, 99))
 @settings(max_examples=60, deadline=None)
 def test_retry_does_with_tenacitys_strategies_what_tenacity_does(
-    colour, script, wait, stop, verdict, seed
+    kind, script, wait, stop, verdict, seed
 ):
     strategies = {"wait": wait, "stop": stop, "retry": verdict}
-    expected = with_tenacity(colour, script, seed, **strategies)
-    assert with_mainstay(colour, script, seed, **strategies) == expected
+    expected = with_tenacity(kind, script, seed, **strategies)
+    assert with_mainstay(kind, script, seed, **strategies) == expected
 
 
 @given(scripts, waits, small, st.integers(0, 99))

@@ -144,7 +144,7 @@ def test_a_generator_is_no_predicate(parameter, hook):
     refused(TypeError, f"`{parameter}`", "generator", hook.__name__, **{parameter: hook})
 
 
-# Hooks of the wrong colour
+# Async hooks of sync functions, and the reverse
 
 
 @pytest.mark.parametrize("parameter", ["on", "on_result"])

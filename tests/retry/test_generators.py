@@ -15,28 +15,28 @@ class Lost(ConnectionError):
     """The failure that the policies of these tests retry."""
 
 
-def test_items_are_passed_on(colour, metrics):
+def test_items_are_passed_on(sync_and_async, metrics):
     def items(n):
         yield from range(n)
 
-    assert colour.items(retry(on=Lost), items, 3) == [0, 1, 2]
+    assert sync_and_async.items(retry(on=Lost), items, 3) == [0, 1, 2]
     assert metrics.outcomes() == {"success": 1}
 
 
-def test_a_failure_before_the_first_item_is_retried(colour, metrics):
+def test_a_failure_before_the_first_item_is_retried(sync_and_async, metrics):
     script = Faults([Lost, Lost, None])
 
     def items():
         script()
         yield from "ab"
 
-    assert colour.items(retry(on=Lost, wait=0), items) == ["a", "b"]
+    assert sync_and_async.items(retry(on=Lost, wait=0), items) == ["a", "b"]
     assert len(script.calls) == 3
     assert metrics.outcomes() == {"recovered": 1}
     assert metrics.errors() == {"Lost": 2}
 
 
-def test_a_failure_after_the_first_item_passes_through_and_repeats_nothing(colour, metrics):
+def test_a_failure_after_the_first_item_passes_through_and_repeats_nothing(sync_and_async, metrics):
     error = Lost("in the middle")
     starts = []
 
@@ -46,7 +46,7 @@ def test_a_failure_after_the_first_item_passes_through_and_repeats_nothing(colou
         raise error
 
     with pytest.raises(Lost) as caught:
-        colour.items(retry(on=Lost, wait=0), items)
+        sync_and_async.items(retry(on=Lost, wait=0), items)
     assert caught.value is error
     assert not hasattr(error, "__notes__")
     assert starts == [None]
@@ -54,7 +54,7 @@ def test_a_failure_after_the_first_item_passes_through_and_repeats_nothing(colou
     assert metrics.errors() == {}
 
 
-def test_a_source_that_never_gets_to_an_item_gives_up(colour, metrics):
+def test_a_source_that_never_gets_to_an_item_gives_up(sync_and_async, metrics):
     starts = []
 
     def items():
@@ -63,32 +63,32 @@ def test_a_source_that_never_gets_to_an_item_gives_up(colour, metrics):
         yield
 
     with pytest.raises(Lost) as caught:
-        colour.items(retry(on=Lost, attempts=3, wait=0), items)
+        sync_and_async.items(retry(on=Lost, attempts=3, wait=0), items)
     assert len(caught.value.__notes__) == 1
     assert len(starts) == 3
     assert metrics.outcomes() == {"error": 1}
 
 
-def test_an_empty_source_is_a_success(colour, metrics):
+def test_an_empty_source_is_a_success(sync_and_async, metrics):
     def items():
         return
         yield
 
-    assert colour.items(retry(on=Lost), items) == []
+    assert sync_and_async.items(retry(on=Lost), items) == []
     assert metrics.outcomes() == {"success": 1}
 
 
-def test_what_on_does_not_name_passes_through(colour, metrics):
+def test_what_on_does_not_name_passes_through(sync_and_async, metrics):
     def items():
         raise KeyError
         yield
 
     with pytest.raises(KeyError):
-        colour.items(retry(on=Lost, wait=0), items)
+        sync_and_async.items(retry(on=Lost, wait=0), items)
     assert metrics.reasons() == {"not_retryable": 1}
 
 
-def test_items_come_one_by_one(colour):
+def test_items_come_one_by_one(sync_and_async):
     taken = []
 
     def items():
@@ -100,7 +100,7 @@ def test_items_come_one_by_one(colour):
         source = retry(on=Lost)(items)()
         return [next(source) for _ in range(3)]
 
-    if colour.colour == "async":
+    if sync_and_async.kind == "async":
 
         async def asource():
             for i in items():
@@ -118,7 +118,7 @@ def test_items_come_one_by_one(colour):
     assert taken == [0, 1, 2]
 
 
-def test_the_duration_is_decided_with_the_first_item(colour, metrics):
+def test_the_duration_is_decided_with_the_first_item(sync_and_async, metrics):
     with FakeClock() as clock:
 
         def items():
@@ -127,7 +127,7 @@ def test_the_duration_is_decided_with_the_first_item(colour, metrics):
             clock.advance(500.0)
             yield "b"
 
-        assert colour.items(retry(on=Lost, timeout=1), items) == ["a", "b"]
+        assert sync_and_async.items(retry(on=Lost, timeout=1), items) == ["a", "b"]
     assert metrics("call_duration_seconds_sum") == 2.0
 
 
@@ -146,26 +146,26 @@ def test_nothing_happens_before_the_first_item_is_asked_for(metrics):
     assert metrics.outcomes() == {}
 
 
-def test_a_deadline_is_read_when_the_first_item_is_asked_for(colour, metrics):
+def test_a_deadline_is_read_when_the_first_item_is_asked_for(sync_and_async, metrics):
     def items():
         yield "never"
 
     with deadline(0), pytest.raises(DeadlineExpiredError):
-        colour.items(retry(on=Lost), items)
+        sync_and_async.items(retry(on=Lost), items)
     assert metrics.outcomes() == {"timeout": 1}
 
 
-def test_an_interruption_before_the_first_item_ends_the_call(colour, metrics):
+def test_an_interruption_before_the_first_item_ends_the_call(sync_and_async, metrics):
     def items():
         raise KeyboardInterrupt
         yield
 
     with pytest.raises(KeyboardInterrupt):
-        colour.items(retry(on=Exception), items)
+        sync_and_async.items(retry(on=Exception), items)
     assert metrics.outcomes() == {"cancelled": 1}
 
 
-def test_the_colour_of_a_generator_function_stays():
+def test_a_generator_function_stays_sync_or_async():
     @retry(on=Lost)
     def items():
         yield
@@ -386,7 +386,7 @@ def test_call_gives_a_generator():
     assert list(retry(on=Lost).call(items, 3)) == [0, 1, 2]
 
 
-def test_a_budget_is_charged_for_restarts(colour, metrics):
+def test_a_budget_is_charged_for_restarts(sync_and_async, metrics):
     starts = []
 
     def items():
@@ -395,7 +395,7 @@ def test_a_budget_is_charged_for_restarts(colour, metrics):
         yield
 
     with pytest.raises(Lost):
-        colour.items(retry(on=Lost, budget=0.0, wait=0), items)
+        sync_and_async.items(retry(on=Lost, budget=0.0, wait=0), items)
     assert len(starts) == 1
     assert metrics.reasons() == {"budget": 1}
 

@@ -106,14 +106,14 @@ def test_a_strategy_sees_the_state_that_tenacity_would_show_it(function_caller, 
     ]
 
 
-def test_a_strategy_in_a_block_sees_no_function(colour, metrics):
+def test_a_strategy_in_a_block_sees_no_function(sync_and_async, metrics):
     seen = []
 
     def wait(state):
         seen.append((state.fn, state.args, state.kwargs))
         return 0
 
-    colour.block(retry(on=Lost, wait=wait), Faults([Lost, "ok"]))
+    sync_and_async.block(retry(on=Lost, wait=wait), Faults([Lost, "ok"]))
     assert seen == [(None, (), {})]
 
 
@@ -374,7 +374,7 @@ def test_a_float_budget_is_a_share_of_the_policys_own_calls(caller):
     assert len(fresh.calls) == 1
 
 
-def test_policies_of_both_colours_share_a_budget(metrics):
+def test_sync_and_async_policies_share_a_budget(metrics):
     from_sync, from_async = Faults(then=Lost), Faults(then=Lost)
     budget = RetryBudget(ratio=0, floor=0.3, window=10)
     policy = retry(on=Lost, wait=0, attempts=3, budget=budget)

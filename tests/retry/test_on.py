@@ -224,7 +224,7 @@ def test_a_lambda_that_returns_an_awaitable_is_awaited_in_async_code(metrics):
     async def verdict(error):
         return isinstance(error, Lost)
 
-    assert run_async(retry(on=lambda e: verdict(e), wait=0), Faults([Lost, "ok"])) == "ok"  # noqa: PLW0108 - the lambda hides the colour
+    assert run_async(retry(on=lambda e: verdict(e), wait=0), Faults([Lost, "ok"])) == "ok"  # noqa: PLW0108 - the lambda hides that it is async
 
 
 def test_an_async_predicate_that_raises_does_not_hide_the_users_exception(metrics):

@@ -40,7 +40,9 @@ deadlines = st.none() | st.sampled_from([0.0, 1.0, 10.0])
 @pytest.mark.parametrize("hints", [False, True], ids=["class", "predicate"])
 @given(script=scripts, options=policies, seconds=deadlines)
 @settings(max_examples=30, deadline=None)
-def test_every_call_is_recorded_once_and_as_it_was(colour, form, hints, script, options, seconds):
+def test_every_call_is_recorded_once_and_as_it_was(
+    sync_and_async, form, hints, script, options, seconds
+):
     if form != "block":
         options = {**options, "on_result": lambda value: value == REFUSED}
     if hints:
@@ -50,7 +52,8 @@ def test_every_call_is_recorded_once_and_as_it_was(colour, form, hints, script, 
     stop = on_event(events.append)
     try:
         with recorded() as metrics, FakeClock() as clock:
-            ending = ending_of(getattr(colour, form), {"on": Lost, **options}, fetch, seconds)
+            call = getattr(sync_and_async, form)
+            ending = ending_of(call, {"on": Lost, **options}, fetch, seconds)
             took = clock.now()
     finally:
         stop()

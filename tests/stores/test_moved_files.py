@@ -23,7 +23,7 @@ def moved(path):
 
 
 @pytest.mark.parametrize("happens", [Path.unlink, replaced, moved])
-def test_a_save_to_a_file_that_is_no_longer_there_is_an_error(in_colour, tmp_path, happens):
+def test_a_save_to_a_file_that_is_no_longer_there_is_an_error(runner, tmp_path, happens):
     path = tmp_path / "runs.db"
 
     async def body(cp, happens):
@@ -32,7 +32,7 @@ def test_a_save_to_a_file_that_is_no_longer_there_is_an_error(in_colour, tmp_pat
                 happens(path)
         return "done"
 
-    job = in_colour.job(body, store=SQLiteStore(path))
+    job = runner.job(body, store=SQLiteStore(path))
     # A thread that had no connection yet has made a new file, where the run is not.
     message = "its file was removed or replaced|token 1 saves nothing any more"
     with pytest.raises((StoreUnavailableError, LeaseLostError), match=message):
@@ -52,7 +52,7 @@ def test_whoever_begins_finds_the_file_that_is_there_now(tmp_path):
     assert path.exists()
 
 
-def test_a_file_that_may_not_be_looked_at_is_taken_for_the_same(in_colour, tmp_path, monkeypatch):
+def test_a_file_that_may_not_be_looked_at_is_taken_for_the_same(runner, tmp_path, monkeypatch):
     def refused(_path, **_options):
         raise PermissionError
 
@@ -61,10 +61,10 @@ def test_a_file_that_may_not_be_looked_at_is_taken_for_the_same(in_colour, tmp_p
         await cp.save()
         return 1
 
-    assert in_colour.job(body, store=SQLiteStore(tmp_path / "runs.db"))() == 1
+    assert runner.job(body, store=SQLiteStore(tmp_path / "runs.db"))() == 1
 
 
-def test_a_relative_path_means_one_file_wherever_the_program_goes(in_colour, tmp_path, monkeypatch):
+def test_a_relative_path_means_one_file_wherever_the_program_goes(runner, tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
     store = SQLiteStore("runs.db")
@@ -74,6 +74,6 @@ def test_a_relative_path_means_one_file_wherever_the_program_goes(in_colour, tmp
         store.close()  # so that the next save opens it again, as a thread of its own would
         await cp.save()
 
-    in_colour.job(body, store=store)()
+    runner.job(body, store=store)()
     assert [file.name for file in (tmp_path / "elsewhere").iterdir()] == []
     assert repr(store) == "SQLiteStore('runs.db')"

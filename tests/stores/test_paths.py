@@ -19,10 +19,10 @@ def test_links_in_a_circle_are_a_store_that_is_not_available(tmp_path, name):
         SQLiteStore(tmp_path / name).list()
 
 
-def test_a_file_behind_a_link_is_used_and_not_taken_for_a_moved_one(in_colour, tmp_path):
+def test_a_file_behind_a_link_is_used_and_not_taken_for_a_moved_one(runner, tmp_path):
     (tmp_path / "link.db").symlink_to(tmp_path / "runs.db")
 
     async def body(cp):
         return [row async for row in cp.iterate("ab")]
 
-    assert in_colour.job(body, store=SQLiteStore(tmp_path / "link.db"))() == ["a", "b"]
+    assert runner.job(body, store=SQLiteStore(tmp_path / "link.db"))() == ["a", "b"]

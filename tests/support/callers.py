@@ -1,6 +1,6 @@
-"""Callers of both colours: a behaviour is written once, as a plain function that a policy runs.
+"""Sync and async callers: a behaviour is written once, as a plain function that a policy runs.
 
-A caller runs it in one colour and one form: decorated, through `.call`, or in a block.
+A caller runs it as `def` or as `async def`, in one form: decorated, through `.call`, or in a block.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import uvloop
 class Sync:
     """Runs plain functions as they are."""
 
-    colour = "sync"
+    kind = "sync"
 
     def decorated(self, policy, fn, *args, **kwargs):
         return policy(fn)(*args, **kwargs)
@@ -41,7 +41,7 @@ class Sync:
 class Async:
     """Runs plain functions as `async def`, each on an event loop of its own, or by *run*."""
 
-    colour = "async"
+    kind = "async"
 
     def __init__(self, run=asyncio.run):
         self._run = run
@@ -86,7 +86,7 @@ class Async:
 
 
 def awaitable(fn):
-    """The same function in the other colour."""
+    """The same function as a coroutine function."""
 
     async def awaitable(*args, **kwargs):
         return fn(*args, **kwargs)

@@ -1,6 +1,6 @@
-"""What the tests of checkpoints share: behaviour once, in both colours, and a body for it.
+"""What the tests of checkpoints share: behaviour once, sync and async, and a body for it.
 
-Bodies are written as `async def`, against `AsyncCheckpoint`. In the sync colour they get a
+Bodies are written as `async def`, against `AsyncCheckpoint`. For the sync form they get a
 `Checkpoint` in a wrapper whose coroutines never wait, and are run to their end in one go.
 """
 
@@ -87,7 +87,7 @@ def finished(coroutine):
 
 
 @attrs.frozen
-class Colour:
+class Runner:
     name: str
 
     def job(self, body, **options):
@@ -134,8 +134,8 @@ def run(awaitable):
 
 
 @pytest.fixture(params=["sync", "async"])
-def in_colour(request):
-    return Colour(request.param)
+def runner(request):
+    return Runner(request.param)
 
 
 @pytest.fixture

@@ -83,14 +83,14 @@ class Site:
 
 
 class Pools:
-    """How pools are used in one colour; async ones on one event loop, which they belong to."""
+    """How pools are used; async ones on one event loop, which they belong to."""
 
     def __init__(self, loop=None):
         self.loop = loop
         self._calls = Async(loop.run_until_complete) if loop else SYNC
 
     def hook(self, fn):
-        """Give a hook of this colour, so that a pool has it too."""
+        """Give a hook of this kind, so that a pool has it too."""
         return awaitable(fn) if self.loop else fn
 
     def member(self, site, name, **options):
@@ -143,29 +143,29 @@ class Elsewhere:
 
 
 class PoolForms:
-    """The forms of calling a pool in one colour."""
+    """The forms of calling a pool in sync or async code."""
 
-    def __init__(self, colour):
-        self.colour = colour
+    def __init__(self, caller):
+        self.caller = caller
 
     def decorated(self, pool, fn, *args):
-        return self.colour.decorated(failover(pool), fn, *args)
+        return self.caller.decorated(failover(pool), fn, *args)
 
     def called(self, pool, fn, *args):
-        return self.colour.called(pool, fn, *args)
+        return self.caller.called(pool, fn, *args)
 
     def block(self, pool, fn, *args):
-        return self.colour.attempts(pool, lambda resource: fn(resource, *args))
+        return self.caller.attempts(pool, lambda resource: fn(resource, *args))
 
 
 POOL_FORMS = {
-    f"{colour.colour}-{form}": getattr(PoolForms(colour), form)
-    for colour in (SYNC, ASYNC)
+    f"{caller.kind}-{form}": getattr(PoolForms(caller), form)
+    for caller in (SYNC, ASYNC)
     for form in ("decorated", "called", "block")
 }
 BREAKER_FORMS = {
-    f"{colour.colour}-{form}": getattr(colour, form)
-    for colour in (SYNC, ASYNC)
+    f"{caller.kind}-{form}": getattr(caller, form)
+    for caller in (SYNC, ASYNC)
     for form in ("decorated", "called", "guarded")
 }
 

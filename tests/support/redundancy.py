@@ -1,4 +1,4 @@
-"""What the tests of redundant calls share: both colours of scripted copies, on a fake clock."""
+"""What the tests of redundant calls share: scripted copies, sync and async, on a fake clock."""
 
 import asyncio
 
@@ -29,9 +29,9 @@ class Threads:
 class Tasks:
     """Calls from a task."""
 
-    def __init__(self, runner=asyncio.run, **options):
+    def __init__(self, run_main=asyncio.run, **options):
         self.options = options
-        self.runner = runner
+        self.run_main = run_main
 
     def fn(self, faults):
         async def fn(*args, **kwargs):
@@ -43,7 +43,7 @@ class Tasks:
         async def main():
             return await policy.call(fn, *args, **kwargs)
 
-        return self.runner(main())
+        return self.run_main(main())
 
     def race(self, policy, *faults):
         async def main():
@@ -52,10 +52,10 @@ class Tasks:
                     race.start(self.fn(each))
                 return await race.result()
 
-        return self.runner(main())
+        return self.run_main(main())
 
 
-COLOURS = {
+RUNNERS = {
     "threads": Threads(),
     "inline": Tasks(),
     "task": Tasks(primary="task"),

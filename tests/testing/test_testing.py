@@ -23,12 +23,12 @@ from mainstay import (
 )
 from mainstay.testing import FakeClock, Faults, no_waits, recorded
 
-COLOURS = ["def", "async def"]
+KINDS = ["def", "async def"]
 
 
-def call(colour: str, policy: Any, faults: Faults) -> Any:
-    """Call *faults* through *policy* in either colour."""
-    if colour == "def":
+def call(kind: str, policy: Any, faults: Faults) -> Any:
+    """Call *faults* through *policy* as either kind."""
+    if kind == "def":
         return policy.call(faults)
     return asyncio.run(policy.call(faults.acall))
 
@@ -75,28 +75,28 @@ def test_a_clock_moves_by_seconds_or_a_timedelta_only() -> None:
         FakeClock().advance("1")  # type: ignore[arg-type]  # the error under test
 
 
-@pytest.mark.parametrize("colour", COLOURS)
-def test_a_waiting_policy_moves_the_clock_at_once(colour: str) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_waiting_policy_moves_the_clock_at_once(kind: str) -> None:
     with FakeClock() as clock:
         policy = retry(on=ConnectionError, wait=20, timeout=None)
         assert (
-            call(colour, policy, Faults([ConnectionError(), ConnectionError(), "value"])) == "value"
+            call(kind, policy, Faults([ConnectionError(), ConnectionError(), "value"])) == "value"
         )
     assert clock.now() == 40
 
 
-@pytest.mark.parametrize("colour", COLOURS)
-def test_the_timeout_of_a_policy_runs_on_the_clock(colour: str) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_timeout_of_a_policy_runs_on_the_clock(kind: str) -> None:
     faults = Faults(then=ConnectionError)
     with FakeClock() as clock, pytest.raises(ConnectionError):
-        call(colour, retry(on=ConnectionError, attempts=None, wait=20, timeout=50), faults)
+        call(kind, retry(on=ConnectionError, attempts=None, wait=20, timeout=50), faults)
     assert (len(faults.calls), clock.now()) == (3, 40)
 
 
-@pytest.mark.parametrize("colour", COLOURS)
-def test_delays_of_the_function_count_in_the_duration(colour: str) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_delays_of_the_function_count_in_the_duration(kind: str) -> None:
     with FakeClock(), recorded() as metrics:
-        call(colour, retry(on=ConnectionError, name="work"), Faults([Faults.delay(7, "value")]))
+        call(kind, retry(on=ConnectionError, name="work"), Faults([Faults.delay(7, "value")]))
     assert metrics.value("call_duration_seconds_sum") == 7
 
 
@@ -378,12 +378,12 @@ def test_a_clock_is_seen_by_threads_that_run_in_the_context() -> None:
     assert (answers, clock.now()) == (["value"], 5)
 
 
-@pytest.mark.parametrize("colour", COLOURS)
-def test_a_clock_for_everywhere_is_seen_by_all_threads(colour: str) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_clock_for_everywhere_is_seen_by_all_threads(kind: str) -> None:
     policy = retry(on=ConnectionError, wait=5)
     with FakeClock(everywhere=True) as clock:
-        answers = in_thread(lambda: call(colour, policy, Faults([ConnectionError(), "value"])))
-        call(colour, policy, Faults([ConnectionError(), "value"]))
+        answers = in_thread(lambda: call(kind, policy, Faults([ConnectionError(), "value"])))
+        call(kind, policy, Faults([ConnectionError(), "value"]))
     assert (answers, clock.now()) == (["value"], 10)
 
 
@@ -460,16 +460,16 @@ def test_blocks_nest_in_any_order() -> None:
 # no_waits.
 
 
-@pytest.mark.parametrize("colour", COLOURS)
-def test_without_waits_the_decisions_and_counts_stay(colour: str, slept: list[float]) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_waits_the_decisions_and_counts_stay(kind: str, slept: list[float]) -> None:
     with no_waits(), recorded() as metrics:
         call(
-            colour,
+            kind,
             retry(on=ConnectionError, wait=20),
             Faults([ConnectionError(), ConnectionError(), 1]),
         )
         with pytest.raises(ConnectionError):
-            call(colour, retry(on=ConnectionError, wait=70), Faults(then=ConnectionError))
+            call(kind, retry(on=ConnectionError, wait=70), Faults(then=ConnectionError))
     assert slept == []
     assert metrics.value("wait_seconds_total") == 40
     assert metrics.value("give_ups_total", reason="timeout") == 1
@@ -571,9 +571,9 @@ def test_a_recording_is_a_metrics_in_no_registry() -> None:
 # Faults.
 
 
-@pytest.fixture(params=COLOURS)
+@pytest.fixture(params=KINDS)
 def take(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Take the next step of some faults, in either colour."""
+    """Take the next step of some faults, as either kind."""
 
     def take(faults: Faults, *args: Any, **kwargs: Any) -> Any:
         if request.param == "def":
