@@ -246,6 +246,8 @@ def test_sync_callables_of_every_kind_are_retried(fn):
 
 
 def test_an_object_with_an_async_call_is_retried():
+    """Known fault 23: stamina and tenacity (#132, #657) take it for sync, and call it once."""
+
     class Fetch:
         calls = 0
 
@@ -461,3 +463,32 @@ def test_a_spawned_process_has_the_names_of_its_parent(tmp_path):
     (tmp_path / "nightly.py").write_text(SPAWNING)
     found = components_of("nightly.py", cwd=tmp_path)
     assert found == {"nightly", "nightly.fetch", "nightly.load"}
+
+
+# Known faults of other libraries, by their numbers in the survey.
+
+
+def test_a_lambda_that_returns_a_coroutine_is_refused_aloud():
+    """Known fault 23: tenacity (#132) returns the coroutine, whose failure nobody retries."""
+
+    async def fetch():
+        raise Lost
+
+    with pytest.raises(TypeError, match="decorate the async function"):
+        retry(on=Lost)(lambda: fetch())()  # noqa: PLW0108 - the lambda hides that it is async
+
+
+def test_a_decorated_coroutine_function_makes_coroutines():
+    """Known fault 24: interlock's async functions return what `create_task` refuses."""
+
+    class Client:
+        @retry(on=Lost)
+        async def fetch(self, x: int) -> int:
+            return x
+
+    async def main():
+        return await asyncio.create_task(Client().fetch(3))
+
+    assert asyncio.run(main()) == 3
+    assert inspect.iscoroutinefunction(Client.fetch)
+    assert list(inspect.signature(Client().fetch).parameters) == ["x"]

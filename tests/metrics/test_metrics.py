@@ -503,3 +503,20 @@ def test_a_policy_and_a_block_of_the_same_name_are_one_component() -> None:
 
 def test_collecting_gives_metrics_of_prometheus_client(registry: CollectorRegistry) -> None:
     assert all(isinstance(metric, Metric) for metric in Metrics(registry).collect())
+
+
+class Lost(ConnectionError):
+    """The failure that the policies of these tests retry."""
+
+
+def test_attempt_numbers_and_messages_are_no_labels(caller, metrics):
+    """Known fault 25: stamina labels its counter with the attempt: ten attempts make 18 series."""
+
+    def series():
+        return sum(len(family.samples) for family in metrics.metrics.collect())
+
+    policy = retry(on=Lost, attempts=None, timeout=None, wait=0, name="fetch")
+    caller(policy, Faults([Lost("a"), "ok"]))
+    before = series()
+    caller(policy, Faults([Lost(f"message {n}") for n in range(50)], then="ok"))
+    assert series() == before

@@ -7,7 +7,7 @@ import functools
 import attrs
 import pytest
 
-from mainstay import MainstayError, Retry, errors, retry
+from mainstay import MainstayError, Retry, deadline, errors, retry
 from mainstay.testing import Faults
 
 pytestmark = pytest.mark.usefixtures("surroundings")
@@ -136,6 +136,7 @@ def test_an_exception_that_refuses_notes_is_raised_all_the_same(caller):
 
 
 def test_what_on_does_not_name_passes_through_untouched(caller, metrics):
+    """Known fault 3: circuitbreaker, hyx, Polly and cockatiel take such a call for a success."""
     error = KeyError("none of ours")
     fetch = Faults([error])
     with pytest.raises(KeyError) as caught:
@@ -205,6 +206,7 @@ def test_attempts_see_and_leave_context_variables(caller):
 
 
 def test_async_attempts_run_in_the_context_and_the_task_of_the_caller(metrics):
+    """Known fault 17: `wait_for` runs them in another task on 3.11: what they set is lost."""
     token = contextvars.ContextVar("token")
     tasks = []
 
@@ -278,6 +280,7 @@ def test_a_function_that_calls_itself_through_its_policy_keeps_the_calls_apart(m
 )
 @pytest.mark.parametrize("on", [Exception, lambda error: True], ids=["class", "predicate"])
 def test_interruptions_are_never_retried_and_count_as_neither(caller, metrics, interruption, on):
+    """Known fault 1: tenacity's negated predicates retry them (#529, #505)."""
     fetch = Faults([interruption])
     with pytest.raises(interruption):
         caller(retry(on=on, wait=0), fetch)
@@ -377,3 +380,20 @@ def test_an_exception_that_cannot_be_printed_is_raised_all_the_same(sync, metric
     assert raised is error
     assert call(retry(on=Lost, wait=0), Faults([error, "ok"])) == "ok"
     assert metrics.outcomes() == {"error": 1, "recovered": 1}
+
+
+# Known faults of other libraries, by their numbers in the survey.
+
+
+def test_no_exception_instance_is_raised_again_by_us(caller):
+    """Known fault 21: purgatory raises one stored object, whose traceback grows."""
+
+    def depth():
+        with deadline(0), pytest.raises(TimeoutError) as caught:
+            caller(policy, Faults())
+        return len(caught.traceback), caught.value
+
+    policy = retry(on=Lost)
+    found = [depth() for _ in range(10)]
+    assert len({length for length, _ in found}) == 1
+    assert len({id(error) for _, error in found}) == 10

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 import uvloop
 
-from mainstay import UnsupportedLoopError, deadline, on_event, retry
+from mainstay import RetryBudget, UnsupportedLoopError, deadline, on_event, retry
 from mainstay.testing import FakeClock, Faults
 
 pytestmark = pytest.mark.usefixtures("metrics")
@@ -505,5 +505,46 @@ def test_a_coroutine_driven_by_hand_is_refused_with_any_options(metrics, options
 
 
 def test_a_policy_serves_one_event_loop_after_another(metrics):
-    fetch = retry(on=Lost, wait=0, attempt_timeout=5)(Faults([Lost, "a", Lost, "b"]).acall)
+    """Known fault 30: hyx's token bucket needs a running loop; others keep the first one."""
+    policy = retry(on=Lost, wait=0, attempt_timeout=5, budget=RetryBudget())
+    fetch = policy(Faults([Lost, "a", Lost, "b"]).acall)
     assert [asyncio.run(fetch()), uvloop.run(fetch())] == ["a", "b"]
+
+
+# Known faults of other libraries, by their numbers in the survey.
+
+
+def test_a_cancelled_call_is_over_and_holds_nothing(metrics):
+    """Known fault 2: resilience4j (#544, #935) and Polly (#1979) keep what it had taken."""
+    budget = RetryBudget(ratio=0, floor=0.1, window=10)
+
+    async def main():
+        async def forever():
+            await asyncio.get_running_loop().create_future()
+
+        task = asyncio.create_task(retry(on=Lost, budget=budget)(forever)())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return await retry(on=Lost, wait=0, budget=budget)(Faults([Lost, "ok"]).acall)()
+
+    assert asyncio.run(main()) == "ok"
+    assert metrics.outcomes() == {"cancelled": 1, "recovered": 1}
+
+
+def test_timeouts_of_one_policy_do_not_disturb_each_other(metrics):
+    """Known fault 17: hyx keeps the timer on a shared object: three calls end "ok", not one."""
+    policy = retry(on=KeyError, attempt_timeout=2.0, attempts=1)
+
+    @policy
+    async def attempt(seconds):
+        await clock.asleep(seconds)
+        return "ok"
+
+    async def main():
+        return await asyncio.gather(*map(attempt, (1.0, 3.0, 4.0)), return_exceptions=True)
+
+    with FakeClock() as clock:
+        ended = asyncio.run(main())
+    assert [type(each) for each in ended] == [str, TimeoutError, TimeoutError]

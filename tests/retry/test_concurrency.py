@@ -120,6 +120,7 @@ def test_threads_that_share_a_policy_get_their_own_numbers_notes_and_results(met
 
 
 def test_tasks_that_share_a_policy_get_their_own_numbers_notes_and_results(metrics):
+    """Known fault 8: tenacity's shared AsyncRetrying makes 2, 2, 2, 1 attempts instead of 3."""
     policy = retry(on=Lost, wait=0, name="shared")
 
     @policy
@@ -318,3 +319,20 @@ def test_listeners_can_come_and_go_while_calls_run(metrics):
 
     in_threads(4, work)
     assert metrics.outcomes() == {"error": 100}
+
+
+# Known faults of other libraries, by their numbers in the survey.
+
+
+def test_no_lock_is_held_while_user_code_runs(metrics):
+    """Known fault 7: pybreaker holds its lock around the call: five calls of 0.1 s take 0.5 s."""
+    budget = RetryBudget()
+    together = threading.Barrier(5)
+    call = retry(on=Lost, budget=budget)(lambda: together.wait(10))
+    threads = [threading.Thread(target=call) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert not together.broken
+    assert metrics.outcomes() == {"success": 5}

@@ -157,6 +157,7 @@ def broken_listener(event):
 
 
 def test_what_a_listener_raises_is_swallowed_and_counted(caller, metrics, events):
+    """Known fault 10: a raising hook escapes to the caller in tenacity and stamina."""
     stop = on_event(broken_listener)
     try:
         error = Lost("mine")

@@ -37,6 +37,7 @@ def test_a_failure_before_the_first_item_is_retried(sync_and_async, metrics):
 
 
 def test_a_failure_after_the_first_item_passes_through_and_repeats_nothing(sync_and_async, metrics):
+    """Known fault 18: tenacity retries no generator; stamina restarts it and repeats items."""
     error = Lost("in the middle")
     starts = []
 
@@ -89,6 +90,7 @@ def test_what_on_does_not_name_passes_through(sync_and_async, metrics):
 
 
 def test_items_come_one_by_one(sync_and_async):
+    """Known fault 18: backon makes a list of the whole generator before it gives the first item."""
     taken = []
 
     def items():
@@ -253,6 +255,7 @@ def test_the_return_value_of_a_generator_without_items_is_kept():
 
 
 def test_closing_is_no_failure_and_closes_the_source(metrics):
+    """Known fault 1: pybreaker counts `gen.close()` as a failure, and raises from it."""
     log = []
     source = retry(on=Exception)(echo)(log)
     next(source)

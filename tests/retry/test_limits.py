@@ -1,7 +1,9 @@
 """When a retry waits and when it gives up: wait, timeout, stop, deadline and budget."""
 
 import asyncio
+import datetime as dt
 import math
+import time
 from datetime import timedelta
 
 import pytest
@@ -161,6 +163,7 @@ def test_a_strategy_that_raises_does_not_hide_the_users_error(caller, metrics, p
 
 
 def test_a_wait_that_would_use_up_the_timeout_gives_up_now(caller, metrics, clock):
+    """Known fault 15: tenacity, stamina and backoff overshoot: `max_time=0.2` ends after 1.05 s."""
     assert give_up(caller, retry(on=Lost, attempts=None, timeout=10.0, wait=3.0)) == (
         "no time left for another one"
     )
@@ -288,6 +291,7 @@ def test_the_shorter_of_deadline_and_timeout_counts(caller, clock, seconds, time
 
 
 def test_a_deadline_ends_nested_policies_together(caller, metrics, clock):
+    """Known fault 15: no other Python library carries a deadline into nested policies."""
     inner = retry(on=Lost, attempts=3, wait=1, name="inner")(Faults(then=Lost))
     with deadline(10.5):
         give_up_inner = retry(on=ConnectionError, attempts=None, timeout=None, wait=1, name="outer")
@@ -323,6 +327,7 @@ def test_an_inner_expiry_is_a_timeout_error_that_on_may_name(caller, metrics, cl
 
 
 def test_a_spent_budget_raises_the_original_error_without_waiting(caller, metrics, clock):
+    """Known fault 14: failsafe-go sleeps, then asks the budget, then raises an error of its own."""
     error = Lost("mine")
     fetch = Faults([error])
     with pytest.raises(Lost) as caught:
@@ -337,6 +342,7 @@ def test_a_spent_budget_raises_the_original_error_without_waiting(caller, metric
 
 
 def test_the_first_attempt_is_never_charged(caller):
+    """Known fault 14: hyx charges the bucket for the first call too."""
     policy = retry(on=Lost, budget=RetryBudget(ratio=0, floor=0))
     assert [caller(policy, Faults(["ok"])) for _ in range(5)] == ["ok"] * 5
 
@@ -395,3 +401,37 @@ def test_a_call_that_the_deadline_refused_is_not_observed(caller):
     fetch = Faults(then=Lost)
     give_up(caller, policy, fetch)
     assert len(fetch.calls) == 2
+
+
+# Known faults of other libraries, by their numbers in the survey.
+
+
+def test_setting_the_wall_clock_back_changes_nothing(caller, clock, monkeypatch):
+    """Known fault 11: backoff measures with `datetime.now()`: set back, `max_time=5` never ends."""
+
+    class SetBack(dt.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(1970, 1, 1, tzinfo=tz)
+
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    monkeypatch.setattr(dt, "datetime", SetBack)
+    give_up(caller, retry(on=Lost, attempts=None, timeout=5, wait=2))
+    assert clock.now() == 4.0
+
+
+def test_the_default_wait_overflows_at_no_number_of_attempts(caller, waits):
+    """Known fault 12: tenacity (#710), stamina (#104) and Polly (#2163) overflow or get NaN."""
+    caller(retry(on=Lost, attempts=None, timeout=None), Faults([Lost] * 1_200, then="ok"))
+    assert len(waits) == 1_200
+    assert all(0 <= wait <= 5.0 for wait in waits)
+
+
+def test_load_of_nested_retries_is_bounded_by_a_shared_budget(caller):
+    """Known fault 27: nested retries multiply: two policies of five make 25 calls of one."""
+    fetch = Faults(then=Lost)
+    budget = RetryBudget(ratio=0.2, floor=0.4, window=10)
+    inner = retry(on=Lost, wait=0, attempts=5, budget=budget, name="inner")(fetch)
+    with pytest.raises(Lost):
+        caller(retry(on=Lost, wait=0, attempts=5, budget=budget, name="outer"), inner)
+    assert len(fetch.calls) <= 7  # two calls asked for, and at most five extra ones

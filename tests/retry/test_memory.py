@@ -109,6 +109,7 @@ def forget(form, prepare):
 @pytest.mark.parametrize("failures", [0, 1, 3])
 @pytest.mark.usefixtures("no_gc")
 def test_arguments_are_free_once_the_call_is_over(form, failures):
+    """Known fault 22: tenacity's state and exception refer to each other."""
     made = []
 
     def fetch(page):
@@ -271,6 +272,7 @@ def test_errors_can_be_copied(error):
 
 
 def test_errors_that_were_raised_survive_pickling(metrics):
+    """Known fault 20: tenacity's RetryError holds a Future, which cannot be pickled."""
     with pytest.raises(ResultRefusedError) as refused:
         retry(on=Lost, attempts=1, on_result=lambda value: True, name="fetch").call(Faults([[1]]))
     with deadline(0), pytest.raises(DeadlineExpiredError) as expired:
@@ -297,3 +299,21 @@ def decorated_at_module_level():
 def test_a_decorated_function_is_pickled_by_its_name():
     back = pickle.loads(pickle.dumps(decorated_at_module_level))  # noqa: S301 - our own bytes
     assert back is decorated_at_module_level
+
+
+# Known faults of other libraries, by their numbers in the survey.
+
+
+def test_no_call_leaves_anything_in_the_policy_or_its_function():
+    """Known fault 9: stamina keeps a context manager for each call of a function."""
+    policy = retry(on=Lost, attempts=2, wait=0)
+    call = policy(Faults(then=Lost))
+
+    def sizes():
+        return len(vars(call)), len(gc.get_referents(policy)), len(gc.get_referents(call))
+
+    before = sizes()
+    for _ in range(20):
+        with pytest.raises(Lost):
+            call()
+    assert sizes() == before

@@ -99,6 +99,7 @@ def test_a_delay_is_used_instead_of_wait_with_up_to_ten_percent_more(caller, wai
 
 @pytest.mark.parametrize("hint", [-1, -0.001, math.nan, -math.inf, timedelta(seconds=-5)])
 def test_a_negative_or_nan_delay_means_wait(caller, waits, hint):
+    """Known fault 12: such hints reach `time.sleep` elsewhere, which raises."""
     with FakeClock():
         caller(retry(on=lambda error: error.after, wait=7), Faults([Busy(hint), "ok"]))
     assert waits == [7.0]
@@ -126,6 +127,7 @@ def test_the_numbers_one_and_zero_are_delays_and_not_truth_values(caller, waits)
     ids=["60", "1e308", "inf", "10**400", "timedelta.max"],
 )
 def test_a_delay_longer_than_the_time_left_gives_up_now(caller, metrics, hint):
+    """Known fault 13: tenacity and stamina wait for any Retry-After (retryhttp #11)."""
     error = Busy(hint)
     with FakeClock() as clock:
         with pytest.raises(Busy) as caught:

@@ -409,6 +409,7 @@ def test_a_clock_of_ones_own_wins_over_the_one_for_everywhere() -> None:
 
 
 def test_waits_of_other_threads_stay(slept: list[float]) -> None:
+    """Known fault 29: stamina's `set_testing` is process-global: it leaks into other threads."""
     policy = retry(on=ConnectionError, wait=3)
     with no_waits():
         in_thread(lambda: policy.call(Faults([ConnectionError(), 1])))
