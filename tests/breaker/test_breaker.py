@@ -134,7 +134,7 @@ def test_an_exception_outside_on_passes_and_changes_nothing(breaker_caller, metr
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit, KeyError])
 def test_an_unknown_outcome_of_a_trial_neither_closes_nor_opens_it(metrics, clock, error):
-    """P1, P2 and P3: other breakers close, or wedge, or count an interruption as a failure."""
+    """Known faults P1, P2, P3: other breakers close, or wedge, or count an interruption as a failure."""
     for form in (SYNC.decorated, SYNC.guarded):
         breaker = make()
         break_down(breaker)
@@ -172,7 +172,7 @@ def test_a_cancelled_trial_frees_its_place(metrics, clock):
 
 
 def test_only_one_of_twenty_is_let_through_when_it_is_half_open(clock):
-    """P4: other breakers let all twenty through."""
+    """Known fault P4: other breakers let all twenty through."""
     breaker = make()
     break_down(breaker)
     clock.advance(5.0)
@@ -188,7 +188,7 @@ def test_only_one_of_twenty_is_let_through_when_it_is_half_open(clock):
 
 
 def test_a_hung_trial_does_not_wedge_it(clock):
-    """P5: a trial that never ends must not keep a breaker half open for ever."""
+    """Known fault P5: a trial that never ends must not keep a breaker half open for ever."""
     breaker = make()
     break_down(breaker)
     clock.advance(5.0)
@@ -203,7 +203,7 @@ def test_a_hung_trial_does_not_wedge_it(clock):
 
 
 def test_results_from_before_it_opened_change_nothing(clock):
-    """P6: a late success must not close an open breaker."""
+    """Known fault P6: a late success must not close an open breaker."""
     breaker = make()
     early, late = Elsewhere(breaker), Elsewhere(breaker)
     break_down(breaker)
@@ -216,7 +216,7 @@ def test_results_from_before_it_opened_change_nothing(clock):
 
 
 def test_calls_go_side_by_side(metrics):
-    """P7: a lock held around the call makes eight threads take turns."""
+    """Known fault P7: a lock held around the call makes eight threads take turns."""
     breaker = make()
     together = threading.Barrier(8, timeout=30)
     contexts = [contextvars.copy_context() for _ in range(8)]
@@ -414,3 +414,22 @@ def test_many_threads_count_exactly(metrics):
         thread.join(60)
     assert metrics("calls_total", outcome="error") == 1000
     assert metrics("calls_total", outcome="success") == 2000
+
+
+# Known faults of other libraries, by their numbers in the survey.
+
+
+def test_no_deadline_of_the_caller_is_blamed_on_what_it_protects(breaker_caller, clock):
+    """Known fault 6: Elasticsearch's client marks the node dead."""
+    breaker = CircuitBreaker("mail", on=TimeoutError, detect=Detect(consecutive=1))
+    nested = retry(on=Lost)
+
+    def late():
+        clock.advance(1.0)
+        return nested.call(str)
+
+    with deadline(0.5), pytest.raises(DeadlineExpiredError):
+        breaker_caller(breaker, late)
+    assert breaker.state == "closed"
+    with pytest.raises(CircuitOpenError):
+        breaker.open() or breaker_caller(breaker, late)

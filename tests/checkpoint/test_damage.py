@@ -122,7 +122,7 @@ def full_disk(request, tmp_path):
 
 
 def test_a_full_disk_is_an_error_and_what_was_saved_stays(full_disk):
-    """Field section 4, item 12."""
+    """Known fault 12: DBOS logs and swallows it, and the run is pending for ever."""
     directory, limit = full_disk
     path = directory / "runs.db"
     done = subprocess.run(

@@ -173,7 +173,7 @@ def test_these_are_at_least_500_kills():
 
 
 def test_a_disk_that_fails_is_an_error_and_the_run_goes_on_from_what_was_saved(server, url):
-    """Field section 4, item 2: a failed fsync is not tried again on the same connection."""
+    """Known fault 2: a failed fsync is not tried again on the same connection."""
     strace = require_tool("strace", package="strace")
     failed = subprocess.run(
         [strace, "-f", "-qq", "-o", os.devnull, "-e", "trace=fdatasync",

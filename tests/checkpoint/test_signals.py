@@ -89,7 +89,7 @@ BOUNDARIES = {
 def test_sigterm_saves_at_the_next_boundary_releases_and_ends(
     runner, store, killed, boundary, every
 ):
-    """Field section 4, item 17: a save on SIGTERM that fired in 0 of 6 cases (goodfire-ai/spd)."""
+    """Known fault 17: a save on SIGTERM that fired in 0 of 6 cases (goodfire-ai/spd)."""
     body, first, second, done = boundary
     seen = []
     job = runner.job(body, store=store, every=every)

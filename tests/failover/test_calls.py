@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import gc
 import pickle
 import weakref
@@ -68,6 +69,7 @@ def test_when_all_fail_a_group_has_each_attempt_with_a_note(
 def test_one_attempt_raises_its_own_exception_with_one_note(
     pool_caller, servers, metrics, surroundings
 ):
+    """Known fault 14: a group of one makes `except ConnectionError` miss it."""
     servers.broken["a"] = Lost
     with pytest.raises(Lost) as caught:
         pool_caller(servers.pool("a"), servers.use)
@@ -101,6 +103,7 @@ def test_interruptions_pass_and_count_as_nothing(servers, metrics, surroundings,
 
 
 def test_a_cancelled_call_counts_as_nothing_and_frees_what_it_held(servers, metrics, surroundings):
+    """Known fault 6: timeouts made of cancellations mark nodes dead."""
     pool = servers.pool("a", "b")
 
     @failover(pool)
@@ -116,7 +119,8 @@ def test_a_cancelled_call_counts_as_nothing_and_frees_what_it_held(servers, metr
 
     asyncio.run(main())
     assert metrics.outcomes() == {"cancelled": 1}
-    assert pool.status().members[0].in_flight == 0
+    member = pool.status().members[0]
+    assert (member.in_flight, member.score) == (0, 0.0)
 
 
 def test_attempts_limits_the_members_that_a_call_tries(pool_caller, servers, metrics, surroundings):
@@ -208,6 +212,9 @@ def test_a_predicate_that_answers_anything_else_is_told_on_the_exception(
 
 
 def test_rerun_false_moves_on_only_before_the_function_ran(servers, metrics):
+    """Known fault 9: LiteLLM and Elasticsearch's client send again whatever failed, also after it
+    was sent.
+    """
     servers.broken["a"] = Lost
     call = failover(servers.pool("a", "b"), rerun=False)(servers.use)
     for _ in range(4):
@@ -488,3 +495,162 @@ def test_failed_attempts_leave_nothing_to_the_garbage_collector(pool_caller, ser
         assert sorted(gone) == [("a",), ("a",), ("b",)] or pool_caller.__self__.caller is ASYNC
     finally:
         gc.enable()
+
+
+# Known faults of other libraries, by their numbers in the survey.
+
+
+class PoolExhausted(Exception):
+    """All connections of the process are in use."""
+
+
+VARIABLE = contextvars.ContextVar("variable", default="unset")
+
+
+def test_a_pool_of_connections_that_is_empty_is_not_blamed_on_the_member(
+    pool_caller, servers, metrics
+):
+    """Known fault 6: Elasticsearch's client marks the node dead."""
+
+    def judge(error):
+        return Verdict.STOP if isinstance(error, PoolExhausted) else isinstance(error, OSError)
+
+    pool = servers.pool("a", "b", on=judge)
+    servers.broken["a"] = PoolExhausted
+    for _ in range(10):
+        with pytest.raises(PoolExhausted):
+            pool_caller(pool, servers.use)
+    assert (pool.status().members[0].score, metrics("ejections_total")) == (0.0, 0)
+
+
+def test_a_callers_deadline_that_is_too_short_is_not_blamed_on_the_member(
+    pool_caller, servers, metrics, clock
+):
+    """Known fault 6: Elasticsearch's client marks the node dead; LiteLLM asks whose timeout it
+    was.
+    """
+    pool = servers.pool("a", "b", on=TimeoutError)
+    nested = retry(on=Lost)
+
+    def use(resource):
+        clock.advance(1.0)
+        return nested.call(servers.use, resource)
+
+    for _ in range(10):
+        with deadline(0.5), pytest.raises(DeadlineExpiredError):
+            pool_caller(pool, use)
+    assert (pool.status().members[0].score, metrics("ejections_total")) == (0.0, 0)
+    assert (metrics.outcomes()["timeout"], servers.calls) == (20, [])  # of both policies
+
+
+def test_what_must_not_run_twice_moves_on_if_it_has_not_run(pools, site, clock):
+    """Known fault 9: a member that cannot be opened has had no effect: to stop there helps nobody."""
+    site.broken.add("open a")
+    pool = FailoverPool("db", [pools.member(site, "a"), pools.member(site, "b")], on=Lost)
+    calls = pools.hook(site.use)
+    call = failover(pool, rerun=False)(calls)
+    answer = pools.loop.run_until_complete(call()) if pools.loop else call()
+    assert answer == "b1"
+    pools.close(pool)
+
+
+def test_a_cancellation_that_the_function_raises_by_itself_goes_on(pool_caller, servers):
+    """Known fault 11: it is not the caller's, and must neither hang nor be charged to the member."""
+    servers.broken["a"] = asyncio.CancelledError
+    pool = servers.pool("a", "b", on=lambda _error: True)
+    with pytest.raises(asyncio.CancelledError):
+        pool_caller(pool, servers.use)
+    assert servers.calls == ["a"]
+    assert pool.status().members[0].score == 0.0
+
+
+def test_calls_and_hooks_see_the_callers_context_variables(pools, site):
+    """Known fault 12: `run_in_executor` loses them."""
+    seen = {}
+
+    def open_():
+        seen["open"] = VARIABLE.get()
+        return "a1"
+
+    def use(resource):
+        seen["call"] = VARIABLE.get()
+        return resource
+
+    pool = FailoverPool("db", [Member("a", open=pools.hook(open_))], on=Lost)
+    token = VARIABLE.set("of the caller")
+    try:
+        assert pools.call(pool, use) == "a1"
+    finally:
+        VARIABLE.reset(token)
+    assert seen == {"open": "of the caller", "call": "of the caller"}
+    pools.close(pool)
+
+
+def test_what_a_call_sets_is_seen_by_its_caller(servers):
+    """Known fault 12: a copy of the context for each attempt would lose it."""
+    pool = servers.pool("a", "b")
+    servers.broken["a"] = Lost
+
+    def use(resource):
+        VARIABLE.set(resource)
+        return servers.use(resource)
+
+    def main():
+        pool.call(use)
+        return VARIABLE.get()
+
+    assert contextvars.copy_context().run(main) == "b"
+
+
+def test_plain_except_and_except_star_both_catch_what_all_members_raised(servers):
+    """Known fault 14: asynchedging's group is empty in places, and no error of its own in others."""
+    servers.broken = {"a": Lost, "b": KeyError}
+    pool = servers.pool("a", "b", on=(Lost, KeyError))
+    caught = []
+    try:
+        pool.call(servers.use)
+    except AllMembersFailedError as error:
+        caught.append(len(error.exceptions))
+    try:
+        pool.call(servers.use)
+    except* Lost as group:
+        caught.append([str(error) for error in group.exceptions])
+    except* KeyError as group:
+        caught.append(len(group.exceptions))
+    assert caught == [2, ["a"], 1]
+
+
+def test_each_attempt_says_which_member_it_was_and_how_long_it_took(servers, clock):
+    """Known fault 14: "All connections failed" helps nobody."""
+
+    def slow(name):
+        clock.advance(1.5 if name == "a" else 0.25)
+        raise Lost(name)
+
+    with pytest.raises(AllMembersFailedError) as caught:
+        servers.pool("a", "b").call(slow)
+    assert [error.__notes__ for error in caught.value.exceptions] == [
+        ["mainstay.failover db: attempt 1, at member a, 1.500 s"],
+        ["mainstay.failover db: attempt 2, at member b, 0.250 s"],
+    ]
+
+
+def test_the_group_is_never_empty_although_nobody_was_called(servers, clock):
+    """Known fault 14: asynchedging raises ValueError instead."""
+    pool = servers.pool("a", "b")
+    pool.drain("a")
+    pool.drain("b")
+    with pytest.raises(AllMembersFailedError) as caught:
+        pool.call(servers.use)
+    assert len(caught.value.exceptions) == 2
+
+
+def test_a_spent_budget_does_not_hurt_the_first_attempt(pool_caller, servers, metrics):
+    """Known fault 15: failsafe-go cancelled the primary when the budget was exceeded."""
+    pool = servers.pool("a", "b", budget=RetryBudget(ratio=0.0, floor=0.0))
+    assert pool_caller(pool, servers.use) == ("a",)
+    servers.broken["a"] = Lost
+    with pytest.raises(Lost):
+        pool_caller(pool, servers.use)
+    assert servers.calls == ["a", "a"]
+    assert metrics.reasons() == {"budget": 1}

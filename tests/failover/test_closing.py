@@ -5,7 +5,8 @@ import threading
 import pytest
 
 from mainstay import AllMembersFailedError, FailoverPool, Member, Probe, deadline
-from support.pools import LONGEST, Lost, wait_until
+from support.pools import LONGEST, Elsewhere, Lost, state_of, wait_until
+from support.processes import program
 
 
 @pytest.fixture
@@ -75,3 +76,36 @@ def test_it_gives_up_on_what_hangs(site, metrics, gate, threads):
     pool.close()
     assert threads() == ["mainstay-start-a"] * len(threads())
     assert not gate.is_set()
+
+
+# Known faults of other libraries, by their numbers in the survey.
+
+
+@pytest.mark.parametrize("switch", ["eject", "drain", "force", "close", "remove"])
+def test_what_is_in_use_is_not_closed_by_a_switch(site, clock, switch):
+    """Known fault 17: redis-py closes the sockets of the member that was active."""
+    pool = FailoverPool("db", [site.member("a"), site.member("b")], on=Lost)
+    pool.__enter__()
+    with pool.lease() as resource:
+        if switch == "eject":
+            others = [Elsewhere(pool.lease()) for _ in range(4)]
+            for each in others:
+                each.end(Lost())
+            assert state_of(pool, "a") == "ejected"
+        elif switch == "close":
+            pool.close()
+        else:
+            getattr(pool, switch)("b" if switch == "force" else "a")
+        assert (resource, "a1" in site.closed) == ("a1", False)
+    if switch in ("eject", "close", "remove"):
+        wait_until(lambda: "a1" in site.closed)
+    pool.release()
+    pool.close()
+    wait_until(lambda: sorted(site.closed) == sorted(site.opened))
+
+
+def test_hooks_and_probes_that_hang_do_not_keep_the_process(pools):
+    """Known fault 8: redis-py and hedge-python hang at exit, where an executor's threads are
+    joined.
+    """
+    program("hung_hooks.py", "async" if pools.loop else "sync")

@@ -5,9 +5,17 @@ import itertools
 
 import pytest
 
-from mainstay import AllMembersFailedError, Detect, FailoverPool, Member, Probe, deadline
+from mainstay import (
+    AllMembersFailedError,
+    Detect,
+    FailoverPool,
+    Member,
+    Probe,
+    current_lease,
+    deadline,
+)
 from mainstay._failover.core import Core
-from support.pools import AT_ONCE, Lost, state_of
+from support.pools import AT_ONCE, Elsewhere, Lost, state_of
 
 
 class Fence:
@@ -207,4 +215,58 @@ def test_calls_wait_for_a_release_where_nothing_else_brings_a_member_back(
     site.broken.clear()
     pool.release()
     assert pools.call(pool, site.use) == "a0"
+    pools.close(pool)
+
+
+# Known faults of other libraries, by their numbers in the survey.
+
+
+class Register:
+    """A resource that several members write to, and that remembers the highest epoch."""
+
+    def __init__(self):
+        self.epoch = 0
+        self.written = []
+
+    def write(self, value, epoch):
+        if epoch < self.epoch:
+            raise PermissionError(f"epoch {epoch} is over")
+        self.epoch = epoch
+        self.written.append(value)
+
+
+def test_a_write_from_before_the_switch_can_be_refused_by_its_epoch(servers, clock):
+    """Known fault 22: without a token both sides of a switch write."""
+    register, pool = Register(), servers.pool("a", "b")
+    old = Elsewhere(pool.lease())
+    epoch = old._context.run(current_lease).epoch
+    servers.eject(pool, "a")
+    pool.call(lambda name: register.write(name, current_lease().epoch))
+    with pytest.raises(PermissionError):
+        register.write("a", epoch)
+    old.end()
+    assert register.written == ["b"]
+
+
+def test_no_call_goes_to_a_standby_before_the_fence_has_returned(pools, site, clock):
+    """Known fault 22: pg_auto_failover's clients wrote to the wrong node in the window of the
+    switch.
+    """
+    fenced = []
+    members = [pools.member(site, "a"), pools.member(site, "b", standby="hot")]
+    pool = FailoverPool("db", members, on=Lost, when_all_down="raise",
+                        fence=pools.hook(lambda old, new: fenced.append((old, new))))  # fmt: skip
+    pools.enter(pool)
+    site.broken.add("a")
+    used = []
+
+    def use(resource):
+        used.append((resource, list(fenced)))
+        return site.use(resource)
+
+    for _ in range(3):
+        with pytest.raises(Lost):
+            pools.call(pool, use)
+    assert pools.call(pool, use) == "b1"
+    assert used == [("a1", [])] * 4 + [("b1", [("a", "b")])]
     pools.close(pool)

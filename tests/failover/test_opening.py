@@ -2,12 +2,22 @@
 
 import asyncio
 import contextlib
+import contextvars
 import threading
 import time
 
 import pytest
 
-from mainstay import AllMembersFailedError, Detect, Failback, FailoverPool, Member, Probe, failover
+from mainstay import (
+    AllMembersFailedError,
+    Detect,
+    Failback,
+    FailoverPool,
+    Member,
+    Probe,
+    deadline,
+    failover,
+)
 from support.callers import awaitable
 from support.pools import LONGEST, Lost, wait_until
 
@@ -367,3 +377,56 @@ def test_status_says_all_that_is_known_of_each_member(servers, metrics, clock):
     assert (b.state, b.open, b.in_flight, b.score) == ("active", True, 1, 0.0)
     assert (b.cause, b.seconds, b.error) == (None, None, None)
     assert (c.state, c.open, c.error) == ("ejected", False, site_error)
+
+
+# Known faults of other libraries, by their numbers in the survey.
+
+
+async def _nothing(resource):
+    return resource
+
+
+def test_no_call_waits_longer_than_its_deadline_for_a_member_that_is_being_opened(clock):
+    """Known fault 2: MongoDB's drivers wait for as long as the member's own limit."""
+    go = threading.Event()
+    pool = FailoverPool("db", [Member("a", open=lambda: go.wait(LONGEST))], on=Lost)
+    waiting = threading.Event()
+
+    def pass_time():
+        waiting.wait(LONGEST)
+        wait_until(lambda: pool.status().members[0].open or clock.advance(0.1) or clock.now() > 1.0)
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(pass_time,))
+    thread.start()
+    with deadline(1.0):
+        waiting.set()
+        with pytest.raises(AllMembersFailedError):
+            pool.call(str)
+    go.set()
+    thread.join(LONGEST)
+    pool.close()
+
+
+def test_a_callers_cancellation_is_not_swallowed_while_it_waits_for_a_member():
+    """Known fault 11: asyncio's wait_for, and aiohappyeyeballs, return a result to a cancelled
+    caller.
+    """
+    opening = []
+
+    async def slow():
+        opening.append(asyncio.current_task())
+        await asyncio.Event().wait()
+
+    async def main():
+        pool = FailoverPool("db", [Member("a", open=slow)], on=Lost)
+        task = asyncio.create_task(failover(pool)(_nothing)())
+        while not opening:  # noqa: ASYNC110 - polls
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not opening[0].done()  # the start is not the call's: others may wait for it
+        await pool.close()
+        return task.cancelled(), opening[0].cancelled(), len(asyncio.all_tasks())
+
+    assert asyncio.run(main()) == (True, True, 1)

@@ -3,11 +3,11 @@
 import pytest
 
 from mainstay import Member, current_lease
-from support.pools import Lost
+from support.pools import AT_ONCE, Lost, state_of
 
 
 def test_force_holds_until_release(servers, metrics, clock):
-    """Field section 4, item 16: a forced switch used to be undone by the next check."""
+    """Known fault 16: redis-py goes back after `auto_fallback_interval`."""
     pool = servers.pool("a", "b")
     pool.call(servers.use)
     pool.force("b")
@@ -89,3 +89,29 @@ def test_the_epoch_grows_with_every_switch(servers, clock):
             pool.call(lambda name: (servers.use(name), epochs.append(current_lease().epoch)))
     assert epochs == [0] * 5 + [0] * 3 + [1] * 2 or sorted(set(epochs)) == [0, 1]
     assert epochs == sorted(epochs)
+
+
+# Known faults of other libraries, by their numbers in the survey.
+
+
+def test_force_comes_before_health(servers, clock):
+    """Known fault 19: the order is: what the operator says, who is excluded, who is well, who is
+    preferred.
+    """
+    pool = servers.pool("a", "b")
+    servers.eject(pool, "a")
+    servers.broken.clear()
+    pool.force("a")
+    assert pool.call(servers.use) == ("a",)
+
+
+def test_good_answers_of_a_forced_member_count_for_it(servers, clock):
+    """Known fault 16: go-redis switched away from it again, after a successful probe by hand."""
+    pool = servers.pool("a", "b", failback=AT_ONCE)
+    servers.eject(pool, "a")
+    servers.broken.clear()
+    pool.force("a")
+    assert pool.call(servers.use) == ("a",)
+    pool.release()
+    assert [pool.call(servers.use) for _ in range(3)] == [("a",)] * 3
+    assert state_of(pool, "a") == "active"

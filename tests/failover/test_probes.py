@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import threading
+import weakref
 
 import pytest
 
@@ -162,3 +163,51 @@ def test_a_probe_that_hangs_is_a_bad_answer_for_each_interval(metrics, clock, po
             go.set()
     assert metrics("ejections_total", member="a", cause="probe") == 1
     assert clock.now() >= 21.0
+
+
+# Known faults of other libraries, by their numbers in the survey.
+
+
+def test_a_resource_that_hangs_does_not_leak_a_thread_for_each_probe(site, metrics):
+    """Known fault 8: redis-py leaves a thread behind for each client."""
+    go, asked = threading.Event(), []
+
+    def probe(resource):
+        asked.append(resource[0])
+        return resource == "b0" or go.wait(LONGEST)
+
+    pool = FailoverPool("db", [site.member("a"), Member("b", "b0")], on=Lost, failback=AT_ONCE,
+                        probe=Probe(probe, every=0.01, timeout=0.05, fall=1),
+                        detect=Detect(eject_for=0.01, max_eject=0.01))  # fmt: skip
+    with pool:
+        wait_until(lambda: asked.count("a") == 3)
+        asked.clear()
+        wait_until(lambda: asked.count("b") == 40)
+        assert "a" not in asked
+        go.set()
+        wait_until(lambda: state_of(pool, "a") == "active")
+
+
+def test_a_broken_standby_is_found_before_it_is_needed(pools, site, metrics):
+    """Known fault 21: a fallback that is never exercised is broken when it is needed."""
+    probe = Probe(pools.hook(lambda resource: resource[0] != "b"), every=0.005, fall=2)
+    members = [pools.member(site, "a")]
+    members += [pools.member(site, name, standby="hot") for name in "bc"]
+    pool = FailoverPool("db", members, on=Lost, probe=probe)
+    pools.enter(pool)
+    pools.until(lambda: state_of(pool, "b") == "ejected")
+    assert metrics("ejections_total", member="b", cause="probe") == 1
+    site.broken.add("a")
+    for _ in range(4):
+        assert pools.call(pool, site.use) == "c1"
+    assert pool.status().serving == ("c",)
+    pools.close(pool)
+
+
+def test_a_dropped_pool_keeps_nothing(servers):
+    """Known fault 8: redis-py's clients are kept by their threads."""
+    pool = servers.pool("a", "b", probe=Probe(lambda _resource: True, every=1000.0))
+    pool.call(servers.use)
+    alive = weakref.ref(pool._core)
+    del pool
+    wait_until(lambda: gc.collect() >= 0 and alive() is None)

@@ -1,6 +1,7 @@
 """Who gets the next call: the strategies, and the roster that they choose from."""
 
 import collections
+import random
 import sys
 import threading
 import types
@@ -10,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainstay import FailoverPool, Member
+from mainstay import Detect, FailoverPool, Member
 from mainstay._failover.roster import VACANT, Seat, staff
 from mainstay._failover.selection import STRATEGIES, weighted_turn
 from mainstay.testing import FakeClock
+from support.pools import Lost, Servers
 
 seats = st.builds(
     Seat,
@@ -125,7 +127,7 @@ def test_round_robin_shares_equally():
 
 
 def test_round_robin_goes_on_over_all_threads():
-    """Field section 4, item 23: a counter for each thread sends all fresh threads to one member."""
+    """Known fault 23: a counter for each thread, as in elastic-transport, sends all to one member."""
     pool, seen = pool_of(4, "round_robin"), []
     for _ in range(200):
         thread = threading.Thread(target=lambda: seen.append(pool.call(lambda each: each)))
@@ -217,3 +219,57 @@ def test_who_is_next_follows_from_the_random_number_alone(select, chance, place)
     ]
     picked = STRATEGIES[select].among(sessions, lambda: 0.0, lambda: chance)
     assert picked is sessions[place]
+
+
+# Known faults of other libraries, by their numbers in the survey.
+
+
+class Asked:
+    """A user's selector that remembers what it was offered, and always wants its favourite."""
+
+    def __init__(self, favourite="a"):
+        self.favourite = favourite
+        self.offered = []
+
+    def pick(self, members):
+        self.offered.append(tuple(members))
+        return self.favourite if self.favourite in members else members[0]
+
+
+MEMBERS = ("a", "b", "c")
+
+
+SELECTS = ["priority", "round_robin", "weighted", "least_latency", "own"]
+
+
+@pytest.mark.parametrize("select", SELECTS)
+def test_exclusion_comes_before_selection_and_never_empties_the_set(servers, clock, select):
+    """Known fault 19: LiteLLM excluded after affinity had left one candidate, so that none was
+    left.
+    """
+    random.seed(1)
+    detect = Detect(consecutive=10**6, threshold=10**9)
+    pool = servers.pool(*MEMBERS, select=Asked() if select == "own" else select, detect=detect)
+    for well in MEMBERS * 10:
+        servers.broken = dict.fromkeys(set(MEMBERS) - {well}, Lost)
+        servers.calls.clear()
+        assert pool.call(servers.use) == (well,)
+        assert len(set(servers.calls)) == len(servers.calls)
+
+
+def test_a_selector_is_only_offered_who_may_be_called(servers, clock):
+    """Known fault 19: affinity that is asked first picks who is ejected, drained or tried."""
+    selector = Asked("b")
+    pool = servers.pool("a", "b", "c", "d", select=selector)
+    servers.eject(pool, "b")
+    pool.drain("c")
+    servers.broken = {"a": Lost}
+    selector.offered.clear()
+    assert pool.call(servers.use) == ("d",)
+    assert selector.offered == [("a", "d"), ("d",)]
+
+
+def test_processes_do_not_all_begin_with_the_same_member():
+    """Known fault 23: a thousand fresh workers that begin at member 0 are a herd."""
+    firsts = {Servers().pool(*"abcdefgh", select="round_robin").call(str) for _ in range(50)}
+    assert len(firsts) > 3

@@ -268,3 +268,51 @@ def test_a_cold_standby_that_is_forced_is_started_and_stopped_again(site, metric
     pool.release()
     assert pool.call(site.use) == "a0"
     wait_until(lambda: site.closed == ["c1"])
+
+
+# Known faults of other libraries, by their numbers in the survey.
+
+
+MEMBERS = ("a", "b", "c")
+
+
+def test_a_standby_that_is_opened_first_gets_no_calls(site, metrics):
+    """Known fault 20: HAProxy used its backup after a restart, while the primaries were up."""
+    go = threading.Event()
+
+    def slow():
+        go.wait(LONGEST)
+        return site.open("a")
+
+    members = [Member("a", open=slow, close=site.close), site.member("b", standby="hot")]
+    pool = FailoverPool("db", members, on=Lost)
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(pool.call(site.use)), daemon=True)
+    thread.start()
+    wait_until(lambda: pool.status().members[1].open)
+    assert pool.status().serving == ()
+    go.set()
+    thread.join(LONGEST)
+    assert answers == ["a1"]
+    assert metrics("failovers_total") == 0
+    pool.close()
+
+
+def test_a_standby_serves_from_the_start_if_the_active_member_cannot_be_opened(pools, site):
+    """Known fault 20: a client whose first server is down at the start fails, with others that are
+    up.
+    """
+    site.broken.add("open a")
+    members = [pools.member(site, "a"), pools.member(site, "b", standby="hot")]
+    pool = FailoverPool("db", members, on=Lost)
+    assert pools.call(pool, site.use) == "b1"
+    pools.close(pool)
+
+
+def test_members_that_nobody_has_tried_are_well_until_they_fail(servers, clock):
+    """Known fault 20: redis-py's ALL_AVAILABLE refuses to start while one of three is down."""
+    servers.broken["a"] = Lost
+    pool = servers.pool(*MEMBERS)
+    with pool:
+        assert [member.state for member in pool.status().members] == ["active"] * 3
+        assert pool.call(servers.use) == ("b",)

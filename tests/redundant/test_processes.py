@@ -112,7 +112,7 @@ def test_a_killed_server_is_replaced_in_each_call_until_its_pool_ejects_it(
 
 @pytest.mark.parametrize("kind", ["threads", "tasks"])
 def test_hung_losers_do_not_hold_up_the_end_of_the_process(kind):
-    """Field section 4, item 8: executors keep the process until all losers have returned."""
+    """Known fault 8: executors keep the process until all losers have returned."""
     took = []
     while len(took) < 5 and min(took, default=1.0) >= 0.5:  # a busy machine may take that itself
         ended = float(program("hung_losers.py", kind))

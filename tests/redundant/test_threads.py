@@ -58,7 +58,7 @@ def hedged(*fns, **parameters):
 
 
 def test_a_loser_that_hangs_is_counted_until_it_returns(metrics):
-    """Field section 4, item 8: threads of losers leak and nobody knows."""
+    """Known fault 8: threads of losers leak and nobody knows."""
     hang, disposed = Hang(), []
     assert hedged(hang, lambda: "answer", dispose=disposed.append)() == "answer"
     assert metrics("abandoned_threads", component="it") == 1
@@ -114,7 +114,7 @@ def test_a_copy_inside_an_abandoned_copy_learns_of_it():
 
 
 def test_at_the_cap_the_primary_runs_in_the_callers_thread_and_nothing_is_hedged(metrics):
-    """Field section 4, item 8: at the cap, refuse to hedge and do not block."""
+    """Known fault 8: at the cap, refuse to hedge and do not block."""
     hang = Hang()
     slow = redundant(threads=1, start=hedge.after(0.001), name="it", budget=None)
     caller = threading.Thread(target=slow(hang))
@@ -339,7 +339,7 @@ def test_many_calls_from_many_threads_all_get_their_own_answer(metrics):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_forked_child_makes_threads_of_its_own():
-    """Field section 4, item 23: what a process has is not there in its children."""
+    """Known fault 23: what a process has is not there in its children."""
     echo = redundant(start=hedge.after(PATIENCE), threads=1)(lambda: "answer")
     assert echo() == "answer"
     child = os.fork()
