@@ -134,7 +134,7 @@ def test_an_exception_outside_on_passes_and_changes_nothing(breaker_caller, metr
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit, KeyError])
 def test_an_unknown_outcome_of_a_trial_neither_closes_nor_opens_it(metrics, clock, error):
-    """Known faults P1, P2, P3: other breakers close, or wedge, or count an interruption as a failure."""
+    """Known faults P1, P2, P3: other breakers close, or wedge, or count it as a failure."""
     for form in (SYNC.decorated, SYNC.guarded):
         breaker = make()
         break_down(breaker)

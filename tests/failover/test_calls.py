@@ -544,7 +544,7 @@ def test_a_callers_deadline_that_is_too_short_is_not_blamed_on_the_member(
 
 
 def test_what_must_not_run_twice_moves_on_if_it_has_not_run(pools, site, clock):
-    """Known fault 9: a member that cannot be opened has had no effect: to stop there helps nobody."""
+    """Known fault 9: a member that cannot be opened has had no effect."""
     site.broken.add("open a")
     pool = FailoverPool("db", [pools.member(site, "a"), pools.member(site, "b")], on=Lost)
     calls = pools.hook(site.use)
@@ -555,7 +555,7 @@ def test_what_must_not_run_twice_moves_on_if_it_has_not_run(pools, site, clock):
 
 
 def test_a_cancellation_that_the_function_raises_by_itself_goes_on(pool_caller, servers):
-    """Known fault 11: it is not the caller's, and must neither hang nor be charged to the member."""
+    """Known fault 11: it must neither hang nor be charged to the member."""
     servers.broken["a"] = asyncio.CancelledError
     pool = servers.pool("a", "b", on=lambda _error: True)
     with pytest.raises(asyncio.CancelledError):
@@ -603,7 +603,7 @@ def test_what_a_call_sets_is_seen_by_its_caller(servers):
 
 
 def test_plain_except_and_except_star_both_catch_what_all_members_raised(servers):
-    """Known fault 14: asynchedging's group is empty in places, and no error of its own in others."""
+    """Known fault 14: asynchedging's group is empty here, and no error of its own there."""
     servers.broken = {"a": Lost, "b": KeyError}
     pool = servers.pool("a", "b", on=(Lost, KeyError))
     caught = []

@@ -407,7 +407,7 @@ def test_a_subclass_of_a_listed_error_counts(pool_caller, servers, metrics, surr
 
 
 def test_failures_long_ago_with_successes_since_never_add_up(servers, metrics, clock):
-    """Known fault 7: redis-py's window of 2 s ends with a success only: 5 failures in 5 days trip."""
+    """Known fault 7: redis-py's window of 2 s ends with a success: 5 failures in 5 days trip."""
     pool = servers.pool("a", "b")
     for _ in range(50):
         servers.broken["a"] = Lost

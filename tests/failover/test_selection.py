@@ -127,7 +127,7 @@ def test_round_robin_shares_equally():
 
 
 def test_round_robin_goes_on_over_all_threads():
-    """Known fault 23: a counter for each thread, as in elastic-transport, sends all to one member."""
+    """Known fault 23: elastic-transport's counter for each thread sends all to one member."""
     pool, seen = pool_of(4, "round_robin"), []
     for _ in range(200):
         thread = threading.Thread(target=lambda: seen.append(pool.call(lambda each: each)))

@@ -107,11 +107,13 @@ def test_a_failure_starts_the_next_copy_at_once(call, clock, metrics):
 
 
 def test_a_copy_that_fails_fast_does_not_harm_a_slow_primary(call, clock):
+    """Known fault: hedge-python takes the first copy that ends, even if it failed."""
     assert call([after(0.5, "page"), after(0.01, Lost)], **HEDGED) == "page"
     assert seconds(clock) == 0.5
 
 
 def test_without_a_budget_left_the_primary_goes_on_alone(call, clock, metrics):
+    """Known fault 15: failsafe-go cancelled the primary when the budget was exceeded."""
     faults = Faults(then=after(0.5, "page"))
     assert call(faults, start=hedge.after(0.1), budget=0.05) == "page"
     assert len(faults.calls) == 1
@@ -222,14 +224,18 @@ def test_an_error_outside_on_ends_the_call_at_once(call, clock, metrics):
 
 
 def test_the_primarys_own_error_outside_on_passes_untouched(call):
+    """Known fault 9: a second attempt after an ambiguous error has the effect twice."""
     error = ValueError("no")
+    faults = Faults([error, "twice"])
     with pytest.raises(ValueError, match="no") as caught:
-        call([error], on=Lost, **HEDGED)
+        call(faults, on=Lost, **HEDGED)
     assert caught.value is error
     assert not hasattr(error, "__notes__")
+    assert len(faults.calls) == 1
 
 
 def test_all_copies_failing_raises_all_of_them_with_notes(call, metrics):
+    """Known fault 14: asynchedging raises ValueError for an empty group."""
     with pytest.raises(AllCopiesFailedError) as caught:
         call([after(0.02, Lost("a")), after(0.03, Lost("b"))], **HEDGED)
     group = caught.value
@@ -372,6 +378,7 @@ def test_an_outvoted_copy_is_counted(call, metrics):
 
 
 def test_a_vote_that_cannot_be_won_any_more_ends_at_once(call, clock, metrics):
+    """Known fault 13: a voter that returns some answer hides that there was no majority."""
     script = [after(0.1, 1), after(0.2, 2), after(9, 1)]
     with pytest.raises(NoDecisionError) as caught:
         call(script, copies=3, decide=vote.unanimous())
@@ -644,3 +651,15 @@ def test_methods_partials_and_callable_objects_are_wrapped():
     assert Client.plain("c") == "c"
     assert policy(client)("d") == "d"
     assert policy(functools.partial(pow, 2))(3) == 8
+
+
+# Known faults of other libraries, by their numbers in the survey.
+
+
+def test_a_brownout_is_hedged_no_more_than_the_budget_allows(runner, metrics):
+    """Known fault: Polly, gRPC and hedgedhttp double the load when everything is slow."""
+    policy = redundant(**{**HEDGED, **runner.options, "budget": 0.1})
+    fn = runner.fn(Faults(then=after(0.2, "page")))
+    for _ in range(60):
+        runner.run(policy, fn)
+    assert 0 < metrics("hedges_total") <= 6

@@ -90,6 +90,8 @@ async def turns(condition):
 
 @pytest.mark.parametrize("begun", [1, 2], ids=["primary alone", "hedge running"])
 def test_cancelling_the_caller_cancels_every_copy(run, primary, begun):
+    """Known fault 11: hedge-python leaks both attempts."""
+
     async def main():
         copies = Copies(hang, hang)
         task = asyncio.create_task(policy(primary)(copies)())
@@ -336,6 +338,8 @@ def test_a_loser_that_fails_is_not_reported_as_never_retrieved(run, primary):
 
 
 def test_a_copy_that_cancels_itself_cancels_the_call(run, primary):
+    """Known fault 11: the count of the caller's cancellations stays as it was."""
+
     async def main():
         async def cancel_itself():
             raise asyncio.CancelledError
@@ -490,3 +494,94 @@ def test_a_race_that_is_left_without_a_result_cancels_what_it_started(run):
         assert disposed == ["answer"]
 
     run(main())
+
+
+# Known faults of other libraries, by their numbers in the survey.
+
+
+def test_the_answer_of_the_second_finisher_is_closed():
+    """Known fault 10: hedge-python leaks it; aiohappyeyeballs leaves runners-up open."""
+    opened, closed = [], []
+
+    async def connect():
+        opened.append(object())
+        connection = opened[-1]
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0)
+        return connection
+
+    async def main():
+        race = policy("task", copies=3, start=hedge.together(), dispose=closed.append)
+        kept = await race.call(connect)
+        while len(closed) < 2:  # noqa: ASYNC110 - losers end on their own
+            await asyncio.sleep(0)
+        return kept
+
+    kept = asyncio.run(main())
+    assert {id(each) for each in closed} == {id(each) for each in opened} - {id(kept)}
+
+
+def test_the_winner_is_not_cancelled_while_its_answer_is_used():
+    """Known fault 10: failsafe-go and go-resty cancel it before its body is read."""
+
+    async def main():
+        async def fetch():
+            return asyncio.current_task()
+
+        winner = await policy("task", start=hedge.together()).call(fetch)
+        await asyncio.sleep(0)
+        return winner
+
+    assert not asyncio.run(main()).cancelled()
+
+
+def test_a_callers_cancellation_is_not_swallowed_while_losers_clean_up():
+    """Known fault 11: aiohappyeyeballs returns a result to a cancelled caller."""
+
+    async def main():
+        async def slow_cleanup():
+            try:
+                await asyncio.sleep(NEVER)
+            except asyncio.CancelledError:
+                await asyncio.sleep(0)
+                raise
+
+        async def win():
+            asyncio.get_running_loop().call_soon(task.cancel)
+            return "answer"
+
+        call = policy(alternatives=[win])(slow_cleanup)
+        task = asyncio.create_task(call())
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return task.cancelled()
+
+    assert asyncio.run(main())
+
+
+def test_a_loser_that_ignores_its_cancellation_does_not_delay_the_answer():
+    """Known fault 11: Polly and hedge-python wait for their losers."""
+
+    async def main():
+        release = asyncio.Event()
+
+        async def stubborn():
+            while not release.is_set():
+                try:
+                    await release.wait()
+                except asyncio.CancelledError:
+                    continue
+
+        async def win():
+            return "answer"
+
+        race = policy(alternatives=[stubborn], start=hedge.together())
+        async with asyncio.timeout(NEVER):
+            answer = await race.call(win)
+        release.set()
+        await asyncio.sleep(0)
+        return answer
+
+    assert asyncio.run(main()) == "answer"

@@ -26,6 +26,7 @@ from support.redundancy import RUNNERS, after
 
 HEDGED = {"start": hedge.after(0.1), "budget": None}
 TOGETHER = {"start": hedge.together()}
+REAL = {**HEDGED, "start": hedge.after(0.001)}
 PATIENCE = 20.0  # real seconds
 
 
@@ -459,6 +460,7 @@ def test_a_closed_pool_is_opened_again_by_the_next_call(runner):
 
 
 def test_a_pool_that_is_closed_during_a_call_closes_members_when_they_have_answered(runner):
+    """Known fault 17: a switch that closes connections in the middle of their work."""
     opening = Opening("a", "b")
     pool, closed_at_end = opening.pool, []
 
@@ -689,3 +691,137 @@ def test_an_async_pool_is_refused_by_what_cannot_await_it():
 def test_what_is_no_pool_is_refused():
     with pytest.raises(TypeError, match="`pool` must be a FailoverPool"):
         redundant(pool=["a", "b"])
+
+
+# Known faults of other libraries, by their numbers in the survey.
+
+
+class Last:
+    """A selector of one's own."""
+
+    def pick(self, names):
+        return names[-1]
+
+
+def test_no_member_at_all_is_told_at_once_with_the_reason_of_each(runner, clock):
+    """Known fault 2: a silent wait of 30 s, or an error that says nothing of why."""
+    pool = pool_of("a", "b", when_all_down="raise")
+    policy = redundant(pool=pool, **{**HEDGED, **runner.options})
+    fn = at_members(runner, a=Lost, b=Lost)
+    for _ in range(4):
+        with pytest.raises(AllCopiesFailedError):
+            runner.run(policy, fn)
+    assert states(pool) == {"a": "ejected", "b": "ejected"}
+    began = clock.now()
+    with pytest.raises(AllMembersFailedError) as caught:
+        runner.run(policy, fn)
+    assert clock.now() == began
+    assert [each.component for each in caught.value.exceptions] == ["db/a", "db/b"]
+    assert caught.value.retry_after > 0
+
+
+def test_a_failure_from_before_the_ejection_changes_nothing(metrics):
+    """Known fault 4: a stale failure is charged to whoever is active now."""
+    pool = pool_of("a", "b")
+    release = threading.Event()
+
+    def fn(member):
+        if member == "a":
+            release.wait(PATIENCE)
+            raise Lost
+        return "fast"
+
+    assert redundant(pool=pool, **REAL).call(fn) == "fast"
+    for _ in range(4):
+        loan = lender_of(pool).begin().lend()
+        loan.enter()
+        loan.leave()
+        loan.failed(Lost())
+    ejected, _ = pool.status().members
+    release.set()
+    end = time.monotonic() + PATIENCE
+    while metrics("member_attempts_total", member="a", outcome="error") < 5:
+        assert time.monotonic() < end
+        time.sleep(0.001)
+    now, _ = pool.status().members
+    assert (ejected.state, now.state) == ("ejected", "ejected")
+    assert now.seconds <= ejected.seconds
+
+
+def test_many_calls_in_flight_of_one_outage_are_one_strike(clock, metrics):
+    """Known fault 5: ten failures at once made ten strikes, and the longest ejection."""
+    pool = pool_of("a", "b")
+    fn = at_members(RUNNERS["inline"], a=after(0.05, Lost), b="page")
+
+    async def main():
+        policy = redundant(pool=pool, **HEDGED)
+        return await asyncio.gather(*(policy.call(fn) for _ in range(10)))
+
+    assert asyncio.run(main()) == ["page"] * 10
+    assert metrics("ejections_total", member="a") == 1
+    assert pool.status().members[0].seconds <= 5.0
+
+
+@pytest.mark.parametrize("limit", ["timeout", "cancel"])
+def test_a_caller_who_will_not_wait_is_not_blamed_on_a_member(clock, metrics, limit):
+    """Known fault 6: a deadline set too short, or a cancel by the user."""
+    pool = pool_of("a", "b")
+    fn = at_members(RUNNERS["inline"], a=after(9, "slow"), b=after(9, "slow"))
+
+    async def main():
+        policy = redundant(pool=pool, timeout=0.5 if limit == "timeout" else None, **HEDGED)
+        for _ in range(9):
+            call = asyncio.ensure_future(policy.call(fn))
+            await clock.asleep(0.6)
+            call.cancel()
+            await asyncio.wait([call])
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert [member.score for member in pool.status().members] == [0.0, 0.0]
+    assert metrics("member_attempts_total", outcome="cancelled") == 18
+
+
+def test_a_forced_member_gets_all_copies_until_it_is_released(runner, metrics):
+    """Known fault 16: a manual switch that is undone behind the operator's back."""
+    pool = pool_of("a", "b")
+    pool.force("b")
+    policy = redundant(pool=pool, **{**HEDGED, **runner.options})
+    fn = at_members(runner, a="from a", b=after(0.5, "from b"))
+    assert runner.run(policy, fn) == "from b"
+    assert metrics("hedges_total") == 0
+    pool.release()
+    assert runner.run(policy, fn) == "from a"
+
+
+def test_dissent_never_ejects_the_last_member(runner, metrics):
+    """Known fault 18: a pool whose last member is ejected is down for no reason."""
+    pool = pool_of("a", "b", "c")
+    pool.drain("b")
+    pool.drain("c")
+    for _ in range(9):
+        loan = lender_of(pool).begin().lend()
+        loan.enter()
+        loan.leave()
+        loan.dissented()
+    assert states(pool)["a"] == "failing"
+    assert metrics("ejections_total") == 0
+
+
+@pytest.mark.parametrize("select", ["priority", "round_robin", "weighted", "least_latency", Last()])
+def test_however_members_are_selected_none_is_asked_twice_by_a_call(runner, select):
+    """Known fault 19: exclusion applied after the choice, or lost on the way."""
+    pool = pool_of("a", "b", "c", "d", select=select)
+    seen = []
+
+    def note(member):
+        seen.append(member)
+
+    async def anote(member):
+        note(member)
+
+    policy = redundant(pool=pool, copies=4, decide=vote.unanimous(), **runner.options)
+    for _ in range(5):
+        seen.clear()
+        runner.run(policy, note if runner is RUNNERS["threads"] else anote)
+        assert sorted(seen) == ["a", "b", "c", "d"]

@@ -184,6 +184,7 @@ def test_threads_that_become_free_during_a_copy_do_not_multiply_the_others(metri
 
 
 def test_hung_losers_do_not_starve_other_policies():
+    """Known fault 8: on a shared ThreadPoolExecutor hedges wait for the losers."""
     hang = Hang()
     for _ in range(3):
         assert hedged(hang, lambda: "answer")() == "answer"
@@ -238,6 +239,7 @@ def test_a_copy_that_fails_after_the_timeout_is_followed_by_none(clock, metrics)
 
 
 def test_copies_see_the_callers_context_and_keep_their_changes_to_themselves():
+    """Known fault 12: `run_in_executor` loses it; two copies need two contexts."""
     seen = []
 
     def copy():
