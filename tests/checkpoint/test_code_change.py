@@ -55,6 +55,13 @@ def test_changed_code_is_refused_where_that_was_asked_for(runner, store):
     assert runner.job(old_body, store=store, on_code_change="raise")(False) == 3
 
 
+def test_another_version_is_warned_of_and_the_run_goes_on(runner, store, caplog):
+    """Known fault 8: DBOS leaves the runs of other versions pending, without a word."""
+    interrupted(runner, store, version="1")
+    assert runner.job(old_body, store=store, version="2")(False) == 3
+    assert "it was version '1' and is version '2'" in caplog.text
+
+
 def test_changed_code_is_ignored_where_that_was_asked_for(runner, store, caplog):
     interrupted(runner, store)
     assert runner.job(new_body, store=store, on_code_change="ignore")() == 103

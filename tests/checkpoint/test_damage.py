@@ -1,6 +1,7 @@
-"""Damaged saves."""
+"""Damaged saves, full disks, and stores that fail."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 
@@ -11,10 +12,10 @@ from mainstay import checkpoint_run
 from mainstay._checkpoint.commands import _problems
 from mainstay._checkpoint.document import opened
 from mainstay._checkpoint.steps import Steps
-from mainstay.errors import CorruptCheckpointError
-from mainstay.stores import SQLiteStore
+from mainstay.errors import CorruptCheckpointError, StoreUnavailableError
+from mainstay.stores import SQLiteStore, store_of
 from mainstay.stores.base import RunId
-from support.checkpoints import RUN, OopsError, add_up
+from support.checkpoints import RUN, OopsError, Runner, add_up
 
 
 def damaged(sealed):
@@ -137,3 +138,61 @@ def test_a_full_disk_is_an_error_and_what_was_saved_stays(full_disk):
             assert [*cp.iterate(range(10))] == [*range(3, 10)]
     finally:
         store.close()
+
+
+# A store that fails.
+
+
+def test_what_could_not_be_synced_is_not_taken_for_saved(url, monkeypatch):
+    """Known fault 2: after a failed fsync the kernel may have dropped the pages.
+
+    The failed save is an error, its connection is not used again, and the next attempt starts from
+    what the disk has. safe-state swallows the error.
+    """
+    store = store_of(url)
+    job = Runner("sync").job(add_up, store=store)
+    with pytest.raises(OopsError):
+        job([0, 1, 2, 3], 2)
+    before = store.load(RUN)
+    with store._connections.use() as db:
+        first = db
+    failure = sqlite3.OperationalError("disk I/O error")
+    failure.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+
+    def failing(*_args):
+        raise failure
+
+    with monkeypatch.context() as broken:
+        broken.setattr("mainstay.stores._rows.change_run", failing)
+        with pytest.raises(StoreUnavailableError):
+            job([0, 1, 2, 3])
+    assert store.load(RUN) == before
+    with store._connections.use() as db:
+        assert db is not first
+    assert job([0, 1, 2, 3]) == 6
+    store.close()
+
+
+def test_a_store_that_is_down_is_an_error_of_its_own_and_the_run_goes_on_later(
+    runner, url, monkeypatch, metrics
+):
+    """Known fault 12: DBOS logs and swallows it, and the run is pending for ever."""
+    connect = sqlite3.connect
+
+    def refused(*_args, **_options):
+        raise sqlite3.OperationalError("unable to open database file")
+
+    store = store_of(url)
+    job = runner.job(add_up, store=store)
+    with pytest.raises(OopsError):
+        job([0, 1, 2, 3], 2)
+    store.close()
+    monkeypatch.setattr("sqlite3.connect", refused)
+    with pytest.raises(StoreUnavailableError):
+        job([0, 1, 2, 3])
+    assert metrics("calls_total", outcome="error") == 2
+    monkeypatch.setattr("sqlite3.connect", connect)
+    seen = []
+    assert job([0, 1, 2, 3], None, seen) == 6
+    assert seen == [2, 3]
+    store.close()

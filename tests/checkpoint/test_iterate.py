@@ -6,16 +6,19 @@ from datetime import timedelta
 import pytest
 
 from mainstay import checkpointed
+from mainstay._checkpoint.document import opened
 from mainstay.errors import (
     CheckpointError,
     SourceChangedError,
     UnsaveableValueError,
 )
+from mainstay.stores import store_of
 from mainstay.testing import FakeClock, Faults
 from support.checkpoints import RUN, CrashError, OopsError, add_up
 
 
 def test_items_are_taken_lazily(runner, store):
+    """Known fault 15: safe-state makes a list of the source; others try to pickle it."""
     taken = []
 
     def rows():
@@ -87,6 +90,7 @@ CHANGES = {
 def test_a_source_that_changed_before_the_cursor_is_refused_and_nothing_is_lost(
     runner, store, rows, key
 ):
+    """Known fault: safe-state never processes a new head, and another item twice."""
     job = runner.job(add_up, store=store)
     with pytest.raises(ValueError, match="3"):
         job([0, 1, 2, 3, 4], 3, None, key)
@@ -299,6 +303,21 @@ def test_a_source_that_fails_between_items_can_be_gone_on_with(runner, store):
 
     # The second use of a name in one run is another iteration.
     assert runner.job(body, store=store)() == [0, 1, 0, 1, 2, 3]
+
+
+def test_a_save_is_durable_before_the_next_item_is_given_out(runner, url):
+    """Known fault: LangGraph's default loses up to 60 of 60 fast nodes."""
+
+    async def body(cp):
+        number = 0
+        async for _ in cp.iterate("abc"):
+            other = store_of(url)
+            latest = other.load(RUN).latest
+            other.close()
+            assert (opened(latest).items if latest else 0) == number
+            number += 1
+
+    runner.job(body, store=url, every=1)()
 
 
 def test_every_few_items_and_every_so_often(runner, store, metrics):

@@ -221,6 +221,15 @@ def test_after_kill_9_the_run_goes_on_without_waiting_for_the_lease(url):
     end(process)
 
 
+def test_an_attempt_is_counted_before_it_can_kill_the_process(server, url):
+    """Known fault 11: safe-state counts in memory, so a deadly item is tried for ever."""
+    plan = {"job": "deadly_job", "options": {"max_crashes": 3}}
+    for _ in range(3):
+        assert server.run(url, **plan) == (KILLED, [("item", "0")])
+    _, [(word, text)] = server.run(url, **plan)
+    assert (word, text.split()[0]) == ("error", "PoisonedRunError")
+
+
 def test_a_living_owner_keeps_the_run(server, url):
     process = start(url, job="slow_job")
     read_until(process, "item 1")

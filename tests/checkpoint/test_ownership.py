@@ -26,7 +26,7 @@ from mainstay.stores.base import Held, Request, RunId
 from mainstay.stores.owner import this_process
 from mainstay.testing import FakeClock
 from support.checkpoints import RUN, add_up
-from support.store_conformance import DEAD, acquired, request, save
+from support.store_conformance import DEAD, acquired, request
 
 # Forking beside other threads is what some tests are about; Python 3.12 and newer warn of it.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* multi-threaded:DeprecationWarning")
@@ -37,6 +37,7 @@ def hold(store, owner=None):
 
 
 def test_a_run_that_somebody_works_on_is_busy(runner, store, metrics):
+    """Known fault 4: two processes of python-durable both do everything."""
     hold(store)
     with pytest.raises(RunBusyError) as busy:
         runner.job(add_up, store=store)([1])
@@ -164,6 +165,8 @@ def test_a_lost_lease_is_seen_in_the_middle_of_a_long_item(runner, store):
 
 
 def test_a_lease_that_cannot_be_renewed_in_its_time_is_lost(store, monkeypatch, metrics):
+    """Known fault 5: an exception while renewing is a loss, before the lease ends."""
+
     def unreachable(*_args):
         raise StoreUnavailableError("memory://", "down")
 
@@ -226,15 +229,6 @@ def test_a_child_forked_in_the_middle_can_neither_save_nor_release(url):
                 assert os.waitpid(child, 0)[1] == 0
     store = SQLiteStore(url.removeprefix("sqlite:///"))
     assert [state for _, state in store.list()] == ["done"]
-    store.close()
-
-
-def test_a_wall_clock_that_is_stepped_back_changes_nothing(url, monkeypatch):
-    store = SQLiteStore(url.removeprefix("sqlite:///"))
-    lease = acquired(store)
-    monkeypatch.setattr("mainstay.stores.sqlite.wall_time", lambda: -1e9)
-    save(store, lease, b"one")
-    assert store.list()[0][1] == "running"
     store.close()
 
 

@@ -11,6 +11,7 @@ from mainstay import (
     checkpointed,
     young_daly,
 )
+from mainstay._checkpoint.document import opened
 from mainstay.errors import (
     CheckpointError,
     PoisonedRunError,
@@ -168,6 +169,8 @@ def test_state_that_cannot_change_in_place_is_refused(runner, store, default):
 
 
 def test_state_that_cannot_be_saved_is_refused_with_its_path(runner, store):
+    """Known fault 9: nothing says which part of the state it is."""
+
     async def body(cp):
         state = cp.state({"rows": []})
         async for item in cp.iterate([1, 2]):
@@ -206,6 +209,8 @@ def test_on_complete_says_what_a_finished_run_does(runner, store):
 
 
 def test_an_item_that_kills_the_process_poisons_the_run(runner, store, crashing, metrics):
+    """Known fault 11: a deadly item is tried for ever."""
+
     async def body(cp):
         async for item in cp.iterate([1, 2]):
             if item == 2:
@@ -352,3 +357,39 @@ def test_cp_belongs_to_the_thread_of_its_run(store):
 
     checkpointed(store=store).call(job)
     assert "belongs to the thread that the run is in" in problems[0]
+
+
+# Known faults of other libraries, by their numbers in the survey.
+
+
+def test_what_changes_while_a_save_is_under_way_is_not_in_it(store, monkeypatch):
+    """Known fault 14: PyTorch and LangGraph save the live object some time later."""
+    commit, changed = store.commit, threading.Event()
+
+    def late(lease, change):
+        changed.wait(10)
+        commit(lease, change)
+
+    async def job(cp):
+        state = cp.state({"x": 1})
+        saving = asyncio.create_task(cp.save())
+        await asyncio.sleep(0)  # it is in another thread by now
+        state["x"] = 2
+        changed.set()
+        await saving
+        assert opened(store.load(RUN).latest).state == {"x": 1}
+
+    monkeypatch.setattr(store, "commit", late)
+    asyncio.run(checkpointed(store=store, name="job", key=lambda: "key").call(job))
+
+
+def test_a_key_that_is_used_again_does_not_find_old_results(runner, store):
+    """Known fault 16: after an interrupted clean-up DBOS answers with the old ones."""
+
+    async def body(cp, number):
+        return await cp.step("count", lambda: number)
+
+    job = runner.job(body, store=store)
+    for number in (1, 2):
+        assert job(number) == number
+        assert store.forget(RUN)

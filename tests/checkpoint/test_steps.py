@@ -1,6 +1,7 @@
 """`cp.step`, and `cp.idempotency_key`."""
 
 import asyncio
+import os
 
 import pytest
 
@@ -14,6 +15,7 @@ from mainstay.errors import (
     UnknownTypeError,
     UnsaveableValueError,
 )
+from mainstay.stores import SQLiteStore
 from mainstay.testing import Faults
 from support.checkpoint_values import Totals
 from support.checkpoints import RUN, CrashError, OopsError
@@ -36,6 +38,7 @@ def test_a_saved_result_is_never_computed_again(runner, store):
 
 
 def test_a_step_that_failed_runs_again(runner, store):
+    """Known fault 10: failures that are results on resume make a run unfinishable (lionagi)."""
     calls = Faults([OSError("down"), "up"])
 
     async def body(cp):
@@ -50,6 +53,7 @@ def test_a_step_that_failed_runs_again(runner, store):
 
 @pytest.mark.usefixtures("nothing_registered")
 def test_a_registered_exception_of_a_step_is_its_result(runner, store):
+    """Known fault 10: exceptions that cannot be unpickled end DBOS runs for ever."""
     register_type(KeyError)
     calls = Faults([KeyError("declined")], then="charged twice")
 
@@ -176,6 +180,8 @@ def test_a_run_that_has_had_as_many_results_as_it_can_says_so(runner, store, mon
 
 
 def test_another_step_at_the_place_of_a_saved_one_is_refused_with_both_names(runner, store):
+    """Known fault 7: steps that are found by position get the results of others."""
+
     async def body(cp, name):
         await cp.step(name, lambda: 1)
         raise OopsError
@@ -255,3 +261,20 @@ def test_an_idempotency_key_is_the_same_in_every_attempt_and_for_nothing_else(ru
     assert again == [first[0], first[2]]
     runner.job(body, store=store, on_complete="rerun")(False)
     assert not {*keys[5:]} & {*first}
+
+
+def test_a_large_result_is_saved_once_and_once_only(runner, tmp_path):
+    """Known fault 13: DBOS records outputs twice, LangGraph all state each time."""
+    path, size = tmp_path / "runs.db", 1_000_000
+    store = SQLiteStore(path)
+    text = os.urandom(size // 2).hex()
+
+    async def body(cp):
+        await cp.step("fetch", lambda: text)
+        async for _ in cp.iterate(range(20)):
+            pass
+        assert len(store.load(RUN).latest) < 1_000
+
+    runner.job(body, store=store)()
+    store.close()
+    assert path.stat().st_size < 1.5 * size

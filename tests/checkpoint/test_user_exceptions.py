@@ -1,5 +1,7 @@
 """The exception that ends a run reaches the user, whatever its message does to the store."""
 
+import threading
+
 import pytest
 
 from mainstay.stores import SQLiteStore
@@ -42,3 +44,16 @@ def test_a_store_that_fails_in_a_way_of_its_own_does_not_hide_it(runner, store, 
     with pytest.raises(KeyError, match="mine") as raised:
         runner.job(body, store=store)()
     assert raised.value.__notes__ == ["mainstay.checkpoint job: connection reset"]
+
+
+def test_a_state_that_cannot_be_saved_does_not_hide_it(runner, store):
+    """Known fault 9: in DBOS a TypeError takes the place of the real error."""
+
+    async def body(cp):
+        state = cp.state({"rows": []})
+        async for _ in cp.iterate(range(2)):
+            state["rows"].append(threading.Lock())
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        runner.job(body, store=store)()

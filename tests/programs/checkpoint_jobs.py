@@ -102,6 +102,13 @@ def slow_job(cp: Checkpoint) -> int:
     return tally["rows"]
 
 
+def deadly_job(cp: Checkpoint) -> None:
+    """Its first item kills the process."""
+    for row in cp.iterate(range(3)):
+        say("item", row)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def die_at(when, operation, number):
     """Kill this process at one call of a store operation."""
     call = getattr(SQLiteStore, operation)

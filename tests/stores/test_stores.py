@@ -1,5 +1,6 @@
 import gc
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from mainstay.stores._connections import Link
 from mainstay.stores._mounts import network_file_system
 from mainstay.stores.base import Acquired, Change, Held, Result, RunId
 from mainstay.stores.owner import Owner, is_dead, this_process
-from mainstay.testing import Faults
+from mainstay.testing import FakeClock, Faults
 from support.store_conformance import DEAD, ONE, RUN, TWO, StoreConformance, acquired, request, save
 
 # Forking beside other threads is what some tests are about; Python 3.12 and newer warn of it.
@@ -92,6 +93,7 @@ def test_the_file_is_durable_and_its_log_small(path, store):
 
 
 def test_a_connection_syncs_every_commit(store):
+    """Known fault 3: WAL with synchronous=NORMAL loses commits with the power."""
     with store._connections.use() as db:
         assert db.execute("PRAGMA synchronous").fetchone() == (2,)
 
@@ -265,9 +267,11 @@ def test_without_a_list_of_mounts_nothing_is_refused(tmp_path):
 
 
 def test_a_network_file_system_is_refused_unless_allowed(path, monkeypatch):
+    """Known fault 20: SQLite files on NFS that diskcache found malformed."""
     monkeypatch.setattr("mainstay.stores.sqlite.network_file_system", lambda _path: "nfs4")
     with pytest.raises(StoreUnavailableError, match=r"network file system \(nfs4\)"):
         SQLiteStore(path).list()
+    assert not path.exists()
     allowed = SQLiteStore(path, network=True)
     assert allowed.list() == []
     allowed.close()
@@ -338,8 +342,12 @@ def test_a_relative_and_an_absolute_path_are_told_apart():
     assert repr(store_of("sqlite:////var/a%20b.db")) == "SQLiteStore('/var/a b.db')"
 
 
-@pytest.mark.parametrize("url", ["jobs.db", "sqlite://jobs.db", "sqlite:///", "postgres://x", "x"])
+@pytest.mark.parametrize(
+    "url",
+    ["jobs.db", "sqlite://jobs.db", "sqlite:///", "postgres://x", "redis://x", "s3://x", "x"],
+)
 def test_a_url_of_no_kind_of_store_is_refused(url):
+    """Known faults 18 and 19: Redis and S3 lose saves unless they are set up for it."""
     with pytest.raises(ValueError, match="`store` must be a URL such as"):
         store_of(url)
 
@@ -375,3 +383,77 @@ def test_a_file_that_cannot_be_opened_leaves_no_connection_to_close(tmp_path):
     with pytest.raises(StoreUnavailableError, match="unable to open"):
         store.list()
     gc.collect()
+
+
+# Known faults of other libraries, by their numbers in the survey.
+
+
+def test_torn_write_leaves_one_of_the_last_two_saves(path, store, tmp_path):
+    """Known fault 1: checkpointer and Prefect write files in place.
+
+    What of the log reached the disk before the power went is cut off at every 100th byte.
+    """
+    lease = acquired(store)
+    saved = [b"%d" % number * 100 for number in range(5)]
+    for document in saved:
+        save(store, lease, document)
+    log = path.with_name("runs.db-wal").read_bytes()
+    seen = set()
+    for number, length in enumerate([*range(0, len(log), 100), len(log)]):
+        torn = tmp_path / f"torn-{number}.db"
+        shutil.copy(path, torn)
+        torn.with_name(f"{torn.name}-wal").write_bytes(log[:length])
+        other = SQLiteStore(torn)
+        contents = other.load(RUN)
+        other.close()
+        if contents.latest is None:
+            assert seen <= {None}
+        elif contents.latest != saved[0]:
+            assert contents.previous == saved[saved.index(contents.latest) - 1]
+        seen.add(contents.latest)
+    assert seen >= {*saved}
+
+
+@pytest.mark.parametrize("step", [-1e9, 1e9])
+def test_a_wall_clock_that_is_stepped_neither_ends_a_lease_nor_keeps_it(store, monkeypatch, step):
+    """Known fault 6: leases judged by the wall clocks of workers."""
+    with FakeClock() as clock:
+        lease = acquired(store)
+        monkeypatch.setattr("mainstay.stores.sqlite.wall_time", lambda: 1.7e9 + step)
+        clock.advance(29)
+        assert isinstance(store.acquire(RUN, request()), Held)
+        save(store, lease, b"one")
+        assert store.list()[0][1] == "running"
+        clock.advance(29)
+        assert isinstance(store.acquire(RUN, request()), Held)
+        clock.advance(2)
+        assert isinstance(store.acquire(RUN, request()), Acquired)
+
+
+def test_no_connection_is_shared_by_threads_or_carried_over_a_fork(store):
+    """Known fault 21: SQLite forbids both."""
+    connections = []
+
+    def connect():
+        with store._connections.use() as db:
+            connections.append(db)
+
+    connect()
+    thread = threading.Thread(target=connect)
+    thread.start()
+    thread.join()
+    assert connections[0] is not connections[1]
+    child = os.fork()
+    if child == 0:
+        connect()
+        os._exit(0 if connections[-1] not in connections[:2] else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    connect()
+    assert connections[-1] is not connections[0]  # it was closed before the fork
+
+
+def test_nothing_is_evicted(store):
+    """Known fault: a default diskcache forgets its first key at 1 GB."""
+    for number in range(300):
+        save(store, acquired(store, RunId("import", str(number))), b"x" * 10_000)
+    assert len(store.list()) == 300

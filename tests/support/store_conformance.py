@@ -73,6 +73,7 @@ class StoreConformance:
         assert (record.life, record.arguments, record.status) == ("first", b"args", "running")
 
     def test_a_run_of_a_living_owner_is_held(self, store):
+        """Known fault: a second DBOS process re-enqueues the run of the first."""
         acquired(store)
         answer = store.acquire(RUN, request())
         assert isinstance(answer, Held)
@@ -173,6 +174,7 @@ class StoreConformance:
         assert store.load(RUN).latest is None
 
     def test_a_dead_owner_loses_the_run_at_once_and_that_is_a_crash(self, store):
+        """Known fault: a diskcache lock whose holder was killed is never free again."""
         acquired(store, owner=DEAD)
         answer = store.acquire(RUN, request())
         assert isinstance(answer, Acquired)
@@ -198,6 +200,9 @@ class StoreConformance:
             assert isinstance(store.acquire(RUN, request()), Held)
 
     def test_a_zombie_changes_nothing(self, store):
+        """Known fault 5: without a token for each acquisition it writes, and renews its
+        successor's lease.
+        """
         with FakeClock() as clock:
             zombie = acquired(store)
             save(store, zombie, b"one")
