@@ -1,7 +1,7 @@
 """How often is a member ejected although all is well, at 1 % of errors that are normal?
 
 A simulation of many days of one member's life, through the real object that judges members
-(`Health`, with the defaults of `Detect`) on a simulated clock: calls at even intervals, each of
+(`Detector`, with the defaults of `Detect`) on a simulated clock: calls at even intervals, each of
 which fails with a probability of 1 %, and the ejections, trials and returns that follow. A member
 that is back gets all of its calls at once, without the rest and the ramp that a pool gives it,
 since the errors soon after a return are the likeliest to eject it again.
@@ -16,22 +16,21 @@ import statistics
 
 from harness import Measure, Report, main
 from mainstay import Detect
-from mainstay._failover.health import Change, Health
-from mainstay._failover.options import limits_of
+from mainstay._core.detector import Detector, HealthChange
 
 DAY = 86_400.0
 NORMAL = 0.01
 CALLS = 50.0  # a second
 LOADS = {"alone, 50 calls/s": (CALLS, 200), "one of three, 50 calls/s together": (CALLS / 3, 300)}
 """Calls a second of one member, and how many days of its life are simulated."""
-LIMITS = limits_of(Detect())
+DETECT = Detect()
 
 
 class Life:
     """The life of one member, from one failed call to the next."""
 
     def __init__(self, rate: float, numbers: random.Random) -> None:
-        self.health = Health(LIMITS)
+        self.health = Detector(DETECT)
         self.now = 0.0
         self.interval = 1 / rate
         self.numbers = numbers
@@ -52,7 +51,7 @@ class Life:
         for _ in range(min(good, max(health.score, 1))):
             health.succeeded(health.generation, self.now)
         change = health.failed(health.generation, self.now, numbers.random())
-        if change is Change.OVERSTEPPED:
+        if change is HealthChange.THRESHOLD_CROSSED:
             health.eject(health.cause, self.now, numbers.random())
             self.causes.append(health.cause)
             self._until_it_is_back()

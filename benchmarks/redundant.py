@@ -32,7 +32,7 @@ from harness import (
     times_of,
 )
 from mainstay import Metrics, hedge, redundant
-from mainstay._core import ambient
+from mainstay._core import context
 
 LONG = 30.0  # seconds that no call here takes
 SLOW = 0.01  # the share of slow calls
@@ -177,7 +177,7 @@ def in_virtual_time(experiment: Callable[[], Awaitable]) -> Any:
     loop = VirtualLoop()
 
     async def run() -> Any:
-        ambient.enter(ambient.with_clock(loop))
+        context.enter(context.with_clock(loop))
         return await experiment()
 
     try:

@@ -25,7 +25,7 @@ from mainstay._metrics import schema
 FUNCTIONS = 1_000
 ROUNDS = 15
 QUICK_ROUNDS = 2
-OURS, PLAIN = "mainstay", "prometheus_client"
+OURS, DEFAULT_CONTEXT = "mainstay", "prometheus_client"
 
 
 def ours() -> CollectorRegistry:
@@ -95,8 +95,11 @@ def times_of_scrapes(
 def report(*, quick: bool) -> Report:
     """Measure both formats."""
     disable_created_metrics()
-    registries = {OURS: ours(), PLAIN: plain()}
-    mine, others = samples(registries[OURS], but="mainstay_build_info"), samples(registries[PLAIN])
+    registries = {OURS: ours(), DEFAULT_CONTEXT: plain()}
+    mine, others = (
+        samples(registries[OURS], but="mainstay_build_info"),
+        samples(registries[DEFAULT_CONTEXT]),
+    )
     if mine != others:
         raise SystemExit(f"the series differ: {sorted(mine ^ others)[:5]}")
     answer = Report()
@@ -104,9 +107,9 @@ def report(*, quick: bool) -> Report:
     for name, generate in (("text", generate_latest), ("OpenMetrics", generate_openmetrics)):
         rounds = QUICK_ROUNDS if quick else ROUNDS
         times = times_of_scrapes(generate, registries, rounds)
-        answer.times(f"Scrape as {name}", times, PLAIN)
+        answer.times(f"Scrape as {name}", times, DEFAULT_CONTEXT)
         text = f"scrape of {FUNCTIONS:,} decorated functions as {name}, vs prometheus_client"
-        answer.measures.append(Measure(text, 1.0, 1.0, ratio(times, OURS, PLAIN)))
+        answer.measures.append(Measure(text, 1.0, 1.0, ratio(times, OURS, DEFAULT_CONTEXT)))
     return answer
 
 

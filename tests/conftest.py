@@ -101,7 +101,7 @@ def waits():
 
 
 @pytest.fixture(params=["bare", "on a clock"])
-def surroundings(request):
+def context(request):
     """Nothing around the calls, or a clock: two ways through the loops that must not differ."""
     if request.param == "bare":
         yield

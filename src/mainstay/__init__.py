@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mainstay import hedge, ops, vote
+    from mainstay._breaker.policy import CircuitBreaker
     from mainstay._checkpoint.block import checkpoint_run
     from mainstay._checkpoint.cp import AsyncCheckpoint, Checkpoint
     from mainstay._checkpoint.decision import young_daly
@@ -16,11 +17,12 @@ if TYPE_CHECKING:
     from mainstay._checkpoint.recovery import Recovered, recover, recover_async
     from mainstay._checkpoint.types import register_type
     from mainstay._core.budget import RetryBudget
-    from mainstay._core.deadline import deadline, remaining
+    from mainstay._core.context import deadline, remaining
+    from mainstay._core.detector import Detect
     from mainstay._core.events import on_event
-    from mainstay._failover.breaker import CircuitBreaker
+    from mainstay._core.failures import Verdict
     from mainstay._failover.decorator import current_lease, failover
-    from mainstay._failover.options import Detect, Failback, Member, Probe, Verdict
+    from mainstay._failover.options import Failback, Member, Probe
     from mainstay._failover.policy import FailoverPool
     from mainstay._failover.selection import Selector
     from mainstay._metrics.collector import Metrics, default_metrics, set_default_metrics
@@ -38,7 +40,9 @@ if TYPE_CHECKING:
         LeaseLostError,
         MainstayError,
         NoDecisionError,
+        NoMemberError,
         PoisonedRunError,
+        RejectedError,
         ResultRefusedError,
         RunBusyError,
         RunCompleteError,
@@ -73,10 +77,12 @@ __all__ = [
     "Member",
     "Metrics",
     "NoDecisionError",
+    "NoMemberError",
     "PoisonedRunError",
     "Probe",
     "Recovered",
     "Redundant",
+    "RejectedError",
     "ResultRefusedError",
     "Retry",
     "RetryBudget",
@@ -120,11 +126,13 @@ _MODULES = {
     "mainstay._checkpoint.recovery": ("Recovered", "recover", "recover_async"),
     "mainstay._checkpoint.types": ("register_type",),
     "mainstay._core.budget": ("RetryBudget",),
-    "mainstay._core.deadline": ("deadline", "remaining"),
+    "mainstay._core.context": ("deadline", "remaining"),
     "mainstay._core.events": ("on_event",),
-    "mainstay._failover.breaker": ("CircuitBreaker",),
+    "mainstay._breaker.policy": ("CircuitBreaker",),
     "mainstay._failover.decorator": ("current_lease", "failover"),
-    "mainstay._failover.options": ("Detect", "Failback", "Member", "Probe", "Verdict"),
+    "mainstay._core.detector": ("Detect",),
+    "mainstay._core.failures": ("Verdict",),
+    "mainstay._failover.options": ("Failback", "Member", "Probe"),
     "mainstay._failover.policy": ("FailoverPool",),
     "mainstay._failover.selection": ("Selector",),
     "mainstay._metrics.collector": ("Metrics", "default_metrics", "set_default_metrics"),
@@ -143,7 +151,9 @@ _MODULES = {
         "LeaseLostError",
         "MainstayError",
         "NoDecisionError",
+        "NoMemberError",
         "PoisonedRunError",
+        "RejectedError",
         "ResultRefusedError",
         "RunBusyError",
         "RunCompleteError",
@@ -158,7 +168,7 @@ _MODULES = {
 }
 
 
-_SUBMODULES = ("errors", "hedge", "ops", "stores", "testing", "vote")
+_SUBMODULES = ("errors", "events", "hedge", "ops", "stores", "testing", "vote")
 
 
 def __getattr__(name: str) -> object:

@@ -1,6 +1,6 @@
 """`Availability`: the dependability figures of one component.
 
-Noting an outage takes no lock. The ledger is a value, and the new one takes the place of the one
+Noting an outage takes no lock. The log is a value, and the new one takes the place of the one
 it was made from if nobody was faster: between that comparison and the assignment there is no call
 and no jump back, the only places where CPython lets another thread or a signal handler in.
 """
@@ -9,11 +9,11 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from mainstay._core.ambient import surroundings
-from mainstay._core.callables import checked_name
+from mainstay._core.arguments import Duration, to_seconds
 from mainstay._core.clock import Clock
-from mainstay._core.dependability import Figures, Ledger
-from mainstay._core.durations import Duration, to_seconds
+from mainstay._core.context import current_context
+from mainstay._core.dependability import DependabilityFigures, OutageLog
+from mainstay._core.functions import checked_name
 from mainstay._metrics.collector import Metrics, metrics_of, upkeep_of
 
 __all__ = ["Availability"]
@@ -65,7 +65,7 @@ class Availability:
 
     def __init__(self, name: str, *, metrics: Metrics | None = None) -> None:
         self.name: str = checked_name(name)
-        self._track = _Track(name, surroundings().clock)
+        self._track = _Track(name, current_context().clock)
         self._upkeep = upkeep_of(metrics_of(metrics), name)
         self._upkeep.watch(self._track)
 
@@ -88,7 +88,7 @@ class Availability:
             >>> database
             <Availability of 'database': up>
         """
-        self._track.change(Ledger.failed)
+        self._track.change(OutageLog.failed)
         self._upkeep.refresh()
 
     def restore(self) -> None:
@@ -97,7 +97,7 @@ class Availability:
         Raises:
             ValueError: If none has begun, or the clock went back since the last change.
         """
-        self._track.change(Ledger.restored)
+        self._track.change(OutageLog.restored)
         self._upkeep.refresh()
 
     def outage(self) -> AbstractContextManager[None]:
@@ -164,7 +164,7 @@ class Availability:
         """
         return self._track.over(math.inf).reliability_linear(period)
 
-    def over(self, window: Duration) -> Figures:
+    def over(self, window: Duration) -> DependabilityFigures:
         """Give the figures of the time from *window* ago until now.
 
         Args:
@@ -196,16 +196,16 @@ class Availability:
 
 
 class _Track:
-    """The ledger of one `Availability`, and its clock: what the metrics watch."""
+    """The log of one `Availability`, and its clock: what the metrics watch."""
 
     __slots__ = ("__weakref__", "_clock", "_ledger", "_name")
 
     def __init__(self, name: str, clock: Clock) -> None:
         self._name = name
         self._clock = clock
-        self._ledger = Ledger.opened(clock.now())
+        self._ledger = OutageLog.opened(clock.now())
 
-    def change(self, step: Callable[[Ledger, float], Ledger]) -> None:
+    def change(self, step: Callable[[OutageLog, float], OutageLog]) -> None:
         """Take *step* now."""
         while True:
             before = self._ledger
@@ -217,7 +217,7 @@ class _Track:
                 self._ledger = after
                 return
 
-    def over(self, seconds: float) -> Figures:
+    def over(self, seconds: float) -> DependabilityFigures:
         """Give the figures of the last *seconds*."""
         try:
             return self._ledger.figures(self._clock.now(), seconds)
@@ -228,7 +228,7 @@ class _Track:
         """Whether no outage is open."""
         return not self._ledger.depth
 
-    def so_far(self) -> Figures:
+    def so_far(self) -> DependabilityFigures:
         """Give the figures since the start, also where the clock went back."""
         return self._ledger.latest(self._clock.now())
 

@@ -4,10 +4,12 @@
     ├── ResultRefusedError        retry: the last result was refused by `on_result`
     ├── DeadlineExpiredError      a policy was entered with no time left (also a TimeoutError)
     ├── UnsupportedLoopError      an async policy ran outside asyncio
-    ├── CircuitOpenError          a circuit breaker let no call through
-    ├── AllMembersFailedError     no member of a pool could answer (also an ExceptionGroup)
-    ├── AllCopiesFailedError      redundant: no copy answered (also an ExceptionGroup)
-    ├── NoDecisionError           redundant: the answers did not decide (also an ExceptionGroup)
+    ├── RejectedError             refused before the function ran
+    │   ├── CircuitOpenError      a circuit breaker is open
+    │   └── NoMemberError         no member of a pool could be called (also the next one)
+    ├── AllMembersFailedError     every member of a pool that was called failed (an ExceptionGroup)
+    ├── AllCopiesFailedError      redundant: no copy answered (an ExceptionGroup)
+    ├── NoDecisionError           redundant: the answers did not decide (an ExceptionGroup)
     └── CheckpointError           a checkpointed run was used in a way that it cannot be
         ├── RunBusyError          another process or thread works on the run
         ├── LeaseLostError        somebody else took the run over; nothing was saved
@@ -43,7 +45,9 @@ __all__ = [
     "LeaseLostError",
     "MainstayError",
     "NoDecisionError",
+    "NoMemberError",
     "PoisonedRunError",
+    "RejectedError",
     "ResultRefusedError",
     "RunBusyError",
     "RunCompleteError",
@@ -156,8 +160,32 @@ class UnsupportedLoopError(MainstayError):
         return f"{self.component}: async policies need a running asyncio (or uvloop) event loop"
 
 
-class CircuitOpenError(MainstayError):
-    """A circuit breaker is open, or a member of a pool is ejected; nothing was called.
+class RejectedError(MainstayError):
+    """A policy refused the call before the function ran.
+
+    It says nothing about what would have been called, so a breaker or pool around it does not
+    count it, and a `retry` whose `on` matches it waits for `retry_after`.
+
+    Attributes:
+        component: The name of the policy.
+        retry_after: Seconds until a call may be let through again; None if nobody can know.
+    """
+
+    if TYPE_CHECKING:
+
+        @property
+        def component(self) -> str:
+            """The name of the policy."""
+            ...
+
+        @property
+        def retry_after(self) -> float | None:
+            """Seconds until a call may be let through again."""
+            ...
+
+
+class CircuitOpenError(RejectedError):
+    """A circuit breaker is open; nothing was called.
 
     Example:
         >>> from mainstay import CircuitBreaker, CircuitOpenError, Detect
@@ -181,37 +209,39 @@ class CircuitOpenError(MainstayError):
 
     @property
     def component(self) -> str:
-        """The name of the breaker; of the pool and its member, as "pool/member"."""
+        """The name of the breaker."""
         return str(self.args[0])
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds until a call may be let through again; None if only the user can say."""
+        """Seconds until a call may be let through again; None if it was opened by hand."""
         seconds: float | None = self.args[1]
         return seconds
 
     def __str__(self) -> str:
-        when = "until it is closed by hand"
+        then = "it was opened by hand, and `close()` lets calls through again"
         if self.retry_after is not None:
-            when = f"for another {self.retry_after:.3f} s, which `.retry_after` has"
-        return f"{self.component}: open {when}, so it was not called"
+            then = f"next trial in {self.retry_after:.1f} s (`.retry_after`)"
+        return f"circuit breaker {self.component} is open: not called; {then}"
 
 
 class AllMembersFailedError(MainstayError, ExceptionGroup[Exception]):
-    """No member of a pool could answer: one exception for each that was tried.
+    """Every member of a pool that was called failed: one exception for each.
 
-    If none was tried, there is one for each member that says why not: what opening it raised, or a
-    `CircuitOpenError`. Each has a note with the member's name.
+    A pool with ``raises="group"`` raises it; others raise the exception that came last. Each
+    exception has a note with the member's name.
 
     Attributes:
         component: The name of the pool.
         retry_after: Seconds until an ejected member is tried again; None if none is ejected.
-        attempts: How many members were tried.
+        attempts: How many members were called.
         elapsed: Seconds from the start of the call.
+        members: The names of the members, in the order of `exceptions`.
 
     Example:
         >>> from mainstay import AllMembersFailedError, FailoverPool, Member
-        >>> pool = FailoverPool("db", [Member("a", 1), Member("b", 2)], on=OSError)
+        >>> members = [Member("a", 1), Member("b", 2)]
+        >>> pool = FailoverPool("db", members, on=OSError, raises="group")
         >>> def total(db: int) -> int:
         ...     raise OSError(f"number {db} is gone")
         >>> try:
@@ -225,6 +255,7 @@ class AllMembersFailedError(MainstayError, ExceptionGroup[Exception]):
     retry_after: float | None
     attempts: int
     elapsed: float
+    members: tuple[str, ...]
 
     def __new__(
         cls,
@@ -233,31 +264,103 @@ class AllMembersFailedError(MainstayError, ExceptionGroup[Exception]):
         retry_after: float | None = None,
         attempts: int = 0,
         elapsed: float = 0.0,
+        members: Sequence[str] = (),
     ) -> Self:
         """Make a group; unlike other exceptions, groups take what they hold here."""
-        failed = f"{attempts} members were tried and failed" if attempts else "no member was tried"
-        when = "" if retry_after is None else f"; the next trial is in {retry_after:.3f} s"
-        text = f"{component}: {failed} in {elapsed:.3f} s{when}; `.exceptions` says why for each"
+        text = cls._text(component, exceptions, members, elapsed)
+        if retry_after is not None:
+            text += f"; next trial in {retry_after:.1f} s (`.retry_after`)"
         self = super().__new__(cls, text, exceptions)
         self.component = component
         self.retry_after = retry_after
         self.attempts = attempts
         self.elapsed = elapsed
+        self.members = tuple(members)
         return self
 
     def __init__(self, *_args: object, **_named: object) -> None:
         """Everything has been set when it was made."""
 
-    def derive(self, excs: Sequence[Exception]) -> "AllMembersFailedError":  # type: ignore[override]  # narrower
+    @staticmethod
+    def _text(
+        component: str, errors: Sequence[Exception], members: Sequence[str], elapsed: float
+    ) -> str:
+        if len(errors) == 1:
+            failed = "the only member that was called failed"
+        elif len(errors) == 2:  # noqa: PLR2004 - English has a word for it
+            failed = "both of 2 members failed"
+        else:
+            failed = f"all of {len(errors)} members failed"
+        return f"pool {component}: {failed} ({_why_each(errors, members)}) in {elapsed:.3f} s"
+
+    def derive(self, excs: Sequence[Exception]) -> Self:  # type: ignore[override]  # narrower
         """Make a group of some of the exceptions, for `split`, `subgroup` and ``except*``."""
-        return AllMembersFailedError(
-            self.component, excs, self.retry_after, self.attempts, self.elapsed
+        names = dict(zip(map(id, self.exceptions), self.members, strict=False))
+        known = [names[id(each)] for each in excs if id(each) in names]
+        members = known if len(known) == len(excs) else ()
+        return type(self)(
+            self.component, excs, self.retry_after, self.attempts, self.elapsed, members
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
         errors = list(self.exceptions)
-        args = self.component, errors, self.retry_after, self.attempts, self.elapsed
+        args = (
+            self.component,
+            errors,
+            self.retry_after,
+            self.attempts,
+            self.elapsed,
+            self.members,
+        )
         return type(self), args, self.__dict__
+
+
+class NoMemberError(RejectedError, AllMembersFailedError):
+    """No member of a pool could be called: all are ejected, drained, or could not be opened.
+
+    Raised whatever the pool's `raises` says, since no function ran. `exceptions` says of each
+    member why it was not called: what `open` raised, or a `MainstayError`. For `on` of a policy
+    around the pool it is one exception, whatever it holds.
+
+    Attributes:
+        component: The name of the pool.
+        retry_after: Seconds until an ejected member is tried again; None if none is ejected.
+        attempts: 0.
+        elapsed: Seconds from the start of the call.
+        members: The names of the members, in the order of `exceptions`.
+
+    Example:
+        >>> from mainstay import FailoverPool, Member, NoMemberError
+        >>> pool = FailoverPool("db", [Member("a", "server a")], on=OSError)
+        >>> pool.drain("a")
+        >>> try:
+        ...     pool.call(print)
+        ... except NoMemberError as refused:
+        ...     print(refused.members, refused.retry_after)
+        ('a',) None
+    """
+
+    component: str
+    retry_after: float | None
+
+    @staticmethod
+    def _text(
+        component: str, errors: Sequence[Exception], members: Sequence[str], elapsed: float
+    ) -> str:
+        why = _why_each(errors, members, messages_of=MainstayError)
+        return f"pool {component}: no member could be called ({why}) after {elapsed:.3f} s"
+
+
+def _why_each(
+    errors: Sequence[Exception],
+    members: Sequence[str],
+    messages_of: type[Exception] | tuple[()] = (),
+) -> str:
+    """Return what became of each member: its exception's class; its message if it is ours."""
+    said = [str(each) if isinstance(each, messages_of) else type(each).__name__ for each in errors]
+    if len(members) != len(said):
+        return ", ".join(said)
+    return ", ".join(f"{name}: {what}" for name, what in zip(members, said, strict=True))
 
 
 class _CopiesError(MainstayError, ExceptionGroup[Exception]):
@@ -484,7 +587,8 @@ class SourceChangedError(CheckpointError):
     def __str__(self) -> str:
         return (
             f"{self.component}: iteration {self.iteration!r} of run {self.key!r} cannot go on "
-            f"after {self.position} item(s): {self.problem}; restore the source, or forget the run"
+            f"after {_counted(self.position, 'item')}: {self.problem}; restore the source, or "
+            f"forget the run"
         )
 
 
@@ -546,8 +650,8 @@ class PoisonedRunError(CheckpointError):
 
     def __str__(self) -> str:
         return (
-            f"{self.component}: run {self.key!r} died {self.crashes} time(s) in a row without "
-            f"progress and is not run again; find out why, then forget it"
+            f"{self.component}: run {self.key!r} died {_counted(self.crashes, 'time')} in a row "
+            f"without progress and is not run again; find out why, then forget it"
         )
 
 
@@ -693,3 +797,8 @@ class StoreSchemaError(CheckpointError):
 
     def __str__(self) -> str:
         return f"{self.store} cannot be used as a store: {self.problem}"
+
+
+def _counted(number: int, noun: str) -> str:
+    """Return a number of things in words; written out here, since errors import nothing."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -14,7 +14,7 @@ import math
 
 import attrs
 
-from mainstay._core.durations import Duration, to_seconds
+from mainstay._core.arguments import Duration, to_seconds
 
 __all__ = ["Start", "after", "quantile", "together"]
 

@@ -31,7 +31,7 @@ def break_down(breaker, times=4):
             SYNC.called(breaker, Faults(then=Lost))
 
 
-def test_a_closed_breaker_lets_answers_through(breaker_caller, metrics, surroundings):
+def test_a_closed_breaker_lets_answers_through(breaker_caller, metrics, context):
     breaker = make()
     assert [breaker_caller(breaker, Faults([i])) for i in range(3)] == [0, 1, 2]
     assert breaker.state == "closed"
@@ -50,15 +50,13 @@ def test_a_failure_has_one_note_with_the_state(breaker_caller, metrics, clock):
         assert error.__notes__ == [note]
 
 
-def test_what_is_no_failure_passes_untouched(breaker_caller, metrics, surroundings):
+def test_what_is_no_failure_passes_untouched(breaker_caller, metrics, context):
     with pytest.raises(KeyError) as caught:
         breaker_caller(make(), Faults([KeyError("x")]))
     assert not hasattr(caught.value, "__notes__")
 
 
-def test_failures_in_a_row_open_it_and_then_nothing_is_called(
-    breaker_caller, metrics, surroundings
-):
+def test_failures_in_a_row_open_it_and_then_nothing_is_called(breaker_caller, metrics, context):
     breaker, fn = make(), Faults(then=Lost)
     for _ in range(4):
         with pytest.raises(Lost):
@@ -124,7 +122,7 @@ def test_slow_answers_open_it_although_they_are_returned(breaker_caller, clock):
     assert breaker.state == "open"
 
 
-def test_an_exception_outside_on_passes_and_changes_nothing(breaker_caller, metrics, surroundings):
+def test_an_exception_outside_on_passes_and_changes_nothing(breaker_caller, metrics, context):
     breaker = make(detect=Detect(consecutive=1))
     with pytest.raises(KeyError):
         breaker_caller(breaker, Faults(then=KeyError))
@@ -297,8 +295,8 @@ def test_blocks_nest_and_are_left_in_order(clock):
 
 def test_the_open_error_says_when_and_pickles():
     error = CircuitOpenError("mail", 1.25)
-    assert "for another 1.250 s" in str(error)
-    assert "until it is closed by hand" in str(CircuitOpenError("mail", None))
+    assert "next trial in 1.2 s (`.retry_after`)" in str(error)
+    assert "opened by hand" in str(CircuitOpenError("mail", None))
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - pickled right here
     assert (copy.component, copy.retry_after, str(copy)) == ("mail", 1.25, str(error))
 

@@ -22,7 +22,7 @@ from mainstay._checkpoint.envelope import DamagedError, seal, unseal
 from mainstay._checkpoint.fingerprint import check_keys, digest, fingerprint, mark
 from mainstay._checkpoint.types import allowed_by, allowed_by_result
 from mainstay.errors import UnknownTypeError, UnsaveableValueError
-from support.checkpoint_values import TYPES, VALUES, Colour, Frozen, Point, Shape, Totals
+from support.checkpoint_values import TYPES, VALUES, Frozen, Paint, Point, Shape, Totals
 
 CODEC = Codec(allowed_by(*TYPES))
 
@@ -186,7 +186,7 @@ def test_types_are_found_through_annotations_fields_and_values():
         "support.checkpoint_values.Shape",
         "support.checkpoint_values.Point",
     }
-    assert "support.checkpoint_values.Colour" in allowed_by_result(step)
+    assert "support.checkpoint_values.Paint" in allowed_by_result(step)
     assert {*allowed_by({"a": [Totals()], Frozen(Point(1.0)): ()})} == {
         "support.checkpoint_values.Totals",
         "support.checkpoint_values.Frozen",
@@ -235,7 +235,7 @@ def test_a_field_that_is_new_takes_its_default():
 
 def test_an_enum_member_that_is_gone_is_told_so():
     with pytest.raises(UnsaveableValueError, match="no longer takes"):
-        CODEC.decode({"$": "enum", "t": "support.checkpoint_values.Colour", "v": "GREEN"}, "state")
+        CODEC.decode({"$": "enum", "t": "support.checkpoint_values.Paint", "v": "GREEN"}, "state")
 
 
 def test_an_init_var_is_not_asked_for_again():
@@ -247,7 +247,7 @@ def test_an_init_var_is_not_asked_for_again():
 
 def test_pickle_takes_what_has_no_exact_form_where_it_is_allowed():
     codec = Codec(allowed_by(), allow_pickle=True)
-    value = {"a": Fraction(1, 2), "b": Totals(1), "c": Colour.RED}
+    value = {"a": Fraction(1, 2), "b": Totals(1), "c": Paint.RED}
     assert round_trip(value, codec) == value
 
 
@@ -266,13 +266,13 @@ def test_what_cannot_be_pickled_either_is_refused():
 
 
 def test_plain_data_has_dicts_in_place_of_objects():
-    value = Shape("s", [Point(1.0)], Colour.BLUE)
+    value = Shape("s", [Point(1.0)], Paint.BLUE)
     tree = CODEC.encode({"a": value, 1: (2, {3}), "$": dt.date(2024, 1, 1)}, "state")
     assert plain(tree) == {
         "a": {
             "name": "s",
             "points": [{"x": 1.0, "_hidden": 0, "doubled": 2.0}],
-            "colour": "BLUE",
+            "paint": "BLUE",
             "area": 0.0,
         },
         1: (2, [3]),
@@ -340,6 +340,6 @@ def test_parts_of_a_digest_are_told_apart():
 
 def test_keys_are_of_types_with_the_same_repr_everywhere():
     check_keys([1, "a", (b"b", (None, 2.5)), dt.date(2024, 1, 1)], "rows")
-    for key in ([1], (1, object()), Colour.RED, enum):
+    for key in ([1], (1, object()), Paint.RED, enum):
         with pytest.raises(UnsaveableValueError, match="a key of iteration 'rows'"):
             check_keys([1, key], "rows")

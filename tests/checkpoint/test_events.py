@@ -36,7 +36,7 @@ def test_a_resume_is_told_by_name_and_attempt(runner, store, told):
         job([1, 2], 2)
     job([1, 2])
     [event] = told
-    assert str(event) == "job: attempt 2 goes on after error; 1 item(s) are done"
+    assert str(event) == "job: attempt 2 goes on after error; 1 item done"
     assert event.attempt == 2
 
 

@@ -93,7 +93,7 @@ def test_a_resume_is_told(runner, store, caplog):
     stop()
     [event] = events
     assert (event.kind, event.policy, event.attempt) == ("run_resumed", "checkpoint", 2)
-    assert caplog.messages == ["job: attempt 2 goes on after error; 0 item(s) are done"]
+    assert caplog.messages == ["job: attempt 2 goes on after error; 0 items done"]
 
 
 # The collector and the gauges.

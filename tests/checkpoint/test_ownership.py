@@ -14,7 +14,7 @@ from mainstay import (
     on_event,
     recover,
 )
-from mainstay._checkpoint.offload import off_loop
+from mainstay._core.threads import run_in_thread
 from mainstay.errors import (
     CheckpointError,
     LeaseLostError,
@@ -197,7 +197,7 @@ def test_a_cancellation_waits_for_the_save_under_way():
         ended.append(True)
 
     async def scenario():
-        task = asyncio.create_task(off_loop(save_slowly))
+        task = asyncio.create_task(run_in_thread(save_slowly))
         await asyncio.to_thread(started.wait, 10)
         task.cancel()
         await asyncio.sleep(0)
@@ -260,7 +260,7 @@ def test_runs_of_another_store_and_poisoned_runs_are_left_alone():
     store.acquire(RunId("dying", "key"), request(owner=DEAD, max_crashes=1))
     reasons = {each.name: each.reason for each in recover(store)}
     assert reasons["elsewhere"].startswith("the function keeps its runs in memory://")
-    assert reasons["dying"] == "it died 1 time(s) in a row without progress"
+    assert reasons["dying"] == "it died 1 time in a row without progress"
     acquired(other, RunId("elsewhere", "key"), owner=DEAD)
     assert [each.reason for each in recover(other)] == [
         "it was begun without recoverable=True, so its arguments are not known"

@@ -144,7 +144,7 @@ def test_a_run_whose_owner_just_died_once_too_often_is_left_alone(store, crashin
         job()
     [outcome] = recover(store)
     assert (outcome.outcome, outcome.reason) == (
-        "left", "it died 1 time(s) in a row without progress",
+        "left", "it died 1 time in a row without progress",
     )  # fmt: skip
 
 

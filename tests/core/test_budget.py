@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mainstay import RetryBudget, retry
-from mainstay._core.budget import Ledger, budget_of, observe, spend
+from mainstay._core.budget import BudgetWindow, budget_of, observe, spend
 from mainstay.testing import FakeClock, Faults
 
 CALL, EXTRA = "call", "extra"
@@ -43,7 +43,7 @@ def within(times, start, end):
 @given(ratios, floors, st.floats(0.5, 20), histories)
 @settings(max_examples=100)
 def test_extra_calls_of_a_window_never_exceed_their_share(ratio, floor, window, history):
-    calls, extra = play(Ledger(ratio, floor, window), history)
+    calls, extra = play(BudgetWindow(ratio, floor, window), history)
     carried = 1 if floor == 0 else 0
     for spent in extra:
         start = spent - window
@@ -56,14 +56,14 @@ def test_extra_calls_of_a_window_never_exceed_their_share(ratio, floor, window, 
 @given(ratios, st.floats(0.5, 20), histories)
 @settings(max_examples=100)
 def test_without_a_floor_credit_is_never_made_of_nothing(ratio, window, history):
-    calls, extra = play(Ledger(ratio, 0.0, window), history)
+    calls, extra = play(BudgetWindow(ratio, 0.0, window), history)
     for count, spent in enumerate(extra, 1):
         assert count <= ratio * within(calls, 0, spent) + 1e-6
 
 
 @given(st.integers(1, 40), st.floats(0.1, 100), st.floats(1.2, 50))
 def test_without_a_floor_a_low_rate_adds_up_to_whole_tokens(divisor, window, windows_between):
-    ledger = Ledger(1 / divisor, 0.0, window)
+    ledger = BudgetWindow(1 / divisor, 0.0, window)
     now, granted = 0.0, 0
     for _ in range(3 * divisor):
         now += windows_between * window
@@ -73,7 +73,7 @@ def test_without_a_floor_a_low_rate_adds_up_to_whole_tokens(divisor, window, win
 
 
 def test_without_a_floor_no_more_than_one_token_is_kept():
-    ledger = Ledger(0.5, 0.0, 10.0)
+    ledger = BudgetWindow(0.5, 0.0, 10.0)
     for _ in range(100):
         ledger.observe(0.0)
     assert ledger.balance(0.0) == 50.0
@@ -83,7 +83,7 @@ def test_without_a_floor_no_more_than_one_token_is_kept():
 
 
 def test_with_a_floor_nothing_is_kept():
-    ledger = Ledger(0.5, 0.2, 10.0)
+    ledger = BudgetWindow(0.5, 0.2, 10.0)
     for _ in range(100):
         ledger.observe(0.0)
     assert ledger.balance(1_000.0) == 2.0
@@ -91,7 +91,7 @@ def test_with_a_floor_nothing_is_kept():
 
 @pytest.mark.parametrize("called", [0.0, 0.3, 0.499])
 def test_a_call_counts_for_no_longer_than_the_window(called):
-    ledger = Ledger(1.0, 0.001, 10.0)
+    ledger = BudgetWindow(1.0, 0.001, 10.0)
     ledger.observe(called)
     assert ledger.balance(called + 9.49) > 1
     assert not ledger.spend(called + 10.0)
@@ -99,14 +99,14 @@ def test_a_call_counts_for_no_longer_than_the_window(called):
 
 @pytest.mark.parametrize("spent", [0.0, 0.3, 0.499])
 def test_an_extra_call_counts_for_at_least_the_window(spent):
-    ledger = Ledger(0.0, 0.1, 10.0)
+    ledger = BudgetWindow(0.0, 0.1, 10.0)
     assert ledger.spend(spent)
     assert not ledger.spend(spent + 9.999)
     assert ledger.spend(spent + 11.0)
 
 
 def test_without_a_floor_no_debt_is_kept():
-    ledger = Ledger(0.1, 0.0, 10.0)
+    ledger = BudgetWindow(0.1, 0.0, 10.0)
     for now in (0.0, 1.0):
         for _ in range(10):
             ledger.observe(now)
@@ -115,7 +115,7 @@ def test_without_a_floor_no_debt_is_kept():
 
 
 def test_the_floor_is_there_at_once_and_comes_back_with_the_window():
-    ledger = Ledger(0.0, 1.0, 10.0)
+    ledger = BudgetWindow(0.0, 1.0, 10.0)
     assert sum(ledger.spend(0.0) for _ in range(50)) == 10
     assert sum(ledger.spend(9.0) for _ in range(50)) == 0
     assert sum(ledger.spend(10.6) for _ in range(50)) == 10
@@ -124,7 +124,7 @@ def test_the_floor_is_there_at_once_and_comes_back_with_the_window():
 @pytest.mark.parametrize("every", [1, 3, 10, 37, 100, 200])
 def test_a_steady_rate_gets_its_share(every):
     """In the long run one call in `1 / ratio` is granted, whatever the rate is."""
-    ledger = Ledger(0.1, 0.0, 10.0)
+    ledger = BudgetWindow(0.1, 0.0, 10.0)
     granted = 0
     for i in range(1_000):
         now = i * every / 10
@@ -134,7 +134,7 @@ def test_a_steady_rate_gets_its_share(every):
 
 
 def test_a_refusal_changes_nothing():
-    ledger = Ledger(0.1, 0.0, 10.0)
+    ledger = BudgetWindow(0.1, 0.0, 10.0)
     for _ in range(9):
         ledger.observe(0.0)
         for _ in range(5):
@@ -144,7 +144,7 @@ def test_a_refusal_changes_nothing():
 
 
 def test_ten_tenths_are_a_whole():
-    ledger = Ledger(0.1, 0.0, 10.0)
+    ledger = BudgetWindow(0.1, 0.0, 10.0)
     for _ in range(10):
         ledger.observe(0.0)
     assert ledger.spend(0.0)
@@ -153,7 +153,7 @@ def test_ten_tenths_are_a_whole():
 
 @given(histories)
 def test_a_ledger_does_not_grow_with_time(history):
-    ledger = Ledger(0.1, 1.0, 2.0)
+    ledger = BudgetWindow(0.1, 1.0, 2.0)
     play(ledger, history * 5)
     assert len(ledger._slices) <= 22
 

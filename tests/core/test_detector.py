@@ -5,42 +5,42 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mainstay import Detect
-from mainstay._failover.health import DECAY, Cause, Change, Health, Phase, gain_for
-from mainstay._failover.options import limits_of
+from mainstay._core.detector import DECAY, Cause, Detector, HealthChange, Phase, gain_for
 
-LIMITS = limits_of(Detect())
-H = LIMITS.limit
+DETECT = Detect()
+H = DETECT.threshold
+GAIN = gain_for(DETECT.normal, DETECT.bad)
 
 
-def fail(health: Health, times: int = 1, *, now: float = 0.0) -> Change | None:
+def fail(health: Detector, times: int = 1, *, now: float = 0.0) -> HealthChange | None:
     change = None
     for _ in range(times):
         change = health.failed(health.generation, now, 1.0)
     return change
 
 
-def succeed(health: Health, times: int = 1, *, now: float = 0.0) -> Change | None:
+def succeed(health: Detector, times: int = 1, *, now: float = 0.0) -> HealthChange | None:
     change = None
     for _ in range(times):
         change = health.succeeded(health.generation, now)
     return change
 
 
-def ejected(cause: Cause = "consecutive", *, now: float = 0.0, chance: float = 1.0) -> Health:
-    health = Health(LIMITS)
+def ejected(cause: Cause = "consecutive", *, now: float = 0.0, chance: float = 1.0) -> Detector:
+    health = Detector(DETECT)
     health.eject(cause, now, chance)
     return health
 
 
-def readmitted(cause: Cause = "consecutive") -> Health:
+def readmitted(cause: Cause = "consecutive") -> Detector:
     health = ejected(cause)
     health.begin_trial(5.0)
-    assert succeed(health, now=5.0) is Change.READMITTED
+    assert succeed(health, now=5.0) is HealthChange.READMITTED
     return health
 
 
 def test_the_defaults_are_the_lattice_that_was_measured() -> None:
-    assert (LIMITS.consecutive, LIMITS.gain, LIMITS.limit) == (4, 14, 84)
+    assert (DETECT.consecutive, GAIN, DETECT.threshold) == (4, 14, 84)
 
 
 @pytest.mark.parametrize(
@@ -53,26 +53,26 @@ def test_the_gain_is_the_ratio_of_the_log_likelihood_steps(
 
 
 def test_failures_in_a_row_overstep() -> None:
-    health = Health(LIMITS)
+    health = Detector(DETECT)
     assert fail(health, 3) is None
-    assert fail(health) is Change.OVERSTEPPED
+    assert fail(health) is HealthChange.THRESHOLD_CROSSED
     assert health.cause == "consecutive"
 
 
 def test_a_success_ends_the_run_but_not_the_score() -> None:
-    health = Health(LIMITS)
+    health = Detector(DETECT)
     fail(health, 3)
     succeed(health)
     assert health.score == 41
     assert fail(health, 2) is None
     succeed(health)
     assert fail(health) is None
-    assert fail(health) is Change.OVERSTEPPED
+    assert fail(health) is HealthChange.THRESHOLD_CROSSED
     assert health.cause == "rate"
 
 
 def test_every_fourth_call_failing_is_found_although_there_is_no_run() -> None:
-    health = Health(LIMITS)
+    health = Detector(DETECT)
     calls = 0
     while True:
         calls += 1
@@ -83,11 +83,11 @@ def test_every_fourth_call_failing_is_found_although_there_is_no_run() -> None:
 
 
 def test_slow_answers_are_measured_apart_from_failures() -> None:
-    health = Health(LIMITS)
+    health = Detector(DETECT)
     for _ in range(3):
         assert health.succeeded(0, 0.0, slow=True) is None
     assert health.score == 0
-    assert health.succeeded(0, 0.0, slow=True) is Change.OVERSTEPPED
+    assert health.succeeded(0, 0.0, slow=True) is HealthChange.THRESHOLD_CROSSED
     assert health.cause == "slow"
 
 
@@ -112,7 +112,7 @@ def test_each_failed_trial_doubles_the_ejection_up_to_the_longest() -> None:
     for _ in range(8):
         start = health.until
         health.begin_trial(start)
-        assert fail(health, now=start) is Change.TRIAL_FAILED
+        assert fail(health, now=start) is HealthChange.TRIAL_FAILED
         spans.append(health.until - start)
     assert spans == [10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0, 300.0]
 
@@ -130,26 +130,26 @@ def test_the_level_falls_with_time_in_rotation_and_not_with_a_success() -> None:
 def test_a_readmitted_member_is_one_failure_away_from_the_next_ejection() -> None:
     health = readmitted()
     assert health.score == H - 1
-    assert fail(health) is Change.OVERSTEPPED
+    assert fail(health) is HealthChange.THRESHOLD_CROSSED
 
 
 def test_enough_successes_make_up_for_the_past() -> None:
     health = readmitted()
     succeed(health, H - 2)
-    assert not health.spotless
+    assert not health.pristine
     succeed(health)
-    assert health.spotless
+    assert health.pristine
 
 
 def test_a_member_that_was_slow_is_one_slow_answer_away() -> None:
-    assert readmitted("slow").succeeded(2, 6.0, slow=True) is Change.OVERSTEPPED
+    assert readmitted("slow").succeeded(2, 6.0, slow=True) is HealthChange.THRESHOLD_CROSSED
     assert readmitted("rate").succeeded(2, 6.0, slow=True) is None
 
 
 def test_a_trial_that_answers_too_late_has_failed() -> None:
     health = ejected()
     health.begin_trial(5.0)
-    assert health.succeeded(health.generation, 5.0, 1.0, slow=True) is Change.TRIAL_FAILED
+    assert health.succeeded(health.generation, 5.0, 1.0, slow=True) is HealthChange.TRIAL_FAILED
 
 
 def test_a_released_trial_is_due_again_at_once() -> None:
@@ -172,7 +172,7 @@ def test_the_late_answer_of_a_hung_trial_counts_until_the_next_one_begins() -> N
     health.begin_trial(5.0)
     first = health.generation
     health.expire(10.0, 1.0)
-    assert health.succeeded(first, 12.0) is Change.READMITTED
+    assert health.succeeded(first, 12.0) is HealthChange.READMITTED
     health = ejected()
     health.begin_trial(5.0)
     first = health.generation
@@ -191,18 +191,18 @@ def test_a_failed_trial_before_its_time_is_no_strike() -> None:
 
 
 def test_a_failing_member_is_well_after_as_many_successes_in_a_row() -> None:
-    health = Health(LIMITS)
+    health = Detector(DETECT)
     fail(health, 4)
-    health.fail_on(health.cause)
+    health.keep_failing(health.cause)
     succeed(health, 3)
-    assert fail(health) is Change.OVERSTEPPED
+    assert fail(health) is HealthChange.THRESHOLD_CROSSED
     assert succeed(health, 3) is None
-    assert succeed(health) is Change.WELL_AGAIN
+    assert succeed(health) is HealthChange.WELL_AGAIN
     assert health.score == H - 1
 
 
 def test_the_time_to_detect_begins_with_the_first_failure_of_the_episode() -> None:
-    health = Health(LIMITS)
+    health = Detector(DETECT)
     fail(health, now=1.0)
     succeed(health, 14, now=2.0)
     fail(health, 4, now=10.0)
@@ -219,10 +219,10 @@ def test_the_outage_is_the_time_from_ejection_to_readmission() -> None:
 
 
 def test_dissent_is_a_failure_by_another_name() -> None:
-    health = Health(LIMITS)
+    health = Detector(DETECT)
     for _ in range(4):
         change = health.dissented(0, 0.0, 1.0)
-    assert (change, health.cause) == (Change.OVERSTEPPED, "dissent")
+    assert (change, health.cause) == (HealthChange.THRESHOLD_CROSSED, "dissent")
 
 
 STEPS = st.lists(
@@ -239,7 +239,7 @@ STEPS = st.lists(
 def test_the_invariants_hold_for_any_history(  # noqa: C901 - one branch for each kind of step
     steps: list[tuple[str, float, float]],
 ) -> None:
-    health = Health(LIMITS)
+    health = Detector(DETECT)
     now, generations = 0.0, [0]
     for step, seconds, chance in steps:
         change = None
@@ -259,21 +259,21 @@ def test_the_invariants_hold_for_any_history(  # noqa: C901 - one branch for eac
             health.expire(now, chance)
         elif step == "wait":
             now += seconds
-        if change is Change.OVERSTEPPED:
+        if change is HealthChange.THRESHOLD_CROSSED:
             health.eject(health.cause, now, chance)
             span = health.until - now
-            assert 0 < span <= LIMITS.max_eject
+            assert 0 < span <= DETECT.max_eject
         assert 0 <= health.score <= H
         assert health.level >= 0
         assert health.generation >= generations[-1]
         assert (health.phase is Phase.WELL) == (health.ejected_at is None)
-        assert not health.spotless or health.phase is Phase.WELL
+        assert not health.pristine or health.phase is Phase.WELL
         generations.append(health.generation)
 
 
 def average_run_length(error_rate: float) -> float:
     """Calls until the score oversteps, on average: the Markov chain of the lattice, solved."""
-    gain, limit = LIMITS.gain, LIMITS.limit
+    gain, limit = GAIN, DETECT.threshold
     rows = []
     for s in range(limit):
         row = [0.0] * limit + [1.0]

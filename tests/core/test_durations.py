@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainstay._core.durations import to_seconds
+from mainstay._core.arguments import to_seconds
 
 
 @given(st.floats(min_value=0, allow_infinity=False) | st.integers(0, 2**1000))

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from mainstay import MainstayError
-from mainstay._core.outcomes import judge_of
+from mainstay._core.failures import judge_of
 
 
 class AllFailed(MainstayError, ExceptionGroup):

@@ -12,7 +12,7 @@ from unittest.mock import AsyncMock, MagicMock, Mock
 import pytest
 
 from mainstay import retry
-from mainstay._core.callables import Colour, colour_of, is_async, name_of
+from mainstay._core.functions import Kind, is_async, kind_of, name_of
 
 pytestmark = pytest.mark.usefixtures("metrics")
 
@@ -182,7 +182,7 @@ def test_a_bound_method_can_be_wrapped():
     ],
 )
 def test_sync_callables_are_told(fn):
-    assert colour_of(fn) is Colour.SYNC
+    assert kind_of(fn) is Kind.SYNC
     assert not is_async(fn)
 
 
@@ -202,29 +202,29 @@ def test_sync_callables_are_told(fn):
     ],
 )
 def test_async_callables_are_told(fn):
-    assert colour_of(fn) is Colour.ASYNC
+    assert kind_of(fn) is Kind.ASYNC
     assert is_async(fn)
 
 
 @pytest.mark.parametrize(
     ("fn", "kind"),
     [
-        (generator, Colour.GENERATOR),
-        (functools.partial(generator), Colour.GENERATOR),
-        (CallsGenerator(), Colour.GENERATOR),
-        (Methods().items, Colour.GENERATOR),
-        (async_generator, Colour.ASYNC_GENERATOR),
-        (functools.partial(async_generator), Colour.ASYNC_GENERATOR),
-        (CallsAsyncGenerator(), Colour.ASYNC_GENERATOR),
+        (generator, Kind.GENERATOR),
+        (functools.partial(generator), Kind.GENERATOR),
+        (CallsGenerator(), Kind.GENERATOR),
+        (Methods().items, Kind.GENERATOR),
+        (async_generator, Kind.ASYNC_GENERATOR),
+        (functools.partial(async_generator), Kind.ASYNC_GENERATOR),
+        (CallsAsyncGenerator(), Kind.ASYNC_GENERATOR),
     ],
 )
 def test_generators_are_told(fn, kind):
-    assert colour_of(fn) is kind
+    assert kind_of(fn) is kind
     assert not is_async(fn)
 
 
 def test_a_class_with_an_async_call_is_itself_sync():
-    assert colour_of(CallsAsync) is Colour.SYNC
+    assert kind_of(CallsAsync) is Kind.SYNC
 
 
 @pytest.mark.parametrize(

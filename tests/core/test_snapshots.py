@@ -6,7 +6,7 @@ import weakref
 
 import pytest
 
-from mainstay._core.snapshots import values_now
+from mainstay._core.threads import values_now
 
 
 class Source:

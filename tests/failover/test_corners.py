@@ -70,7 +70,7 @@ def test_a_builtin_is_given_the_resource_first():
     assert failover(pool)(min)("b") == "b"
 
 
-def test_async_failures_take_the_path_without_surroundings_too():
+def test_async_failures_take_the_path_without_a_context_too():
     pool = FailoverPool("db", [Member("a", "bad"), Member("b", "good")], on=Lost)
     call = failover(pool)(ause)
     assert [asyncio.run(call()) for _ in range(6)] == ["good"] * 6

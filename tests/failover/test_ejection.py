@@ -396,7 +396,7 @@ def test_a_late_failure_of_the_member_before_is_not_charged_to_the_one_after(ser
     assert (after[1].state, after[1].score) == ("active", 0.0)
 
 
-def test_a_subclass_of_a_listed_error_counts(pool_caller, servers, metrics, surroundings):
+def test_a_subclass_of_a_listed_error_counts(pool_caller, servers, metrics, context):
     """Known fault 7: redis-py asks `type(error) in ...`, so that it never switches."""
     pool = servers.pool("a", "b")
     servers.broken["a"] = LostForGood

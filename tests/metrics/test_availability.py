@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from mainstay import Availability, Metrics
-from mainstay._core import ambient
+from mainstay._core import context
 from mainstay._core.clock import SystemClock
-from mainstay._core.dependability import MOST_POINTS, Figures, Ledger
+from mainstay._core.dependability import MOST_POINTS, DependabilityFigures, OutageLog
 from mainstay._metrics.multiprocess import VARIABLE
 from mainstay.testing import FakeClock, recorded
 from support.processes import program
@@ -68,7 +68,7 @@ def test_overlapping_outages_are_one_failure(clock, metrics):
     clock.advance(10)
     database.restore()
     clock.advance(10)
-    assert database.over(1_000) == Figures(
+    assert database.over(1_000) == DependabilityFigures(
         uptime=20, downtime=20, failures=1, repairs=1, repaired=20
     )
 
@@ -118,7 +118,9 @@ def test_a_window_begins_inside_an_outage(clock, metrics):
         clock.advance(40)
     clock.advance(60)
     window = database.over(80)
-    assert window == Figures(uptime=60, downtime=20, failures=0, repairs=1, repaired=40)
+    assert window == DependabilityFigures(
+        uptime=60, downtime=20, failures=0, repairs=1, repaired=40
+    )
     assert window.availability == 0.75
     assert window.mttr == 40
 
@@ -133,14 +135,14 @@ def test_a_window_longer_than_the_life_is_the_time_since_the_start(clock, metric
 
 def test_history_is_bounded_and_the_totals_are_not(clock, metrics):
     outages = MOST_POINTS
-    ledger = Ledger.opened(0.0)
+    log = OutageLog.opened(0.0)
     for number in range(outages):
-        ledger = ledger.failed(2.0 * number + 1).restored(2.0 * number + 2)
+        log = log.failed(2.0 * number + 1).restored(2.0 * number + 2)
     end = 2.0 * outages
-    assert len(ledger.points) == MOST_POINTS
-    assert ledger.figures(end).failures == outages
-    assert ledger.figures(end, 10.0) == Figures(5.0, 5.0, 5, 5, 5.0)
-    remembered = ledger.figures(end, end - 0.5)
+    assert len(log.points) == MOST_POINTS
+    assert log.figures(end).failures == outages
+    assert log.figures(end, 10.0) == DependabilityFigures(5.0, 5.0, 5, 5, 5.0)
+    remembered = log.figures(end, end - 0.5)
     assert remembered.uptime + remembered.downtime == pytest.approx(MOST_POINTS, abs=2)
 
 
@@ -155,24 +157,24 @@ STEPS = st.lists(st.builds(Step, st.integers(0, 50), st.booleans()), max_size=30
 
 @given(steps=STEPS, window=st.integers(1, 500))
 def test_a_ledger_agrees_with_counting_second_by_second(steps, window):
-    ledger, now, depth = Ledger.opened(0.0), 0, 0
+    log, now, depth = OutageLog.opened(0.0), 0, 0
     was_down = []  # second by second
     starts, ends, began = [], [], 0
     for step in steps:
         was_down += [depth > 0] * step.seconds
         now += step.seconds
         if step.fails:
-            ledger, depth = ledger.failed(now), depth + 1
+            log, depth = log.failed(now), depth + 1
             if depth == 1:
                 starts.append(now)
                 began = now
         elif depth:
-            ledger, depth = ledger.restored(now), depth - 1
+            log, depth = log.restored(now), depth - 1
             if depth == 0:
                 ends.append((now, now - began))
     start = max(0, now - window)
     repaired = [length for end, length in ends if end > start]
-    figures = ledger.figures(now, window)
+    figures = log.figures(now, window)
     assert figures.downtime == sum(was_down[start:])
     assert figures.uptime == now - start - sum(was_down[start:])
     if start > 0:
@@ -224,9 +226,9 @@ class Backwards(SystemClock):
 
 def test_a_clock_that_goes_backwards_is_refused_and_breaks_no_scrape(metrics):
     clock = Backwards()
-    ambient.enter(ambient.with_clock(clock))
+    context.enter(context.with_clock(clock))
     database = Availability("database")
-    ambient.leave()
+    context.leave()
     clock.time = 110.0
     database.fail()
     clock.time = 90.0

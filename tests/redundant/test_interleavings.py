@@ -22,7 +22,7 @@ from mainstay import (
     redundant,
     vote,
 )
-from mainstay._core.ambient import surroundings
+from mainstay._core.context import current_context
 from mainstay.testing import FakeClock
 from support.jumping_time import jumping_time
 
@@ -127,7 +127,7 @@ class Threads(Stage):
     def fn(self, copy):
         def fn():
             self.started.append(copy)
-            surroundings().clock.sleep(copy.seconds)
+            current_context().clock.sleep(copy.seconds)
             return self.keep(copy)
 
         return fn
@@ -154,7 +154,7 @@ class Tasks(Stage):
     def fn(self, copy):
         async def fn():
             self.started.append(copy)
-            await surroundings().clock.asleep(copy.seconds)
+            await current_context().clock.asleep(copy.seconds)
             return self.keep(copy)
 
         return fn
@@ -168,7 +168,7 @@ class Tasks(Stage):
     async def outcome(self, cancel_at):
         call = asyncio.ensure_future(self.call())
         if cancel_at is not None:
-            surroundings().clock.call_later(cancel_at, call.cancel)
+            current_context().clock.call_later(cancel_at, call.cancel)
         await asyncio.wait([call])
         for _ in range(5):  # losers handle their cancellation
             await asyncio.sleep(0)

@@ -179,7 +179,7 @@ def test_continue_in_a_block_is_a_success(block, metrics):
 def test_a_block_gives_up_with_the_last_exception(block, metrics):
     with pytest.raises(Lost) as caught:
         block(retry(on=Lost, attempts=3, wait=0, name="load"), failing(9))
-    assert caught.value.__notes__[0].startswith("mainstay.retry load: gave up after 3 attempt(s)")
+    assert caught.value.__notes__[0].startswith("mainstay.retry load: gave up after 3 attempts")
     assert metrics.outcomes() == {"error": 1}
     assert metrics.reasons() == {"attempts": 1}
 

@@ -10,7 +10,7 @@ import pytest
 from mainstay import MainstayError, Retry, deadline, errors, retry
 from mainstay.testing import Faults
 
-pytestmark = pytest.mark.usefixtures("surroundings")
+pytestmark = pytest.mark.usefixtures("context")
 
 
 class Lost(ConnectionError):
@@ -78,14 +78,14 @@ def test_one_attempt_made_raises_its_own_exception_with_one_note(caller):
     with pytest.raises(Lost) as caught:
         caller(retry(on=Lost, attempts=1, name="fetch"), Faults([Lost]))
     (note,) = caught.value.__notes__
-    assert note.startswith("mainstay.retry fetch: gave up after 1 attempt(s) in 0.0")
+    assert note.startswith("mainstay.retry fetch: gave up after 1 attempt in 0.0")
 
 
 def test_the_note_says_attempts_seconds_and_reason(caller):
     with pytest.raises(Lost) as caught:
         caller(retry(on=Lost, attempts=3, wait=0, name="fetch"), Faults(then=Lost))
     (note,) = caught.value.__notes__
-    assert note.startswith("mainstay.retry fetch: gave up after 3 attempt(s) in 0.0")
+    assert note.startswith("mainstay.retry fetch: gave up after 3 attempts in 0.0")
     assert note.endswith(" s: no attempts left")
 
 

@@ -85,7 +85,7 @@ def check(policy_call, script, token):
     assert caught.value.args == (token,)
     assert script.calls == 5
     (note,) = caught.value.__notes__
-    assert "gave up after 5 attempt(s)" in note
+    assert "gave up after 5 attempts" in note
 
 
 @pytest.mark.usefixtures("switching")

@@ -100,7 +100,7 @@ def test_the_log_line_is_the_event_in_words(caller, events, caplog):
     assert [each.getMessage() for each in caplog.records] == [str(each) for each in events]
     first, last = caplog.messages
     assert first == "fetch: attempt 1 failed with Lost; the next one follows in 3.000 s"
-    assert last == "fetch: gave up (attempts) after 2 attempt(s) in 3.000 s with Lost"
+    assert last == "fetch: gave up (attempts) after 2 attempts in 3.000 s with Lost"
 
 
 def test_what_on_does_not_name_is_not_logged(caller, events, caplog):

@@ -8,7 +8,7 @@ import pytest
 from mainstay import DeadlineExpiredError, UnsupportedLoopError, deadline, retry
 from mainstay.testing import FakeClock, Faults
 
-pytestmark = pytest.mark.usefixtures("metrics", "surroundings")
+pytestmark = pytest.mark.usefixtures("metrics", "context")
 
 
 class Lost(ConnectionError):

@@ -10,7 +10,7 @@ import pytest
 import tenacity
 
 from mainstay import DeadlineExpiredError, RetryBudget, deadline, retry
-from mainstay._core.ambient import Ambient, enter, leave
+from mainstay._core.context import CallContext, enter, leave
 from mainstay.testing import Faults
 
 pytestmark = pytest.mark.usefixtures("clock")
@@ -54,7 +54,7 @@ def test_a_zero_wait_does_not_sleep(function_caller, monkeypatch, wait):
     def refuse(*_):
         raise AssertionError("it slept")
 
-    enter(Ambient())  # the machine's clock, whatever surrounds the test
+    enter(CallContext())  # the machine's clock, whatever surrounds the test
     monkeypatch.setattr("time.sleep", refuse)
     monkeypatch.setattr("mainstay._core.clock.asyncio.sleep", refuse)
     try:

@@ -18,7 +18,7 @@ from mainstay import (
 )
 from mainstay.testing import FakeClock, Faults
 
-pytestmark = pytest.mark.usefixtures("surroundings")
+pytestmark = pytest.mark.usefixtures("context")
 
 
 class Lost(ConnectionError):

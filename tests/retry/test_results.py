@@ -7,7 +7,7 @@ import pytest
 from mainstay import ResultRefusedError, on_event, retry
 from mainstay.testing import FakeClock, Faults
 
-pytestmark = pytest.mark.usefixtures("surroundings")
+pytestmark = pytest.mark.usefixtures("context")
 
 
 def is_none(value):

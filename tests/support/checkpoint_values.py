@@ -11,7 +11,7 @@ import attrs
 from hypothesis import strategies as st
 
 
-class Colour(enum.Enum):
+class Paint(enum.Enum):
     RED = 1
     BLUE = "blue"
 
@@ -41,7 +41,7 @@ class Point:
 class Shape:
     name: str
     points: list[Point]
-    colour: Colour = Colour.RED
+    paint: Paint = Paint.RED
     area: float = field(init=False, default=0.0)
 
 
@@ -82,10 +82,10 @@ SCALARS = st.one_of(
     ),
     st.complex_numbers(allow_nan=False),
     st.sampled_from([math.inf, -math.inf, -0.0, 10**4000, -(10**4000)]),
-    st.sampled_from([*Colour, *Level, *Access, Access.READ | Access.WRITE, Access(0)]),
+    st.sampled_from([*Paint, *Level, *Access, Access.READ | Access.WRITE, Access(0)]),
     st.text(st.characters(blacklist_characters="\0"), min_size=1).map(Path),
     POINTS,
-    st.builds(Shape, st.text(), st.lists(POINTS, max_size=2), st.sampled_from(Colour)),
+    st.builds(Shape, st.text(), st.lists(POINTS, max_size=2), st.sampled_from(Paint)),
 )
 HASHABLE = st.one_of(KEYS, st.tuples(KEYS, KEYS), st.frozensets(KEYS, max_size=2))
 VALUES = st.recursive(
@@ -101,4 +101,4 @@ VALUES = st.recursive(
     ),
     max_leaves=10,
 )
-TYPES = (Colour, Level, Access, Point, Shape, Frozen, Totals)
+TYPES = (Paint, Level, Access, Point, Shape, Frozen, Totals)

@@ -13,7 +13,7 @@ import pytest
 
 from mainstay import checkpoint_run, checkpointed
 from mainstay._checkpoint import types
-from mainstay._core.ambient import current, enter
+from mainstay._core.context import block_context, enter
 from mainstay.stores import MemoryStore
 from mainstay.stores.base import RunId
 from support.checkpoint_values import Totals
@@ -122,8 +122,8 @@ def in_sync(body):
 
 
 def run(awaitable):
-    """Run to the end, in the surroundings of the caller."""
-    here = current()
+    """Run to the end, in the context of the caller."""
+    here = block_context()
 
     async def main():
         if here is not None:

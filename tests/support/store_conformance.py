@@ -5,7 +5,7 @@
         def store(self):
             return MyStore(...)
 
-The store must be empty for each test, and run its leases on the clock of its surroundings: these
+The store must be empty for each test, and run its leases on the clock of its context: these
 tests move a `FakeClock`. A store on a server runs the tests that need no clock.
 """
 

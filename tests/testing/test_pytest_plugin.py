@@ -7,7 +7,7 @@ pytest_plugins = ["pytester"]
 TESTS = """
     import pytest
     from mainstay import default_metrics, retry
-    from mainstay._core.ambient import current, everywhere
+    from mainstay._core.context import block_context, process_contexts
 
 
     def test_clock(fake_clock, faults):
@@ -40,8 +40,8 @@ TESTS = """
 
 
     def test_nothing_is_left_behind():
-        assert current() is None
-        assert everywhere == []
+        assert block_context() is None
+        assert process_contexts == []
 """
 
 

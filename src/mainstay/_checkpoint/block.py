@@ -8,11 +8,11 @@ from mainstay._checkpoint.bound import Bound
 from mainstay._checkpoint.cp import AsyncCheckpoint, Checkpoint
 from mainstay._checkpoint.decision import Code, Every, OnBusy, OnCodeChange, OnComplete
 from mainstay._checkpoint.keys import checked_key
-from mainstay._checkpoint.offload import off_loop
 from mainstay._checkpoint.retention import forget_old
 from mainstay._checkpoint.rules import Keep, checked
-from mainstay._core.callables import checked_name_or_none, is_async_frame
-from mainstay._core.durations import Duration
+from mainstay._core.arguments import Duration
+from mainstay._core.functions import checked_name_or_none, is_async_frame
+from mainstay._core.threads import run_in_thread
 from mainstay._metrics.collector import Metrics, metrics_of
 from mainstay.stores import store_of
 from mainstay.stores.base import Store
@@ -64,7 +64,7 @@ class CheckpointRun:
         session, self._session = self._session, None
         if session is not None:
             await session.aleave(error, self._bound.codec())
-            await off_loop(lambda: forget_old(self._bound.rules, session.run.id))
+            await run_in_thread(lambda: forget_old(self._bound.rules, session.run.id))
 
     def _begun(self) -> sessions.Session:
         if self._session is not None:

@@ -11,7 +11,7 @@ from mainstay._checkpoint.decision import Code
 from mainstay._checkpoint.rules import Rules
 from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.types import allowed_by, allowed_by_result
-from mainstay._core.ambient import surroundings
+from mainstay._core.context import current_context
 from mainstay._metrics.collector import Metrics, checkpoint_recorder_of
 from mainstay.stores.base import RunId
 
@@ -27,16 +27,16 @@ class Bound:
     fn: Callable[..., Any] | None = None
 
     def begin(self, key: str, arguments: bytes | None = None) -> Run:
-        """Begin a call in its surroundings.
+        """Begin a call in its context.
 
         Raises:
             DeadlineExpiredError: If the surrounding deadline leaves no time.
         """
-        ambient = surroundings()
-        metrics: Metrics = ambient.metrics if ambient.metrics is not None else self.metrics
+        context = current_context()
+        metrics: Metrics = context.metrics if context.metrics is not None else self.metrics
         recorder = checkpoint_recorder_of(metrics, self.name)
-        run = Run(self.rules, recorder, ambient, RunId(self.name, key), self.code, arguments)
-        if ambient.left() <= 0:
+        run = Run(self.rules, recorder, context, RunId(self.name, key), self.code, arguments)
+        if context.left() <= 0:
             raise sessions.expired(run)
         return run
 

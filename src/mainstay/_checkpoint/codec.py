@@ -39,7 +39,7 @@ from mainstay._checkpoint.scalars import (
     is_plain,
 )
 from mainstay._checkpoint.types import Allowed, is_buildable
-from mainstay._core.callables import name_of
+from mainstay._core.functions import name_of
 from mainstay.errors import UnknownTypeError, UnsaveableValueError
 
 __all__ = ["Codec", "Json", "from_bytes", "plain", "to_bytes"]

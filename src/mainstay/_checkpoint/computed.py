@@ -12,7 +12,7 @@ import attrs
 from mainstay._checkpoint.codec import Json
 from mainstay._checkpoint.names import Names, forget
 from mainstay._checkpoint.steps import Step, Steps
-from mainstay._core.snapshots import values_now
+from mainstay._core.threads import values_now
 from mainstay.stores.base import Change, Result
 
 

@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from mainstay._core.durations import Duration, to_seconds
+from mainstay._core.arguments import Duration, to_seconds
 from mainstay.stores.base import Acquired, Acquisition, Finished, Held
 
 OnBusy: TypeAlias = Literal["raise", "wait", "return"]

@@ -9,7 +9,7 @@ import attrs
 
 from mainstay._checkpoint.fingerprint import fingerprint
 from mainstay._checkpoint.rules import Key
-from mainstay._core.callables import name_of
+from mainstay._core.functions import name_of
 
 _SELF = ("self", "cls")
 

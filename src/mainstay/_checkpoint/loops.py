@@ -13,10 +13,10 @@ from typing import Any
 
 from mainstay._checkpoint import progressbar, signals, surrounding
 from mainstay._checkpoint.iteration import NOTHING, Loop
-from mainstay._checkpoint.offload import off_loop
 from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.sources import is_trusted
 from mainstay._checkpoint.steps import Step
+from mainstay._core.threads import run_in_thread
 from mainstay.stores.base import Change
 
 
@@ -179,7 +179,7 @@ async def awrite(run: Run, lock: asyncio.Lock, change_of: Callable[[], Change | 
     async with lock:
         change = change_of()
         if change is not None:
-            await off_loop(lambda: run.write(change))
+            await run_in_thread(lambda: run.write(change))
             signals.end_if_asked(run)
 
 

@@ -13,15 +13,14 @@ from mainstay._checkpoint.cp import AsyncCheckpoint, Checkpoint
 from mainstay._checkpoint.decision import Code, Every, OnBusy, OnCodeChange, OnComplete
 from mainstay._checkpoint.digest import digest_of
 from mainstay._checkpoint.keys import Arguments, check_key, key_of_call
-from mainstay._checkpoint.offload import off_loop
 from mainstay._checkpoint.recoverable import Recoverable, encoded_arguments, remember
 from mainstay._checkpoint.retention import forget_old
 from mainstay._checkpoint.rules import Keep, Key, Rules, checked
 from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.types import allowed_by, hints_of
-from mainstay._core.arguments import to_flag
-from mainstay._core.callables import Colour, checked_name_or_none, colour_of, name_of
-from mainstay._core.durations import Duration
+from mainstay._core.arguments import Duration, to_flag
+from mainstay._core.functions import Kind, checked_name_or_none, kind_of, name_of
+from mainstay._core.threads import run_in_thread
 from mainstay._metrics.collector import Metrics, metrics_of
 from mainstay.stores import store_of
 from mainstay.stores.base import Store
@@ -75,8 +74,8 @@ class Checkpointed:
             return cast("Callable[..., Any]", wrapped_method)
         if not callable(fn):
             raise TypeError(f"checkpointed wraps callables, not {fn!r}")
-        colour = colour_of(fn)
-        if colour in (Colour.GENERATOR, Colour.ASYNC_GENERATOR):
+        kind = kind_of(fn)
+        if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
             raise TypeError(
                 f"checkpointed wraps functions, not generators such as {name_of(fn)}: whoever "
                 f"takes its items would not be resumed; iterate over it with cp.iterate"
@@ -90,7 +89,7 @@ class Checkpointed:
             Code(self.rules.version, digest_of(fn)),
             fn,
         )
-        wrap = _wrap_async if colour is Colour.ASYNC else _wrap_sync
+        wrap = _wrap_async if kind is Kind.ASYNC else _wrap_sync
         begin = self._beginner(bound, arguments, fn)
         wrapped = wrap(bound, arguments, fn, begin)
         if self.recoverable:
@@ -103,7 +102,7 @@ class Checkpointed:
 
             codec = functools.partial(self._codec_of_arguments, fn)
             remember(Recoverable(bound.name, self.rules.store, with_key, codec,
-                                 is_async=colour is Colour.ASYNC))  # fmt: skip
+                                 is_async=kind is Kind.ASYNC))  # fmt: skip
         return wrapped
 
     def call(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
@@ -173,7 +172,7 @@ def _wrap_async(
         cp = AsyncCheckpoint(run)
         with_cp = arguments.with_checkpoint(cp, args)
         value = await sessions.acall(run, functools.partial(fn, *with_cp, **kwargs), bound.codec())
-        await off_loop(lambda: forget_old(bound.rules, run.id))
+        await run_in_thread(lambda: forget_old(bound.rules, run.id))
         return value
 
     return _without_cp(call, arguments)

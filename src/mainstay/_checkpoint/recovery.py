@@ -6,6 +6,7 @@ from typing import Any, Literal
 import attrs
 
 from mainstay._checkpoint.recoverable import Recoverable, decoded_arguments, known
+from mainstay._core.failures import counted
 from mainstay.errors import PoisonedRunError, RunBusyError
 from mainstay.stores import store_of
 from mainstay.stores.base import Record, Status, Store
@@ -148,7 +149,7 @@ def _judged(store: Store, record: Record, state: Status, *, is_async: bool) -> R
 
 
 def _too_often(crashes: int) -> str:
-    return f"it died {crashes} time(s) in a row without progress"
+    return f"it died {counted(crashes, 'time')} in a row without progress"
 
 
 def _arguments(candidate: Recoverable, record: Record) -> tuple[list[Any], dict[str, Any]]:

@@ -8,8 +8,8 @@ from mainstay._checkpoint.codec import Codec, Json, as_raised, is_raised
 from mainstay._checkpoint.document import restored
 from mainstay._checkpoint.steps import Step
 from mainstay._checkpoint.types import allowed_by, allowed_by_result
-from mainstay._core.callables import name_of
-from mainstay._core.snapshots import values_now
+from mainstay._core.functions import name_of
+from mainstay._core.threads import values_now
 from mainstay.errors import UnsaveableValueError
 from mainstay.stores.base import RunId
 

@@ -2,9 +2,9 @@
 
 import contextlib
 
-from mainstay._checkpoint.events import LOGGER
 from mainstay._checkpoint.rules import Rules
 from mainstay._core.clock import wall_time
+from mainstay._core.events import logger_of
 from mainstay.errors import CheckpointError, RunBusyError
 from mainstay.stores.base import Record, RunId
 
@@ -19,7 +19,7 @@ def forget_old(rules: Rules, ended: RunId) -> None:
             with contextlib.suppress(RunBusyError):  # begun anew meanwhile, so no old run any more
                 rules.store.forget(run)
     except CheckpointError as error:
-        LOGGER.warning("old runs of %s stay: %s", ended.name, error)
+        logger_of("checkpoint").warning("old runs of %s stay: %s", ended.name, error)
 
 
 def too_many(

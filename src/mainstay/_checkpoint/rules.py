@@ -7,8 +7,7 @@ from typing import Any, TypeAlias, get_args
 import attrs
 
 from mainstay._checkpoint.decision import Every, OnBusy, OnCodeChange, OnComplete, YoungDaly
-from mainstay._core.arguments import to_count, to_flag
-from mainstay._core.durations import Duration, to_seconds
+from mainstay._core.arguments import Duration, to_count, to_flag, to_seconds
 from mainstay.stores.base import Store
 
 Keep: TypeAlias = int | timedelta | tuple[int, timedelta] | None

@@ -16,24 +16,15 @@ from mainstay._checkpoint import decision
 from mainstay._checkpoint.codec import Codec, Json
 from mainstay._checkpoint.decision import Code
 from mainstay._checkpoint.document import MISSING, newest, restored
-from mainstay._checkpoint.events import (
-    LOGGER,
-    CheckpointDamaged,
-    CheckpointEvent,
-    CodeChanged,
-    LeaseLost,
-    RunPoisoned,
-    RunResumed,
-)
 from mainstay._checkpoint.iteration import NOTHING, Loop
 from mainstay._checkpoint.progress import Progress
 from mainstay._checkpoint.rules import Rules
 from mainstay._checkpoint.schedule import Schedule
 from mainstay._checkpoint.steps import Step
 from mainstay._checkpoint.surrounding import step_around
-from mainstay._core.ambient import Ambient
+from mainstay._core.context import CallContext
 from mainstay._core.events import publish
-from mainstay._core.notes import in_words
+from mainstay._core.failures import in_words
 from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay.errors import (
     CheckpointError,
@@ -44,6 +35,14 @@ from mainstay.errors import (
     RunBusyError,
     RunCompleteError,
     StoreUnavailableError,
+)
+from mainstay.events import (
+    CheckpointDamaged,
+    CheckpointEvent,
+    CodeChanged,
+    LeaseLost,
+    RunPoisoned,
+    RunResumed,
 )
 from mainstay.stores.base import Acquired, Change, Exit, Held, Lease, Record, Request, RunId
 from mainstay.stores.owner import this_process
@@ -56,7 +55,7 @@ class Run:
     Attributes:
         rules: The parameters of the policy.
         recorder: Where it is recorded.
-        ambient: Its clock and its deadline.
+        context: Its clock and its deadline.
         id: Which run it is.
         code: What is known of the function.
         arguments: What it was called with, if it can be recovered.
@@ -75,7 +74,7 @@ class Run:
 
     rules: Rules
     recorder: CheckpointRecorder
-    ambient: Ambient
+    context: CallContext
     id: RunId
     code: Code
     arguments: bytes | None = None
@@ -95,8 +94,8 @@ class Run:
     _polls: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.began = self.ambient.clock.now()
-        self.schedule = Schedule(self.rules.every, self.ambient.clock, self.recorder)
+        self.began = self.context.clock.now()
+        self.schedule = Schedule(self.rules.every, self.context.clock, self.recorder)
 
     # Beginning: what the loops ask until the run is theirs.
 
@@ -130,7 +129,7 @@ class Run:
         if verdict == "complete":
             raise RunCompleteError(self.id.name, self.id.key)
         if isinstance(answer, Held):
-            left = self.ambient.left()
+            left = self.context.left()
             if verdict == "busy" or left <= 0:
                 raise RunBusyError(self.id.name, self.id.key, str(record.owner), answer.left)
             self._polls += 1
@@ -154,7 +153,7 @@ class Run:
         for problem in problems:
             self.recorder.damaged()
             self._tell(CheckpointDamaged, problem)
-        self._acquired = self._renewed = self.ambient.clock.now()
+        self._acquired = self._renewed = self.context.clock.now()
         self.schedule.begin()
         if self.lease is None:
             return
@@ -285,7 +284,7 @@ class Run:
                 f"{self.id.name}: run {self.id.key!r} belongs to process {self.pid}; a forked "
                 f"child cannot save it"
             )
-        clock = self.ambient.clock
+        clock = self.context.clock
         before = clock.now()
         try:
             self.rules.store.commit(lease, change)
@@ -307,7 +306,7 @@ class Run:
         self.over = change.finished
 
     def _capture(self, result: Json = MISSING) -> Change:
-        return self.progress.capture(self.ambient.clock.now() - self._acquired, result)
+        return self.progress.capture(self.context.clock.now() - self._acquired, result)
 
     # The lease, from the run's own thread and from the one that renews it.
 
@@ -317,12 +316,12 @@ class Run:
             return
         try:
             self.rules.store.commit(self.lease, Change())
-            self._renewed = self.ambient.clock.now()
+            self._renewed = self.context.clock.now()
         except LeaseLostError:
             if not self.over:
                 self.mark_lost()
         except StoreUnavailableError:
-            if self.ambient.clock.now() - self._renewed >= self.rules.lease:
+            if self.context.clock.now() - self._renewed >= self.rules.lease:
                 self.mark_lost()
 
     def mark_lost(self) -> None:
@@ -359,7 +358,7 @@ class Run:
 
     def elapsed(self) -> float:
         """Seconds since the call began."""
-        return self.ambient.clock.now() - self.began
+        return self.context.clock.now() - self.began
 
     def check_usable(self) -> None:
         """Refuse another thread, and use after the end."""
@@ -373,4 +372,4 @@ class Run:
 
     def _tell(self, kind: Callable[..., CheckpointEvent], *figures: object) -> None:
         event = kind(self.recorder.component, self.id.key, self.attempt, *figures)
-        publish(event, LOGGER, self.recorder.listener_failed)
+        publish(event, self.recorder.listener_failed)

@@ -11,10 +11,10 @@ from typing import Any
 from mainstay._checkpoint import signals
 from mainstay._checkpoint.codec import Codec
 from mainstay._checkpoint.iteration import NOTHING
-from mainstay._checkpoint.offload import off_loop
 from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.watcher import Watcher
-from mainstay._core.callables import refused_coroutine
+from mainstay._core.functions import refused_coroutine
+from mainstay._core.threads import run_in_thread
 from mainstay.errors import (
     DeadlineExpiredError,
     PoisonedRunError,
@@ -40,7 +40,7 @@ class Session:
         run = self.run
         try:
             while (wait := run.acquire()) is not None:
-                run.ambient.clock.sleep(wait)
+                run.context.clock.sleep(wait)
                 run.recorder.waited(wait)
         except BaseException as error:
             self.failed(error)
@@ -51,8 +51,8 @@ class Session:
         """Make the run ours, waiting for it if need be."""
         run = self.run
         try:
-            while (wait := await off_loop(run.acquire)) is not None:
-                await run.ambient.clock.asleep(wait)
+            while (wait := await run_in_thread(run.acquire)) is not None:
+                await run.context.clock.asleep(wait)
                 run.recorder.waited(wait)
         except BaseException as error:
             await self.afailed(error)
@@ -76,7 +76,7 @@ class Session:
         run = self.run
         if not run.complete:
             change = run.finish(value, codec)
-            await off_loop(lambda: run.write(change))
+            await run_in_thread(lambda: run.write(change))
         self.ended()
 
     def ended(self) -> None:
@@ -95,7 +95,7 @@ class Session:
 
     async def afailed(self, error: BaseException) -> None:
         """Give the run back, and record how it ended."""
-        await off_loop(lambda: self._release(error))
+        await run_in_thread(lambda: self._release(error))
         self._failed(error)
 
     def _release(self, error: BaseException) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterable, Iterable
 
 from mainstay._core.arguments import to_flag
-from mainstay._core.callables import Colour, colour_of
+from mainstay._core.functions import Kind, kind_of
 
 
 def is_trusted(source: object) -> bool:
@@ -20,7 +20,7 @@ def check_iteration(source: object, key: object, name: object, progress: object)
         )
     if key is not None and not callable(key):
         raise TypeError(f"`key` must be a function from an item to its key, not {key!r}")
-    if callable(key) and not isinstance(key, type) and colour_of(key) is not Colour.SYNC:
+    if callable(key) and not isinstance(key, type) and kind_of(key) is not Kind.SYNC:
         raise TypeError(f"`key` must be a plain function: it is asked for each item, not {key!r}")
     if trusted and key is None:
         raise TypeError("`key` is needed with a callable source, which is given the last one")

@@ -25,7 +25,7 @@ import attrs
 from mainstay._checkpoint.codec import Json, to_bytes
 from mainstay._checkpoint.document import unsealed
 from mainstay._checkpoint.envelope import DamagedError, seal
-from mainstay._core.snapshots import values_now
+from mainstay._core.threads import values_now
 from mainstay.errors import CheckpointError, CorruptCheckpointError
 from mainstay.stores.base import MOST_RESULTS, Result
 

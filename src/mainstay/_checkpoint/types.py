@@ -25,7 +25,7 @@ from uuid import UUID
 
 import attrs
 
-from mainstay._core.callables import name_of
+from mainstay._core.functions import name_of
 
 Allowed: TypeAlias = Mapping[str, type]
 """From `module.qualname` to the type, as saved data names it."""

@@ -1,13 +1,15 @@
-"""Counts, numbers, shares and switches as users give them, or refused by their parameter's name.
-
-Durations are in `durations`.
-"""
+"""Counts, numbers, shares, switches and durations of users: checked, or refused by name."""
 
 import math
+from datetime import timedelta
+from typing import TypeAlias
+
+Duration: TypeAlias = float | timedelta
+"""Seconds (`float` or `int`) or a `timedelta`."""
 
 
 def to_count(value: object, parameter: str) -> int:
-    """Take a whole number of at least 1.
+    """Return a whole number of at least 1.
 
     Raises:
         TypeError: If *value* is not a whole number.
@@ -21,7 +23,7 @@ def to_count(value: object, parameter: str) -> int:
 
 
 def to_number(value: object, parameter: str, *, zero: bool = True) -> float:
-    """Take a finite number of at least 0, or above it where *zero* is false.
+    """Return a finite number of at least 0, or above it where *zero* is false.
 
     Raises:
         TypeError: If *value* is not a number.
@@ -35,7 +37,7 @@ def to_number(value: object, parameter: str, *, zero: bool = True) -> float:
 
 
 def to_share(value: object, parameter: str) -> float:
-    """Take a number from 0 to 1.
+    """Return a number from 0 to 1.
 
     Raises:
         TypeError: If *value* is not a number.
@@ -48,7 +50,7 @@ def to_share(value: object, parameter: str) -> float:
 
 
 def to_flag(value: object, parameter: str) -> bool:
-    """Take True or False, and nothing that only counts as one of them.
+    """Return True or False; nothing that only counts as one of them is accepted.
 
     Raises:
         TypeError: If *value* is neither.
@@ -65,8 +67,32 @@ def _number(value: object, parameter: str) -> float:
 
 
 def as_float(number: float) -> float:
-    """Give *number* as a float; an int that no float can hold is as good as infinite."""
+    """Return *number* as a float; an int that no float can hold is as good as infinite."""
     try:
         return float(number)
     except OverflowError:
         return math.inf if number > 0 else -math.inf
+
+
+def to_seconds(value: object, parameter: str, *, zero: bool = True) -> float:
+    """Return a duration in seconds.
+
+    Args:
+        value: Seconds or a `timedelta`. Finite, not negative.
+        parameter: The name that the error messages use.
+        zero: Whether 0 is a sensible value.
+
+    Raises:
+        TypeError: If *value* is neither a number nor a `timedelta`.
+        ValueError: If *value* is NaN, infinite, negative, or 0 where *zero* is false.
+    """
+    if isinstance(value, timedelta):
+        seconds = value.total_seconds()
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = as_float(value)
+    else:
+        raise TypeError(f"`{parameter}` must be seconds (a number) or a timedelta, not {value!r}")
+    if not math.isfinite(seconds) or seconds < 0 or (seconds == 0 and not zero):
+        least = "at least 0" if zero else "above 0"
+        raise ValueError(f"`{parameter}` must be finite and {least} seconds, not {value!r}")
+    return seconds

@@ -7,7 +7,8 @@ The rules, for a budget of `ratio` r, `floor` f per second and `window` w second
    and no more: at low rates the tokens of long spans add up instead of being lost.
 3. Observing a call never spends; a refusal changes nothing.
 
-`Ledger` is the arithmetic: it takes the time as an argument and knows no lock. Time is cut into
+`BudgetWindow` is the arithmetic: it takes the time as an argument and knows no lock. Time is cut
+into
 `SLICES` slices a window. Calls are summed over at most the window and extra calls over at least
 it, so that the rounding errs on the side of fewer extra calls.
 
@@ -22,10 +23,9 @@ from collections import deque
 
 import attrs
 
-from mainstay._core import ambient
-from mainstay._core.arguments import to_number, to_share
-from mainstay._core.durations import Duration, to_seconds
-from mainstay._core.forks import freed, start_anew_after_fork
+from mainstay._core import context
+from mainstay._core.arguments import Duration, to_number, to_seconds, to_share
+from mainstay._core.forks import reset_after_fork, unlocked_copy
 
 SLICES = 100
 
@@ -38,7 +38,7 @@ class _Slice:
 
 
 @attrs.define
-class Ledger:
+class BudgetWindow:
     """The calls and extra calls of a window, and what may still be spent."""
 
     ratio: float
@@ -114,22 +114,22 @@ class RetryBudget:
         >>> store = retry(on=TimeoutError, budget=budget)
     """
 
-    __slots__ = ("__weakref__", "_ledger", "_lock")
+    __slots__ = ("__weakref__", "_counts", "_lock")
 
     def __init__(self, ratio: float = 0.1, floor: float = 1.0, window: Duration = 10.0) -> None:
-        self._ledger = Ledger(
+        self._counts = BudgetWindow(
             to_share(ratio, "ratio"),
             to_number(floor, "floor"),
             to_seconds(window, "window", zero=False),
         )
         self._lock = threading.RLock()  # a signal handler may come back in on the same thread
-        start_anew_after_fork(self, RetryBudget._start_anew)
+        reset_after_fork(self, RetryBudget._start_anew)
 
     def _start_anew(self) -> None:
-        self._lock = freed(self._lock)
+        self._lock = unlocked_copy(self._lock)
 
     def __repr__(self) -> str:
-        book = self._ledger
+        book = self._counts
         return f"RetryBudget(ratio={book.ratio}, floor={book.floor}, window={book.window})"
 
 
@@ -147,13 +147,13 @@ def budget_of(value: object) -> RetryBudget | None:
 
 def observe(budget: RetryBudget, calls: int = 1) -> None:
     """Note calls that a policy with *budget* was asked for."""
-    now = ambient.surroundings().clock.now()
+    now = context.current_context().clock.now()
     with budget._lock:
-        budget._ledger.observe(now, calls)
+        budget._counts.observe(now, calls)
 
 
 def spend(budget: RetryBudget) -> bool:
     """Take one extra call out of *budget*; False if it has none left."""
-    now = ambient.surroundings().clock.now()
+    now = context.current_context().clock.now()
     with budget._lock:
-        return budget._ledger.spend(now)
+        return budget._counts.spend(now)

@@ -1,6 +1,6 @@
 """The classic figures of dependability, and the history of outages they come from.
 
-Pure arithmetic: the time is an argument. A `Ledger` is a value; each step gives a new one.
+Pure arithmetic: the time is an argument. A `OutageLog` is a value; each step gives a new one.
 """
 
 import math
@@ -8,14 +8,14 @@ from typing import Self
 
 import attrs
 
-from mainstay._core.durations import Duration, to_seconds
+from mainstay._core.arguments import Duration, to_seconds
 
 MOST_POINTS = 4_096
-"""How many beginnings and ends of outages a ledger remembers; the totals forget nothing."""
+"""How many beginnings and ends of outages a log remembers; the totals forget nothing."""
 
 
 @attrs.frozen
-class Figures:
+class DependabilityFigures:
     """How dependable something was over a span of time.
 
     Attributes:
@@ -66,12 +66,14 @@ class Figures:
         seconds = to_seconds(period, "period")
         return max(0.0, 1.0 - self.failure_rate * seconds) if seconds else 1.0
 
-    def __add__(self, other: "Figures") -> "Figures":
-        return Figures(*map(sum, zip(attrs.astuple(self), attrs.astuple(other), strict=True)))
+    def __add__(self, other: "DependabilityFigures") -> "DependabilityFigures":
+        return DependabilityFigures(
+            *map(sum, zip(attrs.astuple(self), attrs.astuple(other), strict=True))
+        )
 
-    def __sub__(self, other: "Figures") -> "Figures":
+    def __sub__(self, other: "DependabilityFigures") -> "DependabilityFigures":
         pairs = zip(attrs.astuple(self), attrs.astuple(other), strict=True)
-        return Figures(*(mine - theirs for mine, theirs in pairs))
+        return DependabilityFigures(*(mine - theirs for mine, theirs in pairs))
 
 
 def _ratio(part: float, whole: float, *, empty: float) -> float:
@@ -92,7 +94,7 @@ class Point:
     """
 
     when: float
-    total: Figures = Figures()
+    total: DependabilityFigures = DependabilityFigures()
     down_since: float | None = None
 
     def later(self, when: float) -> "Point":
@@ -106,7 +108,7 @@ class Point:
 
 
 @attrs.frozen
-class Ledger:
+class OutageLog:
     """The beginnings and ends of outages, and how many are open inside each other.
 
     Attributes:
@@ -121,10 +123,10 @@ class Ledger:
 
     @classmethod
     def opened(cls, now: float) -> Self:
-        """Start a ledger of something that is up."""
+        """Start a log of something that is up."""
         return cls(now, (Point(now),))
 
-    def failed(self, now: float) -> "Ledger":
+    def failed(self, now: float) -> "OutageLog":
         """Note that an outage begins."""
         here = self._at(now)
         if self.depth:
@@ -132,7 +134,7 @@ class Ledger:
         total = attrs.evolve(here.total, failures=here.total.failures + 1)
         return self._changed(attrs.evolve(here, total=total, down_since=now), depth=1)
 
-    def restored(self, now: float) -> "Ledger":
+    def restored(self, now: float) -> "OutageLog":
         """Note that an outage ends.
 
         Raises:
@@ -150,7 +152,7 @@ class Ledger:
         )
         return self._changed(attrs.evolve(here, total=total, down_since=None), depth=0)
 
-    def figures(self, now: float, seconds: float = math.inf) -> Figures:
+    def figures(self, now: float, seconds: float = math.inf) -> DependabilityFigures:
         """Give the figures of the last *seconds*, or since the start if that is less.
 
         Raises:
@@ -165,7 +167,7 @@ class Ledger:
             return end.total - before.later(start).total
         return end.total - self.points[0].total
 
-    def latest(self, now: float) -> Figures:
+    def latest(self, now: float) -> DependabilityFigures:
         """Give the figures since the start, or those of the last change if *now* is before it."""
         return self.figures(max(now, self.points[-1].when))
 
@@ -175,5 +177,5 @@ class Ledger:
             raise ValueError(f"the clock went back from {last.when} to {now} seconds")
         return last.later(now)
 
-    def _changed(self, point: Point, *, depth: int) -> "Ledger":
-        return Ledger(self.start, (*self.points, point)[-MOST_POINTS:], depth)
+    def _changed(self, point: Point, *, depth: int) -> "OutageLog":
+        return OutageLog(self.start, (*self.points, point)[-MOST_POINTS:], depth)

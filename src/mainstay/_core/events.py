@@ -4,6 +4,7 @@ A listener can neither break nor change a call: what it raises is swallowed, and
 policy's recorder.
 """
 
+import functools
 import logging
 import threading
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import ClassVar, TypeAlias
 
 import attrs
 
-from mainstay._core.callables import Colour, colour_of
+from mainstay._core.functions import Kind, kind_of
 
 
 @attrs.frozen
@@ -36,6 +37,8 @@ class Event:
 
 
 Listener: TypeAlias = Callable[[Event], object]
+ListenerFailed: TypeAlias = Callable[[Callable[..., object], Exception], object]
+"""Told of a listener that raised, and what."""
 
 # A library leaves it to the program whether its lines go anywhere.
 logging.getLogger("mainstay").addHandler(logging.NullHandler())
@@ -87,35 +90,41 @@ def checked_listener(fn: Listener) -> Listener:
     """Refuse what cannot listen: what cannot be called, or would have to be awaited."""
     if not callable(fn):
         raise TypeError(f"`fn` must be callable with one event, not {fn!r}")
-    if colour_of(fn) is not Colour.SYNC:
+    if kind_of(fn) is not Kind.SYNC:
         raise TypeError(f"`fn` must be a plain function, and {fn!r} would never be awaited")
     return fn
 
 
-def heard(logger: logging.Logger, level: int) -> bool:
-    """Whether an event of *level* would reach anybody; making one that does not is a waste."""
-    return bool(_listeners) or logger.isEnabledFor(level)
+@functools.cache
+def logger_of(policy: str) -> logging.Logger:
+    """Return the logger of a kind of policy, as "mainstay.retry"."""
+    return logging.getLogger(f"mainstay.{policy}")
 
 
-def publish(
-    event: Event,
-    logger: logging.Logger,
-    listener_failed: Callable[[Callable[..., object], Exception], object],
-) -> None:
+def is_observed(policy: str, level: int) -> bool:
+    """True if an event of *level* would reach anybody; making one that does not is a waste."""
+    return bool(_listeners) or logger_of(policy).isEnabledFor(level)
+
+
+def publish(event: Event, listener_failed: ListenerFailed) -> None:
     """Log *event* and hand it to every listener; nothing they raise gets out.
 
     Args:
         event: What happened.
-        logger: The logger of its policy.
         listener_failed: Told of each listener that raised, and what.
     """
     try:
-        if event.level:
-            logger.log(event.level, "%s", str(event))  # records must keep no exception alive
+        if event.level:  # records must keep no exception alive: they get words
+            logger_of(event.policy).log(event.level, "%s", str(event))
     except Exception as error:  # noqa: BLE001 - a logging filter or handler of the user's
         listener_failed(logging.Logger.log, error)
     for (listener,) in _listeners:
-        try:
-            listener(event)
-        except Exception as error:  # noqa: BLE001 - whatever a listener raises must stay here
-            listener_failed(listener, error)
+        tell(listener, event, listener_failed)
+
+
+def tell(listener: Listener, event: Event, listener_failed: ListenerFailed) -> None:
+    """Hand *event* to one listener; nothing it raises gets out."""
+    try:
+        listener(event)
+    except Exception as error:  # noqa: BLE001 - whatever a listener raises must stay here
+        listener_failed(listener, error)

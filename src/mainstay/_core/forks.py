@@ -1,4 +1,8 @@
-"""Locks across `os.fork`: a child lacks its parent's other threads, but not what they locked."""
+"""What happens around `os.fork`: the one registry of everything that a fork would break.
+
+A child lacks its parent's other threads, but not the locks that they held, nor the files and
+sockets that they used. Whoever owns such a thing says here what is to happen to it.
+"""
 
 import os
 import threading
@@ -6,28 +10,67 @@ import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import attrs
+
 T = TypeVar("T")
+Hook = Callable[[], object]
 
-_all: "weakref.WeakKeyDictionary[Any, Callable[[Any], object]]" = weakref.WeakKeyDictionary()
-
-
-def start_anew_after_fork(owner: T, start_anew: Callable[[T], object]) -> None:
-    """Have every child call *start_anew* with *owner*, as long as that lives."""
-    _all[owner] = start_anew
+_owners: "weakref.WeakKeyDictionary[Any, Callable[[Any], object]]" = weakref.WeakKeyDictionary()
 
 
-def freed(lock: "threading.RLock") -> "threading.RLock":
-    """Give *lock*, or another one if a thread that is not here any more holds it."""
+@attrs.frozen
+class _Around:
+    """What a module does before a fork, and after it in either process."""
+
+    before: Hook | None
+    in_parent: Hook | None
+    in_child: Hook | None
+
+
+_modules: list[_Around] = []
+
+
+def reset_after_fork(owner: T, reset: Callable[[T], object]) -> None:
+    """Have every child call *reset* with *owner*, as long as that lives."""
+    _owners[owner] = reset
+
+
+def around_forks(
+    *, before: Hook | None = None, in_parent: Hook | None = None, in_child: Hook | None = None
+) -> None:
+    """Have these called around every fork of this process, for good."""
+    _modules.append(_Around(before, in_parent, in_child))
+
+
+def unlocked_copy(lock: "threading.RLock") -> "threading.RLock":
+    """Return *lock*, or another one if a thread that is not here any more holds it."""
     if not lock.acquire(blocking=False):
         return threading.RLock()
     lock.release()
     return lock
 
 
-def _start_all_anew() -> None:
-    for owner, start_anew in tuple(_all.items()):
-        start_anew(owner)
+def _before_fork() -> None:
+    for each in reversed(_modules):
+        if each.before is not None:
+            each.before()
+
+
+def _after_in_parent() -> None:
+    for each in _modules:
+        if each.in_parent is not None:
+            each.in_parent()
+
+
+def _after_in_child() -> None:
+    for each in _modules:
+        if each.in_child is not None:
+            each.in_child()
+    for owner, reset in tuple(_owners.items()):
+        reset(owner)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_all_anew)
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child
+    )

@@ -2,15 +2,12 @@
 
 A redundant call gives each of its copies a member of its own, and tells the pool what came of it.
 Nothing here waits by itself: where nobody can be lent just now there is a `Pause`, which the
-caller waits out in its own colour before it asks again.
+caller waits out in its own kind before it asks again.
 """
 
 from typing import Any, Protocol, TypeAlias
 
-import attrs
-
-from mainstay._core.clock import Clock
-from mainstay._core.waiting import Signal
+from mainstay._core.threads import Pause
 
 
 class Loan(Protocol):
@@ -63,35 +60,6 @@ class Loan(Protocol):
         ...
 
 
-@attrs.frozen
-class Pause:
-    """Nobody can be lent just now: ask again afterwards.
-
-    Attributes:
-        clock: What tells the time.
-        seconds: For how long.
-        signal: What may come earlier, or None.
-    """
-
-    clock: Clock
-    seconds: float
-    signal: Signal | None
-
-    def wait(self) -> None:
-        """Block the calling thread for that time."""
-        if self.signal is None:
-            self.clock.sleep(self.seconds)
-        else:
-            self.signal.wait(self.clock, self.seconds)
-
-    async def await_(self) -> None:
-        """Suspend the calling task for that time."""
-        if self.signal is None:
-            await self.clock.asleep(self.seconds)
-        else:
-            await self.signal.await_(self.clock, self.seconds)
-
-
 Offer: TypeAlias = Loan | Pause | None
 """A member, a pause before there may be one, or None if there is none left."""
 
@@ -126,7 +94,7 @@ class Lender(Protocol):
         ...
 
     def begin(self) -> Loans:
-        """Begin to lend to a call, in its surroundings.
+        """Begin to lend to a call, in its context.
 
         Raises:
             RuntimeError: If the pool belongs to another event loop.

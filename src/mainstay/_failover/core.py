@@ -10,11 +10,10 @@ from typing import TypeAlias
 
 import attrs
 
-from mainstay._core.ambient import surroundings
 from mainstay._core.clock import Bell, Clock
-from mainstay._core.members import Pause
-from mainstay._core.waiting import Signal
-from mainstay._failover.health import Phase
+from mainstay._core.context import current_context
+from mainstay._core.detector import Phase
+from mainstay._core.threads import Pause, Signal
 from mainstay._failover.hooks import RefusedError
 from mainstay._failover.members import Opened, Session, Slot
 from mainstay._failover.options import Member
@@ -185,7 +184,7 @@ class Core(Results):
         """Take in that an attempt was answered after *seconds*."""
         slot = session.slot
         slot.latency.add(seconds, now)
-        slow = seconds > self.rules.limits.slow
+        slow = seconds > slot.health.too_slow
         if not (slow or slot.spotted):  # no lock for what changes nothing
             return
         with self.lock:
@@ -294,7 +293,7 @@ class Core(Results):
                 ours: weakref.ref[Core] = weakref.ref(self)
                 self.later(lambda: hands.begin(lambda: probe_in_task(ours, probe, awake)))
             elif probe is not None and isinstance(hands, Threads):
-                wake = self.wake = surroundings().clock.bell(still=True)
+                wake = self.wake = current_context().clock.bell(still=True)
                 probe_in_thread(self, probe, wake, hands.helpers)
         self.flush()
 

@@ -17,8 +17,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from mainstay._core.callables import is_async
 from mainstay._core.clock import monotonic
+from mainstay._core.functions import is_async
 
 
 class RefusedError(Exception):

@@ -6,12 +6,13 @@ Of the pool's parameters those about calls do not apply to loans: `attempts`, `t
 import threading
 from typing import Any
 
-from mainstay._core.ambient import Ambient, surroundings
-from mainstay._core.members import Offer, Pause
+from mainstay._core.context import CallContext, current_context
+from mainstay._core.failures import Verdict
+from mainstay._core.members import Offer
+from mainstay._core.threads import Pause
 from mainstay._failover.core import Core, Wait
 from mainstay._failover.loops import require_loop
 from mainstay._failover.members import Lease, Session, Slot, lease_here, set_lease
-from mainstay._failover.options import Verdict
 from mainstay._failover.rules import judged
 from mainstay._failover.run import reasons
 from mainstay._metrics.collector import member_recorder_of
@@ -39,18 +40,18 @@ class PoolLender:
         return tuple(self._core.slots)
 
     def begin(self) -> "PoolLoans":
-        """Begin to lend to a call, in its surroundings."""
+        """Begin to lend to a call, in its context."""
         if self.is_async:
             require_loop(self._core)
-        return PoolLoans(self._core, surroundings())
+        return PoolLoans(self._core, current_context())
 
 
 class PoolLoans:
     """The members for one call."""
 
-    def __init__(self, core: Core, ambient: Ambient) -> None:
+    def __init__(self, core: Core, context: CallContext) -> None:
         self._core = core
-        self._ambient = ambient
+        self._ambient = context
         self._lent: list[Slot] = []
         self._asked: set[Slot] = set()
         self._lock = threading.Lock()
@@ -81,19 +82,19 @@ class PoolLoans:
 class PoolLoan:
     """One member, lent for one attempt."""
 
-    def __init__(self, core: Core, session: Session, ambient: Ambient) -> None:
+    def __init__(self, core: Core, session: Session, context: CallContext) -> None:
         self.member: str = session.lease.member
         self.resource: Any = session.resource
         self._core = core
         self._session = session
-        self._clock = ambient.clock
-        self._began = ambient.clock.now()
+        self._clock = context.clock
+        self._began = context.clock.now()
         self._seconds: float | None = None
         self._outer: Lease | None = None
         self._recorder = (
             session.slot.recorder
-            if ambient.metrics is None
-            else member_recorder_of(ambient.metrics, core.rules.name, self.member)
+            if context.metrics is None
+            else member_recorder_of(context.metrics, core.rules.name, self.member)
         )
 
     def enter(self) -> None:

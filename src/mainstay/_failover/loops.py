@@ -13,10 +13,10 @@ from collections.abc import Callable, Coroutine
 from types import CoroutineType
 from typing import Any, TypeAlias
 
-from mainstay._core.ambient import current, everywhere, surroundings
-from mainstay._core.callables import Colour, colour_of, refused_coroutine, resource_first
 from mainstay._core.clock import monotonic
-from mainstay._core.members import Pause
+from mainstay._core.context import block_context, current_context, process_contexts
+from mainstay._core.functions import Kind, kind_of, refused_coroutine, resource_first
+from mainstay._core.threads import Pause
 from mainstay._failover.core import Core
 from mainstay._failover.hooks import running_loop
 from mainstay._failover.members import Session, lease_here, set_lease
@@ -31,12 +31,12 @@ def wrap(core: Core, fn: Callable[..., Any], *, rerun: bool) -> Callable[..., An
     """Give a function a member's resource, as its first argument or after self or cls.
 
     Raises:
-        TypeError: If its colour does not fit the pool.
+        TypeError: If its kind does not fit the pool.
     """
-    colour = colour_of(fn)
-    if colour is Colour.ASYNC:
+    kind = kind_of(fn)
+    if kind is Kind.ASYNC:
         return _wrap_async(core, resource_first(fn), rerun=rerun)
-    if colour is not Colour.SYNC:
+    if kind is not Kind.SYNC:
         raise TypeError(f"failover does not wrap generators such as {fn!r}: what has been yielded "
                         f"cannot be taken back; use `for attempt in pool`")  # fmt: skip
     if core.rules.is_async:
@@ -54,7 +54,7 @@ def _wrap_sync(  # noqa: C901 - flat, since each further call would cost every c
     def call(*args: Any, **kwargs: Any) -> Any:
         started = monotonic()
         order = core.order
-        if started >= order.wake or everywhere or not short or current() is not None:
+        if started >= order.wake or process_contexts or not short or block_context() is not None:
             return repeat(begin(core, rerun=rerun), fn, args, kwargs)
         try:
             session = order.pick()
@@ -106,7 +106,7 @@ def _wrap_async(  # noqa: C901 - flat, since each further call would cost every 
             asyncio_seen = True
         started = monotonic()
         order = core.order
-        if started >= order.wake or everywhere or not short or current() is not None:
+        if started >= order.wake or process_contexts or not short or block_context() is not None:
             return await arepeat(begin(core, rerun=rerun), fn, args, kwargs)
         try:
             session = order.pick()
@@ -214,14 +214,14 @@ async def aacquire(run: Run) -> Session:
 
 def open_all(core: Core) -> None:
     """Open a pool, and wait until each member that is started is open or could not be opened."""
-    clock = surroundings().clock
+    clock = current_context().clock
     while (pause := core.starting(clock)) is not None:
         pause.wait()
 
 
 async def aopen_all(core: Core) -> None:
     """Open a pool, and await that each member that is started is open or could not be opened."""
-    clock = surroundings().clock
+    clock = current_context().clock
     while (pause := core.starting(clock)) is not None:
         await pause.await_()
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import attrs
 
-from mainstay._failover.health import Health, Phase
+from mainstay._core.detector import Detector, Phase
 from mainstay._failover.options import Member
 from mainstay._metrics.pools import MemberRecorder
 
@@ -132,7 +132,7 @@ class Slot:
     """
 
     member: Member
-    health: Health
+    health: Detector
     recorder: MemberRecorder
     opened: Opened | None = None
     start: Start | None = None

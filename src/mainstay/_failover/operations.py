@@ -4,8 +4,8 @@ import math
 
 import attrs
 
+from mainstay._core.detector import Phase
 from mainstay._failover.core import Core
-from mainstay._failover.health import Phase
 from mainstay._failover.members import Slot
 from mainstay._failover.options import Member
 
@@ -78,7 +78,7 @@ def _member_status(slot: Slot, now: float) -> MemberStatus:
         state=slot.state(now),
         open=slot.opened is not None,
         in_flight=0 if slot.opened is None else len(slot.opened.flights),
-        score=1.0 if ejected else health.score / health.limits.limit,
+        score=1.0 if ejected else health.score / health.detect.threshold,
         cause=None if health.phase is Phase.WELL else health.cause,
         seconds=max(0.0, health.until - now) if ejected else None,
         error=slot.start_error,

@@ -1,50 +1,16 @@
 """What users give: members, probes, and how to detect, eject and take back. Checked when made."""
 
-import enum
 import math
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import attrs
 
-from mainstay._core.arguments import to_count, to_number, to_share
-from mainstay._core.callables import Colour, colour_of
-from mainstay._core.durations import Duration, to_seconds
-from mainstay._failover.health import Limits, gain_for
-
-_FAILURES_TO_LIMIT = 6
+from mainstay._core.arguments import Duration, to_count, to_number, to_seconds, to_share
+from mainstay._core.functions import Kind, kind_of
 
 NO_RESOURCE: Final = object()
 """What a member's resource is when none was given."""
-
-
-class Verdict(enum.Enum):
-    """What a predicate `on` of a pool may say about an exception, besides True and False.
-
-    Example:
-        >>> from mainstay import FailoverPool, Member, Verdict
-        >>> members = [Member("a", "busy"), Member("b", "idle")]
-        >>> pool = FailoverPool("workers", members, on=lambda error: Verdict.TRY_ANOTHER)
-        >>> def work(worker: str) -> str:
-        ...     if worker == "busy":
-        ...         raise RuntimeError(worker)
-        ...     return worker
-        >>> pool.call(work)
-        'idle'
-    """
-
-    MEMBER_FAILED = True
-    """It counts against the member, and the call goes on to another one; equal to True."""
-    TRY_ANOTHER = "try_another"
-    """The member is well but busy, and the call goes on to another one."""
-    STOP = False
-    """The exception is the caller's, and passes through; equal to False."""
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, bool) and other is self.value)
-
-    def __hash__(self) -> int:
-        return hash(self.value)
 
 
 @attrs.frozen(init=False, eq=False)
@@ -182,96 +148,6 @@ class Probe:
 
 
 @attrs.frozen(init=False)
-class Detect:
-    """When a member has failed too much, and for how long it is then left alone.
-
-    A member is ejected after *consecutive* failures in a row, or when its failures are too many
-    for its successes: each failure adds points to a score, each success takes one off, and at
-    *threshold* points it is ejected. How many points a failure adds follows from *normal* and
-    *bad*; with the defaults it is 14, the threshold is 84, a member that fails 15 % of its calls
-    is found after 66 of them on average, and one that fails 1 % is ejected by mistake less than
-    once in ten days at 50 calls a second. The detector is for shares of 10 % and more.
-
-    Args:
-        consecutive: Failures in a row that eject, at least 1.
-        normal: The share of calls that may fail while all is well, above 0 and below *bad*.
-        bad: The share that is to be detected, below 1.
-        threshold: The score that ejects, at least 1; None for that of six failures.
-        slow: Seconds or `timedelta`, above 0, from which on an answer is too late. Such answers
-            are measured by the same rules, apart from failures. None for no such limit.
-        eject_for: Seconds or `timedelta` of the first ejection, above 0. Each one is between half
-            of it and the whole, at random, and the next ones are twice as long.
-        max_eject: Most seconds or `timedelta` of an ejection, at least *eject_for*.
-
-    Raises:
-        TypeError: If an argument has the wrong type.
-        ValueError: If it is out of its range.
-
-    Source:
-        E. S. Page, "Continuous Inspection Schemes", Biometrika 41, 1954.
-
-    Example:
-        >>> from mainstay import Detect
-        >>> Detect(normal=0.02, bad=0.15).threshold
-        84
-    """
-
-    consecutive: int
-    normal: float
-    bad: float
-    threshold: int
-    slow: float | None
-    eject_for: float
-    max_eject: float
-
-    def __init__(
-        self,
-        *,
-        consecutive: int = 4,
-        normal: float = 0.02,
-        bad: float = 0.15,
-        threshold: int | None = None,
-        slow: Duration | None = None,
-        eject_for: Duration = 5.0,
-        max_eject: Duration = 300.0,
-    ) -> None:
-        normal = to_number(normal, "normal", zero=False)
-        bad = to_number(bad, "bad", zero=False)
-        if not normal < bad < 1:
-            raise ValueError(
-                f"`normal` and `bad` must be shares with 0 < normal < bad < 1, "
-                f"not {normal!r} and {bad!r}"
-            )
-        if threshold is None:
-            threshold = gain_for(normal, bad) * _FAILURES_TO_LIMIT
-        shortest = to_seconds(eject_for, "eject_for", zero=False)
-        longest = to_seconds(max_eject, "max_eject", zero=False)
-        if longest < shortest:
-            raise ValueError(f"`max_eject` must be at least `eject_for`, not {max_eject!r}")
-        self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue]  # by attrs
-            to_count(consecutive, "consecutive"),
-            normal,
-            bad,
-            to_count(threshold, "threshold"),
-            None if slow is None else to_seconds(slow, "slow", zero=False),
-            shortest,
-            longest,
-        )
-
-
-def limits_of(detect: Detect) -> Limits:
-    """Give what members are measured by under *detect*."""
-    return Limits(
-        consecutive=detect.consecutive,
-        gain=gain_for(detect.normal, detect.bad),
-        limit=detect.threshold,
-        slow=math.inf if detect.slow is None else detect.slow,
-        eject_for=detect.eject_for,
-        max_eject=detect.max_eject,
-    )
-
-
-@attrs.frozen(init=False)
 class Failback:
     """How a readmitted member gets its calls back.
 
@@ -324,5 +200,5 @@ def check_hook(parameter: str, hook: object) -> None:
         return
     if not callable(hook):
         raise TypeError(f"`{parameter}` must be callable, not {hook!r}")
-    if colour_of(hook) in (Colour.GENERATOR, Colour.ASYNC_GENERATOR):
+    if kind_of(hook) in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
         raise TypeError(f"`{parameter}` must return what it makes, but {hook!r} is a generator")

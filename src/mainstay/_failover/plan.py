@@ -5,12 +5,12 @@ The caller holds the lock.
 
 import math
 
-from mainstay._failover.events import MemberFailing, PoolSwitched
-from mainstay._failover.health import Phase
+from mainstay._core.detector import Phase
 from mainstay._failover.members import Session, Slot, Start
 from mainstay._failover.roster import VACANT, Roster, Seat, staff
 from mainstay._failover.selection import Priority, ramped
 from mainstay._failover.state import Order, State, chance, nobody
+from mainstay.events import MemberFailing, PoolSwitched
 
 
 class Plan(State):
@@ -48,7 +48,7 @@ class Plan(State):
         ready = [slot for slot in ready if self.may_use(slot)]
         if ready:
             least_bad = min(ready, key=lambda slot: slot.health.until)
-            least_bad.health.fail_on(least_bad.health.cause)
+            least_bad.health.keep_failing(least_bad.health.cause)
             self.watch(least_bad)
             self.tell(MemberFailing(self.rules.name, least_bad.name, least_bad.health.cause))
 

@@ -5,12 +5,12 @@ from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
-from mainstay._core.arguments import to_count
+from mainstay._core.arguments import Duration, to_count, to_seconds
 from mainstay._core.budget import RetryBudget, budget_of
-from mainstay._core.callables import Colour, checked_name, colour_of, is_async_frame
-from mainstay._core.durations import Duration, to_seconds
+from mainstay._core.detector import Detect
 from mainstay._core.events import Event, checked_listener
-from mainstay._core.outcomes import Classes
+from mainstay._core.failures import Classes, verdict_judge_of
+from mainstay._core.functions import Kind, checked_name, is_async_frame, kind_of
 from mainstay._failover import operations
 from mainstay._failover.blocks import AsyncPoolBlock, LeaseBlock, PoolBlock
 from mainstay._failover.core import Core
@@ -18,14 +18,12 @@ from mainstay._failover.lending import PoolLender
 from mainstay._failover.loops import aopen_all, open_all, require_loop, wrap
 from mainstay._failover.operations import PoolStatus
 from mainstay._failover.options import (
-    Detect,
     Failback,
     Member,
     Probe,
     check_hook,
-    limits_of,
 )
-from mainstay._failover.rules import Rules, WhenAllDown, sync_judge_of
+from mainstay._failover.rules import Rules, WhenAllDown
 from mainstay._failover.run import begin
 from mainstay._failover.selection import Selector, strategy_of
 from mainstay._metrics.collector import Metrics, metrics_of
@@ -132,17 +130,17 @@ class FailoverPool:
         hooks += [hook for member in everyone for hook in (member.open, member.close)]
         rules = Rules(
             name=checked_name(name),
-            judge=sync_judge_of(on),
+            judge=verdict_judge_of(on),
             attempts=None if attempts is None else to_count(attempts, "attempts"),
             timeout=None if timeout is None else to_seconds(timeout, "timeout", zero=False),
             strategy=strategy_of(select),
             probe=probe,
-            limits=limits_of(detect),
+            detect=detect,
             failback=failback,
             when_all_down=when_all_down,
             fence=fence,
             budget=budget_of(budget),
-            is_async=any(hook is not None and colour_of(hook) is Colour.ASYNC for hook in hooks),
+            is_async=any(hook is not None and kind_of(hook) is Kind.ASYNC for hook in hooks),
         )
         self._core = Core(rules, everyone, metrics_of(metrics))
         self._lender = PoolLender(self._core)  # for policies that do not know this class
@@ -275,7 +273,7 @@ class FailoverPool:
         """
         _check_type("member", member, Member)
         for hook in (member.open, member.close):
-            if hook is not None and colour_of(hook) is Colour.ASYNC and not self._is_async:
+            if hook is not None and kind_of(hook) is Kind.ASYNC and not self._is_async:
                 raise TypeError(f"member {member.name!r} is async, and pool {self.name!r} is not")
         operations.add(self._core, member)
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from mainstay._core.ambient import surroundings
-from mainstay._core.callables import is_async
 from mainstay._core.clock import Bell
-from mainstay._core.snapshots import values_now
+from mainstay._core.context import current_context
+from mainstay._core.functions import is_async
+from mainstay._core.threads import values_now
 from mainstay._failover.hooks import Helpers, called, check, plain, settled
 from mainstay._failover.members import Opened, Slot
 from mainstay._failover.options import Probe
@@ -119,7 +119,7 @@ def probe_in_thread(core: "Core", probe: Probe, wake: Bell, helpers: Helpers) ->
 
 def _loop(pool: "weakref.ref[Core]", probe: Probe, wake: Bell, helpers: Helpers) -> None:
     rounds = Rounds(probe)
-    clock = surroundings().clock
+    clock = current_context().clock
     while True:
         core = pool()
         if core is None or core.wake is not wake:
@@ -142,7 +142,7 @@ def _ask(core: "Core", rounds: Rounds, probe: Probe, question: Question) -> None
         error = None
     except Exception as raised:  # noqa: BLE001 - a failure of the member, and told
         error = raised
-    now = surroundings().clock.now()
+    now = current_context().clock.now()
     if rounds.answered(question, now):
         core.probed(question.slot, question.opened, now, error)
     if core.wake is not None:
@@ -152,7 +152,7 @@ def _ask(core: "Core", rounds: Rounds, probe: Probe, question: Question) -> None
 async def probe_in_task(pool: "weakref.ref[Core]", probe: Probe, wake: asyncio.Event) -> None:
     """Probe in the calling task until *wake* is set and the pool is not open any more."""
     rounds = Rounds(probe)
-    clock = surroundings().clock
+    clock = current_context().clock
     asking: set[asyncio.Task[None]] = set()
     try:
         while True:
@@ -194,7 +194,7 @@ async def _aask(core: "Core", rounds: Rounds, probe: Probe, question: Question) 
     except Exception as raised:  # noqa: BLE001 - a failure of the member, and told
         error = raised
     finally:
-        now = surroundings().clock.now()
+        now = current_context().clock.now()
         in_time = rounds.answered(question, now)
     if in_time:
         core.probed(question.slot, question.opened, now, error)

@@ -3,31 +3,31 @@
 The caller holds the lock, but for the last two methods.
 """
 
-from mainstay._core.ambient import surroundings
-from mainstay._core.notes import leave_note
-from mainstay._core.snapshots import values_now
-from mainstay._failover.events import (
+from mainstay._core.context import current_context
+from mainstay._core.detector import Cause, HealthChange, Phase
+from mainstay._core.failures import leave_note
+from mainstay._core.threads import values_now
+from mainstay._failover.members import Opened, Slot, Start
+from mainstay._failover.options import Member
+from mainstay._failover.plan import Plan
+from mainstay._failover.state import chance
+from mainstay.events import (
     MemberBroken,
     MemberEjected,
     MemberFailing,
     MemberReadmitted,
     StandbyStarted,
 )
-from mainstay._failover.health import Cause, Change, Phase
-from mainstay._failover.members import Opened, Slot, Start
-from mainstay._failover.options import Member
-from mainstay._failover.plan import Plan
-from mainstay._failover.state import chance
 
 
 class Results(Plan):
     """A pool that takes in what happens to its members."""
 
-    def take_in(self, slot: Slot, change: Change | None, now: float) -> None:
+    def take_in(self, slot: Slot, change: HealthChange | None, now: float) -> None:
         """Act on what a result has changed."""
-        if change is Change.OVERSTEPPED:
+        if change is HealthChange.THRESHOLD_CROSSED:
             self.overstepped(slot, slot.health.cause, now)
-        elif change is Change.TRIAL_FAILED:
+        elif change is HealthChange.TRIAL_FAILED:
             self.retire(slot)
             self.plan(now)
             self.moved_on()
@@ -44,10 +44,10 @@ class Results(Plan):
             self.eject(slot, cause, now)
             return
         if slot.health.phase is not Phase.FAILING:
-            slot.health.fail_on(cause)
+            slot.health.keep_failing(cause)
             self.tell(MemberFailing(self.rules.name, slot.name, cause))
             self.shown()
-        if slot.strikes >= self.rules.limits.consecutive:
+        if slot.strikes >= self.rules.detect.consecutive:
             slot.strikes = 0
             self.retire(slot)
             self.plan(now)
@@ -154,7 +154,7 @@ class Results(Plan):
     def started(self, slot: Slot, start: Start, opened: Opened | None, error: BaseException | None,
                 what: str) -> None:  # fmt: skip
         """Take note of how a start has ended; close what comes too late."""
-        now = surroundings().clock.now()
+        now = current_context().clock.now()
         with self.lock:
             if slot.start is not start:
                 if opened is not None and opened is not start.reused:

@@ -9,20 +9,18 @@ from collections.abc import Collection
 
 import attrs
 
-from mainstay._core.ambient import Ambient, surroundings
 from mainstay._core.budget import observe, spend
-from mainstay._core.members import Pause
-from mainstay._core.notes import leave_note
-from mainstay._core.snapshots import values_now
+from mainstay._core.context import CallContext, current_context
+from mainstay._core.failures import Verdict, leave_note
+from mainstay._core.threads import Pause, values_now
 from mainstay._failover.core import Core, Wait
-from mainstay._failover.events import PoolGaveUp
 from mainstay._failover.members import Session, Slot
-from mainstay._failover.options import Verdict
 from mainstay._failover.rules import POLICY, judged, owner_of
 from mainstay._metrics.collector import member_recorder_of, recorder_of
 from mainstay._metrics.pools import MemberRecorder
 from mainstay._metrics.recorder import Recorder
 from mainstay.errors import AllMembersFailedError, CircuitOpenError, DeadlineExpiredError
+from mainstay.events import PoolGaveUp
 
 _WHY = {
     "attempts": "no attempts left",
@@ -34,27 +32,27 @@ _WHY = {
 
 
 def begin(core: Core, *, rerun: bool) -> "Run":
-    """Begin a call in its surroundings.
+    """Begin a call in its context.
 
     Raises:
         DeadlineExpiredError: If the surrounding deadline leaves no time.
     """
-    ambient = surroundings()
+    context = current_context()
     recorder = core.recorder
-    if ambient.metrics is not None:
-        recorder = recorder_of(ambient.metrics, core.rules.name, POLICY)
-    if ambient.left() <= 0:
+    if context.metrics is not None:
+        recorder = recorder_of(context.metrics, core.rules.name, POLICY)
+    if context.left() <= 0:
         recorder.gave_up("timeout")
         recorder.call("timeout", 0.0)
         raise DeadlineExpiredError(core.rules.name)
     if core.rules.budget is not None:
         observe(core.rules.budget)
-    return Run(core, rerun, recorder, ambient, ambient.clock.now())
+    return Run(core, rerun, recorder, context, context.clock.now())
 
 
 def resume(core: Core, started: float, *, rerun: bool) -> "Run":
-    """Give the run of a call that began without one, in no particular surroundings."""
-    return Run(core, rerun, core.recorder, surroundings(), started, started)
+    """Give the run of a call that began without one, in no particular context."""
+    return Run(core, rerun, core.recorder, current_context(), started, started)
 
 
 @attrs.define(eq=False)
@@ -65,7 +63,7 @@ class Run:
         core: The pool.
         rerun: Whether the function may run again on another member.
         recorder: Where the call is recorded.
-        ambient: Its clock and its deadline.
+        context: Its clock and its deadline.
         started: When it began, in seconds of the clock.
         attempt_started: When the last attempt began.
         errors: What its attempts raised.
@@ -74,7 +72,7 @@ class Run:
     core: Core
     rerun: bool
     recorder: Recorder
-    ambient: Ambient
+    context: CallContext
     started: float
     attempt_started: float = 0.0
     errors: list[Exception] = attrs.field(factory=list)
@@ -85,12 +83,12 @@ class Run:
 
     def elapsed(self) -> float:
         """Seconds since the call began."""
-        return self.ambient.clock.now() - self.started
+        return self.context.clock.now() - self.started
 
     def left(self) -> float:
         """Seconds of the policy's timeout or of the deadline, whichever is less."""
         timeout = self.core.rules.timeout
-        left = self.ambient.left()
+        left = self.context.left()
         return left if timeout is None else min(left, timeout - self.elapsed())
 
     # Before an attempt.
@@ -103,7 +101,7 @@ class Run:
             Exception: If there is nobody else to call: what the only one that was called raised.
         """
         try:
-            choice = self.core.choose(self.ambient.clock, self._tried, self._asked)
+            choice = self.core.choose(self.context.clock, self._tried, self._asked)
         except BaseException as error:
             self.not_chosen(error)
             raise
@@ -115,13 +113,13 @@ class Run:
                 left = self.left()
                 if left <= 0 or (choice.signal is None and choice.seconds >= left):
                     raise self._end("timeout")
-                return Pause(self.ambient.clock, min(choice.seconds, left), choice.signal)
+                return Pause(self.context.clock, min(choice.seconds, left), choice.signal)
         except BaseException:
             if isinstance(choice, Session):
-                self.core.released(choice, self.ambient.clock.now())
+                self.core.released(choice, self.context.clock.now())
                 self.core.done(choice)
             raise
-        self.attempt_started = self.ambient.clock.now()
+        self.attempt_started = self.context.clock.now()
         return choice
 
     def not_chosen(self, error: BaseException) -> None:
@@ -148,7 +146,7 @@ class Run:
 
     def succeeded(self, session: Session) -> None:
         """Take in an answer."""
-        now = self.ambient.clock.now()
+        now = self.context.clock.now()
         self._member(session).attempt("success")
         if session.slot.watched:
             self.core.succeeded(session, now, now - self.attempt_started)
@@ -186,11 +184,11 @@ class Run:
                 del over  # its traceback leads here, and would keep it until a collection
 
     def _failed(self, session: Session, error: Exception) -> Exception | None:
-        if isinstance(error, DeadlineExpiredError) and self.ambient.left() <= 0:
+        if isinstance(error, DeadlineExpiredError) and self.context.left() <= 0:
             self.refused(session, error, "timeout")  # the caller's time is over, whoever was called
             return error
         verdict = self._verdict(session, error)
-        now = self.ambient.clock.now()
+        now = self.context.clock.now()
         member = self._member(session)
         if verdict is Verdict.STOP:
             self.refused(session, error)
@@ -216,7 +214,7 @@ class Run:
 
     def refused(self, session: Session, error: Exception, reason: str = "not_retryable") -> None:
         """Record that the call ended with an exception that is not the member's."""
-        now = self.ambient.clock.now()
+        now = self.context.clock.now()
         self.recorder.error(error)
         self._member(session).attempt("error")
         self.core.released(session, now)
@@ -228,7 +226,7 @@ class Run:
         """Record that the call was cancelled, or the program is being ended."""
         if session is not None:
             self._member(session).attempt("cancelled")
-            self.core.released(session, self.ambient.clock.now())
+            self.core.released(session, self.context.clock.now())
         self.recorder.call("cancelled", self.elapsed(), len(self.errors) + (session is not None))
 
     def _verdict(self, session: Session, error: Exception) -> Verdict:
@@ -255,7 +253,7 @@ class Run:
                        f"gave up after 1 attempt, at member {name}, in {elapsed:.3f} s: "
                        f"{_WHY[reason]}")  # fmt: skip
         else:
-            now = self.ambient.clock.now()
+            now = self.context.clock.now()
             why = errors or reasons(self.core, (), now)
             retry_after = self.core.retry_after(now)
             error = AllMembersFailedError(component, why, retry_after, made, elapsed)
@@ -264,9 +262,9 @@ class Run:
         return error
 
     def _member(self, session: Session) -> MemberRecorder:
-        if self.ambient.metrics is None:
+        if self.context.metrics is None:
             return session.slot.recorder
-        return member_recorder_of(self.ambient.metrics, self.core.rules.name, session.slot.name)
+        return member_recorder_of(self.context.metrics, self.core.rules.name, session.slot.name)
 
 
 def reasons(core: Core, called: Collection[Slot], now: float) -> list[Exception]:

@@ -9,7 +9,6 @@ The lock may be taken again by the same thread, since a signal handler may call 
 thread that it interrupted is in here.
 """
 
-import logging
 import math
 import random
 import threading
@@ -19,13 +18,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from mainstay._core.ambient import surroundings
 from mainstay._core.clock import SYSTEM, Clock
-from mainstay._core.events import Event, Listener, publish
-from mainstay._core.snapshots import values_now
-from mainstay._core.waiting import Signal
-from mainstay._failover.events import MemberBroken
-from mainstay._failover.health import Health, Phase
+from mainstay._core.context import current_context
+from mainstay._core.detector import Detector, Phase
+from mainstay._core.events import Event, Listener, publish, tell
+from mainstay._core.threads import Signal, values_now
 from mainstay._failover.members import Opened, Session, Slot
 from mainstay._failover.options import NO_RESOURCE, Member
 from mainstay._failover.rules import POLICY, Rules
@@ -41,11 +38,10 @@ from mainstay._metrics.collector import (
 from mainstay._metrics.pools import MemberRecorder, SwitchRecorder
 from mainstay._metrics.schema import MEMBER_STATE
 from mainstay.availability import Availability
+from mainstay.events import MemberBroken
 
 if TYPE_CHECKING:
     from mainstay._metrics.recorder import Recorder
-
-LOGGER = logging.getLogger("mainstay.failover")
 
 chance = random.random
 
@@ -145,23 +141,20 @@ class State:
         self.later(lambda: self._publish(event))
 
     def _publish(self, event: Event) -> None:
-        here = surroundings().metrics
+        here = current_context().metrics
         recorder = recorder_of(here, self.rules.name, POLICY) if here else self.recorder
         failed = recorder.listener_failed
-        publish(event, LOGGER, failed)
+        publish(event, failed)
         for (listener,) in self.listeners:
-            try:
-                listener(event)
-            except Exception as error:  # noqa: BLE001 - whatever a listener raises must stay here
-                failed(listener, error)
+            tell(listener, event, failed)
 
     def switches(self) -> SwitchRecorder:
         """Give the recorder of what changes in the pool."""
-        return switch_recorder_of(surroundings().metrics or self.metrics, self.rules.name)
+        return switch_recorder_of(current_context().metrics or self.metrics, self.rules.name)
 
     def member(self, slot: Slot) -> MemberRecorder:
-        """Give the recorder of what a member does: that of the surroundings, if they have one."""
-        metrics = surroundings().metrics
+        """Give the recorder of what a member does: that of the context, if they have one."""
+        metrics = current_context().metrics
         if metrics is None:
             return slot.recorder
         return member_recorder_of(metrics, self.rules.name, slot.name)
@@ -183,7 +176,7 @@ class State:
 
     def _slot_of(self, member: Member) -> Slot:
         recorder = member_recorder_of(self.metrics, self.rules.name, member.name)
-        slot = Slot(member, Health(self.rules.limits), recorder)
+        slot = Slot(member, Detector(self.rules.detect), recorder)
         if member.resource is not NO_RESOURCE:
             slot.opened = Opened(member.resource)
         self.watch(slot)
@@ -235,10 +228,10 @@ class State:
 
     def watch(self, slot: Slot) -> None:
         """Note whether successes of a member have to be looked at."""
-        slot.spotted = not slot.health.spotless
+        slot.spotted = not slot.health.pristine
         slot.watched = (
             slot.spotted
-            or self.rules.limits.slow < math.inf
+            or slot.health.too_slow < math.inf
             or isinstance(self.rules.strategy, LeastLatency)
         )
 

@@ -14,14 +14,13 @@ from pathlib import Path
 from prometheus_client import Gauge as StockGauge
 from prometheus_client.samples import Exemplar
 
-from mainstay._core.snapshots import values_now
+from mainstay._core.threads import get_or_create, values_now
 from mainstay._core.version import VERSION
 from mainstay._metrics import multiprocess, schema
 from mainstay._metrics.cells import Cells, Group, cell_in_memory
 from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay._metrics.copies import CopiesRecorder
 from mainstay._metrics.exemplars import exemplar
-from mainstay._metrics.finding import find_or_make
 from mainstay._metrics.gauges import NumberGauge, Sample, StateGauge
 from mainstay._metrics.layouts import DROPPED_LAYOUT, ERROR_LAYOUT, Layout
 from mainstay._metrics.pools import MemberRecorder, SwitchRecorder
@@ -147,7 +146,7 @@ class Book:
 
     def member(self, component: str, name: str, family: Family = schema.MEMBER_ATTEMPTS) -> str:
         """Give the label for the name of a member, in the series of *family*."""
-        members = find_or_make(self._members, component, lambda: LabelValues(schema.MOST_MEMBERS))
+        members = get_or_create(self._members, component, lambda: LabelValues(schema.MOST_MEMBERS))
         return self._admit(members, name, family)
 
     def _admit(self, values: LabelValues, value: str, family: Family) -> str:
@@ -156,7 +155,7 @@ class Book:
         if label is not None:
             return label
         name = f"{self.namespace}_{family.name}"
-        group = find_or_make(self._dropped, name, lambda: self.group(DROPPED_LAYOUT, (name,)))
+        group = get_or_create(self._dropped, name, lambda: self.group(DROPPED_LAYOUT, (name,)))
         self.cells.cell(group)[1][0] += 1.0
         return schema.OTHER
 
@@ -166,29 +165,29 @@ class Book:
         """Find the recorder of a component under a policy, or make it."""
         labels = component, policy
         kind = _RECORDERS.get(policy, Recorder)
-        return find_or_make(self._recorders, labels, lambda: kind(self, labels))
+        return get_or_create(self._recorders, labels, lambda: kind(self, labels))
 
     def member_recorder(self, component: str, member: str) -> MemberRecorder:
         """Find the recorder of one member of a pool, or make it."""
         labels = component, self.member(component, member)
         calls = self.recorder(component, "failover").calls
-        return find_or_make(
+        return get_or_create(
             self._member_recorders, labels, lambda: MemberRecorder(self, *labels, calls)
         )
 
     def switch_recorder(self, component: str) -> SwitchRecorder:
         """Find the recorder of the changes in a pool or a breaker, or make it."""
         known = self._switch_recorders
-        return find_or_make(known, component, lambda: SwitchRecorder(self, component))
+        return get_or_create(known, component, lambda: SwitchRecorder(self, component))
 
     def copies_recorder(self, component: str) -> CopiesRecorder:
         """Find the recorder of the copies of redundant calls, or make it."""
         known = self._copies_recorders
-        return find_or_make(known, component, lambda: CopiesRecorder(self, component))
+        return get_or_create(known, component, lambda: CopiesRecorder(self, component))
 
     def upkeep(self, component: str) -> Upkeep:
         """Find the upkeep of a component's dependability, or make it."""
-        upkeep = find_or_make(self._upkeeps, component, lambda: Upkeep(self, component))
+        upkeep = get_or_create(self._upkeeps, component, lambda: Upkeep(self, component))
         if self.writer is not None:
             self.writer.start()
         return upkeep
@@ -196,12 +195,12 @@ class Book:
     def number(self, family: Family, component: str) -> NumberGauge:
         """Find a gauge of one number, or make it."""
         key = family.name, component
-        return find_or_make(self._numbers, key, lambda: NumberGauge(self, family, component))
+        return get_or_create(self._numbers, key, lambda: NumberGauge(self, family, component))
 
     def states(self, family: Family, component: str) -> StateGauge:
         """Find a gauge of states, or make it."""
         key = family.name, component
-        return find_or_make(self._states, key, lambda: StateGauge(self, family, component))
+        return get_or_create(self._states, key, lambda: StateGauge(self, family, component))
 
     # What recorders ask for.
 
@@ -227,11 +226,11 @@ class Book:
         self.cells.cell(group)[1][0] += 1.0
 
     def _error_group(self, component: str, policy: str, name: str) -> Group:
-        types = find_or_make(
+        types = get_or_create(
             self._error_types, component, lambda: LabelValues(schema.MOST_ERROR_TYPES)
         )
         labels = component, policy, self._admit(types, name, schema.ERRORS)
-        return find_or_make(self._errors, labels, lambda: self.group(ERROR_LAYOUT, labels))
+        return get_or_create(self._errors, labels, lambda: self.group(ERROR_LAYOUT, labels))
 
     def slow_call(self, calls: Group, seconds: float) -> int:
         """Find the bucket of a call beyond the first one, and keep its trace as an example."""
@@ -266,7 +265,7 @@ class Book:
                 name, family.help, family.labels, registry=None, multiprocess_mode=mode
             )
 
-        return find_or_make(self._stock_gauges, name, make)
+        return get_or_create(self._stock_gauges, name, make)
 
 
 def _start_anew_after_fork() -> None:

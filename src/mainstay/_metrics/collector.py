@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
-from mainstay._core.ambient import surroundings
+from mainstay._core.context import current_context
 from mainstay._core.version import VERSION
 from mainstay._metrics import schema
 from mainstay._metrics.book import Book
@@ -234,9 +234,9 @@ def default_metrics() -> Metrics:
         True
     """
     global _default
-    ambient: Metrics | None = surroundings().metrics
-    if ambient is not None:
-        return ambient
+    context: Metrics | None = current_context().metrics
+    if context is not None:
+        return context
     if _default is None:
         _default = Metrics()
     return _default

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from mainstay._metrics.finding import find_or_make
+from mainstay._core.threads import get_or_create
 from mainstay._metrics.layouts import COPY_LAYOUT, HEDGE_LAYOUT
 from mainstay._metrics.schema import (
     COPY_WINS,
@@ -86,7 +86,7 @@ class CopiesRecorder:
     def _group(self, copy: int | str) -> "Group":
         label = self._label(copy)
         labels = self.component, label
-        return find_or_make(self._copies, label, lambda: self._book.group(COPY_LAYOUT, labels))
+        return get_or_create(self._copies, label, lambda: self._book.group(COPY_LAYOUT, labels))
 
     def _label(self, copy: int | str) -> str:
         if isinstance(copy, str):

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
-from mainstay._core.snapshots import values_now
+from mainstay._core.threads import values_now
 from mainstay._metrics.schema import Family
 
 if TYPE_CHECKING:

@@ -44,8 +44,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.utils import floatToGoString
 
+from mainstay._core.threads import get_or_create
 from mainstay._metrics.cells import Cell, Group, Slots, cell_in_memory
-from mainstay._metrics.finding import find_or_make
 from mainstay._metrics.schema import Family
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -310,7 +310,7 @@ class Forwarding:
         def make() -> Counter:
             return Counter(name, family.help, family.labels, registry=None)
 
-        return find_or_make(self._counters, name, make)
+        return get_or_create(self._counters, name, make)
 
     def _histogram(self, family: Family) -> Histogram:
         name, bounds = f"{self._namespace}_{family.name}", self._bounds(family)
@@ -318,7 +318,7 @@ class Forwarding:
         def make() -> Histogram:
             return Histogram(name, family.help, family.labels, registry=None, buckets=bounds)
 
-        return find_or_make(self._histograms, name, make)
+        return get_or_create(self._histograms, name, make)
 
 
 def _ignore(_amount: float) -> None:

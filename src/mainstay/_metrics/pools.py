@@ -3,8 +3,8 @@
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
+from mainstay._core.threads import get_or_create
 from mainstay._metrics.cells import Group
-from mainstay._metrics.finding import find_or_make
 from mainstay._metrics.layouts import (
     CALL_LAYOUT,
     FAILOVER_LAYOUT,
@@ -108,12 +108,12 @@ class SwitchRecorder:
             self._outage_group(name)
 
     def _count(self, layout: Layout, labels: tuple[str, ...]) -> None:
-        group = find_or_make(self._pairs, labels, lambda: self._book.group(layout, labels))
+        group = get_or_create(self._pairs, labels, lambda: self._book.group(layout, labels))
         self._book.cells.cell(group)[1][0] += 1.0
 
     def _outage_group(self, name: str) -> Group:
         labels = (self._component,)
-        return find_or_make(
+        return get_or_create(
             self._outages, name, lambda: self._book.group(OUTAGE_LAYOUTS[name], labels)
         )
 

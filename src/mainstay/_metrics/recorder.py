@@ -7,9 +7,9 @@ additions. Everything else happens only when something failed.
 import contextlib
 from bisect import bisect_left
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from mainstay._core.callables import name_of
+from mainstay._core.functions import name_of
 from mainstay._metrics.exemplars import exemplar
 from mainstay._metrics.layouts import CALL_LAYOUT, TROUBLE_LAYOUTS
 from mainstay._metrics.schema import CALLS, GIVE_UPS, WAIT_SECONDS
@@ -17,6 +17,7 @@ from mainstay._metrics.schema import CALLS, GIVE_UPS, WAIT_SECONDS
 if TYPE_CHECKING:
     from mainstay._metrics.book import Book
     from mainstay._metrics.cells import Group
+    from mainstay._metrics.collector import Metrics
 
 _OUTCOMES = CALL_LAYOUT.slots(CALLS)
 _SUCCESS = _OUTCOMES["success"]
@@ -63,6 +64,14 @@ class Recorder:
         self._local = book.cells.local
         self._shortest = self.calls.bounds[0]
         self._sum = len(self.calls.bounds) + 1
+
+    def within(self, metrics: "Metrics") -> Self:
+        """Return the recorder of the same component in other metrics."""
+        from mainstay._metrics.collector import recorder_of  # noqa: PLC0415 - goes with the split
+
+        recorder = recorder_of(metrics, self.component, self.policy)
+        assert isinstance(recorder, type(self))  # noqa: S101
+        return recorder
 
     def success(self, seconds: float) -> None:
         """Record a call that its first attempt answered, after *seconds*."""

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
-from mainstay._core.dependability import Figures
-from mainstay._core.snapshots import values_now
+from mainstay._core.dependability import DependabilityFigures
+from mainstay._core.threads import values_now
 from mainstay._metrics import schema
 from mainstay._metrics.layouts import AVAILABILITY_LAYOUT
 from mainstay._metrics.schema import Family
@@ -27,7 +27,7 @@ _UPTIME = AVAILABILITY_LAYOUT.slot(schema.COMPONENT_UPTIME)
 _DOWNTIME = AVAILABILITY_LAYOUT.slot(schema.COMPONENT_DOWNTIME)
 _FAILURES = AVAILABILITY_LAYOUT.slot(schema.COMPONENT_FAILURES)
 
-_FIGURES: dict[Family, Callable[[Figures], float]] = {
+_FIGURES: dict[Family, Callable[[DependabilityFigures], float]] = {
     schema.AVAILABILITY: lambda total: total.availability,
     schema.FAILURE_RATE: lambda total: total.failure_rate,
     schema.MTBF: lambda total: total.mtbf,
@@ -43,7 +43,7 @@ class Source(Protocol):
         """Whether it is up now."""
         ...
 
-    def so_far(self) -> Figures:
+    def so_far(self) -> DependabilityFigures:
         """Give its figures since the start; they never shrink, and nothing is raised."""
         ...
 
@@ -53,7 +53,7 @@ class _Watched:
     """A source, and how much of its time has been counted."""
 
     source: "weakref.ref[Source]"
-    counted: Figures = attrs.field(factory=Figures)
+    counted: DependabilityFigures = attrs.field(factory=DependabilityFigures)
 
 
 class Upkeep:
@@ -90,7 +90,7 @@ class Upkeep:
         up = [source.is_up() for _, source in self._alive()]
         return float(all(up)) if up else None
 
-    def _figure(self, figure: Callable[[Figures], float]) -> float | None:
+    def _figure(self, figure: Callable[[DependabilityFigures], float]) -> float | None:
         figures = [source.so_far() for _, source in self._alive()]
         value = figure(functools.reduce(add, figures)) if figures else math.nan
         return None if math.isnan(value) else value

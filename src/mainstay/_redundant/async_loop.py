@@ -25,9 +25,9 @@ from functools import partial
 from types import CoroutineType
 from typing import Any
 
-from mainstay._core.ambient import Ambient
 from mainstay._core.clock import Timer
-from mainstay._core.snapshots import values_now
+from mainstay._core.context import CallContext
+from mainstay._core.threads import values_now
 from mainstay._redundant.rules import Bound
 from mainstay._redundant.run import Call
 from mainstay._redundant.state import MOST_STRAYS
@@ -61,14 +61,14 @@ class AsyncCall(Call):
     def __init__(
         self,
         bound: Bound,
-        ambient: Ambient,
+        context: CallContext,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         started: float | None = None,
         loop: AbstractEventLoop | None = None,
     ) -> None:
         self._loop = loop or _running_loop(bound)
-        super().__init__(bound, ambient, args, kwargs, started)
+        super().__init__(bound, context, args, kwargs, started)
         self._tasks: dict[int, Task[Any]] = {}
         self._timer: Timer | None = None
         self._limit: Timer | None = None
@@ -99,7 +99,7 @@ class AsyncCall(Call):
 
     def slow_at(self, due: float) -> None:
         """Be slow at a time of the clock that an `Alarm` would have told of until now."""
-        self._timer = self._call_later(max(0.0, due - self.ambient.clock.now()), self.slow)
+        self._timer = self._call_later(max(0.0, due - self.context.clock.now()), self.slow)
 
     def takes_over(self, tasks: dict[int, Task[Any]]) -> None:
         """Take note of copies that began together with the primary."""
@@ -130,7 +130,7 @@ class AsyncCall(Call):
             self._limit = self._call_later(bound.rules.timeout, self.expire)
 
     def _call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
-        return self.ambient.clock.call_later(seconds, callback)
+        return self.context.clock.call_later(seconds, callback)
 
     def slow(self) -> None:
         """Start one more copy, because the call takes long; when that is to happen, repeat it."""

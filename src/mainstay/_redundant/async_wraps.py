@@ -11,8 +11,8 @@ from asyncio import AbstractEventLoop, Task, current_task, get_running_loop
 from collections.abc import Callable
 from typing import Any
 
-from mainstay._core.ambient import PLAIN, current, everywhere, surroundings
 from mainstay._core.clock import monotonic
+from mainstay._core.context import DEFAULT_CONTEXT, block_context, current_context, process_contexts
 from mainstay._redundant.async_loop import AsyncCall, coroutine_of
 from mainstay._redundant.rules import Bound
 from mainstay._redundant.state import BATCH
@@ -35,7 +35,7 @@ def _wrap_with_task(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(fn)
     async def call(*args: Any, **kwargs: Any) -> Any:
-        run = AsyncCall(bound, surroundings(), args, kwargs)
+        run = AsyncCall(bound, current_context(), args, kwargs)
         run.begin_with_tasks()
         return await run.rest()
 
@@ -47,7 +47,7 @@ def _wrap_inline(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(fn)
     async def call(*args: Any, **kwargs: Any) -> Any:
-        run = AsyncCall(bound, surroundings(), args, kwargs)
+        run = AsyncCall(bound, current_context(), args, kwargs)
         run.begin_inline()
         try:
             value = await run.fns[0](*args, **kwargs)
@@ -93,7 +93,9 @@ class Opening:
         """Give the call with everything that belongs to one."""
         if self.run is None:
             bound = self._bound
-            run = AsyncCall(bound, PLAIN, self._args, self._kwargs, self.started, self._loop)
+            run = AsyncCall(
+                bound, DEFAULT_CONTEXT, self._args, self._kwargs, self.started, self._loop
+            )
             run.runs_inline(self._task, self._cancelling)
             self.run = run
         return self.run
@@ -149,7 +151,7 @@ class RacedOpening(Opening):
 
 def _undisturbed_task() -> Task[Any] | None:
     """Give the running task, unless something surrounds it that an `Opening` knows nothing of."""
-    if everywhere or current() is not None:
+    if process_contexts or block_context() is not None:
         return None
     try:
         return current_task()

@@ -18,7 +18,8 @@ from asyncio import CancelledError
 from collections.abc import Callable, Collection
 from typing import Any
 
-from mainstay._core.members import Lender, Loan, Loans, Offer, Pause
+from mainstay._core.members import Lender, Loan, Loans, Offer
+from mainstay._core.threads import Pause
 
 
 class Borrowed:

@@ -22,12 +22,8 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
+from mainstay.events import RedundantReason
 from mainstay.vote import Rule, State, Tally
-
-Reason: TypeAlias = Literal[
-    "attempts", "timeout", "not_retryable", "budget", "no_member", "no_decision"
-]
-"""Why a call gave up."""
 
 Denial: TypeAlias = Literal["budget", "threads", "deadline", "warmup", "no_member"]
 """Why a hedge was not started; the last one if its pool had nobody for it."""
@@ -119,7 +115,7 @@ def planned(rule: Rule, copies: int, *, together: bool) -> int:
     return copies if together else min(copies, max(1, rule.tally(copies).needed()))
 
 
-def reason_of(round_: Round, denial: Denial | None) -> Reason:
+def reason_of(round_: Round, denial: Denial | None) -> RedundantReason:
     """Say why a call without a decision gave up: what forbade the copy that it lacked, if any."""
     if denial in ("budget", "no_member"):
         return denial

@@ -9,13 +9,12 @@ import logging
 from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
-from mainstay._core.ambient import PLAIN, Ambient
 from mainstay._core.budget import observe
-from mainstay._core.events import heard, publish
-from mainstay._core.notes import leave_note
+from mainstay._core.context import DEFAULT_CONTEXT, CallContext
+from mainstay._core.events import is_observed, logger_of, publish
+from mainstay._core.failures import counted, leave_note
 from mainstay._redundant.borrowing import Borrowed
-from mainstay._redundant.decision import Denial, Reason, Round
-from mainstay._redundant.events import LOGGER, RedundantGaveUp, counted
+from mainstay._redundant.decision import Denial, Round
 from mainstay._redundant.rules import POLICY, Bound
 from mainstay.errors import (
     AllCopiesFailedError,
@@ -23,6 +22,7 @@ from mainstay.errors import (
     MainstayError,
     NoDecisionError,
 )
+from mainstay.events import RedundantGaveUp, RedundantReason
 
 if TYPE_CHECKING:
     from mainstay._metrics.copies import CopiesRecorder
@@ -36,7 +36,7 @@ class Ending:
 
     Attributes:
         bound: The policy and what it calls.
-        ambient: The clock and the deadline.
+        context: The clock and the deadline.
         started: When the primary began, in seconds of the clock.
         primary_runs: Whether the caller runs the primary itself, which then is not started here.
         settled: Whether the end is certain.
@@ -58,9 +58,9 @@ class Ending:
         "_returned",
         "_round",
         "_short",
-        "ambient",
         "bound",
         "closed",
+        "context",
         "copies",
         "fns",
         "members",
@@ -73,19 +73,19 @@ class Ending:
     def __init__(
         self,
         bound: Bound,
-        ambient: Ambient,
+        context: CallContext,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         started: float | None = None,
     ) -> None:
         self.bound: Bound = bound
         self.fns: tuple[Callable[..., Any], ...] = bound.fns
-        self.ambient: Ambient = ambient
+        self.context: CallContext = context
         self._args = args
         self._kwargs = kwargs
         self._round: Round | None = None
         self._failure: BaseException | None = None  # what the call raises
-        self._reason: Reason | None = None  # why; None if it was cancelled
+        self._reason: RedundantReason | None = None  # why; None if it was cancelled
         self._denial: Denial | None = None  # what forbade the last hedge
         self._misuses: tuple[BaseException, ...] = ()  # plain functions returned coroutines
         self._observed = False  # whether the budget knows of the call
@@ -95,12 +95,12 @@ class Ending:
         self.settled: bool = False
         self.closed: bool = False
         recorders = bound.recorder, bound.copies
-        if ambient.metrics is not None:
-            recorders = bound.recorders(ambient)
+        if context.metrics is not None:
+            recorders = bound.recorders(context)
         self.recorder: Recorder = recorders[0]
         self.copies: CopiesRecorder = recorders[1]
-        self.started: float = ambient.clock.now() if started is None else started
-        if ambient.deadline - self.started <= 0:
+        self.started: float = context.clock.now() if started is None else started
+        if context.deadline - self.started <= 0:
             self._refuse()
         lender = bound.rules.lender
         self.members: Borrowed | None = None
@@ -128,12 +128,12 @@ class Ending:
 
     def elapsed(self) -> float:
         """Seconds since the primary's start."""
-        return self.ambient.clock.now() - self.started
+        return self.context.clock.now() - self.started
 
     def left(self) -> float:
         """Seconds until the deadline or the timeout, the shorter."""
         timeout = self.bound.rules.timeout
-        left = self.ambient.left()
+        left = self.context.left()
         return left if timeout is None else min(left, timeout - self.elapsed())
 
     def _observe(self) -> None:
@@ -189,12 +189,12 @@ class Ending:
     def primary_wins(self) -> None:
         """Record that the first answer was the primary's, and that the first is what counts."""
         self.settled = self.closed = True
-        now = self.ambient.clock.now()
+        now = self.context.clock.now()
         seconds = now - self.started
         if self._observed:
             self.bound.shared.took(seconds)
         else:
-            self.bound.shared.queue(seconds, now, at_once=self.ambient is not PLAIN)
+            self.bound.shared.queue(seconds, now, at_once=self.context is not DEFAULT_CONTEXT)
         made = self.made()
         if made == 1:
             self.recorder.success(seconds)
@@ -230,7 +230,7 @@ class Ending:
             for copy in round_.dissenters:
                 self.copies.dissented(self._label(copy))
 
-    def _record_failure(self, error: BaseException, reason: Reason) -> None:
+    def _record_failure(self, error: BaseException, reason: RedundantReason) -> None:
         self.closed = True
         self._observe()
         self.recorder.gave_up(reason)
@@ -243,12 +243,14 @@ class Ending:
         self._tell(self.made(), seconds, reason, error)
         self._let_go()
 
-    def _tell(self, copies: int, seconds: float, reason: Reason, error: BaseException) -> None:
-        if heard(LOGGER, logging.WARNING):
+    def _tell(
+        self, copies: int, seconds: float, reason: RedundantReason, error: BaseException
+    ) -> None:
+        if is_observed(POLICY, logging.WARNING):
             event = RedundantGaveUp(self.recorder.component, copies, seconds, reason, error)
-            publish(event, LOGGER, self.recorder.listener_failed)
+            publish(event, self.recorder.listener_failed)
 
-    def _outcome(self, reason: Reason) -> str:
+    def _outcome(self, reason: RedundantReason) -> str:
         if reason == "timeout":
             return "timeout"
         return "rejected" if self._nobody_called() else "error"
@@ -288,7 +290,7 @@ class Ending:
 
     def dispose_failed(self, dispose: Callable[[Any], Any], error: Exception) -> None:
         """Tell of an exception that nobody can get any more."""
-        LOGGER.error("%s: `dispose` raised", self.recorder.component, exc_info=error)
+        logger_of(POLICY).error("%s: `dispose` raised", self.recorder.component, exc_info=error)
         self.recorder.listener_failed(dispose, error)
 
     # What is raised.
@@ -299,7 +301,9 @@ class Ending:
         seconds = self.elapsed()
         if (round_.made == 1 or self._nobody_called()) and round_.errors:
             error = round_.errors[min(round_.errors)]
-            self._note(error, f"gave up after {counted(round_.made)} in {seconds:.3f} s")
+            self._note(
+                error, f"gave up after {counted(round_.made, 'copy', 'copies')} in {seconds:.3f} s"
+            )
             return error
         entries: list[Exception] = []
         notes: dict[int, list[str]] = {}  # copies may share what they raise
@@ -317,7 +321,7 @@ class Ending:
         """Give the exception that stands for a copy, and what to note on it."""
         round_ = self.round
         began = self._began.get(copy, self.started)
-        seconds = self._ended.get(copy, self.ambient.clock.now()) - began
+        seconds = self._ended.get(copy, self.context.clock.now()) - began
         error = round_.errors.get(copy)
         label = self._label(copy)
         who = f"copy {copy}" if label is copy else f"copy {copy} at member {label}"

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias, cast
 
 from mainstay._core.budget import RetryBudget, budget_of
-from mainstay._core.callables import Colour, colour_of, is_async_hook
+from mainstay._core.failures import Classes, judge_of
+from mainstay._core.functions import Kind, is_async_hook, kind_of
 from mainstay._core.members import Lender
-from mainstay._core.outcomes import Classes, judge_of
 from mainstay.vote import Rule
 
 On: TypeAlias = Classes | Callable[[Exception], object]
@@ -104,6 +104,6 @@ def checked_dispose(dispose: object) -> Callable[[Any], Any] | None:
         return None
     if not callable(dispose):
         raise TypeError(f"`dispose` must take a result, not {dispose!r}")
-    if colour_of(dispose) in (Colour.GENERATOR, Colour.ASYNC_GENERATOR):
+    if kind_of(dispose) in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
         raise TypeError(f"`dispose` must do its work when called, and {dispose!r} is a generator")
     return dispose

@@ -8,16 +8,15 @@ from typing import Any, Concatenate, Final, Literal, ParamSpec, Protocol, TypeVa
 import attrs
 
 from mainstay import hedge, vote
-from mainstay._core.arguments import to_count
+from mainstay._core.arguments import Duration, to_count, to_seconds
 from mainstay._core.budget import RetryBudget
-from mainstay._core.callables import (
-    Colour,
+from mainstay._core.functions import (
+    Kind,
     checked_name_or_none,
-    colour_of,
+    kind_of,
     name_of,
     resource_first,
 )
-from mainstay._core.durations import Duration, to_seconds
 from mainstay._core.members import Pool, lender_of
 from mainstay._metrics.collector import Metrics, metrics_of
 from mainstay._metrics.schema import MOST_COMPONENTS, OTHER
@@ -81,7 +80,7 @@ class Redundant:
     _shared: dict[str, Shared] = attrs.field(factory=dict, init=False)
 
     def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
-        """Wrap a function; signature and colour stay.
+        """Wrap a function; signature and kind stay.
 
         Args:
             fn: A function, coroutine function, method, `classmethod`, `staticmethod`,
@@ -92,7 +91,7 @@ class Redundant:
 
         Raises:
             TypeError: If *fn* cannot be called or is a generator function, an alternative has
-                another colour than *fn*, or a parameter does not fit that colour: an async
+                another kind than *fn*, or a parameter does not fit that kind: an async
                 `dispose` or `pool`, or `primary="task"`, on what is not async.
             ValueError: If `decide` does not fit two copies, where the policy does not say how many.
         """
@@ -101,10 +100,10 @@ class Redundant:
             return cast("Callable[P, R]", type(fn)(self(fn.__func__)))
         if not callable(fn):
             raise TypeError(f"redundant wraps callables, not {fn!r}")
-        colour = colour_of(fn)
-        self._check_colour(colour, fn)
+        kind = kind_of(fn)
+        self._check_kind(kind, fn)
         bound = self._bound(name_of(fn), self._fns(fn))
-        return (wrap_async if colour is Colour.ASYNC else wrap_sync)(bound, fn)
+        return (wrap_async if kind is Kind.ASYNC else wrap_sync)(bound, fn)
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call *fn* redundantly, without decorating it.
@@ -177,18 +176,18 @@ class Redundant:
         first = planned(self._rules.rule, len(fns), together=start.together) if fns else 0
         return Bound(self._rules, fns, first, shared, recorder, copies)
 
-    def _check_colour(self, colour: Colour, fn: object) -> None:
-        if colour in (Colour.GENERATOR, Colour.ASYNC_GENERATOR):
+    def _check_kind(self, kind: Kind, fn: object) -> None:
+        if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
             raise TypeError(
                 f"redundant needs functions with a result, not generators such as {fn!r}"
             )
         for each in self._alternatives:
-            if colour_of(each) is not colour:
+            if kind_of(each) is not kind:
                 raise TypeError(
-                    f"`alternatives` must be of the same colour as {fn!r}, which is "
-                    f"`{colour.value}`, and {each!r} is not"
+                    f"`alternatives` must be of the same kind as {fn!r}, which is "
+                    f"`{kind.value}`, and {each!r} is not"
                 )
-        if colour is Colour.ASYNC:
+        if kind is Kind.ASYNC:
             return
         if self._rules.primary == "task":
             raise TypeError(
@@ -277,7 +276,7 @@ def redundant(  # noqa: PLR0913 - a policy's parameters are its vocabulary
         copies: How many there are at most, at least 2. None for one more than there are
             *alternatives*, or 2.
         alternatives: Other functions that do the same work, for the second copy and so on; of the
-            same colour, called with the same arguments.
+            same kind, called with the same arguments.
         pool: A `FailoverPool`: each copy runs at another member, which the pool selects, and whose
             resource goes in first. What a copy raises counts against its member as the `on` of the
             pool says, and so does an answer that is outvoted. A copy for which there is no member
@@ -308,7 +307,7 @@ def redundant(  # noqa: PLR0913 - a policy's parameters are its vocabulary
         A policy: a decorator, with `.call` and `.race()`.
 
     Raises:
-        TypeError: Here or at decoration, if an argument has the wrong type or colour.
+        TypeError: Here or at decoration, if an argument has the wrong type or kind.
         ValueError: Here, if an argument is out of its range, or *copies* above the number of
             members that the pool has now.
         AllMembersFailedError: From a call, if the pool had no member for any copy.

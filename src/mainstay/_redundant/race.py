@@ -12,8 +12,8 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from mainstay import vote
-from mainstay._core.ambient import surroundings
-from mainstay._core.callables import Colour, colour_of, is_async_frame, name_of_frame
+from mainstay._core.context import current_context
+from mainstay._core.functions import Kind, is_async_frame, kind_of, name_of_frame
 from mainstay._redundant.async_loop import AsyncCall
 from mainstay._redundant.decision import Round
 from mainstay._redundant.options import check_blocking, check_members
@@ -43,7 +43,7 @@ class Race:
             RuntimeError: After `result`.
             ValueError: If there are more copies now than members of the `pool`.
         """
-        _check(fn, Colour.SYNC, self._call)
+        _check(fn, Kind.SYNC, self._call)
         self._call.add(functools.partial(fn, *args, **kwargs))
 
     def result(self) -> Any:
@@ -78,7 +78,7 @@ class AsyncRace:
             RuntimeError: After `result`.
             ValueError: If there are more copies now than members of the `pool`.
         """
-        _check(fn, Colour.ASYNC, self._call)
+        _check(fn, Kind.ASYNC, self._call)
         self._call.add(functools.partial(fn, *args, **kwargs))
 
     async def result(self) -> Any:
@@ -148,9 +148,9 @@ class RaceBlock:
             self._call.leave()
 
 
-def _check(fn: object, colour: Colour, race: "_SyncRace | _AsyncRace") -> None:
-    if not callable(fn) or colour_of(fn) is not colour:
-        raise TypeError(f"this race starts functions of `{colour.value}`, not {fn!r}")
+def _check(fn: object, kind: Kind, race: "_SyncRace | _AsyncRace") -> None:
+    if not callable(fn) or kind_of(fn) is not kind:
+        raise TypeError(f"this race starts functions of `{kind.value}`, not {fn!r}")
     if race.asked:
         raise RuntimeError("`result` has been asked for: no copy can join the race any more")
     lender = race.bound.rules.lender
@@ -172,7 +172,7 @@ class _SyncRace(SyncCall):
         if members is not None:
             fn = functools.partial(members.call, copy, fn)
         self.fns: tuple[Callable[..., Any], ...] = (*self.fns, fn)
-        self._began[copy] = self.ambient.clock.now()
+        self._began[copy] = self.context.clock.now()
         worker = self.bound.rules.crew.take()
         if worker is not None:
             self._launch(copy, worker)
@@ -210,7 +210,7 @@ class _AsyncRace(AsyncCall):
 
     def __init__(self, bound: Bound) -> None:
         self.asked = False
-        super().__init__(bound, surroundings(), (), {})
+        super().__init__(bound, current_context(), (), {})
         self._began, self._ended = {}, {}
         self._early: list[tuple[int, Task[Any]]] = []
 
@@ -220,7 +220,7 @@ class _AsyncRace(AsyncCall):
         if members is not None:
             fn = functools.partial(members.acall, copy, fn)
         self.fns = (*self.fns, fn)
-        self._began[copy] = self.ambient.clock.now()
+        self._began[copy] = self.context.clock.now()
         self._launch(copy, None)
 
     async def result(self) -> Any:

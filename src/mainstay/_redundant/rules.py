@@ -5,10 +5,10 @@ from typing import Any, Literal
 
 import attrs
 
-from mainstay._core.ambient import Ambient
 from mainstay._core.budget import RetryBudget
+from mainstay._core.context import CallContext
+from mainstay._core.failures import Judge
 from mainstay._core.members import Lender
-from mainstay._core.outcomes import Judge
 from mainstay._metrics.collector import Metrics, copies_recorder_of, number_of, recorder_of
 from mainstay._metrics.copies import CopiesRecorder
 from mainstay._metrics.recorder import Recorder
@@ -74,13 +74,13 @@ class Bound:
     recorder: Recorder
     copies: CopiesRecorder
 
-    def recorders(self, ambient: Ambient) -> tuple[Recorder, CopiesRecorder]:
-        """Find where a call in these surroundings is recorded."""
-        if ambient.metrics is None:
+    def recorders(self, context: CallContext) -> tuple[Recorder, CopiesRecorder]:
+        """Find where a call in these context is recorded."""
+        if context.metrics is None:
             return self.recorder, self.copies
         component = self.recorder.component
         labels = self.rules.labels(len(self.fns))
-        return recorders_in(ambient.metrics, component, self.shared, labels)
+        return recorders_in(context.metrics, component, self.shared, labels)
 
 
 def recorders_in(

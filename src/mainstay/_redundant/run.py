@@ -2,18 +2,19 @@
 
 Each copy ends once: before the call is settled that is an event (`answered`, `failed`), afterwards
 it is late (`late`, `waste`). What it leads to is done at once by `_launch` and `_settled`, which
-the two colours have each in its own way. How the call ends is in `ending`.
+the two kinds have each in its own way. How the call ends is in `ending`.
 """
 
 import logging
 from typing import Any
 
 from mainstay._core.budget import spend
-from mainstay._core.events import heard, publish
-from mainstay._core.notes import described
-from mainstay._redundant.decision import Denial, Reason, reason_of
+from mainstay._core.events import is_observed, publish
+from mainstay._core.failures import described
+from mainstay._redundant.decision import Denial, reason_of
 from mainstay._redundant.ending import Ending
-from mainstay._redundant.events import LOGGER, HedgeStarted
+from mainstay._redundant.rules import POLICY
+from mainstay.events import HedgeStarted, RedundantReason
 
 
 class Call(Ending):
@@ -21,7 +22,7 @@ class Call(Ending):
 
     __slots__ = ()
 
-    # What the colours do in their own way.
+    # What the kinds do in their own way.
 
     def _place(self, *, extra: bool) -> Any:
         """Find where a copy can run, a hedge if *extra*; None if nowhere."""
@@ -43,7 +44,7 @@ class Call(Ending):
     def start(self, place: Any) -> None:
         """Start the next copy."""
         copy = self.round.start()
-        self._began[copy] = self.ambient.clock.now()
+        self._began[copy] = self.context.clock.now()
         self._launch(copy, place)
 
     def start_owed(self, copies: int) -> None:
@@ -76,10 +77,10 @@ class Call(Ending):
                 self.copies.denied(denial)
             return False
         self.copies.hedged(reason)
-        if heard(LOGGER, logging.INFO):
+        if is_observed(POLICY, logging.INFO):
             component = self.recorder.component
             event = HedgeStarted(component, self.round.made, self.elapsed(), reason)
-            publish(event, LOGGER, self.recorder.listener_failed)
+            publish(event, self.recorder.listener_failed)
         self.start(place)
         return True
 
@@ -109,7 +110,7 @@ class Call(Ending):
     def answered(self, copy: int, answer: Any) -> None:
         """Take the answer of a copy to the vote, and do what follows."""
         round_ = self.round
-        self._ended[copy] = self.ambient.clock.now()
+        self._ended[copy] = self.context.clock.now()
         if self.members is not None:
             self.members.answered(copy)
         try:
@@ -124,7 +125,7 @@ class Call(Ending):
     def failed(self, copy: int, error: BaseException) -> None:
         """Take the failure of a copy to the vote, and do what follows."""
         round_ = self.round
-        self._ended[copy] = self.ambient.clock.now()
+        self._ended[copy] = self.context.clock.now()
         if not isinstance(error, Exception):
             round_.running.discard(copy)
             self._member_released(copy)
@@ -182,7 +183,7 @@ class Call(Ending):
             self._ended[copy] = self.started + seconds
         self.end(self._sum_up(), "timeout")
 
-    def end(self, error: BaseException, reason: Reason | None) -> None:
+    def end(self, error: BaseException, reason: RedundantReason | None) -> None:
         """Settle the call: it raises *error*. No reason means that it was cancelled."""
         self._failure = error
         self._reason = reason
@@ -211,7 +212,7 @@ class Call(Ending):
 
     def _wasted(self, copy: int) -> None:
         """Record how long a copy ran in vain."""
-        self.copies.wasted(self.ambient.clock.now() - self._began.get(copy, self.started))
+        self.copies.wasted(self.context.clock.now() - self._began.get(copy, self.started))
 
     def _member_failed(self, copy: int, error: Exception) -> None:
         """Tell the pool, if there is one, that a copy has failed by itself."""

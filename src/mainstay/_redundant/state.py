@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from mainstay._core.budget import RetryBudget, observe
-from mainstay._core.forks import freed, start_anew_after_fork
+from mainstay._core.forks import reset_after_fork, unlocked_copy
 from mainstay._metrics.gauges import NumberGauge
 from mainstay._redundant.alarm import Alarms
 from mainstay._redundant.sketch import Sketch
@@ -66,11 +66,11 @@ class Shared:
         self.abandoned: int = 0
         self.alarms: Alarms = Alarms()
         self.strays: set[Future[Any]] = set()
-        start_anew_after_fork(self, Shared._start_anew)
+        reset_after_fork(self, Shared._start_anew)
 
     def _start_anew(self) -> None:
         """Leave to the parent the threads and tasks that run on in vain."""
-        self._lock = freed(self._lock)
+        self._lock = unlocked_copy(self._lock)
         self.abandoned = 0
         self.strays = set()
 

@@ -22,8 +22,8 @@ from threading import Lock, get_ident
 from types import CoroutineType
 from typing import Any, TypeAlias
 
-from mainstay._core.ambient import surroundings
-from mainstay._core.callables import refused_coroutine
+from mainstay._core.context import current_context
+from mainstay._core.functions import refused_coroutine
 from mainstay._redundant.rules import Bound
 from mainstay._redundant.run import Call
 from mainstay._redundant.threads import Worker
@@ -63,13 +63,13 @@ class SyncCall(Call):
     __slots__ = ("_bell", "_due", "_lock", "_mail", "outer")
 
     def __init__(self, bound: Bound, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        ambient = surroundings()
-        super().__init__(bound, ambient, args, kwargs)
+        context = current_context()
+        super().__init__(bound, context, args, kwargs)
         members = self.members
         if members is not None:
             calls = (partial(members.call, n, fn) for n, fn in enumerate(self.fns))
             self.fns: tuple[Callable[..., Any], ...] = tuple(calls)
-        self._bell = ambient.clock.bell()
+        self._bell = context.clock.bell()
         self._mail: deque[End] = deque()
         self._lock = Lock()
         self._due: float | None = None
@@ -126,7 +126,7 @@ class SyncCall(Call):
 
     def _wait(self) -> None:
         """Wait for the next copy to end or to be due."""
-        clock = self.ambient.clock
+        clock = self.context.clock
         timeout = self.bound.rules.timeout
         end = float("inf") if timeout is None else self.started + timeout
         due = end if self._due is None else min(end, self._due)

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeAlias
 
-from mainstay._core.forks import start_anew_after_fork
+from mainstay._core.forks import reset_after_fork
 
 IDLE_SECONDS = 5.0
 
@@ -69,7 +69,7 @@ class Crew:
     def __init__(self, most: int) -> None:
         self._most = most
         self.start_anew()
-        start_anew_after_fork(self, Crew.start_anew)
+        reset_after_fork(self, Crew.start_anew)
 
     def start_anew(self) -> None:
         """Forget all threads: in a forked process they do not exist."""

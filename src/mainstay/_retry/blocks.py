@@ -105,7 +105,7 @@ class Attempt:
         limit = self._run.attempt_limit()
         if limit is not None:
             self._limit = limit
-            self._timeout = TaskTimeout(self._run.ambient.clock, limit)
+            self._timeout = TaskTimeout(self._run.context.clock, limit)
         return self
 
     def __exit__(

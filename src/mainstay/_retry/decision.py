@@ -15,12 +15,9 @@ as a verdict True, and gives up as "refused_result" wherever the table says "att
 
 import math
 from datetime import timedelta
-from typing import Literal, TypeAlias
 
 from mainstay._core.arguments import as_float
-from mainstay._core.notes import described
-
-Reason: TypeAlias = Literal["attempts", "timeout", "not_retryable", "budget", "refused_result"]
+from mainstay._core.failures import described
 
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 5.0

@@ -1,6 +1,6 @@
 """The loops of retry, sync and async side by side: they call, they wait, and ask `Run` in between.
 
-Each of the four `wrap_*` keeps the colour of the function it wraps. What `wrap_sync` and
+Each of the four `wrap_*` keeps the kind of the function it wraps. What `wrap_sync` and
 `wrap_async` return makes the first attempt itself where nothing surrounds the call and the rules
 ask for nothing more, because that is the path of every healthy call: it builds nothing. From the
 first failure on, and in all other cases, `repeat` and `arepeat` do the work.
@@ -14,9 +14,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Gene
 from types import CoroutineType
 from typing import Any, TypeAlias
 
-from mainstay._core.ambient import current, everywhere
-from mainstay._core.callables import Colour, refused_coroutine, wraps
 from mainstay._core.clock import TaskTimeout, monotonic
+from mainstay._core.context import block_context, process_contexts
+from mainstay._core.functions import Kind, refused_coroutine, wraps
 from mainstay._retry.run import Bound, Run
 from mainstay.errors import UnsupportedLoopError
 
@@ -32,7 +32,7 @@ def wrap_sync(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if everywhere or current() is not None:
+        if process_contexts or block_context() is not None:
             return repeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         started = monotonic()
         try:
@@ -69,7 +69,7 @@ def wrap_async(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
         if not on_asyncio:
             require_asyncio(bound)
             on_asyncio = True
-        if everywhere or current() is not None:
+        if process_contexts or block_context() is not None:
             return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         started = monotonic()
         try:
@@ -154,7 +154,7 @@ async def _limited(run: Run, attempt: Awaitable[Any]) -> Any:
     limit = run.attempt_limit()
     if limit is None:
         return await attempt
-    timeout = TaskTimeout(run.ambient.clock, limit)
+    timeout = TaskTimeout(run.context.clock, limit)
     try:
         value = await attempt
     except BaseException as error:
@@ -262,10 +262,10 @@ async def _first_item(
 
 
 WRAPPERS = {
-    Colour.SYNC: wrap_sync,
-    Colour.ASYNC: wrap_async,
-    Colour.GENERATOR: wrap_generator,
-    Colour.ASYNC_GENERATOR: wrap_async_generator,
+    Kind.SYNC: wrap_sync,
+    Kind.ASYNC: wrap_async,
+    Kind.GENERATOR: wrap_generator,
+    Kind.ASYNC_GENERATOR: wrap_async_generator,
 }
 
 

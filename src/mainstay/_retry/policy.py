@@ -7,18 +7,18 @@ from typing import Any, Final, ParamSpec, TypeAlias, TypeVar, cast
 
 import attrs
 
+from mainstay._core.arguments import Duration, to_seconds
 from mainstay._core.budget import RetryBudget, budget_of
-from mainstay._core.callables import (
-    Colour,
+from mainstay._core.failures import Classes
+from mainstay._core.functions import (
+    Kind,
     checked_name_or_none,
-    colour_of,
     is_async_frame,
     is_async_hook,
+    kind_of,
     name_of,
     name_of_frame,
 )
-from mainstay._core.durations import Duration, to_seconds
-from mainstay._core.outcomes import Classes
 from mainstay._metrics.collector import Metrics, metrics_of, recorder_of
 from mainstay._retry.blocks import AsyncBlock, Block
 from mainstay._retry.loops import WRAPPERS, require_asyncio
@@ -73,7 +73,7 @@ class Retry:
     _async_hook: str | None = attrs.field(alias="async_hook")
 
     def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
-        """Wrap a function; signature and colour stay.
+        """Wrap a function; signature and kind stay.
 
         Args:
             fn: A function, coroutine function, generator function, async generator function,
@@ -82,7 +82,7 @@ class Retry:
 
         Raises:
             TypeError: If *fn* cannot be called, or the policy has a parameter that does not fit
-                its colour: `attempt_timeout` or an async predicate on what is not async,
+                its kind: `attempt_timeout` or an async predicate on what is not async,
                 `on_result` on a generator.
         """
         if isinstance(fn, classmethod | staticmethod):
@@ -90,9 +90,9 @@ class Retry:
             return cast("Callable[P, R]", type(fn)(self(fn.__func__)))
         if not callable(fn):
             raise TypeError(f"retry wraps callables, not {fn!r}")
-        colour = colour_of(fn)
-        self._check_colour(colour, fn)
-        return WRAPPERS[colour](self._bound(name_of(fn)), fn)
+        kind = kind_of(fn)
+        self._check_kind(kind, fn)
+        return WRAPPERS[kind](self._bound(name_of(fn)), fn)
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call *fn* with retries, without decorating it.
@@ -164,16 +164,13 @@ class Retry:
         component = self._name or name
         return Bound(self._rules, component, recorder_of(self._metrics, component, POLICY))
 
-    def _check_colour(self, colour: Colour, fn: object) -> None:
-        if (
-            colour in (Colour.GENERATOR, Colour.ASYNC_GENERATOR)
-            and self._rules.on_result is not None
-        ):
+    def _check_kind(self, kind: Kind, fn: object) -> None:
+        if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR) and self._rules.on_result is not None:
             raise TypeError(
                 f"`on_result` does not apply to generators such as {fn!r}: they are "
                 f"retried until the first item is out, and have no result"
             )
-        if colour in (Colour.ASYNC, Colour.ASYNC_GENERATOR):
+        if kind in (Kind.ASYNC, Kind.ASYNC_GENERATOR):
             return
         if self._rules.attempt_timeout is not None:
             raise TypeError(
@@ -240,7 +237,7 @@ def retry(
         A policy, which is a decorator and has `.call` and a block form.
 
     Raises:
-        TypeError: Here or at decoration, if an argument has the wrong type or colour.
+        TypeError: Here or at decoration, if an argument has the wrong type or kind.
         ValueError: Here, if an argument is out of its range.
         Exception: From a call: the last attempt's own exception.
         ResultRefusedError: From a call, if the last result was refused.
@@ -300,7 +297,7 @@ def _checked_on_result(on_result: object) -> Callable[[Any], Any] | None:
         return None
     if not callable(on_result):
         raise TypeError(f"`on_result` must take a result and answer a bool, not {on_result!r}")
-    if colour_of(on_result) in (Colour.GENERATOR, Colour.ASYNC_GENERATOR):
+    if kind_of(on_result) in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
         raise TypeError(
             f"`on_result` must return its answer, but {on_result!r} is a generator, "
             f"which would always count as True"

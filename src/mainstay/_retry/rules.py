@@ -6,7 +6,7 @@ from typing import Any
 import attrs
 
 from mainstay._core.budget import RetryBudget
-from mainstay._core.outcomes import Judge
+from mainstay._core.failures import Judge
 from mainstay._retry.strategies import RetryStrategy, Strategy
 
 

@@ -16,16 +16,14 @@ from typing import Any
 
 import attrs
 
-from mainstay._core.ambient import PLAIN, Ambient, surroundings
+from mainstay._core.arguments import to_seconds
 from mainstay._core.budget import observe, spend
-from mainstay._core.durations import to_seconds
-from mainstay._core.events import heard, publish
-from mainstay._core.notes import described, leave_note
+from mainstay._core.context import DEFAULT_CONTEXT, CallContext, current_context
+from mainstay._core.events import is_observed, publish
+from mainstay._core.failures import counted, described, leave_note
 from mainstay._metrics.collector import recorder_of
 from mainstay._metrics.recorder import Recorder
 from mainstay._retry import decision
-from mainstay._retry.decision import Reason
-from mainstay._retry.events import LOGGER, RetryGaveUp, RetryScheduled
 from mainstay._retry.rules import Rules
 from mainstay._retry.strategies import Call, CallState, Outcome, RetryStrategy
 from mainstay.errors import (
@@ -34,6 +32,7 @@ from mainstay.errors import (
     DeadlineExpiredError,
     ResultRefusedError,
 )
+from mainstay.events import RetryGaveUp, RetryReason, RetryScheduled
 
 POLICY = "retry"
 
@@ -55,17 +54,17 @@ class Bound:
     recorder: Recorder
 
     def begin(self, call: Call | None = None) -> "Run":
-        """Begin a call in its surroundings.
+        """Begin a call in its context.
 
         Raises:
             DeadlineExpiredError: If the surrounding deadline leaves no time.
         """
-        ambient = surroundings()
+        context = current_context()
         recorder = self.recorder
-        if ambient.metrics is not None:
-            recorder = recorder_of(ambient.metrics, self.component, POLICY)
-        run = Run(self.rules, self.component, recorder, ambient, ambient.clock.now(), call)
-        if ambient.left() <= 0:
+        if context.metrics is not None:
+            recorder = recorder_of(context.metrics, self.component, POLICY)
+        run = Run(self.rules, self.component, recorder, context, context.clock.now(), call)
+        if context.left() <= 0:
             raise run.expired()
         if self.rules.budget is not None:
             observe(self.rules.budget)
@@ -73,7 +72,7 @@ class Bound:
 
     def resume(self, started: float, call: Call | None) -> "Run":
         """Give the run of a call that began without one because nothing surrounds it."""
-        return Run(self.rules, self.component, self.recorder, PLAIN, started, call)
+        return Run(self.rules, self.component, self.recorder, DEFAULT_CONTEXT, started, call)
 
 
 @attrs.define(eq=False)
@@ -84,7 +83,7 @@ class Run:
         rules: The parameters of the policy.
         component: The name of what is called, for people.
         recorder: Where the call is recorded.
-        ambient: Its clock and its deadline.
+        context: Its clock and its deadline.
         started: When the first attempt started, in seconds of the clock.
         call: What is called, as strategies see it; None in a block.
         made: Attempts that have ended.
@@ -94,7 +93,7 @@ class Run:
     rules: Rules
     component: str
     recorder: Recorder
-    ambient: Ambient
+    context: CallContext
     started: float
     call: Call | None
     made: int = 0
@@ -103,17 +102,17 @@ class Run:
 
     def elapsed(self) -> float:
         """Seconds since the first attempt's start."""
-        return self.ambient.clock.now() - self.started
+        return self.context.clock.now() - self.started
 
     def left(self) -> float:
         """Seconds until `timeout` or the deadline, the shorter; infinity with neither."""
         timeout = self.rules.timeout
         end = (
-            self.ambient.deadline
+            self.context.deadline
             if timeout is None
-            else min(self.ambient.deadline, self.started + timeout)
+            else min(self.context.deadline, self.started + timeout)
         )
-        return end - self.ambient.clock.now()
+        return end - self.context.clock.now()
 
     def expired(self) -> DeadlineExpiredError:
         """End a call that began with no time left."""
@@ -152,7 +151,8 @@ class Run:
             return wait
         self._note(
             error,
-            f"gave up after {self.made} attempt(s) in {self.elapsed():.3f} s: {_WHY[reason]}",
+            f"gave up after {counted(self.made, 'attempt')} in {self.elapsed():.3f} s: "
+            f"{_WHY[reason]}",
         )
         self.give_up(reason, error)
         return None
@@ -260,9 +260,9 @@ class Run:
         """Wait between attempts; not at all for 0 seconds."""
         if not seconds:  # the system call of sleep(0) costs more than a whole attempt
             return
-        began = self.ambient.clock.now()
+        began = self.context.clock.now()
         try:
-            self.ambient.clock.sleep(seconds)
+            self.context.clock.sleep(seconds)
         except BaseException:
             self._interrupted_wait(began)
             raise
@@ -272,9 +272,9 @@ class Run:
         """Wait between attempts without blocking the event loop; not at all for 0 seconds."""
         if not seconds:
             return
-        began = self.ambient.clock.now()
+        began = self.context.clock.now()
         try:
-            await self.ambient.clock.asleep(seconds)
+            await self.context.clock.asleep(seconds)
         except BaseException:
             self._interrupted_wait(began)
             raise
@@ -285,7 +285,7 @@ class Run:
         self.recorder.waited(seconds)
 
     def _interrupted_wait(self, began: float) -> None:
-        self.recorder.waited(self.ambient.clock.now() - began)
+        self.recorder.waited(self.context.clock.now() - began)
         self.end("cancelled")
 
     def attempt_limit(self) -> float | None:
@@ -304,7 +304,7 @@ class Run:
 
     def _decide(
         self, hint: float, error: Exception | None, value: object = None
-    ) -> tuple[Reason | None, float]:
+    ) -> tuple[RetryReason | None, float]:
         """Go through the table of `decision`, asking each column no earlier than it is needed."""
         rules = self.rules
         if decision.out_of_attempts(self.made, rules.attempts):
@@ -324,7 +324,7 @@ class Run:
 
     def _decide_refused(
         self, value: object, error: ResultRefusedError
-    ) -> tuple[Reason | None, float]:
+    ) -> tuple[RetryReason | None, float]:
         try:
             return self._decide(math.nan, None, value)
         except Exception:
@@ -350,28 +350,28 @@ class Run:
             retry_object=self.rules,
             call=self.call,
             start_time=self.started,
-            outcome_timestamp=self.ambient.clock.now(),
+            outcome_timestamp=self.context.clock.now(),
             attempt_number=attempt,
             outcome=Outcome(attempt, error, value),
             idle_for=self.idle,
         )
 
     def _schedule(self, wait: float, error: Exception) -> None:
-        if heard(LOGGER, logging.INFO):
+        if is_observed(POLICY, logging.INFO):
             event = RetryScheduled(self.component, self.made, wait, error)
             try:
-                publish(event, LOGGER, self.recorder.listener_failed)
+                publish(event, self.recorder.listener_failed)
             except BaseException:  # a listener that ends the program
                 self.end("cancelled")
                 raise
 
-    def give_up(self, reason: Reason, error: Exception) -> None:
+    def give_up(self, reason: RetryReason, error: Exception) -> None:
         """Record and tell that the call ends with *error*."""
         self.recorder.gave_up(reason)
         self.end("timeout" if reason == "timeout" else "error")
-        if heard(LOGGER, logging.WARNING):
+        if is_observed(POLICY, logging.WARNING):
             event = RetryGaveUp(self.component, self.made, self.elapsed(), reason, error)
-            publish(event, LOGGER, self.recorder.listener_failed)
+            publish(event, self.recorder.listener_failed)
 
     def _note(self, error: Exception, text: str) -> None:
         leave_note(error, f"mainstay.retry {self.component}", text)

@@ -14,10 +14,10 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from mainstay._core import outcomes
-from mainstay._core.callables import Colour, colour_of
-from mainstay._core.durations import to_seconds
-from mainstay._core.outcomes import Judge
+from mainstay._core import failures
+from mainstay._core.arguments import to_seconds
+from mainstay._core.failures import Judge
+from mainstay._core.functions import Kind, kind_of
 
 Strategy: TypeAlias = Callable[[Any], Any]
 """Takes the state of a call; gives seconds to wait, or whether to stop or to try again."""
@@ -139,7 +139,7 @@ def judge_of(on: object) -> Judge | RetryStrategy:
         TypeError: If it is none of the accepted forms.
     """
     strategy = _retry_strategy_of(on)
-    return outcomes.judge_of(on) if strategy is None else RetryStrategy(strategy)
+    return failures.judge_of(on) if strategy is None else RetryStrategy(strategy)
 
 
 def _retry_strategy_of(on: object) -> Strategy | None:
@@ -162,7 +162,7 @@ def _retry_strategy_of(on: object) -> Strategy | None:
 def _checked(parameter: str, strategy: Strategy) -> Strategy:
     if isinstance(strategy, type):
         raise TypeError(f"`{parameter}` must be a strategy, not the class {strategy.__name__}")
-    if colour_of(strategy) is not Colour.SYNC:
+    if kind_of(strategy) is not Kind.SYNC:
         raise TypeError(f"`{parameter}` must be a plain function or strategy, not {strategy!r}")
     return strategy
 
@@ -174,7 +174,7 @@ def _looks_at_exceptions_only(tenacity: ModuleType, on: Any) -> bool:
     if isinstance(on, tenacity.retry_any | tenacity.retry_all):
         # A sync `any` or `all` would take the coroutine of an async part for its answer.
         return all(
-            _looks_at_exceptions_only(tenacity, part) and colour_of(part) is Colour.SYNC
+            _looks_at_exceptions_only(tenacity, part) and kind_of(part) is Kind.SYNC
             for part in on.retries
         )
     return isinstance(

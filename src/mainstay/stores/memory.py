@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import attrs
 
-from mainstay._core.ambient import surroundings
 from mainstay._core.clock import wall_time
+from mainstay._core.context import current_context
 from mainstay.errors import LeaseLostError, RunBusyError
 from mainstay.stores.base import (
     Acquired,
@@ -43,7 +43,7 @@ class MemoryStore:
     """Keeps runs in the memory of this process; nothing survives it.
 
     What it keeps is bytes, encoded and decoded as in any other store, so that a test on it tests
-    what a real one would do. Its clock is that of the surroundings: a `FakeClock` makes leases
+    what a real one would do. Its clock is that of the context: a `FakeClock` makes leases
     end. Safe to use from several threads.
 
     Example:
@@ -66,7 +66,7 @@ class MemoryStore:
 
     def acquire(self, run: RunId, request: Request) -> Acquisition:
         """Decide who may work on *run*."""
-        now, wall = surroundings().clock.now(), wall_time()
+        now, wall = current_context().clock.now(), wall_time()
         with self._lock:
             kept = self._runs.get(run)
             before = kept.record if kept else None
@@ -93,7 +93,7 @@ class MemoryStore:
 
     def commit(self, lease: Lease, change: Change) -> None:
         """Write *change* and renew the lease."""
-        now, wall = surroundings().clock.now(), wall_time()
+        now, wall = current_context().clock.now(), wall_time()
         with self._lock:
             kept = self._owned(lease)
             if kept is None:
@@ -117,7 +117,7 @@ class MemoryStore:
 
     def release(self, lease: Lease, how: Exit, error: str = "", drop: tuple[int, ...] = ()) -> None:
         """Give the run back before its end."""
-        now, wall = surroundings().clock.now(), wall_time()
+        now, wall = current_context().clock.now(), wall_time()
         with self._lock:
             kept = self._owned(lease)
             if kept is None:
@@ -131,7 +131,7 @@ class MemoryStore:
 
     def list(self, name: str | None = None) -> Sequence[tuple[Record, Status]]:
         """Give all runs, or those of one name."""
-        now, wall = surroundings().clock.now(), wall_time()
+        now, wall = current_context().clock.now(), wall_time()
         with self._lock:
             records = [kept.record for run, kept in sorted(self._runs.items(), key=_by_run)]
         return [
@@ -142,7 +142,7 @@ class MemoryStore:
 
     def forget(self, run: RunId) -> bool:
         """Remove *run*."""
-        now, wall = surroundings().clock.now(), wall_time()
+        now, wall = current_context().clock.now(), wall_time()
         with self._lock:
             kept = self._runs.get(run)
             if kept is None:

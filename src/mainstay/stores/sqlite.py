@@ -16,9 +16,9 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mainstay._core.ambient import surroundings
 from mainstay._core.arguments import to_flag
 from mainstay._core.clock import SYSTEM, monotonic, wall_time
+from mainstay._core.context import current_context
 from mainstay.errors import (
     CorruptCheckpointError,
     RunBusyError,
@@ -138,12 +138,12 @@ class SQLiteStore:
         with self._reading(owned=True) as db:
             # A single statement is a transaction by itself.
             if not change.put and not change.drop:
-                _rows.change_run(db, lease, change, surroundings().clock.now(), wall_time())
+                _rows.change_run(db, lease, change, current_context().clock.now(), wall_time())
                 return
-            if _rows.put_alone(db, lease, change, surroundings().clock.now()):
+            if _rows.put_alone(db, lease, change, current_context().clock.now()):
                 return
             with transaction(db, "IMMEDIATE"):
-                _rows.change_run(db, lease, change, surroundings().clock.now(), wall_time())
+                _rows.change_run(db, lease, change, current_context().clock.now(), wall_time())
                 _rows.change_results(db, lease.run, change)
 
     def release(self, lease: Lease, how: Exit, error: str = "", drop: tuple[int, ...] = ()) -> None:
@@ -154,7 +154,7 @@ class SQLiteStore:
 
     def list(self, name: str | None = None) -> Sequence[tuple[Record, Status]]:
         """Give all runs, or those of one name."""
-        now, wall = surroundings().clock.now(), wall_time()
+        now, wall = current_context().clock.now(), wall_time()
         with self._reading() as db:
             records = _rows.find_all(db, name)
         return [(each, state_of(each, self._how_gone(each, now, wall))) for each in records]
@@ -198,7 +198,7 @@ class SQLiteStore:
     def _writing(self, *, owned: bool = False) -> Iterator[tuple[sqlite3.Connection, float, float]]:
         """Make a transaction: all of it, or nothing. Gives the times inside it, too."""
         with self._reading(owned=owned) as db, transaction(db, "IMMEDIATE"):
-            yield db, surroundings().clock.now(), wall_time()
+            yield db, current_context().clock.now(), wall_time()
 
     def _connect(self) -> Connection:
         kind = None if self._network else network_file_system(self._file)

@@ -9,10 +9,9 @@ from collections.abc import Callable
 from contextvars import copy_context
 from typing import Self
 
-from mainstay._core import ambient
-from mainstay._core.arguments import to_flag
+from mainstay._core import context
+from mainstay._core.arguments import Duration, to_flag, to_seconds
 from mainstay._core.clock import Bell, Timer
-from mainstay._core.durations import Duration, to_seconds
 
 _TURNS = 10  # of the event loop, for other tasks to get as far as their own sleep
 _PATIENCE = 1.0  # real seconds for a working thread to get as far as its own sleep
@@ -70,7 +69,7 @@ class FakeClock:
         self._now = 0.0
         self._changed = threading.Condition(threading.RLock())
         self._alarms: list[_Alarm] = []  # in the order of their times
-        self._entered: list[ambient.Ambient] = []
+        self._entered: list[context.CallContext] = []
         self._rung = 0
         self._depth = 0
         self._working: Counter[int] = Counter()
@@ -78,21 +77,23 @@ class FakeClock:
 
     def __enter__(self) -> Self:
         self._depth += 1
-        here = ambient.with_clock(self)
-        ambient.enter(here)
+        here = context.with_clock(self)
+        context.enter(here)
         if self._everywhere:
-            ambient.everywhere.append(here)
+            context.process_contexts.append(here)
             self._entered.append(here)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        ambient.leave()
+        context.leave()
         with self._changed:
             self._depth -= 1
             self._changed.notify_all()
         if self._everywhere:
             last = self._entered.pop()
-            ambient.everywhere[:] = [each for each in ambient.everywhere if each is not last]
+            context.process_contexts[:] = [
+                each for each in context.process_contexts if each is not last
+            ]
 
     def now(self) -> float:
         """Give the seconds since the clock was made."""

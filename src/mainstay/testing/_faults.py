@@ -9,9 +9,8 @@ from typing import Any, Final, TypeGuard
 
 import attrs
 
-from mainstay._core import ambient
-from mainstay._core.arguments import to_share
-from mainstay._core.durations import Duration, to_seconds
+from mainstay._core import context
+from mainstay._core.arguments import Duration, to_seconds, to_share
 
 
 @attrs.frozen
@@ -27,7 +26,7 @@ class Faults:
 
     Each call takes the next step. An exception, or a class of one, is raised; `Faults.delay(...)`
     sleeps first; `Faults.HANG` sleeps for ever; anything else is returned. It sleeps on the clock
-    of its surroundings, so with a `FakeClock` that takes no time. Threads and tasks may share it:
+    of its context, so with a `FakeClock` that takes no time. Threads and tasks may share it:
     each step is taken once.
 
     Args:
@@ -122,7 +121,7 @@ class Faults:
         """Take the next step."""
         step = self._next(args, kwargs)
         while isinstance(step, _Delay):
-            ambient.surroundings().clock.sleep(step.seconds)
+            context.current_context().clock.sleep(step.seconds)
             step = step.step
         return _done(step)
 
@@ -137,7 +136,7 @@ class Faults:
         """
         step = self._next(args, kwargs)
         while isinstance(step, _Delay):
-            await ambient.surroundings().clock.asleep(step.seconds)
+            await context.current_context().clock.asleep(step.seconds)
             step = step.step
         return _done(step)
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from mainstay._core import ambient
+from mainstay._core import context
 from mainstay._core.clock import Bell, Clock, Timer
 
 
@@ -44,8 +44,8 @@ def no_waits() -> Iterator[None]:
         ...     retry(on=OSError, wait=30.0).call(Faults([OSError("refused"), "ok"]))
         'ok'
     """
-    ambient.enter(ambient.with_clock(_NoWaits(ambient.surroundings().clock)))
+    context.enter(context.with_clock(_NoWaits(context.current_context().clock)))
     try:
         yield
     finally:
-        ambient.leave()
+        context.leave()

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mainstay._core import ambient
+from mainstay._core import context
 from mainstay._metrics.book import Book
 from mainstay._metrics.collector import Metrics
 from mainstay._metrics.schema import FAMILIES, Family
@@ -74,8 +74,8 @@ def recorded() -> Iterator[_Recorded]:
         1.0
     """
     metrics = _Recorded()
-    ambient.enter(ambient.with_metrics(metrics))
+    context.enter(context.with_metrics(metrics))
     try:
         yield metrics
     finally:
-        ambient.leave()
+        context.leave()

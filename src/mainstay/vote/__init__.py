@@ -22,7 +22,7 @@ from collections.abc import Callable, Collection
 from typing import Any, Literal, Protocol, TypeAlias
 
 from mainstay._core.arguments import to_count
-from mainstay._core.callables import Colour, colour_of
+from mainstay._core.functions import Kind, kind_of
 from mainstay.vote._agreement import First, Majority, Plurality, Quorum, Unanimous
 from mainstay.vote._median import Median
 
@@ -226,6 +226,6 @@ def _checked_key(key: object) -> Key | None:
         return None
     if not callable(key):
         raise TypeError(f"`key` must take an answer and give what it is compared by, not {key!r}")
-    if not isinstance(key, type) and colour_of(key) is not Colour.SYNC:
+    if not isinstance(key, type) and kind_of(key) is not Kind.SYNC:
         raise TypeError(f"`key` must be a plain function, not {key!r}")
     return key

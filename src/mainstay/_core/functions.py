@@ -1,9 +1,10 @@
-"""The facts about a callable that policies need: its name, its colour, where a resource goes.
+"""The facts about a callable that policies need: its name, its kind, where a resource goes.
 
-Name and colour are looked for through `functools.partial` and in objects with `__call__`; nothing
+Name and kind are looked for through `functools.partial` and in objects with `__call__`; nothing
 else in the package asks these questions.
 """
 
+import asyncio
 import enum
 import functools
 import inspect
@@ -13,9 +14,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from mainstay.errors import UnsupportedLoopError
 
-class Colour(enum.Enum):
-    """How a callable must be called."""
+
+class Kind(enum.Enum):
+    """How a callable must be called: its kind."""
 
     SYNC = "def"
     ASYNC = "async def"
@@ -27,26 +30,26 @@ _MAIN = ("__main__", "__mp_main__")  # the second in processes that multiprocess
 _ASYNC_CODE = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
-def colour_of(fn: Callable[..., Any]) -> Colour:
-    """Say how *fn* must be called: sync, async, or as a generator of either."""
+def kind_of(fn: Callable[..., Any]) -> Kind:
+    """Return how *fn* must be called: sync, async, or as a generator of either."""
     fn = _unwrap_partial(fn)
     for candidate in (fn, type(fn).__call__):
         if inspect.iscoroutinefunction(candidate):
-            return Colour.ASYNC
+            return Kind.ASYNC
         if inspect.isasyncgenfunction(candidate):
-            return Colour.ASYNC_GENERATOR
+            return Kind.ASYNC_GENERATOR
         if inspect.isgeneratorfunction(candidate):
-            return Colour.GENERATOR
-    return Colour.SYNC
+            return Kind.GENERATOR
+    return Kind.SYNC
 
 
 def is_async(fn: Callable[..., Any]) -> bool:
-    """Whether calling *fn* gives something to await."""
-    return colour_of(fn) is Colour.ASYNC
+    """True if calling *fn* returns something to await."""
+    return kind_of(fn) is Kind.ASYNC
 
 
 def is_async_hook(hook: object) -> bool:
-    """Whether what a user gave as a parameter is a function to be awaited; a class is none."""
+    """True if what a user gave as a parameter is a function to be awaited; a class is none."""
     return callable(hook) and not isinstance(hook, type) and is_async(hook)
 
 
@@ -66,7 +69,7 @@ def wraps(fn: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[...
 
 
 def resource_first(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a function that takes a pool's resource before all else; a method, before its self."""
+    """Return a function that takes a pool's resource before all else; a method, before its self."""
     if not _takes_self(fn):
         return fn
 
@@ -78,11 +81,11 @@ def resource_first(fn: Callable[..., Any]) -> Callable[..., Any]:
     async def acall(resource: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
         return await fn(self, resource, *args, **kwargs)
 
-    return acall if colour_of(fn) is Colour.ASYNC else call
+    return acall if kind_of(fn) is Kind.ASYNC else call
 
 
 def name_of(fn: Callable[..., Any]) -> str:
-    """Name a callable `module.qualname`; an object with `__call__` by its class.
+    """Return the name of a callable, `module.qualname`; an object with `__call__` by its class.
 
     Methods of built-in types do not say where they are from: they are from `builtins`.
     """
@@ -113,7 +116,7 @@ def checked_name_or_none(name: object) -> str | None:
 
 
 def name_of_frame(frame: FrameType) -> str:
-    """Name the code that runs in *frame* `module.qualname`; code outside a function `module`."""
+    """Return the name of the code in *frame*: `module.qualname`, or `module` outside functions."""
     names = frame.f_globals
     module = _module_name(names.get("__name__"), names)
     qualname = frame.f_code.co_qualname
@@ -138,19 +141,39 @@ def refused_coroutine(fn: object, coroutine: Coroutine[Any, Any, Any]) -> TypeEr
     )
 
 
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the event loop that runs in this thread, or None."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def require_asyncio(component: str) -> asyncio.AbstractEventLoop:
+    """Return the running event loop; refuse to run where there is none.
+
+    Raises:
+        UnsupportedLoopError: Outside asyncio, where waits and timeouts could not work.
+    """
+    event_loop = running_loop()
+    if event_loop is None:
+        raise UnsupportedLoopError(component)
+    return event_loop
+
+
 def is_async_frame(frame: FrameType) -> bool:
-    """Whether the code that runs in *frame* belongs to an `async def`."""
+    """True if the code that runs in *frame* belongs to an `async def`."""
     return bool(frame.f_code.co_flags & _ASYNC_CODE)
 
 
 def _named(fn: Callable[..., Any]) -> Any:
-    """Give what stands for *fn* where it has no name: what a partial calls, an object's class."""
+    """Return what stands for *fn* where it has no name: what a partial calls, an object's class."""
     fn = _unwrap_partial(fn)
     return fn if isinstance(getattr(fn, "__qualname__", None), str) else type(fn)
 
 
 def _takes_self(fn: Callable[..., Any]) -> bool:
-    """Whether the first parameter of a function is that of a method."""
+    """True if the first parameter of a function is that of a method."""
     try:
         return next(iter(inspect.signature(fn).parameters), "") in {"self", "cls"}
     except (TypeError, ValueError):  # a builtin that does not tell
@@ -164,7 +187,7 @@ def _unwrap_partial(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _module_name(module: object, names: Mapping[str, Any]) -> str:
-    """Name a module as if it were imported, so that labels do not depend on how it is run.
+    """Return the name of a module as if it were imported: labels do not depend on how it is run.
 
     Args:
         module: Its `__name__`, which for the main module says nothing.

@@ -1,26 +1,24 @@
 """`CircuitBreaker`: the health of a pool's member alone, around a function or a block."""
 
-import os
-import weakref
 from collections.abc import Callable
+from contextvars import ContextVar
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar, cast
 
-import attrs
-
-from mainstay._core.ambient import surroundings
-from mainstay._core.callables import checked_name
-from mainstay._core.outcomes import Classes
-from mainstay._failover.gate import BreakerState, Gate
-from mainstay._failover.options import Detect, limits_of
-from mainstay._failover.passage import PASSAGE, begin, wrap
-from mainstay._failover.rules import sync_judge_of
+from mainstay._breaker.calls import BoundBreaker, BreakerCall, wrap
+from mainstay._breaker.engine import BreakerEngine
+from mainstay._core.context import current_context
+from mainstay._core.detector import Detect
+from mainstay._core.failures import Classes, verdict_judge_of
+from mainstay._core.functions import checked_name
 from mainstay._metrics.collector import Metrics, metrics_of
+from mainstay.events import BreakerState
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_all: "weakref.WeakSet[Gate]" = weakref.WeakSet()
+_BLOCKS: ContextVar[tuple[BreakerCall, ...]] = ContextVar("mainstay_breaker", default=())
+"""The calls of ``with breaker:`` around the calling code, the innermost first."""
 
 
 class CircuitBreaker:
@@ -75,19 +73,19 @@ class CircuitBreaker:
     ) -> None:
         if not isinstance(detect, Detect):
             raise TypeError(f"`detect` must be a Detect, not {detect!r}")
-        self._judge = sync_judge_of(on)
-        self._gate = Gate(checked_name(name), limits_of(detect), metrics_of(metrics))
-        _all.add(self._gate)
+        judge = verdict_judge_of(on)
+        engine = BreakerEngine(checked_name(name), detect, metrics_of(metrics))
+        self._bound = BoundBreaker(engine, judge)
 
     @property
     def name(self) -> str:
         """The name of the breaker."""
-        return self._gate.name
+        return self._bound.engine.name
 
     @property
     def state(self) -> BreakerState:
         """One of "closed", "open", and "half_open", when one call is or would be let through."""
-        return self._gate.state(surroundings().clock.now())
+        return self._bound.engine.state(current_context().clock.now())
 
     def __repr__(self) -> str:
         return f"<CircuitBreaker {self.name!r}: {self.state}>"
@@ -105,14 +103,14 @@ class CircuitBreaker:
             >>> breaker.state
             'closed'
         """
-        self._gate.open()
+        self._bound.engine.open()
 
     def close(self) -> None:
         """Let all calls through, as if nothing had happened before."""
-        self._gate.close()
+        self._bound.engine.close()
 
     def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
-        """Wrap a function; signature and colour stay.
+        """Wrap a function; signature and kind, sync or async, stay.
 
         Args:
             fn: A function, async function, method, `classmethod` or `staticmethod`.
@@ -125,7 +123,7 @@ class CircuitBreaker:
             return cast("Callable[P, R]", type(fn)(self(fn.__func__)))
         if not callable(fn):
             raise TypeError(f"a circuit breaker wraps callables, not {fn!r}")
-        return wrap(self._gate, self._judge, fn)
+        return wrap(self._bound, fn)
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call *fn* through the breaker, without decorating it.
@@ -150,7 +148,7 @@ class CircuitBreaker:
         return self(fn)(*args, **kwargs)
 
     def __enter__(self) -> Self:
-        PASSAGE.set(attrs.evolve(begin(self._gate, self._judge), outer=PASSAGE.get()))
+        _BLOCKS.set((self._bound.begin(), *_BLOCKS.get()))
         return self
 
     def __exit__(
@@ -159,21 +157,14 @@ class CircuitBreaker:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        passage = PASSAGE.get()
-        if passage is None or passage.gate is not self._gate:
-            raise RuntimeError("`with breaker:` must be left in the order, and in the thread or "
-                               "task, that it was entered in")  # fmt: skip
-        PASSAGE.set(passage.outer)
+        call, *outer = _BLOCKS.get() or (None,)
+        if call is None or call.engine is not self._bound.engine:
+            raise RuntimeError(
+                "`with breaker:` must be left in the order, and in the thread or task, that it "
+                "was entered in"
+            )
+        _BLOCKS.set(tuple(outer))
         if error is None:
-            passage.succeeded()
+            call.succeeded()
         else:
-            passage.raised(error)
-
-
-def _anew_after_fork() -> None:
-    for gate in tuple(_all):
-        gate.anew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_anew_after_fork)
+            call.raised(error)

@@ -1,0 +1,225 @@
+"""Calls through a circuit breaker, sync beside async.
+
+What `_wrap_sync` and `_wrap_async` return calls at once where the context is plain and the breaker
+closed: that is the path of every healthy call, and it takes no lock.
+"""
+
+import functools
+from collections.abc import Callable
+from types import CoroutineType
+from typing import Any, ClassVar, TypeAlias
+
+import attrs
+
+from mainstay._breaker.engine import POLICY, BreakerEngine
+from mainstay._core.call import Call, recorder_in
+from mainstay._core.clock import monotonic
+from mainstay._core.context import CallContext, block_context, current_context, process_contexts
+from mainstay._core.failures import Judge, Verdict, verdict_of
+from mainstay._core.functions import Kind, kind_of, refused_coroutine, require_asyncio
+from mainstay._metrics.recorder import Recorder
+from mainstay.errors import CircuitOpenError, DeadlineExpiredError, RejectedError
+
+Args: TypeAlias = tuple[Any, ...]
+Kwargs: TypeAlias = dict[str, Any]
+
+
+@attrs.frozen(eq=False)
+class BoundBreaker:
+    """A breaker and what counts as a failure for it."""
+
+    engine: BreakerEngine
+    judge: Judge
+
+    def begin(self) -> "BreakerCall":
+        """Let a call through in its context.
+
+        Raises:
+            CircuitOpenError: If it may not go through.
+            DeadlineExpiredError: If the surrounding deadline leaves no time.
+        """
+        context = current_context()
+        call = self._call(context, context.clock.now())
+        call.check_time_left()
+        try:
+            call.generation = self.engine.admit(call.started)
+        except CircuitOpenError:
+            call.recorder.rejected()
+            raise
+        return call
+
+    def resume(self, started: float, generation: int) -> "BreakerCall":
+        """Return the call that began without one on the short path."""
+        return self._call(current_context(), started, generation)
+
+    def _call(self, context: CallContext, started: float, generation: int = 0) -> "BreakerCall":
+        recorder = recorder_in(context, self.engine.recorder)
+        return BreakerCall(recorder, context, started, self.engine, self.judge, generation)
+
+
+@attrs.define(eq=False)
+class BreakerCall(Call[Recorder]):
+    """One call that was let through.
+
+    Attributes:
+        generation: Of the detector, which its result belongs to.
+    """
+
+    policy: ClassVar[str] = POLICY
+    engine: BreakerEngine
+    judge: Judge
+    generation: int
+
+    def succeeded(self) -> None:
+        """Record an answer."""
+        now = self.now()
+        if self.engine.inspects_successes:
+            self.engine.succeeded(self.generation, now, now - self.started)
+        self.recorder.success(now - self.started)
+
+    def raised(self, error: BaseException) -> None:
+        """Record what the call raised, which goes on."""
+        if not isinstance(error, Exception):
+            self.engine.released(self.generation, self.now())
+            self.end("cancelled")
+        elif isinstance(error, DeadlineExpiredError) and self.context.left() <= 0:
+            self.says_nothing(error, "timeout")  # the caller's time is over, whatever was called
+        elif isinstance(error, RejectedError) or not self._counts(error):
+            self.says_nothing(error, "not_retryable")
+        else:
+            now = self.now()
+            self.recorder.error(error)
+            self.engine.failed(self.generation, now)
+            self.end("error")
+            self.note(
+                error,
+                f"1 attempt, which failed after {now - self.started:.3f} s; "
+                f"the breaker is {self.engine.state(now)}",
+            )
+
+    def _counts(self, error: Exception) -> bool:
+        """True if *error* counts as a failure of what the breaker protects."""
+        return self.ask(self._verdict, error) is Verdict.MEMBER_FAILED
+
+    def _verdict(self, error: Exception) -> Verdict:
+        return verdict_of(self.judge(error))
+
+    def says_nothing(self, error: Exception, reason: str) -> None:
+        """Record an exception that says nothing about what the breaker protects."""
+        self.engine.released(self.generation, self.now())
+        self.recorder.error(error)
+        self.recorder.gave_up(reason)
+        self.end("timeout" if reason == "timeout" else "error")
+
+
+def wrap(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Put a breaker before a function, sync or async.
+
+    Raises:
+        TypeError: If it is a generator function.
+    """
+    kind = kind_of(fn)
+    if kind is Kind.ASYNC:
+        return _wrap_async(bound, fn)
+    if kind is Kind.SYNC:
+        return _wrap_sync(bound, fn)
+    raise TypeError(
+        f"a circuit breaker does not wrap generators such as {fn!r}; use `with breaker:` in it, "
+        f"around what may fail"
+    )
+
+
+def _wrap_sync(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any]:
+    engine = bound.engine
+    success = engine.recorder.success
+
+    @functools.wraps(fn)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        started = monotonic()
+        here = block_context()
+        if process_contexts or (here is not None and not (here.plain and started < here.deadline)):
+            return _call(bound.begin(), fn, args, kwargs)
+        if engine.is_open:
+            if started < engine.open_until:
+                raise engine.rejected(started)
+            return _call(bound.begin(), fn, args, kwargs)
+        generation = engine.detector.generation
+        try:
+            value = fn(*args, **kwargs)
+        except BaseException as error:
+            bound.resume(started, generation).raised(error)
+            raise
+        if type(value) is CoroutineType:
+            raise _refused(bound.resume(started, generation), fn, value)
+        now = monotonic()
+        if engine.inspects_successes:
+            engine.succeeded(generation, now, now - started)
+        success(now - started)
+        return value
+
+    return call
+
+
+def _wrap_async(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any]:
+    engine = bound.engine
+    success = engine.recorder.success
+    on_asyncio = False  # asked at the first call: it is a system call in 3.11
+
+    @functools.wraps(fn)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal on_asyncio
+        if not on_asyncio:
+            require_asyncio(engine.name)
+            on_asyncio = True
+        started = monotonic()
+        here = block_context()
+        if process_contexts or (here is not None and not (here.plain and started < here.deadline)):
+            return await _acall(bound.begin(), fn, args, kwargs)
+        if engine.is_open:
+            if started < engine.open_until:
+                raise engine.rejected(started)
+            return await _acall(bound.begin(), fn, args, kwargs)
+        generation = engine.detector.generation
+        try:
+            value = await fn(*args, **kwargs)
+        except BaseException as error:
+            bound.resume(started, generation).raised(error)
+            raise
+        now = monotonic()
+        if engine.inspects_successes:
+            engine.succeeded(generation, now, now - started)
+        success(now - started)
+        return value
+
+    return call
+
+
+def _call(call: BreakerCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+    try:
+        value = fn(*args, **kwargs)
+    except BaseException as error:
+        call.raised(error)
+        raise
+    if type(value) is CoroutineType:
+        raise _refused(call, fn, value)
+    call.succeeded()
+    return value
+
+
+async def _acall(call: BreakerCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+    try:
+        value = await fn(*args, **kwargs)
+    except BaseException as error:
+        call.raised(error)
+        raise
+    call.succeeded()
+    return value
+
+
+def _refused(
+    call: BreakerCall, fn: Callable[..., Any], value: "CoroutineType[Any, Any, Any]"
+) -> TypeError:
+    """End a call of a plain function that returned a coroutine, whose failures nobody would see."""
+    error = refused_coroutine(fn, value)
+    call.says_nothing(error, "not_retryable")
+    return error

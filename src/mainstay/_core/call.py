@@ -1,0 +1,164 @@
+"""What every call of every policy has: a recorder, a context, a start, its limits, and an end.
+
+The policies extend `Call` by what is theirs alone. What is here is here once:
+
+1. A call records where its context says, else where its policy does (`recorder_in`).
+2. A call that begins with no time left ends as "timeout" before anything is called, and is told.
+3. The time left is that of the policy's own limit or of the deadline, whichever is shorter.
+4. `on` is asked behind a guard: where it raises, or answers what it may not, the user's own
+   exception goes on with a note that says so, and counts as not matched.
+5. An end is recorded once, before it is told.
+"""
+
+import inspect
+import logging
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+
+import attrs
+
+from mainstay._core.context import CallContext
+from mainstay._core.events import Event, is_observed, logger_of, publish
+from mainstay._core.failures import Judge, described, leave_note
+from mainstay.errors import DeadlineExpiredError
+
+
+class CallRecorder(Protocol):
+    """Where the calls of one component under one policy are recorded."""
+
+    @property
+    def component(self) -> str:
+        """The name of the policy."""
+        ...
+
+    def within(self, metrics: Any, /) -> Self:
+        """Return the recorder of the same component in other metrics."""
+        ...
+
+    def call(self, outcome: str, seconds: float, attempts: int = 1, /) -> None:
+        """Record that a call ended."""
+        ...
+
+    def error(self, error: BaseException, /) -> None:
+        """Record a failed attempt."""
+        ...
+
+    def gave_up(self, reason: str, /) -> None:
+        """Record why a call gave up."""
+        ...
+
+    def listener_failed(self, listener: Callable[..., object], error: Exception, /) -> None:
+        """Record that a listener raised."""
+        ...
+
+
+R = TypeVar("R", bound=CallRecorder)
+
+
+def recorder_in(context: CallContext, recorder: R) -> R:
+    """Return where a call in *context* is recorded, whose policy has *recorder*."""
+    return recorder if context.metrics is None else recorder.within(context.metrics)
+
+
+@attrs.define(eq=False)
+class Call(Generic[R]):
+    """One call of a policy.
+
+    Attributes:
+        policy: The kind of policy, as in labels.
+        recorder: Where it is recorded.
+        context: Its clock and its deadline.
+        started: When it began, in seconds of the clock.
+    """
+
+    policy: ClassVar[str]
+    recorder: R
+    context: CallContext
+    started: float
+
+    @property
+    def component(self) -> str:
+        """The name of the policy."""
+        return self.recorder.component
+
+    def now(self) -> float:
+        """Return the time of the call's clock."""
+        return self.context.clock.now()
+
+    def elapsed(self) -> float:
+        """Return the seconds since the call began."""
+        return self.context.clock.now() - self.started
+
+    def left(self, timeout: float | None = None) -> float:
+        """Return the seconds until *timeout* or the deadline, whichever is first."""
+        end = self.context.deadline
+        if timeout is not None:
+            end = min(end, self.started + timeout)
+        return end - self.context.clock.now() if end < math.inf else end
+
+    def check_time_left(self) -> None:
+        """End the call if it begins with no time left.
+
+        Raises:
+            DeadlineExpiredError: If the deadline around it is over.
+        """
+        if self.context.left() <= 0:
+            error = DeadlineExpiredError(self.component)
+            self.give_up("timeout", error, "timeout", attempts=0)
+            raise error
+
+    # The verdict of `on`.
+
+    def ask(self, judge: Judge, error: Exception) -> Any:
+        """Return what `on` answers about *error*; False where it raises."""
+        try:
+            return judge(error)
+        except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
+            return self.predicate_failed(error, f"`on` raised {described(broken)}")
+
+    async def aask(self, judge: Judge, error: Exception) -> Any:
+        """Return what `on`, async or not, answers about *error*; False where it raises."""
+        try:
+            verdict = judge(error)
+            return await verdict if inspect.isawaitable(verdict) else verdict
+        except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
+            return self.predicate_failed(error, f"`on` raised {described(broken)}")
+
+    def predicate_failed(self, error: Exception, what: str) -> bool:
+        """Note on the user's exception that `on` could not say what it is; return False for it."""
+        self.note(error, f"{what}, so the exception counts as not matched")
+        return False
+
+    def note(self, error: BaseException, text: str) -> None:
+        """Leave a note of the policy on *error*, in place of an earlier one."""
+        leave_note(error, f"mainstay.{self.policy} {self.component}", text)
+
+    # The end.
+
+    def end(self, outcome: str, attempts: int = 1) -> None:
+        """Record how the call ended."""
+        self.recorder.call(outcome, self.elapsed(), attempts)
+
+    def give_up(self, reason: str, error: Exception, outcome: str, *, attempts: int) -> None:
+        """Record and tell that the call ends with *error*."""
+        self.recorder.gave_up(reason)
+        self.end(outcome, max(attempts, 1))
+        level = logging.DEBUG if reason == "not_retryable" else logging.WARNING
+        if is_observed(self.policy, level):
+            event = self.gave_up_event(reason, error, attempts)
+            if event is not None:
+                publish(event, self.recorder.listener_failed)
+            elif level == logging.WARNING:
+                text = "%s: gave up (%s) with %s"
+                logger_of(self.policy).warning(text, self.component, reason, type(error).__name__)
+
+    def gave_up_event(self, reason: str, error: Exception, attempts: int) -> Event | None:  # noqa: ARG002 - for those that have one
+        """Return the event of a call that gave up; None for policies without one."""
+        return None
+
+
+def close_coroutine(value: object) -> None:
+    """Close a coroutine that nobody will await, so that Python does not warn about it."""
+    if inspect.iscoroutine(value):
+        value.close()

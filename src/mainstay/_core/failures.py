@@ -1,0 +1,249 @@
+"""What counts as a failure, the `on=` of every policy, and what is noted on exceptions.
+
+`on` is an exception class below `Exception`, a tuple of them, or a predicate. One of our own
+exception groups matches if every leaf of it does: classes are compared with the group as well,
+predicates only ever see leaves. The one exception is `NoMemberError`: where no member could be
+tried it is the exception that it is, and its entries, which say why of each member, are not judged.
+"""
+
+import contextlib
+import enum
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeGuard
+
+import attrs
+
+from mainstay._core.functions import Kind, is_async, is_async_hook, kind_of
+from mainstay.errors import MainstayError, RejectedError
+
+Classes: TypeAlias = type[Exception] | tuple[type[Exception], ...]
+Judge: TypeAlias = Callable[[Exception], Any]
+"""Takes a failed attempt's exception and returns the verdict of `on`: True, False, or more."""
+
+
+class Verdict(enum.Enum):
+    """What a predicate `on` of a pool may answer about an exception, besides True and False.
+
+    Example:
+        >>> from mainstay import FailoverPool, Member, Verdict
+        >>> members = [Member("a", "busy"), Member("b", "idle")]
+        >>> pool = FailoverPool("workers", members, on=lambda error: Verdict.TRY_ANOTHER)
+        >>> def work(worker: str) -> str:
+        ...     if worker == "busy":
+        ...         raise RuntimeError(worker)
+        ...     return worker
+        >>> pool.call(work)
+        'idle'
+    """
+
+    MEMBER_FAILED = True
+    """It counts against the member, and the call goes on to another one; equal to True."""
+    TRY_ANOTHER = "try_another"
+    """The member is well but busy, and the call goes on to another one."""
+    STOP = False
+    """The exception is the caller's, and passes through; equal to False."""
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, bool) and other is self.value)
+
+    def __hash__(self) -> int:
+        return hash(self.value)
+
+
+# From `on=` to a judge.
+
+
+def judge_of(on: object) -> Judge:
+    """Return the function from an exception to a verdict for what users give as `on=`.
+
+    Raises:
+        TypeError: If *on* is none of the accepted forms.
+    """
+    if isinstance(on, type | tuple):
+        if on == ():
+            raise TypeError("`on` must name at least one exception class, not ()")
+        for each in on if isinstance(on, tuple) else (on,):
+            _check_class(each)
+        return ErrorClasses(on)
+    if not callable(on):
+        raise TypeError(
+            f"`on` must be an exception class, a tuple of them, or a predicate, not {on!r}"
+        )
+    if kind_of(on) in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
+        raise TypeError(f"`on` must return its verdict, and the generator {on!r} does not")
+    return AsyncPredicate(on) if is_async(on) else Predicate(on)
+
+
+def verdict_judge_of(on: object) -> Judge:
+    """Return the judge of a policy whose `on` may answer a `Verdict` and cannot be awaited.
+
+    Raises:
+        TypeError: If *on* is none of the accepted forms, or is async.
+    """
+    if is_async_hook(on):
+        raise TypeError(f"`on` must be a plain predicate, and {on!r} is async")
+    judge = judge_of(on)
+    if not isinstance(judge, Predicate):
+        return judge
+    predicate = judge.predicate
+    return Predicate(lambda error: _as_bool(predicate(error)))
+
+
+def _as_bool(answer: object) -> object:
+    """Return a verdict as True or False where it equals one: groups are judged by these."""
+    if isinstance(answer, Verdict) and answer is not Verdict.TRY_ANOTHER:
+        return answer.value
+    return answer
+
+
+def verdict_of(answer: object) -> Verdict:
+    """Return what `on` answered about an exception as a `Verdict`.
+
+    Raises:
+        TypeError: If it is none of the answers it may give.
+    """
+    if isinstance(answer, bool | Verdict):
+        return Verdict(answer)
+    raise TypeError(f"`on` must answer True, False or a Verdict, not {described(answer)}")
+
+
+def _check_class(each: object) -> None:
+    if not (inspect.isclass(each) and issubclass(each, BaseException)):
+        raise TypeError(f"`on` takes exception classes, not {each!r}")
+    if not issubclass(each, Exception):
+        raise TypeError(
+            f"`on` takes classes below Exception, not {each.__name__}: exceptions such as "
+            f"KeyboardInterrupt and CancelledError are never failures"
+        )
+
+
+@attrs.frozen
+class ErrorClasses:
+    """The verdict of exception classes: True if an exception is of one of them."""
+
+    classes: Classes
+
+    def __call__(self, error: BaseException) -> bool:
+        return isinstance(error, self.classes) or (
+            _is_judged_by_leaves(error) and all(map(self, error.exceptions))
+        )
+
+
+@attrs.frozen
+class Predicate:
+    """The verdict of a predicate."""
+
+    predicate: Judge
+
+    def __call__(self, error: Exception) -> Any:
+        if not _is_judged_by_leaves(error):
+            return self.predicate(error)
+        return _verdict_of_all([self(leaf) for leaf in error.exceptions])
+
+
+@attrs.frozen
+class AsyncPredicate:
+    """The verdict of an async predicate, to be awaited."""
+
+    predicate: Judge
+
+    async def __call__(self, error: Exception) -> Any:
+        if not _is_judged_by_leaves(error):
+            return await self.predicate(error)
+        return _verdict_of_all([await self(leaf) for leaf in error.exceptions])
+
+
+def _is_judged_by_leaves(error: BaseException) -> TypeGuard[ExceptionGroup[Exception]]:
+    return (
+        isinstance(error, MainstayError)
+        and isinstance(error, ExceptionGroup)
+        and not isinstance(error, RejectedError)
+    )
+
+
+def _verdict_of_all(verdicts: list[Any]) -> Any:
+    """Return the verdict about a group: False if one is; else the first that is not just True."""
+    if any(verdict is False for verdict in verdicts):
+        return False
+    return next((verdict for verdict in verdicts if verdict is not True), True)
+
+
+# Notes on exceptions (PEP 678).
+
+_LONGEST = 1_000
+_LONGEST_IN_NOTES = 200
+_SHOWN = 6  # the first attempt, and the last five
+
+
+@attrs.define
+class AttemptLog:
+    """What the failed attempts of one call were, in the words of the note that lists them.
+
+    It keeps words and no exceptions, whose tracebacks would keep the call alive.
+    """
+
+    made: int = 0
+    _lines: list[str] = attrs.field(factory=list)
+
+    def add(self, what: str, error: BaseException, seconds: float) -> None:
+        """Record that an attempt failed.
+
+        Args:
+            what: Which one it was: "attempt 2", "attempt 2, at member b".
+            error: What it raised.
+            seconds: How long it took.
+        """
+        self.made += 1
+        if len(self._lines) == _SHOWN:
+            del self._lines[1]
+        said = in_words(error, _LONGEST_IN_NOTES)
+        self._lines.append(f"{what}: {said} ({seconds:.3f} s)")
+
+    def note(self, summary: str) -> str:
+        """Return the note on the last exception: *summary*, and each attempt before it."""
+        before = self._lines[:-1]
+        if not before:
+            return summary
+        left_out = self.made - len(self._lines)
+        if left_out:
+            before.insert(1, f"... and {counted(left_out, 'more attempt')}")
+        return "\n  ".join([f"{summary}; before that", *before])
+
+
+def leave_note(error: BaseException, owner: str, text: str) -> None:
+    """Leave the note "*owner*: *text*" on *error*, in place of an earlier one of that owner.
+
+    An exception that refuses notes is left as it is: a note is never worth an error.
+    """
+    with contextlib.suppress(Exception):
+        start = f"{owner}: "
+        notes = getattr(error, "__notes__", [])
+        error.__notes__ = [n for n in notes if not str(n).startswith(start)]
+        error.add_note(start + text)
+
+
+def described(value: object) -> str:
+    """Return the `repr` of something of the user's, or its class's name where that raises."""
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 - a user's __repr__ may raise anything
+        return f"a {type(value).__name__}"
+
+
+def in_words(error: BaseException, longest: int = _LONGEST) -> str:
+    """Return the class and message of an exception, or its class's name where the message raises.
+
+    Returns:
+        At most *longest* characters that can be written anywhere.
+    """
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
+        text = type(error).__name__
+    return text[:longest].encode("utf-8", "backslashreplace").decode()
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Return a number of things in words: "1 attempt", "3 attempts", "2 copies"."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"

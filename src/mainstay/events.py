@@ -1,0 +1,441 @@
+"""Everything that policies tell: the events that `on_event` hands on and log lines are made from.
+
+    Event
+    ├── RetryScheduled, RetryGaveUp           to the logger "mainstay.retry"
+    ├── BreakerChanged                        "mainstay.breaker"
+    ├── PoolEvent                             "mainstay.failover"
+    │   ├── PoolGaveUp, PoolSwitched
+    │   └── MemberEjected, MemberFailing, MemberReadmitted, MemberBroken, StandbyStarted
+    ├── HedgeStarted, RedundantGaveUp         "mainstay.redundant"
+    └── CheckpointEvent                       "mainstay.checkpoint"
+        └── RunResumed, RunPoisoned, LeaseLost, CheckpointDamaged, CodeChanged
+
+All of them are frozen. `str(event)` is the log line: it names the class of an exception and never
+its message, which may hold arguments; and never an answer, an item, or the key of a run.
+"""
+
+import logging
+from typing import ClassVar, Literal, TypeAlias
+
+import attrs
+
+from mainstay._core.detector import Cause
+from mainstay._core.events import Event
+from mainstay._core.failures import counted
+from mainstay.stores.base import Exit
+
+__all__ = [
+    "BreakerChanged",
+    "CheckpointDamaged",
+    "CheckpointEvent",
+    "CodeChanged",
+    "Event",
+    "HedgeStarted",
+    "LeaseLost",
+    "MemberBroken",
+    "MemberEjected",
+    "MemberFailing",
+    "MemberReadmitted",
+    "PoolEvent",
+    "PoolGaveUp",
+    "PoolSwitched",
+    "RedundantGaveUp",
+    "RetryGaveUp",
+    "RetryScheduled",
+    "RunPoisoned",
+    "RunResumed",
+    "StandbyStarted",
+]
+
+BreakerState: TypeAlias = Literal["closed", "open", "half_open"]
+RetryReason: TypeAlias = Literal["attempts", "timeout", "not_retryable", "budget", "refused_result"]
+RedundantReason: TypeAlias = Literal[
+    "attempts", "timeout", "not_retryable", "budget", "no_member", "no_decision"
+]
+
+
+@attrs.frozen
+class RetryScheduled(Event):
+    """An attempt failed, and another one follows.
+
+    Attributes:
+        attempt: The number of the attempt that failed, from 1.
+        wait: Seconds until the next one.
+        error: Its exception; a `ResultRefusedError` if its result was refused.
+    """
+
+    policy: ClassVar[str] = "retry"
+    kind: ClassVar[str] = "retry_scheduled"
+    attempt: int
+    wait: float
+    error: Exception
+
+    def __str__(self) -> str:
+        return (
+            f"{self.component}: attempt {self.attempt} failed with {type(self.error).__name__}; "
+            f"the next one follows in {self.wait:.3f} s"
+        )
+
+
+@attrs.frozen
+class RetryGaveUp(Event):
+    """A call ended without a result.
+
+    Attributes:
+        attempts: How many attempts were made.
+        elapsed: Seconds from the start of the first one.
+        reason: As in `give_ups_total`.
+        error: The exception of the last one; a `ResultRefusedError` if its result was refused.
+    """
+
+    policy: ClassVar[str] = "retry"
+    kind: ClassVar[str] = "retry_gave_up"
+    attempts: int
+    elapsed: float
+    reason: RetryReason
+    error: Exception
+
+    @property
+    def level(self) -> int:
+        """WARNING; 0 where the exception was none of the policy's business."""
+        return 0 if self.reason == "not_retryable" else logging.WARNING
+
+    def __str__(self) -> str:
+        return (
+            f"{self.component}: gave up ({self.reason}) after {counted(self.attempts, 'attempt')} "
+            f"in {self.elapsed:.3f} s with {type(self.error).__name__}"
+        )
+
+
+@attrs.frozen
+class BreakerChanged(Event):
+    """A circuit breaker has changed its state.
+
+    Attributes:
+        from_state: As in `breaker_transitions_total`.
+        to_state: As in `breaker_transitions_total`.
+        cause: Why it is open, as in `ejections_total`; None if it is not, or was opened by hand.
+    """
+
+    policy: ClassVar[str] = "breaker"
+    kind: ClassVar[str] = "breaker_changed"
+    from_state: BreakerState
+    to_state: BreakerState
+    cause: Cause | None
+
+    @property
+    def level(self) -> int:
+        """WARNING when it opens, INFO otherwise."""
+        return logging.WARNING if self.to_state == "open" else logging.INFO
+
+    def __str__(self) -> str:
+        why = f" ({self.cause})" if self.cause else ""
+        return f"{self.component}: {self.from_state} -> {self.to_state}{why}"
+
+
+@attrs.frozen
+class PoolEvent(Event):
+    """Something that happened in a failover pool."""
+
+    policy: ClassVar[str] = "failover"
+    _level: ClassVar[int] = logging.WARNING
+
+
+@attrs.frozen
+class PoolGaveUp(PoolEvent):
+    """A call ended without an answer of any member.
+
+    Attributes:
+        attempts: How many members were tried.
+        elapsed: Seconds from the start of the call.
+        reason: As in `give_ups_total`.
+        error: What the call raises.
+    """
+
+    kind: ClassVar[str] = "pool_gave_up"
+    attempts: int
+    elapsed: float
+    reason: str
+    error: Exception
+
+    def __str__(self) -> str:
+        return (
+            f"{self.component}: gave up ({self.reason}) after {counted(self.attempts, 'attempt')} "
+            f"in {self.elapsed:.3f} s with {type(self.error).__name__}"
+        )
+
+
+@attrs.frozen
+class MemberEjected(PoolEvent):
+    """A member failed too much and gets no calls for a while.
+
+    Attributes:
+        member: Its name.
+        cause: As in `ejections_total`.
+        seconds: For how long, until it is tried again.
+    """
+
+    kind: ClassVar[str] = "member_ejected"
+    member: str
+    cause: Cause
+    seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.component}: member {self.member} ejected ({self.cause}) "
+            f"for {self.seconds:.3f} s"
+        )
+
+
+@attrs.frozen
+class MemberFailing(PoolEvent):
+    """A member fails too much, and serves on because there is no other.
+
+    Attributes:
+        member: Its name.
+        cause: As in `ejections_total`.
+    """
+
+    kind: ClassVar[str] = "member_failing"
+    member: str
+    cause: Cause
+
+    def __str__(self) -> str:
+        return (
+            f"{self.component}: member {self.member} is failing ({self.cause}) and serves on, "
+            f"since no other one is well"
+        )
+
+
+@attrs.frozen
+class MemberReadmitted(PoolEvent):
+    """A member that was ejected or failing is well again.
+
+    Attributes:
+        member: Its name.
+        seconds: How long it was ejected; 0.0 if it only was failing.
+    """
+
+    kind: ClassVar[str] = "member_readmitted"
+    _level: ClassVar[int] = logging.INFO
+    member: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.component}: member {self.member} is well again after {self.seconds:.3f} s"
+
+
+@attrs.frozen
+class PoolSwitched(PoolEvent):
+    """New calls go to another member.
+
+    Attributes:
+        from_member: Where they went before.
+        to_member: Where they go now.
+        reason: As in `failovers_total`.
+        epoch: The number of the pool from now on, as in `current_lease().epoch`.
+    """
+
+    kind: ClassVar[str] = "pool_switched"
+    from_member: str
+    to_member: str
+    reason: str
+    epoch: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.component}: switched from {self.from_member} to {self.to_member} "
+            f"({self.reason}), epoch {self.epoch}"
+        )
+
+
+@attrs.frozen
+class StandbyStarted(PoolEvent):
+    """A standby is ready to take over.
+
+    Attributes:
+        member: Its name.
+        seconds: How long that took.
+    """
+
+    kind: ClassVar[str] = "standby_started"
+    _level: ClassVar[int] = logging.INFO
+    member: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.component}: standby {self.member} ready after {self.seconds:.3f} s"
+
+
+@attrs.frozen
+class MemberBroken(PoolEvent):
+    """A function that the user gave for a member raised, or took too long.
+
+    Attributes:
+        member: The member's name.
+        what: Which one: "open", "close", "fence" or "probe".
+        error: What it raised; a `TimeoutError` of ours if it took too long.
+    """
+
+    kind: ClassVar[str] = "member_broken"
+    member: str
+    what: str
+    error: BaseException
+
+    def __str__(self) -> str:
+        return (
+            f"{self.component}: {self.what} of member {self.member} failed with "
+            f"{type(self.error).__name__}"
+        )
+
+
+@attrs.frozen
+class HedgeStarted(Event):
+    """A copy was started because the primary was slow, or because a copy failed.
+
+    Attributes:
+        copy: Which one, from 1; 0 is the primary.
+        elapsed: Seconds since the primary's start.
+        reason: "slow" or "failed", as in `hedges_total`.
+    """
+
+    policy: ClassVar[str] = "redundant"
+    kind: ClassVar[str] = "hedge_started"
+    copy: int
+    elapsed: float
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.component}: copy {self.copy} starts ({self.reason}) at {self.elapsed:.3f} s"
+
+
+@attrs.frozen
+class RedundantGaveUp(Event):
+    """A call ended without an answer.
+
+    Attributes:
+        copies: How many were started; 0 if the call began with no time left.
+        elapsed: Seconds from the start of the first one.
+        reason: As in `give_ups_total`.
+        error: What is raised.
+    """
+
+    policy: ClassVar[str] = "redundant"
+    kind: ClassVar[str] = "redundant_gave_up"
+    copies: int
+    elapsed: float
+    reason: RedundantReason
+    error: BaseException
+
+    @property
+    def level(self) -> int:
+        """WARNING; 0 where the exception was none of the policy's business."""
+        return 0 if self.reason == "not_retryable" else logging.WARNING
+
+    def __str__(self) -> str:
+        return (
+            f"{self.component}: gave up ({self.reason}) after "
+            f"{counted(self.copies, 'copy', 'copies')} in {self.elapsed:.3f} s "
+            f"with {type(self.error).__name__}"
+        )
+
+
+@attrs.frozen
+class CheckpointEvent(Event):
+    """Something that happened to a run.
+
+    Attributes:
+        key: The key of the run.
+        attempt: The number of the attempt.
+    """
+
+    policy: ClassVar[str] = "checkpoint"
+    _level: ClassVar[int] = logging.WARNING
+    key: str
+    attempt: int
+
+
+@attrs.frozen
+class RunResumed(CheckpointEvent):
+    """A run goes on where an earlier attempt left it.
+
+    Attributes:
+        reason: How the attempt before ended.
+        items: How many items are done.
+    """
+
+    kind: ClassVar[str] = "run_resumed"
+    reason: Exit
+    items: int
+
+    @property
+    def level(self) -> int:
+        """WARNING where another owner was still expected, INFO otherwise."""
+        return logging.WARNING if self.reason == "takeover" else logging.INFO
+
+    def __str__(self) -> str:
+        return (
+            f"{self.component}: attempt {self.attempt} goes on after {self.reason or 'nothing'}; "
+            f"{counted(self.items, 'item')} done"
+        )
+
+
+@attrs.frozen
+class LeaseLost(CheckpointEvent):
+    """Another owner took the run over."""
+
+    kind: ClassVar[str] = "lease_lost"
+
+    def __str__(self) -> str:
+        return f"{self.component}: attempt {self.attempt} was taken over and saves nothing more"
+
+
+@attrs.frozen
+class CheckpointDamaged(CheckpointEvent):
+    """The last save cannot be read; the one before it is used.
+
+    Attributes:
+        problem: What is wrong with it.
+    """
+
+    kind: ClassVar[str] = "checkpoint_damaged"
+    problem: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.component}: attempt {self.attempt} found the last save damaged "
+            f"({self.problem}) and goes on from the one before it"
+        )
+
+
+@attrs.frozen
+class CodeChanged(CheckpointEvent):
+    """The function is not what it was when the run was saved; the run goes on all the same.
+
+    Attributes:
+        problem: What differs.
+    """
+
+    kind: ClassVar[str] = "code_changed"
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.component}: attempt {self.attempt} goes on with other code: {self.problem}"
+
+
+@attrs.frozen
+class RunPoisoned(CheckpointEvent):
+    """The run's process died too often in a row; it is not run again.
+
+    Attributes:
+        crashes: How many times.
+    """
+
+    kind: ClassVar[str] = "run_poisoned"
+    crashes: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.component}: a run died {counted(self.crashes, 'time')} in a row without "
+            f"progress, last in attempt {self.attempt}, and is not run again"
+        )
