@@ -69,7 +69,7 @@ def test_show_prints_what_is_known_as_json(capsys, kept):
     code, out, _ = command(capsys, "show", "job", "True", "--store", kept)
     shown = json.loads(out)
     assert (code, shown["state"], shown["error"], shown["steps"]) == (
-        0, "interrupted", "ValueError: ", ["fetch"],
+        0, "interrupted", "ValueError", ["fetch"],
     )  # fmt: skip
     assert shown["saved"]["items"] == 3
 

@@ -111,7 +111,7 @@ def test_a_list_in_place_of_a_callable_source_is_checked_by_its_last_key(runner,
         runner.job(add_up, store=store)(after, 30)
     job, again = runner.job(add_up, store=store), []
     if seen is None:
-        with pytest.raises(SourceChangedError, match=r"after 2 item\(s\): the items up to there"):
+        with pytest.raises(SourceChangedError, match="after 2 items: the items up to there"):
             job(rows)
     else:
         job(rows, None, again)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from support.checkpoint_values import Totals
 from support.checkpoints import OopsError
 
 
@@ -65,3 +66,73 @@ def test_what_takes_back_what_an_iteration_did_before_a_break_is_a_change(runner
         return state["free"]
 
     assert undisturbed_and_interrupted(runner, store, body) == (3, 3)
+
+
+def twice(job):
+    """Run a job to its end that fails once."""
+    with pytest.raises(OopsError):
+        job()
+    return job()
+
+
+@pytest.mark.parametrize("crash_at", [1, 2, 3])
+def test_what_an_item_changed_before_its_first_iteration_waits_for_its_end(runner, store, crash_at):
+    """The state before an item is not taken down until there are iterations inside items."""
+    sent = []
+
+    async def body(cp):
+        batch = cp.state([])
+
+        async def send(todo):
+            async for row in cp.iterate(todo):
+                sent.append(row)
+                if len(sent) == crash_at and not cp.resumed:
+                    raise OopsError
+
+        async for row in cp.iterate([1, 2, 3, 4, 5, 6]):
+            batch.append(row)
+            if len(batch) == 3:
+                todo = [*batch]
+                batch.clear()
+                await send(todo)
+        return batch
+
+    assert twice(runner.job(body, store=store)) == []
+    assert {*sent} == {1, 2, 3, 4, 5, 6}
+
+
+def test_what_an_item_changed_waits_for_its_end_though_an_iteration_takes_it_back(runner, store):
+    async def body(cp):
+        pending = cp.state([])
+
+        async def flush(order):
+            async for entry in cp.iterate([order]):
+                pending.remove(entry)
+
+        async for order in cp.iterate(["a", "b"]):
+            pending.append(order)
+            await flush(order)
+            async for _ in cp.iterate([1, 2], name="lines"):
+                pass
+            if not cp.resumed:
+                raise OopsError
+        return pending
+
+    assert twice(runner.job(body, store=store, every=1)) == []
+
+
+def test_the_first_iteration_inside_an_item_saves_where_the_item_before_was_saved(runner, store):
+    seen = []
+
+    async def body(cp):
+        totals = cp.state(Totals())
+        async for item in cp.iterate([1, 2, 3]):
+            if item == 3:
+                async for row in cp.iterate("abc"):
+                    seen.append(row)
+                    if row == "b" and not cp.resumed:
+                        raise OopsError
+            totals.rows += 1
+
+    twice(runner.job(body, store=store, every=1))
+    assert seen == ["a", "b", "b", "c"]

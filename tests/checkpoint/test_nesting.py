@@ -1,4 +1,4 @@
-"""Steps and iterations inside each other, in any shape, interrupted anywhere and begun again.
+"""Iterations inside each other, with steps, in any shape, interrupted anywhere and begun again.
 
 A run that is interrupted again and again is to come to what an undisturbed one comes to.
 """
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mainstay import register_type
 from mainstay.stores import MemoryStore
-from support.checkpoints import RUN, CrashError, Runner, finished
+from support.checkpoints import RUN, CrashError, Runner
 
 NAMES = st.sampled_from(["a", "b", None])
 
@@ -22,18 +22,13 @@ NAMES = st.sampled_from(["a", "b", None])
 class Add:
     """Changes the state, inside an item."""
 
-    body = ()
-
 
 @attrs.frozen
 class Batch:
-    """Collects items in the state, and goes through two of them, in a step or not.
+    """Collects items in the state, and goes through two of them.
 
     Before it does the state is what it was two items ago.
     """
-
-    in_step: bool
-    body = ()
 
 
 class PlainError(ValueError):
@@ -47,7 +42,6 @@ class RegisteredError(ValueError):
 @attrs.frozen
 class Step:
     name: str
-    body: tuple = ()
     ends: type | None = None
 
 
@@ -59,26 +53,22 @@ class Loop:
     left_after: int | None = None
 
 
-def bodies(depth):
-    """Give what may be in a body; in a step the state is changed by its iterations alone."""
-    leaves = st.one_of(st.just(Add()), st.builds(Batch, st.booleans()))
-    if not depth:
-        return st.just(()), st.lists(leaves, max_size=1).map(tuple)
-    of_step, of_item = bodies(depth - 1)
-    ends = st.sampled_from([None, None, None, PlainError, RegisteredError])
-    steps = st.builds(Step, st.sampled_from("ab"), of_step, ends)
-    loops = st.builds(
-        Loop, NAMES, st.integers(0, 3), of_item, st.sampled_from([None, None, None, 1])
-    )
-    inner = st.one_of(steps, loops)
-    return (
-        st.lists(inner, max_size=3).map(tuple),
-        st.lists(st.one_of(inner, leaves), max_size=3).map(tuple),
-    )
+STEPS = st.builds(
+    Step, st.sampled_from("ab"), st.sampled_from([None, None, None, PlainError, RegisteredError])
+)
+
+
+def loops(depth):
+    """Iterations, with others inside their items up to *depth*."""
+    inside = [STEPS, st.builds(Add), st.builds(Batch)]
+    if depth:
+        inside.append(loops(depth - 1))
+    bodies = st.lists(st.one_of(inside), max_size=3).map(tuple)
+    return st.builds(Loop, NAMES, st.integers(0, 3), bodies, st.sampled_from([None, None, None, 1]))
 
 
 class Program:
-    """Runs a tree of the above; every step gives what was in it, and a number of its own."""
+    """Runs a tree of the above; every step that has a result is computed once."""
 
     def __init__(self, body, runner):
         self.body = body
@@ -109,43 +99,37 @@ class Program:
             state["added"].append(str(path))
             return "added"
         if isinstance(node, Batch):
-            return await self.batch(cp, state, node, path)
+            return await self.batch(cp, state, path)
         if isinstance(node, Loop):
             return await self.loop(cp, state, node, path, going_on)
+        return await self.step(cp, node, path)
 
-        async def compute():
-            inside = await self.nodes(cp, state, node.body, path, going_on)
+    async def step(self, cp, node, path):
+        def compute():
             self.event()
+            if node.ends is not PlainError:
+                self.computed.append(path)
             if node.ends:
                 raise node.ends(str(path))
-            if not (changes_state(node.body) and "item" in str(path)):  # may have to wait
-                self.computed.append(path)
-            return [str(path), inside]
+            return str(path)
 
         try:
-            found = await self.step(cp, node.name, compute)
+            found = await cp.step(node.name, compute)
         except (PlainError, RegisteredError) as error:
-            found = str(error)
+            found = f"error {error}"
         self.event()
         return found
 
-    async def step(self, cp, name, compute):
-        fn = compute if self.runner.name == "async" else lambda: finished(compute())
-        return await cp.step(name, fn)
-
-    async def batch(self, cp, state, node, path):
-        async def send():
-            async for entry in cp.iterate(todo):
-                state["added"].append(entry)
-                self.event()
-
+    async def batch(self, cp, state, path):
         *loop, _, number = path
         batch = state["batches"].setdefault(f"{loop} {number}", [])
         batch.append(str(path))
         if len(batch) == 2:
             todo = [*batch]
             batch.clear()
-            await (self.step(cp, "batch", send) if node.in_step else send())
+            async for entry in cp.iterate(todo):
+                state["added"].append(entry)
+                self.event()
         return "batch"
 
     async def loop(self, cp, state, node, path, going_on):
@@ -161,14 +145,7 @@ class Program:
         return "loop"
 
 
-PROGRAMS = st.lists(
-    st.one_of(
-        st.builds(Step, st.sampled_from("ab"), bodies(2)[0], st.sampled_from([None, PlainError])),
-        st.builds(Loop, NAMES, st.integers(1, 3), bodies(2)[1]),
-    ),
-    min_size=1,
-    max_size=3,
-).map(tuple)
+PROGRAMS = st.lists(st.one_of(STEPS, loops(2)), min_size=1, max_size=4).map(tuple)
 
 
 def outcome(program, every, crashes):
@@ -183,10 +160,6 @@ def outcome(program, every, crashes):
     return found, len(store.load(RUN).results)
 
 
-def changes_state(body):
-    return any(isinstance(node, (Add, Batch)) or changes_state(node.body) for node in body)
-
-
 @pytest.mark.parametrize("name", ["sync", "async"])
 @given(
     body=PROGRAMS,
@@ -199,7 +172,6 @@ def test_interrupted_anywhere_it_comes_to_the_same(name, body, every, crashes):
     undisturbed = outcome(Program(body, Runner(name)), every, [])
     program = Program(body, Runner(name))
     assert outcome(program, every, crashes) == undisturbed
-    assert undisturbed[1] == sum(isinstance(node, Step) and not node.ends for node in body), (
-        "of what is inside"
-    )
+    results = [node for node in body if isinstance(node, Step) and node.ends is not PlainError]
+    assert undisturbed[1] == len(results), "those inside items go with their items"
     assert len(program.computed) == len({*program.computed}), "computed again"

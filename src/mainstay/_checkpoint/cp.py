@@ -103,7 +103,7 @@ class _Face:
             >>> totals
             {'rows': 3}
         """
-        self._run.check_usable()
+        self._run.check_usable("cp.state")
         state: S = self._run.progress.state(default)
         return state
 
@@ -136,7 +136,7 @@ class _Face:
         if not callable(fn):
             raise TypeError(f"`fn` of step {name!r} must be callable, not {fn!r}")
         run = self._run
-        run.check_usable()
+        run.check_usable("cp.step")
         step = run.begin_step(name)
         if step.number is None and run.complete:
             raise RunCompleteError(run.id.name, run.id.key)
@@ -224,7 +224,7 @@ class Checkpoint(_Face):
             c again
         """
         check_iteration(source, key, name, progress)
-        self._run.check_usable()
+        self._run.check_usable("cp.iterate")
         if isinstance(source, AsyncIterable):
             raise TypeError("`source` is async; iterate over it in an async function")
         if self.complete:
@@ -234,8 +234,8 @@ class Checkpoint(_Face):
     def step(self, name: str, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call *fn* once in the life of the run; later give the result that was saved.
 
-        The result is saved before it is returned. A step is known by its name and by the item or
-        step it is in; a name used again there is numbered. What *fn* raises is not saved, so that
+        The result is saved before it is returned. A step is known by its name and by the item it
+        is in; a name used again there is numbered. What *fn* raises is not saved, so that
         the step runs again, unless its class was given to `register_type`. The next use of the
         name is another step: for a retry decorate *fn*, and do not put it around `step`.
 
@@ -348,7 +348,7 @@ class AsyncCheckpoint(_Face):
             CheckpointError: As `Checkpoint.iterate`.
         """
         check_iteration(source, key, name, progress)
-        self._run.check_usable()
+        self._run.check_usable("cp.iterate")
         return loops.AsyncIteration(self._run, self._lock, source, key, name, progress=progress)
 
     @overload

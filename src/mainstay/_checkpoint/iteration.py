@@ -16,7 +16,6 @@ from mainstay._checkpoint.codec import Codec, Json
 from mainstay._checkpoint.fingerprint import check_keys, fingerprint, mark
 from mainstay._checkpoint.leaving import Way, is_on_its_way, way_out
 from mainstay._checkpoint.order import Order
-from mainstay._checkpoint.steps import Step
 from mainstay.errors import CheckpointError, SourceChangedError
 from mainstay.stores.base import RunId
 
@@ -35,9 +34,7 @@ class Loop:
         run: Which run.
         name: What it is called, with its number where the name was used before.
         trusted: Whether the source begins after the last key by itself.
-        scope: What its name is within, in the whole run: the items and steps around it.
-        within: The step that it began inside of.
-        saved_as: What its cursor is kept under, inside the item around it.
+        scope: What its name is within, in the whole run: the items around it.
         by_position: Whether items have no key of the user's, and are told apart by their place.
         count: Items done that the digest knows of.
         last: The key of the last item done, or in progress.
@@ -57,8 +54,6 @@ class Loop:
     key_of: Callable[[Any], Any]
     trusted: bool
     scope: str
-    within: Step | None
-    saved_as: str
     by_position: bool = attrs.field(default=False, kw_only=True)
     count: int = 0
     last: Any = NOTHING

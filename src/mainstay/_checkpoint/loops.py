@@ -11,11 +11,11 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from types import CoroutineType
 from typing import Any
 
-from mainstay._checkpoint import progressbar, signals, surrounding
+from mainstay._checkpoint import progressbar, signals
 from mainstay._checkpoint.iteration import NOTHING, Loop
 from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.sources import is_trusted
-from mainstay._checkpoint.steps import Step
+from mainstay._checkpoint.steps import Step, enter, leave
 from mainstay._core.threads import run_in_thread
 from mainstay.stores.base import Change
 
@@ -24,8 +24,8 @@ def iterate(  # noqa: C901 - what every item goes through, in one frame, for spe
     run: Run, source: Any, key: Callable[[Any], Any] | None, name: str | None, *, progress: bool
 ) -> Iterator[Any]:
     """Go through the items that are not done yet; save at the boundaries where one is due."""
-    run.check_usable()
-    loop = run.progress.loop(key, name, run.step_around, trusted=is_trusted(source))
+    run.check_usable("cp.iterate")
+    loop = run.progress.loop(key, name, trusted=is_trusted(source))
     if loop is None:
         return
     try:
@@ -49,7 +49,7 @@ def iterate(  # noqa: C901 - what every item goes through, in one frame, for spe
             loop.item = item
             yield item
             if loop.used:
-                run.progress.item_left(loop)
+                run.item_left(loop)
             loop.item = NOTHING  # what the source does next is inside no item
             done(last)
             left -= 1
@@ -104,7 +104,7 @@ class AsyncIteration(AsyncIterator[Any]):
         try:
             if loop.item is not NOTHING:
                 if loop.used:
-                    run.progress.item_left(loop)
+                    run.item_left(loop)
                 loop.item_done()
                 if run.schedule.due or len(loop.keys) >= loop.limit:
                     await awrite(run, self._lock, lambda: run.boundary(loop))
@@ -130,8 +130,8 @@ class AsyncIteration(AsyncIterator[Any]):
 
     async def _opened(self) -> tuple[Loop, AsyncIterator[Any]]:
         run, source = self._run, self._source
-        run.check_usable()
-        loop = run.progress.loop(self._key, self._name, run.step_around, trusted=is_trusted(source))
+        run.check_usable("cp.iterate")
+        loop = run.progress.loop(self._key, self._name, trusted=is_trusted(source))
         if loop is None:
             self._finished = True
             raise StopAsyncIteration
@@ -186,7 +186,7 @@ async def awrite(run: Run, lock: asyncio.Lock, change_of: Callable[[], Change | 
 def step(run: Run, begun: Step, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """Compute the result of a step, and save it."""
     try:
-        value = _inside(run, begun, fn, args, kwargs)
+        value = _inside(begun, fn, args, kwargs)
         if type(value) is CoroutineType:
             value.close()
             raise TypeError(f"step {begun.label!r} is async; use it in an async function")
@@ -201,12 +201,12 @@ def step(run: Run, begun: Step, fn: Callable[..., Any], args: Any, kwargs: Any) 
     return value
 
 
-def _inside(run: Run, begun: Step, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    entered = surrounding.enter(run.progress.steps, begun)
+def _inside(step: Step, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    entered = enter(step)
     try:
         return fn(*args, **kwargs)
     finally:
-        surrounding.leave(entered)
+        leave(entered)
 
 
 async def astep(
@@ -214,7 +214,7 @@ async def astep(
 ) -> Any:
     """Compute the result of a step, and save it."""
     try:
-        value = await _ainside(run, begun, fn, args, kwargs)
+        value = await _ainside(begun, fn, args, kwargs)
     except Exception as error:
         run.recorder.step("executed")
         if run.progress.step_failed(begun, error):
@@ -226,10 +226,10 @@ async def astep(
     return value
 
 
-async def _ainside(run: Run, begun: Step, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    entered = surrounding.enter(run.progress.steps, begun)
+async def _ainside(step: Step, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    entered = enter(step)
     try:
         value = fn(*args, **kwargs)
         return await value if inspect.isawaitable(value) else value
     finally:
-        surrounding.leave(entered)
+        leave(entered)

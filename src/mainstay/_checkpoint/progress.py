@@ -6,9 +6,6 @@ State is captured at item boundaries only. That is what makes a save right: ever
 boundary is in it, nothing after it is. An iteration inside an item of another one may save its
 own boundaries only if the state was not changed in that item before it began, since what did that
 runs again on a resume; otherwise its saves wait for the end of the item.
-
-What is inside a step is apart from what is beside it, since on a resume the step is not begun
-again: it has names and cursors of its own, which go when the step has a result.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -16,8 +13,7 @@ from typing import Any
 
 import attrs
 
-from mainstay._checkpoint.codec import Codec, Json, is_raised, plain
-from mainstay._checkpoint.computed import Computed, Unsaved
+from mainstay._checkpoint.codec import Codec, Json, plain
 from mainstay._checkpoint.decision import Code
 from mainstay._checkpoint.document import MISSING, Document, restored
 from mainstay._checkpoint.fingerprint import digest, fingerprint
@@ -43,7 +39,7 @@ class Progress:
         document: What was saved before this attempt.
         steps: The steps, saved and new.
         results: What they come to.
-        computed: The results that are not saved yet.
+        pending: The results that are not saved yet, by number.
         migrate: Turns the state of older code into that of the present one, or None.
         stack: The iterations that are going on, the outermost first.
         unsaved: Items done since the last save.
@@ -56,7 +52,7 @@ class Progress:
     steps: Steps
     migrate: Callable[[Any], Any] | None = None
     results: Results = attrs.field(init=False)
-    computed: Unsaved = attrs.field(init=False)
+    pending: dict[int, Result] = attrs.field(factory=dict, init=False)
     stack: list[Loop] = attrs.field(factory=list, init=False)
     unsaved: int = attrs.field(default=0, init=False)
     _done: int = attrs.field(default=0, init=False)
@@ -67,7 +63,6 @@ class Progress:
     _state_codec: Codec = attrs.field(init=False)
     _boundary_state: Json = attrs.field(default=None, init=False)
     _captured_state: Json = attrs.field(default=NOTHING, init=False)
-    _captures: int = attrs.field(default=0, init=False)
     _drop: list[int] = attrs.field(factory=list, init=False)
 
     @classmethod
@@ -88,7 +83,6 @@ class Progress:
         self._cursors = dict(self.document.cursors)
         self._state_codec = Codec({})
         self.results = Results(self.id, allow_pickle=self.allow_pickle)
-        self.computed = Unsaved(self.steps, self._names)
 
     # The state.
 
@@ -120,12 +114,7 @@ class Progress:
     # Iterations.
 
     def loop(
-        self,
-        key: Callable[[Any], Any] | None,
-        name: str | None,
-        within: Step | None,
-        *,
-        trusted: bool,
+        self, key: Callable[[Any], Any] | None, name: str | None, *, trusted: bool
     ) -> Loop | None:
         """Begin an iteration, where it was when it was saved; None if it was left by `break`."""
         self.settle()
@@ -135,25 +124,19 @@ class Progress:
                 f"{self.id.name}: iteration {name!r} of run {self.id.key!r} is still going on; "
                 f"give the second one another `name`"
             )
-        items, steps = self._scope(within)
-        numbered = self._names.numbered(items + steps, name or "items")
+        scope = self._scope()
+        numbered = self._names.numbered(scope, name or "items")
         if outer is not None:
             outer.check_item()
-        saved = self._cursors_here().get(steps + numbered)
+        saved = self._cursors_here().get(numbered)
         if saved and saved["closed"]:
             return None
         done = saved["count"] if saved and trusted else 0
         key_of = key_function(key, numbered, done)
-        scope, saved_as = items + steps, steps + numbered
-        loop = Loop(
-            self.id, numbered, key_of, trusted, scope, within, saved_as, by_position=key is None
-        )
+        loop = Loop(self.id, numbered, key_of, trusted, scope, by_position=key is None)
         if saved:
             loop.restore(saved)
         state = self._encoded_state()
-        while within is not None and not within.iterated:
-            within.iterated, within.state, within.captures = True, state, self._captures
-            within = within.within
         if outer is None:
             self._boundary_state = state
         else:
@@ -187,9 +170,10 @@ class Progress:
 
     def _leave_item(self, loop: Loop) -> None:
         self.leave_inner(loop)
-        outer = self._place(self.stack[:-1], loop.within)
+        outer = self._place(self.stack[:-1])
         numbers = self.steps.leave_item(outer, loop.item_label(), loop.position)
-        self.computed.discard(numbers)
+        for number in numbers:
+            self.pending.pop(number, None)
         self._drop += numbers
         self._names.leave(loop.item_scope())
         loop.leave_item()
@@ -220,7 +204,6 @@ class Progress:
 
     def settle(self) -> None:
         """Take in that iterations were left by `break`: their items in progress are done."""
-        self.computed.leave()
         while self.stack and self.stack[-1].closed:
             self._leave(self.stack[-1])
 
@@ -252,14 +235,14 @@ class Progress:
             self.stack.pop()
 
     def _keep_cursor(self, loop: Loop) -> None:
-        self._cursors_here()[loop.saved_as] = loop.cursor()
+        self._cursors_here()[loop.name] = loop.cursor()
 
     def _cursors_here(self) -> dict[str, Json]:
         return self.stack[-1].inner if self.stack else self._cursors
 
     # Steps.
 
-    def begin_step(self, name: str, within: Step | None, *, lenient: bool) -> Step:
+    def begin_step(self, name: str, *, lenient: bool) -> Step:
         """Begin a step; its result may be there already.
 
         Raises:
@@ -268,57 +251,43 @@ class Progress:
         self.settle()
         if self.stack:
             self.stack[-1].used = True
-        step = self.steps.begin(self._place(self.stack, within), name, within)
+        step = self.steps.begin(self._place(self.stack), name)
         if step.instead is not None and not lenient:
             raise CodeChangedError(
                 self.id.name, self.id.key, f"step {step.instead!r} is now {step.label!r}"
             )
-        if step.number is not None and not is_raised(step.saved):
-            self._drop += self.steps.leave(step.place, step.inside)
         return step
 
     def step_done(self, step: Step, value: object, fn: Callable[..., Any]) -> None:
-        """Take in the result of a step of *fn*; the iterations inside it are over."""
+        """Take in the result of a step of *fn*."""
         saved = self.results.encoded(step, value, fn)
-        self.settle()
-        while self.stack and step.is_around(self.stack[-1].within):
-            self._leave(self.stack[-1])
-        self._keep(step, saved, stands=True)
+        self._keep(step, saved)
 
     def step_failed(self, step: Step, error: Exception) -> bool:
         """Take in the exception of a step; say whether that is its result."""
         saved = self.results.encoded_error(error)
         if saved is None:
             return False
-        self._keep(step, saved, stands=False)
+        self._keep(step, saved)
         self.results.raised(step.number, error)
         return True
 
-    def _keep(self, step: Step, saved: Json, *, stands: bool) -> None:
+    def _keep(self, step: Step, saved: Json) -> None:
         number, result = self.steps.keep(step, saved)
-        items, steps = self._scope(step) if step.iterated else ("", "")
-        here = self._cursors_here()
-        self.computed.add(Computed(step, number, result, stands, here, items, steps))
+        self.pending[number] = result
 
-    def _place(self, loops: list[Loop], within: Step | None) -> Place:
-        """Find where steps are that begin in the items in progress of *loops*, inside *within*."""
+    def _place(self, loops: list[Loop]) -> Place:
+        """Find where steps are that begin in the items in progress of *loops*."""
         place = self.steps.outside
-        if within is not None:
-            place = self.steps.enter(within.place, within.inside)
         for loop in loops:
-            if loop.within is within and loop.item is not NOTHING:
+            if loop.item is not NOTHING:
                 place = self.steps.enter_item(place, loop.item_label(), loop.position)
         return place
 
-    def _scope(self, within: Step | None) -> tuple[str, str]:
-        """Say what names inside *within* begin with: up to the innermost item, and after it."""
-        for loop in self._going_on():
-            if loop.within is within:
-                return loop.item_scope(), ""
-        if within is None:
-            return "", ""
-        items, steps = self._scope(within.within)
-        return items, f"{steps}{within.inside}/"
+    def _scope(self) -> str:
+        """Say what names begin with here: the innermost item in progress."""
+        innermost = next(self._going_on(), None)
+        return "" if innermost is None else innermost.item_scope()
 
     def _going_on(self) -> Iterator[Loop]:
         """Give the iterations that have an item in progress, the innermost first."""
@@ -341,31 +310,16 @@ class Progress:
 
     # What a save writes.
 
-    def goes_alone(self, step: Step) -> bool:
-        """Say whether a step's result is saved without the state.
-
-        Only iterations change the state. With one inside it, it must be as it was, saved or not.
-        """
-        if not step.iterated:
-            return bool(self.stack) or not self.unsaved
-        saved = step.state if self._captures == step.captures else self._captured_state
-        return bool(self.stack) and saved == step.state == self._encoded_state()
-
-    def has_to_wait(self, step: Step) -> bool:
-        """Say whether what a step did cannot be saved before an item is done."""
-        if not self.stack:
-            return False
-        loop = self.stack[-1]
-        waits = loop.deferred or loop.dirty or step.is_around(loop.within)
-        return waits or self._encoded_state() != self._boundary_state
+    def goes_alone(self) -> bool:
+        """Say whether a step's result is saved without the state: inside items, or if that is."""
+        return bool(self.stack) or not self.unsaved
 
     def capture(self, seconds: float, result: Json = MISSING) -> Change:
         """Put together the save of this moment, the last one if there is a *result*."""
-        self.computed.leave()
         inner: dict[str, Json] = {}
         for loop in reversed(self.stack):
             self.flush(loop)
-            inner = {loop.saved_as: loop.cursor(inner)}
+            inner = {loop.name: loop.cursor(inner)}
         finished = result is not MISSING
         migrated = self.migrate is None or self._state is not NOTHING
         document = Document(
@@ -377,19 +331,19 @@ class Progress:
             result=result,
         )
         self._captured, self._captured_state = self.unsaved, document.state
-        self._captures += 1
-        put, drop = self.computed.to_save()
-        gone = {*self._drop, *drop, *(self.steps.inside() if finished else ())}
+        gone = {*self._drop, *(self.steps.inside() if finished else ())}
+        pending = [*self.pending.items()]  # first: whoever writes takes out what is saved
         return Change(
             document=document.sealed(),
-            put={number: put[number] for number in put if number not in gone},
+            put={number: result for number, result in pending if number not in gone},
             drop=tuple(gone),
             finished=finished,
         )
 
     def saved(self, change: Change) -> int:
         """Take in that a change is saved; give the number of items that it made last."""
-        self.computed.saved(change.put)
+        for number in change.put:
+            self.pending.pop(number, None)
         if change.document is None:
             return 0
         self.steps.saved()

@@ -21,7 +21,6 @@ from mainstay._checkpoint.progress import Progress
 from mainstay._checkpoint.rules import Rules
 from mainstay._checkpoint.schedule import Schedule
 from mainstay._checkpoint.steps import Step
-from mainstay._checkpoint.surrounding import step_around
 from mainstay._core.context import CallContext
 from mainstay._core.events import publish
 from mainstay._core.failures import in_words
@@ -157,6 +156,7 @@ class Run:
         self.schedule.begin()
         if self.lease is None:
             return
+        self._check_steps()
         if document is not None:
             self._check_code(document.code)
         self.resumed = record.attempt > 1
@@ -165,6 +165,15 @@ class Run:
             saved = self.progress.document
             self.recorder.resumed(reason, saved.seconds, idle)
             self._tell(RunResumed, reason, saved.items)
+
+    def _check_steps(self) -> None:
+        step = self.progress.steps.interrupted_inside(self.progress.document.cursors)
+        if step is not None:
+            raise CheckpointError(
+                f"{self.id.name}: run {self.id.key!r} cannot go on, since it was interrupted in "
+                f"step {step!r} with steps or iterations inside it, by a version of mainstay that "
+                f"allowed that; end it with that version, or forget it and begin it again"
+            )
 
     def _check_code(self, saved: Code) -> None:
         problem = self.code.change_since(saved)
@@ -196,17 +205,21 @@ class Run:
         """
         try:
             lenient = self.rules.on_code_change == "ignore"
-            return self.progress.begin_step(name, self.step_around, lenient=lenient)
+            return self.progress.begin_step(name, lenient=lenient)
         except CorruptCheckpointError:
             self.recorder.damaged()
             raise
 
-    @property
-    def step_around(self) -> Step | None:
-        """The innermost step that the caller is inside of."""
-        return step_around(self.progress.steps)
-
     # Boundaries: what the loops ask when an item is done.
+
+    def item_left(self, loop: Loop) -> None:
+        """Take in that an item is done in which something was saved or begun.
+
+        Raises:
+            CheckpointError: If a step in it is still going on around the caller.
+        """
+        self.check_usable("cp.iterate")
+        self.progress.item_left(loop)
 
     def boundary(self, loop: Loop) -> Change | None:
         """Take in that the item in progress is done, and all before; what to write, if it is due.
@@ -243,7 +256,7 @@ class Run:
 
     def save(self) -> Change | None:
         """Put together a save that was asked for; inside an item it waits for the item's end."""
-        self.check_usable()
+        self.check_usable("cp.save")
         if self.complete:
             raise RunCompleteError(self.id.name, self.id.key)
         self.progress.settle()
@@ -253,17 +266,13 @@ class Run:
         return self._capture()
 
     def step_saved(self, step: Step) -> Change | None:
-        """Put together what saves the result of a step; None if that goes with a later save.
-
-        Outside all items that is with whatever else is not saved. Inside one it is the result
-        alone, unless iterations inside the step changed the state: that goes with the result.
-        """
+        """Put together what saves the result of a step; outside items, with all that is new."""
         progress = self.progress
-        if step not in progress.computed:
+        if step.number is None or step.number not in progress.pending:
             return None  # the save of another task had it, or its item is done
-        if progress.goes_alone(step):
-            return progress.computed.change_of(step)
-        return None if progress.has_to_wait(step) else self._capture()
+        if progress.goes_alone():
+            return Change(put={step.number: progress.pending[step.number]})
+        return self._capture()
 
     def finish(self, value: object, codec: Codec) -> Change:
         """Put together the last save, which holds the result."""
@@ -360,8 +369,15 @@ class Run:
         """Seconds since the call began."""
         return self.context.clock.now() - self.began
 
-    def check_usable(self) -> None:
-        """Refuse another thread, and use after the end."""
+    def check_usable(self, what: str = "") -> None:
+        """Refuse another thread, use after the end, and *what* is not to be used inside a step."""
+        step = self.progress.steps.around() if what else None
+        if step is not None:
+            raise CheckpointError(
+                f"{self.id.name}: `{what}` was used inside step {step.label!r} of run "
+                f"{self.id.key!r}; a step is saved as a whole or runs again as a whole, so use it "
+                f"before or after the step"
+            )
         if threading.get_ident() != self.thread:
             raise CheckpointError(
                 f"{self.id.name}: `cp` of run {self.id.key!r} belongs to the thread that the run "

@@ -1,23 +1,30 @@
 """The saved results of a run's steps, and which of them a step finds.
 
-A step is known by its place (outside everything, inside an item, told by its key, or inside another
-step), its name, and how often that name was used there before. It also has a position there: on a
-resume another name at the same position means that the code is not the one that saved it. Where
-steps overlap in tasks, their order says nothing: there they have no position.
+A step is known by its place (outside everything, or inside an item, told by its key), its name, and
+how often that name was used there before. It also has a position there: on a resume another name at
+the same position means that the code is not the one that saved it. Where steps overlap in tasks,
+their order says nothing: there they have no position.
 
 A place is left when its item is done, and until the next save its results are kept. An item with an
-equal key that comes meanwhile is told by its position, too. The place inside a step is left when
-the step has a result, which stands for all that was done there.
+equal key that comes meanwhile is told by its position, too.
+
+A step is atomic: nothing of its run is inside it. Which steps are going on around the code that
+asks goes with the context: what a step calls is inside it, tasks begun there included, as long as
+the step goes on; what runs beside it in other tasks is not.
 
 A result has a number, one above the highest there is, and a slot, which says what it is of:
 
     checksum | position | use | length of the path | path of the place | name of the step
 
-The path has a part for each item and step around the step, the outermost first: the length of the
-label of the item or step, and the label.
+The path has a part for each item around the step, the outermost first: the length of its label,
+and the label. Earlier versions let steps have steps and iterations inside them; their paths, and
+the names of their cursors, have parts such as `load#1()` for these steps, too.
 """
 
+import contextlib
+import re
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar, Token
 from zlib import crc32
 
 import attrs
@@ -32,17 +39,20 @@ from mainstay.stores.base import MOST_RESULTS, Result
 _NOWHERE = -1
 """In place of a position, where steps overlapped."""
 
+_OLD_STEP = re.compile(r"(?s)(.+?)#([0-9]+)\(\)(/|$)")
+"""How earlier versions named what is inside a step: after the step's name and use."""
+
 
 @attrs.define(eq=False)
 class Place:
-    """Where steps are: outside everything, inside an item, or inside another step.
+    """Where steps are: outside everything, or inside an item.
 
     Attributes:
         path: What tells it from all others.
         saved: The numbers of the results that there were at the beginning, by name and use.
         positions: The name and use that each of these had, by position.
         numbers: The numbers of all results that go when it is left.
-        inner: The places of items and steps inside it that are not left, by label.
+        inner: The places of items inside it that are not left, by label.
         left: The labels of items that were left since the last save.
         begun: How many steps were begun.
         uses: How often each name was used.
@@ -71,42 +81,23 @@ class Step:
         name: What it is called.
         use: How often the name was used there, this time included.
         position: Which of the steps there it is.
-        within: The step that it is inside of.
         instead: The label of what was saved at its position, if that is another step.
         number: What its result is kept under, once there is one.
         saved: The result, as JSON, if it was there before.
-        iterated: Whether an iteration began inside it.
-        state: The state, as JSON, when the first one did.
-        captures: How often the state had been captured then.
     """
 
     place: Place
     name: str
     use: int
     position: int
-    within: "Step | None"
     instead: str | None
     number: int | None = None
     saved: Json = None
-    iterated: bool = False
-    state: Json = None
-    captures: int = 0
 
     @property
     def label(self) -> str:
         """What it is called in messages."""
         return _label(self.name, self.use)
-
-    @property
-    def inside(self) -> str:
-        """Name the place inside it, as no other step beside it does."""
-        return f"{self.name}#{self.use}()"
-
-    def is_around(self, step: "Step | None") -> bool:
-        """Say whether *step* is this one, or inside it."""
-        while step is not None and step is not self:
-            step = step.within
-        return step is self
 
 
 class Steps:
@@ -128,6 +119,7 @@ class Steps:
         self._results = results
         self._run = run
         self._next = max(results, default=-1) + 1
+        self._going_on: set[Step] = set()
         self._inside: set[int] = set()
         self._outer: dict[int, Place] = {}
         places = {"": self.outside}
@@ -135,7 +127,7 @@ class Steps:
             self._add(number, results[number].slot, places)
 
     def enter(self, outer: Place, label: str) -> Place:
-        """Find the place of an item or step inside *outer*, as it was before, or make it."""
+        """Find the place of an item inside *outer*, as it was before, or make it."""
         place = outer.inner.get(label)
         if place is None:
             place = outer.inner[label] = Place(f"{outer.path}{len(label)} {label}")
@@ -168,10 +160,10 @@ class Steps:
         self._outer.clear()
 
     def inside(self) -> set[int]:
-        """Give the numbers of all results that are inside an item or step."""
+        """Give the numbers of all results that are inside an item."""
         return self._inside
 
-    def begin(self, place: Place, name: str, within: Step | None) -> Step:
+    def begin(self, place: Place, name: str) -> Step:
         """Begin the next step of a place, whose result may be there already.
 
         Raises:
@@ -183,9 +175,10 @@ class Steps:
         use = place.uses[name] = place.uses.get(name, 0) + 1
         there = place.positions.get(position, (name, use))
         instead = None if there == (name, use) else _label(*there)
-        step = Step(place, name, use, position, within, instead, place.saved.get((name, use)))
+        step = Step(place, name, use, position, instead, place.saved.get((name, use)))
         if step.number is None:
             place.going_on += 1
+            self._going_on.add(step)
         else:
             of = f"the result of step {step.label!r} of {self._run}"
             step.saved = unsealed(self._results[step.number].value, of)
@@ -194,11 +187,19 @@ class Steps:
     def ended(self, step: Step) -> None:
         """Take in that a step that was not there is there now, or failed."""
         step.place.going_on -= 1
+        self._going_on.discard(step)
 
-    def numbers_inside(self, step: Step) -> list[int]:
-        """Give the numbers of all results that are inside a step."""
-        place = step.place.inner.get(step.inside) if step.place.inner else None
-        return [] if place is None else [*_numbers_in(place)]
+    def around(self) -> Step | None:
+        """Find the innermost step that the calling code is inside of."""
+        return next((step for step in reversed(_AROUND.get()) if step in self._going_on), None)
+
+    def interrupted_inside(self, cursors: Mapping[str, Json]) -> str | None:
+        """Find a step without a result that has something saved inside it, by its label.
+
+        Only earlier versions saved that, and only they could go on from it. What is inside a step
+        that has a result is over.
+        """
+        return _interrupted_inside(self.outside, cursors)
 
     def keep(self, step: Step, saved: Json) -> tuple[int, Result]:
         """Number the result of a step, and give what to save.
@@ -236,6 +237,21 @@ class Steps:
         if place is not self.outside:
             place.numbers.append(number)
             self._inside.add(number)
+
+
+_AROUND: ContextVar[tuple[Step, ...]] = ContextVar("mainstay_steps", default=())
+"""The steps that the calling code was begun in, of all runs, the innermost last."""
+
+
+def enter(step: Step) -> Token[tuple[Step, ...]]:
+    """Take in that everything called from now on is inside *step*, up to `leave`."""
+    return _AROUND.set((*_AROUND.get(), step))
+
+
+def leave(entered: Token[tuple[Step, ...]]) -> None:
+    """Take in that a step is not around any more."""
+    with contextlib.suppress(ValueError):  # a coroutine that is closed in another context
+        _AROUND.reset(entered)
 
 
 def name_in(slot: str) -> str:
@@ -280,6 +296,27 @@ def _place_at(path: str, places: dict[str, Place]) -> Place:
             place.inner[label] = places[upto]
         place = places[upto]
     return place
+
+
+def _interrupted_inside(place: Place, cursors: Mapping[str, Json]) -> str | None:
+    """Find a step without a result, in *place* or in items inside it, that has something inside."""
+    nothing: Mapping[str, Json] = {}
+    places = {label: (inner, nothing) for label, inner in place.inner.items()}
+    for name, cursor in cursors.items():
+        label = f"{name}[{cursor['at']}]"
+        exact = f"{label}@{cursor['count']}"
+        at = exact if exact in places else label
+        places[at] = places.get(at, (Place(), nothing))[0], cursor["inner"]
+    for label, (inner, cursors_there) in places.items():
+        step = _OLD_STEP.match(label)
+        if step is None:
+            found = _interrupted_inside(inner, cursors_there)
+        else:
+            name, use = step[1], int(step[2])
+            found = None if (name, use) in place.saved else _label(name, use)
+        if found:
+            return found
+    return None
 
 
 def _numbers_in(place: Place) -> Iterator[int]:
