@@ -7,10 +7,9 @@ import contextvars
 import pytest
 
 from mainstay import checkpoint_run, checkpointed
+from mainstay._checkpoint.code import Code
 from mainstay._checkpoint.codec import to_bytes
-from mainstay._checkpoint.decision import Code
-from mainstay._checkpoint.document import Document
-from mainstay._checkpoint.envelope import seal
+from mainstay._checkpoint.document import Document, seal
 from mainstay.errors import CheckpointError
 from mainstay.stores.base import Change, Result
 from support.checkpoints import RUN, OopsError, finished

@@ -31,11 +31,12 @@ from support.checkpoints import OopsError, add_up
 from support.store_conformance import DEAD, acquired, save
 
 
-def test_with_no_time_left_nothing_is_called(runner, store, metrics):
+def test_with_no_time_left_nothing_is_called_and_that_is_told(runner, store, metrics, caplog):
     job = runner.job(add_up, store=store)
     with FakeClock(), deadline(0), pytest.raises(DeadlineExpiredError):
         job([1])
     assert store.list() == []
+    assert caplog.messages == ["job: gave up (timeout) with DeadlineExpiredError"]
     assert metrics("calls_total", outcome="timeout") == 1
     assert metrics("give_ups_total", policy="checkpoint", reason="timeout") == 1
 

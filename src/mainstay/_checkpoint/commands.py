@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mainstay._checkpoint.codec import from_bytes
-from mainstay._checkpoint.document import Document, opened
-from mainstay._checkpoint.envelope import DamagedError, unseal
+from mainstay._checkpoint.document import DamagedError, Document, opened, unseal
 from mainstay._checkpoint.steps import name_in
 from mainstay.stores import store_of
 from mainstay.stores.base import Contents, Record, Result, RunId, Status, Store
@@ -91,7 +90,7 @@ _ACTIONS = {
 
 
 def _store(options: argparse.Namespace) -> Store:
-    """Find the store; a file that is not there is not made by looking at it."""
+    """Return the store; a file that is not there is not made by looking at it."""
     store = store_of(options.store)
     path = Path(store.url.removeprefix("sqlite:///"))  # no URL any more: nothing in it is quoted
     if store.url.startswith("sqlite:///"):
@@ -127,7 +126,7 @@ def _described(contents: Contents) -> object:
 
 
 def _problems(store: Store, record: Record) -> Iterator[str]:
-    """Say what of a run is damaged."""
+    """Yield what is damaged of a run, in words."""
     contents = store.load(record.run)
     parts = {
         "the last save": contents.latest,
@@ -150,7 +149,7 @@ def _problems(store: Store, record: Record) -> Iterator[str]:
 
 
 def _step_of(result: Result) -> str:
-    """Name the step that a result is of, as far as that can be read."""
+    """Return the name of the step that a result is of, as far as that can be read."""
     try:
         return name_in(result.slot)
     except DamagedError:
@@ -158,7 +157,7 @@ def _step_of(result: Result) -> str:
 
 
 def _in_one_line(text: str) -> str:
-    """Write what would begin a line, or tell the terminal something, as Python would."""
+    """Escape what would begin a line, or tell the terminal something, as Python would."""
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import attrs
 
-from mainstay._checkpoint.fingerprint import fingerprint
-from mainstay._checkpoint.rules import Key
+from mainstay._checkpoint.settings import Key
+from mainstay._checkpoint.value_digest import ARGUMENTS, value_digest
 from mainstay._core.functions import name_of
 
 _SELF = ("self", "cls")
@@ -16,11 +16,11 @@ _SELF = ("self", "cls")
 
 @attrs.frozen(eq=False)
 class Arguments:
-    """The parameters of a function, without the checkpoint that goes in by itself.
+    """The parameters of a function as its callers see them, without the checkpoint.
 
     Attributes:
         fn: The function.
-        signature: Its parameters without `cp`.
+        signature: Its signature without `cp`.
         place: Where `cp` goes: 0, or 1 after `self` or `cls`.
     """
 
@@ -30,12 +30,13 @@ class Arguments:
 
     @classmethod
     def of(cls, fn: Callable[..., Any]) -> "Arguments":
-        """Look at the parameters of *fn*.
+        """Return the parameters of *fn*.
 
         Raises:
             TypeError: If there is no parameter for `cp`.
         """
-        parameters = [*inspect.signature(fn).parameters.values()]
+        signature = inspect.signature(fn)
+        parameters = [*signature.parameters.values()]
         place = 1 if parameters and parameters[0].name in _SELF else 0
         positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD,
                       inspect.Parameter.VAR_POSITIONAL)  # fmt: skip
@@ -49,11 +50,11 @@ class Arguments:
         return cls(fn, inspect.Signature(parameters), place)
 
     def with_checkpoint(self, cp: object, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Put the checkpoint where it goes."""
+        """Return the arguments of a call with the checkpoint where it goes."""
         return (*args[: self.place], cp, *args[self.place :])
 
     def bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Give the arguments of a call by name, defaults and `self` included.
+        """Return the arguments of a call by name, defaults and `self` included.
 
         Raises:
             TypeError: If they do not fit.
@@ -94,7 +95,7 @@ def check_key(key: Key, arguments: Arguments) -> None:
 
 
 def _fields_of(key: str) -> list[str]:
-    """Give what a format string names.
+    """Return what a format string names.
 
     Raises:
         ValueError: If it is not a format string.
@@ -115,17 +116,17 @@ def _fields_of(key: str) -> list[str]:
 def key_of_call(
     key: Key, arguments: Arguments, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> str:
-    """Give the key of the run that a call means.
+    """Return the key of the run that a call means.
 
     Raises:
-        TypeError: If the arguments do not fit, or *key* does not give a str.
-        ValueError: If it does not fit the arguments, or gives what `checked_key` refuses.
+        TypeError: If the arguments do not fit, or *key* does not return a str.
+        ValueError: If it does not fit the arguments, or returns what `checked_key` refuses.
         UnsaveableValueError: If *key* is None and an argument has no exact form.
     """
     values = arguments.bound(args, kwargs)
     if key is None:
         values = dict([*values.items()][arguments.place :])
-        return fingerprint(values, f"{name_of(arguments.fn)}: arguments")
+        return value_digest(values, f"{name_of(arguments.fn)}: arguments", ARGUMENTS)
     if isinstance(key, str):
         try:
             text = key.format(**values)

@@ -1,4 +1,4 @@
-"""What a checkpointed function was told: its parameters, checked."""
+"""The parameters of a checkpointed function, checked."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -6,29 +6,24 @@ from typing import Any, TypeAlias, get_args
 
 import attrs
 
-from mainstay._checkpoint.decision import Every, OnBusy, OnCodeChange, OnComplete, YoungDaly
+from mainstay._checkpoint.decision import OnBusy, OnCodeChange, OnComplete
+from mainstay._checkpoint.schedule import Every, YoungDaly
 from mainstay._core.arguments import Duration, to_count, to_flag, to_seconds
 from mainstay.stores.base import Store
 
 Keep: TypeAlias = int | timedelta | tuple[int, timedelta] | None
+Key: TypeAlias = str | Callable[..., str] | None
 
 
 @attrs.frozen(eq=False, kw_only=True)
-class Rules:
+class CheckpointSettings:
     """The parameters of a checkpointed function or block, as runs need them.
 
     Attributes:
-        store: Where runs are kept.
-        every: When to save.
-        version: What the user calls the code.
-        on_busy: What to do about a run that somebody else works on.
-        on_complete: What to do about a run that has ended.
-        on_code_change: What to do about a run that other code began.
-        lease: Seconds that a lease lasts without renewal.
-        max_crashes: Deaths in a row that poison a run, or None.
-        keep_count: How many finished runs of the name to keep, or None for all.
-        keep_seconds: For how long, or None for ever.
-        allow_pickle: Whether values without an exact form in JSON are pickled.
+        lease: In seconds.
+        max_crashes: None for no limit.
+        keep_count: How many finished runs of the name to keep; None for all.
+        keep_seconds: For how long to keep them; None for ever.
     """
 
     store: Store
@@ -44,7 +39,7 @@ class Rules:
     allow_pickle: bool
 
 
-def checked(
+def checked_settings(
     *,
     store: Store,
     every: object,
@@ -56,12 +51,17 @@ def checked(
     max_crashes: object,
     keep: object,
     allow_pickle: object,
-) -> Rules:
-    """Check what users give, and refuse it by name."""
+) -> CheckpointSettings:
+    """Check what users give, and refuse it by name.
+
+    Raises:
+        TypeError: If a parameter is of the wrong type.
+        ValueError: If one is out of its range.
+    """
     if not isinstance(version, str):
         raise TypeError(f"`version` must be a str, not {version!r}")
     count, seconds = _checked_keep(keep)
-    return Rules(
+    return CheckpointSettings(
         store=store,
         every=_checked_every(every),
         version=version,
@@ -114,6 +114,3 @@ def _one_of(parameter: str, value: object, accepted: tuple[str, ...]) -> Any:
         names = " or ".join(map(repr, accepted))
         raise ValueError(f"`{parameter}` must be {names}, not {value!r}")
     return value
-
-
-Key: TypeAlias = str | Callable[..., str] | None
