@@ -61,6 +61,11 @@ def test_a_key_template_that_names_no_parameter_is_refused_at_decoration(key, me
         checkpointed(store=MemoryStore(), key=key)(lambda cp, tenant: None)
 
 
+def test_a_key_template_that_names_no_parameter_shows_how():
+    with pytest.raises(ValueError, match=r'one run; name one, as in key="import-\{tenant\}"$'):
+        checkpointed(store=MemoryStore(), key="import")(lambda cp, tenant: None)
+
+
 def test_a_key_template_without_fields_is_right_where_there_are_no_parameters():
     assert checkpointed(store=MemoryStore(), key="nightly").call(lambda cp: cp.key) == "nightly"
 

@@ -82,7 +82,7 @@ def test_forget_removes_a_run(capsys, kept):
 
 
 def test_verify_finds_what_is_damaged(capsys, kept):
-    assert command(capsys, "verify", "--store", kept) == (0, "2 run(s), 0 damaged part(s)\n", "")
+    assert command(capsys, "verify", "--store", kept) == (0, "2 runs, 0 damaged parts\n", "")
     store = SQLiteStore(kept.removeprefix("sqlite:///"))
     with store._connections.use() as db:
         db.execute("UPDATE run SET latest = x'00' WHERE key = 'True'")
@@ -124,4 +124,4 @@ def test_the_command_line_is_a_program(kept):
         [sys.executable, "-m", "mainstay", "checkpoints", "verify"],
         env=os.environ | {"MAINSTAY_STORE": kept}, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert (done.returncode, done.stdout) == (0, "2 run(s), 0 damaged part(s)\n")
+    assert (done.returncode, done.stdout) == (0, "2 runs, 0 damaged parts\n")

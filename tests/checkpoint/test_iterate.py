@@ -127,10 +127,13 @@ def test_a_source_that_grew_at_its_end_is_gone_through(runner, store):
 
 def test_the_same_key_twice_in_a_row_is_refused(runner, store):
     job = runner.job(add_up, store=store)
-    with pytest.raises(SourceChangedError, match="the key 2 comes twice in a row, and `key` must"):
-        job([1, 2, 2, 3])
-    with pytest.raises(SourceChangedError):
-        job([1, 2, 2, 3])
+    for _ in range(2):
+        with pytest.raises(SourceChangedError) as refused:
+            job([1, 2, 2, 3])
+        assert str(refused.value) == (
+            "job: iteration 'items' of run 'key' cannot go on after 2 items: two neighbouring "
+            "items have the same key 2; give a `key` that tells them apart"
+        )
 
 
 def test_without_a_key_equal_items_are_told_apart_by_their_position(runner, store):
@@ -142,9 +145,12 @@ def test_items_that_cannot_be_saved_need_a_key(runner, store):
         async for _ in cp.iterate([object(), object()], key=key):
             pass
 
-    problem = r"iteration 'items': items\[0\] cannot be saved: .* give a `key`"
-    with pytest.raises(UnsaveableValueError, match=problem):
+    with pytest.raises(UnsaveableValueError) as refused:
         runner.job(body, store=store)(None)
+    assert str(refused.value) == (
+        "iteration 'items': items[0] cannot be saved: an object has no exact form in JSON; give "
+        "`key=`, or iterate over plain values"
+    )
 
 
 def test_keys_must_have_the_same_repr_everywhere(runner, store):

@@ -112,7 +112,9 @@ class Codec:
                 )
         if self.allow_pickle:
             return self._pickled(value)
-        raise CodecError(f"a {name_of(cls)} has no exact form in JSON; {self.advice}")
+        name = name_of(cls).removeprefix("builtins.")
+        article = "an" if name[0] in "aeiou" else "a"
+        raise CodecError(f"{article} {name} has no exact form in JSON; {self.advice}")
 
     def _knows(self, cls: type) -> bool:
         return self.allowed is None or self.allowed.get(name_of(cls)) is cls

@@ -10,6 +10,7 @@ from typing import Any
 from mainstay._checkpoint.codec import from_bytes
 from mainstay._checkpoint.document import DamagedError, Document, opened, unseal
 from mainstay._checkpoint.steps import name_in
+from mainstay._core.failures import counted
 from mainstay.stores import store_of
 from mainstay.stores.base import Contents, Record, Result, RunId, Status, Store
 
@@ -77,7 +78,8 @@ def _verify(options: argparse.Namespace) -> int:
     problems = [problem for record, _ in runs for problem in _problems(store, record)]
     for problem in problems:
         print(problem)  # noqa: T201 - as above
-    print(f"{len(runs)} run(s), {len(problems)} damaged part(s)")  # noqa: T201 - as above
+    damaged = counted(len(problems), "damaged part")
+    print(f"{counted(len(runs), 'run')}, {damaged}")  # noqa: T201 - as above
     return 1 if problems else 0
 
 

@@ -35,6 +35,7 @@ ExitPoints: TypeAlias = frozenset[tuple[int, int]]
 
 _KEY = Codec({})
 _GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+_ADVICE = "restore the source, or forget the run"
 
 
 @attrs.define(eq=False)
@@ -202,13 +203,20 @@ class Iteration:
 
     def same_key(self, key: object) -> SourceChangedError:
         """Return the error of a key that is the same as the one before it."""
-        consequence = "and `key` must tell neighbours apart"
         if self.trusted and not self.keys:
-            consequence = "so the source does not begin after it"
-        return self.changed(f"the key {key!r:.60} comes twice in a row, {consequence}")
+            return self.changed(
+                f"the key {key!r:.60} comes twice in a row, so the source does not begin after it"
+            )
+        return self._error(
+            f"two neighbouring items have the same key {key!r:.60}; give a `key` that tells them "
+            f"apart"
+        )
 
     def changed(self, problem: str) -> SourceChangedError:
         """Return the error of a source that is not what it was."""
+        return self._error(f"{problem}; {_ADVICE}")
+
+    def _error(self, problem: str) -> SourceChangedError:
         return SourceChangedError(self.run.name, self.run.key, self.name, self.position, problem)
 
     # Passing over what is done, sync and async side by side.

@@ -89,8 +89,7 @@ def check_key(key: Key, arguments: Arguments) -> None:
     if not key or (names and not fields):
         raise ValueError(
             f"`key` {key!r} names no parameter of {name_of(arguments.fn)}, so that all of its "
-            f"calls would be one run; name one, as in 'import-{{{(names or ['tenant'])[0]}}}', or "
-            f"give a function such as lambda *args, **kwargs: 'import'"
+            f'calls would be one run; name one, as in key="import-{{{(names or ["tenant"])[0]}}}"'
         )
 
 

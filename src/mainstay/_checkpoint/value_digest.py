@@ -18,8 +18,8 @@ _KEYS = frozenset({
     str, int, float, bool, bytes, type(None), UUID, datetime, date, time, timedelta, Decimal,
 })  # fmt: skip
 
-ITEMS = Codec(None, advice="give a `key`, or its parts in its place")
-ARGUMENTS = Codec(None, advice="give a `key`, or its parts in its place")
+ITEMS = Codec(None, advice="give `key=`, or iterate over plain values")
+ARGUMENTS = Codec(None, advice="give `key=`, or pass plain values")
 
 
 def value_digest(value: object, root: str, codec: Codec) -> str:
