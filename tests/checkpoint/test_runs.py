@@ -1,12 +1,15 @@
 """Runs of checkpointed functions and blocks: how they go on, what they keep, how they end."""
 
 import asyncio
+import inspect
 import threading
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from mainstay import (
+    Checkpoint,
     checkpoint_run,
     checkpointed,
     young_daly,
@@ -102,6 +105,33 @@ def test_methods_get_cp_after_self(store):
         importer.rows("acme")
     assert importer.of_class("a") == "class-a"
     assert importer.of_none("a") == "static-a"
+
+
+async def unwrapped(cp: Checkpoint, tenant: str, rows: "list[int]" = [1], /, *, day=1) -> Totals:  # noqa: B006 - shown
+    """Import."""
+    return Totals()
+
+
+def test_what_is_wrapped_shows_the_signature_that_callers_use(store):
+    """Known fault A7: the return annotation was lost."""
+    wrapped = checkpointed(store=store)(unwrapped)
+    assert str(inspect.signature(wrapped)) == (
+        "(tenant: str, rows: 'list[int]' = [1], /, *, day=1) -> support.checkpoint_values.Totals"
+    )
+
+    class Importer:
+        @checkpointed(store=store)
+        def rows(self, cp: Checkpoint, tenant: str) -> int:
+            return 1
+
+    assert str(inspect.signature(Importer.rows)) == "(self, tenant: str) -> int"
+    assert str(inspect.signature(Importer().rows)) == "(tenant: str) -> int"
+
+    @checkpointed(store=store)
+    def anything(*args: Any) -> None:
+        pass
+
+    assert str(inspect.signature(anything)) == "(*args: Any) -> None"
 
 
 def test_call_runs_a_function_without_decorating_it(store):

@@ -47,7 +47,7 @@ class Arguments:
             )
         if parameters[place].kind is not inspect.Parameter.VAR_POSITIONAL:
             del parameters[place]
-        return cls(fn, inspect.Signature(parameters), place)
+        return cls(fn, signature.replace(parameters=parameters), place)
 
     def with_checkpoint(self, cp: object, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the arguments of a call with the checkpoint where it goes."""
