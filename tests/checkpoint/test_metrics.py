@@ -140,11 +140,11 @@ def test_gauges_of_worker_processes_are_those_of_the_last_save(tmp_path, monkeyp
     MultiProcessCollector(registry, str(directory))
 
     def value(name):
-        return registry.get_sample_value(f"mainstay_checkpoint_{name}", {"component": "run"})
+        return registry.get_sample_value(f"mainstay_checkpoint_{name}", {"component": "__main__"})
 
     assert value("interval_seconds") == 7.0
     assert value("last_save_timestamp_seconds") > 1.6e9
-    saves = {"component": "run", "outcome": "ok"}
+    saves = {"component": "__main__", "outcome": "ok"}
     assert registry.get_sample_value("mainstay_checkpoint_saves_total", saves) == 4.0
 
 

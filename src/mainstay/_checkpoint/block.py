@@ -14,10 +14,14 @@ from mainstay._core.arguments import Duration
 from mainstay._core.functions import (
     checked_name_or_none,
     is_async_frame,
+    name_of_frame,
 )
 from mainstay._metrics.collector import Metrics, checkpoint_recorder_of, metrics_of
 from mainstay.stores import store_of
 from mainstay.stores.base import Store
+
+_STORED_NAME = "run"
+"""What runs of blocks without a name are stored under."""
 
 
 class CheckpointRun:
@@ -77,7 +81,7 @@ def checkpoint_run(  # noqa: PLR0913 - as `checkpointed`
     key: str,
     *,
     store: Store | str | None = None,
-    name: str = "run",
+    name: str | None = None,
     every: Every = 1,
     version: str = "1",
     on_busy: OnBusy = "raise",
@@ -100,7 +104,8 @@ def checkpoint_run(  # noqa: PLR0913 - as `checkpointed`
     Args:
         key: Which run it is.
         store: As for `checkpointed`.
-        name: The name of the run, and the `component` label.
+        name: The name of the run, and the `component` label. None to store the run under "run",
+            with the ``module.qualname`` of the code around as the label.
         every: As for `checkpointed`.
         version: As for `checkpointed`; the only thing that tells changed code here.
         on_busy: As for `checkpointed`; "return" enters a complete `cp` when the other one ends.
@@ -132,13 +137,14 @@ def checkpoint_run(  # noqa: PLR0913 - as `checkpointed`
         mon
         tue
     """
-    name = checked_name_or_none(name) or "run"
+    name = checked_name_or_none(name)
+    component = name or name_of_frame(sys._getframe(1))  # noqa: SLF001 - the code around
     settings = checked_settings(
         store=store_of(store), every=every, version=version, on_busy=on_busy,
         on_complete=on_complete, on_code_change=on_code_change, lease=lease,
         max_crashes=max_crashes, keep=keep, allow_pickle=allow_pickle,
     )  # fmt: skip
-    recorder = checkpoint_recorder_of(metrics_of(metrics), name)
+    recorder = checkpoint_recorder_of(metrics_of(metrics), component)
     code = Code(settings.version, "")
-    bound = BoundCheckpoint(settings, recorder, name, code)
+    bound = BoundCheckpoint(settings, recorder, name or _STORED_NAME, code)
     return CheckpointRun(bound, checked_key(key))
