@@ -9,7 +9,7 @@ from mainstay._checkpoint.cp import AsyncCheckpoint, Checkpoint
 from mainstay._checkpoint.decision import OnBusy, OnCodeChange, OnComplete
 from mainstay._checkpoint.keys import checked_key
 from mainstay._checkpoint.schedule import Every
-from mainstay._checkpoint.settings import Keep, checked_settings
+from mainstay._checkpoint.settings import CheckpointSettings, Keep
 from mainstay._core.arguments import Duration
 from mainstay._core.functions import (
     checked_name_or_none,
@@ -139,7 +139,7 @@ def checkpoint_run(  # noqa: PLR0913 - as `checkpointed`
     """
     name = checked_name_or_none(name)
     component = name or name_of_frame(sys._getframe(1))  # noqa: SLF001 - the code around
-    settings = checked_settings(
+    settings = CheckpointSettings(
         store=store_of(store), every=every, version=version, on_busy=on_busy,
         on_complete=on_complete, on_code_change=on_code_change, lease=lease,
         max_crashes=max_crashes, keep=keep, allow_pickle=allow_pickle,

@@ -1,6 +1,6 @@
 """A call of a checkpointed function or block, sync and async side by side.
 
-It waits for its run, makes one attempt at it, saves what comes out, and gives the run back if the
+It waits for its run, makes one attempt at it, saves what comes out, and releases the run if the
 attempt fails. What happens in between is in `loops`.
 """
 
@@ -17,12 +17,13 @@ from mainstay._checkpoint import signals
 from mainstay._checkpoint.code import Code
 from mainstay._checkpoint.codec import Codec
 from mainstay._checkpoint.decision import action_on, poll_wait, reruns
-from mainstay._checkpoint.document import newest
+from mainstay._checkpoint.document import Document, newest
 from mainstay._checkpoint.iteration import NOTHING
 from mainstay._checkpoint.progress import Progress
 from mainstay._checkpoint.retention import forget_old
 from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.settings import CheckpointSettings
+from mainstay._checkpoint.steps import Steps
 from mainstay._checkpoint.types import allowed_by, allowed_by_result
 from mainstay._checkpoint.watcher import Watcher
 from mainstay._core.call import Call, recorder_in
@@ -33,7 +34,6 @@ from mainstay._core.functions import refused_coroutine, require_asyncio
 from mainstay._core.threads import run_in_thread
 from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay.errors import (
-    CheckpointError,
     CodeChangedError,
     CorruptCheckpointError,
     PoisonedRunError,
@@ -139,12 +139,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
         """Ask the store for the run; return seconds until the next time, None if it is here.
 
         Raises:
-            RunBusyError: If somebody else works on it.
-            RunCompleteError: If it has ended.
-            PoisonedRunError: If it died too often.
-            CodeChangedError: If other code began it.
-            CorruptCheckpointError: If nothing of it can be read.
-            CheckpointError: If only an earlier version could go on.
+            CheckpointError: If it is busy, complete, poisoned, or cannot go on.
         """
         settings = self.bound.settings
         waited = self._polls > 0
@@ -188,43 +183,32 @@ class CheckpointCall(Call[CheckpointRecorder]):
         label = RunId(self.component, self.id.key)
         contents = settings.store.load(self.id)
         try:
-            document, problems = newest(contents, f"run {label.key!r} of {label.name}")
-            progress = Progress.after(
-                document,
-                contents.results,
-                label,
-                self.bound.code,
-                allow_pickle=settings.allow_pickle,
-            )
+            document, problems = newest(contents, label)
+            steps = Steps(contents.results, label, allow_pickle=settings.allow_pickle)
         except CorruptCheckpointError:
             self.recorder.damaged()
             raise
         for problem in problems:
             self.recorder.damaged()
             self._tell(CheckpointDamaged, record, problem)
+        code = self.bound.code
+        saved = document or Document(code=code)
+        progress = Progress(label, code, saved, steps, settings.allow_pickle)
         clock = self.context.clock
         run = Run(settings, self.recorder, clock, self.id, record, lease, progress, self._thread)
-        if lease is not None:
-            self._check_steps(progress)
-            if document is not None:
-                self._check_code(progress, record)
-            run.resumed = record.attempt > 1
+        if lease is None:
+            return run
+        steps.check_resumable(saved.cursors)
+        self._check_code(progress, record)
+        run.resumed = record.attempt > 1
         if run.resumed:
             reason = record.exit or "error"
-            self.recorder.resumed(reason, progress.document.seconds, idle)
-            self._tell(RunResumed, record, reason, progress.document.items)
+            self.recorder.resumed(reason, saved.seconds, idle)
+            self._tell(RunResumed, record, reason, saved.items)
         return run
 
-    def _check_steps(self, progress: Progress) -> None:
-        step = progress.steps.interrupted_inside(progress.document.cursors)
-        if step is not None:
-            raise CheckpointError(
-                f"{self.component}: run {self.id.key!r} cannot go on, since it was interrupted in "
-                f"step {step!r} with steps or iterations inside it, by a version of mainstay that "
-                f"allowed that; end it with that version, or forget it and begin it again"
-            )
-
     def _check_code(self, progress: Progress, record: Record) -> None:
+        """Do what `on_code_change` says if other code began the run."""
         problem = self.bound.code.change_since(progress.document.code)
         choice = self.bound.settings.on_code_change
         if problem is None or choice == "ignore":
@@ -286,12 +270,12 @@ class CheckpointCall(Call[CheckpointRecorder]):
         signals.unwatch(run)
 
     def _failed(self, error: BaseException) -> None:
-        """Give the run back, and record how it ended."""
+        """Release the run, and record how the call ended."""
         self._release(error)
         self._record_failure(error)
 
     async def _afailed(self, error: BaseException) -> None:
-        """Give the run back, and record how it ended."""
+        """Release the run, and record how the call ended."""
         await run_in_thread(lambda: self._release(error))
         self._record_failure(error)
 
@@ -312,7 +296,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
         try:
             yield
         except Exception as unreleased:  # noqa: BLE001 - the one that propagates is the user's
-            error.add_note(f"mainstay.checkpoint {self.component}: {unreleased}")
+            self.note(error, str(unreleased))
 
     def _record_failure(self, error: BaseException) -> None:
         run = self._run

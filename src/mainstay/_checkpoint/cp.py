@@ -352,7 +352,7 @@ class AsyncCheckpoint(_CheckpointBase):
         """
         loops.check_iteration(source, key, name, progress)
         self._run.check_usable("cp.iterate")
-        return loops.AsyncItems(self._run, self._lock, source, key, name, progress=progress)
+        return loops.AsyncItems(self._run, self._lock, source, key, name, progress)
 
     @overload
     async def step(

@@ -83,7 +83,12 @@ def opened(sealed: bytes) -> Document:
     )
 
 
-def newest(contents: Contents, run: str) -> tuple[Document | None, list[str]]:
+def in_words(run: RunId) -> str:
+    """Return what a run is called where it is damaged or too full."""
+    return f"run {run.key!r} of {run.name}"
+
+
+def newest(contents: Contents, run: RunId) -> tuple[Document | None, list[str]]:
     """Read the newest document of *run* that is not damaged.
 
     Returns:
@@ -101,7 +106,7 @@ def newest(contents: Contents, run: str) -> tuple[Document | None, list[str]]:
         except DamagedError as error:
             problems.append(str(error))
     if problems:
-        raise CorruptCheckpointError(run, "; ".join(problems))
+        raise CorruptCheckpointError(in_words(run), "; ".join(problems))
     return None, problems
 
 

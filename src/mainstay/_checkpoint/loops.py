@@ -12,6 +12,8 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from types import CoroutineType
 from typing import Any
 
+import attrs
+
 from mainstay._checkpoint import progressbar, signals
 from mainstay._checkpoint.iteration import NOTHING, Iteration
 from mainstay._checkpoint.run import Run
@@ -82,13 +84,14 @@ def iterate(  # noqa: C901 - what every item goes through, in one frame, for spe
                 left = run.items_to_boundary()
         write(run, run.boundary(iteration, ended=True))
     except GeneratorExit:
-        iteration.leave(sys._getframe().f_back)  # noqa: SLF001 - whoever closes it left the loop
+        iteration.leave(sys._getframe().f_back)  # noqa: SLF001 - where it is closed
         raise
     except BaseException:
         run.progress.interrupted(iteration)
         raise
 
 
+@attrs.define(eq=False)
 class AsyncItems(AsyncIterator[Any]):
     """Yields the items that are not done yet; saves at the boundaries where a save is due.
 
@@ -96,28 +99,20 @@ class AsyncItems(AsyncIterator[Any]):
     and asyncio closes async generators some time later.
     """
 
-    __slots__ = ("_begin", "_finished", "_items", "_iteration", "_limit", "_lock", "_progress",
-                 "_run", "_source")  # fmt: skip
+    _run: Run
+    _lock: asyncio.Lock
+    _source: Any
+    _key: Callable[[Any], Any] | None
+    _name: str | None
+    _progress: bool
+    _iteration: Iteration | None = attrs.field(default=None, init=False)
+    _items: AsyncIterator[Any] | None = attrs.field(default=None, init=False)
+    _limit: int = attrs.field(default=0, init=False)
+    _finished: bool = attrs.field(init=False)
 
-    def __init__(
-        self,
-        run: Run,
-        lock: asyncio.Lock,
-        source: Any,
-        key: Callable[[Any], Any] | None,
-        name: str | None,
-        *,
-        progress: bool,
-    ) -> None:
-        self._run = run
-        self._lock = lock
-        self._source = source
-        self._begin = functools.partial(run.begin_iteration, key, name, trusted=_is_trusted(source))
-        self._progress = progress
-        self._iteration: Iteration | None = None
-        self._items: AsyncIterator[Any] | None = None
-        self._limit = 0
-        self._finished = run.complete
+    @_finished.default
+    def _is_complete(self) -> bool:
+        return self._run.complete
 
     async def __anext__(self) -> Any:
         if self._finished:
@@ -155,7 +150,7 @@ class AsyncItems(AsyncIterator[Any]):
 
     async def _opened(self) -> tuple[Iteration, AsyncIterator[Any]]:
         run, source = self._run, self._source
-        iteration = self._begin()
+        iteration = run.begin_iteration(self._key, self._name, trusted=_is_trusted(source))
         if iteration is None:
             self._finished = True
             raise StopAsyncIteration

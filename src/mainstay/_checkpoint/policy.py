@@ -15,7 +15,7 @@ from mainstay._checkpoint.keys import Arguments, check_key, key_of_call
 from mainstay._checkpoint.recovery import Recoverable, encoded_arguments, remember
 from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.schedule import Every
-from mainstay._checkpoint.settings import CheckpointSettings, Keep, Key, checked_settings
+from mainstay._checkpoint.settings import CheckpointSettings, Keep, Key
 from mainstay._checkpoint.types import allowed_by, hints_of
 from mainstay._core.arguments import Duration, to_flag
 from mainstay._core.functions import (
@@ -85,8 +85,8 @@ class Checkpointed:
         kind = kind_of(fn)
         if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
             raise TypeError(
-                f"checkpointed wraps functions, not generators such as {name_of(fn)}: whoever "
-                f"takes its items would not be resumed; iterate over it with cp.iterate"
+                f"checkpointed wraps functions, not generators such as {name_of(fn)}: the code "
+                f"that takes its items would not be resumed; iterate over it with cp.iterate"
             )
         arguments = Arguments.of(fn)
         check_key(self.key, arguments)
@@ -268,7 +268,7 @@ def checkpointed(  # noqa: PLR0913 - the vocabulary of the policy
         6
     """
     return Checkpointed(
-        settings=checked_settings(
+        settings=CheckpointSettings(
             store=store_of(store), every=every, version=version, on_busy=on_busy,
             on_complete=on_complete, on_code_change=on_code_change, lease=lease,
             max_crashes=max_crashes, keep=keep, allow_pickle=allow_pickle,

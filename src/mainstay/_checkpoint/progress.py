@@ -8,7 +8,7 @@ own boundaries only if the state was not changed in that item before it began, s
 runs again on a resume; otherwise its saves wait for the end of the item.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
@@ -21,7 +21,7 @@ from mainstay._checkpoint.steps import Place, Step, Steps
 from mainstay._checkpoint.types import allowed_by
 from mainstay._checkpoint.value_digest import ARGUMENTS, value_digest
 from mainstay.errors import CheckpointError, CodeChangedError
-from mainstay.stores.base import Change, Result, RunId
+from mainstay.stores.base import Change, RunId
 
 _UNCHANGEABLE = (str, bytes, int, float, complex, bool, tuple, frozenset, type(None))
 
@@ -33,9 +33,9 @@ class Progress:
     Attributes:
         run: The run as messages name it: by its component and key.
         code: What is known of the function.
-        allow_pickle: True to pickle what cannot be saved otherwise.
         document: What was saved before this attempt.
         steps: The steps, saved and new.
+        allow_pickle: True to pickle what cannot be saved otherwise.
         migrate: Turns the state of older code into that of the present one, or None.
         stack: The iterations that are going on, the outermost first.
         unsaved: Items done since the last save.
@@ -43,9 +43,9 @@ class Progress:
 
     run: RunId
     code: Code
-    allow_pickle: bool
     document: Document
     steps: Steps
+    allow_pickle: bool
     migrate: Callable[[Any], Any] | None = None
     stack: list[Iteration] = attrs.field(factory=list, init=False)
     unsaved: int = attrs.field(default=0, init=False)
@@ -57,20 +57,6 @@ class Progress:
     _state_codec: Codec = attrs.field(init=False)
     _boundary_state: Json = attrs.field(default=None, init=False)
     _captured_state: Json = attrs.field(default=NOTHING, init=False)
-
-    @classmethod
-    def after(
-        cls,
-        document: Document | None,
-        results: Mapping[int, Result],
-        run: RunId,
-        code: Code,
-        *,
-        allow_pickle: bool,
-    ) -> "Progress":
-        """Begin where *document* and *results* say that the run was."""
-        steps = Steps(results, run, allow_pickle=allow_pickle)
-        return cls(run, code, allow_pickle, document or Document(code=code), steps)
 
     def __attrs_post_init__(self) -> None:
         self._cursors = dict(self.document.cursors)

@@ -264,7 +264,7 @@ class Run:
         self.schedule.save_soon(always=True)
 
     def release(self, how: Exit, error: BaseException | None = None) -> None:
-        """Give the run back before its end; what was saved stays.
+        """Release the run before its end; what was saved stays.
 
         A saved exception that ended the run is forgotten, so that its step runs again.
         """

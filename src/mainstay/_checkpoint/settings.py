@@ -15,85 +15,56 @@ Keep: TypeAlias = int | timedelta | tuple[int, timedelta] | None
 Key: TypeAlias = str | Callable[..., str] | None
 
 
-@attrs.frozen(eq=False, kw_only=True)
-class CheckpointSettings:
-    """The parameters of a checkpointed function or block, as runs need them.
-
-    Attributes:
-        lease: In seconds.
-        max_crashes: None for no limit.
-        keep_count: How many finished runs of the name to keep; None for all.
-        keep_seconds: For how long to keep them; None for ever.
-    """
-
-    store: Store
-    every: Every
-    version: str
-    on_busy: OnBusy
-    on_complete: OnComplete
-    on_code_change: OnCodeChange
-    lease: float
-    max_crashes: int | None
-    keep_count: int | None
-    keep_seconds: float | None
-    allow_pickle: bool
-
-
-def checked_settings(
-    *,
-    store: Store,
-    every: object,
-    version: object,
-    on_busy: object,
-    on_complete: object,
-    on_code_change: object,
-    lease: Duration,
-    max_crashes: object,
-    keep: object,
-    allow_pickle: object,
-) -> CheckpointSettings:
-    """Check what users give, and refuse it by name.
-
-    Raises:
-        TypeError: If a parameter is of the wrong type.
-        ValueError: If one is out of its range.
-    """
-    if not isinstance(version, str):
-        raise TypeError(f"`version` must be a str, not {version!r}")
-    count, seconds = _checked_keep(keep)
-    return CheckpointSettings(
-        store=store,
-        every=_checked_every(every),
-        version=version,
-        on_busy=_one_of("on_busy", on_busy, get_args(OnBusy)),
-        on_complete=_one_of("on_complete", on_complete, get_args(OnComplete)),
-        on_code_change=(
-            on_code_change
-            if callable(on_code_change)
-            else _one_of("on_code_change", on_code_change, ("warn", "raise", "ignore"))
-        ),
-        lease=to_seconds(lease, "lease", zero=False),
-        max_crashes=None if max_crashes is None else to_count(max_crashes, "max_crashes"),
-        keep_count=count,
-        keep_seconds=seconds,
-        allow_pickle=to_flag(allow_pickle, "allow_pickle"),
-    )
-
-
-def _checked_every(every: object) -> Every:
-    if isinstance(every, YoungDaly):
-        return every
+def _check_every(_settings: object, _field: object, every: Any) -> None:
     if isinstance(every, timedelta):
         to_seconds(every, "every", zero=False)
-        return every
-    if isinstance(every, int) and not isinstance(every, bool):
-        return to_count(every, "every")
-    raise TypeError(
-        f"`every` must be a number of items (int), a timedelta or young_daly(...), not {every!r}"
-    )
+    elif isinstance(every, int) and not isinstance(every, bool):
+        to_count(every, "every")
+    elif not isinstance(every, YoungDaly):
+        raise TypeError(
+            f"`every` must be a number of items (int), a timedelta or young_daly(...), not "
+            f"{every!r}"
+        )
 
 
-def _checked_keep(keep: object) -> tuple[int | None, float | None]:
+def _check_text(_settings: object, field: "attrs.Attribute[str]", value: object) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"`{field.name}` must be a str, not {value!r}")
+
+
+def _check_choice(_settings: object, field: "attrs.Attribute[Any]", value: object) -> None:
+    accepted = get_args(field.type)
+    if value not in accepted:
+        names = " or ".join(map(repr, accepted))
+        raise ValueError(f"`{field.name}` must be {names}, not {value!r}")
+
+
+def _check_code_change(settings: object, field: "attrs.Attribute[Any]", value: object) -> None:
+    if not callable(value):
+        words, _ = get_args(field.type)
+        _check_choice(settings, field.evolve(type=words), value)
+
+
+def _check_count(_settings: object, field: "attrs.Attribute[Any]", value: object) -> None:
+    if value is not None:
+        to_count(value, field.name)
+
+
+def _check_flag(_settings: object, field: "attrs.Attribute[bool]", value: object) -> None:
+    to_flag(value, field.name)
+
+
+def _lease_seconds(lease: Duration) -> float:
+    return to_seconds(lease, "lease", zero=False)
+
+
+def keep_limits(keep: object) -> tuple[int | None, float | None]:
+    """Return how many finished runs to keep, and for how many seconds; None for all.
+
+    Raises:
+        TypeError: If *keep* is nothing that users may give.
+        ValueError: If it is out of its range.
+    """
     if keep is None:
         return None, None
     if isinstance(keep, timedelta):
@@ -109,8 +80,26 @@ def _checked_keep(keep: object) -> tuple[int | None, float | None]:
     )
 
 
-def _one_of(parameter: str, value: object, accepted: tuple[str, ...]) -> Any:
-    if value not in accepted:
-        names = " or ".join(map(repr, accepted))
-        raise ValueError(f"`{parameter}` must be {names}, not {value!r}")
-    return value
+def _check_keep(_settings: object, _field: object, keep: Keep) -> None:
+    keep_limits(keep)
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class CheckpointSettings:
+    """The parameters of a checkpointed function or block, checked as they are given.
+
+    Attributes:
+        lease: In seconds.
+        max_crashes: None for no limit.
+    """
+
+    store: Store
+    every: Every = attrs.field(validator=_check_every)
+    version: str = attrs.field(validator=_check_text)
+    on_busy: OnBusy = attrs.field(validator=_check_choice)
+    on_complete: OnComplete = attrs.field(validator=_check_choice)
+    on_code_change: OnCodeChange = attrs.field(validator=_check_code_change)
+    lease: float = attrs.field(converter=_lease_seconds)
+    max_crashes: int | None = attrs.field(validator=_check_count)
+    keep: Keep = attrs.field(validator=_check_keep)
+    allow_pickle: bool = attrs.field(validator=_check_flag)

@@ -30,7 +30,7 @@ class Stoppable(Protocol):
         ...
 
     def release(self, how: Literal["sigterm"], /) -> None:
-        """Give the run back."""
+        """Release the run."""
         ...
 
 

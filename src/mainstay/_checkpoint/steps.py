@@ -32,7 +32,7 @@ from zlib import crc32
 import attrs
 
 from mainstay._checkpoint.codec import Codec, Json, to_bytes
-from mainstay._checkpoint.document import DamagedError, opened_value, restored, seal
+from mainstay._checkpoint.document import DamagedError, in_words, opened_value, restored, seal
 from mainstay._checkpoint.scalars import TAG
 from mainstay._checkpoint.types import allowed_by, allowed_by_result
 from mainstay._core.functions import name_of
@@ -184,7 +184,7 @@ class Steps:
             place.going_on += 1
             self._going_on.add(step)
         else:
-            of = f"the result of step {step.label!r} of {_in_words(self._run)}"
+            of = f"the result of step {step.label!r} of {in_words(self._run)}"
             step.saved = opened_value(self._results[step.number].value, of)
         return step
 
@@ -239,7 +239,7 @@ class Steps:
         number, place = self._next, step.place
         if number >= MOST_RESULTS:
             raise CheckpointError(
-                f"{_in_words(self._run)} has saved {number} results of steps, which is as many as "
+                f"{in_words(self._run)} has saved {number} results of steps, which is as many as "
                 f"a run can have; begin another run for what is left to do"
             )
         self._next += 1
@@ -291,20 +291,28 @@ class Steps:
 
     # What was there before.
 
-    def interrupted_inside(self, cursors: Mapping[str, Json]) -> str | None:
-        """Return the label of a step without a result that has something saved inside it.
+    def check_resumable(self, cursors: Mapping[str, Json]) -> None:
+        """Refuse a run that was interrupted in a step with steps or iterations inside it.
 
-        Only earlier versions saved that, and only they could go on from it. What is inside a step
-        that has a result is over.
+        Only earlier versions saved that, and only they can go on from it.
+
+        Raises:
+            CheckpointError: If it was.
         """
-        return _interrupted_inside(self.outside, cursors)
+        step = _interrupted_inside(self.outside, cursors)
+        if step is not None:
+            raise CheckpointError(
+                f"{self._run.name}: run {self._run.key!r} cannot go on, since it was interrupted "
+                f"in step {step!r} with steps or iterations inside it, by a version of mainstay "
+                f"that allowed that; end it with that version, or forget it and begin it again"
+            )
 
     def _add(self, number: int, slot: str, places: dict[str, Place]) -> None:
         """Put a result that was there before in its place; *places* are all of them, by path."""
         try:
             position, use, path, name = _parts_of(slot)
         except DamagedError as error:
-            raise CorruptCheckpointError(f"a step of {_in_words(self._run)}", str(error)) from error
+            raise CorruptCheckpointError(f"a step of {in_words(self._run)}", str(error)) from error
         place = _place_at(path, places)
         self._goes_with(place, number)
         place.saved[name, use] = number
@@ -359,10 +367,6 @@ def _label(name: str, use: int) -> str:
     return name if use == 1 else f"{name}#{use}"
 
 
-def _in_words(run: RunId) -> str:
-    return f"run {run.key!r} of {run.name}"
-
-
 def _place_at(path: str, places: dict[str, Place]) -> Place:
     place, rest = places[""], path
     while rest:
@@ -382,11 +386,9 @@ def _numbers_in(place: Place) -> Iterator[int]:
 
 
 def _interrupted_inside(place: Place, cursors: Mapping[str, Json]) -> str | None:
-    """Return a step without a result, in *place* or in items inside it, that has something inside.
+    """Return a step in *place*, or in items inside it, that has something inside and no result.
 
-    Args:
-        place: Where to look.
-        cursors: Those of the iterations there.
+    What is inside a step that has a result is over. *cursors* are those of the iterations there.
     """
     nothing: Mapping[str, Json] = {}
     inside = {label: (inner, nothing) for label, inner in place.inner.items()}
