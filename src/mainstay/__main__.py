@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from mainstay._checkpoint import commands as checkpoint_commands
 from mainstay.errors import MainstayError
-from mainstay.ops import commands as ops_commands
+from mainstay.ops import _commands as ops_commands
 
 
 class _Parser(argparse.ArgumentParser):
