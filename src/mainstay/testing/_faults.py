@@ -71,7 +71,7 @@ class Faults:
         error: BaseException | type[BaseException] = ConnectionError,
         result: object = None,
     ) -> "Faults":
-        """Make one that fails at random, in the same order for the same seed.
+        """Return one that fails at random, in the same order for the same seed.
 
         Args:
             seed: Where the random numbers start.
@@ -101,7 +101,7 @@ class Faults:
 
     @staticmethod
     def delay(seconds: Duration, step: object = None) -> object:
-        """Make a step that sleeps for *seconds*, at least 0, and then does as *step* says.
+        """Return a step that sleeps for *seconds*, at least 0, and is then *step*.
 
         Raises:
             TypeError: If *seconds* is neither a number nor a `timedelta`.

@@ -1,4 +1,4 @@
-"""`recorded`: metrics of a test's own, and how to read them."""
+"""`recorded`: metrics of a test's own, and their values."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,14 +11,14 @@ from mainstay._metrics.schema import FAMILIES, Family
 _NAMESPACE = "mainstay"
 
 
-class _Recorded(Metrics):
-    """A `Metrics` of its own, in no registry, that can be asked for single values."""
+class RecordedMetrics(Metrics):
+    """A `Metrics` in no registry that can be asked for single values; `recorded` makes it."""
 
     def __init__(self) -> None:
         self._book = Book(_NAMESPACE, {}, in_memory=True)
 
     def value(self, name: str, **labels: str) -> float:
-        """Add up the samples of one name that have these labels, whatever others they have.
+        """Return the sum of the samples of one name that have these labels, among others.
 
         Args:
             name: The sample's name without "mainstay_": "calls_total",
@@ -26,7 +26,7 @@ class _Recorded(Metrics):
             **labels: Labels and their values.
 
         Returns:
-            The sum of the values; 0.0 if there are no such samples.
+            The sum; 0.0 if there are no such samples.
 
         Raises:
             ValueError: If mainstay has no sample of that name, or the metric no such label.
@@ -56,13 +56,13 @@ def _family_of(sample: str) -> Family:
 
 
 @contextmanager
-def recorded() -> Iterator[_Recorded]:
-    """Record into metrics of their own what policies made or called inside do.
+def recorded() -> Iterator[RecordedMetrics]:
+    """Record what policies made or called inside the block do into metrics of its own.
 
-    Gives a `Metrics` in no registry with one more method, `.value(name, **labels)`, which adds up
-    the samples of that name with those labels. It stays readable after the block. Gauges, such as
-    `member_state`, and the availability of a pool or breaker that was made outside stay in its own
-    metrics, since they say what is, and not what happened inside.
+    They are a `Metrics` in no registry with one more method, `.value(name, **labels)`, and stay
+    readable after the block. Gauges, such as `member_state`, and the availability of a pool or
+    breaker that was made outside stay in its own metrics, since they show what is, and not what
+    happened inside.
 
     Example:
         >>> from mainstay import retry
@@ -73,7 +73,7 @@ def recorded() -> Iterator[_Recorded]:
         >>> metrics.value("calls_total", component="fetch", outcome="recovered")
         1.0
     """
-    metrics = _Recorded()
+    metrics = RecordedMetrics()
     context.enter(context.with_metrics(metrics))
     try:
         yield metrics
