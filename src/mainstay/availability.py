@@ -23,8 +23,9 @@ class Availability:
     """Measures how dependable a component is: when it is up, when it fails, how long it is down.
 
     Pools and breakers keep one by themselves; for anything else, call `fail` when it fails and
-    `restore` when it works again. It starts up. Outages nest and overlap: the component is down from the first `fail`
-    to the `restore` that balances the last one, and that counts as one failure.
+    `restore` when it works again. It starts up. Outages nest and overlap: the component is down
+    from the first `fail` to the `restore` that balances the last one, and that counts as one
+    failure.
 
     The figures since the start are the attributes below; `over` gives those of a sliding window.
     Both know only of this process and its clock: while the process is dead, nothing counts. The
