@@ -53,8 +53,9 @@ class BoundBreaker:
         return self._call(current_context(), started, generation)
 
     def _call(self, context: CallContext, started: float, generation: int = 0) -> "BreakerCall":
-        recorder = recorder_in(context, self.engine.recorder)
-        return BreakerCall(recorder, context, started, self.engine, self.judge, generation)
+        engine = self.engine
+        recorder = recorder_in(context, engine.recorder, engine.name)
+        return BreakerCall(engine.name, recorder, context, started, engine, self.judge, generation)
 
 
 @attrs.define(eq=False)

@@ -27,13 +27,8 @@ from mainstay.errors import DeadlineExpiredError
 class CallRecorder(Protocol):
     """Where the calls of one component under one policy are recorded."""
 
-    @property
-    def component(self) -> str:
-        """The name of the policy."""
-        ...
-
-    def within(self, metrics: Any, /) -> Self:
-        """Return the recorder of the same component in other metrics."""
+    def within(self, metrics: Any, component: str, /) -> Self:
+        """Return the recorder of *component* under the same policy in other metrics."""
         ...
 
     def call(self, outcome: str, seconds: float, attempts: int = 1, /) -> None:
@@ -56,9 +51,9 @@ class CallRecorder(Protocol):
 R = TypeVar("R", bound=CallRecorder)
 
 
-def recorder_in(context: CallContext, recorder: R) -> R:
-    """Return where a call in *context* is recorded, whose policy has *recorder*."""
-    return recorder if context.metrics is None else recorder.within(context.metrics)
+def recorder_in(context: CallContext, recorder: R, component: str) -> R:
+    """Return where a call of *component* in *context* is recorded, whose policy has *recorder*."""
+    return recorder if context.metrics is None else recorder.within(context.metrics, component)
 
 
 @attrs.define(eq=False)
@@ -67,20 +62,17 @@ class Call(Generic[R]):
 
     Attributes:
         policy: The kind of policy, as in labels.
+        component: The name of the policy, for people; as a label it may be "_other".
         recorder: Where it is recorded.
         context: Its clock and its deadline.
         started: When it began, in seconds of the clock.
     """
 
     policy: ClassVar[str]
+    component: str
     recorder: R
     context: CallContext
     started: float
-
-    @property
-    def component(self) -> str:
-        """The name of the policy."""
-        return self.recorder.component
 
     def now(self) -> float:
         """Return the time of the call's clock."""

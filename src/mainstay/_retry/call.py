@@ -19,7 +19,7 @@ import attrs
 from mainstay._core.arguments import to_seconds
 from mainstay._core.budget import observe, spend
 from mainstay._core.call import Call, close_coroutine, recorder_in
-from mainstay._core.context import current_context
+from mainstay._core.context import CallContext, current_context
 from mainstay._core.events import is_observed, publish
 from mainstay._core.failures import AttemptLog, counted, described
 from mainstay._metrics.recorder import Recorder
@@ -45,6 +45,7 @@ class BoundRetry:
     """A policy bound to the code that it wraps."""
 
     settings: RetrySettings
+    component: str
     recorder: Recorder
 
     def begin(self, function: FunctionCall | None = None) -> "RetryCall":
@@ -54,8 +55,8 @@ class BoundRetry:
             DeadlineExpiredError: If the surrounding deadline leaves no time.
         """
         context = current_context()
-        recorder = recorder_in(context, self.recorder)
-        call = RetryCall(recorder, context, context.clock.now(), self.settings, function)
+        recorder = recorder_in(context, self.recorder, self.component)
+        call = self._call(recorder, context, context.clock.now(), function)
         call.check_time_left()
         if self.settings.budget is not None:
             observe(self.settings.budget)
@@ -63,7 +64,16 @@ class BoundRetry:
 
     def resume(self, started: float, function: FunctionCall | None) -> "RetryCall":
         """Return the call that began without one on the short path."""
-        return RetryCall(self.recorder, current_context(), started, self.settings, function)
+        return self._call(self.recorder, current_context(), started, function)
+
+    def _call(
+        self,
+        recorder: Recorder,
+        context: CallContext,
+        started: float,
+        function: FunctionCall | None,
+    ) -> "RetryCall":
+        return RetryCall(self.component, recorder, context, started, self.settings, function)
 
 
 @attrs.define(eq=False)

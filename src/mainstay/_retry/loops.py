@@ -68,7 +68,7 @@ def wrap_async(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., Any]:
     async def call(*args: Any, **kwargs: Any) -> Any:
         nonlocal on_asyncio
         if not on_asyncio:
-            require_asyncio(bound.recorder.component)
+            require_asyncio(bound.component)
             on_asyncio = True
         started = monotonic()
         here = block_context()
@@ -77,12 +77,12 @@ def wrap_async(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., Any]:
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
         ):
-            require_asyncio(bound.recorder.component)
+            require_asyncio(bound.component)
             return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         try:
             value = await fn(*args, **kwargs)
         except Exception as error:
-            require_asyncio(bound.recorder.component)
+            require_asyncio(bound.component)
             run = bound.resume(started, (fn, args, kwargs))
             wait = run.after(error, await run.averdict(error))
             if wait is None:
@@ -205,7 +205,7 @@ def wrap_async_generator(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[
 
     @wraps(fn)
     async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        require_asyncio(bound.recorder.component)
+        require_asyncio(bound.component)
         run = bound.begin((fn, args, kwargs))
         source, item = await _first_item(run, fn, args, kwargs)
         # What PEP 380 says of `yield from`, which async generators do not have.
