@@ -82,7 +82,7 @@ class BreakerCall(Call[Recorder]):
         """Record what the call raised, which goes on."""
         if not isinstance(error, Exception):
             self.engine.released(self.generation, self.now())
-            self.end("cancelled")
+            self.end_interrupted(error)
         elif isinstance(error, DeadlineExpiredError) and self.context.left() <= 0:
             self.says_nothing(error, "timeout")  # the caller's time is over, whatever was called
         elif isinstance(error, RejectedError) or not self._counts(error):
