@@ -53,8 +53,9 @@ class BoundBreaker:
         return self._call(current_context(), started, generation)
 
     def _call(self, context: CallContext, started: float, generation: int = 0) -> "BreakerCall":
-        recorder = recorder_in(context, self.engine.recorder)
-        return BreakerCall(recorder, context, started, self.engine, self.judge, generation)
+        engine = self.engine
+        recorder = recorder_in(context, engine.recorder, engine.name)
+        return BreakerCall(engine.name, recorder, context, started, engine, self.judge, generation)
 
 
 @attrs.define(eq=False)
@@ -81,7 +82,7 @@ class BreakerCall(Call[Recorder]):
         """Record what the call raised, which goes on."""
         if not isinstance(error, Exception):
             self.engine.released(self.generation, self.now())
-            self.end("cancelled")
+            self.end_interrupted(error)
         elif isinstance(error, DeadlineExpiredError) and self.context.left() <= 0:
             self.says_nothing(error, "timeout")  # the caller's time is over, whatever was called
         elif isinstance(error, RejectedError) or not self._counts(error):

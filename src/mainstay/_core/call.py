@@ -7,7 +7,9 @@ The policies extend `Call` by what is theirs alone. What is here is here once:
 3. The time left is that of the policy's own limit or of the deadline, whichever is shorter.
 4. `on` is asked behind a guard: where it raises, or answers what it may not, the user's own
    exception goes on with a note that says so, and counts as not matched.
-5. An end is recorded once, before it is told.
+5. A cancellation by a deadline around the call ends it as "timeout", any other as "cancelled";
+   it goes through unchanged.
+6. An end is recorded once, before it is told.
 """
 
 import inspect
@@ -19,6 +21,7 @@ from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 import attrs
 
 from mainstay._core.context import CallContext
+from mainstay._core.deadline import is_interruption
 from mainstay._core.events import Event, is_observed, logger_of, publish
 from mainstay._core.failures import Judge, class_name, described, leave_note
 from mainstay.errors import DeadlineExpiredError
@@ -27,13 +30,8 @@ from mainstay.errors import DeadlineExpiredError
 class CallRecorder(Protocol):
     """Where the calls of one component under one policy are recorded."""
 
-    @property
-    def component(self) -> str:
-        """The name of the policy."""
-        ...
-
-    def within(self, metrics: Any, /) -> Self:
-        """Return the recorder of the same component in other metrics."""
+    def within(self, metrics: Any, component: str, /) -> Self:
+        """Return the recorder of *component* under the same policy in other metrics."""
         ...
 
     def call(self, outcome: str, seconds: float, attempts: int = 1, /) -> None:
@@ -56,9 +54,9 @@ class CallRecorder(Protocol):
 R = TypeVar("R", bound=CallRecorder)
 
 
-def recorder_in(context: CallContext, recorder: R) -> R:
-    """Return where a call in *context* is recorded, whose policy has *recorder*."""
-    return recorder if context.metrics is None else recorder.within(context.metrics)
+def recorder_in(context: CallContext, recorder: R, component: str) -> R:
+    """Return where a call of *component* in *context* is recorded, whose policy has *recorder*."""
+    return recorder if context.metrics is None else recorder.within(context.metrics, component)
 
 
 @attrs.define(eq=False)
@@ -67,20 +65,17 @@ class Call(Generic[R]):
 
     Attributes:
         policy: The kind of policy, as in labels.
+        component: The name of the policy, for people; as a label it may be "_other".
         recorder: Where it is recorded.
         context: Its clock and its deadline.
         started: When it began, in seconds of the clock.
     """
 
     policy: ClassVar[str]
+    component: str
     recorder: R
     context: CallContext
     started: float
-
-    @property
-    def component(self) -> str:
-        """The name of the policy."""
-        return self.recorder.component
 
     def now(self) -> float:
         """Return the time of the call's clock."""
@@ -139,6 +134,22 @@ class Call(Generic[R]):
     def end(self, outcome: str, attempts: int = 1) -> None:
         """Record how the call ended."""
         self.recorder.call(outcome, self.elapsed(), attempts)
+
+    def end_interrupted(
+        self, error: BaseException, attempts: int = 1, last: Exception | None = None
+    ) -> None:
+        """Record that the call was cancelled, or the program is being ended.
+
+        Args:
+            error: What goes through: a `CancelledError`, `KeyboardInterrupt` and the like.
+            attempts: How many attempts were begun.
+            last: What the attempt before raised, which a deadline that ended the call names.
+        """
+        if is_interruption(error, last):
+            self.recorder.gave_up("timeout")
+            self.end("timeout", attempts)
+        else:
+            self.end("cancelled", attempts)
 
     def give_up(self, reason: str, error: Exception, outcome: str, *, attempts: int) -> None:
         """Record and tell that the call ends with *error*."""

@@ -65,11 +65,11 @@ class Recorder:
         self._shortest = self.calls.bounds[0]
         self._sum = len(self.calls.bounds) + 1
 
-    def within(self, metrics: "Metrics") -> Self:
-        """Return the recorder of the same component in other metrics."""
+    def within(self, metrics: "Metrics", component: str) -> Self:
+        """Return the recorder of *component* under the same policy in other metrics."""
         from mainstay._metrics.collector import recorder_of  # noqa: PLC0415 - goes with the split
 
-        recorder = recorder_of(metrics, self.component, self.policy)
+        recorder = recorder_of(metrics, component, self.policy)
         assert isinstance(recorder, type(self))  # noqa: S101
         return recorder
 

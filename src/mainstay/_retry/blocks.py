@@ -128,7 +128,7 @@ class Attempt:
         elif isinstance(error, Exception):
             return self._goes_on(error)
         else:
-            run.interrupted()
+            run.interrupted(error)
         return False
 
     def _goes_on(self, error: Exception) -> bool:

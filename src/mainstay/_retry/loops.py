@@ -44,8 +44,8 @@ def wrap_sync(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., Any]:
             wait = run.after(error, run.verdict(error))
             if wait is None:
                 raise
-        except BaseException:
-            bound.recorder.call("cancelled", monotonic() - started)
+        except BaseException as error:
+            bound.resume(started, None).interrupted(error)
             raise
         else:
             if type(value) is CoroutineType:
@@ -68,7 +68,7 @@ def wrap_async(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., Any]:
     async def call(*args: Any, **kwargs: Any) -> Any:
         nonlocal on_asyncio
         if not on_asyncio:
-            require_asyncio(bound.recorder.component)
+            require_asyncio(bound.component)
             on_asyncio = True
         started = monotonic()
         here = block_context()
@@ -77,18 +77,18 @@ def wrap_async(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., Any]:
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
         ):
-            require_asyncio(bound.recorder.component)
+            require_asyncio(bound.component)
             return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         try:
             value = await fn(*args, **kwargs)
         except Exception as error:
-            require_asyncio(bound.recorder.component)
+            require_asyncio(bound.component)
             run = bound.resume(started, (fn, args, kwargs))
             wait = run.after(error, await run.averdict(error))
             if wait is None:
                 raise
-        except BaseException:
-            bound.recorder.call("cancelled", monotonic() - started)
+        except BaseException as error:
+            bound.resume(started, None).interrupted(error)
             raise
         else:
             success(monotonic() - started)
@@ -108,8 +108,8 @@ def repeat(run: RetryCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -
             wait = run.after(error, run.verdict(error))
             if wait is None:
                 raise
-        except BaseException:
-            run.interrupted()
+        except BaseException as error:
+            run.interrupted(error)
             raise
         else:
             if type(value) is CoroutineType:
@@ -129,8 +129,8 @@ async def arepeat(run: RetryCall, fn: Callable[..., Any], args: Args, kwargs: Kw
             wait = run.after(error, await run.averdict(error))
             if wait is None:
                 raise
-        except BaseException:
-            run.interrupted()
+        except BaseException as error:
+            run.interrupted(error)
             raise
         else:
             wait = run.accept(value, await run.arefuses(value))
@@ -172,8 +172,8 @@ def wrap_generator(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., A
                 wait = run.after(error, run.verdict(error))
                 if wait is None:
                     raise
-            except BaseException:
-                run.interrupted()
+            except BaseException as error:
+                run.interrupted(error)
                 raise
             else:
                 run.accept(None, refused=False)
@@ -205,7 +205,7 @@ def wrap_async_generator(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[
 
     @wraps(fn)
     async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        require_asyncio(bound.recorder.component)
+        require_asyncio(bound.component)
         run = bound.begin((fn, args, kwargs))
         source, item = await _first_item(run, fn, args, kwargs)
         # What PEP 380 says of `yield from`, which async generators do not have.
@@ -242,8 +242,8 @@ async def _first_item(
             wait = run.after(error, await run.averdict(error))
             if wait is None:
                 raise
-        except BaseException:
-            run.interrupted()
+        except BaseException as error:
+            run.interrupted(error)
             raise
         else:
             run.accept(None, refused=False)

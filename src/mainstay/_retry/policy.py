@@ -148,7 +148,7 @@ class Retry:
             UnsupportedLoopError: Outside asyncio.
         """
         bound = self._block(sys._getframe(1))  # noqa: SLF001 - as in `__iter__`
-        require_asyncio(bound.recorder.component)
+        require_asyncio(bound.component)
         return AsyncBlock(bound.begin())
 
     def _block(self, frame: FrameType) -> BoundRetry:
@@ -163,7 +163,7 @@ class Retry:
 
     def _bound(self, name: str) -> BoundRetry:
         component = self._name or name
-        return BoundRetry(self._settings, recorder_of(self._metrics, component, POLICY))
+        return BoundRetry(self._settings, component, recorder_of(self._metrics, component, POLICY))
 
     def _check_kind(self, kind: Kind, fn: object) -> None:
         if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR) and self._settings.on_result is not None:

@@ -5,8 +5,8 @@ import bisect
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ContextDecorator
 from contextvars import copy_context
 from typing import Self
 
@@ -14,7 +14,7 @@ import attrs
 
 from mainstay._core import context
 from mainstay._core.arguments import Duration, to_flag, to_seconds
-from mainstay._core.clock import Bell, Clock, Timer
+from mainstay._core.clock import SYSTEM, Bell, Clock, Timer
 
 _TURNS = 10  # of the event loop, for other tasks to get as far as their own sleep
 _PATIENCE = 1.0  # real seconds for a working thread to get as far as its own sleep
@@ -35,6 +35,10 @@ class _FakeTimer:
 
     def cancel(self) -> None:
         self.cancelled = True
+
+
+def _this_clock(clock: "FakeClock", _around: Clock) -> "FakeClock":
+    return clock
 
 
 class FakeClock:
@@ -67,7 +71,7 @@ class FakeClock:
         self._now = 0.0
         self._changed = threading.Condition(threading.RLock())
         self._timers: list[_FakeTimer] = []  # in the order of their times
-        self._entered: list[context.CallContext] = []
+        self._entries: list[context.Entry] = []
         self._fired = 0
         self._depth = 0
         self._working: Counter[int] = Counter()  # threads, by how many calls they work for
@@ -75,23 +79,20 @@ class FakeClock:
 
     def __enter__(self) -> Self:
         self._depth += 1
-        here = context.with_clock(self)
-        context.enter(here)
+        entry = context.ClockEntry(self, _this_clock)
+        context.enter(self._entries, entry)
         if self._everywhere:
-            context.process_contexts.append(here)
-            self._entered.append(here)
+            context.process_contexts.append(entry)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        context.leave()
+        entry = context.leave(self, self._entries)
         with self._changed:
             self._depth -= 1
             self._changed.notify_all()
-        if self._everywhere:
-            last = self._entered.pop()
-            context.process_contexts[:] = [
-                each for each in context.process_contexts if each is not last
-            ]
+        context.process_contexts[:] = [
+            each for each in context.process_contexts if each is not entry
+        ]
 
     def now(self) -> float:
         """Return the seconds since the clock was made."""
@@ -291,10 +292,11 @@ class _FakeBell:
             self._changed.notify_all()
 
 
-class _WithoutSleep:
-    """A clock on which sleeping takes no time, and all else as long as on another clock."""
+class _NoWaits:
+    """A clock on which sleeping takes no time, and all else as long as on the one around it."""
 
     def __init__(self, clock: Clock) -> None:
+        self.around = clock
         self.now = clock.now
         self.call_later = clock.call_later
         self.bell = clock.bell
@@ -306,8 +308,7 @@ class _WithoutSleep:
         await asyncio.sleep(0)
 
 
-@contextmanager
-def no_waits() -> Iterator[None]:
+class no_waits(ContextDecorator):  # noqa: N801 - used like a function; a block, which entries know
     """Leave out the waits between attempts; everything else stays as it is.
 
     The policies decide as they would, with the waits they would make: one that would outlast its
@@ -320,8 +321,18 @@ def no_waits() -> Iterator[None]:
         ...     retry(on=OSError, wait=30.0).call(Faults([OSError("refused"), "ok"]))
         'ok'
     """
-    context.enter(context.with_clock(_WithoutSleep(context.current_context().clock)))
-    try:
-        yield
-    finally:
-        context.leave()
+
+    def __init__(self) -> None:
+        self._entries: list[context.Entry] = []
+        self._clock = _NoWaits(SYSTEM)
+
+    def __enter__(self) -> None:
+        context.enter(self._entries, context.ClockEntry(self, no_waits._over))
+
+    def __exit__(self, *exc_info: object) -> None:
+        context.leave(self, self._entries)
+
+    def _over(self, clock: Clock) -> Clock:
+        if self._clock.around is not clock:
+            self._clock = _NoWaits(clock)
+        return self._clock

@@ -1,7 +1,7 @@
 """`recorded`: metrics of a test's own, and their values."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ContextDecorator
+from weakref import ref
 
 from mainstay._core import context
 from mainstay._metrics.book import Book
@@ -55,14 +55,13 @@ def _family_of(sample: str) -> Family:
     )
 
 
-@contextmanager
-def recorded() -> Iterator[RecordedMetrics]:
+class recorded(ContextDecorator):  # noqa: N801 - used like a function; a block, which entries know
     """Record what policies made or called inside the block do into metrics of its own.
 
-    They are a `Metrics` in no registry with one more method, `.value(name, **labels)`, and stay
-    readable after the block. Gauges, such as `member_state`, and the availability of a pool or
-    breaker that was made outside stay in its own metrics, since they show what is, and not what
-    happened inside.
+    Its value is a `Metrics` in no registry with one more method, `.value(name, **labels)`, which
+    adds up the samples of that name with those labels. It stays readable after the block. Gauges,
+    such as `member_state`, and the availability of a pool or breaker that was made outside stay in
+    its own metrics, since they show what is, and not what happened inside.
 
     Example:
         >>> from mainstay import retry
@@ -73,9 +72,14 @@ def recorded() -> Iterator[RecordedMetrics]:
         >>> metrics.value("calls_total", component="fetch", outcome="recovered")
         1.0
     """
-    metrics = RecordedMetrics()
-    context.enter(context.with_metrics(metrics))
-    try:
-        yield metrics
-    finally:
-        context.leave()
+
+    def __init__(self) -> None:
+        self._entries: list[context.Entry] = []
+
+    def __enter__(self) -> RecordedMetrics:
+        metrics = RecordedMetrics()
+        context.enter(self._entries, context.MetricsEntry(ref(self), metrics))
+        return metrics
+
+    def __exit__(self, *exc_info: object) -> None:
+        context.leave(self, self._entries)
