@@ -21,7 +21,7 @@ class RecordedMetrics(Metrics):
         """Return the sum of the samples of one name that have these labels, among others.
 
         Args:
-            name: The sample's name without "mainstay_": "calls_total",
+            name: The sample's name without its prefix: "calls_total",
                 "call_duration_seconds_count".
             **labels: Labels and their values.
 
