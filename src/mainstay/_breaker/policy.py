@@ -11,6 +11,7 @@ from mainstay._core.context import current_context
 from mainstay._core.detector import Detect
 from mainstay._core.failures import Classes, verdict_judge_of
 from mainstay._core.functions import checked_name
+from mainstay._core.sharing import Shared
 from mainstay._metrics.collector import Metrics, metrics_of
 from mainstay.events import BreakerState
 
@@ -21,7 +22,7 @@ _BLOCKS: ContextVar[tuple[BreakerCall, ...]] = ContextVar("mainstay_breaker", de
 """The calls of ``with breaker:`` around the calling code, the innermost first."""
 
 
-class CircuitBreaker:
+class CircuitBreaker(Shared):
     """Stops calling what has failed too much, and finds out by single calls when it is well again.
 
     Closed, it lets all calls through and measures their failures by the rules of *detect*; open,

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, Final, ParamSpec, TypeAlias, TypeVar, cast
+from typing import Any, Final, ParamSpec, Self, TypeAlias, TypeVar, cast
 
 import attrs
 
@@ -20,6 +20,7 @@ from mainstay._core.functions import (
     name_of_frame,
     require_asyncio,
 )
+from mainstay._core.misuse import keywords_only
 from mainstay._metrics.collector import Metrics, metrics_of, recorder_of
 from mainstay._retry.blocks import AsyncBlock, Block
 from mainstay._retry.call import POLICY, BoundRetry
@@ -72,6 +73,16 @@ class Retry:
     _name: str | None = attrs.field(alias="name")
     _metrics: Metrics = attrs.field(alias="metrics")
     _async_hook: str | None = attrs.field(alias="async_hook")
+    _given: dict[str, Any] = attrs.field(alias="given")
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (self._given,)
 
     def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
         """Wrap a function, whose signature stays.
@@ -186,6 +197,33 @@ class Retry:
             )
 
 
+@keywords_only(
+    example="`@retry(on=...)`, where `on` says what counts as a failure",
+    elsewhere={
+        "retry": "`on=`",
+        "exceptions": "`on=`",
+        "exception": "`on=`",
+        "tries": "`attempts=`",
+        "max_tries": "`attempts=`",
+        "max_attempts": "`attempts=`",
+        "retries": "`attempts=`, which counts the first call as well",
+        "stop_after_attempt": "`attempts=`",
+        "max_time": "`timeout=`",
+        "wait_initial": "`wait=`",
+        "wait_max": "`wait=`",
+        "wait_jitter": "`wait=`",
+        "wait_exp_base": "`wait=`",
+        "delay": "`wait=`",
+        "backoff": "`wait=`",
+        "sleep": "`mainstay.testing.no_waits()` in tests",
+        "reraise": "always so: the last exception itself is raised",
+        "before": "`mainstay.on_event`",
+        "after": "`mainstay.on_event`",
+        "before_sleep": "`mainstay.on_event`",
+        "on_backoff": "`mainstay.on_event`",
+        "retry_error_callback": "a `try` around the call",
+    },
+)
 def retry(
     *,
     on: On,
@@ -264,6 +302,7 @@ def retry(
     if stop is not None:
         attempts = None if attempts is _ATTEMPTS else attempts
         timeout = None if timeout is _TIMEOUT else timeout
+    given = dict(locals())  # the parameters, and nothing else yet: what a copy is made of
     hooks = {"on": on, "on_result": on_result}
     settings = RetrySettings(
         judge=judge_of(on),
@@ -280,7 +319,12 @@ def retry(
         budget=budget_of(budget),
     )
     async_hook = next((n for n, h in hooks.items() if is_async_hook(h)), None)
-    return Retry(settings, checked_name_or_none(name), metrics_of(metrics), async_hook)
+    return Retry(settings, checked_name_or_none(name), metrics_of(metrics), async_hook, given)
+
+
+def _again(given: dict[str, Any]) -> Retry:
+    """Make a policy from the parameters of another one, in the process that unpickles it."""
+    return retry(**given)
 
 
 def _checked_attempts(attempts: object) -> int | None:
