@@ -9,7 +9,7 @@ import attrs
 
 from mainstay._core.arguments import Duration, to_seconds
 from mainstay._core.budget import RetryBudget, budget_of
-from mainstay._core.failures import Classes
+from mainstay._core.failures import Classes, checked_on_result
 from mainstay._core.functions import (
     Kind,
     checked_name_or_none,
@@ -315,7 +315,7 @@ def retry(
         ),
         wait=wait_of(wait),
         stop=stop_of(stop),
-        on_result=_checked_on_result(on_result),
+        on_result=checked_on_result(on_result, may_be_async=True),
         budget=budget_of(budget),
     )
     async_hook = next((n for n, h in hooks.items() if is_async_hook(h)), None)
@@ -335,16 +335,3 @@ def _checked_attempts(attempts: object) -> int | None:
     if attempts < 1:
         raise ValueError(f"`attempts` must be at least 1, the first call, not {attempts}")
     return attempts
-
-
-def _checked_on_result(on_result: object) -> Callable[[Any], Any] | None:
-    if on_result is None:
-        return None
-    if not callable(on_result):
-        raise TypeError(f"`on_result` must take a result and answer a bool, not {on_result!r}")
-    if kind_of(on_result) in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
-        raise TypeError(
-            f"`on_result` must return its answer, but {on_result!r} is a generator, "
-            f"which would always count as True"
-        )
-    return on_result
