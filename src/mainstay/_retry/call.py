@@ -98,6 +98,7 @@ class RetryCall(Call[Recorder]):
     _log: AttemptLog = attrs.field(factory=AttemptLog)
     _attempt_started: float = attrs.field(init=False)
     _attempt_expired: bool = False
+    _last_hint: float = math.nan
 
     def __attrs_post_init__(self) -> None:
         self._attempt_started = self.started
@@ -119,6 +120,7 @@ class RetryCall(Call[Recorder]):
             return None
         if isinstance(error, RejectedError | AllMembersFailedError) and not hint >= 0:
             hint = math.nan if error.retry_after is None else error.retry_after
+        hint, self._last_hint = decision.usable_hint(hint, self._last_hint), hint
         try:
             reason, wait = self._decide(hint, error)
         except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
