@@ -5,17 +5,12 @@ the files of multiprocess mode and the tables in the docs are derived from here.
 """
 
 import re
-from typing import Literal, TypeAlias
-
-import attrs
-
-_NAMESPACE = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+from typing import Literal, NamedTuple, TypeAlias
 
 Mode: TypeAlias = Literal["livesum", "livemax", "max", "mostrecent"]
 
 
-@attrs.frozen
-class Family:
+class Family(NamedTuple):
     """One metric.
 
     Attributes:
@@ -34,8 +29,8 @@ class Family:
     help: str
     labels: tuple[str, ...]
     buckets: tuple[float, ...] = ()
-    states: tuple[str, ...] = attrs.field(default=(), kw_only=True)
-    mode: Mode | None = attrs.field(default=None, kw_only=True)
+    states: tuple[str, ...] = ()
+    mode: Mode | None = None
 
 
 OUTCOMES = ("success", "recovered", "error", "timeout", "rejected", "cancelled")
@@ -393,7 +388,7 @@ def check_namespace(namespace: object) -> None:
     """
     if not isinstance(namespace, str):
         raise TypeError(f"`namespace` must be a str, not {namespace!r}")
-    if not _NAMESPACE.fullmatch(namespace):
+    if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", namespace):
         raise ValueError(
             f"`namespace` must consist of ASCII letters, digits and underscores, and not "
             f"start with a digit, not {namespace!r}"

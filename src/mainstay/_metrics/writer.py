@@ -3,25 +3,30 @@
 Nobody scrapes a worker, so its gauges are written at each change, through gauges of
 prometheus_client. These take one lock for the whole process, which a thread cannot take twice: a
 signal handler that comes in while its own thread holds it would wait for ever, and so would a
-child that was forked while another thread does. So whoever makes a change only leaves word, in a
-queue that a signal handler may use at any time, and this thread does the writing. No process is
-forked while it does.
+child that was forked while another thread does. So a change is only put into a queue, which a
+signal handler may use at any time, and this thread does the writing. No process is forked while it
+does.
 
 It begins when there is something to write, ends with what it works for, and is waited for, though
 not long, when the process ends. What a full disk or a broken file costs is gauges, and no call.
 """
 
 import atexit
+import functools
 import itertools
 import logging
-import os
 import queue
 import threading
 import weakref
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
+
+from prometheus_client import Gauge as StockGauge
 
 from mainstay._core.clock import monotonic
+from mainstay._core.forks import around_forks
+from mainstay._core.threads import get_or_create
+from mainstay._metrics.schema import Family
 
 PERIOD = 1.0
 """Seconds between two times that the thread brings up to date what goes on with time alone."""
@@ -38,27 +43,66 @@ _writing = threading.RLock()
 _held: list[bool] = []
 
 
-class Writer:
-    """Runs jobs one after the other in a daemon thread of its own, and *refresh* each second."""
+class Written(Protocol):
+    """What the thread writes."""
 
-    def __init__(self, refresh: Job) -> None:
+    @property
+    def family(self) -> Family:
+        """The metric it belongs to."""
+        ...
+
+    def write(self, stock: StockGauge, /) -> None:
+        """Write what is the case now."""
+        ...
+
+
+class Writer:
+    """Writes gauges one after the other in a daemon thread of its own.
+
+    Args:
+        namespace: The prefix of the names.
+        refresh: A method that the thread calls each second, as long as its object lives.
+    """
+
+    def __init__(self, namespace: str, refresh: Callable[[], None]) -> None:
+        self._namespace = namespace
         self._refresh = weakref.WeakMethod(refresh)
-        self.start_anew()
+        self._stock: dict[str, StockGauge] = {}
+        self.restart()
         _writers.add(self)
 
-    def start_anew(self) -> None:
+    def restart(self) -> None:
         """Forget the jobs and the thread, which a forked child leaves to its parent."""
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._waiting: dict[Written, None] = {}
         self._starts = itertools.count()
         self._runs = False
 
-    def do(self, job: Job) -> None:
-        """Have the thread run *job*, without waiting for it."""
-        self._jobs.put(job)
-        self.start()
+    def write(self, gauge: Written) -> None:
+        """Have the thread write *gauge*, without waiting for it."""
+        if gauge not in self._waiting:
+            self._waiting[gauge] = None
+            self._jobs.put(functools.partial(self._write, gauge))
+        self._start()
 
-    def start(self) -> None:
-        """Start the thread if it does not run; if that cannot be, the next one tries again."""
+    def _write(self, gauge: Written) -> None:
+        self._waiting.pop(gauge, None)  # a change from here on may come too late to be seen
+        gauge.write(self.stock_gauge(gauge.family))
+
+    def stock_gauge(self, family: Family) -> StockGauge:
+        """Return the gauge of prometheus_client that *family* is written through."""
+        name, mode = f"{self._namespace}_{family.name}", family.mode
+        assert mode is not None  # noqa: S101 - a gauge without one is not written
+
+        def create() -> StockGauge:
+            return StockGauge(
+                name, family.help, family.labels, registry=None, multiprocess_mode=mode
+            )
+
+        return get_or_create(self._stock, name, create)
+
+    def _start(self) -> None:
+        """Start the thread if it does not run; if that cannot be, the next change tries again."""
         if self._runs or next(self._starts):
             return
         thread = threading.Thread(
@@ -74,7 +118,7 @@ class Writer:
         """Wait until all jobs so far are done, but not for long."""
         if self._runs:
             done = threading.Event()
-            self.do(done.set)
+            self._jobs.put(done.set)
             done.wait(PATIENCE)
 
 
@@ -109,17 +153,16 @@ def _hold() -> None:
     _held.append(_writing.acquire(timeout=PATIENCE))
 
 
-def _let_go() -> None:
+def _release() -> None:
     if _held.pop():
         _writing.release()
 
 
-def _start_anew() -> None:
+def _reset() -> None:
     global _writing
     _held.clear()
     _writing = threading.RLock()
 
 
 atexit.register(finish_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_start_anew)
+around_forks(before=_hold, in_parent=_release, in_child=_reset)
