@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Metri
 
 from mainstay import Metrics, default_metrics, on_event, retry, set_default_metrics
 from mainstay._metrics import collector, layouts, schema
+from mainstay._metrics.collector import recorders_of
 from mainstay._metrics.series import LabelValues
 from mainstay.testing import FakeClock, Faults, recorded
 
@@ -327,6 +328,16 @@ OUTCOMES = [
     ("cancelled", [KeyboardInterrupt()], {}),
     ("cancelled", [ConnectionError(), KeyboardInterrupt()], {}),
 ]
+
+
+def test_a_rejected_call_has_an_outcome_and_no_duration() -> None:
+    with recorded() as metrics:
+        recorder = recorders_of(metrics).calls("work", "failover")
+    recorder.call("rejected", 2.0)
+    recorder.call("error", 3.0)
+    assert metrics.value("calls_total", outcome="rejected") == 1
+    assert metrics.value("call_duration_seconds_count") == 1
+    assert metrics.value("call_duration_seconds_sum") == 3.0
 
 
 @pytest.mark.parametrize("kind", ["def", "async def"])

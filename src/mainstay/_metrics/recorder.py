@@ -79,12 +79,16 @@ class Recorder:
         calls[_SUCCESS] += 1.0
 
     def call(self, outcome: str, seconds: float, attempts: int = 1) -> None:
-        """Record a call that ended in any way, after *seconds* and that many attempts."""
+        """Record a call that ended in any way, after *seconds* and that many attempts.
+
+        Calls that were rejected ran nothing, so they have no duration.
+        """
         table = self._table
         durations, calls = table.cells.cell(self.calls)
-        quick = seconds <= self._shortest
-        durations[0 if quick else table.slow_call(self.calls, seconds)] += 1.0
-        durations[self._sum] += seconds
+        if outcome != "rejected":
+            quick = seconds <= self._shortest
+            durations[0 if quick else table.slow_call(self.calls, seconds)] += 1.0
+            durations[self._sum] += seconds
         calls[_OUTCOMES[outcome]] += 1.0
         if outcome in _FAILED:
             table.keep_exemplar(CALLS, (*self.calls.labels, outcome), 0, 1.0)
@@ -95,12 +99,10 @@ class Recorder:
         """Record a call that a breaker did not let through."""
         try:
             cells = self._local.cells
-            durations, calls = cells[self.calls]
-            failures = cells[self._failures][1]
+            calls, failures = cells[self.calls][1], cells[self._failures][1]
         except (AttributeError, KeyError):  # the first one in this thread
-            durations, calls = self._table.cells.cell(self.calls)
+            calls = self._table.cells.cell(self.calls)[1]
             failures = self._table.cells.cell(self._failures)[1]
-        durations[0] += 1.0
         calls[_REJECTED] += 1.0
         failures[_OPEN] += 1.0
 

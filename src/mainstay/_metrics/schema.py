@@ -36,18 +36,22 @@ class Family(NamedTuple):
 OUTCOMES = ("success", "recovered", "error", "timeout", "rejected", "cancelled")
 """How a call can end."""
 
+_ASKED = ("not_retryable", "predicate_error")
+"""Reasons of the policies that have `on`: it did not match, or it could not say."""
+
 GIVE_UP_REASONS = {
-    "retry": ("attempts", "timeout", "not_retryable", "budget", "refused_result"),
-    "failover": ("attempts", "timeout", "not_retryable", "budget", "no_member"),
-    "breaker": ("timeout", "not_retryable", "open"),
-    "redundant": ("attempts", "timeout", "not_retryable", "budget", "no_member", "no_decision"),
+    "retry": (*_ASKED, "attempts", "timeout", "budget", "refused_result"),
+    "failover": (*_ASKED, "attempts", "timeout", "budget", "no_member"),
+    "breaker": (*_ASKED, "timeout", "open"),
+    "redundant": (*_ASKED, "attempts", "timeout", "budget", "no_member", "no_decision"),
     "checkpoint": ("timeout",),
 }
 """Why a call of each policy can give up."""
 
-MEMBER_OUTCOMES = ("success", "error", "rejected", "cancelled")
-"""How an attempt at a member can end, in the words of `OUTCOMES`: "rejected" is TRY_ANOTHER, and
-"error" any exception, also one outside `on`, which is the caller's and says nothing of health."""
+MEMBER_OUTCOMES = ("success", "error", "rejected", "cancelled", "timeout")
+"""How an attempt at a member can end, in the words of `OUTCOMES`: "rejected" is TRY_ANOTHER,
+"timeout" a member that took too long, and "error" any exception, also one outside `on`, which is
+the caller's and says nothing of health."""
 
 MEMBER_STATES = ("active", "standby_hot", "standby_cold", "failing", "ejected", "trial", "draining")
 BREAKER_STATES = ("closed", "open", "half_open")
@@ -72,9 +76,9 @@ CALLS = Family(
 CALL_DURATION = Family(
     "call_duration_seconds",
     "histogram",
-    "Seconds from the start of a call to its end, waits included.",
+    "Seconds from the start of a call to its end, waits included, but for rejected calls.",
     ("component", "policy"),
-    (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0),
+    (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0),
 )
 CALL_ATTEMPTS = Family(
     "call_attempts",

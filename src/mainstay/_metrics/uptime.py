@@ -95,7 +95,8 @@ class UptimeSeries:
         """Leave to the parent process what has passed until the fork."""
         for watched, source in self._alive():
             watched.counted = source.so_far()
-        self._up.changed()
+        if self._table.writer is not None:
+            self._table.writer.start()  # it refreshes, also if nothing ever changes here
 
     def _is_up(self) -> float | None:
         up = [source.is_up() for _, source in self._alive()]

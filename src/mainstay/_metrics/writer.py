@@ -83,7 +83,7 @@ class Writer:
         if gauge not in self._waiting:
             self._waiting[gauge] = None
             self._jobs.put(functools.partial(self._write, gauge))
-        self._start()
+        self.start()
 
     def _write(self, gauge: Written) -> None:
         self._waiting.pop(gauge, None)  # a change from here on may come too late to be seen
@@ -101,7 +101,7 @@ class Writer:
 
         return get_or_create(self._stock, name, create)
 
-    def _start(self) -> None:
+    def start(self) -> None:
         """Start the thread if it does not run; if that cannot be, the next change tries again."""
         if self._runs or next(self._starts):
             return
