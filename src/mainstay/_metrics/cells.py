@@ -21,8 +21,6 @@ from collections.abc import Callable, Iterator
 from operator import add
 from typing import Protocol, TypeAlias
 
-import attrs
-
 from mainstay._metrics.layouts import Layout
 from mainstay._metrics.schema import Family
 
@@ -42,7 +40,6 @@ Cell: TypeAlias = tuple[Slots, Slots]
 """The row of the histogram and that of the counters of one group, for one thread."""
 
 
-@attrs.frozen(eq=False)
 class Group:
     """A layout with its labels: what cells belong to, and are found by.
 
@@ -53,9 +50,14 @@ class Group:
         bounds: The upper bounds of the histogram's buckets, without +Inf.
     """
 
-    layout: Layout
-    labels: tuple[str, ...]
-    bounds: tuple[float, ...] = ()
+    __slots__ = ("bounds", "labels", "layout")
+
+    def __init__(
+        self, layout: Layout, labels: tuple[str, ...], bounds: tuple[float, ...] = ()
+    ) -> None:
+        self.layout = layout
+        self.labels = labels
+        self.bounds = bounds
 
     def histogram_size(self) -> int:
         """Return the length of the histogram's row: buckets, +Inf, sum."""

@@ -96,11 +96,14 @@ class Metrics(Collector):
             raise TypeError(f"`registry` must be a CollectorRegistry or None, not {given!r}")
         schema.check_namespace(namespace)
         bounds = _checked_buckets(buckets)
-        known = None if registry is None else _by_registry.setdefault(registry, {}).get(namespace)
-        self._recorders = known or _new_recorders(namespace, bounds or {})
         if registry is None:
+            self._recorders = _new_recorders(namespace, bounds or {})
             return
-        self._recorders = _by_registry[registry].setdefault(namespace, self._recorders)
+        here = _by_registry.setdefault(registry, {})
+        known = here.get(namespace)
+        self._recorders = known or here.setdefault(
+            namespace, _new_recorders(namespace, bounds or {})
+        )
         table = self._recorders.table
         if bounds is not None and bounds != table.buckets:
             raise ValueError(
@@ -112,7 +115,7 @@ class Metrics(Collector):
         except ValueError as error:
             if not _is_in(registry, table):
                 if known is None:
-                    _by_registry[registry].pop(namespace, None)
+                    here.pop(namespace, None)
                 raise ValueError(
                     f"`registry` already has other metrics of namespace {namespace!r}: {error}; "
                     f"choose another `namespace`"

@@ -11,14 +11,13 @@ files say how the values of all processes become one.
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+
+from prometheus_client import Gauge as StockGauge
 
 from mainstay._core.threads import values_now
 from mainstay._metrics.schema import Family
 from mainstay._metrics.series import SeriesTable
-
-if TYPE_CHECKING:
-    from prometheus_client import Gauge as StockGauge
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -42,10 +41,11 @@ class Gauge(ABC, Generic[T]):
     """
 
     def __init__(self, table: SeriesTable, component: str, family: Family) -> None:
-        self.family = family
         self._table = table
         self._component = component
+        self._family = family
         self._sources: dict[int, tuple[weakref.ref[Any], Callable[[Any], T]]] = {}
+        self._stock: StockGauge | None = None
         self._written: dict[tuple[str, ...], None] = {}
 
     def follow(self, source: S, read: Callable[[S], T]) -> None:
@@ -56,24 +56,33 @@ class Gauge(ABC, Generic[T]):
     def samples(self) -> Iterator[Sample]:
         """Yield what is the case now, as far as it is known."""
         for labels, value in self._values().items():
-            yield self.family, labels, value
+            yield self._family, labels, value
 
     def changed(self) -> None:
         """Have a change written where others have to read it."""
         writer = self._table.writer
-        if writer is not None and self.family.mode is not None:
-            writer.write(self)
+        if writer is not None and self._family.mode is not None:
+            writer.do(self._write)
 
-    def write(self, stock: "StockGauge") -> None:
-        """Write what is the case now through *stock*; what is gone counts as 0."""
-        values = self._values()
+    def _write(self) -> None:
+        """Write what is the case now, in the writer's thread; what is gone counts as 0."""
+        family, values = self._family, self._values()
+        if self._stock is None:
+            assert family.mode is not None  # noqa: S101 - without one, nothing is written
+            self._stock = StockGauge(
+                f"{self._table.namespace}_{family.name}",
+                family.help,
+                family.labels,
+                registry=None,
+                multiprocess_mode=family.mode,
+            )
         self._written.update(dict.fromkeys(values))
         for labels in self._written:
-            stock.labels(*labels).set(values.get(labels, 0.0))
+            self._stock.labels(*labels).set(values.get(labels, 0.0))
 
     def _values(self) -> dict[tuple[str, ...], float]:
         values: dict[tuple[str, ...], float] = {}
-        adds_up = self.family.mode == "livesum"
+        adds_up = self._family.mode == "livesum"
         for source_of, read in values_now(self._sources):
             source = source_of()
             if source is None:
@@ -124,5 +133,5 @@ class StateGauge(Gauge[Mapping[str, str]]):
     def _series(self, said: Mapping[str, str]) -> Iterator[tuple[tuple[str, ...], float]]:
         for name, state in said.items():
             member = (self._table.member(self._component, name),) if name else ()
-            for each in self.family.states:
+            for each in self._family.states:
                 yield (*member, each), float(each == state)

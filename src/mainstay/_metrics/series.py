@@ -89,7 +89,7 @@ class SeriesTable:
                 )
             from mainstay._metrics import writer  # noqa: PLC0415 - only workers load it
 
-            self.writer = writer.Writer(namespace, self.refresh)
+            self.writer = writer.Writer(self.refresh)
             self._open_files()
             reset_after_fork(self, SeriesTable._leave_files_to_parent)
 

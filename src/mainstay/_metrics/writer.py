@@ -12,21 +12,16 @@ not long, when the process ends. What a full disk or a broken file costs is gaug
 """
 
 import atexit
-import functools
 import itertools
 import logging
 import queue
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
-
-from prometheus_client import Gauge as StockGauge
+from typing import TypeAlias
 
 from mainstay._core.clock import monotonic
 from mainstay._core.forks import around_forks
-from mainstay._core.threads import get_or_create
-from mainstay._metrics.schema import Family
 
 PERIOD = 1.0
 """Seconds between two times that the thread brings up to date what goes on with time alone."""
@@ -43,70 +38,41 @@ _writing = threading.RLock()
 _held: list[bool] = []
 
 
-class Written(Protocol):
-    """What the thread writes."""
-
-    @property
-    def family(self) -> Family:
-        """The metric it belongs to."""
-        ...
-
-    def write(self, stock: StockGauge, /) -> None:
-        """Write what is the case now."""
-        ...
-
-
 class Writer:
-    """Writes gauges one after the other in a daemon thread of its own.
+    """Runs jobs one after the other in a daemon thread of its own.
 
     Args:
-        namespace: The prefix of the names.
         refresh: A method that the thread calls each second, as long as its object lives.
     """
 
-    def __init__(self, namespace: str, refresh: Callable[[], None]) -> None:
-        self._namespace = namespace
+    def __init__(self, refresh: Job) -> None:
         self._refresh = weakref.WeakMethod(refresh)
-        self._stock: dict[str, StockGauge] = {}
         self.restart()
         _writers.add(self)
 
     def restart(self) -> None:
         """Forget the jobs and the thread, which a forked child leaves to its parent."""
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
-        self._waiting: dict[Written, None] = {}
+        self._waiting: dict[Job, None] = {}
         self._starts = itertools.count()
         self._runs = False
 
-    def write(self, gauge: Written) -> None:
-        """Have the thread write *gauge*, without waiting for it."""
-        if gauge not in self._waiting:
-            self._waiting[gauge] = None
-            self._jobs.put(functools.partial(self._write, gauge))
+    def do(self, job: Job) -> None:
+        """Have the thread run *job* soon; a job that has not begun yet is not put in twice."""
+        if job not in self._waiting:
+            self._waiting[job] = None
+            self._jobs.put(job)
         self.start()
-
-    def _write(self, gauge: Written) -> None:
-        self._waiting.pop(gauge, None)  # a change from here on may come too late to be seen
-        gauge.write(self.stock_gauge(gauge.family))
-
-    def stock_gauge(self, family: Family) -> StockGauge:
-        """Return the gauge of prometheus_client that *family* is written through."""
-        name, mode = f"{self._namespace}_{family.name}", family.mode
-        assert mode is not None  # noqa: S101 - a gauge without one is not written
-
-        def create() -> StockGauge:
-            return StockGauge(
-                name, family.help, family.labels, registry=None, multiprocess_mode=mode
-            )
-
-        return get_or_create(self._stock, name, create)
 
     def start(self) -> None:
         """Start the thread if it does not run; if that cannot be, the next change tries again."""
         if self._runs or next(self._starts):
             return
         thread = threading.Thread(
-            target=_run, args=(self._refresh, self._jobs), name="mainstay-writer", daemon=True
+            target=_run,
+            args=(self._refresh, self._jobs, self._waiting),
+            name="mainstay-writer",
+            daemon=True,
         )
         try:
             thread.start()
@@ -118,11 +84,15 @@ class Writer:
         """Wait until all jobs so far are done, but not for long."""
         if self._runs:
             done = threading.Event()
-            self._jobs.put(done.set)
+            self.do(done.set)
             done.wait(PATIENCE)
 
 
-def _run(refresh_of: "weakref.WeakMethod[Job]", jobs: "queue.SimpleQueue[Job]") -> None:
+def _run(
+    refresh_of: "weakref.WeakMethod[Job]",
+    jobs: "queue.SimpleQueue[Job]",
+    waiting: dict[Job, None],
+) -> None:
     due, warned = monotonic() + PERIOD, False
     while True:
         job: Job | None
@@ -134,6 +104,7 @@ def _run(refresh_of: "weakref.WeakMethod[Job]", jobs: "queue.SimpleQueue[Job]") 
         if job is None:
             return
         with _writing:
+            waiting.pop(job, None)  # a change from here on may come too late to be seen
             try:
                 job()
             except Exception:  # noqa: BLE001 - whatever it is, the other gauges go on
