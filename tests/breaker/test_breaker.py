@@ -17,7 +17,7 @@ from mainstay import (
     retry,
 )
 from mainstay.testing import FakeClock, Faults
-from support.callers import SYNC
+from support.callers import ASYNC, SYNC
 from support.pools import Elsewhere, Lost
 
 
@@ -432,3 +432,67 @@ def test_no_deadline_of_the_caller_is_blamed_on_what_it_protects(breaker_caller,
     assert breaker.state == "closed"
     with pytest.raises(CircuitOpenError):
         breaker.open() or breaker_caller(breaker, late)
+
+
+# What is seen of it without a call.
+
+
+def test_its_figures_are_there_without_a_call(clock):
+    breaker = make(detect=Detect(consecutive=2))
+    assert (breaker.failures, breaker.retry_after, breaker.last_error) == (0, None, None)
+    error = Lost("first")
+    with pytest.raises(Lost):
+        SYNC.called(breaker, Faults(then=error))
+    assert (breaker.failures, breaker.retry_after, breaker.last_error) == (1, None, error)
+    break_down(breaker, 1)
+    assert breaker.failures == 2
+    assert 2.5 <= breaker.retry_after <= 5.0
+    breaker.open()
+    assert breaker.retry_after is None
+    breaker.close()
+    assert (breaker.failures, breaker.retry_after, breaker.last_error) == (0, None, None)
+
+
+def test_reset_makes_it_as_if_just_made(clock):
+    breaker = make()
+    break_down(breaker)
+    breaker.reset()
+    assert (breaker.state, breaker.failures, breaker.last_error) == ("closed", 0, None)
+    break_down(breaker, 3)
+    assert breaker.state == "closed"
+
+
+# Results that count as failures.
+
+
+@pytest.mark.parametrize("kind", [SYNC, ASYNC], ids=["sync", "async"])
+def test_a_refused_result_counts_as_a_failure_and_is_returned(kind, metrics, clock):
+    breaker = make(detect=Detect(consecutive=2), on_result=lambda status: status >= 500)
+    statuses = (503, 200, 503, 503)
+    assert tuple(kind.called(breaker, Faults([each])) for each in statuses) == statuses
+    assert breaker.state == "open"
+    assert metrics("calls_total", outcome="error") == 3
+    assert metrics("errors_total", error_type="ResultRefusedError") == 3
+    assert breaker.last_error.result == 503
+
+
+def test_what_on_result_raises_is_raised(metrics, clock):
+    def broken(value):
+        raise KeyError(value)
+
+    with pytest.raises(KeyError, match="page"):
+        SYNC.called(make(on_result=broken), Faults(["page"]))
+
+
+@pytest.mark.parametrize("on_result", [1, "no", (lambda: (yield))])
+def test_on_result_is_checked_when_it_is_made(on_result):
+    with pytest.raises(TypeError, match="`on_result` must"):
+        make(on_result=on_result)
+
+
+def test_an_async_on_result_is_refused():
+    async def refuses(value):
+        return False
+
+    with pytest.raises(TypeError, match="`on_result` must be a plain function"):
+        make(on_result=refuses)

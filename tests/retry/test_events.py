@@ -290,3 +290,43 @@ def test_events_are_told_before_the_wait(metrics):
         finally:
             stop()
     assert times == [0.0, 5.0]
+
+
+def test_an_event_that_a_listener_causes_is_not_handed_to_it(caller, metrics, clock):
+    """A listener that posts to a chat which is down as well went on for ever."""
+    told, others = [], []
+
+    def post_to_a_chat(event):
+        told.append(event.kind)
+        with pytest.raises(Lost):
+            retry(on=Lost, attempts=3, wait=0, name="chat").call(Faults(then=Lost))
+
+    stops = [on_event(post_to_a_chat), on_event(lambda event: others.append(event.component))]
+    try:
+        with pytest.raises(Lost):
+            caller(retry(on=Lost, attempts=2, wait=0, name="work"), Faults(then=Lost))
+    finally:
+        for stop in stops:
+            stop()
+    assert told == ["retry_scheduled", "retry_gave_up"]
+    assert others.count("work") == 2
+    assert others.count("chat") == 6
+    assert metrics("errors_total", policy="event", error_type="RecursionError") == 6
+
+
+def test_a_log_handler_that_uses_a_failing_policy_ends(caller, metrics, clock):
+    class Posting(logging.Handler):
+        def emit(self, record):
+            lines.append(record.getMessage())
+            with pytest.raises(Lost):
+                retry(on=Lost, attempts=2, wait=0, name="chat").call(Faults(then=Lost))
+
+    lines, handler = [], Posting()
+    logger = logging.getLogger("mainstay.retry")
+    logger.addHandler(handler)
+    try:
+        with pytest.raises(Lost):
+            caller(retry(on=Lost, attempts=1, name="work"), Faults(then=Lost))
+    finally:
+        logger.removeHandler(handler)
+    assert [line.partition(":")[0] for line in lines] == ["work"]

@@ -18,7 +18,12 @@ from mainstay._core.context import CallContext, block_context, current_context, 
 from mainstay._core.failures import Judge, Verdict, verdict_of
 from mainstay._core.functions import Kind, kind_of, refused_coroutine, require_asyncio
 from mainstay._metrics.recorder import Recorder
-from mainstay.errors import CircuitOpenError, DeadlineExpiredError, RejectedError
+from mainstay.errors import (
+    CircuitOpenError,
+    DeadlineExpiredError,
+    RejectedError,
+    ResultRefusedError,
+)
 
 Args: TypeAlias = tuple[Any, ...]
 Kwargs: TypeAlias = dict[str, Any]
@@ -30,6 +35,7 @@ class BoundBreaker:
 
     engine: BreakerEngine
     judge: Judge
+    on_result: Callable[[Any], object] | None
 
     def begin(self) -> "BreakerCall":
         """Let a call through in its context.
@@ -55,7 +61,9 @@ class BoundBreaker:
     def _call(self, context: CallContext, started: float, generation: int = 0) -> "BreakerCall":
         engine = self.engine
         recorder = recorder_in(context, engine.recorder, engine.name)
-        return BreakerCall(engine.name, recorder, context, started, engine, self.judge, generation)
+        return BreakerCall(
+            engine.name, recorder, context, started, engine, self.judge, self.on_result, generation
+        )
 
 
 @attrs.define(eq=False)
@@ -69,7 +77,25 @@ class BreakerCall(Call[Recorder]):
     policy: ClassVar[str] = POLICY
     engine: BreakerEngine
     judge: Judge
+    on_result: Callable[[Any], object] | None
     generation: int
+
+    def returned(self, value: object) -> None:
+        """Record what the call returned, which `on_result` may take for a failure."""
+        if self.on_result is not None and self._is_refused(self.on_result, value):
+            error = ResultRefusedError(self.component, value, 1, self.elapsed())
+            self.recorder.error(error)
+            self.engine.failed(self.generation, self.now(), error)
+            self.end("error")
+        else:
+            self.succeeded()
+
+    def _is_refused(self, on_result: Callable[[Any], object], value: object) -> bool:
+        try:
+            return bool(on_result(value))
+        except BaseException as error:
+            self.raised(error)
+            raise
 
     def succeeded(self) -> None:
         """Record an answer."""
@@ -82,7 +108,7 @@ class BreakerCall(Call[Recorder]):
         """Record what the call raised, which goes on."""
         if not isinstance(error, Exception):
             self.engine.released(self.generation, self.now())
-            self.end("cancelled")
+            self.end_interrupted(error)
         elif isinstance(error, DeadlineExpiredError) and self.context.left() <= 0:
             self.says_nothing(error, "timeout")  # the caller's time is over, whatever was called
         elif isinstance(error, RejectedError) or not self._counts(error):
@@ -90,7 +116,7 @@ class BreakerCall(Call[Recorder]):
         else:
             now = self.now()
             self.recorder.error(error)
-            self.engine.failed(self.generation, now)
+            self.engine.failed(self.generation, now, error)
             self.end("error")
             self.note(
                 error,
@@ -133,12 +159,17 @@ def wrap(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any]:
 def _wrap_sync(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any]:
     engine = bound.engine
     success = engine.recorder.success
+    long = bound.on_result is not None
 
     @functools.wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
         started = monotonic()
         here = block_context()
-        if process_contexts or (here is not None and not (here.plain and started < here.deadline)):
+        if (
+            long
+            or process_contexts
+            or (here is not None and not (here.plain and started < here.deadline))
+        ):
             return _call(bound.begin(), fn, args, kwargs)
         if engine.is_open:
             if started < engine.open_until:
@@ -164,6 +195,7 @@ def _wrap_sync(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any
 def _wrap_async(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any]:
     engine = bound.engine
     success = engine.recorder.success
+    long = bound.on_result is not None
     on_asyncio = False  # asked at the first call: it is a system call in 3.11
 
     @functools.wraps(fn)
@@ -174,7 +206,11 @@ def _wrap_async(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., An
             on_asyncio = True
         started = monotonic()
         here = block_context()
-        if process_contexts or (here is not None and not (here.plain and started < here.deadline)):
+        if (
+            long
+            or process_contexts
+            or (here is not None and not (here.plain and started < here.deadline))
+        ):
             return await _acall(bound.begin(), fn, args, kwargs)
         if engine.is_open:
             if started < engine.open_until:
@@ -203,7 +239,7 @@ def _call(call: BreakerCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs)
         raise
     if type(value) is CoroutineType:
         raise _refused(call, fn, value)
-    call.succeeded()
+    call.returned(value)
     return value
 
 
@@ -213,7 +249,7 @@ async def _acall(call: BreakerCall, fn: Callable[..., Any], args: Args, kwargs: 
     except BaseException as error:
         call.raised(error)
         raise
-    call.succeeded()
+    call.returned(value)
     return value
 
 

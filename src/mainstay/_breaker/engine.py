@@ -39,6 +39,7 @@ class BreakerEngine:
         open_until: Until when no call may go through, in seconds of the clock, whoever asks.
         inspects_successes: True if a success may change something.
         held_open: True if it was opened by hand.
+        last_error: The last exception that counted as a failure.
     """
 
     def __init__(self, name: str, detect: Detect, metrics: Metrics) -> None:
@@ -50,6 +51,7 @@ class BreakerEngine:
         self.is_open = False
         self.open_until = -math.inf
         self.held_open = False
+        self.last_error: Exception | None = None
         self.inspects_successes = detect.slow is not None
         self._state: BreakerState = "closed"
         self._clock: Clock = SYSTEM
@@ -103,9 +105,10 @@ class BreakerEngine:
             event = self._apply(change, now)
         self._publish(event)
 
-    def failed(self, generation: int, now: float) -> None:
+    def failed(self, generation: int, now: float, error: Exception) -> None:
         """Record a failure."""
         with self._lock:
+            self.last_error = error
             event = self._apply(self.detector.failed(generation, now, _chance()), now)
         self._publish(event)
 
@@ -132,6 +135,7 @@ class BreakerEngine:
         """Let all calls through, as if nothing had happened."""
         with self._lock:
             self.held_open = False
+            self.last_error = None
             # A generation of its own, so that calls of the one before change nothing.
             self.detector = Detector(self.detect, generation=self.detector.generation + 1)
             event = self._updated()

@@ -7,7 +7,9 @@ The policies extend `Call` by what is theirs alone. What is here is here once:
 3. The time left is that of the policy's own limit or of the deadline, whichever is shorter.
 4. `on` is asked behind a guard: where it raises, or answers what it may not, the user's own
    exception goes on with a note that says so, and counts as not matched.
-5. An end is recorded once, before it is told.
+5. A cancellation by a deadline around the call ends it as "timeout", any other as "cancelled";
+   it goes through unchanged.
+6. An end is recorded once, before it is told.
 """
 
 import inspect
@@ -19,6 +21,7 @@ from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 import attrs
 
 from mainstay._core.context import CallContext
+from mainstay._core.deadline import is_interruption
 from mainstay._core.events import Event, is_observed, logger_of, publish
 from mainstay._core.failures import Judge, class_name, described, leave_note
 from mainstay.errors import DeadlineExpiredError
@@ -131,6 +134,22 @@ class Call(Generic[R]):
     def end(self, outcome: str, attempts: int = 1) -> None:
         """Record how the call ended."""
         self.recorder.call(outcome, self.elapsed(), attempts)
+
+    def end_interrupted(
+        self, error: BaseException, attempts: int = 1, last: Exception | None = None
+    ) -> None:
+        """Record that the call was cancelled, or the program is being ended.
+
+        Args:
+            error: What goes through: a `CancelledError`, `KeyboardInterrupt` and the like.
+            attempts: How many attempts were begun.
+            last: What the attempt before raised, which a deadline that ended the call names.
+        """
+        if is_interruption(error, last):
+            self.recorder.gave_up("timeout")
+            self.end("timeout", attempts)
+        else:
+            self.end("cancelled", attempts)
 
     def give_up(self, reason: str, error: Exception, outcome: str, *, attempts: int) -> None:
         """Record and tell that the call ends with *error*."""

@@ -28,13 +28,12 @@ one around it. The rules:
 import math
 from collections.abc import Callable
 from contextvars import Context, ContextVar
-from typing import Any, TypeAlias, overload
+from typing import Any, TypeAlias
 from weakref import ref
 
 import attrs
 
-from mainstay._core.arguments import Duration, to_seconds
-from mainstay._core.clock import SYSTEM, Clock, monotonic
+from mainstay._core.clock import SYSTEM, Clock
 
 
 @attrs.frozen
@@ -61,7 +60,7 @@ DEFAULT_CONTEXT = CallContext()
 """The context of a call outside every block."""
 
 
-def _no_block() -> None:
+def no_block() -> None:
     """Stand in for the block of an entry that is over."""
 
 
@@ -92,6 +91,7 @@ class Entry:
 
 _ENTRY: ContextVar[Entry | None] = ContextVar("mainstay", default=None)
 
+set_block_context = _ENTRY.set
 block_context = _ENTRY.get
 """Return the entry of the innermost block around this thread or task, or None outside every one."""
 
@@ -158,156 +158,12 @@ def leave(block: object, entries: list[Entry]) -> Entry | None:
 
 def end(entry: Entry) -> None:
     """Put *entry* out of force, for everybody who has it."""
-    entry.block = _no_block
+    entry.block = no_block
     entry.plain = False  # whoever inherited it asks `current_context`, which forgets it
     outer = _in_force(entry.outer)
     entry.outer = outer[0] if outer else None
     if block_context() is entry:
         _ENTRY.set(entry.outer)
-
-
-# Deadlines.
-
-
-class DeadlineEntry(Entry):
-    """A deadline: when its time ends, on the clock that it was set on."""
-
-    __slots__ = ("clock", "until")
-
-    def __init__(self, block: Callable[[], object], outer: Entry | None, until: float) -> None:
-        # Written out, without a call of the base, since each block with a deadline pays for this.
-        self.block = block
-        self.outer = outer
-        self.deadline = until
-        self.plain = True
-        self.until = until
-        self.clock: Callable[[], Clock | None] = _system_clock
-
-    def applied_to(self, context: CallContext) -> CallContext:
-        """Return *context* with no more time left than this one leaves."""
-        clock = self.clock()
-        if clock is None:  # gone, and its time with it
-            return context
-        until = self.until
-        if clock is not context.clock:
-            until += context.clock.now() - clock.now()
-        return attrs.evolve(context, deadline=until) if until < context.deadline else context
-
-
-def _system_clock() -> Clock:
-    return SYSTEM
-
-
-class deadline:  # noqa: N801 - used like a function, and a class because each call makes one
-    """Set how much time is left for everything inside the block.
-
-    It never interrupts running code. A policy entered with no time left raises
-    `DeadlineExpiredError` before it calls anything; a retry does not start a wait that would
-    outlast it. A nested deadline can only shorten the outer one. It follows the context: into
-    nested calls, into the tasks made inside the block, and into threads that run in a copy of the
-    context; and ends with the block for all of them.
-
-    Args:
-        seconds: Time from the entry of the block, as a number of seconds or a `timedelta`. At
-            least 0, which leaves no time, and finite.
-
-    Returns:
-        A context manager for ``with``, in sync and async code. Each entry starts its time again.
-
-    Raises:
-        TypeError: If *seconds* is neither a number nor a `timedelta`.
-        ValueError: If *seconds* is negative, NaN or infinite.
-
-    Metrics:
-        A call that began with no time left is `calls_total{outcome="timeout"}`, and
-        `give_ups_total{reason="timeout"}`.
-
-    Source:
-        The deadline in the request context of Finagle and gRPC.
-
-    Example:
-        >>> from mainstay import deadline, remaining
-        >>> with deadline(2.0):
-        ...     with deadline(60):
-        ...         remaining() <= 2.0
-        True
-    """
-
-    __slots__ = ("__weakref__", "_entries", "_seconds")
-
-    def __init__(self, seconds: Duration) -> None:
-        if type(seconds) is float and 0.0 <= seconds < math.inf:  # the usual one, at no cost
-            self._seconds = seconds
-        else:
-            self._seconds = to_seconds(seconds, "seconds")
-        self._entries: list[Entry] = []
-
-    def __enter__(self) -> None:
-        outer = block_context()
-        if process_contexts or (outer is not None and not outer.plain):
-            self._enter_elsewhere()
-            return
-        until = monotonic() + self._seconds
-        entry = DeadlineEntry(ref(self), outer, until)
-        if outer is not None and outer.deadline < until:
-            entry.deadline = outer.deadline
-        self._entries.append(entry)
-        _ENTRY.set(entry)
-
-    def _enter_elsewhere(self) -> None:
-        """Enter where the clock may be another one, or where an entry is over."""
-        context = current_context()
-        until = context.clock.now() + self._seconds
-        entry = DeadlineEntry(ref(self), block_context(), until)
-        entry.plain = context.clock is SYSTEM and context.metrics is None and not process_contexts
-        entry.deadline = min(until, context.deadline)
-        if context.clock is not SYSTEM:
-            entry.clock = ref(context.clock)  # a `FakeClock` is a block, which no entry keeps
-        enter(self._entries, entry)
-
-    def __exit__(self, *exc_info: object) -> None:
-        entry = block_context()
-        if entry is None or entry.block() is not self:
-            leave(self, self._entries)
-            return
-        self._entries.remove(entry)
-        outer = entry.outer
-        if outer is None or outer.block() is not None:
-            entry.block = _no_block
-            entry.plain = False
-            _ENTRY.set(outer)
-        else:
-            end(entry)
-
-
-@overload
-def remaining(default: None = None) -> float | None: ...
-@overload
-def remaining(default: Duration) -> float: ...
-def remaining(default: Duration | None = None) -> float | None:
-    """Return the seconds that the surrounding `deadline` leaves.
-
-    Args:
-        default: What to answer without a deadline, and the most to answer with one: a number of
-            seconds or a `timedelta`, at least 0. None for no such limit.
-
-    Returns:
-        Seconds, never below 0; None if there is neither a deadline nor a *default*.
-
-    Raises:
-        TypeError: If *default* is neither a number nor a `timedelta`.
-        ValueError: If *default* is negative, NaN or infinite.
-
-    Example:
-        >>> from mainstay import remaining
-        >>> remaining() is None
-        True
-        >>> remaining(default=5)
-        5.0
-    """
-    most = math.inf if default is None else to_seconds(default, "default")
-    left = min(most, max(0.0, current_context().left()))
-    return None if left == math.inf else left
 
 
 # Clocks and metrics, for `mainstay.testing` and for helpers.

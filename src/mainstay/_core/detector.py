@@ -234,6 +234,11 @@ class Detector:
         )
 
     @property
+    def failures(self) -> int:
+        """How many failures there were in a row."""
+        return self._failures.run
+
+    @property
     def score(self) -> int:
         """The score of failures, from 0 to `detect.threshold`."""
         return self._failures.score

@@ -97,6 +97,28 @@ def _as_bool(answer: object) -> object:
     return answer
 
 
+def checked_on_result(
+    on_result: object, *, may_be_async: bool = False
+) -> Callable[[Any], Any] | None:
+    """Return what users give as `on_result=`, checked.
+
+    Raises:
+        TypeError: If it takes no result, or cannot answer for one.
+    """
+    if on_result is None:
+        return None
+    if not callable(on_result):
+        raise TypeError(f"`on_result` must take a result and answer a bool, not {on_result!r}")
+    if kind_of(on_result) in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
+        raise TypeError(
+            f"`on_result` must return its answer, but {on_result!r} is a generator, which would "
+            f"always count as True"
+        )
+    if not may_be_async and is_async_hook(on_result):
+        raise TypeError(f"`on_result` must be a plain function, and {on_result!r} is async")
+    return on_result
+
+
 def verdict_of(answer: object) -> Verdict:
     """Return what `on` answered about an exception as a `Verdict`.
 

@@ -44,8 +44,8 @@ def wrap_sync(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., Any]:
             wait = run.after(error, run.verdict(error))
             if wait is None:
                 raise
-        except BaseException:
-            bound.recorder.call("cancelled", monotonic() - started)
+        except BaseException as error:
+            bound.resume(started, None).interrupted(error)
             raise
         else:
             if type(value) is CoroutineType:
@@ -87,8 +87,8 @@ def wrap_async(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., Any]:
             wait = run.after(error, await run.averdict(error))
             if wait is None:
                 raise
-        except BaseException:
-            bound.recorder.call("cancelled", monotonic() - started)
+        except BaseException as error:
+            bound.resume(started, None).interrupted(error)
             raise
         else:
             success(monotonic() - started)
@@ -108,8 +108,8 @@ def repeat(run: RetryCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -
             wait = run.after(error, run.verdict(error))
             if wait is None:
                 raise
-        except BaseException:
-            run.interrupted()
+        except BaseException as error:
+            run.interrupted(error)
             raise
         else:
             if type(value) is CoroutineType:
@@ -129,8 +129,8 @@ async def arepeat(run: RetryCall, fn: Callable[..., Any], args: Args, kwargs: Kw
             wait = run.after(error, await run.averdict(error))
             if wait is None:
                 raise
-        except BaseException:
-            run.interrupted()
+        except BaseException as error:
+            run.interrupted(error)
             raise
         else:
             wait = run.accept(value, await run.arefuses(value))
@@ -172,8 +172,8 @@ def wrap_generator(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., A
                 wait = run.after(error, run.verdict(error))
                 if wait is None:
                     raise
-            except BaseException:
-                run.interrupted()
+            except BaseException as error:
+                run.interrupted(error)
                 raise
             else:
                 run.accept(None, refused=False)
@@ -242,8 +242,8 @@ async def _first_item(
             wait = run.after(error, await run.averdict(error))
             if wait is None:
                 raise
-        except BaseException:
-            run.interrupted()
+        except BaseException as error:
+            run.interrupted(error)
             raise
         else:
             run.accept(None, refused=False)
