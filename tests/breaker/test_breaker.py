@@ -68,6 +68,7 @@ def test_failures_in_a_row_open_it_and_then_nothing_is_called(breaker_caller, me
     assert caught.value.component == "mail"
     assert metrics("calls_total", outcome="error") == 4
     assert metrics("calls_total", outcome="rejected") == 1
+    assert metrics("call_duration_seconds_count") == 4
     assert metrics("give_ups_total", policy="breaker", reason="open") == 1
     assert metrics("breaker_transitions_total", from_state="closed", to_state="open") == 1
     assert metrics("breaker_state", state="open") == 1
