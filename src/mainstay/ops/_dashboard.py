@@ -112,7 +112,8 @@ def _overview(series: Series, slo: float) -> Row:
         [
             graph(
                 "Time of a call",
-                "Quantiles of the seconds from the start of a call to its end, waits included.",
+                "Quantiles of the seconds from the start of a call to its end, waits included; of "
+                "calls that were not rejected.",
                 *(
                     Query(ask.duration(series, NOW, quantile), f"{_CALL} {name}")
                     for name, quantile in quantiles

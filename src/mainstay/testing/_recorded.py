@@ -4,9 +4,10 @@ from contextlib import ContextDecorator
 from weakref import ref
 
 from mainstay._core import context
-from mainstay._metrics.book import Book
 from mainstay._metrics.collector import Metrics
+from mainstay._metrics.recorders import Recorders
 from mainstay._metrics.schema import FAMILIES, Family
+from mainstay._metrics.series import SeriesTable
 
 _NAMESPACE = "mainstay"
 
@@ -15,7 +16,7 @@ class RecordedMetrics(Metrics):
     """A `Metrics` in no registry that can be asked for single values; `recorded` makes it."""
 
     def __init__(self) -> None:
-        self._book = Book(_NAMESPACE, {}, in_memory=True)
+        self._recorders = Recorders(SeriesTable(_NAMESPACE, {}))
 
     def value(self, name: str, **labels: str) -> float:
         """Return the sum of the samples of one name that have these labels, among others.
