@@ -62,13 +62,13 @@ class Availability:
         (0.9, 90.0, 10.0)
     """
 
-    __slots__ = ("_track", "_upkeep", "name")
+    __slots__ = ("_series", "_track", "name")
 
     def __init__(self, name: str, *, metrics: Metrics | None = None) -> None:
         self.name: str = checked_name(name)
         self._track = _Track(name, current_context().clock)
-        self._upkeep = upkeep_of(metrics_of(metrics), name)
-        self._upkeep.watch(self._track)
+        self._series = upkeep_of(metrics_of(metrics), name)
+        self._series.watch(self._track)
 
     def __repr__(self) -> str:
         return f"<Availability of {self.name!r}: {'up' if self._track.is_up() else 'down'}>"
@@ -90,7 +90,7 @@ class Availability:
             <Availability of 'database': up>
         """
         self._track.change(OutageLog.failed)
-        self._upkeep.refresh()
+        self._series.refresh()
 
     def restore(self) -> None:
         """Record that an outage ends.
@@ -99,7 +99,7 @@ class Availability:
             ValueError: If none has begun, or the clock went back since the last change.
         """
         self._track.change(OutageLog.restored)
-        self._upkeep.refresh()
+        self._series.refresh()
 
     def outage(self) -> AbstractContextManager[None]:
         """Record an outage that lasts as long as the block, in sync and async code.
