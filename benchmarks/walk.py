@@ -186,17 +186,22 @@ async def hedged(*, due: bool) -> Walk:
     return walk
 
 
+def shortest(walk: Callable[[], Walk]) -> Walk:
+    """Return the shortest of some walks: a call that is slow by chance is recorded as slow."""
+    return min((walk() for _ in range(5)), key=lambda each: len(each.calls))
+
+
 def report(*, chain: bool) -> Report:
     """Walk through everything."""
     walks = {
-        "pool: the first member answers": pool_call(),
-        "pool: it fails, the second answers": second_member(Detect()),
-        "pool: the same, and it is ejected": second_member(EJECTING),
-        "pool: all down, rejected": all_down(),
-        "item: nothing is due": item(every=1000),
-        "item: saved": item(every=1),
-        "async hedge: not due": asyncio.run(hedged(due=False)),
-        "async hedge: due, and it wins": asyncio.run(hedged(due=True)),
+        "pool: the first member answers": shortest(pool_call),
+        "pool: it fails, the second answers": shortest(lambda: second_member(Detect())),
+        "pool: the same, and it is ejected": shortest(lambda: second_member(EJECTING)),
+        "pool: all down, rejected": shortest(all_down),
+        "item: nothing is due": shortest(lambda: item(every=1000)),
+        "item: saved": shortest(lambda: item(every=1)),
+        "async hedge: not due": shortest(lambda: asyncio.run(hedged(due=False))),
+        "async hedge: due, and it wins": shortest(lambda: asyncio.run(hedged(due=True))),
     }
     result = Report()
     result.table(
