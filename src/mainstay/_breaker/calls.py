@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeAlias
 import attrs
 
 from mainstay._breaker.engine import POLICY, BreakerEngine
-from mainstay._core.call import Call, recorder_in
+from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
 from mainstay._core.clock import monotonic
 from mainstay._core.context import CallContext, block_context, current_context, process_contexts
 from mainstay._core.failures import Judge, Verdict, verdict_of
@@ -94,6 +94,9 @@ class BreakerCall(Call[Recorder]):
     def _is_refused(self, on_result: Callable[[Any], object], value: object) -> bool:
         try:
             return bool(on_result(value))
+        except Exception as error:
+            self.says_nothing(error, "predicate_error")
+            raise
         except BaseException as error:
             self.raised(error)
             raise
@@ -117,7 +120,12 @@ class BreakerCall(Call[Recorder]):
             self.end_interrupted(error)
         elif isinstance(error, DeadlineExpiredError) and self.context.left() <= 0:
             self.says_nothing(error, "timeout")  # the caller's time is over, whatever was called
-        elif isinstance(error, RejectedError) or not self._counts(error):
+        elif isinstance(error, RejectedError):
+            self.says_nothing(error, "not_retryable")
+        elif (verdict := self.ask(self._verdict, error)) is PREDICATE_ERROR:
+            self.says_nothing(error, "predicate_error")
+        elif verdict is not Verdict.MEMBER_FAILED:
+            self.not_matched(self.judge, error)
             self.says_nothing(error, "not_retryable")
         else:
             now = self.now()
@@ -129,10 +137,6 @@ class BreakerCall(Call[Recorder]):
                 f"1 attempt, which failed after {now - self.started:.3f} s; "
                 f"the breaker is {self.engine.state(now)}",
             )
-
-    def _counts(self, error: Exception) -> bool:
-        """True if *error* counts as a failure of what the breaker protects."""
-        return self.ask(self._verdict, error) is Verdict.MEMBER_FAILED
 
     def _verdict(self, error: Exception) -> Verdict:
         return verdict_of(self.judge(error))
