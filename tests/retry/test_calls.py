@@ -89,7 +89,7 @@ def test_the_note_says_attempts_seconds_and_reason(caller):
     assert note.startswith("mainstay.retry fetch: gave up after 3 attempts in 0.0")
     first, *before = note.split("\n")
     assert first.endswith(" s: no attempts left; the attempts before:")
-    assert [line[:19] for line in before] == [
+    assert [line[:20] for line in before] == [
         "  attempt 1: Lost (0",
         "  attempt 2: Lost (0",
     ]
