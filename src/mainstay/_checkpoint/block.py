@@ -16,7 +16,7 @@ from mainstay._core.functions import (
     is_async_frame,
     name_of_frame,
 )
-from mainstay._metrics.collector import Metrics, checkpoint_recorder_of, metrics_of
+from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
 from mainstay.stores import store_of
 from mainstay.stores.base import Store
 
@@ -144,7 +144,7 @@ def checkpoint_run(  # noqa: PLR0913 - as `checkpointed`
         on_complete=on_complete, on_code_change=on_code_change, lease=lease,
         max_crashes=max_crashes, keep=keep, allow_pickle=allow_pickle,
     )  # fmt: skip
-    recorder = checkpoint_recorder_of(metrics_of(metrics), component)
+    recorder = recorders_of(metrics_of(metrics)).checkpoint(component)
     code = Code(settings.version, "")
-    bound = BoundCheckpoint(settings, recorder, name or _STORED_NAME, code)
+    bound = BoundCheckpoint(settings, component, recorder, name or _STORED_NAME, code)
     return CheckpointRun(bound, checked_key(key))

@@ -8,7 +8,6 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from types import CoroutineType
 from typing import Any, ClassVar
 
 import attrs
@@ -30,7 +29,7 @@ from mainstay._core.call import Call, recorder_in
 from mainstay._core.context import current_context
 from mainstay._core.events import publish
 from mainstay._core.failures import in_words
-from mainstay._core.functions import refused_coroutine, require_asyncio
+from mainstay._core.functions import is_awaitable, refused_awaitable, require_asyncio
 from mainstay._core.threads import run_in_thread
 from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay.errors import (
@@ -54,11 +53,13 @@ class BoundCheckpoint:
     """A policy bound to the code that it wraps.
 
     Attributes:
+        component: What it is called.
         name: What its runs are stored under.
         fn: The function; None for a block.
     """
 
     settings: CheckpointSettings
+    component: str
     recorder: CheckpointRecorder
     name: str
     code: Code
@@ -75,9 +76,16 @@ class BoundCheckpoint:
             DeadlineExpiredError: If the surrounding deadline leaves no time.
         """
         context = current_context()
-        recorder = recorder_in(context, self.recorder)
-        run = RunId(self.name, key)
-        call = CheckpointCall(recorder, context, context.clock.now(), self, run, arguments)
+        recorder = recorder_in(context, self.recorder, self.component)
+        call = CheckpointCall(
+            self.component,
+            recorder,
+            context,
+            context.clock.now(),
+            self,
+            RunId(self.name, key),
+            arguments,
+        )
         call.check_time_left()
         return call
 
@@ -301,7 +309,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
     def _record_failure(self, error: BaseException) -> None:
         run = self._run
         if not isinstance(error, Exception):
-            self.end("cancelled")
+            self.end_interrupted(error)
         elif isinstance(error, _REJECTED) and (run is None or run.complete):
             self.end("rejected")
         else:
@@ -319,13 +327,13 @@ def run_to_end(call: CheckpointCall, body: Callable[[Run], Any]) -> Any:
     """Return what *body* makes of the run, or what it came to before.
 
     Raises:
-        TypeError: If *body* returns a coroutine, which nobody would await.
+        TypeError: If *body* returns something to await, which nobody would.
     """
     run = call.enter()
     try:
         value = run.result(call.bound.codec()) if run.complete else body(run)
-        if type(value) is CoroutineType:
-            raise refused_coroutine(call.component, value)
+        if is_awaitable(value):
+            raise refused_awaitable(call.component, value)
     except BaseException as error:
         call.leave(error)
         raise

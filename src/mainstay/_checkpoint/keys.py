@@ -65,7 +65,7 @@ class Arguments:
 
 
 def check_key(key: Key, arguments: Arguments) -> None:
-    """Refuse a key that cannot tell the runs of a function apart.
+    """Raise unless a key can tell the runs of a function apart.
 
     Raises:
         TypeError: If *key* is neither a format string, a function nor None.
@@ -136,7 +136,7 @@ def key_of_call(
 
 
 def checked_key(key: object) -> str:
-    """Refuse what cannot be the key of a run: what is not text, empty, or cannot be UTF-8."""
+    """Return *key*; raise unless it can be that of a run: text, not empty, and good for UTF-8."""
     if not isinstance(key, str):
         raise TypeError(f"the `key` of a run must be a str, not {key!r}")
     if not key:
@@ -145,7 +145,7 @@ def checked_key(key: object) -> str:
 
 
 def checked_text(text: str, what: str) -> str:
-    """Refuse text that a store cannot keep: with half of a surrogate pair in it."""
+    """Return *text*; raise if no store can keep it: with half of a surrogate pair in it."""
     try:
         text.encode()
     except UnicodeEncodeError:

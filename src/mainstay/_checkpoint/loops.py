@@ -25,7 +25,7 @@ from mainstay.stores.base import Change
 
 
 def check_iteration(source: object, key: object, name: object, progress: object) -> None:
-    """Refuse what cannot be iterated over, or not resumed."""
+    """Raise unless *source* can be iterated over, and resumed."""
     trusted = _is_trusted(source)
     if not trusted and not isinstance(source, Iterable | AsyncIterable):
         raise TypeError(

@@ -24,7 +24,7 @@ from mainstay._core.functions import (
     kind_of,
     name_of,
 )
-from mainstay._metrics.collector import Metrics, checkpoint_recorder_of, metrics_of
+from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
 from mainstay.stores import store_of
 from mainstay.stores.base import Store
 
@@ -39,7 +39,7 @@ S = TypeVar("S")
 
 
 @attrs.frozen(eq=False, kw_only=True)
-class Checkpointed:
+class CheckpointedFunction:
     """What `checkpointed(...)` returns: a decorator, and a caller.
 
     Immutable: one object may wrap any number of functions.
@@ -98,7 +98,8 @@ class Checkpointed:
         name = self.name or name_of(fn)
         bound = BoundCheckpoint(
             self.settings,
-            checkpoint_recorder_of(self.metrics, name),
+            name,
+            recorders_of(self.metrics).checkpoint(name),
             name,
             Code(self.settings.version, code_digest(fn)),
             fn,
@@ -197,7 +198,7 @@ def checkpointed(  # noqa: PLR0913 - the vocabulary of the policy
     allow_pickle: bool = False,
     name: str | None = None,
     metrics: Metrics | None = None,
-) -> Checkpointed:
+) -> CheckpointedFunction:
     """Make a long function survive `kill -9`: run again, it goes on where it was.
 
     What was saved is never lost and never applied twice; a crash or error repeats at most the
@@ -231,8 +232,8 @@ def checkpointed(  # noqa: PLR0913 - the vocabulary of the policy
             run ends.
         recoverable: True if `recover()` may run it again in another process. Its arguments are
             then saved at each call.
-        allow_pickle: True to pickle values that have no exact form in JSON. Whoever can write to
-            the store can then run code in this process.
+        allow_pickle: True to pickle values that have no exact form in JSON. Who can write to the
+            store can then run code in this process.
         name: The name of the runs, and the `component` label. None for the function's
             ``module.qualname``.
         metrics: Where to record. None for `default_metrics()`.
@@ -267,7 +268,7 @@ def checkpointed(  # noqa: PLR0913 - the vocabulary of the policy
         >>> import_rows("acme", [1, 2, 3])
         6
     """
-    return Checkpointed(
+    return CheckpointedFunction(
         settings=CheckpointSettings(
             store=store_of(store), every=every, version=version, on_busy=on_busy,
             on_complete=on_complete, on_code_change=on_code_change, lease=lease,

@@ -73,7 +73,7 @@ class Run:
     @property
     def component(self) -> str:
         """What the run is called in messages, beside its key."""
-        return self.recorder.component
+        return self.progress.run.name
 
     @property
     def complete(self) -> bool:
@@ -86,7 +86,7 @@ class Run:
         return None if saved is MISSING else restored(codec, saved, "result", self.progress.run)
 
     def check_usable(self, what: str = "") -> None:
-        """Refuse another thread, use after the end, and *what* is not to be used inside a step."""
+        """Raise in another thread, after the end, and inside a step if it is not to use *what*."""
         step = self.progress.steps.around() if what else None
         if step is not None:
             raise CheckpointError(

@@ -292,12 +292,9 @@ class Steps:
     # What was there before.
 
     def check_resumable(self, cursors: Mapping[str, Json]) -> None:
-        """Refuse a run that was interrupted in a step with steps or iterations inside it.
+        """Raise if the run was interrupted in a step with steps or iterations inside it.
 
         Only earlier versions saved that, and only they can go on from it.
-
-        Raises:
-            CheckpointError: If it was.
         """
         step = _interrupted_inside(self.outside, cursors)
         if step is not None:

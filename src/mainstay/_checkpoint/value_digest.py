@@ -47,7 +47,7 @@ def digest(*parts: bytes) -> str:
 
 
 def check_keys(keys: Iterable[Any], iteration: str) -> set[type]:
-    """Refuse keys whose `repr` may differ elsewhere; return the types of the others.
+    """Return the types of keys; raise if the `repr` of one may differ in another process.
 
     Raises:
         UnsaveableValueError: If one of *keys* is not of a type that is accepted.
