@@ -6,6 +6,7 @@ import inspect
 import logging
 import textwrap
 import weakref
+from fractions import Fraction
 from unittest import mock
 
 import attrs
@@ -218,3 +219,21 @@ def test_what_a_function_holds_is_not_kept_beyond_it(store):
     del large
     gc.collect()
     assert gone() is None
+
+
+def test_a_state_with_something_pickled_in_it_can_be_migrated(runner, store):
+    """`plain` takes `allow_pickle`, and nobody gives it."""
+
+    async def body(cp, share=None):
+        state = cp.state({"share": share})
+        await cp.save()
+        if share:
+            raise OopsError
+        return str(state["share"])
+
+    with pytest.raises(OopsError):
+        runner.job(body, store=store, allow_pickle=True)(Fraction(1, 2))
+    job = runner.job(
+        body, store=store, allow_pickle=True, version="2", on_code_change=lambda old: old
+    )
+    assert job() == "1/2"

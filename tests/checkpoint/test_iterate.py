@@ -1,17 +1,14 @@
 """`cp.iterate`: what is passed over, what is refused, and when it saves."""
 
 import asyncio
+import threading
 from datetime import timedelta
 
 import pytest
 
-from mainstay import checkpointed
+from mainstay import checkpoint_run, checkpointed
 from mainstay._checkpoint.document import opened
-from mainstay.errors import (
-    CheckpointError,
-    SourceChangedError,
-    UnsaveableValueError,
-)
+from mainstay.errors import CheckpointError, SourceChangedError, UnsaveableValueError
 from mainstay.stores import store_of
 from mainstay.testing import FakeClock, Faults
 from support.checkpoints import RUN, CrashError, OopsError, add_up
@@ -366,3 +363,72 @@ def test_save_outside_of_items_saves_now(runner, store, metrics):
         assert metrics("checkpoint_saves_total", outcome="ok") == 1
 
     runner.job(body, store=store)()
+
+
+# Sources that use the run themselves: between two items, nothing belongs to the one before.
+
+
+@pytest.mark.parametrize("every", [1, 2, 4, 5, 100])
+def test_a_step_in_a_source_is_computed_once_whenever_saves_are(store, every):
+    fetched = []
+
+    def page(number):
+        fetched.append(number)
+        return [number * 10 + row for row in range(3)]
+
+    @checkpointed(store=store, key=lambda _fail_at: "key", every=every)
+    def job(cp, fail_at):
+        def rows():
+            for number in range(3):
+                yield from cp.step("page", page, number)
+
+        log = cp.state([])
+        for row in cp.iterate(rows(), key=lambda row: row):
+            if row == fail_at:
+                raise OopsError
+            log.append(row)
+        return log
+
+    for fail_at in (11, 22):
+        with pytest.raises(OopsError):
+            job(fail_at)
+    assert job(None) == [0, 1, 2, 10, 11, 12, 20, 21, 22]
+    assert fetched == [0, 1, 2]
+
+
+def test_a_source_of_batches_repeats_the_batch_in_progress(runner, store):
+    async def body(cp, fail):
+        log = cp.state([])
+        async for batch in cp.iterate([[0, 1, 2], [3, 4, 5], [6]]):
+            if fail and 3 in batch:
+                raise OopsError
+            log.extend(batch)
+        return log
+
+    job = runner.job(body, store=store)
+    with pytest.raises(OopsError):
+        job(True)
+    assert job(False) == [*range(7)]
+
+
+def test_the_name_of_an_iteration_is_not_that_of_another_one_with_its_number(runner, store):
+    async def body(cp):
+        return [[row async for row in cp.iterate("ab", name=name)] for name in ("x", "x", "x#2")]
+
+    assert runner.job(body, store=store)() == [["a", "b"]] * 3
+
+
+def test_an_iteration_belongs_to_the_thread_of_its_run(store):
+    errors = []
+
+    def take(items):
+        try:
+            list(items)
+        except CheckpointError as error:
+            errors.append(error)
+
+    with checkpoint_run("key", store=store) as cp:
+        thread = threading.Thread(target=take, args=(cp.iterate([1, 2]),))
+        thread.start()
+        thread.join()
+    assert ["belongs to the thread that the run" in str(error) for error in errors] == [True]

@@ -26,7 +26,8 @@ from mainstay.errors import (
 )
 from mainstay.stores import MemoryStore
 from mainstay.stores.base import RunId
-from mainstay.testing import FakeClock
+from mainstay.stores.owner import Owner, this_process
+from mainstay.testing import FakeClock, recorded
 from support.checkpoints import OopsError, add_up
 from support.store_conformance import DEAD, acquired, save
 
@@ -253,3 +254,20 @@ def test_what_is_no_terminal_shows_nothing(capsys):
         list(cp.iterate("abc", progress=True))
     assert capsys.readouterr() == ("", "")
     assert progressbar._REDRAW_SECONDS == 0.1
+
+
+def test_time_spent_waiting_for_the_run_is_no_work_that_was_saved(runner, store):
+    async def body(cp, fail):
+        async for row in cp.iterate([1, 2]):
+            if fail and row == 2:
+                raise OopsError
+
+    here = this_process()
+    with FakeClock(), recorded() as metrics:
+        elsewhere = Owner(here.boot, "another namespace", 1, 1)
+        acquired(store, RunId("job", "key"), owner=elsewhere, lease=3600.0)
+        with pytest.raises(OopsError):
+            runner.job(body, store=store, on_busy="wait")(True)
+        runner.job(body, store=store)(False)
+        assert metrics.value("wait_seconds_total", component="job") >= 3600
+        assert metrics.value("checkpoint_saved_seconds_total", component="job") < 1

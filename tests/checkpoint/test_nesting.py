@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from mainstay import register_type
 from mainstay.stores import MemoryStore
-from support.checkpoints import RUN, CrashError, Runner
+from support.checkpoint_values import Totals
+from support.checkpoints import RUN, CrashError, OopsError, Runner
 
 NAMES = st.sampled_from(["a", "b", None])
 
@@ -175,3 +176,138 @@ def test_interrupted_anywhere_it_comes_to_the_same(name, body, every, crashes):
     results = [node for node in body if isinstance(node, Step) and node.ends is not PlainError]
     assert undisturbed[1] == len(results), "those inside items go with their items"
     assert len(program.computed) == len({*program.computed}), "computed again"
+
+
+# The state that iterations inside items save, and what items change themselves.
+
+
+def undisturbed_and_interrupted(runner, store, body):
+    """Give what a job comes to without and with an error at first, saved after every item."""
+    job = runner.job(body, store=store, every=1, on_complete="rerun")
+    undisturbed = job(False)
+    with pytest.raises(OopsError):
+        job(True)
+    return undisturbed, job(True)
+
+
+def test_it_is_known_three_deep_what_the_state_was_before_an_item(runner, store):
+    async def body(cp, fail):
+        state = cp.state({"on": False})
+        async for outer in cp.iterate([1, 2]):
+            if outer == 1:
+                state["on"] = True
+                continue
+            async for _ in cp.iterate([1], name="middle"):
+                state["on"] = not state["on"]
+                async for inner in cp.iterate([1, 2, 3], name="inner"):
+                    if inner == 3 and fail and not cp.resumed:
+                        raise OopsError
+        return state["on"]
+
+    assert undisturbed_and_interrupted(runner, store, body) == (False, False)
+
+
+def test_it_is_known_after_a_break_what_the_state_was_before_the_item(runner, store):
+    async def body(cp, fail):
+        state = cp.state({"batch": [], "sent": []})
+        async for row in cp.iterate([1, 2]):
+            if row == 1:
+                state["batch"].append(row)
+                continue
+            async for _ in cp.iterate([5, 6], name="look"):
+                break
+            todo = [*state["batch"], row]
+            state["batch"].clear()
+            async for each in cp.iterate(todo, name="send"):
+                if each == 2 and fail and not cp.resumed:
+                    raise OopsError
+                state["sent"].append(each)
+        return state["sent"]
+
+    assert undisturbed_and_interrupted(runner, store, body) == ([1, 2], [1, 2])
+
+
+def test_what_takes_back_what_an_iteration_did_before_a_break_is_a_change(runner, store):
+    async def body(cp, fail):
+        state = cp.state({"free": 3})
+        async for _ in cp.iterate(["order"]):
+            async for _ in cp.iterate(["shelf", "other shelf"], name="shelves"):
+                state["free"] -= 1
+                break
+            state["free"] += 1
+            async for line in cp.iterate([1, 2, 3], name="lines"):
+                if line == 3 and fail and not cp.resumed:
+                    raise OopsError
+        return state["free"]
+
+    assert undisturbed_and_interrupted(runner, store, body) == (3, 3)
+
+
+def twice(job):
+    """Run a job to its end that fails once."""
+    with pytest.raises(OopsError):
+        job()
+    return job()
+
+
+@pytest.mark.parametrize("crash_at", [1, 2, 3])
+def test_what_an_item_changed_before_its_first_iteration_waits_for_its_end(runner, store, crash_at):
+    """The state before an item is not taken down until there are iterations inside items."""
+    sent = []
+
+    async def body(cp):
+        batch = cp.state([])
+
+        async def send(todo):
+            async for row in cp.iterate(todo):
+                sent.append(row)
+                if len(sent) == crash_at and not cp.resumed:
+                    raise OopsError
+
+        async for row in cp.iterate([1, 2, 3, 4, 5, 6]):
+            batch.append(row)
+            if len(batch) == 3:
+                todo = [*batch]
+                batch.clear()
+                await send(todo)
+        return batch
+
+    assert twice(runner.job(body, store=store)) == []
+    assert {*sent} == {1, 2, 3, 4, 5, 6}
+
+
+def test_what_an_item_changed_waits_for_its_end_though_an_iteration_takes_it_back(runner, store):
+    async def body(cp):
+        pending = cp.state([])
+
+        async def flush(order):
+            async for entry in cp.iterate([order]):
+                pending.remove(entry)
+
+        async for order in cp.iterate(["a", "b"]):
+            pending.append(order)
+            await flush(order)
+            async for _ in cp.iterate([1, 2], name="lines"):
+                pass
+            if not cp.resumed:
+                raise OopsError
+        return pending
+
+    assert twice(runner.job(body, store=store, every=1)) == []
+
+
+def test_the_first_iteration_inside_an_item_saves_where_the_item_before_was_saved(runner, store):
+    seen = []
+
+    async def body(cp):
+        totals = cp.state(Totals())
+        async for item in cp.iterate([1, 2, 3]):
+            if item == 3:
+                async for row in cp.iterate("abc"):
+                    seen.append(row)
+                    if row == "b" and not cp.resumed:
+                        raise OopsError
+            totals.rows += 1
+
+    twice(runner.job(body, store=store, every=1))
+    assert seen == ["a", "b", "b", "c"]

@@ -1,4 +1,4 @@
-"""When a save is due, and the digest that goes with it."""
+"""When a save is due, and what is saved then."""
 
 import itertools
 import math
@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 
 from mainstay import checkpoint_run, young_daly
 from mainstay._checkpoint.code import Code
-from mainstay._checkpoint.decision import poll_wait
 from mainstay._checkpoint.document import Document, opened
-from mainstay._checkpoint.key_digest import KeyDigest
 from mainstay._checkpoint.schedule import next_save, save_at, smoothed
 from mainstay.testing import FakeClock, recorded
 
@@ -50,11 +48,6 @@ def test_a_cost_is_smoothed_between_what_it_was_and_what_was_measured(cost, meas
     assert smoothed(0, measured) == measured
     low, high = sorted((cost, measured))
     assert low * 0.999 <= smoothed(cost, measured) <= high * 1.001
-
-
-@given(st.integers(0, 10**6), st.floats(0, 3600))
-def test_polls_are_never_closer_than_20_ms_nor_further_apart_than_1_s(polls, left):
-    assert 0.02 <= poll_wait(polls, left) <= 1.0
 
 
 @given(st.integers(0, 10), st.booleans(), st.booleans())
@@ -132,58 +125,6 @@ def test_an_iteration_inside_a_changed_item_saves_when_that_item_ends(store):
                     clock.advance(4)
                 assert metrics.value("checkpoint_saves_total") == outer
         assert metrics.value("checkpoint_saves_total") == 4
-
-
-# The digest of the order.
-
-KEYS = st.one_of(
-    st.integers(), st.integers(-(2**65), 2**65), st.text(max_size=5), st.booleans(), st.none(),
-    st.floats(allow_nan=False), st.binary(max_size=3), st.tuples(st.integers(), st.text()),
-    st.sampled_from([-(2**63), 2**63 - 1, 2**63, "", "\x00", "1", "i", 1, 1.0, True, "\ud800"]),
-)  # fmt: skip
-
-
-def digest_of_keys(keys, cuts=()):
-    digest = KeyDigest()
-    bounds = [0, *sorted(min(cut, len(keys)) for cut in cuts), len(keys)]
-    for start, end in itertools.pairwise(bounds):
-        chunk = keys[start:end]
-        if chunk:
-            digest.add(chunk, {*map(type, chunk)})
-    return digest.digest()
-
-
-@given(st.lists(KEYS), st.lists(st.integers(0, 20)))
-def test_the_digest_does_not_depend_on_how_keys_are_cut(keys, cuts):
-    assert digest_of_keys(keys, cuts) == digest_of_keys(keys)
-
-
-@given(st.lists(KEYS, max_size=6), st.lists(KEYS, max_size=6))
-def test_keys_that_differ_have_another_digest(one, other):
-    same = repr(one) == repr(other)
-    assert (digest_of_keys(one) == digest_of_keys(other)) == same
-
-
-@given(st.lists(KEYS, min_size=2, max_size=6, unique_by=repr), st.randoms())
-def test_keys_in_another_order_have_another_digest(keys, random):
-    shuffled = random.sample(keys, len(keys))
-    assert (digest_of_keys(keys) == digest_of_keys(shuffled)) == (repr(keys) == repr(shuffled))
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        (["ab", "c"], ["a", "bc"]),
-        ([1], ["1"]),
-        ([1], [1.0]),
-        ([1], [True]),
-        ([1, 2], [1, 2, 2]),
-        ([2**63], [str(2**63)]),
-        ([], [""]),
-    ],
-)
-def test_keys_that_look_alike_have_another_digest(one, other):
-    assert digest_of_keys(one) != digest_of_keys(other)
 
 
 def test_the_seconds_that_a_save_stands_for_are_kept_to_the_millisecond():
