@@ -194,3 +194,15 @@ def test_a_key_that_depends_on_the_day_is_that_of_the_run(store, kind):
     ]
     assert [(record.run.key, state) for record, state in store.list()] == [("acme-monday", "done")]
     assert {key for key, _, _ in seen} == {"acme-monday"}
+
+
+def test_what_an_async_function_raises_again_is_handed_back(store):
+    @checkpointed(store=store, key="{name}", recoverable=True)
+    async def job(cp, name: str):
+        raise OopsError
+
+    with pytest.raises(OopsError):
+        asyncio.run(job("a"))
+    [found] = asyncio.run(recover_async(store))
+    assert (found.outcome, found.reason) == ("failed", "it raised OopsError")
+    assert isinstance(found.error, OopsError)

@@ -137,7 +137,7 @@ class _CheckpointBase:
         run = self._run
         run.check_usable("cp.step")
         step = run.begin_step(name)
-        if step.number is None and run.complete:
+        if run.complete and not step.has_result:
             raise RunCompleteError(run.component, run.id.key)
         return step
 
@@ -268,7 +268,7 @@ class Checkpoint(_CheckpointBase):
             receipt 7
         """
         step = self._begin_step(name, fn)
-        if step.number is not None:
+        if step.has_result:
             saved: R = self._replay(step, fn)
             return saved
         try:
@@ -378,7 +378,7 @@ class AsyncCheckpoint(_CheckpointBase):
             Exception: What *fn* raises.
         """
         step = self._begin_step(name, fn)
-        if step.number is not None:
+        if step.has_result:
             return self._replay(step, fn)
         try:
             return await loops.astep(self._run, self._lock, step, fn, args, kwargs)

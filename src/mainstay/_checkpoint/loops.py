@@ -110,9 +110,8 @@ class AsyncItems(AsyncIterator[Any]):
     _limit: int = attrs.field(default=0, init=False)
     _finished: bool = attrs.field(init=False)
 
-    @_finished.default
-    def _is_complete(self) -> bool:
-        return self._run.complete
+    def __attrs_post_init__(self) -> None:
+        self._finished = self._run.complete
 
     async def __anext__(self) -> Any:
         if self._finished:

@@ -105,8 +105,7 @@ class CheckpointedFunction:
             fn,
         )
         wrap = _wrap_async if kind is Kind.ASYNC else _wrap_sync
-        begin = self._begin_recoverable if self.recoverable else self._begin
-        wrapped = wrap(fn, arguments, functools.partial(begin, bound, arguments))
+        wrapped = wrap(fn, arguments, functools.partial(self._begin, bound, arguments))
         if self.recoverable:
             # If somebody else has the run meanwhile, or finishes it, that is to stand.
             settings = attrs.evolve(self.settings, on_busy="raise", on_complete="return")
@@ -141,14 +140,12 @@ class CheckpointedFunction:
     def _begin(
         self, bound: BoundCheckpoint, arguments: Arguments, args: Args, kwargs: Kwargs
     ) -> CheckpointCall:
-        return bound.begin(key_of_call(self.key, arguments, args, kwargs))
-
-    def _begin_recoverable(
-        self, bound: BoundCheckpoint, arguments: Arguments, args: Args, kwargs: Kwargs
-    ) -> CheckpointCall:
         key = key_of_call(self.key, arguments, args, kwargs)
-        codec = self._codec_of_arguments(arguments.fn)
-        return bound.begin(key, encoded_arguments(codec, bound.name, args, kwargs))
+        saved = None
+        if self.recoverable:
+            codec = self._codec_of_arguments(arguments.fn)
+            saved = encoded_arguments(codec, bound.name, args, kwargs)
+        return bound.begin(key, saved)
 
     def _codec_of_arguments(self, fn: Callable[..., Any]) -> Codec:
         """Return the codec of the arguments, by the annotations as they are now."""

@@ -88,7 +88,7 @@ class Step:
         use: How often the name was used there, this time included.
         position: Which of the steps there it is.
         instead: The label of what was saved at its position, if that is another step.
-        number: The number of its result, once there is one.
+        number: The number of its result; below 0 as long as there is none.
         saved: The result, as JSON, if it was there before.
     """
 
@@ -97,13 +97,18 @@ class Step:
     use: int
     position: int
     instead: str | None
-    number: int | None = None
+    number: int = -1
     saved: Json = None
 
     @property
     def label(self) -> str:
         """What it is called in messages."""
         return _label(self.name, self.use)
+
+    @property
+    def has_result(self) -> bool:
+        """True if it need not be computed."""
+        return self.number >= 0
 
 
 class Steps:
@@ -179,8 +184,8 @@ class Steps:
         use = place.uses[name] = place.uses.get(name, 0) + 1
         there = place.positions.get(position, (name, use))
         instead = None if there == (name, use) else _label(*there)
-        step = Step(place, name, use, position, instead, place.saved.get((name, use)))
-        if step.number is None:
+        step = Step(place, name, use, position, instead, place.saved.get((name, use), -1))
+        if not step.has_result:
             place.going_on += 1
             self._going_on.add(step)
         else:
@@ -215,8 +220,8 @@ class Steps:
             Codec(allowed).decode(saved, "exception")
         except UnsaveableValueError:
             return False  # the exception itself matters more
-        number = self._keep(step, {TAG: "raised", "v": saved})
-        self._propagates(number, error)
+        self._keep(step, {TAG: "raised", "v": saved})
+        self._propagates(step.number, error)
         return True
 
     def replay(self, step: Step, fn: Callable[..., Any]) -> Any:
@@ -226,8 +231,7 @@ class Steps:
         if type(step.saved) is not dict or step.saved.get(TAG) != "raised":
             return restored(codec, step.saved, place, self._run)
         error = restored(codec, step.saved["v"], place, self._run)
-        if step.number is not None:
-            self._propagates(step.number, error)
+        self._propagates(step.number, error)
         raise error
 
     def ended(self, step: Step) -> None:
@@ -235,7 +239,7 @@ class Steps:
         step.place.going_on -= 1
         self._going_on.discard(step)
 
-    def _keep(self, step: Step, saved: Json) -> int:
+    def _keep(self, step: Step, saved: Json) -> None:
         number, place = self._next, step.place
         if number >= MOST_RESULTS:
             raise CheckpointError(
@@ -247,7 +251,6 @@ class Steps:
         self._goes_with(place, number)
         of = f"{step.position} {step.use} {len(place.path)} {place.path}{step.name}"
         self._pending[number] = Result(f"{_checksum(of)} {of}", seal(to_bytes(saved)))
-        return number
 
     # Saved exceptions, whose steps run again if they end the run.
 
@@ -272,7 +275,6 @@ class Steps:
 
     def save_alone(self, step: Step) -> Change:
         """Return the save of the pending result of one step."""
-        assert step.number is not None  # noqa: S101 - it is pending
         return Change(put={step.number: self._pending[step.number]})
 
     def to_save(self, *, finished: bool) -> tuple[dict[int, Result], tuple[int, ...]]:
