@@ -97,13 +97,11 @@ class Metrics(Collector):
         schema.check_namespace(namespace)
         bounds = _checked_buckets(buckets)
         if registry is None:
-            self._recorders = _new_recorders(namespace, bounds or {})
+            self._recorders = _new_recorders(namespace, bounds)
             return
         here = _by_registry.setdefault(registry, {})
         known = here.get(namespace)
-        self._recorders = known or here.setdefault(
-            namespace, _new_recorders(namespace, bounds or {})
-        )
+        self._recorders = known or here.setdefault(namespace, _new_recorders(namespace, bounds))
         table = self._recorders.table
         if bounds is not None and bounds != table.buckets:
             raise ValueError(
@@ -164,8 +162,8 @@ def _is_in(registry: CollectorRegistry, table: SeriesTable) -> bool:
     return table.times_collected > asked
 
 
-def _new_recorders(namespace: str, buckets: Mapping[str, tuple[float, ...]]) -> Recorders:
-    return Recorders(SeriesTable(namespace, buckets, os.environ.get(VARIABLE, "")))
+def _new_recorders(namespace: str, bounds: dict[str, tuple[float, ...]] | None) -> Recorders:
+    return Recorders(SeriesTable(namespace, bounds or {}, os.environ.get(VARIABLE, "")))
 
 
 def _totals(recorders: Recorders) -> _Totals:
@@ -258,7 +256,7 @@ def default_metrics() -> Metrics:
 
 
 def set_default_metrics(metrics: Metrics) -> None:
-    """Let policies that are made from now on without `metrics=` record into *metrics*.
+    """Make policies that are made from now on without `metrics=` record into *metrics*.
 
     Args:
         metrics: What `default_metrics()` is to return. Policies made before keep theirs.

@@ -320,4 +320,4 @@ class Forwarding:
 
 
 def _ignore(_amount: float) -> None:
-    """Take what is added to a slot that has no use for it."""
+    """Ignore what is added to a slot that has no use for it."""

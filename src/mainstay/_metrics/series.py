@@ -94,7 +94,7 @@ class SeriesTable:
             reset_after_fork(self, SeriesTable._leave_files_to_parent)
 
     def _open_files(self) -> None:
-        """Let all cells made from now on lie in files of this process."""
+        """Make all further cells in files of this process."""
         from mainstay._metrics import multiprocess  # noqa: PLC0415 - only workers load it
 
         try:
