@@ -496,3 +496,65 @@ def test_an_async_on_result_is_refused():
 
     with pytest.raises(TypeError, match="`on_result` must be a plain function"):
         make(on_result=refuses)
+
+
+# Calls that their callers leave.
+
+
+def cancelled_after(breaker, seconds, clock):
+    """Call something that hangs, and leave after so many seconds."""
+
+    async def hang():
+        await asyncio.get_running_loop().create_future()
+
+    async def main():
+        task = asyncio.create_task(breaker.call(hang))
+        await asyncio.sleep(0)
+        clock.advance(seconds)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+    asyncio.run(main())
+
+
+def test_calls_that_hang_open_it_though_their_callers_leave(metrics, clock):
+    breaker = make()
+    for _ in range(4):
+        assert breaker.state == "closed"
+        cancelled_after(breaker, 0.15, clock)
+    assert breaker.state == "open"
+    assert metrics("calls_total", outcome="cancelled") == 4
+
+
+def test_calls_that_are_left_early_do_not_open_it(metrics, clock):
+    breaker = make()
+    for _ in range(50):
+        cancelled_after(breaker, 0.09, clock)
+        ASYNC.called(breaker, Faults(["ok"]))
+    assert breaker.state == "closed"
+
+
+def test_a_limit_of_the_callers_is_charged_by_the_same_rule(metrics, clock):
+    breaker = make()
+
+    async def hang():
+        clock.advance(0.15)
+        await asyncio.get_running_loop().create_future()
+
+    async def main():
+        with pytest.raises(DeadlineExpiredError):
+            async with deadline(0.15):
+                await breaker.call(hang)
+
+    for _ in range(4):
+        asyncio.run(main())
+    assert breaker.state == "open"
+    assert metrics("calls_total", outcome="timeout") == 4
+
+
+def test_infinity_is_for_callers_who_may_leave_whenever_they_like(metrics, clock):
+    breaker = make(detect=Detect(slow=float("inf")))
+    for _ in range(50):
+        cancelled_after(breaker, 100.0, clock)
+    assert breaker.state == "closed"

@@ -5,6 +5,7 @@ closed: that is the path of every healthy call, and it takes no lock.
 """
 
 import functools
+from asyncio import CancelledError
 from collections.abc import Callable
 from types import CoroutineType
 from typing import Any, ClassVar, TypeAlias
@@ -104,6 +105,11 @@ class BreakerCall(Call[Recorder]):
             self.engine.succeeded(self.generation, now, now - self.started)
         self.recorder.success(now - self.started)
 
+    def cancelled(self, error: BaseException) -> None:
+        """Record that a coroutine was cancelled, or the program is being ended."""
+        self.engine.cancelled(self.generation, self.started, self.now())
+        self.end_interrupted(error)
+
     def raised(self, error: BaseException) -> None:
         """Record what the call raised, which goes on."""
         if not isinstance(error, Exception):
@@ -195,6 +201,7 @@ def _wrap_sync(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any
 def _wrap_async(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any]:
     engine = bound.engine
     success = engine.recorder.success
+    answered = engine.answers.append
     long = bound.on_result is not None
     on_asyncio = False  # asked at the first call: it is a system call in 3.11
 
@@ -219,13 +226,17 @@ def _wrap_async(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., An
         generation = engine.detector.generation
         try:
             value = await fn(*args, **kwargs)
+        except CancelledError as error:
+            bound.resume(started, generation).cancelled(error)
+            raise
         except BaseException as error:
             bound.resume(started, generation).raised(error)
             raise
-        now = monotonic()
+        seconds = (now := monotonic()) - started
+        answered(seconds)
         if engine.inspects_successes:
-            engine.succeeded(generation, now, now - started)
-        success(now - started)
+            engine.succeeded(generation, now, seconds)
+        success(seconds)
         return value
 
     return call
@@ -246,9 +257,13 @@ def _call(call: BreakerCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs)
 async def _acall(call: BreakerCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
     try:
         value = await fn(*args, **kwargs)
+    except CancelledError as error:
+        call.cancelled(error)
+        raise
     except BaseException as error:
         call.raised(error)
         raise
+    call.engine.answers.append(call.elapsed())
     call.returned(value)
     return value
 
