@@ -14,7 +14,7 @@ from mainstay._core.clock import Clock
 from mainstay._core.context import current_context
 from mainstay._core.dependability import DependabilityFigures, OutageLog
 from mainstay._core.functions import checked_name
-from mainstay._metrics.collector import Metrics, metrics_of, upkeep_of
+from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
 
 __all__ = ["Availability"]
 
@@ -61,13 +61,13 @@ class Availability:
         (0.9, 90.0, 10.0)
     """
 
-    __slots__ = ("_track", "_upkeep", "name")
+    __slots__ = ("_track", "_uptime", "name")
 
     def __init__(self, name: str, *, metrics: Metrics | None = None) -> None:
         self.name: str = checked_name(name)
         self._track = _Track(name, current_context().clock)
-        self._upkeep = upkeep_of(metrics_of(metrics), name)
-        self._upkeep.watch(self._track)
+        self._uptime = recorders_of(metrics_of(metrics)).uptime(name)
+        self._uptime.watch(self._track)
 
     def __repr__(self) -> str:
         return f"<Availability of {self.name!r}: {'up' if self._track.is_up() else 'down'}>"
@@ -89,7 +89,7 @@ class Availability:
             <Availability of 'database': up>
         """
         self._track.change(OutageLog.failed)
-        self._upkeep.refresh()
+        self._uptime.refresh()
 
     def restore(self) -> None:
         """Note that an outage ends.
@@ -98,7 +98,7 @@ class Availability:
             ValueError: If none has begun, or the clock went back since the last change.
         """
         self._track.change(OutageLog.restored)
-        self._upkeep.refresh()
+        self._uptime.refresh()
 
     def outage(self) -> AbstractContextManager[None]:
         """Note an outage that lasts as long as the block, in sync and async code.
