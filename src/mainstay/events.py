@@ -47,7 +47,9 @@ __all__ = [
 ]
 
 BreakerState: TypeAlias = Literal["closed", "open", "half_open"]
-RetryReason: TypeAlias = Literal["attempts", "timeout", "not_retryable", "budget", "refused_result"]
+RetryReason: TypeAlias = Literal[
+    "attempts", "timeout", "not_retryable", "predicate_error", "budget", "refused_result"
+]
 ResumeReason: TypeAlias = Literal["", "crash", "takeover", "error", "sigterm"]
 RedundantReason: TypeAlias = Literal[
     "attempts", "timeout", "not_retryable", "budget", "no_member", "no_decision"

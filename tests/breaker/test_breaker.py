@@ -558,3 +558,33 @@ def test_infinity_is_for_callers_who_may_leave_whenever_they_like(metrics, clock
     for _ in range(50):
         cancelled_after(breaker, 100.0, clock)
     assert breaker.state == "closed"
+
+
+# Predicates that fail, and exceptions that `on` does not name.
+
+
+def test_a_predicate_that_raises_is_warned_of_and_counts_as_an_error(metrics, clock, caplog):
+    breaker = make(on=lambda error: error.response.status_code == 503)
+    for _ in range(10):
+        with pytest.raises(Lost):
+            SYNC.called(breaker, Faults(then=Lost))
+    assert breaker.state == "closed"
+    assert metrics("give_ups_total", reason="predicate_error") == 10
+    assert caplog.text.count("for Lost `on` raised AttributeError") == 1
+
+
+@pytest.mark.parametrize("answer", [None, "yes", 1])
+def test_an_answer_that_is_no_verdict_is_a_predicate_error(metrics, clock, answer):
+    with pytest.raises(Lost) as caught:
+        SYNC.called(make(on=lambda error: answer), Faults(then=Lost))
+    assert "`on` must answer True, False or a Verdict" in caught.value.__notes__[0]
+    assert metrics("give_ups_total", reason="predicate_error") == 1
+
+
+def test_the_first_exception_of_a_class_that_on_does_not_name_is_logged(metrics, clock, caplog):
+    breaker = make()
+    with caplog.at_level("INFO"):
+        for _ in range(3):
+            with pytest.raises(KeyError):
+                SYNC.called(breaker, Faults(then=KeyError))
+    assert caplog.text.count("mail: KeyError is not what `on` names (Lost)") == 1

@@ -16,8 +16,8 @@ from mainstay._core.clock import SystemClock
 from mainstay._core.dependability import MOST_POINTS, DependabilityFigures, OutageLog
 from mainstay._metrics.multiprocess import VARIABLE
 from mainstay.testing import FakeClock, recorded
+from support.contexts import OnClock
 from support.processes import program
-from tests.support.contexts import OnClock
 
 
 @pytest.fixture

@@ -103,11 +103,37 @@ def test_the_log_line_is_the_event_in_words(caller, events, caplog):
     assert last == "fetch: gave up (attempts) after 2 attempts in 3.000 s with Lost"
 
 
-def test_what_on_does_not_name_is_not_logged(caller, events, caplog):
-    with caplog.at_level(logging.DEBUG), pytest.raises(KeyError):
-        caller(retry(on=Lost), Faults([KeyError]))
-    assert [each for each in caplog.records if each.name.startswith("mainstay")] == []
-    assert [each.reason for each in events] == ["not_retryable"]
+def lines_of(caplog):
+    """Return what mainstay has logged."""
+    return [each for each in caplog.records if each.name.startswith("mainstay")]
+
+
+def test_the_first_exception_of_a_class_that_on_does_not_name_is_logged(caller, events, caplog):
+    """Around httpx, `on=ConnectionError` matches nothing, and nobody was told."""
+    policy = retry(on=(Lost, TimeoutError), name="fetch")
+    with caplog.at_level(logging.DEBUG):
+        for error in (KeyError, KeyError, IndexError):
+            with pytest.raises(error):
+                caller(policy, Faults([error("arguments, never logged")]))
+    passes = "is not what `on` names (Lost, TimeoutError), so it passes through"
+    assert [(each.levelname, each.getMessage()) for each in lines_of(caplog)] == [
+        ("INFO", f"fetch: KeyError {passes}"),
+        ("DEBUG", f"fetch: KeyError {passes}"),
+        ("INFO", f"fetch: IndexError {passes}"),
+    ]
+    assert [each.reason for each in events] == ["not_retryable"] * 3
+
+
+def test_a_predicate_that_raises_is_warned_of_once_for_each_class(caller, metrics, caplog):
+    policy = retry(on=lambda error: error.response.status_code == 503, name="fetch")
+    for _ in range(3):
+        with pytest.raises(Lost) as caught:
+            caller(policy, Faults([Lost]))
+    (line,) = [each for each in lines_of(caplog) if "gave up" not in each.getMessage()]
+    assert line.levelname == "WARNING"
+    assert line.getMessage().startswith("fetch: for Lost `on` raised AttributeError(")
+    assert "so the exception counts as not matched" in caught.value.__notes__[0]
+    assert metrics("give_ups_total", reason="predicate_error") == 3
 
 
 def test_neither_arguments_nor_messages_are_logged(caller, caplog):

@@ -12,7 +12,7 @@ import tenacity
 from mainstay import DeadlineExpiredError, RetryBudget, deadline, retry
 from mainstay._core.clock import SYSTEM
 from mainstay.testing import Faults
-from tests.support.contexts import OnClock
+from support.contexts import OnClock
 
 pytestmark = pytest.mark.usefixtures("clock")
 

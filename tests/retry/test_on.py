@@ -163,7 +163,7 @@ def test_any_other_verdict_is_a_type_error_noted_on_the_users_exception(caller, 
     assert "`on` must answer True, False, or a delay" in note
     assert repr(verdict) in note
     assert len(fetch.calls) == 1
-    assert metrics.reasons() == {"not_retryable": 1}
+    assert metrics.reasons() == {"predicate_error": 1}
 
 
 def test_a_verdict_whose_repr_raises_does_not_hide_the_users_exception(caller):

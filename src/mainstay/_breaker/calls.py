@@ -4,20 +4,26 @@ What `_wrap_sync` and `_wrap_async` return calls at once where the context is pl
 closed: that is the path of every healthy call, and it takes no lock.
 """
 
-import functools
 from asyncio import CancelledError
 from collections.abc import Callable
-from types import CoroutineType
+from types import NoneType
 from typing import Any, ClassVar, TypeAlias
 
 import attrs
 
 from mainstay._breaker.engine import POLICY, BreakerEngine
-from mainstay._core.call import Call, recorder_in
+from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
 from mainstay._core.clock import monotonic
 from mainstay._core.context import CallContext, block_context, current_context, process_contexts
 from mainstay._core.failures import Judge, Verdict, verdict_of
-from mainstay._core.functions import Kind, kind_of, refused_coroutine, require_asyncio
+from mainstay._core.functions import (
+    Kind,
+    is_awaitable,
+    kind_of,
+    refused_awaitable,
+    require_asyncio,
+    wraps,
+)
 from mainstay._metrics.recorder import Recorder
 from mainstay.errors import (
     CircuitOpenError,
@@ -94,6 +100,9 @@ class BreakerCall(Call[Recorder]):
     def _is_refused(self, on_result: Callable[[Any], object], value: object) -> bool:
         try:
             return bool(on_result(value))
+        except Exception as error:
+            self.says_nothing(error, "predicate_error")
+            raise
         except BaseException as error:
             self.raised(error)
             raise
@@ -117,7 +126,12 @@ class BreakerCall(Call[Recorder]):
             self.end_interrupted(error)
         elif isinstance(error, DeadlineExpiredError) and self.context.left() <= 0:
             self.says_nothing(error, "timeout")  # the caller's time is over, whatever was called
-        elif isinstance(error, RejectedError) or not self._counts(error):
+        elif isinstance(error, RejectedError):
+            self.says_nothing(error, "not_retryable")
+        elif (verdict := self.ask(self._verdict, error)) is PREDICATE_ERROR:
+            self.says_nothing(error, "predicate_error")
+        elif verdict is not Verdict.MEMBER_FAILED:
+            self.not_matched(self.judge, error)
             self.says_nothing(error, "not_retryable")
         else:
             now = self.now()
@@ -129,10 +143,6 @@ class BreakerCall(Call[Recorder]):
                 f"1 attempt, which failed after {now - self.started:.3f} s; "
                 f"the breaker is {self.engine.state(now)}",
             )
-
-    def _counts(self, error: Exception) -> bool:
-        """True if *error* counts as a failure of what the breaker protects."""
-        return self.ask(self._verdict, error) is Verdict.MEMBER_FAILED
 
     def _verdict(self, error: Exception) -> Verdict:
         return verdict_of(self.judge(error))
@@ -166,9 +176,11 @@ def _wrap_sync(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any
     engine = bound.engine
     success = engine.recorder.success
     long = bound.on_result is not None
+    plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
-    @functools.wraps(fn)
+    @wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal plain
         started = monotonic()
         here = block_context()
         if (
@@ -187,8 +199,10 @@ def _wrap_sync(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any
         except BaseException as error:
             bound.resume(started, generation).raised(error)
             raise
-        if type(value) is CoroutineType:
-            raise _refused(bound.resume(started, generation), fn, value)
+        if type(value) is not plain:
+            if is_awaitable(value):
+                raise _refused(bound.resume(started, generation), fn, value)
+            plain = type(value)
         now = monotonic()
         if engine.inspects_successes:
             engine.succeeded(generation, now, now - started)
@@ -205,7 +219,7 @@ def _wrap_async(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., An
     long = bound.on_result is not None
     on_asyncio = False  # asked at the first call: it is a system call in 3.11
 
-    @functools.wraps(fn)
+    @wraps(fn)
     async def call(*args: Any, **kwargs: Any) -> Any:
         nonlocal on_asyncio
         if not on_asyncio:
@@ -248,7 +262,7 @@ def _call(call: BreakerCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs)
     except BaseException as error:
         call.raised(error)
         raise
-    if type(value) is CoroutineType:
+    if is_awaitable(value):
         raise _refused(call, fn, value)
     call.returned(value)
     return value
@@ -268,10 +282,8 @@ async def _acall(call: BreakerCall, fn: Callable[..., Any], args: Args, kwargs: 
     return value
 
 
-def _refused(
-    call: BreakerCall, fn: Callable[..., Any], value: "CoroutineType[Any, Any, Any]"
-) -> TypeError:
-    """End a call of a plain function that returned a coroutine, whose failures nobody would see."""
-    error = refused_coroutine(fn, value)
+def _refused(call: BreakerCall, fn: Callable[..., Any], value: object) -> TypeError:
+    """End a call of a plain function that returned something to await."""
+    error = refused_awaitable(fn, value)
     call.says_nothing(error, "not_retryable")
     return error

@@ -104,6 +104,26 @@ def logger_of(policy: str) -> logging.Logger:
     return logging.getLogger(f"mainstay.{policy}")
 
 
+_MOST_FIRSTS = 10_000
+_seen: set[tuple[str, ...]] = set()
+
+
+def is_first(*what: str) -> bool:
+    """Return True the first time that this is asked in this process: what is said only once.
+
+    After so many different things nothing counts as the first of its kind any more.
+    """
+    if what in _seen or len(_seen) >= _MOST_FIRSTS:
+        return False
+    _seen.add(what)
+    return True
+
+
+def forget_firsts() -> None:
+    """Take whatever comes next for the first of its kind: for tests."""
+    _seen.clear()
+
+
 def is_observed(policy: str, level: int) -> bool:
     """True if an event of *level* would reach anybody; making one that does not is a waste."""
     return bool(_listeners) or logger_of(policy).isEnabledFor(level)

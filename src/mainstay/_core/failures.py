@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeGuard
 
 import attrs
 
-from mainstay._core.functions import Kind, is_async, is_async_hook, kind_of
+from mainstay._core.functions import Kind, is_async, is_async_hook, kind_of, name_of
 from mainstay.errors import MainstayError, RejectedError
 
 Classes: TypeAlias = type[Exception] | tuple[type[Exception], ...]
@@ -146,6 +146,10 @@ class ErrorClasses:
 
     classes: Classes
 
+    def __str__(self) -> str:
+        classes = self.classes if isinstance(self.classes, tuple) else (self.classes,)
+        return ", ".join(each.__name__ for each in classes)
+
     def __call__(self, error: BaseException) -> bool:
         return isinstance(error, self.classes) or (
             _is_judged_by_leaves(error) and all(map(self, error.exceptions))
@@ -158,6 +162,9 @@ class Predicate:
 
     predicate: Judge
 
+    def __str__(self) -> str:
+        return f"the predicate {name_of(self.predicate)}"
+
     def __call__(self, error: Exception) -> Any:
         if not _is_judged_by_leaves(error):
             return self.predicate(error)
@@ -169,6 +176,9 @@ class AsyncPredicate:
     """The verdict of an async predicate, to be awaited."""
 
     predicate: Judge
+
+    def __str__(self) -> str:
+        return f"the predicate {name_of(self.predicate)}"
 
     async def __call__(self, error: Exception) -> Any:
         if not _is_judged_by_leaves(error):

@@ -18,10 +18,10 @@ import attrs
 
 from mainstay._core.arguments import to_seconds
 from mainstay._core.budget import observe, spend
-from mainstay._core.call import Call, close_coroutine, recorder_in
+from mainstay._core.call import PREDICATE_ERROR, Call, close_coroutine, recorder_in
 from mainstay._core.context import CallContext, current_context
-from mainstay._core.events import is_observed, publish
-from mainstay._core.failures import AttemptLog, counted, described
+from mainstay._core.events import is_first, is_observed, logger_of, publish
+from mainstay._core.failures import AttemptLog, class_name, counted, described
 from mainstay._metrics.recorder import Recorder
 from mainstay._retry import decision
 from mainstay._retry.settings import RetrySettings
@@ -110,13 +110,17 @@ class RetryCall(Call[Recorder]):
         self._ended(error)
         self.recorder.error(error)
         try:
-            hint = decision.hint_of(verdict)
+            hint = decision.hint_of(verdict) if verdict is not PREDICATE_ERROR else None
         except TypeError as broken:
             close_coroutine(verdict)
-            self.note(error, f"TypeError: {broken}")
+            verdict = self.predicate_failed(error, f"TypeError: {broken}")
             hint = None
         if hint is None:
-            self._give_up("not_retryable", error)
+            if verdict is PREDICATE_ERROR:
+                self._give_up("predicate_error", error)
+            else:
+                self.not_matched(self.settings.judge, error)
+                self._give_up("not_retryable", error)
             return None
         if isinstance(error, RejectedError | AllMembersFailedError) and not hint >= 0:
             hint = math.nan if error.retry_after is None else error.retry_after
@@ -125,7 +129,8 @@ class RetryCall(Call[Recorder]):
             reason, wait = self._decide(hint, error)
         except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
             self.note(error, f"`wait` or `stop` raised {described(broken)}, so it gave up")
-            self._give_up("not_retryable", error)
+            self._tell_broken("wait` or `stop", broken)
+            self._give_up("predicate_error", error)
             return None
         except BaseException as interrupt:
             self._interrupted(interrupt, self.made)
@@ -235,9 +240,16 @@ class RetryCall(Call[Recorder]):
     def _broken_on_result(self, broken: BaseException) -> None:
         if isinstance(broken, Exception):
             self.made += 1
-            self._give_up("not_retryable", broken)
+            self._tell_broken("on_result", broken)
+            self._give_up("predicate_error", broken)
         else:
             self.interrupted(broken)
+
+    def _tell_broken(self, what: str, broken: Exception) -> None:
+        """Log that something of the user's has raised, once for each class."""
+        name = class_name(broken)
+        if is_first(POLICY, self.component, what, name):
+            logger_of(POLICY).warning("%s: `%s` raised %s", self.component, what, name)
 
     # Time, sync and async side by side.
 
@@ -314,8 +326,9 @@ class RetryCall(Call[Recorder]):
     ) -> "tuple[RetryReason | None, float]":
         try:
             return self._decide(math.nan, None, value)
-        except Exception:
-            self._give_up("not_retryable", error)
+        except Exception as broken:
+            self._tell_broken("wait` or `stop", broken)
+            self._give_up("predicate_error", error)
             raise
         except BaseException as interrupt:
             self._interrupted(interrupt, self.made)

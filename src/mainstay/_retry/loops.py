@@ -9,13 +9,13 @@ What follows a caught exception happens outside its `except` block, so that late
 not carry earlier ones along as their context.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
-from types import CoroutineType
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from types import NoneType
 from typing import Any, TypeAlias
 
 from mainstay._core.clock import TaskTimeout, monotonic
 from mainstay._core.context import block_context, process_contexts
-from mainstay._core.functions import Kind, refused_coroutine, require_asyncio, wraps
+from mainstay._core.functions import Kind, is_awaitable, refused_awaitable, require_asyncio, wraps
 from mainstay._retry.call import BoundRetry, RetryCall
 
 Args: TypeAlias = tuple[Any, ...]
@@ -26,9 +26,11 @@ def wrap_sync(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., Any]:
     """Retry a `def`."""
     long = bound.settings.first_attempt_is_special()
     success = bound.recorder.success
+    plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
     @wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal plain
         started = monotonic()
         here = block_context()
         if (
@@ -48,8 +50,10 @@ def wrap_sync(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., Any]:
             bound.resume(started, None).interrupted(error)
             raise
         else:
-            if type(value) is CoroutineType:
-                raise _coroutine_refused(bound.resume(started, None), fn, value)
+            if type(value) is not plain:
+                if is_awaitable(value):
+                    raise _awaitable_refused(bound.resume(started, None), fn, value)
+                plain = type(value)
             success(monotonic() - started)
             return value
         run.sleep(wait)
@@ -112,8 +116,8 @@ def repeat(run: RetryCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -
             run.interrupted(error)
             raise
         else:
-            if type(value) is CoroutineType:
-                raise _coroutine_refused(run, fn, value)
+            if is_awaitable(value):
+                raise _awaitable_refused(run, fn, value)
             wait = run.accept(value, run.refuses(value))
             if wait is None:
                 return value
@@ -259,10 +263,8 @@ WRAPPERS = {
 }
 
 
-def _coroutine_refused(
-    run: RetryCall, fn: Callable[..., Any], value: Coroutine[Any, Any, Any]
-) -> TypeError:
-    """End a call of a plain function that returned a coroutine, whose failures nobody would see."""
-    error = refused_coroutine(fn, value)
+def _awaitable_refused(run: RetryCall, fn: Callable[..., Any], value: object) -> TypeError:
+    """End a call of a plain function that returned something to await."""
+    error = refused_awaitable(fn, value)
     run.after(error, False)
     return error
