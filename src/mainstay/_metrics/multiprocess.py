@@ -185,6 +185,19 @@ class Files:
         return file.row(start + 4 + length + 1, len(encoded) // len(keys), len(keys))
 
 
+def check_directory(directory: str) -> None:
+    """Raise unless *directory* is one.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if not Path(directory).is_dir():
+        raise ValueError(
+            f"{VARIABLE} must name a directory, not {directory!r}; "
+            f"make it, empty, before the program starts"
+        )
+
+
 def _create(directory: str, kind: str) -> tuple[Path, Path, int]:
     """Create a file that no other metric and no earlier process of the same id has.
 
@@ -321,3 +334,14 @@ class Forwarding:
 
 def _ignore(_amount: float) -> None:
     """Ignore what is added to a slot that has no use for it."""
+
+
+def cell_maker(
+    directory: str, namespace: str, bounds: Callable[[Family], tuple[float, ...]]
+) -> Files | Forwarding:
+    """Return what makes the cells of this process."""
+    try:
+        works = files_work()
+    except OSError:  # no room to try it; the first cell will say so in the log
+        works = True
+    return Files(directory, namespace) if works else Forwarding(namespace, bounds)

@@ -9,7 +9,6 @@ import itertools
 import sys
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client.samples import Exemplar
@@ -19,7 +18,7 @@ from mainstay._core.forks import reset_after_fork
 from mainstay._core.threads import get_or_create, values_now
 from mainstay._core.version import VERSION
 from mainstay._metrics import schema
-from mainstay._metrics.cells import VARIABLE, Cells, Group, cell_in_memory
+from mainstay._metrics.cells import Cells, Group, cell_in_memory
 from mainstay._metrics.layouts import DROPPED_LAYOUT, ERROR_LAYOUT, Layout
 from mainstay._metrics.schema import Family
 
@@ -82,30 +81,18 @@ class SeriesTable:
         self._members: dict[str, LabelValues] = {}
         self._directory = directory
         if directory:
-            if not Path(directory).is_dir():
-                raise ValueError(
-                    f"{VARIABLE} must name a directory, not {directory!r}; "
-                    f"make it, empty, before the program starts"
-                )
-            from mainstay._metrics import writer  # noqa: PLC0415 - only workers load it
+            from mainstay._metrics import multiprocess, writer  # noqa: PLC0415 - only for workers
 
+            multiprocess.check_directory(directory)
             self.writer = writer.Writer(self.refresh)
             self._open_files()
             reset_after_fork(self, SeriesTable._leave_files_to_parent)
 
     def _open_files(self) -> None:
         """Make all further cells in files of this process."""
-        from mainstay._metrics import multiprocess  # noqa: PLC0415 - only workers load it
+        from mainstay._metrics import multiprocess  # noqa: PLC0415 - only for workers
 
-        try:
-            files_work = multiprocess.files_work()
-        except OSError:  # no room to try it; the first cell will say so in the log
-            files_work = True
-        maker = (
-            multiprocess.Files(self._directory, self.namespace)
-            if files_work
-            else multiprocess.Forwarding(self.namespace, self.bounds)
-        )
+        maker = multiprocess.cell_maker(self._directory, self.namespace, self.bounds)
         self.cells.restart(maker.cell)
         maker.set_gauge(schema.BUILD_INFO, (VERSION,), 1.0)
 
