@@ -75,7 +75,8 @@ class SeriesTable:
         self.refreshers: dict[str, Callable[[], None]] = {}
         self.times_collected = 0
         self.writer: Writer | None = None
-        self._groups: dict[tuple[Layout, tuple[str, ...]], Group] = {}
+        self._errors: dict[tuple[str, ...], Group] = {}
+        self._groups: dict[Layout, dict[tuple[str, ...], Group]] = {ERROR_LAYOUT: self._errors}
         self._components = LabelValues(schema.MOST_COMPONENTS)
         self._error_types: dict[str, LabelValues] = {}
         self._members: dict[str, LabelValues] = {}
@@ -130,18 +131,18 @@ class SeriesTable:
 
     def group(self, layout: Layout, labels: tuple[str, ...]) -> Group:
         """Return a group of series, made at first use; they start at 0 then."""
-        key = layout, labels
-        known = self._groups.get(key)
+        groups = get_or_create(self._groups, layout, dict)
+        known = groups.get(labels)
         if known is None:
             bounds = self.bounds(layout.histogram) if layout.histogram else ()
-            known = self._groups.setdefault(key, Group(layout, labels, bounds))
+            known = groups.setdefault(labels, Group(layout, labels, bounds))
             if self.writer is not None:
                 self.cells.cell(known)
         return known
 
     def groups(self) -> list[Group]:
         """Return all groups there are."""
-        return values_now(self._groups)
+        return [group for groups in values_now(self._groups) for group in values_now(groups)]
 
     def bounds(self, family: Family) -> tuple[float, ...]:
         """Return the upper bounds of a histogram's buckets, without +Inf."""
@@ -160,14 +161,14 @@ class SeriesTable:
     def count_error(self, component: str, policy: str, error: BaseException) -> None:
         """Count a failed attempt by the class of its exception."""
         name = _name_of_class(type(error))
-        group = self._groups.get((ERROR_LAYOUT, (component, policy, name)))
+        group = self._errors.get((component, policy, name))
         if group is None:
             types = get_or_create(
                 self._error_types, component, lambda: LabelValues(schema.MOST_ERROR_TYPES)
             )
             label = self._admit(types, name, schema.ERRORS)
             group = self.group(ERROR_LAYOUT, (component, policy, label))
-        self.add(group)
+        self.cells.cell(group)[1][0] += 1.0
 
     # Exemplars: where the program uses OpenTelemetry and a sampled span is active, calls beyond the
     # first bucket of `call_duration_seconds` and calls that fail leave the span's trace id behind.
