@@ -38,7 +38,7 @@ class BreakerEngine:
 
     Attributes:
         is_open: True if a call has to ask before it may go through.
-        open_until: Until when no call may go through, in seconds of the clock, whoever asks.
+        open_until: Until when no call may go through, in seconds of the clock, trials included.
         inspects_successes: True if a success may change something.
         held_open: True if it was opened by hand.
         last_error: The last exception that counted as a failure.
@@ -72,7 +72,7 @@ class BreakerEngine:
     # Calls.
 
     def admit(self, now: float) -> int:
-        """Let a call through; return the generation that its result belongs to.
+        """Admit a call; return the generation that its result belongs to.
 
         Raises:
             CircuitOpenError: If it may not go through.
@@ -137,7 +137,7 @@ class BreakerEngine:
     # By hand.
 
     def open(self) -> None:
-        """Let no call through until `close`."""
+        """Reject all calls until `close`."""
         now = current_context().clock.now()
         with self._lock:
             self.held_open = True
@@ -147,7 +147,7 @@ class BreakerEngine:
         self._publish(event)
 
     def close(self) -> None:
-        """Let all calls through, as if nothing had happened."""
+        """Admit all calls, as if nothing had happened."""
         with self._lock:
             self.held_open = False
             self.last_error = None
@@ -183,7 +183,7 @@ class BreakerEngine:
         self._clock = current_context().clock
         old, new = self._state, _STATES.get(self.detector.phase, "closed")
         self.is_open = new != "closed"
-        # Set last, so that whoever reads it without the lock finds the rest settled.
+        # Set last, so that a call that reads it without the lock finds the rest settled.
         if self.held_open:
             self.open_until = math.inf
         else:

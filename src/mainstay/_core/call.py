@@ -126,13 +126,19 @@ class Call(Generic[R]):
             return self.predicate_failed(error, f"`on` raised {described(broken)}")
 
     def predicate_failed(self, error: Exception, what: str) -> object:
-        """Note on the user's exception that `on` could not say what it is, and log that once."""
+        """Leave a note that `on` could not judge the user's exception, and log that once."""
         said = f"{what}, so the exception counts as not matched"
         self.note(error, said)
         name = class_name(error)
         if is_first(self.policy, self.component, "predicate", name):
             logger_of(self.policy).warning("%s: for %s %s", self.component, name, said)
         return PREDICATE_ERROR
+
+    def hook_failed(self, hook: str, broken: Exception) -> None:
+        """Log that something else of the user's has raised, once for each class."""
+        name = class_name(broken)
+        if is_first(self.policy, self.component, hook, name):
+            logger_of(self.policy).warning("%s: `%s` raised %s", self.component, hook, name)
 
     def not_matched(self, judge: object, error: Exception) -> None:
         """Log that `on` does not match *error*."""

@@ -159,7 +159,7 @@ def leave(block: object, entries: list[Entry]) -> Entry | None:
 def end(entry: Entry) -> None:
     """Put *entry* out of force, for everybody who has it."""
     entry.block = no_block
-    entry.plain = False  # whoever inherited it asks `current_context`, which forgets it
+    entry.plain = False  # those who inherited it ask `current_context`, which forgets it
     outer = _in_force(entry.outer)
     entry.outer = outer[0] if outer else None
     if block_context() is entry:
@@ -170,7 +170,7 @@ def end(entry: Entry) -> None:
 
 
 ClockOver: TypeAlias = Callable[[Any, Clock], Clock]
-"""Takes a block and the clock around it, and returns the clock inside."""
+"""From a block and the clock around it to the clock inside."""
 
 
 class ClockEntry(Entry):

@@ -19,7 +19,7 @@ from mainstay.errors import MainstayError, RejectedError
 
 Classes: TypeAlias = type[Exception] | tuple[type[Exception], ...]
 Judge: TypeAlias = Callable[[Exception], Any]
-"""Takes a failed attempt's exception and returns the verdict of `on`: True, False, or more."""
+"""From a failed attempt's exception to the verdict of `on`: True, False, or more."""
 
 
 class Verdict(enum.Enum):

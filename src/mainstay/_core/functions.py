@@ -101,7 +101,7 @@ def name_of(fn: Callable[..., Any]) -> str:
 
 
 def checked_name(name: object) -> str:
-    """Refuse what users give as `name=` and cannot be one."""
+    """Return what users give as `name=`, checked."""
     if not isinstance(name, str):
         raise TypeError(f"`name` must be a str, not {name!r}")
     if not name:
@@ -110,7 +110,7 @@ def checked_name(name: object) -> str:
 
 
 def checked_name_or_none(name: object) -> str | None:
-    """Refuse it where None is as good, and stands for the name of what is called."""
+    """Return it where None is as good, and stands for the name of what is called."""
     if not isinstance(name, str | None):
         raise TypeError(f"`name` must be a str or None, not {name!r}")
     if name == "":

@@ -20,8 +20,8 @@ from mainstay._core.arguments import to_seconds
 from mainstay._core.budget import observe, spend
 from mainstay._core.call import PREDICATE_ERROR, Call, close_coroutine, recorder_in
 from mainstay._core.context import CallContext, current_context
-from mainstay._core.events import is_first, is_observed, logger_of, publish
-from mainstay._core.failures import AttemptLog, class_name, counted, described
+from mainstay._core.events import is_observed, publish
+from mainstay._core.failures import AttemptLog, counted, described
 from mainstay._metrics.recorder import Recorder
 from mainstay._retry import decision
 from mainstay._retry.settings import RetrySettings
@@ -129,7 +129,7 @@ class RetryCall(Call[Recorder]):
             reason, wait = self._decide(hint, error)
         except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
             self.note(error, f"`wait` or `stop` raised {described(broken)}, so it gave up")
-            self._tell_broken("wait` or `stop", broken)
+            self.hook_failed("wait` or `stop", broken)
             self._give_up("predicate_error", error)
             return None
         except BaseException as interrupt:
@@ -240,16 +240,10 @@ class RetryCall(Call[Recorder]):
     def _broken_on_result(self, broken: BaseException) -> None:
         if isinstance(broken, Exception):
             self.made += 1
-            self._tell_broken("on_result", broken)
+            self.hook_failed("on_result", broken)
             self._give_up("predicate_error", broken)
         else:
             self.interrupted(broken)
-
-    def _tell_broken(self, what: str, broken: Exception) -> None:
-        """Log that something of the user's has raised, once for each class."""
-        name = class_name(broken)
-        if is_first(POLICY, self.component, what, name):
-            logger_of(POLICY).warning("%s: `%s` raised %s", self.component, what, name)
 
     # Time, sync and async side by side.
 
@@ -309,7 +303,7 @@ class RetryCall(Call[Recorder]):
         if decision.out_of_attempts(self.made, settings.attempts):
             return "attempts", 0.0
         if settings.stop is None and not callable(settings.wait):
-            wait = self._plain_wait(hint, settings.wait)
+            wait = self._wait(hint, None)
         else:
             state = self._state(self.made, error, value)
             wait = state.upcoming_sleep = self._wait(hint, state)
@@ -327,23 +321,21 @@ class RetryCall(Call[Recorder]):
         try:
             return self._decide(math.nan, None, value)
         except Exception as broken:
-            self._tell_broken("wait` or `stop", broken)
+            self.hook_failed("wait` or `stop", broken)
             self._give_up("predicate_error", error)
             raise
         except BaseException as interrupt:
             self._interrupted(interrupt, self.made)
             raise
 
-    def _wait(self, hint: float, state: CallState) -> float:
+    def _wait(self, hint: float, state: CallState | None) -> float:
+        """Return the seconds before the next attempt; a strategy is asked with *state*."""
         wait = self.settings.wait
-        if callable(wait) and not hint >= 0:
-            return to_seconds(wait(state), "wait")
-        return self._plain_wait(hint, None if callable(wait) else wait)
-
-    def _plain_wait(self, hint: float, wait: float | None) -> float:
         if hint >= 0:
             return decision.hinted_wait(hint, _chance())
-        return decision.default_wait(self.made, _chance()) if wait is None else wait
+        if wait is None:
+            return decision.default_wait(self.made, _chance())
+        return to_seconds(wait(state), "wait") if callable(wait) else wait
 
     def _state(self, attempt: int, error: Exception | None, value: object = None) -> CallState:
         return CallState(

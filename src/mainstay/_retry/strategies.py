@@ -2,7 +2,7 @@
 
 tenacity's objects are callables of a `RetryCallState` that they only read. They get a `CallState`
 with the same attributes, built after a failure and only if a strategy is there to read it.
-tenacity itself is never imported here: whoever passes one of its objects has done so.
+tenacity itself is never imported here: who passes one of its objects has done so.
 """
 
 import inspect
@@ -20,7 +20,7 @@ from mainstay._core.failures import Judge
 from mainstay._core.functions import Kind, kind_of
 
 Strategy: TypeAlias = Callable[[Any], Any]
-"""Takes the state of a call; returns seconds to wait, or True to stop or to try again."""
+"""From the state of a call to seconds to wait, or to True: stop, or try again."""
 
 FunctionCall: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 """A function, its arguments, its keyword arguments."""
