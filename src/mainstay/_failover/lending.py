@@ -15,7 +15,7 @@ from mainstay._failover.loops import require_loop
 from mainstay._failover.members import Lease, Session, Slot, lease_here, set_lease
 from mainstay._failover.rules import judged
 from mainstay._failover.run import reasons
-from mainstay._metrics.collector import member_recorder_of
+from mainstay._metrics.collector import recorders_of
 from mainstay.errors import AllMembersFailedError
 
 
@@ -94,7 +94,7 @@ class PoolLoan:
         self._recorder = (
             session.slot.recorder
             if context.metrics is None
-            else member_recorder_of(context.metrics, core.rules.name, self.member)
+            else recorders_of(context.metrics).member(core.rules.name, self.member)
         )
 
     def enter(self) -> None:

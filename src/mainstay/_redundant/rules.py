@@ -9,7 +9,7 @@ from mainstay._core.budget import RetryBudget
 from mainstay._core.context import CallContext
 from mainstay._core.failures import Judge
 from mainstay._core.members import Lender
-from mainstay._metrics.collector import Metrics, copies_recorder_of, number_of, recorder_of
+from mainstay._metrics.collector import Metrics, recorders_of
 from mainstay._metrics.copies import CopiesRecorder
 from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import ABANDONED_THREADS, HEDGE_DELAY
@@ -94,9 +94,10 @@ def recorders_in(
         shared: What its calls share.
         labels: The copies that are to be seen before any of them has done anything.
     """
-    recorder = recorder_of(metrics, component, POLICY)
-    copies_recorder = copies_recorder_of(metrics, component)
+    recorders = recorders_of(metrics)
+    recorder = recorders.calls(component, POLICY)
+    copies_recorder = recorders.copies(component)
     copies_recorder.show(labels)
-    delay = number_of(metrics, HEDGE_DELAY, component)
-    shared.show(delay, number_of(metrics, ABANDONED_THREADS, component))
+    delay = recorders.number(HEDGE_DELAY, component)
+    shared.show(delay, recorders.number(ABANDONED_THREADS, component))
     return recorder, copies_recorder

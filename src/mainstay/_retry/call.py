@@ -19,9 +19,9 @@ import attrs
 from mainstay._core.arguments import to_seconds
 from mainstay._core.budget import observe, spend
 from mainstay._core.call import PREDICATE_ERROR, Call, close_coroutine, recorder_in
-from mainstay._core.context import CallContext, current_context
+from mainstay._core.context import current_context
 from mainstay._core.events import is_observed, publish
-from mainstay._core.failures import AttemptLog, counted, described
+from mainstay._core.failures import AttemptLog, Judge, counted, described
 from mainstay._metrics.recorder import Recorder
 from mainstay._retry import decision
 from mainstay._retry.settings import RetrySettings
@@ -57,8 +57,14 @@ class BoundRetry:
             DeadlineExpiredError: If the surrounding deadline leaves no time.
         """
         context = current_context()
-        recorder = recorder_in(context, self.recorder, self.component)
-        call = self._call(recorder, context, context.clock.now(), function)
+        call = RetryCall(
+            self.component,
+            recorder_in(context, self.recorder, self.component),
+            context,
+            context.clock.now(),
+            self.settings,
+            function,
+        )
         call.check_time_left()
         if self.settings.budget is not None:
             observe(self.settings.budget)
@@ -66,16 +72,8 @@ class BoundRetry:
 
     def resume(self, started: float, function: FunctionCall | None) -> "RetryCall":
         """Return the call that began without one on the short path."""
-        return self._call(self.recorder, current_context(), started, function)
-
-    def _call(
-        self,
-        recorder: Recorder,
-        context: CallContext,
-        started: float,
-        function: FunctionCall | None,
-    ) -> "RetryCall":
-        return RetryCall(self.component, recorder, context, started, self.settings, function)
+        context = current_context()
+        return RetryCall(self.component, self.recorder, context, started, self.settings, function)
 
 
 @attrs.define(eq=False)
@@ -96,12 +94,12 @@ class RetryCall(Call[Recorder]):
     idle: float = 0.0
     last_error: Exception | None = None
     _log: AttemptLog = attrs.field(factory=AttemptLog)
-    _attempt_started: float = attrs.field(init=False)
+    _attempt_began: float = attrs.field(init=False)
     _attempt_expired: bool = False
     _last_hint: float = math.nan
 
     def __attrs_post_init__(self) -> None:
-        self._attempt_started = self.started
+        self._attempt_began = self.started
 
     # An attempt has ended: what the loops ask.
 
@@ -124,7 +122,10 @@ class RetryCall(Call[Recorder]):
             return None
         if isinstance(error, RejectedError | AllMembersFailedError) and not hint >= 0:
             hint = math.nan if error.retry_after is None else error.retry_after
-        hint, self._last_hint = decision.usable_hint(hint, self._last_hint), hint
+        if hint == 0:
+            hint, self._last_hint = decision.usable_hint(hint, self._last_hint), hint
+        else:
+            self._last_hint = hint
         try:
             reason, wait = self._decide(hint, error)
         except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
@@ -153,6 +154,7 @@ class RetryCall(Call[Recorder]):
         if not refused:
             self.made += 1
             self.last_error = None
+            self._log.clear()
             self.end("success" if self.made == 1 else "recovered", self.made)
             return None
         error = ResultRefusedError(self.component, value, self.made + 1, self.elapsed())
@@ -174,12 +176,14 @@ class RetryCall(Call[Recorder]):
 
     def _interrupted(self, error: BaseException, attempts: int) -> None:
         last, self.last_error = self.last_error, None
+        self._log.clear()
         self.end_interrupted(error, attempts, last)
 
     def _ended(self, error: Exception) -> None:
         self.made += 1
-        seconds = self.now() - self._attempt_started
-        self._log.add(f"attempt {self.made}", error, seconds)
+        now = self.context.clock.now()
+        self._log.add("", error, now - self._attempt_began)
+        self._attempt_began = now  # of the next one, unless there is a wait before it
 
     # What the user's own functions say.
 
@@ -192,7 +196,7 @@ class RetryCall(Call[Recorder]):
             self._attempt_expired = False
             return True
         try:
-            return self.ask(self._judge, error)
+            return self.ask(self._judge(), error)
         except BaseException as interrupt:
             self.interrupted(interrupt)
             raise
@@ -202,19 +206,22 @@ class RetryCall(Call[Recorder]):
         if self._attempt_expired:
             return self.verdict(error)
         try:
-            return await self.aask(self._judge, error)
+            return await self.aask(self._judge(), error)
         except BaseException as interrupt:
             self.interrupted(interrupt)
             raise
 
-    def _judge(self, error: Exception) -> Any:
+    def _judge(self) -> Judge:
+        """Return what answers for `on`; a strategy of tenacity's reads the state of the call."""
         judge = self.settings.judge
         if isinstance(judge, RetryStrategy):
-            return judge.verdict(self._state(self.made + 1, error))
-        return judge(error)
+            return lambda error: judge.verdict(self._state(self.made + 1, error))
+        return judge
 
     def refuses(self, value: object) -> bool:
         """Ask `on_result` about *value*."""
+        if self.settings.on_result is None:
+            return False
         try:
             refused = self._refuses(value)
             if inspect.isawaitable(refused):
@@ -227,6 +234,8 @@ class RetryCall(Call[Recorder]):
 
     async def arefuses(self, value: object) -> bool:
         """Ask `on_result`, async or not, about *value*."""
+        if self.settings.on_result is None:
+            return False
         try:
             refused = self._refuses(value)
             return bool(await refused if inspect.isawaitable(refused) else refused)
@@ -249,33 +258,32 @@ class RetryCall(Call[Recorder]):
 
     def sleep(self, seconds: float) -> None:
         """Wait between attempts; not at all for 0 seconds."""
+        if not seconds:  # the system call of sleep(0) costs more than a whole attempt
+            return
         began = self.now()
-        if seconds:  # the system call of sleep(0) costs more than a whole attempt
-            try:
-                self.context.clock.sleep(seconds)
-            except BaseException as interrupt:
-                self._wait_interrupted(interrupt, began)
-                raise
-        self._waited(began, seconds)
+        try:
+            self.context.clock.sleep(seconds)
+        except BaseException as interrupt:
+            self._wait_interrupted(interrupt, began)
+            raise
+        self._waited(seconds)
 
     async def asleep(self, seconds: float) -> None:
         """Wait between attempts without blocking the event loop; not at all for 0 seconds."""
-        began = self.now()
-        if seconds:
-            try:
-                await self.context.clock.asleep(seconds)
-            except BaseException as interrupt:
-                self._wait_interrupted(interrupt, began)
-                raise
-        self._waited(began, seconds)
-
-    def _waited(self, began: float, seconds: float) -> None:
         if not seconds:
-            self._attempt_started = began
             return
+        began = self.now()
+        try:
+            await self.context.clock.asleep(seconds)
+        except BaseException as interrupt:
+            self._wait_interrupted(interrupt, began)
+            raise
+        self._waited(seconds)
+
+    def _waited(self, seconds: float) -> None:
         self.idle += seconds
         self.recorder.waited(seconds)
-        self._attempt_started = self.now()
+        self._attempt_began = self.now()
 
     def _wait_interrupted(self, error: BaseException, began: float) -> None:
         self.recorder.waited(self.now() - began)
@@ -362,6 +370,7 @@ class RetryCall(Call[Recorder]):
 
     def _give_up(self, reason: "RetryReason", error: Exception) -> None:
         self.last_error = None  # its traceback leads to the frame that has this call
+        self._log.clear()
         outcome = "timeout" if reason == "timeout" else "error"
         self.give_up(reason, error, outcome, attempts=self.made)
 
