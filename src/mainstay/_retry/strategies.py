@@ -120,6 +120,10 @@ class RetryStrategy:
 
     strategy: Strategy
 
+    def bound_to(self, state: CallState) -> Judge:
+        """Return the judge of the exception that *state* has."""
+        return lambda _error: self.verdict(state)
+
     def verdict(self, state: CallState) -> bool | Awaitable[bool]:
         """Return the truth of the strategy's answer, which in tenacity need not be a bool."""
         answer = self.strategy(state)
