@@ -25,10 +25,11 @@ from mainstay._core.failures import KEPT, AttemptLog, counted, described
 from mainstay._metrics.recorder import Recorder
 from mainstay._retry import decision
 from mainstay._retry.settings import RetrySettings
-from mainstay._retry.strategies import CallState, FunctionCall, Outcome, RetryStrategy
+from mainstay._retry.strategies import FunctionCall, RetryStrategy
 from mainstay.errors import AllMembersFailedError, RejectedError, ResultRefusedError
 
 if TYPE_CHECKING:
+    from mainstay._retry.call_state import CallState
     from mainstay.events import RetryGaveUp, RetryReason
 
 POLICY = "retry"
@@ -328,7 +329,7 @@ class RetryCall(Call[Recorder]):
             self._interrupted(interrupt, self.made)
             raise
 
-    def _wait(self, hint: float, state: CallState | None) -> float:
+    def _wait(self, hint: float, state: "CallState | None") -> float:
         """Return the seconds before the next attempt; a strategy is asked with *state*."""
         wait = self.settings.wait
         if hint >= 0:
@@ -337,7 +338,9 @@ class RetryCall(Call[Recorder]):
             return decision.default_wait(self.made, _chance())
         return to_seconds(wait(state), "wait") if callable(wait) else wait
 
-    def _state(self, attempt: int, error: Exception | None, value: object = None) -> CallState:
+    def _state(self, attempt: int, error: Exception | None, value: object = None) -> "CallState":
+        from mainstay._retry.call_state import CallState, Outcome  # noqa: PLC0415 - if asked for
+
         return CallState(
             retry_object=self.settings,
             call=self.function,

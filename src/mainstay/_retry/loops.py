@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from types import NoneType
 from typing import Any, TypeAlias
 
-from mainstay._core.clock import TaskTimeout, monotonic
+from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context, process_contexts
 from mainstay._core.functions import Kind, is_awaitable, refused_awaitable, require_asyncio, wraps
 from mainstay._retry.call import BoundRetry, RetryCall
@@ -152,6 +152,8 @@ async def _limited(run: RetryCall, attempt: Awaitable[Any]) -> Any:
     limit = run.attempt_limit()
     if limit is None:
         return await attempt
+    from mainstay._core.interrupts import TaskTimeout  # noqa: PLC0415 - programs without async code do without it
+
     timeout = TaskTimeout(run.context.clock, limit)
     try:
         value = await attempt
