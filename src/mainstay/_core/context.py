@@ -101,12 +101,14 @@ process_contexts: list[Entry] = []
 
 def current_context() -> CallContext:
     """Return what is around the caller, and forget the entries that are over."""
+    innermost = block_context()
+    if innermost is None and not process_contexts:
+        return DEFAULT_CONTEXT
     context = DEFAULT_CONTEXT
     for entry in reversed(process_contexts):
         if entry.block() is not None:
             context = entry.applied_to(context)
             break
-    innermost = block_context()
     if innermost is None:
         return context
     in_force = _in_force(innermost)

@@ -205,20 +205,16 @@ def _verdict_of_all(verdicts: list[Any]) -> Any:
 
 _LONGEST = 1_000
 _LONGEST_IN_NOTES = 200
-_KEPT = 7  # the first attempt, the last five, and the one whose exception is raised
+KEPT = 7  # the first attempt, the last five, and the one whose exception is raised
 
 
-class AttemptLog:
+class AttemptLog(list[tuple[int, str, BaseException, float]]):
     """The failed attempts of one call, for the note that lists them.
 
     It keeps their exceptions, whose tracebacks lead to the call: `clear` it when the call ends.
     """
 
-    __slots__ = ("_kept", "made")
-
-    def __init__(self) -> None:
-        self.made = 0
-        self._kept: list[tuple[int, str, BaseException, float]] = []
+    __slots__ = ()
 
     def add(self, where: str, error: BaseException, seconds: float) -> None:
         """Record that an attempt failed.
@@ -228,25 +224,20 @@ class AttemptLog:
             error: What it raised.
             seconds: How long it took.
         """
-        self.made += 1
-        kept = self._kept
-        if len(kept) == _KEPT:
-            del kept[1]
-        kept.append((self.made, where, error, seconds))
-
-    def clear(self) -> None:
-        """Forget the exceptions."""
-        self._kept.clear()
+        made = self[-1][0] if self else 0
+        self.append((made + 1, where, error, seconds))
+        if made >= KEPT:
+            del self[1]
 
     def note(self, summary: str) -> str:
         """Return the note on the last exception: *summary*, and each attempt before it."""
         lines = [
             f"attempt {number}{where}: {in_words(error, _LONGEST_IN_NOTES)} ({seconds:.3f} s)"
-            for number, where, error, seconds in self._kept[:-1]
+            for number, where, error, seconds in self[:-1]
         ]
         if not lines:
             return summary
-        left_out = self.made - len(self._kept)
+        left_out = self[-1][0] - len(self)
         if left_out:
             lines.insert(1, f"... and {counted(left_out, 'more attempt')}")
         return "\n  ".join([f"{summary}; the attempts before:", *lines])

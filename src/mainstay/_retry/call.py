@@ -21,14 +21,15 @@ from mainstay._core.budget import observe, spend
 from mainstay._core.call import PREDICATE_ERROR, Call, close_coroutine, recorder_in
 from mainstay._core.context import current_context
 from mainstay._core.events import is_observed, publish
-from mainstay._core.failures import AttemptLog, Judge, counted, described
+from mainstay._core.failures import KEPT, AttemptLog, counted, described
 from mainstay._metrics.recorder import Recorder
 from mainstay._retry import decision
 from mainstay._retry.settings import RetrySettings
-from mainstay._retry.strategies import CallState, FunctionCall, Outcome, RetryStrategy
+from mainstay._retry.strategies import FunctionCall, RetryStrategy
 from mainstay.errors import AllMembersFailedError, RejectedError, ResultRefusedError
 
 if TYPE_CHECKING:
+    from mainstay._retry.call_state import CallState
     from mainstay.events import RetryGaveUp, RetryReason
 
 POLICY = "retry"
@@ -57,14 +58,9 @@ class BoundRetry:
             DeadlineExpiredError: If the surrounding deadline leaves no time.
         """
         context = current_context()
-        call = RetryCall(
-            self.component,
-            recorder_in(context, self.recorder, self.component),
-            context,
-            context.clock.now(),
-            self.settings,
-            function,
-        )
+        recorder = recorder_in(context, self.recorder, self.component)
+        now = context.clock.now()
+        call = RetryCall(self.component, recorder, context, now, self.settings, function, now)
         call.check_time_left()
         if self.settings.budget is not None:
             observe(self.settings.budget)
@@ -73,7 +69,9 @@ class BoundRetry:
     def resume(self, started: float, function: FunctionCall | None) -> "RetryCall":
         """Return the call that began without one on the short path."""
         context = current_context()
-        return RetryCall(self.component, self.recorder, context, started, self.settings, function)
+        return RetryCall(
+            self.component, self.recorder, context, started, self.settings, function, started
+        )
 
 
 @attrs.define(eq=False)
@@ -90,16 +88,13 @@ class RetryCall(Call[Recorder]):
     policy: ClassVar[str] = POLICY
     settings: RetrySettings
     function: FunctionCall | None
+    _attempt_began: float
     made: int = 0
     idle: float = 0.0
     last_error: Exception | None = None
     _log: AttemptLog = attrs.field(factory=AttemptLog)
-    _attempt_began: float = attrs.field(init=False)
     _attempt_expired: bool = False
     _last_hint: float = math.nan
-
-    def __attrs_post_init__(self) -> None:
-        self._attempt_began = self.started
 
     # An attempt has ended: what the loops ask.
 
@@ -182,7 +177,10 @@ class RetryCall(Call[Recorder]):
     def _ended(self, error: Exception) -> None:
         self.made += 1
         now = self.context.clock.now()
-        self._log.add("", error, now - self._attempt_began)
+        if self.made > KEPT:
+            self._log.add("", error, now - self._attempt_began)
+        else:  # the same, without a call
+            self._log.append((self.made, "", error, now - self._attempt_began))
         self._attempt_began = now  # of the next one, unless there is a wait before it
 
     # What the user's own functions say.
@@ -196,7 +194,10 @@ class RetryCall(Call[Recorder]):
             self._attempt_expired = False
             return True
         try:
-            return self.ask(self._judge(), error)
+            judge = self.settings.judge
+            if isinstance(judge, RetryStrategy):
+                return self.ask(judge.bound_to(self._state(self.made + 1, error)), error)
+            return self.ask(judge, error)
         except BaseException as interrupt:
             self.interrupted(interrupt)
             raise
@@ -206,17 +207,13 @@ class RetryCall(Call[Recorder]):
         if self._attempt_expired:
             return self.verdict(error)
         try:
-            return await self.aask(self._judge(), error)
+            judge = self.settings.judge
+            if isinstance(judge, RetryStrategy):
+                return await self.aask(judge.bound_to(self._state(self.made + 1, error)), error)
+            return await self.aask(judge, error)
         except BaseException as interrupt:
             self.interrupted(interrupt)
             raise
-
-    def _judge(self) -> Judge:
-        """Return what answers for `on`; a strategy of tenacity's reads the state of the call."""
-        judge = self.settings.judge
-        if isinstance(judge, RetryStrategy):
-            return lambda error: judge.verdict(self._state(self.made + 1, error))
-        return judge
 
     def refuses(self, value: object) -> bool:
         """Ask `on_result` about *value*."""
@@ -257,9 +254,7 @@ class RetryCall(Call[Recorder]):
     # Time, sync and async side by side.
 
     def sleep(self, seconds: float) -> None:
-        """Wait between attempts; not at all for 0 seconds."""
-        if not seconds:  # the system call of sleep(0) costs more than a whole attempt
-            return
+        """Wait between attempts; *seconds* are not 0."""
         began = self.now()
         try:
             self.context.clock.sleep(seconds)
@@ -269,9 +264,7 @@ class RetryCall(Call[Recorder]):
         self._waited(seconds)
 
     async def asleep(self, seconds: float) -> None:
-        """Wait between attempts without blocking the event loop; not at all for 0 seconds."""
-        if not seconds:
-            return
+        """Wait between attempts without blocking the event loop; *seconds* are not 0."""
         began = self.now()
         try:
             await self.context.clock.asleep(seconds)
@@ -336,7 +329,7 @@ class RetryCall(Call[Recorder]):
             self._interrupted(interrupt, self.made)
             raise
 
-    def _wait(self, hint: float, state: CallState | None) -> float:
+    def _wait(self, hint: float, state: "CallState | None") -> float:
         """Return the seconds before the next attempt; a strategy is asked with *state*."""
         wait = self.settings.wait
         if hint >= 0:
@@ -345,7 +338,9 @@ class RetryCall(Call[Recorder]):
             return decision.default_wait(self.made, _chance())
         return to_seconds(wait(state), "wait") if callable(wait) else wait
 
-    def _state(self, attempt: int, error: Exception | None, value: object = None) -> CallState:
+    def _state(self, attempt: int, error: Exception | None, value: object = None) -> "CallState":
+        from mainstay._retry.call_state import CallState, Outcome  # noqa: PLC0415 - if asked for
+
         return CallState(
             retry_object=self.settings,
             call=self.function,
