@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import functools
+from unittest import mock
 
 import attrs
 import pytest
@@ -86,7 +87,12 @@ def test_the_note_says_attempts_seconds_and_reason(caller):
         caller(retry(on=Lost, attempts=3, wait=0, name="fetch"), Faults(then=Lost))
     (note,) = caught.value.__notes__
     assert note.startswith("mainstay.retry fetch: gave up after 3 attempts in 0.0")
-    assert note.endswith(" s: no attempts left")
+    first, *before = note.split("\n")
+    assert first.endswith(" s: no attempts left; the attempts before:")
+    assert [line[:20] for line in before] == [
+        "  attempt 1: Lost (0",
+        "  attempt 2: Lost (0",
+    ]
 
 
 def test_only_the_last_exception_gets_a_note(caller):
@@ -382,6 +388,26 @@ def test_an_exception_that_cannot_be_printed_is_raised_all_the_same(sync, metric
     assert metrics.outcomes() == {"error": 1, "recovered": 1}
 
 
+def test_the_note_lists_the_first_attempt_and_the_last_five_before(caller):
+    with pytest.raises(Lost) as caught:
+        caller(
+            retry(on=Lost, attempts=9, wait=0),
+            Faults([Lost(f"no {number}: {'x' * 300}") for number in range(1, 10)]),
+        )
+    (note,) = caught.value.__notes__
+    lines = note.split("\n  ")[1:]
+    assert [line[:14] for line in lines] == [
+        "attempt 1: Los",
+        "... and 2 more",
+        "attempt 4: Los",
+        "attempt 5: Los",
+        "attempt 6: Los",
+        "attempt 7: Los",
+        "attempt 8: Los",
+    ]
+    assert all(len(line) < 230 for line in lines)
+
+
 # Known faults of other libraries, by their numbers in the survey.
 
 
@@ -397,3 +423,28 @@ def test_no_exception_instance_is_raised_again_by_us(caller):
     found = [depth() for _ in range(10)]
     assert len({length for length, _ in found}) == 1
     assert len({id(error) for _, error in found}) == 10
+
+
+class Call:
+    """Something to await that is no coroutine, as grpc.aio's calls are."""
+
+    def __await__(self):
+        return iter(())
+
+
+@pytest.mark.parametrize("returned", [Call, asyncio.Future], ids=["call", "future"])
+def test_a_plain_function_that_returns_something_to_await_is_refused(metrics, returned):
+    def stub():
+        return returned()
+
+    async def main():
+        with pytest.raises(TypeError, match="is not an async function, but returned something"):
+            retry(on=ConnectionError, name="rpc").call(stub)
+
+    asyncio.run(main())
+    assert metrics.outcomes() == {"error": 1}
+
+
+def test_a_spec_of_an_object_can_be_retried(metrics):
+    stand_in = mock.create_autospec(Faults(["never"]), return_value="page")
+    assert retry(on=Lost).call(stand_in) == "page"

@@ -23,7 +23,7 @@ from types import CoroutineType
 from typing import Any, TypeAlias
 
 from mainstay._core.context import current_context
-from mainstay._core.functions import refused_coroutine
+from mainstay._core.functions import refused_awaitable
 from mainstay._redundant.rules import Bound
 from mainstay._redundant.run import Call
 from mainstay._redundant.threads import Worker
@@ -172,7 +172,7 @@ class SyncCall(Call):
 
     def _disposed(self, result: Any) -> None:
         if type(result) is CoroutineType:
-            raise refused_coroutine(self.bound.rules.dispose, result)
+            raise refused_awaitable(self.bound.rules.dispose, result)
 
     # Copies in threads, and in the caller's.
 
@@ -222,7 +222,7 @@ class SyncCall(Call):
         except BaseException as error:  # noqa: BLE001 - goes to the caller's thread
             return None, error
         if type(answer) is CoroutineType:
-            misuse = refused_coroutine(fn, answer)
+            misuse = refused_awaitable(fn, answer)
             with self._lock:
                 self._misuses += (misuse,)
             return None, misuse

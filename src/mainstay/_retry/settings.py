@@ -11,19 +11,8 @@ from mainstay._retry.strategies import RetryStrategy, Strategy
 
 
 @attrs.frozen(eq=False, kw_only=True)
-class Rules:
-    """The parameters of a retry, as the loops need them.
-
-    Attributes:
-        judge: The verdict of `on` about an exception.
-        attempts: Most attempts, or None.
-        timeout: Seconds from the first attempt's start, or None.
-        attempt_timeout: Seconds for each attempt, or None.
-        wait: Constant seconds, a strategy, or None for the default.
-        stop: A strategy, or None.
-        on_result: Whether a result is refused, or None.
-        budget: What extra attempts are charged to, or None.
-    """
+class RetrySettings:
+    """The parameters of a retry; durations in seconds, None where there is no limit."""
 
     judge: Judge | RetryStrategy
     attempts: int | None
@@ -35,6 +24,6 @@ class Rules:
     budget: RetryBudget | None
 
     def first_attempt_is_special(self) -> bool:
-        """Whether a call that its first attempt answers needs more than being called."""
+        """True if a call that its first attempt answers needs more than being called."""
         extras = (self.on_result, self.budget, self.attempt_timeout)
         return any(extra is not None for extra in extras)
