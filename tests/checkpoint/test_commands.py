@@ -118,6 +118,7 @@ def test_bad_usage_is_one_line_and_exit_code_2(capsys, tmp_path, monkeypatch):
     assert not (tmp_path / "missing.db").exists()
 
 
+@pytest.mark.process
 def test_the_command_line_is_a_program(kept):
     done = subprocess.run(
         [sys.executable, "-m", "mainstay", "checkpoints", "verify"],
@@ -160,6 +161,7 @@ def test_a_directory_that_may_not_be_looked_into_is_one_line(capsys, monkeypatch
     assert os.strerror(errno.EACCES) in said
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
 def test_output_that_cannot_be_written_is_one_line(url):
     with checkpoint_run("key", store=url):
