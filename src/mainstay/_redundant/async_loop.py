@@ -101,19 +101,6 @@ class AsyncCall(Call):
         """Be slow at a time of the clock that an `Alarm` would have told of until now."""
         self._timer = self._call_later(max(0.0, due - self.context.clock.now()), self.slow)
 
-    def takes_over(self, tasks: dict[int, Task[Any]]) -> None:
-        """Take note of copies that began together with the primary."""
-        round_ = self.round
-        for _ in tasks:
-            self._began[round_.start()] = self.started
-        self._tasks = tasks
-
-    def is_closed_with(self, answer: Any) -> None:
-        """Take note that the primary's answer was returned, and that it is all recorded."""
-        self.primary_runs = False
-        self.settled = self.closed = True
-        self._returned = answer
-
     def begin_with_tasks(self) -> None:
         """Begin a call whose copies all have tasks of their own."""
         self._set_timers()

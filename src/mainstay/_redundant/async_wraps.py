@@ -13,7 +13,7 @@ from typing import Any
 
 from mainstay._core.clock import monotonic
 from mainstay._core.context import DEFAULT_CONTEXT, block_context, current_context, process_contexts
-from mainstay._redundant.async_loop import AsyncCall, coroutine_of
+from mainstay._redundant.async_loop import AsyncCall
 from mainstay._redundant.rules import Bound
 from mainstay._redundant.state import BATCH
 
@@ -23,11 +23,10 @@ def wrap_async(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
     rules = bound.rules
     if rules.primary == "task":
         return _wrap_with_task(bound, fn)
-    if rules.votes or rules.timeout is not None or rules.lender is not None:
-        return _wrap_inline(bound, fn)
-    if bound.planned == 1:
+    alone = rules.timeout is None and rules.lender is None
+    if alone and not rules.votes and bound.planned == 1:
         return _wrap_hedged(bound, fn)
-    return _wrap_inline(bound, fn) if rules.budget is not None else _wrap_raced(bound, fn)
+    return _wrap_inline(bound, fn)
 
 
 def _wrap_with_task(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -105,50 +104,6 @@ class Opening:
         self.in_full().slow()
 
 
-class RacedOpening(Opening):
-    """A call whose other copies began together with the primary, and run as well."""
-
-    __slots__ = ("_answer", "_is_answered", "_tasks")
-
-    def start_copies(self) -> None:
-        """Start all other copies, each in a task."""
-        self._tasks: dict[int, Task[Any]] = {}
-        self._is_answered = False
-        for copy, fn in enumerate(self._bound.fns[1:], 1):
-            task = self._loop.create_task(coroutine_of(fn, self._args, self._kwargs))
-            task.add_done_callback(functools.partial(self._copy_ended, copy))
-            self._tasks[copy] = task
-
-    def in_full(self) -> AsyncCall:
-        """Give the call with everything that belongs to one."""
-        is_new = self.run is None
-        run = super().in_full()
-        if is_new:
-            run.takes_over(self._tasks)
-        return run
-
-    def answered(self, answer: Any) -> None:
-        """Take the primary's answer, the first of all; stop the other copies."""
-        self._is_answered = True
-        self._answer = answer
-        strays = self._bound.shared.strays
-        for task in self._tasks.values():
-            strays.add(task)
-            task.cancel()
-        self._bound.recorder.call("success", monotonic() - self.started, 1 + len(self._tasks))
-        self._bound.copies.primary_won()
-
-    def _copy_ended(self, copy: int, task: Task[Any]) -> None:
-        if self._is_answered and task.cancelled():
-            self._bound.shared.strays.discard(task)
-            self._bound.copies.wasted(monotonic() - self.started)
-            return
-        run = self.in_full()
-        if self._is_answered:
-            run.is_closed_with(self._answer)
-        run.task_ended(copy, task)
-
-
 def _undisturbed_task() -> Task[Any] | None:
     """Give the running task, unless something surrounds it that an `Opening` knows nothing of."""
     if process_contexts or block_context() is not None:
@@ -195,36 +150,6 @@ def _wrap_hedged(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
                     shared.catch_up(now)
                 success(seconds)
                 primary_won()
-                return value
-            run = opening.run
-            if run.primary_answered(value):
-                return value
-        return await run.rest()
-
-    return call
-
-
-def _wrap_raced(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap what takes the first answer and starts all copies together."""
-    primary = bound.fns[0]
-    in_any_surroundings = _wrap_inline(bound, fn)
-
-    @functools.wraps(fn)
-    async def call(*args: Any, **kwargs: Any) -> Any:
-        task = _undisturbed_task()
-        if task is None:
-            return await in_any_surroundings(*args, **kwargs)
-        opening = RacedOpening(bound, task, get_running_loop(), args, kwargs)
-        opening.start_copies()
-        try:
-            value = await primary(*args, **kwargs)
-        except BaseException as error:
-            run = opening.in_full()
-            if run.primary_raised(error):
-                raise
-        else:
-            if opening.run is None:
-                opening.answered(value)
                 return value
             run = opening.run
             if run.primary_answered(value):
