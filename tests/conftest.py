@@ -1,24 +1,24 @@
-"""What the tests share: callers of both colours, time under control, and metrics of their own.
+"""What the tests share: sync and async callers, time under control, and metrics of their own.
 
-A behaviour is written once, as a plain function that a policy runs in the colours and forms of
-`colours`; pools and breakers have forms of their own, in `pools`.
+A behaviour is written once, as a plain function that a policy runs in the forms of
+`support.callers`; pools and breakers have forms of their own, in `support.pools`.
 """
 
 import asyncio
 
 import pytest
-from checkpoint_colours import (  # noqa: F401 - fixtures for the tests of checkpoints
-    crashing,
-    in_colour,
-    nothing_registered,
-    store,
-    url,
-)
 
 from mainstay import Metrics, default_metrics, on_event, set_default_metrics
 from mainstay.testing import FakeClock
-from tests.colours import ASYNC, BLOCKS, FUNCTIONS, SYNC
-from tests.pools import BREAKER_FORMS, POOL_FORMS, Pools, Servers, Site
+from support.callers import ASYNC, BLOCKS, FUNCTIONS, SYNC
+from support.checkpoints import (  # noqa: F401 - fixtures for the tests of checkpoints
+    crashing,
+    nothing_registered,
+    runner,
+    store,
+    url,
+)
+from support.pools import BREAKER_FORMS, POOL_FORMS, Pools, Servers, Site
 
 
 class Readings:
@@ -117,8 +117,8 @@ def sync():
 
 
 @pytest.fixture(scope="session", params=[SYNC, ASYNC], ids=["sync", "async"])
-def colour(request):
-    """The forms of calling in one colour."""
+def sync_and_async(request):
+    """The forms of calling in sync or async code."""
     return request.param
 
 
@@ -148,7 +148,7 @@ def site():
 
 @pytest.fixture(params=["sync", "async"])
 def pools(request):
-    """How pools are used in one colour."""
+    """How pools are used in sync or async code."""
     if request.param == "sync":
         yield Pools()
         return

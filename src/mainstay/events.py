@@ -21,7 +21,7 @@ import attrs
 
 from mainstay._core.detector import Cause
 from mainstay._core.events import Event
-from mainstay._core.failures import counted
+from mainstay._core.failures import class_name, counted
 from mainstay.stores.base import Exit
 
 __all__ = [
@@ -72,7 +72,7 @@ class RetryScheduled(Event):
 
     def __str__(self) -> str:
         return (
-            f"{self.component}: attempt {self.attempt} failed with {type(self.error).__name__}; "
+            f"{self.component}: attempt {self.attempt} failed with {class_name(self.error)}; "
             f"the next one follows in {self.wait:.3f} s"
         )
 
@@ -103,7 +103,7 @@ class RetryGaveUp(Event):
     def __str__(self) -> str:
         return (
             f"{self.component}: gave up ({self.reason}) after {counted(self.attempts, 'attempt')} "
-            f"in {self.elapsed:.3f} s with {type(self.error).__name__}"
+            f"in {self.elapsed:.3f} s with {class_name(self.error)}"
         )
 
 
@@ -161,7 +161,7 @@ class PoolGaveUp(PoolEvent):
     def __str__(self) -> str:
         return (
             f"{self.component}: gave up ({self.reason}) after {counted(self.attempts, 'attempt')} "
-            f"in {self.elapsed:.3f} s with {type(self.error).__name__}"
+            f"in {self.elapsed:.3f} s with {class_name(self.error)}"
         )
 
 
@@ -285,7 +285,7 @@ class MemberBroken(PoolEvent):
     def __str__(self) -> str:
         return (
             f"{self.component}: {self.what} of member {self.member} failed with "
-            f"{type(self.error).__name__}"
+            f"{class_name(self.error)}"
         )
 
 
@@ -336,7 +336,7 @@ class RedundantGaveUp(Event):
         return (
             f"{self.component}: gave up ({self.reason}) after "
             f"{counted(self.copies, 'copy', 'copies')} in {self.elapsed:.3f} s "
-            f"with {type(self.error).__name__}"
+            f"with {class_name(self.error)}"
         )
 
 

@@ -20,7 +20,7 @@ import attrs
 
 from mainstay._core.context import CallContext
 from mainstay._core.events import Event, is_observed, logger_of, publish
-from mainstay._core.failures import Judge, described, leave_note
+from mainstay._core.failures import Judge, class_name, described, leave_note
 from mainstay.errors import DeadlineExpiredError
 
 
@@ -151,9 +151,9 @@ class Call(Generic[R]):
                 publish(event, self.recorder.listener_failed)
             elif level == logging.WARNING:
                 text = "%s: gave up (%s) with %s"
-                logger_of(self.policy).warning(text, self.component, reason, type(error).__name__)
+                logger_of(self.policy).warning(text, self.component, reason, class_name(error))
 
-    def gave_up_event(self, reason: str, error: Exception, attempts: int) -> Event | None:  # noqa: ARG002 - for those that have one
+    def gave_up_event(self, reason: Any, error: Exception, attempts: int) -> Event | None:  # noqa: ARG002 - for those that have one
         """Return the event of a call that gave up; None for policies without one."""
         return None
 

@@ -173,7 +173,7 @@ def _verdict_of_all(verdicts: list[Any]) -> Any:
 
 _LONGEST = 1_000
 _LONGEST_IN_NOTES = 200
-_SHOWN = 6  # the first attempt, and the last five
+_KEPT = 7  # the first attempt, the last five, and the one whose exception is raised
 
 
 @attrs.define
@@ -195,7 +195,7 @@ class AttemptLog:
             seconds: How long it took.
         """
         self.made += 1
-        if len(self._lines) == _SHOWN:
+        if len(self._lines) == _KEPT:
             del self._lines[1]
         said = in_words(error, _LONGEST_IN_NOTES)
         self._lines.append(f"{what}: {said} ({seconds:.3f} s)")
@@ -208,7 +208,7 @@ class AttemptLog:
         left_out = self.made - len(self._lines)
         if left_out:
             before.insert(1, f"... and {counted(left_out, 'more attempt')}")
-        return "\n  ".join([f"{summary}; before that", *before])
+        return "\n  ".join([f"{summary}; the attempts before:", *before])
 
 
 def leave_note(error: BaseException, owner: str, text: str) -> None:
@@ -228,7 +228,17 @@ def described(value: object) -> str:
     try:
         return repr(value)
     except Exception:  # noqa: BLE001 - a user's __repr__ may raise anything
-        return f"a {type(value).__name__}"
+        return f"a {class_name(value)}"
+
+
+_own_name = type.__dict__["__name__"].__get__
+"""Reads a class's own name, which its metaclass can neither hide nor make fail."""
+
+
+def class_name(value: object) -> str:
+    """Return the name of the class of something of the user's, at most 200 characters of it."""
+    name: str = _own_name(type(value))
+    return name[:_LONGEST_IN_NOTES]
 
 
 def in_words(error: BaseException, longest: int = _LONGEST) -> str:
@@ -237,10 +247,10 @@ def in_words(error: BaseException, longest: int = _LONGEST) -> str:
     Returns:
         At most *longest* characters that can be written anywhere.
     """
-    try:
-        text = f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
-        text = type(error).__name__
+    text = class_name(error)
+    with contextlib.suppress(Exception):  # a user's __str__ may raise anything
+        said = str(error)
+        text = f"{text}: {said}" if said else text
     return text[:longest].encode("utf-8", "backslashreplace").decode()
 
 

@@ -1,40 +1,42 @@
-"""The loops of retry, sync and async side by side: they call, they wait, and ask `Run` in between.
+"""The loops of retry, sync and async side by side: they call, wait, and ask `RetryCall` in between.
 
 Each of the four `wrap_*` keeps the kind of the function it wraps. What `wrap_sync` and
-`wrap_async` return makes the first attempt itself where nothing surrounds the call and the rules
-ask for nothing more, because that is the path of every healthy call: it builds nothing. From the
-first failure on, and in all other cases, `repeat` and `arepeat` do the work.
+`wrap_async` return makes the first attempt itself where the context is plain and the settings ask
+for nothing more, because that is the path of every healthy call: it builds nothing. From the first
+failure on, and in all other cases, `repeat` and `arepeat` do the work.
 
 What follows a caught exception happens outside its `except` block, so that later exceptions do
 not carry earlier ones along as their context.
 """
 
-from asyncio import get_running_loop
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from types import CoroutineType
 from typing import Any, TypeAlias
 
 from mainstay._core.clock import TaskTimeout, monotonic
 from mainstay._core.context import block_context, process_contexts
-from mainstay._core.functions import Kind, refused_coroutine, wraps
-from mainstay._retry.run import Bound, Run
-from mainstay.errors import UnsupportedLoopError
+from mainstay._core.functions import Kind, refused_coroutine, require_asyncio, wraps
+from mainstay._retry.call import BoundRetry, RetryCall
 
 Args: TypeAlias = tuple[Any, ...]
 Kwargs: TypeAlias = dict[str, Any]
 
 
-def wrap_sync(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
+def wrap_sync(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., Any]:
     """Retry a `def`."""
-    if bound.rules.first_attempt_is_special():
-        return _wrap_sync_fully(bound, fn)
+    long = bound.settings.first_attempt_is_special()
     success = bound.recorder.success
 
     @wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if process_contexts or block_context() is not None:
-            return repeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         started = monotonic()
+        here = block_context()
+        if (
+            long
+            or process_contexts
+            or (here is not None and not (here.plain and started < here.deadline))
+        ):
+            return repeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         try:
             value = fn(*args, **kwargs)
         except Exception as error:
@@ -56,10 +58,9 @@ def wrap_sync(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def wrap_async(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
+def wrap_async(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., Any]:
     """Retry an `async def`."""
-    if bound.rules.first_attempt_is_special():
-        return _wrap_async_fully(bound, fn)
+    long = bound.settings.first_attempt_is_special()
     success = bound.recorder.success
     on_asyncio = False  # told once, and asked again at failures: to ask is a system call in 3.11
 
@@ -67,15 +68,21 @@ def wrap_async(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
     async def call(*args: Any, **kwargs: Any) -> Any:
         nonlocal on_asyncio
         if not on_asyncio:
-            require_asyncio(bound)
+            require_asyncio(bound.recorder.component)
             on_asyncio = True
-        if process_contexts or block_context() is not None:
-            return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         started = monotonic()
+        here = block_context()
+        if (
+            long
+            or process_contexts
+            or (here is not None and not (here.plain and started < here.deadline))
+        ):
+            require_asyncio(bound.recorder.component)
+            return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         try:
             value = await fn(*args, **kwargs)
         except Exception as error:
-            require_asyncio(bound)
+            require_asyncio(bound.recorder.component)
             run = bound.resume(started, (fn, args, kwargs))
             wait = run.after(error, await run.averdict(error))
             if wait is None:
@@ -92,24 +99,7 @@ def wrap_async(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _wrap_sync_fully(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(fn)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return repeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
-
-    return call
-
-
-def _wrap_async_fully(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(fn)
-    async def call(*args: Any, **kwargs: Any) -> Any:
-        require_asyncio(bound)
-        return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
-
-    return call
-
-
-def repeat(run: Run, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+def repeat(run: RetryCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
     """Call until *run* says that it is over."""
     while True:
         try:
@@ -130,7 +120,7 @@ def repeat(run: Run, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
         run.sleep(wait)
 
 
-async def arepeat(run: Run, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+async def arepeat(run: RetryCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
     """Call and await until *run* says that it is over."""
     while True:
         try:
@@ -149,7 +139,7 @@ async def arepeat(run: Run, fn: Callable[..., Any], args: Args, kwargs: Kwargs) 
         await run.asleep(wait)
 
 
-async def _limited(run: Run, attempt: Awaitable[Any]) -> Any:
+async def _limited(run: RetryCall, attempt: Awaitable[Any]) -> Any:
     """Await an attempt for at most the policy's `attempt_timeout`."""
     limit = run.attempt_limit()
     if limit is None:
@@ -159,13 +149,13 @@ async def _limited(run: Run, attempt: Awaitable[Any]) -> Any:
         value = await attempt
     except BaseException as error:
         if timeout.stop(error):
-            raise run.attempt_expired(limit) from error
+            raise run.attempt_timed_out(limit) from error
         raise
     timeout.stop(None)
     return value
 
 
-def wrap_generator(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
+def wrap_generator(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., Any]:
     """Retry a generator function until its first item is out."""
 
     @wraps(fn)
@@ -210,12 +200,12 @@ class _Started:
         return self._first.pop() if self._first else next(self._source)
 
 
-def wrap_async_generator(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
+def wrap_async_generator(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., Any]:
     """Retry an async generator function until its first item is out."""
 
     @wraps(fn)
     async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        require_asyncio(bound)
+        require_asyncio(bound.recorder.component)
         run = bound.begin((fn, args, kwargs))
         source, item = await _first_item(run, fn, args, kwargs)
         # What PEP 380 says of `yield from`, which async generators do not have.
@@ -241,7 +231,7 @@ _END = object()
 
 
 async def _first_item(
-    run: Run, fn: Callable[..., Any], args: Args, kwargs: Kwargs
+    run: RetryCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs
 ) -> tuple[AsyncGenerator[Any, Any], Any]:
     """Start the generator until an item comes out, or `_END` if it ends without any."""
     while True:
@@ -269,16 +259,8 @@ WRAPPERS = {
 }
 
 
-def require_asyncio(bound: Bound) -> None:
-    """Refuse to run where no asyncio loop does: waits and timeouts could not work there."""
-    try:
-        get_running_loop()
-    except RuntimeError:
-        raise UnsupportedLoopError(bound.component) from None
-
-
 def _coroutine_refused(
-    run: Run, fn: Callable[..., Any], value: Coroutine[Any, Any, Any]
+    run: RetryCall, fn: Callable[..., Any], value: Coroutine[Any, Any, Any]
 ) -> TypeError:
     """End a call of a plain function that returned a coroutine, whose failures nobody would see."""
     error = refused_coroutine(fn, value)

@@ -18,12 +18,13 @@ from mainstay._core.functions import (
     kind_of,
     name_of,
     name_of_frame,
+    require_asyncio,
 )
 from mainstay._metrics.collector import Metrics, metrics_of, recorder_of
 from mainstay._retry.blocks import AsyncBlock, Block
-from mainstay._retry.loops import WRAPPERS, require_asyncio
-from mainstay._retry.rules import Rules
-from mainstay._retry.run import POLICY, Bound
+from mainstay._retry.call import POLICY, BoundRetry
+from mainstay._retry.loops import WRAPPERS
+from mainstay._retry.settings import RetrySettings
 from mainstay._retry.strategies import Strategy, judge_of, stop_of, wait_of
 
 P = ParamSpec("P")
@@ -67,13 +68,13 @@ class Retry:
         attempt 1
     """
 
-    _rules: Rules = attrs.field(alias="rules")
+    _settings: RetrySettings = attrs.field(alias="settings")
     _name: str | None = attrs.field(alias="name")
     _metrics: Metrics = attrs.field(alias="metrics")
     _async_hook: str | None = attrs.field(alias="async_hook")
 
     def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
-        """Wrap a function; signature and kind stay.
+        """Wrap a function, whose signature stays.
 
         Args:
             fn: A function, coroutine function, generator function, async generator function,
@@ -82,7 +83,7 @@ class Retry:
 
         Raises:
             TypeError: If *fn* cannot be called, or the policy has a parameter that does not fit
-                its kind: `attempt_timeout` or an async predicate on what is not async,
+                it: `attempt_timeout` or an async predicate on what is not async,
                 `on_result` on a generator.
         """
         if isinstance(fn, classmethod | staticmethod):
@@ -131,7 +132,7 @@ class Retry:
                 "`for attempt in policy` would block the event loop; "
                 "in async code it is `async for attempt in policy`"
             )
-        if self._rules.attempt_timeout is not None:
+        if self._settings.attempt_timeout is not None:
             raise TypeError(
                 "`attempt_timeout` cannot interrupt a sync block: a thread cannot be "
                 "stopped from outside; use `async for`, or leave it out"
@@ -147,11 +148,11 @@ class Retry:
             UnsupportedLoopError: Outside asyncio.
         """
         bound = self._block(sys._getframe(1))  # noqa: SLF001 - as in `__iter__`
-        require_asyncio(bound)
+        require_asyncio(bound.recorder.component)
         return AsyncBlock(bound.begin())
 
-    def _block(self, frame: FrameType) -> Bound:
-        if self._rules.on_result is not None:
+    def _block(self, frame: FrameType) -> BoundRetry:
+        if self._settings.on_result is not None:
             raise TypeError(
                 "`on_result` does not apply to blocks, which have no result; check in "
                 "the block and raise instead"
@@ -160,19 +161,19 @@ class Retry:
             raise TypeError(f"`{self._async_hook}` is async, which a block cannot await")
         return self._bound(name_of_frame(frame))
 
-    def _bound(self, name: str) -> Bound:
+    def _bound(self, name: str) -> BoundRetry:
         component = self._name or name
-        return Bound(self._rules, component, recorder_of(self._metrics, component, POLICY))
+        return BoundRetry(self._settings, recorder_of(self._metrics, component, POLICY))
 
     def _check_kind(self, kind: Kind, fn: object) -> None:
-        if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR) and self._rules.on_result is not None:
+        if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR) and self._settings.on_result is not None:
             raise TypeError(
                 f"`on_result` does not apply to generators such as {fn!r}: they are "
                 f"retried until the first item is out, and have no result"
             )
         if kind in (Kind.ASYNC, Kind.ASYNC_GENERATOR):
             return
-        if self._rules.attempt_timeout is not None:
+        if self._settings.attempt_timeout is not None:
             raise TypeError(
                 f"`attempt_timeout` needs an async function, and {fn!r} is not one: a "
                 f"thread cannot be stopped from outside, so its work would go on "
@@ -237,7 +238,7 @@ def retry(
         A policy, which is a decorator and has `.call` and a block form.
 
     Raises:
-        TypeError: Here or at decoration, if an argument has the wrong type or kind.
+        TypeError: Here or at decoration, if an argument has the wrong type or does not fit *fn*.
         ValueError: Here, if an argument is out of its range.
         Exception: From a call: the last attempt's own exception.
         ResultRefusedError: From a call, if the last result was refused.
@@ -264,7 +265,7 @@ def retry(
         attempts = None if attempts is _ATTEMPTS else attempts
         timeout = None if timeout is _TIMEOUT else timeout
     hooks = {"on": on, "on_result": on_result}
-    rules = Rules(
+    settings = RetrySettings(
         judge=judge_of(on),
         attempts=_checked_attempts(attempts),
         timeout=None if timeout is None else to_seconds(timeout, "timeout", zero=False),
@@ -279,7 +280,7 @@ def retry(
         budget=budget_of(budget),
     )
     async_hook = next((n for n, h in hooks.items() if is_async_hook(h)), None)
-    return Retry(rules, checked_name_or_none(name), metrics_of(metrics), async_hook)
+    return Retry(settings, checked_name_or_none(name), metrics_of(metrics), async_hook)
 
 
 def _checked_attempts(attempts: object) -> int | None:

@@ -20,9 +20,9 @@ from mainstay._core.failures import Judge
 from mainstay._core.functions import Kind, kind_of
 
 Strategy: TypeAlias = Callable[[Any], Any]
-"""Takes the state of a call; gives seconds to wait, or whether to stop or to try again."""
+"""Takes the state of a call; returns seconds to wait, or True to stop or to try again."""
 
-Call: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+FunctionCall: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 """A function, its arguments, its keyword arguments."""
 
 
@@ -42,15 +42,15 @@ class Outcome:
 
     @property
     def failed(self) -> bool:
-        """Whether the attempt raised."""
+        """True if the attempt raised."""
         return self.error is not None
 
     def exception(self) -> BaseException | None:
-        """Give the exception, or None."""
+        """Return the exception, or None."""
         return self.error
 
     def result(self) -> object:
-        """Give the result, or raise the exception."""
+        """Return the result, or raise the exception."""
         if self.error is not None:
             raise self.error
         return self.value
@@ -64,7 +64,7 @@ class CallState:
     """
 
     retry_object: object
-    call: Call | None
+    call: FunctionCall | None
     start_time: float
     outcome_timestamp: float
     attempt_number: int
@@ -75,27 +75,27 @@ class CallState:
 
     @property
     def fn(self) -> Callable[..., Any] | None:
-        """Give the function that is retried, or None in a block."""
+        """The function that is retried, or None in a block."""
         return None if self.call is None else self.call[0]
 
     @property
     def args(self) -> tuple[Any, ...]:
-        """Give its arguments."""
+        """Its arguments."""
         return () if self.call is None else self.call[1]
 
     @property
     def kwargs(self) -> dict[str, Any]:
-        """Give its keyword arguments."""
+        """Its keyword arguments."""
         return {} if self.call is None else self.call[2]
 
     @property
     def seconds_since_start(self) -> float:
-        """Give the seconds from the start of the first attempt to the end of the last one."""
+        """The seconds from the start of the first attempt to the end of the last one."""
         return self.outcome_timestamp - self.start_time
 
 
 def wait_of(wait: object) -> float | Strategy | None:
-    """Check `wait=`: None for the default, constant seconds, or a strategy."""
+    """Return `wait=` checked: None for the default, constant seconds, or a strategy."""
     if wait is None:
         return None
     if callable(wait):
@@ -106,7 +106,7 @@ def wait_of(wait: object) -> float | Strategy | None:
 
 
 def stop_of(stop: object) -> Strategy | None:
-    """Check `stop=`: None or a strategy."""
+    """Return `stop=` checked: None or a strategy."""
     if stop is None:
         return None
     if callable(stop):
@@ -121,7 +121,7 @@ class RetryStrategy:
     strategy: Strategy
 
     def verdict(self, state: CallState) -> bool | Awaitable[bool]:
-        """Give the truth of the strategy's answer, which in tenacity need not be a bool."""
+        """Return the truth of the strategy's answer, which in tenacity need not be a bool."""
         answer = self.strategy(state)
         if not inspect.isawaitable(answer):
             return bool(answer)
@@ -133,7 +133,7 @@ class RetryStrategy:
 
 
 def judge_of(on: object) -> Judge | RetryStrategy:
-    """Check `on=`: one of tenacity's retry strategies, or what every policy takes.
+    """Return the judge of `on=`: one of tenacity's retry strategies, or what every policy takes.
 
     Raises:
         TypeError: If it is none of the accepted forms.
@@ -143,7 +143,7 @@ def judge_of(on: object) -> Judge | RetryStrategy:
 
 
 def _retry_strategy_of(on: object) -> Strategy | None:
-    """Give *on* if it is one of tenacity's retry strategies, and None if it is not.
+    """Return *on* if it is one of tenacity's retry strategies, and None if it is not.
 
     Raises:
         TypeError: If it looks at results, or is no `retry_if_exception*`.
