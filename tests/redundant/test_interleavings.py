@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mainstay import (
-    AllCopiesFailedError,
     FailoverPool,
     Member,
     Metrics,
@@ -26,11 +25,15 @@ from mainstay._core.context import current_context
 from mainstay.testing import FakeClock
 from support.jumping_time import jumping_time
 
-LONGEST = 5.0  # real seconds until strays have ended
+LONGEST = 5.0  # real seconds until abandoned copies have ended
 
 
 class Lost(ConnectionError):
-    """A failure that counts."""
+    """A failure of a copy, which counts."""
+
+    def __init__(self, copy):
+        super().__init__(copy.seconds)
+        self.copy = copy
 
 
 @attrs.frozen
@@ -49,7 +52,7 @@ class Copy:
 
     def done(self):
         if self.end == "fails":
-            raise Lost
+            raise Lost(self)
         if self.end == "breaks":
             raise KeyError(self.seconds)
         return Answer(self.end)
@@ -142,12 +145,12 @@ class Threads(Stage):
             except Exception as error:  # noqa: BLE001 - the outcome
                 return error, clock.now()
 
-    def wait_for_strays(self):
-        (shared,) = self.policy._shared.values()
+    def wait_for_abandoned(self):
+        (abandoned,) = self.policy._abandoned.values()
         end = time.monotonic() + LONGEST
-        while shared.abandoned and time.monotonic() < end:
+        while abandoned.threads and time.monotonic() < end:
             time.sleep(0.001)
-        assert shared.abandoned == 0
+        assert abandoned.threads == 0
 
 
 class Tasks(Stage):
@@ -180,9 +183,9 @@ class Tasks(Stage):
         with FakeClock() as clock:
             return asyncio.run(self.outcome(cancel_at)), clock.now()
 
-    def wait_for_strays(self):
-        (shared,) = self.policy._shared.values()
-        assert not shared.strays
+    def wait_for_abandoned(self):
+        (abandoned,) = self.policy._abandoned.values()
+        assert not abandoned.tasks
 
 
 class TasksOnly(Tasks):
@@ -235,13 +238,18 @@ def test_copies_that_start_together_decide_as_the_oracle_says(stage, plan, rule,
     answer, seconds = expected(rule, plan)
     assert ended == seconds
     if answer is None:
-        failed = all(copy.end == "fails" and copy.seconds <= ended for copy in plan)
-        assert type(outcome) is (AllCopiesFailedError if failed else NoDecisionError)
-        assert len(outcome.exceptions) == len(plan)
-        assert all(len(each.__notes__) == 1 for each in outcome.exceptions)
+        known = [copy for copy in plan if copy.seconds <= ended]
+        if all(copy.end == "fails" for copy in known):
+            assert type(outcome) is Lost
+            last = max(known, key=lambda copy: copy.seconds)
+            assert (outcome.copy, len(outcome.__notes__)) == (last, 1)
+        else:
+            assert type(outcome) is NoDecisionError
+            assert len(outcome.exceptions) == len(plan)
+            assert all(len(each.__notes__) == 1 for each in outcome.exceptions)
     else:
         assert outcome.value == answer
-    scene.wait_for_strays()
+    scene.wait_for_abandoned()
     scene.check(outcome)
 
 
@@ -251,7 +259,7 @@ def test_copies_that_start_together_decide_as_the_oracle_says(stage, plan, rule,
 def test_the_pool_learns_who_failed_and_who_was_outvoted(stage, plan, rule):
     scene = stage(plan, decide=RULES[rule], start=hedge.together(), pooled=True)
     scene.run()
-    scene.wait_for_strays()
+    scene.wait_for_abandoned()
     answer, ended = expected(rule, plan)
     # A thread goes on when the call has ended, and what it then fails at is the member's.
     seen = plan if stage is Threads else [copy for copy in plan if copy.seconds <= ended]
@@ -277,7 +285,7 @@ def test_copies_that_start_one_by_one_leave_nothing_behind(
     parameters = {"start": hedge.after(delay), "budget": budget, "timeout": timeout}
     scene = stage(plan, decide=RULES[rule], pooled=pooled, **parameters)
     outcome, ended = scene.run()
-    scene.wait_for_strays()
+    scene.wait_for_abandoned()
     scene.check(outcome)
     assert scene.started[0] is plan[0] or len(scene.started) > 1
     if timeout is not None:
@@ -300,7 +308,7 @@ def test_a_cancelled_call_is_over_at_once_and_leaves_nothing_behind(
 ):
     scene = stage(plan, decide=RULES[rule], start=start, budget=None, pooled=pooled)
     outcome, ended = scene.run(cancel_at)
-    scene.wait_for_strays()
+    scene.wait_for_abandoned()
     scene.check(outcome)
     assert ended <= cancel_at + 1e-9
 

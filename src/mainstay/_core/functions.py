@@ -74,14 +74,39 @@ def resource_first(fn: Callable[..., Any]) -> Callable[..., Any]:
         return fn
 
     @functools.wraps(fn)
-    def call(resource: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(resource: Any, self: Any, /, *args: Any, **kwargs: Any) -> Any:
         return fn(self, resource, *args, **kwargs)
 
     @functools.wraps(fn)
-    async def acall(resource: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
+    async def acall(resource: Any, self: Any, /, *args: Any, **kwargs: Any) -> Any:
         return await fn(self, resource, *args, **kwargs)
 
     return acall if kind_of(fn) is Kind.ASYNC else call
+
+
+def signature_for_callers(fn: Callable[..., Any]) -> inspect.Signature | None:
+    """Return the signature of a function without a pool's resource, which its callers leave out.
+
+    Returns:
+        None if the function does not tell its parameters, as some builtins.
+
+    Raises:
+        TypeError: If it has no parameter that could take the resource.
+    """
+    try:
+        signature = inspect.signature(fn)
+    except (TypeError, ValueError):
+        return None
+    parameters = [*signature.parameters.values()]
+    place = 1 if _takes_self(fn) else 0
+    kind = parameters[place].kind if place < len(parameters) else inspect.Parameter.KEYWORD_ONLY
+    if kind is inspect.Parameter.VAR_POSITIONAL:
+        return signature
+    if kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD):
+        after = " after its first one" if place else ""
+        raise TypeError(f"{fn!r} has no parameter{after} that could take the resource of a pool")
+    del parameters[place]
+    return signature.replace(parameters=parameters)
 
 
 def name_of(fn: Callable[..., Any]) -> str:
