@@ -9,6 +9,7 @@ import asyncio
 import pytest
 
 from mainstay import Metrics, default_metrics, on_event, set_default_metrics
+from mainstay._core.events import forget_firsts
 from mainstay.testing import FakeClock
 from support.callers import ASYNC, BLOCKS, FUNCTIONS, SYNC
 from support.checkpoints import (  # noqa: F401 - fixtures for the tests of checkpoints
@@ -63,6 +64,12 @@ class Readings:
                     key = sample.labels[label]
                     found[key] = found.get(key, 0) + sample.value
         return found
+
+
+@pytest.fixture(autouse=True)
+def nothing_said_before():
+    """Let each test hear what is said only once in a process."""
+    forget_firsts()
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mainstay._checkpoint.recovery import Recovered, recover, recover_async
     from mainstay._checkpoint.types import register_type
     from mainstay._core.budget import RetryBudget
-    from mainstay._core.context import deadline, remaining
+    from mainstay._core.deadline import deadline, remaining
     from mainstay._core.detector import Detect
     from mainstay._core.events import on_event
     from mainstay._core.failures import Verdict
@@ -126,7 +126,7 @@ _MODULES = {
     "mainstay._checkpoint.recovery": ("Recovered", "recover", "recover_async"),
     "mainstay._checkpoint.types": ("register_type",),
     "mainstay._core.budget": ("RetryBudget",),
-    "mainstay._core.context": ("deadline", "remaining"),
+    "mainstay._core.deadline": ("deadline", "remaining"),
     "mainstay._core.events": ("on_event",),
     "mainstay._breaker.policy": ("CircuitBreaker",),
     "mainstay._failover.decorator": ("current_lease", "failover"),

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from mainstay._metrics.exporting import Asking, Values
+from mainstay._metrics.exporting import ScrapeCollector, Values
 from mainstay._metrics.schema import HOST_CPU, HOST_DISK, HOST_FAMILIES, HOST_MEMORY, Family
 
 _HAS_PSUTIL = find_spec("psutil") is not None
@@ -18,7 +18,7 @@ _GUESTS = ("guest", "guest_nice")  # counted in "user" and "nice" as well
 _IDLE = ("idle", "iowait")
 
 
-class HostCollector(Asking):
+class HostCollector(ScrapeCollector):
     """How much of the machine's processors, memory and disks is in use, as shares from 0 to 1.
 
     A collector of prometheus_client for programs that export their own metrics, and nothing but a

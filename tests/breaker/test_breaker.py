@@ -17,7 +17,7 @@ from mainstay import (
     retry,
 )
 from mainstay.testing import FakeClock, Faults
-from support.callers import SYNC
+from support.callers import ASYNC, SYNC
 from support.pools import Elsewhere, Lost
 
 
@@ -68,6 +68,7 @@ def test_failures_in_a_row_open_it_and_then_nothing_is_called(breaker_caller, me
     assert caught.value.component == "mail"
     assert metrics("calls_total", outcome="error") == 4
     assert metrics("calls_total", outcome="rejected") == 1
+    assert metrics("call_duration_seconds_count") == 4
     assert metrics("give_ups_total", policy="breaker", reason="open") == 1
     assert metrics("breaker_transitions_total", from_state="closed", to_state="open") == 1
     assert metrics("breaker_state", state="open") == 1
@@ -431,3 +432,159 @@ def test_no_deadline_of_the_caller_is_blamed_on_what_it_protects(breaker_caller,
     assert breaker.state == "closed"
     with pytest.raises(CircuitOpenError):
         breaker.open() or breaker_caller(breaker, late)
+
+
+# What is seen of it without a call.
+
+
+def test_its_figures_are_there_without_a_call(clock):
+    breaker = make(detect=Detect(consecutive=2))
+    assert (breaker.failures, breaker.retry_after, breaker.last_error) == (0, None, None)
+    error = Lost("first")
+    with pytest.raises(Lost):
+        SYNC.called(breaker, Faults(then=error))
+    assert (breaker.failures, breaker.retry_after, breaker.last_error) == (1, None, error)
+    break_down(breaker, 1)
+    assert breaker.failures == 2
+    assert 2.5 <= breaker.retry_after <= 5.0
+    breaker.open()
+    assert breaker.retry_after is None
+    breaker.close()
+    assert (breaker.failures, breaker.retry_after, breaker.last_error) == (0, None, None)
+
+
+def test_reset_makes_it_as_if_just_made(clock):
+    breaker = make()
+    break_down(breaker)
+    breaker.reset()
+    assert (breaker.state, breaker.failures, breaker.last_error) == ("closed", 0, None)
+    break_down(breaker, 3)
+    assert breaker.state == "closed"
+
+
+# Results that count as failures.
+
+
+@pytest.mark.parametrize("kind", [SYNC, ASYNC], ids=["sync", "async"])
+def test_a_refused_result_counts_as_a_failure_and_is_returned(kind, metrics, clock):
+    breaker = make(detect=Detect(consecutive=2), on_result=lambda status: status >= 500)
+    statuses = (503, 200, 503, 503)
+    assert tuple(kind.called(breaker, Faults([each])) for each in statuses) == statuses
+    assert breaker.state == "open"
+    assert metrics("calls_total", outcome="error") == 3
+    assert metrics("errors_total", error_type="ResultRefusedError") == 3
+    assert breaker.last_error.result == 503
+
+
+def test_what_on_result_raises_is_raised(metrics, clock):
+    def broken(value):
+        raise KeyError(value)
+
+    with pytest.raises(KeyError, match="page"):
+        SYNC.called(make(on_result=broken), Faults(["page"]))
+
+
+@pytest.mark.parametrize("on_result", [1, "no", (lambda: (yield))])
+def test_on_result_is_checked_when_it_is_made(on_result):
+    with pytest.raises(TypeError, match="`on_result` must"):
+        make(on_result=on_result)
+
+
+def test_an_async_on_result_is_refused():
+    async def refuses(value):
+        return False
+
+    with pytest.raises(TypeError, match="`on_result` must be a plain function"):
+        make(on_result=refuses)
+
+
+# Calls that their callers leave.
+
+
+def cancelled_after(breaker, seconds, clock):
+    """Call something that hangs, and leave after so many seconds."""
+
+    async def hang():
+        await asyncio.get_running_loop().create_future()
+
+    async def main():
+        task = asyncio.create_task(breaker.call(hang))
+        await asyncio.sleep(0)
+        clock.advance(seconds)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+    asyncio.run(main())
+
+
+def test_calls_that_hang_open_it_though_their_callers_leave(metrics, clock):
+    breaker = make()
+    for _ in range(4):
+        assert breaker.state == "closed"
+        cancelled_after(breaker, 0.15, clock)
+    assert breaker.state == "open"
+    assert metrics("calls_total", outcome="cancelled") == 4
+
+
+def test_calls_that_are_left_early_do_not_open_it(metrics, clock):
+    breaker = make()
+    for _ in range(50):
+        cancelled_after(breaker, 0.09, clock)
+        ASYNC.called(breaker, Faults(["ok"]))
+    assert breaker.state == "closed"
+
+
+def test_a_limit_of_the_callers_is_charged_by_the_same_rule(metrics, clock):
+    breaker = make()
+
+    async def hang():
+        clock.advance(0.15)
+        await asyncio.get_running_loop().create_future()
+
+    async def main():
+        with pytest.raises(DeadlineExpiredError):
+            async with deadline(0.15):
+                await breaker.call(hang)
+
+    for _ in range(4):
+        asyncio.run(main())
+    assert breaker.state == "open"
+    assert metrics("calls_total", outcome="timeout") == 4
+
+
+def test_infinity_is_for_callers_who_may_leave_whenever_they_like(metrics, clock):
+    breaker = make(detect=Detect(slow=float("inf")))
+    for _ in range(50):
+        cancelled_after(breaker, 100.0, clock)
+    assert breaker.state == "closed"
+
+
+# Predicates that fail, and exceptions that `on` does not name.
+
+
+def test_a_predicate_that_raises_is_warned_of_and_counts_as_an_error(metrics, clock, caplog):
+    breaker = make(on=lambda error: error.response.status_code == 503)
+    for _ in range(10):
+        with pytest.raises(Lost):
+            SYNC.called(breaker, Faults(then=Lost))
+    assert breaker.state == "closed"
+    assert metrics("give_ups_total", reason="predicate_error") == 10
+    assert caplog.text.count("for Lost `on` raised AttributeError") == 1
+
+
+@pytest.mark.parametrize("answer", [None, "yes", 1])
+def test_an_answer_that_is_no_verdict_is_a_predicate_error(metrics, clock, answer):
+    with pytest.raises(Lost) as caught:
+        SYNC.called(make(on=lambda error: answer), Faults(then=Lost))
+    assert "`on` must answer True, False or a Verdict" in caught.value.__notes__[0]
+    assert metrics("give_ups_total", reason="predicate_error") == 1
+
+
+def test_the_first_exception_of_a_class_that_on_does_not_name_is_logged(metrics, clock, caplog):
+    breaker = make()
+    with caplog.at_level("INFO"):
+        for _ in range(3):
+            with pytest.raises(KeyError):
+                SYNC.called(breaker, Faults(then=KeyError))
+    assert caplog.text.count("mail: KeyError is not what `on` names (Lost)") == 1

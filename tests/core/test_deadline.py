@@ -135,7 +135,7 @@ def test_to_thread_carries_the_deadline(clock):
     assert asyncio.run(main()) == 5.0
 
 
-def test_tasks_have_the_deadline_of_the_block_that_made_them(clock):
+def test_tasks_have_the_deadline_of_the_block_that_made_them_while_it_is_open(clock):
     async def work(shorter):
         with deadline(shorter):
             await asyncio.sleep(0)
@@ -145,10 +145,25 @@ def test_tasks_have_the_deadline_of_the_block_that_made_them(clock):
         with deadline(5):
             first = asyncio.create_task(work(3))
             second = asyncio.create_task(work(30))
+            late = asyncio.create_task(work(30))
+            inside = [await first, await second]
         outside = asyncio.create_task(work(30))
-        return [await first, await second, await outside, remaining()]
+        return [*inside, await late, await outside, remaining()]
 
-    assert asyncio.run(main()) == [3.0, 5.0, 30.0, None]
+    assert asyncio.run(main()) == [3.0, 5.0, 5.0, 30.0, None]
+
+
+def test_a_task_that_outlives_the_block_is_free_of_its_deadline(clock):
+    async def work():
+        await asyncio.sleep(0)
+        return remaining()
+
+    async def main():
+        with deadline(5):
+            task = asyncio.create_task(work())
+        return await task
+
+    assert asyncio.run(main()) is None
 
 
 def test_one_deadline_object_serves_threads_at_the_same_time():

@@ -228,6 +228,7 @@ def test_when_all_are_down_raise_rejects_at_once_with_the_time_of_the_next_trial
     ]
     assert 0 < caught.value.retry_after <= 5.0
     assert metrics.outcomes()["rejected"] == 1
+    assert metrics("call_duration_seconds_count") == 4
 
 
 def test_when_all_are_down_wait_waits_for_the_next_trial(pool_caller, servers, metrics, clock):

@@ -32,7 +32,7 @@ def test_closed_counters_start_at_zero_and_states_at_their_true_value(registry):
     def value(name, **labels):
         return registry.get_sample_value(f"mainstay_{name}", labels)
 
-    for outcome in ("success", "error", "rejected", "cancelled"):
+    for outcome in ("success", "error", "rejected", "cancelled", "timeout"):
         assert value("member_attempts_total", component="db", member="a", outcome=outcome) == 0
     assert value("ejections_total", component="db", member="a", cause="rate") == 0
     assert value("time_to_detect_seconds_count", component="db") == 0

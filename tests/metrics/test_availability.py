@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from mainstay import Availability, Metrics
-from mainstay._core import context
 from mainstay._core.clock import SystemClock
 from mainstay._core.dependability import MOST_POINTS, DependabilityFigures, OutageLog
 from mainstay._metrics.multiprocess import VARIABLE
 from mainstay.testing import FakeClock, recorded
+from support.contexts import OnClock
 from support.processes import program
 
 
@@ -226,9 +226,8 @@ class Backwards(SystemClock):
 
 def test_a_clock_that_goes_backwards_is_refused_and_breaks_no_scrape(metrics):
     clock = Backwards()
-    context.enter(context.with_clock(clock))
-    database = Availability("database")
-    context.leave()
+    with OnClock(clock):
+        database = Availability("database")
     clock.time = 110.0
     database.fail()
     clock.time = 90.0

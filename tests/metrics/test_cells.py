@@ -423,7 +423,8 @@ def test_short_threads_leave_neither_memory_nor_cells_behind() -> None:
     grown = sys.getallocatedblocks() - before
     assert calls(metrics) == 20_000
     assert grown < 2_000  # blocks; a cell for each thread would be 400,000
-    assert len(metrics._book.cells._all) <= 16  # about 4 were alive at once, and some ending
+    cells = metrics._recorders.table.cells
+    assert len(cells._all) <= 16  # about 4 were alive at once, and some ending
 
 
 def test_memory_does_not_grow_with_the_time_between_scrapes() -> None:

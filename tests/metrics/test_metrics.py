@@ -12,7 +12,8 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Metri
 
 from mainstay import Metrics, default_metrics, on_event, retry, set_default_metrics
 from mainstay._metrics import collector, layouts, schema
-from mainstay._metrics.book import LabelValues
+from mainstay._metrics.collector import recorders_of
+from mainstay._metrics.series import LabelValues
 from mainstay.testing import FakeClock, Faults, recorded
 
 BUCKETS = {"call_duration_seconds": (0.1, 1.0, 10.0)}
@@ -329,6 +330,16 @@ OUTCOMES = [
 ]
 
 
+def test_a_rejected_call_has_an_outcome_and_no_duration() -> None:
+    with recorded() as metrics:
+        recorder = recorders_of(metrics).calls("work", "failover")
+    recorder.call("rejected", 2.0)
+    recorder.call("error", 3.0)
+    assert metrics.value("calls_total", outcome="rejected") == 1
+    assert metrics.value("call_duration_seconds_count") == 1
+    assert metrics.value("call_duration_seconds_sum") == 3.0
+
+
 @pytest.mark.parametrize("kind", ["def", "async def"])
 @pytest.mark.parametrize(("outcome", "script", "rules"), OUTCOMES)
 def test_each_call_has_exactly_one_outcome_and_one_duration(
@@ -475,12 +486,10 @@ def test_a_replaced_component_keeps_its_name_in_the_log(
 
 
 def test_every_counter_of_a_layout_has_a_place_of_its_own() -> None:
-    layout = layouts.TROUBLE_LAYOUTS["retry"]
-    reasons = schema.GIVE_UP_REASONS["retry"]
-    places = [layout.slot(schema.GIVE_UPS, reason) for reason in reasons]
-    assert [*places, layout.slot(schema.WAIT_SECONDS)] == list(range(layout.size()))
-    with pytest.raises(KeyError, match="calls_total"):
-        layout.slot(schema.CALLS, "success")
+    layout = layouts.FAILURE_LAYOUTS["retry"]
+    assert [*layout.slots[schema.GIVE_UPS]] == [*schema.GIVE_UP_REASONS["retry"]]
+    places = [place for slots in layout.slots.values() for place in slots.values()]
+    assert places == list(range(layout.size))
 
 
 def test_label_values_are_admitted_up_to_their_number_and_recognised_after_it() -> None:

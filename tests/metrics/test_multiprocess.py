@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from mainstay import Metrics, retry
-from mainstay._metrics import book, layouts, multiprocess, schema
+from mainstay._metrics import layouts, multiprocess, schema
 from mainstay.testing import Faults, recorded
 from support.processes import LONGEST_RUN, PROGRAMS, environment, program
 
@@ -183,11 +183,12 @@ def test_children_count_in_files_of_their_own_which_outlive_them(
     assert [before[info] for info in infos] == [1.0]
 
 
-def test_starting_anew_as_a_forked_child_does_leaves_the_old_files_alone(directory: Path) -> None:
-    work = retry(on=OSError, name="work", metrics=Metrics(None))(int)
+def test_a_forked_child_leaves_the_files_of_its_parent_alone(directory: Path) -> None:
+    metrics = Metrics(None)
+    work = retry(on=OSError, name="work", metrics=metrics)(int)
     work()
     old = {file: file.read_bytes() for file in directory.iterdir()}
-    book._start_anew_after_fork()
+    metrics._recorders.table._leave_files_to_parent()  # as it does
     work()
     in_thread(work)
     assert {file: file.read_bytes() for file in old} == old
@@ -437,14 +438,6 @@ def test_a_reader_that_cannot_read_the_files_means_that_they_do_not_work(
 
     monkeypatch.setattr(multiprocess, "MultiProcessCollector", Other)
     assert multiprocess.files_work() is False
-
-
-@pytest.mark.usefixtures("directory")
-def test_forked_children_are_told_to_start_anew_only_while_there_are_files() -> None:
-    metrics = Metrics(None)
-    assert metrics._book in book._in_files
-    with recorded() as in_memory:
-        assert in_memory._book not in book._in_files
 
 
 def test_cells_in_files_have_the_sizes_of_the_layout(directory: Path) -> None:

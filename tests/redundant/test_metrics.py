@@ -79,7 +79,7 @@ def test_metrics_of_a_block_are_gone_when_nobody_uses_them_any_more(clock):
     policy = redundant(start=hedge.after(0.25), name="it")
     with recorded() as readings:
         policy.call(int)
-    gone = weakref.ref(readings._book)
+    gone = weakref.ref(readings._recorders.table)
     del readings
     gc.collect()
     assert gone() is None

@@ -82,7 +82,7 @@ def test_on_is_required():
 
 
 def test_all_parameters_are_by_name():
-    with pytest.raises(TypeError, match="positional"):
+    with pytest.raises(TypeError, match="by name only"):
         retry(OSError)
 
 

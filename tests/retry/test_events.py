@@ -103,11 +103,37 @@ def test_the_log_line_is_the_event_in_words(caller, events, caplog):
     assert last == "fetch: gave up (attempts) after 2 attempts in 3.000 s with Lost"
 
 
-def test_what_on_does_not_name_is_not_logged(caller, events, caplog):
-    with caplog.at_level(logging.DEBUG), pytest.raises(KeyError):
-        caller(retry(on=Lost), Faults([KeyError]))
-    assert [each for each in caplog.records if each.name.startswith("mainstay")] == []
-    assert [each.reason for each in events] == ["not_retryable"]
+def lines_of(caplog):
+    """Return what mainstay has logged."""
+    return [each for each in caplog.records if each.name.startswith("mainstay")]
+
+
+def test_the_first_exception_of_a_class_that_on_does_not_name_is_logged(caller, events, caplog):
+    """Around httpx, `on=ConnectionError` matches nothing, and nobody was told."""
+    policy = retry(on=(Lost, TimeoutError), name="fetch")
+    with caplog.at_level(logging.DEBUG):
+        for error in (KeyError, KeyError, IndexError):
+            with pytest.raises(error):
+                caller(policy, Faults([error("arguments, never logged")]))
+    passes = "is not what `on` names (Lost, TimeoutError), so it passes through"
+    assert [(each.levelname, each.getMessage()) for each in lines_of(caplog)] == [
+        ("INFO", f"fetch: KeyError {passes}"),
+        ("DEBUG", f"fetch: KeyError {passes}"),
+        ("INFO", f"fetch: IndexError {passes}"),
+    ]
+    assert [each.reason for each in events] == ["not_retryable"] * 3
+
+
+def test_a_predicate_that_raises_is_warned_of_once_for_each_class(caller, metrics, caplog):
+    policy = retry(on=lambda error: error.response.status_code == 503, name="fetch")
+    for _ in range(3):
+        with pytest.raises(Lost) as caught:
+            caller(policy, Faults([Lost]))
+    (line,) = [each for each in lines_of(caplog) if "gave up" not in each.getMessage()]
+    assert line.levelname == "WARNING"
+    assert line.getMessage().startswith("fetch: for Lost `on` raised AttributeError(")
+    assert "so the exception counts as not matched" in caught.value.__notes__[0]
+    assert metrics("give_ups_total", reason="predicate_error") == 3
 
 
 def test_neither_arguments_nor_messages_are_logged(caller, caplog):
@@ -290,3 +316,43 @@ def test_events_are_told_before_the_wait(metrics):
         finally:
             stop()
     assert times == [0.0, 5.0]
+
+
+def test_an_event_that_a_listener_causes_is_not_handed_to_it(caller, metrics, clock):
+    """A listener that posts to a chat which is down as well went on for ever."""
+    told, others = [], []
+
+    def post_to_a_chat(event):
+        told.append(event.kind)
+        with pytest.raises(Lost):
+            retry(on=Lost, attempts=3, wait=0, name="chat").call(Faults(then=Lost))
+
+    stops = [on_event(post_to_a_chat), on_event(lambda event: others.append(event.component))]
+    try:
+        with pytest.raises(Lost):
+            caller(retry(on=Lost, attempts=2, wait=0, name="work"), Faults(then=Lost))
+    finally:
+        for stop in stops:
+            stop()
+    assert told == ["retry_scheduled", "retry_gave_up"]
+    assert others.count("work") == 2
+    assert others.count("chat") == 6
+    assert metrics("errors_total", policy="event", error_type="RecursionError") == 6
+
+
+def test_a_log_handler_that_uses_a_failing_policy_ends(caller, metrics, clock):
+    class Posting(logging.Handler):
+        def emit(self, record):
+            lines.append(record.getMessage())
+            with pytest.raises(Lost):
+                retry(on=Lost, attempts=2, wait=0, name="chat").call(Faults(then=Lost))
+
+    lines, handler = [], Posting()
+    logger = logging.getLogger("mainstay.retry")
+    logger.addHandler(handler)
+    try:
+        with pytest.raises(Lost):
+            caller(retry(on=Lost, attempts=1, name="work"), Faults(then=Lost))
+    finally:
+        logger.removeHandler(handler)
+    assert [line.partition(":")[0] for line in lines] == ["work"]

@@ -10,8 +10,9 @@ import pytest
 import tenacity
 
 from mainstay import DeadlineExpiredError, RetryBudget, deadline, retry
-from mainstay._core.context import CallContext, enter, leave
+from mainstay._core.clock import SYSTEM
 from mainstay.testing import Faults
+from support.contexts import OnClock
 
 pytestmark = pytest.mark.usefixtures("clock")
 
@@ -59,13 +60,10 @@ def test_a_zero_wait_does_not_sleep(function_caller, monkeypatch, wait):
     def refuse(*_):
         raise AssertionError("it slept")
 
-    enter(CallContext())  # the machine's clock, whatever surrounds the test
     monkeypatch.setattr("time.sleep", refuse)
     monkeypatch.setattr("mainstay._core.clock.asyncio.sleep", refuse)
-    try:
+    with OnClock(SYSTEM):
         assert function_caller(retry(on=Lost, wait=wait), Faults([Lost, Lost, "ok"])) == "ok"
-    finally:
-        leave()
 
 
 def test_waiting_in_async_code_lets_other_tasks_run(metrics, clock):

@@ -13,7 +13,6 @@ import pytest
 
 from mainstay import checkpoint_run, checkpointed
 from mainstay._checkpoint import types
-from mainstay._core.context import block_context, enter
 from mainstay.stores import MemoryStore
 from mainstay.stores.base import RunId
 from support.checkpoint_values import Totals
@@ -123,11 +122,8 @@ def in_sync(body):
 
 def run(awaitable):
     """Run to the end, in the context of the caller."""
-    here = block_context()
 
     async def main():
-        if here is not None:
-            enter(here)
         return await awaitable
 
     return asyncio.run(main())

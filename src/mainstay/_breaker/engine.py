@@ -12,12 +12,14 @@ changes something takes it.
 import math
 import random
 import threading
+from collections import deque
 
 from mainstay._core.clock import SYSTEM, Clock
 from mainstay._core.context import current_context
 from mainstay._core.detector import Detect, Detector, HealthChange, Phase
 from mainstay._core.events import publish
 from mainstay._core.forks import reset_after_fork
+from mainstay._core.silence import ANSWERS, longest_silence
 from mainstay._metrics.collector import Metrics, follow, recorder_of, switch_recorder_of
 from mainstay._metrics.schema import BREAKER_STATE
 from mainstay.availability import Availability
@@ -39,6 +41,8 @@ class BreakerEngine:
         open_until: Until when no call may go through, in seconds of the clock, whoever asks.
         inspects_successes: True if a success may change something.
         held_open: True if it was opened by hand.
+        last_error: The last exception that counted as a failure.
+        answers: How many seconds the last answers of coroutines took.
     """
 
     def __init__(self, name: str, detect: Detect, metrics: Metrics) -> None:
@@ -50,6 +54,8 @@ class BreakerEngine:
         self.is_open = False
         self.open_until = -math.inf
         self.held_open = False
+        self.last_error: Exception | None = None
+        self.answers: deque[float] = deque(maxlen=ANSWERS)
         self.inspects_successes = detect.slow is not None
         self._state: BreakerState = "closed"
         self._clock: Clock = SYSTEM
@@ -103,10 +109,22 @@ class BreakerEngine:
             event = self._apply(change, now)
         self._publish(event)
 
-    def failed(self, generation: int, now: float) -> None:
+    def failed(self, generation: int, now: float, error: Exception) -> None:
         """Record a failure."""
         with self._lock:
+            self.last_error = error
             event = self._apply(self.detector.failed(generation, now, _chance()), now)
+        self._publish(event)
+
+    def cancelled(self, generation: int, began: float, now: float) -> None:
+        """Record that a call was cancelled, which counts after too long a silence."""
+        longest = longest_silence(self.detect.slow, self.answers)
+        with self._lock:
+            detector = self.detector
+            change = detector.cancelled(generation, began, now, _chance(), longest=longest)
+            if change is None:
+                detector.release(generation, now)
+            event = self._apply(change, now)
         self._publish(event)
 
     def released(self, generation: int, now: float) -> None:
@@ -132,6 +150,7 @@ class BreakerEngine:
         """Let all calls through, as if nothing had happened."""
         with self._lock:
             self.held_open = False
+            self.last_error = None
             # A generation of its own, so that calls of the one before change nothing.
             self.detector = Detector(self.detect, generation=self.detector.generation + 1)
             event = self._updated()

@@ -13,7 +13,7 @@ from mainstay._checkpoint.codec import Codec
 from mainstay._checkpoint.iteration import NOTHING
 from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.watcher import Watcher
-from mainstay._core.functions import refused_coroutine
+from mainstay._core.functions import refused_awaitable
 from mainstay._core.threads import run_in_thread
 from mainstay.errors import (
     DeadlineExpiredError,
@@ -166,7 +166,7 @@ def call(run: Run, body: Callable[[], Any], codec: Codec) -> Any:
     try:
         value = run.result(codec) if run.complete else body()
         if type(value) is CoroutineType:
-            raise refused_coroutine(run.id.name, value)
+            raise refused_awaitable(run.id.name, value)
         session.finish(value, codec)
     except BaseException as error:
         session.failed(error)

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeGuard
 
 import attrs
 
-from mainstay._core.functions import Kind, is_async, is_async_hook, kind_of
+from mainstay._core.functions import Kind, is_async, is_async_hook, kind_of, name_of
 from mainstay.errors import MainstayError, RejectedError
 
 Classes: TypeAlias = type[Exception] | tuple[type[Exception], ...]
@@ -97,6 +97,28 @@ def _as_bool(answer: object) -> object:
     return answer
 
 
+def checked_on_result(
+    on_result: object, *, may_be_async: bool = False
+) -> Callable[[Any], Any] | None:
+    """Return what users give as `on_result=`, checked.
+
+    Raises:
+        TypeError: If it takes no result, or cannot answer for one.
+    """
+    if on_result is None:
+        return None
+    if not callable(on_result):
+        raise TypeError(f"`on_result` must take a result and answer a bool, not {on_result!r}")
+    if kind_of(on_result) in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
+        raise TypeError(
+            f"`on_result` must return its answer, but {on_result!r} is a generator, which would "
+            f"always count as True"
+        )
+    if not may_be_async and is_async_hook(on_result):
+        raise TypeError(f"`on_result` must be a plain function, and {on_result!r} is async")
+    return on_result
+
+
 def verdict_of(answer: object) -> Verdict:
     """Return what `on` answered about an exception as a `Verdict`.
 
@@ -124,6 +146,10 @@ class ErrorClasses:
 
     classes: Classes
 
+    def __str__(self) -> str:
+        classes = self.classes if isinstance(self.classes, tuple) else (self.classes,)
+        return ", ".join(each.__name__ for each in classes)
+
     def __call__(self, error: BaseException) -> bool:
         return isinstance(error, self.classes) or (
             _is_judged_by_leaves(error) and all(map(self, error.exceptions))
@@ -136,6 +162,9 @@ class Predicate:
 
     predicate: Judge
 
+    def __str__(self) -> str:
+        return f"the predicate {name_of(self.predicate)}"
+
     def __call__(self, error: Exception) -> Any:
         if not _is_judged_by_leaves(error):
             return self.predicate(error)
@@ -147,6 +176,9 @@ class AsyncPredicate:
     """The verdict of an async predicate, to be awaited."""
 
     predicate: Judge
+
+    def __str__(self) -> str:
+        return f"the predicate {name_of(self.predicate)}"
 
     async def __call__(self, error: Exception) -> Any:
         if not _is_judged_by_leaves(error):

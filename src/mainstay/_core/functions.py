@@ -5,11 +5,12 @@ else in the package asks these questions.
 """
 
 import asyncio
+import contextlib
 import enum
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -26,6 +27,7 @@ class Kind(enum.Enum):
     ASYNC_GENERATOR = "async generator"
 
 
+_NAMES = ("__module__", "__name__", "__qualname__")
 _MAIN = ("__main__", "__mp_main__")  # the second in processes that multiprocessing spawned
 _ASYNC_CODE = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
@@ -54,15 +56,16 @@ def is_async_hook(hook: object) -> bool:
 
 
 def wraps(fn: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """As `functools.wraps`, with a name also for what has none: partials and callable objects."""
+    """As `functools.wraps`, for whatever can be called: partials, objects, stand-ins of tests."""
     named = _named(fn)
 
     def give_identity(wrapper: Callable[..., Any]) -> Callable[..., Any]:
-        functools.update_wrapper(wrapper, fn)
-        if named is not fn:
-            wrapper.__module__ = named.__module__
-            wrapper.__qualname__ = named.__qualname__
-            wrapper.__name__ = named.__name__
+        for name in functools.WRAPPER_ASSIGNMENTS:
+            source = named if name in _NAMES else fn
+            with contextlib.suppress(AttributeError, TypeError):  # a stand-in answers anything
+                setattr(wrapper, name, getattr(source, name))
+        wrapper.__dict__.update(getattr(fn, "__dict__", {}))
+        wrapper.__wrapped__ = fn  # type: ignore[attr-defined]  # as functools does
         return wrapper
 
     return give_identity
@@ -148,21 +151,28 @@ def name_of_frame(frame: FrameType) -> str:
     return module if qualname == "<module>" else f"{module}.{qualname}"
 
 
-def refused_coroutine(fn: object, coroutine: Coroutine[Any, Any, Any]) -> TypeError:
-    """Close what a plain function turned out to return, whose failures nobody would see.
+def is_awaitable(value: object) -> bool:
+    """True if *value* is there to be awaited: a coroutine, a future, a call of a client."""
+    return getattr(type(value), "__await__", None) is not None
+
+
+def refused_awaitable(fn: object, value: object) -> TypeError:
+    """Return what to raise where a plain function returned something to await.
+
+    Nobody would see it fail. A coroutine is closed, so that Python does not complain of it.
 
     Args:
         fn: The function, or its name.
-        coroutine: What it returned.
-
-    Returns:
-        What to raise.
+        value: What it returned.
     """
-    coroutine.close()
+    what = f"something to await, a {type(value).__name__}"
+    if inspect.iscoroutine(value):
+        value.close()
+        what = "a coroutine"
     who = fn if isinstance(fn, str) else repr(fn)
     return TypeError(
-        f"{who} is not an async function, but returned a coroutine; decorate the async function "
-        f"itself"
+        f"{who} is not an async function, but returned {what}; decorate the async function "
+        f"itself, or an `async def` that awaits it"
     )
 
 

@@ -45,10 +45,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.utils import floatToGoString
 
 from mainstay._core.threads import get_or_create
-from mainstay._metrics.cells import Cell, Group, Slots, cell_in_memory
+from mainstay._metrics.cells import VARIABLE, Cell, Group, Slots, cell_in_memory
 from mainstay._metrics.schema import Family
-
-VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 _log = logging.getLogger("mainstay.metrics")
 
@@ -113,7 +111,7 @@ class _File:
         unfinished.rename(path)
 
     def append(self, entries: bytes) -> int | None:
-        """Add entries at the end and give their place; None if there is no room for them.
+        """Add entries at the end and return their place; None if there is no room for them.
 
         The caller holds the lock. From the second line on there is no call, so a signal handler
         that appends as well cannot come in between, and the reader never sees half an entry.
@@ -224,7 +222,7 @@ def _map(path: Path, descriptor: int, size: int) -> memoryview:
 
 @functools.cache
 def files_work() -> bool:
-    """Whether the installed prometheus_client reads from our files what we wrote."""
+    """True if the installed prometheus_client reads from our files what we wrote."""
     counter = Entry(Family("probe_total", "counter", "", ("a",)), "_total", {"a": "\n\u00e9"})
     histogram = Family("probe_seconds", "histogram", "", ())
     bounds = ("1.0", "+Inf")

@@ -39,7 +39,7 @@ from mainstay._core.context import (
     current_context,
     process_contexts,
 )
-from mainstay._core.functions import require_asyncio
+from mainstay._core.functions import require_asyncio, wraps
 from mainstay._core.threads import values_now
 from mainstay._redundant.call import RedundantCall, awaited
 from mainstay._redundant.decision import HedgeReason
@@ -66,7 +66,7 @@ def wrap_async(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[..., A
 def _wrap_with_task(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap what runs every copy in a task."""
 
-    @functools.wraps(fn)
+    @wraps(fn)
     async def call(*args: Any, **kwargs: Any) -> Any:
         loop = AsyncLoop.begin(bound, args, kwargs)
         loop.start_in_tasks()
@@ -78,7 +78,7 @@ def _wrap_with_task(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[.
 def _wrap_inline(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap what runs its primary in the caller's task, whatever else it may need."""
 
-    @functools.wraps(fn)
+    @wraps(fn)
     async def call(*args: Any, **kwargs: Any) -> Any:
         loop = AsyncLoop.begin(bound, args, kwargs)
         loop.start_inline()
@@ -102,7 +102,7 @@ def _wrap_hedged(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[...,
     success, primary_won = bound.recorder.success, bound.copies.primary_won
     in_any_context = _wrap_inline(bound, fn)
 
-    @functools.wraps(fn)
+    @wraps(fn)
     async def call(*args: Any, **kwargs: Any) -> Any:
         started = monotonic()
         here, delay = block_context(), latency.delay
@@ -262,10 +262,10 @@ class AsyncLoop:
             DeadlineExpiredError: If the surrounding deadline leaves no time.
             UnsupportedLoopError: Outside a task of asyncio.
         """
-        event_loop = require_asyncio(bound.recorder.component)
+        event_loop = require_asyncio(bound.component)
         task = current_task(event_loop)
         if task is None:
-            raise UnsupportedLoopError(bound.recorder.component)
+            raise UnsupportedLoopError(bound.component)
         context = current_context()
         call = RedundantCall.begin(bound, context, context.clock.now(), is_async=True)
         return cls(call, task, event_loop, args, kwargs)
@@ -424,9 +424,10 @@ class AsyncLoop:
             self.call.round.running.discard(0)
             if self.call.members is not None:
                 self.call.members.answered(0)
-            self._give_up()
+            error = CancelledError()
+            self._give_up(error)
             self.call.dispose([value])
-            raise CancelledError
+            raise error
         if self.call.settled:
             self.call.late(0, value)
         else:
@@ -444,7 +445,7 @@ class AsyncLoop:
             call.round.running.discard(0)
             if call.members is not None:
                 call.members.released(0)
-            self._give_up()
+            self._give_up(error)
             return True
         self._ended(0, None, error)
         return call.fails_with(error)
@@ -461,16 +462,16 @@ class AsyncLoop:
             self._waiter = self._event_loop.create_future()
             try:
                 await self._waiter
-            except BaseException:
-                self._give_up()
+            except BaseException as error:
+                self._give_up(error)
                 raise
         return self.call.finish()
 
-    def _give_up(self) -> None:
-        """End the call for a caller that was cancelled, or has left the block of a race."""
+    def _give_up(self, error: BaseException) -> None:
+        """End the call for a caller that is left by *error*, or has left the block of a race."""
         self.call.settled = True
         self._stop()
-        self.call.interrupted()
+        self.call.interrupted(error)
 
     # A race.
 
@@ -496,7 +497,7 @@ class AsyncLoop:
         if not self.call.closed:
             self.call.settled = True
             self._count_early()
-            self._give_up()
+            self._give_up(CancelledError())
 
     def _count_early(self) -> None:
         early, self._early = self._early, None

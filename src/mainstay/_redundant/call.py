@@ -12,18 +12,17 @@ What is decided is in `decision`. The loops, which start, await and stop copies,
 import logging
 from asyncio import Task, get_running_loop
 from collections.abc import Callable, Collection, Iterable
-from types import CoroutineType
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
 from mainstay._core.budget import observe, spend
-from mainstay._core.call import Call, close_coroutine
+from mainstay._core.call import PREDICATE_ERROR, Call, close_coroutine
 from mainstay._core.clock import SYSTEM
 from mainstay._core.context import CallContext
 from mainstay._core.events import is_observed, logger_of, publish
 from mainstay._core.failures import AttemptLog, counted, described
-from mainstay._core.functions import refused_coroutine
+from mainstay._core.functions import is_awaitable, refused_awaitable
 from mainstay._metrics.copies import CopiesRecorder
 from mainstay._metrics.recorder import Recorder
 from mainstay._redundant.decision import HedgeReason, Round, forbids_hedge, last_failed
@@ -46,7 +45,6 @@ class RedundantCall(Call[Recorder]):
         copies: Where its copies are recorded.
         round: Its copies.
         members: The members of a pool that they use, or None.
-        misuses: What was raised where plain functions returned coroutines.
         settled: True if the end is certain.
         closed: True if it is over for the caller.
         expired: The copies that still ran when its time was up.
@@ -58,7 +56,6 @@ class RedundantCall(Call[Recorder]):
     copies: CopiesRecorder
     round: Round
     members: "CopyMembers | None" = None
-    misuses: tuple[BaseException, ...] = ()
     settled: bool = False
     closed: bool = False
     expired: Collection[int] = ()
@@ -84,7 +81,9 @@ class RedundantCall(Call[Recorder]):
             round_ = Round(None, 0, 0, 0, set(), {})
         if context.metrics is not None:
             bound = bound.within(context.metrics)
-        call = cls(bound.recorder, context, started, bound, is_async, bound.copies, round_)
+        call = cls(
+            bound.component, bound.recorder, context, started, bound, is_async, bound.copies, round_
+        )
         if context.deadline <= started:
             call.check_time_left()
         if most and bound.latency.delay is None and not settings.start.together:
@@ -159,24 +158,29 @@ class RedundantCall(Call[Recorder]):
             return
         self.settled = round_.state == "decided"
 
-    def failed(self, copy: int, error: BaseException) -> bool:
-        """Count the failure of a copy; True if a hedge may take its place."""
+    def failed(self, copy: int, error: BaseException, *, misused: bool = False) -> bool:
+        """Count the failure of a copy; True if a hedge may take its place.
+
+        Args:
+            copy: The copy.
+            error: What it raised.
+            misused: True if that is ours, about a function that is no plain one.
+        """
         round_ = self.round
-        if not isinstance(error, Exception):
-            round_.running.discard(copy)
-            self._release_member(copy)
-            self._fail(error, None)
-            return False
         lacking = self.members is not None and self.members.lacks(copy)
+        reason: RedundantReason | None = None
         if lacking:
             round_.denial = "no_member"
-        else:
+        elif isinstance(error, Exception):
             self.recorder.error(error)
-            self._release_member(copy, error)
-            if not self._counts(error):
-                round_.running.discard(copy)
-                self._fail(error, "not_retryable")
-                return False
+            self._release_member(copy, None if misused else error)
+            reason = "not_retryable" if misused else self._refused_by_on(error)
+        else:
+            self._release_member(copy)
+        if reason is not None or not isinstance(error, Exception):
+            round_.running.discard(copy)
+            self._fail(error, reason)
+            return False
         try:
             round_.failed(copy, error, self.context.clock.now(), replaceable=not lacking)
         except Exception as broken:  # noqa: BLE001 - of a rule of the user's
@@ -186,19 +190,20 @@ class RedundantCall(Call[Recorder]):
         self.settled = round_.state == "decided"
         return not lacking
 
-    def _counts(self, error: Exception) -> bool:
-        """True if `on` says that *error* is a failure of the copy."""
-        if self._is_misuse(error):
-            return False
-        verdict = self.ask(self.bound.settings.judge, error)
-        if verdict is True or verdict is False:
-            return verdict
-        close_coroutine(verdict)
-        what = f"`on` must answer True or False, not {described(verdict)}"
-        return self.predicate_failed(error, what)
-
-    def _is_misuse(self, error: Exception) -> bool:
-        return any(error is misuse for misuse in self.misuses)
+    def _refused_by_on(self, error: Exception) -> RedundantReason | None:
+        """Return why *error* is no failure of a copy, but ends the call; None if it is one."""
+        judge = self.bound.settings.judge
+        verdict = self.ask(judge, error)
+        if verdict is True:
+            return None
+        if verdict is False:
+            self.not_matched(judge, error)
+            return "not_retryable"
+        if verdict is not PREDICATE_ERROR:
+            close_coroutine(verdict)
+            what = f"`on` must answer True or False, not {described(verdict)}"
+            self.predicate_failed(error, what)
+        return "predicate_error"
 
     def _broken(self, error: Exception, what: str) -> None:
         """End the call with what a rule of the user's raised."""
@@ -246,7 +251,7 @@ class RedundantCall(Call[Recorder]):
         """Tell the pool, if there is one, that a copy has ended, and what it failed with, if so."""
         if self.members is None:
             return
-        if error is None or self._is_misuse(error):
+        if error is None:
             self.members.released(copy)
         else:
             self.members.failed(copy, error)
@@ -256,7 +261,7 @@ class RedundantCall(Call[Recorder]):
     def finish(self) -> Any:
         """Record the end, and return the answer or raise."""
         if self._failure is not None:
-            self._raise()
+            raise self._recorded_failure()
         round_ = self.round
         winner = round_.winner
         answer = self._returned = round_.answers.pop(winner)
@@ -284,28 +289,21 @@ class RedundantCall(Call[Recorder]):
             self._let_go(round_.dissenters)
         return answer
 
-    def _raise(self) -> NoReturn:
-        failure, self._failure = self._failure, None
-        assert failure is not None  # noqa: S101 - the caller has looked
-        try:
-            self._record_failure(failure)
-            raise failure
-        finally:
-            del failure  # its traceback leads back here
-
     def fails_with(self, error: Exception) -> bool:
         """True if *error* is what the call raises; then its end is recorded."""
         if self._failure is not error:
             return False
-        self._failure = None
-        self._record_failure(error)
+        self._recorded_failure()
         return True
 
-    def _record_failure(self, error: BaseException) -> None:
+    def _recorded_failure(self) -> BaseException:
+        """Record that the call fails; return what it raises, which leads to frames with this."""
+        failure, self._failure = self._failure, None
+        assert failure is not None  # noqa: S101 - the caller has looked
         reason = self._reason
-        if reason is None or not isinstance(error, Exception):
-            self.interrupted()
-            return
+        if reason is None or not isinstance(failure, Exception):
+            self.interrupted(failure)
+            return failure
         self.closed = True
         self._observe()
         outcome = "error"
@@ -314,18 +312,20 @@ class RedundantCall(Call[Recorder]):
             self.bound.latency.took_longer_than(self.elapsed())
         elif _nobody_called(self):
             outcome = "rejected"
-        if reason != "not_retryable" and self.round.tally is not None:
+        if reason not in ("not_retryable", "predicate_error") and self.round.tally is not None:
             self.copies.voted(self.round.verdict())
-        self.give_up(reason, error, outcome, attempts=self.made())
-        self.round.errors = {}  # their tracebacks lead to frames that have this call
+        self.give_up(reason, failure, outcome, attempts=self.made())
         self._let_go()
+        self.round.errors = {}
+        return failure
 
-    def interrupted(self) -> None:
-        """Record that the caller was cancelled, or the program is being ended."""
+    def interrupted(self, error: BaseException) -> None:
+        """Record that *error* ends the call: a cancellation, or the end of the program."""
         self.settled = self.closed = True
         self._observe()
         self.bound.latency.took_longer_than(self.elapsed())
-        self.end("cancelled", self.made())
+        errors, self.round.errors = self.round.errors, {}
+        self.end_interrupted(error, self.made(), next(reversed(errors.values()), None))
         self._let_go()
 
     def made(self) -> int:
@@ -369,12 +369,10 @@ class RedundantCall(Call[Recorder]):
 
 def _see_to(call: RedundantCall, dispose: Callable[[Any], Any], result: Any) -> None:
     """Await what an async `dispose` returned, off the caller's path; refuse it elsewhere."""
+    if not is_awaitable(result):
+        return
     if not call.is_async:
-        if type(result) is CoroutineType:
-            raise refused_coroutine(dispose, result)
-        return
-    if result is None or not hasattr(result, "__await__"):
-        return
+        raise refused_awaitable(dispose, result)
     tasks = call.bound.abandoned.tasks
 
     def ended(task: Task[Any]) -> None:

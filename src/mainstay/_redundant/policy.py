@@ -197,7 +197,7 @@ class Redundant:
         labels = settings.labels(len(fns))
         recorder, copies = recorders_in(self._metrics, component, labels, latency, abandoned)
         first = planned(settings.rule, len(fns), together=settings.start.together) if fns else 0
-        return BoundRedundant(settings, fns, first, latency, abandoned, recorder, copies)
+        return BoundRedundant(settings, component, fns, first, latency, abandoned, recorder, copies)
 
     def _check_kind(self, kind: Kind, fn: object) -> None:
         if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):

@@ -65,6 +65,7 @@ class BoundRedundant:
     """
 
     settings: RedundantSettings
+    component: str
     fns: tuple[Callable[..., Any], ...]
     planned: int
     latency: LatencyTracker
@@ -74,9 +75,10 @@ class BoundRedundant:
 
     def within(self, metrics: Metrics) -> "BoundRedundant":
         """Return it with recorders in other metrics."""
-        component = self.recorder.component
         labels = self.settings.labels(len(self.fns))
-        recorder, copies = recorders_in(metrics, component, labels, self.latency, self.abandoned)
+        recorder, copies = recorders_in(
+            metrics, self.component, labels, self.latency, self.abandoned
+        )
         return attrs.evolve(self, recorder=recorder, copies=copies)
 
 

@@ -15,11 +15,11 @@ reads the mailbox, starts what is to start, and waits again until the next copy 
 
 import functools
 import math
+from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar, copy_context
 from threading import Lock, get_ident
-from types import CoroutineType
 from typing import Any, TypeAlias
 
 from mainstay._core.context import (
@@ -28,7 +28,7 @@ from mainstay._core.context import (
     current_context,
     process_contexts,
 )
-from mainstay._core.functions import refused_coroutine
+from mainstay._core.functions import is_awaitable, refused_awaitable, wraps
 from mainstay._redundant.call import RedundantCall
 from mainstay._redundant.decision import HedgeReason
 from mainstay._redundant.settings import BoundRedundant
@@ -37,13 +37,16 @@ from mainstay._redundant.workers import Worker
 CopyEnd: TypeAlias = tuple[int, Any, BaseException | None]
 """How a copy ended: its number, its answer, its exception."""
 
+_MISUSED: Any = object()
+"""The answer of a copy that returned something to await, which nobody would."""
+
 _copy_of: ContextVar["SyncLoop | None"] = ContextVar("mainstay-copy", default=None)
 
 
 def wrap_sync(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[..., Any]:
     """Make a `def` redundant."""
 
-    @functools.wraps(fn)
+    @wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
         return SyncLoop(bound, args, kwargs).run()
 
@@ -122,8 +125,8 @@ class SyncLoop:
                     self._ended(*mailbox.popleft())
                 elif not self._bell.wait(min(end, self._slow_at) - call.context.clock.now()):
                     self._do_what_is_due(end)
-        except BaseException:
-            self._abort()
+        except BaseException as error:
+            self._abort(error)
             raise
         finally:
             self._bell.idle(get_ident())
@@ -161,14 +164,14 @@ class SyncLoop:
         """End a race: without a result nobody waits any more."""
         self._bell.idle(get_ident())
         if not self.call.closed:
-            self._abort()
+            self._abort(CancelledError())
 
     # The end.
 
-    def _abort(self) -> None:
-        """End the call for a caller that was interrupted, or has left the block of a race."""
+    def _abort(self, error: BaseException) -> None:
+        """End the call for a caller that is left by *error*, or has left the block of a race."""
         self._close()
-        self.call.interrupted()
+        self.call.interrupted(error)
 
     def _close(self) -> None:
         """Make everything that comes from now on late, and see to what came before."""
@@ -245,11 +248,8 @@ class SyncLoop:
             answer = fn(*self._args, **self._kwargs)
         except BaseException as error:  # noqa: BLE001 - goes to the caller's thread
             return None, error
-        if type(answer) is CoroutineType:
-            misuse = refused_coroutine(fn, answer)
-            with self._lock:
-                self.call.misuses += (misuse,)
-            return None, misuse
+        if is_awaitable(answer):
+            return _MISUSED, refused_awaitable(fn, answer)
         return answer, None
 
     # Copies end.
@@ -261,7 +261,7 @@ class SyncLoop:
         if error is None:
             call.answered(copy, answer)
         else:
-            replaceable = call.failed(copy, error)
+            replaceable = call.failed(copy, error, misused=answer is _MISUSED)
         if not call.settled:
             if call.round.lacks_copies():
                 self._start_lacking()
@@ -273,5 +273,7 @@ class SyncLoop:
         """Take in how a copy has ended for which nobody waits any more."""
         if error is None:
             self.call.late(copy, answer)
+        elif isinstance(error, Exception) and answer is not _MISUSED:
+            self.call.given_up(copy, error)
         else:
-            self.call.given_up(copy, error if isinstance(error, Exception) else None)
+            self.call.given_up(copy)

@@ -5,7 +5,7 @@ attempt: what follows is decided where it ends, so that `return` and `break` in 
 """
 
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 from mainstay._core.clock import TaskTimeout
 from mainstay._retry.call import RetryCall
@@ -98,6 +98,11 @@ class Attempt:
         """Seconds since the first attempt's start."""
         return self._run.elapsed()
 
+    def __aenter__(self) -> NoReturn:
+        raise TypeError("write `with attempt:`, without `async`, in async code too")
+
+    __aexit__ = __aenter__
+
     def __enter__(self) -> Self:
         if self._entered:
             raise RuntimeError("an attempt can be made once; the next one comes from the loop")
@@ -128,7 +133,7 @@ class Attempt:
         elif isinstance(error, Exception):
             return self._goes_on(error)
         else:
-            run.interrupted()
+            run.interrupted(error)
         return False
 
     def _goes_on(self, error: Exception) -> bool:

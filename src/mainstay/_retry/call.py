@@ -12,22 +12,24 @@ import logging
 import math
 import random
 from collections.abc import Awaitable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
 from mainstay._core.arguments import to_seconds
 from mainstay._core.budget import observe, spend
-from mainstay._core.call import Call, close_coroutine, recorder_in
-from mainstay._core.context import current_context
-from mainstay._core.events import is_observed, publish
-from mainstay._core.failures import AttemptLog, counted, described
+from mainstay._core.call import PREDICATE_ERROR, Call, close_coroutine, recorder_in
+from mainstay._core.context import CallContext, current_context
+from mainstay._core.events import is_first, is_observed, logger_of, publish
+from mainstay._core.failures import AttemptLog, class_name, counted, described
 from mainstay._metrics.recorder import Recorder
 from mainstay._retry import decision
 from mainstay._retry.settings import RetrySettings
 from mainstay._retry.strategies import CallState, FunctionCall, Outcome, RetryStrategy
 from mainstay.errors import AllMembersFailedError, RejectedError, ResultRefusedError
-from mainstay.events import RetryGaveUp, RetryReason, RetryScheduled
+
+if TYPE_CHECKING:
+    from mainstay.events import RetryGaveUp, RetryReason
 
 POLICY = "retry"
 
@@ -45,6 +47,7 @@ class BoundRetry:
     """A policy bound to the code that it wraps."""
 
     settings: RetrySettings
+    component: str
     recorder: Recorder
 
     def begin(self, function: FunctionCall | None = None) -> "RetryCall":
@@ -54,8 +57,8 @@ class BoundRetry:
             DeadlineExpiredError: If the surrounding deadline leaves no time.
         """
         context = current_context()
-        recorder = recorder_in(context, self.recorder)
-        call = RetryCall(recorder, context, context.clock.now(), self.settings, function)
+        recorder = recorder_in(context, self.recorder, self.component)
+        call = self._call(recorder, context, context.clock.now(), function)
         call.check_time_left()
         if self.settings.budget is not None:
             observe(self.settings.budget)
@@ -63,7 +66,16 @@ class BoundRetry:
 
     def resume(self, started: float, function: FunctionCall | None) -> "RetryCall":
         """Return the call that began without one on the short path."""
-        return RetryCall(self.recorder, current_context(), started, self.settings, function)
+        return self._call(self.recorder, current_context(), started, function)
+
+    def _call(
+        self,
+        recorder: Recorder,
+        context: CallContext,
+        started: float,
+        function: FunctionCall | None,
+    ) -> "RetryCall":
+        return RetryCall(self.component, recorder, context, started, self.settings, function)
 
 
 @attrs.define(eq=False)
@@ -74,6 +86,7 @@ class RetryCall(Call[Recorder]):
         function: What is called, as strategies see it; None in a block.
         made: Attempts that have ended.
         idle: Seconds waited between them.
+        last_error: What the last attempt raised, while another one is to follow.
     """
 
     policy: ClassVar[str] = POLICY
@@ -81,9 +94,11 @@ class RetryCall(Call[Recorder]):
     function: FunctionCall | None
     made: int = 0
     idle: float = 0.0
+    last_error: Exception | None = None
     _log: AttemptLog = attrs.field(factory=AttemptLog)
     _attempt_started: float = attrs.field(init=False)
     _attempt_expired: bool = False
+    _last_hint: float = math.nan
 
     def __attrs_post_init__(self) -> None:
         self._attempt_started = self.started
@@ -95,24 +110,30 @@ class RetryCall(Call[Recorder]):
         self._ended(error)
         self.recorder.error(error)
         try:
-            hint = decision.hint_of(verdict)
+            hint = decision.hint_of(verdict) if verdict is not PREDICATE_ERROR else None
         except TypeError as broken:
             close_coroutine(verdict)
-            self.note(error, f"TypeError: {broken}")
+            verdict = self.predicate_failed(error, f"TypeError: {broken}")
             hint = None
         if hint is None:
-            self._give_up("not_retryable", error)
+            if verdict is PREDICATE_ERROR:
+                self._give_up("predicate_error", error)
+            else:
+                self.not_matched(self.settings.judge, error)
+                self._give_up("not_retryable", error)
             return None
         if isinstance(error, RejectedError | AllMembersFailedError) and not hint >= 0:
             hint = math.nan if error.retry_after is None else error.retry_after
+        hint, self._last_hint = decision.usable_hint(hint, self._last_hint), hint
         try:
             reason, wait = self._decide(hint, error)
         except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
             self.note(error, f"`wait` or `stop` raised {described(broken)}, so it gave up")
-            self._give_up("not_retryable", error)
+            self._tell_broken("wait` or `stop", broken)
+            self._give_up("predicate_error", error)
             return None
-        except BaseException:
-            self.end("cancelled", self.made)
+        except BaseException as interrupt:
+            self._interrupted(interrupt, self.made)
             raise
         if reason is None:
             self._schedule(wait, error)
@@ -131,6 +152,7 @@ class RetryCall(Call[Recorder]):
         """
         if not refused:
             self.made += 1
+            self.last_error = None
             self.end("success" if self.made == 1 else "recovered", self.made)
             return None
         error = ResultRefusedError(self.component, value, self.made + 1, self.elapsed())
@@ -146,9 +168,13 @@ class RetryCall(Call[Recorder]):
         finally:
             del error  # this frame is part of its traceback
 
-    def interrupted(self) -> None:
-        """Record that the call was cancelled, or the program is being ended."""
-        self.end("cancelled", self.made + 1)
+    def interrupted(self, error: BaseException) -> None:
+        """Record that *error* ended an attempt: a cancellation, or the end of the program."""
+        self._interrupted(error, self.made + 1)
+
+    def _interrupted(self, error: BaseException, attempts: int) -> None:
+        last, self.last_error = self.last_error, None
+        self.end_interrupted(error, attempts, last)
 
     def _ended(self, error: Exception) -> None:
         self.made += 1
@@ -167,8 +193,8 @@ class RetryCall(Call[Recorder]):
             return True
         try:
             return self.ask(self._judge, error)
-        except BaseException:
-            self.interrupted()
+        except BaseException as interrupt:
+            self.interrupted(interrupt)
             raise
 
     async def averdict(self, error: Exception) -> Any:
@@ -177,8 +203,8 @@ class RetryCall(Call[Recorder]):
             return self.verdict(error)
         try:
             return await self.aask(self._judge, error)
-        except BaseException:
-            self.interrupted()
+        except BaseException as interrupt:
+            self.interrupted(interrupt)
             raise
 
     def _judge(self, error: Exception) -> Any:
@@ -214,9 +240,16 @@ class RetryCall(Call[Recorder]):
     def _broken_on_result(self, broken: BaseException) -> None:
         if isinstance(broken, Exception):
             self.made += 1
-            self._give_up("not_retryable", broken)
+            self._tell_broken("on_result", broken)
+            self._give_up("predicate_error", broken)
         else:
-            self.interrupted()
+            self.interrupted(broken)
+
+    def _tell_broken(self, what: str, broken: Exception) -> None:
+        """Log that something of the user's has raised, once for each class."""
+        name = class_name(broken)
+        if is_first(POLICY, self.component, what, name):
+            logger_of(POLICY).warning("%s: `%s` raised %s", self.component, what, name)
 
     # Time, sync and async side by side.
 
@@ -226,8 +259,8 @@ class RetryCall(Call[Recorder]):
         if seconds:  # the system call of sleep(0) costs more than a whole attempt
             try:
                 self.context.clock.sleep(seconds)
-            except BaseException:
-                self._wait_interrupted(began)
+            except BaseException as interrupt:
+                self._wait_interrupted(interrupt, began)
                 raise
         self._waited(began, seconds)
 
@@ -237,8 +270,8 @@ class RetryCall(Call[Recorder]):
         if seconds:
             try:
                 await self.context.clock.asleep(seconds)
-            except BaseException:
-                self._wait_interrupted(began)
+            except BaseException as interrupt:
+                self._wait_interrupted(interrupt, began)
                 raise
         self._waited(began, seconds)
 
@@ -250,9 +283,9 @@ class RetryCall(Call[Recorder]):
         self.recorder.waited(seconds)
         self._attempt_started = self.now()
 
-    def _wait_interrupted(self, began: float) -> None:
+    def _wait_interrupted(self, error: BaseException, began: float) -> None:
         self.recorder.waited(self.now() - began)
-        self.end("cancelled", self.made)
+        self._interrupted(error, self.made)
 
     def attempt_limit(self) -> float | None:
         """Return the seconds that the next attempt may take, or None."""
@@ -270,7 +303,7 @@ class RetryCall(Call[Recorder]):
 
     def _decide(
         self, hint: float, error: Exception | None, value: object = None
-    ) -> tuple[RetryReason | None, float]:
+    ) -> "tuple[RetryReason | None, float]":
         """Go through the table of `decision`, asking each column no earlier than it is needed."""
         settings = self.settings
         if decision.out_of_attempts(self.made, settings.attempts):
@@ -290,14 +323,15 @@ class RetryCall(Call[Recorder]):
 
     def _decide_refused(
         self, value: object, error: ResultRefusedError
-    ) -> tuple[RetryReason | None, float]:
+    ) -> "tuple[RetryReason | None, float]":
         try:
             return self._decide(math.nan, None, value)
-        except Exception:
-            self._give_up("not_retryable", error)
+        except Exception as broken:
+            self._tell_broken("wait` or `stop", broken)
+            self._give_up("predicate_error", error)
             raise
-        except BaseException:
-            self.end("cancelled", self.made)
+        except BaseException as interrupt:
+            self._interrupted(interrupt, self.made)
             raise
 
     def _wait(self, hint: float, state: CallState) -> float:
@@ -324,17 +358,23 @@ class RetryCall(Call[Recorder]):
 
     def _schedule(self, wait: float, error: Exception) -> None:
         if is_observed(POLICY, logging.INFO):
+            from mainstay.events import RetryScheduled  # noqa: PLC0415 - when first told
+
             event = RetryScheduled(self.component, self.made, wait, error)
             try:
                 publish(event, self.recorder.listener_failed)
-            except BaseException:  # a listener that ends the program
-                self.end("cancelled", self.made)
+            except BaseException as interrupt:  # a listener that ends the program
+                self._interrupted(interrupt, self.made)
                 raise
+        self.last_error = error
 
-    def _give_up(self, reason: RetryReason, error: Exception) -> None:
+    def _give_up(self, reason: "RetryReason", error: Exception) -> None:
+        self.last_error = None  # its traceback leads to the frame that has this call
         outcome = "timeout" if reason == "timeout" else "error"
         self.give_up(reason, error, outcome, attempts=self.made)
 
-    def gave_up_event(self, reason: Any, error: Exception, attempts: int) -> RetryGaveUp:
+    def gave_up_event(self, reason: Any, error: Exception, attempts: int) -> "RetryGaveUp":
         """Return the event of a call that gave up."""
+        from mainstay.events import RetryGaveUp  # noqa: PLC0415 - when first told
+
         return RetryGaveUp(self.component, attempts, self.elapsed(), reason, error)

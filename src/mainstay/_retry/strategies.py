@@ -177,9 +177,10 @@ def _looks_at_exceptions_only(tenacity: ModuleType, on: Any) -> bool:
             _looks_at_exceptions_only(tenacity, part) and kind_of(part) is Kind.SYNC
             for part in on.retries
         )
-    return isinstance(
-        on,
-        tenacity.retry_if_exception
-        | tenacity.retry_if_exception_cause_type
-        | of_async.retry_if_exception,
+    # Some of those below these classes answer for results as well, each by a `__call__` of its own.
+    exceptions_only = (
+        tenacity.retry_if_exception,
+        tenacity.retry_if_exception_cause_type,
+        of_async.retry_if_exception,
     )
+    return any(type(on).__call__ is each.__call__ for each in exceptions_only)

@@ -54,7 +54,8 @@ def overview(source: Source, slo: float) -> Row:
             ),
             Panel(
                 "Time of a call",
-                "Quantiles of the seconds from the start of a call to its end, waits included.",
+                "Quantiles of the seconds from the start of a call to its end, waits included; of "
+                "calls that were not rejected.",
                 "s",
                 tuple(
                     Query(ask.duration(source, NOW, quantile), f"{_CALL} {name}")

@@ -11,7 +11,7 @@ from typing import Self
 
 from mainstay._core import context
 from mainstay._core.arguments import Duration, to_flag, to_seconds
-from mainstay._core.clock import Bell, Timer
+from mainstay._core.clock import Bell, Clock, Timer
 
 _TURNS = 10  # of the event loop, for other tasks to get as far as their own sleep
 _PATIENCE = 1.0  # real seconds for a working thread to get as far as its own sleep
@@ -37,6 +37,10 @@ class _Alarm:
 
     def cancel(self) -> None:
         self.cancelled = True
+
+
+def _this_clock(clock: "FakeClock", _around: Clock) -> "FakeClock":
+    return clock
 
 
 class FakeClock:
@@ -69,7 +73,7 @@ class FakeClock:
         self._now = 0.0
         self._changed = threading.Condition(threading.RLock())
         self._alarms: list[_Alarm] = []  # in the order of their times
-        self._entered: list[context.CallContext] = []
+        self._entries: list[context.Entry] = []
         self._rung = 0
         self._depth = 0
         self._working: Counter[int] = Counter()
@@ -77,23 +81,20 @@ class FakeClock:
 
     def __enter__(self) -> Self:
         self._depth += 1
-        here = context.with_clock(self)
-        context.enter(here)
+        entry = context.ClockEntry(self, _this_clock)
+        context.enter(self._entries, entry)
         if self._everywhere:
-            context.process_contexts.append(here)
-            self._entered.append(here)
+            context.process_contexts.append(entry)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        context.leave()
+        entry = context.leave(self, self._entries)
         with self._changed:
             self._depth -= 1
             self._changed.notify_all()
-        if self._everywhere:
-            last = self._entered.pop()
-            context.process_contexts[:] = [
-                each for each in context.process_contexts if each is not last
-            ]
+        context.process_contexts[:] = [
+            each for each in context.process_contexts if each is not entry
+        ]
 
     def now(self) -> float:
         """Give the seconds since the clock was made."""

@@ -1,21 +1,21 @@
 """`no_waits`: leaves out the waits between attempts."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ContextDecorator
 
 from mainstay._core import context
-from mainstay._core.clock import Bell, Clock, Timer
+from mainstay._core.clock import SYSTEM, Bell, Clock, Timer
 
 
 class _NoWaits:
     """A clock on which sleeping takes no time, and all else as long as on another clock."""
 
     def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+        self.around = clock
 
     def now(self) -> float:
-        return self._clock.now()
+        return self.around.now()
 
     def sleep(self, _seconds: float, /) -> None:
         pass
@@ -24,14 +24,13 @@ class _NoWaits:
         await asyncio.sleep(0)
 
     def call_later(self, seconds: float, callback: Callable[[], object], /) -> Timer:
-        return self._clock.call_later(seconds, callback)
+        return self.around.call_later(seconds, callback)
 
     def bell(self, *, still: bool = False) -> Bell:
-        return self._clock.bell(still=still)
+        return self.around.bell(still=still)
 
 
-@contextmanager
-def no_waits() -> Iterator[None]:
+class no_waits(ContextDecorator):  # noqa: N801 - used like a function; a block, which entries know
     """Leave out the waits between attempts; everything else stays as it is.
 
     The policies decide as they would, with the waits they would make: one that would outlast its
@@ -44,8 +43,18 @@ def no_waits() -> Iterator[None]:
         ...     retry(on=OSError, wait=30.0).call(Faults([OSError("refused"), "ok"]))
         'ok'
     """
-    context.enter(context.with_clock(_NoWaits(context.current_context().clock)))
-    try:
-        yield
-    finally:
-        context.leave()
+
+    def __init__(self) -> None:
+        self._entries: list[context.Entry] = []
+        self._clock = _NoWaits(SYSTEM)
+
+    def __enter__(self) -> None:
+        context.enter(self._entries, context.ClockEntry(self, no_waits._over))
+
+    def __exit__(self, *exc_info: object) -> None:
+        context.leave(self, self._entries)
+
+    def _over(self, clock: Clock) -> Clock:
+        if self._clock.around is not clock:
+            self._clock = _NoWaits(clock)
+        return self._clock

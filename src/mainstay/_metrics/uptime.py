@@ -1,4 +1,4 @@
-"""Keeps the dependability series of a component up to date.
+"""The dependability series of a component.
 
 Uptime goes on while nothing happens, so its counters cannot be written by events alone: they are
 brought up to date whenever the component changes and before each scrape. Nobody scrapes a worker
@@ -10,22 +10,22 @@ import math
 import weakref
 from collections.abc import Callable, Iterator
 from operator import add
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import attrs
 
 from mainstay._core.dependability import DependabilityFigures
+from mainstay._core.forks import reset_after_fork
 from mainstay._core.threads import values_now
 from mainstay._metrics import schema
+from mainstay._metrics.gauges import NumberGauge
 from mainstay._metrics.layouts import AVAILABILITY_LAYOUT
 from mainstay._metrics.schema import Family
+from mainstay._metrics.series import SeriesTable
 
-if TYPE_CHECKING:
-    from mainstay._metrics.book import Book
-
-_UPTIME = AVAILABILITY_LAYOUT.slot(schema.COMPONENT_UPTIME)
-_DOWNTIME = AVAILABILITY_LAYOUT.slot(schema.COMPONENT_DOWNTIME)
-_FAILURES = AVAILABILITY_LAYOUT.slot(schema.COMPONENT_FAILURES)
+_UPTIME = AVAILABILITY_LAYOUT.slots[schema.COMPONENT_UPTIME][""]
+_DOWNTIME = AVAILABILITY_LAYOUT.slots[schema.COMPONENT_DOWNTIME][""]
+_FAILURES = AVAILABILITY_LAYOUT.slots[schema.COMPONENT_FAILURES][""]
 
 _FIGURES: dict[Family, Callable[[DependabilityFigures], float]] = {
     schema.AVAILABILITY: lambda total: total.availability,
@@ -36,15 +36,15 @@ _FIGURES: dict[Family, Callable[[DependabilityFigures], float]] = {
 """The figures since the start, by their gauges."""
 
 
-class Source(Protocol):
+class UptimeSource(Protocol):
     """What knows when a component is up."""
 
     def is_up(self) -> bool:
-        """Whether it is up now."""
+        """True if it is up now."""
         ...
 
     def so_far(self) -> DependabilityFigures:
-        """Give its figures since the start; they never shrink, and nothing is raised."""
+        """Return its figures since the start; they never shrink, and nothing is raised."""
         ...
 
 
@@ -52,25 +52,35 @@ class Source(Protocol):
 class _Watched:
     """A source, and how much of its time has been counted."""
 
-    source: "weakref.ref[Source]"
+    source: "weakref.ref[UptimeSource]"
     counted: DependabilityFigures = attrs.field(factory=DependabilityFigures)
 
 
-class Upkeep:
-    """Writes the series of one component, from the sources that know about it."""
+class UptimeSeries:
+    """Writes the series of one component, from the sources that know about it.
 
-    def __init__(self, book: "Book", component: str) -> None:
-        self._book = book
-        self._group = book.group(AVAILABILITY_LAYOUT, (component,))
+    Args:
+        table: Where the counters are.
+        component: The label.
+        number: Finds a gauge of the component.
+    """
+
+    def __init__(
+        self, table: SeriesTable, component: str, number: Callable[[Family], NumberGauge]
+    ) -> None:
+        self._table = table
+        self._group = table.group(AVAILABILITY_LAYOUT, (component,))
         self._watched: dict[int, _Watched] = {}
-        self._up = book.number(schema.COMPONENT_UP, component)
-        self._up.follow(self, Upkeep._is_up)
+        self._up = number(schema.COMPONENT_UP)
+        self._up.follow(self, UptimeSeries._is_up)
         for family, figure in _FIGURES.items():
-            read = functools.partial(Upkeep._figure, figure=figure)
-            book.number(family, component).follow(self, read)
+            read = functools.partial(UptimeSeries._figure, figure=figure)
+            number(family).follow(self, read)
+        if table.writer is not None:
+            reset_after_fork(self, UptimeSeries._leave_past_to_parent)
 
-    def watch(self, source: Source) -> None:
-        """Take *source* into account as long as it lives."""
+    def watch(self, source: UptimeSource) -> None:
+        """Count the time of *source* as long as it lives."""
         key = id(source)
         self._watched[key] = _Watched(weakref.ref(source, lambda _: self._watched.pop(key, None)))
         self.refresh()
@@ -81,10 +91,12 @@ class Upkeep:
             self._count(watched, source)
         self._up.changed()
 
-    def start_anew(self) -> None:
+    def _leave_past_to_parent(self) -> None:
         """Leave to the parent process what has passed until the fork."""
         for watched, source in self._alive():
             watched.counted = source.so_far()
+        if self._table.writer is not None:
+            self._table.writer.start()  # it refreshes, also if nothing ever changes here
 
     def _is_up(self) -> float | None:
         up = [source.is_up() for _, source in self._alive()]
@@ -95,13 +107,13 @@ class Upkeep:
         value = figure(functools.reduce(add, figures)) if figures else math.nan
         return None if math.isnan(value) else value
 
-    def _alive(self) -> Iterator[tuple[_Watched, Source]]:
+    def _alive(self) -> Iterator[tuple[_Watched, UptimeSource]]:
         for watched in values_now(self._watched):  # a collection takes entries out
             source = watched.source()
             if source is not None:
                 yield watched, source
 
-    def _count(self, watched: _Watched, source: Source) -> None:
+    def _count(self, watched: _Watched, source: UptimeSource) -> None:
         """Add what has passed since the last time.
 
         Between the comparison and the assignment no other thread comes in (see `availability`).
@@ -112,7 +124,7 @@ class Upkeep:
             if watched.counted is before:
                 watched.counted = now
                 break
-        _, counters = self._book.cells.cell(self._group)
+        _, counters = self._table.cells.cell(self._group)
         counters[_UPTIME] += now.uptime - before.uptime
         counters[_DOWNTIME] += now.downtime - before.downtime
         counters[_FAILURES] += now.failures - before.failures

@@ -1,0 +1,297 @@
+"""The time left for everything inside a block, and what happens when it is over.
+
+    form                 at the end of its time
+    with deadline        nothing: policies read what is left before they start and before they wait
+    async with deadline  the task that entered it is cancelled, once
+
+1. Nested deadlines end each by itself. To an inner one the cancellation of an outer one comes from
+   outside, so of several that have ended the outermost speaks.
+2. A cancellation is taken for ours where a deadline around the code has ended by it
+   (`is_interruption`): the policy counts a timeout, and lets it through unchanged.
+3. One timer of the event loop serves all deadlines of that loop (`alarms`).
+"""
+
+import math
+import sys
+from asyncio import CancelledError, Task, current_task, get_running_loop
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, TypeVar, cast, overload
+from weakref import ref
+
+import attrs
+
+from mainstay._core.alarms import Alarms, alarms_of
+from mainstay._core.arguments import Duration, to_seconds
+from mainstay._core.clock import SYSTEM, Clock, Timer, monotonic
+from mainstay._core.context import (
+    CallContext,
+    Entry,
+    block_context,
+    current_context,
+    end,
+    enter,
+    leave,
+    no_block,
+    process_contexts,
+    set_block_context,
+)
+from mainstay._core.functions import name_of_frame
+from mainstay.errors import DeadlineExpiredError
+
+
+def _system_clock() -> Clock:
+    return SYSTEM
+
+
+class DeadlineEntry(Entry):
+    """A deadline: when its time ends, on the clock that it was set on."""
+
+    __slots__ = ("clock", "until")
+
+    def __init__(self, block: Callable[[], object], outer: Entry | None, until: float) -> None:
+        # Written out, without a call of the base, since each block with a deadline pays for this.
+        self.block = block
+        self.outer = outer
+        self.deadline = until
+        self.plain = True
+        self.until = until
+        self.clock: Callable[[], Clock | None] = _system_clock
+
+    def applied_to(self, context: CallContext) -> CallContext:
+        """Return *context* with no more time left than this one leaves."""
+        clock = self.clock()
+        if clock is None:  # gone, and its time with it
+            return context
+        until = self.until
+        if clock is not context.clock:
+            until += context.clock.now() - clock.now()
+        return attrs.evolve(context, deadline=until) if until < context.deadline else context
+
+
+class InterruptingEntry(DeadlineEntry):
+    """A deadline that cancels a task when its time ends.
+
+    Attributes:
+        cause: The last exception of the policy that was interrupted.
+        fired: True once it has cancelled the task.
+    """
+
+    __slots__ = ("_alarms", "_cancelling", "_task", "_timer", "cause", "fired")
+
+    def watch(self, task: "Task[Any]") -> None:
+        """Have *task* cancelled when the time ends."""
+        self._task = task
+        self._cancelling = task.cancelling()
+        self.cause: Exception | None = None
+        self.fired = False
+        self._alarms: Alarms | None = None
+        self._timer: Timer | None = None
+        clock = self.clock()
+        if clock is SYSTEM:
+            self._alarms = alarms_of(get_running_loop())
+            self._alarms.add(self.until, self)
+        elif clock is not None:
+            self._timer = clock.call_later(max(0.0, self.until - clock.now()), self.fire)
+
+    def is_over(self) -> bool:
+        """Return True if the block has been left."""
+        return self.block() is None
+
+    def fire(self) -> None:
+        """Cancel the task, if the block is still open."""
+        if self.block() is not None:
+            self.fired = True
+            self._task.cancel()
+
+    def is_left_by(self, kind: type[BaseException] | None) -> bool:
+        """Stop, and take the cancellation back; return True if the block ends by it alone."""
+        if not self.fired:
+            if self._alarms is not None:
+                self._alarms.one_ended()
+            elif self._timer is not None:
+                self._timer.cancel()
+            return False
+        if current_task() is not self._task:
+            return False
+        ours = self._task.uncancel() <= self._cancelling
+        return ours and kind is not None and issubclass(kind, CancelledError)
+
+
+E = TypeVar("E", bound=DeadlineEntry)
+
+
+class _Done(tuple[()]):
+    """Something to await that is there already."""
+
+    __slots__ = ()
+    __await__ = tuple.__iter__
+
+
+_DONE = cast("Awaitable[None]", _Done())
+
+
+class deadline:  # noqa: N801 - used like a function, and a class because each call makes one
+    """Set how much time is left for everything inside the block.
+
+    ``with`` never interrupts running code. A policy entered with no time left raises
+    `DeadlineExpiredError` before it calls anything; a retry does not start a wait that would
+    outlast it. A nested deadline can only shorten the outer one. It follows the context: into
+    nested calls, into the tasks made inside the block, and into threads that run in a copy of the
+    context; and ends with the block for all of them.
+
+    ``async with`` interrupts as well: at the end of its time it cancels the task that entered it,
+    once, as `asyncio.timeout` does, and the block then ends with `DeadlineExpiredError`, whose
+    ``__cause__`` is the last exception of the policy that was interrupted. A cancellation from
+    outside wins, any other exception passes untouched, and shielded code goes on.
+
+    Args:
+        seconds: Time from the entry of the block, as a number of seconds or a `timedelta`. At
+            least 0, which leaves no time, and finite.
+
+    Returns:
+        A context manager for ``with``, in sync and async code, and for ``async with``. Each entry
+        starts its time again.
+
+    Raises:
+        TypeError: If *seconds* is neither a number nor a `timedelta`.
+        ValueError: If *seconds* is negative, NaN or infinite.
+        RuntimeError: From ``async with``, outside a task.
+        DeadlineExpiredError: From an ``async with`` block that its own time has ended.
+
+    Metrics:
+        A call that began with no time left, or that ``async with`` interrupted, is
+        `calls_total{outcome="timeout"}`, and `give_ups_total{reason="timeout"}`.
+
+    Source:
+        The deadline in the request context of Finagle and gRPC; the counting of `Task.cancelling`
+        and `Task.uncancel` is that of `asyncio.timeout`.
+
+    Example:
+        >>> from mainstay import deadline, remaining
+        >>> with deadline(2.0):
+        ...     with deadline(60):
+        ...         remaining() <= 2.0
+        True
+    """
+
+    __slots__ = ("__weakref__", "_entries", "_seconds")
+
+    def __init__(self, seconds: Duration) -> None:
+        if type(seconds) is float and 0.0 <= seconds < math.inf:  # the usual one, at no cost
+            self._seconds = seconds
+        else:
+            self._seconds = to_seconds(seconds, "seconds")
+        self._entries: list[Entry] = []
+
+    def __enter__(self) -> None:
+        self._enter(DeadlineEntry)
+
+    def _enter(self, kind: type[E]) -> E:
+        outer = block_context()
+        if process_contexts or (outer is not None and not outer.plain):
+            return self._enter_elsewhere(kind)
+        until = monotonic() + self._seconds
+        entry = kind(ref(self), outer, until)
+        if outer is not None and outer.deadline < until:
+            entry.deadline = outer.deadline
+        self._entries.append(entry)
+        set_block_context(entry)
+        return entry
+
+    def _enter_elsewhere(self, kind: type[E]) -> E:
+        """Enter where the clock may be another one, or where an entry is over."""
+        context = current_context()
+        until = context.clock.now() + self._seconds
+        entry = kind(ref(self), block_context(), until)
+        entry.plain = context.clock is SYSTEM and context.metrics is None and not process_contexts
+        entry.deadline = min(until, context.deadline)
+        if context.clock is not SYSTEM:
+            entry.clock = ref(context.clock)  # a `FakeClock` is a block, which no entry keeps
+        enter(self._entries, entry)
+        return entry
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._leave()
+
+    def _leave(self) -> Entry | None:
+        entry = block_context()
+        if entry is None or entry.block() is not self:
+            return leave(self, self._entries)
+        self._entries.remove(entry)
+        outer = entry.outer
+        if outer is None or outer.block() is not None:
+            entry.block = no_block
+            entry.plain = False
+            set_block_context(outer)
+        else:
+            end(entry)
+        return entry
+
+    def __aenter__(self) -> Awaitable[None]:
+        task = current_task()
+        if task is None:
+            raise RuntimeError("`async with deadline(...)` interrupts a task, and there is none")
+        self._enter(InterruptingEntry).watch(task)
+        return _DONE
+
+    def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> Awaitable[None]:
+        entry = self._leave()
+        if isinstance(entry, InterruptingEntry) and entry.is_left_by(kind):
+            name = name_of_frame(sys._getframe(1))  # noqa: SLF001 - the code around the block
+            raise DeadlineExpiredError(name, self._seconds) from (entry.cause or error)
+        return _DONE
+
+
+def is_interruption(error: BaseException, last: Exception | None = None) -> bool:
+    """Return True if a deadline around the code has ended, and *error* is its cancellation.
+
+    Args:
+        error: What went through the policy.
+        last: The last exception that the policy has seen, which the deadline is to name as cause.
+    """
+    if not isinstance(error, CancelledError):
+        return False
+    entry = block_context()
+    found = False
+    while entry is not None:
+        if isinstance(entry, InterruptingEntry) and entry.fired and entry.block() is not None:
+            entry.cause = entry.cause or last
+            found = True
+        entry = entry.outer
+    return found
+
+
+@overload
+def remaining(default: None = None) -> float | None: ...
+@overload
+def remaining(default: Duration) -> float: ...
+def remaining(default: Duration | None = None) -> float | None:
+    """Return the seconds that the surrounding `deadline` leaves.
+
+    Args:
+        default: What to answer without a deadline, and the most to answer with one: a number of
+            seconds or a `timedelta`, at least 0. None for no such limit.
+
+    Returns:
+        Seconds, never below 0; None if there is neither a deadline nor a *default*.
+
+    Raises:
+        TypeError: If *default* is neither a number nor a `timedelta`.
+        ValueError: If *default* is negative, NaN or infinite.
+
+    Example:
+        >>> from mainstay import remaining
+        >>> remaining() is None
+        True
+        >>> remaining(default=5)
+        5.0
+    """
+    most = math.inf if default is None else to_seconds(default, "default")
+    left = min(most, max(0.0, current_context().left()))
+    return None if left == math.inf else left
