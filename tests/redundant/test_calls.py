@@ -386,21 +386,28 @@ def test_a_predicate_says_what_counts(call):
         call([Lost("gone")], **policy)
 
 
+NOT_MATCHED = "so the exception counts as not matched"
+
+
 @pytest.mark.parametrize("verdict", [1, None, "yes"])
-def test_a_predicate_that_gives_no_verdict_is_noted_on_the_error(call, verdict):
+def test_a_predicate_that_gives_no_verdict_is_noted_on_the_error(call, metrics, verdict):
     with pytest.raises(Lost) as caught:
         call([Lost("gone")], on=lambda _error: verdict, **HEDGED)
     (note,) = caught.value.__notes__
-    assert f"`on` must answer True or False, not {verdict!r}" in note
+    what = f"`on` must answer True or False, not {verdict!r}, {NOT_MATCHED}"
+    assert note == f"mainstay.redundant it: {what}"
+    assert metrics.reasons() == {"predicate_error": 1}
 
 
-def test_a_predicate_that_raises_hides_nothing(call):
+def test_a_predicate_that_raises_hides_nothing(call, metrics):
     def broken(_error):
         raise KeyError("x")
 
     with pytest.raises(Lost) as caught:
         call([Lost("gone")], on=broken, **HEDGED)
-    assert "`on` raised KeyError('x')" in caught.value.__notes__[0]
+    (note,) = caught.value.__notes__
+    assert note == f"mainstay.redundant it: `on` raised KeyError('x'), {NOT_MATCHED}"
+    assert metrics.reasons() == {"predicate_error": 1}
 
 
 # Time.
@@ -582,6 +589,7 @@ def test_a_key_that_raises_ends_the_call_with_its_own_error(call, metrics):
         call([{}, {}, {}], copies=3, decide=rule)
     assert "raised while the answer of copy" in caught.value.__notes__[0]
     assert metrics.outcomes() == {"error": 1}
+    assert metrics.reasons() == {"predicate_error": 1}
     assert metrics("votes_total") == 0
 
 

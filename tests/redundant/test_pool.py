@@ -1,6 +1,7 @@
 """Redundant calls whose copies run at the members of a pool: who gets which, and what it learns."""
 
 import asyncio
+import inspect
 import threading
 import time
 
@@ -202,6 +203,45 @@ def test_methods_take_the_resource_after_self():
     assert asyncio.run(sensors.aread(3)) == (3, "mm")
     assert Sensors.shared(3) == (3, Sensors)
     assert Sensors.plain(3) == 3
+
+
+def test_what_is_wrapped_shows_the_signature_that_callers_use():
+    pool = pool_of("a", "b")
+
+    @redundant(pool=pool)
+    def look_up(db: str, key: str, *, unit: int = 1) -> bytes:
+        return (db + key).encode() * unit
+
+    assert str(inspect.signature(look_up)) == "(key: str, *, unit: int = 1) -> bytes"
+    assert str(inspect.signature(Sensors.read)) == "(self, scale)"
+    assert str(inspect.signature(Sensors("mm").aread)) == "(scale)"
+    assert str(inspect.signature(Sensors.shared)) == "(scale)"
+    assert str(inspect.signature(redundant(pool=pool)(lambda *args: args))) == "(*args)"
+    assert str(inspect.signature(redundant()(max_of))) == "(a, b)"
+
+
+def max_of(a, b):
+    return max(a, b)
+
+
+@pytest.mark.parametrize("fn", [lambda: 1, lambda **_options: 1, lambda *, db: db])
+def test_a_function_that_could_not_take_the_resource_is_refused_when_it_is_wrapped(fn):
+    with pytest.raises(TypeError, match="no parameter that could take the resource of a pool"):
+        redundant(pool=pool_of("a", "b"))(fn)
+
+
+def test_a_method_that_could_not_take_the_resource_is_refused_when_it_is_wrapped():
+    with pytest.raises(TypeError, match="no parameter after its first one that could take"):
+        redundant(pool=pool_of("a", "b"))(lambda self: self)
+
+
+def test_a_method_may_have_parameters_of_any_name():
+    class Locks:
+        @redundant(pool=pool_of("a", "b"))
+        def lock(self, db, resource, fn="fn", copy=0):
+            return db, resource, fn, copy
+
+    assert Locks().lock(resource="lamp", copy=1, fn="f") == ("a", "lamp", "f", 1)
 
 
 # What the pool learns.

@@ -12,7 +12,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
+from types import FrameType, NoneType
 from typing import Any
 
 from mainstay.errors import UnsupportedLoopError
@@ -29,6 +29,7 @@ class Kind(enum.Enum):
 
 _NAMES = ("__module__", "__name__", "__qualname__")
 _MAIN = ("__main__", "__mp_main__")  # the second in processes that multiprocessing spawned
+_PLAIN = frozenset((NoneType, bool, int, float, str, bytes, list, tuple, dict, set))
 _ASYNC_CODE = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
@@ -153,7 +154,8 @@ def name_of_frame(frame: FrameType) -> str:
 
 def is_awaitable(value: object) -> bool:
     """True if *value* is there to be awaited: a coroutine, a future, a call of a client."""
-    return getattr(type(value), "__await__", None) is not None
+    kind = type(value)  # most are plain, and to look in vain for an attribute takes long
+    return kind not in _PLAIN and getattr(kind, "__await__", None) is not None
 
 
 def refused_awaitable(fn: object, value: object) -> TypeError:

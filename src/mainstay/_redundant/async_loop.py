@@ -25,17 +25,19 @@ something does happen: the primary is slow or fails, or the caller is cancelled.
 """
 
 import functools
-import math
 from asyncio import AbstractEventLoop, CancelledError, Future, Task, current_task, get_running_loop
 from collections.abc import Callable, Coroutine
 from types import CoroutineType
-from typing import Any
+from typing import Any, TypeAlias
+
+import attrs
 
 from mainstay._core.clock import Timer, monotonic
 from mainstay._core.context import (
     DEFAULT_CONTEXT,
-    CallContext,
+    Entry,
     block_context,
+    context_of,
     current_context,
     process_contexts,
 )
@@ -45,6 +47,9 @@ from mainstay._redundant.call import RedundantCall, awaited
 from mainstay._redundant.decision import HedgeReason
 from mainstay._redundant.settings import BoundRedundant
 from mainstay.errors import UnsupportedLoopError
+
+Args: TypeAlias = tuple[Any, ...]
+Kwargs: TypeAlias = dict[str, Any]
 
 MOST_ABANDONED = 1_000
 """How many cancelled tasks of a component may not have ended before no more hedges start."""
@@ -69,7 +74,7 @@ def _wrap_with_task(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[.
     @wraps(fn)
     async def call(*args: Any, **kwargs: Any) -> Any:
         loop = AsyncLoop.begin(bound, args, kwargs)
-        loop.start_in_tasks()
+        loop.start()
         return await loop.result()
 
     return call
@@ -80,16 +85,16 @@ def _wrap_inline(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[...,
 
     @wraps(fn)
     async def call(*args: Any, **kwargs: Any) -> Any:
-        loop = AsyncLoop.begin(bound, args, kwargs)
-        loop.start_inline()
+        loop = AsyncLoop.begin(bound, args, kwargs, inline=True)
+        loop.start()
         try:
-            value = await loop.fns[0](*args, **kwargs)
+            value = await loop.call.fns[0](*args, **kwargs)
         except BaseException as error:
             if loop.primary_raised(error):
                 raise
         else:
             loop.primary_answered(value)
-        return loop.call.finish() if loop.call.settled else await loop.result()
+        return await loop.result()
 
     return call
 
@@ -118,8 +123,8 @@ def _wrap_hedged(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[...,
         ):
             return await in_any_context(*args, **kwargs)
         event_loop = get_running_loop()
-        deadline = math.inf if here is None else here.deadline
-        hedged = FastHedgedCall(bound, task, event_loop, started, deadline, args, kwargs)
+        cancelling = task.cancelling()
+        hedged = FastHedgedCall(bound, here, task, cancelling, event_loop, started, args, kwargs)
         timer = timers.here(event_loop)
         timer.add(hedged, started + delay)
         try:
@@ -141,11 +146,12 @@ def _wrap_hedged(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[...,
                 return value
             loop = hedged.loop
             loop.primary_answered(value)
-        return loop.call.finish() if loop.call.settled else await loop.result()
+        return await loop.result()
 
     return call
 
 
+@attrs.define(eq=False)
 class FastHedgedCall:
     """A call whose primary runs alone, with nothing around it but perhaps a deadline.
 
@@ -153,47 +159,23 @@ class FastHedgedCall:
         loop: What makes the rest of the call, if there is a need.
     """
 
-    __slots__ = (
-        "_args",
-        "_bound",
-        "_cancelling",
-        "_deadline",
-        "_event_loop",
-        "_kwargs",
-        "_started",
-        "_task",
-        "loop",
-    )
-
-    def __init__(
-        self,
-        bound: BoundRedundant,
-        task: Task[Any],
-        event_loop: AbstractEventLoop,
-        started: float,
-        deadline: float,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> None:
-        self._bound = bound
-        self._task = task
-        self._event_loop = event_loop
-        self._started = started
-        self._deadline = deadline
-        self._args = args
-        self._kwargs = kwargs
-        self._cancelling = task.cancelling()
-        self.loop: AsyncLoop | None = None
+    _bound: BoundRedundant
+    _here: Entry | None
+    _task: Task[Any]
+    _cancelling: int
+    _event_loop: AbstractEventLoop
+    _started: float
+    _args: Args
+    _kwargs: Kwargs
+    loop: "AsyncLoop | None" = attrs.field(default=None, init=False)
 
     def in_full(self) -> "AsyncLoop":
         """Return the call with everything that belongs to one."""
         if self.loop is None:
-            bound, context = self._bound, DEFAULT_CONTEXT
-            if self._deadline < math.inf:
-                context = CallContext(deadline=self._deadline)
-            call = RedundantCall.begin(bound, context, self._started, is_async=True)
-            self.loop = AsyncLoop(call, self._task, self._event_loop, self._args, self._kwargs)
-            self.loop.runs_inline(self._cancelling)
+            context = DEFAULT_CONTEXT if self._here is None else context_of(self._here)
+            call = RedundantCall.begin(self._bound, context, self._started, is_async=True)
+            caller = CallerTask(self._task, self._cancelling, self._event_loop, True)
+            self.loop = AsyncLoop(call, caller, self._event_loop, self._args, self._kwargs)
         return self.loop
 
     def slow(self) -> None:
@@ -201,62 +183,61 @@ class FastHedgedCall:
         self.in_full().slow()
 
 
-class AsyncLoop:
-    """The copies of one call, in the event loop of its caller.
+@attrs.define(eq=False)
+class CallerTask:
+    """The caller's task, which a faster copy interrupts while it runs the primary.
 
     Attributes:
-        call: The call.
-        fns: What each copy calls.
+        runs_primary: True until the primary was left; never with `primary="task"`, nor in a race.
+        interrupted: True if the task was cancelled because of that copy.
     """
 
-    __slots__ = (
-        "_args",
-        "_cancelling",
-        "_early",
-        "_event_loop",
-        "_interrupted",
-        "_kwargs",
-        "_limit",
-        "_primary_runs",
-        "_task",
-        "_tasks",
-        "_timer",
-        "_waiter",
-        "call",
-        "fns",
-    )
+    _task: Task[Any]
+    _cancelling: int  # how often it was cancelled before
+    _event_loop: AbstractEventLoop
+    runs_primary: bool
+    interrupted: bool = False
 
-    def __init__(
-        self,
-        call: RedundantCall,
-        task: Task[Any],
-        event_loop: AbstractEventLoop,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> None:
-        self.call: RedundantCall = call
-        self.fns: tuple[Callable[..., Any], ...] = call.bound.fns
-        self._task = task
-        self._event_loop = event_loop
-        self._args = args
-        self._kwargs = kwargs
-        self._tasks: dict[int, Task[Any]] = {}
-        self._timer: Timer | None = None
-        self._limit: Timer | None = None
-        self._waiter: Future[None] | None = None
-        self._early: list[tuple[int, Task[Any]]] | None = None  # held back until `race_result`
-        self._primary_runs = False  # True while the caller's task runs the primary
-        self._interrupted = False  # True if we have cancelled that task
-        members = call.members
-        if members is not None:
-            run = members.acall
-            self.fns = tuple(functools.partial(run, n, fn) for n, fn in enumerate(self.fns))
+    def interrupt(self) -> None:
+        """Cancel the task, unless somebody else is just doing so.
+
+        That may be a timeout of its own, which it survives: so ask again.
+        """
+        if not self.runs_primary:
+            return
+        if self._task.cancelling() <= self._cancelling:
+            self.interrupted = True
+            self._task.cancel()
+        else:
+            self._event_loop.call_later(_AGAIN, self.interrupt)
+
+    def leave_primary(self) -> bool:
+        """Take the cancellation back; True if there was another one, which came from outside."""
+        self.runs_primary = False
+        return self.interrupted and self._task.uncancel() > self._cancelling
+
+
+@attrs.define(eq=False)
+class AsyncLoop:
+    """The copies of one call, in the event loop of its caller."""
+
+    call: RedundantCall
+    _caller: CallerTask
+    _event_loop: AbstractEventLoop
+    _args: Args
+    _kwargs: Kwargs
+    _tasks: dict[int, Task[Any]] = attrs.field(factory=dict, init=False)
+    _timer: Timer | None = attrs.field(default=None, init=False)
+    _limit: Timer | None = attrs.field(default=None, init=False)
+    _waiter: Future[None] | None = attrs.field(default=None, init=False)
+    # The tasks of a race that have ended before its result was asked for.
+    _early: list[tuple[int, Task[Any]]] | None = attrs.field(default=None, init=False)
 
     @classmethod
     def begin(
-        cls, bound: BoundRedundant, args: tuple[Any, ...], kwargs: dict[str, Any]
+        cls, bound: BoundRedundant, args: Args, kwargs: Kwargs, *, inline: bool = False
     ) -> "AsyncLoop":
-        """Begin a call in its context.
+        """Begin a call in its context; *inline* if the caller is about to run the primary.
 
         Raises:
             DeadlineExpiredError: If the surrounding deadline leaves no time.
@@ -268,42 +249,28 @@ class AsyncLoop:
             raise UnsupportedLoopError(bound.component)
         context = current_context()
         call = RedundantCall.begin(bound, context, context.clock.now(), is_async=True)
-        return cls(call, task, event_loop, args, kwargs)
+        caller = CallerTask(task, task.cancelling(), event_loop, inline)
+        return cls(call, caller, event_loop, args, kwargs)
 
     # The beginning.
 
-    def start_inline(self) -> None:
-        """Start the copies that begin together with a primary that the caller runs."""
-        self.runs_inline(self._task.cancelling())
-        self._set_timers()
-        if self.call.bound.planned > 1:
+    def start(self) -> None:
+        """Start what the call begins with, but for a primary that the caller runs."""
+        bound, call_later = self.call.bound, self.call.context.clock.call_later
+        delay, timeout = bound.latency.delay, bound.settings.timeout
+        if delay is not None:
+            self._timer = call_later(delay, self.slow)
+        if timeout is not None:
+            self._limit = call_later(timeout, self._expire)
+        if not self._caller.runs_primary:
+            self._launch(0)
+        if bound.planned > 1:
             self._start_lacking()
 
-    def runs_inline(self, cancelling: int) -> None:
-        """Record that the caller runs the primary, and how often its task was cancelled before."""
-        self._cancelling = cancelling
-        self._primary_runs = True
-
     def slow_at(self, due: float) -> None:
-        """Be slow at a time of the clock that a `SharedTimer` would have told of until now."""
-        self._timer = self._call_later(max(0.0, due - self.call.now()), self.slow)
-
-    def start_in_tasks(self) -> None:
-        """Start the primary and the copies that begin together with it."""
-        self._set_timers()
-        self._launch(0)
-        self._start_lacking()
-
-    def _set_timers(self) -> None:
-        delay = self.call.bound.latency.delay
-        if delay is not None:
-            self._timer = self._call_later(delay, self.slow)
-        timeout = self.call.bound.settings.timeout
-        if timeout is not None:
-            self._limit = self._call_later(timeout, self._expire)
-
-    def _call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
-        return self.call.context.clock.call_later(seconds, callback)
+        """Start one more copy at *due*, in place of a `SharedTimer` that would have told of it."""
+        seconds = max(0.0, due - self.call.now())
+        self._timer = self.call.context.clock.call_later(seconds, self.slow)
 
     # Copies start.
 
@@ -312,7 +279,7 @@ class AsyncLoop:
         self._timer = None
         delay = self.call.bound.latency.delay
         if self._hedge("slow") and self.call.round.may_hedge() and delay is not None:
-            self._timer = self._call_later(delay, self.slow)
+            self._timer = self.call.context.clock.call_later(delay, self.slow)
 
     def _hedge(self, reason: HedgeReason) -> bool:
         """Start one more copy, unless something forbids it; True if it was started."""
@@ -332,7 +299,7 @@ class AsyncLoop:
 
     def _launch(self, copy: int) -> None:
         """Run a copy in a task."""
-        coroutine = _coroutine_of(self.fns[copy], self._args, self._kwargs)
+        coroutine = _coroutine_of(self.call.fns[copy], self._args, self._kwargs)
         task = self._event_loop.create_task(coroutine)
         self._tasks[copy] = task
         task.add_done_callback(functools.partial(self._task_ended, copy))
@@ -348,7 +315,7 @@ class AsyncLoop:
             self._early.append((copy, task))
 
     def _take(self, copy: int, task: Task[Any]) -> None:
-        """Take in how the task of a copy has ended."""
+        """Count how the task of a copy has ended, or record that it is late."""
         error = CancelledError() if task.cancelled() else task.exception()
         if not self.call.settled:
             self._ended(copy, None if error else task.result(), error)
@@ -382,8 +349,8 @@ class AsyncLoop:
     def _settled(self) -> None:
         """Stop what runs, and wake the caller."""
         self._stop()
-        if self._primary_runs:
-            self._interrupt()
+        if self._caller.runs_primary:
+            self._caller.interrupt()
         elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -391,54 +358,40 @@ class AsyncLoop:
         for timer in (self._timer, self._limit):
             if timer is not None:
                 timer.cancel()
-        if self._event_loop.is_closed():  # whoever waits on is destroyed, and so are the copies
+        if self._event_loop.is_closed():  # the caller was destroyed, and so are the copies
             return
         abandoned = self.call.bound.abandoned.tasks
         for task in values_now(self._tasks):
             abandoned.add(task)
             task.cancel()
 
-    # The caller's task, while it runs the primary.
-
-    def _interrupt(self) -> None:
-        """Cancel the inline primary, unless somebody else is just doing so.
-
-        That may be a timeout of its own, which it survives: so ask again.
-        """
-        if not self._primary_runs:
-            return
-        if self._task.cancelling() <= self._cancelling:
-            self._interrupted = True
-            self._task.cancel()
-        else:
-            self._event_loop.call_later(_AGAIN, self._interrupt)
+    # The primary was left, where the caller runs it.
 
     def primary_answered(self, value: Any) -> None:
-        """Take the answer of an inline primary.
+        """Count the answer of the primary, or record that it is late.
 
         Raises:
             CancelledError: If the caller was cancelled when another copy had won.
         """
-        self._primary_runs = False
-        if self._interrupted and self._cancelled_from_outside():
-            self.call.round.running.discard(0)
-            if self.call.members is not None:
-                self.call.members.answered(0)
+        call = self.call
+        if self._caller.leave_primary():
+            call.round.running.discard(0)
+            if call.members is not None:
+                call.members.answered(0)
             error = CancelledError()
             self._give_up(error)
-            self.call.dispose([value])
+            call.dispose([value])
             raise error
-        if self.call.settled:
-            self.call.late(0, value)
+        if call.settled:
+            call.late(0, value)
         else:
             self._ended(0, value, None)
 
     def primary_raised(self, error: BaseException) -> bool:
-        """Take what an inline primary raised; True if that is to go on as it is."""
-        call = self.call
-        self._primary_runs = False
-        outside = self._interrupted and self._cancelled_from_outside()
-        if self._interrupted and not outside and isinstance(error, Exception | CancelledError):
+        """Count what the primary raised; True if that is to go on as it is."""
+        call, caller = self.call, self._caller
+        outside = caller.leave_primary()
+        if caller.interrupted and not outside and isinstance(error, Exception | CancelledError):
             call.given_up(0)
             return False
         if outside or call.settled or not isinstance(error, Exception):
@@ -449,10 +402,6 @@ class AsyncLoop:
             return True
         self._ended(0, None, error)
         return call.fails_with(error)
-
-    def _cancelled_from_outside(self) -> bool:
-        """Take our cancellation back; True if there was another one."""
-        return self._task.uncancel() > self._cancelling
 
     # The caller.
 
@@ -477,18 +426,17 @@ class AsyncLoop:
 
     def join(self, fn: Callable[[], Any]) -> None:
         """Start a copy for the block of a race, where one is counted when the result is wanted."""
-        copy, members = self.call.start_copy(), self.call.members
-        fn = fn if members is None else functools.partial(members.acall, copy, fn)
-        self.fns = (*self.fns, fn)
         if self._early is None:
             self._early = []
-        self._launch(copy)
+        self._launch(self.call.join(fn))
 
     async def race_result(self) -> Any:
         """Count the copies that have ended by now; wait for the end, and return the answer."""
-        timeout = self.call.bound.settings.timeout
+        call = self.call
+        timeout = call.bound.settings.timeout
         if timeout is not None:
-            self._limit = self._call_later(max(0.0, timeout - self.call.elapsed()), self._expire)
+            seconds = max(0.0, timeout - call.elapsed())
+            self._limit = call.context.clock.call_later(seconds, self._expire)
         self._count_early()
         return await self.result()
 
@@ -505,9 +453,7 @@ class AsyncLoop:
             self._take(copy, task)
 
 
-def _coroutine_of(
-    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Coroutine[Any, Any, Any]:
+def _coroutine_of(fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Coroutine[Any, Any, Any]:
     """Call a copy, for a task; what that raises at once is the failure of the copy, too."""
     try:
         coroutine = fn(*args, **kwargs)

@@ -9,6 +9,7 @@ What is decided is in `decision`. The loops, which start, await and stop copies,
 `RedundantCall` what happened and ask it what follows; it knows nothing of them.
 """
 
+import functools
 import logging
 from asyncio import Task, get_running_loop
 from collections.abc import Callable, Collection, Iterable
@@ -23,7 +24,6 @@ from mainstay._core.context import CallContext
 from mainstay._core.events import is_observed, logger_of, publish
 from mainstay._core.failures import AttemptLog, counted, described
 from mainstay._core.functions import is_awaitable, refused_awaitable
-from mainstay._metrics.copies import CopiesRecorder
 from mainstay._metrics.recorder import Recorder
 from mainstay._redundant.decision import HedgeReason, Round, forbids_hedge, last_failed
 from mainstay._redundant.settings import POLICY, BoundRedundant
@@ -42,8 +42,8 @@ class RedundantCall(Call[Recorder]):
 
     Attributes:
         is_async: True if what it calls is awaited.
-        copies: Where its copies are recorded.
         round: Its copies.
+        fns: What each copy calls.
         members: The members of a pool that they use, or None.
         settled: True if the end is certain.
         closed: True if it is over for the caller.
@@ -53,8 +53,8 @@ class RedundantCall(Call[Recorder]):
     policy: ClassVar[str] = POLICY
     bound: BoundRedundant
     is_async: bool
-    copies: CopiesRecorder
     round: Round
+    fns: tuple[Callable[..., Any], ...]
     members: "CopyMembers | None" = None
     settled: bool = False
     closed: bool = False
@@ -68,29 +68,28 @@ class RedundantCall(Call[Recorder]):
     def begin(
         cls, bound: BoundRedundant, context: CallContext, started: float, *, is_async: bool
     ) -> "RedundantCall":
-        """Begin a call whose primary is about to run; a race, if it is not said what that calls.
+        """Begin a call, whose primary is about to run; a race, in which nothing has started yet.
 
         Raises:
             DeadlineExpiredError: If the surrounding deadline leaves no time.
         """
-        settings, most = bound.settings, len(bound.fns)
-        if most:
-            tally = None if settings.takes_first else settings.rule.tally(most)
-            round_ = Round(tally, most, bound.planned, 1, {0}, {0: started})
+        settings, fns = bound.settings, bound.fns
+        if fns:
+            tally = None if settings.takes_first else settings.rule.tally(len(fns))
+            round_ = Round(tally, len(fns), bound.planned, 1, {0}, {0: started})
         else:
             round_ = Round(None, 0, 0, 0, set(), {})
         if context.metrics is not None:
             bound = bound.within(context.metrics)
-        call = cls(
-            bound.component, bound.recorder, context, started, bound, is_async, bound.copies, round_
-        )
+        call = cls(bound.component, bound.recorder, context, started, bound, is_async, round_, fns)
         if context.deadline <= started:
             call.check_time_left()
-        if most and bound.latency.delay is None and not settings.start.together:
-            call.copies.denied("warmup")
+        if fns and bound.latency.delay is None and not settings.start.together:
+            bound.copies.denied("warmup")
         if settings.pool is not None:
             call.members = settings.pool.begin(votes=not settings.takes_first)
-            if most:
+            call.fns = tuple(call._at_member(copy, fn) for copy, fn in enumerate(fns))
+            if fns:
                 call.members.reserve(0)
         return call
 
@@ -102,6 +101,19 @@ class RedundantCall(Call[Recorder]):
         if self.members is not None:
             self.members.reserve(copy)
         return copy
+
+    def join(self, fn: Callable[[], Any]) -> int:
+        """Record that a race starts a copy that calls *fn*; return its number."""
+        copy = self.start_copy()
+        self.fns = (*self.fns, self._at_member(copy, fn))
+        return copy
+
+    def _at_member(self, copy: int, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Return what a copy calls: *fn*, with the resource of the copy's member if it has one."""
+        members = self.members
+        if members is None:
+            return fn
+        return functools.partial(members.acall if self.is_async else members.call, copy, fn)
 
     def may_hedge(self, reason: HedgeReason, *, room: bool) -> bool:
         """Decide whether one more copy starts, and record that it does, or why it does not.
@@ -118,13 +130,13 @@ class RedundantCall(Call[Recorder]):
             token=self._take_token,
         )
         if denial is None:
-            self.copies.hedged(reason)
+            self.bound.copies.hedged(reason)
             if is_observed(POLICY, logging.INFO):
                 event = HedgeStarted(self.component, copy, self.elapsed(), reason)
                 publish(event, self.recorder.listener_failed)
             return True
         if denial != "no_member":  # then there is no such copy that could be denied
-            self.copies.denied(denial)
+            self.bound.copies.denied(denial)
         if denial == "budget" and members is not None:
             members.unreserve(copy)
         return False
@@ -138,7 +150,7 @@ class RedundantCall(Call[Recorder]):
         return spend(budget)
 
     def _observe(self) -> None:
-        """Let the budget know of this call, once."""
+        """Have the budget observe this call, once."""
         budget = self.bound.settings.budget
         if budget is not None and not self._observed:
             self._observed = True
@@ -208,7 +220,7 @@ class RedundantCall(Call[Recorder]):
     def _broken(self, error: Exception, what: str) -> None:
         """End the call with what a rule of the user's raised."""
         self.note(error, f"raised while {what} was counted")
-        self._fail(error, "not_retryable")
+        self._fail(error, "predicate_error")
 
     def settle(self) -> None:
         """Settle the call if its round is over."""
@@ -236,16 +248,16 @@ class RedundantCall(Call[Recorder]):
     # Copies end when it is settled.
 
     def late(self, copy: int, answer: Any) -> None:
-        """Take an answer that nobody wants any more."""
+        """Record an answer that nobody wants any more, and dispose of it."""
         if self.members is not None:
             self.members.late(copy)
-        self.copies.wasted(self.now() - self.round.began[copy])
+        self.bound.copies.wasted(self.now() - self.round.began[copy])
         self.dispose([answer])
 
     def given_up(self, copy: int, error: Exception | None = None) -> None:
         """Record that a copy was stopped, or failed by itself with *error*."""
         self._release_member(copy, error)
-        self.copies.wasted(self.now() - self.round.began[copy])
+        self.bound.copies.wasted(self.now() - self.round.began[copy])
 
     def _release_member(self, copy: int, error: Exception | None = None) -> None:
         """Tell the pool, if there is one, that a copy has ended, and what it failed with, if so."""
@@ -278,13 +290,13 @@ class RedundantCall(Call[Recorder]):
         else:
             self.recorder.call("recovered" if winner else "success", seconds, self.made())
         if winner == 0 and self.members is None:
-            self.copies.primary_won()
+            self.bound.copies.primary_won()
         else:
-            self.copies.won(self.label(winner))
+            self.bound.copies.won(self.label(winner))
         if round_.tally is not None:
-            self.copies.voted(round_.verdict())
+            self.bound.copies.voted(round_.verdict())
             for copy in round_.dissenters:
-                self.copies.dissented(self.label(copy))
+                self.bound.copies.dissented(self.label(copy))
         if round_.answers or self.members is not None:
             self._let_go(round_.dissenters)
         return answer
@@ -313,7 +325,7 @@ class RedundantCall(Call[Recorder]):
         elif _nobody_called(self):
             outcome = "rejected"
         if reason not in ("not_retryable", "predicate_error") and self.round.tally is not None:
-            self.copies.voted(self.round.verdict())
+            self.bound.copies.voted(self.round.verdict())
         self.give_up(reason, failure, outcome, attempts=self.made())
         self._let_go()
         self.round.errors = {}

@@ -40,13 +40,13 @@ class Round:
         made: How many were started.
         running: Those that have not ended.
         began: When each one started, in seconds of the call's clock.
-        ended: When each one ended that did so before the round was over.
-        answers: What was answered, by copy.
-        errors: What was raised, by copy.
         state: Whether the vote is settled.
         winner: Once it is decided, the copy whose answer is returned.
         dissenters: Once it is decided, the copies whose answers differ from the winner's.
         denial: What forbade the last hedge.
+        ended: When each one ended that did so before the round was over.
+        answers: What was answered, by copy.
+        errors: What was raised, by copy.
     """
 
     tally: Tally | None
@@ -55,13 +55,13 @@ class Round:
     made: int
     running: set[int]
     began: dict[int, float]
+    state: State = "undecided"
+    winner: int = 0
+    dissenters: Collection[int] = ()
+    denial: Denial | None = None
     ended: dict[int, float] = attrs.field(factory=dict, init=False)
     answers: dict[int, Any] = attrs.field(factory=dict, init=False)
     errors: dict[int, Exception] = attrs.field(factory=dict, init=False)
-    state: State = attrs.field(default="undecided", init=False)
-    winner: int = attrs.field(default=0, init=False)
-    dissenters: Collection[int] = attrs.field(default=(), init=False)
-    denial: Denial | None = attrs.field(default=None, init=False)
 
     # What happens.
 
@@ -138,9 +138,10 @@ class Round:
 
     def reason(self) -> RedundantReason:
         """Return why a round that is over has no winner: what forbade the copy that it lacked."""
-        if self.denial == "no_member" or (self.denial == "budget" and self.state == "undecided"):
-            return self.denial
-        if self.denial == "deadline" and self.state == "undecided":
+        denial = self.denial
+        if denial == "no_member" or (denial == "budget" and self.state == "undecided"):
+            return denial
+        if denial == "deadline" and self.state == "undecided":
             return "timeout"
         return "attempts" if self.all_failed() else "no_decision"
 

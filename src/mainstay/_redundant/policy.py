@@ -47,7 +47,6 @@ from mainstay._redundant.settings import (
     checked_dispose,
     checked_on,
     checked_rule,
-    recorders_in,
 )
 from mainstay._redundant.sync_loop import is_abandoned, wrap_sync
 from mainstay._redundant.workers import AbandonedCopies, WorkerPool
@@ -194,10 +193,8 @@ class Redundant:
             self._latencies, key, lambda: LatencyTracker(settings.start, settings.budget)
         )
         abandoned = get_or_create(self._abandoned, key, AbandonedCopies)
-        labels = settings.labels(len(fns))
-        recorder, copies = recorders_in(self._metrics, component, labels, latency, abandoned)
         first = planned(settings.rule, len(fns), together=settings.start.together) if fns else 0
-        return BoundRedundant(settings, component, fns, first, latency, abandoned, recorder, copies)
+        return BoundRedundant(settings, component, fns, first, latency, abandoned, self._metrics)
 
     def _check_kind(self, kind: Kind, fn: object) -> None:
         if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):

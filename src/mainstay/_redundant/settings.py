@@ -48,10 +48,6 @@ class RedundantSettings:
     workers: WorkerPool
     pool: "PoolMembers | None"
 
-    def labels(self, copies: int) -> Iterable[int | str]:
-        """Return what stands for so many copies in metrics: numbers, or the members of the pool."""
-        return range(copies) if self.pool is None else self.pool.names()
-
 
 @attrs.frozen(eq=False)
 class BoundRedundant:
@@ -62,6 +58,7 @@ class BoundRedundant:
         planned: How many copies a call begins with.
         latency: How long calls of the component take.
         abandoned: The copies that they have left behind.
+        metrics: Where they are recorded, and shown.
     """
 
     settings: RedundantSettings
@@ -70,39 +67,29 @@ class BoundRedundant:
     planned: int
     latency: LatencyTracker
     abandoned: AbandonedCopies
-    recorder: Recorder
-    copies: CopiesRecorder
+    metrics: Metrics
+    recorder: Recorder = attrs.field(
+        default=attrs.Factory(
+            lambda bound: recorder_of(bound.metrics, bound.component, POLICY), takes_self=True
+        ),
+        init=False,
+    )
+    copies: CopiesRecorder = attrs.field(
+        default=attrs.Factory(
+            lambda bound: copies_recorder_of(bound.metrics, bound.component), takes_self=True
+        ),
+        init=False,
+    )
+
+    def __attrs_post_init__(self) -> None:
+        pool = self.settings.pool
+        self.copies.show(range(len(self.fns)) if pool is None else pool.names())
+        self.latency.show(number_of(self.metrics, HEDGE_DELAY, self.component))
+        self.abandoned.show(number_of(self.metrics, ABANDONED_THREADS, self.component))
 
     def within(self, metrics: Metrics) -> "BoundRedundant":
-        """Return it with recorders in other metrics."""
-        labels = self.settings.labels(len(self.fns))
-        recorder, copies = recorders_in(
-            metrics, self.component, labels, self.latency, self.abandoned
-        )
-        return attrs.evolve(self, recorder=recorder, copies=copies)
-
-
-def recorders_in(
-    metrics: Metrics,
-    component: str,
-    labels: Iterable[int | str],
-    latency: LatencyTracker,
-    abandoned: AbandonedCopies,
-) -> tuple[Recorder, CopiesRecorder]:
-    """Return the recorders of a component in *metrics*, and have its gauges shown there.
-
-    Args:
-        metrics: Where to record.
-        component: The name of the policy.
-        labels: The copies that are to be seen before any of them has done anything.
-        latency: What knows the delay.
-        abandoned: What knows the number of threads.
-    """
-    copies = copies_recorder_of(metrics, component)
-    copies.show(labels)
-    latency.show(number_of(metrics, HEDGE_DELAY, component))
-    abandoned.show(number_of(metrics, ABANDONED_THREADS, component))
-    return recorder_of(metrics, component, POLICY), copies
+        """Return it recording in other metrics."""
+        return attrs.evolve(self, metrics=metrics)
 
 
 # The checks of what users give.

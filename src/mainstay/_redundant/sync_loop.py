@@ -13,7 +13,6 @@ reads the mailbox, starts what is to start, and waits again until the next copy 
 4. Each copy runs in its own copy of the caller's context, made in the caller's thread.
 """
 
-import functools
 import math
 from asyncio import CancelledError
 from collections import deque
@@ -68,7 +67,6 @@ class SyncLoop:
 
     Attributes:
         call: The call.
-        fns: What each copy calls.
         outer: The call whose copy makes this one, or None.
     """
 
@@ -80,7 +78,6 @@ class SyncLoop:
         "_mailbox",
         "_slow_at",
         "call",
-        "fns",
         "outer",
     )
 
@@ -92,7 +89,6 @@ class SyncLoop:
         clock, delay = context.clock, bound.latency.delay
         started = clock.now()
         self.call: RedundantCall = RedundantCall.begin(bound, context, started, is_async=False)
-        self.fns: tuple[Callable[..., Any], ...] = bound.fns
         self.outer: SyncLoop | None = _copy_of.get()
         self._args = args
         self._kwargs = kwargs
@@ -100,10 +96,6 @@ class SyncLoop:
         self._mailbox: deque[CopyEnd] = deque()
         self._lock = Lock()
         self._slow_at = math.inf if delay is None else started + delay
-        members = self.call.members
-        if members is not None:
-            run = members.call
-            self.fns = tuple(functools.partial(run, n, fn) for n, fn in enumerate(self.fns))
 
     # The caller's thread.
 
@@ -149,8 +141,7 @@ class SyncLoop:
 
     def join(self, fn: Callable[[], Any]) -> None:
         """Start a copy for the block of a race, where one is counted when the result is wanted."""
-        copy, members = self.call.start_copy(), self.call.members
-        self.fns = (*self.fns, fn if members is None else functools.partial(members.call, copy, fn))
+        copy = self.call.join(fn)
         worker = self.call.bound.settings.workers.take()
         if worker is not None:
             self._launch(copy, worker)
@@ -243,7 +234,7 @@ class SyncLoop:
             self._bell.idle(worker.ident)
 
     def _run(self, copy: int) -> tuple[Any, BaseException | None]:
-        fn = self.fns[copy]
+        fn = self.call.fns[copy]
         try:
             answer = fn(*self._args, **self._kwargs)
         except BaseException as error:  # noqa: BLE001 - goes to the caller's thread
@@ -270,7 +261,7 @@ class SyncLoop:
             call.settle()
 
     def _late(self, copy: int, answer: Any, error: BaseException | None) -> None:
-        """Take in how a copy has ended for which nobody waits any more."""
+        """Record how a copy has ended that nobody waits for any more."""
         if error is None:
             self.call.late(copy, answer)
         elif isinstance(error, Exception) and answer is not _MISUSED:
