@@ -4,6 +4,7 @@ Copies take whole seconds that differ, so that an oracle can say in which order 
 """
 
 import asyncio
+import contextlib
 import itertools
 import time
 
@@ -17,6 +18,7 @@ from mainstay import (
     Member,
     Metrics,
     NoDecisionError,
+    deadline,
     hedge,
     redundant,
     vote,
@@ -168,20 +170,21 @@ class Tasks(Stage):
 
         return fn
 
-    async def outcome(self, cancel_at):
-        call = asyncio.ensure_future(self.call())
-        if cancel_at is not None:
-            current_context().clock.call_later(cancel_at, call.cancel)
-        await asyncio.wait([call])
+    async def outcome(self, cancel_at, limit):
+        with contextlib.nullcontext() if limit is None else deadline(limit):
+            call = asyncio.ensure_future(self.call())
+            if cancel_at is not None:
+                current_context().clock.call_later(cancel_at, call.cancel)
+            await asyncio.wait([call])
         for _ in range(5):  # losers handle their cancellation
             await asyncio.sleep(0)
         if call.cancelled():
             return "cancelled"
         return call.exception() or call.result()
 
-    def run(self, cancel_at=None):
+    def run(self, cancel_at=None, limit=None):
         with FakeClock() as clock:
-            return asyncio.run(self.outcome(cancel_at)), clock.now()
+            return asyncio.run(self.outcome(cancel_at, limit)), clock.now()
 
     def wait_for_abandoned(self):
         (abandoned,) = self.policy._abandoned.values()
@@ -194,11 +197,11 @@ class TasksOnly(Tasks):
 
 
 class TasksAlone(Tasks):
-    """With nothing around them, where calls take their short ways."""
+    """With nothing around them but perhaps a deadline, where calls take their short ways."""
 
-    def run(self, cancel_at=None):
+    def run(self, cancel_at=None, limit=None):
         with jumping_time() as loop:
-            return loop.run_until_complete(self.outcome(cancel_at)), loop.time()
+            return loop.run_until_complete(self.outcome(cancel_at, limit)), loop.time()
 
 
 STAGES = {"threads": Threads, "inline": Tasks, "alone": TasksAlone, "task": TasksOnly}
@@ -319,14 +322,15 @@ def test_a_cancelled_call_is_over_at_once_and_leaves_nothing_behind(
     start=st.sampled_from([hedge.together(), hedge.after(0.7), hedge.after(3.7)]),
     budget=st.sampled_from([None, 0.0]),
     cancel_at=st.sampled_from([None, 0.25, 1.5, 4.75]),
+    limit=st.sampled_from([None, 0.3, 2.2, 20.0]),
 )
 def test_a_call_with_nothing_around_it_goes_and_is_recorded_as_any_other(
-    plan, start, budget, cancel_at
+    plan, start, budget, cancel_at, limit
 ):
     seen = []
     for stage in (Tasks, TasksAlone):
         scene = stage(plan, start=start, budget=budget)
-        outcome, ended = scene.run(cancel_at)
+        outcome, ended = scene.run(cancel_at, limit)
         samples = [
             (each.name, each.labels, round(each.value, 6))
             for family in scene.metrics.collect()

@@ -10,6 +10,7 @@ import selectors
 
 import pytest
 
+from mainstay._core import deadline as core_deadline
 from mainstay._core.clock import SystemClock
 from mainstay._redundant import async_loop, latency
 
@@ -43,7 +44,7 @@ def jumping_time():
     loop = JumpingLoop()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SystemClock, "now", staticmethod(loop.time))
-        for module in (async_loop, latency):
+        for module in (async_loop, core_deadline, latency):
             patch.setattr(module, "monotonic", loop.time)
         yield loop
     loop.close()

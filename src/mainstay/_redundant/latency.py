@@ -36,19 +36,6 @@ class LatencyTracker:
         timers: What tells async calls that they are slow.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_budget",
-        "_due",
-        "_durations",
-        "_gauges",
-        "_lock",
-        "_sketch",
-        "_start",
-        "delay",
-        "timers",
-    )
-
     def __init__(self, start: Delay, budget: RetryBudget | None) -> None:
         self._start = start
         self._budget = budget
@@ -156,8 +143,6 @@ class SharedTimer:
             itself out.
         event_loop: The event loop.
     """
-
-    __slots__ = ("__weakref__", "_goes_off", "_latest", "event_loop", "waiting")
 
     def __init__(self, event_loop: AbstractEventLoop) -> None:
         self.waiting: dict[Waiting, float] = {}

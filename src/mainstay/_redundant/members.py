@@ -21,6 +21,9 @@ from asyncio import CancelledError
 from collections.abc import Callable, Collection
 from typing import Any, TypeAlias
 
+import attrs
+
+from mainstay._core.clock import Clock
 from mainstay._core.context import CallContext, current_context
 from mainstay._core.failures import Verdict
 from mainstay._core.threads import Pause
@@ -31,6 +34,7 @@ from mainstay._failover.policy import FailoverPool
 from mainstay._failover.rules import judged
 from mainstay._failover.run import reasons
 from mainstay._metrics.collector import member_recorder_of
+from mainstay._metrics.pools import MemberRecorder
 from mainstay.errors import NoMemberError, RejectedError
 
 
@@ -66,9 +70,10 @@ class PoolMembers:
         """
         if self.is_async:
             require_loop(self._engine)
-        return CopyMembers(self._engine, current_context(), votes=votes)
+        return CopyMembers(self._engine, current_context(), votes)
 
 
+@attrs.define(eq=False)
 class CopyMembers:
     """The members of one call, by copy; each is given to one copy at most.
 
@@ -76,32 +81,17 @@ class CopyMembers:
         over: Whether the call has ended.
     """
 
-    __slots__ = (
-        "_answered",
-        "_asked",
-        "_context",
-        "_engine",
-        "_lacking",
-        "_lock",
-        "_names",
-        "_offers",
-        "_tried",
-        "_votes",
-        "over",
-    )
-
-    def __init__(self, engine: Core, context: CallContext, *, votes: bool) -> None:
-        self.over: bool = False
-        self._engine = engine
-        self._context = context
-        self._votes = votes
-        self._offers: dict[int, Offer | Exception] = {}
-        self._names: dict[int, str] = {}
-        self._lacking: set[int] = set()
-        self._answered: set[int] = set()
-        self._tried: list[Slot] = []
-        self._asked: set[Slot] = set()
-        self._lock = threading.Lock()
+    _engine: Core
+    _context: CallContext
+    _votes: bool
+    over: bool = attrs.field(default=False, init=False)
+    _offers: "dict[int, Offer | Exception]" = attrs.field(factory=dict, init=False)
+    _names: dict[int, str] = attrs.field(factory=dict, init=False)
+    _lacking: set[int] = attrs.field(factory=set, init=False)
+    _answered: set[int] = attrs.field(factory=set, init=False)
+    _tried: list[Slot] = attrs.field(factory=list, init=False)
+    _asked: set[Slot] = attrs.field(factory=set, init=False)
+    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
 
     # Who runs where.
 
@@ -152,8 +142,15 @@ class CopyMembers:
             with self._lock:
                 if choice.slot not in self._tried:
                     self._tried.append(choice.slot)
-                    return MemberLoan(engine, choice, self._context)
+                    return self._loan(choice)
             _give_back(engine, choice, clock.now())  # another copy of the call was faster
+
+    def _loan(self, session: Session) -> "MemberLoan":
+        metrics, slot = self._context.metrics, session.slot
+        recorder = slot.recorder
+        if metrics is not None:
+            recorder = member_recorder_of(metrics, self._engine.rules.name, slot.name)
+        return MemberLoan(self._engine, session, self._context.clock, recorder)
 
     # The attempts, each in the thread or task of its copy.
 
@@ -213,25 +210,22 @@ class CopyMembers:
             dissenters: Those that were outvoted; None if no vote was decided.
         """
         self.over = True
-        while self._answered:
-            copy = self._answered.pop()
-            loan = self._take_loan(copy)
-            if loan is None:
-                continue
-            if dissenters is None and self._votes:
-                loan.unjudged()
-            elif dissenters is not None and copy in dissenters:
-                loan.dissented()
-            else:
-                loan.succeeded()
+        answered, self._answered = self._answered, set()
+        for copy in answered:
+            self._judge(copy, dissenters)
 
     def late(self, copy: int) -> None:
         """Tell the pool of an answer that came when the call was settled."""
+        self._judge(copy, None)
+
+    def _judge(self, copy: int, dissenters: Collection[int] | None) -> None:
         loan = self._take_loan(copy)
         if loan is None:
             return
-        if self._votes:
+        if dissenters is None and self._votes:
             loan.unjudged()
+        elif dissenters is not None and copy in dissenters:
+            loan.dissented()
         else:
             loan.succeeded()
 
@@ -253,6 +247,7 @@ class CopyMembers:
         return offer if isinstance(offer, MemberLoan) else None
 
 
+@attrs.define(eq=False)
 class MemberLoan:
     """One member, lent to one copy.
 
@@ -260,32 +255,23 @@ class MemberLoan:
     one of the other methods ends the loan, whoever calls it.
     """
 
-    __slots__ = (
-        "_began",
-        "_clock",
-        "_engine",
-        "_outer",
-        "_recorder",
-        "_seconds",
-        "_session",
-        "member",
-        "resource",
-    )
+    _engine: Core
+    _session: Session
+    _clock: Clock
+    _recorder: MemberRecorder
+    _began: float = attrs.field(init=False)
+    _seconds: float | None = attrs.field(default=None, init=False)
+    _outer: Lease | None = attrs.field(default=None, init=False)
 
-    def __init__(self, engine: Core, session: Session, context: CallContext) -> None:
-        self.member: str = session.lease.member
-        self.resource: Any = session.resource
-        self._engine = engine
-        self._session = session
-        self._clock = context.clock
-        self._began = context.clock.now()
-        self._seconds: float | None = None
-        self._outer: Lease | None = None
-        self._recorder = (
-            session.slot.recorder
-            if context.metrics is None
-            else member_recorder_of(context.metrics, engine.rules.name, self.member)
-        )
+    @property
+    def member(self) -> str:
+        """The member's name."""
+        return self._session.lease.member
+
+    @property
+    def resource(self) -> Any:
+        """Its resource."""
+        return self._session.resource
 
     def enter(self) -> None:
         """Begin the attempt, and be the lease of the code that makes it."""

@@ -19,8 +19,6 @@ from mainstay._redundant.sync_loop import SyncLoop
 class Race:
     """What `with policy.race() as race` gives: start copies, then ask for the result once."""
 
-    __slots__ = ("_loop",)
-
     def __init__(self, loop: SyncLoop) -> None:
         self._loop = loop
 
@@ -55,8 +53,6 @@ class Race:
 class AsyncRace:
     """What `async with policy.race() as race` gives: as `Race`, with tasks for threads."""
 
-    __slots__ = ("_loop",)
-
     def __init__(self, loop: AsyncLoop) -> None:
         self._loop = loop
 
@@ -90,8 +86,6 @@ class AsyncRace:
 
 class RaceBlock:
     """The context manager of `policy.race()`, for ``with`` and for ``async with``."""
-
-    __slots__ = ("_bind", "_frame_is_async", "_loop")
 
     def __init__(self, bind: Callable[[str], BoundRedundant], frame: FrameType) -> None:
         self._bind = functools.partial(bind, name_of_frame(frame))

@@ -70,16 +70,7 @@ class SyncLoop:
         outer: The call whose copy makes this one, or None.
     """
 
-    __slots__ = (
-        "_args",
-        "_bell",
-        "_kwargs",
-        "_lock",
-        "_mailbox",
-        "_slow_at",
-        "call",
-        "outer",
-    )
+    __slots__ = ("_args", "_bell", "_kwargs", "_lock", "_mailbox", "_slow_at", "call", "outer")
 
     def __init__(
         self, bound: BoundRedundant, args: tuple[Any, ...], kwargs: dict[str, Any]

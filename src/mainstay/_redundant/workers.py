@@ -34,8 +34,6 @@ class Worker:
         ident: Its `threading.get_ident()`.
     """
 
-    __slots__ = ("_job", "_lock", "_pool", "ident")
-
     def __init__(self, pool: "WorkerPool") -> None:
         self._pool = pool
         self._job: Job | None = None
@@ -68,8 +66,6 @@ class Worker:
 
 class WorkerPool:
     """The threads of one policy: at most so many, made when they are needed."""
-
-    __slots__ = ("__weakref__", "_alive", "_idle", "_lock", "_most")
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -118,8 +114,6 @@ class AbandonedCopies:
     Attributes:
         tasks: Their cancelled tasks. Held here, because the event loop does not.
     """
-
-    __slots__ = ("__weakref__", "_gauges", "_lock", "tasks", "threads")
 
     def __init__(self) -> None:
         self._gauges: WeakSet[NumberGauge] = WeakSet()  # a policy outlives metrics of tests
