@@ -71,7 +71,7 @@ class HostCollector(ScrapeCollector):
 
 
 def _cpu_seconds() -> tuple[float, float]:
-    """Give the seconds that all processors were busy, and busy or not, since the machine booted."""
+    """Return the seconds that all processors were busy, and busy or idle, since the boot."""
     times = psutil.cpu_times()._asdict()
     total = sum(seconds for name, seconds in times.items() if name not in _GUESTS)
     return total - sum(times.get(name, 0.0) for name in _IDLE), total
@@ -87,7 +87,7 @@ def _disk_usages() -> Values:
     for mountpoint in sorted(mounted):
         try:
             disk = psutil.disk_usage(mountpoint)
-        except OSError:  # gone since, or none of this user's business
+        except OSError:  # gone since, or closed to this user
             continue
         if disk.used + disk.free:
             # A lone surrogate cannot be encoded, and would break every scrape.

@@ -43,6 +43,7 @@ def test_a_directory_that_may_not_be_looked_into_is_one_line(capsys, monkeypatch
     assert os.strerror(errno.EACCES) in said
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
 def test_output_that_cannot_be_written_is_one_line(url):
     with checkpoint_run("key", store=url):

@@ -119,6 +119,7 @@ def test_bad_usage_is_one_line_and_exit_code_2(capsys, tmp_path, monkeypatch):
     assert not (tmp_path / "missing.db").exists()
 
 
+@pytest.mark.process
 def test_the_command_line_is_a_program(kept):
     done = subprocess.run(
         [sys.executable, "-m", "mainstay", "checkpoints", "verify"],

@@ -122,6 +122,7 @@ def full_disk(request, tmp_path):
         subprocess.run(umount, check=True)
 
 
+@pytest.mark.process
 def test_a_full_disk_is_an_error_and_what_was_saved_stays(full_disk):
     """Known fault 12: DBOS logs and swallows it, and the run is pending for ever."""
     directory, limit = full_disk

@@ -18,6 +18,8 @@ from mainstay.stores.base import RunId
 from programs import checkpoint_jobs
 from support.processes import require_tool
 
+pytestmark = pytest.mark.process
+
 PROGRAM = checkpoint_jobs.__file__
 KILLED = signal.SIGKILL
 ITEMS = [*range(checkpoint_jobs.ITEMS)]

@@ -124,6 +124,7 @@ def test_the_collector_counts_runs_by_name_and_state(caplog, monkeypatch):
     assert "runs are not counted" in caplog.text
 
 
+@pytest.mark.process
 def test_gauges_of_worker_processes_are_those_of_the_last_save(tmp_path, monkeypatch, url):
     directory = tmp_path / "metrics"
     directory.mkdir()

@@ -12,6 +12,7 @@ from mainstay.errors import LeaseLostError, RunBusyError, RunCompleteError
 from mainstay.stores import MemoryStore
 from mainstay.stores.base import RunId
 from mainstay.testing import FakeClock, recorded
+from support.examples import examples
 from support.store_conformance import DEAD
 
 ITEMS = 12
@@ -162,5 +163,5 @@ class TwoWorkers(RuleBasedStateMachine):
         assert len(results) <= self.every + 1 if not self.finished else results == {}
 
 
-TwoWorkers.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TwoWorkers.TestCase.settings = settings(max_examples=examples(80), stateful_step_count=40)
 test_two_workers_agree_with_the_model = TwoWorkers.TestCase

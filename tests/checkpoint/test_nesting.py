@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from mainstay import register_type
 from mainstay.stores import MemoryStore
 from support.checkpoints import RUN, CrashError, Runner, finished
+from support.examples import examples
 
 NAMES = st.sampled_from(["a", "b", None])
 
@@ -193,7 +194,7 @@ def changes_state(body):
     every=st.integers(1, 4),
     crashes=st.lists(st.integers(0, 30), min_size=1, max_size=6),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400))
 def test_interrupted_anywhere_it_comes_to_the_same(name, body, every, crashes):
     register_type(RegisteredError)
     undisturbed = outcome(Program(body, Runner(name)), every, [])

@@ -214,6 +214,7 @@ def test_a_cancellation_waits_for_the_save_under_way():
 # Forks and clocks.
 
 
+@pytest.mark.process
 def test_a_child_forked_in_the_middle_can_neither_save_nor_release(url):
     with checkpoint_run("key", store=url) as cp:
         for item in cp.iterate(range(3)):

@@ -5,7 +5,7 @@ import threading
 from datetime import timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mainstay import RetryBudget, retry
@@ -41,7 +41,6 @@ def within(times, start, end):
 
 
 @given(ratios, floors, st.floats(0.5, 20), histories)
-@settings(max_examples=100)
 def test_extra_calls_of_a_window_never_exceed_their_share(ratio, floor, window, history):
     calls, extra = play(BudgetWindow(ratio, floor, window), history)
     carried = 1 if floor == 0 else 0
@@ -54,7 +53,6 @@ def test_extra_calls_of_a_window_never_exceed_their_share(ratio, floor, window, 
 
 
 @given(ratios, st.floats(0.5, 20), histories)
-@settings(max_examples=100)
 def test_without_a_floor_credit_is_never_made_of_nothing(ratio, window, history):
     calls, extra = play(BudgetWindow(ratio, 0.0, window), history)
     for count, spent in enumerate(extra, 1):

@@ -6,6 +6,8 @@ import pytest
 
 from support.processes import python
 
+pytestmark = pytest.mark.process
+
 HELD = """
 import os, threading
 from mainstay import RetryBudget, hedge, redundant, retry

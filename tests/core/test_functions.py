@@ -436,12 +436,14 @@ def test_a_block_at_module_level_is_named_by_its_module(metrics, tmp_path):
     assert components(metrics) == {"jobs.nightly", "jobs.nightly.fetch", "jobs.nightly.load"}
 
 
+@pytest.mark.process
 def test_a_script_is_named_by_its_file(tmp_path):
     (tmp_path / "nightly.py").write_text(SCRIPT + REPORT)
     found = components_of("nightly.py", cwd=tmp_path)
     assert found == {"nightly", "nightly.fetch", "nightly.load"}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("file", "module", "name"),
     [("nightly.py", "jobs.nightly", "jobs.nightly"), ("__main__.py", "jobs", "jobs.__main__")],
@@ -454,11 +456,13 @@ def test_a_module_run_as_main_is_named_as_when_it_is_imported(tmp_path, file, mo
     assert found == {name, f"{name}.fetch", f"{name}.load"}
 
 
+@pytest.mark.process
 def test_code_without_a_file_is_named_main(tmp_path):
     found = components_of("-c", SCRIPT + REPORT, cwd=tmp_path)
     assert found == {"__main__", "__main__.fetch", "__main__.load"}
 
 
+@pytest.mark.process
 def test_a_spawned_process_has_the_names_of_its_parent(tmp_path):
     (tmp_path / "nightly.py").write_text(SPAWNING)
     found = components_of("nightly.py", cwd=tmp_path)

@@ -104,6 +104,7 @@ def test_what_is_in_use_is_not_closed_by_a_switch(site, clock, switch):
     wait_until(lambda: sorted(site.closed) == sorted(site.opened))
 
 
+@pytest.mark.process
 def test_hooks_and_probes_that_hang_do_not_keep_the_process(pools):
     """Known fault 8: redis-py and hedge-python hang at exit, where an executor's threads are
     joined.

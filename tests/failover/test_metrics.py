@@ -120,6 +120,7 @@ READER = """
 """
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 def test_in_multiprocess_mode_the_states_of_all_living_processes_are_added_up(tmp_path):
     environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
@@ -143,6 +144,7 @@ def test_in_multiprocess_mode_the_states_of_all_living_processes_are_added_up(tm
     )
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 def test_after_a_fork_the_child_begins_with_a_closed_pool():
     program = """

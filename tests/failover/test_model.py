@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from mainstay import AllMembersFailedError, Failback, FailoverPool, Member
 from mainstay.testing import FakeClock, recorded
+from support.examples import examples
 from support.pools import Lost
 
 NAMES = ["a", "b", "c", "d"]
@@ -178,9 +179,8 @@ class PoolModel(RuleBasedStateMachine):
 
 
 PoolModel.TestCase.settings = settings(
-    max_examples=60,
+    max_examples=examples(60),
     stateful_step_count=40,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 test_the_pool_keeps_its_promises_in_any_history = PoolModel.TestCase

@@ -11,6 +11,8 @@ from mainstay import current_lease
 from support.pools import state_of, wait_until
 from support.postgres import Postgres
 
+pytestmark = pytest.mark.process
+
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "postgresql.py"
 
 

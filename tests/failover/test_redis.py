@@ -30,6 +30,8 @@ from mainstay import (
 from support.pools import LONGEST, wait_until
 from support.processes import free_port, require_tool
 
+pytestmark = pytest.mark.process
+
 ERRORS = (redis.ConnectionError, redis.TimeoutError)
 PATIENCE = 0.1  # seconds that a client waits for an answer
 DESCRIPTORS = Path("/proc/self/fd")

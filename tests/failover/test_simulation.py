@@ -8,11 +8,12 @@ import pytest
 
 from mainstay import AllMembersFailedError, FailoverPool, Member
 from mainstay.testing import FakeClock, recorded
+from support.examples import examples
 from support.pools import Lost
 
 RATE = 50
 SECONDS = 300
-SEEDS = 4  # 31 errors in each, give or take 4: the bound of 75 is far away from any
+SEEDS = examples(4)  # 31 errors in each, give or take 4: the bound of 75 is far away from any
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from mainstay import AllMembersFailedError, Failback, FailoverPool, Member, Probe, deadline
 from mainstay.testing import FakeClock, recorded
+from support.examples import examples
 from support.pools import Lost
 
 STANDBY = {"a": None, "b": None, "c": "hot", "d": "hot", "e": "cold"}
@@ -312,9 +313,8 @@ def run_at_once(_helpers, _name, _limit, fn, /, *args):
 
 
 StartedPoolModel.TestCase.settings = settings(
-    max_examples=150,
+    max_examples=examples(150),
     stateful_step_count=25,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 test_a_pool_that_starts_its_members_keeps_its_promises = StartedPoolModel.TestCase

@@ -338,6 +338,7 @@ def test_outages_from_many_threads_balance(metrics):
 # In multiprocess mode.
 
 
+@pytest.mark.process
 def test_worker_processes_count_their_own_time_once(tmp_path):
     both, after_a_death = json.loads(program("outages.py", **{VARIABLE: str(tmp_path)}))
     assert both == {
@@ -349,6 +350,7 @@ def test_worker_processes_count_their_own_time_once(tmp_path):
     assert after_a_death == both | {"component_up": 0}
 
 
+@pytest.mark.process
 def test_the_time_of_a_worker_goes_on_without_any_event(tmp_path):
     printed = program("outages.py", "time", **{VARIABLE: str(tmp_path)})
     assert json.loads(printed) == "<Availability of 'db': up>"

@@ -105,6 +105,7 @@ def test_through_a_pushgateway(registry):
     assert_complete(pushed[0])
 
 
+@pytest.mark.process
 def test_the_names_and_texts_are_what_promtool_wants(registry, tmp_path):
     promtool = require_tool("promtool", package="prometheus")
     path = tmp_path / "mainstay.prom"
@@ -150,6 +151,7 @@ def test_flask_takes_note_of_outages(app):
     assert (refused.status_code, "without a `fail`" in refused.text) == (400, True)
 
 
+@pytest.mark.process
 def test_the_flask_exporter_is_scraped_by_a_real_prometheus(tmp_path):
     port = free_port()
     with process([sys.executable, str(EXAMPLE), str(port)], tmp_path / "flask.log"):

@@ -154,6 +154,7 @@ def test_the_exposition_stays_bounded_under_many_components_and_error_types(
     assert sum(len(m.samples) for m in registry.collect()) == before
 
 
+@pytest.mark.process
 def test_promtool_finds_nothing_to_complain_about(full: CollectorRegistry) -> None:
     promtool = require_tool("promtool", package="prometheus")
     checked = subprocess.run(

@@ -159,6 +159,7 @@ def test_without_threads_to_be_had_a_change_is_written_later(worker, monkeypatch
     assert written(gauge) == {(): 1.0}
 
 
+@pytest.mark.process
 def test_neither_a_signal_handler_nor_a_child_waits_for_a_lock_of_prometheus_client(tmp_path):
     printed = program("gauge_locks.py", PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
     assert printed.splitlines() == ["handled", "forked 0", "open 2"]

@@ -110,6 +110,7 @@ def test_a_second_one_is_refused_by_the_registry(registry):
         registry.register(HostCollector())
 
 
+@pytest.mark.process
 def test_without_psutil_everything_can_be_imported_and_it_says_what_to_install():
     program = (
         "import inspect, sys; sys.modules['psutil'] = None\n"

@@ -92,6 +92,7 @@ def by_mode(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Samples]
     return answers
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("mode", ["files", "fallback"])
 def test_a_process_gives_the_same_numbers_through_both_collectors(
     mode: str, by_mode: dict[str, list[Samples]]
@@ -100,6 +101,7 @@ def test_a_process_gives_the_same_numbers_through_both_collectors(
     assert {k: v for k, v in everything.items() if k.startswith("mainstay")} == own
 
 
+@pytest.mark.process
 def test_the_fallback_gives_the_same_numbers_as_the_files(
     by_mode: dict[str, list[Samples]],
 ) -> None:
@@ -108,6 +110,7 @@ def test_the_fallback_gives_the_same_numbers_as_the_files(
     assert files["mainstay_calls_total component=plain outcome=success policy=retry"] == 3
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("mode", ["files", "fallback"])
 def test_metrics_of_the_same_names_in_one_process_add_up(
     mode: str, by_mode: dict[str, list[Samples]]
@@ -118,6 +121,7 @@ def test_metrics_of_the_same_names_in_one_process_add_up(
     assert after["mainstay_calls_total component=plain outcome=success policy=retry"] == 3
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("mode", ["files", "fallback"])
 def test_metrics_of_prometheus_client_in_the_same_directory_are_unharmed(
     mode: str, by_mode: dict[str, list[Samples]]
@@ -134,6 +138,7 @@ def test_metrics_of_prometheus_client_in_the_same_directory_are_unharmed(
     }
 
 
+@pytest.mark.process
 def test_a_worker_killed_in_a_busy_loop_loses_no_call_that_returned(
     directory: Path, tmp_path: Path
 ) -> None:
@@ -166,6 +171,7 @@ def returned(file: Path) -> tuple[int, ...]:
     return struct.unpack(f"{len(data) // 8}Q", data)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("method", "children"), [("fork", 10), ("spawn", 2)])
 def test_children_count_in_files_of_their_own_which_outlive_them(
     method: str, children: int, directory: Path
@@ -341,6 +347,7 @@ def test_a_directory_removed_meanwhile_breaks_no_call(
     assert VARIABLE in logged[0].getMessage()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_full_disk_breaks_no_call_and_no_scrape(when: str, directory: Path) -> None:
     *log, count = program("full_disk.py", when, **{VARIABLE: str(directory)}).splitlines()

@@ -13,6 +13,8 @@ import yaml
 from mainstay import ops
 from support.monitoring import promtool_test
 
+pytestmark = pytest.mark.process
+
 RUNBOOK = Path(__file__).parents[2] / "docs" / "operations" / "alerts.md"
 HOUR, DAY = 60, 24 * 60  # minutes
 CALL = {"component": "api", "policy": "retry"}

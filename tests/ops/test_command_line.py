@@ -12,10 +12,12 @@ from mainstay.__main__ import main
 from support.processes import python
 
 
+@pytest.mark.process
 def test_rules_prints_what_the_function_gives():
     assert python("-m", "mainstay", "rules") == ops.rules()
 
 
+@pytest.mark.process
 def test_dashboard_prints_what_the_function_gives():
     assert json.loads(python("-m", "mainstay", "dashboard")) == json.loads(ops.dashboard())
 
@@ -66,6 +68,7 @@ def test_bad_usage_is_one_line_and_exit_code_2(capsys, arguments, message):
     assert printed.err.count("\n") == 1
 
 
+@pytest.mark.process
 def test_a_reader_that_goes_away_is_no_error():
     command = f"{sys.executable} -m mainstay rules | head -n 1"
     done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)

@@ -10,6 +10,8 @@ from mainstay.testing import FakeClock, recorded
 from support.monitoring import prometheus, until
 from support.processes import require_tool
 
+pytestmark = pytest.mark.process
+
 DAY = 86_400
 STEP = 300  # seconds between samples
 RECENT = 4 * DAY  # of the time before only two samples a day: promtool is slow per two hours

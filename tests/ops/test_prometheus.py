@@ -11,6 +11,8 @@ from support.monitoring import Program, alertmanager, prometheus, until, webhook
 from support.processes import require_tool
 from support.queries import expressions
 
+pytestmark = pytest.mark.process
+
 SOON = 10.0  # seconds from a member's death to the alert at the webhook
 
 

@@ -27,6 +27,7 @@ def check_rules(text):
     )
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "options",
     [
@@ -113,6 +114,7 @@ def test_bad_input_is_refused(options, error, message):
         ops.rules(**options)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "selector",
     ["", "  ", 'job="api"', 'job="api",', " job = 'it\\'s' , a=~`x\\d`", 'a!="",b!~"\\\\d+"'],
@@ -139,6 +141,7 @@ def test_what_is_written_as_yaml_is_read_back(tree):
 # The figures of `Availability` are those of the rules.
 
 
+@pytest.mark.process
 def test_the_rules_compute_the_figures_of_availability(tmp_path):
     """Series sampled at the edges of the window, from the counters of a real `Availability`."""
     minute = 60
@@ -197,6 +200,7 @@ def test_the_rules_compute_the_figures_of_availability(tmp_path):
     promtool_test(tmp_path / "rules.yml", tests)
 
 
+@pytest.mark.process
 def test_a_dead_process_counts_as_downtime_and_as_a_failure(tmp_path):
     """Ten of sixty minutes dead: the process's own counters know nothing of it."""
     labels = 'job="shop",instance="a:1"'

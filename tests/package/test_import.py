@@ -2,7 +2,11 @@
 
 import json
 
+import pytest
+
 from support.processes import python
+
+pytestmark = pytest.mark.process
 
 HEAVY = ["tenacity", "attrs", "attr", "prometheus_client", "asyncio", "importlib.metadata"]
 

@@ -13,6 +13,8 @@ from urllib.request import ProxyHandler, build_opener
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+pytestmark = pytest.mark.process
+
 QUICKSTART = Path(__file__).parents[2] / "docs" / "examples" / "quickstart.py"
 LONGEST = 100  # seconds; it takes some ten, but machines that run tests can be slow
 ROW = re.compile(r"^(\w+) +(\d+) +(\d+) +(\d+) +(\d+) +([\d.]+) s$", re.MULTILINE)

@@ -25,6 +25,7 @@ from mainstay import (
 )
 from mainstay._core.context import current_context
 from mainstay.testing import FakeClock
+from support.examples import examples
 from support.jumping_time import jumping_time
 
 LONGEST = 5.0  # real seconds until abandoned copies have ended
@@ -233,7 +234,7 @@ def expected(rule, plan):
 
 
 @pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 @given(plan=copies(), rule=st.sampled_from([*RULES]), pooled=st.booleans())
 def test_copies_that_start_together_decide_as_the_oracle_says(stage, plan, rule, pooled):
     scene = stage(plan, decide=RULES[rule], start=hedge.together(), pooled=pooled)
@@ -257,7 +258,7 @@ def test_copies_that_start_together_decide_as_the_oracle_says(stage, plan, rule,
 
 
 @pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 @given(plan=copies(), rule=st.sampled_from([*RULES]))
 def test_the_pool_learns_who_failed_and_who_was_outvoted(stage, plan, rule):
     scene = stage(plan, decide=RULES[rule], start=hedge.together(), pooled=True)
@@ -273,7 +274,7 @@ def test_the_pool_learns_who_failed_and_who_was_outvoted(stage, plan, rule):
 
 
 @pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     plan=copies(st.sampled_from(["a", "b", "fails", "breaks"])),
     rule=st.sampled_from([*RULES]),
@@ -298,7 +299,7 @@ def test_copies_that_start_one_by_one_leave_nothing_behind(
 
 
 @pytest.mark.parametrize("stage", [Tasks, TasksAlone, TasksOnly], ids=["inline", "alone", "task"])
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     plan=copies(),
     rule=st.sampled_from([*RULES]),
@@ -316,7 +317,7 @@ def test_a_cancelled_call_is_over_at_once_and_leaves_nothing_behind(
     assert ended <= cancel_at + 1e-9
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=examples(150))
 @given(
     plan=copies(st.sampled_from(["a", "a", "b", "fails", "breaks"])),
     start=st.sampled_from([hedge.together(), hedge.after(0.7), hedge.after(3.7)]),

@@ -110,6 +110,7 @@ def test_what_losers_ran_in_vain_is_added_up(clock, metrics):
     assert metrics("wasted_seconds_total") == pytest.approx(1.0)
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_in_multiprocess_mode_gauges_are_written_at_each_change(tmp_path):
     shown = json.loads(program("redundant_workers.py", PROMETHEUS_MULTIPROC_DIR=str(tmp_path)))

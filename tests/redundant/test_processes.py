@@ -20,7 +20,7 @@ from support.processes import PROGRAMS, environment, program
 SLOW = 0.5  # seconds that the slow answer takes
 PATIENCE = 20.0
 
-pytestmark = pytest.mark.usefixtures("metrics")
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("metrics")]
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import random
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mainstay import hedge
@@ -14,7 +14,6 @@ from mainstay._redundant.sketch import STEPS, Sketch
 DURATIONS = st.floats(2e-6, 1e5)
 
 
-@settings(deadline=None)
 @given(st.lists(DURATIONS, min_size=1, max_size=300), st.floats(0.01, 0.999))
 def test_the_quantile_is_within_a_bin_of_the_exact_one(durations, q):
     sketch = Sketch(q)

@@ -338,6 +338,7 @@ def test_many_calls_from_many_threads_all_get_their_own_answer(metrics):
     wait_until(lambda: metrics("abandoned_threads") == 0)
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_forked_child_makes_threads_of_its_own():

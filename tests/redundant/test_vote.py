@@ -6,7 +6,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mainstay import vote
@@ -52,7 +52,6 @@ ANSWERS = ["a", "b", "c", FAILED]
 
 
 @pytest.mark.parametrize("name", ORACLES)
-@settings(deadline=None)
 @given(data=st.data())
 def test_a_vote_is_settled_exactly_when_no_end_can_differ(name, data):
     rule, oracle = ORACLES[name]
@@ -95,7 +94,6 @@ def fewest(oracle, known, left):
     return pytest.fail("an undecided vote can still be decided")
 
 
-@settings(deadline=None)
 @given(
     copies=st.integers(1, 6),
     k=st.integers(1, 6),
@@ -150,7 +148,6 @@ def test_an_answer_that_does_not_equal_itself_agrees_with_itself_only():
 NUMBERS = st.one_of(st.integers(-3, 3), st.just(FAILED))
 
 
-@settings(deadline=None)
 @given(data=st.data())
 def test_a_median_is_settled_exactly_when_no_end_can_differ(data):
     copies = data.draw(st.integers(1, 6))
@@ -179,7 +176,6 @@ def median_of(answers):
     return statistics.median_low(numbers)
 
 
-@settings(deadline=None)
 @given(data=st.data(), within=st.integers(0, 3))
 def test_a_median_within_a_distance_has_most_copies_that_near(data, within):
     copies = data.draw(st.integers(1, 6))

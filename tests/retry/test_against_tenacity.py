@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from mainstay import on_event, retry
 from mainstay.testing import FakeClock, recorded
+from support.examples import examples
 
 
 class Lost(Exception):
@@ -218,7 +219,7 @@ def finished(coroutine):
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 @given(scripts, waits, stops, verdicts, st.integers(0, 99))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 def test_retry_does_with_tenacitys_strategies_what_tenacity_does(
     kind, script, wait, stop, verdict, seed
 ):
@@ -228,7 +229,7 @@ def test_retry_does_with_tenacitys_strategies_what_tenacity_does(
 
 
 @given(scripts, waits, small, st.integers(0, 99))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50))
 def test_attempts_is_tenacitys_stop_after_attempt(script, wait, attempts, seed):
     verdict = tenacity.retry_if_exception_type(Lost)
     expected = with_tenacity(
@@ -246,7 +247,7 @@ def test_attempts_is_tenacitys_stop_after_attempt(script, wait, attempts, seed):
 
 
 @given(scripts, waits, st.sampled_from([1, 2, 5, 20, 60]), st.integers(0, 99))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50))
 def test_timeout_is_tenacitys_stop_before_delay(script, wait, timeout, seed):
     verdict = tenacity.retry_if_exception_type(Lost)
     expected = with_tenacity(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from mainstay import ResultRefusedError, RetryBudget, deadline, on_event, retry
 from mainstay.testing import FakeClock, Faults, recorded
+from support.examples import examples
 
 
 class Lost(ConnectionError):
@@ -39,7 +40,7 @@ deadlines = st.none() | st.sampled_from([0.0, 1.0, 10.0])
 @pytest.mark.parametrize("form", ["decorated", "block"])
 @pytest.mark.parametrize("hints", [False, True], ids=["class", "predicate"])
 @given(script=scripts, options=policies, seconds=deadlines)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30))
 def test_every_call_is_recorded_once_and_as_it_was(
     sync_and_async, form, hints, script, options, seconds
 ):

@@ -208,6 +208,7 @@ def test_a_file_that_has_had_as_many_runs_as_it_can_says_so(path, store):
     assert rows(path, "SELECT * FROM result") == []
 
 
+@pytest.mark.process
 def test_a_forked_child_has_connections_of_its_own(store):
     lease = acquired(store)
     save(store, lease, b"parent")
@@ -284,6 +285,7 @@ def test_this_process_is_alive():
     assert not is_dead(this_process())
 
 
+@pytest.mark.process
 def test_a_process_that_has_ended_is_dead_even_before_it_was_waited_for():
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     stat = Path(f"/proc/{child.pid}/stat").read_bytes().rpartition(b")")[2].split()
@@ -310,6 +312,7 @@ def test_an_owner_from_before_the_boot_is_dead_where_only_this_machine_has_the_s
     assert not is_dead(old, local=False)
 
 
+@pytest.mark.process
 def test_where_the_system_tells_nothing_only_a_free_process_id_is_a_proof():
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
@@ -430,6 +433,7 @@ def test_a_wall_clock_that_is_stepped_neither_ends_a_lease_nor_keeps_it(store, m
         assert isinstance(store.acquire(RUN, request()), Acquired)
 
 
+@pytest.mark.process
 def test_no_connection_is_shared_by_threads_or_carried_over_a_fork(store):
     """Known fault 21: SQLite forbids both."""
     connections = []

@@ -16,7 +16,10 @@ from mainstay.stores.base import RunId
 from mainstay.testing import _crashes as crashes
 
 # Forking beside other threads is what some tests are about; Python 3.12 and newer warn of it.
-pytestmark = pytest.mark.filterwarnings("ignore:This process .* multi-threaded:DeprecationWarning")
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.filterwarnings("ignore:This process .* multi-threaded:DeprecationWarning"),
+]
 
 
 def total(cp, numbers):

@@ -241,7 +241,7 @@ def test_a_thread_waits_for_a_task_that_is_to_wake_before_it() -> None:
         await asyncio.sleep(0)
         thread = threading.Thread(target=sleep_in_thread)
         thread.start()
-        while len(clock._alarms) < 2:  # both are asleep then; this task lets no other run
+        while len(clock._timers) < 2:  # both are asleep then; this task lets no other run
             thread.join(0.001)
         await task
         await asyncio.to_thread(thread.join)

@@ -45,7 +45,7 @@ class BoundBreaker:
     on_result: Callable[[Any], object] | None
 
     def begin(self) -> "BreakerCall":
-        """Let a call through in its context.
+        """Admit a call in its context.
 
         Raises:
             CircuitOpenError: If it may not go through.

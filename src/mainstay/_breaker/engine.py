@@ -20,7 +20,7 @@ from mainstay._core.detector import Detect, Detector, HealthChange, Phase
 from mainstay._core.events import publish
 from mainstay._core.forks import reset_after_fork
 from mainstay._core.silence import ANSWERS, longest_silence
-from mainstay._metrics.collector import Metrics, follow, recorder_of, switch_recorder_of
+from mainstay._metrics.collector import Metrics, recorders_of
 from mainstay._metrics.schema import BREAKER_STATE
 from mainstay.availability import Availability
 from mainstay.errors import CircuitOpenError
@@ -38,7 +38,7 @@ class BreakerEngine:
 
     Attributes:
         is_open: True if a call has to ask before it may go through.
-        open_until: Until when no call may go through, in seconds of the clock, whoever asks.
+        open_until: Until when no call may go through, in seconds of the clock, trials included.
         inspects_successes: True if a success may change something.
         held_open: True if it was opened by hand.
         last_error: The last exception that counted as a failure.
@@ -49,7 +49,7 @@ class BreakerEngine:
         self.name = name
         self.detect = detect
         self.metrics = metrics
-        self.recorder = recorder_of(metrics, name, POLICY)
+        self.recorder = recorders_of(metrics).calls(name, POLICY)
         self.detector = Detector(detect)
         self.is_open = False
         self.open_until = -math.inf
@@ -66,13 +66,13 @@ class BreakerEngine:
     def _reset_after_fork(self) -> None:
         """Go on with a lock and a gauge of this process."""
         self._lock = threading.RLock()  # a signal handler may come back in on the same thread
-        self._gauge = follow(self.metrics, BREAKER_STATE, self.name, self)
+        self._gauge = recorders_of(self.metrics).follow(BREAKER_STATE, self.name, self)
         self._gauge.changed()
 
     # Calls.
 
     def admit(self, now: float) -> int:
-        """Let a call through; return the generation that its result belongs to.
+        """Admit a call; return the generation that its result belongs to.
 
         Raises:
             CircuitOpenError: If it may not go through.
@@ -137,7 +137,7 @@ class BreakerEngine:
     # By hand.
 
     def open(self) -> None:
-        """Let no call through until `close`."""
+        """Reject all calls until `close`."""
         now = current_context().clock.now()
         with self._lock:
             self.held_open = True
@@ -147,7 +147,7 @@ class BreakerEngine:
         self._publish(event)
 
     def close(self) -> None:
-        """Let all calls through, as if nothing had happened."""
+        """Admit all calls, as if nothing had happened."""
         with self._lock:
             self.held_open = False
             self.last_error = None
@@ -183,7 +183,7 @@ class BreakerEngine:
         self._clock = current_context().clock
         old, new = self._state, _STATES.get(self.detector.phase, "closed")
         self.is_open = new != "closed"
-        # Set last, so that whoever reads it without the lock finds the rest settled.
+        # Set last, so that a call that reads it without the lock finds the rest settled.
         if self.held_open:
             self.open_until = math.inf
         else:
@@ -202,6 +202,6 @@ class BreakerEngine:
         if event is None:
             return
         metrics = current_context().metrics or self.metrics
-        switch_recorder_of(metrics, self.name).transition(event.from_state, event.to_state)
+        recorders_of(metrics).switches(self.name).transition(event.from_state, event.to_state)
         self._gauge.changed()
-        publish(event, recorder_of(metrics, self.name, POLICY).listener_failed)
+        publish(event, recorders_of(metrics).calls(self.name, POLICY).listener_failed)

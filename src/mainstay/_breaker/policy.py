@@ -116,7 +116,7 @@ class CircuitBreaker(Shared):
         return f"<CircuitBreaker {self.name!r}: {self.state}>"
 
     def open(self) -> None:
-        """Let no call through until `close`.
+        """Reject all calls until `close`.
 
         Example:
             >>> from mainstay import CircuitBreaker
@@ -131,7 +131,7 @@ class CircuitBreaker(Shared):
         self._bound.engine.open()
 
     def close(self) -> None:
-        """Let all calls through, as if nothing had happened before."""
+        """Admit all calls, as if nothing had happened before."""
         self._bound.engine.close()
 
     def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:

@@ -12,7 +12,7 @@ from mainstay._checkpoint.rules import Rules
 from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.types import allowed_by, allowed_by_result
 from mainstay._core.context import current_context
-from mainstay._metrics.collector import Metrics, checkpoint_recorder_of
+from mainstay._metrics.collector import Metrics, recorders_of
 from mainstay.stores.base import RunId
 
 
@@ -34,7 +34,7 @@ class Bound:
         """
         context = current_context()
         metrics: Metrics = context.metrics if context.metrics is not None else self.metrics
-        recorder = checkpoint_recorder_of(metrics, self.name)
+        recorder = recorders_of(metrics).checkpoint(self.name)
         run = Run(self.rules, recorder, context, RunId(self.name, key), self.code, arguments)
         if context.left() <= 0:
             raise sessions.expired(run)

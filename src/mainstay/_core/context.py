@@ -101,12 +101,14 @@ process_contexts: list[Entry] = []
 
 def current_context() -> CallContext:
     """Return what is around the caller, and forget the entries that are over."""
+    innermost = block_context()
+    if innermost is None and not process_contexts:
+        return DEFAULT_CONTEXT
     context = DEFAULT_CONTEXT
     for entry in reversed(process_contexts):
         if entry.block() is not None:
             context = entry.applied_to(context)
             break
-    innermost = block_context()
     if innermost is None:
         return context
     in_force = _in_force(innermost)
@@ -167,7 +169,7 @@ def leave(block: object, entries: list[Entry]) -> Entry | None:
 def end(entry: Entry) -> None:
     """Put *entry* out of force, for everybody who has it."""
     entry.block = no_block
-    entry.plain = False  # whoever inherited it asks `current_context`, which forgets it
+    entry.plain = False  # those who inherited it ask `current_context`, which forgets it
     outer = _in_force(entry.outer)
     entry.outer = outer[0] if outer else None
     if block_context() is entry:
@@ -178,7 +180,7 @@ def end(entry: Entry) -> None:
 
 
 ClockOver: TypeAlias = Callable[[Any, Clock], Clock]
-"""Takes a block and the clock around it, and returns the clock inside."""
+"""From a block and the clock around it to the clock inside."""
 
 
 class ClockEntry(Entry):

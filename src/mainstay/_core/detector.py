@@ -343,7 +343,7 @@ class Detector:
     # What follows from them.
 
     def eject(self, cause: Cause, now: float, chance: float) -> float:
-        """Take the member out of rotation; return the seconds since its failures began."""
+        """Eject the member from rotation; return the seconds since its failures began."""
         in_rotation = max(0.0, now - self.since)
         self.level = max(0, self.level - int(in_rotation / DECAY))
         began = now if self.failing_since is None else self.failing_since

@@ -1,4 +1,4 @@
-"""What policies tell while they work: to the log, and to whoever listens with `on_event`.
+"""What policies tell while they work: to the log, and to the listeners of `on_event`.
 
 A listener can neither break nor change a call: what it raises is swallowed, and counted by the
 policy's recorder.
@@ -90,7 +90,7 @@ def on_event(fn: Listener) -> Callable[[], None]:
 
 
 def checked_listener(fn: Listener) -> Listener:
-    """Refuse what cannot listen: what cannot be called, or would have to be awaited."""
+    """Return *fn*; what cannot be called, or would have to be awaited, is refused."""
     if not callable(fn):
         raise TypeError(f"`fn` must be callable with one event, not {fn!r}")
     if kind_of(fn) is not Kind.SYNC:
@@ -120,7 +120,7 @@ def is_first(*what: str) -> bool:
 
 
 def forget_firsts() -> None:
-    """Take whatever comes next for the first of its kind: for tests."""
+    """Make everything the first of its kind again: for tests."""
     _seen.clear()
 
 

@@ -4,18 +4,20 @@ Name and kind are looked for through `functools.partial` and in objects with `__
 else in the package asks these questions.
 """
 
-import asyncio
 import contextlib
 import enum
 import functools
 import inspect
+import os
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import FrameType, NoneType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mainstay.errors import UnsupportedLoopError
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 
 class Kind(enum.Enum):
@@ -127,7 +129,7 @@ def name_of(fn: Callable[..., Any]) -> str:
 
 
 def checked_name(name: object) -> str:
-    """Refuse what users give as `name=` and cannot be one."""
+    """Return what users give as `name=`, checked."""
     if not isinstance(name, str):
         raise TypeError(f"`name` must be a str, not {name!r}")
     if not name:
@@ -136,7 +138,7 @@ def checked_name(name: object) -> str:
 
 
 def checked_name_or_none(name: object) -> str | None:
-    """Refuse it where None is as good, and stands for the name of what is called."""
+    """Return it where None is as good, and stands for the name of what is called."""
     if not isinstance(name, str | None):
         raise TypeError(f"`name` must be a str or None, not {name!r}")
     if name == "":
@@ -178,15 +180,16 @@ def refused_awaitable(fn: object, value: object) -> TypeError:
     )
 
 
-def running_loop() -> asyncio.AbstractEventLoop | None:
+def running_loop() -> "AbstractEventLoop | None":
     """Return the event loop that runs in this thread, or None."""
+    asyncio = sys.modules.get("asyncio")  # not loaded, no loop
     try:
-        return asyncio.get_running_loop()
+        return asyncio.get_running_loop() if asyncio is not None else None
     except RuntimeError:
         return None
 
 
-def require_asyncio(component: str) -> asyncio.AbstractEventLoop:
+def require_asyncio(component: str) -> "AbstractEventLoop":
     """Return the running event loop; refuse to run where there is none.
 
     Raises:
@@ -241,4 +244,4 @@ def _module_name(module: object, names: Mapping[str, Any]) -> str:
 
 @functools.cache
 def _stem(path: str) -> str:
-    return Path(path).stem
+    return os.path.splitext(os.path.basename(path))[0]  # noqa: PTH119, PTH122 - pathlib is slow to load

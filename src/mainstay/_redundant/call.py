@@ -446,7 +446,7 @@ def _noted(call: RedundantCall, copy: int) -> Exception:
         for other in call.expired:
             summary += f"; {_named(call, other)} was still running"
     error = round_.errors[copy]
-    call.note(error, log.note(summary))
+    call.note(error, log.note(summary, name=""))
     return error
 
 

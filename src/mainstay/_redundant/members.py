@@ -33,7 +33,7 @@ from mainstay._failover.members import Lease, Session, Slot, lease_here, set_lea
 from mainstay._failover.policy import FailoverPool
 from mainstay._failover.rules import judged
 from mainstay._failover.run import reasons
-from mainstay._metrics.collector import member_recorder_of
+from mainstay._metrics.collector import recorders_of
 from mainstay._metrics.pools import MemberRecorder
 from mainstay.errors import NoMemberError, RejectedError
 
@@ -149,7 +149,7 @@ class CopyMembers:
         metrics, slot = self._context.metrics, session.slot
         recorder = slot.recorder
         if metrics is not None:
-            recorder = member_recorder_of(metrics, self._engine.rules.name, slot.name)
+            recorder = recorders_of(metrics).member(self._engine.rules.name, slot.name)
         return MemberLoan(self._engine, session, self._context.clock, recorder)
 
     # The attempts, each in the thread or task of its copy.

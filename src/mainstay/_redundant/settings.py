@@ -8,7 +8,7 @@ import attrs
 from mainstay._core.budget import RetryBudget, budget_of
 from mainstay._core.failures import Classes, Judge, judge_of
 from mainstay._core.functions import Kind, is_async_hook, kind_of
-from mainstay._metrics.collector import Metrics, copies_recorder_of, number_of, recorder_of
+from mainstay._metrics.collector import Metrics, recorders_of
 from mainstay._metrics.copies import CopiesRecorder
 from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import ABANDONED_THREADS, HEDGE_DELAY
@@ -70,22 +70,23 @@ class BoundRedundant:
     metrics: Metrics
     recorder: Recorder = attrs.field(
         default=attrs.Factory(
-            lambda bound: recorder_of(bound.metrics, bound.component, POLICY), takes_self=True
+            lambda bound: recorders_of(bound.metrics).calls(bound.component, POLICY),
+            takes_self=True,
         ),
         init=False,
     )
     copies: CopiesRecorder = attrs.field(
         default=attrs.Factory(
-            lambda bound: copies_recorder_of(bound.metrics, bound.component), takes_self=True
+            lambda bound: recorders_of(bound.metrics).copies(bound.component), takes_self=True
         ),
         init=False,
     )
 
     def __attrs_post_init__(self) -> None:
-        pool = self.settings.pool
+        pool, recorders = self.settings.pool, recorders_of(self.metrics)
         self.copies.show(range(len(self.fns)) if pool is None else pool.names())
-        self.latency.show(number_of(self.metrics, HEDGE_DELAY, self.component))
-        self.abandoned.show(number_of(self.metrics, ABANDONED_THREADS, self.component))
+        self.latency.show(recorders.number(HEDGE_DELAY, self.component))
+        self.abandoned.show(recorders.number(ABANDONED_THREADS, self.component))
 
     def within(self, metrics: Metrics) -> "BoundRedundant":
         """Return it recording in other metrics."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mainstay.ops._alerts import all_alerts
-from mainstay.ops._promql import check_slo, seconds_of, source_of
+from mainstay.ops._promql import check_slo, seconds_of, series_of
 from mainstay.ops._recording import Rule, call_rules, dependability_rules, error_rules
 from mainstay.ops._yaml import to_yaml
 
@@ -52,12 +52,12 @@ def rules(
         >>> print(ops.rules(selector='job="api"').splitlines()[0])
         groups:
     """
-    source = source_of(namespace, selector)
+    series = series_of(namespace, selector)
     groups = {
-        "calls": call_rules(source),
-        "errors": error_rules(source),
-        "dependability": dependability_rules(source, _checked_windows(windows)),
-        "alerts": (alert.rule() for alert in all_alerts(source, check_slo(slo))),
+        "calls": call_rules(series),
+        "errors": error_rules(series),
+        "dependability": dependability_rules(series, _checked_windows(windows)),
+        "alerts": (alert.rule() for alert in all_alerts(series, check_slo(slo))),
     }
     more = _checked_labels(labels)
     return to_yaml({"groups": [_group(namespace, *each, more) for each in groups.items()]})

@@ -4,8 +4,8 @@ import argparse
 import sys
 from typing import Any
 
-from mainstay.ops.dashboard import dashboard
-from mainstay.ops.rules import WINDOWS, rules
+from mainstay.ops._dashboard import dashboard
+from mainstay.ops._rules import WINDOWS, rules
 
 
 def add_to(subparsers: Any) -> None:
