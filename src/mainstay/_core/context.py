@@ -119,6 +119,14 @@ def current_context() -> CallContext:
     return context
 
 
+def context_of(entry: Entry) -> CallContext:
+    """Return what *entry* and those around it set, for a caller whose context is not at hand."""
+    context = DEFAULT_CONTEXT
+    for each in reversed(_in_force(entry)):
+        context = each.applied_to(context)
+    return context
+
+
 def _in_force(entry: Entry | None) -> list[Entry]:
     """Return *entry* and those around it as far as they are in force, and join them up."""
     found: list[Entry] = []

@@ -229,10 +229,15 @@ class AttemptLog(list[tuple[int, str, BaseException, float]]):
         if made >= KEPT:
             del self[1]
 
-    def note(self, summary: str) -> str:
-        """Return the note on the last exception: *summary*, and each attempt before it."""
+    def note(self, summary: str, name: str = "attempt {}") -> str:
+        """Return the note on the last exception: *summary*, and each attempt before it.
+
+        Args:
+            summary: What the note begins with.
+            name: What an attempt is called, before what was said of it besides.
+        """
         lines = [
-            f"attempt {number}{where}: {in_words(error, _LONGEST_IN_NOTES)} ({seconds:.3f} s)"
+            f"{name.format(number)}{where}: {in_words(error, _LONGEST_IN_NOTES)} ({seconds:.3f} s)"
             for number, where, error, seconds in self[:-1]
         ]
         if not lines:
