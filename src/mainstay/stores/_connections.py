@@ -1,9 +1,9 @@
 """One SQLite connection for each thread of each process that uses a store.
 
 SQLite must not be carried over a fork: the locks stay with the parent, but the child's copy of
-SQLite would count on them, and both would write as if they were alone. So all connections are
+SQLite would rely on them, and both would write as if they were alone. So all connections are
 closed just before a fork, at a moment when no thread is in the middle of a transaction, and opened
-again on either side by whoever needs them.
+again on either side at their next use.
 """
 
 import contextlib
@@ -13,6 +13,8 @@ import threading
 import weakref
 from collections.abc import Callable
 from typing import TypeAlias
+
+from mainstay._core.forks import around_forks
 
 Translation: TypeAlias = Callable[[sqlite3.Error], Exception]
 
@@ -29,13 +31,13 @@ class Connection(sqlite3.Connection):
     _file: tuple[int, ...] | None
 
     def remember(self, path: str) -> None:
-        """Take in that this is the file at *path*."""
+        """Record that this is the file at *path*."""
         self._path = path
         self._file = _identity(path)
 
     @property
     def is_left_behind(self) -> bool:
-        """Whether the file is no longer the one at its path."""
+        """True if the file is no longer the one at its path."""
         there = _identity(self._path)
         return there != self._file and None not in (there, self._file)
 
@@ -55,8 +57,8 @@ def _identity(path: str) -> tuple[int, ...] | None:
     return status.st_dev, status.st_ino
 
 
-class Link:
-    """The connection of one thread, open or not, and the lock that its use holds.
+class ThreadConnection:
+    """The connection of one thread, open or not, and the lock that is held while it is used.
 
     Entered, it is the connection; no fork happens until it is left. What SQLite raises meanwhile
     is translated.
@@ -95,7 +97,7 @@ class Link:
 
 
 class _Local(threading.local):
-    link: Link
+    connection: ThreadConnection
 
 
 class Connections:
@@ -103,73 +105,72 @@ class Connections:
 
     Args:
         connect: Opens one.
-        translated: Gives what to raise for what SQLite raises.
+        translated: Returns what to raise for what SQLite raises.
     """
 
     def __init__(self, connect: Callable[[], Connection], translated: Translation) -> None:
         self._connect = connect
         self._translated = translated
-        self._frozen: tuple[Link, ...] = ()
-        self._start()
+        self._frozen: tuple[ThreadConnection, ...] = ()
+        self._reset()
         _all.add(self)
 
-    def _start(self) -> None:
-        self._gate = threading.RLock()
+    def _reset(self) -> None:
+        self._opening = threading.RLock()
         self._local = _Local()
-        self._links: weakref.WeakSet[Link] = weakref.WeakSet()
-        self._at_exit = weakref.finalize(self, _close_all, self._links)
+        self._threads: weakref.WeakSet[ThreadConnection] = weakref.WeakSet()
+        self._at_exit = weakref.finalize(self, _close_all, self._threads)
 
-    def use(self) -> Link:
-        """Lend the calling thread its connection, for a ``with``."""
+    def use(self) -> ThreadConnection:
+        """Return the calling thread's connection, for a ``with``."""
         try:
-            return self._local.link
+            return self._local.connection
         except AttributeError:
-            with self._gate:
-                link = self._local.link = Link(self._open, self._translated)
-                self._links.add(link)
-                return link
+            with self._opening:
+                mine = self._local.connection = ThreadConnection(self._open, self._translated)
+                self._threads.add(mine)
+                return mine
 
     def _open(self) -> Connection:
-        with self._gate:
+        with self._opening:
             return self._connect()
 
     def drop(self) -> None:
         """Close the calling thread's connection: after an error that says that it is of no use."""
         with contextlib.suppress(AttributeError, sqlite3.Error):
-            self._local.link.close()
+            self._local.connection.close()
 
     def close(self) -> None:
         """Close all connections, each as soon as nobody uses it."""
-        _close_all(self._links)
+        _close_all(self._threads)
 
     def before_fork(self) -> None:
         """Close everything, and keep all threads from opening anything."""
-        links = tuple(self._links)
-        for link in links:
-            link.lock.acquire()
-        self._gate.acquire()
-        for link in links:
-            link.close()
-        self._frozen = links
+        self._frozen = tuple(self._threads)
+        for each in self._frozen:
+            each.lock.acquire()
+        self._opening.acquire()
+        for each in self._frozen:
+            each.close()
 
     def after_in_parent(self) -> None:
         """Let the threads go on."""
-        self._gate.release()
-        for link in self._frozen:
-            link.lock.release()
+        self._opening.release()
+        for each in self._frozen:
+            each.lock.release()
         self._frozen = ()
 
     def after_in_child(self) -> None:
-        """Begin anew: the other threads, and what they held, are the parent's."""
+        """Start with no connections: other threads, and what they held, are the parent's."""
         self._frozen = ()
         self._at_exit.detach()
-        self._start()
+        self._reset()
 
 
-def _close_all(links: "weakref.WeakSet[Link]") -> None:
-    for link in tuple(links):
-        with link.lock:
-            link.close()
+def _close_all(connections: "weakref.WeakSet[ThreadConnection]") -> None:
+    for each in tuple(connections):
+        with each.lock:
+            each.close()
 
 
 _forking: "list[Connections]" = []
@@ -193,9 +194,4 @@ def _after_in_child() -> None:
     _forking.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_after_in_parent,
-        after_in_child=_after_in_child,
-    )
+around_forks(before=_before_fork, in_parent=_after_in_parent, in_child=_after_in_child)

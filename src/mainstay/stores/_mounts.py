@@ -10,7 +10,7 @@ _SHARED = frozenset({
 
 
 def network_file_system(path: Path, mounts: Path = _MOUNTS) -> str | None:
-    """Give the type of the network file system that *path* is on, or None if it is on no such.
+    """Return the type of the network file system that *path* is on, or None if it is on none.
 
     Where the system does not tell, the answer is None.
     """

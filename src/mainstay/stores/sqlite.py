@@ -1,4 +1,4 @@
-"""The embedded store: one SQLite file, which survives what the file system survives.
+"""`SQLiteStore`: runs in one SQLite file, which survive what the file system survives.
 
 How a save is durable at the price of one fsync: the file is in WAL mode with `synchronous=FULL`,
 where a commit is one append to the log and one fsync of it. A save without a step's result is a
@@ -26,7 +26,7 @@ from mainstay.errors import (
     StoreUnavailableError,
 )
 from mainstay.stores import _rows
-from mainstay.stores._connections import Connection, Connections, Link
+from mainstay.stores._connections import Connection, Connections, ThreadConnection
 from mainstay.stores._mounts import network_file_system
 from mainstay.stores._schema import migrate, transaction
 from mainstay.stores.base import (
@@ -58,7 +58,7 @@ _HINTS = {
     sqlite3.SQLITE_CANTOPEN: "; its directory must exist, and be one that this process may write",
     sqlite3.SQLITE_READONLY: "; this process must be allowed to write the file and its directory",
 }
-"""What SQLite's own words leave open, by its result codes."""
+"""What to add to SQLite's own messages, by its result codes."""
 
 
 class SQLiteStore:
@@ -73,7 +73,7 @@ class SQLiteStore:
     Args:
         path: The file. Its directory must exist. A relative path is one from the directory that is
             the current one now.
-        network: Whether to use it on a network file system all the same. SQLite cannot keep its
+        network: True to use it on a network file system all the same. SQLite cannot keep its
             promises there once a second machine uses the file.
 
     Raises:
@@ -121,16 +121,16 @@ class SQLiteStore:
             if isinstance(answer, Acquired) and answer.began:
                 _rows.remove(db, run)
             if isinstance(answer, Acquired | Poisoned):
-                _rows.keep(db, answer.record)
+                _rows.write(db, answer.record)
             return answer
 
     def load(self, run: RunId) -> Contents:
-        """Give what is kept for *run*."""
+        """Return what is kept for *run*."""
         with self._reading() as db:
             return _rows.contents(db, run)
 
     def commit(self, lease: Lease, change: Change) -> None:
-        """Write *change* and renew the lease; a mere result does so once in a third of it.
+        """Write *change* and renew the lease; a result alone renews it once a third of it is over.
 
         A result alone is one statement and one page of the log. Renewing with it means a second
         page and a transaction around both, which cost a step a quarter to a half more.
@@ -147,13 +147,13 @@ class SQLiteStore:
                 _rows.change_results(db, lease.run, change)
 
     def release(self, lease: Lease, how: Exit, error: str = "", drop: tuple[int, ...] = ()) -> None:
-        """Give the run back before its end."""
+        """Release the run before its end."""
         with self._writing(owned=True) as (db, now, wall):
             if _rows.release(db, lease, how, error, now, wall):
                 _rows.drop(db, lease.run, drop)
 
     def list(self, name: str | None = None) -> Sequence[tuple[Record, Status]]:
-        """Give all runs, or those of one name."""
+        """Return all runs, or those of one name."""
         now, wall = current_context().clock.now(), wall_time()
         with self._reading() as db:
             records = _rows.find_all(db, name)
@@ -177,14 +177,14 @@ class SQLiteStore:
     def _how_gone(self, record: Record, now: float, wall: float) -> Exit:
         return how_gone(record, now=now, wall=wall, local=not self._network)
 
-    def _reading(self, *, owned: bool = False) -> Link:
-        """Lend a connection; say what goes wrong in our own words.
+    def _reading(self, *, owned: bool = False) -> ThreadConnection:
+        """Return the thread's connection, for a ``with``.
 
         Args:
-            owned: Whether it is for a run that is held already, which must be where it was.
+            owned: True if it is for a run that is held already, which must be where it was.
         """
-        link = self._connections.use()
-        if link.connection is not None and link.connection.is_left_behind:
+        mine = self._connections.use()
+        if mine.connection is not None and mine.connection.is_left_behind:
             self._connections.drop()
             if owned:
                 raise StoreUnavailableError(
@@ -192,11 +192,11 @@ class SQLiteStore:
                     "its file was removed or replaced while a run went on, so that nothing could "
                     "be saved in it; put it back, or begin the run again",
                 )
-        return link
+        return mine
 
     @contextlib.contextmanager
     def _writing(self, *, owned: bool = False) -> Iterator[tuple[sqlite3.Connection, float, float]]:
-        """Make a transaction: all of it, or nothing. Gives the times inside it, too."""
+        """Run the block as one transaction, with the times inside it."""
         with self._reading(owned=owned) as db, transaction(db, "IMMEDIATE"):
             yield db, current_context().clock.now(), wall_time()
 
@@ -213,7 +213,7 @@ class SQLiteStore:
             try:
                 return self._opened()
             except sqlite3.OperationalError as error:
-                # Who makes the file, or turns its log on, is not always waited for by SQLite.
+                # SQLite does not always wait for a process that makes the file, or its log.
                 if _code(error) != sqlite3.SQLITE_BUSY or monotonic() >= ends:
                     raise
             SYSTEM.sleep(_BUSY_PAUSE)
@@ -248,6 +248,6 @@ class SQLiteStore:
 
 
 def _code(error: sqlite3.Error) -> int:
-    """Give what SQLite calls an error, without its finer points."""
+    """Return the primary result code of an error."""
     code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     return code & 0xFF
