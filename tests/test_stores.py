@@ -362,7 +362,7 @@ def test_a_connection_that_the_collector_finds_before_its_link_is_closed(tmp_pat
     """Python 3.13 warns of one that is not, and in a garbage cycle there is no order."""
     store = SQLiteStore(tmp_path / "runs.db")
     connection = store._opened()
-    mine = ThreadConnection(store._opened, store._translated)
+    mine = ThreadConnection(store._connections, store._translated)
     mine.connection = connection
     cycle = [connection, mine]
     cycle.append(cycle)

@@ -11,7 +11,7 @@ from typing import Any
 
 from mainstay.errors import StoreSchemaError
 
-_APPLICATION_ID = 0x6D736379  # "mscy"
+APPLICATION_ID = 0x6D736379  # "mscy"
 
 _MIGRATIONS = (
     """
@@ -54,7 +54,7 @@ def migrate(db: sqlite3.Connection, url: str) -> None:
             for statement in filter(str.strip, step.split(";")):
                 db.execute(statement)
         db.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
-        db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
 @contextlib.contextmanager
@@ -75,7 +75,7 @@ def _version(db: sqlite3.Connection, url: str) -> int:
     version: int = _pragma(db, "user_version")
     owner = _pragma(db, "application_id")
     tables = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-    if owner != _APPLICATION_ID and (owner or version or tables):
+    if owner != APPLICATION_ID and (owner or version or tables):
         raise StoreSchemaError(url, "it is another program's database; name a new file")
     if version > len(_MIGRATIONS):
         raise StoreSchemaError(

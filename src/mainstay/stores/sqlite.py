@@ -27,8 +27,9 @@ from mainstay.errors import (
 )
 from mainstay.stores import _rows
 from mainstay.stores._connections import Connection, Connections, ThreadConnection
+from mainstay.stores._files import StoreFiles
 from mainstay.stores._mounts import network_file_system
-from mainstay.stores._schema import migrate, transaction
+from mainstay.stores._schema import APPLICATION_ID, migrate, transaction
 from mainstay.stores.base import (
     Acquired,
     Acquisition,
@@ -50,6 +51,7 @@ _BUSY_SECONDS = 10.0
 _BUSY_PAUSE = 0.005
 _PAGE_BYTES = 2048
 _WAL_PAGES = 160
+_FRAME_BYTES = 24  # before each page in the log
 
 _HINTS = {
     sqlite3.SQLITE_BUSY: (
@@ -105,6 +107,7 @@ class SQLiteStore:
         self._file = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() follows links
         self._network = to_flag(network, "network")
         self._connections = Connections(self._connect, self._translated)
+        self._held: dict[RunId, tuple[int, object]] = {}  # the files that each was acquired in
 
     def __repr__(self) -> str:
         return f"SQLiteStore({str(self._path)!r})"
@@ -122,11 +125,13 @@ class SQLiteStore:
                 _rows.remove(db, run)
             if isinstance(answer, Acquired | Poisoned):
                 _rows.write(db, answer.record)
+            if isinstance(answer, Acquired):
+                self._held[run] = self._connections.generation, self._connections.database
             return answer
 
     def load(self, run: RunId) -> Contents:
         """Return what is kept for *run*."""
-        with self._reading() as db:
+        with self._connections.use() as db:
             return _rows.contents(db, run)
 
     def commit(self, lease: Lease, change: Change) -> None:
@@ -135,7 +140,8 @@ class SQLiteStore:
         A result alone is one statement and one page of the log. Renewing with it means a second
         page and a transaction around both, which cost a step a quarter to a half more.
         """
-        with self._reading(owned=True) as db:
+        with self._owning(lease.run) as db:
+            self._check(lease.run)
             # A single statement is a transaction by itself.
             if not change.put and not change.drop:
                 _rows.change_run(db, lease, change, current_context().clock.now(), wall_time())
@@ -148,14 +154,19 @@ class SQLiteStore:
 
     def release(self, lease: Lease, how: Exit, error: str = "", drop: tuple[int, ...] = ()) -> None:
         """Release the run before its end."""
-        with self._writing(owned=True) as (db, now, wall):
+        self._connections.use()
+        here = self._connections.generation, self._connections.database
+        if self._held.get(lease.run, here)[1] == here[1]:
+            self._held[lease.run] = here  # it makes no difference what was lost with the log
+        with self._writing(lease.run) as (db, now, wall):
             if _rows.release(db, lease, how, error, now, wall):
                 _rows.drop(db, lease.run, drop)
+        self._held.pop(lease.run, None)
 
     def list(self, name: str | None = None) -> Sequence[tuple[Record, Status]]:
         """Return all runs, or those of one name."""
         now, wall = current_context().clock.now(), wall_time()
-        with self._reading() as db:
+        with self._connections.use() as db:
             records = _rows.find_all(db, name)
         return [(each, state_of(each, self._how_gone(each, now, wall))) for each in records]
 
@@ -177,28 +188,54 @@ class SQLiteStore:
     def _how_gone(self, record: Record, now: float, wall: float) -> Exit:
         return how_gone(record, now=now, wall=wall, local=not self._network)
 
-    def _reading(self, *, owned: bool = False) -> ThreadConnection:
-        """Return the thread's connection, for a ``with``.
+    def _owning(self, run: RunId) -> ThreadConnection:
+        """Return the thread's connection, for a ``with`` that begins with `_check`, too.
 
-        Args:
-            owned: True if it is for a run that is held already, which must be where it was.
+        It is here as well so that no new file is made in the place of one that was lost.
         """
+        self._held.setdefault(run, (self._connections.generation, self._connections.database))
         mine = self._connections.use()
-        if mine.connection is not None and mine.connection.is_left_behind:
-            self._connections.drop()
-            if owned:
-                raise StoreUnavailableError(
-                    self.url,
-                    "its file was removed or replaced while a run went on, so that nothing could "
-                    "be saved in it; put it back, or begin the run again",
-                )
+        self._check(run)
         return mine
 
+    def _check(self, run: RunId) -> None:
+        """Raise an error if the files are no longer those in which the caller acquired *run*."""
+        if self._held[run][0] != self._connections.generation:
+            raise StoreUnavailableError(
+                self.url,
+                f"{self._connections.problem} while a run went on, so that nothing more can be "
+                f"saved in it; leave the files of a store alone, and run it again",
+            )
+
     @contextlib.contextmanager
-    def _writing(self, *, owned: bool = False) -> Iterator[tuple[sqlite3.Connection, float, float]]:
+    def _writing(
+        self, owned: RunId | None = None
+    ) -> Iterator[tuple[sqlite3.Connection, float, float]]:
         """Run the block as one transaction, with the times inside it."""
-        with self._reading(owned=owned) as db, transaction(db, "IMMEDIATE"):
-            yield db, current_context().clock.now(), wall_time()
+        with self._connections.use() if owned is None else self._owning(owned) as db:
+            if owned is not None:
+                self._check(owned)
+            with transaction(db, "IMMEDIATE"):
+                yield db, current_context().clock.now(), wall_time()
+
+    def _bytes_logged(self) -> int | None:
+        """Return how many bytes the log has to hold, or None if part of what it held is missing.
+
+        A new connection has nothing in its memory, and finds what the files hold. Only if that is
+        all of it may it count with a checkpoint, which would copy what there is.
+        """
+        with contextlib.closing(sqlite3.connect(self._file, timeout=_BUSY_SECONDS)) as db:
+            try:
+                checked = db.execute("PRAGMA quick_check(1)").fetchone()
+                (application,) = db.execute("PRAGMA application_id").fetchone()
+                if checked != ("ok",) or application != APPLICATION_ID:
+                    return None
+                (page,) = db.execute("PRAGMA page_size").fetchone()
+                _, frames, _ = db.execute("PRAGMA wal_checkpoint").fetchone()
+            except sqlite3.Error:
+                return None
+        size: int = frames * (page + _FRAME_BYTES)
+        return size
 
     def _connect(self) -> Connection:
         kind = None if self._network else network_file_system(self._file)
@@ -229,7 +266,14 @@ class SQLiteStore:
             db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
             migrate(db, self.url)
             db.execute("PRAGMA journal_mode = WAL")
-            db.remember(os.fspath(self._file))
+            db.execute("PRAGMA user_version")  # opens the log, too
+            db.files = StoreFiles(os.fspath(self._file), self._bytes_logged)
+            if db.files.missing:
+                raise StoreUnavailableError(
+                    self.url,
+                    f"{db.files.missing} was removed, and this process still has it open; close "
+                    f"what else uses the store here, or start the process again",
+                )
         except BaseException:
             db.close()
             raise
