@@ -29,7 +29,7 @@ from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
-from mainstay.stores.owner import Owner, is_dead, this_process
+from mainstay.stores.owner import Owner, is_dead, shares_clock
 
 RENEWALS_PER_LEASE = 3
 """How many times a lease is renewed in the time that it lasts."""
@@ -358,17 +358,18 @@ def how_gone(record: Record, *, now: float, wall: float, local: bool = True) -> 
     Args:
         record: The record of the run.
         now: Seconds of the store's clock.
-        wall: Seconds since 1970, for an owner on another machine, whose clock is another one.
+        wall: Seconds since 1970, for an owner on another machine, or in another namespace of time,
+            whose clock is another one.
         local: True if only this machine can reach the store.
     """
     if record.status != "running":
         return ""
     if is_dead(record.owner, local=local):
         return "crash"
-    if record.owner.boot == this_process().boot:
-        return "takeover" if record.expires <= now else ""
-    lease = record.expires - record.seen
-    return "takeover" if record.updated + lease <= wall else ""
+    over = record.expires <= now, record.updated + (record.expires - record.seen) <= wall
+    shares = shares_clock(record.owner)
+    is_over = all(over) if shares is None else over[0 if shares else 1]
+    return "takeover" if is_over else ""
 
 
 def state_of(record: Record, gone: Exit) -> Status:
