@@ -28,7 +28,7 @@ from mainstay.errors import (
 from mainstay.stores import _rows
 from mainstay.stores._connections import Connection, Connections, ThreadConnection
 from mainstay.stores._files import StoreFiles
-from mainstay.stores._mounts import network_file_system
+from mainstay.stores._mounts import is_mounted_alone, network_file_system
 from mainstay.stores._schema import APPLICATION_ID, migrate, transaction
 from mainstay.stores.base import (
     Acquired,
@@ -75,15 +75,17 @@ class SQLiteStore:
     Args:
         path: The file. Its directory must exist. A relative path is one from the directory that is
             the current one now.
-        network: True to use it on a network file system all the same. SQLite cannot keep its
-            promises there once a second machine uses the file.
+        network: True to use it all the same on a network file system, where SQLite cannot keep its
+            promises once a second machine uses the file; or if it has hard links, or is a mount by
+            itself, where it cannot once it is used by two names.
 
     Raises:
         TypeError: If *path* is no path, or *network* neither True nor False.
         ValueError: If *path* names no file.
-        StoreUnavailableError: At first use, if the file cannot be opened or is on a network file
-            system; from every operation, if the disk is full or fails, or another process has
-            locked the file for 10 seconds.
+        StoreUnavailableError: At first use, if the file cannot be opened, is on a network file
+            system, has a hard link, or is a mount by itself; from every operation, if the disk is
+            full or fails, another process has locked the file for 10 seconds, or one of its files
+            was removed, replaced or cut short.
         StoreSchemaError: At first use, if the file is no database, another program's, or made by
             a newer mainstay.
         CorruptCheckpointError: From an operation, if SQLite finds the file damaged.
@@ -237,13 +239,33 @@ class SQLiteStore:
         size: int = frames * (page + _FRAME_BYTES)
         return size
 
-    def _connect(self) -> Connection:
-        kind = None if self._network else network_file_system(self._file)
-        if kind:
-            raise StoreUnavailableError(
-                self.url,
+    def _danger(self) -> str:
+        """Return why SQLite cannot keep its promises where the file is, and what to do, or ""."""
+        if kind := network_file_system(self._file):
+            return (
                 f"it is on a network file system ({kind}), where SQLite cannot keep its promises; "
-                f"use a local disk, or SQLiteStore(path, network=True) at your own risk",
+                f"use a local disk"
+            )
+        if is_mounted_alone(self._file):
+            return (
+                "it is a mount by itself, so that the log beside it is not found by others who use "
+                "it; mount the directory that it is in"
+            )
+        try:
+            links = self._file.stat().st_nlink
+        except OSError:
+            return ""  # SQLite makes it, or says what is wrong
+        if links <= 1:
+            return ""
+        return (
+            f"it has {links} hard links, and SQLite keeps a log beside each name, so that one does "
+            f"not see what another has saved; remove the others"
+        )
+
+    def _connect(self) -> Connection:
+        if not self._network and (danger := self._danger()):
+            raise StoreUnavailableError(
+                self.url, f"{danger}, or SQLiteStore(path, network=True) at your own risk"
             )
         ends = monotonic() + _BUSY_SECONDS
         while True:
