@@ -244,9 +244,30 @@ def made_longer(path, store):
     assert Path(f"{path}-wal").exists()
 
 
+def read_for_long(path, store):
+    """A reader that keeps the log from being used again, until it is long."""
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM run").fetchall()
+    for number in range(20):
+        other = RunId(f"other {len(store.list())}", str(number))
+        answer = store.acquire(other, Request(owner=this_process(), life="x", lease=30.0))
+        lease = Lease(other, answer.record.token, 30.0)
+        store.commit(lease, Change(document=b"x" * 100_000, finished=True))
+    reader.close()
+    assert Path(f"{path}-wal").stat().st_size > 2_000_000
+
+
 @pytest.mark.parametrize(
     "happens",
-    [checkpointed_by_another_program, vacuumed_by_another_program, closed, forked, made_longer],
+    [
+        checkpointed_by_another_program,
+        vacuumed_by_another_program,
+        closed,
+        forked,
+        made_longer,
+        read_for_long,
+    ],
 )
 def test_a_run_goes_on_where_nothing_is_lost(path, store, run, happens):
     seen = []
@@ -258,6 +279,14 @@ def test_a_run_goes_on_where_nothing_is_lost(path, store, run, happens):
 
     run(store, "key", at_item)
     assert seen == [*range(6)]
+
+
+def test_a_log_that_a_long_reader_made_long_does_not_stay_so(path, store):
+    lease = acquired(store)
+    read_for_long(path, store)
+    for number in range(20):
+        store.commit(lease, Change(document=b"%d" % number))
+    assert Path(f"{path}-wal").stat().st_size < 600_000
 
 
 def test_files_that_may_not_be_looked_at_are_taken_for_the_same(store, monkeypatch):

@@ -28,9 +28,15 @@ _closing = threading.RLock()
 
 
 class Connection(sqlite3.Connection):
-    """A connection that knows which files it has open."""
+    """A connection that knows which files it has open.
+
+    Attributes:
+        files: The files.
+        serves_once: True if it does not see what others write from now on.
+    """
 
     files: StoreFiles
+    serves_once = False
 
     def __del__(self) -> None:
         with contextlib.suppress(sqlite3.Error):  # one that was never opened
@@ -84,8 +90,11 @@ class ThreadConnection:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: object
     ) -> None:
         self._uses -= 1
-        if error is None and self.connection is not None:
-            self.connection.files.saved()
+        if self.connection is not None:
+            if error is None:
+                self.connection.files.saved()
+            if self.connection.serves_once and not self.is_used:
+                self.close()
         self.lock.release()
         if isinstance(error, sqlite3.Error):
             raise self._translated(error) from error

@@ -92,6 +92,11 @@ class StoreFiles:
         return self._database.inode, self._log.inode, self._index.inode
 
     @property
+    def log_size(self) -> int:
+        """Bytes of the log at the last look."""
+        return self._log.size
+
+    @property
     def missing(self) -> str:
         """The name of a file that is not there, though SQLite has it open, or ""."""
         files = self._database, self._log, self._index

@@ -5,7 +5,8 @@ where a commit is one append to the log and one fsync of it. A save without a st
 single UPDATE of the run's row, which checks the token, moves the last document to the place of
 the one before it, and renews the lease. A step's result alone is a single INSERT, which checks the
 token, and adds to one page of the log. The log is written back every 160 pages of 2 kB, at two
-fsyncs each time; that keeps it below 350 kB while no reader holds a transaction open.
+fsyncs each time; that keeps it below 350 kB while no reader holds a transaction open. What a reader
+that did made of it is cut to 512 kB at the next time; less would cost every time a change of size.
 
 Why not over a network: the log's index is shared memory, which other machines do not share.
 """
@@ -15,6 +16,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from mainstay._core.arguments import to_flag
 from mainstay._core.clock import SYSTEM, monotonic, wall_time
@@ -51,6 +53,7 @@ _BUSY_SECONDS = 10.0
 _BUSY_PAUSE = 0.005
 _PAGE_BYTES = 2048
 _WAL_PAGES = 160
+_LOG_BYTES = 512 * 1024
 _FRAME_BYTES = 24  # before each page in the log
 
 _HINTS = {
@@ -278,14 +281,24 @@ class SQLiteStore:
             SYSTEM.sleep(_BUSY_PAUSE)
 
     def _opened(self) -> Connection:
-        db = sqlite3.connect(
-            self._file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False,
-            factory=Connection,
-        )  # fmt: skip
         try:
+            if os.access(self._file, os.F_OK) and not os.access(self._file, os.W_OK):
+                return self._opened_to_read()
+            return self._opened_to_write()
+        except sqlite3.OperationalError as error:
+            if _code(error) not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+                raise
+            with contextlib.suppress(sqlite3.Error):
+                return self._opened_to_read()
+            raise
+
+    def _opened_to_write(self) -> Connection:
+        db = self._connected(os.fspath(self._file))
+        with _closed_after_an_error(db):
             db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
             db.execute("PRAGMA synchronous = FULL")
             db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
+            db.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
             migrate(db, self.url)
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA user_version")  # opens the log, too
@@ -296,10 +309,32 @@ class SQLiteStore:
                     f"{db.files.missing} was removed, and this process still has it open; close "
                     f"what else uses the store here, or start the process again",
                 )
-        except BaseException:
-            db.close()
-            raise
         return db
+
+    def _opened_to_read(self) -> Connection:
+        """Open a file that this process may not write, or whose directory it may not write.
+
+        Where the file is in use, an index of its log is there, and is read as usual. Otherwise
+        SQLite is told that nobody else uses the file, so that it does not have to make one.
+        """
+        files = StoreFiles(os.fspath(self._file), self._bytes_logged)
+        query, locking = "mode=ro", "NORMAL"
+        if not files.inodes[2]:
+            query += "&vfs=unix-none" if files.log_size else "&immutable=1"
+            locking = "EXCLUSIVE"
+        db = self._connected(f"file:{quote(os.fspath(self._file))}?{query}", uri=True)
+        with _closed_after_an_error(db):
+            db.execute(f"PRAGMA locking_mode = {locking}")
+            migrate(db, self.url)
+            db.files = files
+            db.serves_once = not files.inodes[2]
+        return db
+
+    def _connected(self, database: str, *, uri: bool = False) -> Connection:
+        return sqlite3.connect(
+            database, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False,
+            factory=Connection, uri=uri,
+        )  # fmt: skip
 
     def _translated(self, error: sqlite3.Error) -> Exception:
         code = _code(error)
@@ -311,6 +346,15 @@ class SQLiteStore:
             # A failed fsync has dropped what was to be written: only a new connection is honest.
             self._connections.drop()
         return StoreUnavailableError(self.url, str(error) + _HINTS.get(code, ""))
+
+
+@contextlib.contextmanager
+def _closed_after_an_error(db: Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        db.close()
+        raise
 
 
 def _code(error: sqlite3.Error) -> int:
