@@ -168,7 +168,7 @@ _MODULES = {
 }
 
 
-_SUBMODULES = ("errors", "events", "hedge", "ops", "stores", "testing", "vote")
+_SUBMODULES = ("errors", "events", "hedge", "ops", "stores", "testing", "types", "vote")
 
 
 def __getattr__(name: str) -> object:
