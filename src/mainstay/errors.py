@@ -176,6 +176,16 @@ class RejectedError(MainstayError):
     Attributes:
         component: The name of the policy.
         retry_after: Seconds until a call may be let through again; None if nobody can know.
+
+    Example:
+        >>> from mainstay import CircuitBreaker, RejectedError
+        >>> breaker = CircuitBreaker("search", on=OSError)
+        >>> breaker.open()
+        >>> try:
+        ...     breaker.call(str.upper, "found")
+        ... except RejectedError as refused:
+        ...     print(refused.component, refused.retry_after)
+        search None
     """
 
     if TYPE_CHECKING:
