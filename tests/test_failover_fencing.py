@@ -6,7 +6,7 @@ import itertools
 import pytest
 
 from mainstay import AllMembersFailedError, Detect, FailoverPool, Member, Probe, deadline
-from mainstay._failover.core import Core
+from mainstay._failover.engine import PoolEngine
 from tests.pools import AT_ONCE, Lost, state_of
 
 
@@ -165,13 +165,13 @@ def test_a_member_that_nobody_took_over_from_comes_back_by_a_trial(pools, site, 
 @pytest.fixture
 def choices(monkeypatch):
     """How often calls have asked the pool what to do."""
-    asked, choose = [], Core.choose
+    asked, choose = [], PoolEngine.choose
 
     def counted(*args):
         asked.append(None)
         return choose(*args)
 
-    monkeypatch.setattr(Core, "choose", counted)
+    monkeypatch.setattr(PoolEngine, "choose", counted)
     return asked
 
 

@@ -5,8 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mainstay import AllMembersFailedError, FailoverPool, Member, Verdict, current_lease
+from mainstay import FailoverPool, Member, Verdict, current_lease
 from mainstay._core.members import Pause, lender_of
+from mainstay.errors import NoMemberError
 from mainstay.testing import FakeClock, recorded
 from tests.pools import Lost
 
@@ -140,7 +141,9 @@ def test_a_predicate_that_raises_blames_nobody(values):
         loan_of(pool).failed(error)
     assert loan_of(pool).member == "a"
     (note,) = error.__notes__
-    assert note == "mainstay.failover db: `on` failed with KeyError('x'), so it passed"
+    assert note == (
+        "mainstay.failover db: `on` raised KeyError('x'), so the exception counts as not matched"
+    )
 
 
 def test_a_member_that_is_outvoted_again_and_again_is_ejected(values):
@@ -197,8 +200,9 @@ def test_nobody_left_is_told_by_the_members_that_the_call_has_not_had(values):
     loans = lender_of(pool).begin()
     assert [loans.lend().member, loans.lend().member, loans.lend()] == ["a", "c", None]
     error = loans.nobody()
-    assert isinstance(error, AllMembersFailedError)
-    assert [each.component for each in error.exceptions] == ["db/b"]
+    assert isinstance(error, NoMemberError)
+    assert error.members == ("b",)
+    assert [str(each) for each in error.exceptions] == ["drained"]
 
 
 def test_what_is_no_pool_lends_nothing():

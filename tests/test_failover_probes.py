@@ -142,7 +142,7 @@ def test_a_probe_that_hangs_is_a_bad_answer_for_each_interval(metrics, clock, po
                         fence=fence)  # fmt: skip
 
     def bad_answers():
-        return pool._core.slots["a"].fell
+        return pool._engine.slots["a"].bad_probes
 
     async def main():
         async with pool:

@@ -188,6 +188,6 @@ def test_a_dropped_pool_keeps_nothing(servers):
     """redis-py's clients are kept by their threads."""
     pool = servers.pool("a", "b", probe=Probe(lambda _resource: True, every=1000.0))
     pool.call(servers.use)
-    alive = weakref.ref(pool._core)
+    alive = weakref.ref(pool._engine)
     del pool
     wait_until(lambda: gc.collect() >= 0 and alive() is None)

@@ -200,15 +200,21 @@ class AttemptLog:
         said = in_words(error, _LONGEST_IN_NOTES)
         self._lines.append(f"{what}: {said} ({seconds:.3f} s)")
 
-    def note(self, summary: str) -> str:
-        """Return the note on the last exception: *summary*, and each attempt before it."""
-        before = self._lines[:-1]
-        if not before:
+    def note(self, summary: str, *, whole: bool = False) -> str:
+        """Return the note on what is raised: *summary*, and each attempt before it.
+
+        Args:
+            summary: What the call came to.
+            whole: True to list the last attempt too, whose exception is not what is raised.
+        """
+        listed = self._lines[:] if whole else self._lines[:-1]
+        if not listed:
             return summary
         left_out = self.made - len(self._lines)
         if left_out:
-            before.insert(1, f"... and {counted(left_out, 'more attempt')}")
-        return "\n  ".join([f"{summary}; the attempts before:", *before])
+            listed.insert(1, f"... and {counted(left_out, 'more attempt')}")
+        heading = "the attempts:" if whole else "the attempts before:"
+        return "\n  ".join([f"{summary}; {heading}", *listed])
 
 
 def leave_note(error: BaseException, owner: str, text: str) -> None:

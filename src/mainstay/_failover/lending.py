@@ -7,14 +7,13 @@ import threading
 from typing import Any
 
 from mainstay._core.context import CallContext, current_context
-from mainstay._core.failures import Verdict
+from mainstay._core.failures import Verdict, described, leave_note
 from mainstay._core.members import Offer
 from mainstay._core.threads import Pause
-from mainstay._failover.core import Core, Wait
-from mainstay._failover.loops import require_loop
-from mainstay._failover.members import Lease, Session, Slot, lease_here, set_lease
-from mainstay._failover.rules import judged
-from mainstay._failover.run import reasons
+from mainstay._failover.calls import no_member, require_loop
+from mainstay._failover.engine import PoolEngine
+from mainstay._failover.members import Lease, MemberHandle, Slot, lease_here, set_lease
+from mainstay._failover.settings import POLICY
 from mainstay._metrics.collector import member_recorder_of
 from mainstay.errors import AllMembersFailedError
 
@@ -22,18 +21,18 @@ from mainstay.errors import AllMembersFailedError
 class PoolLender:
     """Lends the members of one pool."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: PoolEngine) -> None:
         self._core = core
 
     @property
     def name(self) -> str:
         """The name of the pool."""
-        return self._core.rules.name
+        return self._core.settings.name
 
     @property
     def is_async(self) -> bool:
         """Whether it can be used in async code only."""
-        return self._core.rules.is_async
+        return self._core.settings.is_async
 
     def members(self) -> tuple[str, ...]:
         """Give the names of the members that it has now, whatever their health."""
@@ -49,7 +48,7 @@ class PoolLender:
 class PoolLoans:
     """The members for one call."""
 
-    def __init__(self, core: Core, context: CallContext) -> None:
+    def __init__(self, core: PoolEngine, context: CallContext) -> None:
         self._core = core
         self._ambient = context
         self._lent: list[Slot] = []
@@ -63,7 +62,7 @@ class PoolLoans:
             choice = core.choose(clock, tuple(self._lent), self._asked)
             if choice is None:
                 return None
-            if isinstance(choice, Wait):
+            if isinstance(choice, Pause):
                 seconds = min(choice.seconds, self._ambient.left())
                 return Pause(clock, seconds, choice.signal) if seconds > 0 else None
             with self._lock:
@@ -74,15 +73,13 @@ class PoolLoans:
 
     def nobody(self) -> AllMembersFailedError:
         """Say why there was none."""
-        core, now = self._core, self._ambient.clock.now()
-        why = reasons(core, self._lent, now)
-        return AllMembersFailedError(core.rules.name, why, core.retry_after(now))
+        return no_member(self._core, self._ambient.clock.now(), called=self._lent)
 
 
 class PoolLoan:
     """One member, lent for one attempt."""
 
-    def __init__(self, core: Core, session: Session, context: CallContext) -> None:
+    def __init__(self, core: PoolEngine, session: MemberHandle, context: CallContext) -> None:
         self.member: str = session.lease.member
         self.resource: Any = session.resource
         self._core = core
@@ -90,11 +87,11 @@ class PoolLoan:
         self._clock = context.clock
         self._began = context.clock.now()
         self._seconds: float | None = None
-        self._outer: Lease | None = None
+        self._outer: Lease[Any] | None = None
         self._recorder = (
             session.slot.recorder
             if context.metrics is None
-            else member_recorder_of(context.metrics, core.rules.name, self.member)
+            else member_recorder_of(context.metrics, core.settings.name, self.member)
         )
 
     def enter(self) -> None:
@@ -112,7 +109,7 @@ class PoolLoan:
     def succeeded(self) -> None:
         """Tell that the member has answered."""
         self._recorder.attempt("success")
-        if self._session.slot.watched:
+        if self._session.slot.inspected:
             now = self._clock.now()
             self._core.succeeded(self._session, now, self._seconds or 0.0)
 
@@ -128,12 +125,20 @@ class PoolLoan:
 
     def failed(self, error: Exception) -> None:
         """Tell what the attempt has raised; whether that counts against the member says `on`."""
-        verdict = judged(self._core.rules, error)
+        verdict = self._verdict(error)
         self._recorder.attempt("rejected" if verdict is Verdict.TRY_ANOTHER else "error")
         if verdict is Verdict.MEMBER_FAILED:
             self._core.failed(self._session, self._clock.now())
         else:
             self._core.released(self._session, self._clock.now())
+
+    def _verdict(self, error: Exception) -> Verdict:
+        try:
+            return self._core.settings.verdict(error)
+        except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
+            text = f"`on` raised {described(broken)}, so the exception counts as not matched"
+            leave_note(error, f"mainstay.{POLICY} {self._core.settings.name}", text)
+            return Verdict.STOP
 
     def released(self) -> None:
         """Tell that nothing is known of the attempt."""
@@ -148,6 +153,6 @@ class PoolLoan:
         _give_back(self._core, self._session, self._clock.now())
 
 
-def _give_back(core: Core, session: Session, now: float) -> None:
+def _give_back(core: PoolEngine, session: MemberHandle, now: float) -> None:
     core.released(session, now)
     core.done(session)
