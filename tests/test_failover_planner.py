@@ -11,7 +11,6 @@ from mainstay._core.detector import Phase
 from mainstay._failover.planner import (
     ALL_DOWN,
     SOLE_DUTY,
-    CallOneOf,
     MemberView,
     PlanRules,
     StartMember,
@@ -354,14 +353,14 @@ def test_a_call_never_tries_anybody_twice_nor_who_may_not_be_used(members, with_
     tried = data.draw(st.sets(st.sampled_from([view.name for view in members])))
     value, by_name = planned(members, with_rules), named(members)
     step = next_member(value, with_rules, now=NOW, tried=tried)
-    names = step.names if isinstance(step, CallOneOf) else ()
+    names = step if isinstance(step, tuple) else ()
     if isinstance(step, TryMember | StartMember):
         names = (step.name,)
         assert by_name[step.name].phase is Phase.EJECTED
         assert by_name[step.name].usable
     assert not {*names} & tried
     assert not any(by_name[name].draining for name in names)
-    if isinstance(step, TryMember | CallOneOf):
+    if isinstance(step, TryMember | tuple):
         assert all(by_name[name].is_open and name not in value.stops for name in names)
         assert names
 
@@ -374,15 +373,15 @@ def test_the_first_attempt_is_a_trial_or_at_one_who_serves(members, with_rules):
     if due:
         assert step == TryMember(due[0])
     elif value.serving:
-        assert step == CallOneOf(value.serving)
+        assert step == value.serving
 
 
 def test_a_call_that_failed_at_all_who_serve_goes_on_to_a_spare():
     members = [active("a"), active("b", grace_until=130.0), hot("c"), cold("d")]
     value = planned(members)
-    assert next_member(value, PlanRules(), now=NOW) == CallOneOf(("a", "c"))
-    assert next_member(value, PlanRules(), now=NOW, tried="a") == CallOneOf(("c",))
-    assert next_member(value, PlanRules(), now=NOW, tried="ac") == CallOneOf(("b",))
+    assert next_member(value, PlanRules(), now=NOW) == ("a", "c")
+    assert next_member(value, PlanRules(), now=NOW, tried="a") == ("c",)
+    assert next_member(value, PlanRules(), now=NOW, tried="ac") == ("b",)
     assert next_member(value, PlanRules(), now=NOW, tried="abc") is None
 
 
@@ -441,21 +440,12 @@ def test_when_all_are_down_a_second_attempt_tries_one_before_its_time():
 # Who stays, and who comes back.
 
 
-@pytest.mark.parametrize(
-    ("mode", "others", "kept"),
-    [
-        ("least_bad", [], True),
-        ("least_bad", [active("b")], False),
-        ("least_bad", [active("b", phase=Phase.FAILING)], True),
-        ("least_bad", [active("b", draining=True)], True),
-        ("raise", [], False),
-        ("wait", [], False),
-    ],
-)
-def test_the_last_member_stays_in_rotation_unless_the_user_wants_it_otherwise(mode, others, kept):
-    members = [active("a"), *others]
-    assert is_kept(members, "a", PlanRules(ALL_DOWN[mode]), None) is kept
-    assert is_kept(members, "a", PlanRules(ALL_DOWN[mode]), "a")
+@pytest.mark.parametrize("mode", [*ALL_DOWN])
+@pytest.mark.parametrize("others_well", [True, False])
+def test_the_last_member_stays_in_rotation_unless_the_user_wants_it_otherwise(mode, others_well):
+    kept = is_kept(PlanRules(ALL_DOWN[mode]), forced=False, others_well=others_well)
+    assert kept == (mode == "least_bad" and not others_well)
+    assert is_kept(PlanRules(ALL_DOWN[mode]), forced=True, others_well=others_well)
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ class PoolAttempt(Generic[R]):
         self._call = call
         self._handle = handle
         self._outer: Lease[Any] | None = None
-        self.number: int = call.log.made + 1
+        self.number: int = call.made + 1
         self.member: str = handle.lease.member
 
     def __enter__(self) -> R:

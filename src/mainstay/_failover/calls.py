@@ -18,10 +18,10 @@ from typing import Any, ClassVar, TypeAlias
 
 import attrs
 
-from mainstay._core.budget import observe, spend
+from mainstay._core.budget import RetryBudget, observe, spend
 from mainstay._core.call import Call, recorder_in
 from mainstay._core.clock import Clock, monotonic
-from mainstay._core.context import CallContext, block_context, current_context, process_contexts
+from mainstay._core.context import block_context, current_context, process_contexts
 from mainstay._core.failures import AttemptLog, Verdict, counted
 from mainstay._core.functions import (
     Kind,
@@ -78,20 +78,21 @@ class BoundPool:
         Raises:
             DeadlineExpiredError: If the surrounding deadline leaves no time.
         """
-        context = current_context()
-        call = self._call(context, context.clock.now())
-        call.check_time_left()
+        context, recorder = current_context(), self.engine.monitor.recorder
+        if context.metrics is not None:
+            recorder = recorder_in(context, recorder)
+        started = context.clock.now()
+        call = PoolCall(recorder, context, started, self, self.engine, started)
+        if started >= context.deadline:
+            call.check_time_left()
         if self.engine.settings.budget is not None:
             observe(self.engine.settings.budget)
         return call
 
     def resume(self, started: float) -> "PoolCall":
         """Return the call that began without one on the short path."""
-        return self._call(current_context(), started)
-
-    def _call(self, context: CallContext, started: float) -> "PoolCall":
-        recorder = recorder_in(context, self.engine.monitor.recorder)
-        return PoolCall(recorder, context, started, self)
+        context, recorder = current_context(), self.engine.monitor.recorder
+        return PoolCall(recorder, context, started, self, self.engine, started)
 
 
 @attrs.define(eq=False)
@@ -100,7 +101,7 @@ class PoolCall(Call[Recorder]):
 
     Attributes:
         attempt_started: When the last attempt began.
-        log: What the failed attempts were.
+        made: Attempts that have failed.
         last: What the call raises if it fails: the last exception of the function that was not
             raised by a policy in it before anything was called, or else the last of those.
         errors: All that the attempts raised, if the call is to raise a group.
@@ -108,23 +109,17 @@ class PoolCall(Call[Recorder]):
 
     policy: ClassVar[str] = POLICY
     bound: BoundPool
-    attempt_started: float = attrs.field(init=False)
-    log: AttemptLog = attrs.field(factory=AttemptLog)
+    engine: PoolEngine
+    attempt_started: float
+    made: int = 0
     last: Exception | None = None
     errors: list[Exception] = attrs.field(factory=list)
+    _log: AttemptLog | None = None
     _tried: list[Slot] = attrs.field(factory=list)
-    _requested: set[Slot] = attrs.field(factory=set)
+    _requested: set[str] = attrs.field(factory=set)
     _charged: int = 0
     _last_place: int = 0
     _over: Exception | None = None
-
-    def __attrs_post_init__(self) -> None:
-        self.attempt_started = self.started
-
-    @property
-    def engine(self) -> PoolEngine:
-        """The engine of the pool."""
-        return self.bound.engine
 
     # Before an attempt.
 
@@ -143,7 +138,8 @@ class PoolCall(Call[Recorder]):
         try:
             if choice is None:
                 raise self._failed("no_member")
-            self._charge()
+            if self.made and self.engine.settings.budget is not None:
+                self._charge(self.engine.settings.budget)
             if isinstance(choice, Pause):
                 left = self.left(self.engine.settings.timeout)
                 if left <= 0 or (choice.signal is None and choice.seconds >= left):
@@ -161,14 +157,13 @@ class PoolCall(Call[Recorder]):
         """Record that the call ended with what the user's selector raised."""
         if isinstance(error, Exception):
             self.recorder.gave_up("not_retryable")
-            self.end("error", max(self.log.made, 1))
+            self.end("error", max(self.made, 1))
         else:
             self.interrupted(None)
 
-    def _charge(self) -> None:
+    def _charge(self, budget: RetryBudget) -> None:
         """Charge the budget for an attempt after the first, once."""
-        budget = self.engine.settings.budget
-        if budget is not None and self._charged < self.log.made:
+        if self._charged < self.made:
             self._charged += 1
             if not spend(budget):
                 raise self._failed("budget")
@@ -186,11 +181,11 @@ class PoolCall(Call[Recorder]):
         self._recorder_at(handle).attempt("success")
         if handle.slot.inspected:
             self.engine.succeeded(handle, now, now - self.attempt_started)
-        attempts = self.log.made + 1
-        self.recorder.call(
-            "success" if attempts == 1 else "recovered", now - self.started, attempts
-        )
-        self._forget()
+        if self.made:
+            self.recorder.call("recovered", now - self.started, self.made + 1)
+            self._forget()
+        else:
+            self.recorder.success(now - self.started)
 
     def raised(self, handle: MemberHandle, error: BaseException) -> bool:
         """Record what an attempt raised; return True if it is what the call raises.
@@ -240,19 +235,23 @@ class PoolCall(Call[Recorder]):
         attempts = self.engine.settings.attempts
         if not self.bound.rerun:
             return self._failed("rerun")
-        if attempts is not None and self.log.made >= attempts:
+        if attempts is not None and self.made >= attempts:
             return self._failed("attempts")
         return self._failed("timeout") if self.left(self.engine.settings.timeout) <= 0 else None
 
     def _keep(self, handle: MemberHandle, error: Exception, seconds: float) -> None:
-        what = f"attempt {self.log.made + 1}, at member {handle.slot.name}"
+        """Keep what the call may have to raise, and the words of the note on it."""
+        if self._log is None:
+            self._log = AttemptLog()
+        self.made += 1
+        what = f"attempt {self.made}, at member {handle.slot.name}"
         self._tried.append(handle.slot)
-        self.log.add(what, error, seconds)
+        self._log.add(what, error, seconds)
         if self.bound.raises == "group":
             self.errors.append(error)
             self.note(error, f"{what}, {seconds:.3f} s")
         elif not isinstance(error, RejectedError) or isinstance(self.last, RejectedError | None):
-            self.last, self._last_place = error, self.log.made
+            self.last, self._last_place = error, self.made
 
     def refused(
         self, handle: MemberHandle, error: Exception, reason: str = "not_retryable"
@@ -263,7 +262,7 @@ class PoolCall(Call[Recorder]):
         self._recorder_at(handle).attempt("rejected" if rejected else "error")
         self.engine.released(handle, self.now())
         self.recorder.gave_up(reason)
-        self.end("timeout" if reason == "timeout" else "error", self.log.made + 1)
+        self.end("timeout" if reason == "timeout" else "error", self.made + 1)
         self._forget()
 
     def interrupted(self, handle: MemberHandle | None) -> None:
@@ -271,7 +270,7 @@ class PoolCall(Call[Recorder]):
         if handle is not None:
             self._recorder_at(handle).attempt("cancelled")
             self.engine.released(handle, self.now())
-        self.end("cancelled", self.log.made + (handle is not None))
+        self.end("cancelled", self.made + (handle is not None))
 
     def _verdict(self, handle: MemberHandle, error: Exception) -> Verdict:
         try:
@@ -284,30 +283,32 @@ class PoolCall(Call[Recorder]):
 
     def _failed(self, reason: str) -> Exception:
         """Record that the call has failed; return what it raises."""
-        made, elapsed = self.log.made, self.elapsed()
+        made, now = self.made, self.now()
+        elapsed = now - self.started
         error: Exception
         if self.last is not None:
             error = self.last
             self.note(error, self._note_of_last(elapsed, reason))
         elif made:
             names = tuple(slot.name for slot in self._tried)
-            retry_after = self.engine.retry_after(self.now())
+            retry_after = self.engine.retry_after(now)
             error = AllMembersFailedError(
                 self.component, self.errors, retry_after, made, elapsed, names
             )
         else:
-            error = no_member(self.engine, self.now(), elapsed)
+            error = no_member(self.engine, now, elapsed)
         outcome = "timeout" if reason == "timeout" else "error" if made else "rejected"
-        self._forget()
+        if made:
+            self._forget()
         label = "attempts" if reason == "rerun" else reason
         self.give_up(label, error, outcome, attempts=made)
         return error
 
     def _note_of_last(self, elapsed: float, reason: str) -> str:
-        made, name = self.log.made, self._tried[-1].name
+        made, name, log = self.made, self._tried[-1].name, self._log or AttemptLog()
         where = f"at member {name}" if made == 1 else f"the last one at member {name}"
         summary = f"gave up after {counted(made, 'attempt')}, {where}, in {elapsed:.3f} s"
-        return self.log.note(f"{summary}: {_WHY[reason]}", whole=self._last_place != made)
+        return log.note(f"{summary}: {_WHY[reason]}", whole=self._last_place != made)
 
     def _forget(self) -> None:
         """Let go of what the attempts raised: the tracebacks lead to frames that have this call."""
@@ -321,7 +322,8 @@ class PoolCall(Call[Recorder]):
         self.recorder.call(outcome, elapsed, max(attempts, 1))
         monitor = self.engine.monitor
         if monitor.is_observed(logging.WARNING):
-            monitor.publish(PoolGaveUp(self.component, attempts, elapsed, reason, error))
+            event = PoolGaveUp(self.recorder.component, attempts, elapsed, reason, error)
+            monitor.publish(event, self.recorder.listener_failed)
 
     def _recorder_at(self, handle: MemberHandle) -> MemberRecorder:
         return handle.slot.recorder_in(self.context.metrics, self.component)
@@ -418,7 +420,7 @@ def _wrap_sync(  # noqa: C901 - flat, since each further call would cost every c
             set_lease(outer)
             handle.flights.pop()
             if handle.opened.gone:
-                engine.close(handle.slot, handle.opened)
+                engine.left(handle)
         run.go_on()
         return repeat(run, fn, args, kwargs)
 
@@ -474,7 +476,7 @@ def _wrap_async(  # noqa: C901 - flat, since each further call would cost every 
             set_lease(outer)
             handle.flights.pop()
             if handle.opened.gone:
-                engine.close(handle.slot, handle.opened)
+                engine.left(handle)
         run.go_on()
         return await arepeat(run, fn, args, kwargs)
 
@@ -587,10 +589,9 @@ def _opening(engine: PoolEngine, clock: Clock) -> Pause | None:
     engine.monitor.clock = clock
     engine.open()
     now = clock.now()
-    with engine.step():
-        engine.settle(now)
-        ends = engine.plan.starting.values()
-        return Pause(clock, max(0.0, max(ends) - now), engine.progress) if ends else None
+    engine.settle(now)
+    progress, ends = engine.progress, engine.plan.starting.values()
+    return Pause(clock, max(0.0, max(ends) - now), progress) if ends else None
 
 
 def require_loop(engine: PoolEngine) -> None:

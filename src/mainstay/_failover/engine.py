@@ -7,9 +7,10 @@ what it says is carried out. Calls read `rotation`, a snapshot of who serves, wi
 
 import math
 import random
-from collections.abc import Callable, Collection, Iterable
+import threading
+from collections.abc import Collection, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -28,27 +29,28 @@ from mainstay._failover.openers import TaskOpener, ThreadOpener
 from mainstay._failover.options import NO_RESOURCE, Member
 from mainstay._failover.outbox import Outbox
 from mainstay._failover.probes import TaskProber, ThreadProber
-from mainstay._failover.selection import LeastLatency, Now, Pick, Priority, Strategy, ramped
+from mainstay._failover.selection import LeastLatency, Pick, Priority, ramped
 from mainstay._failover.settings import POLICY, PoolSettings
 from mainstay._metrics.collector import Metrics, member_recorder_of
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
 
 chance = random.random
 
 
 @attrs.frozen(eq=False)
 class Rotation:
-    """Who serves, until the next change.
+    """Who serves, until the next change: what calls read without the lock.
 
     Attributes:
+        plan: What it follows from.
         handles: One for each member that serves, the most preferred first.
+        spares: One for each member that a call may go on to which has tried those.
         pick: Returns the handle of the next call.
-        wake: Until when a call may use it without asking the engine, in seconds of its clock.
+        wake: Until when a call may use `pick` alone, in seconds of the clock.
     """
 
+    plan: planner.Plan
     handles: tuple[MemberHandle, ...]
+    spares: tuple[MemberHandle, ...]
     pick: Pick
     wake: float
 
@@ -57,19 +59,8 @@ def _nobody() -> MemberHandle:
     raise LookupError("nobody serves")
 
 
-NOBODY = Rotation((), _nobody, -math.inf)
-"""The rotation of a pool that has to be asked."""
-
-
-def rotation_of(
-    handles: tuple[MemberHandle, ...], strategy: Strategy, clock: Now, wake: float
-) -> Rotation:
-    """Return the rotation of those who serve, until *wake*."""
-    if not handles:
-        return NOBODY
-    pick = ramped(handles, lambda some: strategy.order(some, clock, chance), clock, chance)
-    return Rotation(handles, pick, wake)
-
+CLOSED = Rotation(planner.Plan(), (), (), _nobody, -math.inf)
+"""The rotation of a pool that has to be opened first."""
 
 Choice: TypeAlias = MemberHandle | Pause | None
 """A member to call, a wait, or None if there is nobody."""
@@ -81,7 +72,8 @@ class PoolEngine:
     Attributes:
         slots: Its members, in the order listed.
         fencing: Who may do whose work; None in a pool without a fence.
-        step: Holds the lock for a block, and does afterwards what has to wait for that.
+        lock: What the state is changed under. The same thread may take it again, since a signal
+            handler may call a pool while the thread that it interrupted is in here.
         rotation: Who serves.
         plan: What is to be the case; of a closed pool, no more than who led before.
         is_open: True if members are started, and probed.
@@ -100,14 +92,14 @@ class PoolEngine:
             probed=settings.probe is not None,
             one_leads=isinstance(settings.strategy, Priority),
         )
+        self.lock: threading.RLock = threading.RLock()
         self.slots: dict[str, Slot] = {}
         self.outbox = Outbox()
-        self.step: Callable[[], AbstractContextManager[None]] = self.outbox.step
         self.monitor = PoolMonitor(settings.name, metrics, self.slots, self.outbox)
         self.fencing = Fencing() if settings.fence is not None else None
         opener = TaskOpener if settings.is_async else ThreadOpener
         self.opener = opener(self, self.monitor.close_failed)
-        self.rotation = NOBODY
+        self.rotation = CLOSED
         self.plan = planner.Plan()
         self.is_open = False
         self.epoch = 0
@@ -134,63 +126,70 @@ class PoolEngine:
 
     # Calls.
 
-    def choose(self, clock: Clock, tried: Collection[Slot], requested: set[Slot]) -> Choice:
+    def choose(self, clock: Clock, tried: Collection[Slot], requested: set[str]) -> Choice:
         """Return what a call does next; a handle is in use until `done`.
 
         Args:
             clock: That of the call.
             tried: The members that it has tried.
-            requested: Those that it has had started because all are down.
+            requested: The names of those that it has had started because all are down.
         """
         self.monitor.clock = clock
+        names = [slot.name for slot in tried]
         while True:
             self.open()
             now = clock.now()
-            with self.step():
-                if not self.is_open:  # closed by another thread just now
+            self.settle(now)
+            progress, rotation = self.progress, self.rotation  # in this order: news comes last
+            step = planner.next_member(
+                rotation.plan, self.rules, now=now, tried=names, requested=requested
+            )
+            if step is None:
+                if rotation is CLOSED:  # by another thread just now
                     continue
-                self.settle(now)
-                choice = self._next(clock, now, tried, requested)
-            # Outside the lock, since a selector is the user's.
-            handle = choice() if callable(choice) else choice
-            if not isinstance(handle, MemberHandle):
-                return handle
-            handle.flights.append(None)
-            if not handle.opened.gone:
-                return handle
-            self.done(handle)
+                return None
+            if isinstance(step, planner.WaitFor):
+                return Pause(clock, step.seconds, progress if step.news else None)
+            if isinstance(step, planner.TryMember | planner.StartMember):
+                choice = self._begin(step, clock, now, names, requested)
+                if choice is None:
+                    continue
+                if isinstance(choice, Pause):
+                    return choice
+            elif not tried:
+                choice = rotation.pick()
+            else:
+                known = (*rotation.handles, *rotation.spares)
+                handles = [each for each in known if each.lease.member in step]
+                choice = self.settings.strategy.among(handles, clock.now, chance)
+            choice.flights.append(None)
+            if not choice.opened.gone:
+                return choice
+            self.done(choice)
 
-    def _next(
-        self, clock: Clock, now: float, tried: Collection[Slot], requested: set[Slot]
-    ) -> Choice | Pick:
-        """Return what a call does next, or how a member is selected for it."""
-        step = planner.next_member(
-            self.plan,
-            self.rules,
-            now=now,
-            tried={slot.name for slot in tried},
-            requested={slot.name for slot in requested},
-        )
-        match step:
-            case planner.CallOneOf():
-                if not tried:
-                    return self.rotation.pick
-                handles = [self.slots[name].handle_at(self.epoch) for name in step.names]
-                return partial(self.settings.strategy.among, handles, clock.now, chance)
-            case planner.TryMember():
-                slot = self.slots[step.name]
+    def _begin(
+        self,
+        step: planner.TryMember | planner.StartMember,
+        clock: Clock,
+        now: float,
+        tried: Collection[str],
+        requested: set[str],
+    ) -> Choice:
+        """Begin a trial or a start for a call, unless another call was faster: then None."""
+        with self.outbox, self.lock:
+            if step != planner.next_member(
+                self.plan, self.rules, now=now, tried=tried, requested=requested
+            ):
+                return None
+            slot = self.slots[step.name]
+            if isinstance(step, planner.TryMember):
                 slot.detector.begin_trial(now)
                 self.replan(now)
                 return slot.handle_at(self.epoch)
-            case planner.StartMember():
-                slot = self.slots[step.name]
-                requested.add(slot)
-                self.outbox.add(partial(self.opener.start, slot, slot.begin_start(now)))
-                self.replan(now)
-                return Pause(clock, slot.member.start_timeout, self.progress)
-            case planner.WaitFor():
-                return Pause(clock, step.seconds, self.progress if step.news else None)
-        return None
+            requested.add(step.name)
+            self.outbox.add(partial(self.opener.start, slot, slot.begin_start(now)))
+            self.replan(now)
+            return Pause(clock, slot.member.start_timeout, self.progress)
 
     def retry_after(self, now: float) -> float | None:
         """Return the seconds until an ejected member is tried again; None if none is ejected."""
@@ -203,14 +202,14 @@ class PoolEngine:
         slot.latency.add(seconds, now)
         slow = seconds > detector.too_slow
         if slow or slot.has_failures:  # no lock for what changes nothing
-            with self.step():
+            with self.outbox, self.lock:
                 change = detector.succeeded(handle.generation, now, chance(), slow=slow)
                 self._apply(slot, change, now)
 
     def failed(self, handle: MemberHandle, now: float) -> None:
         """Record that an attempt failed."""
         slot, detector = handle.slot, handle.slot.detector
-        with self.step():
+        with self.outbox, self.lock:
             if handle.generation == detector.generation:
                 slot.strikes += 1
             self._apply(slot, detector.failed(handle.generation, now, chance()), now)
@@ -218,12 +217,12 @@ class PoolEngine:
     def dissented(self, handle: MemberHandle, now: float) -> None:
         """Record that an answer was outvoted."""
         slot = handle.slot
-        with self.step():
+        with self.outbox, self.lock:
             self._apply(slot, slot.detector.dissented(handle.generation, now, chance()), now)
 
     def released(self, handle: MemberHandle, now: float) -> None:
         """Record that an attempt ended in a way that says nothing about the member."""
-        with self.step():
+        with self.outbox, self.lock:
             if handle.slot.detector.release(handle.generation, now):
                 self.replan(now, news=True)
 
@@ -231,13 +230,17 @@ class PoolEngine:
         """Record that an attempt does not use the member any more."""
         handle.flights.pop()
         if handle.opened.gone:
+            self.left(handle)
+
+    def left(self, handle: MemberHandle) -> None:
+        """Close what an attempt has used, if it is gone and this was the last one."""
+        with self.outbox, self.lock:
             self.close(handle.slot, handle.opened)
 
     def close(self, slot: Slot, opened: Opened | None) -> None:
         """Have a resource closed that no new call uses, unless one uses it still."""
-        with self.step():
-            if opened is not None and opened.claim():
-                self.outbox.add(partial(self.opener.close, slot.member, opened.resource))
+        if opened is not None and opened.claim():
+            self.outbox.add(partial(self.opener.close, slot.member, opened.resource))
 
     # What follows from results.
 
@@ -256,22 +259,27 @@ class PoolEngine:
 
     def _eject(self, slot: Slot, cause: Cause, now: float, *, can_stay: bool = True) -> None:
         """Eject a member, or keep it in rotation where nobody could take over: the one door."""
-        views = views_of(self)
-        if can_stay and planner.is_kept(views, slot.name, self.rules, self.forced):
-            reopens = slot.strikes >= self.settings.detect.consecutive
+        others_well = any(
+            each is not slot and each.detector.phase is Phase.WELL and each.well
+            for each in values_now(self.slots)
+        )
+        forced = slot.name == self.forced
+        if can_stay and planner.is_kept(self.rules, forced=forced, others_well=others_well):
+            opened = None
+            if slot.strikes >= self.settings.detect.consecutive:
+                slot.strikes = 0
+                opened = slot.take_away()  # it may help to open it again
+            if opened is None and slot.detector.phase is Phase.FAILING:
+                return
             if slot.detector.phase is not Phase.FAILING:
                 slot.detector.keep_failing(cause)
                 self.monitor.failing(slot)
-            elif not reopens:
-                return
-            if reopens:
-                slot.strikes = 0
-                self.close(slot, slot.take_away())
         else:
             seconds = slot.detector.eject(cause, now, chance())
             self.monitor.ejected(slot, seconds, now)
             slot.good_probes = slot.bad_probes = 0
-            self.close(slot, slot.take_away())
+            opened = slot.take_away()
+        self.close(slot, opened)
         self.replan(now)
 
     def _readmit(self, slot: Slot, now: float) -> None:
@@ -290,7 +298,7 @@ class PoolEngine:
     def probed(self, slot: Slot, opened: Opened, now: float, error: Exception | None) -> None:
         """Record an answer about a resource: None if it is good."""
         probe, detector = self.settings.probe, slot.detector
-        with self.step():
+        with self.outbox, self.lock:
             if probe is None or slot.opened is not opened:
                 return
             if error is None:
@@ -323,7 +331,7 @@ class PoolEngine:
 
     def cleared(self, slot: Slot, start: MemberStart, old: str) -> None:
         """Record that the fence has returned: a standby may do what *old* did."""
-        with self.step():
+        with self.outbox, self.lock:
             if slot.start is start and self.fencing is not None:
                 self.fencing.take_over(slot, old, self.slots)
 
@@ -337,7 +345,7 @@ class PoolEngine:
     ) -> None:
         """Record how a start has ended; close what comes too late."""
         now = current_context().clock.now()
-        with self.step():
+        with self.outbox, self.lock:
             if slot.start is start:
                 if opened is not None:
                     slot.opened = opened
@@ -372,7 +380,7 @@ class PoolEngine:
         """Do what was due by *now*, and return when there is something to do next."""
         if now < self.plan.wake or not self.is_open:
             return self.plan.wake
-        with self.step():
+        with self.outbox, self.lock:
             news = False
             for slot in values_now(self.slots):
                 news = slot.detector.expire(now, chance()) or news
@@ -381,7 +389,7 @@ class PoolEngine:
                     limit = slot.member.start_timeout
                     text = f"starting member {slot.name} took longer than {limit:.3f} s"
                     self._end_start(slot, TimeoutError(text), "open", now)
-            for name in planner.comebacks(views_of(self), self.rules, now):
+            for name in planner.comebacks(_views_of(self), self.rules, now):
                 news = True
                 self.slots[name].detector.readmit(now)
                 self._readmit(self.slots[name], now)
@@ -397,7 +405,7 @@ class PoolEngine:
         """
         if self.is_open:
             plan = planner.plan(
-                views_of(self),
+                _views_of(self),
                 self.rules,
                 now=now,
                 last_active=self.last_active,
@@ -413,7 +421,6 @@ class PoolEngine:
 
     def _carry_out(self, plan: planner.Plan, now: float) -> bool:
         """Make what a plan says the case; return True if the fence is asked for it."""
-        self.plan = plan
         if plan.kept_failing is not None:
             slot = self.slots[plan.kept_failing]
             slot.detector.keep_failing(slot.detector.cause)
@@ -435,10 +442,8 @@ class PoolEngine:
         self.epoch += bool(plan.switches)
         for switch in plan.switches:
             self.monitor.switched(switch, self.epoch)
-        handles = tuple(self.slots[name].handle_at(self.epoch) for name in plan.serving)
-        self.rotation = rotation_of(
-            handles, self.settings.strategy, self.monitor.clock.now, plan.wake
-        )
+        self.plan = plan
+        self.rotation = _rotation_of(self, plan)
         return replaced
 
     # Opening and closing.
@@ -447,7 +452,7 @@ class PoolEngine:
         """Begin to start members and to probe them, unless that has been done."""
         if self.is_open:
             return
-        with self.step():
+        with self.outbox, self.lock:
             if self.is_open:
                 return
             self.is_open = True
@@ -463,21 +468,22 @@ class PoolEngine:
 
     def forget(self) -> None:
         """Leave everything that was opened to its owner now: a parent process, or an ended loop."""
-        self.outbox.reset()  # a thread that is not here any more may hold the lock
-        with self.step():
+        self.lock = threading.RLock()  # a thread that is not here any more may hold the old one
+        self.outbox.clear()
+        with self.outbox, self.lock:
             for slot in self.slots.values():
                 slot.start = slot.handle = None
                 if slot.member.open is not None:
                     slot.opened = None
                 elif slot.opened is not None:
                     slot.opened = Opened(slot.member.resource)
-            self._rest()
+            _rest(self)
             self._prober = None
             self.progress = Signal()
 
     def shut(self) -> None:
         """Stop using and probing everything; what is in use is closed when it is not any more."""
-        with self.step():
+        with self.outbox, self.lock:
             to_close = []
             for slot in self.slots.values():
                 if slot.start is not None:
@@ -486,7 +492,7 @@ class PoolEngine:
                 opened = slot.take_away()
                 if opened is not None and opened.claim():
                     to_close.append((slot.member, opened.resource))
-            self._rest()
+            _rest(self)
             prober, self._prober = self._prober, None
             self.replan(self.monitor.clock.now(), news=True)
         for member, resource in to_close:  # by this thread, which is to wait for it
@@ -494,21 +500,34 @@ class PoolEngine:
         if prober is not None:
             prober.stop()
 
-    def _rest(self) -> None:
-        """Plan nothing until the pool is opened again."""
-        self.is_open = False
-        self.rotation = NOBODY
-        self.plan = planner.Plan(leaders=self.plan.leaders)
-        if self.fencing is not None:
-            self.fencing.reset()
 
-
-def views_of(engine: PoolEngine) -> list[planner.MemberView]:
+def _views_of(engine: PoolEngine) -> list[planner.MemberView]:
     """Return what planning needs to know of the members."""
     slots = values_now(engine.slots)
     if engine.fencing is None:
         return [slot.view() for slot in slots]
     return engine.fencing.views(slots)
+
+
+def _rotation_of(engine: PoolEngine, plan: planner.Plan) -> Rotation:
+    """Return what calls are to read of a plan."""
+    slots, epoch = engine.slots, engine.epoch
+    strategy, clock = engine.settings.strategy, engine.monitor.clock.now
+    handles = tuple(slots[name].handle_at(epoch) for name in plan.serving)
+    spares = tuple(slots[name].handle_at(epoch) for name in plan.spares)
+    if not handles:
+        return Rotation(plan, (), spares, _nobody, -math.inf)
+    pick = ramped(handles, lambda some: strategy.order(some, clock, chance), clock, chance)
+    return Rotation(plan, handles, spares, pick, plan.wake)
+
+
+def _rest(engine: PoolEngine) -> None:
+    """Plan nothing more, until the pool is opened again."""
+    engine.is_open = False
+    engine.rotation = CLOSED
+    engine.plan = planner.Plan(leaders=engine.plan.leaders)
+    if engine.fencing is not None:
+        engine.fencing.reset()
 
 
 def _reset_after_fork(engine: PoolEngine) -> None:

@@ -52,7 +52,7 @@ class PoolLoans:
         self._core = core
         self._ambient = context
         self._lent: list[Slot] = []
-        self._asked: set[Slot] = set()
+        self._asked: set[str] = set()
         self._lock = threading.Lock()
 
     def lend(self) -> Offer:

@@ -11,7 +11,7 @@ import attrs
 from mainstay._core.clock import SYSTEM, Clock
 from mainstay._core.context import current_context
 from mainstay._core.detector import Phase
-from mainstay._core.events import Event, Listener, is_observed, publish, tell
+from mainstay._core.events import Event, Listener, ListenerFailed, is_observed, publish, tell
 from mainstay._core.threads import values_now
 from mainstay._failover.members import Slot
 from mainstay._failover.outbox import Outbox
@@ -113,7 +113,7 @@ class PoolMonitor:
         self.clock: Clock = SYSTEM
         self._slots = slots
         self._outbox = outbox
-        self._listeners: tuple[tuple[Listener], ...] = ()
+        self._listeners: dict[object, Listener] = {}
         self._availability = Availability(name, metrics=metrics)
         self._was_down = False
         self._switches().show_outages()
@@ -197,24 +197,27 @@ class PoolMonitor:
         """True if an event of *level* would reach anybody."""
         return bool(self._listeners) or is_observed(POLICY, level)
 
-    def publish(self, event: Event) -> None:
-        """Log an event and hand it to the listeners, those of this pool too."""
-        here = current_context().metrics
-        recorder = recorder_of(here, self.name, POLICY) if here else self.recorder
-        failed = recorder.listener_failed
+    def publish(self, event: Event, failed: ListenerFailed | None = None) -> None:
+        """Log an event and hand it to the listeners, those of this pool too.
+
+        Args:
+            event: What happened.
+            failed: Told of each listener that raised; None for the recorder of the context.
+        """
+        if failed is None:
+            here = current_context().metrics
+            recorder = recorder_of(here, self.name, POLICY) if here else self.recorder
+            failed = recorder.listener_failed
         publish(event, failed)
-        for (listener,) in self._listeners:
+        for listener in values_now(self._listeners):
             tell(listener, event, failed)
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Hand every event to *listener*, until the function that is returned is called."""
-        registration = (listener,)  # one of its own, so that a function may listen twice
-        with self._outbox.lock:
-            self._listeners = (*self._listeners, registration)
+        registration = object()  # one of its own, so that a function may listen twice
+        self._listeners[registration] = listener
 
         def stop() -> None:
-            with self._outbox.lock:
-                rest = (each for each in self._listeners if each is not registration)
-                self._listeners = tuple(rest)
+            self._listeners.pop(registration, None)
 
         return stop

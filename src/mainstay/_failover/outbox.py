@@ -1,57 +1,37 @@
-"""Steps under a pool's lock, and what has to wait until the lock has been left.
+"""What has to wait until the lock of a pool has been left.
 
-    with outbox.step():
-        ...                     # change the pool; `outbox.add(act)` what runs code of the user's
+    with self.outbox, self.lock:
+        ...  # change the pool; `self.outbox.add(act)` for what runs code of the user's
 
-Nothing of the user's runs under the lock: what is to be started, closed or told is added here, and
-done by the thread that leaves the outermost step. The lock may be taken again by the same thread,
-since steps consist of steps, and a signal handler may call a pool while the thread that it
-interrupted is in one.
+Nothing of the user's runs under the lock: what is to be started, closed or told is added here. The
+lock is left first, and then the same `with` has it done, whatever the block came to.
 """
 
-import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 
 class Outbox:
-    """The lock of a pool, and what is to be done without it, in order."""
+    """What is to be done, in order, by the thread that leaves the lock."""
 
     def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Begin with a lock that nobody holds and nothing to do, as in a forked child."""
-        self.lock = threading.RLock()
-        self._steps = 0
         self._acts: deque[Callable[[], object]] = deque()
 
-    @contextmanager
-    def step(self) -> Iterator[None]:
-        """Hold the lock for a block; then, in the outermost one, do what was added."""
-        outermost = False
-        try:
-            with self.lock:
-                outermost = not self._steps
-                self._steps += 1
-                try:
-                    yield
-                finally:
-                    self._steps -= 1
-        finally:
-            if outermost and self._acts:
-                self.drain()
+    def __enter__(self) -> None:
+        pass
 
-    def add(self, act: Callable[[], object]) -> None:
-        """Have *act* done when the lock has been left."""
-        self._acts.append(act)
-
-    def drain(self) -> None:
-        """Do what was added."""
+    def __exit__(self, *_exc_info: object) -> None:
         while self._acts:
             try:
                 act = self._acts.popleft()
             except IndexError:  # another thread was first
                 return
             act()
+
+    def add(self, act: Callable[[], object]) -> None:
+        """Have *act* done when the lock has been left."""
+        self._acts.append(act)
+
+    def clear(self) -> None:
+        """Forget what was added, as in a forked child."""
+        self._acts.clear()

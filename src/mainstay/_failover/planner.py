@@ -222,7 +222,8 @@ def plan(
     starting |= {view.name: now + view.start_timeout for view in starts}
     ejected = sorted((v for v in views if v.ejected), key=lambda view: view.trial_at)
     trials = {v.name: v for v in views if v.ejected and _tried_by_calls(v, rules, forced)}
-    spares = [v.name for v in views if v.is_open and v.well and v.usable]
+    idle = [view for view in views if view.name not in assigned.serving]
+    spares = [view.name for view in idle if view.is_open and view.well and view.usable]
     return Plan(
         serving=assigned.serving,
         stand_ins=assigned.stand_ins,
@@ -389,13 +390,6 @@ def _idle_cold(views: Sequence[MemberView], needed: Collection[str]) -> tuple[st
 
 
 @attrs.frozen
-class CallOneOf:
-    """Call one of these, whom the strategy of the pool selects."""
-
-    names: tuple[str, ...]
-
-
-@attrs.frozen
 class TryMember:
     """Make the call the trial of an ejected member."""
 
@@ -422,8 +416,8 @@ class WaitFor:
     news: bool
 
 
-NextStep: TypeAlias = CallOneOf | TryMember | StartMember | WaitFor | None
-"""What a call does next; None if it ends, since there is nobody."""
+NextStep: TypeAlias = tuple[str, ...] | TryMember | StartMember | WaitFor | None
+"""What a call does next: names are for the strategy of the pool to select one; None is the end."""
 
 
 def next_member(
@@ -446,13 +440,12 @@ def next_member(
     for view in current.trials:
         if now >= view.trial_at and view.name not in tried:
             return TryMember(view.name)
-    if not tried and current.serving:
-        return CallOneOf(current.serving)
-    left = tuple(name for name in current.serving if name not in tried)
-    if tried and not left:
-        left = tuple(name for name in current.spares if name not in tried)
+    left = current.serving
+    if tried:
+        left = tuple(name for name in current.serving if name not in tried)
+        left = left or tuple(name for name in current.spares if name not in tried)
     if left:
-        return CallOneOf(left)
+        return left
     starting = [until for name, until in current.starting.items() if name not in tried]
     if starting:
         return WaitFor(max(0.0, min(starting) - now), news=True)
@@ -489,12 +482,15 @@ def last_resort(
     return None
 
 
-def is_kept(views: Sequence[MemberView], name: str, rules: PlanRules, forced: str | None) -> bool:
-    """True if a member that has failed too much stays in rotation, since nobody could take over."""
-    if name == forced:
-        return True
-    others_well = any(v.phase is Phase.WELL and v.well for v in views if v.name != name)
-    return rules.all_down.serves_on and not others_well
+def is_kept(rules: PlanRules, *, forced: bool, others_well: bool) -> bool:
+    """True if a member that has failed too much stays in rotation, since nobody could take over.
+
+    Args:
+        rules: The parameters of the pool.
+        forced: True if the user wants that member.
+        others_well: True if another member is well.
+    """
+    return forced or (rules.all_down.serves_on and not others_well)
 
 
 def comebacks(views: Sequence[MemberView], rules: PlanRules, now: float) -> tuple[str, ...]:

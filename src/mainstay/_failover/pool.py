@@ -273,7 +273,7 @@ class FailoverPool(Generic[R]):
             'A'
         """
         engine = self._engine
-        with engine.step():
+        with engine.outbox, engine.lock:
             engine.forced = _slot_of(engine, name).name
             engine.replan(engine.monitor.clock.now(), news=True)
 
@@ -281,7 +281,7 @@ class FailoverPool(Generic[R]):
         """Undo `force` and `drain`; members that have come back serve at once, without a ramp."""
         engine = self._engine
         now, fencing = engine.monitor.clock.now(), engine.fencing
-        with engine.step():
+        with engine.outbox, engine.lock:
             engine.forced = None
             for slot in engine.slots.values():
                 slot.draining = False
@@ -309,7 +309,7 @@ class FailoverPool(Generic[R]):
             ('B', ('b',))
         """
         engine = self._engine
-        with engine.step():
+        with engine.outbox, engine.lock:
             _slot_of(engine, name).draining = True
             engine.replan(engine.monitor.clock.now(), news=True)
 
@@ -332,7 +332,7 @@ class FailoverPool(Generic[R]):
         for hook in (member.open, member.close):
             if hook is not None and kind_of(hook) is Kind.ASYNC and not engine.settings.is_async:
                 raise TypeError(f"member {member.name!r} is async, and pool {self.name!r} is not")
-        with engine.step():
+        with engine.outbox, engine.lock:
             if member.name in engine.slots:
                 raise ValueError(f"pool {self.name!r} already has a member {member.name!r}")
             engine.enlist(member)
@@ -355,7 +355,7 @@ class FailoverPool(Generic[R]):
             'B'
         """
         engine = self._engine
-        with engine.step():
+        with engine.outbox, engine.lock:
             slot = _slot_of(engine, name)
             if len(engine.slots) == 1:
                 raise ValueError(f"pool {self.name!r} would have no members without {name!r}")
@@ -376,7 +376,7 @@ class FailoverPool(Generic[R]):
         """Return the status of the pool and of its members at this moment."""
         engine = self._engine
         now = engine.monitor.clock.now()
-        with engine.step():
+        with engine.outbox, engine.lock:
             return PoolStatus(
                 name=self.name,
                 members=tuple(member_status(slot, now) for slot in engine.slots.values()),
