@@ -7,7 +7,7 @@ from mainstay._core.arguments import Duration
 from mainstay._core.dependability import DependabilityFigures
 from mainstay._failover.blocks import PoolAttempt
 from mainstay._failover.members import Lease
-from mainstay._failover.operations import MemberStatus, PoolStatus
+from mainstay._failover.monitor import MemberStatus, PoolStatus
 from mainstay._redundant.race import AsyncRace, Race
 from mainstay._retry.blocks import Attempt
 
