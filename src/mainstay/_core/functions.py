@@ -156,7 +156,7 @@ def name_of_frame(frame: FrameType) -> str:
 
 def is_awaitable(value: object) -> bool:
     """True if *value* is there to be awaited: a coroutine, a future, a call of a client."""
-    kind = type(value)  # most are plain, and to look in vain for an attribute takes long
+    kind = type(value)  # mostly a plain one; to miss an attribute takes long
     return kind not in _PLAIN and getattr(kind, "__await__", None) is not None
 
 

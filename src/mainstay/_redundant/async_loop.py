@@ -401,7 +401,10 @@ class AsyncLoop:
             self._give_up(error)
             return True
         self._ended(0, None, error)
-        return call.fails_with(error)
+        if call.failure is not error:
+            return False
+        call.record_failure()
+        return True
 
     # The caller.
 
