@@ -311,13 +311,12 @@ class RedundantCall(Call[Recorder]):
             self.interrupted(failure)
             return failure
         self.closed = True
-        self._observe()
-        outcome = "error"
+        outcome = "rejected" if _nobody_called(self) else "error"
+        if outcome != "rejected":
+            self._observe()
         if reason == "timeout":
             outcome = "timeout"
             self.bound.latency.took_longer_than(self.elapsed())
-        elif _nobody_called(self):
-            outcome = "rejected"
         if reason not in ("not_retryable", "predicate_error") and self.round.tally is not None:
             self.bound.copies.voted(self.round.verdict())
         self.give_up(reason, failure, outcome, attempts=self.made())
