@@ -226,12 +226,12 @@ def max_of(a, b):
 
 @pytest.mark.parametrize("fn", [lambda: 1, lambda **_options: 1, lambda *, db: db])
 def test_a_function_that_could_not_take_the_resource_is_refused_when_it_is_wrapped(fn):
-    with pytest.raises(TypeError, match="no parameter that could take the resource of a pool"):
+    with pytest.raises(TypeError, match="has no parameter for the resource of a member"):
         redundant(pool=pool_of("a", "b"))(fn)
 
 
 def test_a_method_that_could_not_take_the_resource_is_refused_when_it_is_wrapped():
-    with pytest.raises(TypeError, match="no parameter after its first one that could take"):
+    with pytest.raises(TypeError, match="has no parameter for the resource of a member"):
         redundant(pool=pool_of("a", "b"))(lambda self: self)
 
 

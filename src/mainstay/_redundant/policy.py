@@ -27,7 +27,7 @@ from mainstay._core.functions import (
     kind_of,
     name_of,
     resource_first,
-    signature_for_callers,
+    without_resource,
 )
 from mainstay._core.threads import get_or_create
 from mainstay._metrics.collector import Metrics, metrics_of
@@ -121,10 +121,7 @@ class Redundant:
         self._check_kind(kind, fn)
         bound = self._bound(name_of(fn), self._fns(fn))
         wrapper = (wrap_async if kind is Kind.ASYNC else wrap_sync)(bound, fn)
-        signature = None if self._settings.pool is None else signature_for_callers(fn)
-        if signature is not None:
-            wrapper.__signature__ = signature  # type: ignore[attr-defined]  # inspect reads it
-        return wrapper
+        return wrapper if self._settings.pool is None else without_resource(fn)(wrapper)
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call *fn* redundantly, without decorating it.
