@@ -449,6 +449,21 @@ def test_a_call_that_finds_no_member_at_all_is_rejected(runner, metrics, paramet
     assert metrics.errors() == {}
 
 
+def test_calls_that_find_no_member_earn_no_hedges(runner, metrics):
+    pool = pool_of("a", "b")
+    budget = RetryBudget(ratio=0.25, floor=0, window=1000)
+    policy = redundant(pool=pool, start=hedge.after(0.1), budget=budget, **runner.options)
+    fn = at_members(runner, a=after(0.5, "page"), b="never")
+    pool.drain("a")
+    pool.drain("b")
+    for _ in range(8):
+        with pytest.raises(NoMemberError):
+            runner.run(policy, fn)
+    pool.release()
+    assert runner.run(policy, fn) == "page"
+    assert metrics("hedges_denied_total", reason="budget") == 1
+
+
 def test_a_hedge_that_the_budget_denies_gives_its_member_back(runner, metrics):
     pool = pool_of("a", "b")
     policy = redundant(pool=pool, start=hedge.after(0.1), budget=0.0, **runner.options)

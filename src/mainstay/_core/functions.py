@@ -31,12 +31,12 @@ class Kind(enum.Enum):
 
 _NAMES = ("__module__", "__name__", "__qualname__")
 _MAIN = ("__main__", "__mp_main__")  # the second in processes that multiprocessing spawned
-_PLAIN = frozenset((NoneType, bool, int, float, str, bytes, list, tuple, dict, set))
 _POSITIONAL = (
     inspect.Parameter.POSITIONAL_ONLY,
     inspect.Parameter.POSITIONAL_OR_KEYWORD,
     inspect.Parameter.VAR_POSITIONAL,
 )
+_PLAIN = frozenset((NoneType, bool, int, float, str, bytes, list, tuple, dict, set))
 _ASYNC_CODE = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
@@ -163,7 +163,7 @@ def name_of_frame(frame: FrameType) -> str:
 
 def is_awaitable(value: object) -> bool:
     """True if *value* is there to be awaited: a coroutine, a future, a call of a client."""
-    kind = type(value)  # most are plain, and to look for an attribute that is not there takes long
+    kind = type(value)  # mostly a plain one; to miss an attribute takes long
     return kind not in _PLAIN and getattr(kind, "__await__", None) is not None
 
 

@@ -100,7 +100,7 @@ class CopyMembers:
         return self._offers[copy] is not None
 
     def unreserve(self, copy: int) -> None:
-        """Give back the member of a copy that is not started."""
+        """Return the member of a copy that is not started to the pool."""
         self._names.pop(copy, None)
         loan = self._take_loan(copy)
         if loan is not None:
@@ -246,7 +246,7 @@ class MemberLoan:
     """One member, lent to one copy.
 
     The attempt lies between `enter` and `leave`, in one thread or task. Afterwards, or instead,
-    one of the other methods ends the loan, whoever calls it.
+    one of the other methods ends the loan, in any thread or task.
     """
 
     _engine: PoolEngine
