@@ -177,7 +177,7 @@ def in_virtual_time(experiment: Callable[[], Awaitable]) -> Any:
     loop = VirtualLoop()
 
     async def run() -> Any:
-        context.enter(context.with_clock(loop))
+        context.enter([], context.ClockEntry(loop, lambda loop, _around: loop))
         return await experiment()
 
     try:

@@ -109,10 +109,14 @@ class ResultRefusedError(MainstayError):
 
 
 class DeadlineExpiredError(MainstayError, TimeoutError):
-    """A policy was entered when the deadline around it had already passed; nothing was called.
+    """The time of a `deadline` is over.
+
+    Either a policy was entered with no time left, and nothing was called; or an ``async with
+    deadline`` block was interrupted, with the last exception of the policy in it as ``__cause__``.
 
     Attributes:
-        component: The name of the policy.
+        component: The name of the policy; of the code around the block that was interrupted.
+        seconds: How much time the block had that was interrupted; None if nothing was called.
 
     Example:
         >>> from mainstay import DeadlineExpiredError, deadline, retry
@@ -124,11 +128,14 @@ class DeadlineExpiredError(MainstayError, TimeoutError):
         (True, 'fetch')
     """
 
-    def __init__(self, component: str) -> None:
-        super().__init__(component)
+    def __init__(self, component: str, seconds: float | None = None) -> None:
+        super().__init__(component, seconds)
         self.component = component
+        self.seconds = seconds
 
     def __str__(self) -> str:
+        if self.seconds is not None:
+            return f"{self.component}: the {self.seconds} s of `deadline` are over"
         return (
             f"{self.component}: no time left of the surrounding `deadline(...)`, so it was not "
             f"called; give it more seconds, or check `remaining()` before"
@@ -553,7 +560,7 @@ class SourceChangedError(CheckpointError):
         key: The key of the run.
         iteration: The name of the iteration.
         position: How many items had been done.
-        problem: What differs.
+        problem: What differs, and what to do about it.
 
     Example:
         >>> from mainstay import SourceChangedError, checkpoint_run
@@ -587,8 +594,7 @@ class SourceChangedError(CheckpointError):
     def __str__(self) -> str:
         return (
             f"{self.component}: iteration {self.iteration!r} of run {self.key!r} cannot go on "
-            f"after {_counted(self.position, 'item')}: {self.problem}; restore the source, or "
-            f"forget the run"
+            f"after {_counted(self.position, 'item')}: {self.problem}"
         )
 
 

@@ -21,8 +21,7 @@ import attrs
 
 from mainstay._core.detector import Cause
 from mainstay._core.events import Event
-from mainstay._core.failures import counted
-from mainstay.stores.base import Exit
+from mainstay._core.failures import class_name, counted
 
 __all__ = [
     "BreakerChanged",
@@ -48,9 +47,18 @@ __all__ = [
 ]
 
 BreakerState: TypeAlias = Literal["closed", "open", "half_open"]
-RetryReason: TypeAlias = Literal["attempts", "timeout", "not_retryable", "budget", "refused_result"]
+RetryReason: TypeAlias = Literal[
+    "attempts", "timeout", "not_retryable", "predicate_error", "budget", "refused_result"
+]
+ResumeReason: TypeAlias = Literal["", "crash", "takeover", "error", "sigterm"]
 RedundantReason: TypeAlias = Literal[
-    "attempts", "timeout", "not_retryable", "budget", "no_member", "no_decision"
+    "attempts",
+    "timeout",
+    "not_retryable",
+    "predicate_error",
+    "budget",
+    "no_member",
+    "no_decision",
 ]
 
 
@@ -72,7 +80,7 @@ class RetryScheduled(Event):
 
     def __str__(self) -> str:
         return (
-            f"{self.component}: attempt {self.attempt} failed with {type(self.error).__name__}; "
+            f"{self.component}: attempt {self.attempt} failed with {class_name(self.error)}; "
             f"the next one follows in {self.wait:.3f} s"
         )
 
@@ -103,7 +111,7 @@ class RetryGaveUp(Event):
     def __str__(self) -> str:
         return (
             f"{self.component}: gave up ({self.reason}) after {counted(self.attempts, 'attempt')} "
-            f"in {self.elapsed:.3f} s with {type(self.error).__name__}"
+            f"in {self.elapsed:.3f} s with {class_name(self.error)}"
         )
 
 
@@ -161,7 +169,7 @@ class PoolGaveUp(PoolEvent):
     def __str__(self) -> str:
         return (
             f"{self.component}: gave up ({self.reason}) after {counted(self.attempts, 'attempt')} "
-            f"in {self.elapsed:.3f} s with {type(self.error).__name__}"
+            f"in {self.elapsed:.3f} s with {class_name(self.error)}"
         )
 
 
@@ -285,7 +293,7 @@ class MemberBroken(PoolEvent):
     def __str__(self) -> str:
         return (
             f"{self.component}: {self.what} of member {self.member} failed with "
-            f"{type(self.error).__name__}"
+            f"{class_name(self.error)}"
         )
 
 
@@ -336,7 +344,7 @@ class RedundantGaveUp(Event):
         return (
             f"{self.component}: gave up ({self.reason}) after "
             f"{counted(self.copies, 'copy', 'copies')} in {self.elapsed:.3f} s "
-            f"with {type(self.error).__name__}"
+            f"with {class_name(self.error)}"
         )
 
 
@@ -360,12 +368,12 @@ class RunResumed(CheckpointEvent):
     """A run goes on where an earlier attempt left it.
 
     Attributes:
-        reason: How the attempt before ended.
+        reason: How the attempt before ended; empty if it was released.
         items: How many items are done.
     """
 
     kind: ClassVar[str] = "run_resumed"
-    reason: Exit
+    reason: ResumeReason
     items: int
 
     @property

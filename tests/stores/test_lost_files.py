@@ -19,7 +19,10 @@ from mainstay.stores.base import Acquired, Change, Lease, Request, Result, RunId
 from mainstay.stores.owner import this_process
 
 # Forking beside other threads is what one test is about; Python 3.12 and newer warn of it.
-pytestmark = pytest.mark.filterwarnings("ignore:This process .* multi-threaded:DeprecationWarning")
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.filterwarnings("ignore:This process .* multi-threaded:DeprecationWarning"),
+]
 
 RUN = RunId("import", "acme")
 

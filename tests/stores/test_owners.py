@@ -15,6 +15,8 @@ from mainstay.stores.owner import Owner, is_dead, this_process
 
 RUN = RunId("import", "acme")
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def child():

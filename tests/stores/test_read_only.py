@@ -96,6 +96,7 @@ def test_runs_are_listed_shown_and_verified(path, directory, files):
     assert [each.name for each in path.parent.iterdir()] == ["runs.db"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("index", [True, False])
 def test_what_is_only_in_the_log_is_seen(killed, index):
     if not index:

@@ -26,6 +26,7 @@ import attrs
 from mainstay._core import context
 from mainstay._core.arguments import Duration, to_number, to_seconds, to_share
 from mainstay._core.forks import reset_after_fork, unlocked_copy
+from mainstay._core.sharing import Shared
 
 SLICES = 100
 
@@ -82,7 +83,7 @@ class BudgetWindow:
         return slices[-1]
 
 
-class RetryBudget:
+class RetryBudget(Shared):
     """Limits extra calls to a share of the calls observed, so that retries cannot pile up load.
 
     One object may be shared by any number of policies, threads and tasks: each call of theirs is

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context, current_context, process_contexts
-from mainstay._core.functions import Kind, kind_of, refused_coroutine, resource_first
+from mainstay._core.functions import Kind, kind_of, refused_awaitable, resource_first
 from mainstay._core.threads import Pause
 from mainstay._failover.core import Core
 from mainstay._failover.hooks import running_loop
@@ -244,6 +244,6 @@ def _refused(
     run: Run, session: Session, fn: Callable[..., Any], value: Coroutine[Any, Any, Any]
 ) -> TypeError:
     """End a call of a plain function that returned a coroutine, whose failures nobody would see."""
-    error = refused_coroutine(fn, value)
+    error = refused_awaitable(fn, value)
     run.refused(session, error)
     return error

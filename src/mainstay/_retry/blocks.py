@@ -1,14 +1,16 @@
 """The block forms: `for attempt in policy` and `async for attempt in policy`.
 
 The loop statement asks for the next attempt, and waits for it. The `with` statement is the
-attempt: where it ends is decided what follows, so that `return` and `break` in it are a success.
+attempt: what follows is decided where it ends, so that `return` and `break` in it are a success.
 """
 
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
-from mainstay._core.clock import TaskTimeout
-from mainstay._retry.run import Run
+from mainstay._retry.call import RetryCall
+
+if TYPE_CHECKING:
+    from mainstay._core.interrupts import TaskTimeout
 
 
 class Block:
@@ -16,7 +18,7 @@ class Block:
 
     __slots__ = ("_last_error", "_open", "_run", "_wait")
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: RetryCall) -> None:
         self._run = run
         self._open = False
         self._wait: float | None = 0.0
@@ -34,7 +36,7 @@ class Block:
         return self._attempt()
 
     def attempt_ended(self, wait: float | None, error: Exception | None) -> None:
-        """Take what an attempt came to: seconds until the next one, or None for the last one."""
+        """Record what follows an attempt: seconds until the next one, or None for the last one."""
         self._open = False
         self._wait = wait
         self._last_error = error
@@ -84,7 +86,7 @@ class Attempt:
 
     __slots__ = ("_block", "_entered", "_limit", "_run", "_timeout", "last_error", "number")
 
-    def __init__(self, block: Block, run: Run, last_error: Exception | None) -> None:
+    def __init__(self, block: Block, run: RetryCall, last_error: Exception | None) -> None:
         self._block = block
         self._run = run
         self._limit = 0.0
@@ -98,6 +100,11 @@ class Attempt:
         """Seconds since the first attempt's start."""
         return self._run.elapsed()
 
+    def __aenter__(self) -> NoReturn:
+        raise TypeError("write `with attempt:`, without `async`, in async code too")
+
+    __aexit__ = __aenter__
+
     def __enter__(self) -> Self:
         if self._entered:
             raise RuntimeError("an attempt can be made once; the next one comes from the loop")
@@ -105,6 +112,8 @@ class Attempt:
         limit = self._run.attempt_limit()
         if limit is not None:
             self._limit = limit
+            from mainstay._core.interrupts import TaskTimeout  # noqa: PLC0415 - programs without async code do without it
+
             self._timeout = TaskTimeout(self._run.context.clock, limit)
         return self
 
@@ -121,18 +130,18 @@ class Attempt:
         if error is None:
             run.accept(None, refused=False)
         elif ours:
-            expired = run.attempt_expired(self._limit)
+            expired = run.attempt_timed_out(self._limit)
             if not self._goes_on(expired):
                 raise expired from error
             return True
         elif isinstance(error, Exception):
             return self._goes_on(error)
         else:
-            run.interrupted()
+            run.interrupted(error)
         return False
 
     def _goes_on(self, error: Exception) -> bool:
-        """Whether another attempt follows *error*, which then goes no further."""
+        """True if another attempt follows *error*, which then goes no further."""
         wait = self._run.after(error, self._run.verdict(error))
         if wait is None:
             return False

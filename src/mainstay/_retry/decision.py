@@ -15,6 +15,7 @@ as a verdict True, and gives up as "refused_result" wherever the table says "att
 
 import math
 from datetime import timedelta
+from threading import TIMEOUT_MAX as _LONGEST_SLEEP
 
 from mainstay._core.arguments import as_float
 from mainstay._core.failures import described
@@ -26,7 +27,7 @@ _DOUBLINGS = 6  # 0.1 x 2^6 is above LONGEST_WAIT; more would only overflow in t
 
 
 def default_wait(attempt: int, chance: float) -> float:
-    """Give the seconds to wait after failed attempt *attempt*: uniform(0, min(5, 0.1 x 2^(n-1))).
+    """Return the seconds to wait after failed attempt *attempt*: uniform(0, min(5, 0.1 x 2^(n-1))).
 
     Args:
         attempt: The number of the attempt that failed, from 1.
@@ -41,7 +42,7 @@ def default_wait(attempt: int, chance: float) -> float:
 
 
 def hinted_wait(hint: float, chance: float) -> float:
-    """Give the seconds to wait where the error itself asks for *hint*: up to 10 % more.
+    """Return the seconds to wait where the error itself asks for *hint*: up to 10 % more.
 
     Never less, since the server said when to come back; more, so that not all come back at once.
     """
@@ -49,7 +50,7 @@ def hinted_wait(hint: float, chance: float) -> float:
 
 
 def hint_of(verdict: object) -> float | None:
-    """Read the verdict of `on`: None for False, NaN for True, else the delay it asks for.
+    """Return the delay in a verdict of `on`: None for False, NaN for True.
 
     Verdicts are told by identity, so that a 1 is a delay of a second and not a True. A negative
     or NaN delay means "use `wait`", which is what True means.
@@ -74,10 +75,21 @@ def hint_of(verdict: object) -> float | None:
 
 
 def out_of_attempts(made: int, most: int | None) -> bool:
-    """Whether *made* attempts are all that *most* allows; None allows any number."""
+    """True if *made* attempts are all that *most* allows; None allows any number."""
     return most is not None and made >= most
 
 
+def usable_hint(hint: float, last: float) -> float:
+    """Return *hint*, or NaN where it is the second in a row that asks for no wait at all.
+
+    A server that answers "at once" again and again would be called in a busy loop.
+    """
+    return math.nan if hint == last == 0 else hint
+
+
 def out_of_time(wait: float, left: float) -> bool:
-    """Whether a wait of *wait* seconds would use up the *left* seconds, leaving none to call in."""
-    return wait >= left
+    """True if a wait of *wait* seconds would use up the *left* seconds, leaving none to call in.
+
+    A wait that the system cannot sleep, about 290 years, never fits.
+    """
+    return wait >= left or wait >= _LONGEST_SLEEP

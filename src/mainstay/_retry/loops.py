@@ -1,40 +1,44 @@
-"""The loops of retry, sync and async side by side: they call, they wait, and ask `Run` in between.
+"""The loops of retry, sync and async side by side: they call, wait, and ask `RetryCall` in between.
 
 Each of the four `wrap_*` keeps the kind of the function it wraps. What `wrap_sync` and
-`wrap_async` return makes the first attempt itself where nothing surrounds the call and the rules
-ask for nothing more, because that is the path of every healthy call: it builds nothing. From the
-first failure on, and in all other cases, `repeat` and `arepeat` do the work.
+`wrap_async` return makes the first attempt itself where the context is plain and the settings ask
+for nothing more, because that is the path of every healthy call: it builds nothing. From the first
+failure on, and in all other cases, `repeat` and `arepeat` do the work.
 
 What follows a caught exception happens outside its `except` block, so that later exceptions do
 not carry earlier ones along as their context.
 """
 
-from asyncio import get_running_loop
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
-from types import CoroutineType
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from types import NoneType
 from typing import Any, TypeAlias
 
-from mainstay._core.clock import TaskTimeout, monotonic
+from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context, process_contexts
-from mainstay._core.functions import Kind, refused_coroutine, wraps
-from mainstay._retry.run import Bound, Run
-from mainstay.errors import UnsupportedLoopError
+from mainstay._core.functions import Kind, is_awaitable, refused_awaitable, require_asyncio, wraps
+from mainstay._retry.call import BoundRetry, RetryCall
 
 Args: TypeAlias = tuple[Any, ...]
 Kwargs: TypeAlias = dict[str, Any]
 
 
-def wrap_sync(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
+def wrap_sync(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., Any]:
     """Retry a `def`."""
-    if bound.rules.first_attempt_is_special():
-        return _wrap_sync_fully(bound, fn)
+    long = bound.settings.first_attempt_is_special()
     success = bound.recorder.success
+    plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
     @wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if process_contexts or block_context() is not None:
-            return repeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
+        nonlocal plain
         started = monotonic()
+        here = block_context()
+        if (
+            long
+            or process_contexts
+            or (here is not None and not (here.plain and started < here.deadline))
+        ):
+            return repeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         try:
             value = fn(*args, **kwargs)
         except Exception as error:
@@ -42,24 +46,26 @@ def wrap_sync(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
             wait = run.after(error, run.verdict(error))
             if wait is None:
                 raise
-        except BaseException:
-            bound.recorder.call("cancelled", monotonic() - started)
+        except BaseException as error:
+            bound.resume(started, None).interrupted(error)
             raise
         else:
-            if type(value) is CoroutineType:
-                raise _coroutine_refused(bound.resume(started, None), fn, value)
+            if type(value) is not plain:
+                if is_awaitable(value):
+                    raise _awaitable_refused(bound.resume(started, None), fn, value)
+                plain = type(value)
             success(monotonic() - started)
             return value
-        run.sleep(wait)
+        if wait:  # the system call of sleep(0) costs more than an attempt
+            run.sleep(wait)
         return repeat(run, fn, args, kwargs)
 
     return call
 
 
-def wrap_async(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
+def wrap_async(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., Any]:
     """Retry an `async def`."""
-    if bound.rules.first_attempt_is_special():
-        return _wrap_async_fully(bound, fn)
+    long = bound.settings.first_attempt_is_special()
     success = bound.recorder.success
     on_asyncio = False  # told once, and asked again at failures: to ask is a system call in 3.11
 
@@ -67,49 +73,39 @@ def wrap_async(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
     async def call(*args: Any, **kwargs: Any) -> Any:
         nonlocal on_asyncio
         if not on_asyncio:
-            require_asyncio(bound)
+            require_asyncio(bound.component)
             on_asyncio = True
-        if process_contexts or block_context() is not None:
-            return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         started = monotonic()
+        here = block_context()
+        if (
+            long
+            or process_contexts
+            or (here is not None and not (here.plain and started < here.deadline))
+        ):
+            require_asyncio(bound.component)
+            return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         try:
             value = await fn(*args, **kwargs)
         except Exception as error:
-            require_asyncio(bound)
+            require_asyncio(bound.component)
             run = bound.resume(started, (fn, args, kwargs))
             wait = run.after(error, await run.averdict(error))
             if wait is None:
                 raise
-        except BaseException:
-            bound.recorder.call("cancelled", monotonic() - started)
+        except BaseException as error:
+            bound.resume(started, None).interrupted(error)
             raise
         else:
             success(monotonic() - started)
             return value
-        await run.asleep(wait)
+        if wait:
+            await run.asleep(wait)
         return await arepeat(run, fn, args, kwargs)
 
     return call
 
 
-def _wrap_sync_fully(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(fn)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return repeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
-
-    return call
-
-
-def _wrap_async_fully(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(fn)
-    async def call(*args: Any, **kwargs: Any) -> Any:
-        require_asyncio(bound)
-        return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
-
-    return call
-
-
-def repeat(run: Run, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+def repeat(run: RetryCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
     """Call until *run* says that it is over."""
     while True:
         try:
@@ -118,19 +114,20 @@ def repeat(run: Run, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
             wait = run.after(error, run.verdict(error))
             if wait is None:
                 raise
-        except BaseException:
-            run.interrupted()
+        except BaseException as error:
+            run.interrupted(error)
             raise
         else:
-            if type(value) is CoroutineType:
-                raise _coroutine_refused(run, fn, value)
+            if is_awaitable(value):
+                raise _awaitable_refused(run, fn, value)
             wait = run.accept(value, run.refuses(value))
             if wait is None:
                 return value
-        run.sleep(wait)
+        if wait:
+            run.sleep(wait)
 
 
-async def arepeat(run: Run, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+async def arepeat(run: RetryCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
     """Call and await until *run* says that it is over."""
     while True:
         try:
@@ -139,33 +136,36 @@ async def arepeat(run: Run, fn: Callable[..., Any], args: Args, kwargs: Kwargs) 
             wait = run.after(error, await run.averdict(error))
             if wait is None:
                 raise
-        except BaseException:
-            run.interrupted()
+        except BaseException as error:
+            run.interrupted(error)
             raise
         else:
             wait = run.accept(value, await run.arefuses(value))
             if wait is None:
                 return value
-        await run.asleep(wait)
+        if wait:
+            await run.asleep(wait)
 
 
-async def _limited(run: Run, attempt: Awaitable[Any]) -> Any:
+async def _limited(run: RetryCall, attempt: Awaitable[Any]) -> Any:
     """Await an attempt for at most the policy's `attempt_timeout`."""
     limit = run.attempt_limit()
     if limit is None:
         return await attempt
+    from mainstay._core.interrupts import TaskTimeout  # noqa: PLC0415 - programs without async code do without it
+
     timeout = TaskTimeout(run.context.clock, limit)
     try:
         value = await attempt
     except BaseException as error:
         if timeout.stop(error):
-            raise run.attempt_expired(limit) from error
+            raise run.attempt_timed_out(limit) from error
         raise
     timeout.stop(None)
     return value
 
 
-def wrap_generator(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
+def wrap_generator(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., Any]:
     """Retry a generator function until its first item is out."""
 
     @wraps(fn)
@@ -182,13 +182,14 @@ def wrap_generator(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
                 wait = run.after(error, run.verdict(error))
                 if wait is None:
                     raise
-            except BaseException:
-                run.interrupted()
+            except BaseException as error:
+                run.interrupted(error)
                 raise
             else:
                 run.accept(None, refused=False)
                 return (yield from _Started(first, source))
-            run.sleep(wait)
+            if wait:
+                run.sleep(wait)
 
     return call
 
@@ -210,12 +211,12 @@ class _Started:
         return self._first.pop() if self._first else next(self._source)
 
 
-def wrap_async_generator(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
+def wrap_async_generator(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., Any]:
     """Retry an async generator function until its first item is out."""
 
     @wraps(fn)
     async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        require_asyncio(bound)
+        require_asyncio(bound.component)
         run = bound.begin((fn, args, kwargs))
         source, item = await _first_item(run, fn, args, kwargs)
         # What PEP 380 says of `yield from`, which async generators do not have.
@@ -241,7 +242,7 @@ _END = object()
 
 
 async def _first_item(
-    run: Run, fn: Callable[..., Any], args: Args, kwargs: Kwargs
+    run: RetryCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs
 ) -> tuple[AsyncGenerator[Any, Any], Any]:
     """Start the generator until an item comes out, or `_END` if it ends without any."""
     while True:
@@ -252,13 +253,14 @@ async def _first_item(
             wait = run.after(error, await run.averdict(error))
             if wait is None:
                 raise
-        except BaseException:
-            run.interrupted()
+        except BaseException as error:
+            run.interrupted(error)
             raise
         else:
             run.accept(None, refused=False)
             return source, item
-        await run.asleep(wait)
+        if wait:
+            await run.asleep(wait)
 
 
 WRAPPERS = {
@@ -269,18 +271,8 @@ WRAPPERS = {
 }
 
 
-def require_asyncio(bound: Bound) -> None:
-    """Refuse to run where no asyncio loop does: waits and timeouts could not work there."""
-    try:
-        get_running_loop()
-    except RuntimeError:
-        raise UnsupportedLoopError(bound.component) from None
-
-
-def _coroutine_refused(
-    run: Run, fn: Callable[..., Any], value: Coroutine[Any, Any, Any]
-) -> TypeError:
-    """End a call of a plain function that returned a coroutine, whose failures nobody would see."""
-    error = refused_coroutine(fn, value)
+def _awaitable_refused(run: RetryCall, fn: Callable[..., Any], value: object) -> TypeError:
+    """End a call of a plain function that returned something to await."""
+    error = refused_awaitable(fn, value)
     run.after(error, False)
     return error

@@ -1,0 +1,376 @@
+"""One call of a retry policy: what the loops ask, and what is recorded.
+
+`RetryCall` stands between the loops, which act, and `decision`, which decides. It feeds the
+decision with the clock, the strategies and the budget, and records and tells what comes out. A
+loop asks it after a failed attempt (`after`) or a result (`accept`) how long to wait before the
+next one. None means that the call is over and recorded: the loop lets the exception go on, or
+returns the result.
+"""
+
+import inspect
+import logging
+import math
+import random
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+
+from mainstay._core.arguments import to_seconds
+from mainstay._core.budget import observe, spend
+from mainstay._core.call import PREDICATE_ERROR, Call, close_coroutine, recorder_in
+from mainstay._core.context import current_context
+from mainstay._core.events import is_observed, publish
+from mainstay._core.failures import KEPT, AttemptLog, counted, described
+from mainstay._metrics.recorder import Recorder
+from mainstay._retry import decision
+from mainstay._retry.settings import RetrySettings
+from mainstay._retry.strategies import FunctionCall, RetryStrategy
+from mainstay.errors import AllMembersFailedError, RejectedError, ResultRefusedError
+
+if TYPE_CHECKING:
+    from mainstay._retry.call_state import CallState
+    from mainstay.events import RetryGaveUp, RetryReason
+
+POLICY = "retry"
+
+_chance = random.random
+
+_WHY = {
+    "attempts": "no attempts left",
+    "timeout": "no time left for another one",
+    "budget": "the retry budget is spent",
+}
+
+
+@attrs.frozen(eq=False)
+class BoundRetry:
+    """A policy bound to the code that it wraps."""
+
+    settings: RetrySettings
+    component: str
+    recorder: Recorder
+
+    def begin(self, function: FunctionCall | None = None) -> "RetryCall":
+        """Begin a call in its context.
+
+        Raises:
+            DeadlineExpiredError: If the surrounding deadline leaves no time.
+        """
+        context = current_context()
+        recorder = recorder_in(context, self.recorder, self.component)
+        now = context.clock.now()
+        call = RetryCall(self.component, recorder, context, now, self.settings, function, now)
+        call.check_time_left()
+        if self.settings.budget is not None:
+            observe(self.settings.budget)
+        return call
+
+    def resume(self, started: float, function: FunctionCall | None) -> "RetryCall":
+        """Return the call that began without one on the short path."""
+        context = current_context()
+        return RetryCall(
+            self.component, self.recorder, context, started, self.settings, function, started
+        )
+
+
+@attrs.define(eq=False)
+class RetryCall(Call[Recorder]):
+    """The state of one call.
+
+    Attributes:
+        function: What is called, as strategies see it; None in a block.
+        made: Attempts that have ended.
+        idle: Seconds waited between them.
+        last_error: What the last attempt raised, while another one is to follow.
+    """
+
+    policy: ClassVar[str] = POLICY
+    settings: RetrySettings
+    function: FunctionCall | None
+    _attempt_began: float
+    made: int = 0
+    idle: float = 0.0
+    last_error: Exception | None = None
+    _log: AttemptLog = attrs.field(factory=AttemptLog)
+    _attempt_expired: bool = False
+    _last_hint: float = math.nan
+
+    # An attempt has ended: what the loops ask.
+
+    def after(self, error: Exception, verdict: object) -> float | None:
+        """Decide after an attempt that raised: seconds to wait, or None to let *error* go on."""
+        self._ended(error)
+        self.recorder.error(error)
+        try:
+            hint = decision.hint_of(verdict) if verdict is not PREDICATE_ERROR else None
+        except TypeError as broken:
+            close_coroutine(verdict)
+            verdict = self.predicate_failed(error, f"TypeError: {broken}")
+            hint = None
+        if hint is None:
+            if verdict is PREDICATE_ERROR:
+                self._give_up("predicate_error", error)
+            else:
+                self.not_matched(self.settings.judge, error)
+                self._give_up("not_retryable", error)
+            return None
+        if isinstance(error, RejectedError | AllMembersFailedError) and not hint >= 0:
+            hint = math.nan if error.retry_after is None else error.retry_after
+        if hint == 0:
+            hint, self._last_hint = decision.usable_hint(hint, self._last_hint), hint
+        else:
+            self._last_hint = hint
+        try:
+            reason, wait = self._decide(hint, error)
+        except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
+            self.note(error, f"`wait` or `stop` raised {described(broken)}, so it gave up")
+            self.hook_failed("wait` or `stop", broken)
+            self._give_up("predicate_error", error)
+            return None
+        except BaseException as interrupt:
+            self._interrupted(interrupt, self.made)
+            raise
+        if reason is None:
+            self._schedule(wait, error)
+            return wait
+        made = counted(self.made, "attempt")
+        summary = f"gave up after {made} in {self.elapsed():.3f} s: {_WHY[reason]}"
+        self.note(error, self._log.note(summary))
+        self._give_up(reason, error)
+        return None
+
+    def accept(self, value: object, refused: object) -> float | None:
+        """Decide after an attempt that returned: seconds to wait, or None to return *value*.
+
+        Raises:
+            ResultRefusedError: If *value* is refused and no other attempt follows.
+        """
+        if not refused:
+            self.made += 1
+            self.last_error = None
+            self._log.clear()
+            self.end("success" if self.made == 1 else "recovered", self.made)
+            return None
+        error = ResultRefusedError(self.component, value, self.made + 1, self.elapsed())
+        try:
+            self._ended(error)
+            self.recorder.error(error)
+            reason, wait = self._decide_refused(value, error)
+            if reason is None:
+                self._schedule(wait, error)
+                return wait
+            self._give_up("refused_result" if reason == "attempts" else reason, error)
+            raise error
+        finally:
+            del error  # this frame is part of its traceback
+
+    def interrupted(self, error: BaseException) -> None:
+        """Record that *error* ended an attempt: a cancellation, or the end of the program."""
+        self._interrupted(error, self.made + 1)
+
+    def _interrupted(self, error: BaseException, attempts: int) -> None:
+        last, self.last_error = self.last_error, None
+        self._log.clear()
+        self.end_interrupted(error, attempts, last)
+
+    def _ended(self, error: Exception) -> None:
+        self.made += 1
+        now = self.context.clock.now()
+        if self.made > KEPT:
+            self._log.add("", error, now - self._attempt_began)
+        else:  # the same, without a call
+            self._log.append((self.made, "", error, now - self._attempt_began))
+        self._attempt_began = now  # of the next one, unless there is a wait before it
+
+    # What the user's own functions say.
+
+    def verdict(self, error: Exception) -> Any:
+        """Ask `on` about *error*; in async code the answer may have to be awaited.
+
+        An attempt that `attempt_timeout` ended has failed by our own hand: `on` is not asked.
+        """
+        if self._attempt_expired:
+            self._attempt_expired = False
+            return True
+        try:
+            judge = self.settings.judge
+            if isinstance(judge, RetryStrategy):
+                return self.ask(judge.bound_to(self._state(self.made + 1, error)), error)
+            return self.ask(judge, error)
+        except BaseException as interrupt:
+            self.interrupted(interrupt)
+            raise
+
+    async def averdict(self, error: Exception) -> Any:
+        """Ask `on`, async or not, about *error*."""
+        if self._attempt_expired:
+            return self.verdict(error)
+        try:
+            judge = self.settings.judge
+            if isinstance(judge, RetryStrategy):
+                return await self.aask(judge.bound_to(self._state(self.made + 1, error)), error)
+            return await self.aask(judge, error)
+        except BaseException as interrupt:
+            self.interrupted(interrupt)
+            raise
+
+    def refuses(self, value: object) -> bool:
+        """Ask `on_result` about *value*."""
+        if self.settings.on_result is None:
+            return False
+        try:
+            refused = self._refuses(value)
+            if inspect.isawaitable(refused):
+                close_coroutine(refused)
+                raise TypeError("`on_result` must answer a bool, not an awaitable, in sync code")
+            return bool(refused)
+        except BaseException as error:
+            self._broken_on_result(error)
+            raise
+
+    async def arefuses(self, value: object) -> bool:
+        """Ask `on_result`, async or not, about *value*."""
+        if self.settings.on_result is None:
+            return False
+        try:
+            refused = self._refuses(value)
+            return bool(await refused if inspect.isawaitable(refused) else refused)
+        except BaseException as error:
+            self._broken_on_result(error)
+            raise
+
+    def _refuses(self, value: object) -> bool | Awaitable[bool]:
+        return self.settings.on_result is not None and self.settings.on_result(value)
+
+    def _broken_on_result(self, broken: BaseException) -> None:
+        if isinstance(broken, Exception):
+            self.made += 1
+            self.hook_failed("on_result", broken)
+            self._give_up("predicate_error", broken)
+        else:
+            self.interrupted(broken)
+
+    # Time, sync and async side by side.
+
+    def sleep(self, seconds: float) -> None:
+        """Wait between attempts; *seconds* are not 0."""
+        began = self.now()
+        try:
+            self.context.clock.sleep(seconds)
+        except BaseException as interrupt:
+            self._wait_interrupted(interrupt, began)
+            raise
+        self._waited(seconds)
+
+    async def asleep(self, seconds: float) -> None:
+        """Wait between attempts without blocking the event loop; *seconds* are not 0."""
+        began = self.now()
+        try:
+            await self.context.clock.asleep(seconds)
+        except BaseException as interrupt:
+            self._wait_interrupted(interrupt, began)
+            raise
+        self._waited(seconds)
+
+    def _waited(self, seconds: float) -> None:
+        self.idle += seconds
+        self.recorder.waited(seconds)
+        self._attempt_began = self.now()
+
+    def _wait_interrupted(self, error: BaseException, began: float) -> None:
+        self.recorder.waited(self.now() - began)
+        self._interrupted(error, self.made)
+
+    def attempt_limit(self) -> float | None:
+        """Return the seconds that the next attempt may take, or None."""
+        limit = self.settings.attempt_timeout
+        return None if limit is None else min(limit, self.left(self.settings.timeout))
+
+    def attempt_timed_out(self, limit: float) -> TimeoutError:
+        """Return the exception of an attempt that was cancelled after *limit* seconds."""
+        self._attempt_expired = True
+        return TimeoutError(
+            f"{self.component}: attempt {self.made + 1} took longer than {limit:.3f} s"
+        )
+
+    # What the decision is fed with, and what comes out of it.
+
+    def _decide(
+        self, hint: float, error: Exception | None, value: object = None
+    ) -> "tuple[RetryReason | None, float]":
+        """Go through the table of `decision`, asking each column no earlier than it is needed."""
+        settings = self.settings
+        if decision.out_of_attempts(self.made, settings.attempts):
+            return "attempts", 0.0
+        if settings.stop is None and not callable(settings.wait):
+            wait = self._wait(hint, None)
+        else:
+            state = self._state(self.made, error, value)
+            wait = state.upcoming_sleep = self._wait(hint, state)
+            if settings.stop is not None and settings.stop(state):
+                return "attempts", wait
+        if decision.out_of_time(wait, self.left(settings.timeout)):
+            return "timeout", wait
+        if settings.budget is not None and not spend(settings.budget):
+            return "budget", wait
+        return None, wait
+
+    def _decide_refused(
+        self, value: object, error: ResultRefusedError
+    ) -> "tuple[RetryReason | None, float]":
+        try:
+            return self._decide(math.nan, None, value)
+        except Exception as broken:
+            self.hook_failed("wait` or `stop", broken)
+            self._give_up("predicate_error", error)
+            raise
+        except BaseException as interrupt:
+            self._interrupted(interrupt, self.made)
+            raise
+
+    def _wait(self, hint: float, state: "CallState | None") -> float:
+        """Return the seconds before the next attempt; a strategy is asked with *state*."""
+        wait = self.settings.wait
+        if hint >= 0:
+            return decision.hinted_wait(hint, _chance())
+        if wait is None:
+            return decision.default_wait(self.made, _chance())
+        return to_seconds(wait(state), "wait") if callable(wait) else wait
+
+    def _state(self, attempt: int, error: Exception | None, value: object = None) -> "CallState":
+        from mainstay._retry.call_state import CallState, Outcome  # noqa: PLC0415 - if asked for
+
+        return CallState(
+            retry_object=self.settings,
+            call=self.function,
+            start_time=self.started,
+            outcome_timestamp=self.now(),
+            attempt_number=attempt,
+            outcome=Outcome(attempt, error, value),
+            idle_for=self.idle,
+        )
+
+    def _schedule(self, wait: float, error: Exception) -> None:
+        if is_observed(POLICY, logging.INFO):
+            from mainstay.events import RetryScheduled  # noqa: PLC0415 - when first told
+
+            event = RetryScheduled(self.component, self.made, wait, error)
+            try:
+                publish(event, self.recorder.listener_failed)
+            except BaseException as interrupt:  # a listener that ends the program
+                self._interrupted(interrupt, self.made)
+                raise
+        self.last_error = error
+
+    def _give_up(self, reason: "RetryReason", error: Exception) -> None:
+        self.last_error = None  # its traceback leads to the frame that has this call
+        self._log.clear()
+        outcome = "timeout" if reason == "timeout" else "error"
+        self.give_up(reason, error, outcome, attempts=self.made)
+
+    def gave_up_event(self, reason: Any, error: Exception, attempts: int) -> "RetryGaveUp":
+        """Return the event of a call that gave up."""
+        from mainstay.events import RetryGaveUp  # noqa: PLC0415 - when first told
+
+        return RetryGaveUp(self.component, attempts, self.elapsed(), reason, error)
