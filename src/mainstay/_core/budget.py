@@ -30,6 +30,7 @@ from mainstay._core.forks import reset_after_fork, unlocked_copy
 from mainstay._core.sharing import Shared
 
 SLICES = 100
+_ROUNDING = 1e-9  # ten times 0.1 is meant to be a whole token
 
 
 @attrs.define
@@ -57,7 +58,7 @@ class BudgetWindow:
         """Take a token for one extra call, if there is one."""
         here = self._at(now)
         here.extra += 1  # before the decision, or a signal handler could spend the same one
-        if self.balance(now) < -1e-9:  # ten times 0.1 is meant to be a whole token
+        if self.balance(now) < -_ROUNDING:
             here.extra -= 1
             return False
         return True
