@@ -47,7 +47,7 @@ class Owner:
 def this_process() -> Owner:
     """Return the calling process."""
     pid = os.getpid()
-    boot, namespace = _surroundings(pid)
+    boot, namespace = _boot_and_namespaces(pid)
     found = _read("self")
     return Owner(boot, namespace, pid, found.started if found else 0)
 
@@ -92,7 +92,7 @@ class _Process:
 
 
 @functools.lru_cache(maxsize=1)
-def _surroundings(pid: int) -> tuple[str, str]:  # noqa: ARG001 - a forked child asks again
+def _boot_and_namespaces(pid: int) -> tuple[str, str]:  # noqa: ARG001 - a forked child asks again
     try:
         boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
     except OSError:
