@@ -38,7 +38,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 for _name in [name for name in os.environ if name.startswith("COVERAGE_")]:
     del os.environ[_name]
 
-settings.register_profile("edit", max_examples=20, deadline=None)
+settings.register_profile("edit", max_examples=10, deadline=None)
 settings.register_profile("full", max_examples=100, deadline=None)
 settings.load_profile("edit")
 
