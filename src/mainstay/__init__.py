@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from mainstay._breaker.policy import CircuitBreaker
     from mainstay._checkpoint.block import checkpoint_run
     from mainstay._checkpoint.cp import AsyncCheckpoint, Checkpoint
-    from mainstay._checkpoint.decision import young_daly
     from mainstay._checkpoint.policy import checkpointed
     from mainstay._checkpoint.recovery import Recovered, recover, recover_async
+    from mainstay._checkpoint.schedule import young_daly
     from mainstay._checkpoint.types import register_type
     from mainstay._core.budget import RetryBudget
     from mainstay._core.deadline import deadline, remaining
@@ -121,7 +121,7 @@ __all__ = [
 _MODULES = {
     "mainstay._checkpoint.block": ("checkpoint_run",),
     "mainstay._checkpoint.cp": ("AsyncCheckpoint", "Checkpoint"),
-    "mainstay._checkpoint.decision": ("young_daly",),
+    "mainstay._checkpoint.schedule": ("young_daly",),
     "mainstay._checkpoint.policy": ("checkpointed",),
     "mainstay._checkpoint.recovery": ("Recovered", "recover", "recover_async"),
     "mainstay._checkpoint.types": ("register_type",),
@@ -168,7 +168,7 @@ _MODULES = {
 }
 
 
-_SUBMODULES = ("errors", "events", "hedge", "ops", "stores", "testing", "vote")
+_SUBMODULES = ("errors", "events", "hedge", "ops", "stores", "testing", "types", "vote")
 
 
 def __getattr__(name: str) -> object:

@@ -14,7 +14,7 @@ from mainstay._core.clock import Clock
 from mainstay._core.context import current_context
 from mainstay._core.dependability import DependabilityFigures, OutageLog
 from mainstay._core.functions import checked_name
-from mainstay._metrics.collector import Metrics, metrics_of, upkeep_of
+from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
 
 __all__ = ["Availability"]
 
@@ -67,7 +67,7 @@ class Availability:
     def __init__(self, name: str, *, metrics: Metrics | None = None) -> None:
         self.name: str = checked_name(name)
         self._track = _Track(name, current_context().clock)
-        self._series = upkeep_of(metrics_of(metrics), name)
+        self._series = recorders_of(metrics_of(metrics)).uptime(name)
         self._series.watch(self._track)
 
     def __repr__(self) -> str:

@@ -560,7 +560,7 @@ class SourceChangedError(CheckpointError):
         key: The key of the run.
         iteration: The name of the iteration.
         position: How many items had been done.
-        problem: What differs.
+        problem: What differs, and what to do about it.
 
     Example:
         >>> from mainstay import SourceChangedError, checkpoint_run
@@ -594,8 +594,7 @@ class SourceChangedError(CheckpointError):
     def __str__(self) -> str:
         return (
             f"{self.component}: iteration {self.iteration!r} of run {self.key!r} cannot go on "
-            f"after {_counted(self.position, 'item')}: {self.problem}; restore the source, or "
-            f"forget the run"
+            f"after {_counted(self.position, 'item')}: {self.problem}"
         )
 
 

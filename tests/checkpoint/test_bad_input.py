@@ -5,11 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from mainstay import (
-    checkpoint_run,
-    checkpointed,
-    young_daly,
-)
+from mainstay import checkpoint_run, checkpointed, young_daly
 from mainstay.errors import UnsupportedLoopError
 from mainstay.stores import MemoryStore
 
@@ -59,6 +55,11 @@ def test_young_and_daly_need_times_above_0(value):
 def test_a_key_template_that_names_no_parameter_is_refused_at_decoration(key, message):
     with pytest.raises(ValueError, match=message):
         checkpointed(store=MemoryStore(), key=key)(lambda cp, tenant: None)
+
+
+def test_a_key_template_that_names_no_parameter_shows_how():
+    with pytest.raises(ValueError, match=r'one run; name one, as in key="import-\{tenant\}"$'):
+        checkpointed(store=MemoryStore(), key="import")(lambda cp, tenant: None)
 
 
 def test_a_key_template_without_fields_is_right_where_there_are_no_parameters():
@@ -151,3 +152,17 @@ def test_names_and_functions_of_steps_are_checked():
             cp.iterate([1], name="")
         with pytest.raises(TypeError, match="`source` is async"):
             cp.iterate(rows())
+
+
+def test_whether_a_function_is_recoverable_is_true_or_false(store):
+    with pytest.raises(TypeError, match="`recoverable` must be True or False, not 'no'"):
+        checkpointed(store=store, recoverable="no")
+
+
+def test_whether_progress_is_shown_is_true_or_false(runner, store):
+    async def body(cp):
+        async for _ in cp.iterate("ab", progress="no"):
+            pass
+
+    with pytest.raises(TypeError, match="`progress` must be True or False, not 'no'"):
+        runner.job(body, store=store)()

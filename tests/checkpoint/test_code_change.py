@@ -6,14 +6,14 @@ import inspect
 import logging
 import textwrap
 import weakref
+from fractions import Fraction
 from unittest import mock
 
 import attrs
 import pytest
 
 from mainstay import checkpointed
-from mainstay._checkpoint.decision import Code
-from mainstay._checkpoint.digest import digest_of, digest_of_code
+from mainstay._checkpoint.code import Code, code_digest, digest_of_code
 from mainstay.errors import CodeChangedError
 from support.checkpoint_values import Totals
 from support.checkpoints import OopsError
@@ -134,8 +134,8 @@ def test_layout_comments_docstrings_annotations_and_decorators_do_not_count():
         ]
 
     two.__name__ = "one"
-    assert digest_of(one) == digest_of(functools.partial(one))
-    assert digest_of(one) != ""
+    assert code_digest(one) == code_digest(functools.partial(one))
+    assert code_digest(one) != ""
     assert renamed(one, "one") == renamed(two, "two")
 
 
@@ -145,7 +145,7 @@ def renamed(fn, name):
     fresh = functools.partial(fn)
     with mock.patch("inspect.getsource", return_value=source):
         digest_of_code.cache_clear()
-        return digest_of(fresh)
+        return code_digest(fresh)
 
 
 def test_names_constants_and_structure_count():
@@ -156,12 +156,12 @@ def test_names_constants_and_structure_count():
     def two(x):
         return x + 1.0
 
-    assert digest_of(one) != digest_of(two)
+    assert code_digest(one) != code_digest(two)
 
 
 def test_what_has_no_source_has_no_digest():
-    assert digest_of(len) == ""
-    assert digest_of(eval("lambda x: x")) == ""  # noqa: S307 - that is what has no source
+    assert code_digest(len) == ""
+    assert code_digest(eval("lambda x: x")) == ""  # noqa: S307 - that is what has no source
 
 
 class Queries:
@@ -184,7 +184,7 @@ SELECT 2
 
 
 def test_a_text_further_to_the_left_than_its_function_counts():
-    digests = [digest_of(fn) for fn in (Queries.one, Queries.two, Queries.two_again)]
+    digests = [code_digest(fn) for fn in (Queries.one, Queries.two, Queries.two_again)]
     assert "" not in digests
     assert len({*digests}) == 3  # by their names, too
     assert renamed(Queries.one, "one") != renamed(Queries.two, "two")
@@ -202,7 +202,7 @@ class Job:
 
 
 def test_the_code_of_an_object_is_that_of_its_call(store):
-    assert digest_of(Job(1)) == digest_of(Job.__call__) != ""
+    assert code_digest(Job(1)) == code_digest(Job.__call__) != ""
     assert checkpointed(store=store, key=lambda: "key").call(Job(1)) == 1
 
 
@@ -219,3 +219,21 @@ def test_what_a_function_holds_is_not_kept_beyond_it(store):
     del large
     gc.collect()
     assert gone() is None
+
+
+def test_a_state_with_something_pickled_in_it_can_be_migrated(runner, store):
+    """`plain` takes `allow_pickle`, and nobody gives it."""
+
+    async def body(cp, share=None):
+        state = cp.state({"share": share})
+        await cp.save()
+        if share:
+            raise OopsError
+        return str(state["share"])
+
+    with pytest.raises(OopsError):
+        runner.job(body, store=store, allow_pickle=True)(Fraction(1, 2))
+    job = runner.job(
+        body, store=store, allow_pickle=True, version="2", on_code_change=lambda old: old
+    )
+    assert job() == "1/2"

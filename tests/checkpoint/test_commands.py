@@ -1,16 +1,15 @@
 """`python -m mainstay checkpoints`."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from mainstay import (
-    checkpoint_run,
-    checkpointed,
-)
+from mainstay import checkpoint_run, checkpointed
 from mainstay.__main__ import main
 from mainstay.stores import SQLiteStore
 
@@ -69,7 +68,7 @@ def test_show_prints_what_is_known_as_json(capsys, kept):
     code, out, _ = command(capsys, "show", "job", "True", "--store", kept)
     shown = json.loads(out)
     assert (code, shown["state"], shown["error"], shown["steps"]) == (
-        0, "interrupted", "ValueError: ", ["fetch"],
+        0, "interrupted", "ValueError", ["fetch"],
     )  # fmt: skip
     assert shown["saved"]["items"] == 3
 
@@ -82,7 +81,7 @@ def test_forget_removes_a_run(capsys, kept):
 
 
 def test_verify_finds_what_is_damaged(capsys, kept):
-    assert command(capsys, "verify", "--store", kept) == (0, "2 run(s), 0 damaged part(s)\n", "")
+    assert command(capsys, "verify", "--store", kept) == (0, "2 runs, 0 damaged parts\n", "")
     store = SQLiteStore(kept.removeprefix("sqlite:///"))
     with store._connections.use() as db:
         db.execute("UPDATE run SET latest = x'00' WHERE key = 'True'")
@@ -125,4 +124,52 @@ def test_the_command_line_is_a_program(kept):
         [sys.executable, "-m", "mainstay", "checkpoints", "verify"],
         env=os.environ | {"MAINSTAY_STORE": kept}, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert (done.returncode, done.stdout) == (0, "2 run(s), 0 damaged part(s)\n")
+    assert (done.returncode, done.stdout) == (0, "2 runs, 0 damaged parts\n")
+
+
+# What the system refuses is one line and exit code 2.
+
+
+def ended(capsys, *arguments):
+    with pytest.raises(SystemExit) as end:
+        main(["checkpoints", *arguments])
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+    return end.value.code, printed.err
+
+
+def test_a_name_that_no_file_can_have_is_one_line(capsys):
+    code, said = ended(capsys, "list", "--store", f"sqlite:///{'x' * 300}")
+    assert code == 2
+    assert os.strerror(errno.ENAMETOOLONG) in said
+
+
+def test_a_file_in_the_place_of_a_directory_is_one_line(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, said = ended(capsys, "list", "--store", f"sqlite:///{tmp_path}/file/runs.db")
+    assert code == 2
+    assert os.strerror(errno.ENOTDIR) in said
+
+
+def test_a_directory_that_may_not_be_looked_into_is_one_line(capsys, monkeypatch):
+    def refused(_path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/secret/runs.db")
+
+    monkeypatch.setattr(Path, "stat", refused)  # as root, every directory may be looked into
+    code, said = ended(capsys, "list", "--store", "sqlite:////secret/runs.db")
+    assert code == 2
+    assert os.strerror(errno.EACCES) in said
+
+
+@pytest.mark.process
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
+def test_output_that_cannot_be_written_is_one_line(url):
+    with checkpoint_run("key", store=url):
+        pass
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "mainstay", "checkpoints", "list", "--store", url],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert os.strerror(errno.ENOSPC) in done.stderr

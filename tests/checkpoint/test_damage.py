@@ -81,7 +81,7 @@ def test_every_flipped_bit_of_what_a_result_is_of_is_noticed(store):
             flipped = kept.slot[:place] + chr(ord(kept.slot[place]) ^ 1 << bit)
             spoilt = attrs.evolve(kept, slot=flipped + kept.slot[place + 1 :])
             with pytest.raises(CorruptCheckpointError):
-                Steps({number: spoilt}, "run")
+                Steps({number: spoilt}, RUN, allow_pickle=False)
 
 
 # A full disk.

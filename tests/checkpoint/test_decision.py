@@ -6,7 +6,7 @@ import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainstay._checkpoint.decision import OnBusy, OnComplete, reruns, verdict_of
+from mainstay._checkpoint.decision import OnBusy, OnComplete, action_on, poll_wait, reruns
 from mainstay.stores.base import (
     Acquired,
     Exit,
@@ -141,22 +141,22 @@ ANSWERS = st.builds(Held, RECORDS, SECONDS) | st.one_of(
 
 @given(ANSWERS, ON_BUSY, ON_COMPLETE, st.booleans())
 def test_a_run_is_run_by_whoever_got_it_and_by_nobody_else(answer, on_busy, on_complete, waited):
-    verdict = verdict_of(answer, on_busy, on_complete, waited=waited)
-    assert (verdict == "run") == isinstance(answer, Acquired)
-    assert (verdict in ("busy", "wait")) == isinstance(answer, Held)
-    assert (verdict in ("return", "complete")) == isinstance(answer, Finished)
-    assert (verdict == "poisoned") == isinstance(answer, Poisoned)
+    action = action_on(answer, on_busy, on_complete, waited=waited)
+    assert (action == "run") == isinstance(answer, Acquired)
+    assert (action in ("busy", "wait")) == isinstance(answer, Held)
+    assert (action in ("return", "complete")) == isinstance(answer, Finished)
+    assert (action == "poisoned") == isinstance(answer, Poisoned)
 
 
 @given(RECORDS, ON_BUSY, ON_COMPLETE, st.booleans())
 def test_a_busy_run_is_waited_for_unless_it_is_to_raise(record, on_busy, on_complete, waited):
-    verdict = verdict_of(Held(record, 1.0), on_busy, on_complete, waited=waited)
-    assert verdict == ("busy" if on_busy == "raise" else "wait")
+    action = action_on(Held(record, 1.0), on_busy, on_complete, waited=waited)
+    assert action == ("busy" if on_busy == "raise" else "wait")
 
 
 @given(RECORDS, ON_COMPLETE)
 def test_who_waited_for_the_result_of_another_gets_it_whatever_else_was_said(record, on_complete):
-    assert verdict_of(Finished(record), "return", on_complete, waited=True) == "return"
+    assert action_on(Finished(record), "return", on_complete, waited=True) == "return"
     assert not reruns("return", on_complete, waited=True)
 
 
@@ -170,10 +170,15 @@ def test_a_finished_run_begins_anew_for_everybody_else_who_says_so(
         now=0.0, wall=0.0, gone="", forgotten=0,
     )  # fmt: skip
     attached = waited and on_busy == "return"
-    verdict = verdict_of(answer, on_busy, "rerun", waited=waited)
-    assert verdict == ("return" if attached else "run")
+    action = action_on(answer, on_busy, "rerun", waited=waited)
+    assert action == ("return" if attached else "run")
 
 
 @given(RECORDS, ON_BUSY)
 def test_a_finished_run_is_refused_to_everybody_else_who_says_so(record, on_busy):
-    assert verdict_of(Finished(record), on_busy, "raise", waited=False) == "complete"
+    assert action_on(Finished(record), on_busy, "raise", waited=False) == "complete"
+
+
+@given(st.integers(0, 10**6), st.floats(0, 3600))
+def test_polls_are_never_closer_than_20_ms_nor_further_apart_than_1_s(polls, left):
+    assert 0.02 <= poll_wait(polls, left) <= 1.0

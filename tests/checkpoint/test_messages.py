@@ -66,7 +66,7 @@ def test_what_cannot_be_saved_is_told_with_what_to_do(runner, store, value, path
 
 def test_what_cannot_be_told_apart_is_told_to_need_a_key(store):
     job = checkpointed(store=store)(lambda _cp, lock: lock)
-    with pytest.raises(UnsaveableValueError, match="no exact form in JSON; give a `key`"):
+    with pytest.raises(UnsaveableValueError, match="no exact form in JSON; give `key=`, or pass"):
         job(threading.Lock())
 
 

@@ -26,16 +26,18 @@ from mainstay.errors import (
 )
 from mainstay.stores import MemoryStore
 from mainstay.stores.base import RunId
-from mainstay.testing import FakeClock
+from mainstay.stores.owner import Owner, this_process
+from mainstay.testing import FakeClock, recorded
 from support.checkpoints import OopsError, add_up
 from support.store_conformance import DEAD, acquired, save
 
 
-def test_with_no_time_left_nothing_is_called(runner, store, metrics):
+def test_with_no_time_left_nothing_is_called_and_that_is_told(runner, store, metrics, caplog):
     job = runner.job(add_up, store=store)
     with FakeClock(), deadline(0), pytest.raises(DeadlineExpiredError):
         job([1])
     assert store.list() == []
+    assert caplog.messages == ["job: gave up (timeout) with DeadlineExpiredError"]
     assert metrics("calls_total", outcome="timeout") == 1
     assert metrics("give_ups_total", policy="checkpoint", reason="timeout") == 1
 
@@ -140,11 +142,11 @@ def test_gauges_of_worker_processes_are_those_of_the_last_save(tmp_path, monkeyp
     MultiProcessCollector(registry, str(directory))
 
     def value(name):
-        return registry.get_sample_value(f"mainstay_checkpoint_{name}", {"component": "run"})
+        return registry.get_sample_value(f"mainstay_checkpoint_{name}", {"component": "__main__"})
 
     assert value("interval_seconds") == 7.0
     assert value("last_save_timestamp_seconds") > 1.6e9
-    saves = {"component": "run", "outcome": "ok"}
+    saves = {"component": "__main__", "outcome": "ok"}
     assert registry.get_sample_value("mainstay_checkpoint_saves_total", saves) == 4.0
 
 
@@ -253,3 +255,20 @@ def test_what_is_no_terminal_shows_nothing(capsys):
         list(cp.iterate("abc", progress=True))
     assert capsys.readouterr() == ("", "")
     assert progressbar._REDRAW_SECONDS == 0.1
+
+
+def test_time_spent_waiting_for_the_run_is_no_work_that_was_saved(runner, store):
+    async def body(cp, fail):
+        async for row in cp.iterate([1, 2]):
+            if fail and row == 2:
+                raise OopsError
+
+    here = this_process()
+    with FakeClock(), recorded() as metrics:
+        elsewhere = Owner(here.boot, "another namespace", 1, 1)
+        acquired(store, RunId("job", "key"), owner=elsewhere, lease=60.0)
+        with pytest.raises(OopsError):
+            runner.job(body, store=store, on_busy="wait")(True)
+        runner.job(body, store=store)(False)
+        assert metrics.value("wait_seconds_total", component="job") >= 60
+        assert metrics.value("checkpoint_saved_seconds_total", component="job") < 1

@@ -44,9 +44,9 @@ class Worker:
         return False
 
     def vanish(self):
-        session = self.block._session
-        session._watcher.stop()
-        signals.unwatch(session.run)
+        call = self.block._call
+        call._watcher.stop()
+        signals.unwatch(call.run)
         self.items.close()
 
 

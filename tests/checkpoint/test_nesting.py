@@ -1,4 +1,4 @@
-"""Steps and iterations inside each other, in any shape, interrupted anywhere and begun again.
+"""Iterations inside each other, with steps, in any shape, interrupted anywhere and begun again.
 
 A run that is interrupted again and again is to come to what an undisturbed one comes to.
 """
@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from mainstay import register_type
 from mainstay.stores import MemoryStore
-from support.checkpoints import RUN, CrashError, Runner, finished
+from support.checkpoint_values import Totals
+from support.checkpoints import RUN, CrashError, OopsError, Runner
 from support.examples import examples
 
 NAMES = st.sampled_from(["a", "b", None])
@@ -23,18 +24,13 @@ NAMES = st.sampled_from(["a", "b", None])
 class Add:
     """Changes the state, inside an item."""
 
-    body = ()
-
 
 @attrs.frozen
 class Batch:
-    """Collects items in the state, and goes through two of them, in a step or not.
+    """Collects items in the state, and goes through two of them.
 
     Before it does the state is what it was two items ago.
     """
-
-    in_step: bool
-    body = ()
 
 
 class PlainError(ValueError):
@@ -48,7 +44,6 @@ class RegisteredError(ValueError):
 @attrs.frozen
 class Step:
     name: str
-    body: tuple = ()
     ends: type | None = None
 
 
@@ -60,26 +55,22 @@ class Loop:
     left_after: int | None = None
 
 
-def bodies(depth):
-    """Give what may be in a body; in a step the state is changed by its iterations alone."""
-    leaves = st.one_of(st.just(Add()), st.builds(Batch, st.booleans()))
-    if not depth:
-        return st.just(()), st.lists(leaves, max_size=1).map(tuple)
-    of_step, of_item = bodies(depth - 1)
-    ends = st.sampled_from([None, None, None, PlainError, RegisteredError])
-    steps = st.builds(Step, st.sampled_from("ab"), of_step, ends)
-    loops = st.builds(
-        Loop, NAMES, st.integers(0, 3), of_item, st.sampled_from([None, None, None, 1])
-    )
-    inner = st.one_of(steps, loops)
-    return (
-        st.lists(inner, max_size=3).map(tuple),
-        st.lists(st.one_of(inner, leaves), max_size=3).map(tuple),
-    )
+STEPS = st.builds(
+    Step, st.sampled_from("ab"), st.sampled_from([None, None, None, PlainError, RegisteredError])
+)
+
+
+def loops(depth):
+    """Iterations, with others inside their items up to *depth*."""
+    inside = [STEPS, st.builds(Add), st.builds(Batch)]
+    if depth:
+        inside.append(loops(depth - 1))
+    bodies = st.lists(st.one_of(inside), max_size=3).map(tuple)
+    return st.builds(Loop, NAMES, st.integers(0, 3), bodies, st.sampled_from([None, None, None, 1]))
 
 
 class Program:
-    """Runs a tree of the above; every step gives what was in it, and a number of its own."""
+    """Runs a tree of the above; every step that has a result is computed once."""
 
     def __init__(self, body, runner):
         self.body = body
@@ -110,43 +101,37 @@ class Program:
             state["added"].append(str(path))
             return "added"
         if isinstance(node, Batch):
-            return await self.batch(cp, state, node, path)
+            return await self.batch(cp, state, path)
         if isinstance(node, Loop):
             return await self.loop(cp, state, node, path, going_on)
+        return await self.step(cp, node, path)
 
-        async def compute():
-            inside = await self.nodes(cp, state, node.body, path, going_on)
+    async def step(self, cp, node, path):
+        def compute():
             self.event()
+            if node.ends is not PlainError:
+                self.computed.append(path)
             if node.ends:
                 raise node.ends(str(path))
-            if not (changes_state(node.body) and "item" in str(path)):  # may have to wait
-                self.computed.append(path)
-            return [str(path), inside]
+            return str(path)
 
         try:
-            found = await self.step(cp, node.name, compute)
+            found = await cp.step(node.name, compute)
         except (PlainError, RegisteredError) as error:
-            found = str(error)
+            found = f"error {error}"
         self.event()
         return found
 
-    async def step(self, cp, name, compute):
-        fn = compute if self.runner.name == "async" else lambda: finished(compute())
-        return await cp.step(name, fn)
-
-    async def batch(self, cp, state, node, path):
-        async def send():
-            async for entry in cp.iterate(todo):
-                state["added"].append(entry)
-                self.event()
-
+    async def batch(self, cp, state, path):
         *loop, _, number = path
         batch = state["batches"].setdefault(f"{loop} {number}", [])
         batch.append(str(path))
         if len(batch) == 2:
             todo = [*batch]
             batch.clear()
-            await (self.step(cp, "batch", send) if node.in_step else send())
+            async for entry in cp.iterate(todo):
+                state["added"].append(entry)
+                self.event()
         return "batch"
 
     async def loop(self, cp, state, node, path, going_on):
@@ -162,14 +147,7 @@ class Program:
         return "loop"
 
 
-PROGRAMS = st.lists(
-    st.one_of(
-        st.builds(Step, st.sampled_from("ab"), bodies(2)[0], st.sampled_from([None, PlainError])),
-        st.builds(Loop, NAMES, st.integers(1, 3), bodies(2)[1]),
-    ),
-    min_size=1,
-    max_size=3,
-).map(tuple)
+PROGRAMS = st.lists(st.one_of(STEPS, loops(2)), min_size=1, max_size=4).map(tuple)
 
 
 def outcome(program, every, crashes):
@@ -184,10 +162,6 @@ def outcome(program, every, crashes):
     return found, len(store.load(RUN).results)
 
 
-def changes_state(body):
-    return any(isinstance(node, (Add, Batch)) or changes_state(node.body) for node in body)
-
-
 @pytest.mark.parametrize("name", ["sync", "async"])
 @given(
     body=PROGRAMS,
@@ -200,7 +174,141 @@ def test_interrupted_anywhere_it_comes_to_the_same(name, body, every, crashes):
     undisturbed = outcome(Program(body, Runner(name)), every, [])
     program = Program(body, Runner(name))
     assert outcome(program, every, crashes) == undisturbed
-    assert undisturbed[1] == sum(isinstance(node, Step) and not node.ends for node in body), (
-        "of what is inside"
-    )
+    results = [node for node in body if isinstance(node, Step) and node.ends is not PlainError]
+    assert undisturbed[1] == len(results), "those inside items go with their items"
     assert len(program.computed) == len({*program.computed}), "computed again"
+
+
+# The state that iterations inside items save, and what items change themselves.
+
+
+def undisturbed_and_interrupted(runner, store, body):
+    """Give what a job comes to without and with an error at first, saved after every item."""
+    job = runner.job(body, store=store, every=1, on_complete="rerun")
+    undisturbed = job(False)
+    with pytest.raises(OopsError):
+        job(True)
+    return undisturbed, job(True)
+
+
+def test_it_is_known_three_deep_what_the_state_was_before_an_item(runner, store):
+    async def body(cp, fail):
+        state = cp.state({"on": False})
+        async for outer in cp.iterate([1, 2]):
+            if outer == 1:
+                state["on"] = True
+                continue
+            async for _ in cp.iterate([1], name="middle"):
+                state["on"] = not state["on"]
+                async for inner in cp.iterate([1, 2, 3], name="inner"):
+                    if inner == 3 and fail and not cp.resumed:
+                        raise OopsError
+        return state["on"]
+
+    assert undisturbed_and_interrupted(runner, store, body) == (False, False)
+
+
+def test_it_is_known_after_a_break_what_the_state_was_before_the_item(runner, store):
+    async def body(cp, fail):
+        state = cp.state({"batch": [], "sent": []})
+        async for row in cp.iterate([1, 2]):
+            if row == 1:
+                state["batch"].append(row)
+                continue
+            async for _ in cp.iterate([5, 6], name="look"):
+                break
+            todo = [*state["batch"], row]
+            state["batch"].clear()
+            async for each in cp.iterate(todo, name="send"):
+                if each == 2 and fail and not cp.resumed:
+                    raise OopsError
+                state["sent"].append(each)
+        return state["sent"]
+
+    assert undisturbed_and_interrupted(runner, store, body) == ([1, 2], [1, 2])
+
+
+def test_what_takes_back_what_an_iteration_did_before_a_break_is_a_change(runner, store):
+    async def body(cp, fail):
+        state = cp.state({"free": 3})
+        async for _ in cp.iterate(["order"]):
+            async for _ in cp.iterate(["shelf", "other shelf"], name="shelves"):
+                state["free"] -= 1
+                break
+            state["free"] += 1
+            async for line in cp.iterate([1, 2, 3], name="lines"):
+                if line == 3 and fail and not cp.resumed:
+                    raise OopsError
+        return state["free"]
+
+    assert undisturbed_and_interrupted(runner, store, body) == (3, 3)
+
+
+def twice(job):
+    """Run a job to its end that fails once."""
+    with pytest.raises(OopsError):
+        job()
+    return job()
+
+
+@pytest.mark.parametrize("crash_at", [1, 2, 3])
+def test_what_an_item_changed_before_its_first_iteration_waits_for_its_end(runner, store, crash_at):
+    """The state before an item is not taken down until there are iterations inside items."""
+    sent = []
+
+    async def body(cp):
+        batch = cp.state([])
+
+        async def send(todo):
+            async for row in cp.iterate(todo):
+                sent.append(row)
+                if len(sent) == crash_at and not cp.resumed:
+                    raise OopsError
+
+        async for row in cp.iterate([1, 2, 3, 4, 5, 6]):
+            batch.append(row)
+            if len(batch) == 3:
+                todo = [*batch]
+                batch.clear()
+                await send(todo)
+        return batch
+
+    assert twice(runner.job(body, store=store)) == []
+    assert {*sent} == {1, 2, 3, 4, 5, 6}
+
+
+def test_what_an_item_changed_waits_for_its_end_though_an_iteration_takes_it_back(runner, store):
+    async def body(cp):
+        pending = cp.state([])
+
+        async def flush(order):
+            async for entry in cp.iterate([order]):
+                pending.remove(entry)
+
+        async for order in cp.iterate(["a", "b"]):
+            pending.append(order)
+            await flush(order)
+            async for _ in cp.iterate([1, 2], name="lines"):
+                pass
+            if not cp.resumed:
+                raise OopsError
+        return pending
+
+    assert twice(runner.job(body, store=store, every=1)) == []
+
+
+def test_the_first_iteration_inside_an_item_saves_where_the_item_before_was_saved(runner, store):
+    seen = []
+
+    async def body(cp):
+        totals = cp.state(Totals())
+        async for item in cp.iterate([1, 2, 3]):
+            if item == 3:
+                async for row in cp.iterate("abc"):
+                    seen.append(row)
+                    if row == "b" and not cp.resumed:
+                        raise OopsError
+            totals.rows += 1
+
+    twice(runner.job(body, store=store, every=1))
+    assert seen == ["a", "b", "b", "c"]

@@ -222,7 +222,7 @@ def test_a_child_forked_in_the_middle_can_neither_save_nor_release(url):
                 child = os.fork()
                 if child == 0:
                     try:
-                        cp._run.write(cp._run._capture())
+                        cp._run.write(cp._run._everything())
                     except CheckpointError as error:
                         cp._run.release("error")
                         os._exit(0 if "forked child" in str(error) else 1)

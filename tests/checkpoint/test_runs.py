@@ -1,17 +1,21 @@
 """Runs of checkpointed functions and blocks: how they go on, what they keep, how they end."""
 
 import asyncio
+import inspect
 import threading
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from mainstay import (
+    Checkpoint,
     checkpoint_run,
     checkpointed,
     young_daly,
 )
-from mainstay._checkpoint.document import opened
+from mainstay._checkpoint.code import Code
+from mainstay._checkpoint.document import Document, opened
 from mainstay.errors import (
     CheckpointError,
     PoisonedRunError,
@@ -19,9 +23,11 @@ from mainstay.errors import (
     StoreUnavailableError,
     UnsaveableValueError,
 )
+from mainstay.stores.base import Change, RunId
 from mainstay.testing import Faults
 from support.checkpoint_values import Totals
 from support.checkpoints import RUN, CrashError, OopsError, add_up
+from support.store_conformance import acquired
 
 # Going on.
 
@@ -104,6 +110,33 @@ def test_methods_get_cp_after_self(store):
     assert importer.of_none("a") == "static-a"
 
 
+async def unwrapped(cp: Checkpoint, tenant: str, rows: "list[int]" = [1], /, *, day=1) -> Totals:  # noqa: B006 - shown
+    """Import."""
+    return Totals()
+
+
+def test_what_is_wrapped_shows_the_signature_that_callers_use(store):
+    """Known fault A7: the return annotation was lost."""
+    wrapped = checkpointed(store=store)(unwrapped)
+    assert str(inspect.signature(wrapped)) == (
+        "(tenant: str, rows: 'list[int]' = [1], /, *, day=1) -> support.checkpoint_values.Totals"
+    )
+
+    class Importer:
+        @checkpointed(store=store)
+        def rows(self, cp: Checkpoint, tenant: str) -> int:
+            return 1
+
+    assert str(inspect.signature(Importer.rows)) == "(self, tenant: str) -> int"
+    assert str(inspect.signature(Importer().rows)) == "(tenant: str) -> int"
+
+    @checkpointed(store=store)
+    def anything(*args: Any) -> None:
+        pass
+
+    assert str(inspect.signature(anything)) == "(*args: Any) -> None"
+
+
 def test_call_runs_a_function_without_decorating_it(store):
     policy = checkpointed(store=store, key="{x}", name="called")
     assert policy.call(lambda cp, x: (cp.name, x), "a") == ("called", "a")
@@ -131,6 +164,75 @@ def test_a_block_that_is_left_by_an_exception_is_interrupted(runner, store):
     with pytest.raises(ValueError, match="b"):
         runner.block(lambda cp: body(cp, True), store=store)
     assert runner.block(lambda cp: body(cp, False), store=store) == (["b", "c"], True, 2)
+
+
+def nightly(cp_of):
+    with checkpoint_run("key", store=cp_of) as cp:
+        for day in cp.iterate(["mon", "tue"]):
+            if day == "tue" and not cp.resumed:
+                raise OopsError
+    return cp
+
+
+async def nightly_async(cp_of):
+    async with checkpoint_run("key", store=cp_of) as cp:
+        async for day in cp.iterate(["mon", "tue"]):
+            if day == "tue" and not cp.resumed:
+                raise OopsError
+    return cp
+
+
+BLOCKS = {"sync": nightly, "async": lambda store: asyncio.run(nightly_async(store))}
+
+
+@pytest.mark.parametrize("form", BLOCKS)
+def test_a_block_without_a_name_is_labelled_by_the_code_around_it(store, metrics, caplog, form):
+    caplog.set_level("INFO", logger="mainstay")
+    around = f"{__name__}.nightly" if form == "sync" else f"{__name__}.nightly_async"
+    with pytest.raises(OopsError):
+        BLOCKS[form](store)
+    cp = BLOCKS[form](store)
+    assert metrics("calls_total", component=around, outcome="error") == 1
+    assert metrics("calls_total", component=around, outcome="recovered") == 1
+    assert metrics("calls_total", component="run") == 0
+    assert f"{around}: attempt 2 goes on after error; 1 item done" in caplog.text
+    with pytest.raises(RunCompleteError, match=f"^{around}: run 'key' has ended"):
+        cp.state([])
+
+
+def test_two_blocks_without_a_name_are_two_components(store, metrics):
+    def weekly():
+        with checkpoint_run("weekly", store=store):
+            pass
+
+    weekly()
+    with checkpoint_run("monthly", store=store):
+        pass
+    here = f"{__name__}.test_two_blocks_without_a_name_are_two_components"
+    assert metrics("calls_total", component=here) == 1
+    assert metrics("calls_total", component=f"{here}.<locals>.weekly") == 1
+
+
+def test_a_block_without_a_name_stores_its_run_as_run(runner, store):
+    """As it has always been, so that no run of an earlier version is lost."""
+    lease = acquired(store, RunId("run", "key"))
+    cursor = {
+        "count": 1, "last": ["a"], "digest": "2eaebf447f33bb0c43374d0b637fdf5e", "closed": False,
+        "at": "", "inner": {},
+    }  # fmt: skip
+    document = Document(code=Code("1", ""), cursors={"items": cursor}, items=1)
+    store.commit(lease, Change(document=document.sealed()))
+    store.release(lease, "error")
+
+    async def body(cp):
+        assert cp.resumed
+        rows = [row async for row in cp.iterate("abc", key=str)]
+        return cp.name, rows
+
+    assert runner.block(body, store=store) == ("run", ["b", "c"])
+    assert [(record.run, state) for record, state in store.list()] == [
+        (RunId("run", "key"), "done")
+    ]
 
 
 def test_a_block_cannot_be_entered_twice_at_once(store):

@@ -28,7 +28,7 @@ def killed(monkeypatch):
         sent.append(number)
         raise KilledError
 
-    monkeypatch.setattr(signals, "_asked", False)
+    monkeypatch.setattr(signals, "_requested", False)
     monkeypatch.setattr("mainstay._checkpoint.signals.os.kill", kill)
     yield sent
     signals._watched.clear()
@@ -101,7 +101,7 @@ def test_sigterm_saves_at_the_next_boundary_releases_and_ends(
     assert (record.status, record.exit) == ("interrupted", "sigterm")
     latest = store.load(RUN).latest
     assert (opened(latest).items if latest else 0) == done
-    signals._asked = False
+    signals._requested = False
     seen.clear()
     job(seen)
     assert seen == second

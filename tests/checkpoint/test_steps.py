@@ -1,17 +1,19 @@
 """`cp.step`, and `cp.idempotency_key`."""
 
 import asyncio
+import contextlib
+import gc
 import os
+import weakref
 
 import pytest
 
-from mainstay import (
-    checkpointed,
-    register_type,
-)
+from mainstay import checkpoint_run, checkpointed, register_type
+from mainstay._checkpoint.document import opened
 from mainstay.errors import (
     CheckpointError,
     CodeChangedError,
+    StoreUnavailableError,
     UnknownTypeError,
     UnsaveableValueError,
 )
@@ -278,3 +280,242 @@ def test_a_large_result_is_saved_once_and_once_only(runner, tmp_path):
     runner.job(body, store=store)()
     store.close()
     assert path.stat().st_size < 1.5 * size
+
+
+# When a result is saved, and with what.
+
+
+def twice(job):
+    """Run a job to its end that fails once."""
+    with pytest.raises(OopsError):
+        job()
+    return job()
+
+
+class BadRowError(ValueError):
+    """A result as any other, once it is registered."""
+
+
+@pytest.fixture
+def registered(nothing_registered):
+    register_type(BadRowError)
+
+
+def bad(row=None):
+    raise BadRowError(row)
+
+
+@pytest.mark.parametrize("every", [1, 2, 10])
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_step_outside_of_items_is_saved_with_all_that_was_not(
+    registered, runner, store, every, fails
+):
+    async def body(cp):
+        totals = cp.state(Totals())
+        async for _ in cp.iterate([1, 2, 3]):
+            totals.rows += 1
+            if totals.rows == 2:
+                break
+        with contextlib.suppress(BadRowError):
+            await cp.step("load", bad if fails else int)
+        if not cp.resumed:
+            raise OopsError
+        return totals.rows
+
+    assert twice(runner.job(body, store=store, every=every)) == 2
+
+
+def test_a_result_that_was_not_written_goes_with_the_next_save(runner, store, monkeypatch):
+    calls, commit = Faults(["charged"]), type(store).commit
+
+    def full(self, lease, change):
+        if change.put:
+            monkeypatch.undo()
+            raise StoreUnavailableError("memory", "full")
+        commit(self, lease, change)
+
+    async def body(cp):
+        if cp.resumed:
+            return await cp.step("charge", calls)
+        with pytest.raises(StoreUnavailableError):
+            await cp.step("charge", calls)
+        await cp.save()
+        raise OopsError
+
+    monkeypatch.setattr(type(store), "commit", full)
+    assert twice(runner.job(body, store=store)) == "charged"
+
+
+def test_the_result_of_a_step_that_is_cancelled_while_it_waits_goes_with_the_next_save(store):
+    calls = Faults(["charged"])
+
+    @checkpointed(store=store, key=lambda: "key")
+    async def job(cp):
+        if cp.resumed:
+            return await cp.step("charge", calls)
+        async with cp._lock:
+            task = asyncio.create_task(cp.step("charge", calls))
+            for _ in range(3):
+                await asyncio.sleep(0)
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await cp.save()
+        raise OopsError
+
+    assert twice(lambda: asyncio.run(job())) == "charged"
+
+
+def test_results_that_wait_for_their_turn_go_with_the_first_save(store, monkeypatch):
+    saves, commit = [], store.commit
+
+    def counted(lease, change):
+        saves.append(len(change.put))
+        commit(lease, change)
+
+    @checkpointed(store=store, key=lambda: "key", name="job", every=10)
+    async def job(cp):
+        async for _ in cp.iterate([1, 2, 3]):
+            break  # what is done is not saved, so it goes with the next step
+        async with cp._lock:
+            tasks = [asyncio.create_task(cp.step(name, int)) for name in "ab"]
+            for _ in range(3):
+                await asyncio.sleep(0)
+        monkeypatch.setattr(store, "commit", counted)
+        await asyncio.gather(*tasks)
+        assert saves == [2]
+        assert len(store.load(RUN).results) == 2
+
+    asyncio.run(job())
+
+
+def test_a_step_of_a_source_is_no_boundary_while_items_are_not_saved(store):
+    """SIGTERM ends the process at a boundary, where everything up to there is saved."""
+    with checkpoint_run("key", store=store, every=100) as cp:
+
+        def pages():
+            for page in range(3):
+                boundaries.append(cp._run.at_boundary)
+                yield from cp.step("page", lambda page=page: [page])
+
+        boundaries = []
+        assert [*cp.iterate(pages())] == [0, 1, 2]
+        assert boundaries == [True, False, False]
+
+
+def test_an_equal_key_that_comes_later_has_steps_of_its_own_though_the_first_has_no_result(
+    runner, store
+):
+    charged = []
+
+    def pay(amount):
+        if amount:
+            raise OopsError
+        charged.append(amount)
+
+    async def body(cp):
+        items = [("x", 0), ("a", 2), ("b", 0), ("a", 0), ("c", 0)]
+        async for item, amount in cp.iterate(items, key=lambda each: each[0]):
+            if item != "x":
+                with contextlib.suppress(OopsError):
+                    await cp.step("pay", pay, amount)
+            if item == "c" and not cp.resumed:
+                raise KeyError
+
+    job = runner.job(body, store=store, every=10)
+    with pytest.raises(KeyError):
+        job()
+    job()
+    assert charged == [0, 0, 0]
+
+
+def test_an_exception_that_was_dealt_with_keeps_no_iteration_going(registered, runner, store):
+    """Whatever it was raised in, and though it is the result of a step."""
+
+    async def body(cp):
+        async def load():
+            rows = cp.iterate([1, 2, 3], name="rows")
+            async for row in rows:
+                if row == 2:
+                    await cp.step("load", bad, row)
+
+        with contextlib.suppress(BadRowError):
+            await load()
+        async for number in cp.iterate(range(6), name="after"):
+            if number == 5:
+                raise OopsError
+
+    with pytest.raises(OopsError):
+        runner.job(body, store=store, every=1)()
+    assert opened(store.load(RUN).latest).items == 7
+
+
+def test_an_exception_of_a_step_is_not_kept_alive(registered, store):
+    with checkpoint_run("key", store=store) as cp:
+        try:
+            cp.step("fail", bad)
+        except BadRowError as error:
+            kept = weakref.ref(error)
+        gc.collect()
+        assert kept() is None
+
+
+def test_an_exception_of_pythons_own_may_be_a_result_too(nothing_registered, runner, store):
+    register_type(ZeroDivisionError)
+    computed = []
+
+    async def body(cp):
+        await cp.step("divide", lambda: computed.append(1) or 1 / 0)
+
+    job = runner.job(body, store=store)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            job()
+    assert len(computed) == 2, "it had ended the run, so that its step runs again"
+
+
+# Steps that overlap in tasks have no order that a resume could check.
+
+
+@pytest.mark.parametrize("fast", [0, 1])
+def test_tasks_may_come_to_their_steps_in_another_order_on_a_resume(store, fast):
+    executed = []
+
+    async def compute(name):
+        executed.append(name)
+        return name
+
+    async def task(cp, number, waits):
+        first = await cp.step(f"{number}-first", compute, f"{number}-first")
+        for _ in range(waits):
+            await asyncio.sleep(0)
+        return [first, await cp.step(f"{number}-second", compute, f"{number}-second")]
+
+    @checkpointed(store=store, key=lambda *_: "key")
+    async def job(cp, waits, fail):
+        results = await asyncio.gather(*(task(cp, n, each) for n, each in enumerate(waits)))
+        if fail:
+            raise OopsError
+        return results
+
+    waits = [50, 50]
+    waits[fast] = 0
+    for fail in (True, True):
+        with pytest.raises(OopsError):
+            asyncio.run(job(waits, fail))
+        waits.reverse()
+    assert asyncio.run(job(waits, False)) == [[f"{n}-first", f"{n}-second"] for n in range(2)]
+    assert len(executed) == 4
+
+
+def test_steps_that_follow_each_other_are_checked_still(store):
+    @checkpointed(store=store, key=lambda _name: "key")
+    async def job(cp, name):
+        await cp.step("a", lambda: 1)
+        await cp.step(name, lambda: 1)
+        raise OopsError
+
+    with pytest.raises(OopsError):
+        asyncio.run(job("publish"))
+    with pytest.raises(CodeChangedError, match="step 'publish' is now 'notify'"):
+        asyncio.run(job("notify"))

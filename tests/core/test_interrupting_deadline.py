@@ -320,7 +320,7 @@ def test_without_a_task_it_is_refused():
             refused.append(str(error))
 
     asyncio.run(main())
-    assert refused == ["`async with deadline(...)` interrupts a task, and there is none"]
+    assert refused == ["only a task can be interrupted, and no task runs here"]
 
 
 def test_many_at_once_end_each_at_its_own_time(run):

@@ -412,6 +412,14 @@ def test_an_error_class_that_hides_its_name_breaks_no_call() -> None:
     assert metrics.value("calls_total", outcome="recovered") == 1
 
 
+def test_a_recorder_finds_the_one_of_its_kind_in_other_metrics() -> None:
+    here, there = recorders_of(Metrics(None)), Metrics(None)
+    found = recorders_of(there)
+    assert here.calls("work", "retry").within(there, "work") is found.calls("work", "retry")
+    assert here.checkpoint("job").within(there, "job") is found.checkpoint("job")
+    assert here.calls("work", "retry") is not found.calls("work", "retry")
+
+
 # What stays bounded.
 
 

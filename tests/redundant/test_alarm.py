@@ -8,7 +8,7 @@ import weakref
 import pytest
 
 from mainstay import hedge, redundant
-from mainstay._redundant.alarm import Alarm, Alarms
+from mainstay._redundant.latency import LoopTimers, SharedTimer
 from support.jumping_time import jumping_time
 
 
@@ -38,7 +38,7 @@ def test_each_call_is_told_once_when_it_is_due(loop):
     calls = [Call(loop) for _ in range(3)]
 
     async def main():
-        alarm = Alarm(loop)
+        alarm = SharedTimer(loop)
         for call in calls:
             alarm.add(call, loop.time() + 1.0)
             await asyncio.sleep(0.25)
@@ -52,7 +52,7 @@ def test_an_answered_call_is_not_told_and_does_not_delay_others(loop):
     first, second = Call(loop), Call(loop)
 
     async def main():
-        alarm = Alarm(loop)
+        alarm = SharedTimer(loop)
         alarm.add(first, 1.0)
         alarm.add(second, 2.0)
         del alarm.waiting[first]
@@ -67,7 +67,7 @@ def test_a_call_whose_delay_is_shorter_is_told_before_those_that_began_earlier(l
     early, late, last = Call(loop), Call(loop), Call(loop)
 
     async def main():
-        alarm = Alarm(loop)
+        alarm = SharedTimer(loop)
         alarm.add(early, 3.0)
         if answered:
             del alarm.waiting[early]
@@ -81,7 +81,7 @@ def test_a_call_whose_delay_is_shorter_is_told_before_those_that_began_earlier(l
 
 def test_thousands_of_calls_need_one_timer(loop):
     async def main():
-        alarm = Alarm(loop)
+        alarm = SharedTimer(loop)
         calls = [Call(loop) for _ in range(1000)]
         for call in calls:
             alarm.add(call, loop.time() + 1.0)
@@ -95,7 +95,7 @@ def test_thousands_of_calls_need_one_timer(loop):
 
 
 def test_each_thread_and_each_event_loop_has_an_alarm_of_its_own():
-    alarms, found = Alarms(), []
+    alarms, found = LoopTimers(), []
 
     async def main():
         loop = asyncio.get_running_loop()

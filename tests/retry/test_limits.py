@@ -61,7 +61,7 @@ def test_a_zero_wait_does_not_sleep(function_caller, monkeypatch, wait):
         raise AssertionError("it slept")
 
     monkeypatch.setattr("time.sleep", refuse)
-    monkeypatch.setattr("mainstay._core.clock.asyncio.sleep", refuse)
+    monkeypatch.setattr("asyncio.sleep", refuse)
     with OnClock(SYSTEM):
         assert function_caller(retry(on=Lost, wait=wait), Faults([Lost, Lost, "ok"])) == "ok"
 

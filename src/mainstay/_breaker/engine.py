@@ -20,7 +20,7 @@ from mainstay._core.detector import Detect, Detector, HealthChange, Phase
 from mainstay._core.events import publish
 from mainstay._core.forks import reset_after_fork
 from mainstay._core.silence import ANSWERS, longest_silence
-from mainstay._metrics.collector import Metrics, follow, recorder_of, switch_recorder_of
+from mainstay._metrics.collector import Metrics, recorders_of
 from mainstay._metrics.schema import BREAKER_STATE
 from mainstay.availability import Availability
 from mainstay.errors import CircuitOpenError
@@ -49,7 +49,7 @@ class BreakerEngine:
         self.name = name
         self.detect = detect
         self.metrics = metrics
-        self.recorder = recorder_of(metrics, name, POLICY)
+        self.recorder = recorders_of(metrics).calls(name, POLICY)
         self.detector = Detector(detect)
         self.is_open = False
         self.open_until = -math.inf
@@ -66,7 +66,7 @@ class BreakerEngine:
     def _reset_after_fork(self) -> None:
         """Go on with a lock and a gauge of this process."""
         self._lock = threading.RLock()  # a signal handler may come back in on the same thread
-        self._gauge = follow(self.metrics, BREAKER_STATE, self.name, self)
+        self._gauge = recorders_of(self.metrics).follow(BREAKER_STATE, self.name, self)
         self._gauge.changed()
 
     # Calls.
@@ -202,6 +202,6 @@ class BreakerEngine:
         if event is None:
             return
         metrics = current_context().metrics or self.metrics
-        switch_recorder_of(metrics, self.name).transition(event.from_state, event.to_state)
+        recorders_of(metrics).switches(self.name).transition(event.from_state, event.to_state)
         self._gauge.changed()
-        publish(event, recorder_of(metrics, self.name, POLICY).listener_failed)
+        publish(event, recorders_of(metrics).calls(self.name, POLICY).listener_failed)

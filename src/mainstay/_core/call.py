@@ -23,7 +23,6 @@ from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 import attrs
 
 from mainstay._core.context import CallContext
-from mainstay._core.deadline import is_interruption
 from mainstay._core.events import Event, is_first, is_observed, logger_of, publish
 from mainstay._core.failures import Judge, class_name, described, leave_note
 from mainstay.errors import DeadlineExpiredError
@@ -172,7 +171,7 @@ class Call(Generic[R]):
             attempts: How many attempts were begun.
             last: What the attempt before raised, which a deadline that ended the call names.
         """
-        if is_interruption(error, last):
+        if _is_interruption(error, last):
             self.recorder.gave_up("timeout")
             self.end("timeout", attempts)
         else:
@@ -194,6 +193,14 @@ class Call(Generic[R]):
     def gave_up_event(self, reason: Any, error: Exception, attempts: int) -> Event | None:  # noqa: ARG002 - for those that have one
         """Return the event of a call that gave up; None for policies without one."""
         return None
+
+
+def _is_interruption(error: BaseException, last: Exception | None) -> bool:
+    if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
+        return False
+    from mainstay._core.interrupts import is_interruption  # noqa: PLC0415 - async code is at work
+
+    return is_interruption(error, last)
 
 
 def close_coroutine(value: object) -> None:

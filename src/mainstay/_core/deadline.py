@@ -6,26 +6,21 @@
 
 1. Nested deadlines end each by itself. To an inner one the cancellation of an outer one comes from
    outside, so of several that have ended the outermost speaks.
-2. A cancellation is taken for ours where a deadline around the code has ended by it
-   (`is_interruption`): the policy counts a timeout, and lets it through unchanged.
-3. One timer of the event loop serves all deadlines of that loop (`alarms`).
+2. A cancellation is taken for ours where a deadline around the code has ended by it: the policy
+   counts a timeout, and lets it through unchanged (`interrupts`, which async code loads).
 """
 
 import math
 import sys
-from asyncio import CancelledError, Task, current_task, get_running_loop
-from collections.abc import Awaitable, Callable
-from types import TracebackType
-from typing import Any, TypeVar, cast, overload
+from collections.abc import Awaitable
+from types import ModuleType, TracebackType
+from typing import TypeVar, overload
 from weakref import ref
 
-import attrs
-
-from mainstay._core.alarms import Alarms, alarms_of
 from mainstay._core.arguments import Duration, to_seconds
-from mainstay._core.clock import SYSTEM, Clock, Timer, monotonic
+from mainstay._core.clock import SYSTEM, monotonic
 from mainstay._core.context import (
-    CallContext,
+    DeadlineEntry,
     Entry,
     block_context,
     current_context,
@@ -39,96 +34,7 @@ from mainstay._core.context import (
 from mainstay._core.functions import name_of_frame
 from mainstay.errors import DeadlineExpiredError
 
-
-def _system_clock() -> Clock:
-    return SYSTEM
-
-
-class DeadlineEntry(Entry):
-    """A deadline: when its time ends, on the clock that it was set on."""
-
-    __slots__ = ("clock", "until")
-
-    def __init__(self, block: Callable[[], object], outer: Entry | None, until: float) -> None:
-        # Written out, without a call of the base, since each block with a deadline pays for this.
-        self.block = block
-        self.outer = outer
-        self.deadline = until
-        self.plain = True
-        self.until = until
-        self.clock: Callable[[], Clock | None] = _system_clock
-
-    def applied_to(self, context: CallContext) -> CallContext:
-        """Return *context* with no more time left than this one leaves."""
-        clock = self.clock()
-        if clock is None:  # gone, and its time with it
-            return context
-        until = self.until
-        if clock is not context.clock:
-            until += context.clock.now() - clock.now()
-        return attrs.evolve(context, deadline=until) if until < context.deadline else context
-
-
-class InterruptingEntry(DeadlineEntry):
-    """A deadline that cancels a task when its time ends.
-
-    Attributes:
-        cause: The last exception of the policy that was interrupted.
-        fired: True once it has cancelled the task.
-    """
-
-    __slots__ = ("_alarms", "_cancelling", "_task", "_timer", "cause", "fired")
-
-    def watch(self, task: "Task[Any]") -> None:
-        """Have *task* cancelled when the time ends."""
-        self._task = task
-        self._cancelling = task.cancelling()
-        self.cause: Exception | None = None
-        self.fired = False
-        self._alarms: Alarms | None = None
-        self._timer: Timer | None = None
-        clock = self.clock()
-        if clock is SYSTEM:
-            self._alarms = alarms_of(get_running_loop())
-            self._alarms.add(self.until, self)
-        elif clock is not None:
-            self._timer = clock.call_later(max(0.0, self.until - clock.now()), self.fire)
-
-    def is_over(self) -> bool:
-        """Return True if the block has been left."""
-        return self.block() is None
-
-    def fire(self) -> None:
-        """Cancel the task, if the block is still open."""
-        if self.block() is not None:
-            self.fired = True
-            self._task.cancel()
-
-    def is_left_by(self, kind: type[BaseException] | None) -> bool:
-        """Stop, and take the cancellation back; return True if the block ends by it alone."""
-        if not self.fired:
-            if self._alarms is not None:
-                self._alarms.one_ended()
-            elif self._timer is not None:
-                self._timer.cancel()
-            return False
-        if current_task() is not self._task:
-            return False
-        ours = self._task.uncancel() <= self._cancelling
-        return ours and kind is not None and issubclass(kind, CancelledError)
-
-
 E = TypeVar("E", bound=DeadlineEntry)
-
-
-class _Done(tuple[()]):
-    """Something to await that is there already."""
-
-    __slots__ = ()
-    __await__ = tuple.__iter__
-
-
-_DONE = cast("Awaitable[None]", _Done())
 
 
 class deadline:  # noqa: N801 - used like a function, and a class because each call makes one
@@ -229,11 +135,11 @@ class deadline:  # noqa: N801 - used like a function, and a class because each c
         return entry
 
     def __aenter__(self) -> Awaitable[None]:
-        task = current_task()
-        if task is None:
-            raise RuntimeError("`async with deadline(...)` interrupts a task, and there is none")
-        self._enter(InterruptingEntry).watch(task)
-        return _DONE
+        interrupts = _interrupts or _load_interrupts()
+        task = interrupts.task_here()
+        self._enter(interrupts.InterruptingEntry).watch(task)
+        done: Awaitable[None] = interrupts.DONE
+        return done
 
     def __aexit__(
         self,
@@ -241,30 +147,25 @@ class deadline:  # noqa: N801 - used like a function, and a class because each c
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> Awaitable[None]:
+        interrupts = _interrupts or _load_interrupts()
         entry = self._leave()
-        if isinstance(entry, InterruptingEntry) and entry.is_left_by(kind):
+        if isinstance(entry, interrupts.InterruptingEntry) and entry.is_left_by(kind):
             name = name_of_frame(sys._getframe(1))  # noqa: SLF001 - the code around the block
             raise DeadlineExpiredError(name, self._seconds) from (entry.cause or error)
-        return _DONE
+        done: Awaitable[None] = interrupts.DONE
+        return done
 
 
-def is_interruption(error: BaseException, last: Exception | None = None) -> bool:
-    """Return True if a deadline around the code has ended, and *error* is its cancellation.
+_interrupts: ModuleType | None = None
 
-    Args:
-        error: What went through the policy.
-        last: The last exception that the policy has seen, which the deadline is to name as cause.
-    """
-    if not isinstance(error, CancelledError):
-        return False
-    entry = block_context()
-    found = False
-    while entry is not None:
-        if isinstance(entry, InterruptingEntry) and entry.fired and entry.block() is not None:
-            entry.cause = entry.cause or last
-            found = True
-        entry = entry.outer
-    return found
+
+def _load_interrupts() -> ModuleType:
+    """Load what only async code needs, and asyncio with it, at the first ``async with``."""
+    global _interrupts
+    from mainstay._core import interrupts  # noqa: PLC0415 - programs without async code do without
+
+    _interrupts = interrupts
+    return interrupts
 
 
 @overload

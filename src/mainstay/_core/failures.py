@@ -205,42 +205,47 @@ def _verdict_of_all(verdicts: list[Any]) -> Any:
 
 _LONGEST = 1_000
 _LONGEST_IN_NOTES = 200
-_KEPT = 7  # the first attempt, the last five, and the one whose exception is raised
+KEPT = 7  # the first attempt, the last five, and the one whose exception is raised
 
 
-@attrs.define
-class AttemptLog:
-    """What the failed attempts of one call were, in the words of the note that lists them.
+class AttemptLog(list[tuple[int, str, BaseException, float]]):
+    """The failed attempts of one call, for the note that lists them.
 
-    It keeps words and no exceptions, whose tracebacks would keep the call alive.
+    It keeps their exceptions, whose tracebacks lead to the call: `clear` it when the call ends.
     """
 
-    made: int = 0
-    _lines: list[str] = attrs.field(factory=list)
+    __slots__ = ()
 
-    def add(self, what: str, error: BaseException, seconds: float) -> None:
+    def add(self, where: str, error: BaseException, seconds: float) -> None:
         """Record that an attempt failed.
 
         Args:
-            what: Which one it was: "attempt 2", "attempt 2, at member b".
+            where: What is to be said of the attempt besides its number, such as ", at member b".
             error: What it raised.
             seconds: How long it took.
         """
-        self.made += 1
-        if len(self._lines) == _KEPT:
-            del self._lines[1]
-        said = in_words(error, _LONGEST_IN_NOTES)
-        self._lines.append(f"{what}: {said} ({seconds:.3f} s)")
+        made = self[-1][0] if self else 0
+        self.append((made + 1, where, error, seconds))
+        if made >= KEPT:
+            del self[1]
 
-    def note(self, summary: str) -> str:
-        """Return the note on the last exception: *summary*, and each attempt before it."""
-        before = self._lines[:-1]
-        if not before:
+    def note(self, summary: str, name: str = "attempt {}") -> str:
+        """Return the note on the last exception: *summary*, and each attempt before it.
+
+        Args:
+            summary: What the note begins with.
+            name: What an attempt is called, before what was said of it besides.
+        """
+        lines = [
+            f"{name.format(number)}{where}: {in_words(error, _LONGEST_IN_NOTES)} ({seconds:.3f} s)"
+            for number, where, error, seconds in self[:-1]
+        ]
+        if not lines:
             return summary
-        left_out = self.made - len(self._lines)
+        left_out = self[-1][0] - len(self)
         if left_out:
-            before.insert(1, f"... and {counted(left_out, 'more attempt')}")
-        return "\n  ".join([f"{summary}; the attempts before:", *before])
+            lines.insert(1, f"... and {counted(left_out, 'more attempt')}")
+        return "\n  ".join([f"{summary}; the attempts before:", *lines])
 
 
 def leave_note(error: BaseException, owner: str, text: str) -> None:

@@ -4,18 +4,20 @@ Name and kind are looked for through `functools.partial` and in objects with `__
 else in the package asks these questions.
 """
 
-import asyncio
 import contextlib
 import enum
 import functools
 import inspect
+import os
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from types import FrameType
-from typing import Any
+from types import FrameType, NoneType
+from typing import TYPE_CHECKING, Any
 
 from mainstay.errors import UnsupportedLoopError
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 
 class Kind(enum.Enum):
@@ -29,6 +31,7 @@ class Kind(enum.Enum):
 
 _NAMES = ("__module__", "__name__", "__qualname__")
 _MAIN = ("__main__", "__mp_main__")  # the second in processes that multiprocessing spawned
+_PLAIN = frozenset((NoneType, bool, int, float, str, bytes, list, tuple, dict, set))
 _ASYNC_CODE = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
@@ -77,14 +80,39 @@ def resource_first(fn: Callable[..., Any]) -> Callable[..., Any]:
         return fn
 
     @functools.wraps(fn)
-    def call(resource: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(resource: Any, self: Any, /, *args: Any, **kwargs: Any) -> Any:
         return fn(self, resource, *args, **kwargs)
 
     @functools.wraps(fn)
-    async def acall(resource: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
+    async def acall(resource: Any, self: Any, /, *args: Any, **kwargs: Any) -> Any:
         return await fn(self, resource, *args, **kwargs)
 
     return acall if kind_of(fn) is Kind.ASYNC else call
+
+
+def signature_for_callers(fn: Callable[..., Any]) -> inspect.Signature | None:
+    """Return the signature of a function without a pool's resource, which its callers leave out.
+
+    Returns:
+        None if the function does not tell its parameters, as some builtins.
+
+    Raises:
+        TypeError: If it has no parameter that could take the resource.
+    """
+    try:
+        signature = inspect.signature(fn)
+    except (TypeError, ValueError):
+        return None
+    parameters = [*signature.parameters.values()]
+    place = 1 if _takes_self(fn) else 0
+    kind = parameters[place].kind if place < len(parameters) else inspect.Parameter.KEYWORD_ONLY
+    if kind is inspect.Parameter.VAR_POSITIONAL:
+        return signature
+    if kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD):
+        after = " after its first one" if place else ""
+        raise TypeError(f"{fn!r} has no parameter{after} that could take the resource of a pool")
+    del parameters[place]
+    return signature.replace(parameters=parameters)
 
 
 def name_of(fn: Callable[..., Any]) -> str:
@@ -128,7 +156,8 @@ def name_of_frame(frame: FrameType) -> str:
 
 def is_awaitable(value: object) -> bool:
     """True if *value* is there to be awaited: a coroutine, a future, a call of a client."""
-    return getattr(type(value), "__await__", None) is not None
+    kind = type(value)  # most are plain, and to look in vain for an attribute takes long
+    return kind not in _PLAIN and getattr(kind, "__await__", None) is not None
 
 
 def refused_awaitable(fn: object, value: object) -> TypeError:
@@ -151,15 +180,16 @@ def refused_awaitable(fn: object, value: object) -> TypeError:
     )
 
 
-def running_loop() -> asyncio.AbstractEventLoop | None:
+def running_loop() -> "AbstractEventLoop | None":
     """Return the event loop that runs in this thread, or None."""
+    asyncio = sys.modules.get("asyncio")  # not loaded, no loop
     try:
-        return asyncio.get_running_loop()
+        return asyncio.get_running_loop() if asyncio is not None else None
     except RuntimeError:
         return None
 
 
-def require_asyncio(component: str) -> asyncio.AbstractEventLoop:
+def require_asyncio(component: str) -> "AbstractEventLoop":
     """Return the running event loop; refuse to run where there is none.
 
     Raises:
@@ -214,4 +244,4 @@ def _module_name(module: object, names: Mapping[str, Any]) -> str:
 
 @functools.cache
 def _stem(path: str) -> str:
-    return Path(path).stem
+    return os.path.splitext(os.path.basename(path))[0]  # noqa: PTH119, PTH122 - pathlib is slow to load

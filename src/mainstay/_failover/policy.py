@@ -14,7 +14,6 @@ from mainstay._core.functions import Kind, checked_name, is_async_frame, kind_of
 from mainstay._failover import operations
 from mainstay._failover.blocks import AsyncPoolBlock, LeaseBlock, PoolBlock
 from mainstay._failover.core import Core
-from mainstay._failover.lending import PoolLender
 from mainstay._failover.loops import aopen_all, open_all, require_loop, wrap
 from mainstay._failover.operations import PoolStatus
 from mainstay._failover.options import (
@@ -143,7 +142,6 @@ class FailoverPool:
             is_async=any(hook is not None and kind_of(hook) is Kind.ASYNC for hook in hooks),
         )
         self._core = Core(rules, everyone, metrics_of(metrics))
-        self._lender = PoolLender(self._core)  # for policies that do not know this class
 
     @property
     def name(self) -> str:

@@ -16,7 +16,7 @@ from mainstay._core.threads import Pause, values_now
 from mainstay._failover.core import Core, Wait
 from mainstay._failover.members import Session, Slot
 from mainstay._failover.rules import POLICY, judged, owner_of
-from mainstay._metrics.collector import member_recorder_of, recorder_of
+from mainstay._metrics.collector import recorders_of
 from mainstay._metrics.pools import MemberRecorder
 from mainstay._metrics.recorder import Recorder
 from mainstay.errors import AllMembersFailedError, CircuitOpenError, DeadlineExpiredError
@@ -40,7 +40,7 @@ def begin(core: Core, *, rerun: bool) -> "Run":
     context = current_context()
     recorder = core.recorder
     if context.metrics is not None:
-        recorder = recorder_of(context.metrics, core.rules.name, POLICY)
+        recorder = recorders_of(context.metrics).calls(core.rules.name, POLICY)
     if context.left() <= 0:
         recorder.gave_up("timeout")
         recorder.call("timeout", 0.0)
@@ -264,7 +264,7 @@ class Run:
     def _member(self, session: Session) -> MemberRecorder:
         if self.context.metrics is None:
             return session.slot.recorder
-        return member_recorder_of(self.context.metrics, self.core.rules.name, session.slot.name)
+        return recorders_of(self.context.metrics).member(self.core.rules.name, session.slot.name)
 
 
 def reasons(core: Core, called: Collection[Slot], now: float) -> list[Exception]:

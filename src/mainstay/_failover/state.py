@@ -28,13 +28,7 @@ from mainstay._failover.options import NO_RESOURCE, Member
 from mainstay._failover.rules import POLICY, Rules
 from mainstay._failover.selection import LeastLatency, Pick
 from mainstay._failover.starts import Tasks, Threads
-from mainstay._metrics.collector import (
-    Metrics,
-    follow,
-    member_recorder_of,
-    recorder_of,
-    switch_recorder_of,
-)
+from mainstay._metrics.collector import Metrics, recorders_of
 from mainstay._metrics.pools import MemberRecorder, SwitchRecorder
 from mainstay._metrics.schema import MEMBER_STATE
 from mainstay.availability import Availability
@@ -96,7 +90,7 @@ class State:
         self.rules = rules
         self.metrics = metrics
         self.hands = hands
-        self.recorder: Recorder = recorder_of(metrics, rules.name, POLICY)
+        self.recorder: Recorder = recorders_of(metrics).calls(rules.name, POLICY)
         self.lock: threading.RLock = threading.RLock()
         self.slots: dict[str, Slot] = {}
         self.order: Order = NOBODY
@@ -118,7 +112,7 @@ class State:
 
     def anew(self) -> None:
         """Show the states of the members from now on; in a forked process, in files of its own."""
-        self._shown = follow(self.metrics, MEMBER_STATE, self.rules.name, self)
+        self._shown = recorders_of(self.metrics).follow(MEMBER_STATE, self.rules.name, self)
         self._shown.changed()
 
     # What is told, once the lock is left.
@@ -142,7 +136,7 @@ class State:
 
     def _publish(self, event: Event) -> None:
         here = current_context().metrics
-        recorder = recorder_of(here, self.rules.name, POLICY) if here else self.recorder
+        recorder = recorders_of(here).calls(self.rules.name, POLICY) if here else self.recorder
         failed = recorder.listener_failed
         publish(event, failed)
         for (listener,) in self.listeners:
@@ -150,14 +144,14 @@ class State:
 
     def switches(self) -> SwitchRecorder:
         """Give the recorder of what changes in the pool."""
-        return switch_recorder_of(current_context().metrics or self.metrics, self.rules.name)
+        return recorders_of(current_context().metrics or self.metrics).switches(self.rules.name)
 
     def member(self, slot: Slot) -> MemberRecorder:
         """Give the recorder of what a member does: that of the context, if they have one."""
         metrics = current_context().metrics
         if metrics is None:
             return slot.recorder
-        return member_recorder_of(metrics, self.rules.name, slot.name)
+        return recorders_of(metrics).member(self.rules.name, slot.name)
 
     def states(self) -> dict[str, str]:
         """Give the state of each member, as metrics name it."""
@@ -175,7 +169,7 @@ class State:
         self.slots[member.name] = self._slot_of(member)
 
     def _slot_of(self, member: Member) -> Slot:
-        recorder = member_recorder_of(self.metrics, self.rules.name, member.name)
+        recorder = recorders_of(self.metrics).member(self.rules.name, member.name)
         slot = Slot(member, Detector(self.rules.detect), recorder)
         if member.resource is not NO_RESOURCE:
             slot.opened = Opened(member.resource)

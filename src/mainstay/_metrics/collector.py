@@ -6,7 +6,7 @@ import os
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import add
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from prometheus_client import REGISTRY, CollectorRegistry, Metric
 from prometheus_client.registry import Collector
@@ -17,18 +17,10 @@ from mainstay._core.context import current_context
 from mainstay._core.version import VERSION
 from mainstay._metrics import schema
 from mainstay._metrics.cells import VARIABLE
-from mainstay._metrics.checkpoint import CheckpointRecorder
-from mainstay._metrics.copies import CopiesRecorder
 from mainstay._metrics.exporting import empty_metric
-from mainstay._metrics.gauges import NumberGauge, Stateful, StateGauge
-from mainstay._metrics.pools import MemberRecorder, SwitchRecorder
-from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.recorders import Recorders
 from mainstay._metrics.schema import Family
 from mainstay._metrics.series import SeriesTable
-
-if TYPE_CHECKING:
-    from mainstay._metrics.uptime import UptimeSeries
 
 _HISTOGRAMS = {f.name: f for f in schema.FAMILIES if f.kind == "histogram"}
 
@@ -97,13 +89,11 @@ class Metrics(Collector):
         schema.check_namespace(namespace)
         bounds = _checked_buckets(buckets)
         if registry is None:
-            self._recorders = _new_recorders(namespace, bounds or {})
+            self._recorders = _new_recorders(namespace, bounds)
             return
         here = _by_registry.setdefault(registry, {})
         known = here.get(namespace)
-        self._recorders = known or here.setdefault(
-            namespace, _new_recorders(namespace, bounds or {})
-        )
+        self._recorders = known or here.setdefault(namespace, _new_recorders(namespace, bounds))
         table = self._recorders.table
         if bounds is not None and bounds != table.buckets:
             raise ValueError(
@@ -164,8 +154,8 @@ def _is_in(registry: CollectorRegistry, table: SeriesTable) -> bool:
     return table.times_collected > asked
 
 
-def _new_recorders(namespace: str, buckets: Mapping[str, tuple[float, ...]]) -> Recorders:
-    return Recorders(SeriesTable(namespace, buckets, os.environ.get(VARIABLE, "")))
+def _new_recorders(namespace: str, bounds: dict[str, tuple[float, ...]] | None) -> Recorders:
+    return Recorders(SeriesTable(namespace, bounds or {}, os.environ.get(VARIABLE, "")))
 
 
 def _totals(recorders: Recorders) -> _Totals:
@@ -258,7 +248,7 @@ def default_metrics() -> Metrics:
 
 
 def set_default_metrics(metrics: Metrics) -> None:
-    """Let policies that are made from now on without `metrics=` record into *metrics*.
+    """Make policies that are made from now on without `metrics=` record into *metrics*.
 
     Args:
         metrics: What `default_metrics()` is to return. Policies made before keep theirs.
@@ -297,38 +287,3 @@ def metrics_of(metrics: object) -> Metrics:
 def recorders_of(metrics: Metrics) -> Recorders:
     """Return what policies record with in *metrics*."""
     return metrics._recorders
-
-
-# Deprecated: what `recorders_of` took the place of.
-
-
-def recorder_of(metrics: Metrics, component: str, policy: str) -> Recorder:
-    return metrics._recorders.calls(component, policy)
-
-
-def checkpoint_recorder_of(metrics: Metrics, component: str) -> CheckpointRecorder:
-    return metrics._recorders.checkpoint(component)
-
-
-def member_recorder_of(metrics: Metrics, component: str, member: str) -> MemberRecorder:
-    return metrics._recorders.member(component, member)
-
-
-def switch_recorder_of(metrics: Metrics, component: str) -> SwitchRecorder:
-    return metrics._recorders.switches(component)
-
-
-def copies_recorder_of(metrics: Metrics, component: str) -> CopiesRecorder:
-    return metrics._recorders.copies(component)
-
-
-def upkeep_of(metrics: Metrics, component: str) -> "UptimeSeries":
-    return metrics._recorders.uptime(component)
-
-
-def number_of(metrics: Metrics, family: Family, component: str) -> NumberGauge:
-    return metrics._recorders.number(family, component)
-
-
-def follow(metrics: Metrics, family: Family, component: str, source: Stateful) -> StateGauge:
-    return metrics._recorders.follow(family, component, source)

@@ -61,7 +61,7 @@ class CopiesRecorder:
         self._table.add(self._hedges, _WASTED, seconds)
 
     def show(self, copies: Iterable[int | str]) -> None:
-        """Let the series of these copies start at 0 now."""
+        """Start the series of these copies at 0."""
         for copy in copies:
             self._group(copy)
 

@@ -11,6 +11,7 @@ files say how the values of all processes become one.
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from operator import add
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from prometheus_client import Gauge as StockGauge
@@ -82,18 +83,15 @@ class Gauge(ABC, Generic[T]):
 
     def _values(self) -> dict[tuple[str, ...], float]:
         values: dict[tuple[str, ...], float] = {}
-        adds_up = self._family.mode == "livesum"
+        combined: Callable[[float, float], float] = add if self._family.mode == "livesum" else max
         for source_of, read in values_now(self._sources):
             source = source_of()
             if source is None:
                 continue
             for more, value in self._series(read(source)):
                 labels = self._component, *more
-                if labels in values:
-                    before = values[labels]
-                    values[labels] = before + value if adds_up else max(before, value)
-                else:
-                    values[labels] = value
+                before = values.get(labels)
+                values[labels] = value if before is None else combined(before, value)
         return values
 
     @abstractmethod

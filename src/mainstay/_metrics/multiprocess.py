@@ -56,7 +56,7 @@ _numbers = itertools.count()  # of the files of this process
 
 
 @attrs.frozen
-class Entry:
+class FileEntry:
     """One series in a file.
 
     Attributes:
@@ -76,21 +76,21 @@ class Entry:
         return json.dumps(key, sort_keys=True).encode()
 
 
-def histogram_entries(group: Group) -> list[Entry]:
+def histogram_entries(group: Group) -> list[FileEntry]:
     """List the series of a group's histogram part, in the order of its slots."""
     family = group.layout.histogram
     if family is None:
         return []
     labels = dict(zip(family.labels, group.labels, strict=False))
     bounds = map(floatToGoString, (*group.bounds, float("inf")))
-    buckets = [Entry(family, "_bucket", {**labels, "le": bound}) for bound in bounds]
-    return [*buckets, Entry(family, "_sum", labels)]
+    buckets = [FileEntry(family, "_bucket", {**labels, "le": bound}) for bound in bounds]
+    return [*buckets, FileEntry(family, "_sum", labels)]
 
 
-def counter_entries(group: Group) -> list[Entry]:
+def counter_entries(group: Group) -> list[FileEntry]:
     """List the series of a group's counter part, in the order of its slots."""
     return [
-        Entry(family, "_total", dict(zip(family.labels, values, strict=True)))
+        FileEntry(family, "_total", dict(zip(family.labels, values, strict=True)))
         for family, values in group.counter_series()
     ]
 
@@ -162,11 +162,11 @@ class Files:
 
     def set_gauge(self, family: Family, labels: tuple[str, ...], value: float) -> None:
         """Set a gauge that has the same value in all processes."""
-        entry = Entry(family, "", dict(zip(family.labels, labels, strict=True)))
+        entry = FileEntry(family, "", dict(zip(family.labels, labels, strict=True)))
         with contextlib.suppress(OSError):  # a full disk; the first cell says so in the log
             self.row("gauge_max", [entry])[0] = value
 
-    def row(self, kind: str, entries: Sequence[Entry]) -> Slots:
+    def row(self, kind: str, entries: Sequence[FileEntry]) -> Slots:
         """Make the slots of *entries*, at 0, in a file of type *kind*."""
         if not entries:
             return []
@@ -183,6 +183,19 @@ class Files:
                 file = self._open[kind] = _File(self._directory, kind, size)
                 start = file.append(encoded)
         return file.row(start + 4 + length + 1, len(encoded) // len(keys), len(keys))
+
+
+def check_directory(directory: str) -> None:
+    """Raise unless *directory* is one.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if not Path(directory).is_dir():
+        raise ValueError(
+            f"{VARIABLE} must name a directory, not {directory!r}; "
+            f"make it, empty, before the program starts"
+        )
 
 
 def _create(directory: str, kind: str) -> tuple[Path, Path, int]:
@@ -223,15 +236,15 @@ def _map(path: Path, descriptor: int, size: int) -> memoryview:
 @functools.cache
 def files_work() -> bool:
     """True if the installed prometheus_client reads from our files what we wrote."""
-    counter = Entry(Family("probe_total", "counter", "", ("a",)), "_total", {"a": "\n\u00e9"})
+    counter = FileEntry(Family("probe_total", "counter", "", ("a",)), "_total", {"a": "\n\u00e9"})
     histogram = Family("probe_seconds", "histogram", "", ())
     bounds = ("1.0", "+Inf")
-    buckets = [Entry(histogram, "_bucket", {"le": bound}) for bound in bounds]
+    buckets = [FileEntry(histogram, "_bucket", {"le": bound}) for bound in bounds]
     with tempfile.TemporaryDirectory(prefix="mainstay-probe-") as directory:
         files = Files(directory, "probe")
         for _ in range(2):  # as two threads would
             files.row("counter", [counter])[0] += 2.0
-            row = files.row("histogram", [*buckets, Entry(histogram, "_sum", {})])
+            row = files.row("histogram", [*buckets, FileEntry(histogram, "_sum", {})])
             for slot, value in enumerate((1.0, 3.0, 0.5)):
                 row[slot] += value
         seen = _read(directory)
@@ -320,4 +333,15 @@ class Forwarding:
 
 
 def _ignore(_amount: float) -> None:
-    """Take what is added to a slot that has no use for it."""
+    """Ignore what is added to a slot that has no use for it."""
+
+
+def cell_maker(
+    directory: str, namespace: str, bounds: Callable[[Family], tuple[float, ...]]
+) -> Files | Forwarding:
+    """Return what makes the cells of this process."""
+    try:
+        works = files_work()
+    except OSError:  # no room to try it; the first cell will say so in the log
+        works = True
+    return Files(directory, namespace) if works else Forwarding(namespace, bounds)

@@ -92,7 +92,7 @@ class SwitchRecorder:
         self._observe(START_LAYOUT, seconds)
 
     def show_outages(self) -> None:
-        """Let the histograms start at 0 now: what a pool does when it is made."""
+        """Start the histograms at 0, as a pool does when it is made."""
         for layout in OUTAGE_LAYOUTS:
             self._table.group(layout, (self._component,))
 

@@ -52,11 +52,12 @@ class Recorder:
     )
 
     def __init__(self, table: SeriesTable, component: str, policy: str) -> None:
+        labels = component, policy
         self.component = component
         self.policy = policy
         self._table = table
-        self.calls = table.group(CALL_LAYOUT, (component, policy))
-        self._failures = table.group(FAILURE_LAYOUTS[policy], (component, policy))
+        self.calls = table.group(CALL_LAYOUT, labels)
+        self._failures = table.group(FAILURE_LAYOUTS[policy], labels)
         # Resolved for `success`, the path that has to be short.
         self._local = table.cells.local
         self._shortest = self.calls.bounds[0]

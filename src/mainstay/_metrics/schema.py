@@ -384,7 +384,7 @@ OTHER = "_other"
 
 
 def check_namespace(namespace: object) -> None:
-    """Refuse what cannot be the prefix of names.
+    """Raise unless *namespace* can be the prefix of names.
 
     Raises:
         TypeError: If it is not a str.

@@ -9,7 +9,6 @@ import itertools
 import sys
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client.samples import Exemplar
@@ -19,7 +18,7 @@ from mainstay._core.forks import reset_after_fork
 from mainstay._core.threads import get_or_create, values_now
 from mainstay._core.version import VERSION
 from mainstay._metrics import schema
-from mainstay._metrics.cells import VARIABLE, Cells, Group, cell_in_memory
+from mainstay._metrics.cells import Cells, Group, cell_in_memory
 from mainstay._metrics.layouts import DROPPED_LAYOUT, ERROR_LAYOUT, Layout
 from mainstay._metrics.schema import Family
 
@@ -76,36 +75,25 @@ class SeriesTable:
         self.refreshers: dict[str, Callable[[], None]] = {}
         self.times_collected = 0
         self.writer: Writer | None = None
-        self._groups: dict[tuple[Layout, tuple[str, ...]], Group] = {}
+        self._errors: dict[tuple[str, ...], Group] = {}
+        self._groups: dict[Layout, dict[tuple[str, ...], Group]] = {ERROR_LAYOUT: self._errors}
         self._components = LabelValues(schema.MOST_COMPONENTS)
         self._error_types: dict[str, LabelValues] = {}
         self._members: dict[str, LabelValues] = {}
         self._directory = directory
         if directory:
-            if not Path(directory).is_dir():
-                raise ValueError(
-                    f"{VARIABLE} must name a directory, not {directory!r}; "
-                    f"make it, empty, before the program starts"
-                )
-            from mainstay._metrics import writer  # noqa: PLC0415 - only workers load it
+            from mainstay._metrics import multiprocess, writer  # noqa: PLC0415 - only for workers
 
+            multiprocess.check_directory(directory)
             self.writer = writer.Writer(self.refresh)
             self._open_files()
             reset_after_fork(self, SeriesTable._leave_files_to_parent)
 
     def _open_files(self) -> None:
-        """Let all cells made from now on lie in files of this process."""
-        from mainstay._metrics import multiprocess  # noqa: PLC0415 - only workers load it
+        """Make all further cells in files of this process."""
+        from mainstay._metrics import multiprocess  # noqa: PLC0415 - only for workers
 
-        try:
-            files_work = multiprocess.files_work()
-        except OSError:  # no room to try it; the first cell will say so in the log
-            files_work = True
-        maker = (
-            multiprocess.Files(self._directory, self.namespace)
-            if files_work
-            else multiprocess.Forwarding(self.namespace, self.bounds)
-        )
+        maker = multiprocess.cell_maker(self._directory, self.namespace, self.bounds)
         self.cells.restart(maker.cell)
         maker.set_gauge(schema.BUILD_INFO, (VERSION,), 1.0)
 
@@ -143,18 +131,18 @@ class SeriesTable:
 
     def group(self, layout: Layout, labels: tuple[str, ...]) -> Group:
         """Return a group of series, made at first use; they start at 0 then."""
-        key = layout, labels
-        known = self._groups.get(key)
+        groups = get_or_create(self._groups, layout, dict)
+        known = groups.get(labels)
         if known is None:
             bounds = self.bounds(layout.histogram) if layout.histogram else ()
-            known = self._groups.setdefault(key, Group(layout, labels, bounds))
+            known = groups.setdefault(labels, Group(layout, labels, bounds))
             if self.writer is not None:
                 self.cells.cell(known)
         return known
 
     def groups(self) -> list[Group]:
         """Return all groups there are."""
-        return values_now(self._groups)
+        return [group for groups in values_now(self._groups) for group in values_now(groups)]
 
     def bounds(self, family: Family) -> tuple[float, ...]:
         """Return the upper bounds of a histogram's buckets, without +Inf."""
@@ -173,14 +161,14 @@ class SeriesTable:
     def count_error(self, component: str, policy: str, error: BaseException) -> None:
         """Count a failed attempt by the class of its exception."""
         name = _name_of_class(type(error))
-        group = self._groups.get((ERROR_LAYOUT, (component, policy, name)))
+        group = self._errors.get((component, policy, name))
         if group is None:
             types = get_or_create(
                 self._error_types, component, lambda: LabelValues(schema.MOST_ERROR_TYPES)
             )
             label = self._admit(types, name, schema.ERRORS)
             group = self.group(ERROR_LAYOUT, (component, policy, label))
-        self.add(group)
+        self.cells.cell(group)[1][0] += 1.0
 
     # Exemplars: where the program uses OpenTelemetry and a sampled span is active, calls beyond the
     # first bucket of `call_duration_seconds` and calls that fail leave the span's trace id behind.

@@ -5,10 +5,12 @@ attempt: what follows is decided where it ends, so that `return` and `break` in 
 """
 
 from types import TracebackType
-from typing import NoReturn, Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
-from mainstay._core.clock import TaskTimeout
 from mainstay._retry.call import RetryCall
+
+if TYPE_CHECKING:
+    from mainstay._core.interrupts import TaskTimeout
 
 
 class Block:
@@ -110,6 +112,8 @@ class Attempt:
         limit = self._run.attempt_limit()
         if limit is not None:
             self._limit = limit
+            from mainstay._core.interrupts import TaskTimeout  # noqa: PLC0415 - programs without async code do without it
+
             self._timeout = TaskTimeout(self._run.context.clock, limit)
         return self
 

@@ -19,16 +19,17 @@ import attrs
 from mainstay._core.arguments import to_seconds
 from mainstay._core.budget import observe, spend
 from mainstay._core.call import PREDICATE_ERROR, Call, close_coroutine, recorder_in
-from mainstay._core.context import CallContext, current_context
+from mainstay._core.context import current_context
 from mainstay._core.events import is_observed, publish
-from mainstay._core.failures import AttemptLog, counted, described
+from mainstay._core.failures import KEPT, AttemptLog, counted, described
 from mainstay._metrics.recorder import Recorder
 from mainstay._retry import decision
 from mainstay._retry.settings import RetrySettings
-from mainstay._retry.strategies import CallState, FunctionCall, Outcome, RetryStrategy
+from mainstay._retry.strategies import FunctionCall, RetryStrategy
 from mainstay.errors import AllMembersFailedError, RejectedError, ResultRefusedError
 
 if TYPE_CHECKING:
+    from mainstay._retry.call_state import CallState
     from mainstay.events import RetryGaveUp, RetryReason
 
 POLICY = "retry"
@@ -58,7 +59,8 @@ class BoundRetry:
         """
         context = current_context()
         recorder = recorder_in(context, self.recorder, self.component)
-        call = self._call(recorder, context, context.clock.now(), function)
+        now = context.clock.now()
+        call = RetryCall(self.component, recorder, context, now, self.settings, function, now)
         call.check_time_left()
         if self.settings.budget is not None:
             observe(self.settings.budget)
@@ -66,16 +68,10 @@ class BoundRetry:
 
     def resume(self, started: float, function: FunctionCall | None) -> "RetryCall":
         """Return the call that began without one on the short path."""
-        return self._call(self.recorder, current_context(), started, function)
-
-    def _call(
-        self,
-        recorder: Recorder,
-        context: CallContext,
-        started: float,
-        function: FunctionCall | None,
-    ) -> "RetryCall":
-        return RetryCall(self.component, recorder, context, started, self.settings, function)
+        context = current_context()
+        return RetryCall(
+            self.component, self.recorder, context, started, self.settings, function, started
+        )
 
 
 @attrs.define(eq=False)
@@ -92,16 +88,13 @@ class RetryCall(Call[Recorder]):
     policy: ClassVar[str] = POLICY
     settings: RetrySettings
     function: FunctionCall | None
+    _attempt_began: float
     made: int = 0
     idle: float = 0.0
     last_error: Exception | None = None
     _log: AttemptLog = attrs.field(factory=AttemptLog)
-    _attempt_started: float = attrs.field(init=False)
     _attempt_expired: bool = False
     _last_hint: float = math.nan
-
-    def __attrs_post_init__(self) -> None:
-        self._attempt_started = self.started
 
     # An attempt has ended: what the loops ask.
 
@@ -124,7 +117,10 @@ class RetryCall(Call[Recorder]):
             return None
         if isinstance(error, RejectedError | AllMembersFailedError) and not hint >= 0:
             hint = math.nan if error.retry_after is None else error.retry_after
-        hint, self._last_hint = decision.usable_hint(hint, self._last_hint), hint
+        if hint == 0:
+            hint, self._last_hint = decision.usable_hint(hint, self._last_hint), hint
+        else:
+            self._last_hint = hint
         try:
             reason, wait = self._decide(hint, error)
         except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
@@ -153,6 +149,7 @@ class RetryCall(Call[Recorder]):
         if not refused:
             self.made += 1
             self.last_error = None
+            self._log.clear()
             self.end("success" if self.made == 1 else "recovered", self.made)
             return None
         error = ResultRefusedError(self.component, value, self.made + 1, self.elapsed())
@@ -174,12 +171,17 @@ class RetryCall(Call[Recorder]):
 
     def _interrupted(self, error: BaseException, attempts: int) -> None:
         last, self.last_error = self.last_error, None
+        self._log.clear()
         self.end_interrupted(error, attempts, last)
 
     def _ended(self, error: Exception) -> None:
         self.made += 1
-        seconds = self.now() - self._attempt_started
-        self._log.add(f"attempt {self.made}", error, seconds)
+        now = self.context.clock.now()
+        if self.made > KEPT:
+            self._log.add("", error, now - self._attempt_began)
+        else:  # the same, without a call
+            self._log.append((self.made, "", error, now - self._attempt_began))
+        self._attempt_began = now  # of the next one, unless there is a wait before it
 
     # What the user's own functions say.
 
@@ -192,7 +194,10 @@ class RetryCall(Call[Recorder]):
             self._attempt_expired = False
             return True
         try:
-            return self.ask(self._judge, error)
+            judge = self.settings.judge
+            if isinstance(judge, RetryStrategy):
+                return self.ask(judge.bound_to(self._state(self.made + 1, error)), error)
+            return self.ask(judge, error)
         except BaseException as interrupt:
             self.interrupted(interrupt)
             raise
@@ -202,19 +207,18 @@ class RetryCall(Call[Recorder]):
         if self._attempt_expired:
             return self.verdict(error)
         try:
-            return await self.aask(self._judge, error)
+            judge = self.settings.judge
+            if isinstance(judge, RetryStrategy):
+                return await self.aask(judge.bound_to(self._state(self.made + 1, error)), error)
+            return await self.aask(judge, error)
         except BaseException as interrupt:
             self.interrupted(interrupt)
             raise
 
-    def _judge(self, error: Exception) -> Any:
-        judge = self.settings.judge
-        if isinstance(judge, RetryStrategy):
-            return judge.verdict(self._state(self.made + 1, error))
-        return judge(error)
-
     def refuses(self, value: object) -> bool:
         """Ask `on_result` about *value*."""
+        if self.settings.on_result is None:
+            return False
         try:
             refused = self._refuses(value)
             if inspect.isawaitable(refused):
@@ -227,6 +231,8 @@ class RetryCall(Call[Recorder]):
 
     async def arefuses(self, value: object) -> bool:
         """Ask `on_result`, async or not, about *value*."""
+        if self.settings.on_result is None:
+            return False
         try:
             refused = self._refuses(value)
             return bool(await refused if inspect.isawaitable(refused) else refused)
@@ -248,34 +254,29 @@ class RetryCall(Call[Recorder]):
     # Time, sync and async side by side.
 
     def sleep(self, seconds: float) -> None:
-        """Wait between attempts; not at all for 0 seconds."""
+        """Wait between attempts; *seconds* are not 0."""
         began = self.now()
-        if seconds:  # the system call of sleep(0) costs more than a whole attempt
-            try:
-                self.context.clock.sleep(seconds)
-            except BaseException as interrupt:
-                self._wait_interrupted(interrupt, began)
-                raise
-        self._waited(began, seconds)
+        try:
+            self.context.clock.sleep(seconds)
+        except BaseException as interrupt:
+            self._wait_interrupted(interrupt, began)
+            raise
+        self._waited(seconds)
 
     async def asleep(self, seconds: float) -> None:
-        """Wait between attempts without blocking the event loop; not at all for 0 seconds."""
+        """Wait between attempts without blocking the event loop; *seconds* are not 0."""
         began = self.now()
-        if seconds:
-            try:
-                await self.context.clock.asleep(seconds)
-            except BaseException as interrupt:
-                self._wait_interrupted(interrupt, began)
-                raise
-        self._waited(began, seconds)
+        try:
+            await self.context.clock.asleep(seconds)
+        except BaseException as interrupt:
+            self._wait_interrupted(interrupt, began)
+            raise
+        self._waited(seconds)
 
-    def _waited(self, began: float, seconds: float) -> None:
-        if not seconds:
-            self._attempt_started = began
-            return
+    def _waited(self, seconds: float) -> None:
         self.idle += seconds
         self.recorder.waited(seconds)
-        self._attempt_started = self.now()
+        self._attempt_began = self.now()
 
     def _wait_interrupted(self, error: BaseException, began: float) -> None:
         self.recorder.waited(self.now() - began)
@@ -328,7 +329,7 @@ class RetryCall(Call[Recorder]):
             self._interrupted(interrupt, self.made)
             raise
 
-    def _wait(self, hint: float, state: CallState | None) -> float:
+    def _wait(self, hint: float, state: "CallState | None") -> float:
         """Return the seconds before the next attempt; a strategy is asked with *state*."""
         wait = self.settings.wait
         if hint >= 0:
@@ -337,7 +338,9 @@ class RetryCall(Call[Recorder]):
             return decision.default_wait(self.made, _chance())
         return to_seconds(wait(state), "wait") if callable(wait) else wait
 
-    def _state(self, attempt: int, error: Exception | None, value: object = None) -> CallState:
+    def _state(self, attempt: int, error: Exception | None, value: object = None) -> "CallState":
+        from mainstay._retry.call_state import CallState, Outcome  # noqa: PLC0415 - if asked for
+
         return CallState(
             retry_object=self.settings,
             call=self.function,
@@ -362,6 +365,7 @@ class RetryCall(Call[Recorder]):
 
     def _give_up(self, reason: "RetryReason", error: Exception) -> None:
         self.last_error = None  # its traceback leads to the frame that has this call
+        self._log.clear()
         outcome = "timeout" if reason == "timeout" else "error"
         self.give_up(reason, error, outcome, attempts=self.made)
 

@@ -14,8 +14,8 @@ as a verdict True, and gives up as "refused_result" wherever the table says "att
 """
 
 import math
-import threading
 from datetime import timedelta
+from threading import TIMEOUT_MAX as _LONGEST_SLEEP
 
 from mainstay._core.arguments import as_float
 from mainstay._core.failures import described
@@ -92,4 +92,4 @@ def out_of_time(wait: float, left: float) -> bool:
 
     A wait that the system cannot sleep, about 290 years, never fits.
     """
-    return wait >= min(left, threading.TIMEOUT_MAX)
+    return wait >= left or wait >= _LONGEST_SLEEP

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from types import NoneType
 from typing import Any, TypeAlias
 
-from mainstay._core.clock import TaskTimeout, monotonic
+from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context, process_contexts
 from mainstay._core.functions import Kind, is_awaitable, refused_awaitable, require_asyncio, wraps
 from mainstay._retry.call import BoundRetry, RetryCall
@@ -56,7 +56,8 @@ def wrap_sync(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., Any]:
                 plain = type(value)
             success(monotonic() - started)
             return value
-        run.sleep(wait)
+        if wait:  # the system call of sleep(0) costs more than an attempt
+            run.sleep(wait)
         return repeat(run, fn, args, kwargs)
 
     return call
@@ -97,7 +98,8 @@ def wrap_async(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., Any]:
         else:
             success(monotonic() - started)
             return value
-        await run.asleep(wait)
+        if wait:
+            await run.asleep(wait)
         return await arepeat(run, fn, args, kwargs)
 
     return call
@@ -121,7 +123,8 @@ def repeat(run: RetryCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -
             wait = run.accept(value, run.refuses(value))
             if wait is None:
                 return value
-        run.sleep(wait)
+        if wait:
+            run.sleep(wait)
 
 
 async def arepeat(run: RetryCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
@@ -140,7 +143,8 @@ async def arepeat(run: RetryCall, fn: Callable[..., Any], args: Args, kwargs: Kw
             wait = run.accept(value, await run.arefuses(value))
             if wait is None:
                 return value
-        await run.asleep(wait)
+        if wait:
+            await run.asleep(wait)
 
 
 async def _limited(run: RetryCall, attempt: Awaitable[Any]) -> Any:
@@ -148,6 +152,8 @@ async def _limited(run: RetryCall, attempt: Awaitable[Any]) -> Any:
     limit = run.attempt_limit()
     if limit is None:
         return await attempt
+    from mainstay._core.interrupts import TaskTimeout  # noqa: PLC0415 - programs without async code do without it
+
     timeout = TaskTimeout(run.context.clock, limit)
     try:
         value = await attempt
@@ -182,7 +188,8 @@ def wrap_generator(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., A
             else:
                 run.accept(None, refused=False)
                 return (yield from _Started(first, source))
-            run.sleep(wait)
+            if wait:
+                run.sleep(wait)
 
     return call
 
@@ -252,7 +259,8 @@ async def _first_item(
         else:
             run.accept(None, refused=False)
             return source, item
-        await run.asleep(wait)
+        if wait:
+            await run.asleep(wait)
 
 
 WRAPPERS = {

@@ -21,7 +21,7 @@ from mainstay._core.functions import (
     require_asyncio,
 )
 from mainstay._core.misuse import keywords_only
-from mainstay._metrics.collector import Metrics, metrics_of, recorder_of
+from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
 from mainstay._retry.blocks import AsyncBlock, Block
 from mainstay._retry.call import POLICY, BoundRetry
 from mainstay._retry.loops import WRAPPERS
@@ -174,7 +174,8 @@ class Retry:
 
     def _bound(self, name: str) -> BoundRetry:
         component = self._name or name
-        return BoundRetry(self._settings, component, recorder_of(self._metrics, component, POLICY))
+        recorder = recorders_of(self._metrics).calls(component, POLICY)
+        return BoundRetry(self._settings, component, recorder)
 
     def _check_kind(self, kind: Kind, fn: object) -> None:
         if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR) and self._settings.on_result is not None:

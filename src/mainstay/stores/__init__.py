@@ -23,7 +23,7 @@ _lock = threading.Lock()
 
 
 def store_of(store: object = None) -> Store:
-    """Find the store that users mean by `store=`.
+    """Return the store that users mean by `store=`.
 
     A URL names the same store everywhere in a process.
 

@@ -1,8 +1,9 @@
-"""The digest of a function: the same for the same program, whatever its layout.
+"""What is known of the code of a function: its version, and a digest of its source.
 
-Comments, blank lines, docstrings, annotations and decorators do not count; names, constants and
-structure do. Fields of the syntax tree that are empty are left out, so that a newer Python that
-adds fields does not look like a changed function.
+The digest is the same for the same program, whatever its layout: comments, blank lines, docstrings,
+annotations and decorators do not count; names, constants and structure do. Fields of the syntax
+tree that are empty are left out, so that a newer Python that adds fields does not look like a
+changed function.
 """
 
 import ast
@@ -14,11 +15,34 @@ from collections.abc import Callable, Iterator
 from types import CodeType
 from typing import Any
 
+import attrs
+
 _LAYOUT = frozenset({"annotation", "decorator_list", "returns", "type_comment", "type_params"})
 
 
-def digest_of(fn: Callable[..., Any]) -> str:
-    """Give the digest of *fn*; of an object with `__call__`, that of it. Empty without source."""
+@attrs.frozen
+class Code:
+    """What is known of the code of a function.
+
+    Attributes:
+        version: What the user calls it.
+        digest: The digest of its source; empty where there is none.
+    """
+
+    version: str
+    digest: str
+
+    def change_since(self, saved: "Code") -> str | None:
+        """Return how it differs from what the run was saved by; None if it does not."""
+        if saved.version != self.version:
+            return f"it was version {saved.version!r} and is version {self.version!r}"
+        if saved.digest and self.digest and saved.digest != self.digest:
+            return f"the source of the function differs, in the same version {self.version!r}"
+        return None
+
+
+def code_digest(fn: Callable[..., Any]) -> str:
+    """Return the digest of *fn*; of an object with `__call__`, that of it. Empty without source."""
     while isinstance(fn, functools.partial):
         fn = fn.func
     fn = inspect.unwrap(fn)
@@ -28,12 +52,12 @@ def digest_of(fn: Callable[..., Any]) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def digest_of_code(code: CodeType) -> str:
-    """Give the digest of the function that has this code, not of what it holds besides."""
+    """Return the digest of the function with this code; closures of one source share it."""
     try:
         tree = _parsed(inspect.getsource(code))
     except (OSError, TypeError, SyntaxError, ValueError):
         return ""
-    text = "".join(_described(tree))
+    text = "".join(_words(tree))
     return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
@@ -45,11 +69,12 @@ def _parsed(source: str) -> ast.AST:
         return ast.Module(block.body, []) if isinstance(block, ast.If) else block
 
 
-def _described(node: object) -> Iterator[str]:
+def _words(node: object) -> Iterator[str]:
+    """Yield a part of a syntax tree as words that only the same program has."""
     if isinstance(node, list):
         yield "["
         for item in node:
-            yield from _described(item)
+            yield from _words(item)
         yield "]"
         return
     if not isinstance(node, ast.AST):
@@ -63,12 +88,12 @@ def _described(node: object) -> Iterator[str]:
             continue
         yield f"{name}="
         lines = isinstance(value, list) and name == "body"
-        yield from _described([line for line in value if not _is_text(line)] if lines else value)
+        yield from _words([line for line in value if not _is_text(line)] if lines else value)
     yield ")"
 
 
 def _is_text(line: ast.stmt) -> bool:
-    """Whether a line is nothing but a string: a docstring."""
+    """True if a line is nothing but a string: a docstring."""
     return (
         isinstance(line, ast.Expr)
         and isinstance(line.value, ast.Constant)

@@ -19,7 +19,7 @@ _DIGEST_SIZE = 16
 _WORD = 2**63
 
 
-class Order:
+class KeyDigest:
     """The digest of all keys that were added so far."""
 
     __slots__ = ("_kinds", "_texts", "_words")
@@ -30,7 +30,7 @@ class Order:
         self._texts = hashlib.blake2b(digest_size=_DIGEST_SIZE)
 
     def add(self, keys: list[Any], types: set[type]) -> None:
-        """Take more keys in.
+        """Add more keys.
 
         Args:
             keys: The keys, of types that `check_keys` accepts.
@@ -65,6 +65,6 @@ class Order:
         self._texts.update("".join(texts).encode("utf-8", "surrogatepass"))
 
     def digest(self) -> str:
-        """Give 32 hexadecimal digits for the keys up to here."""
+        """Return 32 hexadecimal digits for the keys up to here."""
         columns = self._kinds.digest() + self._words.digest() + self._texts.digest()
         return hashlib.blake2b(columns, digest_size=_DIGEST_SIZE).hexdigest()

@@ -17,25 +17,28 @@ from mainstay.errors import UnsaveableValueError
 _KEYS = frozenset({
     str, int, float, bool, bytes, type(None), UUID, datetime, date, time, timedelta, Decimal,
 })  # fmt: skip
-_ANY = Codec(None)
+
+ITEMS = Codec(None, advice="give `key=`, or iterate over plain values")
+ARGUMENTS = Codec(None, advice="give `key=`, or pass plain values")
 
 
-def fingerprint(value: object, root: str) -> str:
-    """Give 32 hexadecimal digits that *value* is known by; those of other types have others.
+def value_digest(value: object, root: str, codec: Codec) -> str:
+    """Return 32 hexadecimal digits that *value* is known by; those of other types have others.
 
     Raises:
-        UnsaveableValueError: If *value* has no exact form; *root* begins the path to why.
+        UnsaveableValueError: If *value* has no exact form; *root* begins the path to why, and
+            *codec* says what to do about it.
     """
-    return digest(to_bytes(_ordered(_ANY.encode(value, root))))
+    return digest(to_bytes(_ordered(codec.encode(value, root))))
 
 
-def mark(key: object) -> str:
-    """Give 32 hexadecimal digits that an item with that key is known by."""
+def item_digest(key: object) -> str:
+    """Return 32 hexadecimal digits that an item with that key is known by."""
     return digest(repr(key).encode())
 
 
 def digest(*parts: bytes) -> str:
-    """Give 32 hexadecimal digits for some bytes, told apart by where they are split, too."""
+    """Return 32 hexadecimal digits for some bytes, told apart by where they are split, too."""
     state = hashlib.blake2b(digest_size=16)
     for part in parts:
         state.update(len(part).to_bytes(8, "big"))
@@ -44,7 +47,7 @@ def digest(*parts: bytes) -> str:
 
 
 def check_keys(keys: Iterable[Any], iteration: str) -> set[type]:
-    """Refuse keys whose `repr` may differ elsewhere; give the types of the others.
+    """Return the types of keys; raise if the `repr` of one may differ in another process.
 
     Raises:
         UnsaveableValueError: If one of *keys* is not of a type that is accepted.
