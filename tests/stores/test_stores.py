@@ -16,7 +16,7 @@ from mainstay.errors import (
     StoreUnavailableError,
 )
 from mainstay.stores import MemoryStore, SQLiteStore, store_of
-from mainstay.stores._connections import Link
+from mainstay.stores._connections import ThreadConnection
 from mainstay.stores._mounts import network_file_system
 from mainstay.stores.base import Acquired, Change, Held, Result, RunId
 from mainstay.stores.owner import Owner, is_dead, this_process
@@ -231,7 +231,7 @@ def test_a_thread_that_ends_leaves_no_connection(store):
     thread = threading.Thread(target=store.list)
     thread.start()
     thread.join()
-    assert len(store._connections._links) == 0
+    assert len(store._connections._threads) == 0
 
 
 def test_an_empty_path_is_refused():
@@ -374,11 +374,11 @@ def test_a_connection_that_the_collector_finds_before_its_link_is_closed(tmp_pat
     """Python 3.13 warns of one that is not, and in a garbage cycle there is no order."""
     store = SQLiteStore(tmp_path / "runs.db")
     connection = store._opened()
-    link = Link(store._opened, store._translated)
-    link.connection = connection
-    cycle = [connection, link]
+    mine = ThreadConnection(store._connections, store._translated)
+    mine.connection = connection
+    cycle = [connection, mine]
     cycle.append(cycle)
-    del connection, link, cycle
+    del connection, mine, cycle
     gc.collect()
 
 
