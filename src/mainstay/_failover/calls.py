@@ -218,7 +218,7 @@ class PoolCall(Call[Recorder]):
     def _after(self, handle: MemberHandle, error: Exception) -> Exception | None:
         """Record a failed attempt; return what the call raises, or None if it goes on."""
         if isinstance(error, DeadlineExpiredError) and self.context.left() <= 0:
-            self.refused(handle, error, "timeout")  # the caller's time is over, whoever was called
+            self.refused(handle, error, "timeout")  # the caller's time is over, whatever was called
             return error
         verdict = self._verdict(handle, error)
         if verdict is PREDICATE_ERROR:
@@ -317,7 +317,7 @@ class PoolCall(Call[Recorder]):
         return log.note(f"{summary}: {_WHY[reason]}", whole=self._last_place != made)
 
     def _forget(self) -> None:
-        """Let go of what the attempts raised: the tracebacks lead to frames that have this call."""
+        """Forget what the attempts raised: the tracebacks lead to frames that have this call."""
         self.last = self._log = None
         self.errors = []
 
@@ -355,7 +355,7 @@ def no_member(
 
 
 def wrap(bound: BoundPool, fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a function a member's resource, as its first argument or after self or cls.
+    """Wrap a function that takes a member's resource, first or right after self or cls.
 
     Raises:
         TypeError: If its kind does not fit the pool, or it has no parameter for the resource.
@@ -579,14 +579,14 @@ async def aopen_all(engine: PoolEngine) -> None:
 
 def close_all(engine: PoolEngine) -> None:
     """Close a sync pool, and wait until its threads have ended, but for those that hang."""
-    engine.shut()
+    engine.stop()
     if isinstance(engine.opener, ThreadOpener):
         engine.opener.join()
 
 
 async def aclose_all(engine: PoolEngine) -> None:
     """Close a pool, and await its tasks if it is async, but for those that hang."""
-    engine.shut()
+    engine.stop()
     if isinstance(engine.opener, TaskOpener):
         limits = [slot.member.start_timeout for slot in values_now(engine.slots)]
         await engine.opener.join(max(limits, default=0.0))
@@ -605,7 +605,7 @@ def _opening(engine: PoolEngine, clock: Clock) -> Pause | None:
 
 
 def require_loop(engine: PoolEngine) -> None:
-    """Refuse to run where no asyncio loop does, or in another one than an async pool's.
+    """Raise where no asyncio loop runs, or another one than an async pool's.
 
     Raises:
         RuntimeError: If the pool belongs to another event loop that is still open.

@@ -481,7 +481,7 @@ class PoolEngine:
             self._prober = None
             self.progress = Signal()
 
-    def shut(self) -> None:
+    def stop(self) -> None:
         """Stop using and probing everything; what is in use is closed when it is not any more."""
         with self.outbox, self.lock:
             to_close = []
@@ -531,7 +531,7 @@ def _rest(engine: PoolEngine) -> None:
 
 
 def _reset_after_fork(engine: PoolEngine) -> None:
-    """Let a child begin with a closed pool: connections and threads are the parent's."""
+    """Close the pool in a child: connections and threads are the parent's."""
     engine.forget()
     engine.opener.reset()
     engine.monitor.follow()

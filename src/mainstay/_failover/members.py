@@ -238,7 +238,7 @@ class Slot:
         self.inspected = self.has_failures or self.measured or self.detector.too_slow < math.inf
 
     def take_away(self) -> Opened | None:
-        """Let no new call use what it has opened; return that, to be closed."""
+        """Keep new calls from what it has opened; return that, to be closed."""
         opened = self.opened
         if opened is None or self.member.open is None:
             return None
