@@ -5,33 +5,33 @@ Plain JSON values are themselves. Everything else is an object with a tag:
     {"$": tag, "v": ...}                  a value of a built-in type
     {"$": "object", "t": type, "v": {}}   attrs and dataclass instances, field by field
     {"$": "enum", "t": type, "v": name}
-    {"$": "error", "t": type, "v": []}    exceptions of registered types
+    {"$": "error", "t": type, "v": []}    exceptions of registered types; "n" are their notes
     {"$": "dict", "v": [[key, value]]}    dicts with keys that are not str, or with a key "$"
     {"$": "raised", "v": exception}       what a step raised, in place of what it returned
 
 Subclasses of built-in types are refused, since what they add would be lost without a word. So are
 types that nobody allowed (see `types`): on saving already, because later is too late.
-
-Instances of attrs classes and dataclasses are saved by their fields, and rebuilt as unpickling does
-it, without the constructor: a converter that is run a second time, or a `__post_init__`, would
-change what was saved. Only where a field came or went since then is the constructor asked, which
-knows the default of what is new.
 """
 
 import base64
-import contextlib
 import enum
-import functools
 import json
 import pickle  # only ever used where the user said `allow_pickle=True`
 from collections.abc import Callable, Iterable
-from dataclasses import fields as dataclass_fields
 from datetime import tzinfo
 from operator import itemgetter
 from typing import Any, TypeAlias
 
 import attrs
 
+from mainstay._checkpoint.instances import (
+    attribute_left_out,
+    exception_of,
+    field_names,
+    instance_of,
+    is_buildable,
+    parts_of_exception,
+)
 from mainstay._checkpoint.scalars import (
     SCALAR_DECODERS,
     SCALAR_ENCODERS,
@@ -42,7 +42,7 @@ from mainstay._checkpoint.scalars import (
     NotAllowedError,
     is_plain,
 )
-from mainstay._checkpoint.types import Allowed, is_buildable
+from mainstay._checkpoint.types import Allowed
 from mainstay._core.functions import name_of
 from mainstay.errors import UnknownTypeError, UnsaveableValueError
 
@@ -125,14 +125,16 @@ class Codec:
                 return self._tagged("flag", cls, self._encode(value.value))
             return self._tagged("enum", cls, value.name)
         if isinstance(value, Exception):
-            return self._tagged("error", cls, self.encode_items(_args_of(value)))
-        extra = _extra_attribute(value, cls)
+            args, notes = parts_of_exception(value, _in_json)
+            saved_error = self._tagged("error", cls, self.encode_items(args))
+            return {**saved_error, "n": notes} if notes else saved_error
+        extra = attribute_left_out(value, cls)
         if extra:
             raise CodecError(
                 f"its attribute {extra!r} is not among its fields; make it one, or remove it"
             )
         saved = {}
-        for name in _field_names(cls):
+        for name in field_names(cls):
             try:
                 saved[name] = self._encode(getattr(value, name))
             except AttributeError:
@@ -206,9 +208,10 @@ class Codec:
             return parts, lambda index: _item(body[index // 2][0]), self._paired
         if tag in SCALAR_DECODERS:
             return (), _index, lambda _: self._read(tag, body)
-        return self._typed(tag, saved["t"], body) if tag != "pickle" else self._unpickled(body)
+        return self._typed(tag, saved, body) if tag != "pickle" else self._unpickled(body)
 
-    def _typed(self, tag: str, name: str, body: Json) -> "_Parts":
+    def _typed(self, tag: str, saved: Json, body: Json) -> "_Parts":
+        name = saved["t"]
         cls = None if self.allowed is None else self.allowed.get(name)
         if cls is None:
             raise NotAllowedError(name)
@@ -216,6 +219,8 @@ class Codec:
 
         def build(values: list[Any]) -> Any:
             try:
+                if tag == "error":
+                    return exception_of(cls, values, saved.get("n", []))
                 return _BUILDERS[tag](cls, join(values))
             except Exception as error:  # noqa: BLE001 - as may a user's __init__
                 raise CodecError(
@@ -250,7 +255,7 @@ class _Plain(Codec):
         parts, name_part, build = super()._parts(saved)
         return parts, name_part, list if build in (set, frozenset) else build
 
-    def _typed(self, tag: str, name: str, body: Json) -> "_Parts":  # noqa: ARG002 - as above
+    def _typed(self, tag: str, saved: Json, body: Json) -> "_Parts":  # noqa: ARG002 - as above
         return _as_plain(tag, body)
 
     @staticmethod
@@ -298,62 +303,6 @@ def _same(values: list[Any]) -> list[Any]:
     return values
 
 
-def _args_of(error: Exception) -> tuple[Any, ...]:
-    """Return what builds an exception again; refuse one that would be another."""
-    same, args = False, error.args
-    with contextlib.suppress(Exception):  # a user's __init__ or __eq__ may raise anything
-        if isinstance(error, OSError):  # whose args leave out the file
-            reduced: Any = error.__reduce__()
-            args = reduced[1]
-        again = type(error)(*args)
-        own = vars(error).keys() - {"__notes__"}
-        same = again.args == error.args and own <= vars(again).keys()
-    if not same:
-        raise CodecError("its args would not build it again as it is; save its parts")
-    return args
-
-
-# Instances by their fields.
-
-
-@functools.lru_cache(maxsize=1024)
-def _field_names(cls: Any) -> tuple[str, ...]:
-    fields: Iterable[Any] = attrs.fields(cls) if attrs.has(cls) else dataclass_fields(cls)
-    return tuple(field.name for field in fields)
-
-
-def _extra_attribute(value: object, cls: type) -> str | None:
-    """Return an attribute that is not a field, and would be lost; cached properties may be."""
-    own = getattr(value, "__dict__", None)
-    names = _field_names(cls)
-    if not own or own.keys() <= set(names):
-        return None
-    extra = (each for each in own if each not in names)
-    return next(
-        (e for e in extra if not isinstance(getattr(cls, e, None), functools.cached_property)), None
-    )
-
-
-def _instance(cls: Any, values: dict[str, Any]) -> Any:
-    """Build an instance from its fields, those too that its constructor does not take."""
-    as_saved = values.keys() == set(_field_names(cls))
-    instance = object.__new__(cls) if as_saved else _constructed(cls, values)
-    for name, value in values.items():
-        object.__setattr__(instance, name, value)
-    if attrs.has(cls) and hasattr(instance, "__setstate__"):
-        instance.__setstate__(values)  # attrs keeps the hash of some classes beside their fields
-    return instance
-
-
-def _constructed(cls: Any, values: dict[str, Any]) -> Any:
-    if attrs.has(cls):
-        arguments = {f.name: f.alias for f in attrs.fields(cls) if f.init}
-    else:
-        arguments = {f.name: f.name for f in dataclass_fields(cls) if f.init}
-    late = {*_field_names(cls)} - arguments.keys()
-    return cls(**{arguments.get(n, n): value for n, value in values.items() if n not in late})
-
-
 def to_bytes(tree: Json) -> bytes:
     """Return JSON as bytes.
 
@@ -397,9 +346,13 @@ _ROWS: dict[str, Callable[[list[Any]], Any]] = {
 _BUILDERS: dict[str, Callable[[Any, Any], Any]] = {
     "enum": lambda cls, name: cls[name],
     "flag": lambda cls, value: cls(value),
-    "error": lambda cls, args: cls(*args),
-    "object": _instance,
+    "object": instance_of,
 }
+
+
+def _in_json(value: object) -> bytes:
+    """Return what a value of any type is saved as."""
+    return to_bytes(Codec(None).encode(value, "value"))
 
 
 def plain(saved: Json, *, allow_pickle: bool = False) -> Any:

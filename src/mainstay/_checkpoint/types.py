@@ -17,25 +17,17 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
-from datetime import date, time, timedelta
-from decimal import Decimal
-from pathlib import PurePath
 from typing import Any, NewType, TypeAlias, TypeVar
-from uuid import UUID
 
 import attrs
 
+from mainstay._checkpoint.instances import is_buildable
 from mainstay._core.functions import name_of
 
 Allowed: TypeAlias = Mapping[str, type]
 """From `module.qualname` to the type, as saved data names it."""
 
 T = TypeVar("T", bound=type[Any])
-
-_BUILT_IN = (
-    dict, list, set, frozenset, tuple, str, bytes, bytearray, int, float, complex, date, time,
-    timedelta, Decimal, UUID, PurePath,
-)  # fmt: skip
 
 _registered: dict[str, type] = {}
 
@@ -74,16 +66,6 @@ def register_type(cls: T) -> T:
         )
     _registered[name_of(cls)] = cls
     return cls
-
-
-def is_buildable(cls: type) -> bool:
-    """True if *cls* is saved field by field or by name.
-
-    A class that is a built-in type besides is not: what that holds is in no field.
-    """
-    if issubclass(cls, enum.Enum):
-        return True
-    return (attrs.has(cls) or is_dataclass(cls)) and not issubclass(cls, _BUILT_IN)
 
 
 def allowed_by(*named: object) -> Allowed:
