@@ -318,6 +318,8 @@ class Contrary(Exception):
     def __eq__(self, other):
         raise RuntimeError("never equal")
 
+    __hash__ = Exception.__hash__
+
 
 class Derived(Exception):
     """Everything beside its args follows from them."""

@@ -7,6 +7,10 @@ Plain JSON values are themselves. Everything else is an object with a tag:
     {"$": "enum", "t": type, "v": name}
     {"$": "error", "t": type, "v": []}    exceptions of registered types; "n" are their notes
     {"$": "dict", "v": [[key, value]]}    dicts with keys that are not str, or with a key "$"
+    {"$": "ordereddict", "v": [[k, v]]}
+    {"$": "counter", "v": dict}
+    {"$": "defaultdict", "f": type, "v": dict}
+    {"$": "deque", "m": maxlen, "v": []}
     {"$": "raised", "v": exception}       what a step raised, in place of what it returned
 
 Subclasses of built-in types are refused, since what they add would be lost without a word. So are
@@ -15,8 +19,10 @@ types that nobody allowed (see `types`): on saving already, because later is too
 
 import base64
 import enum
+import functools
 import json
 import pickle  # only ever used where the user said `allow_pickle=True`
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable
 from datetime import tzinfo
 from operator import itemgetter
@@ -166,6 +172,27 @@ class Codec:
 
     def encode_dict(self, value: dict[Any, Any]) -> Json:
         """Return a dict as JSON: as it is where its keys allow that."""
+        pairs, plain = self._encode_pairs(value)
+        return dict(pairs) if plain else {TAG: "dict", "v": pairs}
+
+    def encode_ordered(self, value: OrderedDict[Any, Any]) -> Json:
+        """Return an ordered dict as JSON: as pairs, whose order is part of it."""
+        return {TAG: "ordereddict", "v": self._encode_pairs(value)[0]}
+
+    def encode_defaultdict(self, value: defaultdict[Any, Any]) -> Json:
+        """Return a default dict as JSON, with its factory by name."""
+        factory: Any = value.default_factory
+        name = "" if factory is None else name_of(factory)
+        known = isinstance(factory, type) and is_buildable(factory) and self._knows(factory)
+        if not known and _FACTORIES.get(name) is not factory:
+            raise CodecError(
+                f"its default factory {name} could not be found again; use a type such as list, "
+                f"or one that is named in the annotations or given to register_type"
+            )
+        return {TAG: "defaultdict", "f": name, "v": self.encode_dict(value)}
+
+    def _encode_pairs(self, value: dict[Any, Any]) -> tuple[list[list[Json]], bool]:
+        """Return the pairs of a dict as JSON; and True if its keys may be those of an object."""
         plain = True
         saved: list[list[Json]] = []
         for key, item in value.items():
@@ -174,7 +201,7 @@ class Codec:
                 saved.append([key if plain else self._encode(key), self._encode(item)])
             except CodecError as refused:
                 raise refused.within(f"[{key!r:.60}]") from None
-        return dict(saved) if plain else {TAG: "dict", "v": saved}
+        return saved, plain
 
     def rebuild(self, saved: Json) -> Any:
         """Return the value that JSON stands for.
@@ -202,10 +229,13 @@ class Codec:
             return _named_parts(saved, _item)
         body = saved["v"]
         if tag in _ROWS:
-            return body, _index, _ROWS[tag]
-        if tag == "dict":
+            return body, _index, functools.partial(_ROWS[tag], saved)
+        if tag in ("dict", "ordereddict"):
             parts = [part for pair in body for part in pair]
-            return parts, lambda index: _item(body[index // 2][0]), self._paired
+            return parts, lambda index: _item(body[index // 2][0]), self._paired(tag)
+        if tag in ("counter", "defaultdict"):
+            kind = Counter if tag == "counter" else self._default_dict(saved["f"])
+            return (body,), _whole, lambda values: kind(values[0])
         if tag in SCALAR_DECODERS:
             return (), _index, lambda _: self._read(tag, body)
         return self._typed(tag, saved, body) if tag != "pickle" else self._unpickled(body)
@@ -229,6 +259,15 @@ class Codec:
 
         return parts, name_part, build
 
+    def _default_dict(self, name: str) -> Callable[[Any], Any]:
+        """Return what makes a default dict of a dict, by the name of its factory."""
+        factory = _FACTORIES.get(name)
+        if name not in _FACTORIES:
+            factory = None if self.allowed is None else self.allowed.get(name)
+            if factory is None:
+                raise NotAllowedError(name)
+        return functools.partial(defaultdict, factory)
+
     def _unpickled(self, body: Json) -> "_Parts":
         if not self.allow_pickle:
             raise NotAllowedError("pickled value")
@@ -244,23 +283,28 @@ class Codec:
             raise CodecError(f"what was saved of it cannot be read: {error}", error) from None
 
     @staticmethod
-    def _paired(values: list[Any]) -> Any:
-        return dict(zip(values[::2], values[1::2], strict=True))
+    def _paired(tag: str) -> Callable[[list[Any]], Any]:
+        """Return what makes a dict of its keys and values in turn."""
+        kind = OrderedDict if tag == "ordereddict" else dict
+        return lambda values: kind(zip(values[::2], values[1::2], strict=True))
 
 
 class _Plain(Codec):
-    """Builds no types: objects become dicts of their fields, and sets become lists."""
+    """Builds no types: objects become dicts of their fields; sets and deques become lists."""
 
     def _parts(self, saved: Json) -> "_Parts":
+        tag = saved.get(TAG) if type(saved) is dict else None
+        if tag in ("counter", "defaultdict"):
+            return (saved["v"],), _whole, itemgetter(0)
         parts, name_part, build = super()._parts(saved)
-        return parts, name_part, list if build in (set, frozenset) else build
+        return parts, name_part, list if tag in ("set", "frozenset", "deque") else build
 
     def _typed(self, tag: str, saved: Json, body: Json) -> "_Parts":  # noqa: ARG002 - as above
         return _as_plain(tag, body)
 
     @staticmethod
-    def _paired(values: list[Any]) -> Any:
-        return dict(zip(map(_hashable, values[::2]), values[1::2], strict=True))
+    def _paired(tag: str) -> Callable[[list[Any]], Any]:  # noqa: ARG004 - as above
+        return lambda values: dict(zip(map(_hashable, values[::2]), values[1::2], strict=True))
 
 
 _Parts: TypeAlias = tuple[Iterable[Json], Callable[[Any], str], Callable[[list[Any]], Any]]
@@ -328,6 +372,12 @@ _PLAIN = frozenset({str, int, float, bool, type(None)})
 _ENCODERS: dict[type, Callable[[Codec, Any], Json]] = {
     list: Codec.encode_items,
     dict: Codec.encode_dict,
+    OrderedDict: Codec.encode_ordered,
+    defaultdict: Codec.encode_defaultdict,
+    Counter: lambda codec, value: {TAG: "counter", "v": codec.encode_dict(value)},
+    deque: lambda codec, value: {
+        TAG: "deque", "m": value.maxlen, "v": codec.encode_items(value),
+    },
     tuple: lambda codec, value: {TAG: "tuple", "v": codec.encode_items(value)},
     set: lambda codec, value: {TAG: "set", "v": codec.encode_items(value)},
     frozenset: lambda codec, value: {TAG: "frozenset", "v": codec.encode_items(value)},
@@ -336,11 +386,21 @@ _ENCODERS: dict[type, Callable[[Codec, Any], Json]] = {
     },
 }  # fmt: skip
 
-_ROWS: dict[str, Callable[[list[Any]], Any]] = {
-    "tuple": tuple,
-    "set": set,
-    "frozenset": frozenset,
-    "complex": lambda values: complex(*values),
+_FACTORIES: dict[str, Any] = {"": None} | {
+    name_of(factory): factory
+    for factory in (
+        bool, bytes, complex, dict, float, frozenset, int, list, set, str, tuple,
+        Counter, OrderedDict, deque,
+    )
+}  # fmt: skip
+"""What a default dict may be filled by, besides the types that are allowed."""
+
+_ROWS: dict[str, Callable[[Json, list[Any]], Any]] = {
+    "tuple": lambda _, values: tuple(values),
+    "set": lambda _, values: set(values),
+    "frozenset": lambda _, values: frozenset(values),
+    "complex": lambda _, values: complex(*values),
+    "deque": lambda saved, values: deque(values, saved["m"]),
 }
 
 _BUILDERS: dict[str, Callable[[Any, Any], Any]] = {

@@ -14,6 +14,7 @@ import sys
 import types
 import typing
 import weakref
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
@@ -70,7 +71,9 @@ def register_type(cls: T) -> T:
 
 def allowed_by(*named: object) -> Allowed:
     """Return the types that annotations name and values have, and those that their fields name."""
-    kinds = {type(each) for each in _walk(named, _parts_of_value)}
+    values = [*_walk(named, _parts_of_value)]
+    kinds: set[object] = {type(each) for each in values}
+    kinds.update(each.default_factory for each in values if isinstance(each, defaultdict))
     found: dict[str, type] = {}
     for hint in _walk([*named, *kinds], _parts_of_hint):
         if isinstance(hint, type) and is_buildable(hint):
@@ -188,7 +191,7 @@ def _parts_of_hint(hint: Any) -> Iterable[object]:
 def _parts_of_value(value: object) -> Iterable[object]:
     if isinstance(value, dict):
         return [*value.keys(), *value.values()]
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, list | tuple | set | frozenset | deque):
         return value
     cls = type(value)
     if attrs.has(cls):
