@@ -91,6 +91,7 @@ class PoolEngine:
             all_down=planner.ALL_DOWN[settings.when_all_down],
             probed=settings.probe is not None,
             one_leads=isinstance(settings.strategy, Priority),
+            goes_on=settings.fence is None,  # which has to return first
         )
         self.lock: threading.RLock = threading.RLock()
         self.slots: dict[str, Slot] = {}
@@ -403,7 +404,8 @@ class PoolEngine:
             now: The time.
             news: True if something has happened that calls may wait for.
         """
-        if self.is_open:
+        again = self.is_open
+        while again:
             plan = planner.plan(
                 _views_of(self),
                 self.rules,
@@ -412,15 +414,20 @@ class PoolEngine:
                 forced=self.forced,
                 leaders=self.plan.leaders,
             )
-            if self._carry_out(plan, now):  # those who are to be replaced are not usable now
-                self.replan(now)
+            again = self._carry_out(plan, now)
+            self.plan = plan
+        if self.is_open:
+            self.rotation = _rotation_of(self, self.plan)
         self.monitor.refresh()
         if news:
             old, self.progress = self.progress, Signal()
             self.outbox.add(old.set)
 
     def _carry_out(self, plan: planner.Plan, now: float) -> bool:
-        """Make what a plan says the case; return True if the fence is asked for it."""
+        """Make what a plan says the case; return True if duties change hands, who may be used, too.
+
+        That is so only in a pool with a fence.
+        """
         if plan.kept_failing is not None:
             slot = self.slots[plan.kept_failing]
             slot.detector.keep_failing(slot.detector.cause)
@@ -428,23 +435,21 @@ class PoolEngine:
             self.monitor.failing(slot)
         for slot in self.slots.values():
             slot.promoted = slot.name in plan.stand_ins
-        if self.fencing is not None:
-            self.fencing.hand_back(self.slots[name] for name in plan.serving)
+        fencing = self.fencing
+        serving = [self.slots[name] for name in plan.serving]
+        changed = fencing is not None and fencing.hand_back(serving)
         for name in plan.stops:
             self.close(self.slots[name], self.slots[name].take_away())
-        replaced = False
         for name in plan.starts:
             slot, duties = self.slots[name], plan.stand_ins.get(name, ())
-            replaces = self.fencing.asked_about(slot, duties) if self.fencing else ()
+            replaces = fencing.asked_about(slot, duties) if fencing is not None else ()
             start = slot.begin_start(now, replaces)
             self.outbox.add(partial(self.opener.start, slot, start))
-            replaced = replaced or bool(replaces)
+            changed = changed or bool(replaces)
         self.epoch += bool(plan.switches)
         for switch in plan.switches:
             self.monitor.switched(switch, self.epoch)
-        self.plan = plan
-        self.rotation = _rotation_of(self, plan)
-        return replaced
+        return changed
 
     # Opening and closing.
 

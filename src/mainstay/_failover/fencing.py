@@ -67,12 +67,13 @@ class Fencing:
             slots[old].barred = True
         new.barred = False
 
-    def hand_back(self, serving: Iterable[Slot]) -> None:
-        """Hand their own duties back to active members that serve."""
-        for slot in serving:
-            if slot.member.standby is None:
-                self._holders[slot.name] = slot.name
-                slot.barred = False
+    def hand_back(self, serving: Iterable[Slot]) -> bool:
+        """Hand their own duties back to active members that serve; True if another did one."""
+        back = [slot for slot in serving if slot.member.standby is None and self.is_displaced(slot)]
+        for slot in back:
+            self._holders[slot.name] = slot.name
+            slot.barred = False
+        return bool(back)
 
     def is_displaced(self, slot: Slot) -> bool:
         """True if another member does its duty, or it is fenced off."""

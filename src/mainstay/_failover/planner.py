@@ -71,11 +71,13 @@ class PlanRules:
         all_down: What happens while no member is well.
         probed: True if a probe tells who is well; else single calls try ejected members.
         one_leads: True if new calls go to one member; else to all that serve.
+        goes_on: True if a call that failed at all who serve may go on to others that are open.
     """
 
     all_down: AllDown = ALL_DOWN["least_bad"]
     probed: bool = False
     one_leads: bool = True
+    goes_on: bool = True
 
 
 @attrs.frozen
@@ -223,7 +225,7 @@ def plan(
     ejected = sorted((v for v in views if v.ejected), key=lambda view: view.trial_at)
     trials = {v.name: v for v in views if v.ejected and _tried_by_calls(v, rules, forced)}
     idle = [view for view in views if view.name not in assigned.serving]
-    spares = [view.name for view in idle if view.is_open and view.well and view.usable]
+    spares = [view.name for view in idle if view.is_open and view.well]
     return Plan(
         serving=assigned.serving,
         stand_ins=assigned.stand_ins,
@@ -233,7 +235,7 @@ def plan(
         leaders={**known, **leading},
         switches=switches,
         trials=tuple(v for v in trials.values() if v.is_open and v.phase is Phase.EJECTED),
-        spares=tuple(spares) if forced is None else (),
+        spares=tuple(spares) if rules.goes_on and forced is None else (),
         starting=starting,
         ejected=tuple(ejected),
         down=forced is None and not any(v.phase is Phase.WELL and v.well for v in views),
