@@ -9,7 +9,8 @@ import sys
 import attrs
 import pytest
 
-from mainstay.stores import SQLiteStore, owner
+from mainstay._core import owner
+from mainstay.stores import SQLiteStore
 from mainstay.stores.base import Acquired, Held, Record, Request, RunId, how_gone
 from mainstay.stores.owner import Owner, is_dead, this_process
 
