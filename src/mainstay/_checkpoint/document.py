@@ -16,6 +16,7 @@ and the result, once the function has ended. A result of a step stands in an env
 The envelope tells a flipped bit, and large values are compressed: flag 1 says so, with zlib.
 """
 
+import contextlib
 import hashlib
 import zlib
 from typing import Any
@@ -24,7 +25,12 @@ import attrs
 
 from mainstay._checkpoint.code import Code
 from mainstay._checkpoint.codec import Codec, Json, from_bytes, to_bytes
-from mainstay.errors import CodeChangedError, CorruptCheckpointError, UnsaveableValueError
+from mainstay.errors import (
+    CheckpointError,
+    CodeChangedError,
+    CorruptCheckpointError,
+    UnsaveableValueError,
+)
 from mainstay.stores.base import Contents, RunId
 
 MISSING: Any = object()
@@ -122,8 +128,15 @@ def opened_value(sealed: bytes, place: str) -> Json:
         raise CorruptCheckpointError(place, str(error)) from error
 
 
-def restored(codec: Codec, saved: Json, place: str, run: RunId) -> Any:
-    """Return the value that was saved of *run*; *place* begins the path to what is wrong.
+def restored(codec: Codec, saved: Json, place: str, run: RunId, *, migrates: bool = False) -> Any:
+    """Return the value that was saved of *run*.
+
+    Args:
+        codec: How it was saved.
+        saved: What was saved.
+        place: The beginning of the path to what is wrong.
+        run: The run as messages name it.
+        migrates: True if a function can turn what was saved into what it is now.
 
     Raises:
         CodeChangedError: If a type no longer takes what was saved of it.
@@ -132,7 +145,19 @@ def restored(codec: Codec, saved: Json, place: str, run: RunId) -> Any:
     try:
         return codec.decode(saved, place)
     except UnsaveableValueError as error:
-        raise CodeChangedError(run.name, run.key, f"{error.path}: {error.problem}") from error
+        cures = ["give `on_code_change` a function that migrates the state"] if migrates else []
+        if codec.on_gone is None and _fits_without_what_is_gone(codec, saved):
+            cures.append("use on_code_change='ignore', which drops the fields that are gone")
+        advice = ", or ".join([*cures, "forget the run"])
+        problem = f"{error.path}: {error.problem}"
+        raise CodeChangedError(run.name, run.key, problem, advice) from error
+
+
+def _fits_without_what_is_gone(codec: Codec, saved: Json) -> bool:
+    with contextlib.suppress(CheckpointError):
+        attrs.evolve(codec, on_gone=lambda _field: None).decode(saved, "")
+        return True
+    return False
 
 
 class DamagedError(Exception):

@@ -14,16 +14,14 @@ from typing import Any
 import attrs
 
 from mainstay._checkpoint.code import Code
-from mainstay._checkpoint.codec import Codec, Json, plain
-from mainstay._checkpoint.document import MISSING, Document, restored
+from mainstay._checkpoint.codec import Json
+from mainstay._checkpoint.document import MISSING, Document
 from mainstay._checkpoint.iteration import NOTHING, Iteration, key_function, numbered
+from mainstay._checkpoint.state import State
 from mainstay._checkpoint.steps import Place, Step, Steps
-from mainstay._checkpoint.types import allowed_by
 from mainstay._checkpoint.value_digest import ARGUMENTS, value_digest
 from mainstay.errors import CheckpointError, CodeChangedError
 from mainstay.stores.base import Change, RunId
-
-_UNCHANGEABLE = (str, bytes, int, float, complex, bool, tuple, frozenset, type(None))
 
 
 @attrs.define(eq=False)
@@ -35,8 +33,7 @@ class Progress:
         code: What is known of the function.
         document: What was saved before this attempt.
         steps: The steps, saved and new.
-        allow_pickle: True to pickle what cannot be saved otherwise.
-        migrate: Turns the state of older code into that of the present one, or None.
+        state: The state.
         stack: The iterations that are going on, the outermost first.
         unsaved: Items done since the last save.
     """
@@ -45,49 +42,18 @@ class Progress:
     code: Code
     document: Document
     steps: Steps
-    allow_pickle: bool
-    migrate: Callable[[Any], Any] | None = None
+    state: State
     stack: list[Iteration] = attrs.field(factory=list, init=False)
     unsaved: int = attrs.field(default=0, init=False)
     _done: int = attrs.field(default=0, init=False)
     _captured: int = attrs.field(default=0, init=False)
     _cursors: dict[str, Json] = attrs.field(init=False)
     _names: dict[str, int] = attrs.field(factory=dict, init=False)
-    _state: Any = attrs.field(default=NOTHING, init=False)
-    _state_codec: Codec = attrs.field(init=False)
     _boundary_state: Json = attrs.field(default=None, init=False)
     _captured_state: Json = attrs.field(default=NOTHING, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._cursors = dict(self.document.cursors)
-        self._state_codec = Codec({})
-
-    # The state.
-
-    def state(self, default: Any) -> Any:
-        """Return the state: what was saved, or *default*."""
-        if self._state is not NOTHING:
-            return self._state
-        if isinstance(default, _UNCHANGEABLE):
-            raise TypeError(
-                f"`default` must be something that is changed in place, such as an attrs instance, "
-                f"a dataclass instance, a dict or a list, not {default!r}"
-            )
-        self._state_codec = Codec(allowed_by(default), self.allow_pickle)
-        saved = self.document.state
-        if saved is MISSING:
-            self._state_codec.encode(default, "state")
-            self._state = default
-        elif self.migrate is not None:
-            self._state = self.migrate(plain(saved, allow_pickle=self.allow_pickle))
-        else:
-            self._state = restored(self._state_codec, saved, "state", self.run)
-        return self._state
-
-    def _encoded_state(self) -> Json:
-        if self._state is NOTHING:
-            return self.document.state
-        return self._state_codec.encode(self._state, "state")
 
     # Iterations.
 
@@ -115,7 +81,7 @@ class Progress:
         iteration = Iteration(self.run, unique, key_of, trusted, scope, by_position=key is None)
         if saved:
             iteration.restore(saved)
-        state = self._encoded_state()
+        state = self.state.encoded()
         if outer is not None:
             outer.dirty = outer.dirty or state != self._state_before(outer)
             outer.used = outer.nests = True
@@ -135,7 +101,7 @@ class Progress:
         """Record that an item is done in which something was saved or begun."""
         self._leave_item(iteration)
         if iteration.nests and not iteration.waits:
-            self._boundary_state = self._encoded_state()
+            self._boundary_state = self.state.encoded()
 
     def _leave_item(self, iteration: Iteration) -> None:
         self._end_inner(iteration)
@@ -153,7 +119,7 @@ class Progress:
         """Record that an iteration has ended, at a boundary."""
         self._pop(iteration)
         if self.stack and not iteration.waits:
-            self._boundary_state = self._encoded_state()
+            self._boundary_state = self.state.encoded()
 
     def interrupted(self, iteration: Iteration) -> None:
         """Record that the source of an iteration failed, between two items."""
@@ -174,7 +140,7 @@ class Progress:
             iteration.item_done()
             self._flush(iteration)
             self._pop(iteration)
-            if self.stack and self._state is not NOTHING:
+            if self.stack and self.state.is_known:
                 self.stack[-1].dirty = True  # nobody knows what the state was when it was left
 
     def _end_inner(self, iteration: Iteration) -> None:
@@ -243,7 +209,11 @@ class Progress:
         step = self.steps.begin(self._place(self.stack), name)
         if step.instead is not None and not lenient:
             raise CodeChangedError(
-                self.run.name, self.run.key, f"step {step.instead!r} is now {step.label!r}"
+                self.run.name,
+                self.run.key,
+                f"step {step.instead!r} is now {step.label!r}",
+                "use on_code_change='ignore', which leaves the result of the former alone, or "
+                "forget the run",
             )
         return step
 
@@ -268,10 +238,10 @@ class Progress:
         for iteration in reversed(self.stack):
             self._flush(iteration)
             inner = {iteration.name: iteration.cursor(inner)}
-        migrated = self.migrate is None or self._state is not NOTHING
+        migrated = self.state.migrate is None or self.state.is_known
         document = Document(
             code=self.code if migrated else self.document.code,
-            state=self._encoded_state(),
+            state=self.state.encoded(),
             cursors={**self._cursors, **inner},
             seconds=self.document.seconds + seconds,
             items=self.document.items + self._done,

@@ -123,17 +123,17 @@ class Steps:
     Args:
         results: What the store keeps, by number.
         run: The run as messages name it: by its component and key.
-        allow_pickle: True to pickle what cannot be saved otherwise.
+        codec: How results are saved, but for the types that a step's annotation will name.
 
     Raises:
         CorruptCheckpointError: If what a result is of is damaged.
     """
 
-    def __init__(self, results: Mapping[int, Result], run: RunId, *, allow_pickle: bool) -> None:
+    def __init__(self, results: Mapping[int, Result], run: RunId, codec: Codec) -> None:
         self.outside: Place = Place()
         self._results = results
         self._run = run
-        self._allow_pickle = allow_pickle
+        self._codec = codec
         self._next = max(results, default=-1) + 1
         self._going_on: set[Step] = set()
         self._pending: dict[int, Result] = {}
@@ -205,7 +205,7 @@ class Steps:
             UnsaveableValueError: If it cannot be saved.
             CheckpointError: If there is no number left.
         """
-        codec = Codec(allowed_by_result(fn), self._allow_pickle)
+        codec = attrs.evolve(self._codec, allowed=allowed_by_result(fn))
         self._keep(step, codec.encode(value, f"the result of step {step.label!r}"))
 
     def keep_error(self, step: Step, error: Exception) -> bool:
@@ -232,7 +232,7 @@ class Steps:
 
     def replay(self, step: Step, fn: Callable[..., Any]) -> Any:
         """Return the saved value of a step of *fn*, or raise the saved exception."""
-        codec = Codec(allowed_by_result(fn), self._allow_pickle)
+        codec = attrs.evolve(self._codec, allowed=allowed_by_result(fn))
         place = f"the result of step {step.label!r}"
         if type(step.saved) is not dict or step.saved.get(TAG) != "raised":
             return restored(codec, step.saved, place, self._run)
