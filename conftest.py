@@ -38,7 +38,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 for _name in [name for name in os.environ if name.startswith("COVERAGE_")]:
     del os.environ[_name]
 
-settings.register_profile("edit", max_examples=20, deadline=None)
+settings.register_profile("edit", max_examples=10, deadline=None)
 settings.register_profile("full", max_examples=100, deadline=None)
 settings.load_profile("edit")
 
@@ -71,6 +71,14 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
         return (yield)
     finally:
         _unmarked = ""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Let a report be sent to another process, whatever was logged in its test."""
+    report.sections = [
+        (name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections
+    ]
 
 
 _FIXTURES = ["waits_left_out", "served_on_a_free_port"]

@@ -236,7 +236,7 @@ def of_metrics() -> Iterator[tuple[str, Loop]]:
     yield f"scrape of {FUNCTIONS} functions", loop_over(lambda _x: generate_latest(registry))
     yield (
         "a function decorated",
-        loop_over(lambda x: retry(on=LostError, name="decorated", metrics=metrics)(plain)),
+        loop_over(lambda _x: retry(on=LostError, name="decorated", metrics=metrics)(plain)),
     )
 
 

@@ -52,7 +52,13 @@ RetryReason: TypeAlias = Literal[
 ]
 ResumeReason: TypeAlias = Literal["", "crash", "takeover", "error", "sigterm"]
 RedundantReason: TypeAlias = Literal[
-    "attempts", "timeout", "not_retryable", "budget", "no_member", "no_decision"
+    "attempts",
+    "timeout",
+    "not_retryable",
+    "predicate_error",
+    "budget",
+    "no_member",
+    "no_decision",
 ]
 
 

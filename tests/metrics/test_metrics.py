@@ -423,10 +423,10 @@ def test_a_recorder_finds_the_one_of_its_kind_in_other_metrics() -> None:
 # What stays bounded.
 
 
-def test_10_000_error_types_become_20_and_other() -> None:
+def test_1_000_error_types_become_20_and_other() -> None:
     with recorded() as metrics:
         policy = retry(on=ConnectionError, name="work")
-    classes = [type(f"Error{number}", (Exception,), {}) for number in range(10_000)]
+    classes = [type(f"Error{number}", (Exception,), {}) for number in range(1_000)]
     for each in classes:
         with pytest.raises(each):
             policy.call(Faults([each]))
@@ -434,10 +434,10 @@ def test_10_000_error_types_become_20_and_other() -> None:
     types = {s.labels["error_type"] for s in families["mainstay_errors"].samples}
     assert len(types) == 21
     assert "_other" in types
-    assert metrics.value("errors_total") == 10_000
-    assert metrics.value("errors_total", error_type="_other") == 9_980
-    assert metrics.value("series_dropped_total", metric="mainstay_errors_total") == 9_980
-    assert metrics.value("series_dropped_total") == 9_980
+    assert metrics.value("errors_total") == 1_000
+    assert metrics.value("errors_total", error_type="_other") == 980
+    assert metrics.value("series_dropped_total", metric="mainstay_errors_total") == 980
+    assert metrics.value("series_dropped_total") == 980
 
 
 def test_each_component_has_its_own_20_error_types() -> None:

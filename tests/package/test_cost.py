@@ -8,18 +8,22 @@ import gc
 import sys
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from types import FrameType
 from typing import Any
 
 import pytest
 
-from mainstay import retry
+from mainstay import Metrics, deadline, hedge, redundant, retry
 from mainstay.testing import recorded
 
 PYTHON_CALLS = 3  # the wrapper, the function, the recorder
 BUILTIN_CALLS = 5  # two for what surrounds the call and where it runs, the clock twice, bisect
 CALLS = 1_000
+HEDGED_CALLS = 8  # the wrapper, the function, the call, its timer two, and what it records three
+HEDGED_THREAD_CALLS = 21
+CURRENT_TASK = sys.version_info < (3, 12)  # a Python function there
 
 
 @pytest.fixture
@@ -100,6 +104,30 @@ def test_an_async_call_makes_few_calls(awork: Callable[[], Any]) -> None:
     counts = asyncio.run(main())
     assert counts["python"] <= PYTHON_CALLS
     assert counts["builtin"] <= BUILTIN_CALLS + 1  # `send`
+
+
+@pytest.mark.parametrize("around", [nullcontext, partial(deadline, 30.0)])
+def test_an_async_hedge_that_does_not_fire_makes_few_calls(around: Callable[[], Any]) -> None:
+    @redundant(start=hedge.after(30), name="work", metrics=Metrics(None))
+    async def work() -> None:
+        pass
+
+    async def main() -> int:
+        with around():
+            await work()
+            # Now and then a call counts what the ones before it have left.
+            return min(calls_of(work().send, None)["python"] for _ in range(5))
+
+    assert asyncio.run(main()) <= HEDGED_CALLS + CURRENT_TASK
+
+
+def test_a_sync_hedge_that_does_not_fire_makes_few_calls() -> None:
+    @redundant(start=hedge.after(30), name="work", metrics=Metrics(None))
+    def work() -> None:
+        pass
+
+    work()
+    assert min(calls_of(work)["python"] for _ in range(5)) <= HEDGED_THREAD_CALLS
 
 
 def test_a_sync_call_leaves_nothing_to_the_cyclic_gc(work: Callable[[], None]) -> None:

@@ -1,14 +1,19 @@
 """What a redundant call does: starts copies, believes one answer, sees to the others."""
 
 import asyncio
+import contextlib
 import functools
+import gc
 import logging
 import pickle
+import time
+import weakref
 
 import pytest
 
 from mainstay import (
     AllCopiesFailedError,
+    CircuitOpenError,
     DeadlineExpiredError,
     MainstayError,
     NoDecisionError,
@@ -23,6 +28,7 @@ from mainstay.testing import Faults
 from support.redundancy import RUNNERS, after
 
 HEDGED = {"start": hedge.after(0.1), "budget": None}
+PATIENCE = 10.0  # real seconds
 
 
 class Lost(ConnectionError):
@@ -165,8 +171,8 @@ def test_what_a_hedge_won_is_recorded_as_time_since_the_primary(runner, clock, m
     # Each takes 0.05 s until the hedge starts, and 0.03 s more.
     for _ in range(80):
         runner.run(policy, runner.fn(Faults([after(9, "slow"), after(0.03, "hedge")])))
-    (shared,) = policy._shared.values()
-    assert shared._sketch.value() > 0.05
+    (latency,) = policy._latencies.values()
+    assert latency._sketch.value() > 0.05
 
 
 @pytest.mark.parametrize(
@@ -234,10 +240,53 @@ def test_the_primarys_own_error_outside_on_passes_untouched(call):
     assert len(faults.calls) == 1
 
 
-def test_all_copies_failing_raises_all_of_them_with_notes(call, metrics):
+def test_where_no_copy_answers_the_exception_that_came_last_is_raised(call, metrics):
+    last = Lost("b")
+    with pytest.raises(Lost) as caught:
+        call([after(0.02, Lost("a")), after(0.03, last)], **HEDGED)
+    assert caught.value is last
+    (note,) = last.__notes__
+    assert note.splitlines() == [
+        "mainstay.redundant it: gave up after 2 copies in 0.050 s; the attempts before:",
+        "  copy 0: Lost: a (0.020 s)",
+    ]
+    assert metrics.reasons() == {"attempts": 1}
+    assert metrics.outcomes() == {"error": 1}
+
+
+def test_the_exception_that_came_last_may_be_that_of_the_primary(call):
+    primary = Lost("primary")
+    with pytest.raises(Lost) as caught:
+        call([after(0.5, primary), after(0.1, Lost("copy"))], **HEDGED)
+    assert caught.value is primary
+    (note,) = primary.__notes__
+    assert note.splitlines() == [
+        "mainstay.redundant it: gave up after 2 copies in 0.500 s; the attempts before:",
+        "  copy 1: Lost: copy (0.100 s)",
+    ]
+
+
+def test_of_two_exceptions_at_the_same_time_the_primarys_is_raised(call):
+    with pytest.raises(Lost, match="primary"):
+        call([after(0.2, Lost("primary")), after(0.1, Lost("copy"))], **HEDGED)
+
+
+def test_a_note_has_the_first_and_the_last_five_attempts_before(call):
+    script = [after(0.01, Lost(str(number))) for number in range(9)]
+    with pytest.raises(Lost, match="8") as caught:
+        call(script, copies=9, **HEDGED)
+    (note,) = caught.value.__notes__
+    listed = ["copy 0", "... and 2 more attempts", *(f"copy {n}" for n in range(3, 8))]
+    assert [line.strip().split(":")[0] for line in note.splitlines()[1:]] == listed
+
+
+GROUPED = {**HEDGED, "raises": "group"}
+
+
+def test_a_group_has_the_exceptions_of_all_copies_with_notes(call, metrics):
     """Known fault 14: asynchedging raises ValueError for an empty group."""
     with pytest.raises(AllCopiesFailedError) as caught:
-        call([after(0.02, Lost("a")), after(0.03, Lost("b"))], **HEDGED)
+        call([after(0.02, Lost("a")), after(0.03, Lost("b"))], **GROUPED)
     group = caught.value
     assert [str(each) for each in group.exceptions] == ["a", "b"]
     notes = [each.__notes__ for each in group.exceptions]
@@ -250,21 +299,34 @@ def test_all_copies_failing_raises_all_of_them_with_notes(call, metrics):
     assert metrics.outcomes() == {"error": 1}
 
 
+@pytest.mark.parametrize("raises", ["last", "group"])
+def test_the_only_copy_raises_its_own_exception(call, raises):
+    alone = Lost("alone")
+    with pytest.raises(Lost) as caught:
+        call([after(0.01, alone)], start=hedge.after(0.1), budget=0.0, raises=raises)
+    assert caught.value is alone
+    assert alone.__notes__ == ["mainstay.redundant it: gave up after 1 copy in 0.010 s"]
+
+
 def test_an_exception_that_copies_share_says_what_became_of_each(call):
     lost = Lost("gone")
     with pytest.raises(AllCopiesFailedError) as caught:
-        call([after(0.01, lost), after(0.02, lost)], **HEDGED)
+        call([after(0.01, lost), after(0.02, lost)], **GROUPED)
     assert caught.value.exceptions == (lost, lost)
     (note,) = lost.__notes__
     assert note == (
         "mainstay.redundant it: copy 0, started at 0.000 s, failed after 0.010 s; "
         "copy 1, started at 0.010 s, failed after 0.020 s"
     )
+    with pytest.raises(Lost):
+        call([after(0.01, lost), after(0.02, lost)], **HEDGED)
+    (note,) = lost.__notes__
+    assert note.startswith("mainstay.redundant it: gave up after 2 copies in 0.030 s")
 
 
 def test_the_group_is_caught_by_except_star_and_by_a_retry_of_its_leaves(call):
     with pytest.raises(AllCopiesFailedError) as caught:
-        call([Lost, Lost], **HEDGED)
+        call([Lost, Lost], **GROUPED)
     lost, rest = caught.value.split(Lost)
     assert isinstance(lost, AllCopiesFailedError)
     assert rest is None
@@ -274,6 +336,49 @@ def test_the_group_is_caught_by_except_star_and_by_a_retry_of_its_leaves(call):
     assert str(again) == str(caught.value)
 
 
+def test_a_refusal_is_a_failure_of_its_copy(call, metrics):
+    assert call([CircuitOpenError("inner", None), "page"], **HEDGED) == "page"
+    assert metrics("hedges_total", reason="failed") == 1
+
+
+class Thing:
+    """What a call is given."""
+
+
+def test_a_call_that_fails_keeps_nothing_until_a_collection(runner, metrics):
+    """Exceptions lead to the frames of the call, which must not lead back to them."""
+    policy = redundant(start=hedge.together(), name="it", **runner.options)
+
+    def fail(_thing):
+        raise Lost
+
+    async def afail(_thing):
+        raise Lost
+
+    async def main():
+        thing = Thing()
+        with contextlib.suppress(Lost):
+            await policy.call(afail, thing)
+        return weakref.ref(thing)
+
+    gc.disable()
+    try:
+        if runner is RUNNERS["threads"]:
+            thing = Thing()
+            with contextlib.suppress(Lost):
+                policy.call(fail, thing)
+            gone = weakref.ref(thing)
+            del thing
+            end = time.monotonic() + PATIENCE
+            while gone() is not None and time.monotonic() < end:
+                time.sleep(0.001)  # the last worker is about to become idle
+        else:
+            gone = runner.run_main(main())
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
 def test_a_predicate_says_what_counts(call):
     policy = {"on": lambda error: "busy" in str(error), **HEDGED}
     assert call([Lost("busy"), "page"], **policy) == "page"
@@ -281,21 +386,28 @@ def test_a_predicate_says_what_counts(call):
         call([Lost("gone")], **policy)
 
 
+NOT_MATCHED = "so the exception counts as not matched"
+
+
 @pytest.mark.parametrize("verdict", [1, None, "yes"])
-def test_a_predicate_that_gives_no_verdict_is_noted_on_the_error(call, verdict):
+def test_a_predicate_that_gives_no_verdict_is_noted_on_the_error(call, metrics, verdict):
     with pytest.raises(Lost) as caught:
         call([Lost("gone")], on=lambda _error: verdict, **HEDGED)
     (note,) = caught.value.__notes__
-    assert f"`on` must answer True or False, not {verdict!r}" in note
+    what = f"`on` must answer True or False, not {verdict!r}, {NOT_MATCHED}"
+    assert note == f"mainstay.redundant it: {what}"
+    assert metrics.reasons() == {"predicate_error": 1}
 
 
-def test_a_predicate_that_raises_hides_nothing(call):
+def test_a_predicate_that_raises_hides_nothing(call, metrics):
     def broken(_error):
         raise KeyError("x")
 
     with pytest.raises(Lost) as caught:
         call([Lost("gone")], on=broken, **HEDGED)
-    assert "`on` raised KeyError('x')" in caught.value.__notes__[0]
+    (note,) = caught.value.__notes__
+    assert note == f"mainstay.redundant it: `on` raised KeyError('x'), {NOT_MATCHED}"
+    assert metrics.reasons() == {"predicate_error": 1}
 
 
 # Time.
@@ -309,9 +421,28 @@ def test_a_timeout_ends_the_only_copy_with_a_timeout_error(call, clock, metrics)
     assert metrics.reasons() == {"timeout": 1}
 
 
-def test_a_timeout_ends_all_copies(call, clock):
+def test_a_timeout_ends_all_copies(call, clock, metrics):
+    with pytest.raises(TimeoutError, match=r"copy 0 was still running after 0\.500 s") as caught:
+        call([after(9, "slow"), after(9, "slow")], timeout=0.5, **HEDGED)
+    assert seconds(clock) == 0.5
+    (note,) = caught.value.__notes__
+    assert "copy 1: TimeoutError: it: copy 1 was still running after 0.500 s" in note
+    assert metrics.outcomes() == {"timeout": 1}
+
+
+def test_a_timeout_raises_what_a_copy_raised_before_it(call, metrics):
+    with pytest.raises(Lost) as caught:
+        call([after(9, "slow"), after(0.1, Lost("gone"))], timeout=0.5, **HEDGED)
+    assert caught.value.__notes__ == [
+        "mainstay.redundant it: gave up after 2 copies in 0.500 s; copy 0 was still running"
+    ]
+    assert metrics.outcomes() == {"timeout": 1}
+    assert metrics.errors() == {"Lost": 1, "TimeoutError": 1}
+
+
+def test_a_timeout_puts_an_exception_for_each_copy_into_the_group(call, clock):
     with pytest.raises(AllCopiesFailedError) as caught:
-        call([after(9, "slow"), after(0.1, Lost)], timeout=0.5, **HEDGED)
+        call([after(9, "slow"), after(0.1, Lost)], timeout=0.5, **GROUPED)
     assert [type(each) for each in caught.value.exceptions] == [TimeoutError, Lost]
     assert seconds(clock) == 0.5
 
@@ -402,9 +533,18 @@ def test_failed_copies_do_not_vote(call, metrics):
     assert metrics("votes_total", verdict="decided") == 1
 
 
-def test_a_vote_of_failures_only_raises_them(call):
-    with pytest.raises(AllCopiesFailedError):
-        call([Lost, Lost, Lost], copies=3, decide=vote.plurality())
+@pytest.mark.parametrize(("raises", "error"), [("last", Lost), ("group", AllCopiesFailedError)])
+def test_a_vote_of_failures_only_raises_them(call, raises, error):
+    with pytest.raises(error):
+        call([Lost, Lost, Lost], copies=3, decide=vote.plurality(), raises=raises)
+
+
+def test_a_vote_that_a_failure_has_decided_against_raises_that_failure(call, clock, metrics):
+    """No copy has answered, so that there is one exception which is true."""
+    with pytest.raises(Lost, match="gone"):
+        call([after(0.1, Lost("gone")), after(9, 7)], decide=vote.unanimous())
+    assert seconds(clock) == 0.1
+    assert metrics("votes_total", verdict="no_decision") == 1
 
 
 def test_a_vote_with_a_late_start_begins_with_what_it_needs(call, clock, metrics):
@@ -449,6 +589,7 @@ def test_a_key_that_raises_ends_the_call_with_its_own_error(call, metrics):
         call([{}, {}, {}], copies=3, decide=rule)
     assert "raised while the answer of copy" in caught.value.__notes__[0]
     assert metrics.outcomes() == {"error": 1}
+    assert metrics.reasons() == {"predicate_error": 1}
     assert metrics("votes_total") == 0
 
 
@@ -589,29 +730,29 @@ def test_a_race_may_be_a_vote(runner):
     assert runner.race(redundant(decide=vote.majority()), *scripts) == 2
 
 
-def test_a_race_of_failures_raises_them(runner, metrics):
-    with pytest.raises(AllCopiesFailedError):
-        runner.race(redundant(), Faults([Lost]), Faults([Lost]))
+@pytest.mark.parametrize(("raises", "error"), [("last", Lost), ("group", AllCopiesFailedError)])
+def test_a_race_of_failures_raises_them(runner, metrics, raises, error):
+    with pytest.raises(error):
+        runner.race(redundant(raises=raises), Faults([Lost]), Faults([Lost]))
     assert metrics.reasons() == {"attempts": 1}
 
 
 def test_a_race_ends_with_its_time(runner, clock):
-    with pytest.raises(AllCopiesFailedError) as caught:
+    with pytest.raises(TimeoutError, match=r"copy 0 was still running after 0\.500 s"):
         runner.race(redundant(timeout=0.5), *[Faults([after(9, n)]) for n in range(2)])
-    assert [type(each) for each in caught.value.exceptions] == [TimeoutError] * 2
     assert seconds(clock) == 0.5
 
 
 def test_a_hedge_is_told_to_listeners_and_a_defeat_to_the_log(call, caplog):
     told = []
     stop = on_event(told.append)
-    with caplog.at_level(logging.INFO, "mainstay.redundant"), pytest.raises(AllCopiesFailedError):
+    with caplog.at_level(logging.INFO, "mainstay.redundant"), pytest.raises(Lost):
         call([after(0.2, Lost("secret")), after(0.2, Lost)], "secret", **HEDGED)
     stop()
     assert [event.kind for event in told] == ["hedge_started", "redundant_gave_up"]
     assert [record.getMessage() for record in caplog.records] == [
         "it: copy 1 starts (slow) at 0.100 s",
-        "it: gave up (attempts) after 2 copies in 0.300 s with AllCopiesFailedError",
+        "it: gave up (attempts) after 2 copies in 0.300 s with Lost",
     ]
 
 

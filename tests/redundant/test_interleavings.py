@@ -4,6 +4,7 @@ Copies take whole seconds that differ, so that an oracle can say in which order 
 """
 
 import asyncio
+import contextlib
 import itertools
 import time
 
@@ -13,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mainstay import (
-    AllCopiesFailedError,
     FailoverPool,
     Member,
     Metrics,
     NoDecisionError,
+    deadline,
     hedge,
     redundant,
     vote,
@@ -27,11 +28,15 @@ from mainstay.testing import FakeClock
 from support.examples import examples
 from support.jumping_time import jumping_time
 
-LONGEST = 5.0  # real seconds until strays have ended
+LONGEST = 5.0  # real seconds until abandoned copies have ended
 
 
 class Lost(ConnectionError):
-    """A failure that counts."""
+    """A failure of a copy, which counts."""
+
+    def __init__(self, copy):
+        super().__init__(copy.seconds)
+        self.copy = copy
 
 
 @attrs.frozen
@@ -50,7 +55,7 @@ class Copy:
 
     def done(self):
         if self.end == "fails":
-            raise Lost
+            raise Lost(self)
         if self.end == "breaks":
             raise KeyError(self.seconds)
         return Answer(self.end)
@@ -143,12 +148,12 @@ class Threads(Stage):
             except Exception as error:  # noqa: BLE001 - the outcome
                 return error, clock.now()
 
-    def wait_for_strays(self):
-        (shared,) = self.policy._shared.values()
+    def wait_for_abandoned(self):
+        (abandoned,) = self.policy._abandoned.values()
         end = time.monotonic() + LONGEST
-        while shared.abandoned and time.monotonic() < end:
+        while abandoned.threads and time.monotonic() < end:
             time.sleep(0.001)
-        assert shared.abandoned == 0
+        assert abandoned.threads == 0
 
 
 class Tasks(Stage):
@@ -166,24 +171,25 @@ class Tasks(Stage):
 
         return fn
 
-    async def outcome(self, cancel_at):
-        call = asyncio.ensure_future(self.call())
-        if cancel_at is not None:
-            current_context().clock.call_later(cancel_at, call.cancel)
-        await asyncio.wait([call])
+    async def outcome(self, cancel_at, limit):
+        with contextlib.nullcontext() if limit is None else deadline(limit):
+            call = asyncio.ensure_future(self.call())
+            if cancel_at is not None:
+                current_context().clock.call_later(cancel_at, call.cancel)
+            await asyncio.wait([call])
         for _ in range(5):  # losers handle their cancellation
             await asyncio.sleep(0)
         if call.cancelled():
             return "cancelled"
         return call.exception() or call.result()
 
-    def run(self, cancel_at=None):
+    def run(self, cancel_at=None, limit=None):
         with FakeClock() as clock:
-            return asyncio.run(self.outcome(cancel_at)), clock.now()
+            return asyncio.run(self.outcome(cancel_at, limit)), clock.now()
 
-    def wait_for_strays(self):
-        (shared,) = self.policy._shared.values()
-        assert not shared.strays
+    def wait_for_abandoned(self):
+        (abandoned,) = self.policy._abandoned.values()
+        assert not abandoned.tasks
 
 
 class TasksOnly(Tasks):
@@ -192,11 +198,11 @@ class TasksOnly(Tasks):
 
 
 class TasksAlone(Tasks):
-    """With nothing around them, where calls take their short ways."""
+    """With nothing around them but perhaps a deadline, where calls take their short ways."""
 
-    def run(self, cancel_at=None):
+    def run(self, cancel_at=None, limit=None):
         with jumping_time() as loop:
-            return loop.run_until_complete(self.outcome(cancel_at)), loop.time()
+            return loop.run_until_complete(self.outcome(cancel_at, limit)), loop.time()
 
 
 STAGES = {"threads": Threads, "inline": Tasks, "alone": TasksAlone, "task": TasksOnly}
@@ -236,13 +242,18 @@ def test_copies_that_start_together_decide_as_the_oracle_says(stage, plan, rule,
     answer, seconds = expected(rule, plan)
     assert ended == seconds
     if answer is None:
-        failed = all(copy.end == "fails" and copy.seconds <= ended for copy in plan)
-        assert type(outcome) is (AllCopiesFailedError if failed else NoDecisionError)
-        assert len(outcome.exceptions) == len(plan)
-        assert all(len(each.__notes__) == 1 for each in outcome.exceptions)
+        known = [copy for copy in plan if copy.seconds <= ended]
+        if all(copy.end == "fails" for copy in known):
+            assert type(outcome) is Lost
+            last = max(known, key=lambda copy: copy.seconds)
+            assert (outcome.copy, len(outcome.__notes__)) == (last, 1)
+        else:
+            assert type(outcome) is NoDecisionError
+            assert len(outcome.exceptions) == len(plan)
+            assert all(len(each.__notes__) == 1 for each in outcome.exceptions)
     else:
         assert outcome.value == answer
-    scene.wait_for_strays()
+    scene.wait_for_abandoned()
     scene.check(outcome)
 
 
@@ -252,7 +263,7 @@ def test_copies_that_start_together_decide_as_the_oracle_says(stage, plan, rule,
 def test_the_pool_learns_who_failed_and_who_was_outvoted(stage, plan, rule):
     scene = stage(plan, decide=RULES[rule], start=hedge.together(), pooled=True)
     scene.run()
-    scene.wait_for_strays()
+    scene.wait_for_abandoned()
     answer, ended = expected(rule, plan)
     # A thread goes on when the call has ended, and what it then fails at is the member's.
     seen = plan if stage is Threads else [copy for copy in plan if copy.seconds <= ended]
@@ -278,7 +289,7 @@ def test_copies_that_start_one_by_one_leave_nothing_behind(
     parameters = {"start": hedge.after(delay), "budget": budget, "timeout": timeout}
     scene = stage(plan, decide=RULES[rule], pooled=pooled, **parameters)
     outcome, ended = scene.run()
-    scene.wait_for_strays()
+    scene.wait_for_abandoned()
     scene.check(outcome)
     assert scene.started[0] is plan[0] or len(scene.started) > 1
     if timeout is not None:
@@ -301,7 +312,7 @@ def test_a_cancelled_call_is_over_at_once_and_leaves_nothing_behind(
 ):
     scene = stage(plan, decide=RULES[rule], start=start, budget=None, pooled=pooled)
     outcome, ended = scene.run(cancel_at)
-    scene.wait_for_strays()
+    scene.wait_for_abandoned()
     scene.check(outcome)
     assert ended <= cancel_at + 1e-9
 
@@ -312,14 +323,15 @@ def test_a_cancelled_call_is_over_at_once_and_leaves_nothing_behind(
     start=st.sampled_from([hedge.together(), hedge.after(0.7), hedge.after(3.7)]),
     budget=st.sampled_from([None, 0.0]),
     cancel_at=st.sampled_from([None, 0.25, 1.5, 4.75]),
+    limit=st.sampled_from([None, 0.3, 2.2, 20.0]),
 )
 def test_a_call_with_nothing_around_it_goes_and_is_recorded_as_any_other(
-    plan, start, budget, cancel_at
+    plan, start, budget, cancel_at, limit
 ):
     seen = []
     for stage in (Tasks, TasksAlone):
         scene = stage(plan, start=start, budget=budget)
-        outcome, ended = scene.run(cancel_at)
+        outcome, ended = scene.run(cancel_at, limit)
         samples = [
             (each.name, each.labels, round(each.value, 6))
             for family in scene.metrics.collect()

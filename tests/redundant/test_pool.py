@@ -1,18 +1,19 @@
 """Redundant calls whose copies run at the members of a pool: who gets which, and what it learns."""
 
 import asyncio
+import inspect
 import threading
 import time
 
 import pytest
 
 from mainstay import (
-    AllCopiesFailedError,
-    AllMembersFailedError,
+    CircuitOpenError,
     DeadlineExpiredError,
     FailoverPool,
     Member,
     NoDecisionError,
+    NoMemberError,
     RetryBudget,
     current_lease,
     deadline,
@@ -20,7 +21,7 @@ from mainstay import (
     redundant,
     vote,
 )
-from mainstay._core.members import lender_of
+from mainstay._redundant.members import PoolMembers
 from mainstay.testing import Faults
 from support.redundancy import RUNNERS, after
 
@@ -204,6 +205,45 @@ def test_methods_take_the_resource_after_self():
     assert Sensors.plain(3) == 3
 
 
+def test_what_is_wrapped_shows_the_signature_that_callers_use():
+    pool = pool_of("a", "b")
+
+    @redundant(pool=pool)
+    def look_up(db: str, key: str, *, unit: int = 1) -> bytes:
+        return (db + key).encode() * unit
+
+    assert str(inspect.signature(look_up)) == "(key: str, *, unit: int = 1) -> bytes"
+    assert str(inspect.signature(Sensors.read)) == "(self, scale)"
+    assert str(inspect.signature(Sensors("mm").aread)) == "(scale)"
+    assert str(inspect.signature(Sensors.shared)) == "(scale)"
+    assert str(inspect.signature(redundant(pool=pool)(lambda *args: args))) == "(*args)"
+    assert str(inspect.signature(redundant()(max_of))) == "(a, b)"
+
+
+def max_of(a, b):
+    return max(a, b)
+
+
+@pytest.mark.parametrize("fn", [lambda: 1, lambda **_options: 1, lambda *, db: db])
+def test_a_function_that_could_not_take_the_resource_is_refused_when_it_is_wrapped(fn):
+    with pytest.raises(TypeError, match="has no parameter for the resource of a member"):
+        redundant(pool=pool_of("a", "b"))(fn)
+
+
+def test_a_method_that_could_not_take_the_resource_is_refused_when_it_is_wrapped():
+    with pytest.raises(TypeError, match="has no parameter for the resource of a member"):
+        redundant(pool=pool_of("a", "b"))(lambda self: self)
+
+
+def test_a_method_may_have_parameters_of_any_name():
+    class Locks:
+        @redundant(pool=pool_of("a", "b"))
+        def lock(self, db, resource, fn="fn", copy=0):
+            return db, resource, fn, copy
+
+    assert Locks().lock(resource="lamp", copy=1, fn="f") == ("a", "lamp", "f", 1)
+
+
 # What the pool learns.
 
 
@@ -261,6 +301,17 @@ def test_failures_that_the_pool_does_not_count_leave_the_member_alone(runner):
     assert scores(pool) == {"a": 0.0, "b": 0.0}
 
 
+@pytest.mark.parametrize("on", [Exception, CircuitOpenError])
+def test_a_refusal_inside_a_copy_is_never_charged_to_its_member(runner, metrics, on):
+    pool = pool_of("a", "b", on=on)
+    policy = redundant(pool=pool, **runner.options, **HEDGED)
+    for _ in range(9):
+        fn = at_members(runner, a=CircuitOpenError("inner", 1.0), b="page")
+        assert runner.run(policy, fn) == "page"
+    assert scores(pool) == {"a": 0.0, "b": 0.0}
+    assert metrics("member_attempts_total", member="a", outcome="rejected") == 9
+
+
 def test_a_member_that_fails_too_often_gets_no_primaries_any_more(runner, metrics):
     pool = pool_of("a", "b", "c")
     broken = Faults(then=Lost)
@@ -284,7 +335,7 @@ def test_a_copy_that_its_time_ran_out_for_blames_nobody(runner):
     pool = pool_of("a", "b")
     fn = at_members(runner, a=after(9, "slow"), b=after(9, "slow"))
     policy = redundant(pool=pool, timeout=0.5, **runner.options, **HEDGED)
-    with pytest.raises(AllCopiesFailedError):
+    with pytest.raises(TimeoutError):
         runner.run(policy, fn)
     assert scores(pool) == {"a": 0.0, "b": 0.0}
 
@@ -336,7 +387,7 @@ def test_a_vote_gets_no_easier_because_the_pool_has_shrunk(runner, metrics):
     assert runner.run(majority, fn) == 7
     with pytest.raises(NoDecisionError) as caught:
         runner.run(unanimous, fn)
-    assert isinstance(caught.value.exceptions[2], AllMembersFailedError)
+    assert isinstance(caught.value.exceptions[2], NoMemberError)
     assert metrics.reasons() == {"no_member": 1}
     assert metrics("call_attempts_sum") == 4  # two each: nobody was called for the third copy
 
@@ -390,12 +441,27 @@ def test_a_call_that_finds_no_member_at_all_is_rejected(runner, metrics, paramet
     pool.drain("a")
     pool.drain("b")
     policy = redundant(pool=pool, on=Lost, **runner.options, **parameters)
-    with pytest.raises(AllMembersFailedError) as caught:
+    with pytest.raises(NoMemberError) as caught:
         runner.run(policy, at_members(runner))
     assert len(caught.value.exceptions) == 2
     assert metrics.outcomes() == {"rejected": 1}
     assert metrics.reasons() == {"no_member": 1}
     assert metrics.errors() == {}
+
+
+def test_calls_that_find_no_member_earn_no_hedges(runner, metrics):
+    pool = pool_of("a", "b")
+    budget = RetryBudget(ratio=0.25, floor=0, window=1000)
+    policy = redundant(pool=pool, start=hedge.after(0.1), budget=budget, **runner.options)
+    fn = at_members(runner, a=after(0.5, "page"), b="never")
+    pool.drain("a")
+    pool.drain("b")
+    for _ in range(8):
+        with pytest.raises(NoMemberError):
+            runner.run(policy, fn)
+    pool.release()
+    assert runner.run(policy, fn) == "page"
+    assert metrics("hedges_denied_total", reason="budget") == 1
 
 
 def test_a_hedge_that_the_budget_denies_gives_its_member_back(runner, metrics):
@@ -605,7 +671,7 @@ def test_a_late_answer_to_a_vote_is_no_success(metrics):
 
     policy = redundant(pool=pool, copies=3, decide=vote.majority(), name="it")
     for _ in range(3):
-        lender_of(pool).begin().lend().dissented()
+        PoolMembers(pool).begin(votes=True).choose().dissented()
     before = scores(pool)["a"]
     assert policy.call(fn) == 7
     release.set()
@@ -709,14 +775,14 @@ def test_no_member_at_all_is_told_at_once_with_the_reason_of_each(runner, clock)
     policy = redundant(pool=pool, **{**HEDGED, **runner.options})
     fn = at_members(runner, a=Lost, b=Lost)
     for _ in range(4):
-        with pytest.raises(AllCopiesFailedError):
+        with pytest.raises(Lost):
             runner.run(policy, fn)
     assert states(pool) == {"a": "ejected", "b": "ejected"}
     began = clock.now()
-    with pytest.raises(AllMembersFailedError) as caught:
+    with pytest.raises(NoMemberError) as caught:
         runner.run(policy, fn)
     assert clock.now() == began
-    assert [each.component for each in caught.value.exceptions] == ["db/a", "db/b"]
+    assert caught.value.members == ("a", "b")
     assert caught.value.retry_after > 0
 
 
@@ -733,7 +799,7 @@ def test_a_failure_from_before_the_ejection_changes_nothing(metrics):
 
     assert redundant(pool=pool, **REAL).call(fn) == "fast"
     for _ in range(4):
-        loan = lender_of(pool).begin().lend()
+        loan = PoolMembers(pool).begin(votes=True).choose()
         loan.enter()
         loan.leave()
         loan.failed(Lost())
@@ -800,7 +866,7 @@ def test_dissent_never_ejects_the_last_member(runner, metrics):
     pool.drain("b")
     pool.drain("c")
     for _ in range(9):
-        loan = lender_of(pool).begin().lend()
+        loan = PoolMembers(pool).begin(votes=True).choose()
         loan.enter()
         loan.leave()
         loan.dissented()

@@ -14,7 +14,7 @@ from urllib.request import ProxyHandler, build_opener
 import pytest
 
 from mainstay import FailoverPool, Member, hedge, redundant
-from mainstay._redundant import threads
+from mainstay._redundant import workers
 from support.processes import PROGRAMS, environment, program
 
 SLOW = 0.5  # seconds that the slow answer takes
@@ -126,7 +126,7 @@ def descriptors():
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux")
 def test_ten_thousand_hedged_calls_leave_no_task_thread_or_socket(monkeypatch, metrics):
-    monkeypatch.setattr(threads, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(workers, "IDLE_SECONDS", 0.05)
     policy = redundant(start=hedge.after(0.0002), budget=None, name="it")
     fast = redundant(start=hedge.after(0.0002), budget=None, name="sync")(os.getpid)
     before = threading.active_count(), descriptors()

@@ -9,7 +9,7 @@ import pytest
 
 from mainstay import cancelled, deadline, hedge, redundant, remaining, vote
 from mainstay._core.clock import SYSTEM
-from mainstay._redundant import threads
+from mainstay._redundant import workers
 from mainstay.testing import Faults
 from support.redundancy import after
 
@@ -33,7 +33,7 @@ def wait_until(condition):
 def impatient_threads(monkeypatch):
     """Let idle threads end at once, and check that they do."""
     before = {*ours()}
-    monkeypatch.setattr(threads, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(workers, "IDLE_SECONDS", 0.05)
     yield
     wait_until(lambda: {*ours()} <= before)
 
@@ -231,7 +231,7 @@ def test_a_thread_that_the_system_refuses_is_asked_for_again(monkeypatch):
 def test_a_copy_that_fails_after_the_timeout_is_followed_by_none(clock, metrics):
     """In the caller's thread, where a timeout cannot end it, as at the cap."""
     policy = redundant(start=hedge.after(9), timeout=1, budget=None)
-    policy._rules.crew._most = 0
+    policy._settings.workers._most = 0
     with pytest.raises(ConnectionError):
         policy.call(Faults([after(2, ConnectionError), "late"]))
     assert metrics("hedges_denied_total", reason="deadline") == 1

@@ -16,11 +16,12 @@ from mainstay.errors import (
     StoreUnavailableError,
 )
 from mainstay.stores import MemoryStore, SQLiteStore, store_of
-from mainstay.stores._connections import Link
+from mainstay.stores._connections import ThreadConnection
 from mainstay.stores._mounts import network_file_system
 from mainstay.stores.base import Acquired, Change, Held, Result, RunId
 from mainstay.stores.owner import Owner, is_dead, this_process
 from mainstay.testing import FakeClock, Faults
+from support.examples import strides
 from support.store_conformance import DEAD, ONE, RUN, TWO, StoreConformance, acquired, request, save
 
 # Forking beside other threads is what some tests are about; Python 3.12 and newer warn of it.
@@ -230,7 +231,7 @@ def test_a_thread_that_ends_leaves_no_connection(store):
     thread = threading.Thread(target=store.list)
     thread.start()
     thread.join()
-    assert len(store._connections._links) == 0
+    assert len(store._connections._threads) == 0
 
 
 def test_an_empty_path_is_refused():
@@ -373,11 +374,11 @@ def test_a_connection_that_the_collector_finds_before_its_link_is_closed(tmp_pat
     """Python 3.13 warns of one that is not, and in a garbage cycle there is no order."""
     store = SQLiteStore(tmp_path / "runs.db")
     connection = store._opened()
-    link = Link(store._opened, store._translated)
-    link.connection = connection
-    cycle = [connection, link]
+    mine = ThreadConnection(store._connections, store._translated)
+    mine.connection = connection
+    cycle = [connection, mine]
     cycle.append(cycle)
-    del connection, link, cycle
+    del connection, mine, cycle
     gc.collect()
 
 
@@ -394,7 +395,7 @@ def test_a_file_that_cannot_be_opened_leaves_no_connection_to_close(tmp_path):
 def test_torn_write_leaves_one_of_the_last_two_saves(path, store, tmp_path):
     """Known fault 1: checkpointer and Prefect write files in place.
 
-    What of the log reached the disk before the power went is cut off at every 100th byte.
+    What of the log reached the disk before the power went is cut off, in strides.
     """
     lease = acquired(store)
     saved = [b"%d" % number * 100 for number in range(5)]
@@ -402,7 +403,7 @@ def test_torn_write_leaves_one_of_the_last_two_saves(path, store, tmp_path):
         save(store, lease, document)
     log = path.with_name("runs.db-wal").read_bytes()
     seen = set()
-    for number, length in enumerate([*range(0, len(log), 100), len(log)]):
+    for number, length in enumerate([*range(0, len(log), 100 * strides()), len(log)]):
         torn = tmp_path / f"torn-{number}.db"
         shutil.copy(path, torn)
         torn.with_name(f"{torn.name}-wal").write_bytes(log[:length])
@@ -458,6 +459,6 @@ def test_no_connection_is_shared_by_threads_or_carried_over_a_fork(store):
 
 def test_nothing_is_evicted(store):
     """Known fault: a default diskcache forgets its first key at 1 GB."""
-    for number in range(300):
+    for number in range(100):
         save(store, acquired(store, RunId("import", str(number))), b"x" * 10_000)
-    assert len(store.list()) == 300
+    assert len(store.list()) == 100

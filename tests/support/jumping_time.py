@@ -10,8 +10,9 @@ import selectors
 
 import pytest
 
+from mainstay._core import deadline as core_deadline
 from mainstay._core.clock import SystemClock
-from mainstay._redundant import alarm, async_wraps
+from mainstay._redundant import async_loop, latency
 
 
 class _Selector(selectors.DefaultSelector):
@@ -43,7 +44,7 @@ def jumping_time():
     loop = JumpingLoop()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SystemClock, "now", staticmethod(loop.time))
-        for module in (alarm, async_wraps):
+        for module in (async_loop, core_deadline, latency):
             patch.setattr(module, "monotonic", loop.time)
         yield loop
     loop.close()

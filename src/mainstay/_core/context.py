@@ -119,6 +119,14 @@ def current_context() -> CallContext:
     return context
 
 
+def context_of(entry: Entry) -> CallContext:
+    """Return what *entry* and those around it set, for a caller whose context is not at hand."""
+    context = DEFAULT_CONTEXT
+    for each in reversed(_in_force(entry)):
+        context = each.applied_to(context)
+    return context
+
+
 def _in_force(entry: Entry | None) -> list[Entry]:
     """Return *entry* and those around it as far as they are in force, and join them up."""
     found: list[Entry] = []
@@ -166,6 +174,38 @@ def end(entry: Entry) -> None:
     entry.outer = outer[0] if outer else None
     if block_context() is entry:
         _ENTRY.set(entry.outer)
+
+
+# Deadlines.
+
+
+def _system_clock() -> Clock:
+    return SYSTEM
+
+
+class DeadlineEntry(Entry):
+    """A deadline: when its time ends, on the clock that it was set on."""
+
+    __slots__ = ("clock", "until")
+
+    def __init__(self, block: Callable[[], object], outer: Entry | None, until: float) -> None:
+        # Written out, without a call of the base, since each block with a deadline pays for this.
+        self.block = block
+        self.outer = outer
+        self.deadline = until
+        self.plain = True
+        self.until = until
+        self.clock: Callable[[], Clock | None] = _system_clock
+
+    def applied_to(self, context: CallContext) -> CallContext:
+        """Return *context* with no more time left than this one leaves."""
+        clock = self.clock()
+        if clock is None:  # gone, and its time with it
+            return context
+        until = self.until
+        if clock is not context.clock:
+            until += context.clock.now() - clock.now()
+        return attrs.evolve(context, deadline=until) if until < context.deadline else context
 
 
 # Clocks and metrics, for `mainstay.testing` and for helpers.

@@ -12,17 +12,15 @@
 
 import math
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from types import ModuleType, TracebackType
 from typing import TypeVar, overload
 from weakref import ref
 
-import attrs
-
 from mainstay._core.arguments import Duration, to_seconds
-from mainstay._core.clock import SYSTEM, Clock, monotonic
+from mainstay._core.clock import SYSTEM, monotonic
 from mainstay._core.context import (
-    CallContext,
+    DeadlineEntry,
     Entry,
     block_context,
     current_context,
@@ -35,36 +33,6 @@ from mainstay._core.context import (
 )
 from mainstay._core.functions import name_of_frame
 from mainstay.errors import DeadlineExpiredError
-
-
-def _system_clock() -> Clock:
-    return SYSTEM
-
-
-class DeadlineEntry(Entry):
-    """A deadline: when its time ends, on the clock that it was set on."""
-
-    __slots__ = ("clock", "until")
-
-    def __init__(self, block: Callable[[], object], outer: Entry | None, until: float) -> None:
-        # Written out, without a call of the base, since each block with a deadline pays for this.
-        self.block = block
-        self.outer = outer
-        self.deadline = until
-        self.plain = True
-        self.until = until
-        self.clock: Callable[[], Clock | None] = _system_clock
-
-    def applied_to(self, context: CallContext) -> CallContext:
-        """Return *context* with no more time left than this one leaves."""
-        clock = self.clock()
-        if clock is None:  # gone, and its time with it
-            return context
-        until = self.until
-        if clock is not context.clock:
-            until += context.clock.now() - clock.now()
-        return attrs.evolve(context, deadline=until) if until < context.deadline else context
-
 
 E = TypeVar("E", bound=DeadlineEntry)
 

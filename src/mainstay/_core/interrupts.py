@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mainstay._core.alarms import Alarms, alarms_of
 from mainstay._core.clock import SYSTEM, Clock, Timer
-from mainstay._core.context import block_context
-from mainstay._core.deadline import DeadlineEntry
+from mainstay._core.context import DeadlineEntry, block_context
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

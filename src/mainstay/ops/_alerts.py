@@ -165,12 +165,12 @@ def redundant_alerts(series: Series) -> Iterator[Alert]:
         "that calls took.",
         wait="30m",
     )
-    dissents = ask.rate(series, "dissents_total", "15m", ask.COMPONENT)
-    votes = ask.rate(series, "votes_total", "15m", ask.COMPONENT)
+    dissents = ask.events(series, "dissents_total", "15m")
+    votes = ask.events(series, "votes_total", "15m")
     yield Alert(
         "VotersDisagree",
         "ticket",
-        f"{dissents} / {votes} > 0.01",
+        f"{dissents}\n/ {votes}\n> 0.01",
         "The copies of {{ $labels.component }} do not agree",
         "{{ $value | humanize }} answers per vote were outvoted: one of the copies is wrong.",
         wait="15m",
@@ -201,7 +201,7 @@ def checkpoint_alerts(series: Series) -> Iterator[Alert]:
     yield Alert(
         "CheckpointCorrupt",
         "page",
-        ask.has_grown(series, "checkpoint_corrupt_total", "1h"),
+        _happened(series, "checkpoint_corrupt_total", "1h", _INSTANCE),
         "A checkpoint of {{ $labels.component }} could not be read",
         "The run went on from the save before, if that was whole. The store or its disk is at "
         "fault.",
@@ -209,7 +209,7 @@ def checkpoint_alerts(series: Series) -> Iterator[Alert]:
     yield Alert(
         "LeaseLost",
         "ticket",
-        ask.has_grown(series, "checkpoint_lease_lost_total", "15m"),
+        _happened(series, "checkpoint_lease_lost_total", "15m", _INSTANCE),
         "A run of {{ $labels.component }} was taken over",
         "Its process had been silent for longer than the lease. What it did after that was not "
         "saved.",
@@ -231,12 +231,16 @@ def checkpoint_alerts(series: Series) -> Iterator[Alert]:
         )
 
 
+def _happened(series: Series, name: str, window: str, by: str) -> str:
+    return f"{ask.events(series, name, window, by)} > 0"
+
+
 def own_alerts(series: Series) -> Iterator[Alert]:
     """Warn that the metrics themselves are not whole."""
     yield Alert(
         "SeriesDropped",
         "ticket",
-        ask.has_grown(series, "series_dropped_total", "1h"),
+        _happened(series, "series_dropped_total", "1h", "job, instance, metric"),
         "{{ $labels.metric }} has more label values than mainstay keeps",
         "The values beyond the limit count as _other. A name is probably made up at run time.",
     )

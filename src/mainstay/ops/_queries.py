@@ -4,7 +4,7 @@ Each takes a `Series` and a window. Calls are counted by job, component and poli
 count the same work again, so nothing is ever summed over `policy`.
 """
 
-from mainstay.ops._promql import Series
+from mainstay.ops._promql import Series, event_count
 
 CALL = "job, component, policy"
 COMPONENT = "job, component"
@@ -54,8 +54,14 @@ def duration(series: Series, window: str, quantile: float) -> str:
 
 
 def increase(series: Series, name: str, window: str, by: str = COMPONENT) -> str:
-    """Return by how much a counter grew."""
+    """Return by how much a counter grew, summed by labels."""
     return f"sum by ({by}) (increase({series(name)}[{window}]))"
+
+
+def events(series: Series, name: str, window: str, by: str = COMPONENT, *conditions: str) -> str:
+    """Return how many events a counter counted, summed by labels: whole, the first included."""
+    counted = event_count(series(name, *conditions), window).replace("\n", "\n  ")
+    return f"sum by ({by}) (\n  {counted}\n)"
 
 
 def alive(series: Series, window: str) -> str:
@@ -80,15 +86,5 @@ def availability(series: Series, window: str) -> str:
 
 def failures(series: Series, window: str) -> str:
     """Return the number of outages that began; the death of a process is one."""
-    outages = increase(series, "component_failures_total", window)
+    outages = events(series, "component_failures_total", window)
     return f"{outages}\n+ on (job) group_left () {deaths(series, window)}"
-
-
-def has_grown(series: Series, name: str, window: str) -> str:
-    """Return the counters that grew within a window, or are new and not 0.
-
-    `increase` takes the first value it sees as the start, and so misses what happened before the
-    first scrape of a process.
-    """
-    counter = series(name)
-    return f"increase({counter}[{window}]) > 0\nor ({counter} unless {counter} offset {window}) > 0"

@@ -58,6 +58,7 @@ def dependability_rules(series: Series, windows: Sequence[str]) -> Iterator[Rule
     for window in windows:
         uptime = series.recorded(COMPONENT, "uptime_seconds", f"increase{window}")
         failed = series.recorded(COMPONENT, "failures", f"increase{window}")
+        switched = series.recorded(COMPONENT, "failovers", f"increase{window}")
         available = series.recorded(COMPONENT, "availability", f"ratio{window}")
         per_second = series.recorded(COMPONENT, "failure_rate", f"per_second{window}")
         mtbf = series.recorded(COMPONENT, "mtbf_seconds", f"mean{window}")
@@ -67,6 +68,7 @@ def dependability_rules(series: Series, windows: Sequence[str]) -> Iterator[Rule
         period = number(seconds_of(window))
         yield _rule(uptime, ask.increase(series, "component_uptime_seconds_total", window))
         yield _rule(failed, ask.failures(series, window))
+        yield _rule(switched, ask.events(series, "failovers_total", window))
         yield _rule(available, ask.availability(series, window))
         yield _rule(per_second, f"{failed} / {uptime}")
         yield _rule(mtbf, f"{uptime} / {failed}")

@@ -1,4 +1,4 @@
-"""`StoreCollector`: the runs of a store, for Prometheus, counted at each scrape."""
+"""`StoreCollector`: how many runs a store has, counted at each scrape."""
 
 import logging
 from collections import Counter

@@ -1,12 +1,13 @@
-"""A pool that lends its members to another policy, as redundant calls need it."""
+"""The members of a pool that the copies of one call run at."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mainstay import AllMembersFailedError, FailoverPool, Member, Verdict, current_lease
-from mainstay._core.members import Pause, lender_of
+from mainstay import FailoverPool, Member, NoMemberError, Verdict, current_lease
+from mainstay._core.threads import Pause
+from mainstay._redundant.members import PoolMembers
 from mainstay.testing import FakeClock, recorded
 from support.pools import Lost
 
@@ -21,18 +22,23 @@ def pool_of(*names, **options):
     return FailoverPool("db", [Member(name, name) for name in names], on=Lost, **options)
 
 
-def lend(loans):
+def members_of(pool):
+    """The members for one call."""
+    return PoolMembers(pool).begin(votes=True)
+
+
+def lend(members):
     """Lend in a thread."""
-    while isinstance(offer := loans.lend(), Pause):
+    while isinstance(offer := members.choose(), Pause):
         offer.wait()
     return offer
 
 
-def alend(loans):
+def alend(members):
     """Lend in a task."""
 
     async def main():
-        while isinstance(offer := loans.lend(), Pause):
+        while isinstance(offer := members.choose(), Pause):
             await offer.await_()
         return offer
 
@@ -41,7 +47,7 @@ def alend(loans):
 
 def loan_of(pool):
     """A loan for a call of its own, whose attempt has ended."""
-    loan = lend(lender_of(pool).begin())
+    loan = lend(members_of(pool))
     loan.enter()
     loan.leave()
     return loan
@@ -53,10 +59,10 @@ def in_flight(pool):
 
 def test_each_loan_of_a_call_is_of_another_member_until_none_is_left(values):
     pool = pool_of("a", "b")
-    loans = lender_of(pool).begin()
-    first, second = loans.lend(), loans.lend()
+    members = members_of(pool)
+    first, second = members.choose(), members.choose()
     assert (first.member, first.resource, second.member) == ("a", "a", "b")
-    assert loans.lend() is None
+    assert members.choose() is None
     assert in_flight(pool) == [1, 1]
     first.enter()
     first.leave()
@@ -71,50 +77,50 @@ def test_each_loan_of_a_call_is_of_another_member_until_none_is_left(values):
 def test_threads_of_one_call_never_get_the_same_member(values):
     names = [f"m{number}" for number in range(8)]
     for _ in range(20):
-        loans = lender_of(pool_of(*names)).begin()
+        members = members_of(pool_of(*names))
         with ThreadPoolExecutor(8) as threads:
-            lent = [each.result() for each in [threads.submit(loans.lend) for _ in names]]
+            lent = [each.result() for each in [threads.submit(members.choose) for _ in names]]
         assert sorted(loan.member for loan in lent) == names
 
 
 class Overtaken:
     """A selector that is so slow that another thread of the call gets the member first."""
 
-    loans = other = None
+    members = other = None
 
     def pick(self, names):
-        loans, self.loans = self.loans, None
-        if loans is not None:
-            self.other = loans.lend()
+        members, self.members = self.members, None
+        if members is not None:
+            self.other = members.choose()
         return names[0]
 
 
 def test_a_thread_that_was_overtaken_gives_the_member_back_and_asks_again(values):
     selector = Overtaken()
     pool = pool_of("a", "b", select=selector)
-    selector.loans = loans = lender_of(pool).begin()
-    assert (loans.lend().member, selector.other.member) == ("b", "a")
+    selector.members = members = members_of(pool)
+    assert (members.choose().member, selector.other.member) == ("b", "a")
     assert in_flight(pool) == [1, 1]
     assert values.value("member_attempts_total") == 0
 
 
 def test_a_loan_that_is_not_used_leaves_no_trace(values):
     pool = pool_of("a", "b")
-    lender_of(pool).begin().lend().unused()
+    members_of(pool).choose().unused()
     assert in_flight(pool) == [0, 0]
     assert values.value("member_attempts_total") == 0
 
 
 def test_a_loan_is_the_lease_of_the_code_that_uses_it(values):
     with pool_of("outer").lease():
-        loan = lender_of(pool_of("a")).begin().lend()
+        loan = members_of(pool_of("a")).choose()
         loan.enter()
         assert current_lease().member == "a"
         loan.leave()
         assert current_lease().member == "outer"
 
 
-def test_failures_of_loans_count_against_the_member_if_the_pool_says_so(values):
+def test_failures_of_members_count_against_the_member_if_the_pool_says_so(values):
     pool = pool_of("a", "b")
     for _ in range(9):
         loan_of(pool).failed(KeyError())
@@ -140,7 +146,9 @@ def test_a_predicate_that_raises_blames_nobody(values):
         loan_of(pool).failed(error)
     assert loan_of(pool).member == "a"
     (note,) = error.__notes__
-    assert note == "mainstay.failover db: `on` failed with KeyError('x'), so it passed"
+    assert note == (
+        "mainstay.failover db: `on` raised KeyError('x'), so the exception counts as not matched"
+    )
 
 
 def test_a_member_that_is_outvoted_again_and_again_is_ejected(values):
@@ -164,7 +172,7 @@ def test_an_answer_that_nobody_judged_makes_up_for_nothing(values):
 @pytest.mark.parametrize("borrow", [lend, alend])
 def test_a_loan_waits_for_a_member_that_is_being_started(values, borrow):
     pool = FailoverPool("db", [Member("a", open=lambda: "opened")], on=Lost)
-    loan = borrow(lender_of(pool).begin())
+    loan = borrow(members_of(pool))
     assert loan.resource == "opened"
     loan.unused()
     pool.close()
@@ -175,7 +183,7 @@ def test_a_loan_waits_for_the_next_trial_if_the_pool_does(values, borrow):
     pool = pool_of("a", when_all_down="wait")
     for _ in range(4):
         loan_of(pool).failed(Lost())
-    loan = borrow(lender_of(pool).begin())
+    loan = borrow(members_of(pool))
     assert loan.member == "a"
     loan.enter()
     loan.leave()
@@ -187,20 +195,21 @@ def test_a_cancelled_trial_is_due_again_at_once(values):
     pool = pool_of("a", when_all_down="wait")
     for _ in range(4):
         loan_of(pool).failed(Lost())
-    lend(lender_of(pool).begin()).released()
-    assert isinstance(lender_of(pool).begin().lend().member, str)
+    lend(members_of(pool)).released()
+    assert isinstance(members_of(pool).choose().member, str)
 
 
 def test_nobody_left_is_told_by_the_members_that_the_call_has_not_had(values):
     pool = pool_of("a", "b", "c")
     pool.drain("b")
-    loans = lender_of(pool).begin()
-    assert [loans.lend().member, loans.lend().member, loans.lend()] == ["a", "c", None]
-    error = loans.nobody()
-    assert isinstance(error, AllMembersFailedError)
-    assert [each.component for each in error.exceptions] == ["db/b"]
+    members = members_of(pool)
+    assert [members.choose().member, members.choose().member, members.choose()] == ["a", "c", None]
+    error = members.refusal()
+    assert isinstance(error, NoMemberError)
+    assert error.members == ("b",)
+    assert [str(each) for each in error.exceptions] == ["drained"]
 
 
 def test_what_is_no_pool_lends_nothing():
     with pytest.raises(TypeError, match="`pool`"):
-        lender_of("db")
+        PoolMembers("db")
