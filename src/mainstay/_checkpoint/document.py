@@ -14,6 +14,8 @@ and the result, once the function has ended. A result of a step stands in an env
     "MSC" | version | flags | BLAKE2b-128 of all that is before and behind it | body
 
 The envelope tells a flipped bit, and large values are compressed: flag 1 says so, with zlib.
+Version 2 is that of a document whose other cursors stand in results (see `archive`): versions of
+mainstay that know nothing of that would begin these iterations anew, and refuse it in its place.
 """
 
 import contextlib
@@ -37,9 +39,10 @@ MISSING: Any = object()
 """In place of a state or result that was never there; None is a value."""
 
 _MAGIC = b"MSC\x01"
-_PLAIN = _MAGIC + b"\x00"
-_COMPRESSED = _MAGIC + b"\x01"
-_HEAD_SIZE = len(_PLAIN)
+_ARCHIVED = b"MSC\x02"
+_PLAIN = b"\x00"
+_COMPRESSED = b"\x01"
+_HEAD_SIZE = 5
 _DIGEST_SIZE = 16
 _BODY = _HEAD_SIZE + _DIGEST_SIZE
 _COMPRESS_FROM = 2048
@@ -57,8 +60,8 @@ class Document:
     items: int = 0
     result: Json = MISSING
 
-    def sealed(self) -> bytes:
-        """Return the bytes to save."""
+    def sealed(self, *, with_archive: bool = False) -> bytes:
+        """Return the bytes to save; *with_archive*, if more cursors stand in results."""
         tree = {
             "code": [self.code.version, self.code.digest],
             "cursors": self.cursors,
@@ -69,7 +72,7 @@ class Document:
             tree["state"] = self.state
         if self.result is not MISSING:
             tree["result"] = self.result
-        return seal(to_bytes(tree))
+        return seal(to_bytes(tree), _ARCHIVED if with_archive else _MAGIC)
 
 
 def opened(sealed: bytes) -> Document:
@@ -164,13 +167,13 @@ class DamagedError(Exception):
     """The bytes are not what was sealed; the message says in what way."""
 
 
-def seal(body: bytes) -> bytes:
+def seal(body: bytes, magic: bytes = _MAGIC) -> bytes:
     """Put *body* in an envelope."""
-    head = _PLAIN
+    head = magic + _PLAIN
     if len(body) >= _COMPRESS_FROM:
         smaller = zlib.compress(body, 1)
         if len(smaller) < len(body):
-            head, body = _COMPRESSED, smaller
+            head, body = magic + _COMPRESSED, smaller
     return b"".join((head, _checksum(head, body), body))
 
 
@@ -180,14 +183,14 @@ def unseal(sealed: bytes) -> bytes:
     Raises:
         DamagedError: If anything in it is not what it was.
     """
-    if not sealed.startswith(_MAGIC):
+    if not sealed.startswith((_MAGIC, _ARCHIVED)):
         raise DamagedError("it does not begin as what mainstay saves does")
     if len(sealed) < _BODY:
         raise DamagedError("it is cut off")
     head, body = sealed[:_HEAD_SIZE], sealed[_BODY:]
     if _checksum(head, body) != sealed[_HEAD_SIZE:_BODY]:
         raise DamagedError("its checksum does not match")
-    return zlib.decompress(body) if head == _COMPRESSED else body
+    return zlib.decompress(body) if head.endswith(_COMPRESSED) else body
 
 
 def _checksum(head: bytes, body: bytes) -> bytes:

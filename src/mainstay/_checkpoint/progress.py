@@ -13,6 +13,7 @@ from typing import Any
 
 import attrs
 
+from mainstay._checkpoint.archive import Archive
 from mainstay._checkpoint.code import Code
 from mainstay._checkpoint.codec import Json
 from mainstay._checkpoint.document import MISSING, Document
@@ -47,6 +48,7 @@ class Progress:
     unsaved: int = attrs.field(default=0, init=False)
     _done: int = attrs.field(default=0, init=False)
     _captured: int = attrs.field(default=0, init=False)
+    _archive: Archive = attrs.field(init=False)
     _cursors: dict[str, Json] = attrs.field(init=False)
     _names: dict[str, int] = attrs.field(factory=dict, init=False)
     _boundary_state: Json = attrs.field(default=None, init=False)
@@ -54,6 +56,7 @@ class Progress:
 
     def __attrs_post_init__(self) -> None:
         self._cursors = dict(self.document.cursors)
+        self._archive = Archive(self.steps)
 
     # Iterations.
 
@@ -73,7 +76,7 @@ class Progress:
         unique = numbered(names, name or "items")
         if outer is not None:
             outer.check_item()
-        saved = self._cursors_here().get(unique)
+        saved = self._cursors_here().get(unique) or self._place(self.stack).cursors.get(unique)
         if saved and saved["closed"]:
             return None
         done = saved["count"] if saved and trusted else 0
@@ -167,7 +170,11 @@ class Progress:
     def _pop(self, iteration: Iteration) -> None:
         """Take the innermost iteration off the stack, and keep its cursor."""
         self.stack.pop()
-        self._cursors_here()[iteration.name] = iteration.cursor()
+        cursor, here = iteration.cursor(), self._cursors_here()
+        if self._place(self.stack).cursors.get(iteration.name) == cursor:
+            here.pop(iteration.name, None)
+        else:
+            here[iteration.name] = cursor
 
     def _cursors_here(self) -> dict[str, Json]:
         return self.stack[-1].inner if self.stack else self._cursors
@@ -225,6 +232,15 @@ class Progress:
                 place = self.steps.enter_item(place, each.item_label(), each.position)
         return place
 
+    def _places(self) -> list[tuple[Place, dict[str, Json]]]:
+        """Return where iterations are, with the cursors of those that are over there."""
+        inside = [
+            (self._place(self.stack[: depth + 1]), each.inner)
+            for depth, each in enumerate(self.stack)
+            if each.item is not NOTHING and each.inner
+        ]
+        return [(self.steps.outside, self._cursors), *inside]
+
     # What a save writes.
 
     def capture(self, seconds: float, result: Json = MISSING) -> Change:
@@ -234,6 +250,7 @@ class Progress:
             seconds: How long this attempt has worked.
             result: What the function returned, as JSON.
         """
+        self._archive.capture(self._places())
         inner: dict[str, Json] = {}
         for iteration in reversed(self.stack):
             self._flush(iteration)
@@ -250,13 +267,15 @@ class Progress:
         self._captured, self._captured_state = self.unsaved, document.state
         finished = result is not MISSING
         put, drop = self.steps.to_save(finished=finished)
-        return Change(document=document.sealed(), put=put, drop=drop, finished=finished)
+        sealed = document.sealed(with_archive=self.steps.has_cursors)
+        return Change(document=sealed, put=put, drop=drop, finished=finished)
 
     def saved(self, change: Change) -> int:
         """Record that a change is saved; return the number of items that it made last."""
         self.steps.saved(change)
         if change.document is None:
             return 0
+        self._archive.saved()
         items, self._captured = self._captured, 0
         self.unsaved -= items
         return items
