@@ -104,7 +104,7 @@ class _CheckpointBase:
             {'rows': 3}
         """
         self._run.check_usable("cp.state")
-        state: S = self._run.progress.state(default)
+        state: S = self._run.progress.state.value(default)
         return state
 
     def idempotency_key(self, item: object = None) -> str:

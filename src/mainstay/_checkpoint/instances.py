@@ -92,6 +92,19 @@ def _slots_of(cls: type) -> list[str]:
     ]
 
 
+_ATTRS_FROZEN: object = attrs.make_class("Frozen", (), frozen=True).__setattr__
+
+
+def is_frozen(cls: Any) -> bool:
+    """True if no field of an attrs class or dataclass can be set."""
+    if not attrs.has(cls):
+        parameters = getattr(cls, "__dataclass_params__", None)
+        return parameters is not None and parameters.frozen
+    fields = attrs.fields(cls)
+    fixed = bool(fields) and all(field.on_setattr is attrs.setters.frozen for field in fields)
+    return fixed or cls.__setattr__ is _ATTRS_FROZEN
+
+
 def instance_of(cls: Any, values: dict[str, Any]) -> Any:
     """Build an instance from its fields, those too that its constructor does not take."""
     as_saved = values.keys() == set(field_names(cls))
