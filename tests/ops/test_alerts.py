@@ -36,6 +36,18 @@ def calls(good, bad, steps, **labels):
     ]
 
 
+def gave_up(reason, values):
+    return series("give_ups_total", values, **CALL, reason=reason)
+
+
+def ended(minutes=10, **outcomes):
+    """Give calls that ended in these ways before the first scrape, all of them."""
+    return [
+        series("calls_total", f"_ {count}x{minutes}", **CALL, outcome=outcome)
+        for outcome, count in outcomes.items()
+    ]
+
+
 def up(steps):
     return {"series": 'up{job="shop",instance="a:1"}', "values": f"1x{steps}"}
 
@@ -124,8 +136,10 @@ CASES = [
         series("calls_total", "0+2x20 40x40", **CALL, outcome="error"),
     ]),
     Case("ErrorBudgetBurnsFast", False, "what fails is none of the policy's business", 60, [
-        *calls(50, 50, 60),
-        series("give_ups_total", "0+50x60", **CALL, reason="not_retryable"),
+        *calls(50, 50, 60), gave_up("not_retryable", "0+50x60"),
+    ]),
+    Case("ErrorBudgetBurnsFast", True, "`on` itself fails", 60, [
+        *calls(50, 50, 60), gave_up("predicate_error", "0+50x60"),
     ]),
     Case("ErrorBudgetBurnsSlowly", True, "0.4 % fail, for a day", DAY,
          calls(996, 4, 721), step=2, every=60),
@@ -133,6 +147,31 @@ CASES = [
          calls(9985, 15, 3 * DAY // 4), step=4, every=120),
     Case("ErrorBudgetBurnsSlowly", False, "0.08 % fail", 6 * HOUR,
          calls(9992, 8, 361), every=30),
+    Case("MostlyNotRetryable", True, "all calls since the start", 10,
+         [*ended(error=10), gave_up("not_retryable", "_ 10x10")]),
+    Case("MostlyNotRetryable", True, "all calls for some minutes", 66, [
+        series("calls_total", "0+100x60 6000x6", **CALL, outcome="success"),
+        series("calls_total", "0x60 0+100x6", **CALL, outcome="error"),
+        gave_up("not_retryable", "0x60 0+100x6"),
+    ]),
+    Case("MostlyNotRetryable", True, "all of 12 calls in an hour", 60,
+         [*calls(0, 1, 12), gave_up("not_retryable", "0+1x12")], step=5),
+    Case("MostlyNotRetryable", False, "it is an answer in a third of the calls", 60,
+         [*calls(20, 10, 60), gave_up("not_retryable", "0+10x60")]),
+    Case("MostlyNotRetryable", False, "all of 9 calls", 10,
+         [*ended(error=9), gave_up("not_retryable", "_ 9x10")]),
+    Case("MostlyNotRetryable", False, "the attempts do not help", 60,
+         [*calls(0, 10, 60), gave_up("attempts", "0+10x60"), gave_up("not_retryable", "0x60")]),
+    Case("MostlyCancelled", True, "30 of 50 calls", 10, ended(success=20, cancelled=30)),
+    Case("MostlyCancelled", True, "all calls for some minutes", 66, [
+        series("calls_total", "0+10x60 600x6", **CALL, outcome="success"),
+        series("calls_total", "0x60 0+10x6", **CALL, outcome="cancelled"),
+    ]),
+    Case("MostlyCancelled", False, "30 of 60 calls", 10, ended(success=30, cancelled=30)),
+    Case("MostlyCancelled", False, "all of 19 calls", 10, ended(cancelled=19)),
+    Case("MostlyCancelled", False, "it was an hour ago", 70, [
+        series("calls_total", "0x10 20x60", **CALL, outcome="cancelled"),
+    ]),
     Case("NoHealthyMember", True, "all are down", 10,
          [series("component_up", "1x5 0x10", **POOL), *member("failing")]),
     Case("NoHealthyMember", False, "one is well", 10,

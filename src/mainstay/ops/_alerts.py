@@ -21,6 +21,11 @@ Source:
     The Site Reliability Workbook (Google), chapter 5, "Multiwindow, Multi-Burn-Rate Alerts".
 """
 
+NOT_RETRYABLE_WINDOWS = ("10m", "1h")
+"""The short one sees an outage soon, the long one that of a component with few calls."""
+
+MIN_NOT_RETRYABLE, MIN_CANCELLED = 10, 20
+
 
 @attrs.frozen
 class Alert:
@@ -81,6 +86,37 @@ def burn_alerts(series: Series, slo: float) -> Iterator[Alert]:
                 f"{{{{ $value | humanizePercentage }}}} of the calls fail. The SLO of "
                 f"{number(slo)} allows {number(1 - slo)} of them.",
             )
+
+
+def uncounted_alerts(series: Series) -> Iterator[Alert]:
+    """Warn of components whose calls mostly end in ways that are no failures for an SLO."""
+    yield Alert(
+        "MostlyNotRetryable",
+        "ticket",
+        "\nor\n".join(
+            _larger_part(
+                series, "give_ups_total", 'reason="not_retryable"', window, MIN_NOT_RETRYABLE
+            )
+            for window in NOT_RETRYABLE_WINDOWS
+        ),
+        "Most exceptions of {{ $labels.component }} ({{ $labels.policy }}) are not matched by `on`",
+        "{{ $value | humanizePercentage }} of the calls ended with an exception outside `on`: none "
+        "of them was tried again, and the SLO does not count them as failures.",
+    )
+    yield Alert(
+        "MostlyCancelled",
+        "ticket",
+        _larger_part(series, "calls_total", 'outcome="cancelled"', "10m", MIN_CANCELLED),
+        "Most calls of {{ $labels.component }} ({{ $labels.policy }}) are cancelled",
+        "{{ $value | humanizePercentage }} of the calls were cancelled by their callers, who may "
+        "have waited for too long. The SLO does not count them at all.",
+    )
+
+
+def _larger_part(series: Series, name: str, condition: str, window: str, least: int) -> str:
+    """Return the share of calls that end in some way, where it is the larger part of them."""
+    part = ask.events(series, name, window, ask.CALL, condition)
+    return f"({part} >= {least})\n/ {ask.events(series, 'calls_total', window, ask.CALL)}\n> 0.5"
 
 
 def pool_alerts(series: Series) -> Iterator[Alert]:
@@ -249,6 +285,7 @@ def own_alerts(series: Series) -> Iterator[Alert]:
 def all_alerts(series: Series, slo: float) -> Iterator[Alert]:
     """Return every alert."""
     yield from burn_alerts(series, slo)
+    yield from uncounted_alerts(series)
     yield from pool_alerts(series)
     yield from retry_alerts(series)
     yield from redundant_alerts(series)
