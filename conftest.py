@@ -73,6 +73,14 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
         _unmarked = ""
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Let a report be sent to another process, whatever was logged in its test."""
+    report.sections = [
+        (name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections
+    ]
+
+
 _FIXTURES = ["waits_left_out", "served_on_a_free_port"]
 _pages = Sybil([PythonCodeBlockParser()], patterns=["*.md"], fixtures=_FIXTURES)
 _docstrings = Sybil([DocTestParser()], path="src", patterns=["*.py"], fixtures=_FIXTURES)

@@ -1,11 +1,14 @@
 """`Availability`: the dependability figures of one component.
 
-Recording an outage takes no lock. The log is a value, and the new one replaces the one it was made
-from if nobody was faster: between that comparison and the assignment there is no call and no jump
-back, the only places where CPython lets another thread or a signal handler in.
+The log of its outages is a value. A step replaces it by another one, under a lock that is held for
+that step alone: no other lock is taken meanwhile, so no thread waits for more than a step. A signal
+handler or finaliser may come back in on the same thread; then the step that it came into is made
+again, with what it has changed. There is one lock for all, which every child of a fork has free
+before anything else in it is reset.
 """
 
 import math
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
@@ -13,13 +16,25 @@ from mainstay._core.arguments import Duration, to_seconds
 from mainstay._core.clock import Clock
 from mainstay._core.context import current_context
 from mainstay._core.dependability import DependabilityFigures, OutageLog
+from mainstay._core.forks import around_forks, unlocked_copy
 from mainstay._core.functions import checked_name
+from mainstay._core.sharing import Shared
 from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
 
 __all__ = ["Availability"]
 
+_lock = threading.RLock()
 
-class Availability:
+
+def _reset_after_fork() -> None:
+    global _lock
+    _lock = unlocked_copy(_lock)
+
+
+around_forks(in_child=_reset_after_fork)
+
+
+class Availability(Shared):
     """Measures how dependable a component is: when it is up, when it fails, how long it is down.
 
     Pools and breakers keep one by themselves; for anything else, call `fail` when it fails and
@@ -206,22 +221,24 @@ class _Track:
         self._clock = clock
         self._log = OutageLog.opened(clock.now())
 
-    def change(self, step: Callable[[OutageLog, float], OutageLog]) -> None:
-        """Replace the log by what *step* makes of it now."""
-        while True:
-            before = self._log
-            try:
-                after = step(before, self._clock.now())
-            except ValueError as error:
-                raise ValueError(f"{self._name}: {error}") from None
-            if self._log is before:
-                self._log = after
-                return
+    def change(self, step: Callable[[OutageLog, float], OutageLog]) -> tuple[OutageLog, float]:
+        """Replace the log by what *step* makes of it now; return it, and the time."""
+        with _lock:
+            while True:
+                before, now = self._log, self._clock.now()
+                try:
+                    after = step(before, now)
+                except ValueError as error:
+                    raise ValueError(f"{self._name}: {error}") from None
+                if self._log is before:
+                    self._log = after
+                    return after, now
 
     def over(self, seconds: float) -> DependabilityFigures:
         """Return the figures of the last *seconds*."""
+        log, now = self.change(OutageLog.read)
         try:
-            return self._log.figures(self._clock.now(), seconds)
+            return log.figures(now, seconds)
         except ValueError as error:
             raise ValueError(f"{self._name}: {error}") from None
 
@@ -231,7 +248,8 @@ class _Track:
 
     def so_far(self) -> DependabilityFigures:
         """Return the figures since the start, also where the clock went back."""
-        return self._log.latest(self._clock.now())
+        log, _ = self.change(OutageLog.read)
+        return log.figures(log.read_until)
 
 
 class _Outage(AbstractContextManager[None]):

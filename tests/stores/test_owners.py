@@ -9,7 +9,8 @@ import sys
 import attrs
 import pytest
 
-from mainstay.stores import SQLiteStore, owner
+from mainstay._core import owner
+from mainstay.stores import SQLiteStore
 from mainstay.stores.base import Acquired, Held, Record, Request, RunId, how_gone
 from mainstay.stores.owner import Owner, is_dead, this_process
 
@@ -49,9 +50,9 @@ def hidden(tmp_path, monkeypatch):
     (tmp_path / "self").symlink_to(str(os.getpid()))
     (tmp_path / str(os.getpid())).symlink_to(f"/proc/{os.getpid()}")
     monkeypatch.setattr(owner, "_PROC", tmp_path)
-    owner._surroundings.cache_clear()
+    owner._boot_and_namespaces.cache_clear()
     yield
-    owner._surroundings.cache_clear()
+    owner._boot_and_namespaces.cache_clear()
 
 
 # Processes that are not shown.
@@ -89,13 +90,13 @@ def test_numbers_of_another_namespace_in_proc_are_not_taken_for_ours(child, tmp_
     (tmp_path / str(os.getpid())).symlink_to("/proc/1")
     here = this_process()
     monkeypatch.setattr(owner, "_PROC", tmp_path)
-    owner._surroundings.cache_clear()
+    owner._boot_and_namespaces.cache_clear()
     assert this_process() == here
     assert not is_dead(here)
     assert not is_dead(found)
     end(child)
     assert is_dead(found)
-    owner._surroundings.cache_clear()
+    owner._boot_and_namespaces.cache_clear()
 
 
 # Real namespaces, where the test may make them.
@@ -257,10 +258,10 @@ def test_a_store_of_many_machines_takes_no_free_number_for_a_proof(child, monkey
 
 def test_a_number_of_an_unknown_namespace_proves_nothing_on_linux(child, tmp_path, monkeypatch):
     monkeypatch.setattr(owner, "_PROC", tmp_path / "none")
-    owner._surroundings.cache_clear()
+    owner._boot_and_namespaces.cache_clear()
     found = Owner("", "", child.pid, 0)
     end(child)
     assert not is_dead(found)
     monkeypatch.setattr(sys, "platform", "darwin")
     assert is_dead(found)
-    owner._surroundings.cache_clear()
+    owner._boot_and_namespaces.cache_clear()

@@ -11,6 +11,8 @@ from mainstay import checkpoint_run
 from mainstay.errors import StoreUnavailableError
 from mainstay.stores import SQLiteStore
 
+pytestmark = pytest.mark.process
+
 HOLDER = """
 import sys
 from mainstay import checkpoint_run
@@ -96,7 +98,6 @@ def test_runs_are_listed_shown_and_verified(path, directory, files):
     assert [each.name for each in path.parent.iterdir()] == ["runs.db"]
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("index", [True, False])
 def test_what_is_only_in_the_log_is_seen(killed, index):
     if not index:

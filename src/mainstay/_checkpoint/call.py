@@ -40,7 +40,7 @@ from mainstay.errors import (
     RunCompleteError,
 )
 from mainstay.events import CheckpointDamaged, CheckpointEvent, CodeChanged, RunPoisoned, RunResumed
-from mainstay.stores.base import Acquired, Finished, Held, Lease, Record, Request, RunId
+from mainstay.stores.base import Acquired, Finished, Held, Record, Request, RunId, RunLease
 from mainstay.stores.owner import this_process
 
 POLICY = "checkpoint"
@@ -174,7 +174,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
             self._polls += 1
             return min(poll_wait(self._polls, answer.left), left)
         if isinstance(answer, Acquired):
-            lease = Lease(self.id, record.token, settings.lease)
+            lease = RunLease(self.id, record.token, settings.lease)
             try:
                 self._run = self._opened(record, lease, answer.idle)
             except BaseException as error:
@@ -185,7 +185,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
             self._run = self._opened(record, None)
         return None
 
-    def _opened(self, record: Record, lease: Lease | None, idle: float = 0.0) -> Run:
+    def _opened(self, record: Record, lease: RunLease | None, idle: float = 0.0) -> Run:
         """Read what is kept for the run, and tell what is found."""
         settings = self.bound.settings
         label = RunId(self.component, self.id.key)

@@ -35,9 +35,10 @@ from mainstay._checkpoint.codec import Codec, Json, to_bytes
 from mainstay._checkpoint.document import DamagedError, in_words, opened_value, restored, seal
 from mainstay._checkpoint.scalars import TAG
 from mainstay._checkpoint.types import allowed_by, allowed_by_result
+from mainstay._core.events import is_first, logger_of
 from mainstay._core.functions import name_of
 from mainstay._core.threads import values_now
-from mainstay.errors import CheckpointError, CorruptCheckpointError, UnsaveableValueError
+from mainstay.errors import CheckpointError, CorruptCheckpointError
 from mainstay.stores.base import MOST_RESULTS, Change, Result, RunId
 
 _NOWHERE = -1
@@ -210,16 +211,21 @@ class Steps:
     def keep_error(self, step: Step, error: Exception) -> bool:
         """Take what a step raised as its result; False if it is not to be saved.
 
-        That is where its class was not registered, or its own `args` do not build it.
+        That is where its class was not registered, or would be another one at the replay.
         """
-        allowed = allowed_by()
-        if allowed.get(name_of(type(error))) is not type(error):
+        allowed, name = allowed_by(), name_of(type(error))
+        if allowed.get(name) is not type(error):
             return False
         try:
             saved = Codec(allowed).encode(error, "exception")
             Codec(allowed).decode(saved, "exception")
-        except UnsaveableValueError:
-            return False  # the exception itself matters more
+        except CheckpointError as refused:  # the exception itself matters more
+            if is_first("checkpoint", "exception", name):
+                logger_of("checkpoint").warning(
+                    "%s: an exception of %s is raised as it is, and no result, so that its step "
+                    "runs again: %s", self._run.name, name.removeprefix("builtins."), refused
+                )  # fmt: skip
+            return False
         self._keep(step, {TAG: "raised", "v": saved})
         self._propagates(step.number, error)
         return True

@@ -7,6 +7,7 @@ process of multiprocess mode; there its `Writer` does it, each second.
 
 import functools
 import math
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from operator import add
@@ -15,7 +16,7 @@ from typing import Protocol
 import attrs
 
 from mainstay._core.dependability import DependabilityFigures
-from mainstay._core.forks import reset_after_fork
+from mainstay._core.forks import around_forks, reset_after_fork, unlocked_copy
 from mainstay._core.threads import values_now
 from mainstay._metrics import schema
 from mainstay._metrics.gauges import NumberGauge
@@ -34,6 +35,16 @@ _FIGURES: dict[Family, Callable[[DependabilityFigures], float]] = {
     schema.MTTR: lambda total: total.mttr,
 }
 """The figures since the start, by their gauges."""
+
+_lock = threading.RLock()
+
+
+def _reset_after_fork() -> None:
+    global _lock
+    _lock = unlocked_copy(_lock)
+
+
+around_forks(in_child=_reset_after_fork)
 
 
 class UptimeSource(Protocol):
@@ -116,14 +127,15 @@ class UptimeSeries:
     def _count(self, watched: _Watched, source: UptimeSource) -> None:
         """Add what has passed since the last time.
 
-        Between the comparison and the assignment no other thread comes in (see `availability`).
+        The source is asked outside of the lock, since it has a lock of its own.
         """
         while True:
             before = watched.counted
             now = source.so_far()
-            if watched.counted is before:
-                watched.counted = now
-                break
+            with _lock:  # or two threads could add the same time
+                if watched.counted is before:
+                    watched.counted = now
+                    break
         _, counters = self._table.cells.cell(self._group)
         counters[_UPTIME] += now.uptime - before.uptime
         counters[_DOWNTIME] += now.downtime - before.downtime

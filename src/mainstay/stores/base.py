@@ -151,7 +151,7 @@ Acquisition: TypeAlias = Acquired | Held | Finished | Poisoned
 
 
 @attrs.frozen
-class Lease:
+class RunLease:
     """The right to save a run.
 
     Attributes:
@@ -235,7 +235,7 @@ class Store(Protocol):
         """Return what is kept for *run*; empty for one that is not there."""
         ...
 
-    def commit(self, lease: Lease, change: Change) -> None:
+    def commit(self, lease: RunLease, change: Change) -> None:
         """Write *change*, durably, and renew the lease.
 
         Raises:
@@ -243,7 +243,9 @@ class Store(Protocol):
         """
         ...
 
-    def release(self, lease: Lease, how: Exit, error: str = "", drop: tuple[int, ...] = ()) -> None:
+    def release(
+        self, lease: RunLease, how: Exit, error: str = "", drop: tuple[int, ...] = ()
+    ) -> None:
         """Release the run before its end; nothing happens if it is no longer the caller's.
 
         Args:

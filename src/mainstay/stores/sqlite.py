@@ -13,6 +13,7 @@ Why not over a network: the log's index is shared memory, which other machines d
 
 import contextlib
 import os
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -38,11 +39,11 @@ from mainstay.stores.base import (
     Change,
     Contents,
     Exit,
-    Lease,
     Poisoned,
     Record,
     Request,
     RunId,
+    RunLease,
     Status,
     acquisition,
     how_gone,
@@ -55,6 +56,9 @@ _PAGE_BYTES = 2048
 _WAL_PAGES = 160
 _LOG_BYTES = 512 * 1024
 _FRAME_BYTES = 24  # before each page in the log
+
+UNUSABLE = re.compile("[\0\ud800-\udfff]")
+"""What no name of a file can have: NUL, and what UTF-8 cannot encode."""
 
 _HINTS = {
     sqlite3.SQLITE_BUSY: (
@@ -73,7 +77,8 @@ class SQLiteStore:
     loss of power. Any number of processes and threads may use one file. The file, and the
     `-wal` and `-shm` files beside it, belong together. It is made at first use.
 
-    A store URL is ``sqlite:///relative/path.db`` or ``sqlite:////absolute/path.db``.
+    A store URL is ``sqlite:///relative/path.db`` or ``sqlite:////absolute/path.db``, with
+    ``?mode=0660`` behind it where others are to use the file, too.
 
     Args:
         path: The file. Its directory must exist. A relative path is one from the directory that is
@@ -81,10 +86,12 @@ class SQLiteStore:
         network: True to use it all the same on a network file system, where SQLite cannot keep its
             promises once a second machine uses the file; or if it has hard links, or is a mount by
             itself, where it cannot once it is used by two names.
+        mode: Who may read and write a file that is made, from 0o600, its owner alone, to 0o666,
+            whatever the umask. A file that is there keeps its mode. The files beside it follow it.
 
     Raises:
-        TypeError: If *path* is no path, or *network* neither True nor False.
-        ValueError: If *path* names no file.
+        TypeError: If *path* is no path, *network* neither True nor False, or *mode* no int.
+        ValueError: If *path* names no file, or *mode* is out of its range.
         StoreUnavailableError: At first use, if the file cannot be opened, is on a network file
             system, has a hard link, or is a mount by itself; from every operation, if the disk is
             full or fails, another process has locked the file for 10 seconds, or one of its files
@@ -99,11 +106,17 @@ class SQLiteStore:
         SQLiteStore('jobs.db')
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, network: bool = False) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, network: bool = False, mode: int = 0o600
+    ) -> None:
         given: object = path
         if not isinstance(given, str | os.PathLike):
             raise TypeError(f"`path` must be a str or a path, not {given!r}")
         self._path = Path(path)
+        if UNUSABLE.search(os.fspath(self._path)):
+            raise ValueError(
+                f"`path` must be text without NUL that UTF-8 can encode, not {os.fspath(path)!r}"
+            )
         if not self._path.name:
             raise ValueError(f"`path` must name a file, not {os.fspath(path)!r}")
         if self._path.name == ":memory:":
@@ -111,6 +124,7 @@ class SQLiteStore:
         self.url: str = f"sqlite:///{self._path}"
         self._file = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() follows links
         self._network = to_flag(network, "network")
+        self._mode = _to_mode(mode)
         self._connections = Connections(self._connect, self._translated)
         self._held: dict[RunId, tuple[int, object]] = {}  # the files that each was acquired in
 
@@ -139,7 +153,7 @@ class SQLiteStore:
         with self._connections.use() as db:
             return _rows.contents(db, run)
 
-    def commit(self, lease: Lease, change: Change) -> None:
+    def commit(self, lease: RunLease, change: Change) -> None:
         """Write *change* and renew the lease; a result alone renews it once a third of it is over.
 
         A result alone is one statement and one page of the log. Renewing with it means a second
@@ -157,7 +171,9 @@ class SQLiteStore:
                 _rows.change_run(db, lease, change, current_context().clock.now(), wall_time())
                 _rows.change_results(db, lease.run, change)
 
-    def release(self, lease: Lease, how: Exit, error: str = "", drop: tuple[int, ...] = ()) -> None:
+    def release(
+        self, lease: RunLease, how: Exit, error: str = "", drop: tuple[int, ...] = ()
+    ) -> None:
         """Release the run before its end."""
         self._connections.use()
         here = self._connections.generation, self._connections.database
@@ -293,6 +309,7 @@ class SQLiteStore:
             raise
 
     def _opened_to_write(self) -> Connection:
+        self._make()
         db = self._connected(os.fspath(self._file))
         with _closed_after_an_error(db):
             db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
@@ -310,6 +327,15 @@ class SQLiteStore:
                     f"what else uses the store here, or start the process again",
                 )
         return db
+
+    def _make(self) -> None:
+        """Make the file if there is none; SQLite would ask the umask who may read it."""
+        with contextlib.suppress(OSError):  # it is there, or SQLite says why it cannot be
+            made = os.open(os.path.realpath(self._file), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+            try:
+                os.fchmod(made, self._mode)
+            finally:
+                os.close(made)
 
     def _opened_to_read(self) -> Connection:
         """Open a file that this process may not write, or whose directory it may not write.
@@ -346,6 +372,17 @@ class SQLiteStore:
             # A failed fsync has dropped what was to be written: only a new connection is honest.
             self._connections.drop()
         return StoreUnavailableError(self.url, str(error) + _HINTS.get(code, ""))
+
+
+def _to_mode(mode: object) -> int:
+    if isinstance(mode, bool) or not isinstance(mode, int):
+        raise TypeError(f"`mode` must be an int such as 0o660, not {mode!r}")
+    if mode & ~0o066 != 0o600:  # noqa: PLR2004 - as the message says
+        raise ValueError(
+            f"`mode` must be from 0o600 to 0o666, with read and write for the owner and execute "
+            f"for nobody, not {oct(mode)}"
+        )
+    return mode
 
 
 @contextlib.contextmanager
