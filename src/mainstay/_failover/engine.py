@@ -8,14 +8,14 @@ what it says is carried out. Calls read `rotation`, a snapshot of who serves, wi
 import math
 import random
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Any, TypeAlias
 
 import attrs
 
 from mainstay._core.clock import Clock
-from mainstay._core.context import current_context
+from mainstay._core.context import current_context, helper_context
 from mainstay._core.detector import Cause, Detector, HealthChange, Phase
 from mainstay._core.failures import leave_note
 from mainstay._core.forks import reset_after_fork
@@ -188,7 +188,7 @@ class PoolEngine:
                 self.replan(now)
                 return slot.handle_at(self.epoch)
             requested.add(step.name)
-            self.outbox.add(partial(self.opener.start, slot, slot.begin_start(now)))
+            self._help(self.opener.start, slot, slot.begin_start(now))
             self.replan(now)
             return Pause(clock, slot.member.start_timeout, self.progress)
 
@@ -241,7 +241,11 @@ class PoolEngine:
     def close(self, slot: Slot, opened: Opened | None) -> None:
         """Have a resource closed that no new call uses, unless one uses it still."""
         if opened is not None and opened.claim():
-            self.outbox.add(partial(self.opener.close, slot.member, opened.resource))
+            self._help(self.opener.close, slot.member, opened.resource)
+
+    def _help(self, begin: Callable[..., object], /, *args: Any) -> None:
+        """Have a helper begin once the lock has been left, in a context of its own."""
+        self.outbox.add(partial(helper_context().run, begin, *args))
 
     # What follows from results.
 
@@ -444,7 +448,7 @@ class PoolEngine:
             slot, duties = self.slots[name], plan.stand_ins.get(name, ())
             replaces = fencing.asked_about(slot, duties) if fencing is not None else ()
             start = slot.begin_start(now, replaces)
-            self.outbox.add(partial(self.opener.start, slot, start))
+            self._help(self.opener.start, slot, start)
             changed = changed or bool(replaces)
         self.epoch += bool(plan.switches)
         for switch in plan.switches:
@@ -469,7 +473,7 @@ class PoolEngine:
                 self._prober = TaskProber(self, probe, opener.begin)
             else:
                 self._prober = ThreadProber(self, probe, opener.threads)
-            self.outbox.add(partial(self._prober.start, self.settings.name))
+            self._help(self._prober.start, self.settings.name)
 
     def forget(self) -> None:
         """Leave everything that was opened to its owner now: a parent process, or an ended loop."""
@@ -501,7 +505,7 @@ class PoolEngine:
             prober, self._prober = self._prober, None
             self.replan(self.monitor.clock.now(), news=True)
         for member, resource in to_close:  # by this thread, which is to wait for it
-            self.opener.close(member, resource)
+            helper_context().run(self.opener.close, member, resource)
         if prober is not None:
             prober.stop()
 
