@@ -8,6 +8,7 @@ what it says is carried out. Calls read `rotation`, a snapshot of who serves, wi
 import math
 import random
 import threading
+from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Any, TypeAlias
@@ -19,6 +20,7 @@ from mainstay._core.context import current_context, helper_context
 from mainstay._core.detector import Cause, Detector, HealthChange, Phase
 from mainstay._core.failures import leave_note
 from mainstay._core.forks import reset_after_fork
+from mainstay._core.silence import ANSWERS, longest_silence
 from mainstay._core.threads import Pause, Signal, values_now
 from mainstay._failover import planner
 from mainstay._failover.fencing import Fencing
@@ -80,6 +82,7 @@ class PoolEngine:
         epoch: How often it has switched.
         forced: The member that the user wants, or None.
         last_active: The active member that was removed last.
+        answers: How many seconds the last answers of async calls took.
         progress: Set and replaced when something has happened that calls may wait for.
     """
 
@@ -106,6 +109,7 @@ class PoolEngine:
         self.epoch = 0
         self.forced: str | None = None
         self.last_active = ""
+        self.answers: deque[float] = deque(maxlen=ANSWERS)
         self.progress = Signal()
         self._prober: ThreadProber | TaskProber | None = None
         for member in members:
@@ -226,6 +230,18 @@ class PoolEngine:
         with self.outbox, self.lock:
             if handle.slot.detector.release(handle.generation, now):
                 self.replan(now, news=True)
+
+    def cancelled(self, handle: MemberHandle, began: float, now: float) -> bool:
+        """Record that an attempt was cancelled; True if its member was silent for too long."""
+        slot, detector = handle.slot, handle.slot.detector
+        longest = longest_silence(self.settings.detect.slow, self.answers)
+        with self.outbox, self.lock:
+            change = detector.cancelled(handle.generation, began, now, chance(), longest=longest)
+            late = detector.silence > longest
+            if change is None and detector.release(handle.generation, now):
+                self.replan(now, news=True)
+            self._apply(slot, change, now)
+        return late
 
     def done(self, handle: MemberHandle) -> None:
         """Record that an attempt does not use the member any more."""
