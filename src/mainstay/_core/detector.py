@@ -263,6 +263,11 @@ class Detector:
         """The score of failures, from 0 to `detect.threshold`."""
         return self._failures.score
 
+    @property
+    def silence(self) -> float:
+        """The seconds for which it has been called without an answer, as far as is known."""
+        return self._silence.seconds
+
     # Results of calls.
 
     def succeeded(
