@@ -5,17 +5,26 @@ imported by its name, so there is never a second copy of a module. Waits between
 out everywhere, or an example could take minutes, and whatever port an example serves metrics on, it
 gets a free one, until it ends.
 
+Hypothesis tries a few examples of each property, and all with `--hypothesis-profile=full`.
+
+A test that starts a process has the marker `process`; without it, the start is refused, so that
+`-m "not process"` is what it says.
+
 Only this process is measured by coverage.py. The children that tests start are killed, starved of
 disk and forked while threads run, in all of which coverage.py loses what it counted or hangs.
 """
 
 import gc
+import multiprocessing.process
 import os
 import signal
+import sys
 from collections.abc import Iterator
+from typing import Any
 
 import prometheus_client
 import pytest
+from hypothesis import settings
 from sybil import Sybil
 from sybil.integration.pytest import SybilItem
 from sybil.parsers.myst import PythonCodeBlockParser
@@ -28,6 +37,49 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 for _name in [name for name in os.environ if name.startswith("COVERAGE_")]:
     del os.environ[_name]
+
+settings.register_profile("edit", max_examples=10, deadline=None)
+settings.register_profile("full", max_examples=100, deadline=None)
+settings.load_profile("edit")
+
+_STARTS = frozenset(("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"))
+_unmarked = ""  # the test that is running, if it lacks the marker
+
+
+def _refuse_processes(event: str, _arguments: object = ()) -> None:
+    """Fail the test that is running if it starts a process and does not say so."""
+    if event in _STARTS and _unmarked:
+        pytest.fail(f"{_unmarked} starts a process; give it `@pytest.mark.process`")
+
+
+def _start(process: multiprocessing.process.BaseProcess) -> None:
+    _refuse_processes("os.posix_spawn")  # which `multiprocessing` does without an audit event
+    _start_process(process)
+
+
+sys.addaudithook(_refuse_processes)
+_start_process = multiprocessing.process.BaseProcess.start
+multiprocessing.process.BaseProcess.start = _start  # type: ignore[method-assign]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
+    """Know which test is running, from its first fixture to its last."""
+    global _unmarked
+    _unmarked = "" if item.get_closest_marker("process") else item.nodeid
+    try:
+        return (yield)
+    finally:
+        _unmarked = ""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Let a report be sent to another process, whatever was logged in its test."""
+    report.sections = [
+        (name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections
+    ]
+
 
 _FIXTURES = ["waits_left_out", "served_on_a_free_port"]
 _pages = Sybil([PythonCodeBlockParser()], patterns=["*.md"], fixtures=_FIXTURES)
@@ -71,10 +123,22 @@ def served_on_a_free_port(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         thread.join()
 
 
-@pytest.hookimpl(trylast=True)  # after pytest-randomly
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the examples of a page back in its order: each builds on those before it."""
+@pytest.hookimpl(wrapper=True)  # around pytest-randomly, and before `-m` chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Mark the examples that start processes; put those of a page back in its order.
+
+    Each example builds on those before it.
+    """
+    for item in items:
+        if isinstance(item, SybilItem) and "crash_at_every_save" in _source(item):
+            item.add_marker(pytest.mark.process)
+    yield
     examples = [item for item in items if isinstance(item, SybilItem)]
     pages = {page: place for place, page in enumerate(dict.fromkeys(e.path for e in examples))}
     examples.sort(key=lambda each: (pages[each.path], each.example.region.start))
     items[:] = [*(item for item in items if not isinstance(item, SybilItem)), *examples]
+
+
+def _source(item: SybilItem) -> str:
+    region = item.example.region
+    return item.example.document.text[region.start : region.end]

@@ -25,7 +25,7 @@ from mainstay._metrics import schema
 FUNCTIONS = 1_000
 ROUNDS = 15
 QUICK_ROUNDS = 2
-OURS, DEFAULT_CONTEXT = "mainstay", "prometheus_client"
+OURS, PLAIN = "mainstay", "prometheus_client"
 
 
 def ours() -> CollectorRegistry:
@@ -95,10 +95,10 @@ def times_of_scrapes(
 def report(*, quick: bool) -> Report:
     """Measure both formats."""
     disable_created_metrics()
-    registries = {OURS: ours(), DEFAULT_CONTEXT: plain()}
+    registries = {OURS: ours(), PLAIN: plain()}
     mine, others = (
         samples(registries[OURS], but="mainstay_build_info"),
-        samples(registries[DEFAULT_CONTEXT]),
+        samples(registries[PLAIN]),
     )
     if mine != others:
         raise SystemExit(f"the series differ: {sorted(mine ^ others)[:5]}")
@@ -107,9 +107,9 @@ def report(*, quick: bool) -> Report:
     for name, generate in (("text", generate_latest), ("OpenMetrics", generate_openmetrics)):
         rounds = QUICK_ROUNDS if quick else ROUNDS
         times = times_of_scrapes(generate, registries, rounds)
-        answer.times(f"Scrape as {name}", times, DEFAULT_CONTEXT)
+        answer.times(f"Scrape as {name}", times, PLAIN)
         text = f"scrape of {FUNCTIONS:,} decorated functions as {name}, vs prometheus_client"
-        answer.measures.append(Measure(text, 1.0, 1.0, ratio(times, OURS, DEFAULT_CONTEXT)))
+        answer.measures.append(Measure(text, 1.0, 1.0, ratio(times, OURS, PLAIN)))
     return answer
 
 

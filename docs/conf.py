@@ -19,6 +19,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "metrics_table",
+    "tour",
 ]
 exclude_patterns = ["_build"]
 html_theme = "furo"

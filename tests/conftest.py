@@ -1,24 +1,25 @@
-"""What the tests share: callers of both colours, time under control, and metrics of their own.
+"""What the tests share: sync and async callers, time under control, and metrics of their own.
 
-A behaviour is written once, as a plain function that a policy runs in the colours and forms of
-`colours`; pools and breakers have forms of their own, in `pools`.
+A behaviour is written once, as a plain function that a policy runs in the forms of
+`support.callers`; pools and breakers have forms of their own, in `support.pools`.
 """
 
 import asyncio
 
 import pytest
-from checkpoint_colours import (  # noqa: F401 - fixtures for the tests of checkpoints
+
+from mainstay import Metrics, default_metrics, on_event, set_default_metrics
+from mainstay._core.events import forget_firsts
+from mainstay.testing import FakeClock
+from support.callers import ASYNC, BLOCKS, FUNCTIONS, SYNC
+from support.checkpoints import (  # noqa: F401 - fixtures for the tests of checkpoints
     crashing,
-    in_colour,
     nothing_registered,
+    runner,
     store,
     url,
 )
-
-from mainstay import Metrics, default_metrics, on_event, set_default_metrics
-from mainstay.testing import FakeClock
-from tests.colours import ASYNC, BLOCKS, FUNCTIONS, SYNC
-from tests.pools import BREAKER_FORMS, POOL_FORMS, Pools, Servers, Site
+from support.pools import BREAKER_FORMS, POOL_FORMS, Pools, Servers, Site
 
 
 class Readings:
@@ -63,6 +64,12 @@ class Readings:
                     key = sample.labels[label]
                     found[key] = found.get(key, 0) + sample.value
         return found
+
+
+@pytest.fixture(autouse=True)
+def nothing_said_before():
+    """Let each test hear what is said only once in a process."""
+    forget_firsts()
 
 
 @pytest.fixture
@@ -117,8 +124,8 @@ def sync():
 
 
 @pytest.fixture(scope="session", params=[SYNC, ASYNC], ids=["sync", "async"])
-def colour(request):
-    """The forms of calling in one colour."""
+def sync_and_async(request):
+    """The forms of calling in sync or async code."""
     return request.param
 
 
@@ -148,7 +155,7 @@ def site():
 
 @pytest.fixture(params=["sync", "async"])
 def pools(request):
-    """How pools are used in one colour."""
+    """How pools are used in sync or async code."""
     if request.param == "sync":
         yield Pools()
         return

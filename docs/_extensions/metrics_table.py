@@ -56,9 +56,12 @@ def metrics() -> str:
 def label_values() -> str:
     """List the labels whose values are known beforehand, by metric."""
     known = [value for value in vars(layouts).values() if isinstance(value, Layout)]
-    known += layouts.TROUBLE_LAYOUTS.values()
+    known += layouts.FAILURE_LAYOUTS.values()
     closed = {
-        (each.family, each.closed) for layout in known for each in layout.counters if each.closed
+        (family, tuple(slots))
+        for layout in known
+        for family, slots in layout.slots.items()
+        if "" not in slots
     } | {(family, family.states) for family in schema.EVERY if family.states}
     return _table(
         ("Metric", "Label", "Values"),

@@ -329,8 +329,10 @@ def main() -> int:
     print(f"\nAll {made.total()} calls that the program counted itself are in the metrics.")
     print(f"Metrics: {url}")
     print("In Prometheus, the share of calls that would have failed without mainstay:")
-    print('  sum by (component) (mainstay_calls_total{outcome="recovered"})'
-          " / sum by (component) (mainstay_calls_total)")  # fmt: skip
+    print(
+        '  sum by (component) (mainstay_calls_total{outcome="recovered"})'
+        " / sum by (component) (mainstay_calls_total)"
+    )
 
     print("\nA job that is killed with SIGKILL three times, and goes on each time:")
     if killed_job.main() != 0:

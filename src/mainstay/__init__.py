@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from mainstay._breaker.policy import CircuitBreaker
     from mainstay._checkpoint.block import checkpoint_run
     from mainstay._checkpoint.cp import AsyncCheckpoint, Checkpoint
-    from mainstay._checkpoint.decision import young_daly
     from mainstay._checkpoint.policy import checkpointed
     from mainstay._checkpoint.recovery import Recovered, recover, recover_async
+    from mainstay._checkpoint.schedule import young_daly
     from mainstay._checkpoint.types import register_type
     from mainstay._core.budget import RetryBudget
-    from mainstay._core.context import deadline, remaining
+    from mainstay._core.deadline import deadline, remaining
     from mainstay._core.detector import Detect
     from mainstay._core.events import on_event
     from mainstay._core.failures import Verdict
@@ -120,12 +120,12 @@ __all__ = [
 _MODULES = {
     "mainstay._checkpoint.block": ("checkpoint_run",),
     "mainstay._checkpoint.cp": ("AsyncCheckpoint", "Checkpoint"),
-    "mainstay._checkpoint.decision": ("young_daly",),
+    "mainstay._checkpoint.schedule": ("young_daly",),
     "mainstay._checkpoint.policy": ("checkpointed",),
     "mainstay._checkpoint.recovery": ("Recovered", "recover", "recover_async"),
     "mainstay._checkpoint.types": ("register_type",),
     "mainstay._core.budget": ("RetryBudget",),
-    "mainstay._core.context": ("deadline", "remaining"),
+    "mainstay._core.deadline": ("deadline", "remaining"),
     "mainstay._core.events": ("on_event",),
     "mainstay._breaker.policy": ("CircuitBreaker",),
     "mainstay._core.detector": ("Detect",),
@@ -166,7 +166,7 @@ _MODULES = {
 }
 
 
-_SUBMODULES = ("errors", "events", "hedge", "ops", "stores", "testing", "vote")
+_SUBMODULES = ("errors", "events", "hedge", "ops", "stores", "testing", "types", "vote")
 
 
 def __getattr__(name: str) -> object:

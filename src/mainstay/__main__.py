@@ -10,11 +10,11 @@ from typing import NoReturn
 
 from mainstay._checkpoint import commands as checkpoint_commands
 from mainstay.errors import MainstayError
-from mainstay.ops import commands as ops_commands
+from mainstay.ops import _commands as ops_commands
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """Reports what is wrong in one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}\n")
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = options.run(options)
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read the output has seen enough
+    except BrokenPipeError:  # the reader of the output has seen enough
         sys.stderr.close()
         return 0
     except (MainstayError, ValueError, OSError) as error:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mainstay import testing
+from mainstay.testing import _crashes
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def no_waits() -> Iterator[None]:
 
 
 @pytest.fixture
-def recorded() -> Iterator[Any]:
+def recorded() -> Iterator[testing.RecordedMetrics]:
     """Record the test into metrics of its own, which it gets: `mainstay.testing.recorded`."""
     with testing.recorded() as metrics:
         yield metrics
@@ -34,19 +35,16 @@ def recorded() -> Iterator[Any]:
 
 @pytest.fixture
 def faults() -> type[testing.Faults]:
-    """Give the test `mainstay.testing.Faults`."""
+    """Return `mainstay.testing.Faults`."""
     return testing.Faults
 
 
 @pytest.fixture
-def crash_at_every_save() -> Callable[[Callable[[str], Any]], list[Any]]:
-    """Give the test a function that kills another one at each of its saves in turn.
+def crash_at_every_save() -> Callable[[Callable[[str], Any]], list[testing.Crash]]:
+    """Return a function that kills another one at each of its saves in turn.
 
     It takes a function of a store's URL, runs it in a child process that dies by SIGKILL just
-    before or just after its n-th save, and again in a second one, which is not killed. It gives a
-    list of what each of these rounds came to: `.save` (n), `.when` ("before" or "after"),
-    `.result` and `.error` of the second run. The store is new in each round.
+    before or just after its n-th save, and again in a second one, which is not killed. It returns a
+    `mainstay.testing.Crash` for each of these rounds. The store is new in each round.
     """
-    from mainstay.testing._crashes import crash_at_every_save  # noqa: PLC0415 - few tests use it
-
-    return crash_at_every_save
+    return _crashes.crash_at_every_save

@@ -1,11 +1,14 @@
 """`Availability`: the dependability figures of one component.
 
-Noting an outage takes no lock. The log is a value, and the new one takes the place of the one
-it was made from if nobody was faster: between that comparison and the assignment there is no call
-and no jump back, the only places where CPython lets another thread or a signal handler in.
+The log of its outages is a value. A step replaces it by another one, under a lock that is held for
+that step alone: no other lock is taken meanwhile, so no thread waits for more than a step. A signal
+handler or finaliser may come back in on the same thread; then the step that it came into is made
+again, with what it has changed. There is one lock for all, which every child of a fork has free
+before anything else in it is reset.
 """
 
 import math
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
@@ -13,18 +16,31 @@ from mainstay._core.arguments import Duration, to_seconds
 from mainstay._core.clock import Clock
 from mainstay._core.context import current_context
 from mainstay._core.dependability import DependabilityFigures, OutageLog
+from mainstay._core.forks import around_forks, unlocked_copy
 from mainstay._core.functions import checked_name
-from mainstay._metrics.collector import Metrics, metrics_of, upkeep_of
+from mainstay._core.sharing import Shared
+from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
 
 __all__ = ["Availability"]
 
+_lock = threading.RLock()
 
-class Availability:
+
+def _reset_after_fork() -> None:
+    global _lock
+    _lock = unlocked_copy(_lock)
+
+
+around_forks(in_child=_reset_after_fork)
+
+
+class Availability(Shared):
     """Measures how dependable a component is: when it is up, when it fails, how long it is down.
 
-    Pools and breakers keep one by themselves; for anything else, say when it fails and when it is
-    restored. It starts up. Outages nest and overlap: the component is down from the first `fail`
-    to the `restore` that balances the last one, and that counts as one failure.
+    Pools and breakers keep one by themselves; for anything else, call `fail` when it fails and
+    `restore` when it works again. It starts up. Outages nest and overlap: the component is down
+    from the first `fail` to the `restore` that balances the last one, and that counts as one
+    failure.
 
     The figures since the start are the attributes below; `over` gives those of a sliding window.
     Both know only of this process and its clock: while the process is dead, nothing counts. The
@@ -61,19 +77,19 @@ class Availability:
         (0.9, 90.0, 10.0)
     """
 
-    __slots__ = ("_track", "_upkeep", "name")
+    __slots__ = ("_series", "_track", "name")
 
     def __init__(self, name: str, *, metrics: Metrics | None = None) -> None:
         self.name: str = checked_name(name)
         self._track = _Track(name, current_context().clock)
-        self._upkeep = upkeep_of(metrics_of(metrics), name)
-        self._upkeep.watch(self._track)
+        self._series = recorders_of(metrics_of(metrics)).uptime(name)
+        self._series.watch(self._track)
 
     def __repr__(self) -> str:
         return f"<Availability of {self.name!r}: {'up' if self._track.is_up() else 'down'}>"
 
     def fail(self) -> None:
-        """Note that an outage begins.
+        """Record that an outage begins.
 
         Raises:
             ValueError: If the clock went back since the last change.
@@ -89,19 +105,19 @@ class Availability:
             <Availability of 'database': up>
         """
         self._track.change(OutageLog.failed)
-        self._upkeep.refresh()
+        self._series.refresh()
 
     def restore(self) -> None:
-        """Note that an outage ends.
+        """Record that an outage ends.
 
         Raises:
             ValueError: If none has begun, or the clock went back since the last change.
         """
         self._track.change(OutageLog.restored)
-        self._upkeep.refresh()
+        self._series.refresh()
 
     def outage(self) -> AbstractContextManager[None]:
-        """Note an outage that lasts as long as the block, in sync and async code.
+        """Record an outage that lasts as long as the block, in sync and async code.
 
         Example:
             >>> from mainstay import Availability
@@ -131,7 +147,7 @@ class Availability:
         return self._track.over(math.inf).mttr
 
     def reliability(self, period: Duration) -> float:
-        """Give the chance that the component, being up, runs for *period* without a failure.
+        """Return the chance that the component, being up, runs for *period* without a failure.
 
         It is exp(-failure_rate x period): exact if failures come at a constant rate,
         independently of each other.
@@ -157,7 +173,7 @@ class Availability:
         return self._track.over(math.inf).reliability(period)
 
     def reliability_linear(self, period: Duration) -> float:
-        """Give the first-order form of `reliability`: 1 - failure_rate x period, never below 0.
+        """Return the first-order form of `reliability`: 1 - failure_rate x period, never below 0.
 
         It is close while failure_rate x period is far below 1, always too low, and says nothing
         from 1 on. Takes and raises what `reliability` does.
@@ -165,7 +181,7 @@ class Availability:
         return self._track.over(math.inf).reliability_linear(period)
 
     def over(self, window: Duration) -> DependabilityFigures:
-        """Give the figures of the time from *window* ago until now.
+        """Return the figures of the time from *window* ago until now.
 
         Args:
             window: Seconds or a `timedelta`, above 0. Longer than the component has existed, it
@@ -198,39 +214,42 @@ class Availability:
 class _Track:
     """The log of one `Availability`, and its clock: what the metrics watch."""
 
-    __slots__ = ("__weakref__", "_clock", "_ledger", "_name")
+    __slots__ = ("__weakref__", "_clock", "_log", "_name")
 
     def __init__(self, name: str, clock: Clock) -> None:
         self._name = name
         self._clock = clock
-        self._ledger = OutageLog.opened(clock.now())
+        self._log = OutageLog.opened(clock.now())
 
-    def change(self, step: Callable[[OutageLog, float], OutageLog]) -> None:
-        """Take *step* now."""
-        while True:
-            before = self._ledger
-            try:
-                after = step(before, self._clock.now())
-            except ValueError as error:
-                raise ValueError(f"{self._name}: {error}") from None
-            if self._ledger is before:
-                self._ledger = after
-                return
+    def change(self, step: Callable[[OutageLog, float], OutageLog]) -> tuple[OutageLog, float]:
+        """Replace the log by what *step* makes of it now; return it, and the time."""
+        with _lock:
+            while True:
+                before, now = self._log, self._clock.now()
+                try:
+                    after = step(before, now)
+                except ValueError as error:
+                    raise ValueError(f"{self._name}: {error}") from None
+                if self._log is before:
+                    self._log = after
+                    return after, now
 
     def over(self, seconds: float) -> DependabilityFigures:
-        """Give the figures of the last *seconds*."""
+        """Return the figures of the last *seconds*."""
+        log, now = self.change(OutageLog.read)
         try:
-            return self._ledger.figures(self._clock.now(), seconds)
+            return log.figures(now, seconds)
         except ValueError as error:
             raise ValueError(f"{self._name}: {error}") from None
 
     def is_up(self) -> bool:
-        """Whether no outage is open."""
-        return not self._ledger.depth
+        """True if no outage is open."""
+        return not self._log.depth
 
     def so_far(self) -> DependabilityFigures:
-        """Give the figures since the start, also where the clock went back."""
-        return self._ledger.latest(self._clock.now())
+        """Return the figures since the start, also where the clock went back."""
+        log, _ = self.change(OutageLog.read)
+        return log.figures(log.read_until)
 
 
 class _Outage(AbstractContextManager[None]):

@@ -109,10 +109,14 @@ class ResultRefusedError(MainstayError):
 
 
 class DeadlineExpiredError(MainstayError, TimeoutError):
-    """A policy was entered when the deadline around it had already passed; nothing was called.
+    """The time of a `deadline` is over.
+
+    Either a policy was entered with no time left, and nothing was called; or an ``async with
+    deadline`` block was interrupted, with the last exception of the policy in it as ``__cause__``.
 
     Attributes:
-        component: The name of the policy.
+        component: The name of the policy; of the code around the block that was interrupted.
+        seconds: How much time the block had that was interrupted; None if nothing was called.
 
     Example:
         >>> from mainstay import DeadlineExpiredError, deadline, retry
@@ -124,11 +128,14 @@ class DeadlineExpiredError(MainstayError, TimeoutError):
         (True, 'fetch')
     """
 
-    def __init__(self, component: str) -> None:
-        super().__init__(component)
+    def __init__(self, component: str, seconds: float | None = None) -> None:
+        super().__init__(component, seconds)
         self.component = component
+        self.seconds = seconds
 
     def __str__(self) -> str:
+        if self.seconds is not None:
+            return f"{self.component}: the {self.seconds} s of `deadline` are over"
         return (
             f"{self.component}: no time left of the surrounding `deadline(...)`, so it was not "
             f"called; give it more seconds, or check `remaining()` before"
@@ -169,6 +176,16 @@ class RejectedError(MainstayError):
     Attributes:
         component: The name of the policy.
         retry_after: Seconds until a call may be let through again; None if nobody can know.
+
+    Example:
+        >>> from mainstay import CircuitBreaker, RejectedError
+        >>> breaker = CircuitBreaker("search", on=OSError)
+        >>> breaker.open()
+        >>> try:
+        ...     breaker.call(str.upper, "found")
+        ... except RejectedError as refused:
+        ...     print(refused.component, refused.retry_after)
+        search None
     """
 
     if TYPE_CHECKING:
@@ -398,11 +415,11 @@ class _CopiesError(MainstayError, ExceptionGroup[Exception]):
 
 
 class AllCopiesFailedError(_CopiesError):
-    """No copy of a redundant call answered.
+    """No copy of a redundant call answered: one exception for each.
 
-    It is an `ExceptionGroup` of the copies' own exceptions, in the order in which the copies
-    started; a note on each says which copy, and when. One that was still running when the time
-    was up is a `TimeoutError`.
+    A policy with ``raises="group"`` raises it; others raise the exception that came last. The
+    exceptions are in the order in which the copies started; a note on each says which copy, and
+    when. One that was still running when the time was up is a `TimeoutError`.
 
     Attributes:
         component: The name of the policy.
@@ -414,7 +431,7 @@ class AllCopiesFailedError(_CopiesError):
         >>> def look_up(key: str) -> str:
         ...     raise OSError("no answer")
         >>> try:
-        ...     redundant(copies=2, start=hedge.together()).call(look_up, "lamp")
+        ...     redundant(start=hedge.together(), raises="group").call(look_up, "lamp")
         ... except AllCopiesFailedError as failed:
         ...     [str(error) for error in failed.exceptions]
         ['no answer', 'no answer']
@@ -553,7 +570,7 @@ class SourceChangedError(CheckpointError):
         key: The key of the run.
         iteration: The name of the iteration.
         position: How many items had been done.
-        problem: What differs.
+        problem: What differs, and what to do about it.
 
     Example:
         >>> from mainstay import SourceChangedError, checkpoint_run
@@ -587,8 +604,7 @@ class SourceChangedError(CheckpointError):
     def __str__(self) -> str:
         return (
             f"{self.component}: iteration {self.iteration!r} of run {self.key!r} cannot go on "
-            f"after {_counted(self.position, 'item')}: {self.problem}; restore the source, or "
-            f"forget the run"
+            f"after {_counted(self.position, 'item')}: {self.problem}"
         )
 
 

@@ -22,7 +22,6 @@ import attrs
 from mainstay._core.detector import Cause
 from mainstay._core.events import Event
 from mainstay._core.failures import class_name, counted
-from mainstay.stores.base import Exit
 
 __all__ = [
     "BreakerChanged",
@@ -48,9 +47,18 @@ __all__ = [
 ]
 
 BreakerState: TypeAlias = Literal["closed", "open", "half_open"]
-RetryReason: TypeAlias = Literal["attempts", "timeout", "not_retryable", "budget", "refused_result"]
+RetryReason: TypeAlias = Literal[
+    "attempts", "timeout", "not_retryable", "predicate_error", "budget", "refused_result"
+]
+ResumeReason: TypeAlias = Literal["", "crash", "takeover", "error", "sigterm"]
 RedundantReason: TypeAlias = Literal[
-    "attempts", "timeout", "not_retryable", "budget", "no_member", "no_decision"
+    "attempts",
+    "timeout",
+    "not_retryable",
+    "predicate_error",
+    "budget",
+    "no_member",
+    "no_decision",
 ]
 
 
@@ -360,12 +368,12 @@ class RunResumed(CheckpointEvent):
     """A run goes on where an earlier attempt left it.
 
     Attributes:
-        reason: How the attempt before ended.
+        reason: How the attempt before ended; empty if it was released.
         items: How many items are done.
     """
 
     kind: ClassVar[str] = "run_resumed"
-    reason: Exit
+    reason: ResumeReason
     items: int
 
     @property

@@ -1,7 +1,7 @@
 """When to start the next copy of a redundant call: its `start=`.
 
 What `together()` starts is the call itself. What the other two start because the primary is slow
-is a hedge, and charged to the budget.
+is a hedge, and is charged to the budget.
 
 Example:
     >>> from mainstay import hedge, redundant
@@ -21,7 +21,7 @@ __all__ = ["Start", "after", "quantile", "together"]
 
 @attrs.frozen
 class Delay:
-    """After how long the next copy starts, as the policy needs it.
+    """After how long the next copy starts; what is in a `Start`.
 
     Attributes:
         seconds: After how long without an answer; None where that follows from the quantile.
@@ -37,11 +37,11 @@ class Delay:
 
     @property
     def together(self) -> bool:
-        """Whether all copies start at once."""
+        """True if all copies start at once."""
         return self.seconds == 0.0
 
     def limited(self, seconds: float) -> float:
-        """Bring what follows from the quantile between floor and ceiling."""
+        """Return what follows from the quantile, between floor and ceiling."""
         return min(self.at_most, max(self.at_least, seconds))
 
 
@@ -53,7 +53,7 @@ class Start:
 
 
 def delay_of(start: Start) -> Delay:
-    """Give what is in a `Start`, which shows users nothing."""
+    """Return what is in a `Start`, which shows users nothing."""
     return start._delay
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from mainstay._metrics.exporting import Asking, Values
+from mainstay._metrics.exporting import ScrapeCollector, Values
 from mainstay._metrics.schema import HOST_CPU, HOST_DISK, HOST_FAMILIES, HOST_MEMORY, Family
 
 _HAS_PSUTIL = find_spec("psutil") is not None
@@ -18,7 +18,7 @@ _GUESTS = ("guest", "guest_nice")  # counted in "user" and "nice" as well
 _IDLE = ("idle", "iowait")
 
 
-class HostCollector(Asking):
+class HostCollector(ScrapeCollector):
     """How much of the machine's processors, memory and disks is in use, as shares from 0 to 1.
 
     A collector of prometheus_client for programs that export their own metrics, and nothing but a
@@ -71,7 +71,7 @@ class HostCollector(Asking):
 
 
 def _cpu_seconds() -> tuple[float, float]:
-    """Give the seconds that all processors were busy, and busy or not, since the machine booted."""
+    """Return the seconds that all processors were busy, and busy or idle, since the boot."""
     times = psutil.cpu_times()._asdict()
     total = sum(seconds for name, seconds in times.items() if name not in _GUESTS)
     return total - sum(times.get(name, 0.0) for name in _IDLE), total
@@ -87,7 +87,7 @@ def _disk_usages() -> Values:
     for mountpoint in sorted(mounted):
         try:
             disk = psutil.disk_usage(mountpoint)
-        except OSError:  # gone since, or none of this user's business
+        except OSError:  # gone since, or closed to this user
             continue
         if disk.used + disk.free:
             # A lone surrogate cannot be encoded, and would break every scrape.

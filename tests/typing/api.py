@@ -7,7 +7,6 @@ are errors, it fails as soon as it is accepted.
 import asyncio
 import functools
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator
-from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any, assert_type
 
@@ -224,10 +223,10 @@ retry(on=OSError, retries=3)  # type: ignore[call-arg]
 
 # Deadlines, metrics, events, errors.
 
-assert_type(deadline(2), AbstractContextManager[None])
-assert_type(deadline(timedelta(seconds=2)), AbstractContextManager[None])
+assert_type(deadline(2), deadline)
+assert_type(deadline(timedelta(seconds=2)), deadline)
 assert_type(remaining(), float | None)
-assert_type(remaining(5.0), float | None)
+assert_type(remaining(5.0), float)
 deadline("2")  # type: ignore[arg-type]
 deadline(None)  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""What type checkers see of pools and breakers: signatures without the resource, colours kept."""
+"""What type checkers see of pools and breakers: signatures without the resource, async ones too."""
 
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, assert_type

@@ -4,21 +4,33 @@ What `_wrap_sync` and `_wrap_async` return calls at once where the context is pl
 closed: that is the path of every healthy call, and it takes no lock.
 """
 
-import functools
+from asyncio import CancelledError
 from collections.abc import Callable
-from types import CoroutineType
+from types import NoneType
 from typing import Any, ClassVar, TypeAlias
 
 import attrs
 
 from mainstay._breaker.engine import POLICY, BreakerEngine
-from mainstay._core.call import Call, recorder_in
+from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
 from mainstay._core.clock import monotonic
 from mainstay._core.context import CallContext, block_context, current_context, process_contexts
 from mainstay._core.failures import Judge, Verdict, verdict_of
-from mainstay._core.functions import Kind, kind_of, refused_coroutine, require_asyncio
+from mainstay._core.functions import (
+    Kind,
+    is_awaitable,
+    kind_of,
+    refused_awaitable,
+    require_asyncio,
+    wraps,
+)
 from mainstay._metrics.recorder import Recorder
-from mainstay.errors import CircuitOpenError, DeadlineExpiredError, RejectedError
+from mainstay.errors import (
+    CircuitOpenError,
+    DeadlineExpiredError,
+    RejectedError,
+    ResultRefusedError,
+)
 
 Args: TypeAlias = tuple[Any, ...]
 Kwargs: TypeAlias = dict[str, Any]
@@ -30,9 +42,10 @@ class BoundBreaker:
 
     engine: BreakerEngine
     judge: Judge
+    on_result: Callable[[Any], object] | None
 
     def begin(self) -> "BreakerCall":
-        """Let a call through in its context.
+        """Admit a call in its context.
 
         Raises:
             CircuitOpenError: If it may not go through.
@@ -53,8 +66,11 @@ class BoundBreaker:
         return self._call(current_context(), started, generation)
 
     def _call(self, context: CallContext, started: float, generation: int = 0) -> "BreakerCall":
-        recorder = recorder_in(context, self.engine.recorder)
-        return BreakerCall(recorder, context, started, self.engine, self.judge, generation)
+        engine = self.engine
+        recorder = recorder_in(context, engine.recorder, engine.name)
+        return BreakerCall(
+            engine.name, recorder, context, started, engine, self.judge, self.on_result, generation
+        )
 
 
 @attrs.define(eq=False)
@@ -68,7 +84,28 @@ class BreakerCall(Call[Recorder]):
     policy: ClassVar[str] = POLICY
     engine: BreakerEngine
     judge: Judge
+    on_result: Callable[[Any], object] | None
     generation: int
+
+    def returned(self, value: object) -> None:
+        """Record what the call returned, which `on_result` may take for a failure."""
+        if self.on_result is not None and self._is_refused(self.on_result, value):
+            error = ResultRefusedError(self.component, value, 1, self.elapsed())
+            self.recorder.error(error)
+            self.engine.failed(self.generation, self.now(), error)
+            self.end("error")
+        else:
+            self.succeeded()
+
+    def _is_refused(self, on_result: Callable[[Any], object], value: object) -> bool:
+        try:
+            return bool(on_result(value))
+        except Exception as error:
+            self.says_nothing(error, "predicate_error")
+            raise
+        except BaseException as error:
+            self.raised(error)
+            raise
 
     def succeeded(self) -> None:
         """Record an answer."""
@@ -77,29 +114,35 @@ class BreakerCall(Call[Recorder]):
             self.engine.succeeded(self.generation, now, now - self.started)
         self.recorder.success(now - self.started)
 
+    def cancelled(self, error: BaseException) -> None:
+        """Record that a coroutine was cancelled, or the program is being ended."""
+        self.engine.cancelled(self.generation, self.started, self.now())
+        self.end_interrupted(error)
+
     def raised(self, error: BaseException) -> None:
         """Record what the call raised, which goes on."""
         if not isinstance(error, Exception):
             self.engine.released(self.generation, self.now())
-            self.end("cancelled")
+            self.end_interrupted(error)
         elif isinstance(error, DeadlineExpiredError) and self.context.left() <= 0:
             self.says_nothing(error, "timeout")  # the caller's time is over, whatever was called
-        elif isinstance(error, RejectedError) or not self._counts(error):
+        elif isinstance(error, RejectedError):
+            self.says_nothing(error, "not_retryable")
+        elif (verdict := self.ask(self._verdict, error)) is PREDICATE_ERROR:
+            self.says_nothing(error, "predicate_error")
+        elif verdict is not Verdict.MEMBER_FAILED:
+            self.not_matched(self.judge, error)
             self.says_nothing(error, "not_retryable")
         else:
             now = self.now()
             self.recorder.error(error)
-            self.engine.failed(self.generation, now)
+            self.engine.failed(self.generation, now, error)
             self.end("error")
             self.note(
                 error,
                 f"1 attempt, which failed after {now - self.started:.3f} s; "
                 f"the breaker is {self.engine.state(now)}",
             )
-
-    def _counts(self, error: Exception) -> bool:
-        """True if *error* counts as a failure of what the breaker protects."""
-        return self.ask(self._verdict, error) is Verdict.MEMBER_FAILED
 
     def _verdict(self, error: Exception) -> Verdict:
         return verdict_of(self.judge(error))
@@ -132,12 +175,19 @@ def wrap(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any]:
 def _wrap_sync(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any]:
     engine = bound.engine
     success = engine.recorder.success
+    long = bound.on_result is not None
+    plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
-    @functools.wraps(fn)
+    @wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal plain
         started = monotonic()
         here = block_context()
-        if process_contexts or (here is not None and not (here.plain and started < here.deadline)):
+        if (
+            long
+            or process_contexts
+            or (here is not None and not (here.plain and started < here.deadline))
+        ):
             return _call(bound.begin(), fn, args, kwargs)
         if engine.is_open:
             if started < engine.open_until:
@@ -149,8 +199,10 @@ def _wrap_sync(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any
         except BaseException as error:
             bound.resume(started, generation).raised(error)
             raise
-        if type(value) is CoroutineType:
-            raise _refused(bound.resume(started, generation), fn, value)
+        if type(value) is not plain:
+            if is_awaitable(value):
+                raise _refused(bound.resume(started, generation), fn, value)
+            plain = type(value)
         now = monotonic()
         if engine.inspects_successes:
             engine.succeeded(generation, now, now - started)
@@ -163,9 +215,11 @@ def _wrap_sync(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any
 def _wrap_async(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any]:
     engine = bound.engine
     success = engine.recorder.success
+    answered = engine.answers.append
+    long = bound.on_result is not None
     on_asyncio = False  # asked at the first call: it is a system call in 3.11
 
-    @functools.wraps(fn)
+    @wraps(fn)
     async def call(*args: Any, **kwargs: Any) -> Any:
         nonlocal on_asyncio
         if not on_asyncio:
@@ -173,7 +227,11 @@ def _wrap_async(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., An
             on_asyncio = True
         started = monotonic()
         here = block_context()
-        if process_contexts or (here is not None and not (here.plain and started < here.deadline)):
+        if (
+            long
+            or process_contexts
+            or (here is not None and not (here.plain and started < here.deadline))
+        ):
             return await _acall(bound.begin(), fn, args, kwargs)
         if engine.is_open:
             if started < engine.open_until:
@@ -182,13 +240,17 @@ def _wrap_async(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., An
         generation = engine.detector.generation
         try:
             value = await fn(*args, **kwargs)
+        except CancelledError as error:
+            bound.resume(started, generation).cancelled(error)
+            raise
         except BaseException as error:
             bound.resume(started, generation).raised(error)
             raise
-        now = monotonic()
+        seconds = (now := monotonic()) - started
+        answered(seconds)
         if engine.inspects_successes:
-            engine.succeeded(generation, now, now - started)
-        success(now - started)
+            engine.succeeded(generation, now, seconds)
+        success(seconds)
         return value
 
     return call
@@ -200,26 +262,28 @@ def _call(call: BreakerCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs)
     except BaseException as error:
         call.raised(error)
         raise
-    if type(value) is CoroutineType:
+    if is_awaitable(value):
         raise _refused(call, fn, value)
-    call.succeeded()
+    call.returned(value)
     return value
 
 
 async def _acall(call: BreakerCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
     try:
         value = await fn(*args, **kwargs)
+    except CancelledError as error:
+        call.cancelled(error)
+        raise
     except BaseException as error:
         call.raised(error)
         raise
-    call.succeeded()
+    call.engine.answers.append(call.elapsed())
+    call.returned(value)
     return value
 
 
-def _refused(
-    call: BreakerCall, fn: Callable[..., Any], value: "CoroutineType[Any, Any, Any]"
-) -> TypeError:
-    """End a call of a plain function that returned a coroutine, whose failures nobody would see."""
-    error = refused_coroutine(fn, value)
+def _refused(call: BreakerCall, fn: Callable[..., Any], value: object) -> TypeError:
+    """End a call of a plain function that returned something to await."""
+    error = refused_awaitable(fn, value)
     call.says_nothing(error, "not_retryable")
     return error

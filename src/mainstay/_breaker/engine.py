@@ -12,13 +12,15 @@ changes something takes it.
 import math
 import random
 import threading
+from collections import deque
 
 from mainstay._core.clock import SYSTEM, Clock
 from mainstay._core.context import current_context
 from mainstay._core.detector import Detect, Detector, HealthChange, Phase
 from mainstay._core.events import publish
 from mainstay._core.forks import reset_after_fork
-from mainstay._metrics.collector import Metrics, follow, recorder_of, switch_recorder_of
+from mainstay._core.silence import ANSWERS, longest_silence
+from mainstay._metrics.collector import Metrics, recorders_of
 from mainstay._metrics.schema import BREAKER_STATE
 from mainstay.availability import Availability
 from mainstay.errors import CircuitOpenError
@@ -36,20 +38,24 @@ class BreakerEngine:
 
     Attributes:
         is_open: True if a call has to ask before it may go through.
-        open_until: Until when no call may go through, in seconds of the clock, whoever asks.
+        open_until: Until when no call may go through, in seconds of the clock, trials included.
         inspects_successes: True if a success may change something.
         held_open: True if it was opened by hand.
+        last_error: The last exception that counted as a failure.
+        answers: How many seconds the last answers of coroutines took.
     """
 
     def __init__(self, name: str, detect: Detect, metrics: Metrics) -> None:
         self.name = name
         self.detect = detect
         self.metrics = metrics
-        self.recorder = recorder_of(metrics, name, POLICY)
+        self.recorder = recorders_of(metrics).calls(name, POLICY)
         self.detector = Detector(detect)
         self.is_open = False
         self.open_until = -math.inf
         self.held_open = False
+        self.last_error: Exception | None = None
+        self.answers: deque[float] = deque(maxlen=ANSWERS)
         self.inspects_successes = detect.slow is not None
         self._state: BreakerState = "closed"
         self._clock: Clock = SYSTEM
@@ -60,13 +66,13 @@ class BreakerEngine:
     def _reset_after_fork(self) -> None:
         """Go on with a lock and a gauge of this process."""
         self._lock = threading.RLock()  # a signal handler may come back in on the same thread
-        self._gauge = follow(self.metrics, BREAKER_STATE, self.name, self)
+        self._gauge = recorders_of(self.metrics).follow(BREAKER_STATE, self.name, self)
         self._gauge.changed()
 
     # Calls.
 
     def admit(self, now: float) -> int:
-        """Let a call through; return the generation that its result belongs to.
+        """Admit a call; return the generation that its result belongs to.
 
         Raises:
             CircuitOpenError: If it may not go through.
@@ -103,10 +109,22 @@ class BreakerEngine:
             event = self._apply(change, now)
         self._publish(event)
 
-    def failed(self, generation: int, now: float) -> None:
+    def failed(self, generation: int, now: float, error: Exception) -> None:
         """Record a failure."""
         with self._lock:
+            self.last_error = error
             event = self._apply(self.detector.failed(generation, now, _chance()), now)
+        self._publish(event)
+
+    def cancelled(self, generation: int, began: float, now: float) -> None:
+        """Record that a call was cancelled, which counts after too long a silence."""
+        longest = longest_silence(self.detect.slow, self.answers)
+        with self._lock:
+            detector = self.detector
+            change = detector.cancelled(generation, began, now, _chance(), longest=longest)
+            if change is None:
+                detector.release(generation, now)
+            event = self._apply(change, now)
         self._publish(event)
 
     def released(self, generation: int, now: float) -> None:
@@ -119,7 +137,7 @@ class BreakerEngine:
     # By hand.
 
     def open(self) -> None:
-        """Let no call through until `close`."""
+        """Reject all calls until `close`."""
         now = current_context().clock.now()
         with self._lock:
             self.held_open = True
@@ -129,9 +147,10 @@ class BreakerEngine:
         self._publish(event)
 
     def close(self) -> None:
-        """Let all calls through, as if nothing had happened."""
+        """Admit all calls, as if nothing had happened."""
         with self._lock:
             self.held_open = False
+            self.last_error = None
             # A generation of its own, so that calls of the one before change nothing.
             self.detector = Detector(self.detect, generation=self.detector.generation + 1)
             event = self._updated()
@@ -164,7 +183,7 @@ class BreakerEngine:
         self._clock = current_context().clock
         old, new = self._state, _STATES.get(self.detector.phase, "closed")
         self.is_open = new != "closed"
-        # Set last, so that whoever reads it without the lock finds the rest settled.
+        # Set last, so that a call that reads it without the lock finds the rest settled.
         if self.held_open:
             self.open_until = math.inf
         else:
@@ -183,6 +202,6 @@ class BreakerEngine:
         if event is None:
             return
         metrics = current_context().metrics or self.metrics
-        switch_recorder_of(metrics, self.name).transition(event.from_state, event.to_state)
+        recorders_of(metrics).switches(self.name).transition(event.from_state, event.to_state)
         self._gauge.changed()
-        publish(event, recorder_of(metrics, self.name, POLICY).listener_failed)
+        publish(event, recorders_of(metrics).calls(self.name, POLICY).listener_failed)

@@ -3,14 +3,15 @@
 from collections.abc import Callable
 from contextvars import ContextVar
 from types import TracebackType
-from typing import ParamSpec, Self, TypeVar, cast
+from typing import Any, ParamSpec, Self, TypeVar, cast
 
 from mainstay._breaker.calls import BoundBreaker, BreakerCall, wrap
 from mainstay._breaker.engine import BreakerEngine
 from mainstay._core.context import current_context
 from mainstay._core.detector import Detect
-from mainstay._core.failures import Classes, verdict_judge_of
+from mainstay._core.failures import Classes, checked_on_result, verdict_judge_of
 from mainstay._core.functions import checked_name
+from mainstay._core.sharing import Shared
 from mainstay._metrics.collector import Metrics, metrics_of
 from mainstay.events import BreakerState
 
@@ -21,7 +22,7 @@ _BLOCKS: ContextVar[tuple[BreakerCall, ...]] = ContextVar("mainstay_breaker", de
 """The calls of ``with breaker:`` around the calling code, the innermost first."""
 
 
-class CircuitBreaker:
+class CircuitBreaker(Shared):
     """Stops calling what has failed too much, and finds out by single calls when it is well again.
 
     Closed, it lets all calls through and measures their failures by the rules of *detect*; open,
@@ -36,6 +37,8 @@ class CircuitBreaker:
         on: What counts as a failure: an exception class below `Exception`, a tuple of them, or a
             predicate that takes the exception and answers True or False. Not async.
         detect: When it opens, and for how long.
+        on_result: Takes a result; True means that it counts as a failure, as for a client that
+            returns responses of status 503. The call returns it all the same. Not async.
         metrics: Where to record. None for `default_metrics()`.
 
     Raises:
@@ -69,13 +72,14 @@ class CircuitBreaker:
         *,
         on: Classes | Callable[[Exception], object],
         detect: Detect = Detect(),  # noqa: B008 - frozen
+        on_result: Callable[[Any], object] | None = None,
         metrics: Metrics | None = None,
     ) -> None:
         if not isinstance(detect, Detect):
             raise TypeError(f"`detect` must be a Detect, not {detect!r}")
         judge = verdict_judge_of(on)
         engine = BreakerEngine(checked_name(name), detect, metrics_of(metrics))
-        self._bound = BoundBreaker(engine, judge)
+        self._bound = BoundBreaker(engine, judge, checked_on_result(on_result))
 
     @property
     def name(self) -> str:
@@ -87,11 +91,32 @@ class CircuitBreaker:
         """One of "closed", "open", and "half_open", when one call is or would be let through."""
         return self._bound.engine.state(current_context().clock.now())
 
+    @property
+    def failures(self) -> int:
+        """How many calls have failed in a row, at most since it was last closed."""
+        return self._bound.engine.detector.failures
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds until a call may be let through; None if it is closed, or was opened by hand."""
+        if self.state == "closed":
+            return None
+        return self._bound.engine.retry_after(current_context().clock.now())
+
+    @property
+    def last_error(self) -> Exception | None:
+        """The last exception that counted as a failure; None before one, and after `close`."""
+        return self._bound.engine.last_error
+
+    def reset(self) -> None:
+        """Be as if just made: what a test asks for, so that no other test sees what it did."""
+        self._bound.engine.close()
+
     def __repr__(self) -> str:
         return f"<CircuitBreaker {self.name!r}: {self.state}>"
 
     def open(self) -> None:
-        """Let no call through until `close`.
+        """Reject all calls until `close`.
 
         Example:
             >>> from mainstay import CircuitBreaker
@@ -106,7 +131,7 @@ class CircuitBreaker:
         self._bound.engine.open()
 
     def close(self) -> None:
-        """Let all calls through, as if nothing had happened before."""
+        """Admit all calls, as if nothing had happened before."""
         self._bound.engine.close()
 
     def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:

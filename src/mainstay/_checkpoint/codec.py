@@ -5,21 +5,24 @@ Plain JSON values are themselves. Everything else is an object with a tag:
     {"$": tag, "v": ...}                  a value of a built-in type
     {"$": "object", "t": type, "v": {}}   attrs and dataclass instances, field by field
     {"$": "enum", "t": type, "v": name}
-    {"$": "error", "t": type, "v": []}    exceptions of registered types
+    {"$": "error", "t": type, "v": []}    exceptions of registered types; "n" are their notes
     {"$": "dict", "v": [[key, value]]}    dicts with keys that are not str, or with a key "$"
+    {"$": "ordereddict", "v": [[k, v]]}
+    {"$": "counter", "v": dict}
+    {"$": "defaultdict", "f": type, "v": dict}
+    {"$": "deque", "m": maxlen, "v": []}
     {"$": "raised", "v": exception}       what a step raised, in place of what it returned
 
 Subclasses of built-in types are refused, since what they add would be lost without a word. So are
 types that nobody allowed (see `types`): on saving already, because later is too late.
-
-The path to a value is put together only while an error is on its way out.
 """
 
 import base64
-import contextlib
 import enum
+import functools
 import json
 import pickle  # only ever used where the user said `allow_pickle=True`
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable
 from datetime import tzinfo
 from operator import itemgetter
@@ -27,18 +30,25 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from mainstay._checkpoint.fields import built, extra_attribute, field_names
+from mainstay._checkpoint.instances import (
+    attribute_left_out,
+    exception_of,
+    field_names,
+    instance_of,
+    is_buildable,
+    parts_of_exception,
+)
 from mainstay._checkpoint.scalars import (
     SCALAR_DECODERS,
     SCALAR_ENCODERS,
     TAG,
     ZONES,
+    CodecError,
     Json,
-    RefusedError,
-    UnknownError,
+    NotAllowedError,
     is_plain,
 )
-from mainstay._checkpoint.types import Allowed, is_buildable
+from mainstay._checkpoint.types import Allowed
 from mainstay._core.functions import name_of
 from mainstay.errors import UnknownTypeError, UnsaveableValueError
 
@@ -53,27 +63,29 @@ class Codec:
 
     Attributes:
         allowed: The types that may be built; None to save any, for what is never read back.
-        allow_pickle: Whether what cannot be saved otherwise is pickled.
+        allow_pickle: True to pickle what cannot be saved otherwise.
+        advice: What to do about a value that cannot be saved.
     """
 
     allowed: Allowed | None
     allow_pickle: bool = False
+    advice: str = "save its parts, or allow pickling with allow_pickle=True"
 
     def encode(self, value: object, root: str) -> Json:
-        """Turn *value* into JSON.
+        """Return *value* as JSON.
 
         Raises:
             UnsaveableValueError: If something in it cannot be saved. *root* begins its path.
         """
         try:
             return self._encode(value)
-        except RefusedError as refused:
+        except CodecError as refused:
             raise UnsaveableValueError(root + refused.path(), refused.problem) from refused.cause
         except RecursionError:
             raise UnsaveableValueError(root, _TOO_DEEP) from None
 
     def decode(self, saved: Json, root: str) -> Any:
-        """Turn JSON back into the value.
+        """Return the value that was saved as JSON.
 
         Raises:
             UnknownTypeError: If it names a type that may not be built.
@@ -81,9 +93,9 @@ class Codec:
         """
         try:
             return self.rebuild(saved)
-        except UnknownError as unknown:
+        except NotAllowedError as unknown:
             raise UnknownTypeError(root + unknown.path(), unknown.problem) from None
-        except RefusedError as refused:
+        except CodecError as refused:
             raise UnsaveableValueError(root + refused.path(), refused.problem) from refused.cause
 
     def _encode(self, value: object) -> Json:
@@ -95,21 +107,20 @@ class Codec:
         if encode is not None:
             return encode(self, value)
         if issubclass(cls, tzinfo):
-            raise RefusedError(f"{cls.__qualname__} is no zone that can be saved; {ZONES}")
+            raise CodecError(f"{cls.__qualname__} is no zone that can be saved; {ZONES}")
         if is_buildable(cls) or (isinstance(value, Exception) and self._knows(cls)):
             if self._knows(cls):
                 return self._encode_object(value, cls)
             if not self.allow_pickle:
-                raise RefusedError(
+                raise CodecError(
                     f"a {name_of(cls)} could not be built again; name it in the annotations, or "
                     f"allow it with register_type({cls.__qualname__})"
                 )
         if self.allow_pickle:
             return self._pickled(value)
-        advice = "save its parts, or allow pickling with allow_pickle=True"
-        if self.allowed is None:
-            advice = "give a `key`, or its parts in its place"
-        raise RefusedError(f"a {name_of(cls)} has no exact form in JSON; {advice}")
+        name = name_of(cls).removeprefix("builtins.")
+        article = "an" if name[0] in "aeiou" else "a"
+        raise CodecError(f"{article} {name} has no exact form in JSON; {self.advice}")
 
     def _knows(self, cls: type) -> bool:
         return self.allowed is None or self.allowed.get(name_of(cls)) is cls
@@ -120,10 +131,12 @@ class Codec:
                 return self._tagged("flag", cls, self._encode(value.value))
             return self._tagged("enum", cls, value.name)
         if isinstance(value, Exception):
-            return self._tagged("error", cls, self.encode_items(_args_of(value)))
-        extra = extra_attribute(value, cls)
+            args, notes = parts_of_exception(value, _in_json)
+            saved_error = self._tagged("error", cls, self.encode_items(args))
+            return {**saved_error, "n": notes} if notes else saved_error
+        extra = attribute_left_out(value, cls)
         if extra:
-            raise RefusedError(
+            raise CodecError(
                 f"its attribute {extra!r} is not among its fields; make it one, or remove it"
             )
         saved = {}
@@ -131,8 +144,8 @@ class Codec:
             try:
                 saved[name] = self._encode(getattr(value, name))
             except AttributeError:
-                raise RefusedError(f"its field {name!r} has no value; give it one") from None
-            except RefusedError as refused:
+                raise CodecError(f"its field {name!r} has no value; give it one") from None
+            except CodecError as refused:
                 raise refused.within(f".{name}") from None
         return self._tagged("object", cls, saved)
 
@@ -144,85 +157,121 @@ class Codec:
         try:
             data = pickle.dumps(value)
         except Exception as error:  # noqa: BLE001 - a user's __reduce__ may raise anything
-            raise RefusedError(f"it cannot be pickled: {error}; save its parts", error) from None
+            raise CodecError(f"it cannot be pickled: {error}; save its parts", error) from None
         return {TAG: "pickle", "v": base64.b85encode(data).decode()}
 
     def encode_items(self, items: Iterable[object]) -> list[Json]:
-        """Turn a row of values into JSON."""
+        """Return a row of values as JSON."""
         saved: list[Json] = []
         for item in items:
             try:
                 saved.append(self._encode(item))
-            except RefusedError as refused:
+            except CodecError as refused:
                 raise refused.within(f"[{len(saved)}]") from None
         return saved
 
     def encode_dict(self, value: dict[Any, Any]) -> Json:
-        """Turn a dict into JSON, as it is where its keys allow that."""
+        """Return a dict as JSON: as it is where its keys allow that."""
+        pairs, plain = self._encode_pairs(value)
+        return dict(pairs) if plain else {TAG: "dict", "v": pairs}
+
+    def encode_ordered(self, value: OrderedDict[Any, Any]) -> Json:
+        """Return an ordered dict as JSON: as pairs, whose order is part of it."""
+        return {TAG: "ordereddict", "v": self._encode_pairs(value)[0]}
+
+    def encode_defaultdict(self, value: defaultdict[Any, Any]) -> Json:
+        """Return a default dict as JSON, with its factory by name."""
+        factory: Any = value.default_factory
+        name = "" if factory is None else name_of(factory)
+        known = isinstance(factory, type) and is_buildable(factory) and self._knows(factory)
+        if not known and _FACTORIES.get(name) is not factory:
+            raise CodecError(
+                f"its default factory {name} could not be found again; use a type such as list, "
+                f"or one that is named in the annotations or given to register_type"
+            )
+        return {TAG: "defaultdict", "f": name, "v": self.encode_dict(value)}
+
+    def _encode_pairs(self, value: dict[Any, Any]) -> tuple[list[list[Json]], bool]:
+        """Return the pairs of a dict as JSON; and True if its keys may be those of an object."""
         plain = True
         saved: list[list[Json]] = []
         for key, item in value.items():
             try:
                 plain = plain and type(key) is str and key != TAG and is_plain(key)
                 saved.append([key if plain else self._encode(key), self._encode(item)])
-            except RefusedError as refused:
+            except CodecError as refused:
                 raise refused.within(f"[{key!r:.60}]") from None
-        return dict(saved) if plain else {TAG: "dict", "v": saved}
+        return saved, plain
 
     def rebuild(self, saved: Json) -> Any:
-        """Turn JSON back into a value.
+        """Return the value that JSON stands for.
 
         It takes one frame for each level, and encoding at least two: what could be saved can be
-        read, wherever it is read.
+        read, however deep the stack is there.
         """
         if type(saved) in _PLAIN:
             return saved
-        parts, lead, build = self._taken_apart(saved)
+        parts, name_part, build = self._parts(saved)
         values: list[Any] = []
         for part in parts:
             try:
                 values.append(part if type(part) in _PLAIN else self.rebuild(part))
-            except RefusedError as refused:
-                raise refused.within(lead(len(values))) from None
+            except CodecError as refused:
+                raise refused.within(name_part(len(values))) from None
         return build(values)
 
-    def _taken_apart(self, saved: Json) -> "_Apart":
-        """Give the parts of a value, what leads to each, and what puts them together again."""
+    def _parts(self, saved: Json) -> "_Parts":
+        """Return the parts of a value, what names each in a path, and what joins them again."""
         if type(saved) is list:
-            return saved, _place, _as_it_is
+            return saved, _index, _same
         tag = saved.get(TAG)
         if tag is None:
             return _named_parts(saved, _item)
         body = saved["v"]
         if tag in _ROWS:
-            return body, _place, _ROWS[tag]
-        if tag == "dict":
+            return body, _index, functools.partial(_ROWS[tag], saved)
+        if tag in ("dict", "ordereddict"):
             parts = [part for pair in body for part in pair]
-            return parts, lambda index: _item(body[index // 2][0]), self._paired
+            return parts, lambda index: _item(body[index // 2][0]), self._paired(tag)
+        if tag in ("counter", "defaultdict"):
+            kind = Counter if tag == "counter" else self._default_dict(saved["f"])
+            return (body,), _whole, lambda values: kind(values[0])
         if tag in SCALAR_DECODERS:
-            return (), _place, lambda _: self._read(tag, body)
-        return self._typed(tag, saved["t"], body) if tag != "pickle" else self._unpickled(body)
+            return (), _index, lambda _: self._read(tag, body)
+        return self._typed(tag, saved, body) if tag != "pickle" else self._unpickled(body)
 
-    def _typed(self, tag: str, name: str, body: Json) -> "_Apart":
+    def _typed(self, tag: str, saved: Json, body: Json) -> "_Parts":
+        name = saved["t"]
         cls = None if self.allowed is None else self.allowed.get(name)
         if cls is None:
-            raise UnknownError(name)
-        parts, lead, put_together = _as_plain(tag, body)
+            raise NotAllowedError(name)
+        parts, name_part, join = _as_plain(tag, body)
 
         def build(values: list[Any]) -> Any:
             try:
-                return _BUILDERS[tag](cls, put_together(values))
+                if tag == "error":
+                    return exception_of(cls, values, saved.get("n", []))
+                return _BUILDERS[tag](cls, join(values))
             except Exception as error:  # noqa: BLE001 - as may a user's __init__
-                raise RefusedError(
+                raise CodecError(
                     f"{name_of(cls)} no longer takes what was saved of it: {error}", error
                 ) from None
 
-        return parts, lead, build
+        return parts, name_part, build
 
-    def _unpickled(self, body: Json) -> "_Apart":
+    def _default_dict(self, name: str) -> Callable[[Any], Any]:
+        """Return what makes a default dict of a dict, by the name of its factory."""
+        factory = _FACTORIES.get(name)
+        if name not in _FACTORIES:
+            factory = None if self.allowed is None else self.allowed.get(name)
+            if factory is None:
+                raise NotAllowedError(name)
+        return functools.partial(defaultdict, factory)
+
+    def _unpickled(self, body: Json) -> "_Parts":
         if not self.allow_pickle:
-            raise UnknownError("pickled value")
-        return (), _place, lambda _: self._read("pickle", body)
+            raise NotAllowedError("pickled value")
+        return (), _index, lambda _: self._read("pickle", body)
 
     @staticmethod
     def _read(tag: str, body: Json) -> Any:
@@ -231,53 +280,58 @@ class Codec:
                 return pickle.loads(base64.b85decode(body))  # noqa: S301 - the user allows it
             return SCALAR_DECODERS[tag](body)
         except Exception as error:  # noqa: BLE001 - a zone or module is not there any more
-            raise RefusedError(f"what was saved of it cannot be read: {error}", error) from None
+            raise CodecError(f"what was saved of it cannot be read: {error}", error) from None
 
     @staticmethod
-    def _paired(values: list[Any]) -> Any:
-        return dict(zip(values[::2], values[1::2], strict=True))
+    def _paired(tag: str) -> Callable[[list[Any]], Any]:
+        """Return what makes a dict of its keys and values in turn."""
+        kind = OrderedDict if tag == "ordereddict" else dict
+        return lambda values: kind(zip(values[::2], values[1::2], strict=True))
 
 
 class _Plain(Codec):
-    """Builds no types: objects become dicts of their fields, and sets lists."""
+    """Builds no types: objects become dicts of their fields; sets and deques become lists."""
 
-    def _taken_apart(self, saved: Json) -> "_Apart":
-        parts, lead, build = super()._taken_apart(saved)
-        return parts, lead, list if build in (set, frozenset) else build
+    def _parts(self, saved: Json) -> "_Parts":
+        tag = saved.get(TAG) if type(saved) is dict else None
+        if tag in ("counter", "defaultdict"):
+            return (saved["v"],), _whole, itemgetter(0)
+        parts, name_part, build = super()._parts(saved)
+        return parts, name_part, list if tag in ("set", "frozenset", "deque") else build
 
-    def _typed(self, tag: str, name: str, body: Json) -> "_Apart":  # noqa: ARG002 - as above
+    def _typed(self, tag: str, saved: Json, body: Json) -> "_Parts":  # noqa: ARG002 - as above
         return _as_plain(tag, body)
 
     @staticmethod
-    def _paired(values: list[Any]) -> Any:
-        return dict(zip(map(_hashable, values[::2]), values[1::2], strict=True))
+    def _paired(tag: str) -> Callable[[list[Any]], Any]:  # noqa: ARG004 - as above
+        return lambda values: dict(zip(map(_hashable, values[::2]), values[1::2], strict=True))
 
 
-_Apart: TypeAlias = tuple[Iterable[Json], Callable[[Any], str], Callable[[list[Any]], Any]]
+_Parts: TypeAlias = tuple[Iterable[Json], Callable[[Any], str], Callable[[list[Any]], Any]]
 
 
-def _as_plain(tag: str, body: Json) -> _Apart:
+def _as_plain(tag: str, body: Json) -> _Parts:
     if tag == "object":
         return _named_parts(body, lambda name: f".{name}")
-    return (body, _place, _as_it_is) if tag == "error" else ((body,), _whole, itemgetter(0))
+    return (body, _index, _same) if tag == "error" else ((body,), _whole, itemgetter(0))
 
 
-def _named_parts(parts: dict[str, Json], lead: Callable[[str], str]) -> _Apart:
+def _named_parts(parts: dict[str, Json], name_part: Callable[[str], str]) -> _Parts:
     return (
         parts.values(),
-        lambda index: lead([*parts][index]),
+        lambda index: name_part([*parts][index]),
         lambda values: dict(zip(parts, values, strict=True)),
     )
 
 
 def _hashable(key: Any) -> Any:
-    """Give what can be the key of a dict in place of what cannot: tuples."""
+    """Return what can be the key of a dict: tuples in place of dicts and lists."""
     if isinstance(key, dict):
         return tuple((name, _hashable(value)) for name, value in key.items())
     return tuple(map(_hashable, key)) if isinstance(key, list | tuple) else key
 
 
-def _place(index: int) -> str:
+def _index(index: int) -> str:
     return f"[{index}]"
 
 
@@ -289,37 +343,12 @@ def _whole(_index: int) -> str:
     return ""
 
 
-def _as_it_is(values: list[Any]) -> list[Any]:
+def _same(values: list[Any]) -> list[Any]:
     return values
 
 
-def _args_of(error: Exception) -> tuple[Any, ...]:
-    """Give what builds an exception again; refuse one that would be another."""
-    same, args = False, error.args
-    with contextlib.suppress(Exception):  # a user's __init__ or __eq__ may raise anything
-        if isinstance(error, OSError):  # whose args leave out the file
-            reduced: Any = error.__reduce__()
-            args = reduced[1]
-        again = type(error)(*args)
-        own = vars(error).keys() - {"__notes__"}
-        same = again.args == error.args and own <= vars(again).keys()
-    if not same:
-        raise RefusedError("its args would not build it again as it is; save its parts")
-    return args
-
-
-def as_raised(exception: Json) -> Json:
-    """Mark an exception as one that a step raised."""
-    return {TAG: "raised", "v": exception}
-
-
-def is_raised(saved: Json) -> bool:
-    """Whether it is what a step raised, and not what it returned."""
-    return type(saved) is dict and saved.get(TAG) == "raised"
-
-
 def to_bytes(tree: Json) -> bytes:
-    """Write JSON.
+    """Return JSON as bytes.
 
     Raises:
         UnsaveableValueError: If it is nested too deep.
@@ -331,7 +360,7 @@ def to_bytes(tree: Json) -> bytes:
 
 
 def from_bytes(data: bytes) -> Json:
-    """Read JSON."""
+    """Return the JSON that bytes hold."""
     return json.loads(data)
 
 
@@ -343,6 +372,12 @@ _PLAIN = frozenset({str, int, float, bool, type(None)})
 _ENCODERS: dict[type, Callable[[Codec, Any], Json]] = {
     list: Codec.encode_items,
     dict: Codec.encode_dict,
+    OrderedDict: Codec.encode_ordered,
+    defaultdict: Codec.encode_defaultdict,
+    Counter: lambda codec, value: {TAG: "counter", "v": codec.encode_dict(value)},
+    deque: lambda codec, value: {
+        TAG: "deque", "m": value.maxlen, "v": codec.encode_items(value),
+    },
     tuple: lambda codec, value: {TAG: "tuple", "v": codec.encode_items(value)},
     set: lambda codec, value: {TAG: "set", "v": codec.encode_items(value)},
     frozenset: lambda codec, value: {TAG: "frozenset", "v": codec.encode_items(value)},
@@ -351,25 +386,39 @@ _ENCODERS: dict[type, Callable[[Codec, Any], Json]] = {
     },
 }  # fmt: skip
 
-_ROWS: dict[str, Callable[[list[Any]], Any]] = {
-    "tuple": tuple,
-    "set": set,
-    "frozenset": frozenset,
-    "complex": lambda values: complex(*values),
+_FACTORIES: dict[str, Any] = {"": None} | {
+    name_of(factory): factory
+    for factory in (
+        bool, bytes, complex, dict, float, frozenset, int, list, set, str, tuple,
+        Counter, OrderedDict, deque,
+    )
+}  # fmt: skip
+"""What a default dict may be filled by, besides the types that are allowed."""
+
+_ROWS: dict[str, Callable[[Json, list[Any]], Any]] = {
+    "tuple": lambda _, values: tuple(values),
+    "set": lambda _, values: set(values),
+    "frozenset": lambda _, values: frozenset(values),
+    "complex": lambda _, values: complex(*values),
+    "deque": lambda saved, values: deque(values, saved["m"]),
 }
 
 _BUILDERS: dict[str, Callable[[Any, Any], Any]] = {
     "enum": lambda cls, name: cls[name],
     "flag": lambda cls, value: cls(value),
-    "error": lambda cls, args: cls(*args),
-    "object": built,
+    "object": instance_of,
 }
 
 
-def plain(saved: Json, *, allow_pickle: bool = False) -> Any:
-    """Turn JSON into values without building any type: objects become dicts of their fields.
+def _in_json(value: object) -> bytes:
+    """Return what a value of any type is saved as."""
+    return to_bytes(Codec(None).encode(value, "value"))
 
-    What is the key of a dict becomes a tuple where it was an object: of pairs of name and value.
+
+def plain(saved: Json, *, allow_pickle: bool = False) -> Any:
+    """Return what was saved without building any type: objects become dicts of their fields.
+
+    An object that is the key of a dict becomes a tuple of pairs of name and value.
 
     Raises:
         UnknownTypeError: If something in it was pickled, unless *allow_pickle*.

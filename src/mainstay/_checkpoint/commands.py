@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from mainstay._checkpoint.codec import from_bytes
-from mainstay._checkpoint.document import Document, opened
-from mainstay._checkpoint.envelope import DamagedError, unseal
+from mainstay._checkpoint.document import DamagedError, Document, opened, unseal
 from mainstay._checkpoint.steps import name_in
+from mainstay._core.failures import counted
 from mainstay.stores import store_of
 from mainstay.stores.base import Contents, Record, Result, RunId, Status, Store
 
@@ -78,7 +78,8 @@ def _verify(options: argparse.Namespace) -> int:
     problems = [problem for record, _ in runs for problem in _problems(store, record)]
     for problem in problems:
         print(problem)  # noqa: T201 - as above
-    print(f"{len(runs)} run(s), {len(problems)} damaged part(s)")  # noqa: T201 - as above
+    damaged = counted(len(problems), "damaged part")
+    print(f"{counted(len(runs), 'run')}, {damaged}")  # noqa: T201 - as above
     return 1 if problems else 0
 
 
@@ -91,7 +92,7 @@ _ACTIONS = {
 
 
 def _store(options: argparse.Namespace) -> Store:
-    """Find the store; a file that is not there is not made by looking at it."""
+    """Return the store; a file that is not there is not made by looking at it."""
     store = store_of(options.store)
     path = Path(store.url.removeprefix("sqlite:///"))  # no URL any more: nothing in it is quoted
     if store.url.startswith("sqlite:///"):
@@ -127,7 +128,7 @@ def _described(contents: Contents) -> object:
 
 
 def _problems(store: Store, record: Record) -> Iterator[str]:
-    """Say what of a run is damaged."""
+    """Yield what is damaged of a run, in words."""
     contents = store.load(record.run)
     parts = {
         "the last save": contents.latest,
@@ -150,7 +151,7 @@ def _problems(store: Store, record: Record) -> Iterator[str]:
 
 
 def _step_of(result: Result) -> str:
-    """Name the step that a result is of, as far as that can be read."""
+    """Return the name of the step that a result is of, as far as that can be read."""
     try:
         return name_in(result.slot)
     except DamagedError:
@@ -158,7 +159,7 @@ def _step_of(result: Result) -> str:
 
 
 def _in_one_line(text: str) -> str:
-    """Write what would begin a line, or tell the terminal something, as Python would."""
+    """Escape what would begin a line, or tell the terminal something, as Python would."""
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 

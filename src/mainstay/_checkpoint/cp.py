@@ -14,7 +14,6 @@ from typing import Any, ParamSpec, TypeVar, overload
 from mainstay._checkpoint import loops
 from mainstay._checkpoint.keys import checked_text
 from mainstay._checkpoint.run import Run
-from mainstay._checkpoint.sources import check_iteration
 from mainstay._checkpoint.steps import Step
 from mainstay.errors import RunCompleteError
 
@@ -24,7 +23,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-class _Face:
+class _CheckpointBase:
     """What sync and async checkpoints have in common: everything that does not wait."""
 
     __slots__ = ("_run",)
@@ -34,7 +33,7 @@ class _Face:
 
     def __repr__(self) -> str:
         run = self._run
-        return f"<{type(self).__name__} of run {run.id.key!r} of {run.id.name}>"
+        return f"<{type(self).__name__} of run {run.id.key!r} of {run.component}>"
 
     @property
     def key(self) -> str:
@@ -43,22 +42,22 @@ class _Face:
 
     @property
     def name(self) -> str:
-        """The name of the run, which is that of the function or block."""
+        """The name that the run is stored under: the function's; "run" for a block without one."""
         return self._run.id.name
 
     @property
     def attempt(self) -> int:
         """The number of this attempt, from 1; saved before the function began."""
-        return self._run.attempt
+        return self._run.record.attempt
 
     @property
     def resumed(self) -> bool:
-        """Whether an earlier attempt was interrupted, and this one goes on."""
+        """True if an earlier attempt was interrupted, and this one goes on."""
         return self._run.resumed
 
     @property
     def complete(self) -> bool:
-        """Whether the run had ended before; then nothing more can be saved in it."""
+        """True if the run had ended before; then nothing more can be saved in it."""
         return self._run.complete
 
     @property
@@ -73,15 +72,15 @@ class _Face:
 
     @property
     def lost(self) -> bool:
-        """Whether another process has taken the run over, so that nothing more will be saved."""
+        """True if another process has taken the run over, so that nothing more will be saved."""
         return self._run.lost
 
     def state(self, default: S) -> S:
-        """Give the state of the run: what was saved last, or *default* before that.
+        """Return the state of the run: what was saved last, or *default* before that.
 
         Change it in place. It is captured at item boundaries, together with the cursor, so it is
         never ahead of it and never behind it. What is changed outside of items is run again on a
-        resume. Further calls give the same object.
+        resume. Further calls return the same object.
 
         Args:
             default: Something that is changed in place: an attrs or dataclass instance, a dict, a
@@ -90,6 +89,7 @@ class _Face:
 
         Raises:
             TypeError: If *default* cannot be changed in place.
+            CheckpointError: Inside a step of the run.
             UnsaveableValueError: If it cannot be saved.
             UnknownTypeError: If a type was saved that may not be built.
             CodeChangedError: If the type no longer takes what was saved.
@@ -103,12 +103,12 @@ class _Face:
             >>> totals
             {'rows': 3}
         """
-        self._run.check_usable()
+        self._run.check_usable("cp.state")
         state: S = self._run.progress.state(default)
         return state
 
     def idempotency_key(self, item: object = None) -> str:
-        """Give a key for the side effects of an item: the same in every attempt.
+        """Return a key for the side effects of an item: the same in every attempt.
 
         An item in progress when the process dies runs again. Send this key along with what it
         does elsewhere, and let the other side ignore a key that it has seen.
@@ -120,14 +120,13 @@ class _Face:
 
         Returns:
             32 hexadecimal digits, which also differ between runs, and between a run and the same
-            one after it was forgotten or begun anew.
+            one after it was forgotten or rerun.
 
         Raises:
             CheckpointError: If the iteration has no `key` and *item* is not the one in progress.
             UnsaveableValueError: If *item* has no exact form, and there is no `key`.
         """
-        self._run.check_usable()
-        return self._run.progress.idempotency_key(item, self._run.life)
+        return self._run.idempotency_key(item)
 
     def _begin_step(self, name: object, fn: Callable[..., Any]) -> Step:
         if not (isinstance(name, str) and name):
@@ -136,22 +135,22 @@ class _Face:
         if not callable(fn):
             raise TypeError(f"`fn` of step {name!r} must be callable, not {fn!r}")
         run = self._run
-        run.check_usable()
+        run.check_usable("cp.step")
         step = run.begin_step(name)
-        if step.number is None and run.complete:
-            raise RunCompleteError(run.id.name, run.id.key)
+        if run.complete and not step.has_result:
+            raise RunCompleteError(run.component, run.id.key)
         return step
 
     def _replay(self, step: Step, fn: Callable[..., Any]) -> Any:
         self._run.recorder.step("replayed")
-        return self._run.progress.results.replay(step, fn)
+        return self._run.progress.steps.replay(step, fn)
 
 
-class Checkpoint(_Face):
+class Checkpoint(_CheckpointBase):
     """A run from the inside, in sync code.
 
     It belongs to the thread of the run. The first parameter of a function that `checkpointed`
-    wraps is one, and so is what `with checkpoint_run(...)` gives.
+    wraps is one, and so is what `with checkpoint_run(...)` enters.
 
     Metrics:
         `checkpoint_items_total`, `checkpoint_steps_total`, and for each save
@@ -178,7 +177,7 @@ class Checkpoint(_Face):
         name: str | None = None,
         progress: bool = False,
     ) -> Iterator[T]:
-        """Go through *source* after the last item that was saved.
+        """Return the items of *source* after the last one that was saved.
 
         Lazily, in flat memory. When the loop asks for the next item, the one before is done, and
         it is saved with the state if a save is due. So do an item's work before asking for the
@@ -188,21 +187,21 @@ class Checkpoint(_Face):
         Args:
             source: Any iterable, generators too, which must give the same items again from the
                 start: those that are done are passed over, and checked. Or a callable that takes
-                the key of the last item done, None at first, and gives the items after it; what
+                the key of the last item done, None at first, and returns the items after it; what
                 is before the cursor is then not looked at.
             key: From an item to its key: a str, int, float, bool, bytes, None, UUID, date, time,
                 datetime, timedelta, Decimal, or a tuple of these; never the same twice in a row.
                 None for position and content, where items can be saved. Needed with a callable.
             name: What the iteration is called; needed only to tell it from another one when the
                 code between them may change.
-            progress: Whether to show a progress line, if stderr is a terminal.
+            progress: True to show a progress line, if stderr is a terminal.
 
         Raises:
             TypeError: If an argument has the wrong type, or *key* is needed or async.
             SourceChangedError: If the items are not those that were done before, or a key comes
                 twice in a row.
             LeaseLostError: If another process has taken the run over.
-            CheckpointError: If an iteration of that *name* is still going on.
+            CheckpointError: If an iteration of that *name* is still going on, or inside a step.
             UnsaveableValueError: If a key, an item without *key*, or the state cannot be saved.
             StoreUnavailableError: If the store cannot be written to.
 
@@ -223,8 +222,8 @@ class Checkpoint(_Face):
             b again
             c again
         """
-        check_iteration(source, key, name, progress)
-        self._run.check_usable()
+        loops.check_iteration(source, key, name, progress)
+        self._run.check_usable("cp.iterate")
         if isinstance(source, AsyncIterable):
             raise TypeError("`source` is async; iterate over it in an async function")
         if self.complete:
@@ -232,12 +231,14 @@ class Checkpoint(_Face):
         return loops.iterate(self._run, source, key, name, progress=progress)
 
     def step(self, name: str, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call *fn* once in the life of the run; later give the result that was saved.
+        """Call *fn* once in the life of the run; later return the result that was saved.
 
-        The result is saved before it is returned. A step is known by its name and by the item or
-        step it is in; a name used again there is numbered. What *fn* raises is not saved, so that
-        the step runs again, unless its class was given to `register_type`. The next use of the
-        name is another step: for a retry decorate *fn*, and do not put it around `step`.
+        The result is saved before it is returned. A step is atomic: it is saved as a whole or runs
+        again as a whole, and `step`, `iterate`, `save` and `state` are refused inside it. It is
+        known by its name and by the item it is in; a name used again there is numbered. What *fn*
+        raises is not saved, so that the step runs again, unless its class was given to
+        `register_type`. The next use of the name is another step: for a retry decorate *fn*, and
+        do not put it around `step`.
 
         Args:
             name: What the step is called.
@@ -247,6 +248,7 @@ class Checkpoint(_Face):
 
         Raises:
             TypeError: If *name* is no str, or *fn* cannot be called, or is async.
+            CheckpointError: Inside another step of the run.
             CodeChangedError: If another step was saved at this place.
             UnsaveableValueError: If the result cannot be saved.
             StoreUnavailableError: If the store cannot be written to.
@@ -266,7 +268,7 @@ class Checkpoint(_Face):
             receipt 7
         """
         step = self._begin_step(name, fn)
-        if step.number is not None:
+        if step.has_result:
             saved: R = self._replay(step, fn)
             return saved
         try:
@@ -279,6 +281,7 @@ class Checkpoint(_Face):
         """Save now; inside an item, when that item is done.
 
         Raises:
+            CheckpointError: Inside a step of the run.
             RunCompleteError: If the run has ended.
             LeaseLostError: If another process has taken the run over.
             StoreUnavailableError: If the store cannot be written to.
@@ -295,7 +298,7 @@ class Checkpoint(_Face):
         loops.write(self._run, self._run.save())
 
 
-class AsyncCheckpoint(_Face):
+class AsyncCheckpoint(_CheckpointBase):
     """A run from the inside, in async code.
 
     It belongs to the thread of its event loop. What it has the same as `Checkpoint` means the
@@ -332,24 +335,24 @@ class AsyncCheckpoint(_Face):
         name: str | None = None,
         progress: bool = False,
     ) -> AsyncIterator[T]:
-        """Go through *source* after the last item that was saved, with ``async for``.
+        """Return the items of *source* after the last one that was saved, for ``async for``.
 
         As `Checkpoint.iterate`; *source* may be async, and a callable may return something async
         or to be awaited.
 
         Args:
-            source: Any iterable or async iterable, or a callable that gives one.
+            source: Any iterable or async iterable, or a callable that returns one.
             key: From an item to its key.
             name: What the iteration is called.
-            progress: Whether to show a progress line.
+            progress: True to show a progress line.
 
         Raises:
             TypeError: As `Checkpoint.iterate`.
             CheckpointError: As `Checkpoint.iterate`.
         """
-        check_iteration(source, key, name, progress)
-        self._run.check_usable()
-        return loops.AsyncIteration(self._run, self._lock, source, key, name, progress=progress)
+        loops.check_iteration(source, key, name, progress)
+        self._run.check_usable("cp.iterate")
+        return loops.AsyncItems(self._run, self._lock, source, key, name, progress)
 
     @overload
     async def step(
@@ -360,7 +363,7 @@ class AsyncCheckpoint(_Face):
         self, name: str, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
     ) -> R: ...
     async def step(self, name: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """Call *fn*, sync or async, once in the life of the run; later give the saved result.
+        """Call *fn*, sync or async, once in the life of the run; later return the saved result.
 
         As `Checkpoint.step`.
 
@@ -375,7 +378,7 @@ class AsyncCheckpoint(_Face):
             Exception: What *fn* raises.
         """
         step = self._begin_step(name, fn)
-        if step.number is not None:
+        if step.has_result:
             return self._replay(step, fn)
         try:
             return await loops.astep(self._run, self._lock, step, fn, args, kwargs)

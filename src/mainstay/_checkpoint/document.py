@@ -1,27 +1,48 @@
-"""The document of a run: all that one save writes besides results of steps, and how it is read.
+"""What a save writes, as bytes in a checksummed envelope, and how it is read.
 
-It holds the version and digest of the code that made it; the state at the last item boundary;
-the cursors by iteration; the seconds of work and the number of items that it stands for; and the
-result, once the function has ended.
+One save is one `Change`: every part of it is written in one transaction, or none.
+
+    what is saved                    the document   results that are added   that are removed
+    everything (`Progress.capture`)  the next one   all that are new         of items that are done
+    one step's result alone          as it was      that one                 -
+    the end of the run               with result    all that are new         of all items
+
+The document holds the version and digest of the code that made it; the state at the last item
+boundary; the cursors by iteration; the seconds of work and the number of items that it stands for;
+and the result, once the function has ended. A result of a step stands in an envelope of its own.
+
+    "MSC" | version | flags | BLAKE2b-128 of all that is before and behind it | body
+
+The envelope tells a flipped bit, and large values are compressed: flag 1 says so, with zlib.
 """
 
+import hashlib
+import zlib
 from typing import Any
 
 import attrs
 
+from mainstay._checkpoint.code import Code
 from mainstay._checkpoint.codec import Codec, Json, from_bytes, to_bytes
-from mainstay._checkpoint.decision import Code
-from mainstay._checkpoint.envelope import DamagedError, seal, unseal
 from mainstay.errors import CodeChangedError, CorruptCheckpointError, UnsaveableValueError
 from mainstay.stores.base import Contents, RunId
 
 MISSING: Any = object()
 """In place of a state or result that was never there; None is a value."""
 
+_MAGIC = b"MSC\x01"
+_PLAIN = _MAGIC + b"\x00"
+_COMPRESSED = _MAGIC + b"\x01"
+_HEAD_SIZE = len(_PLAIN)
+_DIGEST_SIZE = 16
+_BODY = _HEAD_SIZE + _DIGEST_SIZE
+_COMPRESS_FROM = 2048
+"""Bytes from which on compressing takes less time than writing would."""
+
 
 @attrs.frozen(kw_only=True)
 class Document:
-    """What a save writes, with state and result as JSON."""
+    """What a save writes besides results of steps, with state and result as JSON."""
 
     code: Code
     state: Json = MISSING
@@ -31,7 +52,7 @@ class Document:
     result: Json = MISSING
 
     def sealed(self) -> bytes:
-        """Give the bytes to save."""
+        """Return the bytes to save."""
         tree = {
             "code": [self.code.version, self.code.digest],
             "cursors": self.cursors,
@@ -62,8 +83,13 @@ def opened(sealed: bytes) -> Document:
     )
 
 
+def in_words(run: RunId) -> str:
+    """Return what a run is called where it is damaged or too full."""
+    return f"run {run.key!r} of {run.name}"
+
+
 def newest(contents: Contents, run: RunId) -> tuple[Document | None, list[str]]:
-    """Read the newest document that is not damaged.
+    """Read the newest document of *run* that is not damaged.
 
     Returns:
         The document, None if nothing was ever saved; and what is wrong with newer ones.
@@ -80,11 +106,11 @@ def newest(contents: Contents, run: RunId) -> tuple[Document | None, list[str]]:
         except DamagedError as error:
             problems.append(str(error))
     if problems:
-        raise CorruptCheckpointError(f"run {run.key!r} of {run.name}", "; ".join(problems))
+        raise CorruptCheckpointError(in_words(run), "; ".join(problems))
     return None, problems
 
 
-def unsealed(sealed: bytes, place: str) -> Json:
+def opened_value(sealed: bytes, place: str) -> Json:
     """Read JSON that has only one generation.
 
     Raises:
@@ -97,7 +123,7 @@ def unsealed(sealed: bytes, place: str) -> Json:
 
 
 def restored(codec: Codec, saved: Json, place: str, run: RunId) -> Any:
-    """Turn what was saved of a run back into a value; *place* begins the path to what is wrong.
+    """Return the value that was saved of *run*; *place* begins the path to what is wrong.
 
     Raises:
         CodeChangedError: If a type no longer takes what was saved of it.
@@ -107,3 +133,39 @@ def restored(codec: Codec, saved: Json, place: str, run: RunId) -> Any:
         return codec.decode(saved, place)
     except UnsaveableValueError as error:
         raise CodeChangedError(run.name, run.key, f"{error.path}: {error.problem}") from error
+
+
+class DamagedError(Exception):
+    """The bytes are not what was sealed; the message says in what way."""
+
+
+def seal(body: bytes) -> bytes:
+    """Put *body* in an envelope."""
+    head = _PLAIN
+    if len(body) >= _COMPRESS_FROM:
+        smaller = zlib.compress(body, 1)
+        if len(smaller) < len(body):
+            head, body = _COMPRESSED, smaller
+    return b"".join((head, _checksum(head, body), body))
+
+
+def unseal(sealed: bytes) -> bytes:
+    """Take the body out of an envelope.
+
+    Raises:
+        DamagedError: If anything in it is not what it was.
+    """
+    if not sealed.startswith(_MAGIC):
+        raise DamagedError("it does not begin as what mainstay saves does")
+    if len(sealed) < _BODY:
+        raise DamagedError("it is cut off")
+    head, body = sealed[:_HEAD_SIZE], sealed[_BODY:]
+    if _checksum(head, body) != sealed[_HEAD_SIZE:_BODY]:
+        raise DamagedError("its checksum does not match")
+    return zlib.decompress(body) if head == _COMPRESSED else body
+
+
+def _checksum(head: bytes, body: bytes) -> bytes:
+    state = hashlib.blake2b(head, digest_size=_DIGEST_SIZE)
+    state.update(body)
+    return state.digest()

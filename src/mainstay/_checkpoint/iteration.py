@@ -3,53 +3,61 @@
 The digest is fed in chunks, and does not depend on how they are cut. Passing over what is done
 feeds it again, so that any other order, any item more or less before the cursor, gives another
 digest.
+
+An iterator cannot see whether its loop was left by `break` or by an exception that still
+propagates: it is dropped in both cases. But the frame that drops it is at some instruction then,
+and a traceback says at which instruction each frame was left (`exit_points`).
 """
 
+import inspect
 import itertools
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from types import FrameType
+from typing import Any, TypeAlias
 
 import attrs
 
 from mainstay._checkpoint.codec import Codec, Json
-from mainstay._checkpoint.fingerprint import check_keys, fingerprint, mark
-from mainstay._checkpoint.leaving import Way, is_on_its_way, way_out
-from mainstay._checkpoint.order import Order
-from mainstay._checkpoint.steps import Step
+from mainstay._checkpoint.key_digest import KeyDigest
+from mainstay._checkpoint.value_digest import ITEMS, check_keys, item_digest, value_digest
 from mainstay.errors import CheckpointError, SourceChangedError
 from mainstay.stores.base import RunId
 
 CHUNK = 256
+"""The most items that are done before their keys go into the digest."""
+
 NOTHING: Any = object()
 """In place of an item where none is in progress, and of a key before the first one."""
 
+ExitPoints: TypeAlias = frozenset[tuple[int, int]]
+"""Frames by their identity, with the instruction that each was at."""
+
 _KEY = Codec({})
+_GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+_ADVICE = "restore the source, or forget the run"
 
 
 @attrs.define(eq=False)
-class Loop:
+class Iteration:
     """One iteration of a run.
 
     Attributes:
-        run: Which run.
+        run: The run as messages name it: by its component and key.
         name: What it is called, with its number where the name was used before.
-        trusted: Whether the source begins after the last key by itself.
-        scope: What its name is within, in the whole run: the items and steps around it.
-        within: The step that it began inside of.
-        saved_as: What its cursor is kept under, inside the item around it.
-        by_position: Whether items have no key of the user's, and are told apart by their place.
-        count: Items done that the digest knows of.
+        trusted: True if the source begins after the last key by itself.
+        scope: The items around it, which tell it from iterations of its name in other items.
+        by_position: True if items have no key of the user's, and are told apart by their place.
+        count: Items done whose keys are in the digest.
         last: The key of the last item done, or in progress.
-        keys: The keys of items done since.
-        item: The item in progress.
-        used: Whether something in the item in progress was saved or begun that ends with it.
-        nests: Whether there are iterations inside its items.
-        dirty: Whether the item in progress changed the state itself, before one of them.
+        keys: The keys of items done that are not in the digest yet.
+        used: True if something in the item in progress was saved or begun that ends with it.
+        nests: True if there are iterations inside its items.
+        dirty: True if the item in progress changed the state itself, before one of them.
         began: How many items were done before this attempt.
         inner: The cursors of iterations inside the item in progress.
-        deferred: Whether saves have to wait for the item around it.
-        limit: After how many items to come to a boundary, whatever the time.
+        names: How often each name was used for them.
+        waits: True if saves wait for the end of the item around it.
     """
 
     run: RunId
@@ -57,8 +65,6 @@ class Loop:
     key_of: Callable[[Any], Any]
     trusted: bool
     scope: str
-    within: Step | None
-    saved_as: str
     by_position: bool = attrs.field(default=False, kw_only=True)
     count: int = 0
     last: Any = NOTHING
@@ -69,40 +75,41 @@ class Loop:
     dirty: bool = False
     began: int = 0
     inner: dict[str, Json] = attrs.field(factory=dict)
-    deferred: bool = False
-    limit: int = CHUNK
-    _left: Way | None = None
+    names: dict[str, int] = attrs.field(factory=dict)
+    waits: bool = False
+    _left: ExitPoints | None = None
     _done: Any = NOTHING
-    _order: Order = attrs.field(factory=Order)
+    _digest: KeyDigest = attrs.field(factory=KeyDigest)
     _expected: str = ""
     _at: str = ""
 
     @property
     def closed(self) -> bool:
-        """Whether it was left before its end; not by an exception that is still on its way.
+        """True if it was left before its end; not by an exception that still propagates.
 
         What a `finally` or `except` does meanwhile belongs to the item that is to run again.
         """
-        return self._left is not None and not is_on_its_way(self._left)
+        return self._left is not None and not still_propagating(self._left)
 
-    @closed.setter
-    def closed(self, left: bool) -> None:
-        # Of who let go of it, which is nobody at the end of the process.
-        self._left = way_out(sys._getframe(1).f_back) if left else None  # noqa: SLF001
+    def leave(self, frame: FrameType | None) -> None:
+        """Record that it is left before its end, by the code in *frame*.
+
+        There is none at the end of the process, where Python drops what is left.
+        """
+        self._left = exit_points(frame)
 
     def restore(self, cursor: Json) -> None:
-        """Go back to where a cursor says that the iteration was."""
+        """Go back to where *cursor* says that the iteration was."""
         self.count = self.began = cursor["count"]
         self.last = _KEY.decode(cursor["last"][0], "last key") if cursor["last"] else NOTHING
         self._done = self.last
-        self.closed = cursor["closed"]
         self.inner = cursor["inner"]
         self.used = bool(self.inner)
         self._expected = cursor["digest"]
         self._at = cursor["at"]
 
     def cursor(self, going_on: Json | None = None) -> Json:
-        """Give the cursor to save: up to the last item done, and where inside the next one.
+        """Return the cursor to save: up to the last item done, and where inside the next one.
 
         Args:
             going_on: The cursors of iterations that are going on inside the item in progress.
@@ -112,22 +119,24 @@ class Loop:
         return {
             "count": self.count,
             "last": [] if self._done is NOTHING else [_KEY.encode(self._done, "last key")],
-            "digest": "" if self.trusted else self._order.digest(),
+            "digest": "" if self.trusted else self._digest.digest(),
             "closed": self.closed,
-            "at": mark(self.last) if inner else "",
+            "at": item_digest(self.last) if inner else "",
             "inner": inner,
         }
 
-    def flush(self) -> None:
-        """Take the keys of items done into the digest."""
+    def flush(self) -> int:
+        """Add the keys of items done to the digest; return how many there were."""
         keys = self.keys
-        if keys:
+        done = len(keys)
+        if done:
             types = check_keys(keys, self.name)
             if not self.trusted:
-                self._order.add(keys, types)
-            self.count += len(keys)
+                self._digest.add(keys, types)
+            self.count += done
             self._done = keys[-1]
             keys.clear()
+        return done
 
     def item_done(self) -> None:
         """Count the item in progress as done, where the loop that asked for it was left."""
@@ -136,15 +145,15 @@ class Loop:
             self.keys.append(self.last)
 
     def item_label(self) -> str:
-        """Name the item in progress."""
-        return f"{self.name}[{self._mark(self.last)}]"
+        """Return what the item in progress is called in the paths of steps."""
+        return f"{self.name}[{self._item_digest(self.last)}]"
 
     def item_scope(self) -> str:
-        """Say what the names of everything inside the item in progress begin with."""
+        """Return the scope of everything inside the item in progress."""
         return f"{self.scope}{self.item_label()}/"
 
-    def mark_of(self, item: object) -> str:
-        """Give 32 hexadecimal digits that an item is known by, None being the one in progress.
+    def digest_of_item(self, item: object) -> str:
+        """Return 32 hexadecimal digits that an item is known by, None being the one in progress.
 
         Without a key of the user's, an item equal to the one in progress is that one. Of any other
         nobody knows which place it has; the digits of two equal ones would be the same.
@@ -154,20 +163,20 @@ class Loop:
             UnsaveableValueError: If its key is not the same in every process.
         """
         if item is None or item is self.item:
-            return self._mark(self.last)
+            return self._item_digest(self.last)
         if not self.by_position:
-            return self._mark(self.key_of(item))
-        if fingerprint(item, "item") != self.last[1]:
+            return self._item_digest(self.key_of(item))
+        if value_digest(item, "item", ITEMS) != self.last[1]:
             raise CheckpointError(
                 f"{self.run.name}: without `key`, only the item in progress of iteration "
                 f"{self.name!r} of run {self.run.key!r} has an idempotency key, since equal items "
                 f"differ by nothing but their place; give the iteration a `key`"
             )
-        return self._mark(self.last)
+        return self._item_digest(self.last)
 
-    def _mark(self, key: Any) -> str:
+    def _item_digest(self, key: Any) -> str:
         check_keys([key], self.name)
-        return mark(key)
+        return item_digest(key)
 
     @property
     def position(self) -> int:
@@ -176,33 +185,39 @@ class Loop:
 
     @property
     def is_at_first_item(self) -> bool:
-        """Whether no item is done yet in this attempt."""
+        """True if no item is done yet in this attempt."""
         return self.position == self.began
 
     def check_item(self) -> None:
         """Check that saved iterations inside an item belong to the one in progress."""
-        if self._at and mark(self.last) != self._at:
+        if self._at and item_digest(self.last) != self._at:
             raise self.changed("the item in progress when the run was saved is another one now")
 
     def leave_item(self) -> None:
         """Forget what was inside the item in progress."""
         self.inner = {}
+        self.names = {}
         self._at = ""
         self.used = self.nests
         self.dirty = False
 
-    def refuse(self, key: object) -> SourceChangedError:
-        """Make the error of a key that is the same as the one before it."""
-        consequence = "and `key` must tell neighbours apart"
+    def same_key(self, key: object) -> SourceChangedError:
+        """Return the error of a key that is the same as the one before it."""
         if self.trusted and not self.keys:
-            consequence = "so the source does not begin after it"
-        return self.changed(f"the key {key!r:.60} comes twice in a row, {consequence}")
+            return self.changed(
+                f"the key {key!r:.60} comes twice in a row, so the source does not begin after it"
+            )
+        return self._error(
+            f"two neighbouring items have the same key {key!r:.60}; give a `key` that tells them "
+            f"apart"
+        )
 
     def changed(self, problem: str) -> SourceChangedError:
-        """Make the error of a source that is not what it was."""
-        return SourceChangedError(
-            self.run.name, self.run.key, self.name, self.count + len(self.keys), problem
-        )
+        """Return the error of a source that is not what it was."""
+        return self._error(f"{problem}; {_ADVICE}")
+
+    def _error(self, problem: str) -> SourceChangedError:
+        return SourceChangedError(self.run.name, self.run.key, self.name, self.position, problem)
 
     # Passing over what is done, sync and async side by side.
 
@@ -231,24 +246,59 @@ class Loop:
         if not chunk:
             raise self.changed(f"it has ended, and {left} more had been done before")
         self.keys.extend(map(self.key_of, chunk))
-        self.flush()
-        return left - len(chunk)
+        return left - self.flush()
 
     def _verify(self) -> None:
         # Without a digest the source was a callable then; of what it gave the last key is known.
-        same = self._order.digest() == self._expected if self._expected else self._done == self.last
+        digest = self._digest.digest()
+        same = digest == self._expected if self._expected else self._done == self.last
         if not same:
             raise self.changed("the items up to there are not the same, or in another order")
 
 
 def key_function(key: Callable[[Any], Any] | None, name: str, done: int) -> Callable[[Any], Any]:
-    """Give the function from an item to its key: the user's, or position and fingerprint."""
+    """Return the function from an item to its key: the user's, or position and digest."""
     if key is not None:
         return key
     positions = itertools.count(done)
 
-    def position_and_fingerprint(item: object) -> tuple[int, str]:
+    def position_and_digest(item: object) -> tuple[int, str]:
         position = next(positions)
-        return position, fingerprint(item, f"iteration {name!r}: items[{position}]")
+        return position, value_digest(item, f"iteration {name!r}: items[{position}]", ITEMS)
 
-    return position_and_fingerprint
+    return position_and_digest
+
+
+def numbered(used: dict[str, int], name: str) -> str:
+    """Return a name that nothing else among *used* has: `name`, `name#2`, `name#3` and so on."""
+    number = used.get(name, 0) + 1
+    unique = name if number == 1 else f"{name}#{number}"
+    while unique != name and unique in used:  # a name that users gave
+        number += 1
+        unique = f"{name}#{number}"
+    used[name] = number
+    used.setdefault(unique, 1)
+    return unique
+
+
+def exit_points(frame: FrameType | None) -> ExitPoints:
+    """Return where *frame* is; if it is a generator's, where the frames are that it works for."""
+    points = []
+    while frame is not None:
+        points.append((id(frame), frame.f_lasti))
+        frame = frame.f_back if frame.f_code.co_flags & _GENERATOR else None
+    return frozenset(points)
+
+
+def still_propagating(points: ExitPoints) -> bool:
+    """True if the exception that is being handled, or one before it, was raised at *points*."""
+    error, seen = sys.exception(), set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        trace = error.__traceback__
+        while trace is not None:
+            if (id(trace.tb_frame), trace.tb_lasti) in points:
+                return True
+            trace = trace.tb_next
+        error = error.__context__
+    return False

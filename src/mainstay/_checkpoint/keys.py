@@ -7,8 +7,8 @@ from typing import Any
 
 import attrs
 
-from mainstay._checkpoint.fingerprint import fingerprint
-from mainstay._checkpoint.rules import Key
+from mainstay._checkpoint.settings import Key
+from mainstay._checkpoint.value_digest import ARGUMENTS, value_digest
 from mainstay._core.functions import name_of
 
 _SELF = ("self", "cls")
@@ -16,11 +16,11 @@ _SELF = ("self", "cls")
 
 @attrs.frozen(eq=False)
 class Arguments:
-    """The parameters of a function, without the checkpoint that goes in by itself.
+    """The parameters of a function as its callers see them, without the checkpoint.
 
     Attributes:
         fn: The function.
-        signature: Its parameters without `cp`.
+        signature: Its signature without `cp`.
         place: Where `cp` goes: 0, or 1 after `self` or `cls`.
     """
 
@@ -30,12 +30,13 @@ class Arguments:
 
     @classmethod
     def of(cls, fn: Callable[..., Any]) -> "Arguments":
-        """Look at the parameters of *fn*.
+        """Return the parameters of *fn*.
 
         Raises:
             TypeError: If there is no parameter for `cp`.
         """
-        parameters = [*inspect.signature(fn).parameters.values()]
+        signature = inspect.signature(fn)
+        parameters = [*signature.parameters.values()]
         place = 1 if parameters and parameters[0].name in _SELF else 0
         positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD,
                       inspect.Parameter.VAR_POSITIONAL)  # fmt: skip
@@ -46,14 +47,14 @@ class Arguments:
             )
         if parameters[place].kind is not inspect.Parameter.VAR_POSITIONAL:
             del parameters[place]
-        return cls(fn, inspect.Signature(parameters), place)
+        return cls(fn, signature.replace(parameters=parameters), place)
 
     def with_checkpoint(self, cp: object, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Put the checkpoint where it goes."""
+        """Return the arguments of a call with the checkpoint where it goes."""
         return (*args[: self.place], cp, *args[self.place :])
 
     def bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Give the arguments of a call by name, defaults and `self` included.
+        """Return the arguments of a call by name, defaults and `self` included.
 
         Raises:
             TypeError: If they do not fit.
@@ -64,7 +65,7 @@ class Arguments:
 
 
 def check_key(key: Key, arguments: Arguments) -> None:
-    """Refuse a key that cannot tell the runs of a function apart.
+    """Raise unless a key can tell the runs of a function apart.
 
     Raises:
         TypeError: If *key* is neither a format string, a function nor None.
@@ -88,13 +89,12 @@ def check_key(key: Key, arguments: Arguments) -> None:
     if not key or (names and not fields):
         raise ValueError(
             f"`key` {key!r} names no parameter of {name_of(arguments.fn)}, so that all of its "
-            f"calls would be one run; name one, as in 'import-{{{(names or ['tenant'])[0]}}}', or "
-            f"give a function such as lambda *args, **kwargs: 'import'"
+            f'calls would be one run; name one, as in key="import-{{{(names or ["tenant"])[0]}}}"'
         )
 
 
 def _fields_of(key: str) -> list[str]:
-    """Give what a format string names.
+    """Return what a format string names.
 
     Raises:
         ValueError: If it is not a format string.
@@ -115,17 +115,17 @@ def _fields_of(key: str) -> list[str]:
 def key_of_call(
     key: Key, arguments: Arguments, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> str:
-    """Give the key of the run that a call means.
+    """Return the key of the run that a call means.
 
     Raises:
-        TypeError: If the arguments do not fit, or *key* does not give a str.
-        ValueError: If it does not fit the arguments, or gives what `checked_key` refuses.
+        TypeError: If the arguments do not fit, or *key* does not return a str.
+        ValueError: If it does not fit the arguments, or returns what `checked_key` refuses.
         UnsaveableValueError: If *key* is None and an argument has no exact form.
     """
     values = arguments.bound(args, kwargs)
     if key is None:
         values = dict([*values.items()][arguments.place :])
-        return fingerprint(values, f"{name_of(arguments.fn)}: arguments")
+        return value_digest(values, f"{name_of(arguments.fn)}: arguments", ARGUMENTS)
     if isinstance(key, str):
         try:
             text = key.format(**values)
@@ -136,7 +136,7 @@ def key_of_call(
 
 
 def checked_key(key: object) -> str:
-    """Refuse what cannot be the key of a run: what is not text, empty, or cannot be UTF-8."""
+    """Return *key*; raise unless it can be that of a run: text, not empty, and good for UTF-8."""
     if not isinstance(key, str):
         raise TypeError(f"the `key` of a run must be a str, not {key!r}")
     if not key:
@@ -145,7 +145,7 @@ def checked_key(key: object) -> str:
 
 
 def checked_text(text: str, what: str) -> str:
-    """Refuse text that a store cannot keep: with half of a surrogate pair in it."""
+    """Return *text*; raise if no store can keep it: with half of a surrogate pair in it."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,161 +1,180 @@
 """The loops inside a run, sync and async side by side: iterations, and steps.
 
 They call the user's code, wait, and write what `Run` puts together. The async ones write off the
-event loop, one change at a time. What is around them is in `sessions`.
+event loop, one change at a time. What is around them is in `call`.
 """
 
 import asyncio
 import functools
 import inspect
+import sys
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from types import CoroutineType
 from typing import Any
 
-from mainstay._checkpoint import progressbar, signals, surrounding
-from mainstay._checkpoint.iteration import NOTHING, Loop
+import attrs
+
+from mainstay._checkpoint import progressbar, signals
+from mainstay._checkpoint.iteration import NOTHING, Iteration
 from mainstay._checkpoint.run import Run
-from mainstay._checkpoint.sources import is_trusted
-from mainstay._checkpoint.steps import Step
+from mainstay._checkpoint.steps import Step, enter_step, leave_step
+from mainstay._core.arguments import to_flag
+from mainstay._core.functions import Kind, kind_of
 from mainstay._core.threads import run_in_thread
 from mainstay.stores.base import Change
+
+
+def check_iteration(source: object, key: object, name: object, progress: object) -> None:
+    """Raise unless *source* can be iterated over, and resumed."""
+    trusted = _is_trusted(source)
+    if not trusted and not isinstance(source, Iterable | AsyncIterable):
+        raise TypeError(
+            f"`source` must be an iterable or a callable that gives one, not {source!r}"
+        )
+    if key is not None and not callable(key):
+        raise TypeError(f"`key` must be a function from an item to its key, not {key!r}")
+    if callable(key) and not isinstance(key, type) and kind_of(key) is not Kind.SYNC:
+        raise TypeError(f"`key` must be a plain function: it is asked for each item, not {key!r}")
+    if trusted and key is None:
+        raise TypeError("`key` is needed with a callable source, which is given the last one")
+    if name is not None and not (isinstance(name, str) and name):
+        raise TypeError(f"`name` must be a str that is not empty, or None, not {name!r}")
+    to_flag(progress, "progress")
+
+
+def _is_trusted(source: object) -> bool:
+    """True if a source is a callable, which begins after the last key by itself."""
+    return callable(source) and not isinstance(source, Iterable | AsyncIterable)
 
 
 def iterate(  # noqa: C901 - what every item goes through, in one frame, for speed
     run: Run, source: Any, key: Callable[[Any], Any] | None, name: str | None, *, progress: bool
 ) -> Iterator[Any]:
-    """Go through the items that are not done yet; save at the boundaries where one is due."""
-    run.check_usable()
-    loop = run.progress.loop(key, name, run.step_around, trusted=is_trusted(source))
-    if loop is None:
+    """Yield the items that are not done yet; save at the boundaries where a save is due."""
+    iteration = run.begin_iteration(key, name, trusted=_is_trusted(source))
+    if iteration is None:
         return
     try:
-        items = iter(source(_last_key(loop)) if loop.trusted else source)
-        if not loop.trusted:
-            loop.pass_over(items)
+        items = iter(source(_last_key(iteration)) if iteration.trusted else source)
+        if not iteration.trusted:
+            iteration.pass_over(items)
     except BaseException:
-        run.progress.abandoned(loop)
+        run.progress.abandoned(iteration)
         raise
     if progress:
-        items = progressbar.shown(items, source, loop)
-    run.iterating(loop)
-    schedule, key_of, last = run.schedule, loop.key_of, loop.last
-    done, left = loop.keys.append, loop.limit
+        items = progressbar.shown(items, source, iteration)
+    run.iterating(iteration)
+    schedule, key_of, last = run.schedule, iteration.key_of, iteration.last
+    done, left = iteration.keys.append, run.items_to_boundary()
     try:
         for item in items:
             key_of_item = key_of(item)
             if key_of_item == last:
-                raise loop.refuse(last)
-            loop.last = last = key_of_item
-            loop.item = item
+                raise iteration.same_key(last)
+            iteration.last = last = key_of_item
+            iteration.item = item
             yield item
-            if loop.used:
-                run.progress.item_left(loop)
-            loop.item = NOTHING  # what the source does next is inside no item
+            if iteration.used:
+                run.item_left(iteration)
+            iteration.item = NOTHING  # what the source does next is inside no item
             done(last)
             left -= 1
             if schedule.due or not left:
-                write(run, run.boundary(loop))
-                left = loop.limit
-        write(run, run.ended(loop))
+                write(run, run.boundary(iteration))
+                left = run.items_to_boundary()
+        write(run, run.boundary(iteration, ended=True))
     except GeneratorExit:
-        loop.closed = True
+        iteration.leave(sys._getframe().f_back)  # noqa: SLF001 - where it is closed
         raise
     except BaseException:
-        run.progress.interrupted(loop)
+        run.progress.interrupted(iteration)
         raise
 
 
-class AsyncIteration(AsyncIterator[Any]):
-    """Goes through the items that are not done yet; saves at the boundaries where one is due.
+@attrs.define(eq=False)
+class AsyncItems(AsyncIterator[Any]):
+    """Yields the items that are not done yet; saves at the boundaries where a save is due.
 
     A class and no async generator, because leaving a loop by `break` has to be noticed at once,
     and asyncio closes async generators some time later.
     """
 
-    __slots__ = ("_finished", "_items", "_key", "_lock", "_loop", "_name", "_progress", "_run",
-                 "_source")  # fmt: skip
+    _run: Run
+    _lock: asyncio.Lock
+    _source: Any
+    _key: Callable[[Any], Any] | None
+    _name: str | None
+    _progress: bool
+    _iteration: Iteration | None = attrs.field(default=None, init=False)
+    _items: AsyncIterator[Any] | None = attrs.field(default=None, init=False)
+    _limit: int = attrs.field(default=0, init=False)
+    _finished: bool = attrs.field(init=False)
 
-    def __init__(
-        self,
-        run: Run,
-        lock: asyncio.Lock,
-        source: Any,
-        key: Callable[[Any], Any] | None,
-        name: str | None,
-        *,
-        progress: bool,
-    ) -> None:
-        self._run = run
-        self._lock = lock
-        self._source = source
-        self._key = key
-        self._name = name
-        self._progress = progress
-        self._loop: Loop | None = None
-        self._items: AsyncIterator[Any] | None = None
-        self._finished = run.complete
+    def __attrs_post_init__(self) -> None:
+        self._finished = self._run.complete
 
     async def __anext__(self) -> Any:
         if self._finished:
             raise StopAsyncIteration
-        run, loop, items = self._run, self._loop, self._items
-        if loop is None or items is None:
-            loop, items = await self._opened()
+        run, iteration, items = self._run, self._iteration, self._items
+        if iteration is None or items is None:
+            iteration, items = await self._opened()
         try:
-            if loop.item is not NOTHING:
-                if loop.used:
-                    run.progress.item_left(loop)
-                loop.item_done()
-                if run.schedule.due or len(loop.keys) >= loop.limit:
-                    await awrite(run, self._lock, lambda: run.boundary(loop))
+            if iteration.item is not NOTHING:
+                if iteration.used:
+                    run.item_left(iteration)
+                iteration.item_done()
+                if run.schedule.due or len(iteration.keys) >= self._limit:
+                    await awrite(run, self._lock, lambda: run.boundary(iteration))
+                    self._limit = run.items_to_boundary()
             item = await anext(items, NOTHING)
             if item is not NOTHING:
-                key = loop.key_of(item)
-                if key == loop.last:
-                    raise loop.refuse(key)
-                loop.last = key
-                loop.item = item
+                key = iteration.key_of(item)
+                if key == iteration.last:
+                    raise iteration.same_key(key)
+                iteration.last = key
+                iteration.item = item
                 return item
             self._finished = True
-            await awrite(run, self._lock, lambda: run.ended(loop))
+            await awrite(run, self._lock, lambda: run.boundary(iteration, ended=True))
         except BaseException:
             self._finished = True
-            run.progress.interrupted(loop)
+            run.progress.interrupted(iteration)
             raise
         raise StopAsyncIteration
 
     def __del__(self) -> None:
-        if self._loop is not None and not self._finished:
-            self._loop.closed = True
+        if self._iteration is not None and not self._finished:
+            self._iteration.leave(sys._getframe().f_back)  # noqa: SLF001 - as in `iterate`
 
-    async def _opened(self) -> tuple[Loop, AsyncIterator[Any]]:
+    async def _opened(self) -> tuple[Iteration, AsyncIterator[Any]]:
         run, source = self._run, self._source
-        run.check_usable()
-        loop = run.progress.loop(self._key, self._name, run.step_around, trusted=is_trusted(source))
-        if loop is None:
+        iteration = run.begin_iteration(self._key, self._name, trusted=_is_trusted(source))
+        if iteration is None:
             self._finished = True
             raise StopAsyncIteration
         try:
-            if loop.trusted:
-                source = source(_last_key(loop))
+            if iteration.trusted:
+                source = source(_last_key(iteration))
                 if inspect.isawaitable(source):
                     source = await source
             items = _aiter(source)
-            if not loop.trusted:
-                await loop.apass_over(items)
+            if not iteration.trusted:
+                await iteration.apass_over(items)
         except BaseException:
             self._finished = True
-            run.progress.abandoned(loop)
+            run.progress.abandoned(iteration)
             raise
         if self._progress:
-            items = progressbar.ashown(items, self._source, loop)
-        run.iterating(loop)
-        self._loop, self._items = loop, items
-        return loop, items
+            items = progressbar.ashown(items, self._source, iteration)
+        run.iterating(iteration)
+        self._iteration, self._items = iteration, items
+        self._limit = run.items_to_boundary()
+        return iteration, items
 
 
-def _last_key(loop: Loop) -> Any:
-    return None if loop.last is NOTHING else loop.last
+def _last_key(iteration: Iteration) -> Any:
+    return None if iteration.last is NOTHING else iteration.last
 
 
 def _aiter(source: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Any]:
@@ -168,10 +187,10 @@ async def _as_async(source: Iterable[Any]) -> AsyncIterator[Any]:
 
 
 def write(run: Run, change: Change | None) -> None:
-    """Write a change, if there is one; end the process afterwards if that was asked for."""
+    """Write a change, if there is one; end the process afterwards if that was requested."""
     if change is not None:
         run.write(change)
-        signals.end_if_asked(run)
+        signals.end_if_requested(run)
 
 
 async def awrite(run: Run, lock: asyncio.Lock, change_of: Callable[[], Change | None]) -> None:
@@ -180,56 +199,49 @@ async def awrite(run: Run, lock: asyncio.Lock, change_of: Callable[[], Change | 
         change = change_of()
         if change is not None:
             await run_in_thread(lambda: run.write(change))
-            signals.end_if_asked(run)
+            signals.end_if_requested(run)
 
 
 def step(run: Run, begun: Step, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """Compute the result of a step, and save it."""
+    steps = run.progress.steps
+    entered = enter_step(begun)
     try:
-        value = _inside(run, begun, fn, args, kwargs)
+        value = fn(*args, **kwargs)
         if type(value) is CoroutineType:
             value.close()
             raise TypeError(f"step {begun.label!r} is async; use it in an async function")
     except Exception as error:
         run.recorder.step("executed")
-        if run.progress.step_failed(begun, error):
+        if steps.keep_error(begun, error):
             write(run, run.step_saved(begun))
         raise
+    finally:
+        leave_step(entered)
     run.recorder.step("executed")
-    run.progress.step_done(begun, value, fn)
+    steps.keep_value(begun, value, fn)
     write(run, run.step_saved(begun))
     return value
-
-
-def _inside(run: Run, begun: Step, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    entered = surrounding.enter(run.progress.steps, begun)
-    try:
-        return fn(*args, **kwargs)
-    finally:
-        surrounding.leave(entered)
 
 
 async def astep(
     run: Run, lock: asyncio.Lock, begun: Step, fn: Callable[..., Any], args: Any, kwargs: Any
 ) -> Any:
     """Compute the result of a step, and save it."""
-    try:
-        value = await _ainside(run, begun, fn, args, kwargs)
-    except Exception as error:
-        run.recorder.step("executed")
-        if run.progress.step_failed(begun, error):
-            await awrite(run, lock, functools.partial(run.step_saved, begun))
-        raise
-    run.recorder.step("executed")
-    run.progress.step_done(begun, value, fn)
-    await awrite(run, lock, functools.partial(run.step_saved, begun))
-    return value
-
-
-async def _ainside(run: Run, begun: Step, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    entered = surrounding.enter(run.progress.steps, begun)
+    steps = run.progress.steps
+    entered = enter_step(begun)
     try:
         value = fn(*args, **kwargs)
-        return await value if inspect.isawaitable(value) else value
+        if inspect.isawaitable(value):
+            value = await value
+    except Exception as error:
+        run.recorder.step("executed")
+        if steps.keep_error(begun, error):
+            await awrite(run, lock, functools.partial(run.step_saved, begun))
+        raise
     finally:
-        surrounding.leave(entered)
+        leave_step(entered)
+    run.recorder.step("executed")
+    steps.keep_value(begun, value, fn)
+    await awrite(run, lock, functools.partial(run.step_saved, begun))
+    return value

@@ -1,29 +1,37 @@
-"""The face of checkpointed functions: `checkpointed`."""
+"""What users import for functions: `checkpointed`."""
 
 import functools
 from collections.abc import Callable, Coroutine
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast, overload
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar, cast, overload
 
 import attrs
 
-from mainstay._checkpoint import sessions
-from mainstay._checkpoint.bound import Bound
+from mainstay._checkpoint.call import BoundCheckpoint, CheckpointCall, arun_to_end, run_to_end
+from mainstay._checkpoint.code import Code, code_digest
 from mainstay._checkpoint.codec import Codec
 from mainstay._checkpoint.cp import AsyncCheckpoint, Checkpoint
-from mainstay._checkpoint.decision import Code, Every, OnBusy, OnCodeChange, OnComplete
-from mainstay._checkpoint.digest import digest_of
+from mainstay._checkpoint.decision import OnBusy, OnCodeChange, OnComplete
 from mainstay._checkpoint.keys import Arguments, check_key, key_of_call
-from mainstay._checkpoint.recoverable import Recoverable, encoded_arguments, remember
-from mainstay._checkpoint.retention import forget_old
-from mainstay._checkpoint.rules import Keep, Key, Rules, checked
+from mainstay._checkpoint.recovery import Recoverable, encoded_arguments, remember
 from mainstay._checkpoint.run import Run
+from mainstay._checkpoint.schedule import Every
+from mainstay._checkpoint.settings import CheckpointSettings, Keep, Key
 from mainstay._checkpoint.types import allowed_by, hints_of
 from mainstay._core.arguments import Duration, to_flag
-from mainstay._core.functions import Kind, checked_name_or_none, kind_of, name_of
-from mainstay._core.threads import run_in_thread
-from mainstay._metrics.collector import Metrics, metrics_of
+from mainstay._core.functions import (
+    Kind,
+    checked_name_or_none,
+    kind_of,
+    name_of,
+)
+from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
 from mainstay.stores import store_of
 from mainstay.stores.base import Store
+
+Args: TypeAlias = tuple[Any, ...]
+Kwargs: TypeAlias = dict[str, Any]
+Begin: TypeAlias = Callable[[Args, Kwargs], CheckpointCall]
+"""From the arguments of a call to the call."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,13 +39,13 @@ S = TypeVar("S")
 
 
 @attrs.frozen(eq=False, kw_only=True)
-class Checkpointed:
-    """What `checkpointed(...)` makes: a decorator, and a caller.
+class CheckpointedFunction:
+    """What `checkpointed(...)` returns: a decorator, and a caller.
 
     Immutable: one object may wrap any number of functions.
     """
 
-    rules: Rules
+    settings: CheckpointSettings
     key: Key
     recoverable: bool
     name: str | None
@@ -77,32 +85,38 @@ class Checkpointed:
         kind = kind_of(fn)
         if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
             raise TypeError(
-                f"checkpointed wraps functions, not generators such as {name_of(fn)}: whoever "
-                f"takes its items would not be resumed; iterate over it with cp.iterate"
+                f"checkpointed wraps functions, not generators such as {name_of(fn)}: the code "
+                f"that takes its items would not be resumed; iterate over it with cp.iterate"
             )
         arguments = Arguments.of(fn)
         check_key(self.key, arguments)
-        bound = Bound(
-            self.rules,
-            self.metrics,
-            self.name or name_of(fn),
-            Code(self.rules.version, digest_of(fn)),
+        if self.recoverable and arguments.place:
+            raise TypeError(
+                f"`recoverable` is for functions: what {name_of(fn)} is a method of could not be "
+                f"made again in another process"
+            )
+        name = self.name or name_of(fn)
+        bound = BoundCheckpoint(
+            self.settings,
+            name,
+            recorders_of(self.metrics).checkpoint(name),
+            name,
+            Code(self.settings.version, code_digest(fn)),
             fn,
         )
         wrap = _wrap_async if kind is Kind.ASYNC else _wrap_sync
-        begin = self._beginner(bound, arguments, fn)
-        wrapped = wrap(bound, arguments, fn, begin)
+        wrapped = wrap(fn, arguments, functools.partial(self._begin, bound, arguments))
         if self.recoverable:
-            # Who else finishes or takes up the run meanwhile must not be waited for or undone.
-            rules = attrs.evolve(self.rules, on_busy="raise", on_complete="return")
-            again = attrs.evolve(bound, rules=rules)
+            # If somebody else has the run meanwhile, or finishes it, that is to stand.
+            settings = attrs.evolve(self.settings, on_busy="raise", on_complete="return")
+            again = attrs.evolve(bound, settings=settings)
 
             def with_key(key: str) -> Callable[..., Any]:
-                return wrap(again, arguments, fn, lambda _args, _kwargs: again.begin(key))
+                return wrap(fn, arguments, lambda _args, _kwargs: again.begin(key))
 
             codec = functools.partial(self._codec_of_arguments, fn)
-            remember(Recoverable(bound.name, self.rules.store, with_key, codec,
-                                 is_async=kind is Kind.ASYNC))  # fmt: skip
+            is_async = kind is Kind.ASYNC
+            remember(Recoverable(name, settings.store, with_key, codec, is_async=is_async))
         return wrapped
 
     def call(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
@@ -123,62 +137,44 @@ class Checkpointed:
         wrapped: Callable[..., Any] = self(fn)
         return wrapped(*args, **kwargs)
 
-    def _beginner(
-        self, bound: Bound, arguments: Arguments, fn: Callable[..., Any]
-    ) -> Callable[[tuple[Any, ...], dict[str, Any]], Run]:
-        """Make the function that turns the arguments of a call into its run."""
-        if self.recoverable and arguments.place:
-            raise TypeError(
-                f"`recoverable` is for functions: what {name_of(fn)} is a method of could not be "
-                f"made again in another process"
-            )
-
-        def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Run:
-            key = key_of_call(self.key, arguments, args, kwargs)
-            if not self.recoverable:
-                return bound.begin(key)
-            codec = self._codec_of_arguments(fn)
-            return bound.begin(key, encoded_arguments(codec, bound.name, args, kwargs))
-
-        return begin
+    def _begin(
+        self, bound: BoundCheckpoint, arguments: Arguments, args: Args, kwargs: Kwargs
+    ) -> CheckpointCall:
+        key = key_of_call(self.key, arguments, args, kwargs)
+        saved = None
+        if self.recoverable:
+            codec = self._codec_of_arguments(arguments.fn)
+            saved = encoded_arguments(codec, bound.name, args, kwargs)
+        return bound.begin(key, saved)
 
     def _codec_of_arguments(self, fn: Callable[..., Any]) -> Codec:
-        """Give the codec of the arguments, by the annotations as they are now."""
-        return Codec(allowed_by(*hints_of(fn).values()), self.rules.allow_pickle)
+        """Return the codec of the arguments, by the annotations as they are now."""
+        return Codec(allowed_by(*hints_of(fn).values()), self.settings.allow_pickle)
 
 
-def _wrap_sync(
-    bound: Bound, arguments: Arguments, fn: Callable[..., Any], begin: Callable[..., Run]
-) -> Callable[..., Any]:
+def _wrap_sync(fn: Callable[..., Any], arguments: Arguments, begin: Begin) -> Callable[..., Any]:
     @functools.wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
-        run = begin(args, kwargs)
-        cp = Checkpoint(run)
-        with_cp = arguments.with_checkpoint(cp, args)
-        value = sessions.call(run, functools.partial(fn, *with_cp, **kwargs), bound.codec())
-        forget_old(bound.rules, run.id)
-        return value
+        def body(run: Run) -> Any:
+            return fn(*arguments.with_checkpoint(Checkpoint(run), args), **kwargs)
 
-    return _without_cp(call, arguments)
+        return run_to_end(begin(args, kwargs), body)
+
+    return _as_callers_see_it(call, arguments)
 
 
-def _wrap_async(
-    bound: Bound, arguments: Arguments, fn: Callable[..., Any], begin: Callable[..., Run]
-) -> Callable[..., Any]:
+def _wrap_async(fn: Callable[..., Any], arguments: Arguments, begin: Begin) -> Callable[..., Any]:
     @functools.wraps(fn)
     async def call(*args: Any, **kwargs: Any) -> Any:
-        sessions.require_asyncio(bound.name)
-        run = begin(args, kwargs)
-        cp = AsyncCheckpoint(run)
-        with_cp = arguments.with_checkpoint(cp, args)
-        value = await sessions.acall(run, functools.partial(fn, *with_cp, **kwargs), bound.codec())
-        await run_in_thread(lambda: forget_old(bound.rules, run.id))
-        return value
+        def body(run: Run) -> Any:
+            return fn(*arguments.with_checkpoint(AsyncCheckpoint(run), args), **kwargs)
 
-    return _without_cp(call, arguments)
+        return await arun_to_end(begin(args, kwargs), body)
+
+    return _as_callers_see_it(call, arguments)
 
 
-def _without_cp(call: Callable[..., Any], arguments: Arguments) -> Callable[..., Any]:
+def _as_callers_see_it(call: Callable[..., Any], arguments: Arguments) -> Callable[..., Any]:
     call.__signature__ = arguments.signature  # type: ignore[attr-defined]  # inspect reads it
     return call
 
@@ -199,8 +195,8 @@ def checkpointed(  # noqa: PLR0913 - the vocabulary of the policy
     allow_pickle: bool = False,
     name: str | None = None,
     metrics: Metrics | None = None,
-) -> Checkpointed:
-    """Let a long function survive `kill -9`: run again, it goes on where it was.
+) -> CheckpointedFunction:
+    """Make a long function survive `kill -9`: run again, it goes on where it was.
 
     What was saved is never lost and never applied twice; a crash or error repeats at most the
     items since the last save; use `cp.idempotency_key(item)` for their side effects. A run is
@@ -210,7 +206,7 @@ def checkpointed(  # noqa: PLR0913 - the vocabulary of the policy
         store: Where runs are kept: a `Store`, a URL such as ``sqlite:///jobs.db``, or None for
             the URL in `$MAINSTAY_STORE`.
         key: Which run a call means: a format string over the parameters, a function of the
-            arguments that gives a str, or None for a digest of all arguments. For the last two
+            arguments that returns a str, or None for a digest of all arguments. For the last two
             `self` and `cls` are no arguments: where instances have runs of their own, name what
             tells them apart, as in ``"{self.tenant}-{day}"``.
         every: When to save: after that many items (`int`, at least 1), that much time
@@ -222,7 +218,7 @@ def checkpointed(  # noqa: PLR0913 - the vocabulary of the policy
             "rerun" it from the start.
         on_code_change: If the run was saved by other code: "warn" and go on, "raise"
             `CodeChangedError`, "ignore" it, or a function that takes the saved state as plain
-            dicts and lists and gives the new state.
+            dicts and lists and returns the new state.
         lease: How long a run stays reserved for a process that is silent, and not provably dead:
             seconds or a `timedelta`, above 0. Renewed three times in that time, and by every save
             of a boundary; the result of a step renews it once a third of it is over.
@@ -231,10 +227,10 @@ def checkpointed(  # noqa: PLR0913 - the vocabulary of the policy
         keep: How many finished runs of this name to keep (`int`, at least 1), for how long
             (`timedelta`, above 0), or both as a tuple; None for all. Others are forgotten when a
             run ends.
-        recoverable: Whether `recover()` may run it again in another process. Its arguments are
+        recoverable: True if `recover()` may run it again in another process. Its arguments are
             then saved at each call.
-        allow_pickle: Whether values that have no exact form in JSON are pickled. Whoever can
-            write to the store can then run code in this process.
+        allow_pickle: True to pickle values that have no exact form in JSON. Who can write to the
+            store can then run code in this process.
         name: The name of the runs, and the `component` label. None for the function's
             ``module.qualname``.
         metrics: Where to record. None for `default_metrics()`.
@@ -269,8 +265,8 @@ def checkpointed(  # noqa: PLR0913 - the vocabulary of the policy
         >>> import_rows("acme", [1, 2, 3])
         6
     """
-    return Checkpointed(
-        rules=checked(
+    return CheckpointedFunction(
+        settings=CheckpointSettings(
             store=store_of(store), every=every, version=version, on_busy=on_busy,
             on_complete=on_complete, on_code_change=on_code_change, lease=lease,
             max_crashes=max_crashes, keep=keep, allow_pickle=allow_pickle,

@@ -6,28 +6,22 @@ State is captured at item boundaries only. That is what makes a save right: ever
 boundary is in it, nothing after it is. An iteration inside an item of another one may save its
 own boundaries only if the state was not changed in that item before it began, since what did that
 runs again on a resume; otherwise its saves wait for the end of the item.
-
-What is inside a step is apart from what is beside it, since on a resume the step is not begun
-again: it has names and cursors of its own, which go when the step has a result.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
 
-from mainstay._checkpoint.codec import Codec, Json, is_raised, plain
-from mainstay._checkpoint.computed import Computed, Unsaved
-from mainstay._checkpoint.decision import Code
+from mainstay._checkpoint.code import Code
+from mainstay._checkpoint.codec import Codec, Json, plain
 from mainstay._checkpoint.document import MISSING, Document, restored
-from mainstay._checkpoint.fingerprint import digest, fingerprint
-from mainstay._checkpoint.iteration import NOTHING, Loop, key_function
-from mainstay._checkpoint.names import Names
-from mainstay._checkpoint.results import Results
+from mainstay._checkpoint.iteration import NOTHING, Iteration, key_function, numbered
 from mainstay._checkpoint.steps import Place, Step, Steps
 from mainstay._checkpoint.types import allowed_by
+from mainstay._checkpoint.value_digest import ARGUMENTS, value_digest
 from mainstay.errors import CheckpointError, CodeChangedError
-from mainstay.stores.base import Change, Result, RunId
+from mainstay.stores.base import Change, RunId
 
 _UNCHANGEABLE = (str, bytes, int, float, complex, bool, tuple, frozenset, type(None))
 
@@ -37,63 +31,41 @@ class Progress:
     """What one attempt at a run has done, on top of what was saved before.
 
     Attributes:
-        id: Which run it is.
+        run: The run as messages name it: by its component and key.
         code: What is known of the function.
-        allow_pickle: Whether values without an exact form in JSON are pickled.
         document: What was saved before this attempt.
         steps: The steps, saved and new.
-        results: What they come to.
-        computed: The results that are not saved yet.
+        allow_pickle: True to pickle what cannot be saved otherwise.
         migrate: Turns the state of older code into that of the present one, or None.
         stack: The iterations that are going on, the outermost first.
         unsaved: Items done since the last save.
     """
 
-    id: RunId
+    run: RunId
     code: Code
-    allow_pickle: bool
     document: Document
     steps: Steps
+    allow_pickle: bool
     migrate: Callable[[Any], Any] | None = None
-    results: Results = attrs.field(init=False)
-    computed: Unsaved = attrs.field(init=False)
-    stack: list[Loop] = attrs.field(factory=list, init=False)
+    stack: list[Iteration] = attrs.field(factory=list, init=False)
     unsaved: int = attrs.field(default=0, init=False)
     _done: int = attrs.field(default=0, init=False)
     _captured: int = attrs.field(default=0, init=False)
     _cursors: dict[str, Json] = attrs.field(init=False)
-    _names: Names = attrs.field(factory=Names, init=False)
+    _names: dict[str, int] = attrs.field(factory=dict, init=False)
     _state: Any = attrs.field(default=NOTHING, init=False)
     _state_codec: Codec = attrs.field(init=False)
     _boundary_state: Json = attrs.field(default=None, init=False)
     _captured_state: Json = attrs.field(default=NOTHING, init=False)
-    _captures: int = attrs.field(default=0, init=False)
-    _drop: list[int] = attrs.field(factory=list, init=False)
-
-    @classmethod
-    def after(
-        cls,
-        document: Document | None,
-        results: Mapping[int, Result],
-        run: RunId,
-        code: Code,
-        *,
-        allow_pickle: bool,
-    ) -> "Progress":
-        """Begin where *document* and *results* say that the run was."""
-        steps = Steps(results, f"run {run.key!r} of {run.name}")
-        return cls(run, code, allow_pickle, document or Document(code=code), steps)
 
     def __attrs_post_init__(self) -> None:
         self._cursors = dict(self.document.cursors)
         self._state_codec = Codec({})
-        self.results = Results(self.id, allow_pickle=self.allow_pickle)
-        self.computed = Unsaved(self.steps, self._names)
 
     # The state.
 
     def state(self, default: Any) -> Any:
-        """Give the state: what was saved, or *default*."""
+        """Return the state: what was saved, or *default*."""
         if self._state is not NOTHING:
             return self._state
         if isinstance(default, _UNCHANGEABLE):
@@ -109,7 +81,7 @@ class Progress:
         elif self.migrate is not None:
             self._state = self.migrate(plain(saved, allow_pickle=self.allow_pickle))
         else:
-            self._state = restored(self._state_codec, saved, "state", self.id)
+            self._state = restored(self._state_codec, saved, "state", self.run)
         return self._state
 
     def _encoded_state(self) -> Json:
@@ -119,147 +91,147 @@ class Progress:
 
     # Iterations.
 
-    def loop(
-        self,
-        key: Callable[[Any], Any] | None,
-        name: str | None,
-        within: Step | None,
-        *,
-        trusted: bool,
-    ) -> Loop | None:
-        """Begin an iteration, where it was when it was saved; None if it was left by `break`."""
+    def begin_iteration(
+        self, key: Callable[[Any], Any] | None, name: str | None, *, trusted: bool
+    ) -> Iteration | None:
+        """Begin an iteration where it was when it was saved; None if it was left by `break`."""
         self.settle()
         outer = self.stack[-1] if self.stack else None
         if name is not None and any(each.name == name for each in self.stack):
             raise CheckpointError(
-                f"{self.id.name}: iteration {name!r} of run {self.id.key!r} is still going on; "
+                f"{self.run.name}: iteration {name!r} of run {self.run.key!r} is still going on; "
                 f"give the second one another `name`"
             )
-        items, steps = self._scope(within)
-        numbered = self._names.numbered(items + steps, name or "items")
+        around = self._innermost()
+        names, scope = (around.names, around.item_scope()) if around else (self._names, "")
+        unique = numbered(names, name or "items")
         if outer is not None:
             outer.check_item()
-        saved = self._cursors_here().get(steps + numbered)
+        saved = self._cursors_here().get(unique)
         if saved and saved["closed"]:
             return None
         done = saved["count"] if saved and trusted else 0
-        key_of = key_function(key, numbered, done)
-        scope, saved_as = items + steps, steps + numbered
-        loop = Loop(
-            self.id, numbered, key_of, trusted, scope, within, saved_as, by_position=key is None
-        )
+        key_of = key_function(key, unique, done)
+        iteration = Iteration(self.run, unique, key_of, trusted, scope, by_position=key is None)
         if saved:
-            loop.restore(saved)
+            iteration.restore(saved)
         state = self._encoded_state()
-        while within is not None and not within.iterated:
-            within.iterated, within.state, within.captures = True, state, self._captures
-            within = within.within
-        if outer is None:
-            self._boundary_state = state
-        else:
+        if outer is not None:
             outer.dirty = outer.dirty or state != self._state_before(outer)
             outer.used = outer.nests = True
-            loop.deferred = outer.deferred or outer.dirty
-            if not loop.deferred:
-                self._boundary_state = state
-        self.stack.append(loop)
-        return loop
+            iteration.waits = outer.waits or outer.dirty
+        if not iteration.waits:
+            self._boundary_state = state
+        self.stack.append(iteration)
+        return iteration
 
-    def _state_before(self, outer: Loop) -> Json:
-        """Give the state before the item in progress, as far as it was taken down there."""
+    def _state_before(self, outer: Iteration) -> Json:
+        """Return the state before the item in progress, where it is known; else NOTHING."""
         if outer.nests or outer.is_at_first_item:
             return self._boundary_state
         return NOTHING if outer.keys or self.unsaved else self._captured_state
 
-    def flush(self, loop: Loop) -> None:
-        """Count the items done of an iteration."""
-        done = len(loop.keys)
-        if done:
-            loop.flush()
-            self.unsaved += done
-            self._done += done
-
-    def item_left(self, loop: Loop) -> None:
-        """Take in that an item is done in which something was saved or begun."""
-        self._leave_item(loop)
-        if loop.nests and not loop.deferred:
+    def item_left(self, iteration: Iteration) -> None:
+        """Record that an item is done in which something was saved or begun."""
+        self._leave_item(iteration)
+        if iteration.nests and not iteration.waits:
             self._boundary_state = self._encoded_state()
 
-    def _leave_item(self, loop: Loop) -> None:
-        self.leave_inner(loop)
-        outer = self._place(self.stack[:-1], loop.within)
-        numbers = self.steps.leave_item(outer, loop.item_label(), loop.position)
-        self.computed.discard(numbers)
-        self._drop += numbers
-        self._names.leave(loop.item_scope())
-        loop.leave_item()
+    def _leave_item(self, iteration: Iteration) -> None:
+        self._end_inner(iteration)
+        place = self._place(self.stack[:-1])
+        self.steps.leave_item(place, iteration.item_label(), iteration.position)
+        iteration.leave_item()
 
-    def boundary(self, loop: Loop) -> None:
-        """Take in that the item in progress is done, and all before it."""
-        self.leave_inner(loop)
-        loop.item = NOTHING
-        self.flush(loop)
+    def boundary(self, iteration: Iteration) -> None:
+        """Record that the item in progress is done, and all before it."""
+        self._end_inner(iteration)
+        iteration.item = NOTHING
+        self._flush(iteration)
 
-    def ended(self, loop: Loop) -> None:
-        """Take in that an iteration has ended, at a boundary."""
-        self.stack.pop()
-        self._keep_cursor(loop)
-        if self.stack and not loop.deferred:
+    def ended(self, iteration: Iteration) -> None:
+        """Record that an iteration has ended, at a boundary."""
+        self._pop(iteration)
+        if self.stack and not iteration.waits:
             self._boundary_state = self._encoded_state()
 
-    def interrupted(self, loop: Loop) -> None:
-        """Take in that the source of an iteration failed, between two items."""
-        if any(each is loop for each in self.stack):
-            self.boundary(loop)
-            self.stack.pop()
-            self._keep_cursor(loop)
+    def interrupted(self, iteration: Iteration) -> None:
+        """Record that the source of an iteration failed, between two items."""
+        if any(each is iteration for each in self.stack):
+            self.boundary(iteration)
+            self._pop(iteration)
 
-    def abandoned(self, loop: Loop) -> None:
-        """Take in that an iteration could not begin; its cursor stays as it was saved."""
-        self.stack.remove(loop)
+    def abandoned(self, iteration: Iteration) -> None:
+        """Record that an iteration could not begin; its cursor stays as it was saved."""
+        self.stack.remove(iteration)
 
     def settle(self) -> None:
-        """Take in that iterations were left by `break`: their items in progress are done."""
-        self.computed.leave()
+        """Record that iterations were left by `break`: their items in progress are done."""
         while self.stack and self.stack[-1].closed:
-            self._leave(self.stack[-1])
+            iteration = self.stack[-1]
+            if iteration.used:
+                self._leave_item(iteration)
+            iteration.item_done()
+            self._flush(iteration)
+            self._pop(iteration)
+            if self.stack and self._state is not NOTHING:
+                self.stack[-1].dirty = True  # nobody knows what the state was when it was left
 
-    def _leave(self, loop: Loop) -> None:
-        """Take in that an iteration was left in an item, the state having changed since perhaps."""
-        if loop.used:
-            self._leave_item(loop)
-        loop.item_done()
-        self.flush(loop)
-        self.stack.pop()
-        self._keep_cursor(loop)
-        if self.stack and self._state is not NOTHING:
-            self.stack[-1].dirty = True  # nobody knows what the state was when it was left
-
-    def leave_inner(self, loop: Loop) -> None:
-        """Take in that *loop* goes on, so that all that began inside its item is over.
+    def _end_inner(self, iteration: Iteration) -> None:
+        """Record that *iteration* goes on, so that all that began inside its item is over.
 
         Raises:
-            CheckpointError: If *loop* is over itself.
+            CheckpointError: If *iteration* is over itself.
         """
-        if self.stack and self.stack[-1] is loop:
+        if self.stack and self.stack[-1] is iteration:
             return
-        if not any(each is loop for each in self.stack):
+        if not any(each is iteration for each in self.stack):
             raise CheckpointError(
-                f"{self.id.name}: iteration {loop.name!r} of run {self.id.key!r} goes on after the "
-                f"one around it; iterations must follow or be inside each other"
+                f"{self.run.name}: iteration {iteration.name!r} of run {self.run.key!r} goes on "
+                f"after the one around it; iterations must follow or be inside each other"
             )
-        while self.stack[-1] is not loop:
+        while self.stack[-1] is not iteration:
             self.stack.pop()
 
-    def _keep_cursor(self, loop: Loop) -> None:
-        self._cursors_here()[loop.saved_as] = loop.cursor()
+    def _flush(self, iteration: Iteration) -> None:
+        done = iteration.flush()
+        self.unsaved += done
+        self._done += done
+
+    def _pop(self, iteration: Iteration) -> None:
+        """Take the innermost iteration off the stack, and keep its cursor."""
+        self.stack.pop()
+        self._cursors_here()[iteration.name] = iteration.cursor()
 
     def _cursors_here(self) -> dict[str, Json]:
         return self.stack[-1].inner if self.stack else self._cursors
 
+    def _in_items(self) -> Iterator[Iteration]:
+        """Return the iterations that have an item in progress, the innermost first."""
+        return (each for each in reversed(self.stack) if each.item is not NOTHING)
+
+    def _innermost(self) -> Iteration | None:
+        return next(self._in_items(), None)
+
+    def known_by(self, item: object) -> tuple[str, str]:
+        """Return what tells an item in progress from all others of the run.
+
+        Args:
+            item: One in progress, or None for the innermost. Outside of items any value.
+
+        Raises:
+            CheckpointError: If only the item's place in the source could tell it from others.
+        """
+        self.settle()
+        innermost = self._innermost()
+        if innermost is None:
+            return "", "" if item is None else value_digest(item, "item", ARGUMENTS)
+        around = next((each for each in self._in_items() if each.item is item), innermost)
+        return f"{around.scope}{around.name}", around.digest_of_item(item)
+
     # Steps.
 
-    def begin_step(self, name: str, within: Step | None, *, lenient: bool) -> Step:
+    def begin_step(self, name: str, *, lenient: bool) -> Step:
         """Begin a step; its result may be there already.
 
         Raises:
@@ -268,105 +240,34 @@ class Progress:
         self.settle()
         if self.stack:
             self.stack[-1].used = True
-        step = self.steps.begin(self._place(self.stack, within), name, within)
+        step = self.steps.begin(self._place(self.stack), name)
         if step.instead is not None and not lenient:
             raise CodeChangedError(
-                self.id.name, self.id.key, f"step {step.instead!r} is now {step.label!r}"
+                self.run.name, self.run.key, f"step {step.instead!r} is now {step.label!r}"
             )
-        if step.number is not None and not is_raised(step.saved):
-            self._drop += self.steps.leave(step.place, step.inside)
         return step
 
-    def step_done(self, step: Step, value: object, fn: Callable[..., Any]) -> None:
-        """Take in the result of a step of *fn*; the iterations inside it are over."""
-        saved = self.results.encoded(step, value, fn)
-        self.settle()
-        while self.stack and step.is_around(self.stack[-1].within):
-            self._leave(self.stack[-1])
-        self._keep(step, saved, stands=True)
-
-    def step_failed(self, step: Step, error: Exception) -> bool:
-        """Take in the exception of a step; say whether that is its result."""
-        saved = self.results.encoded_error(error)
-        if saved is None:
-            return False
-        self._keep(step, saved, stands=False)
-        self.results.raised(step.number, error)
-        return True
-
-    def _keep(self, step: Step, saved: Json, *, stands: bool) -> None:
-        number, result = self.steps.keep(step, saved)
-        items, steps = self._scope(step) if step.iterated else ("", "")
-        here = self._cursors_here()
-        self.computed.add(Computed(step, number, result, stands, here, items, steps))
-
-    def _place(self, loops: list[Loop], within: Step | None) -> Place:
-        """Find where steps are that begin in the items in progress of *loops*, inside *within*."""
+    def _place(self, stack: list[Iteration]) -> Place:
+        """Return where steps are that begin in the items in progress of *stack*."""
         place = self.steps.outside
-        if within is not None:
-            place = self.steps.enter(within.place, within.inside)
-        for loop in loops:
-            if loop.within is within and loop.item is not NOTHING:
-                place = self.steps.enter_item(place, loop.item_label(), loop.position)
+        for each in stack:
+            if each.item is not NOTHING:
+                place = self.steps.enter_item(place, each.item_label(), each.position)
         return place
-
-    def _scope(self, within: Step | None) -> tuple[str, str]:
-        """Say what names inside *within* begin with: up to the innermost item, and after it."""
-        for loop in self._going_on():
-            if loop.within is within:
-                return loop.item_scope(), ""
-        if within is None:
-            return "", ""
-        items, steps = self._scope(within.within)
-        return items, f"{steps}{within.inside}/"
-
-    def _going_on(self) -> Iterator[Loop]:
-        """Give the iterations that have an item in progress, the innermost first."""
-        return (loop for loop in reversed(self.stack) if loop.item is not NOTHING)
-
-    def idempotency_key(self, item: object, life: str) -> str:
-        """Give what an item, or the run itself, is known by to the rest of the world.
-
-        Raises:
-            CheckpointError: If only the item's place in the source could tell it from others.
-        """
-        self.settle()
-        innermost = next(self._going_on(), None)
-        if innermost is None:
-            parts = ["", "" if item is None else fingerprint(item, "item")]
-        else:
-            loop = next((each for each in self._going_on() if each.item is item), innermost)
-            parts = [f"{loop.scope}{loop.name}", loop.mark_of(item)]
-        return digest(*(part.encode() for part in (self.id.name, self.id.key, life, *parts)))
 
     # What a save writes.
 
-    def goes_alone(self, step: Step) -> bool:
-        """Say whether a step's result is saved without the state.
-
-        Only iterations change the state. With one inside it, it must be as it was, saved or not.
-        """
-        if not step.iterated:
-            return bool(self.stack) or not self.unsaved
-        saved = step.state if self._captures == step.captures else self._captured_state
-        return bool(self.stack) and saved == step.state == self._encoded_state()
-
-    def has_to_wait(self, step: Step) -> bool:
-        """Say whether what a step did cannot be saved before an item is done."""
-        if not self.stack:
-            return False
-        loop = self.stack[-1]
-        waits = loop.deferred or loop.dirty or step.is_around(loop.within)
-        return waits or self._encoded_state() != self._boundary_state
-
     def capture(self, seconds: float, result: Json = MISSING) -> Change:
-        """Put together the save of this moment, the last one if there is a *result*."""
-        self.computed.leave()
+        """Return the save of everything at this moment, the last one if there is a *result*.
+
+        Args:
+            seconds: How long this attempt has worked.
+            result: What the function returned, as JSON.
+        """
         inner: dict[str, Json] = {}
-        for loop in reversed(self.stack):
-            self.flush(loop)
-            inner = {loop.saved_as: loop.cursor(inner)}
-        finished = result is not MISSING
+        for iteration in reversed(self.stack):
+            self._flush(iteration)
+            inner = {iteration.name: iteration.cursor(inner)}
         migrated = self.migrate is None or self._state is not NOTHING
         document = Document(
             code=self.code if migrated else self.document.code,
@@ -377,24 +278,15 @@ class Progress:
             result=result,
         )
         self._captured, self._captured_state = self.unsaved, document.state
-        self._captures += 1
-        put, drop = self.computed.to_save()
-        gone = {*self._drop, *drop, *(self.steps.inside() if finished else ())}
-        return Change(
-            document=document.sealed(),
-            put={number: put[number] for number in put if number not in gone},
-            drop=tuple(gone),
-            finished=finished,
-        )
+        finished = result is not MISSING
+        put, drop = self.steps.to_save(finished=finished)
+        return Change(document=document.sealed(), put=put, drop=drop, finished=finished)
 
     def saved(self, change: Change) -> int:
-        """Take in that a change is saved; give the number of items that it made last."""
-        self.computed.saved(change.put)
+        """Record that a change is saved; return the number of items that it made last."""
+        self.steps.saved(change)
         if change.document is None:
             return 0
-        self.steps.saved()
         items, self._captured = self._captured, 0
         self.unsaved -= items
-        dropped = {*change.drop}
-        self._drop = [number for number in self._drop if number not in dropped]
         return items

@@ -1,7 +1,7 @@
 """A progress line for people: on a terminal, and nowhere else.
 
-With tqdm installed (the extra `progress`) it is tqdm's bar, without it a line that is written
-anew at most ten times a second.
+With tqdm installed (the extra `progress`) it is tqdm's bar, without it a line that is redrawn at
+most ten times a second.
 """
 
 import contextlib
@@ -10,15 +10,15 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from importlib import import_module
 from typing import Any
 
-from mainstay._checkpoint.iteration import Loop
+from mainstay._checkpoint.iteration import Iteration
 from mainstay._core.clock import monotonic
 
 _REDRAW_SECONDS = 0.1
 
 
-def shown(items: Iterator[Any], source: object, loop: Loop) -> Iterator[Any]:
-    """Pass *items* on, and show how many are done."""
-    update, close = _bar(source, loop)
+def shown(items: Iterator[Any], source: object, iteration: Iteration) -> Iterator[Any]:
+    """Yield *items*, and show how many are done."""
+    update, close = _bar(source, iteration)
     try:
         for item in items:
             yield item
@@ -27,9 +27,11 @@ def shown(items: Iterator[Any], source: object, loop: Loop) -> Iterator[Any]:
         close()
 
 
-async def ashown(items: AsyncIterator[Any], source: object, loop: Loop) -> AsyncIterator[Any]:
-    """Pass *items* on, and show how many are done."""
-    update, close = _bar(source, loop)
+async def ashown(
+    items: AsyncIterator[Any], source: object, iteration: Iteration
+) -> AsyncIterator[Any]:
+    """Yield *items*, and show how many are done."""
+    update, close = _bar(source, iteration)
     try:
         async for item in items:
             yield item
@@ -38,8 +40,8 @@ async def ashown(items: AsyncIterator[Any], source: object, loop: Loop) -> Async
         close()
 
 
-def _bar(source: Any, loop: Loop) -> tuple[Callable[[int], object], Callable[[], object]]:
-    """Make a bar: what advances it, and what ends it.
+def _bar(source: Any, iteration: Iteration) -> tuple[Callable[[int], object], Callable[[], object]]:
+    """Return what advances a bar, and what ends it.
 
     A run does not fail because nobody can see how far it is.
     """
@@ -51,16 +53,16 @@ def _bar(source: Any, loop: Loop) -> tuple[Callable[[int], object], Callable[[],
     try:
         tqdm = import_module("tqdm").tqdm
     except ImportError:
-        line = _Line(loop.name, loop.count, total)
+        line = _Line(iteration.name, iteration.count, total)
         return line.update, line.close
-    bar = tqdm(total=total, initial=loop.count, desc=loop.name, unit="item")
-    if loop.count:
-        bar.set_postfix(resumed_at=loop.count)
+    bar = tqdm(total=total, initial=iteration.count, desc=iteration.name, unit="item")
+    if iteration.count:
+        bar.set_postfix(resumed_at=iteration.count)
     return bar.update, bar.close
 
 
 def _is_terminal() -> bool:
-    """Whether there is a stderr at all, open, and people at its other end."""
+    """True if there is a stderr, open, and people at its other end."""
     try:
         return sys.stderr.isatty()
     except (AttributeError, ValueError):

@@ -1,15 +1,76 @@
-"""`recover`: runs again what was interrupted, in whatever process is there."""
+"""`recover`: runs interrupted runs again, in whatever process is there.
 
-from collections.abc import Iterator
+For that, the functions that are decorated with ``recoverable=True`` are known by name here, and the
+arguments of their calls are saved.
+"""
+
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import attrs
 
-from mainstay._checkpoint.recoverable import Recoverable, decoded_arguments, known
+from mainstay._checkpoint.codec import Codec, to_bytes
+from mainstay._checkpoint.document import opened_value, restored, seal
 from mainstay._core.failures import counted
 from mainstay.errors import PoisonedRunError, RunBusyError
 from mainstay.stores import store_of
-from mainstay.stores.base import Record, Status, Store
+from mainstay.stores.base import Record, RunId, Status, Store
+
+
+@attrs.frozen(eq=False)
+class Recoverable:
+    """A function that is imported in this process.
+
+    Attributes:
+        name: The name of its runs.
+        store: Where they are kept.
+        with_key: From the key of a run to the wrapped function, which then means that run.
+        codec: Returns how its arguments are saved.
+        is_async: True if it must be awaited.
+    """
+
+    name: str
+    store: Store
+    with_key: Callable[[str], Callable[..., Any]]
+    codec: Callable[[], Codec]
+    is_async: bool = attrs.field(kw_only=True)
+
+
+_known: dict[str, dict[str, Recoverable]] = {}
+"""All of them, by the name of their runs and the URL of their store."""
+
+
+def remember(recoverable: Recoverable) -> None:
+    """Make a function known; it replaces one of the same name and store."""
+    _known.setdefault(recoverable.name, {})[recoverable.store.url] = recoverable
+
+
+def encoded_arguments(
+    codec: Codec, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> bytes:
+    """Return the bytes to save of the arguments of a call.
+
+    Raises:
+        UnsaveableValueError: If one cannot be saved.
+    """
+    root = f"the arguments of recoverable {name}: "
+    saved = [codec.encode([*args], f"{root}args"), codec.encode(kwargs, f"{root}kwargs")]
+    return seal(to_bytes(saved))
+
+
+def _decoded_arguments(codec: Codec, run: RunId, saved: bytes) -> tuple[list[Any], dict[str, Any]]:
+    """Return the arguments of a call that were saved.
+
+    Raises:
+        CorruptCheckpointError: If they are damaged.
+        CodeChangedError: If a type no longer takes what was saved of it.
+        UnknownTypeError: If they need a type that may not be built.
+    """
+    root = f"the arguments of recoverable {run.name}"
+    args, kwargs = opened_value(saved, root)
+    return restored(codec, args, f"{root}: args", run), restored(
+        codec, kwargs, f"{root}: kwargs", run
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -76,9 +137,7 @@ def recover(store: Store | str | None = None) -> list[Recovered]:
             done.append(_left(record, candidate))
             continue
         try:
-            args, kwargs = _arguments(candidate, record)
-            fn = candidate.with_key(record.run.key)
-            done.append(_done(record, fn(*args, **kwargs)))
+            done.append(_done(record, _run_again(candidate, record)))
         except Exception as error:  # noqa: BLE001 - handed back, whatever it is
             done.append(_failed(record, error))
     return done
@@ -115,23 +174,21 @@ async def recover_async(store: Store | str | None = None) -> list[Recovered]:
             done.append(_left(record, candidate))
             continue
         try:
-            args, kwargs = _arguments(candidate, record)
-            fn = candidate.with_key(record.run.key)
-            done.append(_done(record, await fn(*args, **kwargs)))
+            done.append(_done(record, await _run_again(candidate, record)))
         except Exception as error:  # noqa: BLE001 - handed back, whatever it is
             done.append(_failed(record, error))
     return done
 
 
 def _candidates(store: Store, *, is_async: bool) -> Iterator[tuple[Record, Recoverable | str]]:
-    """Give each run that has not ended, with its function, or why it is left alone."""
+    """Yield each run that has not ended, with its function, or why it is left alone."""
     for record, state in store.list():
         if state != "done":
             yield record, _judged(store, record, state, is_async=is_async)
 
 
 def _judged(store: Store, record: Record, state: Status, *, is_async: bool) -> Recoverable | str:
-    candidates = known.get(record.run.name, {})
+    candidates = _known.get(record.run.name, {})
     candidate = candidates.get(store.url)
     if state == "running":
         return f"{record.owner} works on it"
@@ -152,9 +209,11 @@ def _too_often(crashes: int) -> str:
     return f"it died {counted(crashes, 'time')} in a row without progress"
 
 
-def _arguments(candidate: Recoverable, record: Record) -> tuple[list[Any], dict[str, Any]]:
-    saved = record.arguments or b""  # never empty here: `_judged` has looked
-    return decoded_arguments(candidate.codec(), record.run, saved)
+def _run_again(candidate: Recoverable, record: Record) -> Any:
+    """Call the function of a run as it was called before; to be awaited if it is async."""
+    assert record.arguments is not None  # noqa: S101 - `_judged` leaves it alone
+    args, kwargs = _decoded_arguments(candidate.codec(), record.run, record.arguments)
+    return candidate.with_key(record.run.key)(*args, **kwargs)
 
 
 def _left(record: Record, reason: str) -> Recovered:
@@ -166,7 +225,7 @@ def _done(record: Record, result: object) -> Recovered:
 
 
 def _failed(record: Record, error: Exception) -> Recovered:
-    """Tell what came instead of a result; that of another run is what the function raised."""
+    """Return what came instead of a result; busy or poisoned, only if it is this very run."""
     run = record.run
     if isinstance(error, RunBusyError) and (error.component, error.key) == (run.name, run.key):
         return _left(record, str(error))

@@ -2,22 +2,23 @@
 
 import contextlib
 
-from mainstay._checkpoint.rules import Rules
+from mainstay._checkpoint.settings import CheckpointSettings, keep_limits
 from mainstay._core.clock import wall_time
 from mainstay._core.events import logger_of
 from mainstay.errors import CheckpointError, RunBusyError
 from mainstay.stores.base import Record, RunId
 
 
-def forget_old(rules: Rules, ended: RunId) -> None:
+def forget_old(settings: CheckpointSettings, ended: RunId) -> None:
     """Forget what `keep` does not keep of the name of a run; what fails is only logged."""
-    if rules.keep_count is None and rules.keep_seconds is None:
+    count, seconds = keep_limits(settings.keep)
+    if count is None and seconds is None:
         return
     try:
-        records = [record for record, state in rules.store.list(ended.name) if state == "done"]
-        for run in too_many(records, ended, rules.keep_count, rules.keep_seconds, wall_time()):
-            with contextlib.suppress(RunBusyError):  # begun anew meanwhile, so no old run any more
-                rules.store.forget(run)
+        records = [record for record, state in settings.store.list(ended.name) if state == "done"]
+        for run in too_many(records, ended, count, seconds, wall_time()):
+            with contextlib.suppress(RunBusyError):  # rerun meanwhile, so no old run any more
+                settings.store.forget(run)
     except CheckpointError as error:
         logger_of("checkpoint").warning("old runs of %s stay: %s", ended.name, error)
 

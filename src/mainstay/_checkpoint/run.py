@@ -1,8 +1,8 @@
-"""One attempt at a run: whose it is, when it saves, what is recorded.
+"""A run while one attempt has it: what may be saved, what is saved, and what is recorded of it.
 
-`Run` stands between the loops, which call the user's code and wait, and the store. It belongs to
-one call. What is to be written is put together in the thread of the call, by `Progress`; only
-`acquire`, `write`, `renew` and `release` touch the store, and they may run in another thread.
+`Run` stands between the loops, which call the user's code and wait, and the store. What is to be
+written is put together in the thread of the call, by `Progress`; only `write`, `renew` and
+`release` touch the store, and they may run in another thread.
 """
 
 import os
@@ -12,180 +12,148 @@ from typing import Any
 
 import attrs
 
-from mainstay._checkpoint import decision
 from mainstay._checkpoint.codec import Codec, Json
-from mainstay._checkpoint.decision import Code
-from mainstay._checkpoint.document import MISSING, newest, restored
-from mainstay._checkpoint.iteration import NOTHING, Loop
+from mainstay._checkpoint.document import MISSING, restored
+from mainstay._checkpoint.iteration import NOTHING, Iteration
 from mainstay._checkpoint.progress import Progress
-from mainstay._checkpoint.rules import Rules
-from mainstay._checkpoint.schedule import Schedule
+from mainstay._checkpoint.schedule import Schedule, save_at
+from mainstay._checkpoint.settings import CheckpointSettings
 from mainstay._checkpoint.steps import Step
-from mainstay._checkpoint.surrounding import step_around
-from mainstay._core.context import CallContext
+from mainstay._checkpoint.value_digest import digest
+from mainstay._core.clock import Clock
 from mainstay._core.events import publish
 from mainstay._core.failures import in_words
 from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay.errors import (
     CheckpointError,
-    CodeChangedError,
     CorruptCheckpointError,
     LeaseLostError,
-    PoisonedRunError,
-    RunBusyError,
     RunCompleteError,
     StoreUnavailableError,
 )
-from mainstay.events import (
-    CheckpointDamaged,
-    CheckpointEvent,
-    CodeChanged,
-    LeaseLost,
-    RunPoisoned,
-    RunResumed,
-)
-from mainstay.stores.base import Acquired, Change, Exit, Held, Lease, Record, Request, RunId
-from mainstay.stores.owner import this_process
+from mainstay.events import LeaseLost
+from mainstay.stores.base import Change, Exit, Record, RunId, RunLease
 
 
 @attrs.define(eq=False)
 class Run:
-    """The state of one attempt.
+    """A run that one attempt has, or has found complete.
 
     Attributes:
-        rules: The parameters of the policy.
-        recorder: Where it is recorded.
-        context: Its clock and its deadline.
-        id: Which run it is.
-        code: What is known of the function.
-        arguments: What it was called with, if it can be recovered.
-        began: When the call began, in seconds of the clock.
-        thread: Which thread it is in.
-        pid: Which process it is in.
+        id: Which run it is, by the name that it is stored under.
+        record: What the store knows of it.
         lease: The right to save; None if the run had ended already.
-        life: Differs each time the run is begun anew.
-        attempt: The number of the attempt.
-        resumed: Whether something was there before.
-        lost: Whether somebody else has taken the run over.
-        over: Whether nothing more can be saved.
-        progress: How far it is.
-        schedule: When it saves.
+        thread: The thread that the call is in.
+        resumed: True if an earlier attempt was interrupted.
+        lost: True if somebody else has taken the run over.
+        over: True if nothing more can be saved.
     """
 
-    rules: Rules
+    settings: CheckpointSettings
     recorder: CheckpointRecorder
-    context: CallContext
+    clock: Clock
     id: RunId
-    code: Code
-    arguments: bytes | None = None
-    began: float = attrs.field(init=False)
-    thread: int = attrs.field(factory=threading.get_ident, init=False)
-    pid: int = attrs.field(factory=os.getpid, init=False)
-    lease: Lease | None = attrs.field(default=None, init=False)
-    life: str = attrs.field(default="", init=False)
-    attempt: int = attrs.field(default=0, init=False)
+    record: Record
+    lease: RunLease | None
+    progress: Progress
+    thread: int
+    schedule: Schedule = attrs.field(init=False)
     resumed: bool = attrs.field(default=False, init=False)
     lost: bool = attrs.field(default=False, init=False)
     over: bool = attrs.field(default=False, init=False)
-    progress: Progress = attrs.field(init=False)
-    schedule: Schedule = attrs.field(init=False)
-    _acquired: float = attrs.field(default=0.0, init=False)
-    _renewed: float = attrs.field(default=0.0, init=False)
-    _polls: int = attrs.field(default=0, init=False)
+    _pid: int = attrs.field(factory=os.getpid, init=False)
+    _acquired: float = attrs.field(init=False)
+    _renewed: float = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.began = self.context.clock.now()
-        self.schedule = Schedule(self.rules.every, self.context.clock, self.recorder)
-
-    # Beginning: what the loops ask until the run is theirs.
-
-    def acquire(self) -> float | None:
-        """Ask the store for the run: seconds to wait before asking again, or None if it is here.
-
-        Raises:
-            RunBusyError: If somebody else works on it.
-            RunCompleteError: If it has ended.
-            PoisonedRunError: If it died too often.
-            CodeChangedError: If other code began it.
-            CorruptCheckpointError: If nothing of it can be read.
-        """
-        rules = self.rules
-        waited = self._polls > 0
-        request = Request(
-            owner=this_process(),
-            life=os.urandom(16).hex(),
-            lease=rules.lease,
-            max_crashes=rules.max_crashes,
-            rerun=decision.reruns(rules.on_busy, rules.on_complete, waited=waited),
-            arguments=self.arguments,
-        )
-        answer = rules.store.acquire(self.id, request)
-        verdict = decision.verdict_of(answer, rules.on_busy, rules.on_complete, waited=waited)
-        record = answer.record
-        self.attempt, self.life = record.attempt, record.life
-        if verdict == "poisoned":
-            self._tell(RunPoisoned, record.crashes)
-            raise PoisonedRunError(self.id.name, self.id.key, record.crashes)
-        if verdict == "complete":
-            raise RunCompleteError(self.id.name, self.id.key)
-        if isinstance(answer, Held):
-            left = self.context.left()
-            if verdict == "busy" or left <= 0:
-                raise RunBusyError(self.id.name, self.id.key, str(record.owner), answer.left)
-            self._polls += 1
-            return min(decision.poll_wait(self._polls, answer.left), left)
-        if isinstance(answer, Acquired):
-            self.lease = Lease(self.id, record.token, rules.lease)
-        self._open(record, answer.idle if isinstance(answer, Acquired) else 0.0)
-        return None
-
-    def _open(self, record: Record, idle: float) -> None:
-        """Read what is kept for the run."""
-        contents = self.rules.store.load(self.id)
-        try:
-            document, problems = newest(contents, self.id)
-            self.progress = Progress.after(
-                document, contents.results, self.id, self.code, allow_pickle=self.rules.allow_pickle
-            )
-        except CorruptCheckpointError:
-            self.recorder.damaged()
-            raise
-        for problem in problems:
-            self.recorder.damaged()
-            self._tell(CheckpointDamaged, problem)
-        self._acquired = self._renewed = self.context.clock.now()
+        self._acquired = self._renewed = self.clock.now()
+        self.schedule = Schedule(self.settings.every, self.clock, self.recorder)
         self.schedule.begin()
-        if self.lease is None:
-            return
-        if document is not None:
-            self._check_code(document.code)
-        self.resumed = record.attempt > 1
-        if self.resumed:
-            reason: Exit = record.exit or "error"
-            saved = self.progress.document
-            self.recorder.resumed(reason, saved.seconds, idle)
-            self._tell(RunResumed, reason, saved.items)
 
-    def _check_code(self, saved: Code) -> None:
-        problem = self.code.change_since(saved)
-        choice = self.rules.on_code_change
-        if problem is None or choice == "ignore":
-            return
-        if choice == "raise":
-            raise CodeChangedError(self.id.name, self.id.key, problem)
-        if callable(choice):
-            self.progress.migrate = choice
-        self._tell(CodeChanged, problem)
+    @property
+    def component(self) -> str:
+        """What the run is called in messages, beside its key."""
+        return self.progress.run.name
 
     @property
     def complete(self) -> bool:
-        """Whether the run had ended before this attempt."""
+        """True if the run had ended before this attempt."""
         return self.lease is None
 
     def result(self, codec: Codec) -> Any:
-        """Give the result of a run that had ended already."""
+        """Return the result of a run that had ended already."""
         saved = self.progress.document.result
-        return None if saved is MISSING else restored(codec, saved, "result", self.id)
+        return None if saved is MISSING else restored(codec, saved, "result", self.progress.run)
+
+    def check_usable(self, what: str = "") -> None:
+        """Raise in another thread, after the end, and inside a step if it is not to use *what*."""
+        step = self.progress.steps.around() if what else None
+        if step is not None:
+            raise CheckpointError(
+                f"{self.component}: `{what}` was used inside step {step.label!r} of run "
+                f"{self.id.key!r}; a step is saved as a whole or runs again as a whole, so use it "
+                f"before or after the step"
+            )
+        if threading.get_ident() != self.thread:
+            raise CheckpointError(
+                f"{self.component}: `cp` of run {self.id.key!r} belongs to the thread that the run "
+                f"is in; hand results back to that thread and save them there"
+            )
+        if self.over:
+            raise RunCompleteError(self.component, self.id.key)
+
+    # Iterations.
+
+    def begin_iteration(
+        self, key: Callable[[Any], Any] | None, name: str | None, *, trusted: bool
+    ) -> Iteration | None:
+        """Begin an iteration where it was when it was saved; None if it was left by `break`."""
+        self.check_usable("cp.iterate")
+        return self.progress.begin_iteration(key, name, trusted=trusted)
+
+    def iterating(self, iteration: Iteration) -> None:
+        """Record that an iteration goes on after what was done before."""
+        if iteration.count:
+            self.recorder.items("skipped", iteration.count)
+
+    def items_to_boundary(self) -> int:
+        """Return after how many items an iteration is to come to a boundary."""
+        return self.schedule.items_to_boundary(self.progress.unsaved)
+
+    def item_left(self, iteration: Iteration) -> None:
+        """Record that an item is done in which something was saved or begun.
+
+        Raises:
+            CheckpointError: If a step in it is still going on around the caller.
+        """
+        self.check_usable("cp.iterate")
+        self.progress.item_left(iteration)
+
+    def boundary(self, iteration: Iteration, *, ended: bool = False) -> Change | None:
+        """Record that the item in progress is done, or the iteration; return what to write, if any.
+
+        Raises:
+            LeaseLostError: If somebody else has taken the run over.
+        """
+        progress = self.progress
+        progress.boundary(iteration)
+        if self.lost and self.lease is not None:
+            raise LeaseLostError(self.component, self.id.key, self.lease.token)
+        due = self.schedule.is_due(progress.unsaved)
+        if ended:
+            progress.ended(iteration)
+        save = save_at(
+            "iteration" if ended else "item",
+            unsaved=progress.unsaved,
+            due=due,
+            in_item=bool(progress.stack),
+            waits=iteration.waits,
+        )
+        if save == "later":
+            self.schedule.due = True
+        return self._everything() if save == "everything" else None
+
+    # Steps.
 
     def begin_step(self, name: str) -> Step:
         """Begin a step, whose result may be there already.
@@ -195,81 +163,43 @@ class Run:
             CorruptCheckpointError: If the result is damaged.
         """
         try:
-            lenient = self.rules.on_code_change == "ignore"
-            return self.progress.begin_step(name, self.step_around, lenient=lenient)
+            lenient = self.settings.on_code_change == "ignore"
+            return self.progress.begin_step(name, lenient=lenient)
         except CorruptCheckpointError:
             self.recorder.damaged()
             raise
 
-    @property
-    def step_around(self) -> Step | None:
-        """The innermost step that the caller is inside of."""
-        return step_around(self.progress.steps)
-
-    # Boundaries: what the loops ask when an item is done.
-
-    def boundary(self, loop: Loop) -> Change | None:
-        """Take in that the item in progress is done, and all before; what to write, if it is due.
-
-        Raises:
-            LeaseLostError: If somebody else has taken the run over.
-        """
+    def step_saved(self, step: Step) -> Change | None:
+        """Return what saves the result of a step, if that is still to be saved."""
         progress = self.progress
-        progress.boundary(loop)
-        if self.lost and self.lease is not None:
-            raise LeaseLostError(self.id.name, self.id.key, self.lease.token)
-        due = self.schedule.has_come(progress.unsaved)
-        self.schedule.limit(loop, progress.unsaved)
-        if due and loop.deferred:
-            self.schedule.due = True
-            return None
-        return self._capture() if due else None
+        if not progress.steps.is_pending(step):
+            return None  # the save of another task had it, or its item is done
+        save = save_at("step", unsaved=progress.unsaved, in_item=bool(progress.stack))
+        return progress.steps.save_alone(step) if save == "result" else self._everything()
 
-    def ended(self, loop: Loop) -> Change | None:
-        """Take in that an iteration has ended; what to write, if anything is new."""
-        change = self.boundary(loop)
-        self.progress.ended(loop)
-        if self.progress.stack:
-            return change
-        return self._capture() if self.progress.unsaved else None
-
-    def iterating(self, loop: Loop) -> None:
-        """Take in that an iteration goes on after what was done before."""
-        if loop.count:
-            self.recorder.items("skipped", loop.count)
-        self.schedule.limit(loop, self.progress.unsaved)
-
-    # Saving: what is put together, and how it is written.
+    # Saves that are asked for, and the last one.
 
     def save(self) -> Change | None:
-        """Put together a save that was asked for; inside an item it waits for the item's end."""
-        self.check_usable()
+        """Return what to write where a save was asked for; None if it waits for an item's end."""
+        self.check_usable("cp.save")
         if self.complete:
-            raise RunCompleteError(self.id.name, self.id.key)
-        self.progress.settle()
-        if self.progress.stack:
-            self.schedule.hurry()
-            return None
-        return self._capture()
-
-    def step_saved(self, step: Step) -> Change | None:
-        """Put together what saves the result of a step; None if that goes with a later save.
-
-        Outside all items that is with whatever else is not saved. Inside one it is the result
-        alone, unless iterations inside the step changed the state: that goes with the result.
-        """
+            raise RunCompleteError(self.component, self.id.key)
         progress = self.progress
-        if step not in progress.computed:
-            return None  # the save of another task had it, or its item is done
-        if progress.goes_alone(step):
-            return progress.computed.change_of(step)
-        return None if progress.has_to_wait(step) else self._capture()
+        progress.settle()
+        save = save_at("asked", unsaved=progress.unsaved, in_item=bool(progress.stack))
+        if save == "later":
+            self.schedule.save_soon()
+            return None
+        return self._everything()
 
     def finish(self, value: object, codec: Codec) -> Change:
-        """Put together the last save, which holds the result."""
+        """Return the last save, which holds the result."""
         self.progress.settle()
         self.progress.stack.clear()
-        return self._capture(codec.encode(value, "result"))
+        return self._everything(codec.encode(value, "result"))
+
+    def _everything(self, result: Json = MISSING) -> Change:
+        return self.progress.capture(self.clock.now() - self._acquired, result)
 
     def write(self, change: Change) -> None:
         """Write a change, and count what it made last.
@@ -279,23 +209,22 @@ class Run:
             StoreUnavailableError: If the store cannot be written to.
         """
         lease = self.lease
-        if lease is None or os.getpid() != self.pid:
+        if lease is None or os.getpid() != self._pid:
             raise CheckpointError(
-                f"{self.id.name}: run {self.id.key!r} belongs to process {self.pid}; a forked "
+                f"{self.component}: run {self.id.key!r} belongs to process {self._pid}; a forked "
                 f"child cannot save it"
             )
-        clock = self.context.clock
-        before = clock.now()
+        before = self.clock.now()
         try:
-            self.rules.store.commit(lease, change)
+            self.settings.store.commit(lease, change)
         except LeaseLostError:
             self.recorder.fenced()
-            self.mark_lost()
+            self._mark_lost()
             raise
         except Exception:
             self.recorder.save_failed()
             raise
-        self._renewed = clock.now()
+        self._renewed = self.clock.now()
         seconds = self._renewed - before
         self.schedule.saved(seconds)
         self.recorder.saved(seconds, None if change.document is None else len(change.document))
@@ -305,9 +234,6 @@ class Run:
             self.schedule.begin()
         self.over = change.finished
 
-    def _capture(self, result: Json = MISSING) -> Change:
-        return self.progress.capture(self.context.clock.now() - self._acquired, result)
-
     # The lease, from the run's own thread and from the one that renews it.
 
     def renew(self) -> None:
@@ -315,61 +241,51 @@ class Run:
         if self.lease is None or self.over:
             return
         try:
-            self.rules.store.commit(self.lease, Change())
-            self._renewed = self.context.clock.now()
+            self.settings.store.commit(self.lease, Change())
+            self._renewed = self.clock.now()
         except LeaseLostError:
             if not self.over:
-                self.mark_lost()
+                self._mark_lost()
         except StoreUnavailableError:
-            if self.context.clock.now() - self._renewed >= self.rules.lease:
-                self.mark_lost()
+            if self.clock.now() - self._renewed >= self.settings.lease:
+                self._mark_lost()
 
-    def mark_lost(self) -> None:
-        """Take in that somebody else has taken the run over."""
+    def _mark_lost(self) -> None:
+        """Record that somebody else has taken the run over."""
         if not self.lost:
             self.lost = True
-            self.schedule.hurry(for_good=True)
+            self.stop_soon()
             self.recorder.lease_lost()
-            self._tell(LeaseLost)
+            event = LeaseLost(self.component, self.id.key, self.record.attempt)
+            publish(event, self.recorder.listener_failed)
+
+    def stop_soon(self) -> None:
+        """Save at all boundaries from now on, the next one first."""
+        self.schedule.save_soon(always=True)
 
     def release(self, how: Exit, error: BaseException | None = None) -> None:
-        """Give the run back before its end; what was saved stays.
+        """Release the run before its end; what was saved stays.
 
         A saved exception that ended the run is forgotten, so that its step runs again.
         """
-        if self.lease is None or self.over or os.getpid() != self.pid:
+        if self.lease is None or self.over or os.getpid() != self._pid:
             return
         self.over = True
         text = "" if error is None else in_words(error)
-        dropped = self.progress.results.numbers_of(error) if self.opened else ()
-        self.rules.store.release(self.lease, how, text, dropped)
-
-    @property
-    def opened(self) -> bool:
-        """Whether what is kept for the run has been read."""
-        return hasattr(self, "progress")
+        self.settings.store.release(self.lease, how, text, self.progress.steps.numbers_of(error))
 
     @property
     def at_boundary(self) -> bool:
-        """Whether all that is done is saved, and only items around others are in progress."""
+        """True if all that is done is saved, and only items around others are in progress."""
         stack = self.progress.stack
-        all_saved = not self.progress.unsaved and not any(loop.keys for loop in stack)
+        all_saved = not self.progress.unsaved and not any(each.keys for each in stack)
         return all_saved and (not stack or stack[-1].item is NOTHING)
 
-    def elapsed(self) -> float:
-        """Seconds since the call began."""
-        return self.context.clock.now() - self.began
+    # What the outside knows of it.
 
-    def check_usable(self) -> None:
-        """Refuse another thread, and use after the end."""
-        if threading.get_ident() != self.thread:
-            raise CheckpointError(
-                f"{self.id.name}: `cp` of run {self.id.key!r} belongs to the thread that the run "
-                f"is in; hand results back to that thread and save them there"
-            )
-        if self.over:
-            raise RunCompleteError(self.id.name, self.id.key)
-
-    def _tell(self, kind: Callable[..., CheckpointEvent], *figures: object) -> None:
-        event = kind(self.recorder.component, self.id.key, self.attempt, *figures)
-        publish(event, self.recorder.listener_failed)
+    def idempotency_key(self, item: object) -> str:
+        """Return what an item, or the run itself, is known by to the rest of the world."""
+        self.check_usable()
+        known_by = self.progress.known_by(item)
+        parts = (self.id.name, self.id.key, self.record.life, *known_by)
+        return digest(*(part.encode() for part in parts))

@@ -1,7 +1,4 @@
-"""The JSON of values of built-in types that have no parts, and what says that a value has none.
-
-Some are themselves, as JSON has them. The others are an object with a tag.
-"""
+"""The JSON of values of built-in types without parts: themselves, or an object with a tag."""
 
 import base64
 import math
@@ -15,7 +12,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 Json: TypeAlias = Any
-"""What `json` takes and gives."""
+"""What `json` reads and writes."""
 
 TAG = "$"
 ZONES = "use zoneinfo.ZoneInfo or datetime.timezone"
@@ -23,24 +20,26 @@ _HALVES = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _LONGEST_INT = 10_000  # bits; `json` refuses to write and read ints far above it
 
 
-class RefusedError(Exception):
-    """Says why a value cannot be saved or built, and gathers its path on the way out."""
+class CodecError(Exception):
+    """Tells why a value cannot be saved or rebuilt, and gathers its path on the way out."""
 
     def __init__(self, problem: str, cause: BaseException | None = None) -> None:
         super().__init__(problem)
         self.problem = problem
         self.cause = cause
-        self._steps: list[str] = []
+        self._path: list[str] = []
 
-    def within(self, step: str) -> "RefusedError":
-        self._steps.append(step)
+    def within(self, part: str) -> "CodecError":
+        """Add a part to the path: the error passes what is around the part before."""
+        self._path.append(part)
         return self
 
     def path(self) -> str:
-        return "".join(reversed(self._steps))
+        """Return the path to the value, from where encoding or decoding began."""
+        return "".join(reversed(self._path))
 
 
-class UnknownError(RefusedError):
+class NotAllowedError(CodecError):
     """The problem is the name of a type that may not be built."""
 
 
@@ -49,7 +48,7 @@ def _itself(value: Json) -> Json:
 
 
 def is_plain(text: str) -> bool:
-    """Whether JSON gives *text* back: not if two halves of a surrogate pair meet in it."""
+    """True if JSON returns *text* as it was: not if two halves of a surrogate pair meet in it."""
     return text.isascii() or not _HALVES.search(text)
 
 
@@ -66,7 +65,7 @@ def _encode_float(value: float) -> Json:
 
 
 def _encode_datetime(value: datetime | time) -> Json:
-    """Keep the wall time, the fold, and the zone: by name, or as an offset."""
+    """Encode the wall time, the fold, and the zone: by name, or as an offset."""
     tag = "datetime" if isinstance(value, datetime) else "time"
     zone = value.tzinfo
     if zone is None:
@@ -78,7 +77,7 @@ def _encode_datetime(value: datetime | time) -> Json:
         if (name := zone.tzname(None)) != timezone(offset).tzname(None):
             place = [place, name]
     else:
-        raise RefusedError(f"its time zone {zone!r} has no name or offset to save; {ZONES}")
+        raise CodecError(f"its time zone {zone!r} has no name or offset to save; {ZONES}")
     return {TAG: tag, "v": [value.replace(tzinfo=None).isoformat(), value.fold, place]}
 
 

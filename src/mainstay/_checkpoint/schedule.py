@@ -1,24 +1,144 @@
-"""When a run saves next, and who notices that the time has come.
+"""When a save is due, and what is saved then: the whole rule.
 
-While nothing is due an iteration does not ask: the watcher's thread sets `due` when the time has
-come, and the loops look at that after every item. Where the clock is not the system's, or the time
-is so near that another thread would notice it too late, the loops ask the clock themselves.
+    at                                     if                        is saved
+    the end of an item                     a save is due             everything
+                                           it is not                 nothing yet
+    the end of an iteration inside an item as at the end of an item
+    the end of an iteration outside items  items are unsaved         everything
+                                           none are                  nothing
+    the result of a step                   items are unsaved, and    everything
+                                           it is outside items
+                                           otherwise                 the result alone
+    `cp.save()`                            outside items             everything
+                                           in an item                everything, at its end
+    the end of the run                                               everything
+
+A save is due after so many items, or so many seconds, whichever the policy counts in; sooner after
+`cp.save()` in an item; and at every end of an item once the process is to end, or the run is lost.
+
+The saves of an iteration inside an item wait for the end of that item where the item has changed
+the state before: what did that runs again on a resume, and must not find its change saved.
+
+While nothing is due, an iteration does not ask: the watcher's thread sets `Schedule.due` when the
+time has come, and the loops look at that after every item. Where the clock is not the system's, or
+the time is so near that another thread would notice it too late, the loops ask the clock.
 """
 
 import math
 import threading
 from datetime import timedelta
+from typing import Literal, TypeAlias
 
 import attrs
 
-from mainstay._checkpoint import decision
-from mainstay._checkpoint.decision import YoungDaly
-from mainstay._checkpoint.iteration import CHUNK, Loop
+from mainstay._checkpoint.iteration import CHUNK
+from mainstay._core.arguments import Duration, to_seconds
 from mainstay._core.clock import SYSTEM, Clock
 from mainstay._metrics.checkpoint import CheckpointRecorder
 
-_SHORTEST_ALARM = 0.05
+Moment: TypeAlias = Literal["item", "iteration", "step", "asked"]
+Save: TypeAlias = Literal["everything", "result", "later", "nothing"]
+
+_SMOOTHING = 0.2
+_SHORTEST_TIMER = 0.05
 """Seconds below which another thread would notice too late."""
+
+
+@attrs.frozen
+class YoungDaly:
+    """Saves at the interval that costs least; see `young_daly`."""
+
+    mtbf: float
+    max_replay: float
+
+    def interval(self, cost: float) -> float:
+        """Return the seconds between saves that take *cost* seconds each."""
+        return min(math.sqrt(2.0 * cost * self.mtbf), self.max_replay)
+
+
+Every: TypeAlias = int | timedelta | YoungDaly
+
+
+def young_daly(*, mtbf: Duration, max_replay: Duration = 30.0) -> YoungDaly:
+    """Save as often as costs least: every sqrt(2 x cost of a save x MTBF) seconds.
+
+    Saving more often spends more time on saves than crashes would cost; saving less often repeats
+    more work after each crash. The cost of a save is measured while the run goes on, and smoothed.
+
+    Args:
+        mtbf: Mean time between failures, of whatever interrupts the run: seconds or a
+            `timedelta`, above 0.
+        max_replay: Most seconds of work to repeat after a crash, which bounds the interval:
+            seconds or a `timedelta`, above 0.
+
+    Returns:
+        A value for `every=`.
+
+    Raises:
+        TypeError: If an argument is neither a number nor a `timedelta`.
+        ValueError: If an argument is not above 0, or not finite.
+
+    Metrics:
+        `checkpoint_interval_seconds` shows what it chose.
+
+    Source:
+        J. W. Young, "A first order approximation to the optimum checkpoint interval", CACM 17(9),
+        1974; J. T. Daly, "A higher order estimate of the optimum checkpoint interval for restart
+        dumps", FGCS 22(3), 2006.
+
+    Example:
+        >>> from mainstay import young_daly
+        >>> every = young_daly(mtbf=24 * 3600, max_replay=60)
+        >>> round(every.interval(cost=0.001), 1)
+        13.1
+    """
+    return YoungDaly(
+        to_seconds(mtbf, "mtbf", zero=False), to_seconds(max_replay, "max_replay", zero=False)
+    )
+
+
+def save_at(
+    moment: Moment, *, unsaved: int, in_item: bool, due: bool = False, waits: bool = False
+) -> Save:
+    """Return what is saved at *moment*: the table above.
+
+    Args:
+        moment: The end of an item, of an iteration or of a step, or `cp.save()`.
+        unsaved: How many items were done since the last save.
+        in_item: True if *moment* is inside an item, which for "item" is one around that.
+        due: True if a save is due.
+        waits: True if the saves of the iteration have to wait for the item around it.
+    """
+    if moment == "step":
+        return "everything" if unsaved and not in_item else "result"
+    if moment == "asked":
+        return "later" if in_item else "everything"
+    if moment == "iteration" and not in_item:
+        return "everything" if unsaved else "nothing"
+    if not due:
+        return "nothing"
+    return "later" if waits else "everything"
+
+
+def next_save(every: Every, now: float, cost: float) -> tuple[float, float]:
+    """Return when the next save is due after one at *now*.
+
+    Returns:
+        The number of items until then, and the time; infinity for what does not count.
+    """
+    if isinstance(every, int):
+        return every, math.inf
+    return math.inf, now + interval_of(every, cost)
+
+
+def interval_of(every: timedelta | YoungDaly, cost: float) -> float:
+    """Return the seconds between saves that take *cost* seconds each."""
+    return every.interval(cost) if isinstance(every, YoungDaly) else every.total_seconds()
+
+
+def smoothed(cost: float, measured: float) -> float:
+    """Return what a save costs after one more measurement; the first stands for itself."""
+    return measured if cost == 0 else cost + _SMOOTHING * (measured - cost)
 
 
 @attrs.define(eq=False)
@@ -26,58 +146,53 @@ class Schedule:
     """When the next save of a run is due.
 
     Attributes:
-        every: How often to save.
-        clock: The clock of the run.
-        recorder: Where the interval is recorded.
-        due: Whether the innermost iteration is to come to a boundary after this very item.
-        cost: What a save costs, in seconds, smoothed.
-        at_items: After how many items since the last save the next one is due.
-        at_time: When it is due, in seconds of the clock.
-        alarm: When the watcher is to set `due`, in seconds of the system's clock.
-        changed: Set when there is another alarm.
+        due: True if the innermost iteration is to come to a boundary after this very item.
+        cost: Seconds that a save takes, smoothed.
+        due_at: When the watcher is to set `due`, in seconds of the system's clock.
+        changed: Set when `due_at` has changed.
     """
 
-    every: int | timedelta | YoungDaly
+    every: Every
     clock: Clock
     recorder: CheckpointRecorder
     due: bool = attrs.field(default=False, init=False)
     cost: float = attrs.field(default=0.0, init=False)
-    at_items: float = attrs.field(default=0.0, init=False)
-    at_time: float = attrs.field(default=-math.inf, init=False)
-    alarm: float = attrs.field(default=math.inf, init=False)
+    due_at: float = attrs.field(default=math.inf, init=False)
     changed: threading.Event = attrs.field(factory=threading.Event, init=False)
+    _at_items: float = attrs.field(default=0.0, init=False)
+    _at_time: float = attrs.field(default=-math.inf, init=False)
     _loops_ask: bool = attrs.field(default=False, init=False)
-    _hurried: bool = attrs.field(default=False, init=False)
+    _always: bool = attrs.field(default=False, init=False)
 
     def begin(self) -> None:
-        """Say when the next save is due, counted from now."""
+        """Count items and time from now on."""
         every = self.every
-        self.at_items, self.at_time = decision.next_save(every, 0, self.clock.now(), self.cost)
+        self._at_items, self._at_time = next_save(every, self.clock.now(), self.cost)
         if not isinstance(every, int):
-            interval = decision.interval_of(every, self.cost)
+            interval = interval_of(every, self.cost)
             self.recorder.interval(interval)
-            self._loops_ask = self.clock is not SYSTEM or interval < _SHORTEST_ALARM
-            self.alarm = math.inf if self._loops_ask else self.at_time
+            self._loops_ask = self.clock is not SYSTEM or interval < _SHORTEST_TIMER
+            self.due_at = math.inf if self._loops_ask else self._at_time
             self.changed.set()
-        if self._hurried:
-            self.hurry()
+        if self._always:
+            self.save_soon()
 
     def saved(self, seconds: float) -> None:
-        """Take in what a save cost."""
-        self.cost = decision.smoothed(self.cost, seconds)
+        """Record what a save took."""
+        self.cost = smoothed(self.cost, seconds)
 
-    def hurry(self, *, for_good: bool = False) -> None:
+    def save_soon(self, *, always: bool = False) -> None:
         """Make a save due at the next boundary; at all of them, if the run has to end."""
-        self._hurried = self._hurried or for_good
-        self.at_time = -math.inf
+        self._always = self._always or always
+        self._at_time = -math.inf
         self.due = True
 
-    def has_come(self, unsaved: int) -> bool:
-        """Say whether a save is due at a boundary, with so many items since the last one."""
-        self.due = False  # before the clock is asked, so that nobody sets it in vain
-        return unsaved >= self.at_items or self.clock.now() >= self.at_time
+    def is_due(self, unsaved: int) -> bool:
+        """True if a save is due at a boundary, with so many items since the last one."""
+        self.due = False  # before the clock is asked: what is set from here on must stay
+        return unsaved >= self._at_items or self.clock.now() >= self._at_time
 
-    def limit(self, loop: Loop, unsaved: int) -> None:
-        """Say after how many items an iteration is to ask again, however little time passes."""
+    def items_to_boundary(self, unsaved: int) -> int:
+        """Return after how many items an iteration is to ask, however little time passes."""
         most = 1 if self._loops_ask else CHUNK
-        loop.limit = int(max(1, min(most, self.at_items - unsaved)))
+        return int(max(1, min(most, self._at_items - unsaved)))

@@ -10,21 +10,36 @@ import contextlib
 import os
 import signal
 import threading
-from typing import TYPE_CHECKING
+from types import FrameType
+from typing import Literal, Protocol
 
+from mainstay._core.forks import around_forks
 from mainstay.errors import CheckpointError
 
-if TYPE_CHECKING:
-    from types import FrameType
 
-    from mainstay._checkpoint.run import Run
+class Stoppable(Protocol):
+    """A run as SIGTERM sees it."""
 
-_watched: "list[Run]" = []
-_asked = False
+    @property
+    def at_boundary(self) -> bool:
+        """True if all that is done is saved."""
+        ...
+
+    def stop_soon(self) -> None:
+        """Save at the next boundary."""
+        ...
+
+    def release(self, how: Literal["sigterm"], /) -> None:
+        """Release the run."""
+        ...
 
 
-def watch(run: "Run") -> None:
-    """Let SIGTERM wait for the boundaries of *run*, if it may."""
+_watched: list[Stoppable] = []
+_requested = False
+
+
+def watch(run: Stoppable) -> None:
+    """Make SIGTERM wait for the boundaries of *run*, if it may."""
     if threading.current_thread() is not threading.main_thread():
         return
     if not _watched:
@@ -34,34 +49,33 @@ def watch(run: "Run") -> None:
     _watched.append(run)
 
 
-def unwatch(run: "Run") -> None:
-    """Restore what was before the first run; end now if that was asked for meanwhile."""
+def unwatch(run: Stoppable) -> None:
+    """Restore what was before the first run; end now if that was requested meanwhile."""
     if not any(each is run for each in _watched):
         return
     _watched[:] = [each for each in _watched if each is not run]
     if not _watched:
-        if _asked:
+        if _requested:
             _end()
-        if signal.getsignal(signal.SIGTERM) is _on_sigterm:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _restore()
 
 
-def end_if_asked(run: "Run") -> None:
+def end_if_requested(run: Stoppable) -> None:
     """End the process if SIGTERM came and *run*, which was saved just now, is at a boundary."""
-    if _asked and run.at_boundary and any(each is run for each in _watched):
+    if _requested and run.at_boundary and any(each is run for each in _watched):
         for each in _watched:
             with contextlib.suppress(CheckpointError):  # the lease will end by itself
                 each.release("sigterm")
         _end()
 
 
-def _on_sigterm(signum: int, frame: "FrameType | None") -> None:  # noqa: ARG001 - as handlers are
-    global _asked
-    if _asked:
+def _on_sigterm(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as handlers are
+    global _requested
+    if _requested:
         _end()
-    _asked = True
+    _requested = True
     for run in _watched:
-        run.schedule.hurry(for_good=True)
+        run.stop_soon()
 
 
 def _end() -> None:
@@ -69,13 +83,16 @@ def _end() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def _restore() -> None:
+    if signal.getsignal(signal.SIGTERM) is _on_sigterm:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def _after_fork_in_child() -> None:
-    """The runs are the parent's: a child that is asked to end does so."""
+    """Forget the parent's runs: a child that is asked to end does so."""
     if _watched:
         _watched.clear()
-        if signal.getsignal(signal.SIGTERM) is _on_sigterm:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _restore()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+around_forks(in_child=_after_fork_in_child)

@@ -1,53 +1,67 @@
-"""The saved results of a run's steps, and which of them a step finds.
+"""The steps of a run: which of them a saved result is of, and which results are not saved yet.
 
-A step is known by its place (outside everything, inside an item, told by its key, or inside another
-step), its name, and how often that name was used there before. It also has a position there: on a
-resume another name at the same position means that the code is not the one that saved it. Where
-steps overlap in tasks, their order says nothing: there they have no position.
+A step is known by its place (outside everything, or inside an item, told by its key), its name, and
+how often that name was used there before. It also has a position there: on a resume another name at
+the same position means that the code is not the one that saved it. Where steps overlap in tasks,
+their order says nothing: there they have no position.
 
 A place is left when its item is done, and until the next save its results are kept. An item with an
-equal key that comes meanwhile is told by its position, too. The place inside a step is left when
-the step has a result, which stands for all that was done there.
+equal key that comes meanwhile is told by its position, too.
+
+A step is atomic: nothing of its run is inside it. Which steps are going on around the code that
+asks goes with the context: what a step calls is inside it, tasks begun there included, as long as
+the step goes on; what runs beside it in other tasks is not.
 
 A result has a number, one above the highest there is, and a slot, which says what it is of:
 
     checksum | position | use | length of the path | path of the place | name of the step
 
-The path has a part for each item and step around the step, the outermost first: the length of the
-label of the item or step, and the label.
+The path has a part for each item around the step, the outermost first: the length of its label,
+and the label. Earlier versions let steps have steps and iterations inside them; their paths, and
+the names of their cursors, have parts such as `load#1()` for these steps, too.
 """
 
-from collections.abc import Iterator, Mapping
+import contextlib
+import re
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar, Token
+from typing import Any
 from zlib import crc32
 
 import attrs
 
-from mainstay._checkpoint.codec import Json, to_bytes
-from mainstay._checkpoint.document import unsealed
-from mainstay._checkpoint.envelope import DamagedError, seal
+from mainstay._checkpoint.codec import Codec, Json, to_bytes
+from mainstay._checkpoint.document import DamagedError, in_words, opened_value, restored, seal
+from mainstay._checkpoint.scalars import TAG
+from mainstay._checkpoint.types import allowed_by, allowed_by_result
+from mainstay._core.events import is_first, logger_of
+from mainstay._core.functions import name_of
 from mainstay._core.threads import values_now
 from mainstay.errors import CheckpointError, CorruptCheckpointError
-from mainstay.stores.base import MOST_RESULTS, Result
+from mainstay.stores.base import MOST_RESULTS, Change, Result, RunId
 
 _NOWHERE = -1
 """In place of a position, where steps overlapped."""
 
+_OLD_STEP = re.compile(r"(?s)(.+?)#([0-9]+)\(\)(/|$)")
+"""How earlier versions named what is inside a step: after the step's name and use."""
+
 
 @attrs.define(eq=False)
 class Place:
-    """Where steps are: outside everything, inside an item, or inside another step.
+    """Where steps are: outside everything, or inside an item.
 
     Attributes:
         path: What tells it from all others.
         saved: The numbers of the results that there were at the beginning, by name and use.
         positions: The name and use that each of these had, by position.
-        numbers: The numbers of all results that go when it is left.
-        inner: The places of items and steps inside it that are not left, by label.
-        left: The labels of items that were left since the last save.
+        numbers: The numbers of the results that go when it is left.
+        inner: The places of items inside it that are not left, by label.
         begun: How many steps were begun.
         uses: How often each name was used.
-        going_on: How many steps that were not there before have not ended.
-        overlapped: Whether there were ever two at once.
+        going_on: How many steps that had no result before have not ended.
+        overlapped: True if there were ever two at once.
     """
 
     path: str = ""
@@ -55,11 +69,14 @@ class Place:
     positions: dict[int, tuple[str, int]] = attrs.field(factory=dict)
     numbers: list[int] = attrs.field(factory=list)
     inner: dict[str, "Place"] = attrs.field(factory=dict)
-    left: set[str] = attrs.field(factory=set)
     begun: int = 0
     uses: dict[str, int] = attrs.field(factory=dict)
     going_on: int = 0
     overlapped: bool = False
+
+    def path_of(self, label: str) -> str:
+        """Return the path of the place of an item inside this one."""
+        return f"{self.path}{len(label)} {label}"
 
 
 @attrs.define(eq=False)
@@ -71,26 +88,18 @@ class Step:
         name: What it is called.
         use: How often the name was used there, this time included.
         position: Which of the steps there it is.
-        within: The step that it is inside of.
         instead: The label of what was saved at its position, if that is another step.
-        number: What its result is kept under, once there is one.
+        number: The number of its result; below 0 as long as there is none.
         saved: The result, as JSON, if it was there before.
-        iterated: Whether an iteration began inside it.
-        state: The state, as JSON, when the first one did.
-        captures: How often the state had been captured then.
     """
 
     place: Place
     name: str
     use: int
     position: int
-    within: "Step | None"
     instead: str | None
-    number: int | None = None
+    number: int = -1
     saved: Json = None
-    iterated: bool = False
-    state: Json = None
-    captures: int = 0
 
     @property
     def label(self) -> str:
@@ -98,81 +107,74 @@ class Step:
         return _label(self.name, self.use)
 
     @property
-    def inside(self) -> str:
-        """Name the place inside it, as no other step beside it does."""
-        return f"{self.name}#{self.use}()"
-
-    def is_around(self, step: "Step | None") -> bool:
-        """Say whether *step* is this one, or inside it."""
-        while step is not None and step is not self:
-            step = step.within
-        return step is self
+    def has_result(self) -> bool:
+        """True if it need not be computed."""
+        return self.number >= 0
 
 
 class Steps:
-    """All steps of one attempt at a run.
+    """All steps of one attempt at a run, and what they came to.
+
+    `saved` may be called in the thread that writes; all else belongs to the thread of the run.
 
     Attributes:
         outside: The place outside everything.
 
     Args:
         results: What the store keeps, by number.
-        run: What the run is called in messages.
+        run: The run as messages name it: by its component and key.
+        allow_pickle: True to pickle what cannot be saved otherwise.
 
     Raises:
         CorruptCheckpointError: If what a result is of is damaged.
     """
 
-    def __init__(self, results: Mapping[int, Result], run: str) -> None:
+    def __init__(self, results: Mapping[int, Result], run: RunId, *, allow_pickle: bool) -> None:
         self.outside: Place = Place()
         self._results = results
         self._run = run
+        self._allow_pickle = allow_pickle
         self._next = max(results, default=-1) + 1
+        self._going_on: set[Step] = set()
+        self._pending: dict[int, Result] = {}
         self._inside: set[int] = set()
-        self._outer: dict[int, Place] = {}
+        self._over: set[int] = set()
+        self._left: set[str] = set()
+        self._raised: dict[int, tuple[int, Callable[[], object]]] = {}
         places = {"": self.outside}
         for number in sorted(results):
             self._add(number, results[number].slot, places)
 
-    def enter(self, outer: Place, label: str) -> Place:
-        """Find the place of an item or step inside *outer*, as it was before, or make it."""
-        place = outer.inner.get(label)
-        if place is None:
-            place = outer.inner[label] = Place(f"{outer.path}{len(label)} {label}")
-        return place
-
-    def leave(self, outer: Place, label: str) -> list[int]:
-        """Forget the place of what is done; give the numbers of all results in it."""
-        place = outer.inner.pop(label, None)
-        if place is None:
-            return []
-        numbers = [*_numbers_in(place)]
-        self._inside.difference_update(numbers)
-        return numbers
+    # Where steps are.
 
     def enter_item(self, outer: Place, label: str, position: int) -> Place:
-        """Find the place of the item at *position* of an iteration inside *outer*, or make it."""
-        return self.enter(outer, _item_in(outer, label, position))
+        """Return the place of the item at *position* of an iteration inside *outer*."""
+        label = self._label_in(outer, label, position)
+        place = outer.inner.get(label)
+        if place is None:
+            place = outer.inner[label] = Place(outer.path_of(label))
+        return place
 
-    def leave_item(self, outer: Place, label: str, position: int) -> list[int]:
-        """Forget the place of an item that is done; give the numbers of all results in it."""
-        numbers = self.leave(outer, _item_in(outer, label, position))
-        outer.left.add(label)
-        self._outer[id(outer)] = outer
-        return numbers
+    def leave_item(self, outer: Place, label: str, position: int) -> None:
+        """Forget the place of an item that is done; the next save removes the results in it."""
+        place = outer.inner.pop(self._label_in(outer, label, position), None)
+        if place is not None:
+            for number in _numbers_in(place):
+                self._pending.pop(number, None)
+                self._inside.discard(number)
+                self._over.add(number)
+        self._left.add(outer.path_of(label))
 
-    def saved(self) -> None:
-        """Take in that no item that was left comes again on a resume."""
-        for outer in values_now(self._outer):
-            outer.left.clear()
-        self._outer.clear()
+    def _label_in(self, outer: Place, label: str, position: int) -> str:
+        """Name an item as no other one does that may come again on a resume."""
+        exact = f"{label}@{position}"
+        taken = exact in outer.inner or outer.path_of(label) in self._left
+        return exact if taken else label
 
-    def inside(self) -> set[int]:
-        """Give the numbers of all results that are inside an item or step."""
-        return self._inside
+    # A step, from its beginning to its result.
 
-    def begin(self, place: Place, name: str, within: Step | None) -> Step:
-        """Begin the next step of a place, whose result may be there already.
+    def begin(self, place: Place, name: str) -> Step:
+        """Return the next step of a place, whose result may be there already.
 
         Raises:
             CorruptCheckpointError: If it is there and damaged.
@@ -183,47 +185,139 @@ class Steps:
         use = place.uses[name] = place.uses.get(name, 0) + 1
         there = place.positions.get(position, (name, use))
         instead = None if there == (name, use) else _label(*there)
-        step = Step(place, name, use, position, within, instead, place.saved.get((name, use)))
-        if step.number is None:
+        step = Step(place, name, use, position, instead, place.saved.get((name, use), -1))
+        if not step.has_result:
             place.going_on += 1
+            self._going_on.add(step)
         else:
-            of = f"the result of step {step.label!r} of {self._run}"
-            step.saved = unsealed(self._results[step.number].value, of)
+            of = f"the result of step {step.label!r} of {in_words(self._run)}"
+            step.saved = opened_value(self._results[step.number].value, of)
         return step
 
-    def ended(self, step: Step) -> None:
-        """Take in that a step that was not there is there now, or failed."""
-        step.place.going_on -= 1
+    def around(self) -> Step | None:
+        """Return the innermost step that the calling code is inside of."""
+        return next((step for step in reversed(_AROUND.get()) if step in self._going_on), None)
 
-    def numbers_inside(self, step: Step) -> list[int]:
-        """Give the numbers of all results that are inside a step."""
-        place = step.place.inner.get(step.inside) if step.place.inner else None
-        return [] if place is None else [*_numbers_in(place)]
-
-    def keep(self, step: Step, saved: Json) -> tuple[int, Result]:
-        """Number the result of a step, and give what to save.
+    def keep_value(self, step: Step, value: object, fn: Callable[..., Any]) -> None:
+        """Take what a step of *fn* returned as its result.
 
         Raises:
+            UnsaveableValueError: If it cannot be saved.
             CheckpointError: If there is no number left.
         """
+        codec = Codec(allowed_by_result(fn), self._allow_pickle)
+        self._keep(step, codec.encode(value, f"the result of step {step.label!r}"))
+
+    def keep_error(self, step: Step, error: Exception) -> bool:
+        """Take what a step raised as its result; False if it is not to be saved.
+
+        That is where its class was not registered, or would be another one at the replay.
+        """
+        allowed, name = allowed_by(), name_of(type(error))
+        if allowed.get(name) is not type(error):
+            return False
+        try:
+            saved = Codec(allowed).encode(error, "exception")
+            Codec(allowed).decode(saved, "exception")
+        except CheckpointError as refused:  # the exception itself matters more
+            if is_first("checkpoint", "exception", name):
+                logger_of("checkpoint").warning(
+                    "%s: an exception of %s is raised as it is, and no result, so that its step "
+                    "runs again: %s", self._run.name, name.removeprefix("builtins."), refused
+                )  # fmt: skip
+            return False
+        self._keep(step, {TAG: "raised", "v": saved})
+        self._propagates(step.number, error)
+        return True
+
+    def replay(self, step: Step, fn: Callable[..., Any]) -> Any:
+        """Return the saved value of a step of *fn*, or raise the saved exception."""
+        codec = Codec(allowed_by_result(fn), self._allow_pickle)
+        place = f"the result of step {step.label!r}"
+        if type(step.saved) is not dict or step.saved.get(TAG) != "raised":
+            return restored(codec, step.saved, place, self._run)
+        error = restored(codec, step.saved["v"], place, self._run)
+        self._propagates(step.number, error)
+        raise error
+
+    def ended(self, step: Step) -> None:
+        """Record that a step that had no result before is over."""
+        step.place.going_on -= 1
+        self._going_on.discard(step)
+
+    def _keep(self, step: Step, saved: Json) -> None:
         number, place = self._next, step.place
         if number >= MOST_RESULTS:
             raise CheckpointError(
-                f"{self._run} has saved {number} results of steps, which is as many as a run can "
-                f"have; begin another run for what is left to do"
+                f"{in_words(self._run)} has saved {number} results of steps, which is as many as "
+                f"a run can have; begin another run for what is left to do"
             )
         self._next += 1
         step.number = number
         self._goes_with(place, number)
         of = f"{step.position} {step.use} {len(place.path)} {place.path}{step.name}"
-        return number, Result(f"{_checksum(of)} {of}", seal(to_bytes(saved)))
+        self._pending[number] = Result(f"{_checksum(of)} {of}", seal(to_bytes(saved)))
+
+    # Saved exceptions, whose steps run again if they end the run.
+
+    def _propagates(self, number: int, error: Exception) -> None:
+        """Record that a result propagates as an exception; it is not kept alive for that."""
+        get: Callable[[], object]
+        try:
+            get = weakref.ref(error, lambda _: self._raised.pop(number, None))
+        except TypeError:  # one of Python's own classes
+            get = lambda: error  # noqa: E731 - in place of a reference
+        self._raised[number] = number, get
+
+    def numbers_of(self, error: BaseException | None) -> tuple[int, ...]:
+        """Return the numbers of the saved exceptions that *error* is."""
+        return tuple(number for number, raised in values_now(self._raised) if raised() is error)
+
+    # What a save writes of them.
+
+    def is_pending(self, step: Step) -> bool:
+        """True if a step has a result that is not saved; not if its item is done."""
+        return step.number in self._pending
+
+    def save_alone(self, step: Step) -> Change:
+        """Return the save of the pending result of one step."""
+        return Change(put={step.number: self._pending[step.number]})
+
+    def to_save(self, *, finished: bool) -> tuple[dict[int, Result], tuple[int, ...]]:
+        """Return the results that a save of everything adds, and the numbers that it removes."""
+        pending = [*self._pending.items()]  # first: a thread that writes takes out what is saved
+        gone = self._over | self._inside if finished else {*self._over}
+        return {n: result for n, result in pending if n not in gone}, tuple(gone)
+
+    def saved(self, change: Change) -> None:
+        """Record that a change is saved."""
+        for number in change.put:
+            self._pending.pop(number, None)
+        if change.document is not None:
+            self._over.difference_update(change.drop)
+            self._left.clear()  # what was left does not come again on a resume
+
+    # What was there before.
+
+    def check_resumable(self, cursors: Mapping[str, Json]) -> None:
+        """Raise if the run was interrupted in a step with steps or iterations inside it.
+
+        Only earlier versions saved that, and only they can go on from it.
+        """
+        step = _interrupted_inside(self.outside, cursors)
+        if step is not None:
+            raise CheckpointError(
+                f"{self._run.name}: run {self._run.key!r} cannot go on, since it was interrupted "
+                f"in step {step!r} with steps or iterations inside it, by a version of mainstay "
+                f"that allowed that; end it with that version, or forget it and begin it again"
+            )
 
     def _add(self, number: int, slot: str, places: dict[str, Place]) -> None:
         """Put a result that was there before in its place; *places* are all of them, by path."""
         try:
             position, use, path, name = _parts_of(slot)
         except DamagedError as error:
-            raise CorruptCheckpointError(f"a step of {self._run}", str(error)) from error
+            raise CorruptCheckpointError(f"a step of {in_words(self._run)}", str(error)) from error
         place = _place_at(path, places)
         self._goes_with(place, number)
         place.saved[name, use] = number
@@ -238,8 +332,23 @@ class Steps:
             self._inside.add(number)
 
 
+_AROUND: ContextVar[tuple[Step, ...]] = ContextVar("mainstay_steps", default=())
+"""The steps that the calling code was begun in, of all runs, the innermost last."""
+
+
+def enter_step(step: Step) -> Token[tuple[Step, ...]]:
+    """Make *step* the innermost one around what is called from now on, until `leave_step`."""
+    return _AROUND.set((*_AROUND.get(), step))
+
+
+def leave_step(entered: Token[tuple[Step, ...]]) -> None:
+    """Go back to the steps that were around before `enter_step`."""
+    with contextlib.suppress(ValueError):  # a coroutine that is closed in another context
+        _AROUND.reset(entered)
+
+
 def name_in(slot: str) -> str:
-    """Find the name of the step that a result is of.
+    """Return the name of the step that a result is of.
 
     Raises:
         DamagedError: If that is not what was saved.
@@ -263,12 +372,6 @@ def _label(name: str, use: int) -> str:
     return name if use == 1 else f"{name}#{use}"
 
 
-def _item_in(outer: Place, label: str, position: int) -> str:
-    """Name an item as no other one does that may come again on a resume."""
-    exact = f"{label}@{position}"
-    return exact if exact in outer.inner or label in outer.left else label
-
-
 def _place_at(path: str, places: dict[str, Place]) -> Place:
     place, rest = places[""], path
     while rest:
@@ -276,8 +379,7 @@ def _place_at(path: str, places: dict[str, Place]) -> Place:
         label, rest = rest[: int(length)], rest[int(length) :]
         upto = path.removesuffix(rest)
         if upto not in places:
-            places[upto] = Place(upto)
-            place.inner[label] = places[upto]
+            places[upto] = place.inner[label] = Place(upto)
         place = places[upto]
     return place
 
@@ -286,3 +388,27 @@ def _numbers_in(place: Place) -> Iterator[int]:
     yield from place.numbers
     for inner in place.inner.values():
         yield from _numbers_in(inner)
+
+
+def _interrupted_inside(place: Place, cursors: Mapping[str, Json]) -> str | None:
+    """Return a step in *place*, or in items inside it, that has something inside and no result.
+
+    What is inside a step that has a result is over. *cursors* are those of the iterations there.
+    """
+    nothing: Mapping[str, Json] = {}
+    inside = {label: (inner, nothing) for label, inner in place.inner.items()}
+    for name, cursor in cursors.items():
+        label = f"{name}[{cursor['at']}]"
+        exact = f"{label}@{cursor['count']}"
+        at = exact if exact in inside else label
+        inside[at] = inside.get(at, (Place(), nothing))[0], cursor["inner"]
+    for label, (inner, cursors_there) in inside.items():
+        step = _OLD_STEP.match(label)
+        if step is None:
+            found = _interrupted_inside(inner, cursors_there)
+        else:
+            name, use = step[1], int(step[2])
+            found = None if (name, use) in place.saved else _label(name, use)
+        if found:
+            return found
+    return None

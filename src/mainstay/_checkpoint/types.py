@@ -14,28 +14,21 @@ import sys
 import types
 import typing
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
-from datetime import date, time, timedelta
-from decimal import Decimal
-from pathlib import PurePath
 from typing import Any, NewType, TypeAlias, TypeVar
-from uuid import UUID
 
 import attrs
 
+from mainstay._checkpoint.instances import is_buildable
 from mainstay._core.functions import name_of
 
 Allowed: TypeAlias = Mapping[str, type]
 """From `module.qualname` to the type, as saved data names it."""
 
 T = TypeVar("T", bound=type[Any])
-
-_BUILT_IN = (
-    dict, list, set, frozenset, tuple, str, bytes, bytearray, int, float, complex, date, time,
-    timedelta, Decimal, UUID, PurePath,
-)  # fmt: skip
 
 _registered: dict[str, type] = {}
 
@@ -47,8 +40,8 @@ def register_type(cls: T) -> T:
     name, and for those in the return annotation of a step or in the annotations of a recoverable
     function.
 
-    An exception class, once registered, is a result: a step that raises it has it saved, and
-    raises it again instead of running again.
+    An exception class, once registered, is a result: it is saved when a step raises it, and
+    raised again on a resume instead of running the step.
 
     Args:
         cls: An attrs class, a dataclass, an enum, or an exception class whose ``args`` build it.
@@ -76,30 +69,22 @@ def register_type(cls: T) -> T:
     return cls
 
 
-def is_buildable(cls: type) -> bool:
-    """Whether *cls* is a kind of type that is saved field by field or by name.
-
-    Not one that is a built-in type besides: what that holds is in no field, and would be lost.
-    """
-    if issubclass(cls, enum.Enum):
-        return True
-    return (attrs.has(cls) or is_dataclass(cls)) and not issubclass(cls, _BUILT_IN)
-
-
 def allowed_by(*named: object) -> Allowed:
-    """Collect the types that annotations name and values have, and those that their fields name."""
+    """Return the types that annotations name and values have, and those that their fields name."""
+    values = [*_walk(named, _parts_of_value)]
+    kinds: set[object] = {type(each) for each in values}
+    kinds.update(each.default_factory for each in values if isinstance(each, defaultdict))
     found: dict[str, type] = {}
-    for each in named:
-        _collect(each, found)
-        for kind in _kinds_in(each):
-            _collect(kind, found)
+    for hint in _walk([*named, *kinds], _parts_of_hint):
+        if isinstance(hint, type) and is_buildable(hint):
+            found.setdefault(name_of(hint), hint)
     return _WithRegistered(found)
 
 
 def allowed_by_result(fn: Callable[..., Any]) -> Allowed:
-    """Collect the types that the return annotation of *fn* names; of a class, what it makes.
+    """Return the types that the return annotation of *fn* names; of a class, what it makes.
 
-    They are kept for as long as the function is, and not what a partial or a method holds besides.
+    They are cached by the function, and not by a partial or method of it, which come and go.
     """
     annotated = _annotated(fn)
     if not isinstance(annotated, type) and not getattr(annotated, "__annotations__", None):
@@ -121,7 +106,7 @@ _results: "weakref.WeakKeyDictionary[Any, Allowed]" = weakref.WeakKeyDictionary(
 
 
 def hints_of(fn: Any) -> Mapping[str, Any]:
-    """Give the annotations of a function or class, but for those that cannot be evaluated."""
+    """Return the annotations of a function or class that can be evaluated."""
     fn = _annotated(fn)
     with contextlib.suppress(Exception):
         return typing.get_type_hints(fn)
@@ -135,7 +120,7 @@ def hints_of(fn: Any) -> Mapping[str, Any]:
 
 
 def _annotated(fn: Any) -> Any:
-    """Give the function or class that has the annotations of a callable."""
+    """Return the function or class that has the annotations of a callable."""
     while isinstance(fn, functools.partial):
         fn = fn.func
     fn = getattr(fn, "__func__", fn)  # a method's
@@ -151,7 +136,7 @@ def _annotations_of(each: Any) -> Mapping[str, Any]:
 
 
 def _names_around(each: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Give the global and the local names that the annotations of a function or class may use."""
+    """Return the global and local names that the annotations of a function or class may use."""
     if isinstance(each, type):
         return vars(sys.modules[each.__module__]), dict(vars(each))
     inner = inspect.getclosurevars(each).nonlocals
@@ -159,7 +144,7 @@ def _names_around(each: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 class _WithRegistered(dict[str, type]):
-    """The collected types, and whatever has been registered by the time that one is looked up."""
+    """The collected types, and those that are registered by the time one is looked up."""
 
     def __missing__(self, name: str) -> type:
         return _registered[name]
@@ -171,16 +156,16 @@ class _WithRegistered(dict[str, type]):
 _NOTHING: Allowed = _WithRegistered()
 
 
-def _collect(hint: object, found: dict[str, type]) -> None:
-    """Go through an annotation and what it is made of, and what contains itself once."""
-    left, seen = [hint], {id(hint): hint}
+def _walk(
+    roots: Iterable[object], parts_of: Callable[[object], Iterable[object]]
+) -> Iterator[object]:
+    """Yield each root and its parts, however deep; what contains itself comes once."""
+    left = [*roots][::-1]
+    seen = {id(root): root for root in left}
     while left:
         each = left.pop()
-        if isinstance(each, type) and is_buildable(each):
-            if name_of(each) in found:
-                continue
-            found[name_of(each)] = each
-        for part in _parts_of_hint(each):
+        yield each
+        for part in parts_of(each):
             if id(part) not in seen:
                 seen[id(part)] = part
                 left.append(part)
@@ -203,23 +188,10 @@ def _parts_of_hint(hint: Any) -> Iterable[object]:
     return parts
 
 
-def _kinds_in(value: object) -> set[type]:
-    """Give the types in a value and its parts, however deep; of what contains itself once."""
-    left, seen, kinds = [value], {id(value)}, set()
-    while left:
-        each = left.pop()
-        kinds.add(type(each))
-        for part in _parts(each):
-            if id(part) not in seen:
-                seen.add(id(part))
-                left.append(part)
-    return kinds
-
-
-def _parts(value: object) -> Iterable[object]:
+def _parts_of_value(value: object) -> Iterable[object]:
     if isinstance(value, dict):
         return [*value.keys(), *value.values()]
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, list | tuple | set | frozenset | deque):
         return value
     cls = type(value)
     if attrs.has(cls):

@@ -8,50 +8,57 @@ sleeps on the run's clock. It is a daemon and ends with the run, so it keeps no 
 
 import contextvars
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
+from mainstay._checkpoint.schedule import Schedule
 from mainstay._core.clock import monotonic
 from mainstay.stores.base import RENEWALS_PER_LEASE
 
-if TYPE_CHECKING:
-    from mainstay._checkpoint.run import Run
-
 
 class Watcher:
-    """The thread that watches over one run, from `__init__` to `stop`."""
+    """The thread that watches over one run, from `__init__` to `stop`.
 
-    __slots__ = ("_run", "_stopped")
+    Args:
+        component: What the run is called.
+        schedule: When it saves.
+        lease: Seconds that its lease lasts.
+        renew: Renews the lease.
+    """
 
-    def __init__(self, run: "Run") -> None:
-        self._run = run
+    __slots__ = ("_between", "_renew", "_schedule", "_stopped")
+
+    def __init__(
+        self, component: str, schedule: Schedule, lease: float, renew: Callable[[], object]
+    ) -> None:
+        self._schedule = schedule
+        self._between = lease / RENEWALS_PER_LEASE
+        self._renew = renew
         self._stopped = False
-        context = contextvars.copy_context()
         threading.Thread(
-            target=context.run,
+            target=contextvars.copy_context().run,
             args=(self._watch,),
-            name=f"mainstay-lease-{run.id.name}",
+            name=f"mainstay-lease-{component}",
             daemon=True,
         ).start()
 
     def stop(self) -> None:
-        """Let the thread end; a renewal that is under way still ends first."""
+        """End the thread; a renewal that is under way is made first."""
         self._stopped = True
-        self._run.schedule.changed.set()
+        self._schedule.changed.set()
 
     def _watch(self) -> None:
-        run, schedule = self._run, self._run.schedule
-        between = run.rules.lease / RENEWALS_PER_LEASE
-        renewal, rung = monotonic() + between, None
+        schedule = self._schedule
+        renewal, signalled_at = monotonic() + self._between, None
         while not self._stopped:
-            alarm = schedule.alarm
-            until = renewal if alarm == rung else min(renewal, alarm)
+            due_at = schedule.due_at
+            until = renewal if due_at == signalled_at else min(renewal, due_at)
             schedule.changed.wait(min(until - monotonic(), threading.TIMEOUT_MAX))
             schedule.changed.clear()
             if self._stopped:
                 return
             now = monotonic()
-            if alarm != rung and alarm == schedule.alarm and now >= alarm:
-                schedule.due, rung = True, alarm
+            if due_at != signalled_at and due_at == schedule.due_at and now >= due_at:
+                schedule.due, signalled_at = True, due_at
             if now >= renewal:
-                run.renew()
-                renewal = monotonic() + between
+                self._renew()
+                renewal = monotonic() + self._between

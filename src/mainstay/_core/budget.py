@@ -6,11 +6,11 @@ The rules, for a budget of `ratio` r, `floor` f per second and `window` w second
 2. Where f is 0, credit that leaves the window unspent is kept until it makes one whole token,
    and no more: at low rates the tokens of long spans add up instead of being lost.
 3. Observing a call never spends; a refusal changes nothing.
+4. Time never goes back: a reading that is older than the newest one counts as that one.
 
 `BudgetWindow` is the arithmetic: it takes the time as an argument and knows no lock. Time is cut
-into
-`SLICES` slices a window. Calls are summed over at most the window and extra calls over at least
-it, so that the rounding errs on the side of fewer extra calls.
+into `SLICES` slices a window. Calls are summed over at most the window and extra calls over at
+least it, so that the rounding errs on the side of fewer extra calls.
 
 Source:
     The retry budget of Finagle (`RetryBudget`: a share of the requests plus a minimum a second,
@@ -25,9 +25,12 @@ import attrs
 
 from mainstay._core import context
 from mainstay._core.arguments import Duration, to_number, to_seconds, to_share
+from mainstay._core.clock import SYSTEM, Clock
 from mainstay._core.forks import reset_after_fork, unlocked_copy
+from mainstay._core.sharing import Shared
 
 SLICES = 100
+_ROUNDING = 1e-9  # ten times 0.1 is meant to be a whole token
 
 
 @attrs.define
@@ -48,18 +51,20 @@ class BudgetWindow:
     _kept: float = attrs.field(default=0.0, init=False)
 
     def observe(self, now: float, calls: int = 1) -> None:
-        """Note calls that the policies were asked for."""
+        """Count calls that the policies were asked for."""
         self._at(now).calls += calls
 
     def spend(self, now: float) -> bool:
         """Take a token for one extra call, if there is one."""
-        if self.balance(now) < 1 - 1e-9:  # ten times 0.1 is meant to be a whole token
+        here = self._at(now)
+        here.extra += 1  # before the decision, or a signal handler could spend the same one
+        if self.balance(now) < -_ROUNDING:
+            here.extra -= 1
             return False
-        self._at(now).extra += 1
         return True
 
     def balance(self, now: float) -> float:
-        """Give the number of extra calls that rules 1 and 2 still allow."""
+        """Return the number of extra calls that rules 1 and 2 still allow."""
         newest = self._at(now).number
         slices = tuple(self._slices)  # a signal handler may come in and move the window
         calls = sum(each.calls for each in slices if each.number > newest - SLICES)
@@ -67,11 +72,11 @@ class BudgetWindow:
         return self._kept + self.ratio * calls + self.floor * self.window - extra
 
     def _at(self, now: float) -> _Slice:
-        """Drop the slices that have left the window; give the one that *now* falls into."""
+        """Drop the slices that have left the window, and return the newest one."""
         number = math.floor(now * SLICES / self.window)
         slices = self._slices
-        if slices and slices[-1].number > number:  # another clock, which started later
-            slices.clear()
+        if slices:
+            number = max(number, slices[-1].number)
         while slices and slices[0].number < number - SLICES:
             old = slices.popleft()
             if self.floor == 0:
@@ -82,7 +87,7 @@ class BudgetWindow:
         return slices[-1]
 
 
-class RetryBudget:
+class RetryBudget(Shared):
     """Limits extra calls to a share of the calls observed, so that retries cannot pile up load.
 
     One object may be shared by any number of policies, threads and tasks: each call of theirs is
@@ -114,23 +119,31 @@ class RetryBudget:
         >>> store = retry(on=TimeoutError, budget=budget)
     """
 
-    __slots__ = ("__weakref__", "_counts", "_lock")
+    __slots__ = ("__weakref__", "_clock", "_lock", "_window")
 
     def __init__(self, ratio: float = 0.1, floor: float = 1.0, window: Duration = 10.0) -> None:
-        self._counts = BudgetWindow(
+        self._window = BudgetWindow(
             to_share(ratio, "ratio"),
             to_number(floor, "floor"),
             to_seconds(window, "window", zero=False),
         )
+        self._clock: Clock = SYSTEM
         self._lock = threading.RLock()  # a signal handler may come back in on the same thread
-        reset_after_fork(self, RetryBudget._start_anew)
+        reset_after_fork(self, RetryBudget._reset_after_fork)
 
-    def _start_anew(self) -> None:
+    def _reset_after_fork(self) -> None:
         self._lock = unlocked_copy(self._lock)
 
+    def _by(self, clock: Clock) -> BudgetWindow:
+        """Return the window; by another clock than the last one, an empty one."""
+        if clock is not self._clock:
+            used = self._window
+            self._window, self._clock = BudgetWindow(used.ratio, used.floor, used.window), clock
+        return self._window
+
     def __repr__(self) -> str:
-        book = self._counts
-        return f"RetryBudget(ratio={book.ratio}, floor={book.floor}, window={book.window})"
+        used = self._window
+        return f"RetryBudget(ratio={used.ratio}, floor={used.floor}, window={used.window})"
 
 
 def budget_of(value: object) -> RetryBudget | None:
@@ -146,14 +159,14 @@ def budget_of(value: object) -> RetryBudget | None:
 
 
 def observe(budget: RetryBudget, calls: int = 1) -> None:
-    """Note calls that a policy with *budget* was asked for."""
-    now = context.current_context().clock.now()
-    with budget._lock:
-        budget._counts.observe(now, calls)
+    """Count calls that a policy with *budget* was asked for."""
+    clock = context.current_context().clock
+    with budget._lock:  # the clock is read inside, so that no thread's reading is late
+        budget._by(clock).observe(clock.now(), calls)
 
 
 def spend(budget: RetryBudget) -> bool:
     """Take one extra call out of *budget*; False if it has none left."""
-    now = context.current_context().clock.now()
+    clock = context.current_context().clock
     with budget._lock:
-        return budget._counts.spend(now)
+        return budget._by(clock).spend(clock.now())

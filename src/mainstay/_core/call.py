@@ -5,9 +5,13 @@ The policies extend `Call` by what is theirs alone. What is here is here once:
 1. A call records where its context says, else where its policy does (`recorder_in`).
 2. A call that begins with no time left ends as "timeout" before anything is called, and is told.
 3. The time left is that of the policy's own limit or of the deadline, whichever is shorter.
-4. `on` is asked behind a guard: where it raises, or answers what it may not, the user's own
-   exception goes on with a note that says so, and counts as not matched.
-5. An end is recorded once, before it is told.
+4. `on` is asked behind a guard: where it raises, or answers what it may not, that is a
+   `PREDICATE_ERROR`. The user's own exception goes on with a note that says so, which is also
+   logged, once for each class of exceptions.
+5. An exception that `on` does not match is logged at DEBUG, the first of each class at INFO.
+6. A cancellation by a deadline around the call ends it as "timeout", any other as "cancelled";
+   it goes through unchanged.
+7. An end is recorded once, before it is told.
 """
 
 import inspect
@@ -19,7 +23,7 @@ from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 import attrs
 
 from mainstay._core.context import CallContext
-from mainstay._core.events import Event, is_observed, logger_of, publish
+from mainstay._core.events import Event, is_first, is_observed, logger_of, publish
 from mainstay._core.failures import Judge, class_name, described, leave_note
 from mainstay.errors import DeadlineExpiredError
 
@@ -27,13 +31,8 @@ from mainstay.errors import DeadlineExpiredError
 class CallRecorder(Protocol):
     """Where the calls of one component under one policy are recorded."""
 
-    @property
-    def component(self) -> str:
-        """The name of the policy."""
-        ...
-
-    def within(self, metrics: Any, /) -> Self:
-        """Return the recorder of the same component in other metrics."""
+    def within(self, metrics: Any, component: str, /) -> Self:
+        """Return the recorder of *component* under the same policy in other metrics."""
         ...
 
     def call(self, outcome: str, seconds: float, attempts: int = 1, /) -> None:
@@ -53,12 +52,15 @@ class CallRecorder(Protocol):
         ...
 
 
+PREDICATE_ERROR = object()
+"""The verdict of an `on` that could not give one."""
+
 R = TypeVar("R", bound=CallRecorder)
 
 
-def recorder_in(context: CallContext, recorder: R) -> R:
-    """Return where a call in *context* is recorded, whose policy has *recorder*."""
-    return recorder if context.metrics is None else recorder.within(context.metrics)
+def recorder_in(context: CallContext, recorder: R, component: str) -> R:
+    """Return where a call of *component* in *context* is recorded, whose policy has *recorder*."""
+    return recorder if context.metrics is None else recorder.within(context.metrics, component)
 
 
 @attrs.define(eq=False)
@@ -67,20 +69,17 @@ class Call(Generic[R]):
 
     Attributes:
         policy: The kind of policy, as in labels.
+        component: The name of the policy, for people; as a label it may be "_other".
         recorder: Where it is recorded.
         context: Its clock and its deadline.
         started: When it began, in seconds of the clock.
     """
 
     policy: ClassVar[str]
+    component: str
     recorder: R
     context: CallContext
     started: float
-
-    @property
-    def component(self) -> str:
-        """The name of the policy."""
-        return self.recorder.component
 
     def now(self) -> float:
         """Return the time of the call's clock."""
@@ -111,24 +110,46 @@ class Call(Generic[R]):
     # The verdict of `on`.
 
     def ask(self, judge: Judge, error: Exception) -> Any:
-        """Return what `on` answers about *error*; False where it raises."""
+        """Return what `on` answers about *error*; `PREDICATE_ERROR` where it raises."""
         try:
             return judge(error)
         except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
             return self.predicate_failed(error, f"`on` raised {described(broken)}")
 
     async def aask(self, judge: Judge, error: Exception) -> Any:
-        """Return what `on`, async or not, answers about *error*; False where it raises."""
+        """As `ask`, where the answer may have to be awaited."""
         try:
             verdict = judge(error)
             return await verdict if inspect.isawaitable(verdict) else verdict
         except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
             return self.predicate_failed(error, f"`on` raised {described(broken)}")
 
-    def predicate_failed(self, error: Exception, what: str) -> bool:
-        """Note on the user's exception that `on` could not say what it is; return False for it."""
-        self.note(error, f"{what}, so the exception counts as not matched")
-        return False
+    def predicate_failed(self, error: Exception, what: str) -> object:
+        """Leave a note that `on` could not judge the user's exception, and log that once."""
+        said = f"{what}, so the exception counts as not matched"
+        self.note(error, said)
+        name = class_name(error)
+        if is_first(self.policy, self.component, "predicate", name):
+            logger_of(self.policy).warning("%s: for %s %s", self.component, name, said)
+        return PREDICATE_ERROR
+
+    def hook_failed(self, hook: str, broken: Exception) -> None:
+        """Log that something else of the user's has raised, once for each class."""
+        name = class_name(broken)
+        if is_first(self.policy, self.component, hook, name):
+            logger_of(self.policy).warning("%s: `%s` raised %s", self.component, hook, name)
+
+    def not_matched(self, judge: object, error: Exception) -> None:
+        """Log that `on` does not match *error*."""
+        name = class_name(error)
+        if is_first(self.policy, self.component, "not matched", name):
+            level = logging.INFO
+        elif logger_of(self.policy).isEnabledFor(logging.DEBUG):
+            level = logging.DEBUG
+        else:
+            return
+        text = "%s: %s is not what `on` names (%s), so it passes through"
+        logger_of(self.policy).log(level, text, self.component, name, judge)
 
     def note(self, error: BaseException, text: str) -> None:
         """Leave a note of the policy on *error*, in place of an earlier one."""
@@ -139,6 +160,22 @@ class Call(Generic[R]):
     def end(self, outcome: str, attempts: int = 1) -> None:
         """Record how the call ended."""
         self.recorder.call(outcome, self.elapsed(), attempts)
+
+    def end_interrupted(
+        self, error: BaseException, attempts: int = 1, last: Exception | None = None
+    ) -> None:
+        """Record that the call was cancelled, or the program is being ended.
+
+        Args:
+            error: What goes through: a `CancelledError`, `KeyboardInterrupt` and the like.
+            attempts: How many attempts were begun.
+            last: What the attempt before raised, which a deadline that ended the call names.
+        """
+        if _is_interruption(error, last):
+            self.recorder.gave_up("timeout")
+            self.end("timeout", attempts)
+        else:
+            self.end("cancelled", attempts)
 
     def give_up(self, reason: str, error: Exception, outcome: str, *, attempts: int) -> None:
         """Record and tell that the call ends with *error*."""
@@ -156,6 +193,14 @@ class Call(Generic[R]):
     def gave_up_event(self, reason: Any, error: Exception, attempts: int) -> Event | None:  # noqa: ARG002 - for those that have one
         """Return the event of a call that gave up; None for policies without one."""
         return None
+
+
+def _is_interruption(error: BaseException, last: Exception | None) -> bool:
+    if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
+        return False
+    from mainstay._core.interrupts import is_interruption  # noqa: PLC0415 - async code is at work
+
+    return is_interruption(error, last)
 
 
 def close_coroutine(value: object) -> None:

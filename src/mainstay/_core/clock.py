@@ -4,7 +4,6 @@ A clock has five operations, all in seconds of its own monotonic time. `SYSTEM` 
 `mainstay.testing.FakeClock` is the other. Decisions get numbers from it and never see it.
 """
 
-import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -37,11 +36,11 @@ class Bell(Protocol):
         ...
 
     def working(self, thread: int, /) -> None:
-        """Be told that a thread works for the waiting one: no clock of a test moves meanwhile."""
+        """Record that a thread works for the waiting one: no clock of a test moves meanwhile."""
         ...
 
     def idle(self, thread: int, /) -> None:
-        """Be told that it does not any longer; also by the waiting one, of itself, at the end."""
+        """Record that it does no longer; also called by the waiting one at the end, of itself."""
         ...
 
 
@@ -83,9 +82,13 @@ class SystemClock:
         time.sleep(seconds)
 
     async def asleep(self, seconds: float) -> None:
+        import asyncio  # noqa: PLC0415 - programs without async code do without it
+
         await asyncio.sleep(seconds)
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        import asyncio  # noqa: PLC0415 - programs without async code do without it
+
         return asyncio.get_running_loop().call_later(seconds, callback)
 
     def bell(self, *, still: bool = False) -> Bell:  # noqa: ARG002 - real time never stands still
@@ -120,44 +123,3 @@ class SystemBell:
 
 
 SYSTEM = SystemClock()
-
-
-class TaskTimeout:
-    """Cancels the current task after a time, and tells its own cancellation from any other.
-
-    Between `start` and `stop` a cancellation that this object asked for surfaces as
-    `CancelledError`; `stop` takes it back and says so. One that came from outside at the same
-    moment wins: `stop` then answers False, and the `CancelledError` must go on.
-
-    Source:
-        The counting of `Task.cancelling()` and `Task.uncancel()` is that of `asyncio.timeout`,
-        which cannot be used here because it runs on the loop's own time and only in `async with`.
-        The count at `start` is what `stop` compares with, since CPython 3.11 and 3.12 can leave a
-        task with a count above 0 behind.
-    """
-
-    __slots__ = ("_cancelling", "_fired", "_stopped", "_task", "_timer")
-
-    def __init__(self, clock: Clock, seconds: float) -> None:
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a timeout needs a running task")
-        self._task = task
-        self._cancelling = task.cancelling()
-        self._fired = False
-        self._stopped = False
-        self._timer = clock.call_later(seconds, self._fire)
-
-    def _fire(self) -> None:
-        if not self._stopped:  # the loop may have been about to call this
-            self._fired = True
-            self._task.cancel()
-
-    def stop(self, error: BaseException | None) -> bool:
-        """End the timeout; say whether *error*, raised meanwhile, is the cancellation it made."""
-        self._stopped = True
-        self._timer.cancel()
-        if not self._fired:
-            return False
-        ours = self._task.uncancel() <= self._cancelling
-        return ours and isinstance(error, asyncio.CancelledError)

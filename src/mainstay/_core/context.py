@@ -1,176 +1,288 @@
 """What is around a call: its clock, its deadline, and the metrics it records into.
 
-One context variable carries all three, so that a call outside every block pays one look-up.
-`block_context()` is None there, which policies take as "system clock, no deadline, own metrics".
-A `CallContext` keeps the one around it; leaving a block goes back to that, in whatever thread or
-task the block is left.
+One context variable holds the *entry* of the innermost block around the code; each entry knows the
+one around it. The rules:
 
-A policy's short path asks for no more than this:
+1. An entry is in force while its block is open, and no longer. It knows its block by a weak
+   reference only, which leaving takes away: an entry without a block is over, and everybody who
+   inherited it passes over it. So a block that an exception of a signal handler left half open, or
+   that a generator never left, ends when the collector comes to it.
+2. Leaving a block ends its own entry and no other, in whatever order, task, thread or context.
+3. Each entry keeps what it set itself; what a call sees (`CallContext`) is computed from those
+   that are in force, outermost first. A deadline goes on by the clock that a block inside sets,
+   and by its own again after it.
+4. An ending makes things only plainer, and a deadline only later. So a policy's short path may ask
+   the innermost entry without asking what is over:
 
+    started = monotonic()
     here = block_context()
     if process_contexts or (here is not None and not (here.plain and started < here.deadline)):
-        ...  # the long path
+        ...  # the long path, which calls `current_context`
 
-A context is plain where only a deadline was set: the time is the system's and the metrics are the
-policy's own, so a healthy call needs nothing of it but that the deadline is not over.
+   An entry is plain where the clock is the system's and the metrics are the policy's own: then a
+   healthy call needs nothing of it but that the deadline is not over.
+5. Helpers of a pool or a run have a context of their own (`helper_context`): they serve the pool,
+   not the call that came first.
 """
 
 import math
-from contextlib import AbstractContextManager
-from contextvars import ContextVar
-from typing import Any
+from collections.abc import Callable
+from contextvars import Context, ContextVar
+from typing import Any, TypeAlias
+from weakref import ref
 
 import attrs
 
-from mainstay._core.arguments import Duration, to_seconds
 from mainstay._core.clock import SYSTEM, Clock
 
 
 @attrs.frozen
 class CallContext:
-    """What is around a call.
+    """What is around a call, at the moment that it was asked for.
 
     Attributes:
         clock: Tells the time and sleeps.
         deadline: When the time left ends, in seconds of `clock`; infinity without a deadline.
         metrics: The `Metrics` that policies record into in place of their own, or None. This
             layer only carries it.
-        outer: The context to go back to.
-        plain: True if the clock is the system's and there are no metrics.
     """
 
     clock: Clock = SYSTEM
     deadline: float = math.inf
     metrics: Any = None
-    outer: "CallContext | None" = None
-    plain: bool = attrs.field(init=False)
-
-    @plain.default
-    def _plain(self) -> bool:
-        return self.clock is SYSTEM and self.metrics is None
 
     def left(self) -> float:
         """Return the seconds until the deadline: negative once it is over, infinity without one."""
         return self.deadline - self.clock.now()
 
 
-_CONTEXT: ContextVar[CallContext | None] = ContextVar("mainstay", default=None)
-
-block_context = _CONTEXT.get
-"""Return what the blocks around this thread or task have set, or None outside every block."""
-
-process_contexts: list[CallContext] = []
-"""Contexts of all code of the process that has none of its own; the last one counts."""
-
 DEFAULT_CONTEXT = CallContext()
 """The context of a call outside every block."""
 
 
+def no_block() -> None:
+    """Stand in for the block of an entry that is over."""
+
+
+class Entry:
+    """What one block has set, from its entry to its end.
+
+    Attributes:
+        block: Returns the block; None when the entry is over.
+        outer: The entry around it.
+        plain: False if a call may need more of the context than the deadline.
+        deadline: When no time is left, in seconds of the system's clock, as far as it is plain.
+    """
+
+    __slots__ = ("block", "deadline", "outer", "plain")
+
+    def __init__(
+        self, block: Callable[[], object], outer: "Entry | None", deadline: float, *, plain: bool
+    ) -> None:
+        self.block = block
+        self.outer = outer
+        self.deadline = deadline
+        self.plain = plain
+
+    def applied_to(self, context: CallContext) -> CallContext:
+        """Return *context* as it is inside the block."""
+        raise NotImplementedError
+
+
+_ENTRY: ContextVar[Entry | None] = ContextVar("mainstay", default=None)
+
+set_block_context = _ENTRY.set
+block_context = _ENTRY.get
+"""Return the entry of the innermost block around this thread or task, or None outside every one."""
+
+process_contexts: list[Entry] = []
+"""Entries for all code of the process; the last one that is in force counts."""
+
+
 def current_context() -> CallContext:
-    """Return the context of the caller: its blocks' own, else the process's, else the default."""
-    return block_context() or (process_contexts[-1] if process_contexts else DEFAULT_CONTEXT)
+    """Return what is around the caller, and forget the entries that are over."""
+    innermost = block_context()
+    if innermost is None and not process_contexts:
+        return DEFAULT_CONTEXT
+    context = DEFAULT_CONTEXT
+    for entry in reversed(process_contexts):
+        if entry.block() is not None:
+            context = entry.applied_to(context)
+            break
+    if innermost is None:
+        return context
+    in_force = _in_force(innermost)
+    if not in_force or in_force[0] is not innermost:
+        _ENTRY.set(in_force[0] if in_force else None)
+    for entry in reversed(in_force):
+        context = entry.applied_to(context)
+    return context
 
 
-def with_deadline(seconds: float) -> CallContext:
-    """Return the current context with at most *seconds* left."""
-    here = current_context()
-    return attrs.evolve(here, deadline=min(here.deadline, here.clock.now() + seconds))
+def context_of(entry: Entry) -> CallContext:
+    """Return what *entry* and those around it set, for a caller whose context is not at hand."""
+    context = DEFAULT_CONTEXT
+    for each in reversed(_in_force(entry)):
+        context = each.applied_to(context)
+    return context
 
 
-def with_clock(clock: Clock) -> CallContext:
-    """Return the current context on another clock, with the same time left."""
-    here = current_context()
-    return attrs.evolve(here, clock=clock, deadline=clock.now() + here.left())
+def _in_force(entry: Entry | None) -> list[Entry]:
+    """Return *entry* and those around it as far as they are in force, and join them up."""
+    found: list[Entry] = []
+    while entry is not None:
+        if entry.block() is not None:
+            if found:
+                found[-1].outer = entry
+            found.append(entry)
+        entry = entry.outer
+    if found:
+        found[-1].outer = None
+    return found
 
 
-def with_metrics(metrics: object) -> CallContext:
-    """Return the current context, recording into *metrics*."""
-    return attrs.evolve(current_context(), metrics=metrics)
+def enter(entries: list[Entry], entry: Entry) -> None:
+    """Put *entry* in force in this thread or task; *entries* are those of the same block."""
+    entries.append(entry)
+    _ENTRY.set(entry)
 
 
-def enter(context: CallContext) -> None:
-    """Make *context* the context of this thread or task until `leave`."""
-    _CONTEXT.set(attrs.evolve(context, outer=block_context()))
-
-
-def leave() -> None:
-    """Go back to what was before the last `enter`."""
-    here = block_context()
-    if here is not None:
-        _CONTEXT.set(here.outer)
-
-
-class _Deadline(AbstractContextManager[None]):
-    """The block form of `deadline`; may be entered again, and by several threads at once."""
-
-    __slots__ = ("_seconds",)
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-
-    def __enter__(self) -> None:
-        enter(with_deadline(self._seconds))
-
-    def __exit__(self, *exc_info: object) -> None:
-        leave()
-
-
-def deadline(seconds: Duration) -> AbstractContextManager[None]:
-    """Set how much time is left for everything inside the block.
-
-    It never interrupts running code. A policy entered with no time left raises
-    `DeadlineExpiredError` before it calls anything; a retry does not start a wait that would
-    outlast it. A nested deadline can only shorten the outer one.
-
-    Args:
-        seconds: Time from the entry of the block, as a number of seconds or a `timedelta`. At
-            least 0, which leaves no time, and finite.
+def leave(block: object, entries: list[Entry]) -> Entry | None:
+    """End the innermost entry of *block* here; the one entered last if there is none here.
 
     Returns:
-        A context manager for ``with``, in sync and async code. Each entry starts anew.
-
-    Raises:
-        TypeError: If *seconds* is neither a number nor a `timedelta`.
-        ValueError: If *seconds* is negative, NaN or infinite.
-
-    Metrics:
-        A call that began with no time left is `calls_total{outcome="timeout"}`, and
-        `give_ups_total{reason="timeout"}`.
-
-    Source:
-        The deadline in the request context of Finagle and gRPC.
-
-    Example:
-        >>> from mainstay import deadline, remaining
-        >>> with deadline(2.0):
-        ...     with deadline(60):
-        ...         remaining() <= 2.0
-        True
+        The entry, or None if the block was not open.
     """
-    return _Deadline(to_seconds(seconds, "seconds"))
+    entry = block_context()
+    while entry is not None and entry.block() is not block:
+        entry = entry.outer
+    if entry is None:
+        if not entries:
+            return None
+        entry = entries.pop()
+    else:
+        entries.remove(entry)
+    end(entry)
+    return entry
 
 
-def remaining(default: Duration | None = None) -> float | None:
-    """Return the seconds that the surrounding `deadline` leaves.
+def end(entry: Entry) -> None:
+    """Put *entry* out of force, for everybody who has it."""
+    entry.block = no_block
+    entry.plain = False  # those who inherited it ask `current_context`, which forgets it
+    outer = _in_force(entry.outer)
+    entry.outer = outer[0] if outer else None
+    if block_context() is entry:
+        _ENTRY.set(entry.outer)
 
-    Args:
-        default: What to answer without a deadline, and the most to answer with one: a number of
-            seconds or a `timedelta`, at least 0. None for no such limit.
 
-    Returns:
-        Seconds, never below 0; None if there is neither a deadline nor a *default*.
+# Deadlines.
 
-    Raises:
-        TypeError: If *default* is neither a number nor a `timedelta`.
-        ValueError: If *default* is negative, NaN or infinite.
 
-    Example:
-        >>> from mainstay import remaining
-        >>> remaining() is None
-        True
-        >>> remaining(default=5)
-        5.0
+def _system_clock() -> Clock:
+    return SYSTEM
+
+
+class DeadlineEntry(Entry):
+    """A deadline: when its time ends, on the clock that it was set on."""
+
+    __slots__ = ("clock", "until")
+
+    def __init__(self, block: Callable[[], object], outer: Entry | None, until: float) -> None:
+        # Written out, without a call of the base, since each block with a deadline pays for this.
+        self.block = block
+        self.outer = outer
+        self.deadline = until
+        self.plain = True
+        self.until = until
+        self.clock: Callable[[], Clock | None] = _system_clock
+
+    def applied_to(self, context: CallContext) -> CallContext:
+        """Return *context* with no more time left than this one leaves."""
+        clock = self.clock()
+        if clock is None:  # gone, and its time with it
+            return context
+        until = self.until
+        if clock is not context.clock:
+            until += context.clock.now() - clock.now()
+        return attrs.evolve(context, deadline=until) if until < context.deadline else context
+
+
+# Clocks and metrics, for `mainstay.testing` and for helpers.
+
+
+ClockOver: TypeAlias = Callable[[Any, Clock], Clock]
+"""From a block and the clock around it to the clock inside."""
+
+
+class ClockEntry(Entry):
+    """Another clock; a deadline from outside has as much time left on it as it had at entry."""
+
+    __slots__ = ("clock_over", "outer_clock", "outer_now", "own_now")
+
+    def __init__(self, block: object, clock_over: ClockOver) -> None:
+        context = current_context()
+        super().__init__(ref(block), block_context(), math.inf, plain=False)
+        self.clock_over = clock_over
+        self.outer_clock = ref(context.clock)
+        self.outer_now = context.clock.now()
+        self.own_now = clock_over(block, context.clock).now()
+
+    def applied_to(self, context: CallContext) -> CallContext:
+        """Return *context* on the block's clock."""
+        block = self.block()
+        if block is None:  # it ended a moment ago
+            return context
+        clock = self.clock_over(block, context.clock)
+        until = context.deadline
+        if until < math.inf:
+            if context.clock is self.outer_clock():
+                until += self.own_now - self.outer_now
+            else:
+                until += clock.now() - context.clock.now()
+        return attrs.evolve(context, clock=clock, deadline=until)
+
+
+class MetricsEntry(Entry):
+    """Other metrics."""
+
+    __slots__ = ("metrics",)
+
+    def __init__(self, block: Callable[[], object], metrics: Any) -> None:
+        super().__init__(block, block_context(), math.inf, plain=False)
+        self.metrics = metrics
+
+    def applied_to(self, context: CallContext) -> CallContext:
+        """Return *context*, recording into these."""
+        return attrs.evolve(context, metrics=self.metrics)
+
+
+@attrs.frozen(eq=False)
+class _HelperClock:
+    """The clock of a helper, for as long as it runs."""
+
+    clock: Clock
+
+
+def helper_context() -> Context:
+    """Return the context of a helper that is started here: a context of its own.
+
+    Of the caller's it keeps the clock, for as long as the helper runs, and the metrics, while the
+    block that set them is open; nothing else.
     """
-    most = math.inf if default is None else to_seconds(default, "default")
-    left = min(most, max(0.0, current_context().left()))
-    return None if left == math.inf else left
+    here = current_context()
+    entry = block_context()
+    while entry is not None and not isinstance(entry, MetricsEntry):
+        entry = entry.outer
+    context = Context()
+    context.run(_enter_helper, here.clock, entry)
+    return context
+
+
+def _enter_helper(clock: Clock, metrics: MetricsEntry | None) -> None:
+    block = _HelperClock(clock)
+    entry = ClockEntry(block, lambda block, _outer: block.clock)
+    entry.block = lambda: block  # for good: the entry keeps what no block does
+    _ENTRY.set(entry)
+    if metrics is not None:
+        _ENTRY.set(MetricsEntry(lambda: metrics.block(), metrics.metrics))  # noqa: PLW0108 - asked each time: leaving the block replaces it

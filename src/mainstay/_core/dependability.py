@@ -1,6 +1,8 @@
 """The classic figures of dependability, and the history of outages they come from.
 
-Pure arithmetic: the time is an argument. A `OutageLog` is a value; each step gives a new one.
+Pure arithmetic: the time is an argument. An `OutageLog` is a value; each step returns a new one. To
+read it is a step as well: nothing that happens later may change what was read, so an outage whose
+time was taken before a reading begins or ends with that reading.
 """
 
 import math
@@ -11,7 +13,9 @@ import attrs
 from mainstay._core.arguments import Duration, to_seconds
 
 MOST_POINTS = 4_096
-"""How many beginnings and ends of outages a log remembers; the totals forget nothing."""
+"""How many beginnings and ends of outages a log remembers at least; the totals forget nothing."""
+
+_BLOCK = 64
 
 
 @attrs.frozen
@@ -57,12 +61,12 @@ class DependabilityFigures:
         return _ratio(self.repaired, self.repairs, empty=math.nan)
 
     def reliability(self, period: Duration) -> float:
-        """Give the chance of no failure in *period* of uptime: exp(-failure_rate x period)."""
+        """Return the chance of no failure in *period* of uptime: exp(-failure_rate x period)."""
         seconds = to_seconds(period, "period")
         return math.exp(-self.failure_rate * seconds) if seconds else 1.0
 
     def reliability_linear(self, period: Duration) -> float:
-        """Give the first-order form, 1 - failure_rate x period, never below 0."""
+        """Return the first-order form, 1 - failure_rate x period, never below 0."""
         seconds = to_seconds(period, "period")
         return max(0.0, 1.0 - self.failure_rate * seconds) if seconds else 1.0
 
@@ -98,7 +102,7 @@ class Point:
     down_since: float | None = None
 
     def later(self, when: float) -> "Point":
-        """Give a later moment before which nothing has changed."""
+        """Return a later moment before which nothing has changed."""
         passed = when - self.when
         if self.down_since is None:
             total = attrs.evolve(self.total, uptime=self.total.uptime + passed)
@@ -108,26 +112,63 @@ class Point:
 
 
 @attrs.frozen
+class History:
+    """Moments in order, in blocks, so that one more copies a block and the list of them at most.
+
+    Attributes:
+        blocks: Full blocks, the oldest first.
+        recent: The moments after them.
+    """
+
+    blocks: tuple[tuple[Point, ...], ...]
+    recent: tuple[Point, ...]
+
+    def followed_by(self, point: Point) -> "History":
+        """Return the history with one more moment, without those that are forgotten."""
+        if len(self.recent) < _BLOCK:
+            return History(self.blocks, (*self.recent, point))
+        return History((*self.blocks, self.recent)[-(MOST_POINTS // _BLOCK) :], (point,))
+
+    @property
+    def oldest(self) -> Point:
+        """The oldest moment that is remembered."""
+        return (*self.blocks[:1], self.recent)[0][0]
+
+    def last_until(self, when: float) -> Point | None:
+        """Return the last moment at or before *when*, or None if that is forgotten."""
+        for block in (self.recent, *reversed(self.blocks)):
+            if block[0].when <= when:
+                return next(each for each in reversed(block) if each.when <= when)
+        return None
+
+
+@attrs.frozen
 class OutageLog:
     """The beginnings and ends of outages, and how many are open inside each other.
 
     Attributes:
         start: When it was opened, in seconds of the clock.
-        points: Moments of change in order, the start or the oldest one that is remembered first.
+        read_until: Until when its figures were read, or outages changed them.
+        history: Moments of change, the start or the oldest one that is remembered first.
         depth: Outages that have begun and not ended; one inside another is part of it.
     """
 
     start: float
-    points: tuple[Point, ...]
+    read_until: float
+    history: History
     depth: int = 0
 
     @classmethod
     def opened(cls, now: float) -> Self:
         """Start a log of something that is up."""
-        return cls(now, (Point(now),))
+        return cls(now, now, History((), (Point(now),)))
 
     def failed(self, now: float) -> "OutageLog":
-        """Note that an outage begins."""
+        """Return the log after an outage has begun.
+
+        Raises:
+            ValueError: If *now* is before what was read.
+        """
         here = self._at(now)
         if self.depth:
             return attrs.evolve(self, depth=self.depth + 1)
@@ -135,10 +176,10 @@ class OutageLog:
         return self._changed(attrs.evolve(here, total=total, down_since=now), depth=1)
 
     def restored(self, now: float) -> "OutageLog":
-        """Note that an outage ends.
+        """Return the log after an outage has ended.
 
         Raises:
-            ValueError: If none has begun.
+            ValueError: If none has begun, or *now* is before what was read.
         """
         here = self._at(now)
         if not self.depth:
@@ -152,30 +193,29 @@ class OutageLog:
         )
         return self._changed(attrs.evolve(here, total=total, down_since=None), depth=0)
 
+    def read(self, now: float) -> "OutageLog":
+        """Return the log after its figures were read: no change is before *now* any more."""
+        return attrs.evolve(self, read_until=now) if now > self.read_until else self
+
     def figures(self, now: float, seconds: float = math.inf) -> DependabilityFigures:
-        """Give the figures of the last *seconds*, or since the start if that is less.
+        """Return the figures of the last *seconds*, or since the start if that is less.
 
         Raises:
-            ValueError: If *now* is before the last change.
+            ValueError: If *now* is before what was read.
         """
         end = self._at(now)
         start = now - seconds
         if start <= self.start:
             return end.total
-        before = next((each for each in reversed(self.points) if each.when <= start), None)
+        before = self.history.last_until(start)
         if before is not None:
             return end.total - before.later(start).total
-        return end.total - self.points[0].total
-
-    def latest(self, now: float) -> DependabilityFigures:
-        """Give the figures since the start, or those of the last change if *now* is before it."""
-        return self.figures(max(now, self.points[-1].when))
+        return end.total - self.history.oldest.total
 
     def _at(self, now: float) -> Point:
-        last = self.points[-1]
-        if now < last.when:
-            raise ValueError(f"the clock went back from {last.when} to {now} seconds")
-        return last.later(now)
+        if now < self.read_until:
+            raise ValueError(f"the clock went back from {self.read_until} to {now} seconds")
+        return self.history.recent[-1].later(now)
 
     def _changed(self, point: Point, *, depth: int) -> "OutageLog":
-        return OutageLog(self.start, (*self.points, point)[-MOST_POINTS:], depth)
+        return OutageLog(self.start, point.when, self.history.followed_by(point), depth)

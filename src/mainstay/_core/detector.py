@@ -10,6 +10,8 @@
     EJECTED    `begin_trial`, once its time is over    TRIAL, a new generation
     TRIAL      success                                 READMITTED: WELL, with a head start
     TRIAL      failure                                 TRIAL_FAILED: EJECTED, for longer
+    WELL       cancelled after too long a silence      the run of too-late answers rises by 1
+    TRIAL      cancelled after too long a silence      TRIAL_FAILED: EJECTED, for longer
     TRIAL      `release`: cancelled, or unknown        EJECTED, the next trial is due at once
     TRIAL      no answer within the lease              EJECTED, for longer; its answer still counts
                                                        until the next trial begins
@@ -26,6 +28,10 @@
    `DECAY` seconds in rotation, never because of a success. A trial before its time that fails
    leaves it as it is.
 5. A trial is one call under a lease as long as the ejection before it was.
+6. A cancelled attempt says something only if the member has been silent for too long (`silence`);
+   then it adds to the run of too-late answers, and not to their score. An answer in time ends run
+   and silence, one that is too late and an error end the silence. The silence goes on through
+   ejections and trials.
 
 Source:
     E. S. Page, "Continuous Inspection Schemes", Biometrika 41, 1954 (CUSUM); J. M. Lucas and
@@ -41,6 +47,7 @@ from typing import Literal, TypeAlias
 import attrs
 
 from mainstay._core.arguments import Duration, to_count, to_number, to_seconds
+from mainstay._core.silence import Silence
 
 Cause: TypeAlias = Literal["consecutive", "rate", "slow", "probe", "dissent"]
 """Why a member was ejected."""
@@ -97,7 +104,11 @@ class Detect:
         bad: The share that is to be detected, below 1.
         threshold: The score that ejects, at least 1; None for that of six failures.
         slow: Seconds or `timedelta`, above 0, from which on an answer is too late. Such answers
-            are measured by the same rules, apart from failures. None for no such limit.
+            are measured by the same rules, apart from failures. It is also the silence after which
+            calls that their callers cancel count in a row, as answers that are too late. None for
+            no such limit, and a silence longer than each of the last 100 answers and 0.1 s; where
+            good answers take 10 s and callers leave after 1 s, *slow* has to say so. Infinity for
+            neither.
         eject_for: Seconds or `timedelta` of the first ejection, above 0. Each one is between half
             of it and the whole, at random, and the next ones are twice as long.
         max_eject: Most seconds or `timedelta` of an ejection, at least *eject_for*.
@@ -152,10 +163,16 @@ class Detect:
             normal,
             bad,
             to_count(threshold, "threshold"),
-            None if slow is None else to_seconds(slow, "slow", zero=False),
+            _checked_slow(slow),
             shortest,
             longest,
         )
+
+
+def _checked_slow(slow: Duration | None) -> float | None:
+    if slow is None or (isinstance(slow, float) and slow == math.inf):
+        return slow
+    return to_seconds(slow, "slow", zero=False)
 
 
 @attrs.define
@@ -172,6 +189,11 @@ class _Evidence:
         if self.run >= detect.consecutive:
             return "consecutive"
         return "rate" if self.score >= detect.threshold else None
+
+    def add_late(self, detect: Detect) -> Literal["consecutive"] | None:
+        """Add one to the run alone; return the rule that it breaks, if it does."""
+        self.run += 1
+        return "consecutive" if self.run >= detect.consecutive else None
 
     def add_good(self) -> None:
         """Add a good answer."""
@@ -215,6 +237,7 @@ class Detector:
     _good: int = 0
     _failures: _Evidence = attrs.field(factory=_Evidence)
     _delays: _Evidence = attrs.field(factory=_Evidence)
+    _silence: Silence = attrs.field(factory=Silence)
 
     @gain.default
     def _gain(self) -> int:
@@ -229,9 +252,15 @@ class Detector:
         """True if another success would change nothing."""
         return (
             self.phase is Phase.WELL
+            and not self._silence
             and self._failures.score == self._failures.run == 0
             and self._delays.score == self._delays.run == 0
         )
+
+    @property
+    def failures(self) -> int:
+        """How many failures there were in a row."""
+        return self._failures.run
 
     @property
     def score(self) -> int:
@@ -244,6 +273,7 @@ class Detector:
         self, generation: int, now: float, chance: float = 1.0, *, slow: bool = False
     ) -> HealthChange | None:
         """Record an answer; *slow* if it came too late to be a good one."""
+        self._silence.end()
         if generation != self.generation:
             return None
         if self.phase in (Phase.TRIAL, Phase.EJECTED):
@@ -266,6 +296,7 @@ class Detector:
 
     def failed(self, generation: int, now: float, chance: float) -> HealthChange | None:
         """Record a failure; *chance* is a random number from 0 to 1."""
+        self._silence.end()
         if generation != self.generation or self.phase is Phase.EJECTED:
             return None
         if self.phase is Phase.TRIAL:
@@ -280,11 +311,30 @@ class Detector:
             self.cause = "dissent"
         return change
 
+    def cancelled(
+        self, generation: int, began: float, now: float, chance: float, *, longest: float
+    ) -> HealthChange | None:
+        """Record that an attempt was cancelled; *longest* is the silence that is still normal."""
+        too_long = self._silence.add(began, now) > longest
+        if generation != self.generation or self.phase is Phase.EJECTED or not too_long:
+            return None
+        if self.phase is Phase.TRIAL:
+            self._lengthen(now, chance)
+            return HealthChange.TRIAL_FAILED
+        if not self._silence.counts(began, now, longest):
+            return None
+        return self._crossed(self._delays.add_late(self.detect), "slow", now)
+
     def _add_bad(self, evidence: _Evidence, name: Cause | None, now: float) -> HealthChange | None:
+        return self._crossed(evidence.add_bad(self.gain, self.detect), name, now)
+
+    def _crossed(
+        self, rule: Literal["consecutive", "rate"] | None, name: Cause | None, now: float
+    ) -> HealthChange | None:
+        """Return the change that a bad answer makes which has broken *rule*, if any."""
         if self.failing_since is None:
             self.failing_since = now
         self._good = 0
-        rule = evidence.add_bad(self.gain, self.detect)
         if rule is None and self.phase is Phase.WELL:
             return None
         self.cause = name or rule or self.cause
@@ -293,7 +343,7 @@ class Detector:
     # What follows from them.
 
     def eject(self, cause: Cause, now: float, chance: float) -> float:
-        """Take the member out of rotation; return the seconds since its failures began."""
+        """Eject the member from rotation; return the seconds since its failures began."""
         in_rotation = max(0.0, now - self.since)
         self.level = max(0, self.level - int(in_rotation / DECAY))
         began = now if self.failing_since is None else self.failing_since

@@ -1,4 +1,4 @@
-"""What policies tell while they work: to the log, and to whoever listens with `on_event`.
+"""What policies tell while they work: to the log, and to the listeners of `on_event`.
 
 A listener can neither break nor change a call: what it raises is swallowed, and counted by the
 policy's recorder.
@@ -8,6 +8,7 @@ import functools
 import logging
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import ClassVar, TypeAlias
 
 import attrs
@@ -45,6 +46,7 @@ logging.getLogger("mainstay").addHandler(logging.NullHandler())
 
 _listeners: tuple[tuple[Listener], ...] = ()
 _lock = threading.Lock()
+_at_work: ContextVar[tuple[Listener, ...]] = ContextVar("mainstay_listeners", default=())
 
 
 def on_event(fn: Listener) -> Callable[[], None]:
@@ -53,7 +55,8 @@ def on_event(fn: Listener) -> Callable[[], None]:
     Events are the frozen objects that the log lines are made from: `str(event)` is the line,
     `.policy`, `.kind` and `.component` say what it is about, the other attributes hold the
     figures and, where there is one, the exception. *fn* runs in the thread or task of the call,
-    so it should return soon. What it raises is swallowed.
+    so it should return soon. What it raises is swallowed, and an event that it causes itself is not
+    handed to it.
 
     Args:
         fn: Takes one event. Not async.
@@ -87,7 +90,7 @@ def on_event(fn: Listener) -> Callable[[], None]:
 
 
 def checked_listener(fn: Listener) -> Listener:
-    """Refuse what cannot listen: what cannot be called, or would have to be awaited."""
+    """Return *fn*; what cannot be called, or would have to be awaited, is refused."""
     if not callable(fn):
         raise TypeError(f"`fn` must be callable with one event, not {fn!r}")
     if kind_of(fn) is not Kind.SYNC:
@@ -99,6 +102,26 @@ def checked_listener(fn: Listener) -> Listener:
 def logger_of(policy: str) -> logging.Logger:
     """Return the logger of a kind of policy, as "mainstay.retry"."""
     return logging.getLogger(f"mainstay.{policy}")
+
+
+_MOST_FIRSTS = 10_000
+_seen: set[tuple[str, ...]] = set()
+
+
+def is_first(*what: str) -> bool:
+    """Return True the first time that this is asked in this process: what is said only once.
+
+    After so many different things nothing counts as the first of its kind any more.
+    """
+    if what in _seen or len(_seen) >= _MOST_FIRSTS:
+        return False
+    _seen.add(what)
+    return True
+
+
+def forget_firsts() -> None:
+    """Make everything the first of its kind again: for tests."""
+    _seen.clear()
 
 
 def is_observed(policy: str, level: int) -> bool:
@@ -113,18 +136,32 @@ def publish(event: Event, listener_failed: ListenerFailed) -> None:
         event: What happened.
         listener_failed: Told of each listener that raised, and what.
     """
-    try:
-        if event.level:  # records must keep no exception alive: they get words
-            logger_of(event.policy).log(event.level, "%s", str(event))
-    except Exception as error:  # noqa: BLE001 - a logging filter or handler of the user's
-        listener_failed(logging.Logger.log, error)
+    if event.level:
+        tell(_log, event, listener_failed)
     for (listener,) in _listeners:
         tell(listener, event, listener_failed)
 
 
+def _log(event: Event) -> None:
+    # Records must keep no exception alive: they get words.
+    logger_of(event.policy).log(event.level, "%s", str(event))
+
+
 def tell(listener: Listener, event: Event, listener_failed: ListenerFailed) -> None:
-    """Hand *event* to one listener; nothing it raises gets out."""
+    """Hand *event* to one listener; nothing it raises gets out.
+
+    A listener, or a handler of the log, that uses a policy which fails makes events itself. They
+    are not handed to it while it is at work on one, or it would never end.
+    """
+    at_work = _at_work.get()
+    if listener in at_work:
+        what = RecursionError("an event that a listener caused was not handed to that listener")
+        listener_failed(listener, what)
+        return
+    before = _at_work.set((*at_work, listener))
     try:
         listener(event)
     except Exception as error:  # noqa: BLE001 - whatever a listener raises must stay here
         listener_failed(listener, error)
+    finally:
+        _at_work.reset(before)

@@ -14,12 +14,12 @@ from typing import Any, TypeAlias, TypeGuard
 
 import attrs
 
-from mainstay._core.functions import Kind, is_async, is_async_hook, kind_of
+from mainstay._core.functions import Kind, is_async, is_async_hook, kind_of, name_of
 from mainstay.errors import MainstayError, RejectedError
 
 Classes: TypeAlias = type[Exception] | tuple[type[Exception], ...]
 Judge: TypeAlias = Callable[[Exception], Any]
-"""Takes a failed attempt's exception and returns the verdict of `on`: True, False, or more."""
+"""From a failed attempt's exception to the verdict of `on`: True, False, or more."""
 
 
 class Verdict(enum.Enum):
@@ -97,6 +97,28 @@ def _as_bool(answer: object) -> object:
     return answer
 
 
+def checked_on_result(
+    on_result: object, *, may_be_async: bool = False
+) -> Callable[[Any], Any] | None:
+    """Return what users give as `on_result=`, checked.
+
+    Raises:
+        TypeError: If it takes no result, or cannot answer for one.
+    """
+    if on_result is None:
+        return None
+    if not callable(on_result):
+        raise TypeError(f"`on_result` must take a result and answer a bool, not {on_result!r}")
+    if kind_of(on_result) in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
+        raise TypeError(
+            f"`on_result` must return its answer, but {on_result!r} is a generator, which would "
+            f"always count as True"
+        )
+    if not may_be_async and is_async_hook(on_result):
+        raise TypeError(f"`on_result` must be a plain function, and {on_result!r} is async")
+    return on_result
+
+
 def verdict_of(answer: object) -> Verdict:
     """Return what `on` answered about an exception as a `Verdict`.
 
@@ -124,6 +146,10 @@ class ErrorClasses:
 
     classes: Classes
 
+    def __str__(self) -> str:
+        classes = self.classes if isinstance(self.classes, tuple) else (self.classes,)
+        return ", ".join(each.__name__ for each in classes)
+
     def __call__(self, error: BaseException) -> bool:
         return isinstance(error, self.classes) or (
             _is_judged_by_leaves(error) and all(map(self, error.exceptions))
@@ -136,6 +162,9 @@ class Predicate:
 
     predicate: Judge
 
+    def __str__(self) -> str:
+        return f"the predicate {name_of(self.predicate)}"
+
     def __call__(self, error: Exception) -> Any:
         if not _is_judged_by_leaves(error):
             return self.predicate(error)
@@ -147,6 +176,9 @@ class AsyncPredicate:
     """The verdict of an async predicate, to be awaited."""
 
     predicate: Judge
+
+    def __str__(self) -> str:
+        return f"the predicate {name_of(self.predicate)}"
 
     async def __call__(self, error: Exception) -> Any:
         if not _is_judged_by_leaves(error):
@@ -173,48 +205,49 @@ def _verdict_of_all(verdicts: list[Any]) -> Any:
 
 _LONGEST = 1_000
 _LONGEST_IN_NOTES = 200
-_KEPT = 7  # the first attempt, the last five, and the one whose exception is raised
+KEPT = 7  # the first attempt, the last five, and the one whose exception is raised
 
 
-@attrs.define
-class AttemptLog:
-    """What the failed attempts of one call were, in the words of the note that lists them.
+class AttemptLog(list[tuple[int, str, BaseException, float]]):
+    """The failed attempts of one call, for the note that lists them.
 
-    It keeps words and no exceptions, whose tracebacks would keep the call alive.
+    It keeps their exceptions, whose tracebacks lead to the call: `clear` it when the call ends.
     """
 
-    made: int = 0
-    _lines: list[str] = attrs.field(factory=list)
+    __slots__ = ()
 
-    def add(self, what: str, error: BaseException, seconds: float) -> None:
+    def add(self, where: str, error: BaseException, seconds: float) -> None:
         """Record that an attempt failed.
 
         Args:
-            what: Which one it was: "attempt 2", "attempt 2, at member b".
+            where: What is to be said of the attempt besides its number, such as ", at member b".
             error: What it raised.
             seconds: How long it took.
         """
-        self.made += 1
-        if len(self._lines) == _KEPT:
-            del self._lines[1]
-        said = in_words(error, _LONGEST_IN_NOTES)
-        self._lines.append(f"{what}: {said} ({seconds:.3f} s)")
+        made = self[-1][0] if self else 0
+        self.append((made + 1, where, error, seconds))
+        if made >= KEPT:
+            del self[1]
 
-    def note(self, summary: str, *, whole: bool = False) -> str:
+    def note(self, summary: str, name: str = "attempt {}", *, whole: bool = False) -> str:
         """Return the note on what is raised: *summary*, and each attempt before it.
 
         Args:
-            summary: What the call came to.
+            summary: What the note begins with.
+            name: What an attempt is called, before what was said of it besides.
             whole: True to list the last attempt too, whose exception is not what is raised.
         """
-        listed = self._lines[:] if whole else self._lines[:-1]
-        if not listed:
+        lines = [
+            f"{name.format(number)}{where}: {in_words(error, _LONGEST_IN_NOTES)} ({seconds:.3f} s)"
+            for number, where, error, seconds in (self[:] if whole else self[:-1])
+        ]
+        if not lines:
             return summary
-        left_out = self.made - len(self._lines)
+        left_out = self[-1][0] - len(self)
         if left_out:
-            listed.insert(1, f"... and {counted(left_out, 'more attempt')}")
+            lines.insert(1, f"... and {counted(left_out, 'more attempt')}")
         heading = "the attempts:" if whole else "the attempts before:"
-        return "\n  ".join([f"{summary}; {heading}", *listed])
+        return "\n  ".join([f"{summary}; {heading}", *lines])
 
 
 def leave_note(error: BaseException, owner: str, text: str) -> None:

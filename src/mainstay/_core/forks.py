@@ -1,7 +1,7 @@
 """What happens around `os.fork`: the one registry of everything that a fork would break.
 
 A child lacks its parent's other threads, but not the locks that they held, nor the files and
-sockets that they used. Whoever owns such a thing says here what is to happen to it.
+sockets that they used. The owner of such a thing says here what is to happen to it.
 """
 
 import os

@@ -4,17 +4,20 @@ Name and kind are looked for through `functools.partial` and in objects with `__
 else in the package asks these questions.
 """
 
-import asyncio
+import contextlib
 import enum
 import functools
 import inspect
+import os
 import sys
-from collections.abc import Callable, Coroutine, Mapping
-from pathlib import Path
-from types import FrameType
-from typing import Any
+from collections.abc import Callable, Mapping
+from types import FrameType, NoneType
+from typing import TYPE_CHECKING, Any
 
 from mainstay.errors import UnsupportedLoopError
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 
 class Kind(enum.Enum):
@@ -26,12 +29,14 @@ class Kind(enum.Enum):
     ASYNC_GENERATOR = "async generator"
 
 
+_NAMES = ("__module__", "__name__", "__qualname__")
 _MAIN = ("__main__", "__mp_main__")  # the second in processes that multiprocessing spawned
 _POSITIONAL = (
     inspect.Parameter.POSITIONAL_ONLY,
     inspect.Parameter.POSITIONAL_OR_KEYWORD,
     inspect.Parameter.VAR_POSITIONAL,
 )
+_PLAIN = frozenset((NoneType, bool, int, float, str, bytes, list, tuple, dict, set))
 _ASYNC_CODE = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
@@ -59,15 +64,16 @@ def is_async_hook(hook: object) -> bool:
 
 
 def wraps(fn: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """As `functools.wraps`, with a name also for what has none: partials and callable objects."""
+    """As `functools.wraps`, for whatever can be called: partials, objects, stand-ins of tests."""
     named = _named(fn)
 
     def give_identity(wrapper: Callable[..., Any]) -> Callable[..., Any]:
-        functools.update_wrapper(wrapper, fn)
-        if named is not fn:
-            wrapper.__module__ = named.__module__
-            wrapper.__qualname__ = named.__qualname__
-            wrapper.__name__ = named.__name__
+        for name in functools.WRAPPER_ASSIGNMENTS:
+            source = named if name in _NAMES else fn
+            with contextlib.suppress(AttributeError, TypeError):  # a stand-in answers anything
+                setattr(wrapper, name, getattr(source, name))
+        wrapper.__dict__.update(getattr(fn, "__dict__", {}))
+        wrapper.__wrapped__ = fn  # type: ignore[attr-defined]  # as functools does
         return wrapper
 
     return give_identity
@@ -130,7 +136,7 @@ def name_of(fn: Callable[..., Any]) -> str:
 
 
 def checked_name(name: object) -> str:
-    """Refuse what users give as `name=` and cannot be one."""
+    """Return what users give as `name=`, checked."""
     if not isinstance(name, str):
         raise TypeError(f"`name` must be a str, not {name!r}")
     if not name:
@@ -139,7 +145,7 @@ def checked_name(name: object) -> str:
 
 
 def checked_name_or_none(name: object) -> str | None:
-    """Refuse it where None is as good, and stands for the name of what is called."""
+    """Return it where None is as good, and stands for the name of what is called."""
     if not isinstance(name, str | None):
         raise TypeError(f"`name` must be a str or None, not {name!r}")
     if name == "":
@@ -155,33 +161,42 @@ def name_of_frame(frame: FrameType) -> str:
     return module if qualname == "<module>" else f"{module}.{qualname}"
 
 
-def refused_coroutine(fn: object, coroutine: Coroutine[Any, Any, Any]) -> TypeError:
-    """Close what a plain function turned out to return, whose failures nobody would see.
+def is_awaitable(value: object) -> bool:
+    """True if *value* is there to be awaited: a coroutine, a future, a call of a client."""
+    kind = type(value)  # mostly a plain one; to miss an attribute takes long
+    return kind not in _PLAIN and getattr(kind, "__await__", None) is not None
+
+
+def refused_awaitable(fn: object, value: object) -> TypeError:
+    """Return what to raise where a plain function returned something to await.
+
+    Nobody would see it fail. A coroutine is closed, so that Python does not complain of it.
 
     Args:
         fn: The function, or its name.
-        coroutine: What it returned.
-
-    Returns:
-        What to raise.
+        value: What it returned.
     """
-    coroutine.close()
+    what = f"something to await, a {type(value).__name__}"
+    if inspect.iscoroutine(value):
+        value.close()
+        what = "a coroutine"
     who = fn if isinstance(fn, str) else repr(fn)
     return TypeError(
-        f"{who} is not an async function, but returned a coroutine; decorate the async function "
-        f"itself"
+        f"{who} is not an async function, but returned {what}; decorate the async function "
+        f"itself, or an `async def` that awaits it"
     )
 
 
-def running_loop() -> asyncio.AbstractEventLoop | None:
+def running_loop() -> "AbstractEventLoop | None":
     """Return the event loop that runs in this thread, or None."""
+    asyncio = sys.modules.get("asyncio")  # not loaded, no loop
     try:
-        return asyncio.get_running_loop()
+        return asyncio.get_running_loop() if asyncio is not None else None
     except RuntimeError:
         return None
 
 
-def require_asyncio(component: str) -> asyncio.AbstractEventLoop:
+def require_asyncio(component: str) -> "AbstractEventLoop":
     """Return the running event loop; refuse to run where there is none.
 
     Raises:
@@ -244,4 +259,4 @@ def _module_name(module: object, names: Mapping[str, Any]) -> str:
 
 @functools.cache
 def _stem(path: str) -> str:
-    return Path(path).stem
+    return os.path.splitext(os.path.basename(path))[0]  # noqa: PTH119, PTH122 - pathlib is slow to load

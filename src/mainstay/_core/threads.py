@@ -1,6 +1,5 @@
 """Threads and tasks side by side: signals both can wait for, and looks at what others change."""
 
-import asyncio
 import contextvars
 import math
 from collections.abc import Callable, Mapping
@@ -39,6 +38,8 @@ class Signal:
 
     async def await_(self, clock: Clock, seconds: float) -> None:
         """Suspend the calling task until the signal is set, at most for *seconds*."""
+        import asyncio  # noqa: PLC0415 - programs without async code do without it
+
         event_loop, woken = asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:
@@ -113,6 +114,8 @@ async def run_in_thread(call: Callable[[], V]) -> V:
     It cannot be taken back: a cancellation that arrives meanwhile is raised when the call has
     ended, so that the caller knows what was done.
     """
+    import asyncio  # noqa: PLC0415 - programs without async code do without it
+
     context = contextvars.copy_context()
     future = asyncio.get_running_loop().run_in_executor(None, context.run, call)
     cancelled: asyncio.CancelledError | None = None

@@ -41,12 +41,13 @@ class PoolBlock(Generic[R]):
     def _goes_on(self) -> bool:
         if self._open:
             self._open = False
-            self._call.interrupted(self._handle)
-            self._call.engine.done(self._handle)
-            raise RuntimeError(
+            misuse = RuntimeError(
                 "the block form is `for attempt in pool:` with a `with attempt as resource:` in "
                 "it; the last attempt had none"
             )
+            self._call.interrupted(self._handle, misuse)
+            self._call.engine.done(self._handle)
+            raise misuse
         return self._next
 
     def _attempt(self, handle: MemberHandle) -> "PoolAttempt[R]":

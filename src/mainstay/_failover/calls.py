@@ -12,21 +12,22 @@ not carry earlier ones along as their context.
 """
 
 import logging
-from collections.abc import Callable, Collection, Coroutine
-from types import CoroutineType
+from collections.abc import Callable, Collection
+from types import NoneType
 from typing import Any, ClassVar, TypeAlias
 
 import attrs
 
 from mainstay._core.budget import RetryBudget, observe, spend
-from mainstay._core.call import Call, recorder_in
+from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
 from mainstay._core.clock import Clock, monotonic
 from mainstay._core.context import block_context, current_context, process_contexts
 from mainstay._core.failures import AttemptLog, Verdict, counted
 from mainstay._core.functions import (
     Kind,
+    is_awaitable,
     kind_of,
-    refused_coroutine,
+    refused_awaitable,
     require_asyncio,
     resource_first,
     without_resource,
@@ -78,11 +79,10 @@ class BoundPool:
         Raises:
             DeadlineExpiredError: If the surrounding deadline leaves no time.
         """
-        context, recorder = current_context(), self.engine.monitor.recorder
-        if context.metrics is not None:
-            recorder = recorder_in(context, recorder)
+        context, name = current_context(), self.engine.settings.name
+        recorder = recorder_in(context, self.engine.monitor.recorder, name)
         started = context.clock.now()
-        call = PoolCall(recorder, context, started, self, self.engine, started)
+        call = PoolCall(name, recorder, context, started, self, self.engine, started)
         if started >= context.deadline:
             call.check_time_left()
         if self.engine.settings.budget is not None:
@@ -91,8 +91,9 @@ class BoundPool:
 
     def resume(self, started: float) -> "PoolCall":
         """Return the call that began without one on the short path."""
-        context, recorder = current_context(), self.engine.monitor.recorder
-        return PoolCall(recorder, context, started, self, self.engine, started)
+        context, name = current_context(), self.engine.settings.name
+        recorder = self.engine.monitor.recorder
+        return PoolCall(name, recorder, context, started, self, self.engine, started)
 
 
 @attrs.define(eq=False)
@@ -159,7 +160,7 @@ class PoolCall(Call[Recorder]):
             self.recorder.gave_up("not_retryable")
             self.end("error", max(self.made, 1))
         else:
-            self.interrupted(None)
+            self.interrupted(None, error)
 
     def _charge(self, budget: RetryBudget) -> None:
         """Charge the budget for an attempt after the first, once."""
@@ -193,7 +194,7 @@ class PoolCall(Call[Recorder]):
         If so, the loop lets it go on from where it caught it; if not, it asks `go_on`.
         """
         if not isinstance(error, Exception):
-            self.interrupted(handle)
+            self.interrupted(handle, error)
             return True
         self._over = self._after(handle, error)
         if self._over is not error:
@@ -217,10 +218,14 @@ class PoolCall(Call[Recorder]):
     def _after(self, handle: MemberHandle, error: Exception) -> Exception | None:
         """Record a failed attempt; return what the call raises, or None if it goes on."""
         if isinstance(error, DeadlineExpiredError) and self.context.left() <= 0:
-            self.refused(handle, error, "timeout")  # the caller's time is over, whoever was called
+            self.refused(handle, error, "timeout")  # the caller's time is over, whatever was called
             return error
         verdict = self._verdict(handle, error)
+        if verdict is PREDICATE_ERROR:
+            self.refused(handle, error, "predicate_error")
+            return error
         if verdict is Verdict.STOP:
+            self.not_matched(self.engine.settings.judge, error)
             self.refused(handle, error)
             return error
         now = self.now()
@@ -244,12 +249,12 @@ class PoolCall(Call[Recorder]):
         if self._log is None:
             self._log = AttemptLog()
         self.made += 1
-        what = f"attempt {self.made}, at member {handle.slot.name}"
+        where = f", at member {handle.slot.name}"
         self._tried.append(handle.slot)
-        self._log.add(what, error, seconds)
+        self._log.add(where, error, seconds)
         if self.bound.raises == "group":
             self.errors.append(error)
-            self.note(error, f"{what}, {seconds:.3f} s")
+            self.note(error, f"attempt {self.made}{where}, {seconds:.3f} s")
         elif not isinstance(error, RejectedError) or isinstance(self.last, RejectedError | None):
             self.last, self._last_place = error, self.made
 
@@ -265,18 +270,19 @@ class PoolCall(Call[Recorder]):
         self.end("timeout" if reason == "timeout" else "error", self.made + 1)
         self._forget()
 
-    def interrupted(self, handle: MemberHandle | None) -> None:
-        """Record that the call was cancelled, or the program is being ended."""
+    def interrupted(self, handle: MemberHandle | None, error: BaseException) -> None:
+        """Record that *error* ended the call: a cancellation, or the end of the program."""
         if handle is not None:
             self._recorder_at(handle).attempt("cancelled")
             self.engine.released(handle, self.now())
-        self.end("cancelled", self.made + (handle is not None))
+        self.end_interrupted(error, self.made + (handle is not None), self.last)
+        self._forget()
 
-    def _verdict(self, handle: MemberHandle, error: Exception) -> Verdict:
+    def _verdict(self, handle: MemberHandle, error: Exception) -> object:
         try:
-            return Verdict(self.ask(self.engine.settings.verdict, error))
-        except BaseException:
-            self.interrupted(handle)
+            return self.ask(self.engine.settings.verdict, error)
+        except BaseException as interrupt:
+            self.interrupted(handle, interrupt)
             raise
 
     # The end.
@@ -311,8 +317,8 @@ class PoolCall(Call[Recorder]):
         return log.note(f"{summary}: {_WHY[reason]}", whole=self._last_place != made)
 
     def _forget(self) -> None:
-        """Let go of what the attempts raised: the tracebacks lead to frames that have this call."""
-        self.last = None
+        """Forget what the attempts raised: the tracebacks lead to frames that have this call."""
+        self.last = self._log = None
         self.errors = []
 
     def give_up(self, reason: str, error: Exception, outcome: str, *, attempts: int) -> None:
@@ -322,7 +328,7 @@ class PoolCall(Call[Recorder]):
         self.recorder.call(outcome, elapsed, max(attempts, 1))
         monitor = self.engine.monitor
         if monitor.is_observed(logging.WARNING):
-            event = PoolGaveUp(self.recorder.component, attempts, elapsed, reason, error)
+            event = PoolGaveUp(self.component, attempts, elapsed, reason, error)
             monitor.publish(event, self.recorder.listener_failed)
 
     def _recorder_at(self, handle: MemberHandle) -> MemberRecorder:
@@ -349,7 +355,7 @@ def no_member(
 
 
 def wrap(bound: BoundPool, fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a function a member's resource, as its first argument or after self or cls.
+    """Wrap a function that takes a member's resource, first or right after self or cls.
 
     Raises:
         TypeError: If its kind does not fit the pool, or it has no parameter for the resource.
@@ -379,8 +385,10 @@ def _wrap_sync(  # noqa: C901 - flat, since each further call would cost every c
 ) -> Callable[..., Any]:
     engine = bound.engine
     long = engine.settings.budget is not None
+    plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:  # noqa: C901 - as above
+        nonlocal plain
         started = monotonic()
         rotation = engine.rotation
         here = block_context()
@@ -409,8 +417,10 @@ def _wrap_sync(  # noqa: C901 - flat, since each further call would cost every c
             if run.raised(handle, error):
                 raise
         else:
-            if type(value) is CoroutineType:
-                raise _refused(bound.resume(started), handle, fn, value)
+            if type(value) is not plain:
+                if is_awaitable(value):
+                    raise _refused(bound.resume(started), handle, fn, value)
+                plain = type(value)
             now = monotonic()
             if handle.slot.inspected:
                 engine.succeeded(handle, now, now - started)
@@ -495,7 +505,7 @@ def repeat(run: PoolCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) ->
             if run.raised(handle, error):
                 raise
         else:
-            if type(value) is CoroutineType:
+            if is_awaitable(value):
                 raise _refused(run, handle, fn, value)
             run.succeeded(handle)
             return value
@@ -533,8 +543,8 @@ def acquire(run: PoolCall) -> MemberHandle:
             return choice
         try:
             choice.wait()
-        except BaseException:
-            run.interrupted(None)
+        except BaseException as interrupt:
+            run.interrupted(None, interrupt)
             raise
         run.waited(choice)
 
@@ -547,8 +557,8 @@ async def aacquire(run: PoolCall) -> MemberHandle:
             return choice
         try:
             await choice.await_()
-        except BaseException:
-            run.interrupted(None)
+        except BaseException as interrupt:
+            run.interrupted(None, interrupt)
             raise
         run.waited(choice)
 
@@ -569,14 +579,14 @@ async def aopen_all(engine: PoolEngine) -> None:
 
 def close_all(engine: PoolEngine) -> None:
     """Close a sync pool, and wait until its threads have ended, but for those that hang."""
-    engine.shut()
+    engine.stop()
     if isinstance(engine.opener, ThreadOpener):
         engine.opener.join()
 
 
 async def aclose_all(engine: PoolEngine) -> None:
     """Close a pool, and await its tasks if it is async, but for those that hang."""
-    engine.shut()
+    engine.stop()
     if isinstance(engine.opener, TaskOpener):
         limits = [slot.member.start_timeout for slot in values_now(engine.slots)]
         await engine.opener.join(max(limits, default=0.0))
@@ -595,7 +605,7 @@ def _opening(engine: PoolEngine, clock: Clock) -> Pause | None:
 
 
 def require_loop(engine: PoolEngine) -> None:
-    """Refuse to run where no asyncio loop does, or in another one than an async pool's.
+    """Raise where no asyncio loop runs, or another one than an async pool's.
 
     Raises:
         RuntimeError: If the pool belongs to another event loop that is still open.
@@ -614,9 +624,9 @@ def require_loop(engine: PoolEngine) -> None:
 
 
 def _refused(
-    run: PoolCall, handle: MemberHandle, fn: Callable[..., Any], value: Coroutine[Any, Any, Any]
+    run: PoolCall, handle: MemberHandle, fn: Callable[..., Any], value: object
 ) -> TypeError:
-    """End a call of a plain function that returned a coroutine, whose failures nobody would see."""
-    error = refused_coroutine(fn, value)
+    """End a call of a plain function that returned something to await."""
+    error = refused_awaitable(fn, value)
     run.refused(handle, error)
     return error

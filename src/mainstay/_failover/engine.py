@@ -31,7 +31,7 @@ from mainstay._failover.outbox import Outbox
 from mainstay._failover.probes import TaskProber, ThreadProber
 from mainstay._failover.selection import LeastLatency, Pick, Priority, ramped
 from mainstay._failover.settings import POLICY, PoolSettings
-from mainstay._metrics.collector import Metrics, member_recorder_of
+from mainstay._metrics.collector import Metrics, recorders_of
 
 chance = random.random
 
@@ -118,7 +118,7 @@ class PoolEngine:
         settings = self.settings
         if member.standby is None and self.fencing is not None:
             self.fencing.join(member.name, self.slots)
-        recorder = member_recorder_of(self.monitor.metrics, settings.name, member.name)
+        recorder = recorders_of(self.monitor.metrics).member(settings.name, member.name)
         measured = isinstance(settings.strategy, LeastLatency)
         slot = self.slots[member.name] = Slot(member, Detector(settings.detect), recorder, measured)
         if member.resource is not NO_RESOURCE:
@@ -486,7 +486,7 @@ class PoolEngine:
             self._prober = None
             self.progress = Signal()
 
-    def shut(self) -> None:
+    def stop(self) -> None:
         """Stop using and probing everything; what is in use is closed when it is not any more."""
         with self.outbox, self.lock:
             to_close = []
@@ -536,7 +536,7 @@ def _rest(engine: PoolEngine) -> None:
 
 
 def _reset_after_fork(engine: PoolEngine) -> None:
-    """Let a child begin with a closed pool: connections and threads are the parent's."""
+    """Close the pool in a child: connections and threads are the parent's."""
     engine.forget()
     engine.opener.reset()
     engine.monitor.follow()

@@ -1,8 +1,8 @@
 """Who may do whose work in a pool with a fence: only such pools have a `Fencing`.
 
 A standby may do a duty once the fence has returned for everyone who did it before; until then no
-call goes to it. Whoever is fenced off gets no calls until a probe, a trial or the user lets it back
-in. An active member that serves again does its own duty, whoever did it meanwhile.
+call goes to it. A member that is fenced off gets no calls until a probe, a trial or the user lets it back
+in. An active member that serves again does its own duty, also if another one did it meanwhile.
 
     old did the duties of    after fence(old, new) has returned
     itself, b                new may do those of old and b; old is barred, new is not
@@ -35,7 +35,7 @@ class Fencing:
             self._holders.pop(name, None)
 
     def reset(self) -> None:
-        """Let each active member do its own duty, as when the pool is opened."""
+        """Assign each active member its own duty, as when the pool is opened."""
         self._holders = {duty: duty for duty in self._holders}
 
     def views(self, slots: Collection[Slot]) -> list[MemberView]:
@@ -59,7 +59,7 @@ class Fencing:
         return tuple(holder for holder in holders if holder != slot.name)
 
     def take_over(self, new: Slot, old: str, slots: Mapping[str, Slot]) -> None:
-        """Let a standby do all that *old* did, who is fenced off."""
+        """Make a standby do all that *old* did, which is fenced off."""
         for duty, holder in self._holders.items():
             if holder == old:
                 self._holders[duty] = new.name
@@ -68,7 +68,7 @@ class Fencing:
         new.barred = False
 
     def hand_back(self, serving: Iterable[Slot]) -> bool:
-        """Let active members that serve do their own duty; return True if another one did."""
+        """Hand their own duties back to active members that serve; True if another did one."""
         back = [slot for slot in serving if slot.member.standby is None and self.is_displaced(slot)]
         for slot in back:
             self._holders[slot.name] = slot.name

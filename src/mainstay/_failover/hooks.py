@@ -85,7 +85,7 @@ async def called(
 
 
 def check_answer(answer: object) -> None:
-    """Refuse every answer of a probe but True."""
+    """Raise unless the answer of a probe is True."""
     if answer is False:
         raise UnhealthyError("the probe answered False")
     if answer is not True:

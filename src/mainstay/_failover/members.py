@@ -20,7 +20,7 @@ import attrs
 from mainstay._core.detector import Detector, Phase
 from mainstay._failover.options import Member
 from mainstay._failover.planner import MemberView
-from mainstay._metrics.collector import Metrics, member_recorder_of
+from mainstay._metrics.collector import Metrics, recorders_of
 from mainstay._metrics.pools import MemberRecorder
 from mainstay.errors import MainstayError
 
@@ -178,7 +178,7 @@ class Slot:
         """Return where its attempts are counted: in *metrics*, or where the pool records."""
         if metrics is None:
             return self.recorder
-        return member_recorder_of(metrics, component, self.name)
+        return recorders_of(metrics).member(component, self.name)
 
     def view(self) -> MemberView:
         """Return what planning needs to know of it."""
@@ -238,7 +238,7 @@ class Slot:
         self.inspected = self.has_failures or self.measured or self.detector.too_slow < math.inf
 
     def take_away(self) -> Opened | None:
-        """Let no new call use what it has opened; return that, to be closed."""
+        """Keep new calls from what it has opened; return that, to be closed."""
         opened = self.opened
         if opened is None or self.member.open is None:
             return None

@@ -17,12 +17,7 @@ from mainstay._failover.members import Slot
 from mainstay._failover.outbox import Outbox
 from mainstay._failover.planner import Switch
 from mainstay._failover.settings import POLICY
-from mainstay._metrics.collector import (
-    Metrics,
-    follow,
-    recorder_of,
-    switch_recorder_of,
-)
+from mainstay._metrics.collector import Metrics, recorders_of
 from mainstay._metrics.pools import SwitchRecorder
 from mainstay._metrics.schema import MEMBER_STATE
 from mainstay.availability import Availability
@@ -109,7 +104,7 @@ class PoolMonitor:
     def __init__(self, name: str, metrics: Metrics, slots: dict[str, Slot], outbox: Outbox) -> None:
         self.name = name
         self.metrics = metrics
-        self.recorder = recorder_of(metrics, name, POLICY)
+        self.recorder = recorders_of(metrics).calls(name, POLICY)
         self.clock: Clock = SYSTEM
         self._slots = slots
         self._outbox = outbox
@@ -121,7 +116,7 @@ class PoolMonitor:
 
     def follow(self) -> None:
         """Show the states of the members from now on; in a forked process, in files of its own."""
-        self._gauge = follow(self.metrics, MEMBER_STATE, self.name, self)
+        self._gauge = recorders_of(self.metrics).follow(MEMBER_STATE, self.name, self)
         self._gauge.changed()
 
     def states(self) -> dict[str, str]:
@@ -189,7 +184,7 @@ class PoolMonitor:
         self._outbox.add(lambda: self.publish(event))
 
     def _switches(self) -> SwitchRecorder:
-        return switch_recorder_of(current_context().metrics or self.metrics, self.name)
+        return recorders_of(current_context().metrics or self.metrics).switches(self.name)
 
     # Who hears of it.
 
@@ -206,7 +201,7 @@ class PoolMonitor:
         """
         if failed is None:
             here = current_context().metrics
-            recorder = recorder_of(here, self.name, POLICY) if here else self.recorder
+            recorder = recorders_of(here).calls(self.name, POLICY) if here else self.recorder
             failed = recorder.listener_failed
         publish(event, failed)
         for listener in values_now(self._listeners):

@@ -230,7 +230,7 @@ class Failback:
 
 
 def check_hook(parameter: str, hook: object) -> None:
-    """Refuse what is neither None nor a function that returns what it makes."""
+    """Raise unless it is None, or a function that returns what it makes."""
     if hook is None:
         return
     if not callable(hook):

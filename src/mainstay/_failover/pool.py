@@ -24,7 +24,6 @@ from mainstay._failover.calls import (
     wrap,
 )
 from mainstay._failover.engine import PoolEngine
-from mainstay._failover.lending import PoolLender
 from mainstay._failover.members import Lease, Slot, lease_here
 from mainstay._failover.monitor import PoolStatus, member_status
 from mainstay._failover.options import Failback, Member, Probe
@@ -153,7 +152,6 @@ class FailoverPool(Generic[R]):
             raises=raises,
         )
         self._engine = PoolEngine(settings, everyone, metrics_of(metrics))
-        self._lender = PoolLender(self._engine)  # for policies that do not know this class
 
     @property
     def name(self) -> str:
@@ -172,7 +170,7 @@ class FailoverPool(Generic[R]):
         self, fn: Callable[Concatenate[S, R, P], T], /
     ) -> Callable[Concatenate[S, P], T]: ...
     def __call__(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
-        """Give a function the resource of a member: ``@pool`` is ``@failover(pool)``.
+        """Wrap a function that takes the resource of a member: ``@pool`` is ``@failover(pool)``.
 
         Raises:
             TypeError: If *fn* does not fit the pool, or has no parameter for the resource.
@@ -295,7 +293,7 @@ class FailoverPool(Generic[R]):
             engine.replan(now, news=True)
 
     def drain(self, name: str) -> None:
-        """Give member *name* no new calls until `release`; those that use it go on.
+        """Keep new calls from member *name* until `release`; those that use it go on.
 
         Raises:
             TypeError: If *name* is not a str.
@@ -314,7 +312,7 @@ class FailoverPool(Generic[R]):
             engine.replan(engine.monitor.clock.now(), news=True)
 
     def add(self, member: Member[R]) -> None:
-        """Take in another member, after the others.
+        """Add another member, after the others.
 
         Raises:
             TypeError: If it is not a `Member`, or is async while the pool is not.
@@ -466,7 +464,7 @@ class _PoolDecorator(Generic[R]):
 
 
 def failover(pool: FailoverPool[R], *, rerun: bool = True) -> _PoolDecorator[R]:
-    """Give a function the resource of a member of *pool*, and of another one if it fails there.
+    """Call a function with the resource of a member of *pool*, of another one if it fails there.
 
     The resource goes in as the first argument, or as the second one after a first parameter named
     ``self`` or ``cls``; callers leave it out. ``@failover(pool)`` is ``@pool``.

@@ -130,7 +130,7 @@ def checked_members(members: object) -> list[Member[Any]]:
 
 
 def check_type(parameter: str, value: object, expected: type, *, none: bool = False) -> None:
-    """Refuse a parameter that is no *expected*."""
+    """Raise TypeError unless a parameter is an *expected*."""
     if not isinstance(value, expected) and not (none and value is None):
         raise TypeError(f"`{parameter}` must be a {expected.__name__}, not {value!r}")
 

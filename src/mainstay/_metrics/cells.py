@@ -21,10 +21,11 @@ from collections.abc import Callable, Iterator
 from operator import add
 from typing import Protocol, TypeAlias
 
-import attrs
-
 from mainstay._metrics.layouts import Layout
 from mainstay._metrics.schema import Family
+
+VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+"""The environment variable that names the directory of cells in files."""
 
 
 class Slots(Protocol):
@@ -36,10 +37,9 @@ class Slots(Protocol):
 
 
 Cell: TypeAlias = tuple[Slots, Slots]
-"""The histogram part and the counter part of one group, for one thread."""
+"""The row of the histogram and that of the counters of one group, for one thread."""
 
 
-@attrs.frozen(eq=False)
 class Group:
     """A layout with its labels: what cells belong to, and are found by.
 
@@ -50,32 +50,35 @@ class Group:
         bounds: The upper bounds of the histogram's buckets, without +Inf.
     """
 
-    layout: Layout
-    labels: tuple[str, ...]
-    bounds: tuple[float, ...] = ()
+    __slots__ = ("bounds", "labels", "layout")
+
+    def __init__(
+        self, layout: Layout, labels: tuple[str, ...], bounds: tuple[float, ...] = ()
+    ) -> None:
+        self.layout = layout
+        self.labels = labels
+        self.bounds = bounds
 
     def histogram_size(self) -> int:
-        """Give the number of slots in the histogram part: buckets, +Inf, sum."""
+        """Return the length of the histogram's row: buckets, +Inf, sum."""
         return len(self.bounds) + 2 if self.layout.histogram else 0
 
     def counter_series(self) -> Iterator[tuple[Family, tuple[str, ...]]]:
-        """Give the family and the label values of each slot in the counter part, in order."""
-        for counters in self.layout.counters:
-            names = counters.family.labels
-            if counters.closed:
-                shared = self.labels[: len(names) - 1]
-                yield from ((counters.family, (*shared, value)) for value in counters.closed)
-            else:
-                yield counters.family, self.labels[: len(names)]
+        """Yield the family and the label values of each series in the counters' row, in order."""
+        for family, slots in self.layout.slots.items():
+            count = len(family.labels)
+            for value in slots:
+                labels = (*self.labels[: count - 1], value) if value else self.labels[:count]
+                yield family, labels
 
 
 def cell_in_memory(group: Group) -> Cell:
     """Make a cell of plain numbers."""
-    return [0.0] * group.histogram_size(), [0.0] * group.layout.size()
+    return [0.0] * group.histogram_size(), [0.0] * group.layout.size
 
 
-class _Heir:
-    """Hands the cells of a thread to the next one, when the thread ends and drops this."""
+class _Reclaimer:
+    """Hands the cells of a thread on to the next one, when the thread ends and drops this."""
 
     cells: dict[Group, Cell] | None = None
 
@@ -101,7 +104,7 @@ class Cells:
         self._free: deque[dict[Group, Cell]] = deque()
 
     def cell(self, group: Group) -> Cell:
-        """Find the calling thread's cell of *group*, or make it."""
+        """Return the calling thread's cell of *group*, made at first use."""
         try:
             cells: dict[Group, Cell] = self.local.cells
         except AttributeError:
@@ -112,32 +115,32 @@ class Cells:
     def totals(self, group: Group) -> tuple[list[float], list[float]]:
         """Add up the cells of *group* over all threads, ended ones too."""
         histogram = [0.0] * group.histogram_size()
-        counters = [0.0] * group.layout.size()
+        counters = [0.0] * group.layout.size
         for cells in tuple(self._all):
             if (cell := cells.get(group)) is not None:
                 histogram = [*map(add, histogram, cell[0])]
                 counters = [*map(add, counters, cell[1])]
         return histogram, counters
 
-    def start_anew(self, new_cell: Callable[[Group], Cell]) -> None:
+    def restart(self, new_cell: Callable[[Group], Cell]) -> None:
         """Forget all cells and make new ones with *new_cell*: after a fork, or at the start."""
         self._new_cell = new_cell
-        self._free = deque()  # the heirs of the parent's threads keep the old one
+        self._free = deque()  # the reclaimers of the parent's threads keep the old one
         self._all = []
         self.local.__dict__.clear()
 
     def _take(self) -> dict[Group, Cell]:
-        """Give the calling thread a dict of cells: one of an ended thread, or a new one."""
+        """Return a dict of cells for the calling thread: one of an ended thread, or a new one."""
         try:
             fresh = self._free.pop()
         except IndexError:
             fresh = {}
             self._all.append(fresh)
         own = self.local.__dict__
-        heir = own.setdefault("heir", _Heir(self._free))
+        reclaimer = own.setdefault("reclaimer", _Reclaimer(self._free))
         cells: dict[Group, Cell] = own.setdefault("cells", fresh)
         if cells is fresh:
-            heir.cells = cells  # last, so that only cells in use are ever handed on
+            reclaimer.cells = cells  # last, so that only cells in use are ever handed on
         else:  # a signal handler came in and was first
             self._free.append(fresh)
         return cells

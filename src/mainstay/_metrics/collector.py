@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import os
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import add
@@ -15,24 +16,21 @@ from prometheus_client.utils import floatToGoString
 from mainstay._core.context import current_context
 from mainstay._core.version import VERSION
 from mainstay._metrics import schema
-from mainstay._metrics.book import Book
-from mainstay._metrics.checkpoint import CheckpointRecorder
-from mainstay._metrics.copies import CopiesRecorder
+from mainstay._metrics.cells import VARIABLE
 from mainstay._metrics.exporting import empty_metric
-from mainstay._metrics.gauges import NumberGauge, Stateful, StateGauge
-from mainstay._metrics.pools import MemberRecorder, SwitchRecorder
-from mainstay._metrics.recorder import Recorder
+from mainstay._metrics.recorders import Recorders
 from mainstay._metrics.schema import Family
-from mainstay._metrics.upkeep import Upkeep
+from mainstay._metrics.series import SeriesTable
 
 _HISTOGRAMS = {f.name: f for f in schema.FAMILIES if f.kind == "histogram"}
 
 _Totals: TypeAlias = dict[str, dict[tuple[str, ...], list[float]]]
 """Metric name without prefix, label values, numbers: one, or those of a histogram's slots."""
 
-_books: "weakref.WeakKeyDictionary[CollectorRegistry, dict[str, Book]]" = (
+_by_registry: "weakref.WeakKeyDictionary[CollectorRegistry, dict[str, Recorders]]" = (
     weakref.WeakKeyDictionary()
 )
+"""What each registry has, by namespace."""
 
 
 class Metrics(Collector):
@@ -91,52 +89,53 @@ class Metrics(Collector):
         schema.check_namespace(namespace)
         bounds = _checked_buckets(buckets)
         if registry is None:
-            self._book = Book(namespace, bounds or {})
+            self._recorders = _new_recorders(namespace, bounds)
             return
-        books = _books.setdefault(registry, {})
-        known = books.get(namespace)
-        book = known or books.setdefault(namespace, Book(namespace, bounds or {}))
-        if bounds is not None and bounds != book.buckets:
+        here = _by_registry.setdefault(registry, {})
+        known = here.get(namespace)
+        self._recorders = known or here.setdefault(namespace, _new_recorders(namespace, bounds))
+        table = self._recorders.table
+        if bounds is not None and bounds != table.buckets:
             raise ValueError(
                 f"`buckets` must be those of the first Metrics of namespace {namespace!r} in "
-                f"this registry, {dict(book.buckets)!r}, not {bounds!r}"
+                f"this registry, {dict(table.buckets)!r}, not {bounds!r}"
             )
-        self._book = book
         try:
             registry.register(self)
         except ValueError as error:
-            if not _is_in(registry, book):
+            if not _is_in(registry, table):
                 if known is None:
-                    books.pop(namespace, None)
+                    here.pop(namespace, None)
                 raise ValueError(
                     f"`registry` already has other metrics of namespace {namespace!r}: {error}; "
                     f"choose another `namespace`"
                 ) from error
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Metrics) and other._book is self._book
+        return isinstance(other, Metrics) and other._recorders is self._recorders
 
     def __hash__(self) -> int:
-        return hash(id(self._book))
+        return hash(id(self._recorders))
 
     def __repr__(self) -> str:
-        return f"<Metrics of namespace {self._book.namespace!r}>"
+        return f"<Metrics of namespace {self._recorders.table.namespace!r}>"
 
     def describe(self) -> Iterable[Metric]:
-        """Give the families without samples, so that a registry can refuse a name twice."""
-        return [empty_metric(self._book.namespace, family) for family in schema.FAMILIES]
+        """Return the families without samples, so that a registry can refuse a name twice."""
+        namespace = self._recorders.table.namespace
+        return [empty_metric(namespace, family) for family in schema.FAMILIES]
 
     def collect(self) -> Iterator[Metric]:
-        """Give the families with their present values; called by the registry at each scrape."""
-        self._book.refresh()
-        self._book.times_collected += 1
-        totals = _totals(self._book)
-        totals[schema.BUILD_INFO.name] = {(VERSION,): [1.0]}
-        known = self._book.exemplars
+        """Yield the families with their present values; called by the registry at each scrape."""
+        table = self._recorders.table
+        table.refresh()
+        table.times_collected += 1
+        totals = _totals(self._recorders)
+        known = table.exemplars
         for family in schema.FAMILIES:
-            metric = empty_metric(self._book.namespace, family)
-            name = f"{self._book.namespace}_{family.name}"
-            bounds = [*map(floatToGoString, (*self._book.bounds(family), math.inf))]
+            metric = empty_metric(table.namespace, family)
+            name = f"{table.namespace}_{family.name}"
+            bounds = [*map(floatToGoString, (*table.bounds(family), math.inf))]
             for values, numbers in totals.get(family.name, {}).items():
                 labels = dict(zip(family.labels, values, strict=True))
                 exemplars = known.get((family.name, values), {}) if known else {}
@@ -147,15 +146,20 @@ class Metrics(Collector):
             yield metric
 
 
-def _is_in(registry: CollectorRegistry, book: Book) -> bool:
-    """Whether the names of *book* are its own in *registry*: whether asking for one asks it."""
-    asked = book.times_collected
-    for _ in registry.restricted_registry([f"{book.namespace}_{schema.CALLS.name}"]).collect():
+def _is_in(registry: CollectorRegistry, table: SeriesTable) -> bool:
+    """True if the names of *table* are its own in *registry*: if asking for one asks it."""
+    asked = table.times_collected
+    for _ in registry.restricted_registry([f"{table.namespace}_{schema.CALLS.name}"]).collect():
         pass
-    return book.times_collected > asked
+    return table.times_collected > asked
 
 
-def _totals(book: Book) -> _Totals:
+def _new_recorders(namespace: str, bounds: dict[str, tuple[float, ...]] | None) -> Recorders:
+    directory = os.environ.get(VARIABLE, os.environ.get(VARIABLE.lower(), ""))
+    return Recorders(SeriesTable(namespace, bounds or {}, directory))
+
+
+def _totals(recorders: Recorders) -> _Totals:
     """Add up all threads of all groups; series with the same labels become one."""
     totals: _Totals = {family.name: {} for family in schema.FAMILIES}
 
@@ -164,15 +168,17 @@ def _totals(book: Book) -> _Totals:
         before = known.get(values)
         known[values] = numbers if before is None else [*map(add, before, numbers)]
 
-    for group in tuple(book.groups):
-        histogram, counters = book.cells.totals(group)
+    table = recorders.table
+    for group in table.groups():
+        histogram, counters = table.cells.totals(group)
         family = group.layout.histogram
         if family is not None:
             count(family, group.labels[: len(family.labels)], histogram)
         for (each, values), number in zip(group.counter_series(), counters, strict=True):
             count(each, values, [number])
-    for family, values, value in book.gauges():
+    for family, values, value in recorders.gauge_samples():
         count(family, values, [value])
+    count(schema.BUILD_INFO, (VERSION,), [1.0])
     return totals
 
 
@@ -224,9 +230,9 @@ _default: Metrics | None = None
 
 
 def default_metrics() -> Metrics:
-    """Give the `Metrics` of policies that were made without one: in `REGISTRY`, made at first use.
+    """Return the `Metrics` of policies that were made without one, in `REGISTRY`.
 
-    Inside `mainstay.testing.recorded()` it is that block's.
+    It is made at first use. Inside `mainstay.testing.recorded()` it is that block's.
 
     Example:
         >>> from mainstay import default_metrics
@@ -243,10 +249,10 @@ def default_metrics() -> Metrics:
 
 
 def set_default_metrics(metrics: Metrics) -> None:
-    """Let policies that are made from now on without `metrics=` record into *metrics*.
+    """Make policies that are made from now on without `metrics=` record into *metrics*.
 
     Args:
-        metrics: What `default_metrics()` is to give. Policies made before keep theirs.
+        metrics: What `default_metrics()` is to return. Policies made before keep theirs.
 
     Raises:
         TypeError: If *metrics* is not a `Metrics`.
@@ -267,7 +273,7 @@ def set_default_metrics(metrics: Metrics) -> None:
     _default = metrics
 
 
-# What policies ask of a `Metrics`: functions, so that its users see what a collector has, no more.
+# What policies ask for: functions, so that users see of a `Metrics` what a collector has, no more.
 
 
 def metrics_of(metrics: object) -> Metrics:
@@ -279,52 +285,6 @@ def metrics_of(metrics: object) -> Metrics:
     return metrics
 
 
-def recorder_of(metrics: Metrics, component: str, policy: str) -> Recorder:
-    """Find the recorder of a component under a policy in *metrics*, or make it."""
-    book = metrics._book
-    return book.recorder(book.component(component), policy)
-
-
-def checkpoint_recorder_of(metrics: Metrics, component: str) -> CheckpointRecorder:
-    """Find the recorder of a checkpointed function in *metrics*, or make it."""
-    recorder = recorder_of(metrics, component, "checkpoint")
-    assert isinstance(recorder, CheckpointRecorder)  # noqa: S101 - what the book makes for it
-    return recorder
-
-
-def member_recorder_of(metrics: Metrics, component: str, member: str) -> MemberRecorder:
-    """Find the recorder of one member of a pool in *metrics*, or make it."""
-    book = metrics._book
-    return book.member_recorder(book.component(component), member)
-
-
-def switch_recorder_of(metrics: Metrics, component: str) -> SwitchRecorder:
-    """Find the recorder of the changes in a pool or breaker in *metrics*, or make it."""
-    book = metrics._book
-    return book.switch_recorder(book.component(component))
-
-
-def copies_recorder_of(metrics: Metrics, component: str) -> CopiesRecorder:
-    """Find the recorder of the copies of a redundant call in *metrics*, or make it."""
-    book = metrics._book
-    return book.copies_recorder(book.component(component))
-
-
-def upkeep_of(metrics: Metrics, component: str) -> Upkeep:
-    """Find the upkeep of a component's dependability in *metrics*, or make it."""
-    book = metrics._book
-    return book.upkeep(book.component(component))
-
-
-def number_of(metrics: Metrics, family: Family, component: str) -> NumberGauge:
-    """Find the gauge *family* of a component in *metrics*, or make it."""
-    book = metrics._book
-    return book.number(family, book.component(component))
-
-
-def follow(metrics: Metrics, family: Family, component: str, source: Stateful) -> StateGauge:
-    """Show the states of *source* in the gauge *family* of *metrics*, as long as *source* lives."""
-    book = metrics._book
-    gauge = book.states(family, book.component(component))
-    gauge.follow(source, type(source).states)
-    return gauge
+def recorders_of(metrics: Metrics) -> Recorders:
+    """Return what policies record with in *metrics*."""
+    return metrics._recorders

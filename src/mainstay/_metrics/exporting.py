@@ -1,8 +1,8 @@
 """From rows of the schema to what Prometheus reads, for every collector of this package.
 
-`Metrics` gives what policies recorded. The collectors above this layer ask something else at each
-scrape, a machine or a store: each is an `Asking`, which leaves them nothing of prometheus_client to
-know.
+`Metrics` exports what policies recorded. The collectors above this layer ask something else at each
+scrape, a machine or a store: each is a `ScrapeCollector`, which leaves them nothing of
+prometheus_client to know.
 """
 
 import abc
@@ -18,7 +18,7 @@ Values: TypeAlias = Iterable[tuple[tuple[str, ...], float]]
 """What a family has now: values of its labels, in order, and the number."""
 
 
-class Asking(Collector, abc.ABC):
+class ScrapeCollector(Collector, abc.ABC):
     """A collector that asks for its values at each scrape.
 
     Args:
@@ -32,11 +32,11 @@ class Asking(Collector, abc.ABC):
         self._families = families
 
     def describe(self) -> Iterable[Metric]:
-        """Give the families without samples, so that a registry can refuse a name twice."""
+        """Return the families without samples, so that a registry can refuse a name twice."""
         return [empty_metric(self._namespace, family) for family in self._families]
 
     def collect(self) -> Iterator[Metric]:
-        """Give the families with their present values; called by the registry at each scrape."""
+        """Yield the families with their present values; called by the registry at each scrape."""
         for family, values in self._values():
             metric = empty_metric(self._namespace, family)
             for labels, value in values:
@@ -46,9 +46,9 @@ class Asking(Collector, abc.ABC):
 
     @abc.abstractmethod
     def _values(self) -> Iterator[tuple[Family, Values]]:
-        """Ask; a family that cannot be asked for now is left out."""
+        """Yield each family with its values; one that cannot be asked for now is left out."""
 
 
 def empty_metric(namespace: str, family: Family) -> Metric:
-    """Make what Prometheus reads of a family, without samples."""
+    """Return what Prometheus reads of a family, without samples."""
     return Metric(f"{namespace}_{family.name}".removesuffix("_total"), family.help, family.kind)

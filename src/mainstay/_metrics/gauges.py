@@ -4,20 +4,19 @@ A gauge keeps no value itself. It has sources, and at each scrape those that sti
 the case: so a state that has run out by itself is not shown any longer, and what is gone ends.
 
 Nobody scrapes a worker process of multiprocess mode. There a source tells of each change, and what
-is the case then is written by the process's `Writer`, through a gauge of prometheus_client, whose
-files say how the values of all processes become one.
+is the case then is written by the process's `Writer`, to a file whose name says how the values of
+all processes become one.
 """
 
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
+from operator import add
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from mainstay._core.threads import values_now
 from mainstay._metrics.schema import Family
-
-if TYPE_CHECKING:
-    from mainstay._metrics.book import Book
+from mainstay._metrics.series import SeriesTable
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -29,7 +28,7 @@ class Stateful(Protocol):
     """What is, or has members that are, in one of several states."""
 
     def states(self) -> Mapping[str, str]:
-        """Give the present states, by member; by "" for what has no members."""
+        """Return the present states, by member; by "" for what has no members."""
         ...
 
 
@@ -40,12 +39,11 @@ class Gauge(ABC, Generic[T]):
     process as over all of them. There is no lock here, so that a signal handler may come in.
     """
 
-    def __init__(self, book: "Book", family: Family, component: str) -> None:
-        self._book = book
-        self._family = family
+    def __init__(self, table: SeriesTable, component: str, family: Family) -> None:
+        self._table = table
         self._component = component
+        self._family = family
         self._sources: dict[int, tuple[weakref.ref[Any], Callable[[Any], T]]] = {}
-        self._is_told = False
         self._written: dict[tuple[str, ...], None] = {}
 
     def follow(self, source: S, read: Callable[[S], T]) -> None:
@@ -54,49 +52,39 @@ class Gauge(ABC, Generic[T]):
         sources[key] = weakref.ref(source, lambda _: sources.pop(key, None)), read
 
     def samples(self) -> Iterator[Sample]:
-        """Give what is the case now, as far as it is known."""
+        """Yield what is the case now, as far as it is known."""
         for labels, value in self._values().items():
             yield self._family, labels, value
 
     def changed(self) -> None:
-        """Take note of a change, and have it written where others have to read it."""
-        writer = self._book.writer
-        if writer is not None and self._family.mode is not None and not self._is_told:
-            self._is_told = True
+        """Have a change written where others have to read it."""
+        writer = self._table.writer
+        if writer is not None and self._family.mode is not None:
             writer.do(self._write)
 
-    def start_anew(self) -> None:
-        """Forget what was written and is to be, which a forked child leaves to its parent."""
-        self._is_told = False
-        self._written = {}
-
     def _write(self) -> None:
-        """Write what is the case now; what is gone counts as 0."""
-        self._is_told = False  # a change from here on may come too late to be seen
-        stock, values = self._book.stock_gauge(self._family), self._values()
+        """Write what is the case now, in the writer's thread; what is gone counts as 0."""
+        values = self._values()
         self._written.update(dict.fromkeys(values))
-        for labels in self._written:
-            stock.labels(*labels).set(values.get(labels, 0.0))
+        numbers = {labels: values.get(labels, 0.0) for labels in self._written}
+        self._table.set_gauges(self._family, numbers)
 
     def _values(self) -> dict[tuple[str, ...], float]:
         values: dict[tuple[str, ...], float] = {}
-        adds_up = self._family.mode == "livesum"
+        combined: Callable[[float, float], float] = add if self._family.mode == "livesum" else max
         for source_of, read in values_now(self._sources):
             source = source_of()
             if source is None:
                 continue
             for more, value in self._series(read(source)):
                 labels = self._component, *more
-                if labels in values:
-                    before = values[labels]
-                    values[labels] = before + value if adds_up else max(before, value)
-                else:
-                    values[labels] = value
+                before = values.get(labels)
+                values[labels] = value if before is None else combined(before, value)
         return values
 
     @abstractmethod
     def _series(self, said: T) -> Iterator[tuple[tuple[str, ...], float]]:
-        """Give the labels after the component, and the values, of what a source has said."""
+        """Yield the labels after the component, and the values, of what a source has said."""
 
 
 class NumberGauge(Gauge[float | None]):
@@ -116,7 +104,7 @@ class Latest:
         gauge.follow(self, Latest.value)
 
     def value(self) -> float | None:
-        """Give it, or None if there is none yet."""
+        """Return it, or None if there is none yet."""
         return self._value
 
     def set(self, value: float) -> None:
@@ -130,6 +118,6 @@ class StateGauge(Gauge[Mapping[str, str]]):
 
     def _series(self, said: Mapping[str, str]) -> Iterator[tuple[tuple[str, ...], float]]:
         for name, state in said.items():
-            member = (self._book.member(self._component, name),) if name else ()
+            member = (self._table.member(self._component, name),) if name else ()
             for each in self._family.states:
                 yield (*member, each), float(each == state)

@@ -5,32 +5,28 @@ additions. Everything else happens only when something failed.
 """
 
 import contextlib
-from bisect import bisect_left
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Protocol
 
 from mainstay._core.functions import name_of
-from mainstay._metrics.exemplars import exemplar
-from mainstay._metrics.layouts import CALL_LAYOUT, TROUBLE_LAYOUTS
+from mainstay._metrics.layouts import CALL_LAYOUT, FAILURE_LAYOUTS
 from mainstay._metrics.schema import CALLS, GIVE_UPS, WAIT_SECONDS
+from mainstay._metrics.series import SeriesTable
 
-if TYPE_CHECKING:
-    from mainstay._metrics.book import Book
-    from mainstay._metrics.cells import Group
-    from mainstay._metrics.collector import Metrics
-
-_OUTCOMES = CALL_LAYOUT.slots(CALLS)
+_OUTCOMES = CALL_LAYOUT.slots[CALLS]
 _SUCCESS = _OUTCOMES["success"]
 _REJECTED = _OUTCOMES["rejected"]
 _FAILED = ("error", "timeout")
 """Outcomes of which one call's trace is kept; calls that were refused have none of interest."""
-_REASONS = {policy: layout.slots(GIVE_UPS) for policy, layout in TROUBLE_LAYOUTS.items()}
-_WAITS = {
-    policy: layout.slot(WAIT_SECONDS)
-    for policy, layout in TROUBLE_LAYOUTS.items()
-    if policy != "breaker"
-}
+_REASONS = {policy: layout.slots[GIVE_UPS] for policy, layout in FAILURE_LAYOUTS.items()}
 _OPEN = _REASONS["breaker"]["open"]
+_WAIT = FAILURE_LAYOUTS["retry"].slots[WAIT_SECONDS][""]  # the first one, in all that have it
+
+
+class _Finder(Protocol):
+    """What a `Metrics` has to find recorders."""
+
+    def calls(self, component: str, policy: str, /) -> "Recorder": ...
 
 
 class Recorder:
@@ -40,91 +36,91 @@ class Recorder:
 
     Attributes:
         calls: The series that every call writes.
+        component: The label, which may be "_other" in place of the component's name.
+        policy: The kind of policy.
     """
 
     __slots__ = (
-        "_book",
+        "_failures",
         "_local",
         "_shortest",
         "_sum",
-        "_trouble",
+        "_table",
         "calls",
         "component",
         "policy",
     )
 
-    def __init__(self, book: "Book", labels: tuple[str, str]) -> None:
-        component, policy = labels
-        self.component: str = component
-        self.policy: str = policy
-        self._book = book
-        self.calls: Group = book.group(CALL_LAYOUT, labels)
-        self._trouble = book.group(TROUBLE_LAYOUTS[policy], labels)
+    def __init__(self, table: SeriesTable, component: str, policy: str) -> None:
+        labels = component, policy
+        self.component = component
+        self.policy = policy
+        self._table = table
+        self.calls = table.group(CALL_LAYOUT, labels)
+        self._failures = table.group(FAILURE_LAYOUTS[policy], labels)
         # Resolved for `success`, the path that has to be short.
-        self._local = book.cells.local
+        self._local = table.cells.local
         self._shortest = self.calls.bounds[0]
         self._sum = len(self.calls.bounds) + 1
 
-    def within(self, metrics: "Metrics") -> Self:
-        """Return the recorder of the same component in other metrics."""
-        from mainstay._metrics.collector import recorder_of  # noqa: PLC0415 - goes with the split
-
-        recorder = recorder_of(metrics, self.component, self.policy)
-        assert isinstance(recorder, type(self))  # noqa: S101
-        return recorder
+    def within(self, metrics: Any, component: str) -> "Recorder":
+        """Return the recorder of *component* under the same policy in other metrics."""
+        finder: _Finder = metrics._recorders  # noqa: SLF001 - which users do not see
+        return finder.calls(component, self.policy)
 
     def success(self, seconds: float) -> None:
         """Record a call that its first attempt answered, after *seconds*."""
         try:
             durations, calls = self._local.cells[self.calls]
         except (AttributeError, KeyError):  # the first call in this thread
-            durations, calls = self._book.cells.cell(self.calls)
-        bucket = 0 if seconds <= self._shortest else self._book.slow_call(self.calls, seconds)
+            durations, calls = self._table.cells.cell(self.calls)
+        bucket = 0 if seconds <= self._shortest else self._table.slow_call(self.calls, seconds)
         durations[bucket] += 1.0
         durations[self._sum] += seconds
         calls[_SUCCESS] += 1.0
 
     def call(self, outcome: str, seconds: float, attempts: int = 1) -> None:
-        """Record a call that ended in any way, after *seconds* and that many attempts."""
-        durations, calls = self._book.cells.cell(self.calls)
-        quick = seconds <= self._shortest
-        durations[0 if quick else self._book.slow_call(self.calls, seconds)] += 1.0
-        durations[self._sum] += seconds
+        """Record a call that ended in any way, after *seconds* and that many attempts.
+
+        Calls that were rejected ran nothing, so they have no duration.
+        """
+        table = self._table
+        durations, calls = table.cells.cell(self.calls)
+        if outcome != "rejected":
+            quick = seconds <= self._shortest
+            durations[0 if quick else table.slow_call(self.calls, seconds)] += 1.0
+            durations[self._sum] += seconds
         calls[_OUTCOMES[outcome]] += 1.0
-        if outcome in _FAILED and (example := exemplar(1.0)) is not None:
-            self._book.keep_exemplar(CALLS, (*self.calls.labels, outcome), 0, example)
+        if outcome in _FAILED:
+            table.keep_exemplar(CALLS, (*self.calls.labels, outcome), 0, 1.0)
         if attempts > 1:
-            counts, _ = self._book.cells.cell(self._trouble)
-            counts[bisect_left(self._trouble.bounds, attempts)] += 1.0
-            counts[-1] += attempts
+            table.observe(self._failures, attempts)
 
     def rejected(self) -> None:
         """Record a call that a breaker did not let through."""
         try:
             cells = self._local.cells
-            durations, calls = cells[self.calls]
-            trouble = cells[self._trouble][1]
+            calls, failures = cells[self.calls][1], cells[self._failures][1]
         except (AttributeError, KeyError):  # the first one in this thread
-            durations, calls = self._book.cells.cell(self.calls)
-            trouble = self._book.cells.cell(self._trouble)[1]
-        durations[0] += 1.0
+            calls = self._table.cells.cell(self.calls)[1]
+            failures = self._table.cells.cell(self._failures)[1]
         calls[_REJECTED] += 1.0
-        trouble[_OPEN] += 1.0
+        failures[_OPEN] += 1.0
 
     def gave_up(self, reason: str) -> None:
         """Record why a call gave up."""
-        self._book.cells.cell(self._trouble)[1][_REASONS[self.policy][reason]] += 1.0
+        self._table.add(self._failures, _REASONS[self.policy][reason])
 
     def waited(self, seconds: float) -> None:
         """Record *seconds* spent between attempts."""
-        self._book.cells.cell(self._trouble)[1][_WAITS[self.policy]] += seconds
+        self._table.add(self._failures, _WAIT, seconds)
 
     def error(self, error: BaseException) -> None:
         """Record a failed attempt."""
-        self._book.count_error(self.component, self.policy, error)
+        self._table.count_error(self.component, self.policy, error)
 
     def listener_failed(self, listener: Callable[..., Any], error: Exception) -> None:
         """Record that a listener of `on_event` raised."""
         with contextlib.suppress(Exception):
-            component = self._book.component(name_of(listener))
-            self._book.count_error(component, "event", error)
+            component = self._table.component(name_of(listener))
+            self._table.count_error(component, "event", error)

@@ -5,17 +5,12 @@ the files of multiprocess mode and the tables in the docs are derived from here.
 """
 
 import re
-from typing import Literal, TypeAlias
-
-import attrs
-
-_NAMESPACE = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+from typing import Literal, NamedTuple, TypeAlias
 
 Mode: TypeAlias = Literal["livesum", "livemax", "max", "mostrecent"]
 
 
-@attrs.frozen
-class Family:
+class Family(NamedTuple):
     """One metric.
 
     Attributes:
@@ -34,25 +29,29 @@ class Family:
     help: str
     labels: tuple[str, ...]
     buckets: tuple[float, ...] = ()
-    states: tuple[str, ...] = attrs.field(default=(), kw_only=True)
-    mode: Mode | None = attrs.field(default=None, kw_only=True)
+    states: tuple[str, ...] = ()
+    mode: Mode | None = None
 
 
 OUTCOMES = ("success", "recovered", "error", "timeout", "rejected", "cancelled")
 """How a call can end."""
 
+_ASKED = ("not_retryable", "predicate_error")
+"""Reasons of the policies that have `on`: it did not match, or it could not say."""
+
 GIVE_UP_REASONS = {
-    "retry": ("attempts", "timeout", "not_retryable", "budget", "refused_result"),
-    "failover": ("attempts", "timeout", "not_retryable", "budget", "no_member"),
-    "breaker": ("timeout", "not_retryable", "open"),
-    "redundant": ("attempts", "timeout", "not_retryable", "budget", "no_member", "no_decision"),
+    "retry": (*_ASKED, "attempts", "timeout", "budget", "refused_result"),
+    "failover": (*_ASKED, "attempts", "timeout", "budget", "no_member"),
+    "breaker": (*_ASKED, "timeout", "open"),
+    "redundant": (*_ASKED, "attempts", "timeout", "budget", "no_member", "no_decision"),
     "checkpoint": ("timeout",),
 }
 """Why a call of each policy can give up."""
 
-MEMBER_OUTCOMES = ("success", "error", "rejected", "cancelled")
-"""How an attempt at a member can end, in the words of `OUTCOMES`: "rejected" is TRY_ANOTHER, and
-"error" any exception, also one outside `on`, which is the caller's and says nothing of health."""
+MEMBER_OUTCOMES = ("success", "error", "rejected", "cancelled", "timeout")
+"""How an attempt at a member can end, in the words of `OUTCOMES`: "rejected" is TRY_ANOTHER,
+"timeout" a member that took too long, and "error" any exception, also one outside `on`, which is
+the caller's and says nothing of health."""
 
 MEMBER_STATES = ("active", "standby_hot", "standby_cold", "failing", "ejected", "trial", "draining")
 BREAKER_STATES = ("closed", "open", "half_open")
@@ -77,9 +76,9 @@ CALLS = Family(
 CALL_DURATION = Family(
     "call_duration_seconds",
     "histogram",
-    "Seconds from the start of a call to its end, waits included.",
+    "Seconds from the start of a call to its end, waits included, but for rejected calls.",
     ("component", "policy"),
-    (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0),
+    (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0),
 )
 CALL_ATTEMPTS = Family(
     "call_attempts",
@@ -342,7 +341,9 @@ CHECKPOINT_CORRUPT = Family(
     "Saves that could not be read.",
     ("component",),
 )
-BUILD_INFO = Family("build_info", "gauge", "1, with the version of mainstay.", ("version",))
+BUILD_INFO = Family(
+    "build_info", "gauge", "1, with the version of mainstay.", ("version",), mode="max"
+)
 SERIES_DROPPED = Family(
     "series_dropped_total",
     "counter",
@@ -385,7 +386,7 @@ OTHER = "_other"
 
 
 def check_namespace(namespace: object) -> None:
-    """Refuse what cannot be the prefix of names.
+    """Raise unless *namespace* can be the prefix of names.
 
     Raises:
         TypeError: If it is not a str.
@@ -393,7 +394,7 @@ def check_namespace(namespace: object) -> None:
     """
     if not isinstance(namespace, str):
         raise TypeError(f"`namespace` must be a str, not {namespace!r}")
-    if not _NAMESPACE.fullmatch(namespace):
+    if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", namespace):
         raise ValueError(
             f"`namespace` must consist of ASCII letters, digits and underscores, and not "
             f"start with a digit, not {namespace!r}"

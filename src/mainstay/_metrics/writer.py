@@ -3,9 +3,9 @@
 Nobody scrapes a worker, so its gauges are written at each change, through gauges of
 prometheus_client. These take one lock for the whole process, which a thread cannot take twice: a
 signal handler that comes in while its own thread holds it would wait for ever, and so would a
-child that was forked while another thread does. So whoever makes a change only leaves word, in a
-queue that a signal handler may use at any time, and this thread does the writing. No process is
-forked while it does.
+child that was forked while another thread does. So a change is only put into a queue, which a
+signal handler may use at any time, and this thread does the writing. No process is forked while it
+does.
 
 It begins when there is something to write, ends with what it works for, and is waited for, though
 not long, when the process ends. What a full disk or a broken file costs is gauges, and no call.
@@ -14,7 +14,6 @@ not long, when the process ends. What a full disk or a broken file costs is gaug
 import atexit
 import itertools
 import logging
-import os
 import queue
 import threading
 import weakref
@@ -22,6 +21,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from mainstay._core.clock import monotonic
+from mainstay._core.forks import around_forks
 
 PERIOD = 1.0
 """Seconds between two times that the thread brings up to date what goes on with time alone."""
@@ -39,30 +39,40 @@ _held: list[bool] = []
 
 
 class Writer:
-    """Runs jobs one after the other in a daemon thread of its own, and *refresh* each second."""
+    """Runs jobs one after the other in a daemon thread of its own.
+
+    Args:
+        refresh: A method that the thread calls each second, as long as its object lives.
+    """
 
     def __init__(self, refresh: Job) -> None:
         self._refresh = weakref.WeakMethod(refresh)
-        self.start_anew()
+        self.restart()
         _writers.add(self)
 
-    def start_anew(self) -> None:
+    def restart(self) -> None:
         """Forget the jobs and the thread, which a forked child leaves to its parent."""
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._waiting: dict[Job, None] = {}
         self._starts = itertools.count()
         self._runs = False
 
     def do(self, job: Job) -> None:
-        """Have the thread run *job*, without waiting for it."""
-        self._jobs.put(job)
+        """Have the thread run *job* soon; a job that has not begun yet is not put in twice."""
+        if job not in self._waiting:
+            self._waiting[job] = None
+            self._jobs.put(job)
         self.start()
 
     def start(self) -> None:
-        """Start the thread if it does not run; if that cannot be, the next one tries again."""
+        """Start the thread if it does not run; if that cannot be, the next change tries again."""
         if self._runs or next(self._starts):
             return
         thread = threading.Thread(
-            target=_run, args=(self._refresh, self._jobs), name="mainstay-writer", daemon=True
+            target=_run,
+            args=(self._refresh, self._jobs, self._waiting),
+            name="mainstay-writer",
+            daemon=True,
         )
         try:
             thread.start()
@@ -78,7 +88,11 @@ class Writer:
             done.wait(PATIENCE)
 
 
-def _run(refresh_of: "weakref.WeakMethod[Job]", jobs: "queue.SimpleQueue[Job]") -> None:
+def _run(
+    refresh_of: "weakref.WeakMethod[Job]",
+    jobs: "queue.SimpleQueue[Job]",
+    waiting: dict[Job, None],
+) -> None:
     due, warned = monotonic() + PERIOD, False
     while True:
         job: Job | None
@@ -90,6 +104,7 @@ def _run(refresh_of: "weakref.WeakMethod[Job]", jobs: "queue.SimpleQueue[Job]") 
         if job is None:
             return
         with _writing:
+            waiting.pop(job, None)  # a change from here on may come too late to be seen
             try:
                 job()
             except Exception:  # noqa: BLE001 - whatever it is, the other gauges go on
@@ -109,17 +124,16 @@ def _hold() -> None:
     _held.append(_writing.acquire(timeout=PATIENCE))
 
 
-def _let_go() -> None:
+def _release() -> None:
     if _held.pop():
         _writing.release()
 
 
-def _start_anew() -> None:
+def _reset() -> None:
     global _writing
     _held.clear()
     _writing = threading.RLock()
 
 
 atexit.register(finish_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_start_anew)
+around_forks(before=_hold, in_parent=_release, in_child=_reset)

@@ -17,282 +17,452 @@ starts. The rules:
 
 Losers are cancelled and not waited for. Each has a callback that takes its result to `dispose` or
 its exception off the event loop's hands; it is the whole reaper, so that nothing has to be ended.
+
+Most hedged calls end as they begin: the primary answers, and nothing else has happened that
+anybody has to decide about. So where the first answer wins and the primary starts alone, a call is
+a `FastHedgedCall` at first, which is little more than its arguments. The rest is made when
+something does happen: the primary is slow or fails, or the caller is cancelled.
 """
 
+import functools
 from asyncio import AbstractEventLoop, CancelledError, Future, Task, current_task, get_running_loop
 from collections.abc import Callable, Coroutine
-from functools import partial
 from types import CoroutineType
-from typing import Any
+from typing import Any, TypeAlias
 
-from mainstay._core.clock import Timer
-from mainstay._core.context import CallContext
+import attrs
+
+from mainstay._core.clock import Timer, monotonic
+from mainstay._core.context import (
+    DEFAULT_CONTEXT,
+    Entry,
+    block_context,
+    context_of,
+    current_context,
+    process_contexts,
+)
+from mainstay._core.functions import require_asyncio, wraps
 from mainstay._core.threads import values_now
-from mainstay._redundant.rules import Bound
-from mainstay._redundant.run import Call
-from mainstay._redundant.state import MOST_STRAYS
+from mainstay._redundant.call import RedundantCall, awaited
+from mainstay._redundant.decision import HedgeReason
+from mainstay._redundant.settings import BoundRedundant
 from mainstay.errors import UnsupportedLoopError
+
+Args: TypeAlias = tuple[Any, ...]
+Kwargs: TypeAlias = dict[str, Any]
+
+MOST_ABANDONED = 1_000
+"""How many cancelled tasks of a component may not have ended before no more hedges start."""
 
 _AGAIN = 0.005  # seconds
 
 
-def _running_task(bound: Bound) -> Task[Any]:
-    try:
-        task = current_task()
-    except RuntimeError:
-        task = None
-    if task is None:
-        raise UnsupportedLoopError(bound.recorder.component)
-    return task
+def wrap_async(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Make an `async def` redundant."""
+    settings = bound.settings
+    if settings.primary == "task":
+        return _wrap_with_task(bound, fn)
+    has_more = settings.timeout is not None or settings.pool is not None
+    if settings.takes_first and bound.planned == 1 and not has_more:
+        return _wrap_hedged(bound, fn)
+    return _wrap_inline(bound, fn)
 
 
-def _running_loop(bound: Bound) -> AbstractEventLoop:
-    try:
-        return get_running_loop()
-    except RuntimeError:
-        raise UnsupportedLoopError(bound.recorder.component) from None
+def _wrap_with_task(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap what runs every copy in a task."""
+
+    @wraps(fn)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        loop = AsyncLoop.begin(bound, args, kwargs)
+        loop.start()
+        return await loop.result()
+
+    return call
 
 
-class AsyncCall(Call):
-    """One call, in the event loop of its caller."""
+def _wrap_inline(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap what runs its primary in the caller's task, whatever else it may need."""
 
-    __slots__ = ("_cancelling", "_limit", "_loop", "_task", "_tasks", "_timer", "_waiter", "_won")
+    @wraps(fn)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        loop = AsyncLoop.begin(bound, args, kwargs, inline=True)
+        loop.start()
+        try:
+            value = await loop.call.fns[0](*args, **kwargs)
+        except BaseException as error:
+            if loop.primary_raised(error):
+                raise
+        else:
+            loop.primary_answered(value)
+        return await loop.result()
 
-    def __init__(
-        self,
-        bound: Bound,
-        context: CallContext,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        started: float | None = None,
-        loop: AbstractEventLoop | None = None,
-    ) -> None:
-        self._loop = loop or _running_loop(bound)
-        super().__init__(bound, context, args, kwargs, started)
-        self._tasks: dict[int, Task[Any]] = {}
-        self._timer: Timer | None = None
-        self._limit: Timer | None = None
-        self._waiter: Future[None] | None = None
-        self._won = False
-        members = self.members
-        if members is not None:
-            self.fns = tuple(partial(members.acall, n, fn) for n, fn in enumerate(self.fns))
+    return call
+
+
+def _wrap_hedged(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap what takes the first answer and starts its primary alone."""
+    primary = bound.fns[0]
+    latency = bound.latency
+    answered, timers = latency.answered, latency.timers
+    success, primary_won = bound.recorder.success, bound.copies.primary_won
+    in_any_context = _wrap_inline(bound, fn)
+
+    @wraps(fn)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        started = monotonic()
+        here, delay = block_context(), latency.delay
+        try:
+            task = current_task()
+        except RuntimeError:  # no event loop of asyncio runs here
+            task = None
+        if (
+            delay is None
+            or task is None
+            or process_contexts
+            or (here is not None and not (here.plain and started < here.deadline))
+        ):
+            return await in_any_context(*args, **kwargs)
+        event_loop = get_running_loop()
+        cancelling = task.cancelling()
+        hedged = FastHedgedCall(bound, here, task, cancelling, event_loop, started, args, kwargs)
+        timer = timers.here(event_loop)
+        timer.add(hedged, started + delay)
+        try:
+            value = await primary(*args, **kwargs)
+        except BaseException as error:
+            loop = hedged.in_full()
+            due = timer.waiting.pop(hedged, None)
+            if due is not None and isinstance(error, Exception):
+                loop.slow_at(due)
+            if loop.primary_raised(error):
+                raise
+        else:
+            if hedged.loop is None:  # no other copy has started, so that this answer is the first
+                del timer.waiting[hedged]
+                now = monotonic()
+                answered(now - started, now)
+                success(now - started)
+                primary_won()
+                return value
+            loop = hedged.loop
+            loop.primary_answered(value)
+        return await loop.result()
+
+    return call
+
+
+@attrs.define(eq=False)
+class FastHedgedCall:
+    """A call whose primary runs alone, with nothing around it but perhaps a deadline.
+
+    Attributes:
+        loop: What makes the rest of the call, if there is a need.
+    """
+
+    _bound: BoundRedundant
+    _here: Entry | None
+    _task: Task[Any]
+    _cancelling: int
+    _event_loop: AbstractEventLoop
+    _started: float
+    _args: Args
+    _kwargs: Kwargs
+    loop: "AsyncLoop | None" = attrs.field(default=None, init=False)
+
+    def in_full(self) -> "AsyncLoop":
+        """Return the call with everything that belongs to one."""
+        if self.loop is None:
+            context = DEFAULT_CONTEXT if self._here is None else context_of(self._here)
+            call = RedundantCall.begin(self._bound, context, self._started, is_async=True)
+            caller = CallerTask(self._task, self._cancelling, self._event_loop, True)
+            self.loop = AsyncLoop(call, caller, self._event_loop, self._args, self._kwargs)
+        return self.loop
+
+    def slow(self) -> None:
+        """Start one more copy, because the primary takes long."""
+        self.in_full().slow()
+
+
+@attrs.define(eq=False)
+class CallerTask:
+    """The caller's task, which a faster copy interrupts while it runs the primary.
+
+    Attributes:
+        runs_primary: True until the primary was left; never with `primary="task"`, nor in a race.
+        interrupted: True if the task was cancelled because of that copy.
+    """
+
+    _task: Task[Any]
+    _cancelling: int  # how often it was cancelled before
+    _event_loop: AbstractEventLoop
+    runs_primary: bool
+    interrupted: bool = False
+
+    def interrupt(self) -> None:
+        """Cancel the task, unless somebody else is just doing so.
+
+        That may be a timeout of its own, which it survives: so ask again.
+        """
+        if not self.runs_primary:
+            return
+        if self._task.cancelling() <= self._cancelling:
+            self.interrupted = True
+            self._task.cancel()
+        else:
+            self._event_loop.call_later(_AGAIN, self.interrupt)
+
+    def leave_primary(self) -> bool:
+        """Take the cancellation back; True if there was another one, which came from outside."""
+        self.runs_primary = False
+        return self.interrupted and self._task.uncancel() > self._cancelling
+
+
+@attrs.define(eq=False)
+class AsyncLoop:
+    """The copies of one call, in the event loop of its caller."""
+
+    call: RedundantCall
+    _caller: CallerTask
+    _event_loop: AbstractEventLoop
+    _args: Args
+    _kwargs: Kwargs
+    _tasks: dict[int, Task[Any]] = attrs.field(factory=dict, init=False)
+    _timer: Timer | None = attrs.field(default=None, init=False)
+    _limit: Timer | None = attrs.field(default=None, init=False)
+    _waiter: Future[None] | None = attrs.field(default=None, init=False)
+    # The tasks of a race that have ended before its result was asked for.
+    _early: list[tuple[int, Task[Any]]] | None = attrs.field(default=None, init=False)
+
+    @classmethod
+    def begin(
+        cls, bound: BoundRedundant, args: Args, kwargs: Kwargs, *, inline: bool = False
+    ) -> "AsyncLoop":
+        """Begin a call in its context; *inline* if the caller is about to run the primary.
+
+        Raises:
+            DeadlineExpiredError: If the surrounding deadline leaves no time.
+            UnsupportedLoopError: Outside a task of asyncio.
+        """
+        event_loop = require_asyncio(bound.component)
+        task = current_task(event_loop)
+        if task is None:
+            raise UnsupportedLoopError(bound.component)
+        context = current_context()
+        call = RedundantCall.begin(bound, context, context.clock.now(), is_async=True)
+        caller = CallerTask(task, task.cancelling(), event_loop, inline)
+        return cls(call, caller, event_loop, args, kwargs)
 
     # The beginning.
 
-    def begin_inline(self) -> None:
-        """Begin a call whose primary the caller is about to run."""
-        task = _running_task(self.bound)
-        self.runs_inline(task, task.cancelling())
-        if self.members is not None:
-            self.members.reserve(0)
-        self._set_timers()
-        planned = self.bound.planned
-        if planned > 1:
-            self.start_owed(planned - 1)
-
-    def runs_inline(self, task: Task[Any], cancelling: int) -> None:
-        """Take note of the task that runs the primary, and of its cancellations at the start."""
-        self._task = task
-        self._cancelling = cancelling
-        self.primary_runs = True
+    def start(self) -> None:
+        """Start what the call begins with, but for a primary that the caller runs."""
+        bound, call_later = self.call.bound, self.call.context.clock.call_later
+        delay, timeout = bound.latency.delay, bound.settings.timeout
+        if delay is not None:
+            self._timer = call_later(delay, self.slow)
+        if timeout is not None:
+            self._limit = call_later(timeout, self._expire)
+        if not self._caller.runs_primary:
+            self._launch(0)
+        if bound.planned > 1:
+            self._start_lacking()
 
     def slow_at(self, due: float) -> None:
-        """Be slow at a time of the clock that an `Alarm` would have told of until now."""
-        self._timer = self._call_later(max(0.0, due - self.context.clock.now()), self.slow)
+        """Start one more copy at *due*, in place of a `SharedTimer` that would have told of it."""
+        seconds = max(0.0, due - self.call.now())
+        self._timer = self.call.context.clock.call_later(seconds, self.slow)
 
-    def takes_over(self, tasks: dict[int, Task[Any]]) -> None:
-        """Take note of copies that began together with the primary."""
-        round_ = self.round
-        for _ in tasks:
-            self._began[round_.start()] = self.started
-        self._tasks = tasks
-
-    def is_closed_with(self, answer: Any) -> None:
-        """Take note that the primary's answer was returned, and that it is all recorded."""
-        self.primary_runs = False
-        self.settled = self.closed = True
-        self._returned = answer
-
-    def begin_with_tasks(self) -> None:
-        """Begin a call whose copies all have tasks of their own."""
-        self._set_timers()
-        self.start_owed(self.bound.planned)
-
-    def _set_timers(self) -> None:
-        bound = self.bound
-        delay = bound.shared.delay
-        if delay is not None:
-            self._timer = self._call_later(delay, self.slow)
-        elif not bound.rules.start.together:
-            self.copies.denied("warmup")
-        if bound.rules.timeout is not None:
-            self._limit = self._call_later(bound.rules.timeout, self.expire)
-
-    def _call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
-        return self.context.clock.call_later(seconds, callback)
+    # Copies start.
 
     def slow(self) -> None:
         """Start one more copy, because the call takes long; when that is to happen, repeat it."""
         self._timer = None
-        delay = self.bound.shared.delay
-        if self.hedge("slow") and self.round.spare() and delay is not None:
-            self._timer = self._call_later(delay, self.slow)
+        delay = self.call.bound.latency.delay
+        if self._hedge("slow") and self.call.round.may_hedge() and delay is not None:
+            self._timer = self.call.context.clock.call_later(delay, self.slow)
 
-    # The primary has been left.
-
-    def primary_answered(self, value: Any) -> bool:
-        """Take the answer of an inline primary; say whether the caller is to return it now."""
-        if not self.settled and not self.bound.rules.votes:
-            self._returned = value
-            self._stop()
-            self.primary_wins()
-            return True
-        running = self.round.running  # of which the primary is one, if the round is made now
-        self.primary_runs = False
-        if self._take_back():
-            running.discard(0)
-            if self.members is not None:
-                self.members.answered(0)
-            self._caller_cancelled()
-            self.dispose([value])
-            raise CancelledError
-        if self.settled:
-            self.late(0, value)
-        else:
-            self.answered(0, value)
-        return False
-
-    def primary_raised(self, error: BaseException) -> bool:
-        """Take what an inline primary raised; say whether it is to go on as it is."""
-        running = self.round.running  # of which the primary is one, if the round is made now
-        self.primary_runs = False
-        outside = self._take_back()
-        if self._won and not outside and isinstance(error, Exception | CancelledError):
-            self.given_up(0)
+    def _hedge(self, reason: HedgeReason) -> bool:
+        """Start one more copy, unless something forbids it; True if it was started."""
+        call = self.call
+        if not call.round.may_hedge():
             return False
-        if outside or self.settled or not isinstance(error, Exception):
-            running.discard(0)
-            self._member_released(0)
-            self._caller_cancelled()
-            return True
-        self.failed(0, error)
-        return self.failed_with(error)
+        room = len(call.bound.abandoned.tasks) < MOST_ABANDONED
+        if not call.may_hedge(reason, room=room):
+            return False
+        self._launch(call.start_copy())
+        return True
 
-    def _take_back(self) -> bool:
-        """Take our cancellation back; say whether there was another one."""
-        return self._won and self._task.uncancel() > self._cancelling
+    def _start_lacking(self) -> None:
+        """Start the copies that the vote cannot do without."""
+        while self.call.round.lacks_copies():
+            self._launch(self.call.start_copy())
 
-    def _caller_cancelled(self) -> None:
-        self.settled = True
-        self._stop()
-        self.give_up()
+    def _launch(self, copy: int) -> None:
+        """Run a copy in a task."""
+        coroutine = _coroutine_of(self.call.fns[copy], self._args, self._kwargs)
+        task = self._event_loop.create_task(coroutine)
+        self._tasks[copy] = task
+        task.add_done_callback(functools.partial(self._task_ended, copy))
 
-    # The rest, if the primary's own answer was not the end.
+    # Copies end.
 
-    async def rest(self) -> Any:
-        """Wait until the call is settled; return the answer or raise."""
-        if not self.settled:
-            self._waiter = self._loop.create_future()
-            try:
-                await self._waiter
-            except BaseException:
-                self._caller_cancelled()
-                raise
-        return self.finish()
+    def _task_ended(self, copy: int, task: Task[Any]) -> None:
+        del self._tasks[copy]
+        self.call.bound.abandoned.tasks.discard(task)
+        if self._early is None:
+            self._take(copy, task)
+        else:
+            self._early.append((copy, task))
+
+    def _take(self, copy: int, task: Task[Any]) -> None:
+        """Count how the task of a copy has ended, or record that it is late."""
+        error = CancelledError() if task.cancelled() else task.exception()
+        if not self.call.settled:
+            self._ended(copy, task.result() if error is None else None, error)
+        elif error is None:
+            self.call.late(copy, task.result())
+        else:
+            self.call.given_up(copy)
+
+    def _ended(self, copy: int, answer: Any, error: BaseException | None) -> None:
+        """Count how a copy has ended, and do what follows."""
+        call = self.call
+        replaceable = False
+        if error is None:
+            call.answered(copy, answer)
+        else:
+            replaceable = call.failed(copy, error)
+        if not call.settled:
+            if call.round.lacks_copies():
+                self._start_lacking()
+            elif replaceable:
+                self._hedge("failed")
+            call.settle()
+        if call.settled:
+            self._settled()
+
+    def _expire(self) -> None:
+        if not self.call.settled:
+            self.call.expire()
+            self._settled()
 
     def _settled(self) -> None:
+        """Stop what runs, and wake the caller."""
         self._stop()
-        if self.primary_runs:
-            self._interrupt()
+        if self._caller.runs_primary:
+            self._caller.interrupt()
         elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-
-    def _interrupt(self) -> None:
-        """Cancel the inline primary, unless somebody else is just doing so.
-
-        That may be a timeout of its own, which it survives: so ask again.
-        """
-        if not self.primary_runs:
-            return
-        if self._task.cancelling() <= self._cancelling:
-            self._won = True
-            self._task.cancel()
-        else:
-            self._loop.call_later(_AGAIN, self._interrupt)
 
     def _stop(self) -> None:
         for timer in (self._timer, self._limit):
             if timer is not None:
                 timer.cancel()
-        if self._loop.is_closed():  # whoever waits on is destroyed, and so are the copies
+        if self._event_loop.is_closed():  # the caller was destroyed, and so are the copies
             return
-        strays = self.bound.shared.strays
+        abandoned = self.call.bound.abandoned.tasks
         for task in values_now(self._tasks):
-            strays.add(task)
+            abandoned.add(task)
             task.cancel()
 
-    # Copies in tasks.
+    # The primary was left, where the caller runs it.
 
-    def _place(self, *, extra: bool) -> Any:
-        return None if extra and len(self.bound.shared.strays) >= MOST_STRAYS else True
+    def primary_answered(self, value: Any) -> None:
+        """Count the answer of the primary, or record that it is late.
 
-    def _launch(self, copy: int, place: Any) -> None:  # noqa: ARG002 - a task needs no place
-        if self.members is not None:
-            self.members.reserve(copy)
-        coroutine = coroutine_of(self.fns[copy], self._args, self._kwargs)
-        task = self._loop.create_task(coroutine)
-        self._tasks[copy] = task
-        task.add_done_callback(partial(self.task_ended, copy))
-
-    def task_ended(self, copy: int, task: Task[Any]) -> None:
-        """Take note that the task of a copy has ended."""
-        del self._tasks[copy]
-        self.bound.shared.strays.discard(task)
-        self._take(copy, task)
-
-    def _take(self, copy: int, task: Task[Any]) -> None:
-        error = CancelledError() if task.cancelled() else task.exception()
-        if self.settled:
-            if error is None:
-                self.late(copy, task.result())
-            else:
-                self.given_up(copy)
-        elif error is None:
-            self.answered(copy, task.result())
+        Raises:
+            CancelledError: If the caller was cancelled when another copy had won.
+        """
+        call = self.call
+        if self._caller.leave_primary():
+            call.round.running.discard(0)
+            if call.members is not None:
+                call.members.answered(0)
+            error = CancelledError()
+            self._give_up(error)
+            call.dispose([value])
+            raise error
+        if call.settled:
+            call.late(0, value)
         else:
-            self.failed(copy, error)
+            self._ended(0, value, None)
 
-    def _disposed(self, result: Any) -> None:
-        if result is None or not hasattr(result, "__await__"):
-            return
-        strays = self.bound.shared.strays
-        task = self._loop.create_task(_awaited(result))
-        strays.add(task)
-        task.add_done_callback(self._disposal_ended)
+    def primary_raised(self, error: BaseException) -> bool:
+        """Count what the primary raised; True if that is to go on as it is."""
+        call, caller = self.call, self._caller
+        outside = caller.leave_primary()
+        if caller.interrupted and not outside and isinstance(error, Exception | CancelledError):
+            call.given_up(0)
+            return False
+        if outside or call.settled or not isinstance(error, Exception):
+            call.round.running.discard(0)
+            if call.members is not None:
+                call.members.released(0)
+            self._give_up(error)
+            return True
+        self._ended(0, None, error)
+        if call.failure is not error:
+            return False
+        call.record_failure()
+        return True
 
-    def _disposal_ended(self, task: Task[Any]) -> None:
-        self.bound.shared.strays.discard(task)
-        dispose = self.bound.rules.dispose
-        if not task.cancelled() and dispose is not None:
-            error = task.exception()
-            if isinstance(error, Exception):
-                self.dispose_failed(dispose, error)
+    # The caller.
+
+    async def result(self) -> Any:
+        """Wait until the call is settled; return the answer or raise."""
+        if not self.call.settled:
+            self._waiter = self._event_loop.create_future()
+            try:
+                await self._waiter
+            except BaseException as error:
+                self._give_up(error)
+                raise
+        return self.call.finish()
+
+    def _give_up(self, error: BaseException) -> None:
+        """End the call for a caller that is left by *error*, or has left the block of a race."""
+        self.call.settled = True
+        self._stop()
+        self.call.interrupted(error)
+
+    # A race.
+
+    def join(self, fn: Callable[[], Any]) -> None:
+        """Start a copy for the block of a race, where one is counted when the result is wanted."""
+        if self._early is None:
+            self._early = []
+        self._launch(self.call.join(fn))
+
+    async def race_result(self) -> Any:
+        """Count the copies that have ended by now; wait for the end, and return the answer."""
+        call = self.call
+        timeout = call.bound.settings.timeout
+        if timeout is not None:
+            seconds = max(0.0, timeout - call.elapsed())
+            self._limit = call.context.clock.call_later(seconds, self._expire)
+        self._count_early()
+        return await self.result()
+
+    def leave(self) -> None:
+        """End a race: without a result nobody waits any more."""
+        if not self.call.closed:
+            self.call.settled = True
+            self._count_early()
+            self._give_up(CancelledError())
+
+    def _count_early(self) -> None:
+        early, self._early = self._early, None
+        for copy, task in early or ():
+            self._take(copy, task)
 
 
-def coroutine_of(
-    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Coroutine[Any, Any, Any]:
+def _coroutine_of(fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Coroutine[Any, Any, Any]:
     """Call a copy, for a task; what that raises at once is the failure of the copy, too."""
     try:
         coroutine = fn(*args, **kwargs)
     except Exception as error:  # noqa: BLE001 - see above
         return _raised(error)
-    return coroutine if type(coroutine) is CoroutineType else _awaited(coroutine)
-
-
-async def _awaited(awaitable: Any) -> Any:
-    return await awaitable
+    return coroutine if type(coroutine) is CoroutineType else awaited(coroutine)
 
 
 async def _raised(error: Exception) -> Any:

@@ -1,23 +1,20 @@
-"""Which copies a call still needs, and how it ends: numbers in, numbers out. Nothing here acts.
+"""Which copy of a call starts when, and which one wins: values in, values out. Nothing here acts.
 
-A `Round` is told what was started and how it ended. The loops ask it:
+A `Round` is what a call knows of its copies. The loops tell it which of them started and how they
+ended, and do what it answers:
 
-    owed()      so many copies must start now: the vote cannot be decided without them
-    spare()     one more copy may start, if the primary is slow or a copy failed
-    stuck()     nothing runs any more and the vote is open: the call fails
+    event                    then
+    the call begins          start `planned` copies, the primary first
+    a copy answers           count its answer; start what the vote lacks
+    a copy fails             count its failure; start what the vote lacks, else one hedge
+    the call is slow         start one hedge, and wait as long again for the next one
+    the round is over        stop what runs; return the winner's answer, or raise
 
-    event                          then
-    the call begins                start `planned` copies
-    a copy answers                 take it to the vote; start what is owed
-    a copy fails                   take it to the vote; start a spare one
-    the primary is slow            start a spare one
-    the vote is settled            cancel what runs; return the winner's answer, or raise
-
-What is owed is the call itself. A spare copy is a hedge: it is charged to the budget, and not
-started if the deadline, the budget or the threads forbid it.
+What the vote lacks is the call itself: it cannot be decided without. A hedge is one copy more. It
+is charged to the budget, and started only if nothing forbids it (`forbids_hedge`).
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
 import attrs
@@ -25,100 +22,168 @@ import attrs
 from mainstay.events import RedundantReason
 from mainstay.vote import Rule, State, Tally
 
-Denial: TypeAlias = Literal["budget", "threads", "deadline", "warmup", "no_member"]
+HedgeReason: TypeAlias = Literal["slow", "failed"]
+"""Why one copy more is wanted, as in `hedges_total`."""
+
+Denial: TypeAlias = Literal["budget", "threads", "deadline", "no_member"]
 """Why a hedge was not started; the last one if its pool had nobody for it."""
 
 
 @attrs.define(eq=False)
 class Round:
-    """The copies of one call.
+    """The copies of one call. They are numbered as they start; 0 is the primary.
 
     Attributes:
-        tally: The vote.
+        tally: Counts the vote; None where the first answer wins.
         most: How many copies there may be.
-        made: How many were started; their numbers are those below.
+        wanted: How many should have started by now; some may have found no room yet.
+        made: How many were started.
         running: Those that have not ended.
-        answers: What was answered, by copy.
-        errors: What failed, by copy.
+        began: When each one started, in seconds of the call's clock.
         state: Whether the vote is settled.
-        dissenters: Once decided, the copies whose answers differ from the winner's.
+        winner: Once it is decided, the copy whose answer is returned.
+        dissenters: Once it is decided, the copies whose answers differ from the winner's.
+        denial: What forbade the last hedge.
+        ended: When each one ended that did so before the round was over.
+        answers: What was answered, by copy.
+        errors: What was raised, by copy.
     """
 
-    tally: Tally
+    tally: Tally | None
     most: int
-    made: int = 0
-    running: set[int] = attrs.field(factory=set)
-    answers: dict[int, Any] = attrs.field(factory=dict)
-    errors: dict[int, Exception] = attrs.field(factory=dict)
+    wanted: int
+    made: int
+    running: set[int]
+    began: dict[int, float]
     state: State = "undecided"
+    winner: int = 0
     dissenters: Collection[int] = ()
+    denial: Denial | None = None
+    ended: dict[int, float] = attrs.field(factory=dict, init=False)
+    answers: dict[int, Any] = attrs.field(factory=dict, init=False)
+    errors: dict[int, Exception] = attrs.field(factory=dict, init=False)
 
-    def start(self) -> int:
-        """Take note that the next copy starts; give its number."""
+    # What happens.
+
+    def start(self, now: float) -> int:
+        """Record that the next copy starts; return its number."""
         copy = self.made
         self.made += 1
         self.running.add(copy)
+        self.began[copy] = now
         return copy
 
-    def answered(self, copy: int, answer: Any) -> None:
-        """Take note of an answer. What the rule raises about it comes through."""
+    def answered(self, copy: int, answer: Any, now: float) -> None:
+        """Count an answer. What the rule raises about it goes through."""
         self.running.discard(copy)
+        self.ended[copy] = now
         self.answers[copy] = answer
-        self._turn(self.tally.answered(copy, answer))
+        if self.tally is None:
+            self.winner, self.state = copy, "decided"
+        else:
+            self._apply(self.tally, self.tally.answered(copy, answer))
+            self._want(self.tally)
 
-    def failed(self, copy: int, error: Exception) -> None:
-        """Take note of a failure. What the rule raises about it comes through."""
+    def failed(self, copy: int, error: Exception, now: float, *, replaceable: bool = True) -> None:
+        """Count a failure. What the rule raises about it goes through.
+
+        Args:
+            copy: The copy.
+            error: What it raised.
+            now: When.
+            replaceable: False if there would be no member for another one either.
+        """
         self.running.discard(copy)
+        self.ended[copy] = now
         self.errors[copy] = error
-        self._turn(self.tally.failed(copy))
+        if self.tally is None:
+            self.state = "undecided" if len(self.errors) < self.most else "impossible"
+        else:
+            self._apply(self.tally, self.tally.failed(copy))
+            if replaceable:
+                self._want(self.tally)
 
-    def _turn(self, state: State) -> None:
-        """Take what the tally says, which may be one of the user's."""
+    def _apply(self, tally: Tally, state: State) -> None:
+        """Apply what a tally answered, which may be one of the user's."""
         if state == "decided":
-            if self.tally.winner not in self.answers:
-                raise ValueError(f"the tally decided for {self.tally.winner!r}, which is no answer")
-            self.dissenters = tuple(self.tally.dissenters())
+            if tally.winner not in self.answers:
+                raise ValueError(f"the tally decided for {tally.winner!r}, which is no answer")
+            self.winner = tally.winner
+            self.dissenters = tuple(tally.dissenters())
         elif state not in ("undecided", "impossible"):
             raise TypeError(
                 f'a tally must say "undecided", "decided" or "impossible", not {state!r}'
             )
         self.state = state
 
-    def owed(self) -> int:
-        """Give the number of copies without which the vote cannot be decided."""
-        if self.state != "undecided":
-            return 0
-        missing = max(1, self.tally.needed()) - len(self.running)
-        return max(0, min(missing, self.most - self.made))
+    def _want(self, tally: Tally) -> None:
+        """Want as many copies as the vote needs to be decided at all."""
+        if self.state == "undecided":
+            needed = max(1, tally.needed()) - len(self.running)
+            self.wanted = max(self.wanted, self.made + needed)
 
-    def spare(self) -> bool:
-        """Whether one more copy may start."""
+    # What follows.
+
+    def lacks_copies(self) -> bool:
+        """True if a copy has to start now."""
+        return self.state == "undecided" and self.made < min(self.wanted, self.most)
+
+    def may_hedge(self) -> bool:
+        """True if there is one more copy that could start."""
         return self.state == "undecided" and self.made < self.most
 
-    def stuck(self) -> bool:
-        """Whether the vote is open and nobody is left to settle it."""
-        return self.state == "undecided" and not self.running
+    def is_over(self) -> bool:
+        """True if nothing that may still happen changes how the call ends."""
+        return self.state != "undecided" or not self.running
+
+    def reason(self) -> RedundantReason:
+        """Return why a round that is over has no winner: what forbade the copy that it lacked."""
+        denial = self.denial
+        if denial == "no_member" or (denial == "budget" and self.state == "undecided"):
+            return denial
+        if denial == "deadline" and self.state == "undecided":
+            return "timeout"
+        return "attempts" if self.all_failed() else "no_decision"
 
     def all_failed(self) -> bool:
-        """Whether every copy that was started has failed."""
+        """True if every copy that was started has failed."""
         return len(self.errors) == self.made
 
     def verdict(self) -> str:
-        """Say how the vote ended, as in `votes_total`."""
+        """Return how the vote ended, as in `votes_total`."""
         if self.state != "decided":
             return "no_decision"
         return "decided" if self.errors or self.dissenters else "unanimous"
 
 
 def planned(rule: Rule, copies: int, *, together: bool) -> int:
-    """Give the number of copies that a call begins with."""
+    """Return how many copies a call begins with."""
     return copies if together else min(copies, max(1, rule.tally(copies).needed()))
 
 
-def reason_of(round_: Round, denial: Denial | None) -> RedundantReason:
-    """Say why a call without a decision gave up: what forbade the copy that it lacked, if any."""
-    if denial in ("budget", "no_member"):
-        return denial
-    if denial == "deadline":
-        return "timeout"
-    return "attempts" if round_.all_failed() else "no_decision"
+def forbids_hedge(
+    left: float, *, room: bool, member: Callable[[], bool], token: Callable[[], bool]
+) -> Denial | None:
+    """Return what forbids a hedge, or None; what would have to be given back is asked for last.
+
+    Args:
+        left: Seconds that the call has left.
+        room: Whether there is a thread or task for the copy.
+        member: Tells whether its pool has a member for it.
+        token: Takes one call from the budget, if there is one.
+    """
+    if left <= 0:
+        return "deadline"
+    if not room:
+        return "threads"
+    if not member():
+        return "no_member"
+    return None if token() else "budget"
+
+
+def last_failed(copies: Iterable[int], ended: Mapping[int, float]) -> int:
+    """Return whose exception is raised where no copy answered: that of the one that failed last.
+
+    Of those that failed at the same time it is the one that started first, such as the primary.
+    """
+    return max(copies, key=lambda copy: (ended[copy], -copy))

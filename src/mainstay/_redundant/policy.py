@@ -3,7 +3,18 @@
 import asyncio
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, Concatenate, Final, Literal, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Final,
+    Literal,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    cast,
+    overload,
+)
 
 import attrs
 
@@ -16,14 +27,19 @@ from mainstay._core.functions import (
     kind_of,
     name_of,
     resource_first,
+    without_resource,
 )
-from mainstay._core.members import Pool, lender_of
+from mainstay._core.threads import get_or_create
 from mainstay._metrics.collector import Metrics, metrics_of
 from mainstay._metrics.schema import MOST_COMPONENTS, OTHER
-from mainstay._redundant.async_wraps import wrap_async
+from mainstay._redundant.async_loop import wrap_async
 from mainstay._redundant.decision import planned
-from mainstay._redundant.options import (
+from mainstay._redundant.latency import LatencyTracker
+from mainstay._redundant.race import RaceBlock
+from mainstay._redundant.settings import (
+    BoundRedundant,
     On,
+    RedundantSettings,
     check_blocking,
     checked_alternatives,
     checked_budget,
@@ -32,13 +48,13 @@ from mainstay._redundant.options import (
     checked_on,
     checked_rule,
 )
-from mainstay._redundant.race import RaceBlock
-from mainstay._redundant.rules import Bound, Rules, recorders_in
-from mainstay._redundant.state import Shared
-from mainstay._redundant.sync_loop import nobody_waits, wrap_sync
-from mainstay._redundant.threads import Crew
+from mainstay._redundant.sync_loop import is_abandoned, wrap_sync
+from mainstay._redundant.workers import AbandonedCopies, WorkerPool
 from mainstay.hedge import Start, delay_of
 from mainstay.vote import Rule
+
+if TYPE_CHECKING:  # loads all of failover, which most redundant calls do without
+    from mainstay._failover.pool import FailoverPool
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -71,13 +87,14 @@ class Redundant:
         2
     """
 
-    _rules: Rules = attrs.field(alias="rules")
+    _settings: RedundantSettings = attrs.field(alias="settings")
     _copies: int | None = attrs.field(alias="copies")
     _alternatives: tuple[Callable[..., Any], ...] = attrs.field(alias="alternatives")
     _start: Start | None = attrs.field(alias="start")
     _name: str | None = attrs.field(alias="name")
     _metrics: Metrics = attrs.field(alias="metrics")
-    _shared: dict[str, Shared] = attrs.field(factory=dict, init=False)
+    _latencies: dict[str, LatencyTracker] = attrs.field(factory=dict, init=False)
+    _abandoned: dict[str, AbandonedCopies] = attrs.field(factory=dict, init=False)
 
     def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
         """Wrap a function; signature and kind stay.
@@ -103,7 +120,8 @@ class Redundant:
         kind = kind_of(fn)
         self._check_kind(kind, fn)
         bound = self._bound(name_of(fn), self._fns(fn))
-        return (wrap_async if kind is Kind.ASYNC else wrap_sync)(bound, fn)
+        wrapper = (wrap_async if kind is Kind.ASYNC else wrap_sync)(bound, fn)
+        return wrapper if self._settings.pool is None else without_resource(fn)(wrapper)
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call *fn* redundantly, without decorating it.
@@ -157,24 +175,23 @@ class Redundant:
 
     def _fns(self, fn: Callable[..., Any]) -> tuple[Callable[..., Any], ...]:
         fns: tuple[Callable[..., Any], ...] = (fn, *self._alternatives)
-        if self._rules.lender is not None:
+        if self._settings.pool is not None:
             fns = tuple(map(resource_first, fns))
         if not self._alternatives:
             fns *= self._copies or 2
-            checked_rule(self._rules.rule, len(fns))
+            checked_rule(self._settings.rule, len(fns))
         return fns[: self._copies]
 
-    def _bound(self, name: str, fns: tuple[Callable[..., Any], ...]) -> Bound:
-        component = self._name or name
-        start = self._rules.start
-        key = component if len(self._shared) < MOST_COMPONENTS else OTHER
-        shared = self._shared.get(component) or self._shared.setdefault(
-            key, Shared(start, self._rules.budget)
+    def _bound(self, name: str, fns: tuple[Callable[..., Any], ...]) -> BoundRedundant:
+        component, settings = self._name or name, self._settings
+        known = component in self._latencies or len(self._latencies) < MOST_COMPONENTS
+        key = component if known else OTHER
+        latency = get_or_create(
+            self._latencies, key, lambda: LatencyTracker(settings.start, settings.budget)
         )
-        labels = self._rules.labels(len(fns))
-        recorder, copies = recorders_in(self._metrics, component, shared, labels)
-        first = planned(self._rules.rule, len(fns), together=start.together) if fns else 0
-        return Bound(self._rules, fns, first, shared, recorder, copies)
+        abandoned = get_or_create(self._abandoned, key, AbandonedCopies)
+        first = planned(settings.rule, len(fns), together=settings.start.together) if fns else 0
+        return BoundRedundant(settings, component, fns, first, latency, abandoned, self._metrics)
 
     def _check_kind(self, kind: Kind, fn: object) -> None:
         if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
@@ -184,16 +201,29 @@ class Redundant:
         for each in self._alternatives:
             if kind_of(each) is not kind:
                 raise TypeError(
-                    f"`alternatives` must be of the same kind as {fn!r}, which is "
-                    f"`{kind.value}`, and {each!r} is not"
+                    f"{_short_name(fn)} is {_IN_WORDS[kind]}, so its `alternatives` must be, too; "
+                    f"{_short_name(each)} is {_IN_WORDS[kind_of(each)]}"
                 )
         if kind is Kind.ASYNC:
             return
-        if self._rules.primary == "task":
+        if self._settings.primary == "task":
             raise TypeError(
                 f"`primary` is for async functions; copies of {fn!r} run in threads; leave it out"
             )
-        check_blocking(self._rules.lender, self._rules.dispose, repr(fn))
+        check_blocking(self._settings, repr(fn))
+
+
+_IN_WORDS = {
+    Kind.SYNC: "a plain function",
+    Kind.ASYNC: "`async def`",
+    Kind.GENERATOR: "a generator",
+    Kind.ASYNC_GENERATOR: "an async generator",
+}
+
+
+def _short_name(fn: object) -> str:
+    name = getattr(fn, "__name__", None)
+    return name if isinstance(name, str) else repr(fn)
 
 
 class _OnMembers(Protocol):
@@ -221,6 +251,7 @@ def redundant(
     budget: RetryBudget | float | None = 0.05,
     dispose: Callable[[Any], Any] | None = None,
     primary: Literal["inline", "task"] = "inline",
+    raises: Literal["last", "group"] = "last",
     threads: int = 32,
     name: str | None = None,
     metrics: Metrics | None = None,
@@ -232,7 +263,7 @@ def redundant(
     *,
     copies: int | None = None,
     alternatives: Iterable[Callable[..., Any]] = (),
-    pool: Pool,
+    pool: "FailoverPool[Any]",
     start: Start | None = None,
     decide: Rule = _FIRST,
     on: On = Exception,
@@ -240,6 +271,7 @@ def redundant(
     budget: RetryBudget | float | None = 0.05,
     dispose: Callable[[Any], Any] | None = None,
     primary: Literal["inline", "task"] = "inline",
+    raises: Literal["last", "group"] = "last",
     threads: int = 32,
     name: str | None = None,
     metrics: Metrics | None = None,
@@ -250,7 +282,7 @@ def redundant(  # noqa: PLR0913 - a policy's parameters are its vocabulary
     *,
     copies: int | None = None,
     alternatives: Iterable[Callable[..., Any]] = (),
-    pool: Pool | None = None,
+    pool: "FailoverPool[Any] | None" = None,
     start: Start | None = None,
     decide: Rule = _FIRST,
     on: On = Exception,
@@ -258,6 +290,7 @@ def redundant(  # noqa: PLR0913 - a policy's parameters are its vocabulary
     budget: RetryBudget | float | None = 0.05,
     dispose: Callable[[Any], Any] | None = None,
     primary: Literal["inline", "task"] = "inline",
+    raises: Literal["last", "group"] = "last",
     threads: int = 32,
     name: str | None = None,
     metrics: Metrics | None = None,
@@ -299,6 +332,9 @@ def redundant(  # noqa: PLR0913 - a policy's parameters are its vocabulary
         primary: Async only. "inline" is cheapest, but a primary that swallows its cancellation,
             or takes its time over it, holds up the answer of a faster copy. "task" gives it a
             task of its own, which is never waited for.
+        raises: What a call raises where no copy answered. "last" is the exception that a copy
+            raised last, the primary's if two came at the same time, with a note that lists the
+            others. "group" is an `AllCopiesFailedError` with all of them.
         threads: Sync only: most threads of this policy at once, at least 1.
         name: The `component` label. None for ``module.qualname`` of what is wrapped.
         metrics: Where to record. None for `default_metrics()`.
@@ -310,11 +346,13 @@ def redundant(  # noqa: PLR0913 - a policy's parameters are its vocabulary
         TypeError: Here or at decoration, if an argument has the wrong type or kind.
         ValueError: Here, if an argument is out of its range, or *copies* above the number of
             members that the pool has now.
-        AllMembersFailedError: From a call, if the pool had no member for any copy.
-        Exception: From a call: one outside *on*, or the only copy's own.
-        AllCopiesFailedError: From a call, if more than one copy was started and all failed.
+        Exception: From a call: one outside *on*, or the one that a copy raised last, if none
+            answered.
+        AllCopiesFailedError: From a call with ``raises="group"``, if more than one copy was
+            started and all failed.
         NoDecisionError: From a call, if copies answered but the vote was not decided.
-        TimeoutError: From a call, if its only copy ran out of time.
+        TimeoutError: From a call, if its time was up before any copy had ended.
+        NoMemberError: From a call, if the pool had no member for any copy.
         DeadlineExpiredError: From a call, if it began with no time left; nothing was called.
         UnsupportedLoopError: From an async call outside asyncio.
 
@@ -338,31 +376,38 @@ def redundant(  # noqa: PLR0913 - a policy's parameters are its vocabulary
         'value of a'
     """
     functions = checked_alternatives(alternatives)
-    lender = None if pool is None else lender_of(pool)
-    most = checked_copies(copies, len(functions), lender)
+    members = None
+    if pool is not None:
+        from mainstay._redundant.members import PoolMembers  # noqa: PLC0415 - loads all of failover
+
+        members = PoolMembers(pool)
+    most = checked_copies(copies, len(functions), members)
     rule = checked_rule(decide, most if copies or functions else None)  # a race says it itself
-    votes = rule != _FIRST
+    takes_first = rule == _FIRST
     if start is not None and not isinstance(start, Start):
         raise TypeError(
             f"`start` must be made by `mainstay.hedge`, such as `hedge.after(0.2)`, not {start!r}"
         )
     if primary not in ("inline", "task"):
         raise ValueError(f'`primary` must be "inline" or "task", not {primary!r}')
-    when = delay_of(start or (hedge.together() if votes else hedge.quantile(0.95)))
-    rules = Rules(
+    if raises not in ("last", "group"):
+        raise ValueError(f'`raises` must be "last" or "group", not {raises!r}')
+    when = delay_of(start or (hedge.quantile(0.95) if takes_first else hedge.together()))
+    settings = RedundantSettings(
         start=when,
         rule=rule,
-        votes=votes,
+        takes_first=takes_first,
         judge=checked_on(on),
         timeout=None if timeout is None else to_seconds(timeout, "timeout", zero=False),
         budget=checked_budget(budget, together=when.together),
         dispose=checked_dispose(dispose),
         primary=primary,
-        crew=Crew(to_count(threads, "threads")),
-        lender=lender,
+        raises=raises,
+        workers=WorkerPool(to_count(threads, "threads")),
+        pool=members,
     )
     return Redundant(
-        rules=rules,
+        settings=settings,
         copies=copies,
         alternatives=functions,
         start=start,
@@ -372,7 +417,7 @@ def redundant(  # noqa: PLR0913 - a policy's parameters are its vocabulary
 
 
 def cancelled() -> bool:
-    """Whether nobody waits any more for the copy of a redundant call that asks.
+    """Return True if nobody waits any more for the copy of a redundant call that asks.
 
     A copy in a thread cannot be stopped from outside; one that takes long can ask from time to
     time and stop by itself. In async code it tells whether the running task is being cancelled.
@@ -385,7 +430,7 @@ def cancelled() -> bool:
         >>> cancelled()
         False
     """
-    if nobody_waits():
+    if is_abandoned():
         return True
     try:
         task = asyncio.current_task()

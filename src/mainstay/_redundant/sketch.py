@@ -69,11 +69,11 @@ class Sketch:
             self._fade()
 
     def warm(self) -> bool:
-        """Whether enough is known."""
+        """True if enough is known."""
         return self._total >= self.enough
 
     def value(self) -> float:
-        """Give the quantile in seconds; 0.0 if nothing was counted."""
+        """Return the quantile in seconds; 0.0 if nothing was counted."""
         count = self._counts[self._at]
         share = min(1.0, self._gap / count) if count else 0.0
         power, step = divmod(self._at, STEPS)

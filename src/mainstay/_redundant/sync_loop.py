@@ -1,229 +1,261 @@
 """Redundant calls of `def`: the caller's thread, which waits and decides, and those of the copies.
 
-The caller waits for a bell. A copy that ends puts its result into the mail and rings; the caller
-reads the mail, starts what is to start, and waits again until the next copy is due. The rules:
+The caller waits for a bell. A copy that ends puts its result into the mailbox and rings; the caller
+reads the mailbox, starts what is to start, and waits again until the next copy is due. The rules:
 
 1. Everything is decided in the caller's thread. A copy's thread only looks, under the call's lock,
-   whether the call is closed: if not, its result goes into the mail; if so, it is late, and the
-   thread disposes of it. The caller closes the call under the same lock and then reads the mail a
-   last time, so that no result gets lost or is disposed of twice.
+   whether the call is closed: if not, its result goes into the mailbox; if so, it is late, and the
+   thread disposes of it. The caller closes the call under the same lock and then reads the mailbox
+   a last time, so that no result gets lost or is disposed of twice.
 2. Where no thread is to be had the caller runs the copy itself: the primary while the delay of
    hedges is not known, and the first copies at the cap. A hedge is then not started at all.
 3. A loser cannot be stopped from outside. It learns from `cancelled()` that nobody waits for it.
 4. Each copy runs in its own copy of the caller's context, made in the caller's thread.
 """
 
-import functools
+import math
+from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar, copy_context
-from functools import partial
 from threading import Lock, get_ident
-from types import CoroutineType
 from typing import Any, TypeAlias
 
-from mainstay._core.context import current_context
-from mainstay._core.functions import refused_coroutine
-from mainstay._redundant.rules import Bound
-from mainstay._redundant.run import Call
-from mainstay._redundant.threads import Worker
+from mainstay._core.context import (
+    DEFAULT_CONTEXT,
+    block_context,
+    current_context,
+    process_contexts,
+)
+from mainstay._core.functions import is_awaitable, refused_awaitable, wraps
+from mainstay._redundant.call import RedundantCall
+from mainstay._redundant.decision import HedgeReason
+from mainstay._redundant.settings import BoundRedundant
+from mainstay._redundant.workers import Worker
 
-End: TypeAlias = tuple[int, Any, BaseException | None]
+CopyEnd: TypeAlias = tuple[int, Any, BaseException | None]
 """How a copy ended: its number, its answer, its exception."""
 
-HERE: Any = object()
-"""The place of a copy that runs in the caller's thread."""
+_MISUSED: Any = object()
+"""The answer of a copy that returned something to await, which nobody would."""
 
-_copy_of: ContextVar["SyncCall | None"] = ContextVar("mainstay-copy", default=None)
+_copy_of: ContextVar["SyncLoop | None"] = ContextVar("mainstay-copy", default=None)
 
 
-def wrap_sync(bound: Bound, fn: Callable[..., Any]) -> Callable[..., Any]:
+def wrap_sync(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[..., Any]:
     """Make a `def` redundant."""
 
-    @functools.wraps(fn)
+    @wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
-        return SyncCall(bound, args, kwargs).run()
+        return SyncLoop(bound, args, kwargs).run()
 
     return call
 
 
-def nobody_waits() -> bool:
-    """Whether the copy that this thread runs, or one around it, is of a call that has ended."""
-    call = _copy_of.get()
-    while call is not None:
-        if call.closed:
+def is_abandoned() -> bool:
+    """True if the copy that this thread runs, or one around it, is of a call that has ended."""
+    loop = _copy_of.get()
+    while loop is not None:
+        if loop.call.closed:
             return True
-        call = call.outer
+        loop = loop.outer
     return False
 
 
-class SyncCall(Call):
-    """One call, in the thread of its caller."""
+class SyncLoop:
+    """The copies of one call, and its caller's thread.
 
-    __slots__ = ("_bell", "_due", "_lock", "_mail", "outer")
+    Attributes:
+        call: The call.
+        outer: The call whose copy makes this one, or None.
+    """
 
-    def __init__(self, bound: Bound, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        context = current_context()
-        super().__init__(bound, context, args, kwargs)
-        members = self.members
-        if members is not None:
-            calls = (partial(members.call, n, fn) for n, fn in enumerate(self.fns))
-            self.fns: tuple[Callable[..., Any], ...] = tuple(calls)
-        self._bell = context.clock.bell()
-        self._mail: deque[End] = deque()
+    __slots__ = ("_args", "_bell", "_kwargs", "_lock", "_mailbox", "_slow_at", "call", "outer")
+
+    def __init__(
+        self, bound: BoundRedundant, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        here = block_context() or process_contexts
+        context = current_context() if here else DEFAULT_CONTEXT
+        clock, delay = context.clock, bound.latency.delay
+        started = clock.now()
+        self.call: RedundantCall = RedundantCall.begin(bound, context, started, is_async=False)
+        self.outer: SyncLoop | None = _copy_of.get()
+        self._args = args
+        self._kwargs = kwargs
+        self._bell = clock.bell()
+        self._mailbox: deque[CopyEnd] = deque()
         self._lock = Lock()
-        self._due: float | None = None
-        self.outer: SyncCall | None = _copy_of.get()
+        self._slow_at = math.inf if delay is None else started + delay
+
+    # The caller's thread.
 
     def run(self) -> Any:
-        """Make the call."""
+        """Start what the call begins with, unless it is a race; return the answer or raise."""
+        call, mailbox = self.call, self._mailbox
+        bound = call.bound
+        timeout = bound.settings.timeout
+        end = math.inf if timeout is None else call.started + timeout
         try:
-            self.begin()
-            while not self.settled:
-                self._wait()
-        except BaseException:
-            self.abort()
+            if bound.planned:
+                # Alone, without a hedge to come or a limit, the primary needs no other thread.
+                alone = self._slow_at == end == math.inf and bound.planned == 1
+                self._launch(0, None if alone else bound.settings.workers.take())
+                if bound.planned > 1:
+                    self._start_lacking()
+            while not call.settled:
+                if mailbox:
+                    self._ended(*mailbox.popleft())
+                elif not self._bell.wait(min(end, self._slow_at) - call.context.clock.now()):
+                    self._do_what_is_due(end)
+        except BaseException as error:
+            self._abort(error)
             raise
         finally:
             self._bell.idle(get_ident())
-        if self.closed:
-            return self._returned
-        self.close()
-        return self.finish()
+        if call.round.running:
+            self._close()
+        return call.finish()
 
-    def begin(self) -> None:
-        """Start the first copies."""
-        bound = self.bound
-        delay = bound.shared.delay
-        if delay is not None:
-            self._due = self.started + delay
-        elif not bound.rules.start.together:
-            self.copies.denied("warmup")
-            if bound.planned == 1 and bound.rules.timeout is None:
-                self.start(HERE)
-                return
-        if bound.planned == 1 and not bound.rules.votes:
-            worker = bound.rules.crew.take()
-            if worker is not None:
-                self.primary_runs = True
-                self._launch(0, worker)
-                return
-        self.start_owed(bound.planned)
-
-    def abort(self) -> None:
-        """Give the call up: the caller was interrupted."""
-        self.settled = True
-        self.close()
-        self.give_up()
-
-    def close(self) -> None:
-        """Let everything that comes from now on be late, and see to what came before."""
-        with self._lock:
-            self.closed = True
-        self.read_mail()
-        if (self._round is not None or self.primary_runs) and self.round.running:
-            self.bound.shared.abandon(len(self.round.running))
-
-    def _wait(self) -> None:
-        """Wait for the next copy to end or to be due."""
-        clock = self.context.clock
-        timeout = self.bound.rules.timeout
-        end = float("inf") if timeout is None else self.started + timeout
-        due = end if self._due is None else min(end, self._due)
-        if self._bell.wait(due - clock.now()):
-            self.read_mail()
-            return
-        now = clock.now()
+    def _do_what_is_due(self, end: float) -> None:
+        """Do what is due now: the call has no time left at *end*, or is slow."""
+        now = self.call.now()
         if now >= end:
-            self.expire()
-        elif self._due is not None and now >= self._due:
-            self._due = None
-            delay = self.bound.shared.delay
-            if self.hedge("slow") and self.round.spare() and delay is not None:
-                self._due = now + delay
+            self.call.expire()
+        elif now >= self._slow_at:
+            self._slow_at = math.inf
+            delay = self.call.bound.latency.delay
+            if self._hedge("slow") and self.call.round.may_hedge() and delay is not None:
+                self._slow_at = now + delay
 
-    def read_mail(self) -> None:
-        """Take in how copies have ended."""
-        while self._mail:
-            copy, answer, error = self._mail.popleft()
-            if self.settled:
-                self.round.running.discard(copy)
-                self._take_late(copy, answer, error)
-            elif self._round is None and self.primary_runs and error is None:
-                self._returned = answer
-                self.primary_wins()
-            else:
-                self._take(copy, answer, error)
+    # A race.
 
-    def _take(self, copy: int, answer: Any, error: BaseException | None) -> None:
-        if error is None:
-            self.answered(copy, answer)
-        else:
-            self.failed(copy, error)
-
-    def _take_late(self, copy: int, answer: Any, error: BaseException | None) -> None:
-        if error is None:
-            self.late(copy, answer)
-        else:
-            self.failed_late(copy, error)
-
-    def _settled(self) -> None:
-        """Do nothing: the caller itself is at work, and looks next."""
-
-    def _disposed(self, result: Any) -> None:
-        if type(result) is CoroutineType:
-            raise refused_coroutine(self.bound.rules.dispose, result)
-
-    # Copies in threads, and in the caller's.
-
-    def _place(self, *, extra: bool) -> Any:
-        worker = self.bound.rules.crew.take()
-        if worker is not None or (extra and self.round.running):
-            return worker
-        return None if self.round.running else HERE
-
-    def _leave(self, place: Any) -> None:
-        if place is not HERE:
-            self.bound.rules.crew.put_back(place)
-
-    def _launch(self, copy: int, place: Any) -> None:
-        if self.members is not None:
-            self.members.reserve(copy)
-        if place is HERE:
-            self._take(copy, *self._call(copy))
+    def join(self, fn: Callable[[], Any]) -> None:
+        """Start a copy for the block of a race, where one is counted when the result is wanted."""
+        copy = self.call.join(fn)
+        worker = self.call.bound.settings.workers.take()
+        if worker is not None:
+            self._launch(copy, worker)
             return
-        self._bell.working(place.ident)
+        answer, error = self._run(copy)
+        self._mailbox.append((copy, answer, error))
+        if not isinstance(error, Exception | None):
+            raise error
+
+    def leave(self) -> None:
+        """End a race: without a result nobody waits any more."""
+        self._bell.idle(get_ident())
+        if not self.call.closed:
+            self._abort(CancelledError())
+
+    # The end.
+
+    def _abort(self, error: BaseException) -> None:
+        """End the call for a caller that is left by *error*, or has left the block of a race."""
+        self._close()
+        self.call.interrupted(error)
+
+    def _close(self) -> None:
+        """Make everything that comes from now on late, and see to what came before."""
+        call = self.call
+        call.settled = True
+        with self._lock:
+            call.closed = True
+        running = call.round.running
+        while self._mailbox:
+            copy, answer, error = self._mailbox.popleft()
+            running.discard(copy)
+            self._late(copy, answer, error)
+        if running:
+            call.bound.abandoned.add_threads(len(running))
+
+    # Copies start.
+
+    def _start_lacking(self) -> None:
+        """Start the copies that the vote cannot do without, as many as there is room for."""
+        call = self.call
+        # One in the caller's thread has ended when it was launched, and may have started others.
+        while call.round.lacks_copies() and not call.settled:
+            worker = call.bound.settings.workers.take()
+            if worker is None and call.round.running:
+                return
+            self._launch(call.start_copy(), worker)
+
+    def _hedge(self, reason: HedgeReason) -> bool:
+        """Start one more copy, unless something forbids it; True if it was started."""
+        call, workers = self.call, self.call.bound.settings.workers
+        if not call.round.may_hedge():
+            return False
+        worker = workers.take()
+        if call.may_hedge(reason, room=worker is not None or not call.round.running):
+            self._launch(call.start_copy(), worker)
+            return True
+        if worker is not None:
+            workers.release(worker)
+        return False
+
+    def _launch(self, copy: int, worker: Worker | None) -> None:
+        """Run a copy in the thread of *worker*; without one in the caller's."""
+        if worker is None:
+            self._ended(copy, *self._run(copy))
+            return
+        self._bell.working(worker.ident)
         context = copy_context()
-        place.give(lambda worker: context.run(self._work, copy, worker))
+        worker.run(lambda worker: context.run(self._work, copy, worker))
 
     def _work(self, copy: int, worker: Worker) -> None:
         """Run a copy in its own thread."""
         _copy_of.set(self)
-        answer, error = self._call(copy)
-        crew = self.bound.rules.crew
+        end = (copy, *self._run(copy))
+        call, workers = self.call, self.call.bound.settings.workers
         with self._lock:
-            late = self.closed
+            late = call.closed
             if not late:
-                crew.put_back(worker)
-                self._mail.append((copy, answer, error))
+                workers.release(worker)
+                self._mailbox.append(end)
                 self._bell.ring()
-        if late:
-            try:
-                self._take_late(copy, answer, error)
-            finally:
-                self.bound.shared.abandon(-1)
-                crew.put_back(worker)
-        self._bell.idle(worker.ident)
+        try:
+            if late:
+                self._late(*end)
+        finally:
+            del end  # a traceback in it leads back here
+            if late:
+                call.bound.abandoned.add_threads(-1)
+                workers.release(worker)
+            self._bell.idle(worker.ident)
 
-    def _call(self, copy: int) -> tuple[Any, BaseException | None]:
-        fn = self.fns[copy]
+    def _run(self, copy: int) -> tuple[Any, BaseException | None]:
+        fn = self.call.fns[copy]
         try:
             answer = fn(*self._args, **self._kwargs)
         except BaseException as error:  # noqa: BLE001 - goes to the caller's thread
             return None, error
-        if type(answer) is CoroutineType:
-            misuse = refused_coroutine(fn, answer)
-            with self._lock:
-                self._misuses += (misuse,)
-            return None, misuse
+        if is_awaitable(answer):
+            return _MISUSED, refused_awaitable(fn, answer)
         return answer, None
+
+    # Copies end.
+
+    def _ended(self, copy: int, answer: Any, error: BaseException | None) -> None:
+        """Count how a copy has ended, and do what follows."""
+        call = self.call
+        replaceable = False
+        if error is None:
+            call.answered(copy, answer)
+        else:
+            replaceable = call.failed(copy, error, misused=answer is _MISUSED)
+        if not call.settled:
+            if call.round.lacks_copies():
+                self._start_lacking()
+            elif replaceable:
+                self._hedge("failed")
+            call.settle()
+
+    def _late(self, copy: int, answer: Any, error: BaseException | None) -> None:
+        """Record how a copy has ended that nobody waits for any more."""
+        if error is None:
+            self.call.late(copy, answer)
+        elif isinstance(error, Exception) and answer is not _MISUSED:
+            self.call.given_up(copy, error)
+        else:
+            self.call.given_up(copy)

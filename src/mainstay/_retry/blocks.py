@@ -5,10 +5,12 @@ attempt: what follows is decided where it ends, so that `return` and `break` in 
 """
 
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
-from mainstay._core.clock import TaskTimeout
 from mainstay._retry.call import RetryCall
+
+if TYPE_CHECKING:
+    from mainstay._core.interrupts import TaskTimeout
 
 
 class Block:
@@ -98,6 +100,11 @@ class Attempt:
         """Seconds since the first attempt's start."""
         return self._run.elapsed()
 
+    def __aenter__(self) -> NoReturn:
+        raise TypeError("write `with attempt:`, without `async`, in async code too")
+
+    __aexit__ = __aenter__
+
     def __enter__(self) -> Self:
         if self._entered:
             raise RuntimeError("an attempt can be made once; the next one comes from the loop")
@@ -105,6 +112,8 @@ class Attempt:
         limit = self._run.attempt_limit()
         if limit is not None:
             self._limit = limit
+            from mainstay._core.interrupts import TaskTimeout  # noqa: PLC0415 - programs without async code do without it
+
             self._timeout = TaskTimeout(self._run.context.clock, limit)
         return self
 
@@ -128,7 +137,7 @@ class Attempt:
         elif isinstance(error, Exception):
             return self._goes_on(error)
         else:
-            run.interrupted()
+            run.interrupted(error)
         return False
 
     def _goes_on(self, error: Exception) -> bool:

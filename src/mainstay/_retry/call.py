@@ -12,22 +12,25 @@ import logging
 import math
 import random
 from collections.abc import Awaitable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
 from mainstay._core.arguments import to_seconds
 from mainstay._core.budget import observe, spend
-from mainstay._core.call import Call, close_coroutine, recorder_in
+from mainstay._core.call import PREDICATE_ERROR, Call, close_coroutine, recorder_in
 from mainstay._core.context import current_context
 from mainstay._core.events import is_observed, publish
-from mainstay._core.failures import AttemptLog, counted, described
+from mainstay._core.failures import KEPT, AttemptLog, counted, described
 from mainstay._metrics.recorder import Recorder
 from mainstay._retry import decision
 from mainstay._retry.settings import RetrySettings
-from mainstay._retry.strategies import CallState, FunctionCall, Outcome, RetryStrategy
+from mainstay._retry.strategies import FunctionCall, RetryStrategy
 from mainstay.errors import AllMembersFailedError, RejectedError, ResultRefusedError
-from mainstay.events import RetryGaveUp, RetryReason, RetryScheduled
+
+if TYPE_CHECKING:
+    from mainstay._retry.call_state import CallState
+    from mainstay.events import RetryGaveUp, RetryReason
 
 POLICY = "retry"
 
@@ -45,6 +48,7 @@ class BoundRetry:
     """A policy bound to the code that it wraps."""
 
     settings: RetrySettings
+    component: str
     recorder: Recorder
 
     def begin(self, function: FunctionCall | None = None) -> "RetryCall":
@@ -54,8 +58,9 @@ class BoundRetry:
             DeadlineExpiredError: If the surrounding deadline leaves no time.
         """
         context = current_context()
-        recorder = recorder_in(context, self.recorder)
-        call = RetryCall(recorder, context, context.clock.now(), self.settings, function)
+        recorder = recorder_in(context, self.recorder, self.component)
+        now = context.clock.now()
+        call = RetryCall(self.component, recorder, context, now, self.settings, function, now)
         call.check_time_left()
         if self.settings.budget is not None:
             observe(self.settings.budget)
@@ -63,7 +68,10 @@ class BoundRetry:
 
     def resume(self, started: float, function: FunctionCall | None) -> "RetryCall":
         """Return the call that began without one on the short path."""
-        return RetryCall(self.recorder, current_context(), started, self.settings, function)
+        context = current_context()
+        return RetryCall(
+            self.component, self.recorder, context, started, self.settings, function, started
+        )
 
 
 @attrs.define(eq=False)
@@ -74,19 +82,19 @@ class RetryCall(Call[Recorder]):
         function: What is called, as strategies see it; None in a block.
         made: Attempts that have ended.
         idle: Seconds waited between them.
+        last_error: What the last attempt raised, while another one is to follow.
     """
 
     policy: ClassVar[str] = POLICY
     settings: RetrySettings
     function: FunctionCall | None
+    _attempt_began: float
     made: int = 0
     idle: float = 0.0
+    last_error: Exception | None = None
     _log: AttemptLog = attrs.field(factory=AttemptLog)
-    _attempt_started: float = attrs.field(init=False)
     _attempt_expired: bool = False
-
-    def __attrs_post_init__(self) -> None:
-        self._attempt_started = self.started
+    _last_hint: float = math.nan
 
     # An attempt has ended: what the loops ask.
 
@@ -95,24 +103,33 @@ class RetryCall(Call[Recorder]):
         self._ended(error)
         self.recorder.error(error)
         try:
-            hint = decision.hint_of(verdict)
+            hint = decision.hint_of(verdict) if verdict is not PREDICATE_ERROR else None
         except TypeError as broken:
             close_coroutine(verdict)
-            self.note(error, f"TypeError: {broken}")
+            verdict = self.predicate_failed(error, f"TypeError: {broken}")
             hint = None
         if hint is None:
-            self._give_up("not_retryable", error)
+            if verdict is PREDICATE_ERROR:
+                self._give_up("predicate_error", error)
+            else:
+                self.not_matched(self.settings.judge, error)
+                self._give_up("not_retryable", error)
             return None
         if isinstance(error, RejectedError | AllMembersFailedError) and not hint >= 0:
             hint = math.nan if error.retry_after is None else error.retry_after
+        if hint == 0:
+            hint, self._last_hint = decision.usable_hint(hint, self._last_hint), hint
+        else:
+            self._last_hint = hint
         try:
             reason, wait = self._decide(hint, error)
         except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
             self.note(error, f"`wait` or `stop` raised {described(broken)}, so it gave up")
-            self._give_up("not_retryable", error)
+            self.hook_failed("wait` or `stop", broken)
+            self._give_up("predicate_error", error)
             return None
-        except BaseException:
-            self.end("cancelled", self.made)
+        except BaseException as interrupt:
+            self._interrupted(interrupt, self.made)
             raise
         if reason is None:
             self._schedule(wait, error)
@@ -131,6 +148,8 @@ class RetryCall(Call[Recorder]):
         """
         if not refused:
             self.made += 1
+            self.last_error = None
+            self._log.clear()
             self.end("success" if self.made == 1 else "recovered", self.made)
             return None
         error = ResultRefusedError(self.component, value, self.made + 1, self.elapsed())
@@ -146,14 +165,23 @@ class RetryCall(Call[Recorder]):
         finally:
             del error  # this frame is part of its traceback
 
-    def interrupted(self) -> None:
-        """Record that the call was cancelled, or the program is being ended."""
-        self.end("cancelled", self.made + 1)
+    def interrupted(self, error: BaseException) -> None:
+        """Record that *error* ended an attempt: a cancellation, or the end of the program."""
+        self._interrupted(error, self.made + 1)
+
+    def _interrupted(self, error: BaseException, attempts: int) -> None:
+        last, self.last_error = self.last_error, None
+        self._log.clear()
+        self.end_interrupted(error, attempts, last)
 
     def _ended(self, error: Exception) -> None:
         self.made += 1
-        seconds = self.now() - self._attempt_started
-        self._log.add(f"attempt {self.made}", error, seconds)
+        now = self.context.clock.now()
+        if self.made > KEPT:
+            self._log.add("", error, now - self._attempt_began)
+        else:  # the same, without a call
+            self._log.append((self.made, "", error, now - self._attempt_began))
+        self._attempt_began = now  # of the next one, unless there is a wait before it
 
     # What the user's own functions say.
 
@@ -166,9 +194,12 @@ class RetryCall(Call[Recorder]):
             self._attempt_expired = False
             return True
         try:
-            return self.ask(self._judge, error)
-        except BaseException:
-            self.interrupted()
+            judge = self.settings.judge
+            if isinstance(judge, RetryStrategy):
+                return self.ask(judge.bound_to(self._state(self.made + 1, error)), error)
+            return self.ask(judge, error)
+        except BaseException as interrupt:
+            self.interrupted(interrupt)
             raise
 
     async def averdict(self, error: Exception) -> Any:
@@ -176,19 +207,18 @@ class RetryCall(Call[Recorder]):
         if self._attempt_expired:
             return self.verdict(error)
         try:
-            return await self.aask(self._judge, error)
-        except BaseException:
-            self.interrupted()
+            judge = self.settings.judge
+            if isinstance(judge, RetryStrategy):
+                return await self.aask(judge.bound_to(self._state(self.made + 1, error)), error)
+            return await self.aask(judge, error)
+        except BaseException as interrupt:
+            self.interrupted(interrupt)
             raise
-
-    def _judge(self, error: Exception) -> Any:
-        judge = self.settings.judge
-        if isinstance(judge, RetryStrategy):
-            return judge.verdict(self._state(self.made + 1, error))
-        return judge(error)
 
     def refuses(self, value: object) -> bool:
         """Ask `on_result` about *value*."""
+        if self.settings.on_result is None:
+            return False
         try:
             refused = self._refuses(value)
             if inspect.isawaitable(refused):
@@ -201,6 +231,8 @@ class RetryCall(Call[Recorder]):
 
     async def arefuses(self, value: object) -> bool:
         """Ask `on_result`, async or not, about *value*."""
+        if self.settings.on_result is None:
+            return False
         try:
             refused = self._refuses(value)
             return bool(await refused if inspect.isawaitable(refused) else refused)
@@ -214,45 +246,41 @@ class RetryCall(Call[Recorder]):
     def _broken_on_result(self, broken: BaseException) -> None:
         if isinstance(broken, Exception):
             self.made += 1
-            self._give_up("not_retryable", broken)
+            self.hook_failed("on_result", broken)
+            self._give_up("predicate_error", broken)
         else:
-            self.interrupted()
+            self.interrupted(broken)
 
     # Time, sync and async side by side.
 
     def sleep(self, seconds: float) -> None:
-        """Wait between attempts; not at all for 0 seconds."""
+        """Wait between attempts; *seconds* are not 0."""
         began = self.now()
-        if seconds:  # the system call of sleep(0) costs more than a whole attempt
-            try:
-                self.context.clock.sleep(seconds)
-            except BaseException:
-                self._wait_interrupted(began)
-                raise
-        self._waited(began, seconds)
+        try:
+            self.context.clock.sleep(seconds)
+        except BaseException as interrupt:
+            self._wait_interrupted(interrupt, began)
+            raise
+        self._waited(seconds)
 
     async def asleep(self, seconds: float) -> None:
-        """Wait between attempts without blocking the event loop; not at all for 0 seconds."""
+        """Wait between attempts without blocking the event loop; *seconds* are not 0."""
         began = self.now()
-        if seconds:
-            try:
-                await self.context.clock.asleep(seconds)
-            except BaseException:
-                self._wait_interrupted(began)
-                raise
-        self._waited(began, seconds)
+        try:
+            await self.context.clock.asleep(seconds)
+        except BaseException as interrupt:
+            self._wait_interrupted(interrupt, began)
+            raise
+        self._waited(seconds)
 
-    def _waited(self, began: float, seconds: float) -> None:
-        if not seconds:
-            self._attempt_started = began
-            return
+    def _waited(self, seconds: float) -> None:
         self.idle += seconds
         self.recorder.waited(seconds)
-        self._attempt_started = self.now()
+        self._attempt_began = self.now()
 
-    def _wait_interrupted(self, began: float) -> None:
+    def _wait_interrupted(self, error: BaseException, began: float) -> None:
         self.recorder.waited(self.now() - began)
-        self.end("cancelled", self.made)
+        self._interrupted(error, self.made)
 
     def attempt_limit(self) -> float | None:
         """Return the seconds that the next attempt may take, or None."""
@@ -270,13 +298,13 @@ class RetryCall(Call[Recorder]):
 
     def _decide(
         self, hint: float, error: Exception | None, value: object = None
-    ) -> tuple[RetryReason | None, float]:
+    ) -> "tuple[RetryReason | None, float]":
         """Go through the table of `decision`, asking each column no earlier than it is needed."""
         settings = self.settings
         if decision.out_of_attempts(self.made, settings.attempts):
             return "attempts", 0.0
         if settings.stop is None and not callable(settings.wait):
-            wait = self._plain_wait(hint, settings.wait)
+            wait = self._wait(hint, None)
         else:
             state = self._state(self.made, error, value)
             wait = state.upcoming_sleep = self._wait(hint, state)
@@ -290,28 +318,29 @@ class RetryCall(Call[Recorder]):
 
     def _decide_refused(
         self, value: object, error: ResultRefusedError
-    ) -> tuple[RetryReason | None, float]:
+    ) -> "tuple[RetryReason | None, float]":
         try:
             return self._decide(math.nan, None, value)
-        except Exception:
-            self._give_up("not_retryable", error)
+        except Exception as broken:
+            self.hook_failed("wait` or `stop", broken)
+            self._give_up("predicate_error", error)
             raise
-        except BaseException:
-            self.end("cancelled", self.made)
+        except BaseException as interrupt:
+            self._interrupted(interrupt, self.made)
             raise
 
-    def _wait(self, hint: float, state: CallState) -> float:
+    def _wait(self, hint: float, state: "CallState | None") -> float:
+        """Return the seconds before the next attempt; a strategy is asked with *state*."""
         wait = self.settings.wait
-        if callable(wait) and not hint >= 0:
-            return to_seconds(wait(state), "wait")
-        return self._plain_wait(hint, None if callable(wait) else wait)
-
-    def _plain_wait(self, hint: float, wait: float | None) -> float:
         if hint >= 0:
             return decision.hinted_wait(hint, _chance())
-        return decision.default_wait(self.made, _chance()) if wait is None else wait
+        if wait is None:
+            return decision.default_wait(self.made, _chance())
+        return to_seconds(wait(state), "wait") if callable(wait) else wait
 
-    def _state(self, attempt: int, error: Exception | None, value: object = None) -> CallState:
+    def _state(self, attempt: int, error: Exception | None, value: object = None) -> "CallState":
+        from mainstay._retry.call_state import CallState, Outcome  # noqa: PLC0415 - if asked for
+
         return CallState(
             retry_object=self.settings,
             call=self.function,
@@ -324,17 +353,24 @@ class RetryCall(Call[Recorder]):
 
     def _schedule(self, wait: float, error: Exception) -> None:
         if is_observed(POLICY, logging.INFO):
+            from mainstay.events import RetryScheduled  # noqa: PLC0415 - when first told
+
             event = RetryScheduled(self.component, self.made, wait, error)
             try:
                 publish(event, self.recorder.listener_failed)
-            except BaseException:  # a listener that ends the program
-                self.end("cancelled", self.made)
+            except BaseException as interrupt:  # a listener that ends the program
+                self._interrupted(interrupt, self.made)
                 raise
+        self.last_error = error
 
-    def _give_up(self, reason: RetryReason, error: Exception) -> None:
+    def _give_up(self, reason: "RetryReason", error: Exception) -> None:
+        self.last_error = None  # its traceback leads to the frame that has this call
+        self._log.clear()
         outcome = "timeout" if reason == "timeout" else "error"
         self.give_up(reason, error, outcome, attempts=self.made)
 
-    def gave_up_event(self, reason: Any, error: Exception, attempts: int) -> RetryGaveUp:
+    def gave_up_event(self, reason: Any, error: Exception, attempts: int) -> "RetryGaveUp":
         """Return the event of a call that gave up."""
+        from mainstay.events import RetryGaveUp  # noqa: PLC0415 - when first told
+
         return RetryGaveUp(self.component, attempts, self.elapsed(), reason, error)

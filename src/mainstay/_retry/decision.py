@@ -15,6 +15,7 @@ as a verdict True, and gives up as "refused_result" wherever the table says "att
 
 import math
 from datetime import timedelta
+from threading import TIMEOUT_MAX as _LONGEST_SLEEP
 
 from mainstay._core.arguments import as_float
 from mainstay._core.failures import described
@@ -78,6 +79,17 @@ def out_of_attempts(made: int, most: int | None) -> bool:
     return most is not None and made >= most
 
 
+def usable_hint(hint: float, last: float) -> float:
+    """Return *hint*, or NaN where it is the second in a row that asks for no wait at all.
+
+    A server that answers "at once" again and again would be called in a busy loop.
+    """
+    return math.nan if hint == last == 0 else hint
+
+
 def out_of_time(wait: float, left: float) -> bool:
-    """True if a wait of *wait* seconds would use up the *left* seconds, leaving none to call in."""
-    return wait >= left
+    """True if a wait of *wait* seconds would use up the *left* seconds, leaving none to call in.
+
+    A wait that the system cannot sleep, about 290 years, never fits.
+    """
+    return wait >= left or wait >= _LONGEST_SLEEP

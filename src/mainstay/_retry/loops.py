@@ -9,13 +9,13 @@ What follows a caught exception happens outside its `except` block, so that late
 not carry earlier ones along as their context.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
-from types import CoroutineType
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from types import NoneType
 from typing import Any, TypeAlias
 
-from mainstay._core.clock import TaskTimeout, monotonic
+from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context, process_contexts
-from mainstay._core.functions import Kind, refused_coroutine, require_asyncio, wraps
+from mainstay._core.functions import Kind, is_awaitable, refused_awaitable, require_asyncio, wraps
 from mainstay._retry.call import BoundRetry, RetryCall
 
 Args: TypeAlias = tuple[Any, ...]
@@ -26,9 +26,11 @@ def wrap_sync(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., Any]:
     """Retry a `def`."""
     long = bound.settings.first_attempt_is_special()
     success = bound.recorder.success
+    plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
     @wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal plain
         started = monotonic()
         here = block_context()
         if (
@@ -44,15 +46,18 @@ def wrap_sync(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., Any]:
             wait = run.after(error, run.verdict(error))
             if wait is None:
                 raise
-        except BaseException:
-            bound.recorder.call("cancelled", monotonic() - started)
+        except BaseException as error:
+            bound.resume(started, None).interrupted(error)
             raise
         else:
-            if type(value) is CoroutineType:
-                raise _coroutine_refused(bound.resume(started, None), fn, value)
+            if type(value) is not plain:
+                if is_awaitable(value):
+                    raise _awaitable_refused(bound.resume(started, None), fn, value)
+                plain = type(value)
             success(monotonic() - started)
             return value
-        run.sleep(wait)
+        if wait:  # the system call of sleep(0) costs more than an attempt
+            run.sleep(wait)
         return repeat(run, fn, args, kwargs)
 
     return call
@@ -68,7 +73,7 @@ def wrap_async(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., Any]:
     async def call(*args: Any, **kwargs: Any) -> Any:
         nonlocal on_asyncio
         if not on_asyncio:
-            require_asyncio(bound.recorder.component)
+            require_asyncio(bound.component)
             on_asyncio = True
         started = monotonic()
         here = block_context()
@@ -77,23 +82,24 @@ def wrap_async(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., Any]:
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
         ):
-            require_asyncio(bound.recorder.component)
+            require_asyncio(bound.component)
             return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         try:
             value = await fn(*args, **kwargs)
         except Exception as error:
-            require_asyncio(bound.recorder.component)
+            require_asyncio(bound.component)
             run = bound.resume(started, (fn, args, kwargs))
             wait = run.after(error, await run.averdict(error))
             if wait is None:
                 raise
-        except BaseException:
-            bound.recorder.call("cancelled", monotonic() - started)
+        except BaseException as error:
+            bound.resume(started, None).interrupted(error)
             raise
         else:
             success(monotonic() - started)
             return value
-        await run.asleep(wait)
+        if wait:
+            await run.asleep(wait)
         return await arepeat(run, fn, args, kwargs)
 
     return call
@@ -108,16 +114,17 @@ def repeat(run: RetryCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -
             wait = run.after(error, run.verdict(error))
             if wait is None:
                 raise
-        except BaseException:
-            run.interrupted()
+        except BaseException as error:
+            run.interrupted(error)
             raise
         else:
-            if type(value) is CoroutineType:
-                raise _coroutine_refused(run, fn, value)
+            if is_awaitable(value):
+                raise _awaitable_refused(run, fn, value)
             wait = run.accept(value, run.refuses(value))
             if wait is None:
                 return value
-        run.sleep(wait)
+        if wait:
+            run.sleep(wait)
 
 
 async def arepeat(run: RetryCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
@@ -129,14 +136,15 @@ async def arepeat(run: RetryCall, fn: Callable[..., Any], args: Args, kwargs: Kw
             wait = run.after(error, await run.averdict(error))
             if wait is None:
                 raise
-        except BaseException:
-            run.interrupted()
+        except BaseException as error:
+            run.interrupted(error)
             raise
         else:
             wait = run.accept(value, await run.arefuses(value))
             if wait is None:
                 return value
-        await run.asleep(wait)
+        if wait:
+            await run.asleep(wait)
 
 
 async def _limited(run: RetryCall, attempt: Awaitable[Any]) -> Any:
@@ -144,6 +152,8 @@ async def _limited(run: RetryCall, attempt: Awaitable[Any]) -> Any:
     limit = run.attempt_limit()
     if limit is None:
         return await attempt
+    from mainstay._core.interrupts import TaskTimeout  # noqa: PLC0415 - programs without async code do without it
+
     timeout = TaskTimeout(run.context.clock, limit)
     try:
         value = await attempt
@@ -172,13 +182,14 @@ def wrap_generator(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., A
                 wait = run.after(error, run.verdict(error))
                 if wait is None:
                     raise
-            except BaseException:
-                run.interrupted()
+            except BaseException as error:
+                run.interrupted(error)
                 raise
             else:
                 run.accept(None, refused=False)
                 return (yield from _Started(first, source))
-            run.sleep(wait)
+            if wait:
+                run.sleep(wait)
 
     return call
 
@@ -205,7 +216,7 @@ def wrap_async_generator(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[
 
     @wraps(fn)
     async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        require_asyncio(bound.recorder.component)
+        require_asyncio(bound.component)
         run = bound.begin((fn, args, kwargs))
         source, item = await _first_item(run, fn, args, kwargs)
         # What PEP 380 says of `yield from`, which async generators do not have.
@@ -242,13 +253,14 @@ async def _first_item(
             wait = run.after(error, await run.averdict(error))
             if wait is None:
                 raise
-        except BaseException:
-            run.interrupted()
+        except BaseException as error:
+            run.interrupted(error)
             raise
         else:
             run.accept(None, refused=False)
             return source, item
-        await run.asleep(wait)
+        if wait:
+            await run.asleep(wait)
 
 
 WRAPPERS = {
@@ -259,10 +271,8 @@ WRAPPERS = {
 }
 
 
-def _coroutine_refused(
-    run: RetryCall, fn: Callable[..., Any], value: Coroutine[Any, Any, Any]
-) -> TypeError:
-    """End a call of a plain function that returned a coroutine, whose failures nobody would see."""
-    error = refused_coroutine(fn, value)
+def _awaitable_refused(run: RetryCall, fn: Callable[..., Any], value: object) -> TypeError:
+    """End a call of a plain function that returned something to await."""
+    error = refused_awaitable(fn, value)
     run.after(error, False)
     return error

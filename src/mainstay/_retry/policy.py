@@ -3,13 +3,13 @@
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, Final, ParamSpec, TypeAlias, TypeVar, cast
+from typing import Any, Final, ParamSpec, Self, TypeAlias, TypeVar, cast
 
 import attrs
 
 from mainstay._core.arguments import Duration, to_seconds
 from mainstay._core.budget import RetryBudget, budget_of
-from mainstay._core.failures import Classes
+from mainstay._core.failures import Classes, checked_on_result
 from mainstay._core.functions import (
     Kind,
     checked_name_or_none,
@@ -20,7 +20,8 @@ from mainstay._core.functions import (
     name_of_frame,
     require_asyncio,
 )
-from mainstay._metrics.collector import Metrics, metrics_of, recorder_of
+from mainstay._core.misuse import keywords_only
+from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
 from mainstay._retry.blocks import AsyncBlock, Block
 from mainstay._retry.call import POLICY, BoundRetry
 from mainstay._retry.loops import WRAPPERS
@@ -72,6 +73,16 @@ class Retry:
     _name: str | None = attrs.field(alias="name")
     _metrics: Metrics = attrs.field(alias="metrics")
     _async_hook: str | None = attrs.field(alias="async_hook")
+    _given: dict[str, Any] = attrs.field(alias="given")
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (self._given,)
 
     def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
         """Wrap a function, whose signature stays.
@@ -148,7 +159,7 @@ class Retry:
             UnsupportedLoopError: Outside asyncio.
         """
         bound = self._block(sys._getframe(1))  # noqa: SLF001 - as in `__iter__`
-        require_asyncio(bound.recorder.component)
+        require_asyncio(bound.component)
         return AsyncBlock(bound.begin())
 
     def _block(self, frame: FrameType) -> BoundRetry:
@@ -163,7 +174,8 @@ class Retry:
 
     def _bound(self, name: str) -> BoundRetry:
         component = self._name or name
-        return BoundRetry(self._settings, recorder_of(self._metrics, component, POLICY))
+        recorder = recorders_of(self._metrics).calls(component, POLICY)
+        return BoundRetry(self._settings, component, recorder)
 
     def _check_kind(self, kind: Kind, fn: object) -> None:
         if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR) and self._settings.on_result is not None:
@@ -186,6 +198,33 @@ class Retry:
             )
 
 
+@keywords_only(
+    example="`@retry(on=...)`, where `on` says what counts as a failure",
+    elsewhere={
+        "retry": "`on=`",
+        "exceptions": "`on=`",
+        "exception": "`on=`",
+        "tries": "`attempts=`",
+        "max_tries": "`attempts=`",
+        "max_attempts": "`attempts=`",
+        "retries": "`attempts=`, which counts the first call as well",
+        "stop_after_attempt": "`attempts=`",
+        "max_time": "`timeout=`",
+        "wait_initial": "`wait=`",
+        "wait_max": "`wait=`",
+        "wait_jitter": "`wait=`",
+        "wait_exp_base": "`wait=`",
+        "delay": "`wait=`",
+        "backoff": "`wait=`",
+        "sleep": "`mainstay.testing.no_waits()` in tests",
+        "reraise": "always so: the last exception itself is raised",
+        "before": "`mainstay.on_event`",
+        "after": "`mainstay.on_event`",
+        "before_sleep": "`mainstay.on_event`",
+        "on_backoff": "`mainstay.on_event`",
+        "retry_error_callback": "a `try` around the call",
+    },
+)
 def retry(
     *,
     on: On,
@@ -264,6 +303,7 @@ def retry(
     if stop is not None:
         attempts = None if attempts is _ATTEMPTS else attempts
         timeout = None if timeout is _TIMEOUT else timeout
+    given = dict(locals())  # the parameters, and nothing else yet: what a copy is made of
     hooks = {"on": on, "on_result": on_result}
     settings = RetrySettings(
         judge=judge_of(on),
@@ -276,11 +316,16 @@ def retry(
         ),
         wait=wait_of(wait),
         stop=stop_of(stop),
-        on_result=_checked_on_result(on_result),
+        on_result=checked_on_result(on_result, may_be_async=True),
         budget=budget_of(budget),
     )
     async_hook = next((n for n, h in hooks.items() if is_async_hook(h)), None)
-    return Retry(settings, checked_name_or_none(name), metrics_of(metrics), async_hook)
+    return Retry(settings, checked_name_or_none(name), metrics_of(metrics), async_hook, given)
+
+
+def _again(given: dict[str, Any]) -> Retry:
+    """Make a policy from the parameters of another one, in the process that unpickles it."""
+    return retry(**given)
 
 
 def _checked_attempts(attempts: object) -> int | None:
@@ -291,16 +336,3 @@ def _checked_attempts(attempts: object) -> int | None:
     if attempts < 1:
         raise ValueError(f"`attempts` must be at least 1, the first call, not {attempts}")
     return attempts
-
-
-def _checked_on_result(on_result: object) -> Callable[[Any], Any] | None:
-    if on_result is None:
-        return None
-    if not callable(on_result):
-        raise TypeError(f"`on_result` must take a result and answer a bool, not {on_result!r}")
-    if kind_of(on_result) in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
-        raise TypeError(
-            f"`on_result` must return its answer, but {on_result!r} is a generator, "
-            f"which would always count as True"
-        )
-    return on_result

@@ -1,8 +1,7 @@
 """tenacity's strategies as retry takes them: `wait=`, `stop=` and `on=`.
 
-tenacity's objects are callables of a `RetryCallState` that they only read. They get a `CallState`
-with the same attributes, built after a failure and only if a strategy is there to read it.
-tenacity itself is never imported here: whoever passes one of its objects has done so.
+tenacity's objects are callables of a `RetryCallState` that they only read; they get a `CallState`
+(`call_state`). tenacity itself is never imported here: who passes one of its objects has done so.
 """
 
 import inspect
@@ -20,78 +19,10 @@ from mainstay._core.failures import Judge
 from mainstay._core.functions import Kind, kind_of
 
 Strategy: TypeAlias = Callable[[Any], Any]
-"""Takes the state of a call; returns seconds to wait, or True to stop or to try again."""
+"""From the state of a call to seconds to wait, or to True: stop, or try again."""
 
 FunctionCall: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 """A function, its arguments, its keyword arguments."""
-
-
-@attrs.frozen
-class Outcome:
-    """How an attempt ended, as strategies read it: what tenacity's `Future` offers them.
-
-    Attributes:
-        attempt_number: The number of the attempt, from 1.
-        error: Its exception, or None.
-        value: Its result, if there is no exception.
-    """
-
-    attempt_number: int
-    error: BaseException | None
-    value: object = None
-
-    @property
-    def failed(self) -> bool:
-        """True if the attempt raised."""
-        return self.error is not None
-
-    def exception(self) -> BaseException | None:
-        """Return the exception, or None."""
-        return self.error
-
-    def result(self) -> object:
-        """Return the result, or raise the exception."""
-        if self.error is not None:
-            raise self.error
-        return self.value
-
-
-@attrs.define
-class CallState:
-    """The state of one call, with the attributes of tenacity's `RetryCallState`.
-
-    Times are seconds of the policy's clock.
-    """
-
-    retry_object: object
-    call: FunctionCall | None
-    start_time: float
-    outcome_timestamp: float
-    attempt_number: int
-    outcome: Outcome
-    idle_for: float
-    upcoming_sleep: float = 0.0
-    next_action: None = None
-
-    @property
-    def fn(self) -> Callable[..., Any] | None:
-        """The function that is retried, or None in a block."""
-        return None if self.call is None else self.call[0]
-
-    @property
-    def args(self) -> tuple[Any, ...]:
-        """Its arguments."""
-        return () if self.call is None else self.call[1]
-
-    @property
-    def kwargs(self) -> dict[str, Any]:
-        """Its keyword arguments."""
-        return {} if self.call is None else self.call[2]
-
-    @property
-    def seconds_since_start(self) -> float:
-        """The seconds from the start of the first attempt to the end of the last one."""
-        return self.outcome_timestamp - self.start_time
 
 
 def wait_of(wait: object) -> float | Strategy | None:
@@ -120,7 +51,11 @@ class RetryStrategy:
 
     strategy: Strategy
 
-    def verdict(self, state: CallState) -> bool | Awaitable[bool]:
+    def bound_to(self, state: Any) -> Judge:
+        """Return the judge of the exception that *state* has."""
+        return lambda _error: self.verdict(state)
+
+    def verdict(self, state: Any) -> bool | Awaitable[bool]:
         """Return the truth of the strategy's answer, which in tenacity need not be a bool."""
         answer = self.strategy(state)
         if not inspect.isawaitable(answer):
@@ -177,9 +112,10 @@ def _looks_at_exceptions_only(tenacity: ModuleType, on: Any) -> bool:
             _looks_at_exceptions_only(tenacity, part) and kind_of(part) is Kind.SYNC
             for part in on.retries
         )
-    return isinstance(
-        on,
-        tenacity.retry_if_exception
-        | tenacity.retry_if_exception_cause_type
-        | of_async.retry_if_exception,
+    # Some of those below these classes answer for results as well, each by a `__call__` of its own.
+    exceptions_only = (
+        tenacity.retry_if_exception,
+        tenacity.retry_if_exception_cause_type,
+        of_async.retry_if_exception,
     )
+    return any(type(on).__call__ is each.__call__ for each in exceptions_only)

@@ -7,7 +7,7 @@ Also on the command line: ``python -m mainstay rules`` and ``python -m mainstay 
 True
 """
 
-from mainstay.ops.dashboard import dashboard
-from mainstay.ops.rules import rules
+from mainstay.ops._dashboard import dashboard
+from mainstay.ops._rules import rules
 
 __all__ = ["dashboard", "rules"]

@@ -6,7 +6,7 @@ from typing import Any
 import attrs
 
 from mainstay.ops import _queries as ask
-from mainstay.ops._promql import Source, number
+from mainstay.ops._promql import Series, number
 from mainstay.ops._recording import CALL, Rule, error_ratio
 
 RUNBOOK = "operations/alerts.html"
@@ -29,21 +29,20 @@ class Alert:
     Attributes:
         name: In CamelCase, without "Mainstay".
         severity: "page" for a human now, "ticket" for a human some day soon.
-        wait: How long the condition must hold, as Prometheus writes it.
         expression: The condition, as PromQL.
-        summary: What is the matter, in one line.
-        description: What that means, and with which figure.
+        description: What the summary means, and with which figure.
+        wait: How long the condition must hold, as Prometheus writes it.
     """
 
     name: str
     severity: str
-    wait: str
     expression: str
     summary: str
     description: str
+    wait: str = "0s"
 
     def rule(self) -> Rule:
-        """Give it as Prometheus reads it."""
+        """Return it as Prometheus reads it."""
         name = f"Mainstay{self.name}"
         rule: dict[str, Any] = {"alert": name, "expr": self.expression}
         if self.wait != "0s":
@@ -58,7 +57,7 @@ class Alert:
         }
 
 
-def burn_alerts(source: Source, slo: float) -> Iterator[Alert]:
+def burn_alerts(series: Series, slo: float) -> Iterator[Alert]:
     """Warn that the error budget of an SLO is being spent too fast.
 
     A burn rate that not even failing always would reach is left out.
@@ -68,8 +67,8 @@ def burn_alerts(source: Source, slo: float) -> Iterator[Alert]:
         ("ErrorBudgetBurnsSlowly", "ticket", SLOW_BURN),
     ):
         conditions = [
-            f"(\n  {error_ratio(source, long)} > {number(factor * (1 - slo))}\n"
-            f"  and {error_ratio(source, short)} > {number(factor * (1 - slo))}\n)"
+            f"(\n  {error_ratio(series, long)} > {number(factor * (1 - slo))}\n"
+            f"  and {error_ratio(series, short)} > {number(factor * (1 - slo))}\n)"
             for long, short, factor in windows
             if factor * (1 - slo) < 1
         ]
@@ -77,7 +76,6 @@ def burn_alerts(source: Source, slo: float) -> Iterator[Alert]:
             yield Alert(
                 name,
                 severity,
-                "0s",
                 "\nor\n".join(conditions),
                 "{{ $labels.component }} ({{ $labels.policy }}) fails too often for its SLO",
                 f"{{{{ $value | humanizePercentage }}}} of the calls fail. The SLO of "
@@ -85,117 +83,116 @@ def burn_alerts(source: Source, slo: float) -> Iterator[Alert]:
             )
 
 
-def pool_alerts(source: Source) -> Iterator[Alert]:
+def pool_alerts(series: Series) -> Iterator[Alert]:
     """Warn of pools and breakers."""
     yield Alert(
         "NoHealthyMember",
         "page",
-        "30s",
-        f"{source('component_up')} == 0\nand on ({_INSTANCE}) {source('member_state')}",
+        f"{series('component_up')} == 0\nand on ({_INSTANCE}) {series('member_state')}",
         "The pool {{ $labels.component }} has no healthy member",
         "Every member has failed. The last one is still tried, unless the pool was told to raise "
         "or to wait.",
+        wait="30s",
     )
-    unhealthy = source("member_state", 'state=~"failing|ejected|trial"')
+    unhealthy = series("member_state", 'state=~"failing|ejected|trial"')
     yield Alert(
         "PoolDegraded",
         "ticket",
-        "10m",
         f"sum by ({_INSTANCE}, member) ({unhealthy}) > 0",
         "{{ $labels.member }} of the pool {{ $labels.component }} is out of service",
         "The pool works on with fewer members than it was given.",
+        wait="10m",
     )
-    not_closed = source("breaker_state", 'state=~"open|half_open"')
+    not_closed = series("breaker_state", 'state=~"open|half_open"')
     yield Alert(
         "BreakerOpen",
         "page",
-        "5m",
         f"sum by ({_INSTANCE}) ({not_closed}) > 0",
         "The circuit breaker {{ $labels.component }} does not close",
         "Calls are refused without being tried, for longer than a short fault takes.",
+        wait="5m",
     )
 
 
-def retry_alerts(source: Source) -> Iterator[Alert]:
+def retry_alerts(series: Series) -> Iterator[Alert]:
     """Warn that work is done again and again."""
-    attempts = source.recorded(CALL, "attempts_per_call", "ratio_rate5m")
+    attempts = series.recorded(CALL, "attempts_per_call", "ratio_rate5m")
     yield Alert(
         "RetryAmplification",
         "ticket",
-        "10m",
         f'{attempts}{{policy=~"retry|failover"}} > 2',
         "{{ $labels.component }} makes {{ $value | humanize }} attempts per call",
         "Each call becomes several for what it depends on, which may be what keeps that down. "
         "A budget limits it.",
+        wait="10m",
     )
     hour, day = (
-        source.recorded(CALL, "calls_recovered", f"ratio_rate{window}") for window in ("1h", "1d")
+        series.recorded(CALL, "calls_recovered", f"ratio_rate{window}") for window in ("1h", "1d")
     )
     yield Alert(
         "RecoveredShareRises",
         "ticket",
-        "15m",
         f"{hour} > 0.01\nand {hour} > 3 * {day}",
         "{{ $labels.component }} ({{ $labels.policy }}) depends on recovery more than it used to",
         "{{ $value | humanizePercentage }} of the calls of the last hour succeeded only because "
         "the policy acted, more than three times the share of the last day. Users see nothing yet.",
+        wait="15m",
     )
-    refused = ask.rate(source, "give_ups_total", "5m", ask.CALL, 'reason="budget"')
+    refused = ask.rate(series, "give_ups_total", "5m", ask.CALL, 'reason="budget"')
     yield Alert(
         "BudgetExhausted",
         "ticket",
-        "5m",
         f"{refused} > 0",
         "The retry budget of {{ $labels.component }} ({{ $labels.policy }}) is spent",
         "{{ $value | humanize }} calls per second give up because too many others are being tried "
         "again already.",
+        wait="5m",
     )
 
 
-def redundant_alerts(source: Source) -> Iterator[Alert]:
+def redundant_alerts(series: Series) -> Iterator[Alert]:
     """Warn of redundant calls that cost more, or agree less, than they should."""
-    wasted = ask.rate(source, "wasted_seconds_total", "30m", ask.COMPONENT)
+    wasted = ask.rate(series, "wasted_seconds_total", "30m", ask.COMPONENT)
     spent = ask.rate(
-        source, "call_duration_seconds_sum", "30m", ask.COMPONENT, 'policy="redundant"'
+        series, "call_duration_seconds_sum", "30m", ask.COMPONENT, 'policy="redundant"'
     )
     yield Alert(
         "HedgeWasteHigh",
         "ticket",
-        "30m",
         f"{wasted} / {spent} > 0.5",
-        "Copies of {{ $labels.component }} run mostly in vain",
+        "The copies of {{ $labels.component }} do mostly wasted work",
         "Copies whose answer nobody waited for ran {{ $value | humanizePercentage }} of the time "
         "that calls took.",
+        wait="30m",
     )
-    dissents = ask.rate(source, "dissents_total", "15m", ask.COMPONENT)
-    votes = ask.rate(source, "votes_total", "15m", ask.COMPONENT)
+    dissents = ask.events(series, "dissents_total", "15m")
+    votes = ask.events(series, "votes_total", "15m")
     yield Alert(
         "VotersDisagree",
         "ticket",
-        "15m",
-        f"{dissents} / {votes} > 0.01",
+        f"{dissents}\n/ {votes}\n> 0.01",
         "The copies of {{ $labels.component }} do not agree",
         "{{ $value | humanize }} answers per vote were outvoted: one of the copies is wrong.",
+        wait="15m",
     )
     yield Alert(
         "AbandonedThreads",
         "ticket",
-        "10m",
-        f"{source('abandoned_threads')} >= 16",
+        f"{series('abandoned_threads')} >= 16",
         "{{ $value }} threads of {{ $labels.component }} hang",
         "They run copies whose calls ended long ago. At the cap nothing is hedged any more.",
+        wait="10m",
     )
 
 
-def checkpoint_alerts(source: Source) -> Iterator[Alert]:
+def checkpoint_alerts(series: Series) -> Iterator[Alert]:
     """Warn of runs that do not get on."""
-    last = f"max by (component) ({source('checkpoint_last_save_timestamp_seconds')})"
-    interval = f"max by (component) ({source('checkpoint_interval_seconds')})"
-    running = source("checkpoint_runs", 'state="running"')
+    last = f"max by (component) ({series('checkpoint_last_save_timestamp_seconds')})"
+    interval = f"max by (component) ({series('checkpoint_interval_seconds')})"
+    running = series("checkpoint_runs", 'state="running"')
     yield Alert(
         "CheckpointStale",
         "page",
-        "0s",
         f"time() - {last}\n> 900 + 3 * ({interval} or 0 * {last})\n"
         f"and on (component) sum by (component) ({running}) > 0",
         "{{ $labels.component }} runs and has not saved for {{ $value | humanizeDuration }}",
@@ -204,8 +201,7 @@ def checkpoint_alerts(source: Source) -> Iterator[Alert]:
     yield Alert(
         "CheckpointCorrupt",
         "page",
-        "0s",
-        ask.has_grown(source, "checkpoint_corrupt_total", "1h"),
+        _happened(series, "checkpoint_corrupt_total", "1h", _INSTANCE),
         "A checkpoint of {{ $labels.component }} could not be read",
         "The run went on from the save before, if that was whole. The store or its disk is at "
         "fault.",
@@ -213,8 +209,7 @@ def checkpoint_alerts(source: Source) -> Iterator[Alert]:
     yield Alert(
         "LeaseLost",
         "ticket",
-        "0s",
-        ask.has_grown(source, "checkpoint_lease_lost_total", "15m"),
+        _happened(series, "checkpoint_lease_lost_total", "15m", _INSTANCE),
         "A run of {{ $labels.component }} was taken over",
         "Its process had been silent for longer than the lease. What it did after that was not "
         "saved.",
@@ -223,36 +218,39 @@ def checkpoint_alerts(source: Source) -> Iterator[Alert]:
         ("RunsPoisoned", "page", "0s", "poisoned"),
         ("RunsInterrupted", "ticket", "15m", "interrupted"),
     ):
-        runs = source("checkpoint_runs", f'state="{state}"')
+        runs = series("checkpoint_runs", f'state="{state}"')
         yield Alert(
             name,
             severity,
-            wait,
             f"max by (component) ({runs}) > 0",
             f"{{{{ $value }}}} runs of {{{{ $labels.component }}}} are {state}",
             "They have crashed too often without getting on, and are not tried any more."
             if state == "poisoned"
             else "Their processes are gone, and nothing has taken them up again.",
+            wait=wait,
         )
 
 
-def own_alerts(source: Source) -> Iterator[Alert]:
+def _happened(series: Series, name: str, window: str, by: str) -> str:
+    return f"{ask.events(series, name, window, by)} > 0"
+
+
+def own_alerts(series: Series) -> Iterator[Alert]:
     """Warn that the metrics themselves are not whole."""
     yield Alert(
         "SeriesDropped",
         "ticket",
-        "0s",
-        ask.has_grown(source, "series_dropped_total", "1h"),
+        _happened(series, "series_dropped_total", "1h", "job, instance, metric"),
         "{{ $labels.metric }} has more label values than mainstay keeps",
         "The values beyond the limit count as _other. A name is probably made up at run time.",
     )
 
 
-def all_alerts(source: Source, slo: float) -> Iterator[Alert]:
-    """Give every alert."""
-    yield from burn_alerts(source, slo)
-    yield from pool_alerts(source)
-    yield from retry_alerts(source)
-    yield from redundant_alerts(source)
-    yield from checkpoint_alerts(source)
-    yield from own_alerts(source)
+def all_alerts(series: Series, slo: float) -> Iterator[Alert]:
+    """Return every alert."""
+    yield from burn_alerts(series, slo)
+    yield from pool_alerts(series)
+    yield from retry_alerts(series)
+    yield from redundant_alerts(series)
+    yield from checkpoint_alerts(series)
+    yield from own_alerts(series)

@@ -1,7 +1,7 @@
 """Puts a dashboard of Grafana together: rows of panels, and the JSON that Grafana imports."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -10,6 +10,8 @@ Json: TypeAlias = dict[str, Any]
 SCHEMA_VERSION = 36  # Grafana 9 and newer
 COLUMNS = 24
 HEIGHT = 8
+WIDTHS = {1: 8, 2: 12, 3: 8, 4: 6}
+"""Columns that each panel of a line takes, by the number of panels in the line."""
 
 _DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
@@ -29,91 +31,89 @@ class Query:
 
 @attrs.frozen
 class Panel:
-    """One panel.
+    """One panel; made by `graph` and `stat`.
 
     Attributes:
-        title: What it shows.
-        description: What to make of it.
         unit: The unit of its numbers, as Grafana names it.
-        queries: What it asks.
-        kind: How it shows the answers: over time, or "stat" for one number each.
-        width: How many of the 24 columns it takes.
         emphasis: The answers that stand out: a regular expression for their names, or "".
     """
 
     title: str
     description: str
-    unit: str
     queries: tuple[Query, ...]
-    kind: Literal["timeseries", "stat"] = "timeseries"
-    width: int = 8
+    unit: str
+    over_time: bool
     emphasis: str = ""
 
-    def json(self, number: int, x: int, y: int) -> Json:
-        """Give it as Grafana reads it."""
+    def json(self, number: int, x: int, y: int, width: int) -> Json:
+        """Return it as Grafana reads it."""
         return {
             "id": number,
-            "type": self.kind,
+            "type": "timeseries" if self.over_time else "stat",
             "title": self.title,
             "description": self.description,
             "datasource": _DATASOURCE,
-            "gridPos": {"x": x, "y": y, "w": self.width, "h": HEIGHT},
+            "gridPos": {"x": x, "y": y, "w": width, "h": HEIGHT},
             "fieldConfig": {
-                "defaults": {"unit": self.unit, **self._style()},
-                "overrides": self._overrides(),
+                "defaults": {"unit": self.unit, **(_CURVES if self.over_time else {})},
+                "overrides": [_emphasised(self.emphasis)] if self.emphasis else [],
             },
-            "options": self._options(),
+            "options": _GRAPH_OPTIONS if self.over_time else _STAT_OPTIONS,
             "targets": [
                 {
                     "refId": chr(ord("A") + place),
                     "datasource": _DATASOURCE,
                     "expr": query.expression,
                     "legendFormat": query.legend,
-                    "instant": self.kind == "stat",
-                    "range": self.kind != "stat",
+                    "instant": not self.over_time,
+                    "range": self.over_time,
                 }
                 for place, query in enumerate(self.queries)
             ],
         }
 
-    def _style(self) -> Json:
-        if self.kind == "stat":
-            return {}
-        return {"min": 0, "custom": {"fillOpacity": 10, "showPoints": "never"}}
 
-    def _options(self) -> Json:
-        if self.kind == "stat":
-            return {"reduceOptions": {"calcs": ["lastNotNull"]}, "textMode": "value_and_name"}
-        return {
-            "legend": {"displayMode": "table", "placement": "bottom", "calcs": ["lastNotNull"]},
-            "tooltip": {"mode": "multi", "sort": "desc"},
-        }
-
-    def _overrides(self) -> list[Json]:
-        if not self.emphasis:
-            return []
-        return [
-            {
-                "matcher": {"id": "byRegexp", "options": self.emphasis},
-                "properties": [
-                    {"id": "color", "value": {"mode": "fixed", "fixedColor": "purple"}},
-                    {"id": "custom.lineWidth", "value": 3},
-                    {"id": "custom.fillOpacity", "value": 40},
-                ],
-            }
-        ]
+_CURVES = {"min": 0, "custom": {"fillOpacity": 10, "showPoints": "never"}}
+_GRAPH_OPTIONS = {
+    "legend": {"displayMode": "table", "placement": "bottom", "calcs": ["lastNotNull"]},
+    "tooltip": {"mode": "multi", "sort": "desc"},
+}
+_STAT_OPTIONS = {"reduceOptions": {"calcs": ["lastNotNull"]}, "textMode": "value_and_name"}
 
 
-@attrs.frozen
+def _emphasised(names: str) -> Json:
+    return {
+        "matcher": {"id": "byRegexp", "options": names},
+        "properties": [
+            {"id": "color", "value": {"mode": "fixed", "fixedColor": "purple"}},
+            {"id": "custom.lineWidth", "value": 3},
+            {"id": "custom.fillOpacity", "value": 40},
+        ],
+    }
+
+
+def graph(
+    title: str, description: str, *queries: Query, unit: str = "none", emphasis: str = ""
+) -> Panel:
+    """Return a panel that shows the answers over time."""
+    return Panel(title, description, queries, unit, over_time=True, emphasis=emphasis)
+
+
+def stat(title: str, description: str, *queries: Query, unit: str = "none") -> Panel:
+    """Return a panel that shows one number for each answer."""
+    return Panel(title, description, queries, unit, over_time=False)
+
+
 class Row:
-    """Panels under one heading."""
+    """Panels under one heading, by the lines that they stand in."""
 
-    title: str
-    panels: tuple[Panel, ...]
+    def __init__(self, title: str, *lines: Sequence[Panel]) -> None:
+        self.title = title
+        self.lines = lines
 
 
 def dashboard_json(title: str, rows: Iterable[Row], variables: Sequence[Json]) -> Json:
-    """Give the dashboard as Grafana imports it."""
+    """Return the dashboard as Grafana imports it."""
     return {
         "title": title,
         "uid": title,
@@ -130,7 +130,7 @@ def dashboard_json(title: str, rows: Iterable[Row], variables: Sequence[Json]) -
 
 
 def _placed(rows: Iterable[Row]) -> Iterator[Json]:
-    """Fill the columns from left to right, row by row."""
+    """Number the headings and panels, and place them from left to right, line by line."""
     number, y = 1, 0
     for row in rows:
         yield {
@@ -141,17 +141,17 @@ def _placed(rows: Iterable[Row]) -> Iterator[Json]:
             "gridPos": {"x": 0, "y": y, "w": COLUMNS, "h": 1},
             "panels": [],
         }
-        number, x, y = number + 1, 0, y + 1
-        for panel in row.panels:
-            if x + panel.width > COLUMNS:
-                x, y = 0, y + HEIGHT
-            yield panel.json(number, x, y)
-            number, x = number + 1, x + panel.width
-        y += HEIGHT
+        number, y = number + 1, y + 1
+        for line in row.lines:
+            width = WIDTHS[len(line)]
+            for place, panel in enumerate(line):
+                yield panel.json(number, place * width, y, width)
+                number += 1
+            y += HEIGHT
 
 
 def datasource_variable() -> Json:
-    """Let the reader choose a Prometheus."""
+    """Return the variable with which the reader chooses a Prometheus."""
     return {
         "name": "datasource",
         "label": "Data source",
@@ -162,7 +162,7 @@ def datasource_variable() -> Json:
 
 
 def label_variable(name: str, query: str) -> Json:
-    """Let the reader choose values of a label."""
+    """Return a variable with which the reader chooses values of a label."""
     return {
         "name": name,
         "label": name.capitalize(),

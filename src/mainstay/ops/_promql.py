@@ -30,27 +30,27 @@ class Matcher:
 
 
 @attrs.frozen
-class Source:
+class Series:
     """Which series queries read: a namespace, and conditions on all of them."""
 
     namespace: str
     matchers: tuple[Matcher, ...] = ()
 
     def __call__(self, name: str, *conditions: str) -> str:
-        """Select the series of a metric of ours that meet *conditions* as well."""
+        """Return a selector of the series of a metric of ours that meet *conditions* as well."""
         return _selector(f"{self.namespace}_{name}", (*map(str, self.matchers), *conditions))
 
-    def with_matchers(self, *more: Matcher) -> "Source":
-        """Give the same with more conditions."""
+    def with_matchers(self, *more: Matcher) -> "Series":
+        """Return the same with more conditions."""
         return attrs.evolve(self, matchers=(*self.matchers, *more))
 
     def up(self) -> str:
-        """Select Prometheus's own `up` of the same targets."""
+        """Return a selector of Prometheus's own `up` of the same targets."""
         about_targets = [str(m) for m in self.matchers if m.label not in _OWN_LABELS]
         return _selector("up", about_targets)
 
     def recorded(self, level: str, name: str, operation: str) -> str:
-        """Name a recorded series: level:metric:operation."""
+        """Return the name of a recorded series: level:metric:operation."""
         return f"{level}:{self.namespace}_{name}:{operation}"
 
 
@@ -58,8 +58,8 @@ def _selector(name: str, conditions: Sequence[str]) -> str:
     return f"{name}{{{','.join(conditions)}}}" if conditions else name
 
 
-def source_of(namespace: str, selector: str) -> Source:
-    """Check what users give as `namespace=` and `selector=`.
+def series_of(namespace: str, selector: str) -> Series:
+    """Return the series that users mean by `namespace=` and `selector=`.
 
     Raises:
         TypeError: If one of them is not a str.
@@ -70,7 +70,7 @@ def source_of(namespace: str, selector: str) -> Source:
     given: object = selector
     if not isinstance(given, str):
         raise TypeError(f"`selector` must be a str, not {given!r}")
-    return Source(namespace, _matchers(selector))
+    return Series(namespace, _matchers(selector))
 
 
 def _matchers(selector: str) -> tuple[Matcher, ...]:
@@ -89,8 +89,24 @@ def _matchers(selector: str) -> tuple[Matcher, ...]:
     return tuple(found)
 
 
+def event_count(counter: str, window: str) -> str:
+    """Return how many events each series of a counter counted within a window.
+
+    `increase` takes the first sample of a series for the start, and so misses the event that made
+    the series appear. A series that was not there when the window began has counted all that it
+    shows, unless it was set back since, as by a restart. `increase` also estimates what happened
+    between the samples and the edges of the window, so that one event is 1.02; events are whole.
+    """
+    return (
+        f"max_over_time({counter}[{window}])\n"
+        f"  unless {counter} offset {window}\n"
+        f"  unless resets({counter}[{window}]) > 0\n"
+        f"or round(increase({counter}[{window}]))"
+    )
+
+
 def check_slo(slo: float) -> float:
-    """Check what users give as `slo=`.
+    """Return *slo* if it is one.
 
     Raises:
         TypeError: If it is not a number.
@@ -105,7 +121,7 @@ def check_slo(slo: float) -> float:
 
 
 def seconds_of(window: str) -> int:
-    """Give the seconds of a window such as "30d".
+    """Return the seconds of a window such as "30d".
 
     Raises:
         TypeError: If it is not a str.
@@ -124,5 +140,5 @@ def seconds_of(window: str) -> int:
 
 
 def number(value: float) -> str:
-    """Write a number as short as it is exact enough: 14.4 times 0.001 is 0.0144."""
+    """Return a number as short as it is exact enough: 14.4 times 0.001 is 0.0144."""
     return f"{value:.12g}"

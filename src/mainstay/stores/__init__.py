@@ -5,31 +5,35 @@ that a URL, or `$MAINSTAY_STORE`, names. To write one, read `mainstay.stores.bas
 """
 
 import os
+import re
 import threading
 from urllib.parse import unquote
 
 from mainstay.stores.base import Store
 from mainstay.stores.memory import MemoryStore
-from mainstay.stores.sqlite import SQLiteStore
+from mainstay.stores.sqlite import UNUSABLE, SQLiteStore
 
 __all__ = ["MemoryStore", "SQLiteStore", "Store", "store_of"]
 
 _VARIABLE = "MAINSTAY_STORE"
-_SQLITE = "sqlite:///"
-_MEMORY = "memory://"
+_URL = re.compile(
+    r"sqlite:///(?P<path>[^?#]+)(\?mode=(?P<mode>0?[0-7]{3}))?|memory://[^?#\0\ud800-\udfff]*",
+    re.DOTALL,
+)
 
 _named: dict[str, Store] = {}
 _lock = threading.Lock()
 
 
 def store_of(store: object = None) -> Store:
-    """Find the store that users mean by `store=`.
+    """Return the store that users mean by `store=`.
 
     A URL names the same store everywhere in a process.
 
     Args:
         store: A `Store`, a URL (``sqlite:///jobs.db``, ``sqlite:////var/lib/jobs.db``,
-            ``memory://``), or None for the URL in `$MAINSTAY_STORE`.
+            ``sqlite:///jobs.db?mode=0660``, ``memory://``), or None for the URL in
+            `$MAINSTAY_STORE`.
 
     Raises:
         TypeError: If *store* is none of these.
@@ -55,12 +59,23 @@ def store_of(store: object = None) -> Store:
 
 
 def _opened(url: str) -> Store:
-    path = unquote(url.removeprefix(_SQLITE))
-    if url.startswith(_SQLITE) and path:
-        return SQLiteStore(path)
-    if url.startswith(_MEMORY):
+    parts = _URL.fullmatch(url)
+    if parts is not None and parts["path"] is None:
         return MemoryStore()
-    raise ValueError(
-        f"`store` must be a URL such as sqlite:///jobs.db (relative), sqlite:////var/lib/jobs.db "
-        f"(absolute) or memory://, not {url!r}"
-    )
+    path = "" if parts is None else _decoded(parts["path"])
+    if parts is None or not path:
+        raise ValueError(
+            f"`store` must be a URL such as sqlite:///jobs.db (relative), sqlite:////var/jobs.db "
+            f"(absolute), sqlite:///jobs.db?mode=0660 or memory://, with %3F and %23 for ? and # "
+            f"in a name, not {url!r}"
+        )
+    return SQLiteStore(path, mode=int(parts["mode"] or "0600", 8))
+
+
+def _decoded(path: str) -> str:
+    """Return the name of a file out of a URL, or "" if no file can have it."""
+    try:
+        name = unquote(path, errors="strict")
+    except UnicodeDecodeError:
+        return ""
+    return "" if UNUSABLE.search(name) else name

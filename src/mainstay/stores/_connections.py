@@ -1,86 +1,100 @@
 """One SQLite connection for each thread of each process that uses a store.
 
 SQLite must not be carried over a fork: the locks stay with the parent, but the child's copy of
-SQLite would count on them, and both would write as if they were alone. So all connections are
+SQLite would rely on them, and both would write as if they were alone. So all connections are
 closed just before a fork, at a moment when no thread is in the middle of a transaction, and opened
-again on either side by whoever needs them.
+again on either side at their next use.
+
+The same is done when a file of the store was removed, replaced or cut short: the connections of a
+process share what they have open, and one that is opened beside them would get part of it.
 """
 
 import contextlib
-import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeAlias
+
+from mainstay._core.forks import around_forks
+from mainstay.stores._files import Inode, StoreFiles
 
 Translation: TypeAlias = Callable[[sqlite3.Error], Exception]
 
 _all: "weakref.WeakSet[Connections]" = weakref.WeakSet()
 
+_closing = threading.RLock()
+"""Held while all connections are closed; no thread that holds a lock of its own waits for it."""
+
 
 class Connection(sqlite3.Connection):
-    """A connection that knows which file it has open.
+    """A connection that knows which files it has open.
 
-    SQLite goes on writing to a file that was removed or replaced, which nobody will find again.
+    Attributes:
+        files: The files.
+        serves_once: True if it does not see what others write from now on.
     """
 
-    _path: str
-    _file: tuple[int, ...] | None
-
-    def remember(self, path: str) -> None:
-        """Take in that this is the file at *path*."""
-        self._path = path
-        self._file = _identity(path)
-
-    @property
-    def is_left_behind(self) -> bool:
-        """Whether the file is no longer the one at its path."""
-        there = _identity(self._path)
-        return there != self._file and None not in (there, self._file)
+    files: StoreFiles
+    serves_once = False
 
     def __del__(self) -> None:
         with contextlib.suppress(sqlite3.Error):  # one that was never opened
-            self.close()  # the collector may come here before it comes to the link
+            self.close()  # the collector may come here before it comes to the thread's
 
 
-def _identity(path: str) -> tuple[int, ...] | None:
-    """Tell a file from all others: empty if it is not there, None if nobody may look at it."""
-    try:
-        status = os.stat(path)  # noqa: PTH116 - Path.stat() takes twice as long, at every save
-    except (FileNotFoundError, NotADirectoryError):
-        return ()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-class Link:
-    """The connection of one thread, open or not, and the lock that its use holds.
+class ThreadConnection:
+    """The connection of one thread, open or not, and the lock that is held while it is used.
 
     Entered, it is the connection; no fork happens until it is left. What SQLite raises meanwhile
     is translated.
     """
 
-    def __init__(self, connect: Callable[[], Connection], translated: Translation) -> None:
+    def __init__(self, owner: "Connections", translated: Translation) -> None:
         self.lock = threading.RLock()
         self.connection: Connection | None = None
-        self._connect = connect
+        self._owner = owner
         self._translated = translated
+        self._uses = 0
+
+    @property
+    def is_used(self) -> bool:
+        """True in the middle of a use: for a signal handler that comes into it."""
+        return self._uses > 0
 
     def __enter__(self) -> Connection:
+        while (connection := self._locked()) is None:
+            self._owner.refresh()
+        return connection
+
+    def _locked(self) -> Connection | None:
+        """Take the lock, unless all connections have to be closed before this one is opened."""
         self.lock.acquire()
+        try:
+            opened = self.connection
+            if opened and not self.is_used and opened.files is not self._owner.files:
+                self.close()
+            self.connection = self.connection or self._owner.open()
+        except BaseException as error:
+            self.lock.release()
+            if isinstance(error, sqlite3.Error):
+                raise self._translated(error) from error
+            raise
         if self.connection is None:
-            try:
-                self.connection = self._connect()
-            except BaseException as error:
-                self.__exit__(type(error), error, None)
-                raise
+            self.lock.release()
+        else:
+            self._uses += 1
         return self.connection
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: object
     ) -> None:
+        self._uses -= 1
+        if self.connection is not None:
+            if error is None:
+                self.connection.files.saved()
+            if self.connection.serves_once and not self.is_used:
+                self.close()
         self.lock.release()
         if isinstance(error, sqlite3.Error):
             raise self._translated(error) from error
@@ -95,7 +109,7 @@ class Link:
 
 
 class _Local(threading.local):
-    link: Link
+    connection: ThreadConnection
 
 
 class Connections:
@@ -103,99 +117,136 @@ class Connections:
 
     Args:
         connect: Opens one.
-        translated: Gives what to raise for what SQLite raises.
+        translated: Returns what to raise for what SQLite raises.
+
+    Attributes:
+        database: The database that was opened last; None if it was lost.
+        generation: A number that grows when what was committed before may be lost, because a file
+            was removed, replaced or cut short.
+        problem: What has happened to the file then.
     """
 
     def __init__(self, connect: Callable[[], Connection], translated: Translation) -> None:
         self._connect = connect
         self._translated = translated
-        self._frozen: tuple[Link, ...] = ()
-        self._start()
+        self.database: Inode = None
+        self.generation = 0
+        self.problem = ""
+        self._at_exit: weakref.finalize[..., Connections] | None = None
         _all.add(self)
+        self.reset()
 
-    def _start(self) -> None:
-        self._gate = threading.RLock()
+    def reset(self) -> None:
+        """Start with no connections: after a fork, those of other threads are the parent's."""
+        self._opening = threading.RLock()
         self._local = _Local()
-        self._links: weakref.WeakSet[Link] = weakref.WeakSet()
-        self._at_exit = weakref.finalize(self, _close_all, self._links)
+        self._threads: weakref.WeakSet[ThreadConnection] = weakref.WeakSet()
+        self._files: weakref.ref[StoreFiles] | None = None  # connections hold them
+        if self._at_exit is not None:
+            self._at_exit.detach()
+        self._at_exit = weakref.finalize(self, _close_all, self._threads)
 
-    def use(self) -> Link:
-        """Lend the calling thread its connection, for a ``with``."""
+    @property
+    def files(self) -> StoreFiles | None:
+        """The files that connections have open; None if there is no connection."""
+        return None if self._files is None else self._files()
+
+    def use(self) -> ThreadConnection:
+        """Return the calling thread's connection, for a ``with``, to the files that are there."""
         try:
-            return self._local.link
+            mine = self._local.connection
         except AttributeError:
-            with self._gate:
-                link = self._local.link = Link(self._open, self._translated)
-                self._links.add(link)
-                return link
+            with self._opening:
+                mine = self._local.connection = ThreadConnection(self, self._translated)
+                self._threads.add(mine)
+        if not mine.is_used:
+            self.refresh()
+        return mine
 
-    def _open(self) -> Connection:
-        with self._gate:
-            return self._connect()
+    def refresh(self) -> None:
+        """Close all connections if something has happened to a file that they have open."""
+        files = self.files
+        if files is not None and files.have_changed():
+            self.close()
+
+    def open(self) -> Connection | None:
+        """Open a connection; None if it would be to other files than those that others have."""
+        with self._opening:
+            connection, known = self._connect(), self.files
+            found = connection.files
+            database = found.inodes[0]
+            if known is None:
+                if self.database is not None and database not in (None, self.database):
+                    self._lost("its file was removed or replaced", database=True)
+                self._files, self.database = weakref.ref(found), database
+            elif known.are(found):
+                connection.files = known
+            else:
+                connection.close()
+                return None
+            return connection
+
+    def _lost(self, problem: str, *, database: bool) -> None:
+        self.generation += 1
+        self.problem = problem
+        if database:
+            self.database = None
 
     def drop(self) -> None:
         """Close the calling thread's connection: after an error that says that it is of no use."""
-        with contextlib.suppress(AttributeError, sqlite3.Error):
-            self._local.link.close()
+        mine = self._local.connection
+        with mine.lock:
+            mine.close()
 
     def close(self) -> None:
         """Close all connections, each as soon as nobody uses it."""
-        _close_all(self._links)
+        with self.closed():
+            pass
 
-    def before_fork(self) -> None:
-        """Close everything, and keep all threads from opening anything."""
-        links = tuple(self._links)
-        for link in links:
-            link.lock.acquire()
-        self._gate.acquire()
-        for link in links:
-            link.close()
-        self._frozen = links
-
-    def after_in_parent(self) -> None:
-        """Let the threads go on."""
-        self._gate.release()
-        for link in self._frozen:
-            link.lock.release()
-        self._frozen = ()
-
-    def after_in_child(self) -> None:
-        """Begin anew: the other threads, and what they held, are the parent's."""
-        self._frozen = ()
-        self._at_exit.detach()
-        self._start()
+    @contextlib.contextmanager
+    def closed(self) -> Iterator[None]:
+        """Close all connections, and let no thread open one during the block."""
+        with _closing, contextlib.ExitStack() as held:
+            threads = tuple(self._threads)
+            for lock in (*(each.lock for each in threads), self._opening):
+                held.enter_context(lock)
+            files, self._files = self.files, None
+            users = [each for each in threads if each.connection and each.connection.files is files]
+            # Without a user they are closed already, which removes two of them, and loses nothing.
+            problem = files.problem() if files is not None and users else ""
+            if files is not None and problem:
+                self._lost(problem, database=files.has_lost_database)
+            for each in threads:
+                each.close()
+            yield
 
 
-def _close_all(links: "weakref.WeakSet[Link]") -> None:
-    for link in tuple(links):
-        with link.lock:
-            link.close()
+def _close_all(connections: "weakref.WeakSet[ThreadConnection]") -> None:
+    for each in tuple(connections):
+        with each.lock:
+            each.close()
 
 
-_forking: "list[Connections]" = []
+_forks: list[contextlib.ExitStack] = []
+"""What is held from before a fork until after it; `_closing` lets one thread fork at a time."""
 
 
 def _before_fork() -> None:
-    _forking[:] = _all
-    for each in _forking:
-        each.before_fork()
+    held = contextlib.ExitStack()
+    held.enter_context(_closing)
+    for each in tuple(_all):
+        held.enter_context(each.closed())
+    _forks.append(held)
 
 
 def _after_in_parent() -> None:
-    for each in _forking:
-        each.after_in_parent()
-    _forking.clear()
+    _forks.pop().close()
 
 
 def _after_in_child() -> None:
-    for each in _forking:
-        each.after_in_child()
-    _forking.clear()
+    for each in tuple(_all):
+        each.reset()
+    _forks.pop().close()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_after_in_parent,
-        after_in_child=_after_in_child,
-    )
+around_forks(before=_before_fork, in_parent=_after_in_parent, in_child=_after_in_child)

@@ -3,7 +3,7 @@
 A result's row has the id of its run and its number as one integer: so the results of a run lie side
 by side, a new one is appended to them, and no second index is needed to find or to remove them. The
 ids of runs are used again, but no run leaves a result behind. There is room for 2^31 ids of runs,
-each with 2^32 results; the table of runs refuses more, and who counts the results has its limit.
+which the table of runs checks, each with 2^32 results, which the caller of a store checks.
 """
 
 import sqlite3
@@ -19,10 +19,10 @@ from mainstay.stores.base import (
     Change,
     Contents,
     Exit,
-    Lease,
     Record,
     Result,
     RunId,
+    RunLease,
 )
 from mainstay.stores.owner import Owner
 
@@ -33,7 +33,7 @@ _COLUMNS = (
 _RUN = " WHERE name = ? AND key = ?"
 _OWNED = _RUN + " AND token = ? AND status = 'running'"
 _RECORDS = f"SELECT {', '.join(_COLUMNS)} FROM run"
-_KEEP = (
+_WRITE = (
     f"INSERT INTO run ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "
     f"ON CONFLICT (name, key) DO UPDATE SET "
     + ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS[2:])
@@ -60,24 +60,24 @@ _RESULTS = "FROM result WHERE id BETWEEN ? AND ?"
 
 
 def find(db: sqlite3.Connection, run: RunId) -> Record | None:
-    """Read what is known of a run."""
+    """Return the record of a run, or None if there is none."""
     rows = db.execute(_RECORDS + _RUN, (run.name, run.key)).fetchall()
     return _record_of(rows[0]) if rows else None
 
 
 def find_all(db: sqlite3.Connection, name: str | None) -> list[Record]:
-    """Read what is known of all runs, or of those of one name, in their order."""
+    """Return the records of all runs, or of those of one name, sorted by name and key."""
     rows = db.execute(
         f"{_RECORDS} WHERE ? IS NULL OR name = ? ORDER BY name, key", (name, name)
     ).fetchall()
     return [*map(_record_of, rows)]
 
 
-def keep(db: sqlite3.Connection, record: Record) -> None:
-    """Write what is known of a run."""
+def write(db: sqlite3.Connection, record: Record) -> None:
+    """Write the record of a run."""
     values = attrs.asdict(record, recurse=False)
     values |= attrs.asdict(record.run) | attrs.asdict(record.owner)
-    db.execute(_KEEP, [values[column] for column in _COLUMNS])
+    db.execute(_WRITE, [values[column] for column in _COLUMNS])
 
 
 def remove(db: sqlite3.Connection, run: RunId) -> None:
@@ -94,13 +94,13 @@ def forget(db: sqlite3.Connection, record: Record) -> None:
 
 
 def forgotten(db: sqlite3.Connection) -> int:
-    """Give the highest token of all runs that were forgotten; 0 if none."""
+    """Return the highest token of all runs that were forgotten; 0 if none."""
     token: int = db.execute("SELECT token FROM forgotten").fetchone()[0]
     return token
 
 
 def contents(db: sqlite3.Connection, run: RunId) -> Contents:
-    """Read what is kept for a run."""
+    """Return what is kept for a run."""
     rows = db.execute("SELECT id, latest, previous FROM run" + _RUN, (run.name, run.key)).fetchall()
     if not rows:
         return Contents(None, None, {})
@@ -111,9 +111,9 @@ def contents(db: sqlite3.Connection, run: RunId) -> Contents:
 
 
 def change_run(
-    db: sqlite3.Connection, lease: Lease, change: Change, now: float, wall: float
+    db: sqlite3.Connection, lease: RunLease, change: Change, now: float, wall: float
 ) -> None:
-    """Change the row of a run, and renew its lease.
+    """Write a change to the row of a run, and renew its lease.
 
     Raises:
         LeaseLostError: If it is no longer the caller's.
@@ -135,7 +135,7 @@ def change_run(
 
 
 def change_results(db: sqlite3.Connection, run: RunId, change: Change) -> None:
-    """Write the results that a run has now, and remove those that it has no longer."""
+    """Write the new results of a run, and remove those that it drops."""
     for number, result in change.put.items():
         db.execute(_PUT, (number, result.slot, result.value, run.name, run.key))
     drop(db, run, change.drop)
@@ -146,8 +146,8 @@ def drop(db: sqlite3.Connection, run: RunId, numbers: Iterable[int]) -> None:
     db.executemany(_DROP, [(number, run.name, run.key) for number in numbers])
 
 
-def put_alone(db: sqlite3.Connection, lease: Lease, change: Change, now: float) -> bool:
-    """Write a change that is one result, if the lease is the caller's and fresh; say so."""
+def put_alone(db: sqlite3.Connection, lease: RunLease, change: Change, now: float) -> bool:
+    """Write a change that is one result and return True, if the lease is valid and fresh."""
     if change.document is not None or change.drop or len(change.put) != 1:
         return False
     run, ((number, result),) = lease.run, change.put.items()
@@ -157,15 +157,15 @@ def put_alone(db: sqlite3.Connection, lease: Lease, change: Change, now: float) 
 
 
 def release(
-    db: sqlite3.Connection, lease: Lease, how: Exit, error: str, now: float, wall: float
+    db: sqlite3.Connection, lease: RunLease, how: Exit, error: str, now: float, wall: float
 ) -> bool:
-    """Take down that a run was given back; False if it is no longer the caller's."""
+    """Record that a run was released; return False if it is no longer the caller's."""
     values = how, error, now, wall, lease.run.name, lease.run.key, lease.token
     return db.execute(_RELEASE, values).rowcount > 0
 
 
 def _ids_of_results(run: int) -> tuple[int, int]:
-    """Give the first and the last id that a result of the run with that id may have."""
+    """Return the first and the last id that a result of the run with that id may have."""
     return run * MOST_RESULTS, (run + 1) * MOST_RESULTS - 1
 
 

@@ -1,7 +1,7 @@
 """The tables of the embedded store, and how a file comes to have them.
 
-Any number of processes may open a new file at once: each looks, and each that finds something to
-do looks again once it is alone.
+Any number of processes may open a new file at once: each reads the version, and each that has
+something to migrate reads it again inside its own transaction.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ from typing import Any
 
 from mainstay.errors import StoreSchemaError
 
-_APPLICATION_ID = 0x6D736379  # "mscy": whose file it is
+APPLICATION_ID = 0x6D736379  # "mscy"
 
 _MIGRATIONS = (
     """
@@ -32,11 +32,11 @@ _MIGRATIONS = (
     INSERT INTO forgotten VALUES (0);
     """,
 )
-"""The steps from each schema version to the next; `user_version` counts those that were taken."""
+"""The steps from each schema version to the next; `user_version` counts those applied."""
 
 
 def migrate(db: sqlite3.Connection, url: str) -> None:
-    """Bring the schema up to date; refuse what is not ours or newer than we are.
+    """Bring the schema up to date.
 
     Args:
         db: A connection to the file.
@@ -54,12 +54,12 @@ def migrate(db: sqlite3.Connection, url: str) -> None:
             for statement in filter(str.strip, step.split(";")):
                 db.execute(statement)
         db.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
-        db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
 @contextlib.contextmanager
 def transaction(db: sqlite3.Connection, kind: str) -> Iterator[None]:
-    """Make a transaction: all of it, or nothing."""
+    """Run the block as one transaction."""
     db.execute(f"BEGIN {kind}")
     try:
         yield
@@ -71,11 +71,11 @@ def transaction(db: sqlite3.Connection, kind: str) -> Iterator[None]:
 
 
 def _version(db: sqlite3.Connection, url: str) -> int:
-    """Give the schema version; in a transaction, or another process could change it meanwhile."""
+    """Return the schema version. Call it in a transaction: other processes may migrate, too."""
     version: int = _pragma(db, "user_version")
     owner = _pragma(db, "application_id")
     tables = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-    if owner != _APPLICATION_ID and (owner or version or tables):
+    if owner != APPLICATION_ID and (owner or version or tables):
         raise StoreSchemaError(url, "it is another program's database; name a new file")
     if version > len(_MIGRATIONS):
         raise StoreSchemaError(

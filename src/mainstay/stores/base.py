@@ -1,10 +1,10 @@
-"""What a store of checkpoints is: six operations over runs, and the rules that all stores share.
+"""The `Store` protocol: six operations over runs, and the rules that all stores share.
 
 A store keeps, for each run, one `Record` and the saved results of its steps, and moves them as
 bytes: it knows nothing of what is in them. Who may work on a run is decided by `acquisition`, a
-pure function that every store calls inside one transaction of its own; so a store is only where
-things are kept, and PostgreSQL, Redis or an object store differ from SQLite in nothing that a
-caller could see.
+pure function that every store calls inside one transaction of its own; so a store only keeps
+things, and PostgreSQL, Redis or an object store differ from SQLite in nothing that a caller could
+see.
 
 The rules:
 
@@ -29,26 +29,26 @@ from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
-from mainstay.stores.owner import Owner, is_dead, this_process
+from mainstay.stores.owner import Owner, is_dead, shares_clock
 
 RENEWALS_PER_LEASE = 3
-"""How often a lease is renewed in the time that it lasts."""
+"""How many times a lease is renewed in the time that it lasts."""
 
 MOST_RESULTS = 2**32
 """The numbers of the results of a run are below this."""
 
 Status: TypeAlias = Literal["running", "interrupted", "poisoned", "done"]
 Exit: TypeAlias = Literal["", "crash", "takeover", "error", "sigterm"]
-"""How the last attempt ended, as `checkpoint_resumes_total` calls it; empty after none."""
+"""How an attempt ended, as `checkpoint_resumes_total` calls it; empty if there was none."""
 
 
 @attrs.frozen(order=True)
 class RunId:
-    """What a run is known by.
+    """The identity of a run.
 
     Attributes:
         name: The name of the function or block.
-        key: Which of its runs.
+        key: Which of the runs of that name.
     """
 
     name: str
@@ -61,20 +61,20 @@ class Record:
 
     Attributes:
         run: Which run it is.
-        life: Differs each time the run is begun anew.
+        life: A value of its own for each time that the run begins from nothing.
         token: The fencing token of the last acquisition.
-        status: "running" from an acquisition to its release, be the owner alive or not.
+        status: "running" from an acquisition to its release, even if the owner has died.
         owner: Who acquired it last.
         expires: When the lease ends, in seconds of the store's clock.
-        seen: When the owner was heard of last, by the same clock.
-        saved: When it saved last, or acquired it, by the same clock.
+        seen: When the owner last renewed or acquired it, by the same clock.
+        saved: When the owner last saved or acquired it, by the same clock.
         attempt: The number of the last attempt, from 1.
         crashes: Process deaths in a row without progress.
         exit: How the attempt before the last acquisition ended; after a release, how the last did.
         error: What ended it, for people.
         arguments: What it was called with, if it can be recovered.
-        created: When it was begun, in seconds since 1970.
-        updated: When it changed last, in seconds since 1970.
+        created: When it began, in seconds since 1970.
+        updated: When it last changed, in seconds since 1970.
     """
 
     run: RunId
@@ -99,11 +99,11 @@ class Request:
     """What a caller asks of `Store.acquire`.
 
     Attributes:
-        owner: Who asks.
-        life: What to call the run's life if it begins.
-        lease: Seconds that the lease is to last without renewal.
+        owner: The process that asks.
+        life: The new value of `Record.life` if the run begins.
+        lease: Seconds that the lease lasts without renewal.
         max_crashes: At how many deaths in a row the run is poisoned, or None.
-        rerun: Whether a finished run is to begin anew.
+        rerun: True if a finished run is to begin again.
         arguments: What the function is called with, if it can be recovered.
     """
 
@@ -117,7 +117,7 @@ class Request:
 
 @attrs.frozen
 class Acquired:
-    """The run is the caller's. `began` says that nothing of it was there before."""
+    """The run is the caller's; `began` is True if nothing of it was there before."""
 
     record: Record
     began: bool
@@ -127,7 +127,7 @@ class Acquired:
 
 @attrs.frozen
 class Held:
-    """Somebody else has it, for `left` seconds unless they renew it."""
+    """Another owner has the run, for `left` seconds unless it renews the lease."""
 
     record: Record
     left: float
@@ -135,14 +135,14 @@ class Held:
 
 @attrs.frozen
 class Finished:
-    """It has ended with a result, which `load` gives."""
+    """The run has ended with a result, which `load` returns."""
 
     record: Record
 
 
 @attrs.frozen
 class Poisoned:
-    """It died too often."""
+    """The run died too often."""
 
     record: Record
 
@@ -151,7 +151,7 @@ Acquisition: TypeAlias = Acquired | Held | Finished | Poisoned
 
 
 @attrs.frozen
-class Lease:
+class RunLease:
     """The right to save a run.
 
     Attributes:
@@ -201,7 +201,7 @@ class Change:
         document: The next generation of the document, or None to leave it.
         put: Results to save, by number; never one that is kept already.
         drop: The numbers of results to remove. Those that are not there do not matter.
-        finished: Whether the run ends here, with the result in the document.
+        finished: True if the run ends here, with the result in the document.
     """
 
     document: bytes | None = None
@@ -211,7 +211,7 @@ class Change:
 
     @property
     def progress(self) -> bool:
-        """Whether there is anything in it, so that the run is not going in circles."""
+        """True if the run has got further since its last save."""
         return self.document is not None or bool(self.put)
 
 
@@ -228,14 +228,14 @@ class Store(Protocol):
     url: str
 
     def acquire(self, run: RunId, request: Request) -> Acquisition:
-        """Decide by `acquisition` who may work on *run*, and keep what comes out, atomically."""
+        """Decide by `acquisition` who may work on *run*, and write the outcome, atomically."""
         ...
 
     def load(self, run: RunId) -> Contents:
-        """Give what is kept for *run*; empty for one that is not there."""
+        """Return what is kept for *run*; empty for one that is not there."""
         ...
 
-    def commit(self, lease: Lease, change: Change) -> None:
+    def commit(self, lease: RunLease, change: Change) -> None:
         """Write *change*, durably, and renew the lease.
 
         Raises:
@@ -243,21 +243,23 @@ class Store(Protocol):
         """
         ...
 
-    def release(self, lease: Lease, how: Exit, error: str = "", drop: tuple[int, ...] = ()) -> None:
-        """Give the run back before its end; nothing happens if it is no longer the caller's.
+    def release(
+        self, lease: RunLease, how: Exit, error: str = "", drop: tuple[int, ...] = ()
+    ) -> None:
+        """Release the run before its end; nothing happens if it is no longer the caller's.
 
         Args:
             lease: What was acquired.
-            how: Why.
-            error: The same for people.
+            how: How the attempt ended.
+            error: What ended it, for people.
             drop: The numbers of results to remove.
         """
         ...
 
     def list(self, name: str | None = None) -> Sequence[tuple[Record, Status]]:
-        """Give all runs, or those of one name, sorted by name and key, each with its state.
+        """Return all runs, or those of one name, sorted by name and key, each with its state.
 
-        The state is the record's, except for a run whose owner is gone: "interrupted".
+        The state is that of the record, but "interrupted" for a run whose owner is gone.
         """
         ...
 
@@ -265,12 +267,12 @@ class Store(Protocol):
         """Remove *run* and all that is kept for it but its token; False if there was none.
 
         Raises:
-            RunBusyError: If somebody works on it.
+            RunBusyError: If an owner works on it.
         """
         ...
 
     def close(self) -> None:
-        """Let go of files and connections; the next operation opens them again."""
+        """Close files and connections; the next operation opens them again."""
         ...
 
 
@@ -296,16 +298,16 @@ def acquisition(
         running                    yes      next token, next attempt, one crash more
 
     Args:
-        before: What is known of the run, or None.
+        before: The record of the run, or None.
         run: Which run.
         request: What is asked for.
         now: Seconds of the store's clock.
         wall: Seconds since 1970.
-        gone: What `how_gone` says of a running one.
+        gone: What `how_gone` returns for a running one.
         forgotten: The highest token of all runs that the store has forgotten; 0 if none.
 
     Returns:
-        The answer; where it is `Acquired` or `Poisoned`, with the record to keep.
+        The answer; `Acquired` and `Poisoned` have the record to write.
     """
     if before is None or (before.status == "done" and request.rerun):
         token = 1 + (forgotten if before is None else before.token)
@@ -353,24 +355,25 @@ def _begun(run: RunId, request: Request, token: int, now: float, wall: float) ->
 
 
 def how_gone(record: Record, *, now: float, wall: float, local: bool = True) -> Exit:
-    """Say how the owner of a running run has gone: "crash", "takeover", or "" if it has not.
+    """Return how the owner of a running run has gone: "crash", "takeover", or "" if it has not.
 
     Args:
-        record: What is known of the run.
+        record: The record of the run.
         now: Seconds of the store's clock.
-        wall: Seconds since 1970, for an owner on another machine, whose clock is another one.
-        local: Whether only this machine can reach the store.
+        wall: Seconds since 1970, for an owner on another machine, or in another namespace of time,
+            whose clock is another one.
+        local: True if only this machine can reach the store.
     """
     if record.status != "running":
         return ""
     if is_dead(record.owner, local=local):
         return "crash"
-    if record.owner.boot == this_process().boot:
-        return "takeover" if record.expires <= now else ""
-    lease = record.expires - record.seen
-    return "takeover" if record.updated + lease <= wall else ""
+    over = record.expires <= now, record.updated + (record.expires - record.seen) <= wall
+    shares = shares_clock(record.owner)
+    is_over = all(over) if shares is None else over[0 if shares else 1]
+    return "takeover" if is_over else ""
 
 
 def state_of(record: Record, gone: Exit) -> Status:
-    """Give the state of a run as people see it: running only while its owner is there."""
+    """Return the state of a run as people see it: running only while its owner is there."""
     return "interrupted" if record.status == "running" and gone else record.status

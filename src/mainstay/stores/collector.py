@@ -1,18 +1,18 @@
-"""`StoreCollector`: the runs of a store, for Prometheus, counted at each scrape."""
+"""`StoreCollector`: how many runs a store has, counted at each scrape."""
 
 import logging
 from collections import Counter
 from collections.abc import Iterator
 from typing import get_args
 
-from mainstay._metrics.exporting import Asking, Values
+from mainstay._metrics.exporting import ScrapeCollector, Values
 from mainstay._metrics.schema import CHECKPOINT_RUNS, MOST_COMPONENTS, OTHER, Family
 from mainstay.errors import CheckpointError
 from mainstay.stores import store_of
 from mainstay.stores.base import Status, Store
 
 
-class StoreCollector(Asking):
+class StoreCollector(ScrapeCollector):
     """Exports how many runs a store has, by name and state.
 
     Register it once, in one process: the one that is scraped. Each scrape reads the store; if

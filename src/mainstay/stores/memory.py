@@ -1,4 +1,4 @@
-"""A store in the memory of this process: for tests, and for runs that need not outlive it."""
+"""`MemoryStore`: runs in the memory of this process, for tests and for runs that end with it."""
 
 import threading
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ from mainstay.stores.base import (
     Exit,
     Finished,
     Held,
-    Lease,
     Poisoned,
     Record,
     Request,
     Result,
     RunId,
+    RunLease,
     Status,
     acquisition,
     how_gone,
@@ -30,7 +30,7 @@ from mainstay.stores.base import (
 
 
 @attrs.define
-class _Kept:
+class _Stored:
     """A run and what is kept for it."""
 
     record: Record
@@ -42,9 +42,9 @@ class _Kept:
 class MemoryStore:
     """Keeps runs in the memory of this process; nothing survives it.
 
-    What it keeps is bytes, encoded and decoded as in any other store, so that a test on it tests
-    what a real one would do. Its clock is that of the context: a `FakeClock` makes leases
-    end. Safe to use from several threads.
+    It keeps bytes, encoded and decoded as in any other store, so that a test on it tests what a
+    real one would do. Its clock is that of the context: a `FakeClock` makes leases end. Safe to use
+    from several threads.
 
     Example:
         >>> from mainstay import checkpoint_run
@@ -60,7 +60,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.url: str = f"memory://{id(self):x}"
-        self._runs: dict[RunId, _Kept] = {}
+        self._runs: dict[RunId, _Stored] = {}
         self._forgotten = 0
         self._lock = threading.RLock()  # a signal handler may come back in on the same thread
 
@@ -76,7 +76,7 @@ class MemoryStore:
             )
             match answer:
                 case Acquired(record=record, began=True):
-                    self._runs[run] = _Kept(record)
+                    self._runs[run] = _Stored(record)
                 case Acquired(record=record) | Poisoned(record=record) if kept:
                     kept.record = record
                 case Held() | Finished() | _:
@@ -84,14 +84,14 @@ class MemoryStore:
             return answer
 
     def load(self, run: RunId) -> Contents:
-        """Give what is kept for *run*."""
+        """Return what is kept for *run*."""
         with self._lock:
             kept = self._runs.get(run)
             if kept is None:
                 return Contents(None, None, {})
             return Contents(kept.latest, kept.previous, dict(kept.results))
 
-    def commit(self, lease: Lease, change: Change) -> None:
+    def commit(self, lease: RunLease, change: Change) -> None:
         """Write *change* and renew the lease."""
         now, wall = current_context().clock.now(), wall_time()
         with self._lock:
@@ -115,8 +115,10 @@ class MemoryStore:
                 updated=wall,
             )
 
-    def release(self, lease: Lease, how: Exit, error: str = "", drop: tuple[int, ...] = ()) -> None:
-        """Give the run back before its end."""
+    def release(
+        self, lease: RunLease, how: Exit, error: str = "", drop: tuple[int, ...] = ()
+    ) -> None:
+        """Release the run before its end."""
         now, wall = current_context().clock.now(), wall_time()
         with self._lock:
             kept = self._owned(lease)
@@ -130,7 +132,7 @@ class MemoryStore:
             )  # fmt: skip
 
     def list(self, name: str | None = None) -> Sequence[tuple[Record, Status]]:
-        """Give all runs, or those of one name."""
+        """Return all runs, or those of one name."""
         now, wall = current_context().clock.now(), wall_time()
         with self._lock:
             records = [kept.record for run, kept in sorted(self._runs.items(), key=_by_run)]
@@ -155,15 +157,15 @@ class MemoryStore:
             return True
 
     def close(self) -> None:
-        """Do nothing: what it keeps, it keeps."""
+        """Do nothing: there is nothing to close."""
 
-    def _owned(self, lease: Lease) -> _Kept | None:
-        """Find the run of *lease*, if that is still the one that counts."""
+    def _owned(self, lease: RunLease) -> _Stored | None:
+        """Return the run of *lease*, or None if the lease is lost."""
         kept = self._runs.get(lease.run)
         if kept is None or kept.record.token != lease.token or kept.record.status != "running":
             return None
         return kept
 
 
-def _by_run(item: tuple[RunId, _Kept]) -> RunId:
+def _by_run(item: tuple[RunId, _Stored]) -> RunId:
     return item[0]

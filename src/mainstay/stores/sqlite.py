@@ -1,20 +1,23 @@
-"""The embedded store: one SQLite file, which survives what the file system survives.
+"""`SQLiteStore`: runs in one SQLite file, which survive what the file system survives.
 
 How a save is durable at the price of one fsync: the file is in WAL mode with `synchronous=FULL`,
 where a commit is one append to the log and one fsync of it. A save without a step's result is a
 single UPDATE of the run's row, which checks the token, moves the last document to the place of
 the one before it, and renews the lease. A step's result alone is a single INSERT, which checks the
 token, and adds to one page of the log. The log is written back every 160 pages of 2 kB, at two
-fsyncs each time; that keeps it below 350 kB while no reader holds a transaction open.
+fsyncs each time; that keeps it below 350 kB while no reader holds a transaction open. What a reader
+that did made of it is cut to 512 kB at the next time; less would cost every time a change of size.
 
 Why not over a network: the log's index is shared memory, which other machines do not share.
 """
 
 import contextlib
 import os
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from mainstay._core.arguments import to_flag
 from mainstay._core.clock import SYSTEM, monotonic, wall_time
@@ -26,20 +29,21 @@ from mainstay.errors import (
     StoreUnavailableError,
 )
 from mainstay.stores import _rows
-from mainstay.stores._connections import Connection, Connections, Link
-from mainstay.stores._mounts import network_file_system
-from mainstay.stores._schema import migrate, transaction
+from mainstay.stores._connections import Connection, Connections, ThreadConnection
+from mainstay.stores._files import StoreFiles
+from mainstay.stores._mounts import is_mounted_alone, network_file_system
+from mainstay.stores._schema import APPLICATION_ID, migrate, transaction
 from mainstay.stores.base import (
     Acquired,
     Acquisition,
     Change,
     Contents,
     Exit,
-    Lease,
     Poisoned,
     Record,
     Request,
     RunId,
+    RunLease,
     Status,
     acquisition,
     how_gone,
@@ -50,6 +54,11 @@ _BUSY_SECONDS = 10.0
 _BUSY_PAUSE = 0.005
 _PAGE_BYTES = 2048
 _WAL_PAGES = 160
+_LOG_BYTES = 512 * 1024
+_FRAME_BYTES = 24  # before each page in the log
+
+UNUSABLE = re.compile("[\0\ud800-\udfff]")
+"""What no name of a file can have: NUL, and what UTF-8 cannot encode."""
 
 _HINTS = {
     sqlite3.SQLITE_BUSY: (
@@ -58,7 +67,7 @@ _HINTS = {
     sqlite3.SQLITE_CANTOPEN: "; its directory must exist, and be one that this process may write",
     sqlite3.SQLITE_READONLY: "; this process must be allowed to write the file and its directory",
 }
-"""What SQLite's own words leave open, by its result codes."""
+"""What to add to SQLite's own messages, by its result codes."""
 
 
 class SQLiteStore:
@@ -68,20 +77,25 @@ class SQLiteStore:
     loss of power. Any number of processes and threads may use one file. The file, and the
     `-wal` and `-shm` files beside it, belong together. It is made at first use.
 
-    A store URL is ``sqlite:///relative/path.db`` or ``sqlite:////absolute/path.db``.
+    A store URL is ``sqlite:///relative/path.db`` or ``sqlite:////absolute/path.db``, with
+    ``?mode=0660`` behind it where others are to use the file, too.
 
     Args:
         path: The file. Its directory must exist. A relative path is one from the directory that is
             the current one now.
-        network: Whether to use it on a network file system all the same. SQLite cannot keep its
-            promises there once a second machine uses the file.
+        network: True to use it all the same on a network file system, where SQLite cannot keep its
+            promises once a second machine uses the file; or if it has hard links, or is a mount by
+            itself, where it cannot once it is used by two names.
+        mode: Who may read and write a file that is made, from 0o600, its owner alone, to 0o666,
+            whatever the umask. A file that is there keeps its mode. The files beside it follow it.
 
     Raises:
-        TypeError: If *path* is no path, or *network* neither True nor False.
-        ValueError: If *path* names no file.
-        StoreUnavailableError: At first use, if the file cannot be opened or is on a network file
-            system; from every operation, if the disk is full or fails, or another process has
-            locked the file for 10 seconds.
+        TypeError: If *path* is no path, *network* neither True nor False, or *mode* no int.
+        ValueError: If *path* names no file, or *mode* is out of its range.
+        StoreUnavailableError: At first use, if the file cannot be opened, is on a network file
+            system, has a hard link, or is a mount by itself; from every operation, if the disk is
+            full or fails, another process has locked the file for 10 seconds, or one of its files
+            was removed, replaced or cut short.
         StoreSchemaError: At first use, if the file is no database, another program's, or made by
             a newer mainstay.
         CorruptCheckpointError: From an operation, if SQLite finds the file damaged.
@@ -92,11 +106,17 @@ class SQLiteStore:
         SQLiteStore('jobs.db')
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, network: bool = False) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, network: bool = False, mode: int = 0o600
+    ) -> None:
         given: object = path
         if not isinstance(given, str | os.PathLike):
             raise TypeError(f"`path` must be a str or a path, not {given!r}")
         self._path = Path(path)
+        if UNUSABLE.search(os.fspath(self._path)):
+            raise ValueError(
+                f"`path` must be text without NUL that UTF-8 can encode, not {os.fspath(path)!r}"
+            )
         if not self._path.name:
             raise ValueError(f"`path` must name a file, not {os.fspath(path)!r}")
         if self._path.name == ":memory:":
@@ -104,7 +124,9 @@ class SQLiteStore:
         self.url: str = f"sqlite:///{self._path}"
         self._file = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() follows links
         self._network = to_flag(network, "network")
+        self._mode = _to_mode(mode)
         self._connections = Connections(self._connect, self._translated)
+        self._held: dict[RunId, tuple[int, object]] = {}  # the files that each was acquired in
 
     def __repr__(self) -> str:
         return f"SQLiteStore({str(self._path)!r})"
@@ -121,21 +143,24 @@ class SQLiteStore:
             if isinstance(answer, Acquired) and answer.began:
                 _rows.remove(db, run)
             if isinstance(answer, Acquired | Poisoned):
-                _rows.keep(db, answer.record)
+                _rows.write(db, answer.record)
+            if isinstance(answer, Acquired):
+                self._held[run] = self._connections.generation, self._connections.database
             return answer
 
     def load(self, run: RunId) -> Contents:
-        """Give what is kept for *run*."""
-        with self._reading() as db:
+        """Return what is kept for *run*."""
+        with self._connections.use() as db:
             return _rows.contents(db, run)
 
-    def commit(self, lease: Lease, change: Change) -> None:
-        """Write *change* and renew the lease; a mere result does so once in a third of it.
+    def commit(self, lease: RunLease, change: Change) -> None:
+        """Write *change* and renew the lease; a result alone renews it once a third of it is over.
 
         A result alone is one statement and one page of the log. Renewing with it means a second
         page and a transaction around both, which cost a step a quarter to a half more.
         """
-        with self._reading(owned=True) as db:
+        with self._owning(lease.run) as db:
+            self._check(lease.run)
             # A single statement is a transaction by itself.
             if not change.put and not change.drop:
                 _rows.change_run(db, lease, change, current_context().clock.now(), wall_time())
@@ -146,16 +171,23 @@ class SQLiteStore:
                 _rows.change_run(db, lease, change, current_context().clock.now(), wall_time())
                 _rows.change_results(db, lease.run, change)
 
-    def release(self, lease: Lease, how: Exit, error: str = "", drop: tuple[int, ...] = ()) -> None:
-        """Give the run back before its end."""
-        with self._writing(owned=True) as (db, now, wall):
+    def release(
+        self, lease: RunLease, how: Exit, error: str = "", drop: tuple[int, ...] = ()
+    ) -> None:
+        """Release the run before its end."""
+        self._connections.use()
+        here = self._connections.generation, self._connections.database
+        if self._held.get(lease.run, here)[1] == here[1]:
+            self._held[lease.run] = here  # it makes no difference what was lost with the log
+        with self._writing(lease.run) as (db, now, wall):
             if _rows.release(db, lease, how, error, now, wall):
                 _rows.drop(db, lease.run, drop)
+        self._held.pop(lease.run, None)
 
     def list(self, name: str | None = None) -> Sequence[tuple[Record, Status]]:
-        """Give all runs, or those of one name."""
+        """Return all runs, or those of one name."""
         now, wall = current_context().clock.now(), wall_time()
-        with self._reading() as db:
+        with self._connections.use() as db:
             records = _rows.find_all(db, name)
         return [(each, state_of(each, self._how_gone(each, now, wall))) for each in records]
 
@@ -177,63 +209,158 @@ class SQLiteStore:
     def _how_gone(self, record: Record, now: float, wall: float) -> Exit:
         return how_gone(record, now=now, wall=wall, local=not self._network)
 
-    def _reading(self, *, owned: bool = False) -> Link:
-        """Lend a connection; say what goes wrong in our own words.
+    def _owning(self, run: RunId) -> ThreadConnection:
+        """Return the thread's connection, for a ``with`` that begins with `_check`, too.
 
-        Args:
-            owned: Whether it is for a run that is held already, which must be where it was.
+        It is here as well so that no new file is made in the place of one that was lost.
         """
-        link = self._connections.use()
-        if link.connection is not None and link.connection.is_left_behind:
-            self._connections.drop()
-            if owned:
-                raise StoreUnavailableError(
-                    self.url,
-                    "its file was removed or replaced while a run went on, so that nothing could "
-                    "be saved in it; put it back, or begin the run again",
-                )
-        return link
+        self._held.setdefault(run, (self._connections.generation, self._connections.database))
+        mine = self._connections.use()
+        self._check(run)
+        return mine
 
-    @contextlib.contextmanager
-    def _writing(self, *, owned: bool = False) -> Iterator[tuple[sqlite3.Connection, float, float]]:
-        """Make a transaction: all of it, or nothing. Gives the times inside it, too."""
-        with self._reading(owned=owned) as db, transaction(db, "IMMEDIATE"):
-            yield db, current_context().clock.now(), wall_time()
-
-    def _connect(self) -> Connection:
-        kind = None if self._network else network_file_system(self._file)
-        if kind:
+    def _check(self, run: RunId) -> None:
+        """Raise an error if the files are no longer those in which the caller acquired *run*."""
+        if self._held[run][0] != self._connections.generation:
             raise StoreUnavailableError(
                 self.url,
+                f"{self._connections.problem} while a run went on, so that nothing more can be "
+                f"saved in it; leave the files of a store alone, and run it again",
+            )
+
+    @contextlib.contextmanager
+    def _writing(
+        self, owned: RunId | None = None
+    ) -> Iterator[tuple[sqlite3.Connection, float, float]]:
+        """Run the block as one transaction, with the times inside it."""
+        with self._connections.use() if owned is None else self._owning(owned) as db:
+            if owned is not None:
+                self._check(owned)
+            with transaction(db, "IMMEDIATE"):
+                yield db, current_context().clock.now(), wall_time()
+
+    def _bytes_logged(self) -> int | None:
+        """Return how many bytes the log has to hold, or None if part of what it held is missing.
+
+        A new connection has nothing in its memory, and finds what the files hold. Only if that is
+        all of it may it count with a checkpoint, which would copy what there is.
+        """
+        with contextlib.closing(sqlite3.connect(self._file, timeout=_BUSY_SECONDS)) as db:
+            try:
+                checked = db.execute("PRAGMA quick_check(1)").fetchone()
+                (application,) = db.execute("PRAGMA application_id").fetchone()
+                if checked != ("ok",) or application != APPLICATION_ID:
+                    return None
+                (page,) = db.execute("PRAGMA page_size").fetchone()
+                _, frames, _ = db.execute("PRAGMA wal_checkpoint").fetchone()
+            except sqlite3.Error:
+                return None
+        size: int = frames * (page + _FRAME_BYTES)
+        return size
+
+    def _danger(self) -> str:
+        """Return why SQLite cannot keep its promises where the file is, and what to do, or ""."""
+        if kind := network_file_system(self._file):
+            return (
                 f"it is on a network file system ({kind}), where SQLite cannot keep its promises; "
-                f"use a local disk, or SQLiteStore(path, network=True) at your own risk",
+                f"use a local disk"
+            )
+        if is_mounted_alone(self._file):
+            return (
+                "it is a mount by itself, so that the log beside it is not found by others who use "
+                "it; mount the directory that it is in"
+            )
+        try:
+            links = self._file.stat().st_nlink
+        except OSError:
+            return ""  # SQLite makes it, or says what is wrong
+        if links <= 1:
+            return ""
+        return (
+            f"it has {links} hard links, and SQLite keeps a log beside each name, so that one does "
+            f"not see what another has saved; remove the others"
+        )
+
+    def _connect(self) -> Connection:
+        if not self._network and (danger := self._danger()):
+            raise StoreUnavailableError(
+                self.url, f"{danger}, or SQLiteStore(path, network=True) at your own risk"
             )
         ends = monotonic() + _BUSY_SECONDS
         while True:
             try:
                 return self._opened()
             except sqlite3.OperationalError as error:
-                # Who makes the file, or turns its log on, is not always waited for by SQLite.
+                # SQLite does not always wait for a process that makes the file, or its log.
                 if _code(error) != sqlite3.SQLITE_BUSY or monotonic() >= ends:
                     raise
             SYSTEM.sleep(_BUSY_PAUSE)
 
     def _opened(self) -> Connection:
-        db = sqlite3.connect(
-            self._file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False,
-            factory=Connection,
-        )  # fmt: skip
         try:
+            if os.access(self._file, os.F_OK) and not os.access(self._file, os.W_OK):
+                return self._opened_to_read()
+            return self._opened_to_write()
+        except sqlite3.OperationalError as error:
+            if _code(error) not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+                raise
+            with contextlib.suppress(sqlite3.Error):
+                return self._opened_to_read()
+            raise
+
+    def _opened_to_write(self) -> Connection:
+        self._make()
+        db = self._connected(os.fspath(self._file))
+        with _closed_after_an_error(db):
             db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
             db.execute("PRAGMA synchronous = FULL")
             db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
+            db.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
             migrate(db, self.url)
             db.execute("PRAGMA journal_mode = WAL")
-            db.remember(os.fspath(self._file))
-        except BaseException:
-            db.close()
-            raise
+            db.execute("PRAGMA user_version")  # opens the log, too
+            db.files = StoreFiles(os.fspath(self._file), self._bytes_logged)
+            if db.files.missing:
+                raise StoreUnavailableError(
+                    self.url,
+                    f"{db.files.missing} was removed, and this process still has it open; close "
+                    f"what else uses the store here, or start the process again",
+                )
         return db
+
+    def _make(self) -> None:
+        """Make the file if there is none; SQLite would ask the umask who may read it."""
+        with contextlib.suppress(OSError):  # it is there, or SQLite says why it cannot be
+            made = os.open(os.path.realpath(self._file), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+            try:
+                os.fchmod(made, self._mode)
+            finally:
+                os.close(made)
+
+    def _opened_to_read(self) -> Connection:
+        """Open a file that this process may not write, or whose directory it may not write.
+
+        Where the file is in use, an index of its log is there, and is read as usual. Otherwise
+        SQLite is told that nobody else uses the file, so that it does not have to make one.
+        """
+        files = StoreFiles(os.fspath(self._file), self._bytes_logged)
+        query, locking = "mode=ro", "NORMAL"
+        if not files.inodes[2]:
+            query += "&vfs=unix-none" if files.log_size else "&immutable=1"
+            locking = "EXCLUSIVE"
+        db = self._connected(f"file:{quote(os.fspath(self._file))}?{query}", uri=True)
+        with _closed_after_an_error(db):
+            db.execute(f"PRAGMA locking_mode = {locking}")
+            migrate(db, self.url)
+            db.files = files
+            db.serves_once = not files.inodes[2]
+        return db
+
+    def _connected(self, database: str, *, uri: bool = False) -> Connection:
+        return sqlite3.connect(
+            database, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False,
+            factory=Connection, uri=uri,
+        )  # fmt: skip
 
     def _translated(self, error: sqlite3.Error) -> Exception:
         code = _code(error)
@@ -247,7 +374,27 @@ class SQLiteStore:
         return StoreUnavailableError(self.url, str(error) + _HINTS.get(code, ""))
 
 
+def _to_mode(mode: object) -> int:
+    if isinstance(mode, bool) or not isinstance(mode, int):
+        raise TypeError(f"`mode` must be an int such as 0o660, not {mode!r}")
+    if mode & ~0o066 != 0o600:  # noqa: PLR2004 - as the message says
+        raise ValueError(
+            f"`mode` must be from 0o600 to 0o666, with read and write for the owner and execute "
+            f"for nobody, not {oct(mode)}"
+        )
+    return mode
+
+
+@contextlib.contextmanager
+def _closed_after_an_error(db: Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        db.close()
+        raise
+
+
 def _code(error: sqlite3.Error) -> int:
-    """Give what SQLite calls an error, without its finer points."""
+    """Return the primary result code of an error."""
     code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     return code & 0xFF

@@ -8,9 +8,9 @@ side. With pytest they are there as fixtures without an import: `fake_clock`, `n
 its saves in turn, and has no other form.
 """
 
-from mainstay.testing._clock import FakeClock
+from mainstay.testing._clock import FakeClock, no_waits
+from mainstay.testing._crashes import Crash
 from mainstay.testing._faults import Faults
-from mainstay.testing._no_waits import no_waits
-from mainstay.testing._recorded import recorded
+from mainstay.testing._recorded import RecordedMetrics, recorded
 
-__all__ = ["FakeClock", "Faults", "no_waits", "recorded"]
+__all__ = ["Crash", "FakeClock", "Faults", "RecordedMetrics", "no_waits", "recorded"]

@@ -1,4 +1,4 @@
-"""`FakeClock`: time that moves only when somebody sleeps or says so."""
+"""The clocks of tests: `FakeClock`, which moves when it is told, and that of `no_waits`."""
 
 import asyncio
 import bisect
@@ -6,41 +6,43 @@ import math
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ContextDecorator
 from contextvars import copy_context
 from typing import Self
 
+import attrs
+
 from mainstay._core import context
 from mainstay._core.arguments import Duration, to_flag, to_seconds
-from mainstay._core.clock import Bell, Timer
+from mainstay._core.clock import SYSTEM, Bell, Clock, Timer
 
 _TURNS = 10  # of the event loop, for other tasks to get as far as their own sleep
 _PATIENCE = 1.0  # real seconds for a working thread to get as far as its own sleep
 
 
-class _Alarm:
+@attrs.define(eq=False)
+class _FakeTimer:
     """Something that happens at a time of a `FakeClock`.
 
     Attributes:
-        when: That time.
-        ring: What happens.
         sleeper: The thread in which it wakes something, if it does.
-        cancelled: Whether it is not to happen any more.
     """
 
-    __slots__ = ("cancelled", "ring", "sleeper", "when")
-
-    def __init__(self, when: float, ring: Callable[[], object], sleeper: int | None) -> None:
-        self.when = when
-        self.ring = ring
-        self.sleeper = sleeper
-        self.cancelled = False
+    when: float
+    callback: Callable[[], object]
+    sleeper: int | None
+    cancelled: bool = False
 
     def cancel(self) -> None:
         self.cancelled = True
 
 
+def _this_clock(clock: "FakeClock", _around: Clock) -> "FakeClock":
+    return clock
+
+
 class FakeClock:
-    """Time that moves only when somebody sleeps or says so.
+    """Time that moves only when a policy sleeps or `advance` is called.
 
     Inside its block every policy, deadline and budget runs on it. Where a policy would sleep, the
     clock moves on at once. With several sleepers, tasks or threads, it moves to the one that is to
@@ -68,39 +70,36 @@ class FakeClock:
         self._everywhere = to_flag(everywhere, "everywhere")
         self._now = 0.0
         self._changed = threading.Condition(threading.RLock())
-        self._alarms: list[_Alarm] = []  # in the order of their times
-        self._entered: list[context.CallContext] = []
-        self._rung = 0
+        self._timers: list[_FakeTimer] = []  # in the order of their times
+        self._entries: list[context.Entry] = []
+        self._fired = 0
         self._depth = 0
-        self._working: Counter[int] = Counter()
-        self._strays: Counter[int] = Counter()
+        self._working: Counter[int] = Counter()  # threads, by how many calls they work for
+        self._abandoned: Counter[int] = Counter()  # and those of calls that have ended
 
     def __enter__(self) -> Self:
         self._depth += 1
-        here = context.with_clock(self)
-        context.enter(here)
+        entry = context.ClockEntry(self, _this_clock)
+        context.enter(self._entries, entry)
         if self._everywhere:
-            context.process_contexts.append(here)
-            self._entered.append(here)
+            context.process_contexts.append(entry)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        context.leave()
+        entry = context.leave(self, self._entries)
         with self._changed:
             self._depth -= 1
             self._changed.notify_all()
-        if self._everywhere:
-            last = self._entered.pop()
-            context.process_contexts[:] = [
-                each for each in context.process_contexts if each is not last
-            ]
+        context.process_contexts[:] = [
+            each for each in context.process_contexts if each is not entry
+        ]
 
     def now(self) -> float:
-        """Give the seconds since the clock was made."""
+        """Return the seconds since the clock was made."""
         return self._now
 
     def advance(self, seconds: Duration) -> None:
-        """Move the clock, and let happen on the way what was to happen.
+        """Move the clock; what is due on the way happens, in its order.
 
         Args:
             seconds: How far, as a number of seconds or a `timedelta`, at least 0.
@@ -119,7 +118,7 @@ class FakeClock:
         """
         with self._changed:
             target = self._now + to_seconds(seconds, "seconds")
-            while self._ring_next(target):
+            while self._fire_next(target):
                 pass
             self._now = target
             self._changed.notify_all()
@@ -128,105 +127,105 @@ class FakeClock:
         """Sleep on this clock: move it, unless another sleeper is to wake before."""
         woken = threading.Event()
         with self._changed:
-            alarm = self._set(seconds, woken.set, sleeper=True)
+            timer = self._set(seconds, woken.set, sleeper=True)
             try:
                 while not woken.is_set():
-                    if self._others_first(alarm):
+                    if self._waited_for_others(timer):
                         continue
-                    if not self._ring_next(alarm.when):
+                    if not self._fire_next(timer.when):
                         raise RuntimeError("this would sleep for ever: nothing is left to happen")
             finally:
-                self._forget(alarm)
+                self._forget(timer)
 
     async def asleep(self, seconds: float) -> None:
         """Sleep on this clock in a task."""
         woken = threading.Event()
-        alarm = self._set(seconds, woken.set, sleeper=True)
+        timer = self._set(seconds, woken.set, sleeper=True)
         try:
             while not woken.is_set():
-                rung = self._rung
+                fired = self._fired
                 for _ in range(_TURNS):
                     await asyncio.sleep(0)
                 with self._changed:
-                    if rung != self._rung:  # what was woken meanwhile comes first
+                    if fired != self._fired:  # what was woken meanwhile comes first
                         continue
-                    if not woken.is_set() and not self._someone_wakes_before(alarm, here=True):
-                        self._ring_next(alarm.when)
+                    if not woken.is_set() and not self._someone_wakes_before(timer, here=True):
+                        self._fire_next(timer.when)
         finally:
-            self._forget(alarm)
+            self._forget(timer)
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
         """Run *callback* on the running event loop when *seconds* have passed on this clock."""
         loop, context = asyncio.get_running_loop(), copy_context()
 
-        def ring() -> None:
+        def call_soon() -> None:
             loop.call_soon_threadsafe(callback, context=context)
 
-        return self._set(seconds, ring, sleeper=False)
+        return self._set(seconds, call_soon, sleeper=False)
 
     def bell(self, *, still: bool = False) -> Bell:
-        """Make a bell for the calling thread: what policies wait for threads of theirs with."""
-        return _Bell(self, still=still)
+        """Return a new bell, with which the calling thread waits for threads of its policy."""
+        return _FakeBell(self, still=still)
 
-    def _set(self, seconds: float, ring: Callable[[], object], *, sleeper: bool) -> _Alarm:
+    def _set(self, seconds: float, callback: Callable[[], object], *, sleeper: bool) -> _FakeTimer:
         with self._changed:
             thread = threading.get_ident() if sleeper else None
-            alarm = _Alarm(self._now + seconds, ring, thread)
-            self._alarms = [each for each in self._alarms if not each.cancelled]
-            bisect.insort(self._alarms, alarm, key=lambda each: each.when)
+            timer = _FakeTimer(self._now + seconds, callback, thread)
+            self._timers = [each for each in self._timers if not each.cancelled]
+            bisect.insort(self._timers, timer, key=lambda each: each.when)
             self._changed.notify_all()
-        return alarm
+        return timer
 
-    def _forget(self, alarm: _Alarm) -> None:
+    def _forget(self, timer: _FakeTimer) -> None:
         with self._changed:
-            alarm.cancel()
+            timer.cancel()
             self._changed.notify_all()
 
-    def _someone_wakes_before(self, alarm: _Alarm, *, here: bool) -> bool:
-        """Whether another sleeper is to wake first; one of this thread counts only if *here*."""
-        not_them = {None} if here else {None, alarm.sleeper}
-        for each in self._alarms:
-            if each is alarm:
+    def _someone_wakes_before(self, timer: _FakeTimer, *, here: bool) -> bool:
+        """True if another sleeper is to wake first; one of this thread counts only if *here*."""
+        not_them = {None} if here else {None, timer.sleeper}
+        for each in self._timers:
+            if each is timer:
                 return False
-            if each.sleeper not in not_them and not each.cancelled and not self._is_stray(each):
+            if each.sleeper not in not_them and not (each.cancelled or self._is_abandoned(each)):
                 return True
         return False
 
-    def _is_stray(self, alarm: _Alarm) -> bool:
-        """Whether it wakes a thread whose policy's call has ended: such do not move the clock.
+    def _is_abandoned(self, timer: _FakeTimer) -> bool:
+        """True if it wakes a thread whose policy's call has ended: such do not move the clock.
 
         When the clock's block has been left nobody else moves it, so that they may.
         """
-        return self._depth > 0 and alarm.sleeper is not None and self._strays[alarm.sleeper] > 0
+        return self._depth > 0 and timer.sleeper is not None and self._abandoned[timer.sleeper] > 0
 
-    def _others_first(self, alarm: _Alarm) -> bool:
-        """Let threads go on that are to wake before, or that work; say whether there were any.
+    def _waited_for_others(self, timer: _FakeTimer) -> bool:
+        """Wait for threads that are to wake before, or that work; False if there are none.
 
         A working thread that does not sleep on this clock, but waits for something real, is waited
         for no longer than `_PATIENCE`.
         """
-        if self._is_stray(alarm) or self._someone_wakes_before(alarm, here=False):
+        if self._is_abandoned(timer) or self._someone_wakes_before(timer, here=False):
             self._changed.wait()
             return True
-        asleep = {each.sleeper for each in self._alarms if not each.cancelled}
+        asleep = {each.sleeper for each in self._timers if not each.cancelled}
         if all(thread in asleep for thread, works in self._working.items() if works):
             return False
         return self._changed.wait(_PATIENCE)
 
-    def _ring_next(self, latest: float) -> bool:
-        """Move to the next alarm and ring it; say whether there was one until *latest*."""
-        while self._alarms and self._alarms[0].when <= latest and self._alarms[0].when < math.inf:
-            alarm = self._alarms.pop(0)
-            if not alarm.cancelled:
-                self._now = max(self._now, alarm.when)
-                self._rung += 1
-                alarm.ring()
+    def _fire_next(self, latest: float) -> bool:
+        """Move to the next timer, and call what it is for; False if there is none by *latest*."""
+        while self._timers and self._timers[0].when <= latest and self._timers[0].when < math.inf:
+            timer = self._timers.pop(0)
+            if not timer.cancelled:
+                self._now = max(self._now, timer.when)
+                self._fired += 1
+                timer.callback()
                 self._changed.notify_all()
                 return True
         return False
 
 
-class _Bell:
+class _FakeBell:
     """A bell on a `FakeClock`; the clock stands still while a thread works that it knows of.
 
     A bell that is *still* never moves it: then only others do, and ring when it is time.
@@ -236,7 +235,7 @@ class _Bell:
         self._clock = clock
         self._changed = clock._changed
         self._still = still
-        self._alarm: _Alarm | None = None
+        self._timer: _FakeTimer | None = None
         self._rung = False
         self._owner = threading.get_ident()
         self._workers: set[int] = set()
@@ -246,8 +245,8 @@ class _Bell:
     def ring(self) -> None:
         with self._changed:
             self._rung = True
-            if self._alarm is not None:
-                self._clock._forget(self._alarm)
+            if self._timer is not None:
+                self._clock._forget(self._timer)
 
     def wait(self, seconds: float, /) -> bool:
         clock = self._clock
@@ -255,16 +254,16 @@ class _Bell:
             if not self._rung:
                 over = threading.Event()
                 sleeps = not self._still
-                self._alarm = alarm = clock._set(max(0.0, seconds), over.set, sleeper=sleeps)
+                self._timer = timer = clock._set(max(0.0, seconds), over.set, sleeper=sleeps)
                 try:
                     while not self._is_rung() and not over.is_set():
                         if self._still or math.isinf(seconds):
                             self._changed.wait()
-                        elif not clock._others_first(alarm):
-                            clock._ring_next(alarm.when)
+                        elif not clock._waited_for_others(timer):
+                            clock._fire_next(timer.when)
                 finally:
-                    self._alarm = None
-                    clock._forget(alarm)
+                    self._timer = None
+                    clock._forget(timer)
             rung, self._rung = self._rung, False
         return rung
 
@@ -284,10 +283,56 @@ class _Bell:
                 self._workers.remove(thread)
                 clock._working[thread] -= 1
             else:
-                clock._strays[thread] -= 1
+                clock._abandoned[thread] -= 1
             if thread == self._owner:
                 for worker in self._workers:
                     clock._working[worker] -= 1
-                    clock._strays[worker] += 1
+                    clock._abandoned[worker] += 1
                 self._workers.clear()
             self._changed.notify_all()
+
+
+class _NoWaits:
+    """A clock on which sleeping takes no time, and all else as long as on the one around it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.around = clock
+        self.now = clock.now
+        self.call_later = clock.call_later
+        self.bell = clock.bell
+
+    def sleep(self, _seconds: float, /) -> None:
+        pass
+
+    async def asleep(self, _seconds: float, /) -> None:
+        await asyncio.sleep(0)
+
+
+class no_waits(ContextDecorator):  # noqa: N801 - used like a function; a block, which entries know
+    """Leave out the waits between attempts; everything else stays as it is.
+
+    The policies decide as they would, with the waits they would make: one that would outlast its
+    timeout still gives up, and `wait_seconds_total` counts what would have been waited.
+
+    Example:
+        >>> from mainstay import retry
+        >>> from mainstay.testing import Faults, no_waits
+        >>> with no_waits():
+        ...     retry(on=OSError, wait=30.0).call(Faults([OSError("refused"), "ok"]))
+        'ok'
+    """
+
+    def __init__(self) -> None:
+        self._entries: list[context.Entry] = []
+        self._clock = _NoWaits(SYSTEM)
+
+    def __enter__(self) -> None:
+        context.enter(self._entries, context.ClockEntry(self, no_waits._over))
+
+    def __exit__(self, *exc_info: object) -> None:
+        context.leave(self, self._entries)
+
+    def _over(self, clock: Clock) -> Clock:
+        if self._clock.around is not clock:
+            self._clock = _NoWaits(clock)
+        return self._clock

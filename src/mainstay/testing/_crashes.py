@@ -1,4 +1,4 @@
-"""`crash_at_every_save`: what a function comes to if its process dies at each save in turn.
+"""`crash_at_every_save`: what comes of a function if its process dies at each save in turn.
 
 Each round begins with a new store. A child process runs the function and kills itself, with
 SIGKILL, just before or just after it writes its n-th change; a second child runs it to its end.
@@ -17,15 +17,12 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from mainstay._checkpoint.run import Run
-from mainstay.stores.base import Change
-
 When: TypeAlias = Literal["before", "after"]
 
 
 @attrs.frozen(kw_only=True)
 class Crash:
-    """One round: where the process died, and what running again came to.
+    """One round of `crash_at_every_save`: where the process died, and what came of running again.
 
     Attributes:
         save: Which save it died at, from 1.
@@ -48,7 +45,7 @@ def crash_at_every_save(fn: Callable[[str], Any]) -> list[Crash]:
             should do the same each time: the store is new in each round.
 
     Returns:
-        What each round came to, two for each save: killed before it was written, and after.
+        What came of each round; two for each save: killed before it was written, and after.
 
     Raises:
         RuntimeError: If the function failed, or its process died, where nothing had been killed;
@@ -84,7 +81,9 @@ def _rounds(fn: Callable[[str], Any]) -> Iterator[Crash]:
 
 
 def _until(fn: Callable[[str], Any], url: str, save: int, when: When, ours: Path) -> Any:
-    """Run *fn* in this process, which dies at that save; a file says that it was our doing."""
+    """Run *fn* in this process, which dies at that save; the file *ours* tells that it did."""
+    from mainstay._checkpoint.run import Run  # noqa: PLC0415 - few tests need checkpoints
+
     write = Run.write
     made = 0
 
@@ -92,7 +91,7 @@ def _until(fn: Callable[[str], Any], url: str, save: int, when: When, ours: Path
         ours.touch()
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def dying(run: Run, change: Change) -> None:
+    def dying(run: Run, change: Any) -> None:
         nonlocal made
         made += 1
         if made == save and when == "before":
@@ -106,7 +105,7 @@ def _until(fn: Callable[[str], Any], url: str, save: int, when: When, ours: Path
 
 
 def _in_child(call: Callable[[], Any]) -> tuple[Any, BaseException | None]:
-    """Make a call in a forked child: what it returned or raised, or how the process died."""
+    """Make a call in a forked child; return what it returned or raised, or how its process died."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:

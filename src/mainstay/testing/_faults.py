@@ -14,7 +14,7 @@ from mainstay._core.arguments import Duration, to_seconds, to_share
 
 
 @attrs.frozen
-class _Delay:
+class _DelayedStep:
     """A step that sleeps before it is taken."""
 
     seconds: float
@@ -51,7 +51,7 @@ class Faults:
         [(('http://a.example',), {}), (('http://b.example',), {})]
     """
 
-    HANG: Final[object] = _Delay(math.inf, None)
+    HANG: Final[object] = _DelayedStep(math.inf, None)
     """The step that never ends."""
 
     def __init__(self, script: Iterable[object] = (), *, then: object = None) -> None:
@@ -71,7 +71,7 @@ class Faults:
         error: BaseException | type[BaseException] = ConnectionError,
         result: object = None,
     ) -> "Faults":
-        """Make one that fails at random, in the same order for the same seed.
+        """Return one that fails at random, in the same order for the same seed.
 
         Args:
             seed: Where the random numbers start.
@@ -101,7 +101,7 @@ class Faults:
 
     @staticmethod
     def delay(seconds: Duration, step: object = None) -> object:
-        """Make a step that sleeps for *seconds*, at least 0, and then does as *step* says.
+        """Return a step that sleeps for *seconds*, at least 0, and is then *step*.
 
         Raises:
             TypeError: If *seconds* is neither a number nor a `timedelta`.
@@ -115,12 +115,12 @@ class Faults:
             'late'
             3.0
         """
-        return _Delay(to_seconds(seconds, "seconds"), step)
+        return _DelayedStep(to_seconds(seconds, "seconds"), step)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Take the next step."""
         step = self._next(args, kwargs)
-        while isinstance(step, _Delay):
+        while isinstance(step, _DelayedStep):
             context.current_context().clock.sleep(step.seconds)
             step = step.step
         return _done(step)
@@ -135,7 +135,7 @@ class Faults:
             'page'
         """
         step = self._next(args, kwargs)
-        while isinstance(step, _Delay):
+        while isinstance(step, _DelayedStep):
             await context.current_context().clock.asleep(step.seconds)
             step = step.step
         return _done(step)

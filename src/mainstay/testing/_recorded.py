@@ -1,32 +1,33 @@
-"""`recorded`: metrics of a test's own, and how to read them."""
+"""`recorded`: metrics of a test's own, and their values."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ContextDecorator
+from weakref import ref
 
 from mainstay._core import context
-from mainstay._metrics.book import Book
 from mainstay._metrics.collector import Metrics
+from mainstay._metrics.recorders import Recorders
 from mainstay._metrics.schema import FAMILIES, Family
+from mainstay._metrics.series import SeriesTable
 
 _NAMESPACE = "mainstay"
 
 
-class _Recorded(Metrics):
-    """A `Metrics` of its own, in no registry, that can be asked for single values."""
+class RecordedMetrics(Metrics):
+    """A `Metrics` in no registry that can be asked for single values; `recorded` makes it."""
 
     def __init__(self) -> None:
-        self._book = Book(_NAMESPACE, {}, in_memory=True)
+        self._recorders = Recorders(SeriesTable(_NAMESPACE, {}))
 
     def value(self, name: str, **labels: str) -> float:
-        """Add up the samples of one name that have these labels, whatever others they have.
+        """Return the sum of the samples of one name that have these labels, among others.
 
         Args:
-            name: The sample's name without "mainstay_": "calls_total",
+            name: The sample's name without its prefix: "calls_total",
                 "call_duration_seconds_count".
             **labels: Labels and their values.
 
         Returns:
-            The sum of the values; 0.0 if there are no such samples.
+            The sum; 0.0 if there are no such samples.
 
         Raises:
             ValueError: If mainstay has no sample of that name, or the metric no such label.
@@ -55,14 +56,13 @@ def _family_of(sample: str) -> Family:
     )
 
 
-@contextmanager
-def recorded() -> Iterator[_Recorded]:
-    """Record into metrics of their own what policies made or called inside do.
+class recorded(ContextDecorator):  # noqa: N801 - used like a function; a block, which entries know
+    """Record what policies made or called inside the block do into metrics of its own.
 
-    Gives a `Metrics` in no registry with one more method, `.value(name, **labels)`, which adds up
-    the samples of that name with those labels. It stays readable after the block. Gauges, such as
-    `member_state`, and the availability of a pool or breaker that was made outside stay in its own
-    metrics, since they say what is, and not what happened inside.
+    Its value is a `Metrics` in no registry with one more method, `.value(name, **labels)`, which
+    adds up the samples of that name with those labels. It stays readable after the block. Gauges,
+    such as `member_state`, and the availability of a pool or breaker that was made outside stay in
+    its own metrics, since they show what is, and not what happened inside.
 
     Example:
         >>> from mainstay import retry
@@ -73,9 +73,14 @@ def recorded() -> Iterator[_Recorded]:
         >>> metrics.value("calls_total", component="fetch", outcome="recovered")
         1.0
     """
-    metrics = _Recorded()
-    context.enter(context.with_metrics(metrics))
-    try:
-        yield metrics
-    finally:
-        context.leave()
+
+    def __init__(self) -> None:
+        self._entries: list[context.Entry] = []
+
+    def __enter__(self) -> RecordedMetrics:
+        metrics = RecordedMetrics()
+        context.enter(self._entries, context.MetricsEntry(ref(self), metrics))
+        return metrics
+
+    def __exit__(self, *exc_info: object) -> None:
+        context.leave(self, self._entries)

@@ -1,7 +1,7 @@
 """Which answer to believe: the `decide=` of a redundant call.
 
 A `Rule` knows no call. For each call it makes a `Tally`, which is told of every copy that ended
-and says whether the vote is settled:
+and tells whether the vote is settled:
 
     undecided     it depends on copies that have not ended
     decided       no copy that has not ended can change it any more
@@ -18,13 +18,12 @@ Example:
     'OK'
 """
 
-from collections.abc import Callable, Collection
-from typing import Any, Literal, Protocol, TypeAlias
-
 from mainstay._core.arguments import to_count
 from mainstay._core.functions import Kind, kind_of
 from mainstay.vote._agreement import First, Majority, Plurality, Quorum, Unanimous
 from mainstay.vote._median import Median
+from mainstay.vote._tally import Key, Rule, Tally
+from mainstay.vote._tally import State as State  # what the methods of a user's tally return
 
 __all__ = [
     "Rule",
@@ -36,63 +35,6 @@ __all__ = [
     "quorum",
     "unanimous",
 ]
-
-State: TypeAlias = Literal["undecided", "decided", "impossible"]
-"""Whether a vote is settled, and how."""
-
-Key: TypeAlias = Callable[[Any], object]
-"""Takes an answer and gives what it is compared by."""
-
-
-class Tally(Protocol):
-    """Counts the answers of one call. Copies are numbered from 0; each ends at most once.
-
-    What a method raises ends the call, and so does a state that is none.
-
-    Attributes:
-        winner: Once decided, the copy whose answer is returned.
-    """
-
-    winner: int
-
-    def answered(self, copy: int, answer: Any, /) -> State:
-        """Take the answer of a copy."""
-        ...
-
-    def failed(self, copy: int, /) -> State:
-        """Take note that a copy gives no answer."""
-        ...
-
-    def needed(self) -> int:
-        """Give the fewest further answers that could decide; while undecided, at least 1."""
-        ...
-
-    def dissenters(self) -> Collection[int]:
-        """Give the copies whose answers differ from the winner's."""
-        ...
-
-
-class Rule(Protocol):
-    """Makes the tally of each call; shared by all of them.
-
-    Example:
-        >>> from mainstay import redundant, vote
-        >>> class OddMajority:
-        ...     def tally(self, copies):
-        ...         if copies % 2 == 0:
-        ...             raise ValueError(f"{copies} copies may tie")
-        ...         return vote.majority().tally(copies)
-        >>> redundant(copies=3, decide=OddMajority()).call(str.upper, "ok")
-        'OK'
-    """
-
-    def tally(self, copies: int, /) -> Tally:
-        """Begin a vote of so many copies.
-
-        Raises:
-            ValueError: If the rule does not fit that number. Asked for at decoration, too.
-        """
-        ...
 
 
 def first() -> Rule:
@@ -225,7 +167,7 @@ def _checked_key(key: object) -> Key | None:
     if key is None:
         return None
     if not callable(key):
-        raise TypeError(f"`key` must take an answer and give what it is compared by, not {key!r}")
+        raise TypeError(f"`key` must take an answer and return what it is compared by, not {key!r}")
     if not isinstance(key, type) and kind_of(key) is not Kind.SYNC:
         raise TypeError(f"`key` must be a plain function, not {key!r}")
     return key

@@ -2,12 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
-if TYPE_CHECKING:
-    from mainstay.vote import Key, State, Tally
+from mainstay.vote._tally import Key, State, Tally
 
 
 class FirstTally:
@@ -17,11 +16,11 @@ class FirstTally:
         self._left = copies
         self.winner = 0
 
-    def answered(self, copy: int, _answer: Any, /) -> "State":
+    def answered(self, copy: int, _answer: Any, /) -> State:
         self.winner = copy
         return "decided"
 
-    def failed(self, _copy: int, /) -> "State":
+    def failed(self, _copy: int, /) -> State:
         self._left -= 1
         return "undecided" if self._left else "impossible"
 
@@ -34,7 +33,7 @@ class FirstTally:
 
 @attrs.frozen(repr=False)
 class First:
-    def tally(self, copies: int, /) -> "Tally":
+    def tally(self, copies: int, /) -> Tally:
         return FirstTally(copies)
 
     def __repr__(self) -> str:
@@ -53,17 +52,17 @@ class Groups(ABC):
     """
 
     left: int
-    key: "Key | None"
+    key: Key | None
     groups: list[tuple[object, list[int]]] = attrs.field(factory=list)
     winner: int = 0
 
-    def answered(self, copy: int, answer: Any, /) -> "State":
+    def answered(self, copy: int, answer: Any, /) -> State:
         value = answer if self.key is None else self.key(answer)
         self.left -= 1
         self._add(copy, value)
         return self._state()
 
-    def failed(self, _copy: int, /) -> "State":
+    def failed(self, _copy: int, /) -> State:
         self.left -= 1
         return self._state()
 
@@ -71,11 +70,11 @@ class Groups(ABC):
         return [copy for _, copies in self.groups[1:] for copy in copies]
 
     @abstractmethod
-    def _state(self) -> "State":
-        """Say whether the vote is settled by now."""
+    def _state(self) -> State:
+        """Return what the vote has come to by now."""
 
     def _add(self, copy: int, value: object) -> None:
-        """Put a copy to those with an equal answer."""
+        """Add a copy to those with an equal answer."""
         for place, (other, copies) in enumerate(self.groups):
             if value is other or value == other:
                 copies.append(copy)
@@ -90,11 +89,11 @@ class Groups(ABC):
             place -= 1
 
     def size(self, place: int) -> int:
-        """Give the number of copies in the group at *place*, 0 if there is none."""
+        """Return the number of copies in the group at *place*, 0 if there is none."""
         return len(self.groups[place][1]) if place < len(self.groups) else 0
 
-    def decide(self) -> "State":
-        """Let the first group win; of its copies, the one that began first."""
+    def decide(self) -> State:
+        """Make the first group the winner; of its copies, the one that began first."""
         self.winner = min(self.groups[0][1])
         return "decided"
 
@@ -108,7 +107,7 @@ class ThresholdTally(Groups):
     def needed(self) -> int:
         return self.threshold - self.size(0)
 
-    def _state(self) -> "State":
+    def _state(self) -> State:
         if self.size(0) >= self.threshold:
             return self.decide()
         return "undecided" if self.needed() <= self.left else "impossible"
@@ -124,7 +123,7 @@ class PluralityTally(Groups):
     def _lead(self) -> int:
         return self.size(0) - self.size(1)
 
-    def _state(self) -> "State":
+    def _state(self) -> State:
         if self._lead() > self.left:
             return self.decide()
         return "undecided" if self.left else "impossible"
@@ -133,9 +132,9 @@ class PluralityTally(Groups):
 @attrs.frozen(repr=False)
 class Quorum:
     k: int
-    key: "Key | None"
+    key: Key | None
 
-    def tally(self, copies: int, /) -> "Tally":
+    def tally(self, copies: int, /) -> Tally:
         if self.k > copies:
             raise ValueError(f"{self!r} can never be reached by {copies} copies")
         return ThresholdTally(copies, self.key, threshold=self.k)
@@ -146,9 +145,9 @@ class Quorum:
 
 @attrs.frozen(repr=False)
 class Majority:
-    key: "Key | None"
+    key: Key | None
 
-    def tally(self, copies: int, /) -> "Tally":
+    def tally(self, copies: int, /) -> Tally:
         return ThresholdTally(copies, self.key, threshold=more_than_half(copies))
 
     def __repr__(self) -> str:
@@ -157,9 +156,9 @@ class Majority:
 
 @attrs.frozen(repr=False)
 class Unanimous:
-    key: "Key | None"
+    key: Key | None
 
-    def tally(self, copies: int, /) -> "Tally":
+    def tally(self, copies: int, /) -> Tally:
         return ThresholdTally(copies, self.key, threshold=copies)
 
     def __repr__(self) -> str:
@@ -168,9 +167,9 @@ class Unanimous:
 
 @attrs.frozen(repr=False)
 class Plurality:
-    key: "Key | None"
+    key: Key | None
 
-    def tally(self, copies: int, /) -> "Tally":
+    def tally(self, copies: int, /) -> Tally:
         return PluralityTally(copies, self.key)
 
     def __repr__(self) -> str:

@@ -4,14 +4,12 @@ from bisect import bisect_left, insort
 from collections.abc import Collection
 from decimal import Decimal
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
 from mainstay.vote._agreement import more_than_half
-
-if TYPE_CHECKING:
-    from mainstay.vote import State, Tally
+from mainstay.vote._tally import State, Tally
 
 
 @attrs.define
@@ -28,7 +26,7 @@ class MedianTally:
     ordered: list[tuple[Any, int]] = attrs.field(factory=list)
     winner: int = 0
 
-    def answered(self, copy: int, answer: Any, /) -> "State":
+    def answered(self, copy: int, answer: Any, /) -> State:
         if isinstance(answer, bool) or not isinstance(answer, Real | Decimal):
             raise TypeError(f"`median` needs numbers, and copy {copy} answered a {_type(answer)}")
         if answer.is_nan() if isinstance(answer, Decimal) else answer != answer:  # noqa: PLR0124 - so is NaN
@@ -37,7 +35,7 @@ class MedianTally:
         self.left -= 1
         return self._state()
 
-    def failed(self, _copy: int, /) -> "State":
+    def failed(self, _copy: int, /) -> State:
         self.left -= 1
         return self._state()
 
@@ -50,14 +48,14 @@ class MedianTally:
         middle = next(number for number, copy in self.ordered if copy == self.winner)
         return [copy for number, copy in self.ordered if abs(number - middle) > self.within]
 
-    def _state(self) -> "State":
+    def _state(self) -> State:
         if len(self.ordered) + self.left < self.majority:
             return "impossible"
         if self.within is None:
             return self._decided_by_place()
         return self._decided_by_distance(self.within)
 
-    def _decided_by_place(self) -> "State":
+    def _decided_by_place(self) -> State:
         if len(self.ordered) < self.majority:
             return "undecided"
         highest = (len(self.ordered) + self.left - 1) // 2
@@ -68,7 +66,7 @@ class MedianTally:
             return "undecided"
         return self._decide(self.ordered[lowest][0])
 
-    def _decided_by_distance(self, within: float) -> "State":
+    def _decided_by_distance(self, within: float) -> State:
         if self._most_in_a_span_of(within) >= self.majority:
             return self._decide(self._middle())
         if self.left:
@@ -82,7 +80,7 @@ class MedianTally:
         return self.ordered[(len(self.ordered) - 1) // 2][0]
 
     def _most_in_a_span_of(self, width: float) -> int:
-        """Give the most answers of which none differ by more than *width*."""
+        """Return the most answers of which none differ by more than *width*."""
         numbers = [number for number, _ in self.ordered]
         most = start = 0
         for end, number in enumerate(numbers):
@@ -91,7 +89,7 @@ class MedianTally:
             most = max(most, end - start + 1)
         return most
 
-    def _decide(self, number: Any) -> "State":
+    def _decide(self, number: Any) -> State:
         self.winner = self.ordered[bisect_left(self.ordered, (number, -1))][1]
         return "decided"
 
@@ -100,7 +98,7 @@ class MedianTally:
 class Median:
     within: float | None
 
-    def tally(self, copies: int, /) -> "Tally":
+    def tally(self, copies: int, /) -> Tally:
         return MedianTally(copies, self.within, more_than_half(copies))
 
     def __repr__(self) -> str:

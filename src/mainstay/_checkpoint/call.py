@@ -1,0 +1,353 @@
+"""A call of a checkpointed function or block, sync and async side by side.
+
+It waits for its run, makes one attempt at it, saves what comes out, and releases the run if the
+attempt fails. What happens in between is in `loops`.
+"""
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, ClassVar
+
+import attrs
+
+from mainstay._checkpoint import signals
+from mainstay._checkpoint.code import Code
+from mainstay._checkpoint.codec import Codec
+from mainstay._checkpoint.decision import action_on, poll_wait, reruns
+from mainstay._checkpoint.document import Document, newest
+from mainstay._checkpoint.iteration import NOTHING
+from mainstay._checkpoint.progress import Progress
+from mainstay._checkpoint.retention import forget_old
+from mainstay._checkpoint.run import Run
+from mainstay._checkpoint.settings import CheckpointSettings
+from mainstay._checkpoint.steps import Steps
+from mainstay._checkpoint.types import allowed_by, allowed_by_result
+from mainstay._checkpoint.watcher import Watcher
+from mainstay._core.call import Call, recorder_in
+from mainstay._core.context import current_context
+from mainstay._core.events import publish
+from mainstay._core.failures import in_words
+from mainstay._core.functions import is_awaitable, refused_awaitable, require_asyncio
+from mainstay._core.threads import run_in_thread
+from mainstay._metrics.checkpoint import CheckpointRecorder
+from mainstay.errors import (
+    CodeChangedError,
+    CorruptCheckpointError,
+    PoisonedRunError,
+    RunBusyError,
+    RunCompleteError,
+)
+from mainstay.events import CheckpointDamaged, CheckpointEvent, CodeChanged, RunPoisoned, RunResumed
+from mainstay.stores.base import Acquired, Finished, Held, Record, Request, RunId, RunLease
+from mainstay.stores.owner import this_process
+
+POLICY = "checkpoint"
+
+_REJECTED = (RunBusyError, PoisonedRunError, RunCompleteError)
+
+
+@attrs.frozen(eq=False)
+class BoundCheckpoint:
+    """A policy bound to the code that it wraps.
+
+    Attributes:
+        component: What it is called.
+        name: What its runs are stored under.
+        fn: The function; None for a block.
+    """
+
+    settings: CheckpointSettings
+    component: str
+    recorder: CheckpointRecorder
+    name: str
+    code: Code
+    fn: Callable[..., Any] | None = None
+
+    def begin(self, key: str, arguments: bytes | None = None) -> "CheckpointCall":
+        """Begin a call in its context.
+
+        Args:
+            key: Which run it means.
+            arguments: What the function is called with, if the run can be recovered.
+
+        Raises:
+            DeadlineExpiredError: If the surrounding deadline leaves no time.
+        """
+        context = current_context()
+        recorder = recorder_in(context, self.recorder, self.component)
+        call = CheckpointCall(
+            self.component,
+            recorder,
+            context,
+            context.clock.now(),
+            self,
+            RunId(self.name, key),
+            arguments,
+        )
+        call.check_time_left()
+        return call
+
+    def codec(self) -> Codec:
+        """Return the codec of the result, by the annotations as they are now: none of a block."""
+        allowed = allowed_by() if self.fn is None else allowed_by_result(self.fn)
+        return Codec(allowed, self.settings.allow_pickle)
+
+
+@attrs.define(eq=False)
+class CheckpointCall(Call[CheckpointRecorder]):
+    """One call of a checkpointed function or block."""
+
+    policy: ClassVar[str] = POLICY
+    bound: BoundCheckpoint
+    id: RunId
+    arguments: bytes | None
+    _run: Run | None = attrs.field(default=None, init=False)
+    _thread: int = attrs.field(factory=threading.get_ident, init=False)
+    _polls: int = attrs.field(default=0, init=False)
+    _watcher: Watcher | None = attrs.field(default=None, init=False)
+
+    @property
+    def run(self) -> Run:
+        """The run, once it is ours or was found to have ended."""
+        assert self._run is not None  # noqa: S101 - it is asked for after `enter` only
+        return self._run
+
+    # The beginning.
+
+    def enter(self) -> Run:
+        """Make the run ours, waiting for it if need be."""
+        try:
+            while (wait := self._acquire()) is not None:
+                self.context.clock.sleep(wait)
+                self.recorder.waited(wait)
+        except BaseException as error:
+            self._failed(error)
+            raise
+        return self._watched()
+
+    async def aenter(self) -> Run:
+        """Make the run ours, waiting for it if need be.
+
+        Raises:
+            UnsupportedLoopError: Outside asyncio.
+        """
+        require_asyncio(self.component)
+        try:
+            while (wait := await run_in_thread(self._acquire)) is not None:
+                await self.context.clock.asleep(wait)
+                self.recorder.waited(wait)
+        except BaseException as error:
+            await self._afailed(error)
+            raise
+        return self._watched()
+
+    def _acquire(self) -> float | None:
+        """Ask the store for the run; return seconds until the next time, None if it is here.
+
+        Raises:
+            CheckpointError: If it is busy, complete, poisoned, or cannot go on.
+        """
+        settings = self.bound.settings
+        waited = self._polls > 0
+        request = Request(
+            owner=this_process(),
+            life=os.urandom(16).hex(),
+            lease=settings.lease,
+            max_crashes=settings.max_crashes,
+            rerun=reruns(settings.on_busy, settings.on_complete, waited=waited),
+            arguments=self.arguments,
+        )
+        answer = settings.store.acquire(self.id, request)
+        action = action_on(answer, settings.on_busy, settings.on_complete, waited=waited)
+        record = answer.record
+        if action == "poisoned":
+            self._tell(RunPoisoned, record, record.crashes)
+            raise PoisonedRunError(self.component, self.id.key, record.crashes)
+        if action == "complete":
+            raise RunCompleteError(self.component, self.id.key)
+        if isinstance(answer, Held):
+            left = self.left()
+            if action == "busy" or left <= 0:
+                raise RunBusyError(self.component, self.id.key, str(record.owner), answer.left)
+            self._polls += 1
+            return min(poll_wait(self._polls, answer.left), left)
+        if isinstance(answer, Acquired):
+            lease = RunLease(self.id, record.token, settings.lease)
+            try:
+                self._run = self._opened(record, lease, answer.idle)
+            except BaseException as error:
+                with self._noting(error):
+                    settings.store.release(lease, "error", in_words(error))
+                raise
+        if isinstance(answer, Finished):
+            self._run = self._opened(record, None)
+        return None
+
+    def _opened(self, record: Record, lease: RunLease | None, idle: float = 0.0) -> Run:
+        """Read what is kept for the run, and tell what is found."""
+        settings = self.bound.settings
+        label = RunId(self.component, self.id.key)
+        contents = settings.store.load(self.id)
+        try:
+            document, problems = newest(contents, label)
+            steps = Steps(contents.results, label, allow_pickle=settings.allow_pickle)
+        except CorruptCheckpointError:
+            self.recorder.damaged()
+            raise
+        for problem in problems:
+            self.recorder.damaged()
+            self._tell(CheckpointDamaged, record, problem)
+        code = self.bound.code
+        saved = document or Document(code=code)
+        progress = Progress(label, code, saved, steps, settings.allow_pickle)
+        clock = self.context.clock
+        run = Run(settings, self.recorder, clock, self.id, record, lease, progress, self._thread)
+        if lease is None:
+            return run
+        steps.check_resumable(saved.cursors)
+        self._check_code(progress, record)
+        run.resumed = record.attempt > 1
+        if run.resumed:
+            reason = record.exit or "error"
+            self.recorder.resumed(reason, saved.seconds, idle)
+            self._tell(RunResumed, record, reason, saved.items)
+        return run
+
+    def _check_code(self, progress: Progress, record: Record) -> None:
+        """Do what `on_code_change` says if other code began the run."""
+        problem = self.bound.code.change_since(progress.document.code)
+        choice = self.bound.settings.on_code_change
+        if problem is None or choice == "ignore":
+            return
+        if choice == "raise":
+            raise CodeChangedError(self.component, self.id.key, problem)
+        if callable(choice):
+            progress.migrate = choice
+        self._tell(CodeChanged, record, problem)
+
+    def _watched(self) -> Run:
+        """Return the run, watched over from now on."""
+        run = self.run
+        if not run.complete:
+            lease = self.bound.settings.lease
+            self._watcher = Watcher(self.component, run.schedule, lease, run.renew)
+            signals.watch(run)
+        return run
+
+    # The end.
+
+    def leave(self, error: BaseException | None, value: object = None) -> None:
+        """End the call: with *value* saved, or with what was raised in it."""
+        if error is not None:
+            self._failed(error)
+            return
+        try:
+            run = self.run
+            if not run.complete:
+                run.write(run.finish(value, self.bound.codec()))
+            self._succeeded(run)
+        except BaseException as unfinished:
+            self._failed(unfinished)
+            raise
+        forget_old(self.bound.settings, self.id)
+
+    async def aleave(self, error: BaseException | None, value: object = None) -> None:
+        """End the call: with *value* saved, or with what was raised in it."""
+        if error is not None:
+            await self._afailed(error)
+            return
+        try:
+            run = self.run
+            if not run.complete:
+                change = run.finish(value, self.bound.codec())
+                await run_in_thread(lambda: run.write(change))
+            self._succeeded(run)
+        except BaseException as unfinished:
+            await self._afailed(unfinished)
+            raise
+        await run_in_thread(lambda: forget_old(self.bound.settings, self.id))
+
+    def _succeeded(self, run: Run) -> None:
+        """Record that the run has its result."""
+        if self._watcher is not None:
+            self._watcher.stop()
+        run.over = True
+        self.end("recovered" if run.resumed else "success")
+        signals.unwatch(run)
+
+    def _failed(self, error: BaseException) -> None:
+        """Release the run, and record how the call ended."""
+        self._release(error)
+        self._record_failure(error)
+
+    async def _afailed(self, error: BaseException) -> None:
+        """Release the run, and record how the call ended."""
+        await run_in_thread(lambda: self._release(error))
+        self._record_failure(error)
+
+    def _release(self, error: BaseException) -> None:
+        run = self._run
+        if self._watcher is not None:
+            self._watcher.stop()
+        if run is None:
+            return
+        if any(each.item is not NOTHING for each in run.progress.stack):
+            self.recorder.items("failed", 1)
+        with self._noting(error):
+            run.release("error", error)
+
+    @contextlib.contextmanager
+    def _noting(self, error: BaseException) -> Iterator[None]:
+        """Note on the user's error what goes wrong while the run is given back after it."""
+        try:
+            yield
+        except Exception as unreleased:  # noqa: BLE001 - the one that propagates is the user's
+            self.note(error, str(unreleased))
+
+    def _record_failure(self, error: BaseException) -> None:
+        run = self._run
+        if not isinstance(error, Exception):
+            self.end_interrupted(error)
+        elif isinstance(error, _REJECTED) and (run is None or run.complete):
+            self.end("rejected")
+        else:
+            self.recorder.error(error)
+            self.end("error")
+        if run is not None:
+            signals.unwatch(run)
+
+    def _tell(self, kind: Callable[..., CheckpointEvent], record: Record, *figures: object) -> None:
+        event = kind(self.component, self.id.key, record.attempt, *figures)
+        publish(event, self.recorder.listener_failed)
+
+
+def run_to_end(call: CheckpointCall, body: Callable[[Run], Any]) -> Any:
+    """Return what *body* makes of the run, or what it came to before.
+
+    Raises:
+        TypeError: If *body* returns something to await, which nobody would.
+    """
+    run = call.enter()
+    try:
+        value = run.result(call.bound.codec()) if run.complete else body(run)
+        if is_awaitable(value):
+            raise refused_awaitable(call.component, value)
+    except BaseException as error:
+        call.leave(error)
+        raise
+    call.leave(None, value)
+    return value
+
+
+async def arun_to_end(call: CheckpointCall, body: Callable[[Run], Coroutine[Any, Any, Any]]) -> Any:
+    """Return what *body* makes of the run, or what it came to before."""
+    run = await call.aenter()
+    try:
+        value = run.result(call.bound.codec()) if run.complete else await body(run)
+    except BaseException as error:
+        await call.aleave(error)
+        raise
+    await call.aleave(None, value)
+    return value

@@ -1,0 +1,198 @@
+"""The time left for everything inside a block, and what happens when it is over.
+
+    form                 at the end of its time
+    with deadline        nothing: policies read what is left before they start and before they wait
+    async with deadline  the task that entered it is cancelled, once
+
+1. Nested deadlines end each by itself. To an inner one the cancellation of an outer one comes from
+   outside, so of several that have ended the outermost speaks.
+2. A cancellation is taken for ours where a deadline around the code has ended by it: the policy
+   counts a timeout, and lets it through unchanged (`interrupts`, which async code loads).
+"""
+
+import math
+import sys
+from collections.abc import Awaitable
+from types import ModuleType, TracebackType
+from typing import TypeVar, overload
+from weakref import ref
+
+from mainstay._core.arguments import Duration, to_seconds
+from mainstay._core.clock import SYSTEM, monotonic
+from mainstay._core.context import (
+    DeadlineEntry,
+    Entry,
+    block_context,
+    current_context,
+    end,
+    enter,
+    leave,
+    no_block,
+    process_contexts,
+    set_block_context,
+)
+from mainstay._core.functions import name_of_frame
+from mainstay.errors import DeadlineExpiredError
+
+E = TypeVar("E", bound=DeadlineEntry)
+
+
+class deadline:  # noqa: N801 - used like a function, and a class because each call makes one
+    """Set how much time is left for everything inside the block.
+
+    ``with`` never interrupts running code. A policy entered with no time left raises
+    `DeadlineExpiredError` before it calls anything; a retry does not start a wait that would
+    outlast it. A nested deadline can only shorten the outer one. It follows the context: into
+    nested calls, into the tasks made inside the block, and into threads that run in a copy of the
+    context; and ends with the block for all of them.
+
+    ``async with`` interrupts as well: at the end of its time it cancels the task that entered it,
+    once, as `asyncio.timeout` does, and the block then ends with `DeadlineExpiredError`, whose
+    ``__cause__`` is the last exception of the policy that was interrupted. A cancellation from
+    outside wins, any other exception passes untouched, and shielded code goes on.
+
+    Args:
+        seconds: Time from the entry of the block, as a number of seconds or a `timedelta`. At
+            least 0, which leaves no time, and finite.
+
+    Returns:
+        A context manager for ``with``, in sync and async code, and for ``async with``. Each entry
+        starts its time again.
+
+    Raises:
+        TypeError: If *seconds* is neither a number nor a `timedelta`.
+        ValueError: If *seconds* is negative, NaN or infinite.
+        RuntimeError: From ``async with``, outside a task.
+        DeadlineExpiredError: From an ``async with`` block that its own time has ended.
+
+    Metrics:
+        A call that began with no time left, or that ``async with`` interrupted, is
+        `calls_total{outcome="timeout"}`, and `give_ups_total{reason="timeout"}`.
+
+    Source:
+        The deadline in the request context of Finagle and gRPC; the counting of `Task.cancelling`
+        and `Task.uncancel` is that of `asyncio.timeout`.
+
+    Example:
+        >>> from mainstay import deadline, remaining
+        >>> with deadline(2.0):
+        ...     with deadline(60):
+        ...         remaining() <= 2.0
+        True
+    """
+
+    __slots__ = ("__weakref__", "_entries", "_seconds")
+
+    def __init__(self, seconds: Duration) -> None:
+        if type(seconds) is float and 0.0 <= seconds < math.inf:  # the usual one, at no cost
+            self._seconds = seconds
+        else:
+            self._seconds = to_seconds(seconds, "seconds")
+        self._entries: list[Entry] = []
+
+    def __enter__(self) -> None:
+        self._enter(DeadlineEntry)
+
+    def _enter(self, kind: type[E]) -> E:
+        outer = block_context()
+        if process_contexts or (outer is not None and not outer.plain):
+            return self._enter_elsewhere(kind)
+        until = monotonic() + self._seconds
+        entry = kind(ref(self), outer, until)
+        if outer is not None and outer.deadline < until:
+            entry.deadline = outer.deadline
+        self._entries.append(entry)
+        set_block_context(entry)
+        return entry
+
+    def _enter_elsewhere(self, kind: type[E]) -> E:
+        """Enter where the clock may be another one, or where an entry is over."""
+        context = current_context()
+        until = context.clock.now() + self._seconds
+        entry = kind(ref(self), block_context(), until)
+        entry.plain = context.clock is SYSTEM and context.metrics is None and not process_contexts
+        entry.deadline = min(until, context.deadline)
+        if context.clock is not SYSTEM:
+            entry.clock = ref(context.clock)  # a `FakeClock` is a block, which no entry keeps
+        enter(self._entries, entry)
+        return entry
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._leave()
+
+    def _leave(self) -> Entry | None:
+        entry = block_context()
+        if entry is None or entry.block() is not self:
+            return leave(self, self._entries)
+        self._entries.remove(entry)
+        outer = entry.outer
+        if outer is None or outer.block() is not None:
+            entry.block = no_block
+            entry.plain = False
+            set_block_context(outer)
+        else:
+            end(entry)
+        return entry
+
+    def __aenter__(self) -> Awaitable[None]:
+        interrupts = _interrupts or _load_interrupts()
+        task = interrupts.task_here()
+        self._enter(interrupts.InterruptingEntry).watch(task)
+        done: Awaitable[None] = interrupts.DONE
+        return done
+
+    def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> Awaitable[None]:
+        interrupts = _interrupts or _load_interrupts()
+        entry = self._leave()
+        if isinstance(entry, interrupts.InterruptingEntry) and entry.is_left_by(kind):
+            name = name_of_frame(sys._getframe(1))  # noqa: SLF001 - the code around the block
+            raise DeadlineExpiredError(name, self._seconds) from (entry.cause or error)
+        done: Awaitable[None] = interrupts.DONE
+        return done
+
+
+_interrupts: ModuleType | None = None
+
+
+def _load_interrupts() -> ModuleType:
+    """Load what only async code needs, and asyncio with it, at the first ``async with``."""
+    global _interrupts
+    from mainstay._core import interrupts  # noqa: PLC0415 - programs without async code do without
+
+    _interrupts = interrupts
+    return interrupts
+
+
+@overload
+def remaining(default: None = None) -> float | None: ...
+@overload
+def remaining(default: Duration) -> float: ...
+def remaining(default: Duration | None = None) -> float | None:
+    """Return the seconds that the surrounding `deadline` leaves.
+
+    Args:
+        default: What to answer without a deadline, and the most to answer with one: a number of
+            seconds or a `timedelta`, at least 0. None for no such limit.
+
+    Returns:
+        Seconds, never below 0; None if there is neither a deadline nor a *default*.
+
+    Raises:
+        TypeError: If *default* is neither a number nor a `timedelta`.
+        ValueError: If *default* is negative, NaN or infinite.
+
+    Example:
+        >>> from mainstay import remaining
+        >>> remaining() is None
+        True
+        >>> remaining(default=5)
+        5.0
+    """
+    most = math.inf if default is None else to_seconds(default, "default")
+    left = min(most, max(0.0, current_context().left()))
+    return None if left == math.inf else left

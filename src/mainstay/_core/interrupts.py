@@ -1,0 +1,146 @@
+"""How a task is interrupted when a time is over, and how that is told from any other cancellation.
+
+Both ways cancel the task once, and take the request back with `Task.uncancel` afterwards: if no
+other one is pending then, the cancellation was theirs alone.
+
+Source:
+    The counting of `Task.cancelling` and `Task.uncancel` is that of `asyncio.timeout`, which
+    cannot be used here because it runs on the loop's own time and has a timer for each block. The
+    count at the start is what is compared with, since CPython 3.11 and 3.12 can leave a task with
+    a count above 0 behind.
+"""
+
+from asyncio import CancelledError, Task, current_task, get_running_loop
+from typing import TYPE_CHECKING, Any, cast
+
+from mainstay._core.alarms import Alarms, alarms_of
+from mainstay._core.clock import SYSTEM, Clock, Timer
+from mainstay._core.context import DeadlineEntry, block_context
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+
+def task_here() -> "Task[Any]":
+    """Return the task that runs here.
+
+    Raises:
+        RuntimeError: If there is none.
+    """
+    task = current_task()
+    if task is None:
+        raise RuntimeError("only a task can be interrupted, and no task runs here")
+    return task
+
+
+class InterruptingEntry(DeadlineEntry):
+    """A deadline that cancels a task when its time ends.
+
+    Attributes:
+        cause: The last exception of the policy that was interrupted.
+        fired: True once it has cancelled the task.
+    """
+
+    __slots__ = ("_alarms", "_cancelling", "_task", "_timer", "cause", "fired")
+
+    def watch(self, task: "Task[Any]") -> None:
+        """Have *task* cancelled when the time ends."""
+        self._task = task
+        self._cancelling = task.cancelling()
+        self.cause: Exception | None = None
+        self.fired = False
+        self._alarms: Alarms | None = None
+        self._timer: Timer | None = None
+        clock = self.clock()
+        if clock is SYSTEM:
+            self._alarms = alarms_of(get_running_loop())
+            self._alarms.add(self.until, self)
+        elif clock is not None:
+            self._timer = clock.call_later(max(0.0, self.until - clock.now()), self.fire)
+
+    def is_over(self) -> bool:
+        """Return True if the block has been left."""
+        return self.block() is None
+
+    def fire(self) -> None:
+        """Cancel the task, if the block is still open."""
+        if self.block() is not None:
+            self.fired = True
+            self._task.cancel()
+
+    def is_left_by(self, kind: type[BaseException] | None) -> bool:
+        """Stop, and take the cancellation back; return True if the block ends by it alone."""
+        if not self.fired:
+            if self._alarms is not None:
+                self._alarms.one_ended()
+            elif self._timer is not None:
+                self._timer.cancel()
+            return False
+        if current_task() is not self._task:
+            return False
+        ours = self._task.uncancel() <= self._cancelling
+        return ours and kind is not None and issubclass(kind, CancelledError)
+
+
+def is_interruption(error: BaseException, last: Exception | None = None) -> bool:
+    """Return True if a deadline around the code has ended, and *error* is its cancellation.
+
+    Args:
+        error: What went through the policy.
+        last: The last exception that the policy has seen, which the deadline is to name as cause.
+    """
+    if not isinstance(error, CancelledError):
+        return False
+    entry = block_context()
+    found = False
+    while entry is not None:
+        if isinstance(entry, InterruptingEntry) and entry.fired and entry.block() is not None:
+            entry.cause = entry.cause or last
+            found = True
+        entry = entry.outer
+    return found
+
+
+class _Done(tuple[()]):
+    """Something to await that is there already."""
+
+    __slots__ = ()
+    __await__ = tuple.__iter__
+
+
+DONE = cast("Awaitable[None]", _Done())
+"""What `async with deadline` gives its task to await."""
+
+
+class TaskTimeout:
+    """Cancels the current task after a time, and tells its own cancellation from any other.
+
+    Between `start` and `stop` a cancellation that this object asked for surfaces as
+    `CancelledError`; `stop` takes it back and says so. One that came from outside at the same
+    moment wins: `stop` then answers False, and the `CancelledError` must go on.
+
+    """
+
+    __slots__ = ("_cancelling", "_fired", "_stopped", "_task", "_timer")
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        task = task_here()
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._fired = False
+        self._stopped = False
+        self._timer = clock.call_later(seconds, self._fire)
+
+    def _fire(self) -> None:
+        if not self._stopped:  # the loop may have been about to call this
+            self._fired = True
+            self._task.cancel()
+
+    def stop(self, error: BaseException | None) -> bool:
+        """End the timeout; say whether *error*, raised meanwhile, is the cancellation it made."""
+        self._stopped = True
+        self._timer.cancel()
+        if not self._fired:
+            return False
+        ours = self._task.uncancel() <= self._cancelling
+        return ours and isinstance(error, CancelledError)

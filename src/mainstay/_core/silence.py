@@ -1,0 +1,71 @@
+"""How long a member has been called without an answer, as told by attempts that were cancelled.
+
+Nobody learns from one cancelled attempt whether its member hangs or its caller was in a hurry. So
+what counts is the silence: the time for which the member was being called since its last answer,
+that is the time covered by the attempts at it that were cancelled since then, overlaps counted
+once. It is too long when it exceeds the limit that was set, or, without one, each of the last
+`ANSWERS` answers of the pool or breaker, and `FLOOR` seconds. All pure; times are of any one clock.
+"""
+
+import math
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections import deque
+
+ANSWERS = 100
+FLOOR = 0.1
+_MOST_SPANS = 64
+
+
+def longest_silence(slow: float | None, answers: "deque[float]") -> float:
+    """Return the seconds of silence that are still normal.
+
+    Args:
+        slow: The limit that was set, infinity for never; None for what the answers show.
+        answers: How many seconds the last answers took.
+    """
+    if slow is not None:
+        return slow
+    return max(FLOOR, *answers.copy()) if answers else FLOOR  # another thread may append to it
+
+
+@attrs.define
+class Silence:
+    """The silence of one member since its last answer."""
+
+    _spans: list[tuple[float, float]] = attrs.field(factory=list)
+    _counted: tuple[float, float] = (-math.inf, -math.inf)
+
+    def __bool__(self) -> bool:
+        return bool(self._spans)
+
+    def end(self) -> None:
+        """Record an answer, or an error: the member is there."""
+        self._spans.clear()
+
+    def add(self, began: float, ended: float) -> float:
+        """Record an attempt that was cancelled; return the seconds of silence so far."""
+        kept = []
+        for other in self._spans:
+            if other[1] < began or ended < other[0]:
+                kept.append(other)
+            else:
+                began, ended = min(began, other[0]), max(ended, other[1])
+        self._spans = [*kept, (began, ended)][-_MOST_SPANS:]
+        return sum(each[1] - each[0] for each in self._spans)
+
+    def counts(self, began: float, ended: float, longest: float) -> bool:
+        """Return True if an attempt counts against the member, given that its silence is too long.
+
+        Ten attempts that hang side by side are one finding: one that overlaps the last that
+        counted, and ends less than *longest* seconds after it, does not count again.
+        """
+        last_began, last_ended = self._counted
+        overlaps = began <= last_ended and last_began <= ended
+        if overlaps and ended < last_ended + longest:
+            return False
+        self._counted = (began, ended)
+        return True

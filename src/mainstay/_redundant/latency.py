@@ -1,0 +1,201 @@
+"""How long the calls of one component take, and when one of them is slow.
+
+A call that was answered leaves its duration in a queue and goes on. The one that finds `BATCH` of
+them there, or the oldest `LATEST` seconds old, takes them to the sketch and the budget, as does
+everybody who wants to know. The only lock here is held for those additions, never while code of the
+user's runs.
+
+Async calls are told that they are slow by a timer that they share. Nearly all of them are answered
+in time, and a timer for each would be most of what such a call costs.
+"""
+
+import math
+import threading
+import weakref
+from asyncio import AbstractEventLoop
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+from weakref import WeakSet
+
+from mainstay._core.budget import RetryBudget, observe
+from mainstay._core.clock import monotonic
+from mainstay._core.forks import reset_after_fork, unlocked_copy
+from mainstay._metrics.gauges import NumberGauge
+from mainstay._redundant.sketch import Sketch
+from mainstay.hedge import Delay
+
+BATCH = 64
+LATEST = 0.25
+
+
+class LatencyTracker:
+    """After how long a call is slow.
+
+    Attributes:
+        delay: Seconds after which the next copy starts; None while unknown, or without hedging.
+        timers: What tells async calls that they are slow.
+    """
+
+    def __init__(self, start: Delay, budget: RetryBudget | None) -> None:
+        self._start = start
+        self._budget = budget
+        self._due = 0.0  # when the queue is to be counted at the latest, by the system's clock
+        self._durations: deque[float] = deque()
+        self._sketch = Sketch(start.q) if start.q else None
+        self._gauges: WeakSet[NumberGauge] = WeakSet()  # a policy outlives metrics of tests
+        self._lock = threading.RLock()  # a signal handler may come back in on the same thread
+        self.delay = None if start.together else start.seconds
+        self.timers: LoopTimers = LoopTimers()
+        reset_after_fork(self, LatencyTracker._reset_after_fork)
+
+    def _reset_after_fork(self) -> None:
+        self._lock = unlocked_copy(self._lock)
+
+    def show(self, gauge: NumberGauge) -> None:
+        """Have *gauge* read the delay, and tell it of changes."""
+        gauge.follow(self, LatencyTracker._read)
+        if gauge not in self._gauges:
+            self._gauges = WeakSet((*self._gauges, gauge))  # another thread may look at the old one
+            gauge.changed()
+
+    def answered(self, seconds: float, now: float, *, at_once: bool = False) -> None:
+        """Record that a call was answered after *seconds*, which the budget is to be told, too.
+
+        Args:
+            seconds: Since its primary began.
+            now: The time of the system's clock.
+            at_once: True if it is another clock's, which says nothing of the queue's age.
+        """
+        if self._sketch is None and self._budget is None:
+            return
+        durations = self._durations
+        durations.append(seconds)
+        if now >= self._due or at_once or self.delay is None or len(durations) >= BATCH:
+            self.catch_up(now)
+
+    def catch_up(self, now: float = 0.0) -> None:
+        """Count what is in the queue, and tell the gauges."""
+        if self._counted_queue(now):
+            self._changed()
+
+    def _counted_queue(self, now: float) -> bool:
+        """Count the durations in the queue, and the calls that they are of, if there are any."""
+        self._due = now + LATEST
+        durations = self._durations
+        if not durations:
+            return False
+        with self._lock:
+            batch = [durations.popleft() for _ in range(len(durations))]
+            self._count(batch)
+        if self._budget is not None:
+            observe(self._budget, len(batch))
+        return True
+
+    def took(self, seconds: float) -> None:
+        """Record that a call was answered after *seconds*, of which the budget knows already."""
+        if self._sketch is not None:
+            with self._lock:
+                self._count([seconds])
+            self._changed()
+
+    def _count(self, durations: list[float]) -> None:
+        sketch = self._sketch
+        if sketch is not None:
+            sketch.add(durations)
+            if sketch.warm():
+                self.delay = self._start.limited(sketch.value())
+
+    def took_longer_than(self, seconds: float) -> None:
+        """Record that a call was cancelled after *seconds*.
+
+        That it would have taken longer than the quantile is certain only if it already had; of a
+        shorter one nothing is known. To leave out the former as well would make calls with
+        timeouts look fast.
+        """
+        if self.delay is not None and seconds >= self.delay:
+            self.took(seconds)
+
+    def _changed(self) -> None:
+        for gauge in self._gauges:
+            gauge.changed()
+
+    def _read(self) -> float | None:
+        self._counted_queue(0.0)
+        return self.delay
+
+
+class TimedCall(Protocol):
+    """A call that is not slow yet."""
+
+    def slow(self) -> None:
+        """Do what is to be done when it is slow."""
+        ...
+
+
+class SharedTimer:
+    """Tells the calls of one event loop when they are slow, by one timer of that loop.
+
+    A call only notes when it is due, and takes that back when it is answered. The timer finds the
+    first one that is still waiting, and is set for that.
+
+    Attributes:
+        waiting: When each call is due, in seconds of the system's clock. An answered one takes
+            itself out.
+        event_loop: The event loop.
+    """
+
+    def __init__(self, event_loop: AbstractEventLoop) -> None:
+        self.waiting: dict[TimedCall, float] = {}
+        self.event_loop: AbstractEventLoop = event_loop
+        self._latest = -math.inf
+        self._goes_off = math.inf
+
+    def add(self, call: TimedCall, due: float) -> None:
+        """Tell *call* at *due* that it is slow. Its event loop must be the one that is running."""
+        if due < self._latest and self.waiting:
+            # The delay has become shorter, and this call is due before some that began earlier.
+            self.event_loop.call_later(due - monotonic(), self._tell, call)
+        else:
+            self._latest = due
+            if due < self._goes_off:
+                self._set(due)
+        self.waiting[call] = due
+
+    def _set(self, due: float) -> None:
+        self._goes_off = due
+        self.event_loop.call_later(due - monotonic(), self._go_off, due)
+
+    def _go_off(self, set_for: float) -> None:
+        if set_for != self._goes_off:  # it was set for an earlier time since
+            return
+        self._goes_off = math.inf
+        now, slow = monotonic(), []
+        for call, due in self.waiting.items():
+            if due > now:
+                self._set(due)
+                break
+            slow.append(call)
+        for call in slow:
+            self._tell(call)
+
+    def _tell(self, call: TimedCall) -> None:
+        if self.waiting.pop(call, None) is not None:
+            call.slow()
+
+
+class LoopTimers(threading.local):
+    """The timers of a component: in each thread, that of the event loop that ran there last.
+
+    It is the event loop and the calls that keep a timer. With them it goes, however they end.
+    """
+
+    _last: Callable[[], SharedTimer | None] = staticmethod(lambda: None)
+
+    def here(self, event_loop: AbstractEventLoop) -> SharedTimer:
+        """Return the timer of the event loop that is running."""
+        timer = self._last()
+        if timer is None or timer.event_loop is not event_loop:
+            timer = SharedTimer(event_loop)
+            self._last = weakref.ref(timer)
+        return timer

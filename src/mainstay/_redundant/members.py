@@ -1,0 +1,338 @@
+"""The members of a pool that the copies of one call run at: who has which, what came of it.
+
+A copy's member is reserved when the copy is decided on, so that a hedge for which there is none is
+not started; where one is still being started, the copy waits for it. What a pool is told:
+
+    the copy                          its member
+    answers                           has succeeded
+    answers, and there is a vote      has succeeded or dissented, if the vote was decided with the
+                                      answer; otherwise nobody says if it was right
+    fails                             has failed, if the `on` of the pool says so; a refusal, such
+                                      as that of a breaker, is never counted
+    is cancelled, or interrupted      is released: neither better nor worse
+    was never started                 is given back unused
+
+What an answer is worth is known only when the call has ended, so that answers wait for it. Of the
+pool's parameters those about its own calls do not apply: `attempts`, `timeout`, `budget`.
+"""
+
+import threading
+from asyncio import CancelledError
+from collections.abc import Callable, Collection
+from typing import Any, TypeAlias
+
+import attrs
+
+from mainstay._core.clock import Clock
+from mainstay._core.context import CallContext, current_context
+from mainstay._core.failures import Verdict, described, leave_note
+from mainstay._core.threads import Pause
+from mainstay._failover.calls import no_member, require_loop
+from mainstay._failover.engine import PoolEngine
+from mainstay._failover.members import Lease, MemberHandle, Slot, lease_here, set_lease
+from mainstay._failover.pool import FailoverPool
+from mainstay._failover.settings import POLICY
+from mainstay._metrics.pools import MemberRecorder
+from mainstay.errors import NoMemberError, RejectedError
+
+
+class PoolMembers:
+    """A pool whose members copies run at."""
+
+    __slots__ = ("_engine",)
+
+    def __init__(self, pool: object) -> None:
+        if not isinstance(pool, FailoverPool):
+            raise TypeError(f"`pool` must be a FailoverPool, not {pool!r}")
+        self._engine = pool._engine  # noqa: SLF001 - hidden from users only
+
+    @property
+    def name(self) -> str:
+        """The name of the pool."""
+        return self._engine.settings.name
+
+    @property
+    def is_async(self) -> bool:
+        """True if it can be used in async code only."""
+        return self._engine.settings.is_async
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the members that it has now, whatever their health."""
+        return tuple(self._engine.slots)
+
+    def begin(self, *, votes: bool) -> "CopyMembers":
+        """Return the members for one call, in its context.
+
+        Raises:
+            RuntimeError: If the pool belongs to another event loop.
+        """
+        if self.is_async:
+            require_loop(self._engine)
+        return CopyMembers(self._engine, current_context(), votes)
+
+
+@attrs.define(eq=False)
+class CopyMembers:
+    """The members of one call, by copy; each is given to one copy at most.
+
+    Attributes:
+        over: Whether the call has ended.
+    """
+
+    _engine: PoolEngine
+    _context: CallContext
+    _votes: bool
+    over: bool = attrs.field(default=False, init=False)
+    _offers: "dict[int, Offer | Exception]" = attrs.field(factory=dict, init=False)
+    _names: dict[int, str] = attrs.field(factory=dict, init=False)
+    _lacking: set[int] = attrs.field(factory=set, init=False)
+    _answered: set[int] = attrs.field(factory=set, init=False)
+    _tried: list[Slot] = attrs.field(factory=list, init=False)
+    _asked: set[str] = attrs.field(factory=set, init=False)
+    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
+
+    # Who runs where.
+
+    def reserve(self, copy: int) -> bool:
+        """Choose a member for a copy, once; True if there is or may soon be one."""
+        if copy not in self._offers:
+            self._ask(copy)
+        return self._offers[copy] is not None
+
+    def unreserve(self, copy: int) -> None:
+        """Return the member of a copy that is not started to the pool."""
+        self._names.pop(copy, None)
+        loan = self._take_loan(copy)
+        if loan is not None:
+            loan.unused()
+
+    def label(self, copy: int) -> int | str:
+        """Return what stands for a copy in metrics and answers: its member, or else its number."""
+        return self._names.get(copy, copy)
+
+    def lacks(self, copy: int) -> bool:
+        """True if there was no member for a copy."""
+        return copy in self._lacking
+
+    def lacking(self) -> int:
+        """Return the number of copies for which there was no member."""
+        return len(self._lacking)
+
+    def _ask(self, copy: int) -> None:
+        try:
+            self._offers[copy] = offer = self.choose()
+        except Exception as error:  # noqa: BLE001 - of a selector of the user's: fails the copy
+            self._offers[copy] = error
+            return
+        if isinstance(offer, MemberLoan):
+            self._names[copy] = offer.member
+
+    def choose(self) -> "Offer":
+        """Return a member that the call has not had, a pause before there may be one, or None."""
+        engine, clock = self._engine, self._context.clock
+        while True:
+            choice = engine.choose(clock, tuple(self._tried), self._asked)
+            if choice is None:
+                return None
+            if isinstance(choice, Pause):
+                seconds = min(choice.seconds, self._context.left())
+                return Pause(clock, seconds, choice.signal) if seconds > 0 else None
+            with self._lock:
+                if choice.slot not in self._tried:
+                    self._tried.append(choice.slot)
+                    return self._loan(choice)
+            _give_back(engine, choice, clock.now())  # another copy of the call was faster
+
+    def _loan(self, handle: MemberHandle) -> "MemberLoan":
+        metrics, slot = self._context.metrics, handle.slot
+        recorder = slot.recorder_in(metrics, self._engine.settings.name)
+        return MemberLoan(self._engine, handle, self._context.clock, recorder)
+
+    # The attempts, each in the thread or task of its copy.
+
+    def call(self, copy: int, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call *fn* with the resource of the member of a copy, once there is one.
+
+        Raises:
+            CancelledError: If the call ended meanwhile, which a waiting thread cannot know.
+        """
+        while isinstance(offer := self._offers[copy], Pause):
+            offer.wait()
+            if self.over:
+                raise CancelledError
+            self._ask(copy)
+        loan = self._entered(copy, offer)
+        try:
+            return fn(loan.resource, *args, **kwargs)
+        finally:
+            loan.leave()
+
+    async def acall(self, copy: int, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call and await *fn* with the resource of the member of a copy, once there is one."""
+        while isinstance(offer := self._offers[copy], Pause):
+            await offer.await_()
+            self._ask(copy)
+        loan = self._entered(copy, offer)
+        try:
+            return await fn(loan.resource, *args, **kwargs)
+        finally:
+            loan.leave()
+
+    def _entered(self, copy: int, offer: "MemberLoan | Exception | None") -> "MemberLoan":
+        if isinstance(offer, Exception):
+            raise offer
+        if offer is None:
+            self._lacking.add(copy)
+            raise self.refusal()
+        offer.enter()
+        return offer
+
+    def refusal(self) -> NoMemberError:
+        """Return why there is no other member, with the reason of each."""
+        return no_member(self._engine, self._context.clock.now(), called=self._tried)
+
+    # What came of them.
+
+    def answered(self, copy: int) -> None:
+        """Record an answer, on which the vote is still to come."""
+        self._answered.add(copy)
+
+    def settle(self, dissenters: Collection[int] | None) -> None:
+        """Tell the pool, at the end of the call, what came of the copies that have answered.
+
+        Args:
+            dissenters: Those that were outvoted; None if no vote was decided.
+        """
+        self.over = True
+        answered, self._answered = self._answered, set()
+        for copy in answered:
+            self._judge(copy, dissenters)
+
+    def late(self, copy: int) -> None:
+        """Tell the pool of an answer that came when the call was settled."""
+        self._judge(copy, None)
+
+    def _judge(self, copy: int, dissenters: Collection[int] | None) -> None:
+        loan = self._take_loan(copy)
+        if loan is None:
+            return
+        if dissenters is None and self._votes:
+            loan.unjudged()
+        elif dissenters is not None and copy in dissenters:
+            loan.dissented()
+        else:
+            loan.succeeded()
+
+    def failed(self, copy: int, error: Exception) -> None:
+        """Tell the pool that a copy has failed by itself."""
+        loan = self._take_loan(copy)
+        if loan is not None:
+            loan.failed(error)
+
+    def released(self, copy: int) -> None:
+        """Tell the pool that a copy has ended and nothing follows from that."""
+        loan = self._take_loan(copy)
+        if loan is not None:
+            loan.released()
+
+    def _take_loan(self, copy: int) -> "MemberLoan | None":
+        """Return the loan of a copy, for the one who ends it."""
+        offer = self._offers.pop(copy, None)
+        return offer if isinstance(offer, MemberLoan) else None
+
+
+@attrs.define(eq=False)
+class MemberLoan:
+    """One member, lent to one copy.
+
+    The attempt lies between `enter` and `leave`, in one thread or task. Afterwards, or instead,
+    one of the other methods ends the loan, in any thread or task.
+    """
+
+    _engine: PoolEngine
+    _handle: MemberHandle
+    _clock: Clock
+    _recorder: MemberRecorder
+    _began: float = attrs.field(init=False)
+    _seconds: float | None = attrs.field(default=None, init=False)
+    _outer: Lease[Any] | None = attrs.field(default=None, init=False)
+
+    @property
+    def member(self) -> str:
+        """The member's name."""
+        return self._handle.lease.member
+
+    @property
+    def resource(self) -> Any:
+        """Its resource."""
+        return self._handle.resource
+
+    def enter(self) -> None:
+        """Begin the attempt, and be the lease of the code that makes it."""
+        self._outer = lease_here()
+        set_lease(self._handle.lease)
+        self._began = self._clock.now()
+
+    def leave(self) -> None:
+        """End the attempt: the member is not used any more, what came of it is still open."""
+        set_lease(self._outer)
+        self._seconds = self._clock.now() - self._began
+        self._engine.done(self._handle)
+
+    def succeeded(self) -> None:
+        """Tell that the member has answered."""
+        self._recorder.attempt("success")
+        if self._handle.slot.inspected:
+            now = self._clock.now()
+            self._engine.succeeded(self._handle, now, self._seconds or 0.0)
+
+    def dissented(self) -> None:
+        """Tell that the member has answered, and was outvoted."""
+        self._recorder.attempt("success")
+        self._engine.dissented(self._handle, self._clock.now())
+
+    def unjudged(self) -> None:
+        """Tell that the member has answered, and that no vote says if it was right."""
+        self._recorder.attempt("success")
+        self._engine.released(self._handle, self._clock.now())
+
+    def failed(self, error: Exception) -> None:
+        """Tell what the attempt has raised; the `on` of the pool says if that counts."""
+        verdict = Verdict.TRY_ANOTHER
+        if not isinstance(error, RejectedError):
+            verdict = self._verdict(error)
+        self._recorder.attempt("rejected" if verdict is Verdict.TRY_ANOTHER else "error")
+        if verdict is Verdict.MEMBER_FAILED:
+            self._engine.failed(self._handle, self._clock.now())
+        else:
+            self._engine.released(self._handle, self._clock.now())
+
+    def _verdict(self, error: Exception) -> Verdict:
+        settings = self._engine.settings
+        try:
+            return settings.verdict(error)
+        except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
+            text = f"`on` raised {described(broken)}, so the exception counts as not matched"
+            leave_note(error, f"mainstay.{POLICY} {settings.name}", text)
+            return Verdict.STOP
+
+    def released(self) -> None:
+        """Tell that nothing is known of the attempt."""
+        self._recorder.attempt("cancelled")
+        if self._seconds is None:  # cancelled before it could begin
+            self.unused()
+        else:
+            self._engine.released(self._handle, self._clock.now())
+
+    def unused(self) -> None:
+        """Tell that there was no attempt."""
+        _give_back(self._engine, self._handle, self._clock.now())
+
+
+Offer: TypeAlias = MemberLoan | Pause | None
+"""A member, a pause before there may be one, or None if there is none left."""
+
+
+def _give_back(engine: PoolEngine, handle: MemberHandle, now: float) -> None:
+    engine.released(handle, now)
+    engine.done(handle)

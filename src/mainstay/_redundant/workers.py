@@ -1,0 +1,145 @@
+"""The threads that copies of plain functions run in, and the copies that outlive their calls.
+
+The threads are daemon threads of the policy's own. Daemon threads, because a copy that hangs must
+not keep the process alive, which the threads of `concurrent.futures` do. Their own, because losers
+that hang would starve everybody who shares them. The one that was idle last works next, so that as
+few as possible stay warm, and one that has had nothing to do for `IDLE_SECONDS` ends.
+
+A worker is taken from the pool, given one job, and released by the job itself, just before it tells
+its result: the caller that wakes up finds the worker idle again.
+"""
+
+import sys
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import WeakSet
+
+from mainstay._core.forks import reset_after_fork, unlocked_copy
+from mainstay._metrics.gauges import NumberGauge
+
+if TYPE_CHECKING:
+    from asyncio import Future
+
+IDLE_SECONDS = 5.0
+
+Job: TypeAlias = Callable[["Worker"], object]
+"""What a worker does once: must release the worker, whatever it raises."""
+
+
+class Worker:
+    """A thread that waits for a job.
+
+    Attributes:
+        ident: Its `threading.get_ident()`.
+    """
+
+    def __init__(self, pool: "WorkerPool") -> None:
+        self._pool = pool
+        self._job: Job | None = None
+        self._lock = threading.Lock()  # free while there is a job to do
+        self._lock.acquire()
+        thread = threading.Thread(target=self._work, name="mainstay-redundant", daemon=True)
+        thread.start()
+        self.ident: int = thread.ident or 0
+
+    def run(self, job: Job) -> None:
+        """Have it do a job; only for the one who took it."""
+        self._job = job
+        self._lock.release()
+
+    def _work(self) -> None:
+        while True:
+            if not self._lock.acquire(timeout=IDLE_SECONDS):
+                if self._pool.retire(self):
+                    return
+                continue  # it was taken a moment ago
+            job, self._job = self._job, None
+            if job is not None:
+                try:
+                    job(self)
+                except BaseException:  # noqa: BLE001 - what would end the thread, which is idle by now
+                    args = *sys.exc_info(), threading.current_thread()
+                    threading.excepthook(threading.ExceptHookArgs(args))
+            del job  # it holds the arguments and the result
+
+
+class WorkerPool:
+    """The threads of one policy: at most so many, made when they are needed."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._reset_after_fork()
+        reset_after_fork(self, WorkerPool._reset_after_fork)
+
+    def _reset_after_fork(self) -> None:
+        """Forget all threads: in a forked process they do not exist."""
+        self._alive = 0
+        self._idle: list[Worker] = []
+        self._lock = threading.RLock()  # a signal handler may come back in on the same thread
+
+    def take(self) -> Worker | None:
+        """Return an idle worker, or a new one; None if there are too many already."""
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+            if self._alive >= self._most:
+                return None
+            self._alive += 1
+        try:
+            return Worker(self)
+        except RuntimeError:  # the system gives no more threads, or the interpreter is ending
+            with self._lock:
+                self._alive -= 1
+            return None
+
+    def release(self, worker: Worker) -> None:
+        """Make a worker idle again."""
+        with self._lock:
+            self._idle.append(worker)
+
+    def retire(self, worker: Worker) -> bool:
+        """Take an idle worker out for good; False if it was taken."""
+        with self._lock:
+            if worker not in self._idle:
+                return False
+            self._idle.remove(worker)
+            self._alive -= 1
+            return True
+
+
+class AbandonedCopies:
+    """The copies of one component that still run though their calls have ended.
+
+    Attributes:
+        tasks: Their cancelled tasks. Held here, because the event loop does not.
+    """
+
+    def __init__(self) -> None:
+        self._gauges: WeakSet[NumberGauge] = WeakSet()  # a policy outlives metrics of tests
+        self._lock = threading.RLock()  # a signal handler may come back in on the same thread
+        self._reset_after_fork()
+        reset_after_fork(self, AbandonedCopies._reset_after_fork)
+
+    def _reset_after_fork(self) -> None:
+        """Leave them to the parent."""
+        self._lock = unlocked_copy(self._lock)
+        self.threads: int = 0
+        self.tasks: set[Future[Any]] = set()
+
+    def show(self, gauge: NumberGauge) -> None:
+        """Have *gauge* read the number of threads, and tell it of changes."""
+        gauge.follow(self, AbandonedCopies._read)
+        if gauge not in self._gauges:
+            self._gauges = WeakSet((*self._gauges, gauge))  # another thread may look at the old one
+            gauge.changed()
+
+    def add_threads(self, number: int) -> None:
+        """Record that so many more threads run such a copy; fewer if *number* is negative."""
+        with self._lock:
+            self.threads += number
+        for gauge in self._gauges:
+            gauge.changed()
+
+    def _read(self) -> float:
+        return self.threads

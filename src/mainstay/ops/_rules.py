@@ -1,0 +1,99 @@
+"""Rule files for Prometheus."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from mainstay.ops._alerts import all_alerts
+from mainstay.ops._promql import check_slo, seconds_of, series_of
+from mainstay.ops._recording import Rule, call_rules, dependability_rules, error_rules
+from mainstay.ops._yaml import to_yaml
+
+WINDOWS = ("1h", "1d", "30d")
+
+_OWN = frozenset({"job", "instance", "component", "policy", "member", "outcome", "le", "severity"})
+"""Labels that rules and alerts have already."""
+
+_LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
+
+
+def rules(
+    *,
+    slo: float = 0.999,
+    selector: str = "",
+    namespace: str = "mainstay",
+    windows: Sequence[str] = WINDOWS,
+    labels: Mapping[str, str] | None = None,
+) -> str:
+    """Write recording and alerting rules for Prometheus 2.42 and newer.
+
+    The same as ``python -m mainstay rules``. Everything is computed by `job` and component;
+    while a process cannot be scraped, its components count as down.
+
+    Args:
+        slo: The share of calls that are to succeed, above 0 and below 1.
+        selector: Conditions on all series, such as ``job="api",env!="test"``. Those on labels of
+            targets also choose which `up` counts. Empty for none.
+        namespace: The one that was given to `Metrics`.
+        windows: What availability, failure rate, MTBF, MTTR and reliability are computed over:
+            whole numbers of s, m, h, d or w.
+        labels: More labels for every rule.
+
+    Returns:
+        A rule file as YAML.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If *slo* is out of range, *selector*, *namespace* or one of *windows* cannot
+            be read, or a label has a name that Prometheus refuses or the rules use themselves.
+
+    Example:
+        >>> from mainstay import ops
+        >>> print(ops.rules(selector='job="api"').splitlines()[0])
+        groups:
+    """
+    series = series_of(namespace, selector)
+    groups = {
+        "calls": call_rules(series),
+        "errors": error_rules(series),
+        "dependability": dependability_rules(series, _checked_windows(windows)),
+        "alerts": (alert.rule() for alert in all_alerts(series, check_slo(slo))),
+    }
+    more = _checked_labels(labels)
+    return to_yaml({"groups": [_group(namespace, *each, more) for each in groups.items()]})
+
+
+def _group(
+    namespace: str, name: str, each: Iterable[Rule], labels: dict[str, str]
+) -> dict[str, Any]:
+    return {
+        "name": f"{namespace}-{name}",
+        "rules": [
+            rule | {"labels": labels | rule.get("labels", {})} if labels else rule for rule in each
+        ],
+    }
+
+
+def _checked_windows(windows: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(windows, str) or not isinstance(windows, Iterable):
+        raise TypeError(f"`windows` must be several, such as ('1h', '30d'), not {windows!r}")
+    for window in windows:
+        seconds_of(window)
+    return tuple(dict.fromkeys(windows))
+
+
+def _checked_labels(labels: Mapping[str, str] | None) -> dict[str, str]:
+    if labels is None:
+        return {}
+    if not isinstance(labels, Mapping):
+        raise TypeError(f"`labels` must map strings to strings, not be {labels!r}")
+    for name, value in labels.items():
+        given: tuple[object, object] = (name, value)
+        if not all(isinstance(each, str) for each in given):
+            raise TypeError(f"`labels` must map strings to strings, not {name!r} to {value!r}")
+        if not _LABEL.fullmatch(name) or name in _OWN:
+            raise ValueError(
+                f"`labels` cannot have the name {name!r}: it must be one that Prometheus takes and "
+                f"that the rules do not use themselves"
+            )
+    return dict(labels)

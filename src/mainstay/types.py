@@ -1,0 +1,25 @@
+"""What users get in hand, or name in an annotation, and never make themselves."""
+
+from mainstay._checkpoint.policy import CheckpointedFunction
+from mainstay._checkpoint.recovery import Recovered
+from mainstay._checkpoint.schedule import YoungDaly
+from mainstay._core.dependability import DependabilityFigures
+from mainstay._failover.blocks import PoolAttempt
+from mainstay._failover.members import Lease
+from mainstay._failover.monitor import MemberStatus, PoolStatus
+from mainstay._redundant.race import AsyncRace, Race
+from mainstay._retry.blocks import Attempt
+
+__all__ = [
+    "AsyncRace",
+    "Attempt",
+    "CheckpointedFunction",
+    "DependabilityFigures",
+    "Lease",
+    "MemberStatus",
+    "PoolAttempt",
+    "PoolStatus",
+    "Race",
+    "Recovered",
+    "YoungDaly",
+]

@@ -1,0 +1,175 @@
+"""`python -m mainstay checkpoints`."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mainstay import checkpoint_run, checkpointed
+from mainstay.__main__ import main
+from mainstay.stores import SQLiteStore
+
+
+def command(capsys, *arguments):
+    try:
+        code = main(["checkpoints", *arguments])
+    except SystemExit as end:
+        code = end.code
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.fixture
+def kept(url):
+    def job(cp, fail):
+        cp.step("fetch", int)
+        for item in cp.iterate(range(5)):
+            if fail and item == 3:
+                raise ValueError
+
+    policy = checkpointed(store=url, key="{fail}", name="job")
+    policy.call(job, fail=False)
+    with pytest.raises(ValueError):  # noqa: PT011 - the one above
+        policy.call(job, fail=True)
+    return url
+
+
+def test_list_prints_a_line_for_each_run(capsys, kept):
+    code, out, err = command(capsys, "list", "--store", kept)
+    assert (code, err) == (0, "")
+    lines = [line.split() for line in out.splitlines()]
+    assert [(line[0], line[-2], line[-1]) for line in lines] == [
+        ("done", "job", "False"),
+        ("interrupted", "job", "True"),
+    ]
+
+
+def test_a_key_of_several_lines_is_listed_in_one_and_tells_the_terminal_nothing(capsys, url):
+    with checkpoint_run("a b\nü\x1b[31m", store=url):
+        pass
+    _, out, _ = command(capsys, "list", "--store", url)
+    assert out.endswith("  run  a b\\nü\\x1b[31m\n")
+    assert out.count("\n") == 1
+
+
+def test_a_store_whose_path_has_a_percent_sign_is_found(capsys, tmp_path):
+    url = f"sqlite:///{tmp_path}/100%2541.db"
+    with checkpoint_run("key", store=url):
+        pass
+    assert (tmp_path / "100%41.db").exists()
+    assert command(capsys, "list", "--store", url)[0] == 0
+
+
+def test_show_prints_what_is_known_as_json(capsys, kept):
+    code, out, _ = command(capsys, "show", "job", "True", "--store", kept)
+    shown = json.loads(out)
+    assert (code, shown["state"], shown["error"], shown["steps"]) == (
+        0, "interrupted", "ValueError", ["fetch"],
+    )  # fmt: skip
+    assert shown["saved"]["items"] == 3
+
+
+def test_forget_removes_a_run(capsys, kept):
+    assert command(capsys, "forget", "job", "True", "--store", kept)[0] == 0
+    assert command(capsys, "forget", "job", "True", "--store", kept) == (
+        2, "", f"python -m mainstay: there is no run 'True' of job in {kept}\n",
+    )  # fmt: skip
+
+
+def test_verify_finds_what_is_damaged(capsys, kept):
+    assert command(capsys, "verify", "--store", kept) == (0, "2 runs, 0 damaged parts\n", "")
+    store = SQLiteStore(kept.removeprefix("sqlite:///"))
+    with store._connections.use() as db:
+        db.execute("UPDATE run SET latest = x'00' WHERE key = 'True'")
+        db.execute("UPDATE result SET value = x'00'")
+    store.close()
+    code, out, _ = command(capsys, "verify", "--store", kept)
+    assert code == 1
+    assert "run 'True' of job: the last save: it does not begin as what mainstay saves does" in out
+    assert "step 'fetch'" in out
+    shown = json.loads(command(capsys, "show", "job", "True", "--store", kept)[1])
+    assert shown["saved"].startswith("damaged")
+
+
+def test_show_says_that_nothing_was_saved(capsys, url):
+    with pytest.raises(ValueError), checkpoint_run("key", store=url):  # noqa: PT011 - this one
+        raise ValueError
+    assert json.loads(command(capsys, "show", "run", "key", "--store", url)[1])["saved"] is None
+
+
+def test_bad_usage_is_one_line_and_exit_code_2(capsys, tmp_path, monkeypatch):
+    monkeypatch.delenv("MAINSTAY_STORE", raising=False)
+    (tmp_path / "text.db").write_text("no database at all\n" * 100)
+    for arguments in (
+        [],
+        ["destroy"],
+        ["show", "--store", "memory://"],
+        ["list"],
+        ["list", "--store", "nowhere"],
+        ["list", "--store", f"sqlite:///{tmp_path / 'missing.db'}"],
+        ["list", "--store", f"sqlite:///{tmp_path / 'text.db'}"],
+    ):
+        code, out, err = command(capsys, *arguments)
+        assert (code, out, err.count("\n")) == (2, "", 1), arguments
+    assert not (tmp_path / "missing.db").exists()
+
+
+@pytest.mark.process
+def test_the_command_line_is_a_program(kept):
+    done = subprocess.run(
+        [sys.executable, "-m", "mainstay", "checkpoints", "verify"],
+        env=os.environ | {"MAINSTAY_STORE": kept}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "2 runs, 0 damaged parts\n")
+
+
+# What the system refuses is one line and exit code 2.
+
+
+def ended(capsys, *arguments):
+    with pytest.raises(SystemExit) as end:
+        main(["checkpoints", *arguments])
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+    return end.value.code, printed.err
+
+
+def test_a_name_that_no_file_can_have_is_one_line(capsys):
+    code, said = ended(capsys, "list", "--store", f"sqlite:///{'x' * 300}")
+    assert code == 2
+    assert os.strerror(errno.ENAMETOOLONG) in said
+
+
+def test_a_file_in_the_place_of_a_directory_is_one_line(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, said = ended(capsys, "list", "--store", f"sqlite:///{tmp_path}/file/runs.db")
+    assert code == 2
+    assert os.strerror(errno.ENOTDIR) in said
+
+
+def test_a_directory_that_may_not_be_looked_into_is_one_line(capsys, monkeypatch):
+    def refused(_path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/secret/runs.db")
+
+    monkeypatch.setattr(Path, "stat", refused)  # as root, every directory may be looked into
+    code, said = ended(capsys, "list", "--store", "sqlite:////secret/runs.db")
+    assert code == 2
+    assert os.strerror(errno.EACCES) in said
+
+
+@pytest.mark.process
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
+def test_output_that_cannot_be_written_is_one_line(url):
+    with checkpoint_run("key", store=url):
+        pass
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "mainstay", "checkpoints", "list", "--store", url],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert os.strerror(errno.ENOSPC) in done.stderr

@@ -1,0 +1,284 @@
+"""One owner at a time: leases, zombies, forks, signals, clocks."""
+
+import asyncio
+import os
+import threading
+
+import attrs
+import pytest
+
+from mainstay import (
+    checkpoint_run,
+    checkpointed,
+    deadline,
+    on_event,
+    recover,
+)
+from mainstay._core.threads import run_in_thread
+from mainstay.errors import (
+    CheckpointError,
+    LeaseLostError,
+    RunBusyError,
+    StoreUnavailableError,
+)
+from mainstay.stores import MemoryStore, SQLiteStore
+from mainstay.stores.base import Held, Request, RunId
+from mainstay.stores.owner import this_process
+from mainstay.testing import FakeClock
+from support.checkpoints import RUN, add_up
+from support.store_conformance import DEAD, acquired, request
+
+# Forking beside other threads is what some tests are about; Python 3.12 and newer warn of it.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* multi-threaded:DeprecationWarning")
+
+
+def hold(store, owner=None):
+    store.acquire(RUN, Request(owner=owner or this_process(), life="other", lease=30.0))
+
+
+def test_a_run_that_somebody_works_on_is_busy(runner, store, metrics):
+    """Known fault 4: two processes of python-durable both do everything."""
+    hold(store)
+    with pytest.raises(RunBusyError) as busy:
+        runner.job(add_up, store=store)([1])
+    assert (busy.value.component, busy.value.key) == ("job", "key")
+    assert 0 < busy.value.seconds_left <= 30
+    assert metrics("calls_total", outcome="rejected") == 1
+
+
+def test_a_dead_owner_is_recognised_at_once(runner, store, metrics):
+    hold(store, DEAD)
+    assert runner.job(add_up, store=store)([1, 2]) == 3
+    assert metrics("checkpoint_resumes_total", reason="crash") == 1
+    assert metrics("calls_total", outcome="recovered") == 1
+
+
+def test_who_waits_gets_the_run_when_the_lease_ends(runner, store, metrics):
+    with FakeClock() as clock:
+        hold(store)
+        assert runner.job(add_up, store=store, on_busy="wait")([1, 2]) == 3
+        assert 30 <= clock.now() <= 31
+    assert metrics("checkpoint_resumes_total", reason="takeover") == 1
+    assert metrics("wait_seconds_total") == pytest.approx(clock.now())
+
+
+def test_who_waits_for_longer_than_the_deadline_gives_up(runner, store):
+    with FakeClock() as clock, deadline(5.0):
+        hold(store)
+        with pytest.raises(RunBusyError):
+            runner.job(add_up, store=store, on_busy="wait")([1, 2])
+        assert clock.now() == pytest.approx(5.0)
+
+
+class Watched(MemoryStore):
+    """Says when somebody was told that a run is held."""
+
+    def __init__(self):
+        super().__init__()
+        self.held = threading.Event()
+
+    def acquire(self, run, request):
+        answer = super().acquire(run, request)
+        if isinstance(answer, Held):
+            self.held.set()
+        return answer
+
+
+def test_who_waits_for_the_result_gets_that_of_the_owner(runner):
+    store, started, results = Watched(), threading.Event(), {}
+
+    async def owner(cp):
+        started.set()
+        store.held.wait(10)
+        return "owner's"
+
+    async def other(cp):
+        return "other's"
+
+    def work(name, job):
+        results[name] = job()
+
+    jobs = {
+        "owner": runner.job(owner, store=store),
+        "attached": runner.job(other, store=store, on_busy="return", on_complete="rerun"),
+    }
+    threads = [threading.Thread(target=work, args=each, daemon=True) for each in jobs.items()]
+    for thread in threads:
+        thread.start()
+        assert started.wait(10)
+    for thread in threads:
+        thread.join(10)
+    assert results == {"owner": "owner's", "attached": "owner's"}
+
+
+def test_a_zombie_saves_nothing_and_says_so(runner, store, metrics):
+    seen = []
+
+    async def body(cp):
+        log = cp.state([])
+        async for item in cp.iterate("abc"):
+            if item == "b":
+                clock.advance(31)
+                hold(store)
+            assert not cp.lost
+            log.append(item)
+            seen.append(item)
+
+    with FakeClock() as clock:
+        stop = on_event(lambda event: seen.append(event.kind))
+        with pytest.raises(LeaseLostError):
+            runner.job(body, store=store)()
+        stop()
+        assert seen == ["a", "b", "lease_lost"]
+        clock.advance(31)
+        assert runner.job(body_of_log, store=store)() == ["a", "c?"]
+    assert metrics("checkpoint_saves_total", outcome="fenced") == 1
+    assert metrics("checkpoint_lease_lost_total") == 1
+
+
+async def body_of_log(cp):
+    return [*cp.state([]), "c?"]
+
+
+def test_a_lease_is_renewed_in_the_middle_of_a_long_item(runner, store):
+    async def body(cp):
+        async for _ in cp.iterate([1]):
+            before = store.list()[0][0].seen
+            waiting = threading.Event()
+            while store.list()[0][0].seen == before:
+                waiting.wait(0.01)
+
+    runner.job(body, store=store, lease=0.06)()
+
+
+def test_a_lost_lease_is_seen_in_the_middle_of_a_long_item(runner, store):
+    async def body(cp):
+        async for _ in cp.iterate([1]):
+            kept = store._runs[RUN]
+            kept.record = attrs.evolve(kept.record, token=99)
+            waiting = threading.Event()
+            while not cp.lost:
+                waiting.wait(0.01)
+
+    with pytest.raises(LeaseLostError):
+        runner.job(body, store=store, lease=0.06)()
+
+
+def test_a_lease_that_cannot_be_renewed_in_its_time_is_lost(store, monkeypatch, metrics):
+    """Known fault 5: an exception while renewing is a loss, before the lease ends."""
+
+    def unreachable(*_args):
+        raise StoreUnavailableError("memory://", "down")
+
+    @checkpointed(store=store, lease=30)
+    def job(cp):
+        run = cp._run
+        monkeypatch.setattr(store, "commit", unreachable)
+        clock.advance(20)
+        run.renew()
+        assert not cp.lost
+        clock.advance(20)
+        run.renew()
+        assert cp.lost
+
+    with FakeClock() as clock, pytest.raises(StoreUnavailableError):
+        job()
+
+
+# Off the event loop.
+
+
+def test_a_cancellation_waits_for_the_save_under_way():
+    started, go_on, ended = threading.Event(), threading.Event(), []
+
+    def save_slowly():
+        started.set()
+        go_on.wait(10)
+        ended.append(True)
+
+    async def scenario():
+        task = asyncio.create_task(run_in_thread(save_slowly))
+        await asyncio.to_thread(started.wait, 10)
+        task.cancel()
+        await asyncio.sleep(0)
+        task.cancel()
+        assert not ended
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert ended == [True]
+
+    asyncio.run(scenario())
+
+
+# Forks and clocks.
+
+
+@pytest.mark.process
+def test_a_child_forked_in_the_middle_can_neither_save_nor_release(url):
+    with checkpoint_run("key", store=url) as cp:
+        for item in cp.iterate(range(3)):
+            if item == 1:
+                child = os.fork()
+                if child == 0:
+                    try:
+                        cp._run.write(cp._run._everything())
+                    except CheckpointError as error:
+                        cp._run.release("error")
+                        os._exit(0 if "forked child" in str(error) else 1)
+                    os._exit(2)
+                assert os.waitpid(child, 0)[1] == 0
+    store = SQLiteStore(url.removeprefix("sqlite:///"))
+    assert [state for _, state in store.list()] == ["done"]
+    store.close()
+
+
+def test_a_damaged_argument_is_no_reason_to_run_with_another(url):
+    store = SQLiteStore(url.removeprefix("sqlite:///"))
+
+    @checkpointed(store=store, key="{x}", name="recovered", recoverable=True)
+    def job(cp, x: int):
+        raise KeyError(x)
+
+    with pytest.raises(KeyError):
+        job(1)
+    with store._connections.use() as db:
+        db.execute("UPDATE run SET arguments = x'00'")
+    [outcome] = [each for each in recover(store) if each.name == "recovered"]
+    assert (outcome.outcome, outcome.reason) == ("failed", "it raised CorruptCheckpointError")
+    store.close()
+
+
+def test_runs_of_another_store_and_poisoned_runs_are_left_alone():
+    store, other = MemoryStore(), MemoryStore()
+
+    @checkpointed(store=other, key=lambda: "key", name="elsewhere", recoverable=True)
+    def job(cp):
+        pass
+
+    acquired(store, RunId("elsewhere", "key"), owner=DEAD)
+    acquired(store, RunId("dying", "key"), owner=DEAD)
+    store.acquire(RunId("dying", "key"), request(owner=DEAD, max_crashes=1))
+    reasons = {each.name: each.reason for each in recover(store)}
+    assert reasons["elsewhere"].startswith("the function keeps its runs in memory://")
+    assert reasons["dying"] == "it died 1 time in a row without progress"
+    acquired(other, RunId("elsewhere", "key"), owner=DEAD)
+    assert [each.reason for each in recover(other)] == [
+        "it was begun without recoverable=True, so its arguments are not known"
+    ]
+
+
+def test_an_error_keeps_its_own_face_where_the_run_cannot_be_released(monkeypatch):
+    store = MemoryStore()
+
+    def unreachable(*_args):
+        raise StoreUnavailableError("memory://", "down")
+
+    def job(cp):
+        monkeypatch.setattr(store, "release", unreachable)
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine") as raised:
+        checkpointed(store=store, name="job").call(job)
+    [note] = raised.value.__notes__
+    assert note.startswith("mainstay.checkpoint job: memory:// is not available: down; ")

@@ -1,0 +1,43 @@
+"""The thread that watches over a run while the run's own thread is busy."""
+
+import threading
+from datetime import timedelta
+from time import monotonic
+
+from mainstay import Metrics
+from mainstay._checkpoint.schedule import Schedule
+from mainstay._checkpoint.watcher import Watcher
+from mainstay._core.clock import SYSTEM
+from mainstay._metrics.collector import recorders_of
+
+
+def watched(lease, every=1):
+    """A schedule that is watched over, what is set at the second renewal, and when it began."""
+    schedule = Schedule(every, SYSTEM, recorders_of(Metrics(None)).checkpoint("job"))
+    schedule.begin()
+    renewed, renewals = threading.Event(), []
+
+    def renew():
+        renewals.append(monotonic())
+        if len(renewals) == 2:
+            renewed.set()
+
+    return schedule, renewed, monotonic(), Watcher("job", schedule, lease, renew)
+
+
+def test_a_lease_is_renewed_three_times_in_its_time():
+    _, renewed, began, watcher = watched(lease=0.3)
+    assert renewed.wait(60)
+    assert monotonic() - began >= 0.2
+    watcher.stop()
+
+
+def test_it_says_that_a_save_is_due_when_the_time_has_come_and_not_before():
+    schedule, renewed, _, watcher = watched(lease=0.06, every=timedelta(seconds=0.1))
+    assert renewed.wait(60)  # it has looked at the time, and gone on
+    due_at, waiting = schedule.due_at, threading.Event()
+    while not schedule.due and monotonic() < due_at + 60:
+        waiting.wait(0.01)
+    assert schedule.due
+    assert monotonic() >= due_at
+    watcher.stop()

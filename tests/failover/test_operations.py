@@ -1,0 +1,117 @@
+"""What an operator does to a pool, and what he hears of it."""
+
+import pytest
+
+from mainstay import Member, current_lease
+from support.pools import AT_ONCE, Lost, state_of
+
+
+def test_force_holds_until_release(servers, metrics, clock):
+    """Known fault 16: redis-py goes back after `auto_fallback_interval`."""
+    pool = servers.pool("a", "b")
+    pool.call(servers.use)
+    pool.force("b")
+    clock.advance(10_000.0)
+    assert [pool.call(servers.use)[0] for _ in range(3)] == ["b"] * 3
+    servers.broken["b"] = Lost
+    for _ in range(6):
+        with pytest.raises(Lost):
+            pool.call(servers.use)
+    assert pool.status().forced == "b"
+    pool.release()
+    assert pool.call(servers.use) == ("a",)
+    assert metrics("failovers_total", from_member="a", to_member="b", reason="forced") == 1
+
+
+def test_a_drained_member_gets_no_new_calls_and_keeps_the_ones_it_has(servers, metrics):
+    pool = servers.pool("a", "b")
+    with pool.lease() as resource:
+        pool.drain("a")
+        assert resource == "a"
+        assert pool.status().members[0].in_flight == 1
+        assert pool.call(servers.use) == ("b",)
+    assert metrics.states_of("a") == ["draining"]
+    assert metrics("failovers_total", from_member="a", to_member="b", reason="drained") == 1
+    pool.release()
+    assert pool.call(servers.use) == ("a",)
+
+
+def test_members_are_added_and_removed(servers, metrics):
+    pool = servers.pool("a")
+    pool.call(servers.use)
+    pool.add(Member("b", "b"))
+    pool.remove("a")
+    assert pool.call(servers.use) == ("b",)
+    assert metrics("failovers_total", from_member="a", to_member="b", reason="removed") == 1
+    assert [member.name for member in pool.status().members] == ["b"]
+    assert metrics.states_of("a") == []
+
+
+@pytest.mark.parametrize("operation", ["force", "drain", "remove"])
+def test_unknown_members_are_named(servers, operation):
+    with pytest.raises(ValueError, match="no member 'x'; it has a, b"):
+        getattr(servers.pool("a", "b"), operation)("x")
+
+
+def test_a_name_cannot_be_added_twice_nor_the_last_member_be_removed(servers):
+    pool = servers.pool("a")
+    with pytest.raises(ValueError, match="already has a member 'a'"):
+        pool.add(Member("a", "x"))
+    with pytest.raises(ValueError, match="would have no members"):
+        pool.remove("a")
+    with pytest.raises(TypeError, match="`member`"):
+        pool.add("a")
+
+
+def test_events_are_heard_and_cannot_break_a_call(servers, metrics, clock):
+    pool = servers.pool("a", "b")
+    heard = []
+    stop = pool.on_event(lambda event: heard.append(event.kind))
+    pool.on_event(lambda _event: 1 / 0)
+    servers.broken["a"] = Lost
+    for _ in range(4):
+        pool.call(servers.use)
+    assert heard == ["member_ejected", "pool_switched"]
+    stop()
+    servers.broken.clear()
+    clock.advance(5.0)
+    pool.call(servers.use)
+    assert len(heard) == 2
+    assert metrics("errors_total", error_type="ZeroDivisionError") == 3
+
+
+def test_the_epoch_grows_with_every_switch(servers, clock):
+    pool = servers.pool("a", "b")
+    epochs = []
+    for broken in ({}, {"a": Lost}):
+        servers.broken = broken
+        for _ in range(5):
+            pool.call(lambda name: (servers.use(name), epochs.append(current_lease().epoch)))
+    assert epochs == [0] * 5 + [0] * 3 + [1] * 2 or sorted(set(epochs)) == [0, 1]
+    assert epochs == sorted(epochs)
+
+
+# Known faults of other libraries, by their numbers in the survey.
+
+
+def test_force_comes_before_health(servers, clock):
+    """Known fault 19: the order is: what the operator says, who is excluded, who is well, who is
+    preferred.
+    """
+    pool = servers.pool("a", "b")
+    servers.eject(pool, "a")
+    servers.broken.clear()
+    pool.force("a")
+    assert pool.call(servers.use) == ("a",)
+
+
+def test_good_answers_of_a_forced_member_count_for_it(servers, clock):
+    """Known fault 16: go-redis switched away from it again, after a successful probe by hand."""
+    pool = servers.pool("a", "b", failback=AT_ONCE)
+    servers.eject(pool, "a")
+    servers.broken.clear()
+    pool.force("a")
+    assert pool.call(servers.use) == ("a",)
+    pool.release()
+    assert [pool.call(servers.use) for _ in range(3)] == [("a",)] * 3
+    assert state_of(pool, "a") == "active"

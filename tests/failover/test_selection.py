@@ -1,0 +1,200 @@
+"""Who gets the next call: the strategies."""
+
+import collections
+import random
+import sys
+import threading
+import types
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mainstay import Detect, FailoverPool, Member
+from mainstay._failover.selection import STRATEGIES, weighted_turn
+from mainstay.testing import FakeClock
+from support.pools import Lost, Servers
+
+
+@given(st.lists(st.integers(1, 20), min_size=1, max_size=6))
+def test_a_weighted_turn_has_each_place_in_proportion(weights):
+    turn = weighted_turn([float(weight) for weight in weights])
+    counts = collections.Counter(turn)
+    for place, weight in enumerate(weights):
+        assert counts[place] * sum(weights) == weight * len(turn)
+
+
+def test_a_weighted_turn_is_spread_out():
+    turn = weighted_turn([5.0, 1.0, 1.0])
+    runs = "".join(map(str, turn))
+    assert len(turn) == 7
+    assert "0000" not in runs
+
+
+@pytest.mark.parametrize("weights", [[1e-9, 1.0], [1.0, 3.14159, 2.71828], [1e9, 1.0]])
+def test_odd_weights_make_a_turn_of_bounded_length_that_leaves_nobody_out(weights):
+    turn = weighted_turn(weights)
+    assert set(turn) == set(range(len(weights)))
+    assert len(turn) <= 10_010
+
+
+def pool_of(count, select, weights=None):
+    members = [Member(f"m{i}", i, weight=(weights or [1.0] * count)[i]) for i in range(count)]
+    return FailoverPool("db", members, on=OSError, select=select)
+
+
+def picks(pool, count):
+    return collections.Counter(pool.call(lambda resource: resource) for _ in range(count))
+
+
+def test_round_robin_shares_equally():
+    assert set(picks(pool_of(3, "round_robin"), 300).values()) == {100}
+
+
+def test_round_robin_goes_on_over_all_threads():
+    """Known fault 23: elastic-transport's counter for each thread sends all to one member."""
+    pool, seen = pool_of(4, "round_robin"), []
+    for _ in range(200):
+        thread = threading.Thread(target=lambda: seen.append(pool.call(lambda each: each)))
+        thread.start()
+        thread.join()
+    assert set(collections.Counter(seen).values()) == {50}
+
+
+def test_weighted_shares_by_weight():
+    assert picks(pool_of(3, "weighted", [1.0, 2.0, 3.0]), 600) == {0: 100, 1: 200, 2: 300}
+
+
+def test_least_latency_prefers_the_quick_one():
+    pool = pool_of(3, "least_latency")
+    seen = collections.Counter()
+    with FakeClock() as clock:
+
+        def use(resource):
+            seen[resource] += 1
+            clock.advance(0.5 if resource == 0 else 0.001)
+
+        for _ in range(300):
+            pool.call(use)
+    assert seen[0] < 30
+    assert min(seen[1], seen[2]) > 50
+
+
+def test_a_selector_of_the_users_own_is_asked_with_the_names():
+    class Last:
+        def __init__(self):
+            self.asked = []
+
+        def pick(self, members):
+            self.asked.append(list(members))
+            return members[-1]
+
+    selector = Last()
+    pool = pool_of(3, selector)
+    assert pool.call(lambda resource: resource) == 2
+
+    def fails_on_two(resource):
+        if resource == 2:
+            raise OSError
+        return resource
+
+    assert pool.call(fails_on_two) == 1
+    assert selector.asked == [["m0", "m1", "m2"], ["m0", "m1", "m2"], ["m0", "m1"]]
+
+
+@pytest.mark.parametrize("select", ["priority", "round_robin", "weighted", "least_latency"])
+def test_a_pick_costs_the_same_number_of_calls_among_three_and_a_thousand(select):
+    def calls_of(pool):
+        count = 0
+
+        def trace(_frame, event, _arg):
+            nonlocal count
+            count += event in ("call", "c_call")
+
+        sys.setprofile(trace)
+        try:
+            pool.call(lambda _resource: None)
+        finally:
+            sys.setprofile(None)
+        return count
+
+    def least_calls_of(members):  # the first call of a member makes its counters, too
+        pool = pool_of(members, select)
+        return min(calls_of(pool) for _ in range(members + 10))
+
+    assert least_calls_of(1000) == least_calls_of(3)
+
+
+@pytest.mark.parametrize(
+    ("select", "chance", "place"),
+    [
+        ("priority", 0.99, 0),
+        ("round_robin", 0.0, 0),
+        ("round_robin", 0.99, 2),
+        ("weighted", 0.0, 0),
+        ("weighted", 0.24, 0),
+        ("weighted", 0.25, 1),
+        ("weighted", 0.99, 2),
+    ],
+)
+def test_who_is_next_follows_from_the_random_number_alone(select, chance, place):
+    sessions = [
+        types.SimpleNamespace(slot=types.SimpleNamespace(member=Member(str(i), i, weight=weight)))
+        for i, weight in enumerate([1.0, 2.0, 1.0])
+    ]
+    picked = STRATEGIES[select].among(sessions, lambda: 0.0, lambda: chance)
+    assert picked is sessions[place]
+
+
+# Known faults of other libraries, by their numbers in the survey.
+
+
+class Asked:
+    """A user's selector that remembers what it was offered, and always wants its favourite."""
+
+    def __init__(self, favourite="a"):
+        self.favourite = favourite
+        self.offered = []
+
+    def pick(self, members):
+        self.offered.append(tuple(members))
+        return self.favourite if self.favourite in members else members[0]
+
+
+MEMBERS = ("a", "b", "c")
+
+
+SELECTS = ["priority", "round_robin", "weighted", "least_latency", "own"]
+
+
+@pytest.mark.parametrize("select", SELECTS)
+def test_exclusion_comes_before_selection_and_never_empties_the_set(servers, clock, select):
+    """Known fault 19: LiteLLM excluded after affinity had left one candidate, so that none was
+    left.
+    """
+    random.seed(1)
+    detect = Detect(consecutive=10**6, threshold=10**9)
+    pool = servers.pool(*MEMBERS, select=Asked() if select == "own" else select, detect=detect)
+    for well in MEMBERS * 10:
+        servers.broken = dict.fromkeys(set(MEMBERS) - {well}, Lost)
+        servers.calls.clear()
+        assert pool.call(servers.use) == (well,)
+        assert len(set(servers.calls)) == len(servers.calls)
+
+
+def test_a_selector_is_only_offered_who_may_be_called(servers, clock):
+    """Known fault 19: affinity that is asked first picks who is ejected, drained or tried."""
+    selector = Asked("b")
+    pool = servers.pool("a", "b", "c", "d", select=selector)
+    servers.eject(pool, "b")
+    pool.drain("c")
+    servers.broken = {"a": Lost}
+    selector.offered.clear()
+    assert pool.call(servers.use) == ("d",)
+    assert selector.offered == [("a", "d"), ("d",)]
+
+
+def test_processes_do_not_all_begin_with_the_same_member():
+    """Known fault 23: a thousand fresh workers that begin at member 0 are a herd."""
+    firsts = {Servers().pool(*"abcdefgh", select="round_robin").call(str) for _ in range(50)}
+    assert len(firsts) > 3

@@ -1,0 +1,289 @@
+"""Every alert, over series made for it: what must fire it, and what must not.
+
+`promtool test rules` evaluates the rules as they are shipped. The values are those of its own
+notation: "0+2x30" starts at 0 and grows by 2 at each of 30 steps, "0x30" stays at 0.
+"""
+
+from pathlib import Path
+
+import attrs
+import pytest
+import yaml
+
+from mainstay import ops
+from support.monitoring import promtool_test
+
+pytestmark = pytest.mark.process
+
+RUNBOOK = Path(__file__).parents[2] / "docs" / "operations" / "alerts.md"
+HOUR, DAY = 60, 24 * 60  # minutes
+CALL = {"component": "api", "policy": "retry"}
+POOL = {"component": "db"}
+
+
+def series(name, values, **labels):
+    """Give one series of a target that Prometheus scrapes."""
+    labels = {"job": "shop", "instance": "a:1", **labels}
+    written = ",".join(f'{label}="{value}"' for label, value in labels.items())
+    return {"series": f"mainstay_{name}{{{written}}}", "values": values}
+
+
+def calls(good, bad, steps, **labels):
+    """Give calls that grow by so many good and bad ones at each step."""
+    return [
+        series("calls_total", f"0+{good}x{steps}", **CALL | labels, outcome="success"),
+        series("calls_total", f"0+{bad}x{steps}", **CALL | labels, outcome="error"),
+    ]
+
+
+def up(steps):
+    return {"series": 'up{job="shop",instance="a:1"}', "values": f"1x{steps}"}
+
+
+@attrs.frozen
+class Case:
+    """Series, and whether an alert fires over them after so many minutes."""
+
+    alert: str
+    fires: bool
+    why: str
+    minutes: int
+    series: list
+    step: int = 1
+    every: int = 1  # minutes from one evaluation of the rules to the next
+
+
+def states(name, states, now, steps, **labels):
+    """Give a one-hot gauge that stands at *now*."""
+    return [series(name, f"{int(state == now)}x{steps}", **labels, state=state) for state in states]
+
+
+MEMBER_STATES = ("active", "standby_hot", "standby_cold", "failing", "ejected", "trial", "draining")
+BREAKER_STATES = ("closed", "open", "half_open")
+
+
+def member(state, steps=HOUR):
+    return states("member_state", MEMBER_STATES, state, steps, **POOL, member="a")
+
+
+def breaker(state, steps=HOUR):
+    return states("breaker_state", BREAKER_STATES, state, steps, component="mail")
+
+
+def retried(attempts):
+    """Give calls of which each takes that many attempts."""
+    return [
+        *calls(10, 0, HOUR),
+        series("call_attempts_sum", f"0+{10 * attempts}x{HOUR}", **CALL),
+        series("call_attempts_count", f"0+10x{HOUR}", **CALL),
+    ]
+
+
+def recovered(before, now):
+    """Give calls whose recovered share changed an hour ago, after a day."""
+    return [
+        series("calls_total", f"0+1000x{DAY // 4 + 15}", **CALL, outcome="success"),
+        series(
+            "calls_total",
+            f"0+{before}x{DAY // 4} {before * DAY // 4 + now}+{now}x15",
+            **CALL,
+            outcome="recovered",
+        ),
+    ]
+
+
+def wasted(seconds):
+    return [
+        series("wasted_seconds_total", f"0+{seconds}x120", component="look"),
+        series("call_duration_seconds_sum", "0+10x120", component="look", policy="redundant"),
+    ]
+
+
+def votes(dissents):
+    return [
+        series("votes_total", "0+100x60", component="read", verdict="decided"),
+        series("dissents_total", f"0+{dissents}x60", component="read", copy="2"),
+    ]
+
+
+def checkpoint(saves, running=1):
+    return [
+        series("checkpoint_last_save_timestamp_seconds", saves, component="import"),
+        series("checkpoint_interval_seconds", "60x120", component="import"),
+        series("checkpoint_runs", f"{running}x120", component="import", state="running"),
+    ]
+
+
+CASES = [
+    Case("ErrorBudgetBurnsFast", True, "2 % fail, for an hour", 61, calls(98, 2, 61)),
+    Case("ErrorBudgetBurnsFast", True, "0.8 % fail, for six hours", 360,
+         calls(248, 2, 181), step=2, every=30),
+    Case("ErrorBudgetBurnsFast", False, "0.5 % fail", 120, calls(995, 5, 120), every=10),
+    Case("ErrorBudgetBurnsFast", False, "it is over", 60, [
+        series("calls_total", "0+98x60", **CALL, outcome="success"),
+        series("calls_total", "0+2x20 40x40", **CALL, outcome="error"),
+    ]),
+    Case("ErrorBudgetBurnsFast", False, "what fails is none of the policy's business", 60, [
+        *calls(50, 50, 60),
+        series("give_ups_total", "0+50x60", **CALL, reason="not_retryable"),
+    ]),
+    Case("ErrorBudgetBurnsSlowly", True, "0.4 % fail, for a day", DAY,
+         calls(996, 4, 721), step=2, every=60),
+    Case("ErrorBudgetBurnsSlowly", True, "0.15 % fail, for three days", 3 * DAY,
+         calls(9985, 15, 3 * DAY // 4), step=4, every=120),
+    Case("ErrorBudgetBurnsSlowly", False, "0.08 % fail", 6 * HOUR,
+         calls(9992, 8, 361), every=30),
+    Case("NoHealthyMember", True, "all are down", 10,
+         [series("component_up", "1x5 0x10", **POOL), *member("failing")]),
+    Case("NoHealthyMember", False, "one is well", 10,
+         [series("component_up", "1x10", **POOL), *member("ejected")]),
+    Case("NoHealthyMember", False, "it is no pool", 10,
+         [series("component_up", "0x10", component="by-hand")]),
+    Case("PoolDegraded", True, "a member stays ejected", 15, member("ejected")),
+    Case("PoolDegraded", False, "it is out for five minutes", 30, [
+        series("member_state", "0x5 1x5 0x30", **POOL, member="a", state="ejected"),
+    ]),
+    Case("PoolDegraded", False, "it is a standby", 15, member("standby_cold")),
+    Case("BreakerOpen", True, "it stays open", 10, breaker("open")),
+    Case("BreakerOpen", True, "its trials fail", 10, [
+        series("breaker_state", "1 0 1 0 1 0 1 0 1 0 1 0", component="mail", state="open"),
+        series("breaker_state", "0 1 0 1 0 1 0 1 0 1 0 1", component="mail", state="half_open"),
+    ]),
+    Case("BreakerOpen", False, "it is closed", 10, breaker("closed")),
+    Case("RetryAmplification", True, "3 attempts per call", 30, retried(3)),
+    Case("RetryAmplification", False, "1 attempt per call", 30, retried(1)),
+    Case("RecoveredShareRises", True, "from 0.1 % to 5 %", DAY + HOUR, recovered(1, 53),
+         step=4, every=20),
+    Case("RecoveredShareRises", False, "from 5 % to 6 %", DAY + HOUR, recovered(53, 64),
+         step=4, every=20),
+    Case("RecoveredShareRises", False, "from 0.01 % to 0.5 %", DAY + HOUR,
+         [each | {"values": each["values"].replace("+1000x", "+10000x")}
+          for each in recovered(1, 50)], step=4, every=20),
+    Case("BudgetExhausted", True, "calls are refused", 20,
+         [series("give_ups_total", "0+1x20", **CALL, reason="budget")]),
+    Case("BudgetExhausted", False, "none is", 20,
+         [series("give_ups_total", "7x20", **CALL, reason="budget")]),
+    Case("BudgetExhausted", False, "they give up for another reason", 20,
+         [series("give_ups_total", "0+1x20", **CALL, reason="attempts")]),
+    Case("HedgeWasteHigh", True, "80 % in vain", 90, wasted(8)),
+    Case("HedgeWasteHigh", False, "5 % in vain", 90, wasted(0.5)),
+    Case("VotersDisagree", True, "3 of 100 are outvoted", 40, votes(3)),
+    Case("VotersDisagree", False, "nobody is", 40, votes(0)),
+    Case("AbandonedThreads", True, "20 hang", 15,
+         [series("abandoned_threads", "20x15", component="look")]),
+    Case("AbandonedThreads", False, "3 hang", 15,
+         [series("abandoned_threads", "3x15", component="look")]),
+    Case("CheckpointStale", True, "no save for half an hour", 30, checkpoint("0x60")),
+    Case("CheckpointStale", False, "it saves", 60, checkpoint("0+60x60")),
+    Case("CheckpointStale", False, "no run is running", 60, checkpoint("0x60", running=0)),
+    Case("CheckpointStale", False, "its interval is an hour", 60,
+         [*checkpoint("0x60"),
+          series("checkpoint_interval_seconds", "3600x60", component="import", instance="b:1")]),
+    Case("CheckpointCorrupt", True, "one could not be read", 10,
+         [series("checkpoint_corrupt_total", "0x5 1x5", component="import")]),
+    Case("CheckpointCorrupt", True, "one could not be read before the first scrape", 10,
+         [series("checkpoint_corrupt_total", "1x10", component="import")]),
+    Case("CheckpointCorrupt", False, "it was long ago", 130,
+         [series("checkpoint_corrupt_total", "0x5 1x130", component="import")]),
+    Case("LeaseLost", True, "a run was taken over", 10,
+         [series("checkpoint_lease_lost_total", "0x5 1x5", component="import")]),
+    Case("LeaseLost", False, "none was", 10,
+         [series("checkpoint_lease_lost_total", "0x10", component="import")]),
+    Case("RunsPoisoned", True, "one is", 5,
+         [series("checkpoint_runs", "1x5", component="import", state="poisoned")]),
+    Case("RunsPoisoned", False, "all are done", 5,
+         [series("checkpoint_runs", "0x5", component="import", state="poisoned"),
+          series("checkpoint_runs", "9x5", component="import", state="done")]),
+    Case("RunsInterrupted", True, "nobody goes on", 20,
+         [series("checkpoint_runs", "1x20", component="import", state="interrupted")]),
+    Case("RunsInterrupted", False, "it went on after ten minutes", 30,
+         [series("checkpoint_runs", "1x10 0x30", component="import", state="interrupted")]),
+    Case("SeriesDropped", True, "a value is too many", 30,
+         [series("series_dropped_total", "_x20 1x20", metric="mainstay_calls_total")]),
+    Case("SeriesDropped", False, "it was long ago", 150,
+         [series("series_dropped_total", "_x20 1x150", metric="mainstay_calls_total")]),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def rule_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("rules") / "rules.yml"
+    path.write_text(ops.rules())
+    return path
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.alert}: {case.why}")
+def test_an_alert_fires_when_it_should(rule_file, case):
+    firing = f'ALERTS{{alertname="Mainstay{case.alert}",alertstate="firing"}}'
+    promtool_test(
+        rule_file,
+        [
+            {
+                "interval": f"{case.step}m",
+                "input_series": [*case.series, up(case.minutes)],
+                "promql_expr_test": [
+                    {
+                        "expr": f"count({firing})",
+                        "eval_time": f"{case.minutes}m",
+                        "exp_samples": [{"labels": "{}", "value": 1}] if case.fires else [],
+                    }
+                ],
+            }
+        ],
+        evaluation_interval=f"{case.every}m",
+    )
+
+
+def test_every_alert_has_a_case_that_fires_and_one_that_must_not():
+    groups = yaml.safe_load(ops.rules())["groups"]
+    alerts = {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
+    assert {f"Mainstay{case.alert}" for case in CASES if case.fires} == alerts
+    assert {f"Mainstay{case.alert}" for case in CASES if not case.fires} == alerts
+
+
+def test_every_alert_has_a_paragraph_in_the_runbook():
+    headings = [
+        line.removeprefix("## ")
+        for line in RUNBOOK.read_text().splitlines()
+        if line.startswith("## ")
+    ]
+    rules = [rule for group in yaml.safe_load(ops.rules())["groups"] for rule in group["rules"]]
+    alerts = [rule for rule in rules if "alert" in rule]
+    assert headings == [rule["alert"] for rule in alerts]
+    assert [rule["annotations"]["runbook"] for rule in alerts] == [
+        f"operations/alerts.html#{heading.lower()}" for heading in headings
+    ]
+
+
+def test_an_alert_says_what_is_the_matter(rule_file):
+    promtool_test(
+        rule_file,
+        [
+            {
+                "interval": "1m",
+                "input_series": [series("component_up", "0x10", **POOL), *member("failing")],
+                "alert_rule_test": [
+                    {
+                        "eval_time": "5m",
+                        "alertname": "MainstayNoHealthyMember",
+                        "exp_alerts": [
+                            {
+                                "exp_labels": {
+                                    "severity": "page",
+                                    "component": "db",
+                                    "job": "shop",
+                                    "instance": "a:1",
+                                },
+                                "exp_annotations": {
+                                    "summary": "The pool db has no healthy member",
+                                    "description": "Every member has failed. The last one is still "
+                                    "tried, unless the pool was told to raise or to wait.",
+                                    "runbook": "operations/alerts.html#mainstaynohealthymember",
+                                },
+                            }
+                        ],
+                    }
+                ],
+            }
+        ],
+    )

@@ -1,0 +1,75 @@
+"""``python -m mainstay rules`` and ``dashboard``: what they print, and how they refuse."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from mainstay import ops
+from mainstay.__main__ import main
+from support.processes import python
+
+
+@pytest.mark.process
+def test_rules_prints_what_the_function_gives():
+    assert python("-m", "mainstay", "rules") == ops.rules()
+
+
+@pytest.mark.process
+def test_dashboard_prints_what_the_function_gives():
+    assert json.loads(python("-m", "mainstay", "dashboard")) == json.loads(ops.dashboard())
+
+
+def test_rules_takes_every_parameter(capsys):
+    arguments = [
+        *("--slo", "0.99", "--selector", 'job="x"', "--namespace", "shop"),
+        *("--window", "7d", "--window", "1h", "--label", "team=a=b"),
+    ]
+    main(["rules", *arguments])
+    printed = capsys.readouterr().out
+    assert printed == ops.rules(
+        slo=0.99,
+        selector='job="x"',
+        namespace="shop",
+        windows=("7d", "1h"),
+        labels={"team": "a=b"},
+    )
+    assert yaml.safe_load(printed)["groups"][0]["name"] == "shop-calls"
+
+
+def test_dashboard_takes_every_parameter(capsys):
+    main(["dashboard", "--slo", "0.9", "--selector", 'env="x"', "--namespace", "shop"])
+    assert capsys.readouterr().out == ops.dashboard(slo=0.9, selector='env="x"', namespace="shop")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["bogus"], "invalid choice: 'bogus'"),
+        (["rules", "--slo", "2"], "`slo` must be above 0 and below 1, such as 0.999, not 2.0"),
+        (["rules", "--slo", "x"], "invalid float value: 'x'"),
+        (["rules", "--selector", "job="], "`selector` must be conditions"),
+        (["rules", "--namespace", "1a"], "`namespace` must consist of"),
+        (["rules", "--window", "1y"], "`windows` must be a number"),
+        (["rules", "--label", "team"], "must be NAME=VALUE, not 'team'"),
+        (["dashboard", "--slo", "nan"], "`slo` must be above 0 and below 1"),
+    ],
+)
+def test_bad_usage_is_one_line_and_exit_code_2(capsys, arguments, message):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+
+
+@pytest.mark.process
+def test_a_reader_that_goes_away_is_no_error():
+    command = f"{sys.executable} -m mainstay rules | head -n 1"
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("groups:\n", "")

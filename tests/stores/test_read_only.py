@@ -1,0 +1,179 @@
+"""Looking at a store that may only be read."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from mainstay import checkpoint_run
+from mainstay.errors import StoreUnavailableError
+from mainstay.stores import SQLiteStore
+
+pytestmark = pytest.mark.process
+
+HOLDER = """
+import sys
+from mainstay import checkpoint_run
+
+with checkpoint_run("held", store=sys.argv[1]) as cp:
+    print("acquired", flush=True)
+    input()
+"""
+
+
+def without_privileges():
+    """How to start a program that may write only what its user may."""
+    if os.geteuid() != 0:
+        return []
+    if shutil.which("setpriv") is None:
+        pytest.skip("root may write everything")
+    return ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+
+
+def fail(store):
+    with checkpoint_run("failed", store=store) as cp:
+        for letter in cp.iterate("abc"):
+            if letter == "b":
+                raise KeyError
+
+
+@pytest.fixture
+def path(tmp_path):
+    (tmp_path / "kept").mkdir()
+    path = tmp_path / "kept" / "runs.db"
+    store = SQLiteStore(path)
+    with checkpoint_run("ended", store=store) as cp:
+        assert [*cp.iterate("abc")] == ["a", "b", "c"]
+    with pytest.raises(KeyError):
+        fail(store)
+    store.close()
+    yield path
+    path.parent.chmod(0o700)
+
+
+@pytest.fixture
+def killed(path):
+    """The store after the end of a process that left its log behind."""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, f"sqlite:///{path}"], stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert holder.stdout.readline()
+    holder.kill()
+    holder.communicate()
+    assert {each.name for each in path.parent.iterdir()} == {
+        "runs.db", "runs.db-wal", "runs.db-shm",
+    }  # fmt: skip
+    return path
+
+
+def command(path, action, *arguments, prefix=None):
+    ran = subprocess.run(
+        [*(without_privileges() if prefix is None else prefix), sys.executable, "-m", "mainstay",
+         "checkpoints", action, *arguments, "--store", f"sqlite:///{path}"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return ran.stdout, ran.stderr
+
+
+def make_read_only(path, *, directory=True, files=True):
+    for each in path.parent.iterdir():
+        each.chmod(0o444 if files else 0o644)
+    if directory:
+        path.parent.chmod(0o555)
+
+
+@pytest.mark.parametrize(("directory", "files"), [(True, True), (True, False), (False, True)])
+def test_runs_are_listed_shown_and_verified(path, directory, files):
+    make_read_only(path, directory=directory, files=files)
+    out, err = command(path, "list")
+    assert err == ""
+    assert [line.split()[0] for line in out.splitlines() if "run " in line] == [
+        "done", "interrupted",
+    ]  # fmt: skip
+    assert '"items": 1' in command(path, "show", "run", "failed")[0]
+    assert command(path, "verify") == ("2 run(s), 0 damaged part(s)\n", "")
+    assert [each.name for each in path.parent.iterdir()] == ["runs.db"]
+
+
+@pytest.mark.parametrize("index", [True, False])
+def test_what_is_only_in_the_log_is_seen(killed, index):
+    if not index:
+        killed.with_name("runs.db-shm").unlink()
+    make_read_only(killed)
+    out, err = command(killed, "list")
+    assert err == ""
+    assert "held" in out
+    assert command(killed, "verify") == ("3 run(s), 0 damaged part(s)\n", "")
+
+
+def test_a_run_that_goes_on_is_seen(path):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, f"sqlite:///{path}"], stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert holder.stdout.readline()
+    make_read_only(path)
+    out, err = command(path, "list")
+    assert err == ""
+    [running] = [line for line in out.splitlines() if line.startswith("running")]
+    assert running.endswith("held")
+    holder.communicate(b"\n")
+
+
+def test_a_directory_that_is_mounted_to_be_read_only_is_looked_at(path):
+    unshare = ["unshare", "--mount"]
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*unshare, "true"], check=False).returncode
+    ):
+        pytest.skip("may not mount")
+    mount = 'mount --bind "$0" "$0"; mount -o remount,bind,ro "$0"; exec "$@"'
+    out, err = command(path, "list", prefix=[*unshare, "sh", "-ec", mount, str(path.parent)])
+    assert err == ""
+    assert "failed" in out
+
+
+def test_a_forgotten_run_is_refused_there(path):
+    make_read_only(path)
+    _, err = command(path, "forget", "run", "failed")
+    assert "attempt to write a readonly database" in err
+    assert "must be allowed to write the file and its directory" in err
+
+
+PROGRAM = """
+import os, sys
+from mainstay.stores import SQLiteStore
+
+store = SQLiteStore(sys.argv[1])
+print(len(store.list()), len(store.list("none")))
+input()
+print(len(store.list()))
+"""
+
+
+def test_who_looks_again_sees_what_was_written_meanwhile(path):
+    make_read_only(path, directory=False)
+    reader = subprocess.Popen(
+        [*without_privileges(), sys.executable, "-c", PROGRAM, str(path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert reader.stdout.readline() == "2 0\n"
+    path.chmod(0o644)
+    store = SQLiteStore(path)
+    for number in range(50):
+        with checkpoint_run(str(number), store=store):
+            pass
+    store.close()
+    path.chmod(0o444)
+    assert reader.communicate("\n")[0] == "52\n"
+
+
+def test_a_file_that_may_not_even_be_read_is_refused(path):
+    path.chmod(0o000)
+    _, err = command(path, "list")
+    assert "unable to open database file" in err
+    path.chmod(0o600)
+    assert StoreUnavailableError.__name__ not in err

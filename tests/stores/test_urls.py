@@ -1,0 +1,91 @@
+"""What a URL may name, and what of it is refused when the store is made."""
+
+import pytest
+
+from mainstay import checkpoint_run, checkpointed
+from mainstay.stores import SQLiteStore, store_of
+
+REFUSED = [
+    "sqlite:///jobs.db?mode=ro",
+    "sqlite:///jobs.db?mode=",
+    "sqlite:///jobs.db?mode=0o660",
+    "sqlite:///jobs.db?mode=66",
+    "sqlite:///jobs.db?mode=066000",
+    "sqlite:///jobs.db?mode=0689",
+    "sqlite:///jobs.db?mode=0660&mode=0600",
+    "sqlite:///jobs.db?MODE=0660",
+    "sqlite:///jobs.db?cache=shared",
+    "sqlite:///jobs.db?immutable=1",
+    "sqlite:///jobs.db?",
+    "sqlite:///?mode=0660",
+    "sqlite:///jobs.db#runs",
+    "sqlite:///jobs.db#",
+    "sqlite:///jobs.db?mode=0660#runs",
+    "sqlite:///jobs#1.db?mode=0660",
+    "sqlite:///jobs\0.db",
+    "sqlite:///jobs%00.db",
+    "sqlite:///jobs.db%00",
+    "sqlite:///jobs\ud800.db",
+    "sqlite:///jobs\udcff.db",
+    "sqlite:///jobs%ED%A0%80.db",
+    "sqlite:///jobs%FF.db",
+    "memory://jobs#runs",
+    "memory://jobs?mode=0660",
+    "memory://jobs\0",
+    "memory://jobs\ud800",
+    "SQLITE:///jobs.db",
+    " sqlite:///jobs.db",
+]
+
+
+@pytest.mark.parametrize("url", REFUSED, ids=ascii)
+@pytest.mark.parametrize(
+    "use",
+    [
+        store_of,
+        lambda url: checkpoint_run("key", store=url),
+        lambda url: checkpointed(store=url),
+    ],
+    ids=["store_of", "checkpoint_run", "checkpointed"],
+)
+def test_a_url_is_refused_by_what_is_allowed(url, use):
+    with pytest.raises(ValueError, match="`store` must be a URL such as") as refused:
+        use(url)
+    message = str(refused.value)
+    assert repr(url) in message
+    assert "?mode=0660" in message
+    message.encode()
+
+
+def test_a_url_of_the_environment_is_refused_like_any_other(monkeypatch):
+    monkeypatch.setenv("MAINSTAY_STORE", "sqlite:///jobs.db?mode=ro")
+    with pytest.raises(ValueError, match="`store` must be a URL such as"):
+        store_of()
+
+
+@pytest.mark.parametrize("mode", ["0777", "0440", "0000"])
+def test_a_mode_out_of_range_is_refused_in_a_url(mode):
+    with pytest.raises(ValueError, match="`mode` must be from 0o600 to 0o666"):
+        store_of(f"sqlite:///jobs.db?mode={mode}")
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("sqlite:///a%3Fb.db", "a?b.db"),
+        ("sqlite:///a%23b.db", "a#b.db"),
+        ("sqlite:///donn%C3%A9es.db", "données.db"),
+        ("sqlite:///données.db", "données.db"),
+        ("sqlite:///100%.db", "100%.db"),
+        ("sqlite:////var/lib/a%20b.db?mode=660", "/var/lib/a b.db"),
+    ],
+)
+def test_a_name_of_a_file_may_have_any_letter(url, path):
+    assert repr(store_of(url)) == f"SQLiteStore({path!r})"
+
+
+@pytest.mark.parametrize("path", ["a\0b.db", "\0", "a\ud800.db"], ids=ascii)
+def test_a_path_that_no_url_could_name_is_refused(path):
+    with pytest.raises(ValueError, match="`path` must be text without NUL") as refused:
+        SQLiteStore(path)
+    str(refused.value).encode()

@@ -1,0 +1,1 @@
+"""What several test modules share: callers, servers, models and other stand-ins."""

@@ -1,0 +1,87 @@
+"""PostgreSQL servers for tests: `postgres` of the Debian package postgresql, on the loopback.
+
+The server refuses to run as root. There it runs as the user `postgres`, which the package makes.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import psycopg
+
+from support.pools import LONGEST
+from support.processes import free_port, require_tool
+
+OPTIONS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "fsync": "off",
+    "log_min_messages": "panic",
+}
+
+
+def command(name):
+    """Find a command of the server, which Debian keeps off the path."""
+    newest = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    return str(newest[-1]) if newest else require_tool(name, package="postgresql")
+
+
+def run(name, *arguments):
+    subprocess.run([command(name), *arguments], check=True, capture_output=True, cwd="/", **whose())
+
+
+def whose():
+    """Give as whom the server runs."""
+    return {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
+
+
+class Postgres:
+    """One server: a primary, or the standby of another one."""
+
+    def __init__(self, *, standby_of=None):
+        self.directory = Path(tempfile.mkdtemp(prefix="mainstay-postgres-"))
+        if owner := whose():
+            shutil.chown(self.directory, **owner)
+        self.data = self.directory / "data"
+        self.port = free_port()
+        self.url = f"postgresql://postgres@127.0.0.1:{self.port}/postgres?connect_timeout=2"
+        if standby_of is None:
+            run("initdb", "--pgdata", self.data, "--username", "postgres", "--auth", "trust",
+                "--no-sync")  # fmt: skip
+        else:
+            run("pg_basebackup", "--pgdata", self.data, "--dbname", standby_of.url,
+                "--write-recovery-conf", "--checkpoint", "fast", "--no-sync")  # fmt: skip
+        settings = [each for key, value in OPTIONS.items() for each in ("-c", f"{key}={value}")]
+        self.process = subprocess.Popen(
+            [command("postgres"), "-D", self.data, "-p", str(self.port), *settings],
+            cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **whose(),
+        )  # fmt: skip
+        self._wait()
+
+    def _wait(self):
+        end = time.monotonic() + LONGEST
+        while True:
+            try:
+                self.ask("select 1")
+            except psycopg.OperationalError:
+                assert time.monotonic() < end, "the server never came up"
+                time.sleep(0.02)
+            else:
+                return
+
+    def ask(self, statement):
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            cursor = connection.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    def stop(self):
+        """End it at once; its own processes end when they notice."""
+        self.process.kill()
+        self.process.wait()
+
+    def remove(self):
+        self.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
