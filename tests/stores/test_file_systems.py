@@ -116,6 +116,7 @@ def test_a_file_that_is_mounted_by_itself_is_refused(mounts, tmp_path, monkeypat
         SQLiteStore(tmp_path / "runs.db").list()
 
 
+@pytest.mark.process
 def test_a_real_mount_of_a_file_by_itself_is_refused(tmp_path):
     unshare = ["unshare", "--mount"]
     if (

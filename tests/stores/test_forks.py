@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import os, sys, threading
 from mainstay import checkpoint_run
@@ -37,6 +39,7 @@ print(sum(forked), len(forked), [state for _, state in store.list()])
 """
 
 
+@pytest.mark.process
 def test_threads_that_fork_at_the_same_time_all_go_on(tmp_path):
     ran = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", PROGRAM, str(tmp_path / "runs.db")],

@@ -11,6 +11,8 @@ from mainstay import checkpoint_run
 from mainstay.errors import StoreUnavailableError
 from mainstay.stores import SQLiteStore
 
+pytestmark = pytest.mark.process
+
 HOLDER = """
 import sys
 from mainstay import checkpoint_run
@@ -92,11 +94,10 @@ def test_runs_are_listed_shown_and_verified(path, directory, files):
         "done", "interrupted",
     ]  # fmt: skip
     assert '"items": 1' in command(path, "show", "run", "failed")[0]
-    assert command(path, "verify") == ("2 run(s), 0 damaged part(s)\n", "")
+    assert command(path, "verify") == ("2 runs, 0 damaged parts\n", "")
     assert [each.name for each in path.parent.iterdir()] == ["runs.db"]
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("index", [True, False])
 def test_what_is_only_in_the_log_is_seen(killed, index):
     if not index:
@@ -105,7 +106,7 @@ def test_what_is_only_in_the_log_is_seen(killed, index):
     out, err = command(killed, "list")
     assert err == ""
     assert "held" in out
-    assert command(killed, "verify") == ("3 run(s), 0 damaged part(s)\n", "")
+    assert command(killed, "verify") == ("3 runs, 0 damaged parts\n", "")
 
 
 def test_a_run_that_goes_on_is_seen(path):

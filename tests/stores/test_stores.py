@@ -395,7 +395,8 @@ def test_a_file_that_cannot_be_opened_leaves_no_connection_to_close(tmp_path):
 def test_torn_write_leaves_one_of_the_last_two_saves(path, store, tmp_path):
     """Known fault 1: checkpointer and Prefect write files in place.
 
-    What of the log reached the disk before the power went is cut off at every 100th byte, or in strides.
+    What of the log reached the disk before the power went is cut off at every 100th byte, or in
+    strides.
     """
     lease = acquired(store)
     saved = [b"%d" % number * 100 for number in range(5)]
