@@ -38,7 +38,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 for _name in [name for name in os.environ if name.startswith("COVERAGE_")]:
     del os.environ[_name]
 
-settings.register_profile("edit", max_examples=10, deadline=None)
+settings.register_profile("edit", max_examples=20, deadline=None)
 settings.register_profile("full", max_examples=100, deadline=None)
 settings.load_profile("edit")
 
@@ -62,6 +62,19 @@ _start_process = multiprocessing.process.BaseProcess.start
 multiprocessing.process.BaseProcess.start = _start  # type: ignore[method-assign]
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at its options
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run the whole lane for each edit on all processors, unless a number of them is given."""
+    if "PYTEST_XDIST_WORKER" in os.environ or not config.pluginmanager.hasplugin("xdist"):
+        return
+    options = config.option
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    free = options.numprocesses is None and not options.usepdb
+    if options.markexpr == "not process" and whole and free:
+        options.numprocesses = len(os.sched_getaffinity(0))
+        options.dist = "loadfile"  # examples of a page build on each other
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
     """Know which test is running, from its first fixture to its last."""
@@ -71,6 +84,14 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
         return (yield)
     finally:
         _unmarked = ""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Let a report be sent to another process, whatever was logged in its test."""
+    report.sections = [
+        (name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections
+    ]
 
 
 _FIXTURES = ["waits_left_out", "served_on_a_free_port"]

@@ -42,7 +42,7 @@ def picking(count: int, select: str) -> Callable[[int], object]:
     """Make a function that picks the session of the next call and does nothing with it."""
     members = pool(count, select)
     members.call(lambda _resource: None)
-    pick = members._core.order.pick  # noqa: SLF001 - the part of a call that is measured here
+    pick = members._engine.rotation.pick  # noqa: SLF001 - the part of a call that is measured here
     return lambda _x: pick()
 
 

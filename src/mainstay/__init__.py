@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from mainstay._core.detector import Detect
     from mainstay._core.events import on_event
     from mainstay._core.failures import Verdict
-    from mainstay._failover.decorator import current_lease, failover
     from mainstay._failover.options import Failback, Member, Probe
-    from mainstay._failover.policy import FailoverPool
+    from mainstay._failover.pool import FailoverPool, current_lease, failover
     from mainstay._failover.selection import Selector
     from mainstay._metrics.collector import Metrics, default_metrics, set_default_metrics
     from mainstay._redundant.policy import Redundant, cancelled, redundant
@@ -129,11 +128,10 @@ _MODULES = {
     "mainstay._core.deadline": ("deadline", "remaining"),
     "mainstay._core.events": ("on_event",),
     "mainstay._breaker.policy": ("CircuitBreaker",),
-    "mainstay._failover.decorator": ("current_lease", "failover"),
     "mainstay._core.detector": ("Detect",),
     "mainstay._core.failures": ("Verdict",),
     "mainstay._failover.options": ("Failback", "Member", "Probe"),
-    "mainstay._failover.policy": ("FailoverPool",),
+    "mainstay._failover.pool": ("FailoverPool", "current_lease", "failover"),
     "mainstay._failover.selection": ("Selector",),
     "mainstay._metrics.collector": ("Metrics", "default_metrics", "set_default_metrics"),
     "mainstay._redundant.policy": ("Redundant", "cancelled", "redundant"),

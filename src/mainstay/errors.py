@@ -176,6 +176,16 @@ class RejectedError(MainstayError):
     Attributes:
         component: The name of the policy.
         retry_after: Seconds until a call may be let through again; None if nobody can know.
+
+    Example:
+        >>> from mainstay import CircuitBreaker, RejectedError
+        >>> breaker = CircuitBreaker("search", on=OSError)
+        >>> breaker.open()
+        >>> try:
+        ...     breaker.call(str.upper, "found")
+        ... except RejectedError as refused:
+        ...     print(refused.component, refused.retry_after)
+        search None
     """
 
     if TYPE_CHECKING:
@@ -347,8 +357,8 @@ class NoMemberError(RejectedError, AllMembersFailedError):
         ('a',) None
     """
 
-    component: str
-    retry_after: float | None
+    component: str  # pyright: ignore[reportIncompatibleMethodOverride]  # of a group, it is set
+    retry_after: float | None  # pyright: ignore[reportIncompatibleMethodOverride]  # as above
 
     @staticmethod
     def _text(
@@ -405,11 +415,11 @@ class _CopiesError(MainstayError, ExceptionGroup[Exception]):
 
 
 class AllCopiesFailedError(_CopiesError):
-    """No copy of a redundant call answered.
+    """No copy of a redundant call answered: one exception for each.
 
-    It is an `ExceptionGroup` of the copies' own exceptions, in the order in which the copies
-    started; a note on each says which copy, and when. One that was still running when the time
-    was up is a `TimeoutError`.
+    A policy with ``raises="group"`` raises it; others raise the exception that came last. The
+    exceptions are in the order in which the copies started; a note on each says which copy, and
+    when. One that was still running when the time was up is a `TimeoutError`.
 
     Attributes:
         component: The name of the policy.
@@ -421,7 +431,7 @@ class AllCopiesFailedError(_CopiesError):
         >>> def look_up(key: str) -> str:
         ...     raise OSError("no answer")
         >>> try:
-        ...     redundant(copies=2, start=hedge.together()).call(look_up, "lamp")
+        ...     redundant(start=hedge.together(), raises="group").call(look_up, "lamp")
         ... except AllCopiesFailedError as failed:
         ...     [str(error) for error in failed.exceptions]
         ['no answer', 'no answer']
@@ -605,6 +615,7 @@ class CodeChangedError(CheckpointError):
         component: The name of the policy, which is the name of the run.
         key: The key of the run.
         problem: What differs.
+        advice: What to do about it.
 
     Example:
         >>> from mainstay import CodeChangedError, checkpoint_run
@@ -626,16 +637,24 @@ class CodeChangedError(CheckpointError):
         it was version '1' and is version '2'
     """
 
-    def __init__(self, component: str, key: str, problem: str) -> None:
-        super().__init__(component, key, problem)
+    def __init__(
+        self,
+        component: str,
+        key: str,
+        problem: str,
+        advice: str = "give `on_code_change` a function that migrates the state, or 'ignore', or "
+        "forget the run",
+    ) -> None:
+        super().__init__(component, key, problem, advice)
         self.component = component
         self.key = key
         self.problem = problem
+        self.advice = advice
 
     def __str__(self) -> str:
         return (
-            f"{self.component}: run {self.key!r} was saved by other code: {self.problem}; give "
-            f"`on_code_change` a function that migrates the state, or 'ignore', or forget the run"
+            f"{self.component}: run {self.key!r} was saved by other code: {self.problem}; "
+            f"{self.advice}"
         )
 
 

@@ -3,11 +3,10 @@
 from mainstay._checkpoint.policy import CheckpointedFunction
 from mainstay._checkpoint.recovery import Recovered
 from mainstay._checkpoint.schedule import YoungDaly
-from mainstay._core.arguments import Duration
 from mainstay._core.dependability import DependabilityFigures
 from mainstay._failover.blocks import PoolAttempt
 from mainstay._failover.members import Lease
-from mainstay._failover.operations import MemberStatus, PoolStatus
+from mainstay._failover.monitor import MemberStatus, PoolStatus
 from mainstay._redundant.race import AsyncRace, Race
 from mainstay._retry.blocks import Attempt
 
@@ -16,7 +15,6 @@ __all__ = [
     "Attempt",
     "CheckpointedFunction",
     "DependabilityFigures",
-    "Duration",
     "Lease",
     "MemberStatus",
     "PoolAttempt",

@@ -86,6 +86,10 @@ class Sub(str):
     __slots__ = ()
 
 
+class Tally(collections.Counter):
+    pass
+
+
 class Zone(dt.tzinfo):
     pass
 
@@ -100,8 +104,9 @@ class Zone(dt.tzinfo):
         Named(1),
         Sub("x"),
         Fraction(1, 2),
-        collections.OrderedDict(),
-        collections.Counter(),
+        collections.ChainMap(),
+        collections.UserDict(),
+        Tally(),
         bytearray(b"x"),
         range(3),
         ValueError("x"),

@@ -1,12 +1,20 @@
 """Instances of attrs classes and dataclasses come back as they were, whatever made them."""
 
+import array
+import collections
 import dataclasses
+import functools
+import io
+import ipaddress
+import logging
+import random
 from datetime import datetime
+from fractions import Fraction
 
 import attrs
 import pytest
 
-from mainstay import register_type
+from mainstay import checkpoint_run, register_type
 from mainstay._checkpoint.codec import Codec, from_bytes, to_bytes
 from mainstay._checkpoint.types import allowed_by
 from mainstay.errors import UnsaveableValueError
@@ -106,25 +114,357 @@ def test_fields_and_the_items_of_a_built_in_type_at_once_are_refused(runner, sto
     runner.job(body, store=store, allow_pickle=True)()
 
 
+# What is in no field would be lost.
+
+
+class Slotted:
+    __slots__ = ("source",)
+
+
+class Private(Slotted):
+    __slots__ = ("__private",)
+
+    def hide(self, what):
+        self.__private = what
+
+
+@dataclasses.dataclass(slots=True)
+class Order(Private):
+    cents: int = 0
+
+
+@attrs.define
+class Parcel(Slotted):
+    cents: int = 0
+
+
+@dataclasses.dataclass
+class Address(ipaddress.IPv4Address):
+    name: str = "router"
+
+    def __post_init__(self):
+        ipaddress.IPv4Address.__init__(self, "10.0.0.1")
+
+
+@dataclasses.dataclass
+class Share(Fraction):
+    owner: str = "me"
+
+    def __new__(cls, owner="me"):
+        share = Fraction.__new__(cls, 1, 3)
+        share.owner = owner
+        return share
+
+
+def with_slot(value, slot="source"):
+    if slot == "source":
+        value.source = "shop"
+    else:
+        value.hide("it")
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "slot"),
+    [
+        (with_slot(Order()), "source"),
+        (with_slot(Parcel()), "source"),
+        (with_slot(Order(), "private"), "_Private__private"),
+        (Address(), "_ip"),
+        (Share(), "_numerator|_denominator"),
+    ],
+)
+def test_a_slot_that_is_no_field_would_be_lost_and_is_refused(value, slot):
+    codec = Codec(allowed_by(value))
+    with pytest.raises(UnsaveableValueError, match=rf"^state cannot be saved: .*'({slot})'"):
+        codec.encode(value, "state")
+
+
+def test_a_slot_without_a_value_is_no_loss():
+    assert there_and_back(Order(3)) == Order(3)
+    assert there_and_back(Parcel(3)) == Parcel(3)
+
+
+@attrs.define
+class Cached:
+    x: int
+
+    @functools.cached_property
+    def doubled(self):
+        return self.x * 2
+
+
+def test_a_cached_property_in_a_slot_is_no_loss():
+    value = Cached(2)
+    assert value.doubled == 4
+    assert there_and_back(value).doubled == 4
+
+
+def also(base):
+    return dataclasses.dataclass(type("Also", (base,), {"__annotations__": {"x": int}, "x": 0}))
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        collections.deque, collections.Counter, collections.OrderedDict, io.BytesIO, io.StringIO,
+        bytearray, random.Random, str, datetime,
+    ],
+)  # fmt: skip
+def test_a_class_that_is_not_made_of_its_fields_alone_is_refused(base):
+    cls = also(base)
+    value = cls.__new__(cls, 2024, 1, 1) if base is datetime else cls.__new__(cls)
+    codec = Codec(allowed_by(value))
+    with pytest.raises(UnsaveableValueError, match="has no exact form"):
+        codec.encode(value, "state")
+    with pytest.raises(TypeError, match="`cls` must be"):
+        register_type(cls)
+
+
+def test_an_array_with_fields_is_refused():
+    cls = also(array.array)
+    with pytest.raises(UnsaveableValueError, match="has no exact form"):
+        Codec(allowed_by(cls)).encode(cls.__new__(cls, "i", [1]), "state")
+
+
+@attrs.define
+class Db:
+    host: str = "?"
+    port: str = "?"
+
+    def __getstate__(self):
+        return self.host, self.port
+
+    def __setstate__(self, state):
+        self.host, self.port = state
+
+
+@attrs.define
+class Replica(Db):
+    lag: float = 0.0
+
+
+@attrs.define(slots=False)
+class Dict:
+    host: str = "?"
+
+    def __getstate__(self):
+        return self.host
+
+    def __setstate__(self, state):
+        self.host = state
+
+
+@dataclasses.dataclass
+class Data:
+    host: str = "?"
+
+    def __reduce__(self):
+        return Data, ()
+
+    def __setstate__(self, state):
+        self.host = state
+
+
+@pytest.mark.parametrize(
+    "value", [Db("db", "5432"), Replica("db", "5432", 0.5), Dict("db"), Data("db")]
+)
+def test_pickling_methods_of_a_class_change_nothing(value):
+    assert there_and_back(value) == value
+
+
+@attrs.define(unsafe_hash=True, cache_hash=True)
+class HashedDb:
+    host: str = "?"
+
+    def __getstate__(self):
+        return self.host
+
+    def __setstate__(self, state):
+        raise AssertionError("never called")
+
+
+def test_a_hash_that_is_kept_is_computed_anew_beside_pickling_methods():
+    assert hash(there_and_back(HashedDb("db"))) == hash(HashedDb("db"))
+
+
+# Exceptions are results of steps, or values, if their args build them as they are.
+
+
 class Declined(Exception):
     def __init__(self, card, reason):
         super().__init__(f"{card}: {reason}")
 
 
+class Coded(Exception):
+    def __init__(self, message="", *, code=0):
+        super().__init__(message)
+        self.code = code
+
+
+class Slots(Exception):
+    __slots__ = ("code",)
+
+
+class Numbered(Exception):
+    numbers = iter(range(100))
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.number = next(self.numbers)
+
+
+class Contrary(Exception):
+    def __eq__(self, other):
+        raise RuntimeError("never equal")
+
+    __hash__ = Exception.__hash__
+
+
+class Derived(Exception):
+    """Everything beside its args follows from them."""
+
+    def __init__(self, rows):
+        super().__init__(rows)
+        self.rows = rows
+        self.first = rows[0]
+        self.handler = print
+
+
+@attrs.define
+class Attrs(Exception):
+    code: int = 0
+
+
+def with_attribute(error, **attributes):
+    for name, value in attributes.items():
+        setattr(error, name, value)
+    return error
+
+
+def raised_by(fn):
+    try:
+        fn()
+    except Exception as error:  # noqa: BLE001 - whatever Python raises
+        return error
+
+
+LOSSY = {
+    "a constructor of its own": lambda: Declined("4711", "limit"),
+    "an attribute that was set": lambda: with_attribute(ValueError("x"), code=7),
+    "an attribute of another value": lambda: with_attribute(Derived([1, 2]), first=2),
+    "an attribute of another type": lambda: with_attribute(Derived([1, 2]), first=True),
+    "a keyword argument": lambda: Coded("x", code=7),
+    "a slot": lambda: with_attribute(Slots("x"), code=7),
+    "a name of Python's": lambda: ImportError("x", name="module"),
+    "a path of Python's": lambda: ImportError("x", path="/module.py"),
+    "a module that is not there": lambda: raised_by(lambda: __import__("no_such_module")),
+    "an attribute that is not there": lambda: raised_by(lambda: (1).no_such),
+    "an object": lambda: with_attribute(ValueError("x"), request=object()),
+    "a number of its own": lambda: Numbered("x"),
+    "written characters": lambda: with_attribute(OSError(2, "x"), characters_written=3),
+    "a note that is no text": lambda: with_attribute(ValueError("x"), __notes__=[1, "note"]),
+    "an attribute of an exception in it": lambda: ExceptionGroup("x", [Coded("y", code=7)]),
+    "a field that was changed": lambda: with_attribute(Attrs(1), code=2),
+}  # fmt: skip
+
+KEPT = {
+    "args": lambda: ValueError("x", 1, (2, 3)),
+    "a file": lambda: FileNotFoundError(2, "No such file", "f"),
+    "two files": lambda: OSError(2, "No such file", "f", None, "g"),
+    "a file that was named later": lambda: with_attribute(OSError(2, "x"), filename="f"),
+    "a number of the system's": lambda: OSError(2, "No such file"),
+    "written characters": lambda: BlockingIOError(11, "x", 3),
+    "bytes that are no text": lambda: raised_by(b"\xff".decode),
+    "a syntax error": lambda: SyntaxError("x", ("f", 1, 2, "text", 1, 3)),
+    "what follows from its args": lambda: Derived([1, 2]),
+    "a keyword argument at its default": lambda: Coded("x"),
+    "empty slots": lambda: Slots("x"),
+    "a class that is never equal": lambda: Contrary("x"),
+    "notes": lambda: with_attribute(ValueError("x"), __notes__=["one", "two"]),
+    "a group": lambda: ExceptionGroup("x", [ValueError("y")]),
+    "fields": lambda: Attrs(7),
+}
+
+
+def all_of(error):
+    """What is known of an exception, without what only this process can know."""
+    names = [name for name in dir(error) if not name.startswith("__") or name == "__notes__"]
+    values = {name: getattr(error, name, None) for name in names}
+    parts = [all_of(each) for each in getattr(error, "exceptions", ())]
+    return type(error), repr({n: v for n, v in values.items() if not callable(v)}), parts
+
+
 @pytest.mark.usefixtures("nothing_registered")
-def test_an_exception_that_its_args_do_not_build_is_not_saved_and_its_step_runs_again(
-    runner, store
-):
-    register_type(Declined)
-    calls = Faults([Declined("4711", "limit")], then="charged")
+@pytest.mark.parametrize("make", KEPT.values(), ids=KEPT)
+def test_an_exception_that_its_args_build_is_raised_again_as_it_was(runner, store, make):
+    error, raised = make(), []
+    for cls in (type(error), ValueError, OSError):
+        register_type(cls)
+    calls = Faults([error], then="charged twice")
 
     async def body(cp):
         try:
-            return await cp.step("charge", calls)
-        except Declined:
-            raise OopsError from None
+            await cp.step("charge", calls)
+        except type(error) as same:
+            raised.append(all_of(same))
+            if not cp.resumed:
+                raise OopsError from None
 
     job = runner.job(body, store=store)
     with pytest.raises(OopsError):
         job()
-    assert job() == "charged"
+    job()
+    assert raised[0] == raised[1]
+    assert len(calls.calls) == 1
+
+
+@pytest.mark.usefixtures("nothing_registered")
+@pytest.mark.parametrize("make", LOSSY.values(), ids=LOSSY)
+def test_an_exception_that_would_lose_something_is_raised_as_it_is_and_its_step_runs_again(
+    runner, store, caplog, make
+):
+    errors, raised = [make() for _ in range(4)], []
+    cls = type(errors[0])
+    register_type(cls)
+    register_type(Coded)
+    calls = Faults(errors, then="charged")
+
+    async def body(cp):
+        for name in ("first", "second"):
+            try:
+                await cp.step(name, calls)
+            except cls as error:
+                raised.append(error)
+        if not cp.resumed:
+            raise OopsError
+        return await cp.step("third", calls)
+
+    job = runner.job(body, store=store)
+    with caplog.at_level(logging.WARNING, "mainstay.checkpoint"):
+        with pytest.raises(OopsError):
+            job()
+        assert job() == "charged"
+    assert [*map(id, raised)] == [*map(id, errors)]
+    assert len(calls.calls) == 5
+    [record] = [each for each in caplog.records if "exception" in each.message]
+    assert f"{cls.__module__}.{cls.__qualname__}".removeprefix("builtins.") in record.message
+
+
+@pytest.mark.usefixtures("nothing_registered")
+def test_an_exception_that_would_lose_something_is_refused_as_a_value(store):
+    register_type(Coded)
+    with pytest.raises(UnsaveableValueError, match=r"^state\['last'\] cannot be saved"):
+        checkpointed_state(store, {"last": Coded("x", code=7)})
+
+
+def checkpointed_state(store, value):
+    with checkpoint_run("key", store=store) as cp:
+        cp.state(value)
+
+
+@pytest.mark.usefixtures("nothing_registered")
+def test_a_value_of_pythons_own_that_its_args_do_not_have_is_refused():
+    register_type(StopIteration)
+    with pytest.raises(UnsaveableValueError, match="with the same 'value'"):
+        Codec(allowed_by()).encode(with_attribute(StopIteration(1), value=2), "state")

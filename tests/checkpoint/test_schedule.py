@@ -77,7 +77,7 @@ def test_the_end_of_an_item_saves_if_that_is_due_and_nothing_has_to_wait(moment,
 
 def test_a_save_is_due_when_its_time_has_come_however_fast_items_are(store):
     with recorded() as metrics:
-        every = timedelta(seconds=0.02)
+        every = timedelta(seconds=0.1)
         began = monotonic()
         with checkpoint_run("key", store=store, every=every) as cp:
             for _ in cp.iterate(itertools.count()):
@@ -85,7 +85,7 @@ def test_a_save_is_due_when_its_time_has_come_however_fast_items_are(store):
                 if saves == 3 or monotonic() - began > 60:
                     break
         assert saves == 3
-        assert monotonic() - began >= 0.06
+        assert monotonic() - began >= 0.3
 
 
 def is_told(run):
@@ -98,7 +98,7 @@ def is_told(run):
 
 def test_a_slow_item_is_followed_by_a_save(store):
     with recorded() as metrics:
-        with checkpoint_run("key", store=store, every=timedelta(seconds=0.02)) as cp:
+        with checkpoint_run("key", store=store, every=timedelta(seconds=0.1)) as cp:
             for number in cp.iterate(range(3)):
                 assert metrics.value("checkpoint_saves_total") == number
                 assert is_told(cp._run)

@@ -1,4 +1,7 @@
-"""What a pool and its parts refuse when they are made, and that they name it."""
+"""What a pool and its parts refuse when they are made, and that they name it.
+
+Values that no parameter of any policy takes are in `tests/package/test_arguments.py`.
+"""
 
 import pytest
 
@@ -20,18 +23,13 @@ def answers_text(_resource) -> str:
 @pytest.mark.parametrize(
     ("args", "options", "error", "match"),
     [
-        ((None, "x"), {}, TypeError, "`name`"),
         (("", "x"), {}, ValueError, "`name`"),
         (("a",), {}, ValueError, "needs `resource` or `open`"),
         (("a", "x"), {"open": list}, ValueError, "needs `resource` or `open`"),
-        (("a",), {"open": 1}, TypeError, "`open`"),
         (("a",), {"open": generator}, TypeError, "generator"),
-        (("a", "x"), {"close": 1}, TypeError, "`close`"),
         (("a", "x"), {"standby": "warm"}, ValueError, "`standby`"),
         (("a", "x"), {"standby": "cold"}, ValueError, "cold standby 'a'"),
         (("a", "x"), {"weight": 0}, ValueError, "`weight`"),
-        (("a", "x"), {"weight": -1.0}, ValueError, "`weight`"),
-        (("a", "x"), {"weight": float("nan")}, ValueError, "`weight`"),
         (("a", "x"), {"weight": True}, TypeError, "`weight`"),
         (("a", "x"), {"start_timeout": 0}, ValueError, "`start_timeout`"),
     ],
@@ -44,11 +42,9 @@ def test_members(args, options, error, match):
 @pytest.mark.parametrize(
     ("options", "error", "match"),
     [
-        ({"fn": 1}, TypeError, "`fn`"),
         ({"fn": generator}, TypeError, "generator"),
         ({"fn": answers_text}, TypeError, "bool"),
         ({"every": 0}, ValueError, "`every`"),
-        ({"timeout": -1}, ValueError, "`timeout`"),
         ({"rise": 0}, ValueError, "`rise`"),
         ({"fall": 0}, ValueError, "`fall`"),
         ({"rise": 1.5}, TypeError, "`rise`"),
@@ -64,11 +60,9 @@ def test_probes(options, error, match):
     ("options", "error", "match"),
     [
         ({"consecutive": 0}, ValueError, "`consecutive`"),
-        ({"consecutive": "4"}, TypeError, "`consecutive`"),
         ({"normal": 0.0}, ValueError, "`normal`"),
         ({"normal": 0.2, "bad": 0.1}, ValueError, "`bad`"),
         ({"bad": 1.0}, ValueError, "`bad`"),
-        ({"bad": "x"}, TypeError, "`bad`"),
         ({"threshold": 0}, ValueError, "`threshold`"),
         ({"slow": 0}, ValueError, "`slow`"),
         ({"eject_for": 0}, ValueError, "`eject_for`"),
@@ -84,8 +78,6 @@ def test_detection(options, error, match):
     ("args", "options", "error", "match"),
     [
         (("at_once",), {}, ValueError, "`mode`"),
-        ((), {"grace": -1}, ValueError, "`grace`"),
-        ((), {"ramp": "x"}, TypeError, "`ramp`"),
         ((), {"jitter": 2}, ValueError, "`jitter`"),
     ],
 )
@@ -101,7 +93,6 @@ ONE = [Member("a", "x")]
     ("options", "error", "match"),
     [
         ({"name": ""}, ValueError, "`name`"),
-        ({"name": 1}, TypeError, "`name`"),
         ({"members": []}, ValueError, "`members` must not be empty"),
         ({"members": Member("a", "x")}, TypeError, "`members`"),
         ({"members": ["a"]}, TypeError, "`members`"),
@@ -111,20 +102,15 @@ ONE = [Member("a", "x")]
             ValueError,
             "at least one that is active",
         ),
-        ({"on": 1}, TypeError, "`on`"),
         ({"on": KeyboardInterrupt}, TypeError, "Exception"),
         ({"on": coroutine}, TypeError, "async"),
         ({"attempts": 0}, ValueError, "`attempts`"),
         ({"timeout": 0}, ValueError, "`timeout`"),
         ({"select": "random"}, ValueError, "`select`"),
-        ({"select": 1}, TypeError, "`select`"),
         ({"probe": list}, TypeError, "`probe`"),
-        ({"detect": 1}, TypeError, "`detect`"),
         ({"failback": "ramp"}, TypeError, "`failback`"),
         ({"when_all_down": "panic"}, ValueError, "`when_all_down`"),
-        ({"fence": 1}, TypeError, "`fence`"),
         ({"budget": 2.0}, ValueError, "`budget`"),
-        ({"metrics": 1}, TypeError, "`metrics`"),
     ],
 )
 def test_pools(options, error, match):

@@ -17,6 +17,7 @@ from mainstay import (
     failover,
     on_event,
 )
+from mainstay.errors import NoMemberError
 from support.pools import Lost
 
 
@@ -94,9 +95,9 @@ def test_a_forced_member_that_cannot_be_opened_is_told(clock):
 def test_all_drained_is_told(clock):
     pool = FailoverPool("db", [Member("a", "x")], on=Lost)
     pool.drain("a")
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.raises(NoMemberError) as caught:
         pool.call(use)
-    assert [error.retry_after for error in caught.value.exceptions] == [None]
+    assert [str(error) for error in caught.value.exceptions] == ["drained"]
     assert caught.value.retry_after is None
 
 

@@ -14,7 +14,7 @@ from mainstay import (
     current_lease,
     deadline,
 )
-from mainstay._failover.core import Core
+from mainstay._failover.engine import PoolEngine
 from support.pools import AT_ONCE, Elsewhere, Lost, state_of
 
 
@@ -173,13 +173,13 @@ def test_a_member_that_nobody_took_over_from_comes_back_by_a_trial(pools, site, 
 @pytest.fixture
 def choices(monkeypatch):
     """How often calls have asked the pool what to do."""
-    asked, choose = [], Core.choose
+    asked, choose = [], PoolEngine.choose
 
     def counted(*args):
         asked.append(None)
         return choose(*args)
 
-    monkeypatch.setattr(Core, "choose", counted)
+    monkeypatch.setattr(PoolEngine, "choose", counted)
     return asked
 
 

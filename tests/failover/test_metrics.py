@@ -160,7 +160,7 @@ def test_after_a_fork_the_child_begins_with_a_closed_pool():
                             probe=Probe(lambda _: True, every=30.0))
         held = threading.Event()
         def hold():
-            with pool._core.lock, pool._core.hands.helpers._lock:
+            with pool._engine.lock, pool._engine.opener.threads._lock:
                 held.set()
                 threading.Event().wait()
         assert pool.call(lambda pid: pid) == os.getpid()

@@ -143,7 +143,7 @@ def test_a_probe_that_hangs_is_a_bad_answer_for_each_interval(metrics, clock, po
                         fence=fence)  # fmt: skip
 
     def bad_answers():
-        return pool._core.slots["a"].fell
+        return pool._engine.slots["a"].bad_probes
 
     async def main():
         async with pool:
@@ -208,6 +208,6 @@ def test_a_dropped_pool_keeps_nothing(servers):
     """Known fault 8: redis-py's clients are kept by their threads."""
     pool = servers.pool("a", "b", probe=Probe(lambda _resource: True, every=1000.0))
     pool.call(servers.use)
-    alive = weakref.ref(pool._core)
+    alive = weakref.ref(pool._engine)
     del pool
     wait_until(lambda: gc.collect() >= 0 and alive() is None)

@@ -1,4 +1,4 @@
-"""Who gets the next call: the strategies, and the roster that they choose from."""
+"""Who gets the next call: the strategies."""
 
 import collections
 import random
@@ -6,89 +6,14 @@ import sys
 import threading
 import types
 
-import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mainstay import Detect, FailoverPool, Member
-from mainstay._failover.roster import VACANT, Seat, staff
 from mainstay._failover.selection import STRATEGIES, weighted_turn
 from mainstay.testing import FakeClock
 from support.pools import Lost, Servers
-
-seats = st.builds(
-    Seat,
-    standby=st.sampled_from([None, "hot", "cold"]),
-    well=st.booleans(),
-    rested=st.booleans(),
-    whole=st.booleans(),
-    ready=st.booleans(),
-    forced=st.just(False),
-    holds=st.none() | st.frozensets(st.integers(-1, 7), max_size=2),
-)
-
-
-@given(st.lists(seats, max_size=8))
-def test_whoever_serves_is_well_and_ready(everyone):
-    roster = staff(everyone)
-    assert all(everyone[i].well and everyone[i].ready for i in roster.serving)
-    assert all(everyone[i].holds is None or everyone[i].holds for i in roster.serving)
-    assert len(set(roster.serving)) == len(roster.serving)
-
-
-@given(st.lists(seats, max_size=8))
-def test_somebody_serves_if_anybody_may(everyone):
-    everyone = [attrs.evolve(seat, holds=None) for seat in everyone]
-    actives = [seat for seat in everyone if seat.standby is None]
-    nobody_is_lost = actives and all(seat.well and seat.rested and seat.whole for seat in actives)
-    may_serve = actives if nobody_is_lost else everyone
-    assert bool(staff(everyone).serving) == any(seat.well and seat.ready for seat in may_serve)
-
-
-@given(st.lists(seats, max_size=8))
-def test_a_fenced_standby_serves_only_the_posts_that_it_holds(everyone):
-    roster = staff(everyone)
-    for i in set(roster.serving) & set(roster.promoted):
-        assert everyone[i].holds is None or everyone[i].holds.issuperset(roster.promoted[i])
-
-
-@given(st.lists(seats, max_size=8))
-def test_each_lost_post_has_one_stand_in_at_most(everyone):
-    posts = [post for posts in staff(everyone).promoted.values() for post in posts]
-    assert len(posts) == len(set(posts))
-
-
-@given(st.lists(seats, max_size=8))
-def test_there_are_never_more_stand_ins_than_lost_members(everyone):
-    roster = staff(everyone)
-    lost = [i for i, seat in enumerate(everyone) if seat.standby is None
-            and not (seat.well and seat.rested and seat.whole)]  # fmt: skip
-    lost = lost if any(seat.standby is None for seat in everyone) else [VACANT]
-    assert len(roster.promoted) <= len(lost)
-    assert all(everyone[i].standby and everyone[i].well for i in roster.promoted)
-    assert all(set(posts) <= set(lost) for posts in roster.promoted.values())
-
-
-@given(st.lists(seats, max_size=8))
-def test_no_cold_standby_serves_that_is_to_be_stopped(everyone):
-    roster = staff(everyone)
-    assert not set(roster.surplus) & (set(roster.serving) | set(roster.promoted))
-    assert all(everyone[i].standby == "cold" for i in roster.surplus)
-
-
-@given(st.lists(seats, min_size=1, max_size=8), st.data())
-def test_a_forced_member_serves_alone(everyone, data):
-    place = data.draw(st.integers(0, len(everyone) - 1))
-    everyone[place] = attrs.evolve(everyone[place], forced=True)
-    roster = staff(everyone)
-    may_do = everyone[place].may_do(roster.promoted.get(place, ()))
-    assert roster.serving == ((place,) if may_do else ())
-
-
-def test_hot_standbys_stand_in_before_cold_ones():
-    everyone = [Seat(None, well=False), Seat("cold", well=True), Seat("hot", well=True)]
-    assert staff(everyone).promoted == {2: (0,)}
 
 
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=6))

@@ -92,9 +92,9 @@ class StartedPoolModel(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.around = contextlib.ExitStack()
-        at_once = "mainstay._failover.hooks.Helpers.begin"
+        at_once = "mainstay._failover.hooks.HookThreads.begin"
         self.around.enter_context(mock.patch(at_once, run_at_once))
-        nobody = "mainstay._failover.core.probe_in_thread"
+        nobody = "mainstay._failover.probes.ThreadProber.start"
         self.around.enter_context(mock.patch(nobody))
         self.values = self.around.enter_context(recorded())
         self.clock = self.around.enter_context(CountingClock())
@@ -217,12 +217,12 @@ class StartedPoolModel(RuleBasedStateMachine):
     @precondition(lambda self: self.probed and self.calls)
     @rule()
     def ask_all(self):
-        core = self.pool._core
-        core.settle_now(self.clock.now())
-        for slot in [*core.slots.values()]:
+        engine = self.pool._engine
+        engine.settle(self.clock.now())
+        for slot in [*engine.slots.values()]:
             if slot.opened is not None and not slot.draining:
                 error = None if self.is_well(slot.opened.resource) else Lost(slot.name)
-                core.probed(slot, slot.opened, self.clock.now(), error)
+                engine.probed(slot, slot.opened, self.clock.now(), error)
         self.clock.reads = 0
 
     # What operators do.
@@ -302,12 +302,12 @@ class StartedPoolModel(RuleBasedStateMachine):
     @invariant()
     def nothing_is_started_for_ever_and_nothing_is_in_flight(self):
         if hasattr(self, "pool"):
-            assert all(slot.start is None for slot in self.pool._core.slots.values())
+            assert all(slot.start is None for slot in self.pool._engine.slots.values())
             assert all(member.in_flight == 0 for member in self.pool.status().members)
             self.clock.reads = 0
 
 
-def run_at_once(_helpers, _name, _limit, fn, /, *args):
+def run_at_once(_threads, _name, _limit, fn, /, *args):
     """Do what a thread would do."""
     fn(*args)
 

@@ -4,6 +4,7 @@ import itertools
 import json
 import logging
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -16,13 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, values
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.values import MultiProcessValue
 
-from mainstay import Metrics, retry
+from mainstay import CircuitBreaker, FailoverPool, Member, Metrics, retry
 from mainstay._metrics import layouts, multiprocess, schema
+from mainstay._metrics.writer import finish_all
 from mainstay.testing import Faults, recorded
-from support.processes import LONGEST_RUN, PROGRAMS, environment, program
+from support.processes import LONGEST_RUN, PROGRAMS, environment, program, python
 
 VARIABLE = multiprocess.VARIABLE
 
@@ -50,6 +53,12 @@ def successes(directory: Path, component: str = "work") -> float | None:
 def durations(directory: Path, component: str = "work") -> float | None:
     labels = {"component": component, "policy": "retry"}
     return scraped(directory).get_sample_value("mainstay_call_duration_seconds_count", labels)
+
+
+def now_closed(directory: Path, component: str = "mail") -> float | None:
+    """How many processes say that the circuit is closed."""
+    labels = {"component": component, "state": "closed"}
+    return scraped(directory).get_sample_value("mainstay_breaker_state", labels)
 
 
 def samples(registry: CollectorRegistry) -> dict[Any, float]:
@@ -296,12 +305,236 @@ def test_a_file_that_is_being_made_does_not_break_a_scrape(
 
     multiprocess.files_work()
     monkeypatch.setattr(os, "posix_fallocate", scrape_and_reserve)
+    metrics = Metrics(None)
+    retry(on=OSError, name="work", metrics=metrics).call(int)
+    mail = CircuitBreaker("mail", on=OSError, metrics=metrics)
+    finish_all()
+    assert len(seen) > 4  # files of two kinds of gauges, of histograms, of counters
+    assert mail.state == "closed"
+    assert successes(directory) == 1
+    assert now_closed(directory) == 1
+
+
+# What a worker's files take.
+
+
+def test_the_files_of_a_worker_take_what_they_need(directory: Path) -> None:
+    metrics = Metrics(None)
+    retry(on=OSError, name="stock", metrics=metrics).call(int)
+    CircuitBreaker("db", on=OSError, metrics=metrics).call(int)
+    members = [Member(name, name) for name in ("a", "b", "c")]
+    FailoverPool("pool", members, on=OSError, metrics=metrics).call(len)
+    finish_all()
+    found = [each.stat() for each in directory.iterdir()]
+    assert len(found) == 4
+    assert sum(each.st_size for each in found) <= 48 << 10
+    assert sum(each.st_blocks * 512 for each in found) <= 48 << 10
+
+
+def test_a_file_grows_while_it_is_read(directory: Path) -> None:
+    metrics, sizes = Metrics(None), set()
+    for number in range(40):
+        retry(on=OSError, name=f"{number}", metrics=metrics).call(int)
+        [file] = directory.glob("counter_*.db")
+        sizes.add(file.stat().st_size)
+        assert successes(directory, "0") == successes(directory, f"{number}") == 1
+    assert len(sizes) > 5
+
+
+def test_each_metric_has_its_help_whichever_file_is_read_first(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(multiprocess, "_FILE_SIZE", 4_096)
+    metrics = Metrics(None)
+    for number in range(9):
+        retry(on=OSError, name=f"{number}", metrics=metrics).call(int)
+    helps = {f"mainstay_{f.name}".removesuffix("_total"): f.help for f in schema.FAMILIES}
+    for order in (sorted, reversed):
+        files = [*order([str(each) for each in directory.glob("*.db")])]  # type: ignore[operator]  # either takes a list
+        merged = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]  # it has no types
+        read = {metric.name: metric.documentation for metric in merged}
+        assert len(read) == 6
+        assert read == {name: helps[name] for name in read}
+
+
+# Processes that are gone.
+
+
+@pytest.fixture
+def worker(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that has a closed circuit, until it is killed."""
+    code = """
+import sys
+from mainstay import CircuitBreaker
+from mainstay._metrics.writer import finish_all
+mail = CircuitBreaker("mail", on=OSError)
+mail.call(int)
+finish_all()
+print("ready", flush=True)
+sys.stdin.read()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment({VARIABLE: str(directory)}),
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        yield process
+        process.kill()
+
+
+def killed(worker: "subprocess.Popen[bytes]") -> None:
+    worker.kill()
+    os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)  # it is not waited for
+
+
+@pytest.mark.process
+def test_a_killed_worker_is_gone_when_the_next_one_starts(
+    directory: Path, worker: "subprocess.Popen[bytes]"
+) -> None:
+    before = samples(scraped(directory))
+    killed(worker)
+    Metrics(None)
+    assert now_closed(directory) is None
+    left = samples(scraped(directory))
+    gone = {key[0] for key in before.keys() - left.keys()}
+    assert gone == {"mainstay_breaker_state", "mainstay_component_up"}
+    assert left.items() <= before.items()
+
+
+@pytest.mark.process
+def test_a_killed_worker_is_gone_when_any_gauge_changes(
+    directory: Path, worker: "subprocess.Popen[bytes]"
+) -> None:
+    here = CircuitBreaker("mail", on=OSError, metrics=Metrics(None))
+    finish_all()
+    assert now_closed(directory) == 2
+    killed(worker)
+    assert now_closed(directory) == 2
+    here.open()
+    finish_all()
+    assert now_closed(directory) == 0
+
+
+@pytest.mark.process
+def test_the_hook_of_prometheus_client_for_ended_workers_does_no_harm(
+    directory: Path, worker: "subprocess.Popen[bytes]"
+) -> None:
+    before = samples(scraped(directory))
+    mark_process_dead(worker.pid, str(directory))  # type: ignore[no-untyped-call]  # no types
+    assert samples(scraped(directory)) == before
+
+
+@pytest.mark.process
+def test_files_of_a_process_that_lives_or_may_live_elsewhere_stay(
+    directory: Path, worker: "subprocess.Popen[bytes]"
+) -> None:
+    [file] = directory.glob("gauge_livesum_*.db")
+    start, _, surroundings = file.stem.rpartition("-")
+    elsewhere = file.with_name(f"{start}-{'0' * len(surroundings)}.db")
+    elsewhere.hardlink_to(file)
+    Metrics(None)
+    assert now_closed(directory) == 2
+    killed(worker)
+    Metrics(None)
+    assert not file.exists()
+    assert elsewhere.exists()
+
+
+@pytest.mark.process
+def test_what_a_kill_leaves_of_a_file_that_was_being_made_harms_no_scrape(
+    directory: Path, worker: "subprocess.Popen[bytes]"
+) -> None:
+    [file] = directory.glob("gauge_livesum_*.db")
+    unfinished = file.with_suffix(".new")
+    unfinished.write_bytes(b"")
+    assert now_closed(directory) == 1
+    killed(worker)
+    Metrics(None)
+    assert not unfinished.exists()
+
+
+@pytest.mark.process
+def test_a_forked_worker_says_from_the_start_what_state_it_is_in(directory: Path) -> None:
+    code = """
+import os, warnings
+from pathlib import Path
+from prometheus_client import CollectorRegistry
+from prometheus_client.multiprocess import MultiProcessCollector
+from mainstay import CircuitBreaker
+from mainstay._metrics.writer import finish_all
+warnings.simplefilter("ignore")
+mail = CircuitBreaker("mail", on=OSError)
+finish_all()
+if not os.fork():
+    finish_all()
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)
+    labels = {"component": "mail", "state": "closed"}
+    print(registry.get_sample_value("mainstay_breaker_state", labels), flush=True)
+    os._exit(0)
+os.wait()
+"""
+    assert python("-c", code, **{VARIABLE: str(directory)}).split() == ["2.0"]
+
+
+# Names of files and of the variable.
+
+
+def test_the_variable_in_lower_case_is_seen_as_prometheus_client_does(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE.lower(), str(directory))
+    monkeypatch.delenv(VARIABLE)
     retry(on=OSError, name="work", metrics=Metrics(None)).call(int)
-    assert len(seen) == 3  # files of a gauge, of histograms, of counters
+    assert successes(directory) == 1
+    monkeypatch.setenv(VARIABLE, "")
+    retry(on=OSError, name="work", metrics=Metrics(None)).call(int)
+    assert successes(directory) == 1
+
+
+def test_files_are_named_by_the_identifier_that_prometheus_client_was_given(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_in_uwsgi = MultiProcessValue(process_identifier=lambda: 3)  # type: ignore[no-untyped-call]  # no types
+    monkeypatch.setattr(values, "ValueClass", as_in_uwsgi)
+    retry(on=OSError, name="work", metrics=Metrics(None)).call(int)
+    names = [each.name for each in directory.iterdir()]
+    assert len(names) == 3
+    assert all(re.match(r"(counter|histogram|gauge_max)_3m\d+-", name) for name in names)
     assert successes(directory) == 1
 
 
 # What goes wrong on disks.
+
+
+@pytest.mark.process
+def test_a_disk_that_fills_up_costs_figures_and_never_the_process(tmp_path: Path) -> None:
+    unshare = shutil.which("unshare")
+    if unshare is None or subprocess.run([unshare, "-m", "true"], check=False).returncode:
+        pytest.skip("may not make namespaces")
+    code = """
+from mainstay import CircuitBreaker, retry
+from mainstay._metrics.writer import finish_all
+retry(on=OSError, name="stock").call(lambda: 7)
+breaker = CircuitBreaker("db", on=OSError)
+breaker.call(lambda: 7)
+finish_all()
+print("alive")
+"""
+    script = 'mount -t tmpfs -o size="$1" tmpfs "$2" && exec "$3" -c "$4"'
+    for size in ("4k", "12k", "16k", "20k", "768k"):
+        arguments = size, str(tmp_path), sys.executable, code
+        done = subprocess.run(
+            [unshare, "-m", "sh", "-c", script, "sh", *arguments],
+            env=environment({VARIABLE: str(tmp_path)}),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (0, "alive\n"), (size, done.stderr)
 
 
 @pytest.mark.parametrize("name", ["missing", "file"])

@@ -1,5 +1,6 @@
 """Real servers: a program under faults is scraped, rules load, alerts arrive, panels answer."""
 
+import functools
 import math
 import time
 
@@ -9,7 +10,7 @@ import yaml
 from mainstay import ops
 from support.monitoring import Program, alertmanager, prometheus, until, webhook
 from support.processes import require_tool
-from support.queries import expressions
+from support.queries import as_sent, expressions, panels
 
 pytestmark = pytest.mark.process
 
@@ -86,6 +87,38 @@ def test_the_death_of_a_member_reaches_the_webhook(system):
     assert alert["annotations"]["summary"] == "primary of the pool orders is out of service"
     print(f"from the member's death to the webhook: {took:.1f} s")
     assert took < SOON
+
+
+def test_the_first_failover_of_a_pool_is_seen(system):
+    """The series of the pair appears with it, and stays at 1."""
+    server, program, _ = system
+    program.tell("kill")
+    (failovers,) = [panel for panel in panels() if panel["title"] == "Failovers"]
+    queries = {
+        "panel": as_sent(failovers["targets"][0]["expr"], during="1h"),
+        "rule": "job_component:mainstay_failovers:increase1h",
+    }
+    for name, query in queries.items():
+        ejected = f'{query} and on (component) mainstay_failovers_total{{component="orders"}}'
+        ((labels, count),) = until(functools.partial(server.query, ejected), f"the {name}")
+        assert labels["component"] == "orders"
+        assert count == 1
+
+
+def test_an_outage_whose_exceptions_are_not_matched_raises_an_alert(system):
+    server, program, _ = system
+    program.tell("shut")
+
+    def firing():
+        return {
+            alert["labels"]["component"]: alert
+            for alert in server.api("alerts")["alerts"]
+            if alert["labels"]["alertname"] == "MainstayMostlyNotRetryable"
+            and alert["state"] == "firing"
+        }
+
+    alert = until(firing, "the alert")["catalogue"]
+    assert alert["annotations"]["description"].startswith("100% of the calls ended")
 
 
 def test_live_figures_are_those_of_availability_within_a_scrape(system):

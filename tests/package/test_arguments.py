@@ -196,10 +196,10 @@ def test_nonsense_is_refused_by_the_name_of_its_parameter(fn, given, parameter):
 
 
 @pytest.mark.parametrize(("fn", "given", "parameter"), PARAMETERS)
-@pytest.mark.parametrize("value", [-0.5, math.nan], ids=repr)
-def test_no_parameter_takes_a_number_that_makes_no_sense(fn, given, parameter, value):
-    with pytest.raises((TypeError, ValueError), match=f"`{parameter}`.* not .*{value}"):
-        call(fn, given, parameter, value)
+def test_no_parameter_takes_a_number_that_makes_no_sense(fn, given, parameter):
+    for value in (-0.5, math.nan):
+        with pytest.raises((TypeError, ValueError), match=f"`{parameter}`.* not .*{value}"):
+            call(fn, given, parameter, value)
 
 
 @pytest.mark.parametrize("policy", WRAPPERS, ids=lambda policy: type(policy).__name__)

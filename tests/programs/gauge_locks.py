@@ -1,8 +1,8 @@
-"""Changes gauges in multiprocess mode where the lock of prometheus_client is held.
+"""Changes gauges in multiprocess mode where the lock of those who write them is held.
 
-First a signal handler does, in the middle of a write by the thread that it interrupts; then a
-child, forked while another thread was about to write. Prints that the handler returned, how the
-child ended, and how many processes say that their circuit is open.
+First a signal handler does, in the middle of a write to a gauge of prometheus_client by the thread
+that it interrupts; then a child, forked while another thread was about to write. Prints that the
+handler returned, how the child ended, and how many processes say that their circuit is open.
 """
 
 import os
@@ -15,10 +15,12 @@ from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from mainstay import CircuitBreaker
+from mainstay._metrics import multiprocess
 from mainstay._metrics.writer import finish_all
 
 warnings.simplefilter("ignore", DeprecationWarning)  # of forks while there are threads
 write_value = MmapedDict.write_value
+append = multiprocess._File.append
 
 
 def in_the_middle_of_a_write(do) -> None:
@@ -35,13 +37,13 @@ def in_the_middle_of_a_write(do) -> None:
 
 
 def slow_write_by_the_writer(writing: threading.Event, go_on: threading.Event) -> None:
-    def write(self, *args) -> None:
+    def write(*args) -> int | None:
         if threading.current_thread().name == "mainstay-writer" and not writing.is_set():
             writing.set()
             go_on.wait()
-        write_value(self, *args)
+        return append(*args)
 
-    MmapedDict.write_value = write
+    multiprocess._File.append = write  # which is called under a lock
 
 
 def opened() -> int:
@@ -60,16 +62,16 @@ finish_all()
 
 writing, go_on = threading.Event(), threading.Event()
 slow_write_by_the_writer(writing, go_on)
-breaker.close()
+new = CircuitBreaker("mail of a new kind", on=OSError)
 writing.wait()
 threading.Timer(0.2, go_on.set).start()
 child = os.fork()
 if not child:
     breaker.open()
     finish_all()
-    os._exit(0)
+    os._exit(0 if opened() == 2 else 1)
 _, status = os.waitpid(child, 0)
 print("forked", os.waitstatus_to_exitcode(status), flush=True)
-breaker.open()
+new.open()
 finish_all()
 print("open", opened())

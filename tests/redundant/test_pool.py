@@ -226,12 +226,12 @@ def max_of(a, b):
 
 @pytest.mark.parametrize("fn", [lambda: 1, lambda **_options: 1, lambda *, db: db])
 def test_a_function_that_could_not_take_the_resource_is_refused_when_it_is_wrapped(fn):
-    with pytest.raises(TypeError, match="no parameter that could take the resource of a pool"):
+    with pytest.raises(TypeError, match="has no parameter for the resource of a member"):
         redundant(pool=pool_of("a", "b"))(fn)
 
 
 def test_a_method_that_could_not_take_the_resource_is_refused_when_it_is_wrapped():
-    with pytest.raises(TypeError, match="no parameter after its first one that could take"):
+    with pytest.raises(TypeError, match="has no parameter for the resource of a member"):
         redundant(pool=pool_of("a", "b"))(lambda self: self)
 
 
@@ -447,6 +447,21 @@ def test_a_call_that_finds_no_member_at_all_is_rejected(runner, metrics, paramet
     assert metrics.outcomes() == {"rejected": 1}
     assert metrics.reasons() == {"no_member": 1}
     assert metrics.errors() == {}
+
+
+def test_calls_that_find_no_member_earn_no_hedges(runner, metrics):
+    pool = pool_of("a", "b")
+    budget = RetryBudget(ratio=0.25, floor=0, window=1000)
+    policy = redundant(pool=pool, start=hedge.after(0.1), budget=budget, **runner.options)
+    fn = at_members(runner, a=after(0.5, "page"), b="never")
+    pool.drain("a")
+    pool.drain("b")
+    for _ in range(8):
+        with pytest.raises(NoMemberError):
+            runner.run(policy, fn)
+    pool.release()
+    assert runner.run(policy, fn) == "page"
+    assert metrics("hedges_denied_total", reason="budget") == 1
 
 
 def test_a_hedge_that_the_budget_denies_gives_its_member_back(runner, metrics):
@@ -767,7 +782,7 @@ def test_no_member_at_all_is_told_at_once_with_the_reason_of_each(runner, clock)
     with pytest.raises(NoMemberError) as caught:
         runner.run(policy, fn)
     assert clock.now() == began
-    assert [each.component for each in caught.value.exceptions] == ["db/a", "db/b"]
+    assert caught.value.members == ("a", "b")
     assert caught.value.retry_after > 0
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from mainstay import checkpoint_run
+from mainstay._core.owner import this_process
 from mainstay.errors import StoreUnavailableError
 from mainstay.stores import SQLiteStore
-from mainstay.stores.base import Acquired, Change, Lease, Request, Result, RunId
-from mainstay.stores.owner import this_process
+from mainstay.stores.base import Acquired, Change, Request, Result, RunId, RunLease
 
 # Forking beside other threads is what one test is about; Python 3.12 and newer warn of it.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* multi-threaded:DeprecationWarning")
@@ -39,7 +39,7 @@ def store(path):
 def acquired(store, life="life"):
     answer = store.acquire(RUN, Request(owner=this_process(), life=life, lease=30.0))
     assert isinstance(answer, Acquired)
-    return Lease(RUN, answer.record.token, 30.0)
+    return RunLease(RUN, answer.record.token, 30.0)
 
 
 def removed(path):
@@ -253,7 +253,7 @@ def read_for_long(path, store):
     for number in range(20):
         other = RunId(f"other {len(store.list())}", str(number))
         answer = store.acquire(other, Request(owner=this_process(), life="x", lease=30.0))
-        lease = Lease(other, answer.record.token, 30.0)
+        lease = RunLease(other, answer.record.token, 30.0)
         store.commit(lease, Change(document=b"x" * 100_000, finished=True))
     reader.close()
     assert Path(f"{path}-wal").stat().st_size > 2_000_000

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from mainstay import StoreCollector, checkpoint_run, checkpointed
+from mainstay._core.owner import this_process
 from mainstay._metrics.schema import MOST_COMPONENTS
 from mainstay.stores import MemoryStore, SQLiteStore
 from mainstay.stores._rows import _OLD, _SURPLUS
-from mainstay.stores.base import Acquired, Change, Lease, Request, RunId
-from mainstay.stores.owner import this_process
+from mainstay.stores.base import Acquired, Change, Request, RunId, RunLease
 from mainstay.stores.selection import count_runs, surplus_runs, too_many
 from mainstay.testing import FakeClock
 
@@ -43,7 +43,7 @@ def store(path):
 def acquired(store, run, owner=None):
     answer = store.acquire(run, Request(owner=owner or this_process(), life="x", lease=30.0))
     assert isinstance(answer, Acquired)
-    return Lease(run, answer.record.token, 30.0)
+    return RunLease(run, answer.record.token, 30.0)
 
 
 def finished(store, run, owner=None):

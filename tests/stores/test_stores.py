@@ -10,6 +10,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+from mainstay._core.owner import Owner, is_dead, this_process
 from mainstay.errors import (
     CorruptCheckpointError,
     StoreSchemaError,
@@ -19,7 +20,6 @@ from mainstay.stores import MemoryStore, SQLiteStore, store_of
 from mainstay.stores._connections import ThreadConnection
 from mainstay.stores._mounts import network_file_system
 from mainstay.stores.base import Acquired, Change, Held, Result, RunId
-from mainstay.stores.owner import Owner, is_dead, this_process
 from mainstay.testing import FakeClock, Faults
 from support.examples import strides
 from support.store_conformance import DEAD, ONE, RUN, TWO, StoreConformance, acquired, request, save
@@ -395,8 +395,7 @@ def test_a_file_that_cannot_be_opened_leaves_no_connection_to_close(tmp_path):
 def test_torn_write_leaves_one_of_the_last_two_saves(path, store, tmp_path):
     """Known fault 1: checkpointer and Prefect write files in place.
 
-    What of the log reached the disk before the power went is cut off at every 100th byte, or in
-    strides.
+    What of the log reached the disk before the power went is cut off, in strides.
     """
     lease = acquired(store)
     saved = [b"%d" % number * 100 for number in range(5)]

@@ -47,8 +47,9 @@ def expressions(**options):
     return [as_sent(target["expr"]) for p in panels(**options) for target in p["targets"]]
 
 
-def as_sent(expression):
-    values = {"$__rate_interval": "15s", "$__range": "1m", "$job": ".+", "$component": ".+"}
+def as_sent(expression, interval="15s", during="1m"):
+    """Give a query as Grafana sends it with everything chosen, for so much time."""
+    values = {"$__rate_interval": interval, "$__range": during, "$job": ".+", "$component": ".+"}
     for name, value in values.items():
         expression = expression.replace(name, value)
     return expression

@@ -14,6 +14,7 @@ import threading
 import attrs
 import pytest
 
+from mainstay._core.owner import this_process
 from mainstay.errors import LeaseLostError, RunBusyError
 from mainstay.stores.base import (
     MOST_RESULTS,
@@ -22,14 +23,13 @@ from mainstay.stores.base import (
     Contents,
     Finished,
     Held,
-    Lease,
     Poisoned,
     Request,
     Result,
     RunId,
+    RunLease,
     Store,
 )
-from mainstay.stores.owner import this_process
 from mainstay.testing import FakeClock
 
 RUN = RunId("import", "acme")
@@ -46,7 +46,7 @@ def request(**changes):
 def acquired(store, run=RUN, **changes):
     answer = store.acquire(run, request(**changes))
     assert isinstance(answer, Acquired)
-    return Lease(run, answer.record.token, 30.0)
+    return RunLease(run, answer.record.token, 30.0)
 
 
 def save(store, lease, document, **changes):

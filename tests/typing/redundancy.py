@@ -30,6 +30,8 @@ redundant(3)  # type: ignore[call-overload]
 redundant(start=0.1)  # type: ignore[call-overload]
 redundant(decide="majority")  # type: ignore[call-overload]
 redundant(primary="thread")  # type: ignore[call-overload]
+redundant(raises="first")  # type: ignore[call-overload]
+assert_type(redundant(raises="group"), Redundant)
 redundant(pool="replicas")  # type: ignore[call-overload]
 
 pool = FailoverPool("replicas", [Member("a", 1), Member("b", 2)], on=OSError)

@@ -5,33 +5,39 @@ Plain JSON values are themselves. Everything else is an object with a tag:
     {"$": tag, "v": ...}                  a value of a built-in type
     {"$": "object", "t": type, "v": {}}   attrs and dataclass instances, field by field
     {"$": "enum", "t": type, "v": name}
-    {"$": "error", "t": type, "v": []}    exceptions of registered types
+    {"$": "error", "t": type, "v": []}    exceptions of registered types; "n" are their notes
     {"$": "dict", "v": [[key, value]]}    dicts with keys that are not str, or with a key "$"
+    {"$": "ordereddict", "v": [[k, v]]}
+    {"$": "counter", "v": dict}
+    {"$": "defaultdict", "f": type, "v": dict}
+    {"$": "deque", "m": maxlen, "v": []}
     {"$": "raised", "v": exception}       what a step raised, in place of what it returned
 
 Subclasses of built-in types are refused, since what they add would be lost without a word. So are
 types that nobody allowed (see `types`): on saving already, because later is too late.
-
-Instances of attrs classes and dataclasses are saved by their fields, and rebuilt as unpickling does
-it, without the constructor: a converter that is run a second time, or a `__post_init__`, would
-change what was saved. Only where a field came or went since then is the constructor asked, which
-knows the default of what is new.
 """
 
 import base64
-import contextlib
 import enum
 import functools
 import json
 import pickle  # only ever used where the user said `allow_pickle=True`
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable
-from dataclasses import fields as dataclass_fields
 from datetime import tzinfo
 from operator import itemgetter
 from typing import Any, TypeAlias
 
 import attrs
 
+from mainstay._checkpoint.instances import (
+    attribute_left_out,
+    exception_of,
+    field_names,
+    instance_of,
+    is_buildable,
+    parts_of_exception,
+)
 from mainstay._checkpoint.scalars import (
     SCALAR_DECODERS,
     SCALAR_ENCODERS,
@@ -42,7 +48,7 @@ from mainstay._checkpoint.scalars import (
     NotAllowedError,
     is_plain,
 )
-from mainstay._checkpoint.types import Allowed, is_buildable
+from mainstay._checkpoint.types import Allowed
 from mainstay._core.functions import name_of
 from mainstay.errors import UnknownTypeError, UnsaveableValueError
 
@@ -59,11 +65,14 @@ class Codec:
         allowed: The types that may be built; None to save any, for what is never read back.
         allow_pickle: True to pickle what cannot be saved otherwise.
         advice: What to do about a value that cannot be saved.
+        on_gone: Told of each saved field that its class has no more, which is then dropped; None
+            to refuse it.
     """
 
     allowed: Allowed | None
     allow_pickle: bool = False
     advice: str = "save its parts, or allow pickling with allow_pickle=True"
+    on_gone: Callable[[str], object] | None = None
 
     def encode(self, value: object, root: str) -> Json:
         """Return *value* as JSON.
@@ -125,14 +134,16 @@ class Codec:
                 return self._tagged("flag", cls, self._encode(value.value))
             return self._tagged("enum", cls, value.name)
         if isinstance(value, Exception):
-            return self._tagged("error", cls, self.encode_items(_args_of(value)))
-        extra = _extra_attribute(value, cls)
+            args, notes = parts_of_exception(value, _in_json)
+            saved_error = self._tagged("error", cls, self.encode_items(args))
+            return {**saved_error, "n": notes} if notes else saved_error
+        extra = attribute_left_out(value, cls)
         if extra:
             raise CodecError(
                 f"its attribute {extra!r} is not among its fields; make it one, or remove it"
             )
         saved = {}
-        for name in _field_names(cls):
+        for name in field_names(cls):
             try:
                 saved[name] = self._encode(getattr(value, name))
             except AttributeError:
@@ -164,6 +175,27 @@ class Codec:
 
     def encode_dict(self, value: dict[Any, Any]) -> Json:
         """Return a dict as JSON: as it is where its keys allow that."""
+        pairs, plain = self._encode_pairs(value)
+        return dict(pairs) if plain else {TAG: "dict", "v": pairs}
+
+    def encode_ordered(self, value: OrderedDict[Any, Any]) -> Json:
+        """Return an ordered dict as JSON: as pairs, whose order is part of it."""
+        return {TAG: "ordereddict", "v": self._encode_pairs(value)[0]}
+
+    def encode_defaultdict(self, value: defaultdict[Any, Any]) -> Json:
+        """Return a default dict as JSON, with its factory by name."""
+        factory: Any = value.default_factory
+        name = "" if factory is None else name_of(factory)
+        known = isinstance(factory, type) and is_buildable(factory) and self._knows(factory)
+        if not known and _FACTORIES.get(name) is not factory:
+            raise CodecError(
+                f"its default factory {name} could not be found again; use a type such as list, "
+                f"or one that is named in the annotations or given to register_type"
+            )
+        return {TAG: "defaultdict", "f": name, "v": self.encode_dict(value)}
+
+    def _encode_pairs(self, value: dict[Any, Any]) -> tuple[list[list[Json]], bool]:
+        """Return the pairs of a dict as JSON; and True if its keys may be those of an object."""
         plain = True
         saved: list[list[Json]] = []
         for key, item in value.items():
@@ -172,7 +204,7 @@ class Codec:
                 saved.append([key if plain else self._encode(key), self._encode(item)])
             except CodecError as refused:
                 raise refused.within(f"[{key!r:.60}]") from None
-        return dict(saved) if plain else {TAG: "dict", "v": saved}
+        return saved, plain
 
     def rebuild(self, saved: Json) -> Any:
         """Return the value that JSON stands for.
@@ -200,22 +232,32 @@ class Codec:
             return _named_parts(saved, _item)
         body = saved["v"]
         if tag in _ROWS:
-            return body, _index, _ROWS[tag]
-        if tag == "dict":
+            return body, _index, functools.partial(_ROWS[tag], saved)
+        if tag in ("dict", "ordereddict"):
             parts = [part for pair in body for part in pair]
-            return parts, lambda index: _item(body[index // 2][0]), self._paired
+            return parts, lambda index: _item(body[index // 2][0]), self._paired(tag)
+        if tag in ("counter", "defaultdict"):
+            kind = Counter if tag == "counter" else self._default_dict(saved["f"])
+            return (body,), _whole, lambda values: kind(values[0])
         if tag in SCALAR_DECODERS:
             return (), _index, lambda _: self._read(tag, body)
-        return self._typed(tag, saved["t"], body) if tag != "pickle" else self._unpickled(body)
+        return self._typed(tag, saved, body) if tag != "pickle" else self._unpickled(body)
 
-    def _typed(self, tag: str, name: str, body: Json) -> "_Parts":
+    def _typed(self, tag: str, saved: Json, body: Json) -> "_Parts":
+        name = saved["t"]
         cls = None if self.allowed is None else self.allowed.get(name)
         if cls is None:
             raise NotAllowedError(name)
+        if not _KINDS[tag](cls):
+            raise CodecError(f"{name} no longer takes what was saved of it, as it is no {tag}")
+        if tag == "object" and self.on_gone is not None:
+            body = self._without_what_is_gone(cls, body, self.on_gone)
         parts, name_part, join = _as_plain(tag, body)
 
         def build(values: list[Any]) -> Any:
             try:
+                if tag == "error":
+                    return exception_of(cls, values, saved.get("n", []))
                 return _BUILDERS[tag](cls, join(values))
             except Exception as error:  # noqa: BLE001 - as may a user's __init__
                 raise CodecError(
@@ -223,6 +265,24 @@ class Codec:
                 ) from None
 
         return parts, name_part, build
+
+    @staticmethod
+    def _without_what_is_gone(
+        kind: type, body: dict[str, Json], on_gone: Callable[[str], object]
+    ) -> dict[str, Json]:
+        names = field_names(kind)
+        for name in body.keys() - {*names}:
+            on_gone(f"{name_of(kind)}.{name}")
+        return {name: part for name, part in body.items() if name in names}
+
+    def _default_dict(self, name: str) -> Callable[[Any], Any]:
+        """Return what makes a default dict of a dict, by the name of its factory."""
+        factory = _FACTORIES.get(name)
+        if name not in _FACTORIES:
+            factory = None if self.allowed is None else self.allowed.get(name)
+            if factory is None:
+                raise NotAllowedError(name)
+        return functools.partial(defaultdict, factory)
 
     def _unpickled(self, body: Json) -> "_Parts":
         if not self.allow_pickle:
@@ -239,23 +299,28 @@ class Codec:
             raise CodecError(f"what was saved of it cannot be read: {error}", error) from None
 
     @staticmethod
-    def _paired(values: list[Any]) -> Any:
-        return dict(zip(values[::2], values[1::2], strict=True))
+    def _paired(tag: str) -> Callable[[list[Any]], Any]:
+        """Return what makes a dict of its keys and values in turn."""
+        kind = OrderedDict if tag == "ordereddict" else dict
+        return lambda values: kind(zip(values[::2], values[1::2], strict=True))
 
 
 class _Plain(Codec):
-    """Builds no types: objects become dicts of their fields, and sets become lists."""
+    """Builds no types: objects become dicts of their fields; sets and deques become lists."""
 
     def _parts(self, saved: Json) -> "_Parts":
+        tag = saved.get(TAG) if type(saved) is dict else None
+        if tag in ("counter", "defaultdict"):
+            return (saved["v"],), _whole, itemgetter(0)
         parts, name_part, build = super()._parts(saved)
-        return parts, name_part, list if build in (set, frozenset) else build
+        return parts, name_part, list if tag in ("set", "frozenset", "deque") else build
 
-    def _typed(self, tag: str, name: str, body: Json) -> "_Parts":  # noqa: ARG002 - as above
+    def _typed(self, tag: str, saved: Json, body: Json) -> "_Parts":  # noqa: ARG002 - as above
         return _as_plain(tag, body)
 
     @staticmethod
-    def _paired(values: list[Any]) -> Any:
-        return dict(zip(map(_hashable, values[::2]), values[1::2], strict=True))
+    def _paired(tag: str) -> Callable[[list[Any]], Any]:  # noqa: ARG004 - as above
+        return lambda values: dict(zip(map(_hashable, values[::2]), values[1::2], strict=True))
 
 
 _Parts: TypeAlias = tuple[Iterable[Json], Callable[[Any], str], Callable[[list[Any]], Any]]
@@ -298,62 +363,6 @@ def _same(values: list[Any]) -> list[Any]:
     return values
 
 
-def _args_of(error: Exception) -> tuple[Any, ...]:
-    """Return what builds an exception again; refuse one that would be another."""
-    same, args = False, error.args
-    with contextlib.suppress(Exception):  # a user's __init__ or __eq__ may raise anything
-        if isinstance(error, OSError):  # whose args leave out the file
-            reduced: Any = error.__reduce__()
-            args = reduced[1]
-        again = type(error)(*args)
-        own = vars(error).keys() - {"__notes__"}
-        same = again.args == error.args and own <= vars(again).keys()
-    if not same:
-        raise CodecError("its args would not build it again as it is; save its parts")
-    return args
-
-
-# Instances by their fields.
-
-
-@functools.lru_cache(maxsize=1024)
-def _field_names(cls: Any) -> tuple[str, ...]:
-    fields: Iterable[Any] = attrs.fields(cls) if attrs.has(cls) else dataclass_fields(cls)
-    return tuple(field.name for field in fields)
-
-
-def _extra_attribute(value: object, cls: type) -> str | None:
-    """Return an attribute that is not a field, and would be lost; cached properties may be."""
-    own = getattr(value, "__dict__", None)
-    names = _field_names(cls)
-    if not own or own.keys() <= set(names):
-        return None
-    extra = (each for each in own if each not in names)
-    return next(
-        (e for e in extra if not isinstance(getattr(cls, e, None), functools.cached_property)), None
-    )
-
-
-def _instance(cls: Any, values: dict[str, Any]) -> Any:
-    """Build an instance from its fields, those too that its constructor does not take."""
-    as_saved = values.keys() == set(_field_names(cls))
-    instance = object.__new__(cls) if as_saved else _constructed(cls, values)
-    for name, value in values.items():
-        object.__setattr__(instance, name, value)
-    if attrs.has(cls) and hasattr(instance, "__setstate__"):
-        instance.__setstate__(values)  # attrs keeps the hash of some classes beside their fields
-    return instance
-
-
-def _constructed(cls: Any, values: dict[str, Any]) -> Any:
-    if attrs.has(cls):
-        arguments = {f.name: f.alias for f in attrs.fields(cls) if f.init}
-    else:
-        arguments = {f.name: f.name for f in dataclass_fields(cls) if f.init}
-    late = {*_field_names(cls)} - arguments.keys()
-    return cls(**{arguments.get(n, n): value for n, value in values.items() if n not in late})
-
-
 def to_bytes(tree: Json) -> bytes:
     """Return JSON as bytes.
 
@@ -379,6 +388,12 @@ _PLAIN = frozenset({str, int, float, bool, type(None)})
 _ENCODERS: dict[type, Callable[[Codec, Any], Json]] = {
     list: Codec.encode_items,
     dict: Codec.encode_dict,
+    OrderedDict: Codec.encode_ordered,
+    defaultdict: Codec.encode_defaultdict,
+    Counter: lambda codec, value: {TAG: "counter", "v": codec.encode_dict(value)},
+    deque: lambda codec, value: {
+        TAG: "deque", "m": value.maxlen, "v": codec.encode_items(value),
+    },
     tuple: lambda codec, value: {TAG: "tuple", "v": codec.encode_items(value)},
     set: lambda codec, value: {TAG: "set", "v": codec.encode_items(value)},
     frozenset: lambda codec, value: {TAG: "frozenset", "v": codec.encode_items(value)},
@@ -387,19 +402,41 @@ _ENCODERS: dict[type, Callable[[Codec, Any], Json]] = {
     },
 }  # fmt: skip
 
-_ROWS: dict[str, Callable[[list[Any]], Any]] = {
-    "tuple": tuple,
-    "set": set,
-    "frozenset": frozenset,
-    "complex": lambda values: complex(*values),
+_FACTORIES: dict[str, Any] = {"": None} | {
+    name_of(factory): factory
+    for factory in (
+        bool, bytes, complex, dict, float, frozenset, int, list, set, str, tuple,
+        Counter, OrderedDict, deque,
+    )
+}  # fmt: skip
+"""What a default dict may be filled by, besides the types that are allowed."""
+
+_ROWS: dict[str, Callable[[Json, list[Any]], Any]] = {
+    "tuple": lambda _, values: tuple(values),
+    "set": lambda _, values: set(values),
+    "frozenset": lambda _, values: frozenset(values),
+    "complex": lambda _, values: complex(*values),
+    "deque": lambda saved, values: deque(values, saved["m"]),
 }
+
+_KINDS: dict[str, Callable[[type], bool]] = {
+    "enum": lambda cls: issubclass(cls, enum.Enum),
+    "flag": lambda cls: issubclass(cls, enum.Enum),
+    "error": lambda cls: issubclass(cls, Exception),
+    "object": lambda cls: is_buildable(cls) and not issubclass(cls, enum.Enum | Exception),
+}
+"""Which classes a tag may stand for."""
 
 _BUILDERS: dict[str, Callable[[Any, Any], Any]] = {
     "enum": lambda cls, name: cls[name],
     "flag": lambda cls, value: cls(value),
-    "error": lambda cls, args: cls(*args),
-    "object": _instance,
+    "object": instance_of,
 }
+
+
+def _in_json(value: object) -> bytes:
+    """Return what a value of any type is saved as."""
+    return to_bytes(Codec(None).encode(value, "value"))
 
 
 def plain(saved: Json, *, allow_pickle: bool = False) -> Any:

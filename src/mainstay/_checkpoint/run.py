@@ -32,7 +32,7 @@ from mainstay.errors import (
     StoreUnavailableError,
 )
 from mainstay.events import LeaseLost
-from mainstay.stores.base import Change, Exit, Lease, Record, RunId
+from mainstay.stores.base import Change, Exit, Record, RunId, RunLease
 
 
 @attrs.define(eq=False)
@@ -54,7 +54,7 @@ class Run:
     clock: Clock
     id: RunId
     record: Record
-    lease: Lease | None
+    lease: RunLease | None
     progress: Progress
     thread: int
     schedule: Schedule = attrs.field(init=False)

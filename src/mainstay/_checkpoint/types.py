@@ -14,28 +14,21 @@ import sys
 import types
 import typing
 import weakref
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
-from datetime import date, time, timedelta
-from decimal import Decimal
-from pathlib import PurePath
 from typing import Any, NewType, TypeAlias, TypeVar
-from uuid import UUID
 
 import attrs
 
+from mainstay._checkpoint.instances import is_buildable
 from mainstay._core.functions import name_of
 
 Allowed: TypeAlias = Mapping[str, type]
 """From `module.qualname` to the type, as saved data names it."""
 
 T = TypeVar("T", bound=type[Any])
-
-_BUILT_IN = (
-    dict, list, set, frozenset, tuple, str, bytes, bytearray, int, float, complex, date, time,
-    timedelta, Decimal, UUID, PurePath,
-)  # fmt: skip
 
 _registered: dict[str, type] = {}
 
@@ -76,19 +69,11 @@ def register_type(cls: T) -> T:
     return cls
 
 
-def is_buildable(cls: type) -> bool:
-    """True if *cls* is saved field by field or by name.
-
-    A class that is a built-in type besides is not: what that holds is in no field.
-    """
-    if issubclass(cls, enum.Enum):
-        return True
-    return (attrs.has(cls) or is_dataclass(cls)) and not issubclass(cls, _BUILT_IN)
-
-
 def allowed_by(*named: object) -> Allowed:
     """Return the types that annotations name and values have, and those that their fields name."""
-    kinds = {type(each) for each in _walk(named, _parts_of_value)}
+    values = [*_walk(named, _parts_of_value)]
+    kinds: set[object] = {type(each) for each in values}
+    kinds.update(each.default_factory for each in values if isinstance(each, defaultdict))
     found: dict[str, type] = {}
     for hint in _walk([*named, *kinds], _parts_of_hint):
         if isinstance(hint, type) and is_buildable(hint):
@@ -206,7 +191,7 @@ def _parts_of_hint(hint: Any) -> Iterable[object]:
 def _parts_of_value(value: object) -> Iterable[object]:
     if isinstance(value, dict):
         return [*value.keys(), *value.values()]
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, list | tuple | set | frozenset | deque):
         return value
     cls = type(value)
     if attrs.has(cls):

@@ -36,11 +36,11 @@ class Bell(Protocol):
         ...
 
     def working(self, thread: int, /) -> None:
-        """Be told that a thread works for the waiting one: no clock of a test moves meanwhile."""
+        """Record that a thread works for the waiting one: no clock of a test moves meanwhile."""
         ...
 
     def idle(self, thread: int, /) -> None:
-        """Be told that it does not any longer; also by the waiting one, of itself, at the end."""
+        """Record that it does no longer; also called by the waiting one at the end, of itself."""
         ...
 
 

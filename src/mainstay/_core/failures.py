@@ -229,23 +229,25 @@ class AttemptLog(list[tuple[int, str, BaseException, float]]):
         if made >= KEPT:
             del self[1]
 
-    def note(self, summary: str, name: str = "attempt {}") -> str:
-        """Return the note on the last exception: *summary*, and each attempt before it.
+    def note(self, summary: str, name: str = "attempt {}", *, whole: bool = False) -> str:
+        """Return the note on what is raised: *summary*, and each attempt before it.
 
         Args:
             summary: What the note begins with.
             name: What an attempt is called, before what was said of it besides.
+            whole: True to list the last attempt too, whose exception is not what is raised.
         """
         lines = [
             f"{name.format(number)}{where}: {in_words(error, _LONGEST_IN_NOTES)} ({seconds:.3f} s)"
-            for number, where, error, seconds in self[:-1]
+            for number, where, error, seconds in (self[:] if whole else self[:-1])
         ]
         if not lines:
             return summary
         left_out = self[-1][0] - len(self)
         if left_out:
             lines.insert(1, f"... and {counted(left_out, 'more attempt')}")
-        return "\n  ".join([f"{summary}; the attempts before:", *lines])
+        heading = "the attempts:" if whole else "the attempts before:"
+        return "\n  ".join([f"{summary}; {heading}", *lines])
 
 
 def leave_note(error: BaseException, owner: str, text: str) -> None:

@@ -31,6 +31,11 @@ class Kind(enum.Enum):
 
 _NAMES = ("__module__", "__name__", "__qualname__")
 _MAIN = ("__main__", "__mp_main__")  # the second in processes that multiprocessing spawned
+_POSITIONAL = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    inspect.Parameter.VAR_POSITIONAL,
+)
 _PLAIN = frozenset((NoneType, bool, int, float, str, bytes, list, tuple, dict, set))
 _ASYNC_CODE = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
@@ -75,8 +80,13 @@ def wraps(fn: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[...
 
 
 def resource_first(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that takes a pool's resource before all else; a method, before its self."""
-    if not _takes_self(fn):
+    """Return a function that takes a pool's resource before all else; a method, before its self.
+
+    Raises:
+        TypeError: If it has no parameter for the resource.
+    """
+    _, place = _parameters_of(fn)
+    if place == 0:
         return fn
 
     @functools.wraps(fn)
@@ -90,29 +100,26 @@ def resource_first(fn: Callable[..., Any]) -> Callable[..., Any]:
     return acall if kind_of(fn) is Kind.ASYNC else call
 
 
-def signature_for_callers(fn: Callable[..., Any]) -> inspect.Signature | None:
-    """Return the signature of a function without a pool's resource, which its callers leave out.
-
-    Returns:
-        None if the function does not tell its parameters, as some builtins.
+def without_resource(fn: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """As `wraps`, for what gives *fn* a pool's resource: what shows is what callers write.
 
     Raises:
-        TypeError: If it has no parameter that could take the resource.
+        TypeError: If it has no parameter for the resource.
     """
-    try:
-        signature = inspect.signature(fn)
-    except (TypeError, ValueError):
-        return None
-    parameters = [*signature.parameters.values()]
-    place = 1 if _takes_self(fn) else 0
-    kind = parameters[place].kind if place < len(parameters) else inspect.Parameter.KEYWORD_ONLY
-    if kind is inspect.Parameter.VAR_POSITIONAL:
-        return signature
-    if kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD):
-        after = " after its first one" if place else ""
-        raise TypeError(f"{fn!r} has no parameter{after} that could take the resource of a pool")
-    del parameters[place]
-    return signature.replace(parameters=parameters)
+    signature, place = _parameters_of(fn)
+
+    def give_identity(wrapper: Callable[..., Any]) -> Callable[..., Any]:
+        wraps(fn)(wrapper)
+        if signature is None:
+            return wrapper
+        parameters = [*signature.parameters.values()]
+        if parameters[place].kind is not inspect.Parameter.VAR_POSITIONAL:
+            wrapper.__annotations__ = {**wrapper.__annotations__}
+            wrapper.__annotations__.pop(parameters.pop(place).name, None)
+        vars(wrapper)["__signature__"] = signature.replace(parameters=parameters)
+        return wrapper
+
+    return give_identity
 
 
 def name_of(fn: Callable[..., Any]) -> str:
@@ -156,7 +163,7 @@ def name_of_frame(frame: FrameType) -> str:
 
 def is_awaitable(value: object) -> bool:
     """True if *value* is there to be awaited: a coroutine, a future, a call of a client."""
-    kind = type(value)  # most are plain, and to look in vain for an attribute takes long
+    kind = type(value)  # mostly a plain one; to miss an attribute takes long
     return kind not in _PLAIN and getattr(kind, "__await__", None) is not None
 
 
@@ -212,12 +219,20 @@ def _named(fn: Callable[..., Any]) -> Any:
     return fn if isinstance(getattr(fn, "__qualname__", None), str) else type(fn)
 
 
-def _takes_self(fn: Callable[..., Any]) -> bool:
-    """True if the first parameter of a function is that of a method."""
+def _parameters_of(fn: Callable[..., Any]) -> tuple[inspect.Signature | None, int]:
+    """Return the signature of a function, and the place of the parameter for a resource."""
     try:
-        return next(iter(inspect.signature(fn).parameters), "") in {"self", "cls"}
+        signature = inspect.signature(fn)
     except (TypeError, ValueError):  # a builtin that does not tell
-        return False
+        return None, 0
+    parameters = [*signature.parameters.values()]
+    place = int(bool(parameters) and parameters[0].name in {"self", "cls"})
+    if len(parameters) <= place or parameters[place].kind not in _POSITIONAL:
+        raise TypeError(
+            f"{fn!r} has no parameter for the resource of a member, which goes in first, or "
+            f"right after `self` or `cls`"
+        )
+    return signature, place
 
 
 def _unwrap_partial(fn: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,67 +6,71 @@ A lease is one attempt and never a second one.
 """
 
 from types import TracebackType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from mainstay._failover.core import Core
-from mainstay._failover.loops import aacquire, acquire, require_loop
-from mainstay._failover.members import Lease, Session, lease_here, set_lease
-from mainstay._failover.run import Run, begin
+from mainstay._failover.calls import BoundPool, PoolCall, aacquire, acquire, require_loop
+from mainstay._failover.engine import PoolEngine
+from mainstay._failover.members import Lease, MemberHandle, lease_here, set_lease
+
+R = TypeVar("R")
 
 
-class PoolBlock:
+class PoolBlock(Generic[R]):
     """The attempts of one block, as the loop statement of sync code asks for them."""
 
-    __slots__ = ("_next", "_open", "_run", "_session")
+    __slots__ = ("_call", "_handle", "_next", "_open")
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self, call: PoolCall) -> None:
+        self._call = call
         self._open = False
         self._next = True
 
-    def __iter__(self) -> "PoolBlock":
+    def __iter__(self) -> "PoolBlock[R]":
         return self
 
-    def __next__(self) -> "PoolAttempt":
+    def __next__(self) -> "PoolAttempt[R]":
         if not self._goes_on():
             raise StopIteration
-        return self._attempt(acquire(self._run))
+        return self._attempt(acquire(self._call))
 
     def ended(self, *, goes_on: bool) -> None:
-        """Take note that an attempt has ended, and whether another one follows."""
+        """Record that an attempt has ended, and if another one follows."""
         self._open = False
         self._next = goes_on
 
     def _goes_on(self) -> bool:
         if self._open:
             self._open = False
-            self._run.interrupted(self._session)
-            self._run.core.done(self._session)
-            raise RuntimeError("the block form is `for attempt in pool:` with a `with attempt as "
-                               "resource:` in it; the last attempt had none")  # fmt: skip
+            misuse = RuntimeError(
+                "the block form is `for attempt in pool:` with a `with attempt as resource:` in "
+                "it; the last attempt had none"
+            )
+            self._call.interrupted(self._handle, misuse)
+            self._call.engine.done(self._handle)
+            raise misuse
         return self._next
 
-    def _attempt(self, session: Session) -> "PoolAttempt":
+    def _attempt(self, handle: MemberHandle) -> "PoolAttempt[R]":
         self._open = True
-        self._session = session
-        return PoolAttempt(self, self._run, session)
+        self._handle = handle
+        return PoolAttempt(self, self._call, handle)
 
 
-class AsyncPoolBlock(PoolBlock):
+class AsyncPoolBlock(PoolBlock[R]):
     """The attempts of a block in async code."""
 
     __slots__ = ()
 
-    def __aiter__(self) -> "AsyncPoolBlock":
+    def __aiter__(self) -> "AsyncPoolBlock[R]":
         return self
 
-    async def __anext__(self) -> "PoolAttempt":
+    async def __anext__(self) -> "PoolAttempt[R]":
         if not self._goes_on():
             raise StopAsyncIteration
-        return self._attempt(await aacquire(self._run))
+        return self._attempt(await aacquire(self._call))
 
 
-class PoolAttempt:
+class PoolAttempt(Generic[R]):
     """One attempt of a block: a context manager that gives a member's resource.
 
     Used with a plain ``with``, in async code too.
@@ -76,20 +80,21 @@ class PoolAttempt:
         member: The name of the member.
     """
 
-    __slots__ = ("_block", "_outer", "_run", "_session", "member", "number")
+    __slots__ = ("_block", "_call", "_handle", "_outer", "member", "number")
 
-    def __init__(self, block: PoolBlock, run: Run, session: Session) -> None:
+    def __init__(self, block: PoolBlock[R], call: PoolCall, handle: MemberHandle) -> None:
         self._block = block
-        self._run = run
-        self._session = session
-        self._outer: Lease | None = None
-        self.number: int = len(run.errors) + 1
-        self.member: str = session.lease.member
+        self._call = call
+        self._handle = handle
+        self._outer: Lease[Any] | None = None
+        self.number: int = call.made + 1
+        self.member: str = handle.lease.member
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> R:
         self._outer = lease_here()
-        set_lease(self._session.lease)
-        return self._session.lease.resource
+        set_lease(self._handle.lease)
+        resource: R = self._handle.lease.resource
+        return resource
 
     def __exit__(
         self,
@@ -99,41 +104,40 @@ class PoolAttempt:
     ) -> bool:
         set_lease(self._outer)
         self._block.ended(goes_on=False)
-        if finish(self._run, self._session, error):
+        if _finish(self._call, self._handle, error):
             return False
-        self._run.go_on()
+        self._call.go_on()
         self._block.ended(goes_on=True)
         return True
 
 
-def finish(run: Run, session: Session, error: BaseException | None) -> bool:
-    """End an attempt of a block; say whether the block is to be left as it is being left."""
+def _finish(call: PoolCall, handle: MemberHandle, error: BaseException | None) -> bool:
+    """End an attempt of a block; return True if the block is to be left as it is being left."""
     try:
         if error is not None:
-            return run.raised(session, error)
-        run.succeeded(session)
+            return call.raised(handle, error)
+        call.succeeded(handle)
     finally:
-        run.core.done(session)
+        call.engine.done(handle)
     return True
 
 
-class LeaseBlock:
+class LeaseBlock(Generic[R]):
     """One member for the time of a block; its error counts against the member."""
 
-    __slots__ = ("_core", "_outer", "_run", "_session")
+    __slots__ = ("_call", "_engine", "_handle", "_outer")
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
-        self._run: Run | None = None
-        self._session: Session | None = None
-        self._outer: Lease | None = None
+    def __init__(self, engine: PoolEngine) -> None:
+        self._engine = engine
+        self._call: PoolCall | None = None
+        self._handle: MemberHandle | None = None
+        self._outer: Lease[Any] | None = None
 
-    def __enter__(self) -> Any:
-        if self._core.rules.is_async:
-            name = self._core.rules.name
+    def __enter__(self) -> R:
+        if self._engine.settings.is_async:
+            name = self._engine.settings.name
             raise TypeError(f"pool {name!r} is async: it is `async with pool.lease()`")
-        run = self._begin()
-        return self._entered(run, acquire(run))
+        return self._entered(acquire(self._begin()))
 
     def __exit__(
         self,
@@ -141,15 +145,14 @@ class LeaseBlock:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        run, session, self._run, self._session = self._run, self._session, None, None
+        call, handle, self._call, self._handle = self._call, self._handle, None, None
         set_lease(self._outer)
-        if run is not None and session is not None:
-            finish(run, session, error)
+        if call is not None and handle is not None:
+            _finish(call, handle, error)
 
-    async def __aenter__(self) -> Any:
-        require_loop(self._core)
-        run = self._begin()
-        return self._entered(run, await aacquire(run))
+    async def __aenter__(self) -> R:
+        require_loop(self._engine)
+        return self._entered(await aacquire(self._begin()))
 
     async def __aexit__(
         self,
@@ -159,14 +162,16 @@ class LeaseBlock:
     ) -> None:
         self.__exit__(exc_type, error, traceback)
 
-    def _begin(self) -> Run:
-        if self._run is not None:
+    def _begin(self) -> PoolCall:
+        if self._call is not None:
             raise RuntimeError("a lease is for one block; ask the pool for another one")
-        self._run = begin(self._core, rerun=False)
-        return self._run
+        # A block that fails raises its own exception, whatever `raises` says.
+        self._call = BoundPool(self._engine, rerun=False, raises="last").begin()
+        return self._call
 
-    def _entered(self, run: Run, session: Session) -> Any:
-        self._run, self._session = run, session
+    def _entered(self, handle: MemberHandle) -> R:
+        self._handle = handle
         self._outer = lease_here()
-        set_lease(session.lease)
-        return session.lease.resource
+        set_lease(handle.lease)
+        resource: R = handle.lease.resource
+        return resource

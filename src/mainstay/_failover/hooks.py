@@ -5,7 +5,7 @@ sync      plain     in the calling thread, which is always one of the library's
 async     async     in the calling task
 async     plain     in a daemon thread of its own, so that it cannot hold up the event loop
 
-What a thread does cannot be ended: whoever waited for it gives up, and it goes on.
+What a thread does cannot be ended: who waited for it gives up, and it goes on.
 """
 
 import asyncio
@@ -21,12 +21,12 @@ from mainstay._core.clock import monotonic
 from mainstay._core.functions import is_async
 
 
-class RefusedError(Exception):
+class UnhealthyError(Exception):
     """A probe answered False."""
 
 
-def plain(value: Any, hook: str) -> Any:
-    """Give back what a hook of a sync pool has returned.
+def not_awaitable(value: Any, hook: str) -> Any:
+    """Return what a hook of a sync pool has returned.
 
     Raises:
         TypeError: If it has to be awaited, which nobody would do.
@@ -34,20 +34,22 @@ def plain(value: Any, hook: str) -> Any:
     if inspect.isawaitable(value):
         if inspect.iscoroutine(value):
             value.close()
-        raise TypeError(f"`{hook}` of a sync pool returned something to await; make it an "
-                        f"`async def`, so that the pool is async")  # fmt: skip
+        raise TypeError(
+            f"`{hook}` of a sync pool returned something to await; make it an `async def`, so "
+            f"that the pool is async"
+        )
     return value
 
 
-async def settled(value: Any) -> Any:
-    """Give what a hook of an async pool has returned, once it is there."""
+async def awaited(value: Any) -> Any:
+    """Return what a hook of an async pool has returned, once it is there."""
     return await value if inspect.isawaitable(value) else value
 
 
 async def called(
     hook: Callable[..., Any], *args: Any, late: Callable[[Any], object] | None = None
 ) -> Any:
-    """Call a hook of an async pool; what it returns may have to be awaited (`settled`).
+    """Call a hook of an async pool; what it returns may have to be awaited (`awaited`).
 
     Args:
         hook: An async function, or a plain one, which is given a thread.
@@ -56,8 +58,8 @@ async def called(
     """
     if is_async(hook):
         return hook(*args)
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[Any] = loop.create_future()
+    event_loop = asyncio.get_running_loop()
+    answer: asyncio.Future[Any] = event_loop.create_future()
 
     def deliver(value: Any, error: BaseException | None) -> None:
         if not answer.done():
@@ -76,37 +78,33 @@ async def called(
         except BaseException as raised:  # noqa: BLE001 - raised where it is awaited
             error = raised
         with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
-            loop.call_soon_threadsafe(deliver, value, error)
+            event_loop.call_soon_threadsafe(deliver, value, error)
 
-    begin_thread("mainstay-hook", run)
+    _thread("mainstay-hook", run).start()
     return await answer
 
 
-def check(answer: object) -> None:
-    """Refuse every answer of a probe but True."""
+def check_answer(answer: object) -> None:
+    """Raise unless the answer of a probe is True."""
     if answer is False:
-        raise RefusedError("the probe answered False")
+        raise UnhealthyError("the probe answered False")
     if answer is not True:
         raise TypeError(f"a probe must answer True or False, not {answer!r}")
 
 
-def begin_thread(name: str, fn: Callable[..., object], /, *args: Any) -> None:
-    """Run *fn* in a daemon thread of its own, in the context of the caller."""
-    _thread(name, fn, *args).start()
-
-
 def _thread(name: str, fn: Callable[..., object], /, *args: Any) -> threading.Thread:
+    """Return a daemon thread that runs *fn* in a copy of the context, which is a helper's."""
     run = functools.partial(contextvars.copy_context().run, fn, *args)
     return threading.Thread(target=run, name=name, daemon=True)
 
 
-class Helpers:
+class HookThreads:
     """The threads of a sync pool, each with the most seconds that are waited for its end."""
 
     def __init__(self) -> None:
-        self.forget()
+        self.reset()
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Know of no thread, nor of one that holds the lock: a forked child leaves them behind."""
         self._lock = threading.RLock()
         self._limits: dict[threading.Thread, float] = {}
@@ -133,11 +131,3 @@ class Helpers:
                 thread, limit = self._limits.popitem() if self._limits else (None, 0.0)
             if thread is not None and thread is not threading.current_thread():
                 thread.join(max(0.0, began + limit - monotonic()))
-
-
-def running_loop() -> asyncio.AbstractEventLoop | None:
-    """Give the event loop that runs in this thread, or None."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

@@ -1,32 +1,37 @@
 """What a pool consists of: a slot for each member, what it has opened, and what a call takes along.
 
-    Slot       a member in a pool: its health and its part in the roster
-    Opened     a resource and the calls that use it; a slot may open several, one after another
-    Session    a slot, an `Opened` and a generation of its health: what one attempt belongs to
-    Lease      what users see of a session
+    Slot          a member in a pool: its health, and its part in the plan
+    Opened        a resource and the calls that use it; a slot may open several, one after another
+    MemberHandle  a slot, an `Opened` and a generation of its health: what one attempt belongs to
+    Lease         what users see of a handle
 
 A call says that it uses an `Opened` by an entry in its list `flights`, and takes one out when it
-is done. Appending to a list and taking from it need no lock. Whoever takes the last entry out of
-one that is `gone` sees to it that the resource is closed.
+is done. Appending to a list and taking from it need no lock. Who takes the last entry out of one
+that is `gone` sees to it that the resource is closed.
 """
 
 import math
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import attrs
 
 from mainstay._core.detector import Detector, Phase
 from mainstay._failover.options import Member
+from mainstay._failover.planner import MemberView
+from mainstay._metrics.collector import Metrics, recorders_of
 from mainstay._metrics.pools import MemberRecorder
+from mainstay.errors import MainstayError
+
+R = TypeVar("R")
 
 LATENCY_MEMORY = 10.0
 """Seconds in which a slow answer's weight falls to a third."""
 
 
 @attrs.frozen(eq=False)
-class Lease:
+class Lease(Generic[R]):
     """What a call uses: one member of a pool.
 
     Attributes:
@@ -37,11 +42,11 @@ class Lease:
     """
 
     member: str
-    resource: Any
+    resource: R
     epoch: int
 
 
-_LEASE: ContextVar[Lease | None] = ContextVar("mainstay_lease", default=None)
+_LEASE: ContextVar[Lease[Any] | None] = ContextVar("mainstay_lease", default=None)
 
 lease_here = _LEASE.get
 set_lease = _LEASE.set
@@ -52,10 +57,9 @@ class Opened:
     """A resource in use.
 
     Attributes:
-        resource: The user's own object.
         flights: One entry for each call that uses it.
-        gone: Whether no new call may use it any more.
-        closed: Whether somebody has taken it on to close it.
+        gone: True if no new call may use it any more.
+        closed: True if somebody has taken it on to close it.
     """
 
     resource: Any
@@ -63,24 +67,36 @@ class Opened:
     gone: bool = False
     closed: bool = False
 
+    def claim(self) -> bool:
+        """True if the caller is to close it, being gone; nobody else is told so."""
+        if self.flights or self.closed:
+            return False
+        self.closed = True
+        return True
+
 
 @attrs.define(eq=False)
-class Start:
+class MemberStart:
     """A member that is being started.
 
     Attributes:
         began: When, in seconds of the pool's clock.
         until: When it is given up.
-        replaces: From whom a standby takes over: the fence has to be asked about each first.
-        reused: The resource that is there already, if only the fence has to be asked.
-        cancel: Ends it, if it can be ended.
+        replaces: Whom the fence is to be asked about first.
+        reused: The resource that is there already, if only the fence is to be asked.
+        cancel: Ends the task that is at it, if one is.
     """
 
     began: float
     until: float
     replaces: tuple[str, ...] = ()
     reused: Opened | None = None
-    cancel: Any = None
+    cancel: Callable[[], object] | None = None
+
+    def stop(self) -> None:
+        """End it, if it can be ended."""
+        if self.cancel is not None:
+            self.cancel()
 
 
 @attrs.define(eq=False)
@@ -96,14 +112,14 @@ class PeakLatency:
     at: float = -math.inf
 
     def add(self, seconds: float, now: float) -> None:
-        """Take in an answer."""
+        """Record an answer."""
         known = self.read(now)
         weight = math.exp(-max(0.0, now - self.at) / LATENCY_MEMORY)
         self.seconds = seconds if seconds > known else known * weight + seconds * (1 - weight)
         self.at = now
 
     def read(self, now: float) -> float:
-        """Give the seconds that an answer has to be expected to take; less and less when idle."""
+        """Return the seconds that an answer is expected to take; less and less when idle."""
         return self.seconds * math.exp(-max(0.0, now - self.at) / LATENCY_MEMORY)
 
 
@@ -112,108 +128,163 @@ class Slot:
     """A member in a pool.
 
     Attributes:
-        member: What the user said of it.
-        health: How well it is.
-        recorder: Where its attempts are counted.
-        opened: Its resource, if it is open.
+        measured: True if every answer is to be looked at, for its latency.
         start: Its start, while it is being started.
         start_error: Why it could not be started, the last time.
-        fenced: Whether it was fenced off, and nobody has said since that it may serve again.
-        promoted: Whether it is a standby that stands in for a lost active member.
-        draining: Whether no new call may use it, as the user said.
-        rests_until: Until when it gets no calls after a readmission, if others are there.
-        whole_at: When its share of the calls is whole again.
+        barred: True if it gets no calls, however well, until somebody lets it back in.
+        promoted: True if it is a standby that stands in for a lost active member.
+        draining: True if no new call may use it, as the user said.
+        grace_until: Until when it gets no calls after a readmission, if others are there.
+        ramp_until: When its share of the calls is whole again.
         strikes: Failures since it was opened.
-        latency: How long it takes to answer.
-        watched: Whether a success has to be looked at, since it may change something.
-        spotted: Whether its health is not spotless.
-        rose, fell: Good and bad probes in a row.
-        session: The last one that was made for it.
+        has_failures: True if its health is not spotless.
+        inspected: True if a success has to be looked at, since it may change something.
+        good_probes, bad_probes: So many in a row.
+        handle: The last one that was made for it.
     """
 
-    member: Member
-    health: Detector
+    member: Member[Any]
+    detector: Detector
     recorder: MemberRecorder
+    measured: bool
     opened: Opened | None = None
-    start: Start | None = None
+    start: MemberStart | None = None
     start_error: Exception | None = None
-    fenced: bool = False
+    barred: bool = False
     promoted: bool = False
     draining: bool = False
-    rests_until: float = -math.inf
-    whole_at: float = -math.inf
+    grace_until: float = -math.inf
+    ramp_until: float = -math.inf
     strikes: int = 0
     latency: PeakLatency = attrs.field(factory=PeakLatency)
-    watched: bool = False
-    spotted: bool = False
-    rose: int = 0
-    fell: int = 0
-    session: "Session | None" = None
+    has_failures: bool = False
+    inspected: bool = False
+    good_probes: int = 0
+    bad_probes: int = 0
+    handle: "MemberHandle | None" = None
 
     @property
     def name(self) -> str:
         """The member's name."""
         return self.member.name
 
+    @property
     def well(self) -> bool:
-        """Whether calls may be given to it, if it is open and rested."""
-        spared = self.draining or self.fenced
-        return self.health.phase in (Phase.WELL, Phase.FAILING) and not spared
+        """True if calls may be given to it, if it is open and past its grace."""
+        in_rotation = self.detector.phase in (Phase.WELL, Phase.FAILING)
+        return in_rotation and not self.draining and not self.barred
+
+    def recorder_in(self, metrics: Metrics | None, component: str) -> MemberRecorder:
+        """Return where its attempts are counted: in *metrics*, or where the pool records."""
+        if metrics is None:
+            return self.recorder
+        return recorders_of(metrics).member(component, self.name)
+
+    def view(self) -> MemberView:
+        """Return what planning needs to know of it."""
+        return MemberView(
+            name=self.member.name,
+            standby=self.member.standby,
+            phase=self.detector.phase,
+            trial_at=self.detector.until,
+            is_open=self.opened is not None,
+            draining=self.draining,
+            barred=self.barred,
+            grace_until=self.grace_until,
+            ramp_until=self.ramp_until,
+            start_until=None if self.start is None else self.start.until,
+            start_timeout=self.member.start_timeout,
+        )
 
     def state(self, now: float) -> str:
-        """Give its state as metrics and `status()` name it."""
+        """Return its state as metrics and `status()` name it."""
         if self.draining:
             return "draining"
-        phase = self.health.phase
-        if phase is Phase.TRIAL and now >= self.health.until:
+        phase = self.detector.phase
+        if phase is Phase.TRIAL and now >= self.detector.until:
             phase = Phase.EJECTED
         if phase is not Phase.WELL:
             return str(phase.value)
         if self.member.standby is None:
-            return "active" if now >= self.rests_until else "standby_hot"
+            return "active" if now >= self.grace_until else "standby_hot"
         return "active" if self.promoted else f"standby_{self.member.standby}"
 
+    def absence(self, now: float) -> Exception:
+        """Return why no call was given to it: what opening it raised, or else what it is."""
+        return self.start_error or MainstayError(self._why_absent(now))
+
+    def _why_absent(self, now: float) -> str:
+        if self.draining:
+            return "drained"
+        if self.start is not None:
+            return "still being opened"
+        if self.detector.phase is Phase.EJECTED or self.detector.phase is Phase.TRIAL:
+            return f"ejected; next trial in {max(0.0, self.detector.until - now):.1f} s"
+        if self.barred:
+            return "fenced off"
+        return "standing by" if self.opened is not None else "not open"
+
     def share(self, now: float) -> float:
-        """Give the part of its share of the calls that it may have now, from 0 to 1."""
-        if now >= self.whole_at:
+        """Return the part of its share of the calls that it may have now, from 0 to 1."""
+        if now >= self.ramp_until:
             return 1.0
-        if now <= self.rests_until:
+        if now <= self.grace_until:
             return 0.0
-        return (now - self.rests_until) / (self.whole_at - self.rests_until)
+        return (now - self.grace_until) / (self.ramp_until - self.grace_until)
+
+    def inspect(self) -> None:
+        """Bring up to date whether successes have to be looked at."""
+        self.has_failures = not self.detector.pristine
+        self.inspected = self.has_failures or self.measured or self.detector.too_slow < math.inf
+
+    def take_away(self) -> Opened | None:
+        """Keep new calls from what it has opened; return that, to be closed."""
+        opened = self.opened
+        if opened is None or self.member.open is None:
+            return None
+        self.opened = None
+        opened.gone = True
+        return opened
+
+    def begin_start(self, now: float, replaces: tuple[str, ...] = ()) -> MemberStart:
+        """Have it count as being started from now on; return the start."""
+        until = now + self.member.start_timeout
+        self.start = MemberStart(now, until, replaces, self.opened)
+        return self.start
+
+    def handle_at(self, epoch: int) -> "MemberHandle":
+        """Return the handle of the present resource, generation and epoch."""
+        opened, generation = self.opened, self.detector.generation
+        if opened is None:
+            raise AssertionError(f"member {self.name} serves and is not open")
+        known = self.handle
+        if known is None or (known.opened, known.generation, known.lease.epoch) != (
+            opened,
+            generation,
+            epoch,
+        ):
+            lease = Lease(self.name, opened.resource, epoch)
+            known = self.handle = MemberHandle(
+                self, opened, generation, lease, opened.flights, opened.resource,
+                self.recorder.answered,
+            )  # fmt: skip
+        return known
 
 
 @attrs.define(eq=False)
-class Session:
+class MemberHandle:
     """What one attempt belongs to.
 
     Attributes:
-        slot: The member.
-        opened: What it has opened.
-        generation: Of the member's health.
-        lease: What users see.
-        flights: Those of `opened`.
-        resource: That of `opened`.
+        generation: Of the detector, which the result belongs to.
+        flights, resource: Those of `opened`.
         answered: Records a call that the member has answered at the first attempt.
     """
 
     slot: Slot
     opened: Opened
     generation: int
-    lease: Lease
+    lease: Lease[Any]
     flights: list[None]
     resource: Any
     answered: Callable[[float], None]
-
-    @classmethod
-    def of(cls, slot: Slot, opened: Opened, epoch: int) -> "Session":
-        """Make a session of the present generation and epoch."""
-        lease = Lease(slot.name, opened.resource, epoch)
-        return cls(
-            slot,
-            opened,
-            slot.health.generation,
-            lease,
-            opened.flights,
-            opened.resource,
-            slot.recorder.answered,
-        )

@@ -1,21 +1,23 @@
 """What users give: members, probes, and how to detect, eject and take back. Checked when made."""
 
 import math
-from collections.abc import Callable
-from typing import Any, Final, Literal
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Generic, Literal, TypeVar, overload
 
 import attrs
 
 from mainstay._core.arguments import Duration, to_count, to_number, to_seconds, to_share
 from mainstay._core.functions import Kind, kind_of
 
+R_co = TypeVar("R_co", covariant=True)  # the resource
+
 NO_RESOURCE: Final = object()
 """What a member's resource is when none was given."""
 
 
 @attrs.frozen(init=False, eq=False)
-class Member:
-    """One of the resources of a pool.
+class Member(Generic[R_co]):
+    """One of the resources of a pool; to type checkers it is generic in the resource.
 
     Args:
         name: What it is called in labels, events and errors. Not empty, and the only one of that
@@ -44,13 +46,46 @@ class Member:
     """
 
     name: str
-    resource: Any
+    resource: R_co  # type: ignore[misc]  # attrs makes it a parameter, of `__attrs_init__` alone
     open: Callable[[], Any] | None
     close: Callable[[Any], Any] | None
     standby: Literal["hot", "cold"] | None
     weight: float
     start_timeout: float
 
+    @overload
+    def __init__(
+        self,
+        name: str,
+        resource: R_co,
+        *,
+        close: Callable[[R_co], Any] | None = None,
+        standby: Literal["hot"] | None = None,
+        weight: float = 1.0,
+        start_timeout: Duration = 60.0,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        name: str,
+        *,
+        open: Callable[[], Awaitable[R_co]],
+        close: Callable[[R_co], Any] | None = None,
+        standby: Literal["hot", "cold"] | None = None,
+        weight: float = 1.0,
+        start_timeout: Duration = 60.0,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        name: str,
+        *,
+        open: Callable[[], R_co],
+        close: Callable[[R_co], Any] | None = None,
+        standby: Literal["hot", "cold"] | None = None,
+        weight: float = 1.0,
+        start_timeout: Duration = 60.0,
+    ) -> None: ...
     def __init__(
         self,
         name: str,
@@ -195,7 +230,7 @@ class Failback:
 
 
 def check_hook(parameter: str, hook: object) -> None:
-    """Refuse what is neither None nor a function that returns what it makes."""
+    """Raise unless it is None, or a function that returns what it makes."""
     if hook is None:
         return
     if not callable(hook):

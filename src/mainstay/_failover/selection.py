@@ -1,8 +1,8 @@
-"""Who of those that serve gets the next call. Every pick costs the same, however many there are.
+"""Which of those that serve gets the next call. Every pick costs the same, however many there are.
 
-A strategy turns the sessions that serve into a function without parameters that gives the next
-one; it is made anew when members, weights or health change, which is when the work is done. It
-also picks among the few that are left when a call goes on to another member.
+A strategy turns the handles that serve into a function without parameters that returns the next
+one; there is another one whenever members, weights or health change, which is when the work is
+done. It also picks among the few that are left when a call goes on to another member.
 
 Source:
     M. Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", IEEE Transactions on
@@ -16,16 +16,16 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from mainstay._failover.members import Session
+from mainstay._failover.members import MemberHandle
 
-Pick: TypeAlias = Callable[[], Session]
-"""Gives the session of the next call."""
+Pick: TypeAlias = Callable[[], MemberHandle]
+"""Returns the handle of the next call."""
 Now: TypeAlias = Callable[[], float]
-"""Gives the time, in seconds of the pool's clock."""
+"""Returns the time, in seconds of the pool's clock."""
 Chance: TypeAlias = Callable[[], float]
-"""Gives a random number, from 0 to below 1."""
+"""Returns a random number, from 0 to below 1."""
 
-_LONGEST_TURN = 10_000  # picks until a weighted order repeats itself
+_LONGEST_CYCLE = 10_000  # picks until a weighted order repeats itself
 _UNKNOWN = 1e9  # seconds expected of a member whose first answer is still out
 
 
@@ -46,7 +46,7 @@ class Selector(Protocol):
     """
 
     def pick(self, members: Sequence[str], /) -> str:
-        """Give the name of the member that gets the next call.
+        """Return the name of the member that gets the next call.
 
         Args:
             members: The names of those that may get it, at least one, the most preferred first.
@@ -57,11 +57,11 @@ class Selector(Protocol):
 class Strategy(Protocol):
     """A way to select."""
 
-    def order(self, sessions: Sequence[Session], now: Now, chance: Chance, /) -> Pick:
+    def order(self, handles: Sequence[MemberHandle], now: Now, chance: Chance, /) -> Pick:
         """Prepare for all calls to come."""
         ...
 
-    def among(self, sessions: Sequence[Session], now: Now, chance: Chance, /) -> Session:
+    def among(self, handles: Sequence[MemberHandle], now: Now, chance: Chance, /) -> MemberHandle:
         """Pick one for a call that goes on to another member."""
         ...
 
@@ -69,47 +69,47 @@ class Strategy(Protocol):
 class Priority:
     """The first one gets every call."""
 
-    def order(self, sessions: Sequence[Session], _now: Now, _chance: Chance, /) -> Pick:
-        return itertools.repeat(sessions[0]).__next__
+    def order(self, handles: Sequence[MemberHandle], _now: Now, _chance: Chance, /) -> Pick:
+        return itertools.repeat(handles[0]).__next__
 
-    def among(self, sessions: Sequence[Session], _now: Now, _chance: Chance, /) -> Session:
-        return sessions[0]
+    def among(self, handles: Sequence[MemberHandle], _now: Now, _chance: Chance, /) -> MemberHandle:
+        return handles[0]
 
 
 class RoundRobin:
     """One after the other."""
 
-    def order(self, sessions: Sequence[Session], _now: Now, chance: Chance, /) -> Pick:
+    def order(self, handles: Sequence[MemberHandle], _now: Now, chance: Chance, /) -> Pick:
         # Not all processes are to begin with the same one, nor to follow it by the same one.
-        turn = sorted(sessions, key=lambda _session: chance())
+        turn = sorted(handles, key=lambda _handle: chance())
         return itertools.cycle(turn).__next__
 
-    def among(self, sessions: Sequence[Session], _now: Now, chance: Chance, /) -> Session:
-        return sessions[int(chance() * len(sessions))]
+    def among(self, handles: Sequence[MemberHandle], _now: Now, chance: Chance, /) -> MemberHandle:
+        return handles[int(chance() * len(handles))]
 
 
 class Weighted:
     """By weight, spread out evenly."""
 
-    def order(self, sessions: Sequence[Session], _now: Now, _chance: Chance, /) -> Pick:
-        turn = weighted_turn([each.slot.member.weight for each in sessions])
-        return itertools.cycle([sessions[place] for place in turn]).__next__
+    def order(self, handles: Sequence[MemberHandle], _now: Now, _chance: Chance, /) -> Pick:
+        turn = weighted_turn([each.slot.member.weight for each in handles])
+        return itertools.cycle([handles[place] for place in turn]).__next__
 
-    def among(self, sessions: Sequence[Session], _now: Now, chance: Chance, /) -> Session:
-        sums = list(itertools.accumulate(each.slot.member.weight for each in sessions))
+    def among(self, handles: Sequence[MemberHandle], _now: Now, chance: Chance, /) -> MemberHandle:
+        sums = list(itertools.accumulate(each.slot.member.weight for each in handles))
         place = bisect.bisect_right(sums, chance() * sums[-1])
-        return sessions[min(place, len(sessions) - 1)]
+        return handles[min(place, len(handles) - 1)]
 
 
 def weighted_turn(weights: Sequence[float]) -> list[int]:
-    """Give an order of places in which each occurs in proportion to its weight, evenly spread."""
+    """Return an order of places in which each occurs in proportion to its weight, evenly spread."""
     exact = [Fraction(weight).limit_denominator(1000) for weight in weights]
     common = math.lcm(*(each.denominator for each in exact))
     counts = [int(each * common) for each in exact]
     counts = [count // (math.gcd(*counts) or 1) for count in counts]
-    if sum(counts) > _LONGEST_TURN or 0 in counts:
+    if sum(counts) > _LONGEST_CYCLE or 0 in counts:
         total = math.fsum(weights)
-        counts = [max(1, round(weight / total * _LONGEST_TURN)) for weight in weights]
+        counts = [max(1, round(weight / total * _LONGEST_CYCLE)) for weight in weights]
     turns = [
         ((turn + 0.5) / count, place) for place, count in enumerate(counts) for turn in range(count)
     ]
@@ -119,13 +119,13 @@ def weighted_turn(weights: Sequence[float]) -> list[int]:
 class LeastLatency:
     """The better one of two taken at random: peak latency times calls on their way."""
 
-    def order(self, sessions: Sequence[Session], now: Now, chance: Chance, /) -> Pick:
-        count = len(sessions)
+    def order(self, handles: Sequence[MemberHandle], now: Now, chance: Chance, /) -> Pick:
+        count = len(handles)
         if count == 1:
-            return itertools.repeat(sessions[0]).__next__
+            return itertools.repeat(handles[0]).__next__
         # Side by side, so that a pick among many touches little memory.
-        latencies = [each.slot.latency for each in sessions]
-        flights = [each.flights for each in sessions]
+        latencies = [each.slot.latency for each in handles]
+        flights = [each.flights for each in handles]
 
         def load(place: int, moment: float) -> float:
             flying = len(flights[place])
@@ -134,30 +134,30 @@ class LeastLatency:
                 return _UNKNOWN
             return latency.read(moment) * (flying + 1)
 
-        def pick() -> Session:
+        def pick() -> MemberHandle:
             one = int(chance() * count)
             other = int(chance() * (count - 1))
             other += other >= one
             moment = now()
-            return sessions[one if load(one, moment) <= load(other, moment) else other]
+            return handles[one if load(one, moment) <= load(other, moment) else other]
 
         return pick
 
-    def among(self, sessions: Sequence[Session], now: Now, chance: Chance, /) -> Session:
-        return self.order(sessions, now, chance)()
+    def among(self, handles: Sequence[MemberHandle], now: Now, chance: Chance, /) -> MemberHandle:
+        return self.order(handles, now, chance)()
 
 
-class Own:
+class UserSelection:
     """By a user's selector."""
 
     def __init__(self, selector: Selector) -> None:
         self._selector = selector
 
-    def order(self, sessions: Sequence[Session], _now: Now, _chance: Chance, /) -> Pick:
-        names = [each.lease.member for each in sessions]
-        by_name = dict(zip(names, sessions, strict=True))
+    def order(self, handles: Sequence[MemberHandle], _now: Now, _chance: Chance, /) -> Pick:
+        names = [each.lease.member for each in handles]
+        by_name = dict(zip(names, handles, strict=True))
 
-        def pick() -> Session:
+        def pick() -> MemberHandle:
             name = self._selector.pick(names)
             if name not in by_name:
                 raise ValueError(f"`select` must pick one of {names}, not {name!r}")
@@ -165,20 +165,24 @@ class Own:
 
         return pick
 
-    def among(self, sessions: Sequence[Session], now: Now, chance: Chance, /) -> Session:
-        return self.order(sessions, now, chance)()
+    def among(self, handles: Sequence[MemberHandle], now: Now, chance: Chance, /) -> MemberHandle:
+        return self.order(handles, now, chance)()
 
 
-def ramped(sessions: Sequence[Session], order: Callable[[Sequence[Session]], Pick],
-           now: Now, chance: Chance) -> Pick:  # fmt: skip
-    """Give members that have just come back a part of the picks that would be theirs."""
-    growing = frozenset(each.slot for each in sessions if each.slot.share(now()) < 1)
-    settled = [each for each in sessions if each.slot not in growing]
+def ramped(
+    handles: Sequence[MemberHandle],
+    order: Callable[[Sequence[MemberHandle]], Pick],
+    now: Now,
+    chance: Chance,
+) -> Pick:
+    """Return a pick that gives members that have just come back a part of what would be theirs."""
+    growing = frozenset(each.slot for each in handles if each.slot.share(now()) < 1)
+    settled = [each for each in handles if each.slot not in growing]
     if not growing or not settled:
-        return order(sessions)
-    everyone, others = order(sessions), order(settled)
+        return order(handles)
+    everyone, others = order(handles), order(settled)
 
-    def pick() -> Session:
+    def pick() -> MemberHandle:
         picked = everyone()
         slot = picked.slot
         if slot in growing and chance() >= slot.share(now()):
@@ -197,7 +201,7 @@ STRATEGIES: dict[str, Strategy] = {
 
 
 def strategy_of(select: object) -> Strategy:
-    """Turn what users give as `select=` into a strategy.
+    """Return the strategy for what users give as `select=`.
 
     Raises:
         TypeError: If it is neither a name nor has a method `pick`.
@@ -211,4 +215,4 @@ def strategy_of(select: object) -> Strategy:
         return STRATEGIES[select]
     if isinstance(select, type) or not isinstance(select, Selector):
         raise TypeError(f"`select` must be a name or an object with `pick(names)`, not {select!r}")
-    return Own(select)
+    return UserSelection(select)

@@ -155,7 +155,8 @@ def _is_in(registry: CollectorRegistry, table: SeriesTable) -> bool:
 
 
 def _new_recorders(namespace: str, bounds: dict[str, tuple[float, ...]] | None) -> Recorders:
-    return Recorders(SeriesTable(namespace, bounds or {}, os.environ.get(VARIABLE, "")))
+    directory = os.environ.get(VARIABLE, os.environ.get(VARIABLE.lower(), ""))
+    return Recorders(SeriesTable(namespace, bounds or {}, directory))
 
 
 def _totals(recorders: Recorders) -> _Totals:

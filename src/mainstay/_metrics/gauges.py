@@ -4,8 +4,8 @@ A gauge keeps no value itself. It has sources, and at each scrape those that sti
 the case: so a state that has run out by itself is not shown any longer, and what is gone ends.
 
 Nobody scrapes a worker process of multiprocess mode. There a source tells of each change, and what
-is the case then is written by the process's `Writer`, through a gauge of prometheus_client, whose
-files say how the values of all processes become one.
+is the case then is written by the process's `Writer`, to a file whose name says how the values of
+all processes become one.
 """
 
 import weakref
@@ -13,8 +13,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from operator import add
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
-
-from prometheus_client import Gauge as StockGauge
 
 from mainstay._core.threads import values_now
 from mainstay._metrics.schema import Family
@@ -46,7 +44,6 @@ class Gauge(ABC, Generic[T]):
         self._component = component
         self._family = family
         self._sources: dict[int, tuple[weakref.ref[Any], Callable[[Any], T]]] = {}
-        self._stock: StockGauge | None = None
         self._written: dict[tuple[str, ...], None] = {}
 
     def follow(self, source: S, read: Callable[[S], T]) -> None:
@@ -67,19 +64,10 @@ class Gauge(ABC, Generic[T]):
 
     def _write(self) -> None:
         """Write what is the case now, in the writer's thread; what is gone counts as 0."""
-        family, values = self._family, self._values()
-        if self._stock is None:
-            assert family.mode is not None  # noqa: S101 - without one, nothing is written
-            self._stock = StockGauge(
-                f"{self._table.namespace}_{family.name}",
-                family.help,
-                family.labels,
-                registry=None,
-                multiprocess_mode=family.mode,
-            )
+        values = self._values()
         self._written.update(dict.fromkeys(values))
-        for labels in self._written:
-            self._stock.labels(*labels).set(values.get(labels, 0.0))
+        numbers = {labels: values.get(labels, 0.0) for labels in self._written}
+        self._table.set_gauges(self._family, numbers)
 
     def _values(self) -> dict[tuple[str, ...], float]:
         values: dict[tuple[str, ...], float] = {}

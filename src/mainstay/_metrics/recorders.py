@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
+from mainstay._core.forks import reset_after_fork
 from mainstay._core.threads import get_or_create, values_now
 from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay._metrics.copies import CopiesRecorder
@@ -32,6 +33,8 @@ class Recorders:
     def __init__(self, table: SeriesTable) -> None:
         self.table = table
         self._known: dict[tuple[object, ...], Any] = {}
+        if table.writer is not None:
+            reset_after_fork(self, Recorders._write_states)
 
     def calls(self, component: str, policy: str) -> Recorder:
         """Return the recorder of a component's calls under a policy."""
@@ -82,6 +85,12 @@ class Recorders:
         for each in values_now(self._known):
             if isinstance(each, Gauge):
                 yield from each.samples()
+
+    def _write_states(self) -> None:
+        """Write the states that a forked child begins in, which no change will tell of."""
+        for each in values_now(self._known):
+            if isinstance(each, StateGauge):
+                each.changed()
 
     def _number(self, component: str, family: Family) -> NumberGauge:
         return self._find(NumberGauge, component, family)

@@ -341,7 +341,9 @@ CHECKPOINT_CORRUPT = Family(
     "Saves that could not be read.",
     ("component",),
 )
-BUILD_INFO = Family("build_info", "gauge", "1, with the version of mainstay.", ("version",))
+BUILD_INFO = Family(
+    "build_info", "gauge", "1, with the version of mainstay.", ("version",), mode="max"
+)
 SERIES_DROPPED = Family(
     "series_dropped_total",
     "counter",

@@ -23,6 +23,7 @@ from mainstay._metrics.layouts import DROPPED_LAYOUT, ERROR_LAYOUT, Layout
 from mainstay._metrics.schema import Family
 
 if TYPE_CHECKING:
+    from mainstay._metrics.multiprocess import Files, Forwarding
     from mainstay._metrics.writer import Writer
 
 _name_of_class = type.__dict__["__name__"].__get__
@@ -81,6 +82,7 @@ class SeriesTable:
         self._error_types: dict[str, LabelValues] = {}
         self._members: dict[str, LabelValues] = {}
         self._directory = directory
+        self._files: Files | Forwarding | None = None
         if directory:
             from mainstay._metrics import multiprocess, writer  # noqa: PLC0415 - only for workers
 
@@ -93,9 +95,10 @@ class SeriesTable:
         """Make all further cells in files of this process."""
         from mainstay._metrics import multiprocess  # noqa: PLC0415 - only for workers
 
-        maker = multiprocess.cell_maker(self._directory, self.namespace, self.bounds)
-        self.cells.restart(maker.cell)
-        maker.set_gauge(schema.BUILD_INFO, (VERSION,), 1.0)
+        multiprocess.remove_gone(self._directory)
+        self._files = multiprocess.cell_maker(self._directory, self.namespace, self.bounds)
+        self.cells.restart(self._files.cell)
+        self._files.set_gauges(schema.BUILD_INFO, {(VERSION,): 1.0})
 
     def _leave_files_to_parent(self) -> None:
         """Go on in other files: those of two processes at once would lose counts of both."""
@@ -157,6 +160,11 @@ class SeriesTable:
         slots, _ = self.cells.cell(group)
         slots[bisect_left(group.bounds, value)] += 1.0
         slots[-1] += value
+
+    def set_gauges(self, family: Family, numbers: Mapping[tuple[str, ...], float]) -> None:
+        """Write what is the case in this process, if others have to read it."""
+        if self._files is not None:
+            self._files.set_gauges(family, numbers)
 
     def count_error(self, component: str, policy: str, error: BaseException) -> None:
         """Count a failed attempt by the class of its exception."""

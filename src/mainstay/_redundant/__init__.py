@@ -1,6 +1,7 @@
-"""Redundant call: `decision` decides, the loops act, `run` keeps one call, `policy` is the face.
+"""Redundant calls: hedged, voted, at the members of a pool.
 
-`ending` says how a call ends, `sketch` knows how long calls take, `state` is what the calls of a
-function share, `threads` runs copies in sync code, `race` is the block form, `events` says what is
-told to logs and listeners.
+What decides: `decision` says which copy starts and which one wins, `latency` when a call is slow.
+What a call is: `settings` is what users gave, `call` one call, `members` the members of a pool that
+its copies use. What acts: `sync_loop` and `async_loop`, `workers` runs copies in sync code, `race`
+is the block form. What users import: `policy`.
 """

@@ -318,7 +318,7 @@ class AsyncLoop:
         """Count how the task of a copy has ended, or record that it is late."""
         error = CancelledError() if task.cancelled() else task.exception()
         if not self.call.settled:
-            self._ended(copy, None if error else task.result(), error)
+            self._ended(copy, task.result() if error is None else None, error)
         elif error is None:
             self.call.late(copy, task.result())
         else:
@@ -401,7 +401,10 @@ class AsyncLoop:
             self._give_up(error)
             return True
         self._ended(0, None, error)
-        return call.fails_with(error)
+        if call.failure is not error:
+            return False
+        call.record_failure()
+        return True
 
     # The caller.
 

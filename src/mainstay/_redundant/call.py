@@ -48,6 +48,7 @@ class RedundantCall(Call[Recorder]):
         settled: True if the end is certain.
         closed: True if it is over for the caller.
         expired: The copies that still ran when its time was up.
+        failure: What it raises; None if it returns an answer, or is open.
     """
 
     policy: ClassVar[str] = POLICY
@@ -59,7 +60,7 @@ class RedundantCall(Call[Recorder]):
     settled: bool = False
     closed: bool = False
     expired: Collection[int] = ()
-    _failure: BaseException | None = None  # what the call raises
+    failure: BaseException | None = None
     _reason: RedundantReason | None = None  # why; None if it was cancelled
     _returned: object = _NOTHING
     _observed: bool = False  # True if the budget knows of the call
@@ -241,7 +242,7 @@ class RedundantCall(Call[Recorder]):
 
     def _fail(self, error: BaseException, reason: RedundantReason | None) -> None:
         """Settle the call: it raises *error*. No reason means that it was cancelled."""
-        self._failure = error
+        self.failure = error
         self._reason = reason
         self.settled = True
 
@@ -272,8 +273,8 @@ class RedundantCall(Call[Recorder]):
 
     def finish(self) -> Any:
         """Record the end, and return the answer or raise."""
-        if self._failure is not None:
-            raise self._recorded_failure()
+        if self.failure is not None:
+            raise self.record_failure()
         round_ = self.round
         winner = round_.winner
         answer = self._returned = round_.answers.pop(winner)
@@ -301,29 +302,21 @@ class RedundantCall(Call[Recorder]):
             self._let_go(round_.dissenters)
         return answer
 
-    def fails_with(self, error: Exception) -> bool:
-        """True if *error* is what the call raises; then its end is recorded."""
-        if self._failure is not error:
-            return False
-        self._recorded_failure()
-        return True
-
-    def _recorded_failure(self) -> BaseException:
+    def record_failure(self) -> BaseException:
         """Record that the call fails; return what it raises, which leads to frames with this."""
-        failure, self._failure = self._failure, None
+        failure, self.failure = self.failure, None
         assert failure is not None  # noqa: S101 - the caller has looked
         reason = self._reason
         if reason is None or not isinstance(failure, Exception):
             self.interrupted(failure)
             return failure
         self.closed = True
-        self._observe()
-        outcome = "error"
+        outcome = "rejected" if _nobody_called(self) else "error"
+        if outcome != "rejected":
+            self._observe()
         if reason == "timeout":
             outcome = "timeout"
             self.bound.latency.took_longer_than(self.elapsed())
-        elif _nobody_called(self):
-            outcome = "rejected"
         if reason not in ("not_retryable", "predicate_error") and self.round.tally is not None:
             self.bound.copies.voted(self.round.verdict())
         self.give_up(reason, failure, outcome, attempts=self.made())

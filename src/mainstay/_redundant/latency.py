@@ -1,8 +1,9 @@
 """How long the calls of one component take, and when one of them is slow.
 
-A call that was answered leaves its duration in a queue and goes on. Whoever finds `BATCH` of them
-there, or the oldest `LATEST` seconds old, or wants to know, takes them to the sketch and the
-budget. The only lock here is held for those additions, never while code of the user's runs.
+A call that was answered leaves its duration in a queue and goes on. The one that finds `BATCH` of
+them there, or the oldest `LATEST` seconds old, takes them to the sketch and the budget, as does
+everybody who wants to know. The only lock here is held for those additions, never while code of the
+user's runs.
 
 Async calls are told that they are slow by a timer that they share. Nearly all of them are answered
 in time, and a timer for each would be most of what such a call costs.
@@ -124,11 +125,11 @@ class LatencyTracker:
         return self.delay
 
 
-class Waiting(Protocol):
+class TimedCall(Protocol):
     """A call that is not slow yet."""
 
     def slow(self) -> None:
-        """Be told that it is slow now."""
+        """Do what is to be done when it is slow."""
         ...
 
 
@@ -145,12 +146,12 @@ class SharedTimer:
     """
 
     def __init__(self, event_loop: AbstractEventLoop) -> None:
-        self.waiting: dict[Waiting, float] = {}
+        self.waiting: dict[TimedCall, float] = {}
         self.event_loop: AbstractEventLoop = event_loop
         self._latest = -math.inf
         self._goes_off = math.inf
 
-    def add(self, call: Waiting, due: float) -> None:
+    def add(self, call: TimedCall, due: float) -> None:
         """Tell *call* at *due* that it is slow. Its event loop must be the one that is running."""
         if due < self._latest and self.waiting:
             # The delay has become shorter, and this call is due before some that began earlier.
@@ -178,7 +179,7 @@ class SharedTimer:
         for call in slow:
             self._tell(call)
 
-    def _tell(self, call: Waiting) -> None:
+    def _tell(self, call: TimedCall) -> None:
         if self.waiting.pop(call, None) is not None:
             call.slow()
 

@@ -25,15 +25,13 @@ import attrs
 
 from mainstay._core.clock import Clock
 from mainstay._core.context import CallContext, current_context
-from mainstay._core.failures import Verdict
+from mainstay._core.failures import Verdict, described, leave_note
 from mainstay._core.threads import Pause
-from mainstay._failover.core import Core, Wait
-from mainstay._failover.loops import require_loop
-from mainstay._failover.members import Lease, Session, Slot, lease_here, set_lease
-from mainstay._failover.policy import FailoverPool
-from mainstay._failover.rules import judged
-from mainstay._failover.run import reasons
-from mainstay._metrics.collector import recorders_of
+from mainstay._failover.calls import no_member, require_loop
+from mainstay._failover.engine import PoolEngine
+from mainstay._failover.members import Lease, MemberHandle, Slot, lease_here, set_lease
+from mainstay._failover.pool import FailoverPool
+from mainstay._failover.settings import POLICY
 from mainstay._metrics.pools import MemberRecorder
 from mainstay.errors import NoMemberError, RejectedError
 
@@ -46,17 +44,17 @@ class PoolMembers:
     def __init__(self, pool: object) -> None:
         if not isinstance(pool, FailoverPool):
             raise TypeError(f"`pool` must be a FailoverPool, not {pool!r}")
-        self._engine = pool._core  # noqa: SLF001 - hidden from users only
+        self._engine = pool._engine  # noqa: SLF001 - hidden from users only
 
     @property
     def name(self) -> str:
         """The name of the pool."""
-        return self._engine.rules.name
+        return self._engine.settings.name
 
     @property
     def is_async(self) -> bool:
         """True if it can be used in async code only."""
-        return self._engine.rules.is_async
+        return self._engine.settings.is_async
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the members that it has now, whatever their health."""
@@ -81,7 +79,7 @@ class CopyMembers:
         over: Whether the call has ended.
     """
 
-    _engine: Core
+    _engine: PoolEngine
     _context: CallContext
     _votes: bool
     over: bool = attrs.field(default=False, init=False)
@@ -90,7 +88,7 @@ class CopyMembers:
     _lacking: set[int] = attrs.field(factory=set, init=False)
     _answered: set[int] = attrs.field(factory=set, init=False)
     _tried: list[Slot] = attrs.field(factory=list, init=False)
-    _asked: set[Slot] = attrs.field(factory=set, init=False)
+    _asked: set[str] = attrs.field(factory=set, init=False)
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
 
     # Who runs where.
@@ -102,7 +100,7 @@ class CopyMembers:
         return self._offers[copy] is not None
 
     def unreserve(self, copy: int) -> None:
-        """Give back the member of a copy that is not started."""
+        """Return the member of a copy that is not started to the pool."""
         self._names.pop(copy, None)
         loan = self._take_loan(copy)
         if loan is not None:
@@ -136,7 +134,7 @@ class CopyMembers:
             choice = engine.choose(clock, tuple(self._tried), self._asked)
             if choice is None:
                 return None
-            if isinstance(choice, Wait):
+            if isinstance(choice, Pause):
                 seconds = min(choice.seconds, self._context.left())
                 return Pause(clock, seconds, choice.signal) if seconds > 0 else None
             with self._lock:
@@ -145,12 +143,10 @@ class CopyMembers:
                     return self._loan(choice)
             _give_back(engine, choice, clock.now())  # another copy of the call was faster
 
-    def _loan(self, session: Session) -> "MemberLoan":
-        metrics, slot = self._context.metrics, session.slot
-        recorder = slot.recorder
-        if metrics is not None:
-            recorder = recorders_of(metrics).member(self._engine.rules.name, slot.name)
-        return MemberLoan(self._engine, session, self._context.clock, recorder)
+    def _loan(self, handle: MemberHandle) -> "MemberLoan":
+        metrics, slot = self._context.metrics, handle.slot
+        recorder = slot.recorder_in(metrics, self._engine.settings.name)
+        return MemberLoan(self._engine, handle, self._context.clock, recorder)
 
     # The attempts, each in the thread or task of its copy.
 
@@ -193,9 +189,7 @@ class CopyMembers:
 
     def refusal(self) -> NoMemberError:
         """Return why there is no other member, with the reason of each."""
-        engine, now = self._engine, self._context.clock.now()
-        why = reasons(engine, self._tried, now)
-        return NoMemberError(engine.rules.name, why, engine.retry_after(now))
+        return no_member(self._engine, self._context.clock.now(), called=self._tried)
 
     # What came of them.
 
@@ -252,66 +246,75 @@ class MemberLoan:
     """One member, lent to one copy.
 
     The attempt lies between `enter` and `leave`, in one thread or task. Afterwards, or instead,
-    one of the other methods ends the loan, whoever calls it.
+    one of the other methods ends the loan, in any thread or task.
     """
 
-    _engine: Core
-    _session: Session
+    _engine: PoolEngine
+    _handle: MemberHandle
     _clock: Clock
     _recorder: MemberRecorder
     _began: float = attrs.field(init=False)
     _seconds: float | None = attrs.field(default=None, init=False)
-    _outer: Lease | None = attrs.field(default=None, init=False)
+    _outer: Lease[Any] | None = attrs.field(default=None, init=False)
 
     @property
     def member(self) -> str:
         """The member's name."""
-        return self._session.lease.member
+        return self._handle.lease.member
 
     @property
     def resource(self) -> Any:
         """Its resource."""
-        return self._session.resource
+        return self._handle.resource
 
     def enter(self) -> None:
         """Begin the attempt, and be the lease of the code that makes it."""
         self._outer = lease_here()
-        set_lease(self._session.lease)
+        set_lease(self._handle.lease)
         self._began = self._clock.now()
 
     def leave(self) -> None:
         """End the attempt: the member is not used any more, what came of it is still open."""
         set_lease(self._outer)
         self._seconds = self._clock.now() - self._began
-        self._engine.done(self._session)
+        self._engine.done(self._handle)
 
     def succeeded(self) -> None:
         """Tell that the member has answered."""
         self._recorder.attempt("success")
-        if self._session.slot.watched:
+        if self._handle.slot.inspected:
             now = self._clock.now()
-            self._engine.succeeded(self._session, now, self._seconds or 0.0)
+            self._engine.succeeded(self._handle, now, self._seconds or 0.0)
 
     def dissented(self) -> None:
         """Tell that the member has answered, and was outvoted."""
         self._recorder.attempt("success")
-        self._engine.dissented(self._session, self._clock.now())
+        self._engine.dissented(self._handle, self._clock.now())
 
     def unjudged(self) -> None:
         """Tell that the member has answered, and that no vote says if it was right."""
         self._recorder.attempt("success")
-        self._engine.released(self._session, self._clock.now())
+        self._engine.released(self._handle, self._clock.now())
 
     def failed(self, error: Exception) -> None:
         """Tell what the attempt has raised; the `on` of the pool says if that counts."""
         verdict = Verdict.TRY_ANOTHER
         if not isinstance(error, RejectedError):
-            verdict = judged(self._engine.rules, error)
+            verdict = self._verdict(error)
         self._recorder.attempt("rejected" if verdict is Verdict.TRY_ANOTHER else "error")
         if verdict is Verdict.MEMBER_FAILED:
-            self._engine.failed(self._session, self._clock.now())
+            self._engine.failed(self._handle, self._clock.now())
         else:
-            self._engine.released(self._session, self._clock.now())
+            self._engine.released(self._handle, self._clock.now())
+
+    def _verdict(self, error: Exception) -> Verdict:
+        settings = self._engine.settings
+        try:
+            return settings.verdict(error)
+        except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
+            text = f"`on` raised {described(broken)}, so the exception counts as not matched"
+            leave_note(error, f"mainstay.{POLICY} {settings.name}", text)
+            return Verdict.STOP
 
     def released(self) -> None:
         """Tell that nothing is known of the attempt."""
@@ -319,17 +322,17 @@ class MemberLoan:
         if self._seconds is None:  # cancelled before it could begin
             self.unused()
         else:
-            self._engine.released(self._session, self._clock.now())
+            self._engine.released(self._handle, self._clock.now())
 
     def unused(self) -> None:
         """Tell that there was no attempt."""
-        _give_back(self._engine, self._session, self._clock.now())
+        _give_back(self._engine, self._handle, self._clock.now())
 
 
 Offer: TypeAlias = MemberLoan | Pause | None
 """A member, a pause before there may be one, or None if there is none left."""
 
 
-def _give_back(engine: Core, session: Session, now: float) -> None:
-    engine.released(session, now)
-    engine.done(session)
+def _give_back(engine: PoolEngine, handle: MemberHandle, now: float) -> None:
+    engine.released(handle, now)
+    engine.done(handle)

@@ -27,7 +27,7 @@ from mainstay._core.functions import (
     kind_of,
     name_of,
     resource_first,
-    signature_for_callers,
+    without_resource,
 )
 from mainstay._core.threads import get_or_create
 from mainstay._metrics.collector import Metrics, metrics_of
@@ -54,7 +54,7 @@ from mainstay.hedge import Start, delay_of
 from mainstay.vote import Rule
 
 if TYPE_CHECKING:  # loads all of failover, which most redundant calls do without
-    from mainstay._failover.policy import FailoverPool
+    from mainstay._failover.pool import FailoverPool
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -121,10 +121,7 @@ class Redundant:
         self._check_kind(kind, fn)
         bound = self._bound(name_of(fn), self._fns(fn))
         wrapper = (wrap_async if kind is Kind.ASYNC else wrap_sync)(bound, fn)
-        signature = None if self._settings.pool is None else signature_for_callers(fn)
-        if signature is not None:
-            wrapper.__signature__ = signature  # type: ignore[attr-defined]  # inspect reads it
-        return wrapper
+        return wrapper if self._settings.pool is None else without_resource(fn)(wrapper)
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call *fn* redundantly, without decorating it.
@@ -266,7 +263,7 @@ def redundant(
     *,
     copies: int | None = None,
     alternatives: Iterable[Callable[..., Any]] = (),
-    pool: "FailoverPool",
+    pool: "FailoverPool[Any]",
     start: Start | None = None,
     decide: Rule = _FIRST,
     on: On = Exception,
@@ -285,7 +282,7 @@ def redundant(  # noqa: PLR0913 - a policy's parameters are its vocabulary
     *,
     copies: int | None = None,
     alternatives: Iterable[Callable[..., Any]] = (),
-    pool: "FailoverPool | None" = None,
+    pool: "FailoverPool[Any] | None" = None,
     start: Start | None = None,
     decide: Rule = _FIRST,
     on: On = Exception,

@@ -111,7 +111,7 @@ class RaceBlock:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Give up what is still running."""
+        """End the race; what still runs is late."""
         self._leave()
 
     async def __aenter__(self) -> AsyncRace:
@@ -126,7 +126,7 @@ class RaceBlock:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Give up what is still running, without waiting for it."""
+        """End the race; what still runs is cancelled, and not waited for."""
         self._leave()
 
     def _check_unused(self) -> None:
@@ -139,7 +139,7 @@ class RaceBlock:
 
 
 def _check_entry(call: RedundantCall, fn: object, kind: Kind) -> None:
-    """Refuse what cannot be a copy of a race, or comes too late."""
+    """Raise, unless *fn* can be a copy of the race, and comes in time."""
     if not callable(fn) or kind_of(fn) is not kind:
         raise TypeError(f"this race starts functions of `{kind.value}`, not {fn!r}")
     if call.round.most:

@@ -131,7 +131,7 @@ def _checked_number(copies: object, alternatives: int) -> int:
 
 
 def check_members(pool: "PoolMembers", copies: int) -> None:
-    """Refuse more copies than a pool has members at the moment, whatever their health."""
+    """Raise, unless a pool has as many members as there are copies, whatever their health."""
     members = len(pool.names())
     if copies > members:
         raise ValueError(
@@ -141,7 +141,7 @@ def check_members(pool: "PoolMembers", copies: int) -> None:
 
 
 def check_blocking(settings: RedundantSettings, what: str) -> None:
-    """Refuse an async pool or `dispose` where nothing can be awaited."""
+    """Raise, unless the policy works where nothing can be awaited."""
     if is_async_hook(settings.dispose):
         raise TypeError(
             f"`dispose` is async and {what} is not, so it could never be awaited; make it a "

@@ -131,7 +131,7 @@ def _overview(series: Series, slo: float) -> Row:
 
 def _components(series: Series) -> Row:
     each = "{{component}} on {{instance}}"
-    failures = ask.increase(series, "component_failures_total", ALL)
+    failures = ask.events(series, "component_failures_total", ALL)
     downtime = ask.increase(series, "component_downtime_seconds_total", ALL)
     return Row(
         "Components",
@@ -189,9 +189,8 @@ def _attempts(series: Series) -> Row:
         [
             graph(
                 "Errors by class",
-                "Failed attempts, also those that another attempt made good.",
-                _rate(series, "errors_total", "policy", "error_type"),
-                unit="ops",
+                "Failed attempts within each interval, also those that another attempt made good.",
+                _counted(series, "errors_total", NOW, "policy", "error_type"),
             ),
             graph(
                 "Giving up, by reason",
@@ -229,14 +228,14 @@ def _pools(series: Series) -> Row:
             stat(
                 "Failovers",
                 "Changes of the member that new calls go to, within the time shown.",
-                _grown(series, "failovers_total", "from_member", "to_member", "reason"),
+                _counted(series, "failovers_total", ALL, "from_member", "to_member", "reason"),
             ),
         ],
         [
             stat(
                 "Ejections",
                 "Members taken out of service within the time shown, by cause.",
-                _grown(series, "ejections_total", "member", "cause"),
+                _counted(series, "ejections_total", ALL, "member", "cause"),
             ),
             stat(
                 "Time to detect",
@@ -273,7 +272,7 @@ def _breakers(series: Series) -> Row:
             stat(
                 "Changes of state",
                 "Within the time shown.",
-                _grown(series, "breaker_transitions_total", "from_state", "to_state"),
+                _counted(series, "breaker_transitions_total", ALL, "from_state", "to_state"),
             ),
         ],
     )
@@ -319,9 +318,8 @@ def _redundant_calls(series: Series) -> Row:
             ),
             graph(
                 "Outvoted",
-                "Whose answers the others did not agree with.",
-                _rate(series, "dissents_total", "copy"),
-                unit="ops",
+                "Whose answers the others did not agree with, and how many within each interval.",
+                _counted(series, "dissents_total", NOW, "copy"),
             ),
             graph(
                 "Wasted work",
@@ -407,7 +405,7 @@ def _checkpoints(series: Series) -> Row:
             stat(
                 "Resumed runs",
                 "Runs that went on within the time shown, by how the attempt before had ended.",
-                _grown(series, "checkpoint_resumes_total", "reason"),
+                _counted(series, "checkpoint_resumes_total", ALL, "reason"),
             ),
         ],
         [
@@ -422,12 +420,12 @@ def _checkpoints(series: Series) -> Row:
             stat(
                 "Taken over",
                 "Runs that another process took over within the time shown.",
-                _grown(series, "checkpoint_lease_lost_total"),
+                _counted(series, "checkpoint_lease_lost_total", ALL),
             ),
             stat(
                 "Damaged saves",
                 "Saves that could not be read within the time shown.",
-                _grown(series, "checkpoint_corrupt_total"),
+                _counted(series, "checkpoint_corrupt_total", ALL),
             ),
         ],
     )
@@ -487,15 +485,15 @@ def _rate(series: Series, name: str, *labels: str) -> Query:
     return Query(ask.rate(series, name, NOW, ", ".join((ask.COMPONENT, *labels))), _legend(labels))
 
 
-def _grown(series: Series, name: str, *labels: str) -> Query:
-    """Return the query for how much a counter grew over the time shown."""
+def _counted(series: Series, name: str, window: str, *labels: str) -> Query:
+    """Return the query for the events of a counter, by component and *labels*."""
     by = ", ".join((ask.COMPONENT, *labels))
-    return Query(ask.increase(series, name, ALL, by), _legend(labels))
+    return Query(ask.events(series, name, window, by), _legend(labels))
 
 
 def _quantile(series: Series, name: str, window: str) -> Query:
     """Return the query for what 95 % of the observations of a histogram stay below."""
-    buckets = ask.rate(series, f"{name}_bucket", window, f"{ask.COMPONENT}, le")
+    buckets = ask.events(series, f"{name}_bucket", window, f"{ask.COMPONENT}, le")
     return Query(f"histogram_quantile(0.95, {buckets})", "{{component}}")
 
 

@@ -89,6 +89,22 @@ def _matchers(selector: str) -> tuple[Matcher, ...]:
     return tuple(found)
 
 
+def event_count(counter: str, window: str) -> str:
+    """Return how many events each series of a counter counted within a window.
+
+    `increase` takes the first sample of a series for the start, and so misses the event that made
+    the series appear. A series that was not there when the window began has counted all that it
+    shows, unless it was set back since, as by a restart. `increase` also estimates what happened
+    between the samples and the edges of the window, so that one event is 1.02; events are whole.
+    """
+    return (
+        f"max_over_time({counter}[{window}])\n"
+        f"  unless {counter} offset {window}\n"
+        f"  unless resets({counter}[{window}]) > 0\n"
+        f"or round(increase({counter}[{window}]))"
+    )
+
+
 def check_slo(slo: float) -> float:
     """Return *slo* if it is one.
 

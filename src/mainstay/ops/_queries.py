@@ -4,10 +4,13 @@ Each takes a `Series` and a window. Calls are counted by job, component and poli
 count the same work again, so nothing is ever summed over `policy`.
 """
 
-from mainstay.ops._promql import Series
+from mainstay.ops._promql import Series, event_count
 
 CALL = "job, component, policy"
 COMPONENT = "job, component"
+
+_FAILED = 'outcome=~"error|timeout|rejected"'
+_ANSWERED = 'reason="not_retryable"'
 
 
 def rate(series: Series, name: str, window: str, by: str, *conditions: str) -> str:
@@ -26,12 +29,21 @@ def error_ratio(series: Series, window: str) -> str:
     Exceptions outside `on` are the function's own answers and no failures of what it depends on;
     cancelled calls are neither good nor bad.
     """
-    failed = rate(series, "calls_total", window, CALL, 'outcome=~"error|timeout|rejected"')
-    answers = rate(series, "give_ups_total", window, CALL, 'reason="not_retryable"')
+    failed = rate(series, "calls_total", window, CALL, _FAILED)
+    answers = rate(series, "give_ups_total", window, CALL, _ANSWERED)
     counted = rate(series, "calls_total", window, CALL, 'outcome!="cancelled"')
     return (
         f"clamp_min(\n  {failed}\n  - ({answers}\n     or 0 * {failed}),\n  0\n)\n/ ({counted} > 0)"
     )
+
+
+def errors(series: Series, window: str) -> str:
+    """Return the number of calls that failed, in the sense of `error_ratio`."""
+    failed, answers = (
+        _indented(event_count(series(name, condition), window))
+        for name, condition in (("calls_total", _FAILED), ("give_ups_total", _ANSWERED))
+    )
+    return f"clamp_min(sum by ({CALL}) (\n  {failed}\n  or -1 * (\n  {answers}\n  )\n), 0)"
 
 
 def recovered_ratio(series: Series, window: str) -> str:
@@ -54,8 +66,18 @@ def duration(series: Series, window: str, quantile: float) -> str:
 
 
 def increase(series: Series, name: str, window: str, by: str = COMPONENT) -> str:
-    """Return by how much a counter grew."""
+    """Return by how much a counter grew, summed by labels."""
     return f"sum by ({by}) (increase({series(name)}[{window}]))"
+
+
+def events(series: Series, name: str, window: str, by: str = COMPONENT, *conditions: str) -> str:
+    """Return how many events a counter counted, summed by labels: whole, the first included."""
+    counted = _indented(event_count(series(name, *conditions), window))
+    return f"sum by ({by}) (\n  {counted}\n)"
+
+
+def _indented(lines: str) -> str:
+    return lines.replace("\n", "\n  ")
 
 
 def alive(series: Series, window: str) -> str:
@@ -80,15 +102,5 @@ def availability(series: Series, window: str) -> str:
 
 def failures(series: Series, window: str) -> str:
     """Return the number of outages that began; the death of a process is one."""
-    outages = increase(series, "component_failures_total", window)
+    outages = events(series, "component_failures_total", window)
     return f"{outages}\n+ on (job) group_left () {deaths(series, window)}"
-
-
-def has_grown(series: Series, name: str, window: str) -> str:
-    """Return the counters that grew within a window, or are new and not 0.
-
-    `increase` takes the first value it sees as the start, and so misses what happened before the
-    first scrape of a process.
-    """
-    counter = series(name)
-    return f"increase({counter}[{window}]) > 0\nor ({counter} unless {counter} offset {window}) > 0"

@@ -12,6 +12,7 @@ CALL = "job_component_policy"
 COMPONENT = "job_component"
 
 ERROR_WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
+ERROR_COUNT_WINDOWS = ("1h", "6h", "1d", "3d")
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
@@ -43,9 +44,11 @@ def call_rules(series: Series) -> Iterator[Rule]:
 
 
 def error_rules(series: Series) -> Iterator[Rule]:
-    """Return the share of failed calls over the windows that the burn-rate alerts compare."""
+    """Return the rules for failed calls, over the windows that the burn-rate alerts compare."""
     for window in ERROR_WINDOWS:
         yield _rule(error_ratio(series, window), ask.error_ratio(series, window))
+    for window in ERROR_COUNT_WINDOWS:
+        yield _rule(error_count(series, window), ask.errors(series, window))
 
 
 def error_ratio(series: Series, window: str) -> str:
@@ -53,11 +56,17 @@ def error_ratio(series: Series, window: str) -> str:
     return series.recorded(CALL, "call_errors", f"ratio_rate{window}")
 
 
+def error_count(series: Series, window: str) -> str:
+    """Return the name of the recorded number of failed calls."""
+    return series.recorded(CALL, "call_errors", f"increase{window}")
+
+
 def dependability_rules(series: Series, windows: Sequence[str]) -> Iterator[Rule]:
     """Return the figures of `Availability` over each window, with dead processes counted in."""
     for window in windows:
         uptime = series.recorded(COMPONENT, "uptime_seconds", f"increase{window}")
         failed = series.recorded(COMPONENT, "failures", f"increase{window}")
+        switched = series.recorded(COMPONENT, "failovers", f"increase{window}")
         available = series.recorded(COMPONENT, "availability", f"ratio{window}")
         per_second = series.recorded(COMPONENT, "failure_rate", f"per_second{window}")
         mtbf = series.recorded(COMPONENT, "mtbf_seconds", f"mean{window}")
@@ -67,6 +76,7 @@ def dependability_rules(series: Series, windows: Sequence[str]) -> Iterator[Rule
         period = number(seconds_of(window))
         yield _rule(uptime, ask.increase(series, "component_uptime_seconds_total", window))
         yield _rule(failed, ask.failures(series, window))
+        yield _rule(switched, ask.events(series, "failovers_total", window))
         yield _rule(available, ask.availability(series, window))
         yield _rule(per_second, f"{failed} / {uptime}")
         yield _rule(mtbf, f"{uptime} / {failed}")

@@ -28,7 +28,7 @@ def _look(path: str) -> tuple[Inode, int]:
 
 
 @attrs.define(eq=False)
-class _OpenFile:
+class _OpenedFile:
     """A file that is open, by its path and as it was at the last look."""
 
     name: str
@@ -71,9 +71,9 @@ class StoreFiles:
 
     def __init__(self, path: str, bytes_logged: Callable[[], int | None]) -> None:
         target = os.path.realpath(path)  # SQLite goes by the file that a link leads to
-        self._database = _OpenFile("its file", path)
-        self._log = _OpenFile("its -wal file", f"{target}-wal")
-        self._index = _OpenFile("its -shm file", f"{target}-shm")
+        self._database = _OpenedFile("its file", path)
+        self._log = _OpenedFile("its -wal file", f"{target}-wal")
+        self._index = _OpenedFile("its -shm file", f"{target}-shm")
         self._bytes_logged = bytes_logged
         self.has_lost_database = False
         # Asking an open file for its size costs a sixth of a look at its path. Only the log may be
@@ -128,7 +128,7 @@ class StoreFiles:
         if self._opened_log is not None:
             self._log.size = os.lseek(self._opened_log, 0, os.SEEK_END)
 
-    def _is_whole(self, cut: _OpenFile) -> bool:
+    def _is_whole(self, cut: _OpenedFile) -> bool:
         """True if nothing is lost, though a file has become smaller."""
         if cut is self._index:
             # SQLite has it mapped, and reading behind its end would kill the process. Where it

@@ -13,6 +13,7 @@ from typing import Any
 
 import attrs
 
+from mainstay._core.owner import Owner, part, this_process
 from mainstay.errors import LeaseLostError
 from mainstay.stores.base import (
     MOST_RESULTS,
@@ -20,13 +21,12 @@ from mainstay.stores.base import (
     Change,
     Contents,
     Exit,
-    Lease,
     Record,
     Result,
     RunId,
+    RunLease,
     Status,
 )
-from mainstay.stores.owner import Owner, part, this_process
 
 _COLUMNS = (
     "name", "key", "life", "token", "status", "boot", "namespace", "pid", "started", "expires",
@@ -169,7 +169,7 @@ def contents(db: sqlite3.Connection, run: RunId) -> Contents:
 
 
 def change_run(
-    db: sqlite3.Connection, lease: Lease, change: Change, now: float, wall: float
+    db: sqlite3.Connection, lease: RunLease, change: Change, now: float, wall: float
 ) -> None:
     """Write a change to the row of a run, and renew its lease.
 
@@ -204,7 +204,7 @@ def drop(db: sqlite3.Connection, run: RunId, numbers: Iterable[int]) -> None:
     db.executemany(_DROP, [(number, run.name, run.key) for number in numbers])
 
 
-def put_alone(db: sqlite3.Connection, lease: Lease, change: Change, now: float) -> bool:
+def put_alone(db: sqlite3.Connection, lease: RunLease, change: Change, now: float) -> bool:
     """Write a change that is one result and return True, if the lease is valid and fresh."""
     if change.document is not None or change.drop or len(change.put) != 1:
         return False
@@ -215,7 +215,7 @@ def put_alone(db: sqlite3.Connection, lease: Lease, change: Change, now: float) 
 
 
 def release(
-    db: sqlite3.Connection, lease: Lease, how: Exit, error: str, now: float, wall: float
+    db: sqlite3.Connection, lease: RunLease, how: Exit, error: str, now: float, wall: float
 ) -> bool:
     """Record that a run was released; return False if it is no longer the caller's."""
     values = how, error, now, wall, lease.run.name, lease.run.key, lease.token

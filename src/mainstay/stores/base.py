@@ -29,7 +29,7 @@ from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
-from mainstay.stores.owner import Owner, is_dead, shares_clock
+from mainstay._core.owner import Owner, is_dead, shares_clock
 
 RENEWALS_PER_LEASE = 3
 """How many times a lease is renewed in the time that it lasts."""
@@ -151,7 +151,7 @@ Acquisition: TypeAlias = Acquired | Held | Finished | Poisoned
 
 
 @attrs.frozen
-class Lease:
+class RunLease:
     """The right to save a run.
 
     Attributes:
@@ -235,7 +235,7 @@ class Store(Protocol):
         """Return what is kept for *run*; empty for one that is not there."""
         ...
 
-    def commit(self, lease: Lease, change: Change) -> None:
+    def commit(self, lease: RunLease, change: Change) -> None:
         """Write *change*, durably, and renew the lease.
 
         Raises:
@@ -243,7 +243,9 @@ class Store(Protocol):
         """
         ...
 
-    def release(self, lease: Lease, how: Exit, error: str = "", drop: tuple[int, ...] = ()) -> None:
+    def release(
+        self, lease: RunLease, how: Exit, error: str = "", drop: tuple[int, ...] = ()
+    ) -> None:
         """Release the run before its end; nothing happens if it is no longer the caller's.
 
         Args:

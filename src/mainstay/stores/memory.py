@@ -16,12 +16,12 @@ from mainstay.stores.base import (
     Exit,
     Finished,
     Held,
-    Lease,
     Poisoned,
     Record,
     Request,
     Result,
     RunId,
+    RunLease,
     Status,
     acquisition,
     how_gone,
@@ -91,7 +91,7 @@ class MemoryStore:
                 return Contents(None, None, {})
             return Contents(kept.latest, kept.previous, dict(kept.results))
 
-    def commit(self, lease: Lease, change: Change) -> None:
+    def commit(self, lease: RunLease, change: Change) -> None:
         """Write *change* and renew the lease."""
         now, wall = current_context().clock.now(), wall_time()
         with self._lock:
@@ -115,7 +115,9 @@ class MemoryStore:
                 updated=wall,
             )
 
-    def release(self, lease: Lease, how: Exit, error: str = "", drop: tuple[int, ...] = ()) -> None:
+    def release(
+        self, lease: RunLease, how: Exit, error: str = "", drop: tuple[int, ...] = ()
+    ) -> None:
         """Release the run before its end."""
         now, wall = current_context().clock.now(), wall_time()
         with self._lock:
@@ -157,7 +159,7 @@ class MemoryStore:
     def close(self) -> None:
         """Do nothing: there is nothing to close."""
 
-    def _owned(self, lease: Lease) -> _Stored | None:
+    def _owned(self, lease: RunLease) -> _Stored | None:
         """Return the run of *lease*, or None if the lease is lost."""
         kept = self._runs.get(lease.run)
         if kept is None or kept.record.token != lease.token or kept.record.status != "running":

@@ -40,11 +40,11 @@ from mainstay.stores.base import (
     Change,
     Contents,
     Exit,
-    Lease,
     Poisoned,
     Record,
     Request,
     RunId,
+    RunLease,
     Status,
     acquisition,
     how_gone,
@@ -154,7 +154,7 @@ class SQLiteStore:
         with self._connections.use() as db:
             return _rows.contents(db, run)
 
-    def commit(self, lease: Lease, change: Change) -> None:
+    def commit(self, lease: RunLease, change: Change) -> None:
         """Write *change* and renew the lease; a result alone renews it once a third of it is over.
 
         A result alone is one statement and one page of the log. Renewing with it means a second
@@ -172,7 +172,9 @@ class SQLiteStore:
                 _rows.change_run(db, lease, change, current_context().clock.now(), wall_time())
                 _rows.change_results(db, lease.run, change)
 
-    def release(self, lease: Lease, how: Exit, error: str = "", drop: tuple[int, ...] = ()) -> None:
+    def release(
+        self, lease: RunLease, how: Exit, error: str = "", drop: tuple[int, ...] = ()
+    ) -> None:
         """Release the run before its end."""
         self._connections.use()
         here = self._connections.generation, self._connections.database

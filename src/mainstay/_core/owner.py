@@ -1,15 +1,15 @@
-"""Who holds a run, and whether that process is provably dead.
+"""Which process owns something that outlives it, and whether that process is provably dead.
 
 A process id alone proves nothing: ids are used again, each container counts its own, and `/proc`
 may hide the processes of other users. So an owner also names the boot of the machine, the
 namespaces of its id and of its clocks, and when it started. It is provably dead if
 
-    the machine has booted since, for a store that only this machine can reach
+    the machine has booted since, for what only this machine can reach
     the kernel knows no process with that id; on the same boot, in the same namespace of ids
     that process has ended, and was not yet waited for
     that process started at another time, by the same clock
 
-Everything else is no proof, and then the lease counts.
+Everything else is no proof: then the lease of a run counts, and a file of figures stays.
 """
 
 import functools
@@ -56,8 +56,8 @@ def is_dead(owner: Owner, *, local: bool = True) -> bool:
     """Return True if *owner* is provably dead.
 
     Args:
-        owner: The owner of a run.
-        local: True if only this machine can reach the store that says so.
+        owner: The owner of a run or of a file.
+        local: True if only this machine can reach what names it.
     """
     here = this_process()
     if owner.boot != here.boot and owner.boot and here.boot:

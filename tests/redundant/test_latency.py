@@ -13,7 +13,7 @@ from support.jumping_time import jumping_time
 
 
 class Call:
-    """Takes note of when it is told."""
+    """Keeps the times at which it is told."""
 
     def __init__(self, loop):
         self.loop = loop
@@ -38,9 +38,9 @@ def test_each_call_is_told_once_when_it_is_due(loop):
     calls = [Call(loop) for _ in range(3)]
 
     async def main():
-        alarm = SharedTimer(loop)
+        timer = SharedTimer(loop)
         for call in calls:
-            alarm.add(call, loop.time() + 1.0)
+            timer.add(call, loop.time() + 1.0)
             await asyncio.sleep(0.25)
         await asyncio.sleep(5)
 
@@ -52,10 +52,10 @@ def test_an_answered_call_is_not_told_and_does_not_delay_others(loop):
     first, second = Call(loop), Call(loop)
 
     async def main():
-        alarm = SharedTimer(loop)
-        alarm.add(first, 1.0)
-        alarm.add(second, 2.0)
-        del alarm.waiting[first]
+        timer = SharedTimer(loop)
+        timer.add(first, 1.0)
+        timer.add(second, 2.0)
+        del timer.waiting[first]
         await asyncio.sleep(5)
 
     loop.run_until_complete(main())
@@ -67,12 +67,12 @@ def test_a_call_whose_delay_is_shorter_is_told_before_those_that_began_earlier(l
     early, late, last = Call(loop), Call(loop), Call(loop)
 
     async def main():
-        alarm = SharedTimer(loop)
-        alarm.add(early, 3.0)
+        timer = SharedTimer(loop)
+        timer.add(early, 3.0)
         if answered:
-            del alarm.waiting[early]
-        alarm.add(late, 1.0)
-        alarm.add(last, 4.0)
+            del timer.waiting[early]
+        timer.add(late, 1.0)
+        timer.add(last, 4.0)
         await asyncio.sleep(5)
 
     loop.run_until_complete(main())
@@ -81,26 +81,26 @@ def test_a_call_whose_delay_is_shorter_is_told_before_those_that_began_earlier(l
 
 def test_thousands_of_calls_need_one_timer(loop):
     async def main():
-        alarm = SharedTimer(loop)
+        timer = SharedTimer(loop)
         calls = [Call(loop) for _ in range(1000)]
         for call in calls:
-            alarm.add(call, loop.time() + 1.0)
+            timer.add(call, loop.time() + 1.0)
         most = timers(loop)
         for call in calls:
-            del alarm.waiting[call]
+            del timer.waiting[call]
         await asyncio.sleep(2)
         return most, timers(loop)
 
     assert loop.run_until_complete(main()) == (1, 0)
 
 
-def test_each_thread_and_each_event_loop_has_an_alarm_of_its_own():
-    alarms, found = LoopTimers(), []
+def test_each_thread_and_each_event_loop_has_a_timer_of_its_own():
+    timers_of_threads, found = LoopTimers(), []
 
     async def main():
         loop = asyncio.get_running_loop()
-        found.append(alarms.here(loop))
-        assert alarms.here(loop) is found[-1]
+        found.append(timers_of_threads.here(loop))
+        assert timers_of_threads.here(loop) is found[-1]
 
     asyncio.run(main())
     asyncio.run(main())

@@ -1,0 +1,200 @@
+"""Instances taken apart, and built again: of attrs classes and dataclasses, and exceptions.
+
+An instance of an attrs class or dataclass is its fields, and is rebuilt as unpickling does it,
+without the constructor: a converter that is run a second time, or a `__post_init__`, would change
+what was saved. Only where a field came or went since then is the constructor asked, which knows the
+default of what is new. An exception is its args and its notes, and its constructor is asked.
+
+Whatever else an instance holds would be lost without a word, so that it is refused. It is found
+where Python keeps it: in the instance's dict, in a slot of any class that it is of, and, for
+classes written in C, in whatever only they know.
+"""
+
+import enum
+import functools
+import types
+from collections.abc import Callable, Iterable
+from dataclasses import fields as dataclass_fields
+from dataclasses import is_dataclass
+from typing import Any
+
+import attrs
+
+from mainstay._checkpoint.scalars import CodecError
+
+_NOTES = "__notes__"
+_MISSING = object()
+_CACHED_HASH = "_attrs_cached_hash"
+"""Where attrs keeps the hash of some classes, beside their fields."""
+
+
+def is_buildable(cls: type) -> bool:
+    """True if *cls* is saved by name, field by field, or, as an exception, by its args.
+
+    A class that is one of C's besides, such as `dict`, is not: what that holds is in no field, and
+    only its own `__new__` can make it.
+    """
+    if issubclass(cls, enum.Enum):
+        return True
+    if not (attrs.has(cls) or is_dataclass(cls)):
+        return False
+    own = (vars(each).get("__new__") for each in cls.__mro__ if each is not object)
+    return issubclass(cls, Exception) or not any(
+        isinstance(new, types.BuiltinFunctionType) for new in own
+    )
+
+
+# Instances by their fields.
+
+
+@functools.lru_cache(maxsize=1024)
+def field_names(cls: Any) -> tuple[str, ...]:
+    """Return the names of the fields of an attrs class or dataclass."""
+    fields: Iterable[Any] = attrs.fields(cls) if attrs.has(cls) else dataclass_fields(cls)
+    return tuple(field.name for field in fields)
+
+
+def attribute_left_out(value: object, cls: type) -> str | None:
+    """Return an attribute that is not a field, and would be lost; cached properties may be."""
+    for name in _slots_beside(cls):
+        if hasattr(value, name):
+            return name
+    own = getattr(value, "__dict__", None)
+    names = field_names(cls)
+    if not own or own.keys() <= set(names):
+        return None
+    extra = (each for each in own if each not in names)
+    return next(
+        (e for e in extra if not isinstance(getattr(cls, e, None), functools.cached_property)), None
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _slots_beside(cls: Any) -> tuple[str, ...]:
+    """Return the slots of a class that are no fields, and hold nothing that is computed again."""
+    computed = {_CACHED_HASH, *field_names(cls)}
+    for each in cls.__mro__:  # attrs makes slots of cached properties, and this to fill them
+        fill = vars(each).get("__getattr__")
+        for default in getattr(fill, "__defaults__", None) or ():
+            computed |= default.keys() if isinstance(default, dict) else set()
+    return tuple(name for name in _slots_of(cls) if name not in computed)
+
+
+def _slots_of(cls: type) -> list[str]:
+    """Return the names of what instances keep outside of their dicts, C's own included."""
+    kept = types.MemberDescriptorType | types.GetSetDescriptorType
+    return [
+        name
+        for each in cls.__mro__
+        if each not in (object, BaseException)
+        for name, descriptor in vars(each).items()
+        if isinstance(descriptor, kept) and name not in ("__dict__", "__weakref__")
+    ]
+
+
+_ATTRS_FROZEN: object = attrs.make_class("Frozen", (), frozen=True).__setattr__
+
+
+def is_frozen(cls: Any) -> bool:
+    """True if no field of an attrs class or dataclass can be set."""
+    if not attrs.has(cls):
+        parameters = getattr(cls, "__dataclass_params__", None)
+        return parameters is not None and parameters.frozen
+    fields = attrs.fields(cls)
+    fixed = bool(fields) and all(field.on_setattr is attrs.setters.frozen for field in fields)
+    return fixed or cls.__setattr__ is _ATTRS_FROZEN
+
+
+def instance_of(cls: Any, values: dict[str, Any]) -> Any:
+    """Build an instance from its fields, those too that its constructor does not take."""
+    as_saved = values.keys() == set(field_names(cls))
+    instance = object.__new__(cls) if as_saved else _constructed(cls, values)
+    for name, value in values.items():
+        object.__setattr__(instance, name, value)
+    if hasattr(cls, _CACHED_HASH):
+        object.__setattr__(instance, _CACHED_HASH, None)
+    return instance
+
+
+def _constructed(cls: Any, values: dict[str, Any]) -> Any:
+    if attrs.has(cls):
+        arguments = {f.name: f.alias for f in attrs.fields(cls) if f.init}
+    else:
+        arguments = {f.name: f.name for f in dataclass_fields(cls) if f.init}
+    late = {*field_names(cls)} - arguments.keys()
+    return cls(**{arguments.get(n, n): value for n, value in values.items() if n not in late})
+
+
+# Exceptions by their args.
+
+
+def parts_of_exception(
+    error: Exception, in_json: Callable[[object], bytes]
+) -> tuple[tuple[Any, ...], list[str]]:
+    """Return the args and notes that build an exception again.
+
+    Args:
+        error: The exception.
+        in_json: Returns what a value is saved as, or raises.
+
+    Raises:
+        CodecError: If it would be another one.
+    """
+    args, lost = error.args, "args"
+    try:
+        if isinstance(error, OSError):  # whose args leave out the file
+            reduced: Any = error.__reduce__()
+            args = reduced[1]
+        again = type(error)(*args)
+        was, would_be = _kept_by(error), _kept_by(again)
+        notes = was.pop(_NOTES, [])
+        different = (
+            name
+            for name in [*was, *would_be]
+            if not _is_same(was.get(name, _MISSING), would_be.get(name, _MISSING), in_json)
+        )
+        if type(notes) is not list or any(type(note) is not str for note in notes):
+            lost = _NOTES
+        else:
+            lost = next(different, "")
+    except Exception as refused:  # noqa: BLE001 - a user's __init__ or __eq__ may raise anything
+        raise CodecError(_not_again(lost), refused) from None
+    if lost:
+        raise CodecError(_not_again(lost))
+    return args, notes
+
+
+def exception_of(cls: type[Exception], args: list[Any], notes: list[str]) -> Exception:
+    """Build an exception from its args and notes."""
+    error = cls(*args)
+    for note in notes:
+        error.add_note(note)
+    return error
+
+
+def _not_again(lost: str) -> str:
+    return (
+        f"its args would not build it again as it is, with the same {lost!r}; hand all that it "
+        f"has to `Exception.__init__`, or save its parts"
+    )
+
+
+def _kept_by(error: Exception) -> dict[str, Any]:
+    """Return all that an exception keeps, its args included, by name."""
+    kept = {"args": error.args, **vars(error)}
+    for name in _slots_of(type(error)):
+        if (value := getattr(error, name, _MISSING)) is not _MISSING:
+            kept[name] = value
+    return kept
+
+
+def _is_same(one: object, other: object, in_json: Callable[[object], bytes]) -> bool:
+    """True if two values are the same to a reader, or cannot be told apart."""
+    if one is other:
+        return True
+    if _MISSING in (one, other) or type(one) is not type(other):
+        return False
+    try:
+        return in_json(one) == in_json(other)
+    except Exception:  # noqa: BLE001 - what has no exact form may be equal all the same
+        return bool(one == other)

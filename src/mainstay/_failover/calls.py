@@ -1,0 +1,649 @@
+"""One call of a pool, and the loops that make it, sync and async side by side.
+
+`PoolCall` stands between the loops, which act, and the engine, which decides. A loop asks it for a
+member (`choose`), tells it how the attempt ended, and lets go on what it is told to.
+
+What `_wrap_sync` and `_wrap_async` return makes the first attempt itself where the context is plain
+and the pool's rotation stands: that is the path of every healthy call, and it takes no lock. From
+the first failure on, and in all other cases, `repeat` and `arepeat` do the work.
+
+What follows a caught exception happens outside its `except` block, so that later exceptions do
+not carry earlier ones along as their context.
+"""
+
+import logging
+from asyncio import CancelledError
+from collections.abc import Callable, Collection
+from types import NoneType
+from typing import Any, ClassVar, TypeAlias
+
+import attrs
+
+from mainstay._core.budget import RetryBudget, observe, spend
+from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
+from mainstay._core.clock import Clock, monotonic
+from mainstay._core.context import block_context, current_context, process_contexts
+from mainstay._core.failures import AttemptLog, Verdict, counted
+from mainstay._core.functions import (
+    Kind,
+    is_awaitable,
+    kind_of,
+    refused_awaitable,
+    require_asyncio,
+    resource_first,
+    without_resource,
+)
+from mainstay._core.threads import Pause, values_now
+from mainstay._failover.engine import PoolEngine
+from mainstay._failover.members import MemberHandle, Slot, lease_here, set_lease
+from mainstay._failover.openers import TaskOpener, ThreadOpener
+from mainstay._failover.settings import POLICY, Raises
+from mainstay._metrics.pools import MemberRecorder
+from mainstay._metrics.recorder import Recorder
+from mainstay.errors import (
+    AllMembersFailedError,
+    DeadlineExpiredError,
+    MainstayError,
+    NoMemberError,
+    RejectedError,
+)
+from mainstay.events import PoolGaveUp
+
+Args: TypeAlias = tuple[Any, ...]
+Kwargs: TypeAlias = dict[str, Any]
+
+_WHY = {
+    "attempts": "no attempts left",
+    "timeout": "no time left for another one",
+    "budget": "the budget is spent",
+    "no_member": "no other member left",
+    "rerun": "it is not to be run again",
+}
+
+
+@attrs.frozen(eq=False)
+class BoundPool:
+    """A pool and how a function or a block is called through it.
+
+    Attributes:
+        rerun: True if it may run again on another member.
+        raises: What a call raises that has failed.
+    """
+
+    engine: PoolEngine
+    rerun: bool
+    raises: Raises
+
+    def begin(self) -> "PoolCall":
+        """Begin a call in its context.
+
+        Raises:
+            DeadlineExpiredError: If the surrounding deadline leaves no time.
+        """
+        context, name = current_context(), self.engine.settings.name
+        recorder = recorder_in(context, self.engine.monitor.recorder, name)
+        started = context.clock.now()
+        call = PoolCall(name, recorder, context, started, self, self.engine, started)
+        if started >= context.deadline:
+            call.check_time_left()
+        if self.engine.settings.budget is not None:
+            observe(self.engine.settings.budget)
+        return call
+
+    def resume(self, started: float) -> "PoolCall":
+        """Return the call that began without one on the short path."""
+        context, name = current_context(), self.engine.settings.name
+        recorder = self.engine.monitor.recorder
+        return PoolCall(name, recorder, context, started, self, self.engine, started)
+
+
+@attrs.define(eq=False)
+class PoolCall(Call[Recorder]):
+    """The state of one call.
+
+    Attributes:
+        attempt_started: When the last attempt began.
+        made: Attempts that have failed.
+        last: What the call raises if it fails: the last exception of the function that was not
+            raised by a policy in it before anything was called, or else the last of those.
+        errors: All that the attempts raised, if the call is to raise a group.
+    """
+
+    policy: ClassVar[str] = POLICY
+    bound: BoundPool
+    engine: PoolEngine
+    attempt_started: float
+    made: int = 0
+    last: Exception | None = None
+    errors: list[Exception] = attrs.field(factory=list)
+    _log: AttemptLog | None = None
+    _tried: list[Slot] = attrs.field(factory=list)
+    _requested: set[str] = attrs.field(factory=set)
+    _charged: int = 0
+    _last_place: int = 0
+    _over: Exception | None = None
+
+    # Before an attempt.
+
+    def choose(self) -> MemberHandle | Pause:
+        """Return whom to call, or for how long to wait before asking again.
+
+        Raises:
+            NoMemberError: If there is nobody to call, and nobody was called.
+            Exception: If there is nobody else to call: what the call raises.
+        """
+        try:
+            choice = self.engine.choose(self.context.clock, self._tried, self._requested)
+        except BaseException as error:
+            self.not_chosen(error)
+            raise
+        try:
+            if choice is None:
+                raise self._failed("no_member")
+            if self.made and self.engine.settings.budget is not None:
+                self._charge(self.engine.settings.budget)
+            if isinstance(choice, Pause):
+                left = self.left(self.engine.settings.timeout)
+                if left <= 0 or (choice.signal is None and choice.seconds >= left):
+                    raise self._failed("timeout")
+                return Pause(choice.clock, min(choice.seconds, left), choice.signal)
+        except BaseException:
+            if isinstance(choice, MemberHandle):
+                self.engine.released(choice, self.now())
+                self.engine.done(choice)
+            raise
+        self.attempt_started = self.now()
+        return choice
+
+    def not_chosen(self, error: BaseException) -> None:
+        """Record that the call ended with what the user's selector raised."""
+        if isinstance(error, Exception):
+            self.recorder.gave_up("not_retryable")
+            self.end("error", max(self.made, 1))
+        else:
+            self.interrupted(None, error)
+
+    def _charge(self, budget: RetryBudget) -> None:
+        """Charge the budget for an attempt after the first, once."""
+        if self._charged < self.made:
+            self._charged += 1
+            if not spend(budget):
+                raise self._failed("budget")
+
+    def waited(self, pause: Pause) -> None:
+        """Record a wait for the next trial."""
+        if pause.signal is None:
+            self.recorder.waited(pause.seconds)
+
+    # After an attempt.
+
+    def succeeded(self, handle: MemberHandle) -> None:
+        """Record an answer."""
+        now = self.now()
+        self._recorder_at(handle).attempt("success")
+        if handle.slot.inspected:
+            self.engine.succeeded(handle, now, now - self.attempt_started)
+        if self.made:
+            self.recorder.call("recovered", now - self.started, self.made + 1)
+            self._forget()
+        else:
+            self.recorder.success(now - self.started)
+
+    def raised(self, handle: MemberHandle, error: BaseException) -> bool:
+        """Record what an attempt raised; return True if it is what the call raises.
+
+        If so, the loop lets it go on from where it caught it; if not, it asks `go_on`.
+        """
+        if not isinstance(error, Exception):
+            self.interrupted(handle, error)
+            return True
+        self._over = self._after(handle, error)
+        if self._over is not error:
+            return False
+        self._over = None
+        return True
+
+    def go_on(self) -> None:
+        """Go on to the next attempt, unless the call is over.
+
+        Raises:
+            Exception: If it is: what the call raises.
+        """
+        over, self._over = self._over, None
+        if over is not None:
+            try:
+                raise over
+            finally:
+                del over  # its traceback leads here, and would keep it until a collection
+
+    def _after(self, handle: MemberHandle, error: Exception) -> Exception | None:
+        """Record a failed attempt; return what the call raises, or None if it goes on."""
+        if isinstance(error, DeadlineExpiredError) and self.context.left() <= 0:
+            self.refused(handle, error, "timeout")  # the caller's time is over, whatever was called
+            return error
+        verdict = self._verdict(handle, error)
+        if verdict is PREDICATE_ERROR:
+            self.refused(handle, error, "predicate_error")
+            return error
+        if verdict is Verdict.STOP:
+            self.not_matched(self.engine.settings.judge, error)
+            self.refused(handle, error)
+            return error
+        now = self.now()
+        self.recorder.error(error)
+        if verdict is Verdict.MEMBER_FAILED:
+            self._recorder_at(handle).attempt("error")
+            self.engine.failed(handle, now)
+        else:
+            self._recorder_at(handle).attempt("rejected")
+            self.engine.released(handle, now)
+        self._keep(handle, error, now - self.attempt_started)
+        attempts = self.engine.settings.attempts
+        if not self.bound.rerun:
+            return self._failed("rerun")
+        if attempts is not None and self.made >= attempts:
+            return self._failed("attempts")
+        return self._failed("timeout") if self.left(self.engine.settings.timeout) <= 0 else None
+
+    def _keep(self, handle: MemberHandle, error: Exception, seconds: float) -> None:
+        """Keep what the call may have to raise, and the words of the note on it."""
+        if self._log is None:
+            self._log = AttemptLog()
+        self.made += 1
+        where = f", at member {handle.slot.name}"
+        self._tried.append(handle.slot)
+        self._log.add(where, error, seconds)
+        if self.bound.raises == "group":
+            self.errors.append(error)
+            self.note(error, f"attempt {self.made}{where}, {seconds:.3f} s")
+        elif not isinstance(error, RejectedError) or isinstance(self.last, RejectedError | None):
+            self.last, self._last_place = error, self.made
+
+    def refused(
+        self, handle: MemberHandle, error: Exception, reason: str = "not_retryable"
+    ) -> None:
+        """Record that the call ended with an exception that is not the member's."""
+        rejected = isinstance(error, RejectedError)
+        self.recorder.error(error)
+        self._recorder_at(handle).attempt("rejected" if rejected else "error")
+        self.engine.released(handle, self.now())
+        self.recorder.gave_up(reason)
+        self.end("timeout" if reason == "timeout" else "error", self.made + 1)
+        self._forget()
+
+    def interrupted(self, handle: MemberHandle | None, error: BaseException) -> None:
+        """Record that *error* ended the call: a cancellation, or the end of the program."""
+        if handle is not None:
+            self._recorder_at(handle).attempt("cancelled")
+            self.engine.released(handle, self.now())
+        self.end_interrupted(error, self.made + (handle is not None), self.last)
+        self._forget()
+
+    def cancelled(self, handle: MemberHandle, error: CancelledError) -> None:
+        """Record that a coroutine was cancelled, which tells of a member that is silent."""
+        late = self.engine.cancelled(handle, self.attempt_started, self.now())
+        self._recorder_at(handle).attempt("timeout" if late else "cancelled")
+        self.end_interrupted(error, self.made + 1, self.last)
+        self._forget()
+
+    def _verdict(self, handle: MemberHandle, error: Exception) -> object:
+        try:
+            return self.ask(self.engine.settings.verdict, error)
+        except BaseException as interrupt:
+            self.interrupted(handle, interrupt)
+            raise
+
+    # The end.
+
+    def _failed(self, reason: str) -> Exception:
+        """Record that the call has failed; return what it raises."""
+        made, now = self.made, self.now()
+        elapsed = now - self.started
+        error: Exception
+        if self.last is not None:
+            error = self.last
+            self.note(error, self._note_of_last(elapsed, reason))
+        elif made:
+            names = tuple(slot.name for slot in self._tried)
+            retry_after = self.engine.retry_after(now)
+            error = AllMembersFailedError(
+                self.component, self.errors, retry_after, made, elapsed, names
+            )
+        else:
+            error = no_member(self.engine, now, elapsed)
+        outcome = "timeout" if reason == "timeout" else "error" if made else "rejected"
+        if made:
+            self._forget()
+        label = "attempts" if reason == "rerun" else reason
+        self.give_up(label, error, outcome, attempts=made)
+        return error
+
+    def _note_of_last(self, elapsed: float, reason: str) -> str:
+        made, name, log = self.made, self._tried[-1].name, self._log or AttemptLog()
+        where = f"at member {name}" if made == 1 else f"the last one at member {name}"
+        summary = f"gave up after {counted(made, 'attempt')}, {where}, in {elapsed:.3f} s"
+        return log.note(f"{summary}: {_WHY[reason]}", whole=self._last_place != made)
+
+    def _forget(self) -> None:
+        """Forget what the attempts raised: the tracebacks lead to frames that have this call."""
+        self.last = self._log = None
+        self.errors = []
+
+    def give_up(self, reason: str, error: Exception, outcome: str, *, attempts: int) -> None:
+        """Record and tell that the call ends with *error*; the pool has listeners of its own."""
+        elapsed = self.elapsed()
+        self.recorder.gave_up(reason)
+        self.recorder.call(outcome, elapsed, max(attempts, 1))
+        monitor = self.engine.monitor
+        if monitor.is_observed(logging.WARNING):
+            event = PoolGaveUp(self.component, attempts, elapsed, reason, error)
+            monitor.publish(event, self.recorder.listener_failed)
+
+    def _recorder_at(self, handle: MemberHandle) -> MemberRecorder:
+        return handle.slot.recorder_in(self.context.metrics, self.component)
+
+
+def no_member(
+    engine: PoolEngine, now: float, elapsed: float = 0.0, called: Collection[Slot] = ()
+) -> NoMemberError:
+    """Return what a call raises that no member could be called for, but those that were."""
+    absent = [slot for slot in values_now(engine.slots) if slot not in called]
+    why = [slot.absence(now) for slot in absent]
+    return NoMemberError(
+        engine.settings.name,
+        why or [MainstayError("every member has been called")],
+        engine.retry_after(now),
+        0,
+        elapsed,
+        [slot.name for slot in absent],
+    )
+
+
+# The loops.
+
+
+def wrap(bound: BoundPool, fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a function that takes a member's resource, first or right after self or cls.
+
+    Raises:
+        TypeError: If its kind does not fit the pool, or it has no parameter for the resource.
+    """
+    return without_resource(fn)(caller(bound, fn))
+
+
+def caller(bound: BoundPool, fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what `wrap` does, as it is, for one call."""
+    kind, name = kind_of(fn), bound.engine.settings.name
+    if kind is Kind.ASYNC:
+        return _wrap_async(bound, resource_first(fn))
+    if kind is not Kind.SYNC:
+        raise TypeError(
+            f"failover does not wrap generators such as {fn!r}: what has been yielded cannot be "
+            f"taken back; use `for attempt in pool`"
+        )
+    if bound.engine.settings.is_async:
+        raise TypeError(
+            f"pool {name!r} is async, since something that it was given is, and {fn!r} is not"
+        )
+    return _wrap_sync(bound, resource_first(fn))
+
+
+def _wrap_sync(  # noqa: C901 - flat, since each further call would cost every call
+    bound: BoundPool, fn: Callable[..., Any]
+) -> Callable[..., Any]:
+    engine = bound.engine
+    long = engine.settings.budget is not None
+    plain: type = NoneType  # of the last result: asked once for each change, not at every call
+
+    def call(*args: Any, **kwargs: Any) -> Any:  # noqa: C901 - as above
+        nonlocal plain
+        started = monotonic()
+        rotation = engine.rotation
+        here = block_context()
+        if (
+            started >= rotation.wake
+            or long
+            or process_contexts
+            or (here is not None and not (here.plain and started < here.deadline))
+        ):
+            return repeat(bound.begin(), fn, args, kwargs)
+        try:
+            handle = rotation.pick()
+        except BaseException as error:
+            bound.resume(started).not_chosen(error)
+            raise
+        handle.flights.append(None)
+        if handle.opened.gone:  # it was retired between the two lines above
+            engine.done(handle)
+            return repeat(bound.begin(), fn, args, kwargs)
+        outer = lease_here()
+        set_lease(handle.lease)
+        try:
+            value = fn(handle.resource, *args, **kwargs)
+        except BaseException as error:
+            run = bound.resume(started)
+            if run.raised(handle, error):
+                raise
+        else:
+            if type(value) is not plain:
+                if is_awaitable(value):
+                    raise _refused(bound.resume(started), handle, fn, value)
+                plain = type(value)
+            now = monotonic()
+            if handle.slot.inspected:
+                engine.succeeded(handle, now, now - started)
+            handle.answered(now - started)
+            return value
+        finally:
+            set_lease(outer)
+            handle.flights.pop()
+            if handle.opened.gone:
+                engine.left(handle)
+        run.go_on()
+        return repeat(run, fn, args, kwargs)
+
+    return call
+
+
+def _wrap_async(  # noqa: C901 - flat, since each further call would cost every call
+    bound: BoundPool, fn: Callable[..., Any]
+) -> Callable[..., Any]:
+    engine = bound.engine
+    answered = engine.answers.append
+    long = engine.settings.budget is not None
+    on_asyncio = False  # asked at the first call and when waiting: it is a system call in 3.11
+
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal on_asyncio
+        if not on_asyncio or engine.settings.is_async:
+            require_loop(engine)
+            on_asyncio = True
+        started = monotonic()
+        rotation = engine.rotation
+        here = block_context()
+        if (
+            started >= rotation.wake
+            or long
+            or process_contexts
+            or (here is not None and not (here.plain and started < here.deadline))
+        ):
+            return await arepeat(bound.begin(), fn, args, kwargs)
+        try:
+            handle = rotation.pick()
+        except BaseException as error:
+            bound.resume(started).not_chosen(error)
+            raise
+        handle.flights.append(None)
+        if handle.opened.gone:  # it was retired between the two lines above
+            engine.done(handle)
+            return await arepeat(bound.begin(), fn, args, kwargs)
+        outer = lease_here()
+        set_lease(handle.lease)
+        try:
+            value = await fn(handle.resource, *args, **kwargs)
+        except CancelledError as error:
+            bound.resume(started).cancelled(handle, error)
+            raise
+        except BaseException as error:
+            run = bound.resume(started)
+            if run.raised(handle, error):
+                raise
+        else:
+            seconds = (now := monotonic()) - started
+            answered(seconds)
+            if handle.slot.inspected:
+                engine.succeeded(handle, now, seconds)
+            handle.answered(seconds)
+            return value
+        finally:
+            set_lease(outer)
+            handle.flights.pop()
+            if handle.opened.gone:
+                engine.left(handle)
+        run.go_on()
+        return await arepeat(run, fn, args, kwargs)
+
+    return call
+
+
+def repeat(run: PoolCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+    """Call one member after the other until *run* says that it is over."""
+    while True:
+        handle = acquire(run)
+        outer = lease_here()
+        set_lease(handle.lease)
+        try:
+            value = fn(handle.resource, *args, **kwargs)
+        except BaseException as error:
+            if run.raised(handle, error):
+                raise
+        else:
+            if is_awaitable(value):
+                raise _refused(run, handle, fn, value)
+            run.succeeded(handle)
+            return value
+        finally:
+            set_lease(outer)
+            run.engine.done(handle)
+        run.go_on()
+
+
+async def arepeat(run: PoolCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+    """Call and await one member after the other until *run* says that it is over."""
+    while True:
+        handle = await aacquire(run)
+        outer = lease_here()
+        set_lease(handle.lease)
+        try:
+            value = await fn(handle.resource, *args, **kwargs)
+        except CancelledError as error:
+            run.cancelled(handle, error)
+            raise
+        except BaseException as error:
+            if run.raised(handle, error):
+                raise
+        else:
+            run.engine.answers.append(run.now() - run.attempt_started)
+            run.succeeded(handle)
+            return value
+        finally:
+            set_lease(outer)
+            run.engine.done(handle)
+        run.go_on()
+
+
+def acquire(run: PoolCall) -> MemberHandle:
+    """Choose a member for the next attempt, and wait for one if there is none yet."""
+    while True:
+        choice = run.choose()
+        if isinstance(choice, MemberHandle):
+            return choice
+        try:
+            choice.wait()
+        except BaseException as interrupt:
+            run.interrupted(None, interrupt)
+            raise
+        run.waited(choice)
+
+
+async def aacquire(run: PoolCall) -> MemberHandle:
+    """Choose a member for the next attempt, and await one if there is none yet."""
+    while True:
+        choice = run.choose()
+        if isinstance(choice, MemberHandle):
+            return choice
+        try:
+            await choice.await_()
+        except BaseException as interrupt:
+            run.interrupted(None, interrupt)
+            raise
+        run.waited(choice)
+
+
+def open_all(engine: PoolEngine) -> None:
+    """Open a pool, and wait until each member that is started is open or could not be opened."""
+    clock = current_context().clock
+    while (pause := _opening(engine, clock)) is not None:
+        pause.wait()
+
+
+async def aopen_all(engine: PoolEngine) -> None:
+    """Open a pool, and await that each member that is started is open or could not be opened."""
+    clock = current_context().clock
+    while (pause := _opening(engine, clock)) is not None:
+        await pause.await_()
+
+
+def close_all(engine: PoolEngine) -> None:
+    """Close a sync pool, and wait until its threads have ended, but for those that hang."""
+    engine.stop()
+    if isinstance(engine.opener, ThreadOpener):
+        engine.opener.join()
+
+
+async def aclose_all(engine: PoolEngine) -> None:
+    """Close a pool, and await its tasks if it is async, but for those that hang."""
+    engine.stop()
+    if isinstance(engine.opener, TaskOpener):
+        limits = [slot.member.start_timeout for slot in values_now(engine.slots)]
+        await engine.opener.join(max(limits, default=0.0))
+    else:
+        engine.opener.join()
+
+
+def _opening(engine: PoolEngine, clock: Clock) -> Pause | None:
+    """Open a pool; return how long to wait for its members, None if all starts have ended."""
+    engine.monitor.clock = clock
+    engine.open()
+    now = clock.now()
+    engine.settle(now)
+    progress, ends = engine.progress, engine.plan.starting.values()
+    return Pause(clock, max(0.0, max(ends) - now), progress) if ends else None
+
+
+def require_loop(engine: PoolEngine) -> None:
+    """Raise where no asyncio loop runs, or another one than an async pool's.
+
+    Raises:
+        RuntimeError: If the pool belongs to another event loop that is still open.
+        UnsupportedLoopError: Outside asyncio.
+    """
+    event_loop, opener = require_asyncio(engine.settings.name), engine.opener
+    if not isinstance(opener, TaskOpener) or opener.event_loop is event_loop:
+        return
+    if opener.event_loop is not None and not opener.event_loop.is_closed():
+        raise RuntimeError(
+            f"pool {engine.settings.name!r} belongs to another event loop, the one that it was "
+            f"opened in; give each loop a pool of its own"
+        )
+    engine.forget()
+    opener.event_loop = event_loop
+
+
+def _refused(
+    run: PoolCall, handle: MemberHandle, fn: Callable[..., Any], value: object
+) -> TypeError:
+    """End a call of a plain function that returned something to await."""
+    error = refused_awaitable(fn, value)
+    run.refused(handle, error)
+    return error

@@ -1,0 +1,218 @@
+"""What is seen of a pool: its events, its metrics, and its status.
+
+Everything that happens to a member is told here once: counted, logged, and handed to listeners.
+Events wait in the outbox until the pool's lock has been left.
+"""
+
+from collections.abc import Callable
+
+import attrs
+
+from mainstay._core.clock import SYSTEM, Clock
+from mainstay._core.context import current_context
+from mainstay._core.detector import Phase
+from mainstay._core.events import Event, Listener, ListenerFailed, is_observed, publish, tell
+from mainstay._core.threads import values_now
+from mainstay._failover.members import Slot
+from mainstay._failover.outbox import Outbox
+from mainstay._failover.planner import Switch
+from mainstay._failover.settings import POLICY
+from mainstay._metrics.collector import Metrics, recorders_of
+from mainstay._metrics.pools import SwitchRecorder
+from mainstay._metrics.schema import MEMBER_STATE
+from mainstay.availability import Availability
+from mainstay.events import (
+    MemberBroken,
+    MemberEjected,
+    MemberFailing,
+    MemberReadmitted,
+    PoolSwitched,
+    StandbyStarted,
+)
+
+
+@attrs.frozen
+class MemberStatus:
+    """The status of one member.
+
+    Attributes:
+        name: Its name.
+        state: As in `member_state`.
+        open: Whether it has a resource at the moment.
+        in_flight: How many calls use it.
+        score: From 0.0, spotless, to 1.0, ejected.
+        cause: Why it is ejected or failing; None if it is well.
+        seconds: How long until an ejected one is tried again; None if it is not ejected.
+        error: What starting it raised, if that failed the last time.
+    """
+
+    name: str
+    state: str
+    open: bool
+    in_flight: int
+    score: float
+    cause: str | None
+    seconds: float | None
+    error: Exception | None
+
+
+@attrs.frozen
+class PoolStatus:
+    """The status of a pool.
+
+    Attributes:
+        name: Its name.
+        members: Its members, in the order listed.
+        serving: The names of those that get calls, the most preferred first.
+        epoch: How often it has switched.
+        forced: The member that was forced, or None.
+        down: Whether no member is well.
+    """
+
+    name: str
+    members: tuple[MemberStatus, ...]
+    serving: tuple[str, ...]
+    epoch: int
+    forced: str | None
+    down: bool
+
+
+def member_status(slot: Slot, now: float) -> MemberStatus:
+    """Return the status of a member."""
+    detector = slot.detector
+    ejected = detector.phase in (Phase.EJECTED, Phase.TRIAL)
+    return MemberStatus(
+        name=slot.name,
+        state=slot.state(now),
+        open=slot.opened is not None,
+        in_flight=0 if slot.opened is None else len(slot.opened.flights),
+        score=1.0 if ejected else detector.score / detector.detect.threshold,
+        cause=None if detector.phase is Phase.WELL else detector.cause,
+        seconds=max(0.0, detector.until - now) if ejected else None,
+        error=slot.start_error,
+    )
+
+
+class PoolMonitor:
+    """Counts what happens in a pool, and tells it.
+
+    Attributes:
+        recorder: Where the pool's calls are recorded.
+        clock: That of the last call.
+    """
+
+    def __init__(self, name: str, metrics: Metrics, slots: dict[str, Slot], outbox: Outbox) -> None:
+        self.name = name
+        self.metrics = metrics
+        self.recorder = recorders_of(metrics).calls(name, POLICY)
+        self.clock: Clock = SYSTEM
+        self._slots = slots
+        self._outbox = outbox
+        self._listeners: dict[object, Listener] = {}
+        self._availability = Availability(name, metrics=metrics)
+        self._was_down = False
+        self._switches().show_outages()
+        self.follow()
+
+    def follow(self) -> None:
+        """Show the states of the members from now on; in a forked process, in files of its own."""
+        self._gauge = recorders_of(self.metrics).follow(MEMBER_STATE, self.name, self)
+        self._gauge.changed()
+
+    def states(self) -> dict[str, str]:
+        """Return the state of each member, as metrics name it."""
+        now = self.clock.now()
+        return {slot.name: slot.state(now) for slot in values_now(self._slots)}
+
+    def is_down(self) -> bool:
+        """True if no member is well."""
+        return not any(
+            slot.detector.phase is Phase.WELL and slot.well for slot in values_now(self._slots)
+        )
+
+    def refresh(self) -> None:
+        """Show what the states of the members are now, and if the pool is down."""
+        down = self.is_down()
+        if down != self._was_down:
+            self._was_down = down
+            if down:
+                self._availability.fail()
+            else:
+                self._availability.restore()
+        self._outbox.add(self._gauge.changed)
+
+    # What happens to members.
+
+    def ejected(self, slot: Slot, seconds: float, now: float) -> None:
+        """Tell that a member was ejected, *seconds* after its failures began."""
+        cause = slot.detector.cause
+        slot.recorder_in(current_context().metrics, self.name).ejected(cause)
+        self._switches().detected(seconds)
+        self._tell(MemberEjected(self.name, slot.name, cause, slot.detector.until - now))
+
+    def failing(self, slot: Slot) -> None:
+        """Tell that a member fails and serves on."""
+        self._tell(MemberFailing(self.name, slot.name, slot.detector.cause))
+
+    def readmitted(self, slot: Slot) -> None:
+        """Tell that a member is well again."""
+        outage = slot.detector.outage
+        if outage:
+            self._switches().recovered(outage)
+        self._tell(MemberReadmitted(self.name, slot.name, outage))
+
+    def opened(self, slot: Slot, seconds: float) -> None:
+        """Tell that a member is ready, if it is a standby."""
+        if slot.member.standby is not None:
+            self._switches().standby_started(seconds)
+            self._tell(StandbyStarted(self.name, slot.name, seconds))
+
+    def broken(self, member: str, what: str, error: BaseException) -> None:
+        """Tell that something that the user gave for a member has failed."""
+        self._tell(MemberBroken(self.name, member, what, error))
+
+    def close_failed(self, member: str, what: str, error: BaseException) -> None:
+        """Tell the same of a `close`, at once, since it does not run under the lock."""
+        self.publish(MemberBroken(self.name, member, what, error))
+
+    def switched(self, switch: Switch, epoch: int) -> None:
+        """Tell that new calls go to another member."""
+        self._switches().switched(switch.old, switch.new, switch.reason)
+        self._tell(PoolSwitched(self.name, switch.old, switch.new, switch.reason, epoch))
+
+    def _tell(self, event: Event) -> None:
+        self._outbox.add(lambda: self.publish(event))
+
+    def _switches(self) -> SwitchRecorder:
+        return recorders_of(current_context().metrics or self.metrics).switches(self.name)
+
+    # Who hears of it.
+
+    def is_observed(self, level: int) -> bool:
+        """True if an event of *level* would reach anybody."""
+        return bool(self._listeners) or is_observed(POLICY, level)
+
+    def publish(self, event: Event, failed: ListenerFailed | None = None) -> None:
+        """Log an event and hand it to the listeners, those of this pool too.
+
+        Args:
+            event: What happened.
+            failed: Told of each listener that raised; None for the recorder of the context.
+        """
+        if failed is None:
+            here = current_context().metrics
+            recorder = recorders_of(here).calls(self.name, POLICY) if here else self.recorder
+            failed = recorder.listener_failed
+        publish(event, failed)
+        for listener in values_now(self._listeners):
+            tell(listener, event, failed)
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Hand every event to *listener*, until the function that is returned is called."""
+        registration = object()  # one of its own, so that a function may listen twice
+        self._listeners[registration] = listener
+
+        def stop() -> None:
+            self._listeners.pop(registration, None)
+
+        return stop

@@ -1,0 +1,37 @@
+"""What has to wait until the lock of a pool has been left.
+
+    with self.outbox, self.lock:
+        ...  # change the pool; `self.outbox.add(act)` for what runs code of the user's
+
+Nothing of the user's runs under the lock: what is to be started, closed or told is added here. The
+lock is left first, and then the same `with` has it done, whatever the block came to.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+
+class Outbox:
+    """What is to be done, in order, by the thread that leaves the lock."""
+
+    def __init__(self) -> None:
+        self._acts: deque[Callable[[], object]] = deque()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_exc_info: object) -> None:
+        while self._acts:
+            try:
+                act = self._acts.popleft()
+            except IndexError:  # another thread was first
+                return
+            act()
+
+    def add(self, act: Callable[[], object]) -> None:
+        """Have *act* done when the lock has been left."""
+        self._acts.append(act)
+
+    def clear(self) -> None:
+        """Forget what was added, as in a forked child."""
+        self._acts.clear()

@@ -1,0 +1,542 @@
+"""The face of failover: `FailoverPool`, `failover`, and `current_lease`."""
+
+import math
+import sys
+from collections.abc import Awaitable, Callable, Iterable
+from types import TracebackType
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
+
+from mainstay._core.arguments import Duration, to_flag
+from mainstay._core.budget import RetryBudget
+from mainstay._core.detector import Detect, Phase
+from mainstay._core.events import Event, checked_listener
+from mainstay._core.failures import Classes
+from mainstay._core.functions import Kind, is_async_frame, kind_of
+from mainstay._failover.blocks import AsyncPoolBlock, LeaseBlock, PoolBlock
+from mainstay._failover.calls import (
+    BoundPool,
+    aclose_all,
+    aopen_all,
+    caller,
+    close_all,
+    open_all,
+    require_loop,
+    wrap,
+)
+from mainstay._failover.engine import PoolEngine
+from mainstay._failover.members import Lease, Slot, lease_here
+from mainstay._failover.monitor import PoolStatus, member_status
+from mainstay._failover.options import Failback, Member, Probe
+from mainstay._failover.selection import Selector
+from mainstay._failover.settings import (
+    Raises,
+    WhenAllDown,
+    check_type,
+    checked_members,
+    checked_settings,
+)
+from mainstay._metrics.collector import Metrics, metrics_of
+
+P = ParamSpec("P")
+R = TypeVar("R")  # the resource
+S = TypeVar("S")  # what a method is bound to
+T = TypeVar("T")  # what a function returns
+
+
+class FailoverPool(Generic[R]):
+    """Resources that stand in for each other: calls move to one that works, and come back.
+
+    Members without `standby` are active; the others stand in for lost ones, one for each. Each
+    call is given the resource of one member; if it fails there, it goes on to another one, and
+    never to the same one twice. A member that fails too much is ejected, tried again after a
+    while by a single call (or by *probe*), and taken back step by step. It is safe to use from
+    threads and tasks. The pool opens at first use; ``with pool:`` opens it at once and closes it
+    at the end. It is async, and then needs ``async with``, if *fence* or any `open`, `close` or
+    probe is; an async pool belongs to the event loop that it is first used in.
+
+    ``@pool`` gives a function the resource, as `failover` does; other ways to use it are `call`,
+    `lease`, and ``for attempt in pool:``. To type checkers a pool is generic in the resource.
+
+    Args:
+        name: The `component` label. Not empty.
+        members: At least one that is active; no two with the same name.
+        on: What counts as a failure of a member: an exception class below `Exception`, a tuple of
+            them, or a predicate that takes the exception and answers True, False, or a `Verdict`.
+            Not async. All other exceptions pass through untouched.
+        attempts: Most members that one call tries, at least 1. None for every usable one once.
+        timeout: Time from the start of a call, after which it tries no other member. It never
+            interrupts a running attempt. Seconds or `timedelta`, above 0; None for no limit.
+        select: Who of the members that serve gets a call: "priority" (the first one listed),
+            "round_robin", "weighted", "least_latency" (the better one of two taken at random), or
+            an object with a method ``pick(names)`` that gives one of the names.
+        probe: What members are asked now and then. None to find out by single calls.
+        detect: When a member has failed too much.
+        failback: How a member comes back.
+        when_all_down: What calls do while no member is well. "least_bad": the one that is the
+            least bad serves on, in state ``failing``. "raise": `NoMemberError` at once.
+            "wait": wait until the next one may be tried or a probe finds one well, or for the
+            deadline or *timeout*.
+        fence: Called as ``fence(old, new)`` with the names of two members before the standby
+            *new* takes over from *old*; it has to return first. If it raises, *new* gets no call,
+            and the fence is asked again later. With a fence and no probe, a member that was fenced
+            off comes back only after `release`; there is no ramp.
+        budget: What attempts after a call's first are charged to: a `RetryBudget`, or a share of
+            this pool's calls, 0 to 1. None for no such limit.
+        raises: What a call raises whose function ran and failed. "last": the last exception that
+            it raised, with a note that lists the attempts before. "group": an
+            `AllMembersFailedError` with one exception for each attempt, also for one alone. A
+            `RejectedError` of a policy inside the function counts as the last one only if there is
+            no other.
+        metrics: Where to record. None for `default_metrics()`.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of its range, there is no active member, or two members
+            have one name.
+
+    Metrics:
+        `calls_total`, `call_duration_seconds`, `call_attempts`, `give_ups_total`, `errors_total`
+        with ``policy="failover"``; `member_attempts_total`, `member_state`, `failovers_total`,
+        `ejections_total`, `time_to_detect_seconds`, `time_to_recover_seconds`,
+        `standby_start_seconds`, `wait_seconds_total`.
+
+    Example:
+        >>> from mainstay import FailoverPool, Member
+        >>> pool = FailoverPool(
+        ...     "search",
+        ...     [Member("eu", "https://eu.example"), Member("us", "https://us.example")],
+        ...     on=ConnectionError,
+        ... )
+        >>> @pool
+        ... def search(server: str, words: str) -> str:
+        ...     if server == "https://eu.example":
+        ...         raise ConnectionRefusedError(server)
+        ...     return f"{words} at {server}"
+        >>> search("failover pools")
+        'failover pools at https://us.example'
+    """
+
+    def __init__(  # noqa: PLR0913 - a pool's parameters are its vocabulary
+        self,
+        name: str,
+        members: Iterable[Member[R]],
+        *,
+        on: Classes | Callable[[Exception], object],
+        attempts: int | None = None,
+        timeout: Duration | None = None,
+        select: Literal["priority", "round_robin", "weighted", "least_latency"]
+        | Selector = "priority",
+        probe: Probe | None = None,
+        detect: Detect = Detect(),  # noqa: B008 - frozen
+        failback: Failback = Failback(),  # noqa: B008 - frozen
+        when_all_down: WhenAllDown = "least_bad",
+        fence: Callable[[str, str], object] | None = None,
+        budget: RetryBudget | float | None = None,
+        raises: Raises = "last",
+        metrics: Metrics | None = None,
+    ) -> None:
+        everyone = checked_members(members)
+        settings = checked_settings(
+            name,
+            everyone,
+            on=on,
+            attempts=attempts,
+            timeout=timeout,
+            select=select,
+            probe=probe,
+            detect=detect,
+            failback=failback,
+            when_all_down=when_all_down,
+            fence=fence,
+            budget=budget,
+            raises=raises,
+        )
+        self._engine = PoolEngine(settings, everyone, metrics_of(metrics))
+
+    @property
+    def name(self) -> str:
+        """The name of the pool."""
+        return self._engine.settings.name
+
+    def __repr__(self) -> str:
+        return f"<FailoverPool {self.name!r} of {', '.join(self._engine.slots)}>"
+
+    # Calls.
+
+    @overload
+    def __call__(self, fn: Callable[Concatenate[R, P], T], /) -> Callable[P, T]: ...
+    @overload
+    def __call__(
+        self, fn: Callable[Concatenate[S, R, P], T], /
+    ) -> Callable[Concatenate[S, P], T]: ...
+    def __call__(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
+        """Wrap a function that takes the resource of a member: ``@pool`` is ``@failover(pool)``.
+
+        Raises:
+            TypeError: If *fn* does not fit the pool, or has no parameter for the resource.
+        """
+        return failover(self)(fn)
+
+    @overload
+    def call(
+        self, fn: Callable[Concatenate[R, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+    @overload
+    def call(
+        self,
+        fn: Callable[Concatenate[S, R, P], T],
+        bound: S,
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T: ...
+    def call(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call *fn* with a member's resource before its arguments, without decorating it.
+
+        Args:
+            fn: A function, or an async one. One whose first parameter is named ``self`` or ``cls``
+                gets the resource after that.
+            *args: Its arguments but for the resource.
+            **kwargs: Its keyword arguments.
+
+        Returns:
+            What *fn* returns; something to await if *fn* is async.
+
+        Raises:
+            TypeError: If *fn* does not fit the pool, before it is called.
+            Exception: As from a function decorated with `failover`.
+
+        Example:
+            >>> from mainstay import FailoverPool, Member
+            >>> pool = FailoverPool("db", [Member("a", "A"), Member("b", "B")], on=OSError)
+            >>> pool.call(lambda db, customer: f"{customer} at {db}", "Ada")
+            'Ada at A'
+        """
+        _check_callable(fn)
+        return caller(_bound(self._engine), fn)(*args, **kwargs)
+
+    def lease(self) -> LeaseBlock[R]:
+        """Take one member for a block: ``with pool.lease() as resource:``, or ``async with``.
+
+        If the block raises what `on` matches, that counts against the member. The block is not
+        run again, and raises its own exception whatever `raises` says; what fails over is
+        ``for attempt in pool:``.
+
+        Raises:
+            TypeError: On entry by ``with``, if the pool is async.
+            NoMemberError: On entry, if no member can be used.
+            DeadlineExpiredError: On entry, if there is no time left.
+
+        Example:
+            >>> from mainstay import FailoverPool, Member
+            >>> pool = FailoverPool("db", [Member("a", "A"), Member("b", "B")], on=OSError)
+            >>> with pool.lease() as db:
+            ...     db.lower()
+            'a'
+        """
+        return LeaseBlock(self._engine)
+
+    def __iter__(self) -> PoolBlock[R]:
+        """Begin a block that fails over: ``for attempt in pool:``, and in it ``with attempt``."""
+        if is_async_frame(sys._getframe(1)):  # noqa: SLF001 - public in all but its name
+            raise TypeError(
+                "`for attempt in pool` would block the event loop; in async code it is "
+                "`async for attempt in pool`"
+            )
+        self._require_sync("for attempt in pool", "async for attempt in pool")
+        return PoolBlock(_bound(self._engine).begin())
+
+    def __aiter__(self) -> AsyncPoolBlock[R]:
+        """Begin a block that fails over in async code: ``async for``, and in it ``with``."""
+        require_loop(self._engine)
+        return AsyncPoolBlock(_bound(self._engine).begin())
+
+    # Operations.
+
+    def force(self, name: str) -> None:
+        """Send all calls to member *name*, whatever its health, until `release`.
+
+        Raises:
+            TypeError: If *name* is not a str.
+            ValueError: If there is no such member.
+
+        Example:
+            >>> from mainstay import FailoverPool, Member
+            >>> pool = FailoverPool("db", [Member("a", "A"), Member("b", "B")], on=OSError)
+            >>> pool.force("b")
+            >>> pool.call(str)
+            'B'
+            >>> pool.release()
+            >>> pool.call(str)
+            'A'
+        """
+        engine = self._engine
+        with engine.outbox, engine.lock:
+            engine.forced = _slot_of(engine, name).name
+            engine.replan(engine.monitor.clock.now(), news=True)
+
+    def release(self) -> None:
+        """Undo `force` and `drain`; members that have come back serve at once, without a ramp."""
+        engine = self._engine
+        now, fencing = engine.monitor.clock.now(), engine.fencing
+        with engine.outbox, engine.lock:
+            engine.forced = None
+            for slot in engine.slots.values():
+                slot.draining = False
+                slot.grace_until = slot.ramp_until = -math.inf
+                # Without a probe, nobody but the user can know that it may serve again.
+                displaced = fencing is not None and fencing.is_displaced(slot)
+                ejected = slot.detector.phase is not Phase.WELL
+                if displaced and ejected and engine.settings.probe is None:
+                    slot.detector.readmit(now)
+                slot.barred = False
+            engine.replan(now, news=True)
+
+    def drain(self, name: str) -> None:
+        """Keep new calls from member *name* until `release`; those that use it go on.
+
+        Raises:
+            TypeError: If *name* is not a str.
+            ValueError: If there is no such member.
+
+        Example:
+            >>> from mainstay import FailoverPool, Member
+            >>> pool = FailoverPool("db", [Member("a", "A"), Member("b", "B")], on=OSError)
+            >>> pool.drain("a")
+            >>> pool.call(str), pool.status().serving
+            ('B', ('b',))
+        """
+        engine = self._engine
+        with engine.outbox, engine.lock:
+            _slot_of(engine, name).draining = True
+            engine.replan(engine.monitor.clock.now(), news=True)
+
+    def add(self, member: Member[R]) -> None:
+        """Add another member, after the others.
+
+        Raises:
+            TypeError: If it is not a `Member`, or is async while the pool is not.
+            ValueError: If there is one with its name.
+
+        Example:
+            >>> from mainstay import FailoverPool, Member
+            >>> pool = FailoverPool("db", [Member("a", "A"), Member("b", "B")], on=OSError)
+            >>> pool.add(Member("c", "C"))
+            >>> [member.name for member in pool.status().members]
+            ['a', 'b', 'c']
+        """
+        engine = self._engine
+        check_type("member", member, Member)
+        for hook in (member.open, member.close):
+            if hook is not None and kind_of(hook) is Kind.ASYNC and not engine.settings.is_async:
+                raise TypeError(f"member {member.name!r} is async, and pool {self.name!r} is not")
+        with engine.outbox, engine.lock:
+            if member.name in engine.slots:
+                raise ValueError(f"pool {self.name!r} already has a member {member.name!r}")
+            engine.enlist(member)
+            engine.replan(engine.monitor.clock.now(), news=True)
+
+    def remove(self, name: str) -> None:
+        """Take out member *name*; its resource is closed when the calls that use it are done.
+
+        If it was the last active one, a standby takes over.
+
+        Raises:
+            TypeError: If *name* is not a str.
+            ValueError: If there is no such member, or no other one.
+
+        Example:
+            >>> from mainstay import FailoverPool, Member
+            >>> pool = FailoverPool("db", [Member("a", "A"), Member("b", "B")], on=OSError)
+            >>> pool.remove("a")
+            >>> pool.call(str)
+            'B'
+        """
+        engine = self._engine
+        with engine.outbox, engine.lock:
+            slot = _slot_of(engine, name)
+            if len(engine.slots) == 1:
+                raise ValueError(f"pool {self.name!r} would have no members without {name!r}")
+            del engine.slots[name]
+            if slot.member.standby is None:
+                engine.last_active = name
+            if engine.fencing is not None:
+                engine.fencing.leave(name)
+            if engine.forced == name:
+                engine.forced = None
+            if slot.start is not None:
+                engine.outbox.add(slot.start.stop)
+                slot.start = None
+            engine.close(slot, slot.take_away())
+            engine.replan(engine.monitor.clock.now(), news=True)
+
+    def status(self) -> PoolStatus:
+        """Return the status of the pool and of its members at this moment."""
+        engine = self._engine
+        now = engine.monitor.clock.now()
+        with engine.outbox, engine.lock:
+            return PoolStatus(
+                name=self.name,
+                members=tuple(member_status(slot, now) for slot in engine.slots.values()),
+                serving=tuple(handle.lease.member for handle in engine.rotation.handles),
+                epoch=engine.epoch,
+                forced=engine.forced,
+                down=engine.monitor.is_down(),
+            )
+
+    def on_event(self, fn: Callable[[Event], object]) -> Callable[[], None]:
+        """Call *fn* with every event of this pool; as `mainstay.on_event` otherwise.
+
+        Returns:
+            A function without parameters that ends it.
+
+        Raises:
+            TypeError: If *fn* cannot be called, or is async or a generator.
+        """
+        return self._engine.monitor.listen(checked_listener(fn))
+
+    # Opening and closing.
+
+    def close(self) -> Awaitable[None] | None:
+        """Close what was opened and stop probing; the next call opens the pool again.
+
+        What calls use at the moment is closed when they are done. Of a sync pool it blocks until
+        the rest is closed; of an async pool it gives something to await that does.
+        """
+        if self._engine.settings.is_async:
+            return aclose_all(self._engine)
+        close_all(self._engine)
+        return None
+
+    def __enter__(self) -> Self:
+        self._require_sync("with pool", "async with pool")
+        open_all(self._engine)
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        close_all(self._engine)
+
+    async def __aenter__(self) -> Self:
+        require_loop(self._engine)
+        await aopen_all(self._engine)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await aclose_all(self._engine)
+
+    def _require_sync(self, sync: str, asynchronous: str) -> None:
+        if self._engine.settings.is_async:
+            raise TypeError(
+                f"pool {self.name!r} is async, since something that it was given is: instead of "
+                f"`{sync}` it is `{asynchronous}`"
+            )
+
+
+class _PoolDecorator(Generic[R]):
+    """What `failover(pool)` makes."""
+
+    def __init__(self, bound: BoundPool) -> None:
+        self._bound = bound
+
+    @overload
+    def __call__(self, fn: Callable[Concatenate[R, P], T], /) -> Callable[P, T]: ...
+    @overload
+    def __call__(
+        self, fn: Callable[Concatenate[S, R, P], T], /
+    ) -> Callable[Concatenate[S, P], T]: ...
+    def __call__(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
+        """Wrap a function, whose resource the caller no longer gives."""
+        if isinstance(fn, classmethod | staticmethod):
+            # No callable to a type checker before it is bound, as *fn* was none.
+            return cast("Callable[..., Any]", type(fn)(wrap(self._bound, fn.__func__)))
+        _check_callable(fn)
+        return wrap(self._bound, fn)
+
+
+def failover(pool: FailoverPool[R], *, rerun: bool = True) -> _PoolDecorator[R]:
+    """Call a function with the resource of a member of *pool*, of another one if it fails there.
+
+    The resource goes in as the first argument, or as the second one after a first parameter named
+    ``self`` or ``cls``; callers leave it out. ``@failover(pool)`` is ``@pool``.
+
+    Args:
+        pool: The pool.
+        rerun: Whether the function may run again on another member after it failed on one. With
+            False a call moves on only if no member could be opened; for what must not happen
+            twice.
+
+    Returns:
+        A decorator for functions and async functions, methods too.
+
+    Raises:
+        TypeError: If *pool* is not a pool, or *rerun* not a bool; at decoration, if the function
+            does not fit the pool, or has no parameter for the resource.
+        NoMemberError: From a call, if no member could be called.
+        Exception: From a call: the last exception that the function raised, with a note that lists
+            the attempts before; an `AllMembersFailedError` if the pool has ``raises="group"``.
+        DeadlineExpiredError: From a call, if it began with no time left; nothing was called.
+        UnsupportedLoopError: From an async call outside asyncio.
+
+    Metrics:
+        Those of `FailoverPool`.
+
+    Example:
+        >>> from mainstay import FailoverPool, Member, current_lease, failover
+        >>> pool = FailoverPool("db", [Member("a", {"one": 1})], on=OSError)
+        >>> @failover(pool, rerun=False)
+        ... def look_up(db: dict[str, int], key: str) -> str:
+        ...     return f"{db[key]} from {current_lease().member}"
+        >>> look_up("one")
+        '1 from a'
+    """
+    if not isinstance(pool, FailoverPool):
+        raise TypeError(f"`pool` must be a FailoverPool, not {pool!r}")
+    engine = pool._engine  # noqa: SLF001 - of a class of this file, hidden from users only
+    return _PoolDecorator(_bound(engine, rerun=to_flag(rerun, "rerun")))
+
+
+def current_lease() -> Lease[Any]:
+    """Return the member that the calling code uses: its name, its resource, and the epoch.
+
+    Raises:
+        LookupError: Outside every call and block of a pool.
+
+    Example:
+        >>> from mainstay import FailoverPool, Member, current_lease
+        >>> pool = FailoverPool("db", [Member("a", "connection")], on=OSError)
+        >>> with pool.lease():
+        ...     current_lease().member
+        'a'
+    """
+    lease = lease_here()
+    if lease is None:
+        raise LookupError("there is no lease here: no call or block of a FailoverPool is around it")
+    return lease
+
+
+def _bound(engine: PoolEngine, *, rerun: bool = True) -> BoundPool:
+    return BoundPool(engine, rerun, engine.settings.raises)
+
+
+def _check_callable(fn: object) -> None:
+    if not callable(fn):
+        raise TypeError(f"failover wraps callables, not {fn!r}")
+
+
+def _slot_of(engine: PoolEngine, name: object) -> Slot:
+    check_type("name", name, str)
+    slot = engine.slots.get(str(name))
+    if slot is None:
+        known = ", ".join(engine.slots)
+        raise ValueError(f"pool {engine.settings.name!r} has no member {name!r}; it has {known}")
+    return slot

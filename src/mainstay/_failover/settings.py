@@ -1,0 +1,140 @@
+"""The parameters of a pool, checked, as its other parts read them."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, TypeAlias
+
+import attrs
+
+from mainstay._core.arguments import Duration, to_count, to_seconds
+from mainstay._core.budget import RetryBudget, budget_of
+from mainstay._core.detector import Detect
+from mainstay._core.failures import Classes, Judge, Verdict, verdict_judge_of, verdict_of
+from mainstay._core.functions import Kind, checked_name, kind_of
+from mainstay._failover.options import Failback, Member, Probe, check_hook
+from mainstay._failover.selection import Selector, Strategy, strategy_of
+from mainstay.errors import RejectedError
+
+POLICY = "failover"
+
+WhenAllDown: TypeAlias = Literal["least_bad", "raise", "wait"]
+Raises: TypeAlias = Literal["last", "group"]
+
+_MODES = ("least_bad", "raise", "wait")
+_RAISES = ("last", "group")
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class PoolSettings:
+    """The parameters of a pool, under the names that `FailoverPool` has for them.
+
+    Attributes:
+        judge: The verdict of `on` about an exception.
+        strategy: What `select` stands for.
+        is_async: True if anything that the user gave has to be awaited.
+    """
+
+    name: str
+    judge: Judge
+    attempts: int | None
+    timeout: float | None
+    strategy: Strategy
+    probe: Probe | None
+    detect: Detect
+    failback: Failback
+    when_all_down: WhenAllDown
+    fence: Callable[[str, str], Any] | None
+    budget: RetryBudget | None
+    raises: Raises
+    is_async: bool
+
+    def verdict(self, error: Exception) -> Verdict:
+        """Return what an exception says of the member that it was raised at.
+
+        One that a policy inside the call raised before it called anything says nothing of it.
+        """
+        verdict = verdict_of(self.judge(error))
+        if verdict is Verdict.MEMBER_FAILED and isinstance(error, RejectedError):
+            return Verdict.TRY_ANOTHER
+        return verdict
+
+
+def checked_settings(  # noqa: PLR0913 - a pool's parameters are its vocabulary
+    name: object,
+    members: list[Member[Any]],
+    *,
+    on: Classes | Callable[[Exception], object],
+    attempts: int | None,
+    timeout: Duration | None,
+    select: str | Selector,
+    probe: Probe | None,
+    detect: Detect,
+    failback: Failback,
+    when_all_down: WhenAllDown,
+    fence: Callable[[str, str], object] | None,
+    budget: RetryBudget | float | None,
+    raises: Raises,
+) -> PoolSettings:
+    """Return what users gave as the parameters of a pool of *members*.
+
+    Raises:
+        TypeError: If a parameter has the wrong type.
+        ValueError: If it is out of its range.
+    """
+    check_type("probe", probe, Probe, none=True)
+    check_type("detect", detect, Detect)
+    check_type("failback", failback, Failback)
+    _check_word("when_all_down", when_all_down, _MODES)
+    _check_word("raises", raises, _RAISES)
+    check_hook("fence", fence)
+    hooks: list[Callable[..., Any] | None] = [fence, probe.fn if probe else None]
+    hooks += [hook for member in members for hook in (member.open, member.close)]
+    return PoolSettings(
+        name=checked_name(name),
+        judge=verdict_judge_of(on),
+        attempts=None if attempts is None else to_count(attempts, "attempts"),
+        timeout=None if timeout is None else to_seconds(timeout, "timeout", zero=False),
+        strategy=strategy_of(select),
+        probe=probe,
+        detect=detect,
+        failback=failback,
+        when_all_down=when_all_down,
+        fence=fence,
+        budget=budget_of(budget),
+        raises=raises,
+        is_async=any(hook is not None and kind_of(hook) is Kind.ASYNC for hook in hooks),
+    )
+
+
+def checked_members(members: object) -> list[Member[Any]]:
+    """Return what users gave as the members of a pool.
+
+    Raises:
+        TypeError: If it is no list of members.
+        ValueError: If two have one name, or none is active.
+    """
+    if isinstance(members, Member) or not isinstance(members, Iterable):
+        raise TypeError(f"`members` must be a list of `Member`s, not {members!r}")
+    everyone = list(members)
+    for member in everyone:
+        if not isinstance(member, Member):
+            raise TypeError(f"`members` must be a list of `Member`s, and {member!r} is not one")
+    if not everyone:
+        raise ValueError("`members` must not be empty")
+    names = [member.name for member in everyone]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"`members` must have different names, and {twice[0]!r} occurs twice")
+    if all(member.standby is not None for member in everyone):
+        raise ValueError("`members` must have at least one that is active, without `standby`")
+    return everyone
+
+
+def check_type(parameter: str, value: object, expected: type, *, none: bool = False) -> None:
+    """Raise TypeError unless a parameter is an *expected*."""
+    if not isinstance(value, expected) and not (none and value is None):
+        raise TypeError(f"`{parameter}` must be a {expected.__name__}, not {value!r}")
+
+
+def _check_word(parameter: str, value: object, words: tuple[str, ...]) -> None:
+    if value not in words:
+        raise ValueError(f"`{parameter}` must be one of {', '.join(words)}, not {value!r}")
