@@ -357,8 +357,8 @@ class NoMemberError(RejectedError, AllMembersFailedError):
         ('a',) None
     """
 
-    component: str
-    retry_after: float | None
+    component: str  # pyright: ignore[reportIncompatibleMethodOverride]  # of a group, it is set
+    retry_after: float | None  # pyright: ignore[reportIncompatibleMethodOverride]  # as above
 
     @staticmethod
     def _text(

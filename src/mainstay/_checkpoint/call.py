@@ -31,6 +31,7 @@ from mainstay._core.context import current_context
 from mainstay._core.events import logger_of, publish
 from mainstay._core.failures import in_words
 from mainstay._core.functions import is_awaitable, refused_awaitable, require_asyncio
+from mainstay._core.owner import this_process
 from mainstay._core.threads import run_in_thread
 from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay.errors import (
@@ -42,7 +43,6 @@ from mainstay.errors import (
 )
 from mainstay.events import CheckpointDamaged, CheckpointEvent, CodeChanged, RunPoisoned, RunResumed
 from mainstay.stores.base import Acquired, Finished, Held, Record, Request, RunId, RunLease
-from mainstay.stores.owner import this_process
 
 POLICY = "checkpoint"
 

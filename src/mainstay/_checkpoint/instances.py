@@ -189,7 +189,7 @@ def _kept_by(error: Exception) -> dict[str, Any]:
 
 
 def _is_same(one: object, other: object, in_json: Callable[[object], bytes]) -> bool:
-    """True if two values are the same to whoever saves them, or cannot tell them apart."""
+    """True if two values are the same to a reader, or cannot be told apart."""
     if one is other:
         return True
     if _MISSING in (one, other) or type(one) is not type(other):
