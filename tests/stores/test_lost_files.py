@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from mainstay import checkpoint_run
+from mainstay._core.owner import this_process
 from mainstay.errors import StoreUnavailableError
 from mainstay.stores import SQLiteStore
 from mainstay.stores.base import Acquired, Change, Request, Result, RunId, RunLease
-from mainstay.stores.owner import this_process
 
 # Forking beside other threads is what one test is about; Python 3.12 and newer warn of it.
 pytestmark = [

@@ -10,9 +10,9 @@ import attrs
 import pytest
 
 from mainstay._core import owner
+from mainstay._core.owner import Owner, is_dead, this_process
 from mainstay.stores import SQLiteStore
 from mainstay.stores.base import Acquired, Held, Record, Request, RunId, how_gone
-from mainstay.stores.owner import Owner, is_dead, this_process
 
 RUN = RunId("import", "acme")
 
@@ -104,7 +104,7 @@ def test_numbers_of_another_namespace_in_proc_are_not_taken_for_ours(child, tmp_
 JUDGE = """
 import os, subprocess, sys
 from mainstay.stores.base import *
-from mainstay.stores.owner import *
+from mainstay._core.owner import *
 
 hide, *owner = sys.argv[1:]
 if hide == "hide":
@@ -156,7 +156,7 @@ HOLDER = """
 import sys
 from mainstay.stores import SQLiteStore
 from mainstay.stores.base import Request, RunId
-from mainstay.stores.owner import this_process
+from mainstay._core.owner import this_process
 
 store = SQLiteStore(sys.argv[1])
 store.acquire(RunId("import", "acme"), Request(owner=this_process(), life="x", lease=30.0))

@@ -65,11 +65,14 @@ class Codec:
         allowed: The types that may be built; None to save any, for what is never read back.
         allow_pickle: True to pickle what cannot be saved otherwise.
         advice: What to do about a value that cannot be saved.
+        on_gone: Told of each saved field that its class has no more, which is then dropped; None
+            to refuse it.
     """
 
     allowed: Allowed | None
     allow_pickle: bool = False
     advice: str = "save its parts, or allow pickling with allow_pickle=True"
+    on_gone: Callable[[str], object] | None = None
 
     def encode(self, value: object, root: str) -> Json:
         """Return *value* as JSON.
@@ -245,6 +248,10 @@ class Codec:
         cls = None if self.allowed is None else self.allowed.get(name)
         if cls is None:
             raise NotAllowedError(name)
+        if not _KINDS[tag](cls):
+            raise CodecError(f"{name} no longer takes what was saved of it, as it is no {tag}")
+        if tag == "object" and self.on_gone is not None:
+            body = self._without_what_is_gone(cls, body, self.on_gone)
         parts, name_part, join = _as_plain(tag, body)
 
         def build(values: list[Any]) -> Any:
@@ -258,6 +265,15 @@ class Codec:
                 ) from None
 
         return parts, name_part, build
+
+    @staticmethod
+    def _without_what_is_gone(
+        kind: type, body: dict[str, Json], on_gone: Callable[[str], object]
+    ) -> dict[str, Json]:
+        names = field_names(kind)
+        for name in body.keys() - {*names}:
+            on_gone(f"{name_of(kind)}.{name}")
+        return {name: part for name, part in body.items() if name in names}
 
     def _default_dict(self, name: str) -> Callable[[Any], Any]:
         """Return what makes a default dict of a dict, by the name of its factory."""
@@ -402,6 +418,14 @@ _ROWS: dict[str, Callable[[Json, list[Any]], Any]] = {
     "complex": lambda _, values: complex(*values),
     "deque": lambda saved, values: deque(values, saved["m"]),
 }
+
+_KINDS: dict[str, Callable[[type], bool]] = {
+    "enum": lambda cls: issubclass(cls, enum.Enum),
+    "flag": lambda cls: issubclass(cls, enum.Enum),
+    "error": lambda cls: issubclass(cls, Exception),
+    "object": lambda cls: is_buildable(cls) and not issubclass(cls, enum.Enum | Exception),
+}
+"""Which classes a tag may stand for."""
 
 _BUILDERS: dict[str, Callable[[Any, Any], Any]] = {
     "enum": lambda cls, name: cls[name],

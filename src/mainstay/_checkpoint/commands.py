@@ -56,7 +56,7 @@ def _show(options: argparse.Namespace) -> int:
         "begun": _when(record.created),
         "changed": _when(record.updated),
         "saved": _described(contents),
-        "steps": sorted(_step_of(result) for result in contents.results.values()),
+        "steps": sorted(filter(None, map(_step_of, contents.results.values()))),
     }
     print(json.dumps(tree, indent=2, ensure_ascii=False))  # noqa: T201 - as above
     return 0
@@ -141,7 +141,9 @@ def _problems(store: Store, record: Record) -> Iterator[str]:
             from_bytes(unseal(result.value))
             name_in(result.slot)
         except DamagedError as error:
-            yield f"{of}: step {_step_of(result)!r}: {error}"
+            step = _step_of(result)
+            what = f"step {step!r}" if step else "cursors of iterations"
+            yield f"{of}: {what}: {error}"
     for place, sealed in parts.items():
         if sealed is not None:
             try:
@@ -151,7 +153,10 @@ def _problems(store: Store, record: Record) -> Iterator[str]:
 
 
 def _step_of(result: Result) -> str:
-    """Return the name of the step that a result is of, as far as that can be read."""
+    """Return the name of the step that a result is of, as far as that can be read.
+
+    It is empty where the result holds cursors.
+    """
     try:
         return name_in(result.slot)
     except DamagedError:

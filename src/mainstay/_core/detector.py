@@ -231,21 +231,17 @@ class Detector:
     failing_since: float | None = None
     ejected_at: float | None = None
     outage: float = 0.0
-    gain: int = attrs.field(init=False)
-    too_slow: float = attrs.field(init=False)
+    gain: int = 0
+    too_slow: float = math.inf
     _span: float = 0.0
     _good: int = 0
     _failures: _Evidence = attrs.field(factory=_Evidence)
     _delays: _Evidence = attrs.field(factory=_Evidence)
     _silence: Silence = attrs.field(factory=Silence)
 
-    @gain.default
-    def _gain(self) -> int:
-        return gain_for(self.detect.normal, self.detect.bad)
-
-    @too_slow.default
-    def _too_slow(self) -> float:
-        return math.inf if self.detect.slow is None else self.detect.slow
+    def __attrs_post_init__(self) -> None:
+        self.gain = gain_for(self.detect.normal, self.detect.bad)
+        self.too_slow = math.inf if self.detect.slow is None else self.detect.slow
 
     @property
     def pristine(self) -> bool:
@@ -266,6 +262,11 @@ class Detector:
     def score(self) -> int:
         """The score of failures, from 0 to `detect.threshold`."""
         return self._failures.score
+
+    @property
+    def silence(self) -> float:
+        """The seconds for which it has been called without an answer, as far as is known."""
+        return self._silence.seconds
 
     # Results of calls.
 

@@ -42,6 +42,11 @@ class Silence:
     def __bool__(self) -> bool:
         return bool(self._spans)
 
+    @property
+    def seconds(self) -> float:
+        """How long it has lasted so far."""
+        return sum(ended - began for began, ended in self._spans)
+
     def end(self) -> None:
         """Record an answer, or an error: the member is there."""
         self._spans.clear()
@@ -55,7 +60,7 @@ class Silence:
             else:
                 began, ended = min(began, other[0]), max(ended, other[1])
         self._spans = [*kept, (began, ended)][-_MOST_SPANS:]
-        return sum(each[1] - each[0] for each in self._spans)
+        return self.seconds
 
     def counts(self, began: float, ended: float, longest: float) -> bool:
         """Return True if an attempt counts against the member, given that its silence is too long.
@@ -64,7 +69,8 @@ class Silence:
         counted, and ends less than *longest* seconds after it, does not count again.
         """
         last_began, last_ended = self._counted
-        overlaps = began <= last_ended and last_began <= ended
+        # One that begins when the last one ends follows it, unless it has no length of its own.
+        overlaps = (began < last_ended or ended <= last_ended) and last_began <= ended
         if overlaps and ended < last_ended + longest:
             return False
         self._counted = (began, ended)

@@ -12,6 +12,7 @@ not carry earlier ones along as their context.
 """
 
 import logging
+from asyncio import CancelledError
 from collections.abc import Callable, Collection
 from types import NoneType
 from typing import Any, ClassVar, TypeAlias
@@ -284,6 +285,13 @@ class PoolCall(Call[Recorder]):
         self.end_interrupted(error, self.made + (handle is not None), self.last)
         self._forget()
 
+    def cancelled(self, handle: MemberHandle, error: CancelledError) -> None:
+        """Record that a coroutine was cancelled, which tells of a member that is silent."""
+        late = self.engine.cancelled(handle, self.attempt_started, self.now())
+        self._recorder_at(handle).attempt("timeout" if late else "cancelled")
+        self.end_interrupted(error, self.made + 1, self.last)
+        self._forget()
+
     def _verdict(self, handle: MemberHandle, error: Exception) -> object:
         try:
             return self.ask(self.engine.settings.verdict, error)
@@ -449,6 +457,7 @@ def _wrap_async(  # noqa: C901 - flat, since each further call would cost every 
     bound: BoundPool, fn: Callable[..., Any]
 ) -> Callable[..., Any]:
     engine = bound.engine
+    answered = engine.answers.append
     long = engine.settings.budget is not None
     on_asyncio = False  # asked at the first call and when waiting: it is a system call in 3.11
 
@@ -482,15 +491,19 @@ def _wrap_async(  # noqa: C901 - flat, since each further call would cost every 
         set_lease(handle.lease)
         try:
             value = await fn(handle.resource, *args, **kwargs)
+        except CancelledError as error:
+            bound.resume(started).cancelled(handle, error)
+            raise
         except BaseException as error:
             run = bound.resume(started)
             if run.raised(handle, error):
                 raise
         else:
-            now = monotonic()
+            seconds = (now := monotonic()) - started
+            answered(seconds)
             if handle.slot.inspected:
-                engine.succeeded(handle, now, now - started)
-            handle.answered(now - started)
+                engine.succeeded(handle, now, seconds)
+            handle.answered(seconds)
             return value
         finally:
             set_lease(outer)
@@ -533,10 +546,14 @@ async def arepeat(run: PoolCall, fn: Callable[..., Any], args: Args, kwargs: Kwa
         set_lease(handle.lease)
         try:
             value = await fn(handle.resource, *args, **kwargs)
+        except CancelledError as error:
+            run.cancelled(handle, error)
+            raise
         except BaseException as error:
             if run.raised(handle, error):
                 raise
         else:
+            run.engine.answers.append(run.now() - run.attempt_started)
             run.succeeded(handle)
             return value
         finally:

@@ -8,17 +8,19 @@ what it says is carried out. Calls read `rotation`, a snapshot of who serves, wi
 import math
 import random
 import threading
-from collections.abc import Collection, Iterable
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Any, TypeAlias
 
 import attrs
 
 from mainstay._core.clock import Clock
-from mainstay._core.context import current_context
+from mainstay._core.context import current_context, helper_context
 from mainstay._core.detector import Cause, Detector, HealthChange, Phase
 from mainstay._core.failures import leave_note
 from mainstay._core.forks import reset_after_fork
+from mainstay._core.silence import ANSWERS, longest_silence
 from mainstay._core.threads import Pause, Signal, values_now
 from mainstay._failover import planner
 from mainstay._failover.fencing import Fencing
@@ -82,6 +84,7 @@ class PoolEngine:
         epoch: How often it has switched.
         forced: The member that the user wants, or None.
         last_active: The active member that was removed last.
+        answers: How many seconds the last answers of async calls took.
         progress: Set and replaced when something has happened that calls may wait for.
     """
 
@@ -108,6 +111,7 @@ class PoolEngine:
         self.epoch = 0
         self.forced: str | None = None
         self.last_active = ""
+        self.answers: deque[float] = deque(maxlen=ANSWERS)
         self.progress = Signal()
         self._prober: ThreadProber | TaskProber | None = None
         for member in members:
@@ -190,7 +194,7 @@ class PoolEngine:
                 self.replan(now)
                 return slot.handle_at(self.epoch)
             requested.add(step.name)
-            self.outbox.add(partial(self.opener.start, slot, slot.begin_start(now)))
+            self._help(self.opener.start, slot, slot.begin_start(now))
             self.replan(now)
             return Pause(clock, slot.member.start_timeout, self.progress)
 
@@ -229,6 +233,18 @@ class PoolEngine:
             if handle.slot.detector.release(handle.generation, now):
                 self.replan(now, news=True)
 
+    def cancelled(self, handle: MemberHandle, began: float, now: float) -> bool:
+        """Record that an attempt was cancelled; True if its member was silent for too long."""
+        slot, detector = handle.slot, handle.slot.detector
+        longest = longest_silence(self.settings.detect.slow, self.answers)
+        with self.outbox, self.lock:
+            change = detector.cancelled(handle.generation, began, now, chance(), longest=longest)
+            late = detector.silence > longest
+            if change is None and detector.release(handle.generation, now):
+                self.replan(now, news=True)
+            self._apply(slot, change, now)
+        return late
+
     def done(self, handle: MemberHandle) -> None:
         """Record that an attempt does not use the member any more."""
         handle.flights.pop()
@@ -243,7 +259,11 @@ class PoolEngine:
     def close(self, slot: Slot, opened: Opened | None) -> None:
         """Have a resource closed that no new call uses, unless one uses it still."""
         if opened is not None and opened.claim():
-            self.outbox.add(partial(self.opener.close, slot.member, opened.resource))
+            self._help(self.opener.close, slot.member, opened.resource)
+
+    def _help(self, begin: Callable[..., object], /, *args: Any) -> None:
+        """Have a helper begin once the lock has been left, in a context of its own."""
+        self.outbox.add(partial(helper_context().run, begin, *args))
 
     # What follows from results.
 
@@ -446,7 +466,7 @@ class PoolEngine:
             slot, duties = self.slots[name], plan.stand_ins.get(name, ())
             replaces = fencing.asked_about(slot, duties) if fencing is not None else ()
             start = slot.begin_start(now, replaces)
-            self.outbox.add(partial(self.opener.start, slot, start))
+            self._help(self.opener.start, slot, start)
             changed = changed or bool(replaces)
         self.epoch += bool(plan.switches)
         for switch in plan.switches:
@@ -471,7 +491,7 @@ class PoolEngine:
                 self._prober = TaskProber(self, probe, opener.begin)
             else:
                 self._prober = ThreadProber(self, probe, opener.threads)
-            self.outbox.add(partial(self._prober.start, self.settings.name))
+            self._help(self._prober.start, self.settings.name)
 
     def forget(self) -> None:
         """Leave everything that was opened to its owner now: a parent process, or an ended loop."""
@@ -503,7 +523,7 @@ class PoolEngine:
             prober, self._prober = self._prober, None
             self.replan(self.monitor.clock.now(), news=True)
         for member, resource in to_close:  # by this thread, which is to wait for it
-            self.opener.close(member, resource)
+            helper_context().run(self.opener.close, member, resource)
         if prober is not None:
             prober.stop()
 

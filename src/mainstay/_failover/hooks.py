@@ -93,7 +93,7 @@ def check_answer(answer: object) -> None:
 
 
 def _thread(name: str, fn: Callable[..., object], /, *args: Any) -> threading.Thread:
-    """Return a daemon thread that runs *fn* in the context of the caller."""
+    """Return a daemon thread that runs *fn* in a copy of the context, which is a helper's."""
     run = functools.partial(contextvars.copy_context().run, fn, *args)
     return threading.Thread(target=run, name=name, daemon=True)
 

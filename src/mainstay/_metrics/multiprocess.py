@@ -297,7 +297,7 @@ def _create(directory: str, kind: str) -> tuple[Path, Path, int]:
         descriptor.
     """
     owner = this_process()
-    ending = f"{owner.pid}-{owner.started}-{_surroundings(owner)}"
+    ending = f"{owner.pid}-{owner.started}-{_namespaces_of(owner)}"
     while True:
         path = Path(directory, f"{kind}_{_identifier()}m{next(_numbers)}-{ending}.db")
         unfinished = path.with_suffix(".new")
@@ -322,7 +322,7 @@ def _identifier() -> str:
     return str(os.getpid())
 
 
-def _surroundings(owner: Owner) -> str:
+def _namespaces_of(owner: Owner) -> str:
     """Return what tells the namespaces and the boot of a process from others, in eight digits."""
     return f"{zlib.crc32(f'{owner.boot} {owner.namespace}'.encode()):08x}"
 
@@ -337,12 +337,12 @@ def remove_gone(directory: str) -> None:
     Those are the gauges of what is the case in a process, and files that never were finished.
     """
     here = this_process()
-    surroundings = _surroundings(here)
+    namespaces = _namespaces_of(here)
     dead: dict[Owner, bool] = {}
     with contextlib.suppress(OSError):  # as far as this process may see, and remove
         for name in filter(_OF_PROCESS.fullmatch, [each.name for each in os.scandir(directory)]):
             ending = _ENDING.search(name)
-            if ending is None or ending[3] != surroundings:
+            if ending is None or ending[3] != namespaces:
                 continue
             owner = attrs.evolve(here, pid=int(ending[1]), started=int(ending[2]))
             if owner not in dead:

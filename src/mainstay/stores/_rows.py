@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from mainstay._core.owner import Owner
 from mainstay.errors import LeaseLostError
 from mainstay.stores.base import (
     MOST_RESULTS,
@@ -24,7 +25,6 @@ from mainstay.stores.base import (
     RunId,
     RunLease,
 )
-from mainstay.stores.owner import Owner
 
 _COLUMNS = (
     "name", "key", "life", "token", "status", "boot", "namespace", "pid", "started", "expires",

@@ -1,0 +1,122 @@
+"""Helpers of a pool (probes, `open`, `close`, the fence) serve the pool, not the first caller."""
+
+import contextvars
+import gc
+import threading
+import weakref
+
+import pytest
+
+from mainstay import FailoverPool, Member, Probe, current_lease, deadline, remaining, retry
+from mainstay.testing import FakeClock
+from support.pools import LONGEST, Lost, state_of
+
+REQUEST = contextvars.ContextVar("request", default=None)
+
+
+class Request:
+    """What a user keeps in a context variable."""
+
+
+def lease_or_none():
+    try:
+        return current_lease()
+    except LookupError:
+        return None
+
+
+def test_helpers_see_nothing_of_the_call_that_came_first(pools, metrics):
+    seen = {}
+
+    def look(hook):
+        seen[hook] = (REQUEST.get(), remaining(), lease_or_none())
+
+    def open_(name):
+        look(f"open {name}")
+        return name
+
+    members = [
+        Member("a", open=pools.hook(lambda: open_("a")), close=pools.hook(lambda _: look("close"))),
+        Member("b", open=pools.hook(lambda: open_("b")), standby="cold"),
+    ]
+    probe = Probe(pools.hook(lambda _: look("probe") or True), every=0.01)
+    fence = pools.hook(lambda _old, _new: look("fence"))
+    pool = FailoverPool("db", members, on=Lost, probe=probe, fence=fence)
+    outer = FailoverPool("outer", [Member("o", "o")], on=Lost)
+    token = REQUEST.set(Request())
+    with deadline(LONGEST), outer.lease():
+        pools.call(pool, str)
+        pools.until(lambda: "probe" in seen)
+        pool.drain("a")
+        assert pools.call(pool, str) == "b"
+        pools.close(pool)
+    REQUEST.reset(token)
+    hooks = ("open a", "open b", "close", "probe", "fence")
+    assert seen == dict.fromkeys(hooks, (None, None, None))
+
+
+def test_a_start_outlives_the_deadline_of_the_call_that_began_it(pools, metrics):
+    """The wait of a caller ends with its deadline; the start goes on for the others."""
+    go, opened = threading.Event(), []
+    connect = retry(on=Lost, name="connect")(lambda: "a1")
+
+    def open_():
+        go.wait(LONGEST)
+        opened.append(connect())
+        return opened[-1]
+
+    cold = Member("b", open=pools.hook(lambda: "b"), standby="cold")
+    pool = FailoverPool("db", [Member("a", open=open_), cold], on=Lost)
+    with deadline(0.02):
+        with pytest.raises(Exception, match=r"no time left|still being opened|no member"):
+            pools.call(pool, str)
+        go.set()
+        pools.until(lambda: opened)
+    assert pools.call(pool, str) == "a1"
+    assert opened == ["a1"]
+    pools.close(pool)
+
+
+def test_a_probe_asks_with_a_policy_of_its_own_while_the_first_request_runs_out(pools, metrics):
+    """A healthy pool that was first used inside a `deadline` stays healthy."""
+    asked = []
+
+    @retry(on=Lost, name="ping")
+    def ping(_resource):
+        asked.append(1)
+        return True
+
+    probe = Probe(pools.hook(ping), every=0.005, fall=1)
+    pool = FailoverPool("db", [Member("a", "a"), Member("b", "b")], on=Lost, probe=probe)
+    with deadline(0.02):
+        pools.call(pool, str)
+        pools.until(lambda: remaining() == 0.0)
+        asked.clear()
+        pools.until(lambda: len(asked) > 5)
+    assert [state_of(pool, name) for name in "ab"] == ["active", "active"]
+    pools.close(pool)
+
+
+def test_a_prober_keeps_nothing_of_the_first_request_alive(pools, metrics):
+    probe = Probe(pools.hook(lambda _: True), every=0.01)
+    pool = FailoverPool("db", [Member("a", "a")], on=Lost, probe=probe)
+    request = Request()
+    gone = weakref.ref(request)
+    token = REQUEST.set(request)
+    pools.call(pool, str)
+    REQUEST.reset(token)
+    del request, token
+    gc.collect()
+    assert gone() is None
+    pools.close(pool)
+
+
+def test_a_prober_keeps_the_clock_that_it_was_started_on(metrics):
+    asked = threading.Event()
+    probe = Probe(lambda _: asked.set() or True, every=10.0)
+    pool = FailoverPool("db", [Member("a", "a")], on=Lost, probe=probe)
+    with FakeClock() as clock:
+        pool.call(str)
+        clock.advance(11.0)
+        assert asked.wait(LONGEST)
+    pool.close()
