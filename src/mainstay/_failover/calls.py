@@ -453,7 +453,7 @@ def _wrap_async(  # noqa: C901 - flat, since each further call would cost every 
     long = engine.settings.budget is not None
     on_asyncio = False  # asked at the first call and when waiting: it is a system call in 3.11
 
-    async def call(*args: Any, **kwargs: Any) -> Any:
+    async def call(*args: Any, **kwargs: Any) -> Any:  # noqa: C901 - as above
         nonlocal on_asyncio
         if not on_asyncio or engine.settings.is_async:
             require_loop(engine)
