@@ -18,6 +18,7 @@ from mainstay._failover.calls import (
     aclose_all,
     aopen_all,
     caller,
+    check_interruptible,
     close_all,
     open_all,
     require_loop,
@@ -66,6 +67,14 @@ class FailoverPool(Generic[R]):
         attempts: Most members that one call tries, at least 1. None for every usable one once.
         timeout: Time from the start of a call, after which it tries no other member. It never
             interrupts a running attempt. Seconds or `timedelta`, above 0; None for no limit.
+        attempt_timeout: Time for each attempt of a call, async only: then it is cancelled, fails
+            with a `TimeoutError` whatever *on* says, and counts against its member, unless it was
+            shortened to the time left. Seconds or `timedelta`, above 0; None for no limit. Not for
+            leases. Sync functions are refused; for them, wrap what they call in
+            ``timeout(..., in_thread=True)``.
+        on_result: Takes what the function returned; True means that it counts as a failure of the
+            member. If the last member's is refused, the call raises a `ResultRefusedError` with
+            it. A plain function, not asked about blocks, which have no result.
         select: Who of the members that serve gets a call: "priority" (the first one listed),
             "round_robin", "weighted", "least_latency" (the better one of two taken at random), or
             an object with a method ``pick(names)`` that gives one of the names.
@@ -124,6 +133,8 @@ class FailoverPool(Generic[R]):
         on: Classes | Callable[[Exception], object],
         attempts: int | None = None,
         timeout: Duration | None = None,
+        attempt_timeout: Duration | None = None,
+        on_result: Callable[[Any], object] | None = None,
         select: Literal["priority", "round_robin", "weighted", "least_latency"]
         | Selector = "priority",
         probe: Probe | None = None,
@@ -142,6 +153,8 @@ class FailoverPool(Generic[R]):
             on=on,
             attempts=attempts,
             timeout=timeout,
+            attempt_timeout=attempt_timeout,
+            on_result=on_result,
             select=select,
             probe=probe,
             detect=detect,
@@ -244,6 +257,7 @@ class FailoverPool(Generic[R]):
                 "`async for attempt in pool`"
             )
         self._require_sync("for attempt in pool", "async for attempt in pool")
+        check_interruptible(self._engine.settings, "a block of sync code")
         return PoolBlock(_bound(self._engine).begin())
 
     def __aiter__(self) -> AsyncPoolBlock[R]:
