@@ -35,7 +35,7 @@ from mainstay._core.functions import (
 )
 from mainstay._core.interrupts import TaskTimeout
 from mainstay._core.threads import Pause, values_now
-from mainstay._failover.engine import PoolEngine
+from mainstay._failover.engine import PoolEngine, reset
 from mainstay._failover.members import MemberHandle, Slot, lease_here, set_lease
 from mainstay._failover.openers import TaskOpener, ThreadOpener
 from mainstay._failover.settings import POLICY, PoolSettings, Raises
@@ -107,7 +107,7 @@ class JudgedError:
         error: What it raised, or what was made of it.
         verdict: What it says of the member; `PREDICATE_ERROR` where `on_result` could not say.
         outcome: As in `member_attempts_total`.
-        ends_as: Why the call gives up with it, whoever else is there; None if it may go on.
+        ends_as: Why the call gives up with it, though others are left; None if it may go on.
     """
 
     error: Exception
@@ -709,6 +709,15 @@ async def aclose_all(engine: PoolEngine) -> None:
         await engine.opener.join(max(limits, default=0.0))
     else:
         engine.opener.join()
+
+
+def reset_all(engine: PoolEngine, settings: PoolSettings) -> None:
+    """Close a pool, and have it be as if just made; waits for the threads of a sync one."""
+    reset(engine, settings)
+    if isinstance(engine.opener, ThreadOpener):
+        engine.opener.join()
+    else:
+        engine.opener.reset()
 
 
 def _opening(engine: PoolEngine, clock: Clock) -> Pause | None:

@@ -1,5 +1,6 @@
 """The face of failover: `FailoverPool`, `failover`, and `current_lease`."""
 
+import functools
 import math
 import sys
 from collections.abc import Awaitable, Callable, Iterable
@@ -22,6 +23,7 @@ from mainstay._failover.calls import (
     close_all,
     open_all,
     require_loop,
+    reset_all,
     wrap,
 )
 from mainstay._failover.engine import PoolEngine
@@ -147,7 +149,8 @@ class FailoverPool(Generic[R]):
         metrics: Metrics | None = None,
     ) -> None:
         everyone = checked_members(members)
-        settings = checked_settings(
+        self._make_settings = functools.partial(
+            checked_settings,
             name,
             everyone,
             on=on,
@@ -164,7 +167,7 @@ class FailoverPool(Generic[R]):
             budget=budget,
             raises=raises,
         )
-        self._engine = PoolEngine(settings, everyone, metrics_of(metrics))
+        self._engine = PoolEngine(self._make_settings(), everyone, metrics_of(metrics))
 
     @property
     def name(self) -> str:
@@ -421,6 +424,23 @@ class FailoverPool(Generic[R]):
             return aclose_all(self._engine)
         close_all(self._engine)
         return None
+
+    def reset(self) -> None:
+        """Be as if just made: what a test asks for, so that no other test sees what it did.
+
+        What was opened is closed, `add`, `remove`, `force` and `drain` are undone, every member is
+        well, and the next call opens the pool again. An async pool may be used in another event
+        loop then; what it closes in its present one is not awaited.
+
+        Example:
+            >>> from mainstay import FailoverPool, Member
+            >>> pool = FailoverPool("db", [Member("a", "A"), Member("b", "B")], on=OSError)
+            >>> pool.drain("a")
+            >>> pool.reset()
+            >>> pool.call(str)
+            'A'
+        """
+        reset_all(self._engine, self._make_settings())
 
     def __enter__(self) -> Self:
         self._require_sync("with pool", "async with pool")
