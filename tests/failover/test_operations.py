@@ -1,8 +1,10 @@
 """What an operator does to a pool, and what he hears of it."""
 
+import asyncio
+
 import pytest
 
-from mainstay import Member, current_lease
+from mainstay import Detect, FailoverPool, Member, current_lease, failover
 from support.pools import AT_ONCE, Lost, state_of
 
 
@@ -115,3 +117,44 @@ def test_good_answers_of_a_forced_member_count_for_it(servers, clock):
     pool.release()
     assert [pool.call(servers.use) for _ in range(3)] == [("a",)] * 3
     assert state_of(pool, "a") == "active"
+
+
+def test_after_a_reset_a_pool_is_as_if_just_made(pools, site, metrics):
+    pool = FailoverPool("db", [pools.member(site, name) for name in "ab"], on=Lost)
+    fresh = pool.status()
+    pools.eject(pool, site, "a")
+    pool.force("b")
+    pool.add(pools.member(site, "c"))
+    pool.remove("a")
+    pool.reset()
+    assert pool.status() == fresh
+    site.broken.clear()
+    assert pools.call(pool, site.use)[0] == "a"
+    assert [state_of(pool, name) for name in "ab"] == ["active", "active"]
+    pools.close(pool)
+    pools.until(lambda: sorted(site.closed) == sorted(site.opened))
+
+
+def test_a_call_that_was_under_way_at_a_reset_changes_nothing(servers, metrics):
+    pool = servers.pool("a", "b", detect=Detect(consecutive=1))
+
+    def use(_name):
+        pool.reset()
+        raise Lost
+
+    with pytest.raises(Lost):
+        failover(pool, rerun=False)(use)()
+    assert state_of(pool, "a") == "active"
+
+
+def test_an_async_pool_may_be_used_in_another_loop_after_a_reset(site, metrics):
+    pool = FailoverPool("db", [site.amember("a")], on=Lost)
+    with asyncio.Runner() as before, asyncio.Runner() as after:
+        assert before.run(pool.call(anything)) == "a1"
+        pool.reset()
+        assert after.run(pool.call(anything)) == "a2"
+        after.run(pool.close())
+
+
+async def anything(resource):
+    return resource

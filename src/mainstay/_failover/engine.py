@@ -74,6 +74,7 @@ class PoolEngine:
     """The state of a pool, and what happens to it.
 
     Attributes:
+        members: What users gave.
         slots: Its members, in the order listed.
         fencing: Who may do whose work; None in a pool without a fence.
         lock: What the state is changed under. The same thread may take it again, since a signal
@@ -114,7 +115,8 @@ class PoolEngine:
         self.answers: deque[float] = deque(maxlen=ANSWERS)
         self.progress = Signal()
         self._prober: ThreadProber | TaskProber | None = None
-        for member in members:
+        self.members = tuple(members)
+        for member in self.members:
             self.enlist(member)
         self.monitor.follow()
         reset_after_fork(self, _reset_after_fork)
@@ -194,7 +196,7 @@ class PoolEngine:
                 self.replan(now)
                 return slot.handle_at(self.epoch)
             requested.add(step.name)
-            self._help(self.opener.start, slot, slot.begin_start(now))
+            _start_helper(self, self.opener.start, slot, slot.begin_start(now))
             self.replan(now)
             return Pause(clock, slot.member.start_timeout, self.progress)
 
@@ -259,11 +261,7 @@ class PoolEngine:
     def close(self, slot: Slot, opened: Opened | None) -> None:
         """Have a resource closed that no new call uses, unless one uses it still."""
         if opened is not None and opened.claim():
-            self._help(self.opener.close, slot.member, opened.resource)
-
-    def _help(self, begin: Callable[..., object], /, *args: Any) -> None:
-        """Have a helper begin once the lock has been left, in a context of its own."""
-        self.outbox.add(partial(helper_context().run, begin, *args))
+            _start_helper(self, self.opener.close, slot.member, opened.resource)
 
     # What follows from results.
 
@@ -466,7 +464,7 @@ class PoolEngine:
             slot, duties = self.slots[name], plan.stand_ins.get(name, ())
             replaces = fencing.asked_about(slot, duties) if fencing is not None else ()
             start = slot.begin_start(now, replaces)
-            self._help(self.opener.start, slot, start)
+            _start_helper(self, self.opener.start, slot, start)
             changed = changed or bool(replaces)
         self.epoch += bool(plan.switches)
         for switch in plan.switches:
@@ -491,7 +489,7 @@ class PoolEngine:
                 self._prober = TaskProber(self, probe, opener.begin)
             else:
                 self._prober = ThreadProber(self, probe, opener.threads)
-            self._help(self._prober.start, self.settings.name)
+            _start_helper(self, self._prober.start, self.settings.name)
 
     def forget(self) -> None:
         """Leave everything that was opened to its owner now: a parent process, or an ended loop."""
@@ -526,6 +524,26 @@ class PoolEngine:
             helper_context().run(self.opener.close, member, resource)
         if prober is not None:
             prober.stop()
+
+
+def reset(engine: PoolEngine, settings: PoolSettings) -> None:
+    """Have a pool be as if just made with *settings*; calls that are under way change nothing."""
+    engine.stop()
+    with engine.outbox, engine.lock:
+        engine.settings = settings
+        engine.slots.clear()
+        engine.answers.clear()
+        engine.fencing = Fencing() if settings.fence is not None else None
+        engine.plan = planner.Plan()
+        engine.epoch, engine.forced, engine.last_active = 0, None, ""
+        for member in engine.members:
+            engine.enlist(member)
+        engine.monitor.refresh()
+
+
+def _start_helper(engine: PoolEngine, begin: Callable[..., object], /, *args: Any) -> None:
+    """Have a helper begin once the lock has been left, in a context of its own."""
+    engine.outbox.add(partial(helper_context().run, begin, *args))
 
 
 def _views_of(engine: PoolEngine) -> list[planner.MemberView]:
