@@ -15,7 +15,7 @@ and the result, once the function has ended. A result of a step stands in an env
 
 The envelope tells a flipped bit, and large values are compressed: flag 1 says so, with zlib.
 Version 2 is that of a document whose other cursors stand in results (see `archive`): versions of
-mainstay that know nothing of that would begin these iterations anew, and refuse it in its place.
+mainstay that know nothing of that would begin these iterations from the start; they refuse it.
 """
 
 import contextlib
