@@ -160,8 +160,9 @@ class SQLiteStore:
         A result alone is one statement and one page of the log. Renewing with it means a second
         page and a transaction around both, which cost a step a quarter to a half more.
         """
-        with self._owning(lease.run) as db:
-            self._check(lease.run)
+        mine, generation = self._owning(lease.run)
+        with mine as db:
+            self._check(generation)
             # A single statement is a transaction by itself.
             if not change.put and not change.drop:
                 _rows.change_run(db, lease, change, current_context().clock.now(), wall_time())
@@ -232,19 +233,22 @@ class SQLiteStore:
     def _how_gone(self, record: Record, now: float, wall: float) -> Exit:
         return how_gone(record, now=now, wall=wall, local=not self._network)
 
-    def _owning(self, run: RunId) -> ThreadConnection:
-        """Return the thread's connection, for a ``with`` that begins with `_check`, too.
+    def _owning(self, run: RunId) -> tuple[ThreadConnection, int]:
+        """Return the thread's connection, and the generation of the files that *run* is in.
 
-        It is here as well so that no new file is made in the place of one that was lost.
+        The use of the connection begins with `_check`. It is called here as well, so that no new
+        file is made in the place of one that was lost.
         """
-        self._held.setdefault(run, (self._connections.generation, self._connections.database))
+        held = self._held.get(run)
+        if held is None:  # acquired by another object
+            held = self._held[run] = self._connections.generation, self._connections.database
         mine = self._connections.use()
-        self._check(run)
-        return mine
+        self._check(held[0])
+        return mine, held[0]
 
-    def _check(self, run: RunId) -> None:
-        """Raise an error if the files are no longer those in which the caller acquired *run*."""
-        if self._held[run][0] != self._connections.generation:
+    def _check(self, generation: int) -> None:
+        """Raise an error if the files are no longer those of that generation."""
+        if generation != self._connections.generation:
             raise StoreUnavailableError(
                 self.url,
                 f"{self._connections.problem} while a run went on, so that nothing more can be "
@@ -256,9 +260,11 @@ class SQLiteStore:
         self, owned: RunId | None = None
     ) -> Iterator[tuple[sqlite3.Connection, float, float]]:
         """Run the block as one transaction, with the times inside it."""
-        with self._connections.use() if owned is None else self._owning(owned) as db:
+        files = self._connections
+        mine, held = (files.use(), files.generation) if owned is None else self._owning(owned)
+        with mine as db:
             if owned is not None:
-                self._check(owned)
+                self._check(held)
             with transaction(db, "IMMEDIATE"):
                 yield db, current_context().clock.now(), wall_time()
 
