@@ -21,7 +21,7 @@ import attrs
 
 from mainstay._core.budget import RetryBudget, observe, spend
 from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
-from mainstay._core.clock import Clock, monotonic
+from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context, current_context, process_contexts
 from mainstay._core.failures import AttemptLog, Verdict, counted
 from mainstay._core.functions import (
@@ -36,7 +36,7 @@ from mainstay._core.functions import (
 from mainstay._core.threads import Pause, values_now
 from mainstay._failover.engine import PoolEngine
 from mainstay._failover.members import MemberHandle, Slot, lease_here, set_lease
-from mainstay._failover.openers import TaskOpener, ThreadOpener
+from mainstay._failover.openers import TaskOpener
 from mainstay._failover.settings import POLICY, Raises
 from mainstay._metrics.pools import MemberRecorder
 from mainstay._metrics.recorder import Recorder
@@ -90,6 +90,12 @@ class BoundPool:
             observe(self.engine.settings.budget)
         return call
 
+    def is_plain(self, started: float) -> bool:
+        """True if a call needs nothing of its context, nor anything else that `begin` does."""
+        here = block_context()
+        plain = here is None or (here.plain and started < here.deadline)
+        return plain and not process_contexts and self.engine.settings.budget is None
+
     def resume(self, started: float) -> "PoolCall":
         """Return the call that began without one on the short path."""
         context, name = current_context(), self.engine.settings.name
@@ -139,13 +145,13 @@ class PoolCall(Call[Recorder]):
             raise
         try:
             if choice is None:
-                raise self._failed("no_member")
+                raise self.failed("no_member")
             if self.made and self.engine.settings.budget is not None:
                 self._charge(self.engine.settings.budget)
             if isinstance(choice, Pause):
                 left = self.left(self.engine.settings.timeout)
                 if left <= 0 or (choice.signal is None and choice.seconds >= left):
-                    raise self._failed("timeout")
+                    raise self.failed("timeout")
                 return Pause(choice.clock, min(choice.seconds, left), choice.signal)
         except BaseException:
             if isinstance(choice, MemberHandle):
@@ -168,7 +174,7 @@ class PoolCall(Call[Recorder]):
         if self._charged < self.made:
             self._charged += 1
             if not spend(budget):
-                raise self._failed("budget")
+                raise self.failed("budget")
 
     def waited(self, pause: Pause) -> None:
         """Record a wait for the next trial."""
@@ -240,10 +246,10 @@ class PoolCall(Call[Recorder]):
         self._keep(handle, error, now - self.attempt_started)
         attempts = self.engine.settings.attempts
         if not self.bound.rerun:
-            return self._failed("rerun")
+            return self.failed("rerun")
         if attempts is not None and self.made >= attempts:
-            return self._failed("attempts")
-        return self._failed("timeout") if self.left(self.engine.settings.timeout) <= 0 else None
+            return self.failed("attempts")
+        return self.failed("timeout") if self.left(self.engine.settings.timeout) <= 0 else None
 
     def _keep(self, handle: MemberHandle, error: Exception, seconds: float) -> None:
         """Keep what the call may have to raise, and the words of the note on it."""
@@ -299,7 +305,7 @@ class PoolCall(Call[Recorder]):
 
     # The end.
 
-    def _failed(self, reason: str) -> Exception:
+    def failed(self, reason: str) -> Exception:
         """Record that the call has failed; return what it raises."""
         made, now = self.made, self.now()
         elapsed = now - self.started
@@ -410,6 +416,8 @@ def _wrap_sync(  # noqa: C901 - flat, since each further call would cost every c
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
         ):
+            if started < rotation.rejects and bound.is_plain(started):
+                raise bound.resume(started).failed("no_member")
             return repeat(bound.begin(), fn, args, kwargs)
         try:
             handle = rotation.pick()
@@ -471,6 +479,8 @@ def _wrap_async(  # noqa: C901 - flat, since each further call would cost every 
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
         ):
+            if started < rotation.rejects and bound.is_plain(started):
+                raise bound.resume(started).failed("no_member")
             return await arepeat(bound.begin(), fn, args, kwargs)
         try:
             handle = rotation.pick()
@@ -582,47 +592,6 @@ async def aacquire(run: PoolCall) -> MemberHandle:
             run.interrupted(None, interrupt)
             raise
         run.waited(choice)
-
-
-def open_all(engine: PoolEngine) -> None:
-    """Open a pool, and wait until each member that is started is open or could not be opened."""
-    clock = current_context().clock
-    while (pause := _opening(engine, clock)) is not None:
-        pause.wait()
-
-
-async def aopen_all(engine: PoolEngine) -> None:
-    """Open a pool, and await that each member that is started is open or could not be opened."""
-    clock = current_context().clock
-    while (pause := _opening(engine, clock)) is not None:
-        await pause.await_()
-
-
-def close_all(engine: PoolEngine) -> None:
-    """Close a sync pool, and wait until its threads have ended, but for those that hang."""
-    engine.stop()
-    if isinstance(engine.opener, ThreadOpener):
-        engine.opener.join()
-
-
-async def aclose_all(engine: PoolEngine) -> None:
-    """Close a pool, and await its tasks if it is async, but for those that hang."""
-    engine.stop()
-    if isinstance(engine.opener, TaskOpener):
-        limits = [slot.member.start_timeout for slot in values_now(engine.slots)]
-        await engine.opener.join(max(limits, default=0.0))
-    else:
-        engine.opener.join()
-
-
-def _opening(engine: PoolEngine, clock: Clock) -> Pause | None:
-    """Open a pool; return how long to wait for its members, None if all starts have ended."""
-    engine.monitor.clock = clock
-    engine.open()
-    now = clock.now()
-    engine.settle(now)
-    progress, ends = engine.progress, engine.plan.starting.values()
-    return Pause(clock, max(0.0, max(ends) - now), progress) if ends else None
 
 
 def require_loop(engine: PoolEngine) -> None:

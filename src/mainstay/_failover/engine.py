@@ -48,6 +48,7 @@ class Rotation:
         spares: One for each member that a call may go on to which has tried those.
         pick: Returns the handle of the next call.
         wake: Until when a call may use `pick` alone, in seconds of the clock.
+        rejects: Until when a call that begins finds nobody, nor anything to wait for.
     """
 
     plan: planner.Plan
@@ -55,6 +56,7 @@ class Rotation:
     spares: tuple[MemberHandle, ...]
     pick: Pick
     wake: float
+    rejects: float = -math.inf
 
 
 def _nobody() -> MemberHandle:
@@ -437,7 +439,7 @@ class PoolEngine:
             again = self._carry_out(plan, now)
             self.plan = plan
         if self.is_open:
-            self.rotation = _rotation_of(self, self.plan)
+            self.rotation = _rotation_of(self, now)
         self.monitor.refresh()
         if news:
             old, self.progress = self.progress, Signal()
@@ -534,14 +536,15 @@ def _views_of(engine: PoolEngine) -> list[planner.MemberView]:
     return engine.fencing.views(slots)
 
 
-def _rotation_of(engine: PoolEngine, plan: planner.Plan) -> Rotation:
-    """Return what calls are to read of a plan."""
-    slots, epoch = engine.slots, engine.epoch
+def _rotation_of(engine: PoolEngine, now: float) -> Rotation:
+    """Return what calls are to read of the plan."""
+    plan, slots, epoch = engine.plan, engine.slots, engine.epoch
     strategy, clock = engine.settings.strategy, engine.monitor.clock.now
     handles = tuple(slots[name].handle_at(epoch) for name in plan.serving)
     spares = tuple(slots[name].handle_at(epoch) for name in plan.spares)
     if not handles:
-        return Rotation(plan, (), spares, _nobody, -math.inf)
+        rejects = planner.next_member(plan, engine.rules, now=now) is None
+        return Rotation(plan, (), spares, _nobody, -math.inf, plan.wake if rejects else -math.inf)
     pick = ramped(handles, lambda some: strategy.order(some, clock, chance), clock, chance)
     return Rotation(plan, handles, spares, pick, plan.wake)
 

@@ -15,6 +15,7 @@ import contextlib
 import os
 import re
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
@@ -32,7 +33,7 @@ from mainstay.stores import _rows
 from mainstay.stores._connections import Connection, Connections, ThreadConnection
 from mainstay.stores._files import StoreFiles
 from mainstay.stores._mounts import is_mounted_alone, network_file_system
-from mainstay.stores._schema import APPLICATION_ID, migrate, transaction
+from mainstay.stores._schema import APPLICATION_ID, add_index, migrate, transaction
 from mainstay.stores.base import (
     Acquired,
     Acquisition,
@@ -202,6 +203,28 @@ class SQLiteStore:
             _rows.forget(db, record)
             return True
 
+    def _count_runs(self) -> Counter[tuple[str, Status]]:
+        """Count runs by name and state, as `count_runs` does."""
+        now, wall = current_context().clock.now(), wall_time()
+        with self._connections.use() as db, transaction(db, "DEFERRED"):
+            counts, running = _rows.count(db)
+        for record in running:
+            state = state_of(record, self._how_gone(record, now, wall))
+            counts[record.run.name, "running"] -= 1
+            counts[record.run.name, state] += 1
+        return counts
+
+    def _surplus_runs(
+        self, ended: RunId, most: int | None, seconds: float | None, wall: float
+    ) -> Sequence[RunId]:
+        """Choose among finished runs, as `surplus_runs` does."""
+        now = current_context().clock.now()
+        with self._connections.use() as db, transaction(db, "DEFERRED"):
+            found = set() if most is None else _rows.surplus(db, ended, most)
+            if seconds is not None:
+                found |= _rows.too_old(db, ended, seconds, now, wall)
+            return _rows.runs(db, found)
+
     def close(self) -> None:
         """Close all connections of this process; the log is written back and removed."""
         self._connections.close()
@@ -318,7 +341,7 @@ class SQLiteStore:
             db.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
             migrate(db, self.url)
             db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA user_version")  # opens the log, too
+            add_index(db)
             db.files = StoreFiles(os.fspath(self._file), self._bytes_logged)
             if db.files.missing:
                 raise StoreUnavailableError(
