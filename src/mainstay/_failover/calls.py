@@ -244,7 +244,7 @@ class PoolCall(Call[Recorder]):
 
     def _after(self, handle: MemberHandle, error: Exception) -> Exception | None:
         """Record a failed attempt; return what the call raises, or None if it goes on."""
-        if isinstance(error, DeadlineExpiredError) and self.context.left() <= 0:
+        if issubclass(type(error), DeadlineExpiredError) and self.context.left() <= 0:
             self.refused(handle, error, "timeout")  # the caller's time is over, whatever was called
             return error
         judged, self._judged = self._judged, None
@@ -329,14 +329,18 @@ class PoolCall(Call[Recorder]):
         if self.bound.raises == "group":
             self.errors.append(error)
             self.note(error, f"attempt {self.made}{where}, {seconds:.3f} s")
-        elif not isinstance(error, RejectedError) or isinstance(self.last, RejectedError | None):
+        elif (
+            self.last is None
+            or issubclass(type(self.last), RejectedError)
+            or (not issubclass(type(error), RejectedError))
+        ):
             self.last, self._last_place = error, self.made
 
     def refused(
         self, handle: MemberHandle, error: Exception, reason: str = "not_retryable"
     ) -> None:
         """Record that the call ended with an exception that is not the member's."""
-        rejected = isinstance(error, RejectedError)
+        rejected = issubclass(type(error), RejectedError)
         self.recorder.error(error)
         self._recorder_at(handle).attempt("rejected" if rejected else "error")
         self.engine.released(handle, self.now())

@@ -334,7 +334,7 @@ class PoolEngine:
                     slot.barred = False
                     self.replan(now)
             else:
-                if not slot.bad_probes and not isinstance(error, UnhealthyError):
+                if not slot.bad_probes and not issubclass(type(error), UnhealthyError):
                     self.monitor.broken(slot.name, "probe", error)
                 slot.good_probes = 0
                 slot.bad_probes += 1
