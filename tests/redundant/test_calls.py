@@ -130,9 +130,24 @@ def test_without_a_budget_left_the_primary_goes_on_alone(call, clock, metrics):
 
 def test_a_failure_that_the_budget_does_not_replace_is_raised_itself(call, metrics):
     with pytest.raises(Lost) as caught:
-        call([Lost("gone")], start=hedge.after(0.1), budget=0.05)
+        call([Lost("gone")], start=hedge.after(0.1), budget=0.0)
     assert len(caught.value.__notes__) == 1
     assert metrics.reasons() == {"budget": 1}
+
+
+@pytest.mark.parametrize("budget", [0.05, RetryBudget(ratio=0.05, floor=0, window=60)])
+def test_a_failed_copy_is_replaced_while_too_few_calls_are_known_to_make_a_token(
+    runner, metrics, budget
+):
+    """Charged all the same: what is slow then has to wait for its share."""
+    policy = redundant(start=hedge.after(0.1), budget=budget, name="it", **runner.options)
+    for _ in range(19):
+        assert runner.run(policy, runner.fn(Faults([Lost, "page"]))) == "page"
+    with pytest.raises(Lost):
+        runner.run(policy, runner.fn(Faults([Lost, "page"])))
+    assert metrics("hedges_total", reason="failed") == 19
+    assert runner.run(policy, runner.fn(Faults(then=after(0.2, "page")))) == "page"
+    assert metrics("hedges_denied_total", reason="budget") == 2
 
 
 def test_one_token_pays_for_one_hedge(runner, metrics):

@@ -134,7 +134,7 @@ class RedundantCall(Call[Recorder]):
             self.left(self.bound.settings.timeout),
             room=room,
             member=lambda: members is None or members.reserve(copy),
-            token=self._take_token,
+            token=lambda: self._take_token(lenient=reason == "failed"),
         )
         if denial is None:
             self.bound.copies.hedged(reason)
@@ -148,13 +148,13 @@ class RedundantCall(Call[Recorder]):
             members.unreserve(copy)
         return False
 
-    def _take_token(self) -> bool:
+    def _take_token(self, *, lenient: bool) -> bool:
         budget = self.bound.settings.budget
         if budget is None:
             return True
         self.bound.latency.catch_up()
         self._observe()
-        return spend(budget)
+        return spend(budget, lenient=lenient)
 
     def _observe(self) -> None:
         """Have the budget observe this call, once."""
