@@ -382,7 +382,7 @@ class PoolCall(Call[Recorder]):
             self.note(error, self._note_of_last(elapsed, reason))
         elif made:
             names = tuple(slot.name for slot in self._tried)
-            retry_after = self.engine.retry_after(now)
+            retry_after = self.engine.plan.retry_after(now)
             error = AllMembersFailedError(
                 self.component, self.errors, retry_after, made, elapsed, names
             )
@@ -429,7 +429,7 @@ def no_member(
     return NoMemberError(
         engine.settings.name,
         why or [MainstayError("every member has been called")],
-        engine.retry_after(now),
+        engine.plan.retry_after(now),
         0,
         elapsed,
         [slot.name for slot in absent],

@@ -9,8 +9,7 @@ import math
 import random
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
-from functools import partial
+from collections.abc import Collection, Iterable
 from typing import Any, TypeAlias
 
 import attrs
@@ -196,14 +195,9 @@ class PoolEngine:
                 self.replan(now)
                 return slot.handle_at(self.epoch)
             requested.add(step.name)
-            _start_helper(self, self.opener.start, slot, slot.begin_start(now))
+            self.outbox.add_helper(self.opener.start, slot, slot.begin_start(now))
             self.replan(now)
             return Pause(clock, slot.member.start_timeout, self.progress)
-
-    def retry_after(self, now: float) -> float | None:
-        """Return the seconds until an ejected member is tried again; None if none is ejected."""
-        ejected = self.plan.ejected
-        return max(0.0, ejected[0].trial_at - now) if ejected else None
 
     def succeeded(self, handle: MemberHandle, now: float, seconds: float) -> None:
         """Record that an attempt was answered after *seconds*."""
@@ -261,7 +255,7 @@ class PoolEngine:
     def close(self, slot: Slot, opened: Opened | None) -> None:
         """Have a resource closed that no new call uses, unless one uses it still."""
         if opened is not None and opened.claim():
-            _start_helper(self, self.opener.close, slot.member, opened.resource)
+            self.outbox.add_helper(self.opener.close, slot.member, opened.resource)
 
     # What follows from results.
 
@@ -309,7 +303,7 @@ class PoolEngine:
         if slot.detector.outage:
             longer = 1 + failback.jitter * chance()
             slot.grace_until = now + failback.grace * longer
-            ramp = 0.0 if self.fencing else failback.ramp * longer
+            ramp = 0.0 if self.fencing is not None else failback.ramp * longer
             slot.ramp_until = slot.grace_until + ramp
             slot.detector.since = slot.grace_until
         slot.barred = False
@@ -464,7 +458,7 @@ class PoolEngine:
             slot, duties = self.slots[name], plan.stand_ins.get(name, ())
             replaces = fencing.asked_about(slot, duties) if fencing is not None else ()
             start = slot.begin_start(now, replaces)
-            _start_helper(self, self.opener.start, slot, start)
+            self.outbox.add_helper(self.opener.start, slot, start)
             changed = changed or bool(replaces)
         self.epoch += bool(plan.switches)
         for switch in plan.switches:
@@ -489,7 +483,7 @@ class PoolEngine:
                 self._prober = TaskProber(self, probe, opener.begin)
             else:
                 self._prober = ThreadProber(self, probe, opener.threads)
-            _start_helper(self, self._prober.start, self.settings.name)
+            self.outbox.add_helper(self._prober.start, self.settings.name)
 
     def forget(self) -> None:
         """Leave everything that was opened to its owner now: a parent process, or an ended loop."""
@@ -539,11 +533,6 @@ def reset(engine: PoolEngine, settings: PoolSettings) -> None:
         for member in engine.members:
             engine.enlist(member)
         engine.monitor.refresh()
-
-
-def _start_helper(engine: PoolEngine, begin: Callable[..., object], /, *args: Any) -> None:
-    """Have a helper begin once the lock has been left, in a context of its own."""
-    engine.outbox.add(partial(helper_context().run, begin, *args))
 
 
 def _views_of(engine: PoolEngine) -> list[planner.MemberView]:

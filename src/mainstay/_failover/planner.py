@@ -191,6 +191,10 @@ class Plan:
     down: bool = False
     wake: float = -math.inf
 
+    def retry_after(self, now: float) -> float | None:
+        """Return the seconds until an ejected member is tried again; None if none is ejected."""
+        return max(0.0, self.ejected[0].trial_at - now) if self.ejected else None
+
 
 def plan(
     views: Sequence[MemberView],
