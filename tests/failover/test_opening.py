@@ -169,10 +169,10 @@ def test_an_async_pool_refuses_sync_use_and_another_loop(site):
         return True
 
     pool = FailoverPool("db", [Member("a", "a0")], on=Lost, probe=Probe(ping))
-    for use in (lambda: failover(pool)(site.use), pool.__enter__, pool.__iter__,
-                lambda: pool.lease().__enter__()):  # fmt: skip
+    for sync in (lambda: failover(pool)(site.use), pool.__enter__, pool.__iter__,
+                 lambda: pool.lease().__enter__()):  # fmt: skip
         with pytest.raises(TypeError, match="async"):
-            use()
+            sync()
 
     async def main():
         async with pool:
