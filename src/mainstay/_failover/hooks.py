@@ -130,4 +130,5 @@ class HookThreads:
             with self._lock:
                 thread, limit = self._limits.popitem() if self._limits else (None, 0.0)
             if thread is not None and thread is not threading.current_thread():
-                thread.join(max(0.0, began + limit - monotonic()))
+                seconds = max(0.0, began + limit - monotonic())
+                thread.join(min(seconds, threading.TIMEOUT_MAX))
