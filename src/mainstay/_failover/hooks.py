@@ -114,7 +114,11 @@ class HookThreads:
         thread = _thread(name, self._run, fn, *args)
         with self._lock:
             self._limits[thread] = limit
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:  # the system has none left, or the interpreter shuts down
+                del self._limits[thread]
+                raise
 
     def _run(self, fn: Callable[..., object], /, *args: Any) -> None:
         try:

@@ -162,7 +162,10 @@ class ThreadProber:
             wake = pool.settle(now)
             for question in rounds.due(values_now(pool.slots), now):
                 name = f"mainstay-ask-{question.slot.name}"
-                self._threads.begin(name, self._probe.timeout, self._ask, pool, question)
+                try:
+                    self._threads.begin(name, self._probe.timeout, self._ask, pool, question)
+                except RuntimeError:  # no thread can be started just now: that says nothing
+                    rounds.answered(question, now)
             seconds = rounds.next(values_now(pool.slots), clock.now(), wake)
             del pool
             self._bell.wait(seconds)
