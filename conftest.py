@@ -38,7 +38,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 for _name in [name for name in os.environ if name.startswith("COVERAGE_")]:
     del os.environ[_name]
 
-settings.register_profile("edit", max_examples=10, deadline=None)
+settings.register_profile("edit", max_examples=20, deadline=None)
 settings.register_profile("full", max_examples=100, deadline=None)
 settings.load_profile("edit")
 
@@ -60,6 +60,19 @@ def _start(process: multiprocessing.process.BaseProcess) -> None:
 sys.addaudithook(_refuse_processes)
 _start_process = multiprocessing.process.BaseProcess.start
 multiprocessing.process.BaseProcess.start = _start  # type: ignore[method-assign]
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at its options
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run the whole lane for each edit on all processors, unless a number of them is given."""
+    if "PYTEST_XDIST_WORKER" in os.environ or not config.pluginmanager.hasplugin("xdist"):
+        return
+    options = config.option
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    free = options.numprocesses is None and not options.usepdb
+    if options.markexpr == "not process" and whole and free:
+        options.numprocesses = len(os.sched_getaffinity(0))
+        options.dist = "loadfile"  # examples of a page build on each other
 
 
 @pytest.hookimpl(wrapper=True)

@@ -30,7 +30,10 @@ add_module_names = False
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 
-nitpick_ignore = [("py:class", "collections.abc.Mapping")]  # of attrs fields; no link to Python
+nitpick_ignore = [
+    ("py:class", "collections.abc.Mapping"),  # of attrs fields; no link to Python
+    ("py:class", "mainstay._failover.members.R"),  # the type of a resource, which is a variable
+]
 autodoc_typehints = "none"  # the docstrings say types, units and ranges in words
 autodoc_member_order = "bysource"
 napoleon_google_docstring = True

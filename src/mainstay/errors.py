@@ -357,8 +357,8 @@ class NoMemberError(RejectedError, AllMembersFailedError):
         ('a',) None
     """
 
-    component: str
-    retry_after: float | None
+    component: str  # pyright: ignore[reportIncompatibleMethodOverride]  # of a group, it is set
+    retry_after: float | None  # pyright: ignore[reportIncompatibleMethodOverride]  # as above
 
     @staticmethod
     def _text(
@@ -615,6 +615,7 @@ class CodeChangedError(CheckpointError):
         component: The name of the policy, which is the name of the run.
         key: The key of the run.
         problem: What differs.
+        advice: What to do about it.
 
     Example:
         >>> from mainstay import CodeChangedError, checkpoint_run
@@ -636,16 +637,24 @@ class CodeChangedError(CheckpointError):
         it was version '1' and is version '2'
     """
 
-    def __init__(self, component: str, key: str, problem: str) -> None:
-        super().__init__(component, key, problem)
+    def __init__(
+        self,
+        component: str,
+        key: str,
+        problem: str,
+        advice: str = "give `on_code_change` a function that migrates the state, or 'ignore', or "
+        "forget the run",
+    ) -> None:
+        super().__init__(component, key, problem, advice)
         self.component = component
         self.key = key
         self.problem = problem
+        self.advice = advice
 
     def __str__(self) -> str:
         return (
-            f"{self.component}: run {self.key!r} was saved by other code: {self.problem}; give "
-            f"`on_code_change` a function that migrates the state, or 'ignore', or forget the run"
+            f"{self.component}: run {self.key!r} was saved by other code: {self.problem}; "
+            f"{self.advice}"
         )
 
 

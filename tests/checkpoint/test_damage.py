@@ -9,6 +9,7 @@ import attrs
 import pytest
 
 from mainstay import checkpoint_run
+from mainstay._checkpoint.codec import Codec
 from mainstay._checkpoint.commands import _problems
 from mainstay._checkpoint.document import opened
 from mainstay._checkpoint.steps import Steps
@@ -81,7 +82,7 @@ def test_every_flipped_bit_of_what_a_result_is_of_is_noticed(store):
             flipped = kept.slot[:place] + chr(ord(kept.slot[place]) ^ 1 << bit)
             spoilt = attrs.evolve(kept, slot=flipped + kept.slot[place + 1 :])
             with pytest.raises(CorruptCheckpointError):
-                Steps({number: spoilt}, RUN, allow_pickle=False)
+                Steps({number: spoilt}, RUN, Codec({}))
 
 
 # A full disk.

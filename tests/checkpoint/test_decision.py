@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mainstay._checkpoint.decision import OnBusy, OnComplete, action_on, poll_wait, reruns
+from mainstay._core.owner import Owner
 from mainstay.stores.base import (
     Acquired,
     Exit,
@@ -19,7 +20,6 @@ from mainstay.stores.base import (
     Status,
     acquisition,
 )
-from mainstay.stores.owner import Owner
 
 RUN = RunId("job", "key")
 SECONDS = st.floats(0, 1e9)

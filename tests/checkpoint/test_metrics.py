@@ -19,6 +19,7 @@ from mainstay import (
     on_event,
 )
 from mainstay._checkpoint import progressbar
+from mainstay._core.owner import Owner, this_process
 from mainstay.errors import (
     DeadlineExpiredError,
     RunBusyError,
@@ -26,7 +27,6 @@ from mainstay.errors import (
 )
 from mainstay.stores import MemoryStore
 from mainstay.stores.base import RunId
-from mainstay.stores.owner import Owner, this_process
 from mainstay.testing import FakeClock, recorded
 from support.checkpoints import OopsError, add_up
 from support.store_conformance import DEAD, acquired, save

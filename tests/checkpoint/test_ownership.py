@@ -14,6 +14,7 @@ from mainstay import (
     on_event,
     recover,
 )
+from mainstay._core.owner import this_process
 from mainstay._core.threads import run_in_thread
 from mainstay.errors import (
     CheckpointError,
@@ -23,7 +24,6 @@ from mainstay.errors import (
 )
 from mainstay.stores import MemoryStore, SQLiteStore
 from mainstay.stores.base import Held, Request, RunId
-from mainstay.stores.owner import this_process
 from mainstay.testing import FakeClock
 from support.checkpoints import RUN, add_up
 from support.store_conformance import DEAD, acquired, request

@@ -7,10 +7,10 @@ from fractions import Fraction
 import pytest
 
 from mainstay import checkpoint_run, checkpointed, recover, recover_async
+from mainstay._core.owner import this_process
 from mainstay.errors import UnsaveableValueError
 from mainstay.stores import MemoryStore
 from mainstay.stores.base import Request, RunId
-from mainstay.stores.owner import this_process
 from support.checkpoint_values import Totals
 from support.checkpoints import CrashError, OopsError
 

@@ -135,7 +135,7 @@ def test_blocks_and_leases_that_are_cancelled_say_nothing(silent, metrics):
         async for attempt in pool:
             with attempt as name:
                 return await silent.ause(name)
-        raise AssertionError("a block ends with a result or an exception")
+        return None
 
     async def lease():
         async with pool.lease() as name:

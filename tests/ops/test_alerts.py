@@ -4,6 +4,8 @@
 notation: "0+2x30" starts at 0 and grows by 2 at each of 30 steps, "0x30" stays at 0.
 """
 
+import re
+import subprocess
 from pathlib import Path
 
 import attrs
@@ -12,6 +14,8 @@ import yaml
 
 from mainstay import ops
 from support.monitoring import promtool_test
+from support.processes import require_tool
+from support.queries import all_rules
 
 pytestmark = pytest.mark.process
 
@@ -34,6 +38,24 @@ def calls(good, bad, steps, **labels):
         series("calls_total", f"0+{good}x{steps}", **CALL | labels, outcome="success"),
         series("calls_total", f"0+{bad}x{steps}", **CALL | labels, outcome="error"),
     ]
+
+
+def gave_up(reason, values):
+    return series("give_ups_total", values, **CALL, reason=reason)
+
+
+def ended(minutes=10, **outcomes):
+    """Give calls that ended in these ways before the first scrape, all of them."""
+    return [
+        series("calls_total", f"_ {count}x{minutes}", **CALL, outcome=outcome)
+        for outcome, count in outcomes.items()
+    ]
+
+
+ONE_OF_31 = [
+    series("calls_total", "0+1x30", **CALL, outcome="success"),
+    series("calls_total", "0x29 1", **CALL, outcome="error"),
+]
 
 
 def up(steps):
@@ -124,15 +146,48 @@ CASES = [
         series("calls_total", "0+2x20 40x40", **CALL, outcome="error"),
     ]),
     Case("ErrorBudgetBurnsFast", False, "what fails is none of the policy's business", 60, [
-        *calls(50, 50, 60),
-        series("give_ups_total", "0+50x60", **CALL, reason="not_retryable"),
+        *calls(50, 50, 60), gave_up("not_retryable", "0+50x60"),
     ]),
+    Case("ErrorBudgetBurnsFast", True, "`on` itself fails", 60, [
+        *calls(50, 50, 60), gave_up("predicate_error", "0+50x60"),
+    ]),
+    Case("ErrorBudgetBurnsFast", False, "1 of 31 calls fails", 60, ONE_OF_31, step=2),
+    Case("ErrorBudgetBurnsFast", True, "10 of 31 calls fail", 60, [
+        series("calls_total", "0+1x21 21x8", **CALL, outcome="success"),
+        series("calls_total", "0x19 0+1x10", **CALL, outcome="error"),
+    ], step=2),
     Case("ErrorBudgetBurnsSlowly", True, "0.4 % fail, for a day", DAY,
          calls(996, 4, 721), step=2, every=60),
     Case("ErrorBudgetBurnsSlowly", True, "0.15 % fail, for three days", 3 * DAY,
          calls(9985, 15, 3 * DAY // 4), step=4, every=120),
     Case("ErrorBudgetBurnsSlowly", False, "0.08 % fail", 6 * HOUR,
          calls(9992, 8, 361), every=30),
+    Case("ErrorBudgetBurnsSlowly", False, "1 of 31 calls fails", 60, ONE_OF_31, step=2),
+    Case("MostlyNotRetryable", True, "all calls since the start", 10,
+         [*ended(error=10), gave_up("not_retryable", "_ 10x10")]),
+    Case("MostlyNotRetryable", True, "all calls for some minutes", 66, [
+        series("calls_total", "0+100x60 6000x6", **CALL, outcome="success"),
+        series("calls_total", "0x60 0+100x6", **CALL, outcome="error"),
+        gave_up("not_retryable", "0x60 0+100x6"),
+    ]),
+    Case("MostlyNotRetryable", True, "all of 12 calls in an hour", 60,
+         [*calls(0, 1, 12), gave_up("not_retryable", "0+1x12")], step=5),
+    Case("MostlyNotRetryable", False, "it is an answer in a third of the calls", 60,
+         [*calls(20, 10, 60), gave_up("not_retryable", "0+10x60")]),
+    Case("MostlyNotRetryable", False, "all of 9 calls", 10,
+         [*ended(error=9), gave_up("not_retryable", "_ 9x10")]),
+    Case("MostlyNotRetryable", False, "the attempts do not help", 60,
+         [*calls(0, 10, 60), gave_up("attempts", "0+10x60"), gave_up("not_retryable", "0x60")]),
+    Case("MostlyCancelled", True, "30 of 50 calls", 10, ended(success=20, cancelled=30)),
+    Case("MostlyCancelled", True, "all calls for some minutes", 66, [
+        series("calls_total", "0+10x60 600x6", **CALL, outcome="success"),
+        series("calls_total", "0x60 0+10x6", **CALL, outcome="cancelled"),
+    ]),
+    Case("MostlyCancelled", False, "30 of 60 calls", 10, ended(success=30, cancelled=30)),
+    Case("MostlyCancelled", False, "all of 19 calls", 10, ended(cancelled=19)),
+    Case("MostlyCancelled", False, "it was an hour ago", 70, [
+        series("calls_total", "0x10 20x60", **CALL, outcome="cancelled"),
+    ]),
     Case("NoHealthyMember", True, "all are down", 10,
          [series("component_up", "1x5 0x10", **POOL), *member("failing")]),
     Case("NoHealthyMember", False, "one is well", 10,
@@ -156,6 +211,10 @@ CASES = [
          step=4, every=20),
     Case("RecoveredShareRises", False, "from 5 % to 6 %", DAY + HOUR, recovered(53, 64),
          step=4, every=20),
+    Case("RecoveredShareRises", False, "1 of 31 calls", 60, [
+        series("calls_total", "0+1x30", **CALL, outcome="success"),
+        series("calls_total", "0x15 1x15", **CALL, outcome="recovered"),
+    ], step=2),
     Case("RecoveredShareRises", False, "from 0.01 % to 0.5 %", DAY + HOUR,
          [each | {"values": each["values"].replace("+1000x", "+10000x")}
           for each in recovered(1, 50)], step=4, every=20),
@@ -245,7 +304,7 @@ def test_every_alert_has_a_paragraph_in_the_runbook():
     headings = [
         line.removeprefix("## ")
         for line in RUNBOOK.read_text().splitlines()
-        if line.startswith("## ")
+        if line.startswith("## Mainstay")
     ]
     rules = [rule for group in yaml.safe_load(ops.rules())["groups"] for rule in group["rules"]]
     alerts = [rule for rule in rules if "alert" in rule]
@@ -287,3 +346,34 @@ def test_an_alert_says_what_is_the_matter(rule_file):
             }
         ],
     )
+
+
+# The hints for Alertmanager in the runbook.
+
+
+@pytest.fixture(scope="module")
+def hints():
+    (written,) = re.findall(r"^```yaml\n(.*?)^```", RUNBOOK.read_text(), re.DOTALL | re.MULTILINE)
+    return yaml.safe_load(written)
+
+
+def test_alertmanager_takes_the_inhibition_hints(tmp_path, hints):
+    amtool = require_tool("amtool", package="prometheus-alertmanager")
+    config = tmp_path / "alertmanager.yml"
+    config.write_text(
+        yaml.safe_dump({"route": {"receiver": "r"}, "receivers": [{"name": "r"}], **hints})
+    )
+    done = subprocess.run(
+        [amtool, "check-config", config], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(hints['inhibit_rules'])} inhibit rules" in done.stdout
+
+
+def test_the_inhibition_hints_name_alerts_that_there_are(hints):
+    alerts = {rule["alert"] for rule in all_rules() if "alert" in rule}
+    for rule in hints["inhibit_rules"]:
+        for matchers in (rule["source_matchers"], rule["target_matchers"]):
+            (pattern,) = re.findall(r'"(.*)"', *matchers)
+            for each in pattern.split("|"):
+                assert [alert for alert in alerts if re.fullmatch(each, alert)], each

@@ -26,6 +26,7 @@ def test_rules_takes_every_parameter(capsys):
     arguments = [
         *("--slo", "0.99", "--selector", 'job="x"', "--namespace", "shop"),
         *("--window", "7d", "--window", "1h", "--label", "team=a=b"),
+        *("--min-events", "3"),
     ]
     main(["rules", *arguments])
     printed = capsys.readouterr().out
@@ -35,6 +36,7 @@ def test_rules_takes_every_parameter(capsys):
         namespace="shop",
         windows=("7d", "1h"),
         labels={"team": "a=b"},
+        min_events=3,
     )
     assert yaml.safe_load(printed)["groups"][0]["name"] == "shop-calls"
 
@@ -54,6 +56,8 @@ def test_dashboard_takes_every_parameter(capsys):
         (["rules", "--selector", "job="], "`selector` must be conditions"),
         (["rules", "--namespace", "1a"], "`namespace` must consist of"),
         (["rules", "--window", "1y"], "`windows` must be a number"),
+        (["rules", "--min-events", "0"], "`min_events` must be at least 1, not 0"),
+        (["rules", "--min-events", "few"], "invalid int value: 'few'"),
         (["rules", "--label", "team"], "must be NAME=VALUE, not 'team'"),
         (["dashboard", "--slo", "nan"], "`slo` must be above 0 and below 1"),
     ],

@@ -11,7 +11,6 @@ from mainstay.ops._promql import event_count
 from support.monitoring import promtool_test
 from support.queries import all_rules, as_sent, expressions, panels
 
-HOUR = 60  # minutes
 TARGET = 'job="shop",instance="a:1"'
 LAZY = (
     "failovers_total",
@@ -23,16 +22,18 @@ LAZY = (
 """Counters whose series may be born with their first event."""
 
 
-def counted(tmp_path, expression, values, expected, minutes=HOUR, name="x_total", labels=""):
-    """Check what an expression finds of a series of one sample a minute."""
+def series(values, name="x_total", labels=""):
+    return {"series": f"{name}{{{TARGET}{labels}}}", "values": values}
+
+
+def counted(tmp_path, expression, expected, *given):
+    """Check what an expression finds after an hour, of series of one sample a minute."""
     rules = tmp_path / "rules.yml"
     rules.write_text(ops.rules())
-    series = {"series": f"{name}{{{TARGET}{labels}}}", "values": values}
-    found = {"expr": f"sum({expression})", "eval_time": f"{minutes}m30s"}
+    found = {"expr": f"sum({expression})", "eval_time": "60m30s"}
     found["exp_samples"] = [] if expected is None else [{"labels": "{}", "value": expected}]
-    promtool_test(
-        rules, [{"interval": "1m", "input_series": [series], "promql_expr_test": [found]}]
-    )
+    tests = [{"interval": "1m", "input_series": [*given], "promql_expr_test": [found]}]
+    promtool_test(rules, tests)
 
 
 @pytest.mark.process
@@ -54,7 +55,7 @@ def counted(tmp_path, expression, values, expected, minutes=HOUR, name="x_total"
     ],
 )
 def test_events_are_whole_and_the_first_is_one_of_them(tmp_path, values, expected):
-    counted(tmp_path, event_count("x_total", "1h"), values, expected)
+    counted(tmp_path, event_count("x_total", "1h"), expected, series(values))
 
 
 def panel_query(title):
@@ -81,14 +82,28 @@ ERROR = ',component="api",policy="retry",error_type="ConnectionError"'
     ],
 )
 def test_a_panel_shows_the_first_event_as_1(tmp_path, title, name, labels):
-    query = panel_query(title)
-    counted(tmp_path, query, "_x60 1", 1, name=f"mainstay_{name}", labels=labels)
+    counted(tmp_path, panel_query(title), 1, series("_x60 1", f"mainstay_{name}", labels))
 
 
 @pytest.mark.process
 def test_a_rule_counts_the_first_failover(tmp_path):
     rule = "job_component:mainstay_failovers:increase1h"
-    counted(tmp_path, rule, "_x50 1x30", 1, name="mainstay_failovers_total", labels=PAIR)
+    counted(tmp_path, rule, 1, series("_x50 1x30", "mainstay_failovers_total", PAIR))
+
+
+@pytest.mark.process
+def test_a_rule_counts_failed_calls_without_those_that_are_not_retryable(tmp_path):
+    rule = "job_component_policy:mainstay_call_errors:increase1h"
+    calls, reasons = (f"mainstay_{name}_total" for name in ("calls", "give_ups"))
+    call = ',component="api",policy="retry"'
+    given = (
+        series("_x50 15x30", calls, f'{call},outcome="error"'),
+        series("0x50 2x30", calls, f'{call},outcome="timeout"'),
+        series("_x50 99x30", calls, f'{call},outcome="success"'),
+        series("_x50 5x30", reasons, f'{call},reason="not_retryable"'),
+        series("_x50 4x30", reasons, f'{call},reason="predicate_error"'),
+    )
+    counted(tmp_path, rule, 12, *given)
 
 
 @pytest.mark.parametrize("name", LAZY)

@@ -105,6 +105,22 @@ def test_the_first_failover_of_a_pool_is_seen(system):
         assert count == 1
 
 
+def test_an_outage_whose_exceptions_are_not_matched_raises_an_alert(system):
+    server, program, _ = system
+    program.tell("shut")
+
+    def firing():
+        return {
+            alert["labels"]["component"]: alert
+            for alert in server.api("alerts")["alerts"]
+            if alert["labels"]["alertname"] == "MainstayMostlyNotRetryable"
+            and alert["state"] == "firing"
+        }
+
+    alert = until(firing, "the alert")["catalogue"]
+    assert alert["annotations"]["description"].startswith("100% of the calls ended")
+
+
 def test_live_figures_are_those_of_availability_within_a_scrape(system):
     server, _, _ = system
     within = 2.0  # seconds: a scrape interval at either end

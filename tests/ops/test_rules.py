@@ -85,6 +85,16 @@ def test_a_burn_rate_that_cannot_be_reached_is_left_out():
     assert set(by_slo[0.999]) - set(by_slo[0.5]) == {"MainstayErrorBudgetBurnsFast"}
 
 
+def test_the_least_number_of_events_is_in_every_alert_on_a_share_of_calls():
+    rules = all_rules(min_events=7_654)
+    assert {rule["alert"] for rule in rules if ">= 7654" in rule["expr"]} == {
+        "MainstayErrorBudgetBurnsFast",
+        "MainstayErrorBudgetBurnsSlowly",
+        "MainstayMostlyNotRetryable",
+        "MainstayRecoveredShareRises",
+    }
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
@@ -92,6 +102,9 @@ def test_a_burn_rate_that_cannot_be_reached_is_left_out():
         ({"slo": 1.0}, ValueError, "`slo` must be above 0 and below 1"),
         ({"slo": float("nan")}, ValueError, "`slo` must be above 0 and below 1"),
         ({"slo": "0.9"}, TypeError, "`slo` must be a number"),
+        ({"min_events": 0}, ValueError, "`min_events` must be at least 1"),
+        ({"min_events": 1.5}, TypeError, "`min_events` must be a whole number"),
+        ({"min_events": True}, TypeError, "`min_events` must be a whole number"),
         ({"selector": "job"}, ValueError, "`selector` must be conditions"),
         ({"selector": 'job="a'}, ValueError, "cannot read 'job=\"a'"),
         ({"selector": 'job="a" env="b"'}, ValueError, "`selector` must be conditions"),

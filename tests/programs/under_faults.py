@@ -1,7 +1,8 @@
 """A program whose every policy meets faults, over and over, and that exports its metrics.
 
 It prints the port of its /metrics and goes on until its standard input ends. A line there does
-something: "kill" ends the primary database of its pool, "revive" brings it back.
+something: "kill" ends the primary database of its pool, "revive" brings it back, "shut" ends a
+service whose client raises errors of its own.
 """
 
 import itertools
@@ -41,6 +42,7 @@ registry.register(HostCollector())
 
 turns = itertools.count()
 dead = set()
+shut = threading.Event()
 
 
 @retry(on=OSError, attempts=3, wait=0.001, name="fetch")
@@ -51,6 +53,17 @@ def fetch():
     if chance < 0.4:
         raise ConnectionResetError("fault")
     return "page"
+
+
+class ClientError(Exception):
+    """As HTTP clients raise, which is no OSError."""
+
+
+def look_in_catalogue():
+    raise ClientError("connection refused")
+
+
+catalogue = retry(on=(ConnectionError, TimeoutError), name="catalogue")
 
 
 def database(name):
@@ -133,7 +146,7 @@ watched = Availability("by-hand")
 def attempt(fn, *args):
     try:
         return fn(*args)
-    except (OSError, KeyError, CircuitOpenError, ExceptionGroup):
+    except (OSError, KeyError, ClientError, CircuitOpenError, ExceptionGroup):
         return None
 
 
@@ -148,6 +161,8 @@ def work():
         attempt(import_rows, turn, True)
         attempt(import_rows, turn, False)
         attempt(copy_rows)
+        if shut.is_set():
+            attempt(catalogue.call, look_in_catalogue)
         if turn % 20 == 0:
             with watched.outage():
                 time.sleep(TURN)
@@ -158,7 +173,7 @@ def main():
     server, thread = start_http_server(0, addr="127.0.0.1", registry=registry)
     threading.Thread(target=work, daemon=True).start()
     print(server.server_port, flush=True)
-    commands = {"kill": lambda: dead.add("primary"), "revive": dead.clear}
+    commands = {"kill": lambda: dead.add("primary"), "revive": dead.clear, "shut": shut.set}
     for line in sys.stdin:
         commands[line.strip()]()
     server.shutdown()

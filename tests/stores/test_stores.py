@@ -10,6 +10,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+from mainstay._core.owner import Owner, is_dead, this_process
 from mainstay.errors import (
     CorruptCheckpointError,
     StoreSchemaError,
@@ -19,7 +20,6 @@ from mainstay.stores import MemoryStore, SQLiteStore, store_of
 from mainstay.stores._connections import ThreadConnection
 from mainstay.stores._mounts import network_file_system
 from mainstay.stores.base import Acquired, Change, Held, Result, RunId
-from mainstay.stores.owner import Owner, is_dead, this_process
 from mainstay.testing import FakeClock, Faults
 from support.examples import strides
 from support.store_conformance import DEAD, ONE, RUN, TWO, StoreConformance, acquired, request, save

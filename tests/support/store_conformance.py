@@ -14,6 +14,7 @@ import threading
 import attrs
 import pytest
 
+from mainstay._core.owner import this_process
 from mainstay.errors import LeaseLostError, RunBusyError
 from mainstay.stores.base import (
     MOST_RESULTS,
@@ -29,7 +30,6 @@ from mainstay.stores.base import (
     RunLease,
     Store,
 )
-from mainstay.stores.owner import this_process
 from mainstay.testing import FakeClock
 
 RUN = RunId("import", "acme")

@@ -8,8 +8,8 @@ runs.
 What acts: `call` makes an attempt at a run, with a `watcher` and `signals` beside it; `loops` goes
 through items and steps.
 What an attempt has in hand: a `run`, which stands between the loops and the store; `progress`,
-`iteration` and `steps` know how far it is.
-What is saved: a `document`, written by `codec` and, for single values, `scalars`; `types` says
-which types may be built from it. `value_digest` and `key_digest` tell items and sources apart,
-`code` notices that a function was changed.
+`iteration`, `archive`, `steps` and `state` know how far it is.
+What is saved: a `document`, written by `codec` and, for single values, `scalars`, for instances of
+classes `instances`; `types` says which types may be built from it. `value_digest` and `key_digest`
+tell items and sources apart, `code` notices that a function was changed.
 """

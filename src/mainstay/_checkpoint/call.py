@@ -22,14 +22,16 @@ from mainstay._checkpoint.progress import Progress
 from mainstay._checkpoint.retention import forget_old
 from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.settings import CheckpointSettings
+from mainstay._checkpoint.state import State
 from mainstay._checkpoint.steps import Steps
 from mainstay._checkpoint.types import allowed_by, allowed_by_result
 from mainstay._checkpoint.watcher import Watcher
 from mainstay._core.call import Call, recorder_in
 from mainstay._core.context import current_context
-from mainstay._core.events import publish
+from mainstay._core.events import logger_of, publish
 from mainstay._core.failures import in_words
 from mainstay._core.functions import is_awaitable, refused_awaitable, require_asyncio
+from mainstay._core.owner import this_process
 from mainstay._core.threads import run_in_thread
 from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay.errors import (
@@ -41,7 +43,6 @@ from mainstay.errors import (
 )
 from mainstay.events import CheckpointDamaged, CheckpointEvent, CodeChanged, RunPoisoned, RunResumed
 from mainstay.stores.base import Acquired, Finished, Held, Record, Request, RunId, RunLease
-from mainstay.stores.owner import this_process
 
 POLICY = "checkpoint"
 
@@ -92,7 +93,7 @@ class BoundCheckpoint:
     def codec(self) -> Codec:
         """Return the codec of the result, by the annotations as they are now: none of a block."""
         allowed = allowed_by() if self.fn is None else allowed_by_result(self.fn)
-        return Codec(allowed, self.settings.allow_pickle)
+        return self.settings.codec(allowed, self.component)
 
 
 @attrs.define(eq=False)
@@ -122,10 +123,10 @@ class CheckpointCall(Call[CheckpointRecorder]):
             while (wait := self._acquire()) is not None:
                 self.context.clock.sleep(wait)
                 self.recorder.waited(wait)
+            return self._watched()
         except BaseException as error:
             self._failed(error)
             raise
-        return self._watched()
 
     async def aenter(self) -> Run:
         """Make the run ours, waiting for it if need be.
@@ -138,10 +139,10 @@ class CheckpointCall(Call[CheckpointRecorder]):
             while (wait := await run_in_thread(self._acquire)) is not None:
                 await self.context.clock.asleep(wait)
                 self.recorder.waited(wait)
+            return self._watched()
         except BaseException as error:
             await self._afailed(error)
             raise
-        return self._watched()
 
     def _acquire(self) -> float | None:
         """Ask the store for the run; return seconds until the next time, None if it is here.
@@ -192,7 +193,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
         contents = settings.store.load(self.id)
         try:
             document, problems = newest(contents, label)
-            steps = Steps(contents.results, label, allow_pickle=settings.allow_pickle)
+            steps = Steps(contents.results, label, settings.codec(allowed_by(), self.component))
         except CorruptCheckpointError:
             self.recorder.damaged()
             raise
@@ -201,13 +202,13 @@ class CheckpointCall(Call[CheckpointRecorder]):
             self._tell(CheckpointDamaged, record, problem)
         code = self.bound.code
         saved = document or Document(code=code)
-        progress = Progress(label, code, saved, steps, settings.allow_pickle)
+        progress = Progress(label, code, saved, steps, self._state(label, saved))
         clock = self.context.clock
         run = Run(settings, self.recorder, clock, self.id, record, lease, progress, self._thread)
         if lease is None:
             return run
         steps.check_resumable(saved.cursors)
-        self._check_code(progress, record)
+        self._check_code(saved, record)
         run.resumed = record.attempt > 1
         if run.resumed:
             reason = record.exit or "error"
@@ -215,26 +216,52 @@ class CheckpointCall(Call[CheckpointRecorder]):
             self._tell(RunResumed, record, reason, saved.items)
         return run
 
-    def _check_code(self, progress: Progress, record: Record) -> None:
+    def _state(self, label: RunId, saved: Document) -> State:
+        """Return the state of the run as it was saved."""
+        settings = self.bound.settings
+        choice = settings.on_code_change
+        return State(
+            label,
+            saved.state,
+            settings.codec(allowed_by(), self.component),
+            migrate=choice if callable(choice) else None,
+            is_old=self.bound.code.change_since(saved.code) is not None,
+            items=saved.items,
+        )
+
+    def _check_code(self, saved: Document, record: Record) -> None:
         """Do what `on_code_change` says if other code began the run."""
-        problem = self.bound.code.change_since(progress.document.code)
+        problem = self.bound.code.change_since(saved.code)
         choice = self.bound.settings.on_code_change
         if problem is None or choice == "ignore":
             return
         if choice == "raise":
             raise CodeChangedError(self.component, self.id.key, problem)
-        if callable(choice):
-            progress.migrate = choice
         self._tell(CodeChanged, record, problem)
 
     def _watched(self) -> Run:
         """Return the run, watched over from now on."""
         run = self.run
         if not run.complete:
-            lease = self.bound.settings.lease
-            self._watcher = Watcher(self.component, run.schedule, lease, run.renew)
+            if not self._watch():
+                logger_of(POLICY).warning(
+                    "%s: no thread can be started to watch over attempt %d, which asks for the "
+                    "time and renews its lease by itself, with each item",
+                    self.component,
+                    run.record.attempt,
+                )
+                run.unwatched(self._watch)
             signals.watch(run)
         return run
+
+    def _watch(self) -> bool:
+        """Have a thread watch over the run; False if none can be started now."""
+        run, lease = self.run, self.bound.settings.lease
+        try:
+            self._watcher = Watcher(self.component, run.schedule, lease, run.renew)
+        except RuntimeError:
+            return False
+        return True
 
     # The end.
 

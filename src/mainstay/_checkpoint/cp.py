@@ -42,7 +42,7 @@ class _CheckpointBase:
 
     @property
     def name(self) -> str:
-        """The name that the run is stored under: the function's; "run" for a block without one."""
+        """The function's name, which the run is stored under; "run" for a block without one."""
         return self._run.id.name
 
     @property
@@ -104,7 +104,7 @@ class _CheckpointBase:
             {'rows': 3}
         """
         self._run.check_usable("cp.state")
-        state: S = self._run.progress.state(default)
+        state: S = self._run.progress.state.value(default)
         return state
 
     def idempotency_key(self, item: object = None) -> str:

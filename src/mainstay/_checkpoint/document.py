@@ -14,26 +14,39 @@ and the result, once the function has ended. A result of a step stands in an env
     "MSC" | version | flags | BLAKE2b-128 of all that is before and behind it | body
 
 The envelope tells a flipped bit, and large values are compressed: flag 1 says so, with zlib.
+Version 2 is that of a document whose other cursors stand in results (see `archive`): versions of
+mainstay that know nothing of that, and would begin these iterations again from the start, refuse
+it.
 """
 
+import contextlib
 import hashlib
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import attrs
 
+from mainstay._checkpoint import shape
 from mainstay._checkpoint.code import Code
-from mainstay._checkpoint.codec import Codec, Json, from_bytes, to_bytes
-from mainstay.errors import CodeChangedError, CorruptCheckpointError, UnsaveableValueError
+from mainstay._checkpoint.codec import Codec, Json, to_bytes
+from mainstay._checkpoint.shape import DamagedError, check_document, inflated, parsed
+from mainstay.errors import (
+    CheckpointError,
+    CodeChangedError,
+    CorruptCheckpointError,
+    UnsaveableValueError,
+)
 from mainstay.stores.base import Contents, RunId
 
 MISSING: Any = object()
 """In place of a state or result that was never there; None is a value."""
 
 _MAGIC = b"MSC\x01"
-_PLAIN = _MAGIC + b"\x00"
-_COMPRESSED = _MAGIC + b"\x01"
-_HEAD_SIZE = len(_PLAIN)
+_ARCHIVED = b"MSC\x02"
+_PLAIN = b"\x00"
+_COMPRESSED = b"\x01"
+_HEAD_SIZE = 5
 _DIGEST_SIZE = 16
 _BODY = _HEAD_SIZE + _DIGEST_SIZE
 _COMPRESS_FROM = 2048
@@ -51,8 +64,8 @@ class Document:
     items: int = 0
     result: Json = MISSING
 
-    def sealed(self) -> bytes:
-        """Return the bytes to save."""
+    def sealed(self, *, with_archive: bool = False) -> bytes:
+        """Return the bytes to save; *with_archive*, if more cursors stand in results."""
         tree = {
             "code": [self.code.version, self.code.digest],
             "cursors": self.cursors,
@@ -63,7 +76,7 @@ class Document:
             tree["state"] = self.state
         if self.result is not MISSING:
             tree["result"] = self.result
-        return seal(to_bytes(tree))
+        return seal(to_bytes(tree), magic=_ARCHIVED if with_archive else _MAGIC)
 
 
 def opened(sealed: bytes) -> Document:
@@ -72,7 +85,8 @@ def opened(sealed: bytes) -> Document:
     Raises:
         DamagedError: If it is not what was saved.
     """
-    tree = from_bytes(unseal(sealed))
+    tree = parsed(unseal(sealed))
+    check_document(tree)
     return Document(
         code=Code(*tree["code"]),
         state=tree.get("state", MISSING),
@@ -110,20 +124,34 @@ def newest(contents: Contents, run: RunId) -> tuple[Document | None, list[str]]:
     return None, problems
 
 
-def opened_value(sealed: bytes, place: str) -> Json:
+def opened_value(sealed: bytes, place: str, check: Callable[[Json], object]) -> Json:
     """Read JSON that has only one generation.
+
+    Args:
+        sealed: The bytes that were saved.
+        place: What they are, for people.
+        check: Raises if they are no such thing.
 
     Raises:
         CorruptCheckpointError: If it is not what was saved.
     """
     try:
-        return from_bytes(unseal(sealed))
+        tree = parsed(unseal(sealed))
+        check(tree)
     except DamagedError as error:
         raise CorruptCheckpointError(place, str(error)) from error
+    return tree
 
 
-def restored(codec: Codec, saved: Json, place: str, run: RunId) -> Any:
-    """Return the value that was saved of *run*; *place* begins the path to what is wrong.
+def restored(codec: Codec, saved: Json, place: str, run: RunId, *, migrates: bool = False) -> Any:
+    """Return the value that was saved of *run*.
+
+    Args:
+        codec: How it was saved.
+        saved: What was saved.
+        place: The beginning of the path to what is wrong.
+        run: The run as messages name it.
+        migrates: True if a function can turn what was saved into what it is now.
 
     Raises:
         CodeChangedError: If a type no longer takes what was saved of it.
@@ -132,20 +160,38 @@ def restored(codec: Codec, saved: Json, place: str, run: RunId) -> Any:
     try:
         return codec.decode(saved, place)
     except UnsaveableValueError as error:
-        raise CodeChangedError(run.name, run.key, f"{error.path}: {error.problem}") from error
+        cures = ["give `on_code_change` a function that migrates the state"] if migrates else []
+        if codec.on_gone is None and _fits_without_what_is_gone(codec, saved):
+            cures.append("use on_code_change='ignore', which drops the fields that are gone")
+        advice = ", or ".join([*cures, "forget the run"])
+        problem = f"{error.path}: {error.problem}"
+        raise CodeChangedError(run.name, run.key, problem, advice) from error
 
 
-class DamagedError(Exception):
-    """The bytes are not what was sealed; the message says in what way."""
+def _fits_without_what_is_gone(codec: Codec, saved: Json) -> bool:
+    with contextlib.suppress(CheckpointError):
+        attrs.evolve(codec, on_gone=lambda _field: None).decode(saved, "")
+        return True
+    return False
 
 
-def seal(body: bytes) -> bytes:
-    """Put *body* in an envelope."""
-    head = _PLAIN
+def seal(body: bytes, what: str = "what is saved", magic: bytes = _MAGIC) -> bytes:
+    """Put *body* in an envelope.
+
+    Raises:
+        UnsaveableValueError: If it is too large; *what* says what it is.
+    """
+    if len(body) > shape.MOST_BYTES:
+        raise UnsaveableValueError(
+            what,
+            f"it takes {len(body)} bytes as JSON, and the most is {shape.MOST_BYTES} bytes; save "
+            f"keys in place of data, or parts of it as results of steps",
+        )
+    head = magic + _PLAIN
     if len(body) >= _COMPRESS_FROM:
         smaller = zlib.compress(body, 1)
         if len(smaller) < len(body):
-            head, body = _COMPRESSED, smaller
+            head, body = magic + _COMPRESSED, smaller
     return b"".join((head, _checksum(head, body), body))
 
 
@@ -155,14 +201,14 @@ def unseal(sealed: bytes) -> bytes:
     Raises:
         DamagedError: If anything in it is not what it was.
     """
-    if not sealed.startswith(_MAGIC):
+    if type(sealed) is not bytes or not sealed.startswith((_MAGIC, _ARCHIVED)):
         raise DamagedError("it does not begin as what mainstay saves does")
     if len(sealed) < _BODY:
         raise DamagedError("it is cut off")
     head, body = sealed[:_HEAD_SIZE], sealed[_BODY:]
     if _checksum(head, body) != sealed[_HEAD_SIZE:_BODY]:
         raise DamagedError("its checksum does not match")
-    return zlib.decompress(body) if head == _COMPRESSED else body
+    return inflated(body) if head.endswith(_COMPRESSED) else body
 
 
 def _checksum(head: bytes, body: bytes) -> bytes:

@@ -92,6 +92,19 @@ def _slots_of(cls: type) -> list[str]:
     ]
 
 
+_ATTRS_FROZEN: object = attrs.make_class("Frozen", (), frozen=True).__setattr__
+
+
+def is_frozen(cls: Any) -> bool:
+    """True if no field of an attrs class or dataclass can be set."""
+    if not attrs.has(cls):
+        parameters = getattr(cls, "__dataclass_params__", None)
+        return parameters is not None and parameters.frozen
+    fields = attrs.fields(cls)
+    fixed = bool(fields) and all(field.on_setattr is attrs.setters.frozen for field in fields)
+    return fixed or cls.__setattr__ is _ATTRS_FROZEN
+
+
 def instance_of(cls: Any, values: dict[str, Any]) -> Any:
     """Build an instance from its fields, those too that its constructor does not take."""
     as_saved = values.keys() == set(field_names(cls))
@@ -176,7 +189,7 @@ def _kept_by(error: Exception) -> dict[str, Any]:
 
 
 def _is_same(one: object, other: object, in_json: Callable[[object], bytes]) -> bool:
-    """True if two values are the same to whoever saves them, or cannot tell them apart."""
+    """True if two values are the same to a reader, or cannot be told apart."""
     if one is other:
         return True
     if _MISSING in (one, other) or type(one) is not type(other):

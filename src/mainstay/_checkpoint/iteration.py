@@ -20,7 +20,13 @@ import attrs
 
 from mainstay._checkpoint.codec import Codec, Json
 from mainstay._checkpoint.key_digest import KeyDigest
-from mainstay._checkpoint.value_digest import ITEMS, check_keys, item_digest, value_digest
+from mainstay._checkpoint.value_digest import (
+    ITEMS,
+    check_keys,
+    is_same_key,
+    item_digest,
+    value_digest,
+)
 from mainstay.errors import CheckpointError, SourceChangedError
 from mainstay.stores.base import RunId
 
@@ -251,7 +257,7 @@ class Iteration:
     def _verify(self) -> None:
         # Without a digest the source was a callable then; of what it gave the last key is known.
         digest = self._digest.digest()
-        same = digest == self._expected if self._expected else self._done == self.last
+        same = digest == self._expected if self._expected else is_same_key(self._done, self.last)
         if not same:
             raise self.changed("the items up to there are not the same, or in another order")
 

@@ -18,6 +18,7 @@ from mainstay._checkpoint import progressbar, signals
 from mainstay._checkpoint.iteration import NOTHING, Iteration
 from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.steps import Step, enter_step, leave_step
+from mainstay._checkpoint.value_digest import is_same_key
 from mainstay._core.arguments import to_flag
 from mainstay._core.functions import Kind, kind_of
 from mainstay._core.threads import run_in_thread
@@ -69,7 +70,7 @@ def iterate(  # noqa: C901 - what every item goes through, in one frame, for spe
     try:
         for item in items:
             key_of_item = key_of(item)
-            if key_of_item == last:
+            if key_of_item == last and is_same_key(key_of_item, last):
                 raise iteration.same_key(last)
             iteration.last = last = key_of_item
             iteration.item = item
@@ -130,7 +131,7 @@ class AsyncItems(AsyncIterator[Any]):
             item = await anext(items, NOTHING)
             if item is not NOTHING:
                 key = iteration.key_of(item)
-                if key == iteration.last:
+                if key == iteration.last and is_same_key(key, iteration.last):
                     raise iteration.same_key(key)
                 iteration.last = key
                 iteration.item = item

@@ -149,7 +149,8 @@ class CheckpointedFunction:
 
     def _codec_of_arguments(self, fn: Callable[..., Any]) -> Codec:
         """Return the codec of the arguments, by the annotations as they are now."""
-        return Codec(allowed_by(*hints_of(fn).values()), self.settings.allow_pickle)
+        allowed = allowed_by(*hints_of(fn).values())
+        return self.settings.codec(allowed, self.name or name_of(fn))
 
 
 def _wrap_sync(fn: Callable[..., Any], arguments: Arguments, begin: Begin) -> Callable[..., Any]:

@@ -13,17 +13,16 @@ from typing import Any
 
 import attrs
 
+from mainstay._checkpoint.archive import Archive
 from mainstay._checkpoint.code import Code
-from mainstay._checkpoint.codec import Codec, Json, plain
-from mainstay._checkpoint.document import MISSING, Document, restored
+from mainstay._checkpoint.codec import Json
+from mainstay._checkpoint.document import MISSING, Document
 from mainstay._checkpoint.iteration import NOTHING, Iteration, key_function, numbered
+from mainstay._checkpoint.state import State
 from mainstay._checkpoint.steps import Place, Step, Steps
-from mainstay._checkpoint.types import allowed_by
 from mainstay._checkpoint.value_digest import ARGUMENTS, value_digest
 from mainstay.errors import CheckpointError, CodeChangedError
 from mainstay.stores.base import Change, RunId
-
-_UNCHANGEABLE = (str, bytes, int, float, complex, bool, tuple, frozenset, type(None))
 
 
 @attrs.define(eq=False)
@@ -35,8 +34,7 @@ class Progress:
         code: What is known of the function.
         document: What was saved before this attempt.
         steps: The steps, saved and new.
-        allow_pickle: True to pickle what cannot be saved otherwise.
-        migrate: Turns the state of older code into that of the present one, or None.
+        state: The state.
         stack: The iterations that are going on, the outermost first.
         unsaved: Items done since the last save.
     """
@@ -45,49 +43,20 @@ class Progress:
     code: Code
     document: Document
     steps: Steps
-    allow_pickle: bool
-    migrate: Callable[[Any], Any] | None = None
+    state: State
     stack: list[Iteration] = attrs.field(factory=list, init=False)
     unsaved: int = attrs.field(default=0, init=False)
     _done: int = attrs.field(default=0, init=False)
     _captured: int = attrs.field(default=0, init=False)
+    _archive: Archive = attrs.field(init=False)
     _cursors: dict[str, Json] = attrs.field(init=False)
     _names: dict[str, int] = attrs.field(factory=dict, init=False)
-    _state: Any = attrs.field(default=NOTHING, init=False)
-    _state_codec: Codec = attrs.field(init=False)
     _boundary_state: Json = attrs.field(default=None, init=False)
     _captured_state: Json = attrs.field(default=NOTHING, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._cursors = dict(self.document.cursors)
-        self._state_codec = Codec({})
-
-    # The state.
-
-    def state(self, default: Any) -> Any:
-        """Return the state: what was saved, or *default*."""
-        if self._state is not NOTHING:
-            return self._state
-        if isinstance(default, _UNCHANGEABLE):
-            raise TypeError(
-                f"`default` must be something that is changed in place, such as an attrs instance, "
-                f"a dataclass instance, a dict or a list, not {default!r}"
-            )
-        self._state_codec = Codec(allowed_by(default), self.allow_pickle)
-        saved = self.document.state
-        if saved is MISSING:
-            self._state_codec.encode(default, "state")
-            self._state = default
-        elif self.migrate is not None:
-            self._state = self.migrate(plain(saved, allow_pickle=self.allow_pickle))
-        else:
-            self._state = restored(self._state_codec, saved, "state", self.run)
-        return self._state
-
-    def _encoded_state(self) -> Json:
-        if self._state is NOTHING:
-            return self.document.state
-        return self._state_codec.encode(self._state, "state")
+        self._archive = Archive(self.steps)
 
     # Iterations.
 
@@ -107,7 +76,7 @@ class Progress:
         unique = numbered(names, name or "items")
         if outer is not None:
             outer.check_item()
-        saved = self._cursors_here().get(unique)
+        saved = self._cursors_here().get(unique) or self._place(self.stack).cursors.get(unique)
         if saved and saved["closed"]:
             return None
         done = saved["count"] if saved and trusted else 0
@@ -115,7 +84,7 @@ class Progress:
         iteration = Iteration(self.run, unique, key_of, trusted, scope, by_position=key is None)
         if saved:
             iteration.restore(saved)
-        state = self._encoded_state()
+        state = self.state.encoded()
         if outer is not None:
             outer.dirty = outer.dirty or state != self._state_before(outer)
             outer.used = outer.nests = True
@@ -135,7 +104,7 @@ class Progress:
         """Record that an item is done in which something was saved or begun."""
         self._leave_item(iteration)
         if iteration.nests and not iteration.waits:
-            self._boundary_state = self._encoded_state()
+            self._boundary_state = self.state.encoded()
 
     def _leave_item(self, iteration: Iteration) -> None:
         self._end_inner(iteration)
@@ -153,7 +122,7 @@ class Progress:
         """Record that an iteration has ended, at a boundary."""
         self._pop(iteration)
         if self.stack and not iteration.waits:
-            self._boundary_state = self._encoded_state()
+            self._boundary_state = self.state.encoded()
 
     def interrupted(self, iteration: Iteration) -> None:
         """Record that the source of an iteration failed, between two items."""
@@ -174,7 +143,7 @@ class Progress:
             iteration.item_done()
             self._flush(iteration)
             self._pop(iteration)
-            if self.stack and self._state is not NOTHING:
+            if self.stack and self.state.is_known:
                 self.stack[-1].dirty = True  # nobody knows what the state was when it was left
 
     def _end_inner(self, iteration: Iteration) -> None:
@@ -201,7 +170,11 @@ class Progress:
     def _pop(self, iteration: Iteration) -> None:
         """Take the innermost iteration off the stack, and keep its cursor."""
         self.stack.pop()
-        self._cursors_here()[iteration.name] = iteration.cursor()
+        cursor, here = iteration.cursor(), self._cursors_here()
+        if self._place(self.stack).cursors.get(iteration.name) == cursor:
+            here.pop(iteration.name, None)
+        else:
+            here[iteration.name] = cursor
 
     def _cursors_here(self) -> dict[str, Json]:
         return self.stack[-1].inner if self.stack else self._cursors
@@ -243,7 +216,11 @@ class Progress:
         step = self.steps.begin(self._place(self.stack), name)
         if step.instead is not None and not lenient:
             raise CodeChangedError(
-                self.run.name, self.run.key, f"step {step.instead!r} is now {step.label!r}"
+                self.run.name,
+                self.run.key,
+                f"step {step.instead!r} is now {step.label!r}",
+                "use on_code_change='ignore', which leaves the result of the former alone, or "
+                "forget the run",
             )
         return step
 
@@ -255,6 +232,15 @@ class Progress:
                 place = self.steps.enter_item(place, each.item_label(), each.position)
         return place
 
+    def _places(self) -> list[tuple[Place, dict[str, Json]]]:
+        """Return where iterations are, with the cursors of those that are over there."""
+        inside = [
+            (self._place(self.stack[: depth + 1]), each.inner)
+            for depth, each in enumerate(self.stack)
+            if each.item is not NOTHING and each.inner
+        ]
+        return [(self.steps.outside, self._cursors), *inside]
+
     # What a save writes.
 
     def capture(self, seconds: float, result: Json = MISSING) -> Change:
@@ -264,14 +250,15 @@ class Progress:
             seconds: How long this attempt has worked.
             result: What the function returned, as JSON.
         """
+        self._archive.capture(self._places())
         inner: dict[str, Json] = {}
         for iteration in reversed(self.stack):
             self._flush(iteration)
             inner = {iteration.name: iteration.cursor(inner)}
-        migrated = self.migrate is None or self._state is not NOTHING
+        migrated = self.state.migrate is None or self.state.is_known
         document = Document(
             code=self.code if migrated else self.document.code,
-            state=self._encoded_state(),
+            state=self.state.encoded(),
             cursors={**self._cursors, **inner},
             seconds=self.document.seconds + seconds,
             items=self.document.items + self._done,
@@ -280,13 +267,15 @@ class Progress:
         self._captured, self._captured_state = self.unsaved, document.state
         finished = result is not MISSING
         put, drop = self.steps.to_save(finished=finished)
-        return Change(document=document.sealed(), put=put, drop=drop, finished=finished)
+        sealed = document.sealed(with_archive=self.steps.has_cursors)
+        return Change(document=sealed, put=put, drop=drop, finished=finished)
 
     def saved(self, change: Change) -> int:
         """Record that a change is saved; return the number of items that it made last."""
         self.steps.saved(change)
         if change.document is None:
             return 0
+        self._archive.saved()
         items, self._captured = self._captured, 0
         self.unsaved -= items
         return items

@@ -1,14 +1,18 @@
 """The parameters of a checkpointed function, checked."""
 
+import functools
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeAlias, get_args
 
 import attrs
 
+from mainstay._checkpoint.codec import Codec
 from mainstay._checkpoint.decision import OnBusy, OnCodeChange, OnComplete
 from mainstay._checkpoint.schedule import Every, YoungDaly
+from mainstay._checkpoint.types import Allowed
 from mainstay._core.arguments import Duration, to_count, to_flag, to_seconds
+from mainstay._core.events import is_first, logger_of
 from mainstay.stores.base import Store
 
 Keep: TypeAlias = int | timedelta | tuple[int, timedelta] | None
@@ -103,3 +107,20 @@ class CheckpointSettings:
     max_crashes: int | None = attrs.field(validator=_check_count)
     keep: Keep = attrs.field(validator=_check_keep)
     allow_pickle: bool = attrs.field(validator=_check_flag)
+
+    def codec(self, allowed: Allowed, component: str) -> Codec:
+        """Return how values of *component* are saved, of the types that are *allowed*."""
+        on_gone = functools.partial(_warn_of_gone, component)
+        return Codec(
+            allowed,
+            self.allow_pickle,
+            on_gone=on_gone if self.on_code_change == "ignore" else None,
+        )
+
+
+def _warn_of_gone(component: str, field: str) -> None:
+    """Warn, once, that a field was saved that its class has no more."""
+    if is_first("gone", component, field):
+        logger_of("checkpoint").warning(
+            "%s: %s was saved and is no field any more; its value is dropped", component, field
+        )

@@ -12,6 +12,9 @@ A step is atomic: nothing of its run is inside it. Which steps are going on arou
 asks goes with the context: what a step calls is inside it, tasks begun there included, as long as
 the step goes on; what runs beside it in other tasks is not.
 
+Cursors of iterations that have ended stand in results, too (see `archive`), in the place that the
+iterations are in; their name is empty, as that of no step is.
+
 A result has a number, one above the highest there is, and a slot, which says what it is of:
 
     checksum | position | use | length of the path | path of the place | name of the step
@@ -32,8 +35,9 @@ from zlib import crc32
 import attrs
 
 from mainstay._checkpoint.codec import Codec, Json, to_bytes
-from mainstay._checkpoint.document import DamagedError, in_words, opened_value, restored, seal
+from mainstay._checkpoint.document import in_words, opened_value, restored, seal
 from mainstay._checkpoint.scalars import TAG
+from mainstay._checkpoint.shape import MOST_INNER, DamagedError, check_cursors, check_result
 from mainstay._checkpoint.types import allowed_by, allowed_by_result
 from mainstay._core.events import is_first, logger_of
 from mainstay._core.functions import name_of
@@ -43,6 +47,9 @@ from mainstay.stores.base import MOST_RESULTS, Change, Result, RunId
 
 _NOWHERE = -1
 """In place of a position, where steps overlapped."""
+
+_CURSORS = -2
+"""In place of a position, where a result holds cursors."""
 
 _OLD_STEP = re.compile(r"(?s)(.+?)#([0-9]+)\(\)(/|$)")
 """How earlier versions named what is inside a step: after the step's name and use."""
@@ -62,6 +69,7 @@ class Place:
         uses: How often each name was used.
         going_on: How many steps that had no result before have not ended.
         overlapped: True if there were ever two at once.
+        cursors: Those of iterations in it that are not in the document.
     """
 
     path: str = ""
@@ -73,6 +81,7 @@ class Place:
     uses: dict[str, int] = attrs.field(factory=dict)
     going_on: int = 0
     overlapped: bool = False
+    cursors: dict[str, Json] = attrs.field(factory=dict)
 
     def path_of(self, label: str) -> str:
         """Return the path of the place of an item inside this one."""
@@ -119,21 +128,23 @@ class Steps:
 
     Attributes:
         outside: The place outside everything.
+        has_cursors: True if results hold cursors.
 
     Args:
         results: What the store keeps, by number.
         run: The run as messages name it: by its component and key.
-        allow_pickle: True to pickle what cannot be saved otherwise.
+        codec: How results are saved, but for the types that a step's annotation will name.
 
     Raises:
         CorruptCheckpointError: If what a result is of is damaged.
     """
 
-    def __init__(self, results: Mapping[int, Result], run: RunId, *, allow_pickle: bool) -> None:
+    def __init__(self, results: Mapping[int, Result], run: RunId, codec: Codec) -> None:
         self.outside: Place = Place()
+        self.has_cursors = False
         self._results = results
         self._run = run
-        self._allow_pickle = allow_pickle
+        self._codec = codec
         self._next = max(results, default=-1) + 1
         self._going_on: set[Step] = set()
         self._pending: dict[int, Result] = {}
@@ -191,7 +202,7 @@ class Steps:
             self._going_on.add(step)
         else:
             of = f"the result of step {step.label!r} of {in_words(self._run)}"
-            step.saved = opened_value(self._results[step.number].value, of)
+            step.saved = opened_value(self._results[step.number].value, of, check_result)
         return step
 
     def around(self) -> Step | None:
@@ -205,7 +216,7 @@ class Steps:
             UnsaveableValueError: If it cannot be saved.
             CheckpointError: If there is no number left.
         """
-        codec = Codec(allowed_by_result(fn), self._allow_pickle)
+        codec = attrs.evolve(self._codec, allowed=allowed_by_result(fn))
         self._keep(step, codec.encode(value, f"the result of step {step.label!r}"))
 
     def keep_error(self, step: Step, error: Exception) -> bool:
@@ -232,7 +243,7 @@ class Steps:
 
     def replay(self, step: Step, fn: Callable[..., Any]) -> Any:
         """Return the saved value of a step of *fn*, or raise the saved exception."""
-        codec = Codec(allowed_by_result(fn), self._allow_pickle)
+        codec = attrs.evolve(self._codec, allowed=allowed_by_result(fn))
         place = f"the result of step {step.label!r}"
         if type(step.saved) is not dict or step.saved.get(TAG) != "raised":
             return restored(codec, step.saved, place, self._run)
@@ -246,17 +257,33 @@ class Steps:
         self._going_on.discard(step)
 
     def _keep(self, step: Step, saved: Json) -> None:
-        number, place = self._next, step.place
+        step.number = self._add_result(step.place, step.position, step.use, step.name, saved)
+
+    def _add_result(self, place: Place, position: int, use: int, name: str, saved: Json) -> int:
+        """Keep a result for the next save; return its number."""
+        sealed = seal(to_bytes(saved), f"the result of step {_label(name, use)!r}")
+        number = self._next
         if number >= MOST_RESULTS:
             raise CheckpointError(
                 f"{in_words(self._run)} has saved {number} results of steps, which is as many as "
                 f"a run can have; begin another run for what is left to do"
             )
         self._next += 1
-        step.number = number
         self._goes_with(place, number)
-        of = f"{step.position} {step.use} {len(place.path)} {place.path}{step.name}"
-        self._pending[number] = Result(f"{_checksum(of)} {of}", seal(to_bytes(saved)))
+        of = f"{position} {use} {len(place.path)} {place.path}{name}"
+        self._pending[number] = Result(f"{_checksum(of)} {of}", sealed)
+        return number
+
+    # Cursors of iterations that have ended.
+
+    def keep_cursors(self, place: Place, cursors: dict[str, Json]) -> int:
+        """Keep cursors of a place for the next save, out of the document; return their number."""
+        self.has_cursors = True
+        return self._add_result(place, _CURSORS, 0, "", cursors)
+
+    def is_unsaved(self, number: int) -> bool:
+        """True if the result of that number is not saved; not if its item is done."""
+        return number in self._pending
 
     # Saved exceptions, whose steps run again if they end the run.
 
@@ -277,7 +304,7 @@ class Steps:
 
     def is_pending(self, step: Step) -> bool:
         """True if a step has a result that is not saved; not if its item is done."""
-        return step.number in self._pending
+        return self.is_unsaved(step.number)
 
     def save_alone(self, step: Step) -> Change:
         """Return the save of the pending result of one step."""
@@ -320,6 +347,11 @@ class Steps:
             raise CorruptCheckpointError(f"a step of {in_words(self._run)}", str(error)) from error
         place = _place_at(path, places)
         self._goes_with(place, number)
+        if position == _CURSORS:
+            self.has_cursors = True
+            of = f"the cursors of {in_words(self._run)}"
+            place.cursors.update(opened_value(self._results[number].value, of, check_cursors))
+            return
         place.saved[name, use] = number
         if position == _NOWHERE:
             place.overlapped = True
@@ -362,10 +394,33 @@ def _checksum(text: str) -> str:
 
 def _parts_of(slot: str) -> tuple[int, int, str, str]:
     checksum, _, of = slot.partition(" ")
-    if checksum != _checksum(of):
-        raise DamagedError(f"{slot!r}, which says what it is, does not match its checksum")
-    position, use, length, rest = of.split(" ", 3)
-    return int(position), int(use), rest[: int(length)], rest[int(length) :]
+    try:
+        if checksum != _checksum(of):
+            raise DamagedError(f"{slot!r}, which says what it is, does not match its checksum")
+        position, use, length, rest = of.split(" ", 3)
+        path, name = rest[: int(length)], rest[int(length) :]
+        labels = [*_labels_of(path)]
+        parts = int(position), int(use), path, name
+    except ValueError as error:
+        raise DamagedError(f"{slot!r:.200} does not say what it is: {error}") from None
+    if not (parts[0] >= _CURSORS and parts[1] >= 0 and len(labels) <= MOST_INNER):
+        raise DamagedError(f"{slot!r:.200} does not say what it is")
+    return parts
+
+
+def _labels_of(path: str) -> Iterator[str]:
+    """Yield the labels of the items around a place, the outermost first.
+
+    Raises:
+        ValueError: If it is no path.
+    """
+    rest = path
+    while rest:
+        length, rest = rest.split(" ", 1)
+        label, rest = rest[: int(length)], rest[int(length) :]
+        if len(label) != int(length):
+            raise ValueError(f"{path!r:.100} is no path")
+        yield label
 
 
 def _label(name: str, use: int) -> str:
@@ -373,11 +428,9 @@ def _label(name: str, use: int) -> str:
 
 
 def _place_at(path: str, places: dict[str, Place]) -> Place:
-    place, rest = places[""], path
-    while rest:
-        length, rest = rest.split(" ", 1)
-        label, rest = rest[: int(length)], rest[int(length) :]
-        upto = path.removesuffix(rest)
+    place, upto = places[""], ""
+    for label in _labels_of(path):
+        upto = place.path_of(label)
         if upto not in places:
             places[upto] = place.inner[label] = Place(upto)
         place = places[upto]

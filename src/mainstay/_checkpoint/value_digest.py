@@ -5,6 +5,7 @@ limited to types whose `repr` is the same everywhere. Sets are put in order, dic
 """
 
 import hashlib
+import math
 from collections.abc import Iterable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -17,6 +18,8 @@ from mainstay.errors import UnsaveableValueError
 _KEYS = frozenset({
     str, int, float, bool, bytes, type(None), UUID, datetime, date, time, timedelta, Decimal,
 })  # fmt: skip
+
+_WITH_NAN = frozenset({float, Decimal})
 
 ITEMS = Codec(None, advice="give `key=`, or iterate over plain values")
 ARGUMENTS = Codec(None, advice="give `key=`, or pass plain values")
@@ -46,13 +49,23 @@ def digest(*parts: bytes) -> str:
     return state.hexdigest()
 
 
+def is_same_key(one: object, other: object) -> bool:
+    """True if two keys are one: not the two 02:00 of a clock change, nor 1 and True."""
+    return one is other or item_digest(one) == item_digest(other)
+
+
 def check_keys(keys: Iterable[Any], iteration: str) -> set[type]:
     """Return the types of keys; raise if the `repr` of one may differ in another process.
 
     Raises:
-        UnsaveableValueError: If one of *keys* is not of a type that is accepted.
+        UnsaveableValueError: If one of *keys* is not of a type that is accepted, or is NaN.
     """
     kinds = {*map(type, keys)}
+    if not kinds.isdisjoint(_WITH_NAN) and any(map(_is_nan, keys)):
+        raise UnsaveableValueError(
+            f"a key of iteration {iteration!r}",
+            "NaN is not equal to itself, and tells no item from another; give a `key` that does",
+        )
     if kinds <= _KEYS:
         return kinds
     if tuple in kinds:
@@ -64,6 +77,10 @@ def check_keys(keys: Iterable[Any], iteration: str) -> set[type]:
             f"Decimal, or tuples of these, not {kind.__qualname__}",
         )
     return kinds
+
+
+def _is_nan(key: object) -> bool:
+    return key.is_nan() if type(key) is Decimal else type(key) is float and math.isnan(key)
 
 
 def _ordered(saved: Json) -> Json:

@@ -14,7 +14,7 @@ import math
 import sys
 from collections.abc import Awaitable
 from types import ModuleType, TracebackType
-from typing import TypeVar, overload
+from typing import Any, TypeVar, overload
 from weakref import ref
 
 from mainstay._core.arguments import Duration, to_seconds
@@ -148,7 +148,7 @@ class deadline:  # noqa: N801 - used like a function, and a class because each c
         traceback: TracebackType | None,
     ) -> Awaitable[None]:
         interrupts = _interrupts or _load_interrupts()
-        entry = self._leave()
+        entry: Any = self._leave()
         if isinstance(entry, interrupts.InterruptingEntry) and entry.is_left_by(kind):
             name = name_of_frame(sys._getframe(1))  # noqa: SLF001 - the code around the block
             raise DeadlineExpiredError(name, self._seconds) from (entry.cause or error)

@@ -231,21 +231,17 @@ class Detector:
     failing_since: float | None = None
     ejected_at: float | None = None
     outage: float = 0.0
-    gain: int = attrs.field(init=False)
-    too_slow: float = attrs.field(init=False)
+    gain: int = 0
+    too_slow: float = math.inf
     _span: float = 0.0
     _good: int = 0
     _failures: _Evidence = attrs.field(factory=_Evidence)
     _delays: _Evidence = attrs.field(factory=_Evidence)
     _silence: Silence = attrs.field(factory=Silence)
 
-    @gain.default
-    def _gain(self) -> int:
-        return gain_for(self.detect.normal, self.detect.bad)
-
-    @too_slow.default
-    def _too_slow(self) -> float:
-        return math.inf if self.detect.slow is None else self.detect.slow
+    def __attrs_post_init__(self) -> None:
+        self.gain = gain_for(self.detect.normal, self.detect.bad)
+        self.too_slow = math.inf if self.detect.slow is None else self.detect.slow
 
     @property
     def pristine(self) -> bool:
@@ -357,7 +353,7 @@ class Detector:
         self.ejected_at = now
         self.generation += 1
         self._lengthen(now, chance)
-        return now - began
+        return max(0.0, now - began)  # another thread may have read the clock later, and come first
 
     def keep_failing(self, cause: Cause) -> None:
         """Keep the member in rotation although it fails, since there is no other."""
@@ -397,7 +393,7 @@ class Detector:
         head_start = self.detect.threshold - 1
         self._failures = _Evidence(score=head_start)
         self._delays = _Evidence(score=head_start if self.cause == "slow" else 0)
-        self.outage = 0.0 if self.ejected_at is None else now - self.ejected_at
+        self.outage = 0.0 if self.ejected_at is None else max(0.0, now - self.ejected_at)
         self.phase = Phase.WELL
         self.since = now
         self.failing_since = None

@@ -21,7 +21,7 @@ import attrs
 
 from mainstay._core.budget import RetryBudget, observe, spend
 from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
-from mainstay._core.clock import Clock, monotonic
+from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context, current_context, process_contexts
 from mainstay._core.failures import AttemptLog, Verdict, counted
 from mainstay._core.functions import (
@@ -35,9 +35,9 @@ from mainstay._core.functions import (
 )
 from mainstay._core.interrupts import TaskTimeout
 from mainstay._core.threads import Pause, values_now
-from mainstay._failover.engine import PoolEngine, reset, suspect
+from mainstay._failover.engine import PoolEngine, suspect
 from mainstay._failover.members import MemberHandle, Slot, lease_here, set_lease
-from mainstay._failover.openers import TaskOpener, ThreadOpener
+from mainstay._failover.openers import TaskOpener
 from mainstay._failover.settings import POLICY, PoolSettings, Raises
 from mainstay._metrics.pools import MemberRecorder
 from mainstay._metrics.recorder import Recorder
@@ -91,6 +91,12 @@ class BoundPool:
         if self.engine.settings.budget is not None:
             observe(self.engine.settings.budget)
         return call
+
+    def is_plain(self, started: float) -> bool:
+        """True if a call needs nothing of its context, nor anything else that `begin` does."""
+        here = block_context()
+        plain = here is None or (here.plain and started < here.deadline)
+        return plain and not process_contexts and self.engine.settings.budget is None
 
     def resume(self, started: float) -> "PoolCall":
         """Return the call that began without one on the short path."""
@@ -162,13 +168,13 @@ class PoolCall(Call[Recorder]):
             raise
         try:
             if choice is None:
-                raise self._failed("no_member")
+                raise self.failed("no_member")
             if self.made and self.engine.settings.budget is not None:
                 self._charge(self.engine.settings.budget)
             if isinstance(choice, Pause):
                 left = self.left(self.engine.settings.timeout)
                 if left <= 0 or (choice.signal is None and choice.seconds >= left):
-                    raise self._failed("timeout")
+                    raise self.failed("timeout")
                 return Pause(choice.clock, min(choice.seconds, left), choice.signal)
         except BaseException:
             if isinstance(choice, MemberHandle):
@@ -181,7 +187,7 @@ class PoolCall(Call[Recorder]):
     def _verdict_of_probe(self) -> Pause | None:
         """Return how long to wait for what the probe says of the member tried last."""
         progress = self.engine.progress  # before the engine is asked, so that no news is missed
-        seconds = suspect(self.engine, self.now(), self._tried, self._suspects)
+        seconds = suspect(self.engine, self.now(), self._tried, self._requested, self._suspects)
         return None if seconds is None else Pause(self.context.clock, seconds, progress)
 
     def not_chosen(self, error: BaseException) -> None:
@@ -197,7 +203,7 @@ class PoolCall(Call[Recorder]):
         if self._charged < self.made:
             self._charged += 1
             if not spend(budget):
-                raise self._failed("budget")
+                raise self.failed("budget")
 
     def waited(self, pause: Pause) -> None:
         """Record a wait for the next trial."""
@@ -247,7 +253,7 @@ class PoolCall(Call[Recorder]):
 
     def _after(self, handle: MemberHandle, error: Exception) -> Exception | None:
         """Record a failed attempt; return what the call raises, or None if it goes on."""
-        if isinstance(error, DeadlineExpiredError) and self.context.left() <= 0:
+        if issubclass(type(error), DeadlineExpiredError) and self.context.left() <= 0:
             self.refused(handle, error, "timeout")  # the caller's time is over, whatever was called
             return error
         judged, self._judged = self._judged, None
@@ -272,12 +278,12 @@ class PoolCall(Call[Recorder]):
         self._keep(handle, error, now - self.attempt_started)
         attempts = self.engine.settings.attempts
         if judged.ends_as is not None:
-            return self._failed(judged.ends_as)
+            return self.failed(judged.ends_as)
         if not self.bound.rerun:
-            return self._failed("rerun")
+            return self.failed("rerun")
         if attempts is not None and self.made >= attempts:
-            return self._failed("attempts")
-        return self._failed("timeout") if self.left(self.engine.settings.timeout) <= 0 else None
+            return self.failed("attempts")
+        return self.failed("timeout") if self.left(self.engine.settings.timeout) <= 0 else None
 
     # What the pool itself judges.
 
@@ -332,14 +338,18 @@ class PoolCall(Call[Recorder]):
         if self.bound.raises == "group":
             self.errors.append(error)
             self.note(error, f"attempt {self.made}{where}, {seconds:.3f} s")
-        elif not isinstance(error, RejectedError) or isinstance(self.last, RejectedError | None):
+        elif (
+            self.last is None
+            or issubclass(type(self.last), RejectedError)
+            or (not issubclass(type(error), RejectedError))
+        ):
             self.last, self._last_place = error, self.made
 
     def refused(
         self, handle: MemberHandle, error: Exception, reason: str = "not_retryable"
     ) -> None:
         """Record that the call ended with an exception that is not the member's."""
-        rejected = isinstance(error, RejectedError)
+        rejected = issubclass(type(error), RejectedError)
         self.recorder.error(error)
         self._recorder_at(handle).attempt("rejected" if rejected else "error")
         self.engine.released(handle, self.now())
@@ -371,7 +381,7 @@ class PoolCall(Call[Recorder]):
 
     # The end.
 
-    def _failed(self, reason: str) -> Exception:
+    def failed(self, reason: str) -> Exception:
         """Record that the call has failed; return what it raises."""
         made, now = self.made, self.now()
         elapsed = now - self.started
@@ -381,7 +391,7 @@ class PoolCall(Call[Recorder]):
             self.note(error, self._note_of_last(elapsed, reason))
         elif made:
             names = tuple(slot.name for slot in self._tried)
-            retry_after = self.engine.retry_after(now)
+            retry_after = self.engine.plan.retry_after(now)
             error = AllMembersFailedError(
                 self.component, self.errors, retry_after, made, elapsed, names
             )
@@ -428,7 +438,7 @@ def no_member(
     return NoMemberError(
         engine.settings.name,
         why or [MainstayError("every member has been called")],
-        engine.retry_after(now),
+        engine.plan.retry_after(now),
         0,
         elapsed,
         [slot.name for slot in absent],
@@ -496,6 +506,8 @@ def _wrap_sync(  # noqa: C901 - flat, since each further call would cost every c
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
         ):
+            if started < rotation.rejects and bound.is_plain(started):
+                raise bound.resume(started).failed("no_member")
             return repeat(bound.begin(), fn, args, kwargs)
         try:
             handle = rotation.pick()
@@ -557,6 +569,8 @@ def _wrap_async(  # noqa: C901 - flat, since each further call would cost every 
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
         ):
+            if started < rotation.rejects and bound.is_plain(started):
+                raise bound.resume(started).failed("no_member")
             return await arepeat(bound.begin(), fn, args, kwargs)
         try:
             handle = rotation.pick()
@@ -687,56 +701,6 @@ async def aacquire(run: PoolCall) -> MemberHandle:
             run.interrupted(None, interrupt)
             raise
         run.waited(choice)
-
-
-def open_all(engine: PoolEngine) -> None:
-    """Open a pool, and wait until each member that is started is open or could not be opened."""
-    clock = current_context().clock
-    while (pause := _opening(engine, clock)) is not None:
-        pause.wait()
-
-
-async def aopen_all(engine: PoolEngine) -> None:
-    """Open a pool, and await that each member that is started is open or could not be opened."""
-    clock = current_context().clock
-    while (pause := _opening(engine, clock)) is not None:
-        await pause.await_()
-
-
-def close_all(engine: PoolEngine) -> None:
-    """Close a sync pool, and wait until its threads have ended, but for those that hang."""
-    engine.stop()
-    if isinstance(engine.opener, ThreadOpener):
-        engine.opener.join()
-
-
-async def aclose_all(engine: PoolEngine) -> None:
-    """Close a pool, and await its tasks if it is async, but for those that hang."""
-    engine.stop()
-    if isinstance(engine.opener, TaskOpener):
-        limits = [slot.member.start_timeout for slot in values_now(engine.slots)]
-        await engine.opener.join(max(limits, default=0.0))
-    else:
-        engine.opener.join()
-
-
-def reset_all(engine: PoolEngine, settings: PoolSettings) -> None:
-    """Close a pool, and have it be as if just made; waits for the threads of a sync one."""
-    reset(engine, settings)
-    if isinstance(engine.opener, ThreadOpener):
-        engine.opener.join()
-    else:
-        engine.opener.reset()
-
-
-def _opening(engine: PoolEngine, clock: Clock) -> Pause | None:
-    """Open a pool; return how long to wait for its members, None if all starts have ended."""
-    engine.monitor.clock = clock
-    engine.open()
-    now = clock.now()
-    engine.settle(now)
-    progress, ends = engine.progress, engine.plan.starting.values()
-    return Pause(clock, max(0.0, max(ends) - now), progress) if ends else None
 
 
 def require_loop(engine: PoolEngine) -> None:

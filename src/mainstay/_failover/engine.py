@@ -9,8 +9,7 @@ import math
 import random
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
-from functools import partial
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, TypeAlias
 
 import attrs
@@ -51,6 +50,7 @@ class Rotation:
         spares: One for each member that a call may go on to which has tried those.
         pick: Returns the handle of the next call.
         wake: Until when a call may use `pick` alone, in seconds of the clock.
+        rejects: Until when a call that begins finds nobody, nor anything to wait for.
     """
 
     plan: planner.Plan
@@ -58,6 +58,7 @@ class Rotation:
     spares: tuple[MemberHandle, ...]
     pick: Pick
     wake: float
+    rejects: float = -math.inf
 
 
 def _nobody() -> MemberHandle:
@@ -198,14 +199,9 @@ class PoolEngine:
                 self.replan(now)
                 return slot.handle_at(self.epoch)
             requested.add(step.name)
-            _start_helper(self, self.opener.start, slot, slot.begin_start(now))
+            self.outbox.add_helper(self.opener.start, slot, slot.begin_start(now))
             self.replan(now)
             return Pause(clock, slot.member.start_timeout, self.progress)
-
-    def retry_after(self, now: float) -> float | None:
-        """Return the seconds until an ejected member is tried again; None if none is ejected."""
-        ejected = self.plan.ejected
-        return max(0.0, ejected[0].trial_at - now) if ejected else None
 
     def succeeded(self, handle: MemberHandle, now: float, seconds: float) -> None:
         """Record that an attempt was answered after *seconds*."""
@@ -263,7 +259,7 @@ class PoolEngine:
     def close(self, slot: Slot, opened: Opened | None) -> None:
         """Have a resource closed that no new call uses, unless one uses it still."""
         if opened is not None and opened.claim():
-            _start_helper(self, self.opener.close, slot.member, opened.resource)
+            self.outbox.add_helper(self.opener.close, slot.member, opened.resource)
 
     # What follows from results.
 
@@ -312,7 +308,7 @@ class PoolEngine:
         if slot.detector.outage:
             longer = 1 + failback.jitter * chance()
             slot.grace_until = now + failback.grace * longer
-            ramp = 0.0 if self.fencing else failback.ramp * longer
+            ramp = 0.0 if self.fencing is not None else failback.ramp * longer
             slot.ramp_until = slot.grace_until + ramp
             slot.detector.since = slot.grace_until
         slot.barred = False
@@ -342,7 +338,7 @@ class PoolEngine:
                     slot.barred = False
                     self.replan(now)
             else:
-                if not slot.bad_probes and not isinstance(error, UnhealthyError):
+                if not slot.bad_probes and not issubclass(type(error), UnhealthyError):
                     self.monitor.broken(slot.name, "probe", error)
                 slot.good_probes = 0
                 slot.bad_probes += 1
@@ -445,7 +441,7 @@ class PoolEngine:
             again = self._carry_out(plan, now)
             self.plan = plan
         if self.is_open:
-            self.rotation = _rotation_of(self, self.plan)
+            self.rotation = _rotation_of(self, now)
         self.monitor.refresh()
         if news:
             old, self.progress = self.progress, Signal()
@@ -472,7 +468,7 @@ class PoolEngine:
             slot, duties = self.slots[name], plan.stand_ins.get(name, ())
             replaces = fencing.asked_about(slot, duties) if fencing is not None else ()
             start = slot.begin_start(now, replaces)
-            _start_helper(self, self.opener.start, slot, start)
+            self.outbox.add_helper(self.opener.start, slot, start)
             changed = changed or bool(replaces)
         self.epoch += bool(plan.switches)
         for switch in plan.switches:
@@ -497,7 +493,7 @@ class PoolEngine:
                 self.prober = TaskProber(self, probe, opener.begin)
             else:
                 self.prober = ThreadProber(self, probe, opener.threads)
-            _start_helper(self, self.prober.start, self.settings.name)
+            self.outbox.add_helper(self.prober.start, self.settings.name)
 
     def forget(self) -> None:
         """Leave everything that was opened to its owner now: a parent process, or an ended loop."""
@@ -535,7 +531,11 @@ class PoolEngine:
 
 
 def suspect(
-    engine: PoolEngine, now: float, tried: Sequence[Slot], suspects: list[Slot]
+    engine: PoolEngine,
+    now: float,
+    tried: Sequence[Slot],
+    requested: Collection[str],
+    suspects: list[Slot],
 ) -> float | None:
     """Have the probe asked at once about the member tried last, while a standby is left.
 
@@ -543,6 +543,7 @@ def suspect(
         engine: That of the pool.
         now: The time.
         tried: The members that a call has failed at: all that serve.
+        requested: The names of those that it has had started because all are down.
         suspects: Those that it has had asked about; one is added.
 
     Returns:
@@ -550,7 +551,9 @@ def suspect(
     """
     probe, slot, names = engine.settings.probe, tried[-1], [each.name for each in tried]
     with engine.outbox, engine.lock:
-        step = planner.next_member(engine.plan, engine.rules, now=now, tried=names)
+        step = planner.next_member(
+            engine.plan, engine.rules, now=now, tried=names, requested=requested
+        )
         if step is not None:  # since just now
             return 0.0
         if probe is None or engine.prober is None or set(engine.plan.reserves).issubset(names):
@@ -581,11 +584,6 @@ def reset(engine: PoolEngine, settings: PoolSettings) -> None:
         engine.monitor.refresh()
 
 
-def _start_helper(engine: PoolEngine, begin: Callable[..., object], /, *args: Any) -> None:
-    """Have a helper begin once the lock has been left, in a context of its own."""
-    engine.outbox.add(partial(helper_context().run, begin, *args))
-
-
 def _views_of(engine: PoolEngine) -> list[planner.MemberView]:
     """Return what planning needs to know of the members."""
     slots = values_now(engine.slots)
@@ -594,14 +592,15 @@ def _views_of(engine: PoolEngine) -> list[planner.MemberView]:
     return engine.fencing.views(slots)
 
 
-def _rotation_of(engine: PoolEngine, plan: planner.Plan) -> Rotation:
-    """Return what calls are to read of a plan."""
-    slots, epoch = engine.slots, engine.epoch
+def _rotation_of(engine: PoolEngine, now: float) -> Rotation:
+    """Return what calls are to read of the plan."""
+    plan, slots, epoch = engine.plan, engine.slots, engine.epoch
     strategy, clock = engine.settings.strategy, engine.monitor.clock.now
     handles = tuple(slots[name].handle_at(epoch) for name in plan.serving)
     spares = tuple(slots[name].handle_at(epoch) for name in plan.spares)
     if not handles:
-        return Rotation(plan, (), spares, _nobody, -math.inf)
+        rejects = planner.next_member(plan, engine.rules, now=now) is None
+        return Rotation(plan, (), spares, _nobody, -math.inf, plan.wake if rejects else -math.inf)
     pick = ramped(handles, lambda some: strategy.order(some, clock, chance), clock, chance)
     return Rotation(plan, handles, spares, pick, plan.wake)
 

@@ -2,8 +2,7 @@
 
 A standby may do a duty once the fence has returned for everyone who did it before; until then no
 call goes to it. A member that is fenced off gets no calls until a probe, a trial or the user lets
-it back in. An active member that serves again does its own duty, also if another one did it
-meanwhile.
+it back in. An active member that serves again does its own duty, also if another one did it.
 
     old did the duties of    after fence(old, new) has returned
     itself, b                new may do those of old and b; old is barred, new is not

@@ -9,26 +9,18 @@ from typing import Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar,
 
 from mainstay._core.arguments import Duration, to_flag
 from mainstay._core.budget import RetryBudget
+from mainstay._core.context import current_context
 from mainstay._core.detector import Detect, Phase
 from mainstay._core.events import Event, checked_listener
 from mainstay._core.failures import Classes
 from mainstay._core.functions import Kind, is_async_frame, kind_of
+from mainstay._core.threads import Pause, values_now
 from mainstay._failover.blocks import AsyncPoolBlock, LeaseBlock, PoolBlock
-from mainstay._failover.calls import (
-    BoundPool,
-    aclose_all,
-    aopen_all,
-    caller,
-    check_interruptible,
-    close_all,
-    open_all,
-    require_loop,
-    reset_all,
-    wrap,
-)
-from mainstay._failover.engine import PoolEngine
+from mainstay._failover.calls import BoundPool, caller, check_interruptible, require_loop, wrap
+from mainstay._failover.engine import PoolEngine, reset
 from mainstay._failover.members import Lease, Slot, lease_here
 from mainstay._failover.monitor import PoolStatus, member_status
+from mainstay._failover.openers import TaskOpener, ThreadOpener
 from mainstay._failover.options import Failback, Member, Probe
 from mainstay._failover.selection import Selector
 from mainstay._failover.settings import (
@@ -421,8 +413,8 @@ class FailoverPool(Generic[R]):
         the rest is closed; of an async pool it gives something to await that does.
         """
         if self._engine.settings.is_async:
-            return aclose_all(self._engine)
-        close_all(self._engine)
+            return _aclose(self._engine)
+        _close(self._engine)
         return None
 
     def reset(self) -> None:
@@ -440,11 +432,17 @@ class FailoverPool(Generic[R]):
             >>> pool.call(str)
             'A'
         """
-        reset_all(self._engine, self._make_settings())
+        opener = self._engine.opener
+        reset(self._engine, self._make_settings())
+        if isinstance(opener, ThreadOpener):
+            opener.join()
+        else:
+            opener.reset()
 
     def __enter__(self) -> Self:
         self._require_sync("with pool", "async with pool")
-        open_all(self._engine)
+        while (pause := _opening(self._engine)) is not None:
+            pause.wait()
         return self
 
     def __exit__(
@@ -453,11 +451,12 @@ class FailoverPool(Generic[R]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        close_all(self._engine)
+        _close(self._engine)
 
     async def __aenter__(self) -> Self:
         require_loop(self._engine)
-        await aopen_all(self._engine)
+        while (pause := _opening(self._engine)) is not None:
+            await pause.await_()
         return self
 
     async def __aexit__(
@@ -466,7 +465,7 @@ class FailoverPool(Generic[R]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await aclose_all(self._engine)
+        await _aclose(self._engine)
 
     def _require_sync(self, sync: str, asynchronous: str) -> None:
         if self._engine.settings.is_async:
@@ -556,6 +555,33 @@ def current_lease() -> Lease[Any]:
     if lease is None:
         raise LookupError("there is no lease here: no call or block of a FailoverPool is around it")
     return lease
+
+
+def _opening(engine: PoolEngine) -> Pause | None:
+    """Open a pool; return how long to wait for its members, None if all starts have ended."""
+    clock = engine.monitor.clock = current_context().clock
+    engine.open()
+    now = clock.now()
+    engine.settle(now)
+    progress, ends = engine.progress, engine.plan.starting.values()
+    return Pause(clock, max(0.0, max(ends) - now), progress) if ends else None
+
+
+def _close(engine: PoolEngine) -> None:
+    """Close a sync pool, and wait until its threads have ended, but for those that hang."""
+    engine.stop()
+    if isinstance(engine.opener, ThreadOpener):
+        engine.opener.join()
+
+
+async def _aclose(engine: PoolEngine) -> None:
+    """Close a pool, and await its tasks if it is async, but for those that hang."""
+    if not isinstance(engine.opener, TaskOpener):
+        _close(engine)
+        return
+    engine.stop()
+    limits = [slot.member.start_timeout for slot in values_now(engine.slots)]
+    await engine.opener.join(max(limits, default=0.0))
 
 
 def _bound(engine: PoolEngine, *, rerun: bool = True) -> BoundPool:

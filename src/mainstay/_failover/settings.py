@@ -67,7 +67,7 @@ class PoolSettings:
         One that a policy inside the call raised before it called anything says nothing of it.
         """
         verdict = verdict_of(self.judge(error))
-        if verdict is Verdict.MEMBER_FAILED and isinstance(error, RejectedError):
+        if verdict is Verdict.MEMBER_FAILED and issubclass(type(error), RejectedError):
             return Verdict.TRY_ANOTHER
         return verdict
 

@@ -7,7 +7,7 @@ import attrs
 
 from mainstay.ops import _queries as ask
 from mainstay.ops._promql import Series, number
-from mainstay.ops._recording import CALL, Rule, error_ratio
+from mainstay.ops._recording import CALL, Rule, error_count, error_ratio
 
 RUNBOOK = "operations/alerts.html"
 
@@ -20,6 +20,11 @@ SLOW_BURN = (("1d", "2h", 3.0), ("3d", "6h", 1.0))
 Source:
     The Site Reliability Workbook (Google), chapter 5, "Multiwindow, Multi-Burn-Rate Alerts".
 """
+
+NOT_RETRYABLE_WINDOWS = ("10m", "1h")
+"""The short one sees an outage soon, the long one that of a component with few calls."""
+
+MIN_CANCELLED = 20
 
 
 @attrs.frozen
@@ -57,7 +62,7 @@ class Alert:
         }
 
 
-def burn_alerts(series: Series, slo: float) -> Iterator[Alert]:
+def burn_alerts(series: Series, slo: float, min_events: int) -> Iterator[Alert]:
     """Warn that the error budget of an SLO is being spent too fast.
 
     A burn rate that not even failing always would reach is left out.
@@ -68,7 +73,8 @@ def burn_alerts(series: Series, slo: float) -> Iterator[Alert]:
     ):
         conditions = [
             f"(\n  {error_ratio(series, long)} > {number(factor * (1 - slo))}\n"
-            f"  and {error_ratio(series, short)} > {number(factor * (1 - slo))}\n)"
+            f"  and {error_ratio(series, short)} > {number(factor * (1 - slo))}\n"
+            f"  and {error_count(series, long)} >= {min_events}\n)"
             for long, short, factor in windows
             if factor * (1 - slo) < 1
         ]
@@ -81,6 +87,35 @@ def burn_alerts(series: Series, slo: float) -> Iterator[Alert]:
                 f"{{{{ $value | humanizePercentage }}}} of the calls fail. The SLO of "
                 f"{number(slo)} allows {number(1 - slo)} of them.",
             )
+
+
+def uncounted_alerts(series: Series, min_events: int) -> Iterator[Alert]:
+    """Warn of components whose calls mostly end in ways that are no failures for an SLO."""
+    yield Alert(
+        "MostlyNotRetryable",
+        "ticket",
+        "\nor\n".join(
+            _larger_part(series, "give_ups_total", 'reason="not_retryable"', window, min_events)
+            for window in NOT_RETRYABLE_WINDOWS
+        ),
+        "Most exceptions of {{ $labels.component }} ({{ $labels.policy }}) are not matched by `on`",
+        "{{ $value | humanizePercentage }} of the calls ended with an exception outside `on`: none "
+        "of them was tried again, and the SLO does not count them as failures.",
+    )
+    yield Alert(
+        "MostlyCancelled",
+        "ticket",
+        _larger_part(series, "calls_total", 'outcome="cancelled"', "10m", MIN_CANCELLED),
+        "Most calls of {{ $labels.component }} ({{ $labels.policy }}) are cancelled",
+        "{{ $value | humanizePercentage }} of the calls were cancelled by their callers, who may "
+        "have waited for too long. The SLO does not count them at all.",
+    )
+
+
+def _larger_part(series: Series, name: str, condition: str, window: str, least: int) -> str:
+    """Return the share of calls that end in some way, where it is the larger part of them."""
+    part = ask.events(series, name, window, ask.CALL, condition)
+    return f"({part} >= {least})\n/ {ask.events(series, 'calls_total', window, ask.CALL)}\n> 0.5"
 
 
 def pool_alerts(series: Series) -> Iterator[Alert]:
@@ -114,7 +149,7 @@ def pool_alerts(series: Series) -> Iterator[Alert]:
     )
 
 
-def retry_alerts(series: Series) -> Iterator[Alert]:
+def retry_alerts(series: Series, min_events: int) -> Iterator[Alert]:
     """Warn that work is done again and again."""
     attempts = series.recorded(CALL, "attempts_per_call", "ratio_rate5m")
     yield Alert(
@@ -129,10 +164,11 @@ def retry_alerts(series: Series) -> Iterator[Alert]:
     hour, day = (
         series.recorded(CALL, "calls_recovered", f"ratio_rate{window}") for window in ("1h", "1d")
     )
+    saved = ask.events(series, "calls_total", "1h", ask.CALL, 'outcome="recovered"')
     yield Alert(
         "RecoveredShareRises",
         "ticket",
-        f"{hour} > 0.01\nand {hour} > 3 * {day}",
+        f"{hour} > 0.01\nand {hour} > 3 * {day}\nand {saved} >= {min_events}",
         "{{ $labels.component }} ({{ $labels.policy }}) depends on recovery more than it used to",
         "{{ $value | humanizePercentage }} of the calls of the last hour succeeded only because "
         "the policy acted, more than three times the share of the last day. Users see nothing yet.",
@@ -246,11 +282,12 @@ def own_alerts(series: Series) -> Iterator[Alert]:
     )
 
 
-def all_alerts(series: Series, slo: float) -> Iterator[Alert]:
+def all_alerts(series: Series, slo: float, min_events: int) -> Iterator[Alert]:
     """Return every alert."""
-    yield from burn_alerts(series, slo)
+    yield from burn_alerts(series, slo, min_events)
+    yield from uncounted_alerts(series, min_events)
     yield from pool_alerts(series)
-    yield from retry_alerts(series)
+    yield from retry_alerts(series, min_events)
     yield from redundant_alerts(series)
     yield from checkpoint_alerts(series)
     yield from own_alerts(series)

@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from mainstay.ops._dashboard import dashboard
-from mainstay.ops._rules import WINDOWS, rules
+from mainstay.ops._rules import MIN_EVENTS, WINDOWS, rules
 
 
 def add_to(subparsers: Any) -> None:
@@ -27,6 +27,13 @@ def add_to(subparsers: Any) -> None:
         type=_label,
         metavar="NAME=VALUE",
         help="one more label for every rule; may be repeated",
+    )
+    command.add_argument(
+        "--min-events",
+        type=int,
+        default=MIN_EVENTS,
+        metavar="N",
+        help="how many calls must fail before an alert on a share of them (default: %(default)s)",
     )
     command.set_defaults(run=_rules)
     help_text = "print a dashboard for Grafana"
@@ -71,6 +78,7 @@ def _rules(options: argparse.Namespace) -> int:
             namespace=options.namespace,
             windows=options.window or WINDOWS,
             labels=dict(options.label),
+            min_events=options.min_events,
         )
     )
     return 0

@@ -9,6 +9,9 @@ from mainstay.ops._promql import Series, event_count
 CALL = "job, component, policy"
 COMPONENT = "job, component"
 
+_FAILED = 'outcome=~"error|timeout|rejected"'
+_ANSWERED = 'reason="not_retryable"'
+
 
 def rate(series: Series, name: str, window: str, by: str, *conditions: str) -> str:
     """Return the rate per second of a counter, summed by labels."""
@@ -26,12 +29,21 @@ def error_ratio(series: Series, window: str) -> str:
     Exceptions outside `on` are the function's own answers and no failures of what it depends on;
     cancelled calls are neither good nor bad.
     """
-    failed = rate(series, "calls_total", window, CALL, 'outcome=~"error|timeout|rejected"')
-    answers = rate(series, "give_ups_total", window, CALL, 'reason="not_retryable"')
+    failed = rate(series, "calls_total", window, CALL, _FAILED)
+    answers = rate(series, "give_ups_total", window, CALL, _ANSWERED)
     counted = rate(series, "calls_total", window, CALL, 'outcome!="cancelled"')
     return (
         f"clamp_min(\n  {failed}\n  - ({answers}\n     or 0 * {failed}),\n  0\n)\n/ ({counted} > 0)"
     )
+
+
+def errors(series: Series, window: str) -> str:
+    """Return the number of calls that failed, in the sense of `error_ratio`."""
+    failed, answers = (
+        _indented(event_count(series(name, condition), window))
+        for name, condition in (("calls_total", _FAILED), ("give_ups_total", _ANSWERED))
+    )
+    return f"clamp_min(sum by ({CALL}) (\n  {failed}\n  or -1 * (\n  {answers}\n  )\n), 0)"
 
 
 def recovered_ratio(series: Series, window: str) -> str:
@@ -60,8 +72,12 @@ def increase(series: Series, name: str, window: str, by: str = COMPONENT) -> str
 
 def events(series: Series, name: str, window: str, by: str = COMPONENT, *conditions: str) -> str:
     """Return how many events a counter counted, summed by labels: whole, the first included."""
-    counted = event_count(series(name, *conditions), window).replace("\n", "\n  ")
+    counted = _indented(event_count(series(name, *conditions), window))
     return f"sum by ({by}) (\n  {counted}\n)"
+
+
+def _indented(lines: str) -> str:
+    return lines.replace("\n", "\n  ")
 
 
 def alive(series: Series, window: str) -> str:

@@ -12,6 +12,7 @@ CALL = "job_component_policy"
 COMPONENT = "job_component"
 
 ERROR_WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
+ERROR_COUNT_WINDOWS = ("1h", "6h", "1d", "3d")
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
@@ -43,14 +44,21 @@ def call_rules(series: Series) -> Iterator[Rule]:
 
 
 def error_rules(series: Series) -> Iterator[Rule]:
-    """Return the share of failed calls over the windows that the burn-rate alerts compare."""
+    """Return the rules for failed calls, over the windows that the burn-rate alerts compare."""
     for window in ERROR_WINDOWS:
         yield _rule(error_ratio(series, window), ask.error_ratio(series, window))
+    for window in ERROR_COUNT_WINDOWS:
+        yield _rule(error_count(series, window), ask.errors(series, window))
 
 
 def error_ratio(series: Series, window: str) -> str:
     """Return the name of the recorded share of failed calls."""
     return series.recorded(CALL, "call_errors", f"ratio_rate{window}")
+
+
+def error_count(series: Series, window: str) -> str:
+    """Return the name of the recorded number of failed calls."""
+    return series.recorded(CALL, "call_errors", f"increase{window}")
 
 
 def dependability_rules(series: Series, windows: Sequence[str]) -> Iterator[Rule]:

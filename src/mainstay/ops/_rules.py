@@ -4,12 +4,17 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mainstay._core.arguments import to_count
 from mainstay.ops._alerts import all_alerts
 from mainstay.ops._promql import check_slo, seconds_of, series_of
 from mainstay.ops._recording import Rule, call_rules, dependability_rules, error_rules
 from mainstay.ops._yaml import to_yaml
 
 WINDOWS = ("1h", "1d", "30d")
+
+MIN_EVENTS = 10
+"""Where an SLO is just kept, chance brings so many failures into a window of the fast burn rates
+less than once in ten years, however few calls there are; an outage brings them soon."""
 
 _OWN = frozenset({"job", "instance", "component", "policy", "member", "outcome", "le", "severity"})
 """Labels that rules and alerts have already."""
@@ -24,6 +29,7 @@ def rules(
     namespace: str = "mainstay",
     windows: Sequence[str] = WINDOWS,
     labels: Mapping[str, str] | None = None,
+    min_events: int = MIN_EVENTS,
 ) -> str:
     """Write recording and alerting rules for Prometheus 2.42 and newer.
 
@@ -38,14 +44,18 @@ def rules(
         windows: What availability, failure rate, MTBF, MTTR and reliability are computed over:
             whole numbers of s, m, h, d or w.
         labels: More labels for every rule.
+        min_events: How many calls must have failed before an error budget counts as burning, and
+            as many not retryable or recovered ones before their alerts; 1 or more. With few calls,
+            a single failure is a large share.
 
     Returns:
         A rule file as YAML.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If *slo* is out of range, *selector*, *namespace* or one of *windows* cannot
-            be read, or a label has a name that Prometheus refuses or the rules use themselves.
+        ValueError: If *slo* or *min_events* is out of range, *selector*, *namespace* or one of
+            *windows* cannot be read, or a label has a name that Prometheus refuses or the rules
+            use themselves.
 
     Example:
         >>> from mainstay import ops
@@ -53,11 +63,12 @@ def rules(
         groups:
     """
     series = series_of(namespace, selector)
+    least = to_count(min_events, "min_events")
     groups = {
         "calls": call_rules(series),
         "errors": error_rules(series),
         "dependability": dependability_rules(series, _checked_windows(windows)),
-        "alerts": (alert.rule() for alert in all_alerts(series, check_slo(slo))),
+        "alerts": (alert.rule() for alert in all_alerts(series, check_slo(slo), least)),
     }
     more = _checked_labels(labels)
     return to_yaml({"groups": [_group(namespace, *each, more) for each in groups.items()]})

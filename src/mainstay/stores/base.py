@@ -29,7 +29,7 @@ from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
-from mainstay.stores.owner import Owner, is_dead, shares_clock
+from mainstay._core.owner import Owner, is_dead, shares_clock
 
 RENEWALS_PER_LEASE = 3
 """How many times a lease is renewed in the time that it lasts."""
