@@ -13,7 +13,7 @@ not carry earlier ones along as their context.
 
 import logging
 from asyncio import CancelledError
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from types import NoneType
 from typing import Any, ClassVar, TypeAlias
 
@@ -33,11 +33,12 @@ from mainstay._core.functions import (
     resource_first,
     without_resource,
 )
+from mainstay._core.interrupts import TaskTimeout
 from mainstay._core.threads import Pause, values_now
 from mainstay._failover.engine import PoolEngine
 from mainstay._failover.members import MemberHandle, Slot, lease_here, set_lease
 from mainstay._failover.openers import TaskOpener
-from mainstay._failover.settings import POLICY, Raises
+from mainstay._failover.settings import POLICY, PoolSettings, Raises
 from mainstay._metrics.pools import MemberRecorder
 from mainstay._metrics.recorder import Recorder
 from mainstay.errors import (
@@ -46,6 +47,7 @@ from mainstay.errors import (
     MainstayError,
     NoMemberError,
     RejectedError,
+    ResultRefusedError,
 )
 from mainstay.events import PoolGaveUp
 
@@ -103,6 +105,23 @@ class BoundPool:
         return PoolCall(name, recorder, context, started, self, self.engine, started)
 
 
+@attrs.frozen(eq=False)
+class JudgedError:
+    """What an attempt came to, judged by `on` or by the pool itself.
+
+    Attributes:
+        error: What it raised, or what was made of it.
+        verdict: What it says of the member; `PREDICATE_ERROR` where `on_result` could not say.
+        outcome: As in `member_attempts_total`.
+        ends_as: Why the call gives up with it, though others are left; None if it may go on.
+    """
+
+    error: Exception
+    verdict: object
+    outcome: str
+    ends_as: str | None = None
+
+
 @attrs.define(eq=False)
 class PoolCall(Call[Recorder]):
     """The state of one call.
@@ -128,6 +147,7 @@ class PoolCall(Call[Recorder]):
     _charged: int = 0
     _last_place: int = 0
     _over: Exception | None = None
+    _judged: "JudgedError | None" = None
 
     # Before an attempt.
 
@@ -224,32 +244,79 @@ class PoolCall(Call[Recorder]):
 
     def _after(self, handle: MemberHandle, error: Exception) -> Exception | None:
         """Record a failed attempt; return what the call raises, or None if it goes on."""
-        if isinstance(error, DeadlineExpiredError) and self.context.left() <= 0:
+        if issubclass(type(error), DeadlineExpiredError) and self.context.left() <= 0:
             self.refused(handle, error, "timeout")  # the caller's time is over, whatever was called
             return error
-        verdict = self._verdict(handle, error)
-        if verdict is PREDICATE_ERROR:
+        judged, self._judged = self._judged, None
+        if judged is None or judged.error is not error:
+            verdict = self._verdict(handle, error)
+            outcome = "rejected" if verdict is Verdict.TRY_ANOTHER else "error"
+            judged = JudgedError(error, verdict, outcome)
+        if judged.verdict is PREDICATE_ERROR:
             self.refused(handle, error, "predicate_error")
             return error
-        if verdict is Verdict.STOP:
+        if judged.verdict is Verdict.STOP:
             self.not_matched(self.engine.settings.judge, error)
             self.refused(handle, error)
             return error
         now = self.now()
         self.recorder.error(error)
-        if verdict is Verdict.MEMBER_FAILED:
-            self._recorder_at(handle).attempt("error")
+        self._recorder_at(handle).attempt(judged.outcome)
+        if judged.verdict is Verdict.MEMBER_FAILED:
             self.engine.failed(handle, now)
         else:
-            self._recorder_at(handle).attempt("rejected")
             self.engine.released(handle, now)
         self._keep(handle, error, now - self.attempt_started)
         attempts = self.engine.settings.attempts
+        if judged.ends_as is not None:
+            return self.failed(judged.ends_as)
         if not self.bound.rerun:
             return self.failed("rerun")
         if attempts is not None and self.made >= attempts:
             return self.failed("attempts")
         return self.failed("timeout") if self.left(self.engine.settings.timeout) <= 0 else None
+
+    # What the pool itself judges.
+
+    def attempt_limit(self) -> float | None:
+        """Return the seconds that the next attempt may take, or None."""
+        limit = self.engine.settings.attempt_timeout
+        return None if limit is None else min(limit, self.left(self.engine.settings.timeout))
+
+    def attempt_timed_out(self, handle: MemberHandle, limit: float) -> TimeoutError:
+        """Return the exception of an attempt that was cancelled after *limit* seconds."""
+        where = f"attempt {self.made + 1} at member {handle.slot.name}"
+        error = TimeoutError(f"{self.component}: {where} took longer than {limit:.3f} s")
+        whole = self.engine.settings.attempt_timeout
+        if whole is not None and limit < whole:  # its caller had no more time
+            self._judged = JudgedError(error, Verdict.TRY_ANOTHER, "cancelled", "timeout")
+        else:
+            self._judged = JudgedError(error, Verdict.MEMBER_FAILED, "timeout")
+        return error
+
+    def check_result(self, value: object) -> None:
+        """Ask `on_result` about what an attempt returned.
+
+        Raises:
+            ResultRefusedError: If it counts as a failure.
+            Exception: What `on_result` raises.
+        """
+        on_result = self.engine.settings.on_result
+        if on_result is None:
+            return
+        try:
+            refused = bool(on_result(value))
+        except Exception as error:
+            self.hook_failed("on_result", error)
+            self._judged = JudgedError(error, PREDICATE_ERROR, "error")
+            raise
+        if refused:
+            raise self._refused_result(value)
+
+    def _refused_result(self, value: object) -> ResultRefusedError:
+        error = ResultRefusedError(self.component, value, self.made + 1, self.elapsed())
+        self._judged = JudgedError(error, Verdict.MEMBER_FAILED, "error")
+        return error
 
     def _keep(self, handle: MemberHandle, error: Exception, seconds: float) -> None:
         """Keep what the call may have to raise, and the words of the note on it."""
@@ -262,14 +329,18 @@ class PoolCall(Call[Recorder]):
         if self.bound.raises == "group":
             self.errors.append(error)
             self.note(error, f"attempt {self.made}{where}, {seconds:.3f} s")
-        elif not isinstance(error, RejectedError) or isinstance(self.last, RejectedError | None):
+        elif (
+            self.last is None
+            or issubclass(type(self.last), RejectedError)
+            or (not issubclass(type(error), RejectedError))
+        ):
             self.last, self._last_place = error, self.made
 
     def refused(
         self, handle: MemberHandle, error: Exception, reason: str = "not_retryable"
     ) -> None:
         """Record that the call ended with an exception that is not the member's."""
-        rejected = isinstance(error, RejectedError)
+        rejected = issubclass(type(error), RejectedError)
         self.recorder.error(error)
         self._recorder_at(handle).attempt("rejected" if rejected else "error")
         self.engine.released(handle, self.now())
@@ -332,11 +403,11 @@ class PoolCall(Call[Recorder]):
 
     def _forget(self) -> None:
         """Forget what the attempts raised: the tracebacks lead to frames that have this call."""
-        self.last = self._log = None
+        self.last = self._log = self._judged = None
         self.errors = []
 
     def give_up(self, reason: str, error: Exception, outcome: str, *, attempts: int) -> None:
-        """Record and tell that the call ends with *error*; the pool has listeners of its own."""
+        """Record and tell that the call ends with *error*; the pool has listeners of its judged."""
         elapsed = self.elapsed()
         self.recorder.gave_up(reason)
         self.recorder.call(outcome, elapsed, max(attempts, 1))
@@ -365,6 +436,19 @@ def no_member(
     )
 
 
+def check_interruptible(settings: PoolSettings, what: str) -> None:
+    """Raise if a pool has a limit for attempts that sync code cannot keep.
+
+    Raises:
+        TypeError: If it has.
+    """
+    if settings.attempt_timeout is not None:
+        raise TypeError(
+            f"`attempt_timeout` of pool {settings.name!r} cannot interrupt {what}, since no thread "
+            f"can be stopped from outside; wrap what is called in `timeout(..., in_thread=True)`"
+        )
+
+
 # The loops.
 
 
@@ -391,6 +475,7 @@ def caller(bound: BoundPool, fn: Callable[..., Any]) -> Callable[..., Any]:
         raise TypeError(
             f"pool {name!r} is async, since something that it was given is, and {fn!r} is not"
         )
+    check_interruptible(bound.engine.settings, repr(fn))
     return _wrap_sync(bound, resource_first(fn))
 
 
@@ -398,7 +483,7 @@ def _wrap_sync(  # noqa: C901 - flat, since each further call would cost every c
     bound: BoundPool, fn: Callable[..., Any]
 ) -> Callable[..., Any]:
     engine = bound.engine
-    long = engine.settings.budget is not None
+    long = engine.settings.first_attempt_is_special()
     plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
     def call(*args: Any, **kwargs: Any) -> Any:  # noqa: C901 - as above
@@ -458,7 +543,7 @@ def _wrap_async(  # noqa: C901 - flat, since each further call would cost every 
 ) -> Callable[..., Any]:
     engine = bound.engine
     answered = engine.answers.append
-    long = engine.settings.budget is not None
+    long = engine.settings.first_attempt_is_special()
     on_asyncio = False  # asked at the first call and when waiting: it is a system call in 3.11
 
     async def call(*args: Any, **kwargs: Any) -> Any:  # noqa: C901 - as above
@@ -524,6 +609,8 @@ def repeat(run: PoolCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) ->
         set_lease(handle.lease)
         try:
             value = fn(handle.resource, *args, **kwargs)
+            if not is_awaitable(value):
+                run.check_result(value)
         except BaseException as error:
             if run.raised(handle, error):
                 raise
@@ -545,7 +632,8 @@ async def arepeat(run: PoolCall, fn: Callable[..., Any], args: Args, kwargs: Kwa
         outer = lease_here()
         set_lease(handle.lease)
         try:
-            value = await fn(handle.resource, *args, **kwargs)
+            value = await _limited(run, handle, fn(handle.resource, *args, **kwargs))
+            run.check_result(value)
         except CancelledError as error:
             run.cancelled(handle, error)
             raise
@@ -560,6 +648,22 @@ async def arepeat(run: PoolCall, fn: Callable[..., Any], args: Args, kwargs: Kwa
             set_lease(outer)
             run.engine.done(handle)
         run.go_on()
+
+
+async def _limited(run: PoolCall, handle: MemberHandle, attempt: Awaitable[Any]) -> Any:
+    """Await an attempt for at most the `attempt_timeout` of the pool."""
+    limit = run.attempt_limit()
+    if limit is None:
+        return await attempt
+    timeout = TaskTimeout(run.context.clock, limit)
+    try:
+        value = await attempt
+    except BaseException as error:
+        if timeout.stop(error):
+            raise run.attempt_timed_out(handle, limit) from error
+        raise
+    timeout.stop(None)
+    return value
 
 
 def acquire(run: PoolCall) -> MemberHandle:

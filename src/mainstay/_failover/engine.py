@@ -73,6 +73,7 @@ class PoolEngine:
     """The state of a pool, and what happens to it.
 
     Attributes:
+        members: What users gave.
         slots: Its members, in the order listed.
         fencing: Who may do whose work; None in a pool without a fence.
         lock: What the state is changed under. The same thread may take it again, since a signal
@@ -113,7 +114,8 @@ class PoolEngine:
         self.answers: deque[float] = deque(maxlen=ANSWERS)
         self.progress = Signal()
         self._prober: ThreadProber | TaskProber | None = None
-        for member in members:
+        self.members = tuple(members)
+        for member in self.members:
             self.enlist(member)
         self.monitor.follow()
         reset_after_fork(self, _reset_after_fork)
@@ -326,7 +328,7 @@ class PoolEngine:
                     slot.barred = False
                     self.replan(now)
             else:
-                if not slot.bad_probes and not isinstance(error, UnhealthyError):
+                if not slot.bad_probes and not issubclass(type(error), UnhealthyError):
                     self.monitor.broken(slot.name, "probe", error)
                 slot.good_probes = 0
                 slot.bad_probes += 1
@@ -516,6 +518,21 @@ class PoolEngine:
             helper_context().run(self.opener.close, member, resource)
         if prober is not None:
             prober.stop()
+
+
+def reset(engine: PoolEngine, settings: PoolSettings) -> None:
+    """Have a pool be as if just made with *settings*; calls that are under way change nothing."""
+    engine.stop()
+    with engine.outbox, engine.lock:
+        engine.settings = settings
+        engine.slots.clear()
+        engine.answers.clear()
+        engine.fencing = Fencing() if settings.fence is not None else None
+        engine.plan = planner.Plan()
+        engine.epoch, engine.forced, engine.last_active = 0, None, ""
+        for member in engine.members:
+            engine.enlist(member)
+        engine.monitor.refresh()
 
 
 def _views_of(engine: PoolEngine) -> list[planner.MemberView]:

@@ -1,5 +1,6 @@
 """The face of failover: `FailoverPool`, `failover`, and `current_lease`."""
 
+import functools
 import math
 import sys
 from collections.abc import Awaitable, Callable, Iterable
@@ -15,8 +16,8 @@ from mainstay._core.failures import Classes
 from mainstay._core.functions import Kind, is_async_frame, kind_of
 from mainstay._core.threads import Pause, values_now
 from mainstay._failover.blocks import AsyncPoolBlock, LeaseBlock, PoolBlock
-from mainstay._failover.calls import BoundPool, caller, require_loop, wrap
-from mainstay._failover.engine import PoolEngine
+from mainstay._failover.calls import BoundPool, caller, check_interruptible, require_loop, wrap
+from mainstay._failover.engine import PoolEngine, reset
 from mainstay._failover.members import Lease, Slot, lease_here
 from mainstay._failover.monitor import PoolStatus, member_status
 from mainstay._failover.openers import TaskOpener, ThreadOpener
@@ -60,6 +61,14 @@ class FailoverPool(Generic[R]):
         attempts: Most members that one call tries, at least 1. None for every usable one once.
         timeout: Time from the start of a call, after which it tries no other member. It never
             interrupts a running attempt. Seconds or `timedelta`, above 0; None for no limit.
+        attempt_timeout: Time for each attempt of a call, async only: then it is cancelled, fails
+            with a `TimeoutError` whatever *on* says, and counts against its member, unless it was
+            shortened to the time left. Seconds or `timedelta`, above 0; None for no limit. Not for
+            leases. Sync functions are refused; for them, wrap what they call in
+            ``timeout(..., in_thread=True)``.
+        on_result: Takes what the function returned; True means that it counts as a failure of the
+            member. If the last member's is refused, the call raises a `ResultRefusedError` with
+            it. A plain function, not asked about blocks, which have no result.
         select: Who of the members that serve gets a call: "priority" (the first one listed),
             "round_robin", "weighted", "least_latency" (the better one of two taken at random), or
             an object with a method ``pick(names)`` that gives one of the names.
@@ -118,6 +127,8 @@ class FailoverPool(Generic[R]):
         on: Classes | Callable[[Exception], object],
         attempts: int | None = None,
         timeout: Duration | None = None,
+        attempt_timeout: Duration | None = None,
+        on_result: Callable[[Any], object] | None = None,
         select: Literal["priority", "round_robin", "weighted", "least_latency"]
         | Selector = "priority",
         probe: Probe | None = None,
@@ -130,12 +141,15 @@ class FailoverPool(Generic[R]):
         metrics: Metrics | None = None,
     ) -> None:
         everyone = checked_members(members)
-        settings = checked_settings(
+        self._make_settings = functools.partial(
+            checked_settings,
             name,
             everyone,
             on=on,
             attempts=attempts,
             timeout=timeout,
+            attempt_timeout=attempt_timeout,
+            on_result=on_result,
             select=select,
             probe=probe,
             detect=detect,
@@ -145,7 +159,7 @@ class FailoverPool(Generic[R]):
             budget=budget,
             raises=raises,
         )
-        self._engine = PoolEngine(settings, everyone, metrics_of(metrics))
+        self._engine = PoolEngine(self._make_settings(), everyone, metrics_of(metrics))
 
     @property
     def name(self) -> str:
@@ -238,6 +252,7 @@ class FailoverPool(Generic[R]):
                 "`async for attempt in pool`"
             )
         self._require_sync("for attempt in pool", "async for attempt in pool")
+        check_interruptible(self._engine.settings, "a block of sync code")
         return PoolBlock(_bound(self._engine).begin())
 
     def __aiter__(self) -> AsyncPoolBlock[R]:
@@ -401,6 +416,28 @@ class FailoverPool(Generic[R]):
             return _aclose(self._engine)
         _close(self._engine)
         return None
+
+    def reset(self) -> None:
+        """Be as if just made: what a test asks for, so that no other test sees what it did.
+
+        What was opened is closed, `add`, `remove`, `force` and `drain` are undone, every member is
+        well, and the next call opens the pool again. An async pool may be used in another event
+        loop then; what it closes in its present one is not awaited.
+
+        Example:
+            >>> from mainstay import FailoverPool, Member
+            >>> pool = FailoverPool("db", [Member("a", "A"), Member("b", "B")], on=OSError)
+            >>> pool.drain("a")
+            >>> pool.reset()
+            >>> pool.call(str)
+            'A'
+        """
+        opener = self._engine.opener
+        reset(self._engine, self._make_settings())
+        if isinstance(opener, ThreadOpener):
+            opener.join()
+        else:
+            opener.reset()
 
     def __enter__(self) -> Self:
         self._require_sync("with pool", "async with pool")
