@@ -3,6 +3,8 @@
 Values that no parameter of any policy takes are in `tests/package/test_arguments.py`.
 """
 
+import threading
+
 import pytest
 
 from mainstay import Detect, Failback, FailoverPool, Member, Probe, failover
@@ -151,3 +153,26 @@ def test_a_selector_that_picks_somebody_else_is_told():
     pool = FailoverPool("db", ONE, on=OSError, select=Wrong())
     with pytest.raises(ValueError, match="must pick one of"):
         pool.call(str)
+
+
+def test_no_password_is_shown():
+    dsn = "postgres://user:secret@host/db"
+    assert "secret" not in repr(Member("a", dsn))
+    for members in ([dsn], dsn, 5, [Member("a", dsn), Member("a", dsn)]):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            FailoverPool("db", members, on=OSError)
+        assert "secret" not in str(caught.value)
+
+
+def test_a_start_may_take_longer_than_the_system_can_wait(pools, metrics):
+    closed = []
+
+    def close(resource):
+        threading.Event().wait(0.05)  # until the pool waits for it
+        closed.append(resource)
+
+    member = Member("a", open=pools.hook(lambda: "a1"), close=close, start_timeout=1e10)
+    pool = FailoverPool("db", [member], on=OSError)
+    assert pools.call(pool, str) == "a1"
+    pools.close(pool)
+    assert closed == ["a1"]

@@ -9,7 +9,7 @@ import pytest
 
 from mainstay import FailoverPool, Member, Probe, current_lease, deadline, remaining, retry
 from mainstay.testing import FakeClock
-from support.pools import LONGEST, Lost, state_of
+from support.pools import LONGEST, Lost, state_of, wait_until
 
 REQUEST = contextvars.ContextVar("request", default=None)
 
@@ -67,7 +67,7 @@ def test_a_start_outlives_the_deadline_of_the_call_that_began_it(pools, metrics)
 
     cold = Member("b", open=pools.hook(lambda: "b"), standby="cold")
     pool = FailoverPool("db", [Member("a", open=open_), cold], on=Lost)
-    with deadline(0.02):
+    with deadline(0.5):
         with pytest.raises(Exception, match=r"no time left|still being opened|no member"):
             pools.call(pool, str)
         go.set()
@@ -88,7 +88,7 @@ def test_a_probe_asks_with_a_policy_of_its_own_while_the_first_request_runs_out(
 
     probe = Probe(pools.hook(ping), every=0.005, fall=1)
     pool = FailoverPool("db", [Member("a", "a"), Member("b", "b")], on=Lost, probe=probe)
-    with deadline(0.02):
+    with deadline(0.5):
         pools.call(pool, str)
         pools.until(lambda: remaining() == 0.0)
         asked.clear()
@@ -120,3 +120,37 @@ def test_a_prober_keeps_the_clock_that_it_was_started_on(metrics):
         clock.advance(11.0)
         assert asked.wait(LONGEST)
     pool.close()
+
+
+@pytest.fixture
+def no_threads(monkeypatch):
+    """Let no thread be started until it is called again with False."""
+    start = threading.Thread.start
+
+    def full(_self):
+        raise RuntimeError("can't start new thread")
+
+    return lambda lack: monkeypatch.setattr(threading.Thread, "start", full if lack else start)
+
+
+def test_a_prober_goes_on_after_a_shortage_of_threads(site, metrics, no_threads):
+    asked = []
+    probe = Probe(lambda _: asked.append(1) or True, every=0.005, fall=1)
+    pool = FailoverPool("db", [Member("a", "a"), Member("b", "b")], on=Lost, probe=probe)
+    pool.call(str)
+    wait_until(lambda: asked)
+    no_threads(True)
+    threading.Event().wait(0.05)  # some rounds of it
+    no_threads(False)
+    asked.clear()
+    wait_until(lambda: len(asked) > 3)
+    assert [state_of(pool, name) for name in "ab"] == ["active", "active"]
+    pool.close()
+
+
+def test_without_threads_the_calling_one_closes(site, metrics, no_threads):
+    pool = FailoverPool("db", [site.member("a")], on=Lost)
+    assert pool.call(str) == "a1"
+    no_threads(True)
+    pool.close()
+    assert site.closed == ["a1"]

@@ -174,13 +174,16 @@ def test_a_standby_that_takes_too_long_to_start_is_given_up(pools, site, metrics
         go = threading.Event()
 
         def plain(*args):
-            began.set()
-            go.wait(LONGEST / 2)
+            if args != ("a0",):  # the member whose failures have the probe asked at once
+                began.set()
+                go.wait(LONGEST / 2)
             return fn(*args)
 
-        async def hang(*_args):
-            began.set()
-            await asyncio.Event().wait()
+        async def hang(*args):
+            if args != ("a0",):
+                began.set()
+                await asyncio.Event().wait()
+            return fn(*args)
 
         if name == hangs:
             return hang if pools.loop else plain

@@ -5,6 +5,7 @@ The figures are limits: fewer is better, and then the limit goes down with it.
 
 import asyncio
 import gc
+import logging
 import sys
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
@@ -15,12 +16,24 @@ from typing import Any
 
 import pytest
 
-from mainstay import Metrics, deadline, hedge, redundant, retry
+from mainstay import (
+    Detect,
+    FailoverPool,
+    Member,
+    Metrics,
+    NoMemberError,
+    deadline,
+    hedge,
+    redundant,
+    retry,
+)
 from mainstay.testing import recorded
 
 PYTHON_CALLS = 3  # the wrapper, the function, the recorder
 BUILTIN_CALLS = 5  # two for what surrounds the call and where it runs, the clock twice, bisect
 CALLS = 1_000
+POOL_BUILTIN_CALLS = 8  # those, a pick, the lease twice and the use of the member twice
+REJECTION_CALLS = 48  # without the line in the log
 HEDGED_CALLS = 8  # the wrapper, the function, the call, its timer two, and what it records three
 HEDGED_THREAD_CALLS = 21
 CURRENT_TASK = sys.version_info < (3, 12)  # a Python function there
@@ -128,6 +141,62 @@ def test_a_sync_hedge_that_does_not_fire_makes_few_calls() -> None:
 
     work()
     assert min(calls_of(work)["python"] for _ in range(5)) <= HEDGED_THREAD_CALLS
+
+
+def pool_of_three(**options: Any) -> FailoverPool[str]:
+    members = [Member(name, name) for name in "abc"]
+    return FailoverPool("work", members, on=OSError, metrics=Metrics(None), **options)
+
+
+@pytest.mark.parametrize("around", [nullcontext, partial(deadline, 30.0)])
+def test_a_call_of_a_pool_makes_few_calls(around: Callable[[], Any]) -> None:
+    @pool_of_three()
+    def work(_resource: str) -> None:
+        pass
+
+    work()
+    with around():
+        counts = calls_of(work)
+    assert counts["python"] <= PYTHON_CALLS
+    assert counts["builtin"] <= POOL_BUILTIN_CALLS
+
+
+@pytest.mark.parametrize("around", [nullcontext, partial(deadline, 30.0)])
+def test_an_async_call_of_a_pool_makes_few_calls(around: Callable[[], Any]) -> None:
+    @pool_of_three()
+    async def work(_resource: str) -> None:
+        pass
+
+    async def main() -> Counter[str]:
+        await work()
+        with around():
+            return calls_of(work().send, None)
+
+    counts = asyncio.run(main())
+    assert counts["python"] <= PYTHON_CALLS
+    assert counts["builtin"] <= POOL_BUILTIN_CALLS + 2  # `send`, and the answer that is remembered
+
+
+def test_a_rejection_of_a_pool_that_is_down_makes_few_calls(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It plans nothing: a service that is down sees many of these."""
+    caplog.set_level(logging.CRITICAL, "mainstay")
+    detect = Detect(consecutive=1, eject_for=3600.0, max_eject=3600.0)
+
+    @pool_of_three(when_all_down="raise", detect=detect)
+    def work(_resource: str) -> None:
+        raise OSError
+
+    with suppress(OSError):
+        work()
+
+    def call() -> None:
+        with suppress(NoMemberError):
+            work()
+
+    call()
+    assert min(calls_of(call)["python"] for _ in range(5)) <= REJECTION_CALLS
 
 
 def test_a_sync_call_leaves_nothing_to_the_cyclic_gc(work: Callable[[], None]) -> None:

@@ -35,7 +35,7 @@ from mainstay._core.functions import (
 )
 from mainstay._core.interrupts import TaskTimeout
 from mainstay._core.threads import Pause, values_now
-from mainstay._failover.engine import PoolEngine
+from mainstay._failover.engine import PoolEngine, suspect
 from mainstay._failover.members import MemberHandle, Slot, lease_here, set_lease
 from mainstay._failover.openers import TaskOpener
 from mainstay._failover.settings import POLICY, PoolSettings, Raises
@@ -144,6 +144,7 @@ class PoolCall(Call[Recorder]):
     _log: AttemptLog | None = None
     _tried: list[Slot] = attrs.field(factory=list)
     _requested: set[str] = attrs.field(factory=set)
+    _suspects: list[Slot] = attrs.field(factory=list)
     _charged: int = 0
     _last_place: int = 0
     _over: Exception | None = None
@@ -160,6 +161,8 @@ class PoolCall(Call[Recorder]):
         """
         try:
             choice = self.engine.choose(self.context.clock, self._tried, self._requested)
+            if choice is None and self.made:
+                choice = self._verdict_of_probe()
         except BaseException as error:
             self.not_chosen(error)
             raise
@@ -180,6 +183,12 @@ class PoolCall(Call[Recorder]):
             raise
         self.attempt_started = self.now()
         return choice
+
+    def _verdict_of_probe(self) -> Pause | None:
+        """Return how long to wait for what the probe says of the member tried last."""
+        progress = self.engine.progress  # before the engine is asked, so that no news is missed
+        seconds = suspect(self.engine, self.now(), self._tried, self._requested, self._suspects)
+        return None if seconds is None else Pause(self.context.clock, seconds, progress)
 
     def not_chosen(self, error: BaseException) -> None:
         """Record that the call ended with what the user's selector raised."""

@@ -9,7 +9,7 @@ import math
 import random
 import threading
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, TypeAlias
 
 import attrs
@@ -35,6 +35,9 @@ from mainstay._failover.settings import POLICY, PoolSettings
 from mainstay._metrics.collector import Metrics, recorders_of
 
 chance = random.random
+
+_LATE_BY = 0.5
+"""Seconds by which the last probe of a suspected member may be late, in a machine at work."""
 
 
 @attrs.frozen(eq=False)
@@ -85,6 +88,7 @@ class PoolEngine:
         forced: The member that the user wants, or None.
         last_active: The active member that was removed last.
         answers: How many seconds the last answers of async calls took.
+        prober: What asks the probe; None without one, and while the pool is closed.
         progress: Set and replaced when something has happened that calls may wait for.
     """
 
@@ -113,7 +117,7 @@ class PoolEngine:
         self.last_active = ""
         self.answers: deque[float] = deque(maxlen=ANSWERS)
         self.progress = Signal()
-        self._prober: ThreadProber | TaskProber | None = None
+        self.prober: ThreadProber | TaskProber | None = None
         self.members = tuple(members)
         for member in self.members:
             self.enlist(member)
@@ -295,7 +299,8 @@ class PoolEngine:
             slot.good_probes = slot.bad_probes = 0
             opened = slot.take_away()
         self.close(slot, opened)
-        self.replan(now)
+        suspected, slot.suspected_at = slot.suspected_at is not None, None
+        self.replan(now, news=suspected)
 
     def _readmit(self, slot: Slot, now: float) -> None:
         """Put a member back that is well again; after an ejection, step by step."""
@@ -316,6 +321,11 @@ class PoolEngine:
         with self.outbox, self.lock:
             if probe is None or slot.opened is not opened:
                 return
+            if slot.suspected_at is not None and (
+                error is None or slot.bad_probes >= probe.fall or detector.phase is not Phase.WELL
+            ):
+                slot.suspected_at = None
+                self.replan(now, news=True)
             if error is None:
                 slot.bad_probes = 0
                 slot.good_probes += 1
@@ -480,10 +490,10 @@ class PoolEngine:
             if probe is None:
                 return
             if isinstance(opener, TaskOpener):
-                self._prober = TaskProber(self, probe, opener.begin)
+                self.prober = TaskProber(self, probe, opener.begin)
             else:
-                self._prober = ThreadProber(self, probe, opener.threads)
-            self.outbox.add_helper(self._prober.start, self.settings.name)
+                self.prober = ThreadProber(self, probe, opener.threads)
+            self.outbox.add_helper(self.prober.start, self.settings.name)
 
     def forget(self) -> None:
         """Leave everything that was opened to its owner now: a parent process, or an ended loop."""
@@ -491,13 +501,13 @@ class PoolEngine:
         self.outbox.clear()
         with self.outbox, self.lock:
             for slot in self.slots.values():
-                slot.start = slot.handle = None
+                slot.start = slot.handle = slot.suspected_at = None
                 if slot.member.open is not None:
                     slot.opened = None
                 elif slot.opened is not None:
                     slot.opened = Opened(slot.member.resource)
             _rest(self)
-            self._prober = None
+            self.prober = None
             self.progress = Signal()
 
     def stop(self) -> None:
@@ -507,17 +517,56 @@ class PoolEngine:
             for slot in self.slots.values():
                 if slot.start is not None:
                     self.outbox.add(slot.start.stop)
-                slot.start = None
+                slot.start = slot.suspected_at = None
                 opened = slot.take_away()
                 if opened is not None and opened.claim():
                     to_close.append((slot.member, opened.resource))
             _rest(self)
-            prober, self._prober = self._prober, None
+            prober, self.prober = self.prober, None
             self.replan(self.monitor.clock.now(), news=True)
         for member, resource in to_close:  # by this thread, which is to wait for it
             helper_context().run(self.opener.close, member, resource)
         if prober is not None:
             prober.stop()
+
+
+def suspect(
+    engine: PoolEngine,
+    now: float,
+    tried: Sequence[Slot],
+    requested: Collection[str],
+    suspects: list[Slot],
+) -> float | None:
+    """Have the probe asked at once about the member tried last, while a standby is left.
+
+    Args:
+        engine: That of the pool.
+        now: The time.
+        tried: The members that a call has failed at: all that serve.
+        requested: The names of those that it has had started because all are down.
+        suspects: Those that it has had asked about; one is added.
+
+    Returns:
+        For how long to wait for news; None if nothing will come of it.
+    """
+    probe, slot, names = engine.settings.probe, tried[-1], [each.name for each in tried]
+    with engine.outbox, engine.lock:
+        step = planner.next_member(
+            engine.plan, engine.rules, now=now, tried=names, requested=requested
+        )
+        if step is not None:  # since just now
+            return 0.0
+        if probe is None or engine.prober is None or set(engine.plan.reserves).issubset(names):
+            return None
+        if slot not in suspects and slot.detector.phase is Phase.WELL and slot.has_failures:
+            suspects.append(slot)
+            if slot.suspected_at is None:
+                slot.suspected_at = now
+                engine.outbox.add(engine.prober.wake)
+        if slot not in suspects or slot.suspected_at is None:
+            return None
+        left = slot.suspected_at + probe.fall * probe.timeout + _LATE_BY - now
+        return left if left > 0 else None
 
 
 def reset(engine: PoolEngine, settings: PoolSettings) -> None:

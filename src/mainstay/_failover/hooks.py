@@ -114,7 +114,11 @@ class HookThreads:
         thread = _thread(name, self._run, fn, *args)
         with self._lock:
             self._limits[thread] = limit
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:  # the system has none left, or the interpreter shuts down
+                del self._limits[thread]
+                raise
 
     def _run(self, fn: Callable[..., object], /, *args: Any) -> None:
         try:
@@ -130,4 +134,5 @@ class HookThreads:
             with self._lock:
                 thread, limit = self._limits.popitem() if self._limits else (None, 0.0)
             if thread is not None and thread is not threading.current_thread():
-                thread.join(max(0.0, began + limit - monotonic()))
+                seconds = max(0.0, began + limit - monotonic())
+                thread.join(min(seconds, threading.TIMEOUT_MAX))

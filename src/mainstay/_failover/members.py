@@ -161,6 +161,7 @@ class Slot:
     inspected: bool = False
     good_probes: int = 0
     bad_probes: int = 0
+    suspected_at: float | None = None
     handle: "MemberHandle | None" = None
 
     @property

@@ -82,7 +82,10 @@ class ThreadOpener:
     def close(self, member: Member[Any], resource: Any) -> None:
         if member.close is not None:
             name, limit = f"mainstay-close-{member.name}", member.start_timeout
-            self.threads.begin(name, limit, self._close, member, resource)
+            try:
+                self.threads.begin(name, limit, self._close, member, resource)
+            except RuntimeError:  # no thread can be started just now
+                self._close(member, resource)
 
     def _close(self, member: Member[Any], resource: Any) -> None:
         try:

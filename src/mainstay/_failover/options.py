@@ -46,7 +46,8 @@ class Member(Generic[R_co]):
     """
 
     name: str
-    resource: R_co  # type: ignore[misc]  # attrs makes it a parameter, of `__attrs_init__` alone
+    # It may be a URL with a password in it, which no repr shows.
+    resource: R_co = attrs.field(repr=False)  # type: ignore[misc]  # a parameter of `__attrs_init__` alone
     open: Callable[[], Any] | None
     close: Callable[[Any], Any] | None
     standby: Literal["hot", "cold"] | None

@@ -171,6 +171,7 @@ class Plan:
         switches: What changed in that.
         trials: Whom a call may try once its ejection is over.
         spares: To whom a call may go on that has tried everyone who serves.
+        reserves: Which standbys are well and do not serve.
         starting: Who is being started, and when that is given up.
         ejected: Who is out of rotation, the soonest trial first.
         down: True if a call that finds nobody is to act by `ALL_DOWN`.
@@ -186,6 +187,7 @@ class Plan:
     switches: tuple[Switch, ...] = ()
     trials: tuple[MemberView, ...] = ()
     spares: tuple[str, ...] = ()
+    reserves: tuple[str, ...] = ()
     starting: Mapping[str, float] = attrs.field(factory=dict)
     ejected: tuple[MemberView, ...] = ()
     down: bool = False
@@ -232,6 +234,7 @@ def plan(
     trials = {v.name: v for v in views if v.ejected and _tried_by_calls(v, rules, forced)}
     idle = [view for view in views if view.name not in assigned.serving]
     spares = [view.name for view in idle if view.is_open and view.well]
+    reserves = [view.name for view in idle if view.standby is not None and view.well]
     return Plan(
         serving=assigned.serving,
         stand_ins=assigned.stand_ins,
@@ -242,6 +245,7 @@ def plan(
         switches=switches,
         trials=tuple(v for v in trials.values() if v.is_open and v.phase is Phase.EJECTED),
         spares=tuple(spares) if rules.goes_on and forced is None else (),
+        reserves=tuple(reserves) if forced is None else (),
         starting=starting,
         ejected=tuple(ejected),
         down=forced is None and not any(v.phase is Phase.WELL and v.well for v in views),

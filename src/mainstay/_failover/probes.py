@@ -3,7 +3,8 @@
 `ProbeRounds` knows when each member is to be asked and what to make of the answers. `ThreadProber`
 and `TaskProber` act, side by side. Each question has a thread or a task of its own, so that one
 that hangs holds up no other. It is a bad answer when its time is over, and again after each
-interval that it goes on to hang; the resource is not asked again before it has returned. The
+interval that it goes on to hang; the resource is not asked again before it has returned. About a
+member that is suspected it is asked at once, and again, until it is ejected or answers well. The
 probers hold the pool weakly and end with it.
 """
 
@@ -82,7 +83,7 @@ class ProbeRounds:
                 continue
             # The first ones are spread out, so that not all members are asked at once.
             due = self._due.setdefault(slot, now + self._probe.every * _chance() * 0.5)
-            if now >= due:
+            if now >= due or slot.suspected_at is not None:
                 question = ProbeQuestion(slot, opened, now + self._probe.timeout)
                 self._open[opened] = question
                 questions.append(question)
@@ -93,10 +94,15 @@ class ProbeRounds:
 
     def overdue(self, now: float) -> list[ProbeQuestion]:
         """Return the questions that have just taken too long, or for one more interval."""
+        probe = self._probe
+        for question in values_now(self._open):
+            if question.late and question.slot.suspected_at is not None:
+                question.until = min(question.until, now + probe.timeout)
         late = [each for each in values_now(self._open) if now >= each.until]
         for question in late:
             question.late = True
-            question.until = now + self._probe.every
+            suspected = question.slot.suspected_at is not None
+            question.until = now + (probe.timeout if suspected else probe.every)
         return late
 
     def too_long(self) -> TimeoutError:
@@ -138,6 +144,10 @@ class ThreadProber:
         """Begin to ask, in a thread called after *name*."""
         self._threads.begin(f"mainstay-probe-{name}", self._probe.timeout, self._run)
 
+    def wake(self) -> None:
+        """Look at once if there is something to ask."""
+        self._bell.ring()
+
     def stop(self) -> None:
         """Ask nothing more; what is being asked goes on."""
         self._stopped = True
@@ -152,7 +162,10 @@ class ThreadProber:
             wake = pool.settle(now)
             for question in rounds.due(values_now(pool.slots), now):
                 name = f"mainstay-ask-{question.slot.name}"
-                self._threads.begin(name, self._probe.timeout, self._ask, pool, question)
+                try:
+                    self._threads.begin(name, self._probe.timeout, self._ask, pool, question)
+                except RuntimeError:  # no thread can be started just now: that says nothing
+                    rounds.answered(question, now)
             seconds = rounds.next(values_now(pool.slots), clock.now(), wake)
             del pool
             self._bell.wait(seconds)
@@ -189,6 +202,10 @@ class TaskProber:
     def start(self, _name: str) -> None:
         """Begin to ask."""
         self._begin(self._run)
+
+    def wake(self) -> None:
+        """Look at once if there is something to ask."""
+        self._woken.set()
 
     def stop(self) -> None:
         """Ask nothing more, and end what is being asked."""
@@ -237,6 +254,6 @@ class TaskProber:
         finally:
             now = self._clock.now()
             in_time = self._rounds.answered(question, now)
+            self._woken.set()  # also when it was cancelled: it may be asked again
         if in_time:
             pool.probed(question.slot, question.opened, now, error)
-        self._woken.set()

@@ -135,11 +135,13 @@ def checked_members(members: object) -> list[Member[Any]]:
         ValueError: If two have one name, or none is active.
     """
     if isinstance(members, Member) or not isinstance(members, Iterable):
-        raise TypeError(f"`members` must be a list of `Member`s, not {members!r}")
+        raise TypeError(f"`members` must be a list of `Member`s, not {_kind_of(members)}")
     everyone = list(members)
     for member in everyone:
         if not isinstance(member, Member):
-            raise TypeError(f"`members` must be a list of `Member`s, and {member!r} is not one")
+            raise TypeError(
+                f"`members` must be a list of `Member`s, and {_kind_of(member)} is not one"
+            )
     if not everyone:
         raise ValueError("`members` must not be empty")
     names = [member.name for member in everyone]
@@ -149,6 +151,11 @@ def checked_members(members: object) -> list[Member[Any]]:
     if all(member.standby is not None for member in everyone):
         raise ValueError("`members` must have at least one that is active, without `standby`")
     return everyone
+
+
+def _kind_of(value: object) -> str:
+    """Return what to call a value that may have a password in it."""
+    return f"an object of type {type(value).__name__}"
 
 
 def check_type(parameter: str, value: object, expected: type, *, none: bool = False) -> None:
