@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from mainstay import register_type
 from mainstay._checkpoint import types
-from mainstay._checkpoint.codec import Codec, from_bytes, plain, to_bytes
-from mainstay._checkpoint.document import DamagedError, seal, unseal
+from mainstay._checkpoint.codec import Codec, plain, to_bytes
+from mainstay._checkpoint.document import seal, unseal
+from mainstay._checkpoint.shape import DamagedError, parsed
 from mainstay._checkpoint.types import allowed_by, allowed_by_result
 from mainstay._checkpoint.value_digest import ITEMS, check_keys, digest, item_digest, value_digest
 from mainstay.errors import UnknownTypeError, UnsaveableValueError
@@ -33,7 +34,7 @@ def nothing_registered(monkeypatch):
 
 
 def round_trip(value, codec=CODEC):
-    return codec.decode(from_bytes(unseal(seal(to_bytes(codec.encode(value, "value"))))), "value")
+    return codec.decode(parsed(unseal(seal(to_bytes(codec.encode(value, "value"))))), "value")
 
 
 def shape(value):

@@ -5,7 +5,8 @@ from collections import Counter, OrderedDict, defaultdict, deque
 import attrs
 import pytest
 
-from mainstay._checkpoint.codec import Codec, from_bytes, plain, to_bytes
+from mainstay._checkpoint.codec import Codec, plain, to_bytes
+from mainstay._checkpoint.shape import parsed
 from mainstay._checkpoint.types import allowed_by, allowed_by_result
 from mainstay._checkpoint.value_digest import ITEMS, value_digest
 from mainstay.errors import UnknownTypeError, UnsaveableValueError
@@ -33,7 +34,7 @@ VALUES = [
 
 def there_and_back(value, codec=None):
     codec = codec or Codec(allowed_by(value))
-    return codec.decode(from_bytes(to_bytes(codec.encode(value, "state"))), "state")
+    return codec.decode(parsed(to_bytes(codec.encode(value, "state"))), "state")
 
 
 def shape(value):

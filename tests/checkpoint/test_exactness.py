@@ -12,7 +12,8 @@ import attrs
 import pytest
 
 from mainstay import checkpointed, register_type
-from mainstay._checkpoint.codec import Codec, from_bytes, plain, to_bytes
+from mainstay._checkpoint.codec import Codec, plain, to_bytes
+from mainstay._checkpoint.shape import parsed
 from mainstay._checkpoint.types import allowed_by
 from mainstay.errors import CodeChangedError, UnknownTypeError, UnsaveableValueError
 from support.checkpoints import OopsError
@@ -41,7 +42,7 @@ AROUND = [
 
 
 def round_trip(value, codec=CODEC):
-    return codec.decode(from_bytes(to_bytes(codec.encode(value, "value"))), "value")
+    return codec.decode(parsed(to_bytes(codec.encode(value, "value"))), "value")
 
 
 def nested(around, depth):
@@ -67,7 +68,7 @@ def test_what_could_be_saved_can_be_read_however_deep_it_is(around):
     step = depth
     while step := step // 2:
         depth += step if saved_if_it_can_be(around, depth + step) else 0
-    value, depth_read = CODEC.decode(from_bytes(saved_if_it_can_be(around, depth)), "value"), 0
+    value, depth_read = CODEC.decode(parsed(saved_if_it_can_be(around, depth)), "value"), 0
     while value != "end":
         value = inside(value)
         depth_read += 1

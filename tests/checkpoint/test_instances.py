@@ -15,7 +15,8 @@ import attrs
 import pytest
 
 from mainstay import checkpoint_run, register_type
-from mainstay._checkpoint.codec import Codec, from_bytes, to_bytes
+from mainstay._checkpoint.codec import Codec, to_bytes
+from mainstay._checkpoint.shape import parsed
 from mainstay._checkpoint.types import allowed_by
 from mainstay.errors import UnsaveableValueError
 from mainstay.testing import Faults
@@ -51,7 +52,7 @@ class Grown:
 
 def there_and_back(value):
     codec = Codec(allowed_by(value))
-    return codec.decode(from_bytes(to_bytes(codec.encode(value, "state"))), "state")
+    return codec.decode(parsed(to_bytes(codec.encode(value, "state"))), "state")
 
 
 @pytest.mark.parametrize("make", [Converted, lambda: attrs.evolve(Hashed(), name="y"), Totals])

@@ -1,15 +1,20 @@
 """SIGTERM, in this process: the last signal, which would end it, is caught."""
 
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from mainstay import checkpoint_run
 from mainstay._checkpoint import signals
 from mainstay._checkpoint.document import opened
-from mainstay.stores import MemoryStore
+from mainstay.stores import MemoryStore, store_of
+from mainstay.stores.base import RunId
 from support.checkpoints import RUN
 
 
@@ -107,6 +112,81 @@ def test_sigterm_saves_at_the_next_boundary_releases_and_ends(
     assert seen == second
 
 
+@pytest.fixture
+def ended(monkeypatch):
+    """How a process ended that its own signal does not end: process 1 of a container."""
+    codes = []
+
+    def leave(code):
+        codes.append(code)
+        raise KilledError
+
+    monkeypatch.setattr(signals, "_requested", False)
+    monkeypatch.setattr("mainstay._checkpoint.signals.os.kill", lambda _pid, _number: None)
+    monkeypatch.setattr("mainstay._checkpoint.signals.os._exit", leave)
+    yield codes
+    signals._watched.clear()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@pytest.mark.parametrize("body", [items, saved])
+def test_process_1_of_a_container_ends_as_by_sigterm(runner, store, ended, body):
+    seen = []
+    with pytest.raises(KilledError):
+        runner.job(body, store=store)(seen)
+    assert ended[:1] == [143]
+    assert record_of(store).exit == "sigterm"
+    assert len(seen) < 4
+
+
+def test_process_1_of_a_container_ends_at_a_second_sigterm(runner, store, ended):
+    async def body(cp):
+        async for _ in cp.iterate("ab"):
+            terminate()
+            terminate()
+
+    with pytest.raises(KilledError):
+        runner.job(body, store=store)()
+    assert ended[:1] == [143]
+
+
+FIRST_PROCESS = """
+import signal, sys, time
+from mainstay import checkpoint_run
+with checkpoint_run("k", store=sys.argv[1]) as cp:
+    for item in cp.iterate(range(200)):
+        print("item", item, flush=True)
+        time.sleep(0.05)
+"""
+
+
+@pytest.mark.process
+def test_a_real_process_1_saves_and_ends_with_143(url):
+    unshare = shutil.which("unshare")
+    alone = [unshare or "true", "--fork", "--pid", "--mount-proc"]
+    if not unshare or subprocess.run([*alone, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("only root may make a process a container's first, and not everywhere")
+    with subprocess.Popen(
+        [*alone, sys.executable, "-c", FIRST_PROCESS, url], stdout=subprocess.PIPE, text=True
+    ) as outer:
+        assert outer.stdout.readline() == "item 0\n"
+        [inner] = children_of(outer.pid)
+        os.kill(inner, signal.SIGTERM)
+        last = outer.stdout.read().splitlines()[-1:]
+    assert outer.returncode == 143
+    store = store_of(url)
+    done = opened(store.load(RunId("run", "k")).latest).items
+    store.close()
+    assert [f"item {done - 1}"] == (last or ["item 0"])
+
+
+def children_of(pid):
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    while not (children := path.read_text().split()):
+        pass
+    return [*map(int, children)]
+
+
 def test_a_second_sigterm_acts_at_once(runner, store, killed):
     async def body(cp):
         async for _ in cp.iterate("ab"):
@@ -178,3 +258,26 @@ def test_a_run_in_another_thread_leaves_sigterm_alone():
     thread.start()
     thread.join()
     assert seen == [signal.SIG_DFL]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("kind", ["legacy", "isolated"])
+def test_a_checkpoint_works_in_a_subinterpreter(url, kind):
+    """mod_wsgi runs applications in one, where `signal.signal` raises ValueError."""
+    done = subprocess.run(
+        [newer_python(), subinterpreter_program(), kind, url, *sys.path],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "done 3\n"), done.stderr
+
+
+def subinterpreter_program():
+    return str(Path(__file__).parent.parent / "programs" / "subinterpreter.py")
+
+
+def newer_python():
+    """A Python that has subinterpreters."""
+    if sys.version_info >= (3, 13):
+        return sys.executable
+    there = *Path.home().glob(".pyenv/versions/3.1[3-9].*/bin/python"), shutil.which("python3.13")
+    return next(filter(None, there), None) or pytest.skip("there is no Python 3.13 here")

@@ -1,10 +1,11 @@
 """The thread that watches over a run while the run's own thread is busy."""
 
+import contextvars
 import threading
 from datetime import timedelta
 from time import monotonic
 
-from mainstay import Metrics
+from mainstay import Metrics, deadline, remaining
 from mainstay._checkpoint.schedule import Schedule
 from mainstay._checkpoint.watcher import Watcher
 from mainstay._core.clock import SYSTEM
@@ -41,3 +42,21 @@ def test_it_says_that_a_save_is_due_when_the_time_has_come_and_not_before():
     assert schedule.due
     assert monotonic() >= due_at
     watcher.stop()
+
+
+def test_it_has_a_context_of_its_own():
+    """The deadline of whoever began the run, and what they keep in variables, are not its own."""
+    request, seen, renewed = contextvars.ContextVar("request"), [], threading.Event()
+
+    def renew():
+        seen.append((remaining(), request.get(None)))
+        renewed.set()
+
+    schedule = Schedule(1, SYSTEM, recorders_of(Metrics(None)).checkpoint("job"))
+    schedule.begin()
+    with deadline(3600.0):
+        request.set(object())
+        watcher = Watcher("job", schedule, 0.03, renew)
+    assert renewed.wait(60)
+    watcher.stop()
+    assert seen[0] == (None, None)

@@ -135,6 +135,7 @@ def test_blocks_and_leases_that_are_cancelled_say_nothing(silent, metrics):
         async for attempt in pool:
             with attempt as name:
                 return await silent.ause(name)
+        return None
 
     async def lease():
         async with pool.lease() as name:

@@ -9,7 +9,7 @@ What acts: `call` makes an attempt at a run, with a `watcher` and `signals` besi
 through items and steps.
 What an attempt has in hand: a `run`, which stands between the loops and the store; `progress`,
 `iteration`, `archive`, `steps` and `state` know how far it is.
-What is saved: a `document`, written by `codec` and, for single values, `scalars`, for
-instances of classes `instances`; `types` says which types may be built from it. `value_digest` and `key_digest` tell items and sources apart,
-`code` notices that a function was changed.
+What is saved: a `document`, written by `codec` and, for single values, `scalars`, for instances of
+classes `instances`; `types` says which types may be built from it. `value_digest` and `key_digest`
+tell items and sources apart, `code` notices that a function was changed.
 """

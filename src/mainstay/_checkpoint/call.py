@@ -28,7 +28,7 @@ from mainstay._checkpoint.types import allowed_by, allowed_by_result
 from mainstay._checkpoint.watcher import Watcher
 from mainstay._core.call import Call, recorder_in
 from mainstay._core.context import current_context
-from mainstay._core.events import publish
+from mainstay._core.events import logger_of, publish
 from mainstay._core.failures import in_words
 from mainstay._core.functions import is_awaitable, refused_awaitable, require_asyncio
 from mainstay._core.owner import this_process
@@ -123,10 +123,10 @@ class CheckpointCall(Call[CheckpointRecorder]):
             while (wait := self._acquire()) is not None:
                 self.context.clock.sleep(wait)
                 self.recorder.waited(wait)
+            return self._watched()
         except BaseException as error:
             self._failed(error)
             raise
-        return self._watched()
 
     async def aenter(self) -> Run:
         """Make the run ours, waiting for it if need be.
@@ -139,10 +139,10 @@ class CheckpointCall(Call[CheckpointRecorder]):
             while (wait := await run_in_thread(self._acquire)) is not None:
                 await self.context.clock.asleep(wait)
                 self.recorder.waited(wait)
+            return self._watched()
         except BaseException as error:
             await self._afailed(error)
             raise
-        return self._watched()
 
     def _acquire(self) -> float | None:
         """Ask the store for the run; return seconds until the next time, None if it is here.
@@ -243,10 +243,25 @@ class CheckpointCall(Call[CheckpointRecorder]):
         """Return the run, watched over from now on."""
         run = self.run
         if not run.complete:
-            lease = self.bound.settings.lease
-            self._watcher = Watcher(self.component, run.schedule, lease, run.renew)
+            if not self._watch():
+                logger_of(POLICY).warning(
+                    "%s: no thread can be started to watch over attempt %d, which asks for the "
+                    "time and renews its lease by itself, with each item",
+                    self.component,
+                    run.record.attempt,
+                )
+                run.unwatched(self._watch)
             signals.watch(run)
         return run
+
+    def _watch(self) -> bool:
+        """Have a thread watch over the run; False if none can be started now."""
+        run, lease = self.run, self.bound.settings.lease
+        try:
+            self._watcher = Watcher(self.component, run.schedule, lease, run.renew)
+        except RuntimeError:
+            return False
+        return True
 
     # The end.
 

@@ -52,9 +52,14 @@ from mainstay._checkpoint.types import Allowed
 from mainstay._core.functions import name_of
 from mainstay.errors import UnknownTypeError, UnsaveableValueError
 
-__all__ = ["Codec", "Json", "from_bytes", "plain", "to_bytes"]
+__all__ = ["Codec", "Json", "plain", "to_bytes"]
 
+_MOST_LEVELS = 250
 _TOO_DEEP = "it contains itself, or is nested too deep; save keys in place of references"
+
+
+class _TooDeepError(Exception):
+    """A value is nested too deep."""
 
 
 @attrs.frozen
@@ -81,10 +86,10 @@ class Codec:
             UnsaveableValueError: If something in it cannot be saved. *root* begins its path.
         """
         try:
-            return self._encode(value)
+            return self._encode(value, _MOST_LEVELS)
         except CodecError as refused:
             raise UnsaveableValueError(root + refused.path(), refused.problem) from refused.cause
-        except RecursionError:
+        except (RecursionError, _TooDeepError):
             raise UnsaveableValueError(root, _TOO_DEEP) from None
 
     def decode(self, saved: Json, root: str) -> Any:
@@ -101,19 +106,22 @@ class Codec:
         except CodecError as refused:
             raise UnsaveableValueError(root + refused.path(), refused.problem) from refused.cause
 
-    def _encode(self, value: object) -> Json:
+    def _encode(self, value: object, left: int) -> Json:
+        """Return *value* as JSON, with at most *left* levels below it."""
         cls = type(value)
         scalar = SCALAR_ENCODERS.get(cls)
         if scalar is not None:
             return scalar(value)
+        if not left:
+            raise _TooDeepError
         encode = _ENCODERS.get(cls)
         if encode is not None:
-            return encode(self, value)
+            return encode(self, value, left - 1)
         if issubclass(cls, tzinfo):
             raise CodecError(f"{cls.__qualname__} is no zone that can be saved; {ZONES}")
         if is_buildable(cls) or (isinstance(value, Exception) and self._knows(cls)):
             if self._knows(cls):
-                return self._encode_object(value, cls)
+                return self._encode_object(value, cls, left - 1)
             if not self.allow_pickle:
                 raise CodecError(
                     f"a {name_of(cls)} could not be built again; name it in the annotations, or "
@@ -128,14 +136,14 @@ class Codec:
     def _knows(self, cls: type) -> bool:
         return self.allowed is None or self.allowed.get(name_of(cls)) is cls
 
-    def _encode_object(self, value: Any, cls: type) -> Json:
+    def _encode_object(self, value: Any, cls: type, left: int) -> Json:
         if isinstance(value, enum.Enum):
             if value.name not in cls.__members__:  # type: ignore[attr-defined]  # it is an enum
-                return self._tagged("flag", cls, self._encode(value.value))
+                return self._tagged("flag", cls, self._encode(value.value, left))
             return self._tagged("enum", cls, value.name)
         if isinstance(value, Exception):
             args, notes = parts_of_exception(value, _in_json)
-            saved_error = self._tagged("error", cls, self.encode_items(args))
+            saved_error = self._tagged("error", cls, self.encode_items(args, left))
             return {**saved_error, "n": notes} if notes else saved_error
         extra = attribute_left_out(value, cls)
         if extra:
@@ -145,7 +153,7 @@ class Codec:
         saved = {}
         for name in field_names(cls):
             try:
-                saved[name] = self._encode(getattr(value, name))
+                saved[name] = self._encode(getattr(value, name), left)
             except AttributeError:
                 raise CodecError(f"its field {name!r} has no value; give it one") from None
             except CodecError as refused:
@@ -163,26 +171,26 @@ class Codec:
             raise CodecError(f"it cannot be pickled: {error}; save its parts", error) from None
         return {TAG: "pickle", "v": base64.b85encode(data).decode()}
 
-    def encode_items(self, items: Iterable[object]) -> list[Json]:
+    def encode_items(self, items: Iterable[object], left: int) -> list[Json]:
         """Return a row of values as JSON."""
         saved: list[Json] = []
         for item in items:
             try:
-                saved.append(self._encode(item))
+                saved.append(self._encode(item, left))
             except CodecError as refused:
                 raise refused.within(f"[{len(saved)}]") from None
         return saved
 
-    def encode_dict(self, value: dict[Any, Any]) -> Json:
+    def encode_dict(self, value: dict[Any, Any], left: int) -> Json:
         """Return a dict as JSON: as it is where its keys allow that."""
-        pairs, plain = self._encode_pairs(value)
+        pairs, plain = self._encode_pairs(value, left)
         return dict(pairs) if plain else {TAG: "dict", "v": pairs}
 
-    def encode_ordered(self, value: OrderedDict[Any, Any]) -> Json:
+    def encode_ordered(self, value: OrderedDict[Any, Any], left: int) -> Json:
         """Return an ordered dict as JSON: as pairs, whose order is part of it."""
-        return {TAG: "ordereddict", "v": self._encode_pairs(value)[0]}
+        return {TAG: "ordereddict", "v": self._encode_pairs(value, left)[0]}
 
-    def encode_defaultdict(self, value: defaultdict[Any, Any]) -> Json:
+    def encode_defaultdict(self, value: defaultdict[Any, Any], left: int) -> Json:
         """Return a default dict as JSON, with its factory by name."""
         factory: Any = value.default_factory
         name = "" if factory is None else name_of(factory)
@@ -192,16 +200,17 @@ class Codec:
                 f"its default factory {name} could not be found again; use a type such as list, "
                 f"or one that is named in the annotations or given to register_type"
             )
-        return {TAG: "defaultdict", "f": name, "v": self.encode_dict(value)}
+        return {TAG: "defaultdict", "f": name, "v": self.encode_dict(value, left)}
 
-    def _encode_pairs(self, value: dict[Any, Any]) -> tuple[list[list[Json]], bool]:
+    def _encode_pairs(self, value: dict[Any, Any], left: int) -> tuple[list[list[Json]], bool]:
         """Return the pairs of a dict as JSON; and True if its keys may be those of an object."""
         plain = True
         saved: list[list[Json]] = []
         for key, item in value.items():
             try:
                 plain = plain and type(key) is str and key != TAG and is_plain(key)
-                saved.append([key if plain else self._encode(key), self._encode(item)])
+                saved_key = key if plain else self._encode(key, left)
+                saved.append([saved_key, self._encode(item, left)])
             except CodecError as refused:
                 raise refused.within(f"[{key!r:.60}]") from None
         return saved, plain
@@ -221,7 +230,10 @@ class Codec:
                 values.append(part if type(part) in _PLAIN else self.rebuild(part))
             except CodecError as refused:
                 raise refused.within(name_part(len(values))) from None
-        return build(values)
+        try:
+            return build(values)
+        except TypeError as error:  # a class has lost its hash since
+            raise CodecError(f"what was saved of it cannot be put together: {error}") from None
 
     def _parts(self, saved: Json) -> "_Parts":
         """Return the parts of a value, what names each in a path, and what joins them again."""
@@ -375,30 +387,25 @@ def to_bytes(tree: Json) -> bytes:
         raise UnsaveableValueError("what is saved", _TOO_DEEP) from None
 
 
-def from_bytes(data: bytes) -> Json:
-    """Return the JSON that bytes hold."""
-    return json.loads(data)
-
-
 _write = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 
-_ENCODERS: dict[type, Callable[[Codec, Any], Json]] = {
+_ENCODERS: dict[type, Callable[[Codec, Any, int], Json]] = {
     list: Codec.encode_items,
     dict: Codec.encode_dict,
     OrderedDict: Codec.encode_ordered,
     defaultdict: Codec.encode_defaultdict,
-    Counter: lambda codec, value: {TAG: "counter", "v": codec.encode_dict(value)},
-    deque: lambda codec, value: {
-        TAG: "deque", "m": value.maxlen, "v": codec.encode_items(value),
+    Counter: lambda codec, value, left: {TAG: "counter", "v": codec.encode_dict(value, left)},
+    deque: lambda codec, value, left: {
+        TAG: "deque", "m": value.maxlen, "v": codec.encode_items(value, left),
     },
-    tuple: lambda codec, value: {TAG: "tuple", "v": codec.encode_items(value)},
-    set: lambda codec, value: {TAG: "set", "v": codec.encode_items(value)},
-    frozenset: lambda codec, value: {TAG: "frozenset", "v": codec.encode_items(value)},
-    complex: lambda codec, value: {
-        TAG: "complex", "v": codec.encode_items((value.real, value.imag)),
+    tuple: lambda codec, value, left: {TAG: "tuple", "v": codec.encode_items(value, left)},
+    set: lambda codec, value, left: {TAG: "set", "v": codec.encode_items(value, left)},
+    frozenset: lambda codec, value, left: {TAG: "frozenset", "v": codec.encode_items(value, left)},
+    complex: lambda codec, value, left: {
+        TAG: "complex", "v": codec.encode_items((value.real, value.imag), left),
     },
 }  # fmt: skip
 

@@ -7,10 +7,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mainstay._checkpoint.codec import from_bytes
-from mainstay._checkpoint.document import DamagedError, Document, opened, unseal
+from mainstay._checkpoint.document import Document, opened, unseal
+from mainstay._checkpoint.shape import (
+    DamagedError,
+    check_arguments,
+    check_cursors,
+    check_document,
+    check_result,
+    parsed,
+)
 from mainstay._checkpoint.steps import name_in
 from mainstay._core.failures import counted
+from mainstay.errors import CheckpointError
 from mainstay.stores import store_of
 from mainstay.stores.base import Contents, Record, Result, RunId, Status, Store
 
@@ -129,25 +137,29 @@ def _described(contents: Contents) -> object:
 
 def _problems(store: Store, record: Record) -> Iterator[str]:
     """Yield what is damaged of a run, in words."""
-    contents = store.load(record.run)
-    parts = {
-        "the last save": contents.latest,
-        "the save before": contents.previous,
-        "the arguments": record.arguments,
-    }
     of = f"run {record.run.key!r} of {record.run.name}"
+    try:
+        contents = store.load(record.run)
+    except CheckpointError as error:  # the other runs are to be looked at all the same
+        yield f"{of}: {error}"
+        return
     for result in contents.results.values():
+        step = _step_of(result)
+        check = check_result if step else check_cursors
         try:
-            from_bytes(unseal(result.value))
             name_in(result.slot)
+            check(parsed(unseal(result.value)))
         except DamagedError as error:
-            step = _step_of(result)
-            what = f"step {step!r}" if step else "cursors of iterations"
-            yield f"{of}: {what}: {error}"
-    for place, sealed in parts.items():
+            yield f"{of}: {f'step {step!r}' if step else 'cursors of iterations'}: {error}"
+    parts = (
+        ("the last save", contents.latest, check_document),
+        ("the save before", contents.previous, check_document),
+        ("the arguments", record.arguments, check_arguments),
+    )
+    for place, sealed, check in parts:
         if sealed is not None:
             try:
-                from_bytes(unseal(sealed))
+                check(parsed(unseal(sealed)))
             except DamagedError as error:
                 yield f"{of}: {place}: {error}"
 

@@ -15,18 +15,22 @@ and the result, once the function has ended. A result of a step stands in an env
 
 The envelope tells a flipped bit, and large values are compressed: flag 1 says so, with zlib.
 Version 2 is that of a document whose other cursors stand in results (see `archive`): versions of
-mainstay that know nothing of that would begin these iterations anew, and refuse it in its place.
+mainstay that know nothing of that, and would begin these iterations again from the start, refuse
+it.
 """
 
 import contextlib
 import hashlib
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import attrs
 
+from mainstay._checkpoint import shape
 from mainstay._checkpoint.code import Code
-from mainstay._checkpoint.codec import Codec, Json, from_bytes, to_bytes
+from mainstay._checkpoint.codec import Codec, Json, to_bytes
+from mainstay._checkpoint.shape import DamagedError, check_document, inflated, parsed
 from mainstay.errors import (
     CheckpointError,
     CodeChangedError,
@@ -72,7 +76,7 @@ class Document:
             tree["state"] = self.state
         if self.result is not MISSING:
             tree["result"] = self.result
-        return seal(to_bytes(tree), _ARCHIVED if with_archive else _MAGIC)
+        return seal(to_bytes(tree), magic=_ARCHIVED if with_archive else _MAGIC)
 
 
 def opened(sealed: bytes) -> Document:
@@ -81,7 +85,8 @@ def opened(sealed: bytes) -> Document:
     Raises:
         DamagedError: If it is not what was saved.
     """
-    tree = from_bytes(unseal(sealed))
+    tree = parsed(unseal(sealed))
+    check_document(tree)
     return Document(
         code=Code(*tree["code"]),
         state=tree.get("state", MISSING),
@@ -119,16 +124,23 @@ def newest(contents: Contents, run: RunId) -> tuple[Document | None, list[str]]:
     return None, problems
 
 
-def opened_value(sealed: bytes, place: str) -> Json:
+def opened_value(sealed: bytes, place: str, check: Callable[[Json], object]) -> Json:
     """Read JSON that has only one generation.
+
+    Args:
+        sealed: The bytes that were saved.
+        place: What they are, for people.
+        check: Raises if they are no such thing.
 
     Raises:
         CorruptCheckpointError: If it is not what was saved.
     """
     try:
-        return from_bytes(unseal(sealed))
+        tree = parsed(unseal(sealed))
+        check(tree)
     except DamagedError as error:
         raise CorruptCheckpointError(place, str(error)) from error
+    return tree
 
 
 def restored(codec: Codec, saved: Json, place: str, run: RunId, *, migrates: bool = False) -> Any:
@@ -163,12 +175,18 @@ def _fits_without_what_is_gone(codec: Codec, saved: Json) -> bool:
     return False
 
 
-class DamagedError(Exception):
-    """The bytes are not what was sealed; the message says in what way."""
+def seal(body: bytes, what: str = "what is saved", magic: bytes = _MAGIC) -> bytes:
+    """Put *body* in an envelope.
 
-
-def seal(body: bytes, magic: bytes = _MAGIC) -> bytes:
-    """Put *body* in an envelope."""
+    Raises:
+        UnsaveableValueError: If it is too large; *what* says what it is.
+    """
+    if len(body) > shape.MOST_BYTES:
+        raise UnsaveableValueError(
+            what,
+            f"it takes {len(body)} bytes as JSON, and the most is {shape.MOST_BYTES} bytes; save "
+            f"keys in place of data, or parts of it as results of steps",
+        )
     head = magic + _PLAIN
     if len(body) >= _COMPRESS_FROM:
         smaller = zlib.compress(body, 1)
@@ -183,14 +201,14 @@ def unseal(sealed: bytes) -> bytes:
     Raises:
         DamagedError: If anything in it is not what it was.
     """
-    if not sealed.startswith((_MAGIC, _ARCHIVED)):
+    if type(sealed) is not bytes or not sealed.startswith((_MAGIC, _ARCHIVED)):
         raise DamagedError("it does not begin as what mainstay saves does")
     if len(sealed) < _BODY:
         raise DamagedError("it is cut off")
     head, body = sealed[:_HEAD_SIZE], sealed[_BODY:]
     if _checksum(head, body) != sealed[_HEAD_SIZE:_BODY]:
         raise DamagedError("its checksum does not match")
-    return zlib.decompress(body) if head.endswith(_COMPRESSED) else body
+    return inflated(body) if head.endswith(_COMPRESSED) else body
 
 
 def _checksum(head: bytes, body: bytes) -> bytes:

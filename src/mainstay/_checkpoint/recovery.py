@@ -11,6 +11,7 @@ import attrs
 
 from mainstay._checkpoint.codec import Codec, to_bytes
 from mainstay._checkpoint.document import opened_value, restored, seal
+from mainstay._checkpoint.shape import check_arguments
 from mainstay._core.failures import counted
 from mainstay.errors import PoisonedRunError, RunBusyError
 from mainstay.stores import store_of
@@ -55,7 +56,7 @@ def encoded_arguments(
     """
     root = f"the arguments of recoverable {name}: "
     saved = [codec.encode([*args], f"{root}args"), codec.encode(kwargs, f"{root}kwargs")]
-    return seal(to_bytes(saved))
+    return seal(to_bytes(saved), root.removesuffix(": "))
 
 
 def _decoded_arguments(codec: Codec, run: RunId, saved: bytes) -> tuple[list[Any], dict[str, Any]]:
@@ -67,7 +68,7 @@ def _decoded_arguments(codec: Codec, run: RunId, saved: bytes) -> tuple[list[Any
         UnknownTypeError: If they need a type that may not be built.
     """
     root = f"the arguments of recoverable {run.name}"
-    args, kwargs = opened_value(saved, root)
+    args, kwargs = opened_value(saved, root, check_arguments)
     return restored(codec, args, f"{root}: args", run), restored(
         codec, kwargs, f"{root}: kwargs", run
     )

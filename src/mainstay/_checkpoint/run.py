@@ -32,7 +32,7 @@ from mainstay.errors import (
     StoreUnavailableError,
 )
 from mainstay.events import LeaseLost
-from mainstay.stores.base import Change, Exit, Record, RunId, RunLease
+from mainstay.stores.base import RENEWALS_PER_LEASE, Change, Exit, Record, RunId, RunLease
 
 
 @attrs.define(eq=False)
@@ -64,6 +64,7 @@ class Run:
     _pid: int = attrs.field(factory=os.getpid, init=False)
     _acquired: float = attrs.field(init=False)
     _renewed: float = attrs.field(init=False)
+    _watch: Callable[[], bool] | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._acquired = self._renewed = self.clock.now()
@@ -137,6 +138,8 @@ class Run:
         """
         progress = self.progress
         progress.boundary(iteration)
+        if self._watch is not None:
+            self._renew_alone(self._watch)
         if self.lost and self.lease is not None:
             raise LeaseLostError(self.component, self.id.key, self.lease.token)
         due = self.schedule.is_due(progress.unsaved)
@@ -249,6 +252,20 @@ class Run:
         except StoreUnavailableError:
             if self.clock.now() - self._renewed >= self.settings.lease:
                 self._mark_lost()
+
+    def unwatched(self, watch: Callable[[], bool]) -> None:
+        """Do without another thread, until *watch* has started one."""
+        self._watch = watch
+        self.schedule.ask_in_loops(True)
+
+    def _renew_alone(self, watch: Callable[[], bool]) -> None:
+        """Renew the lease at a boundary, if it is time; watch over the run if that can be done."""
+        if self.clock.now() - self._renewed < self.settings.lease / RENEWALS_PER_LEASE:
+            return
+        self.renew()
+        if watch():
+            self._watch = None
+            self.schedule.ask_in_loops(False)
 
     def _mark_lost(self) -> None:
         """Record that somebody else has taken the run over."""

@@ -162,6 +162,7 @@ class Schedule:
     _at_items: float = attrs.field(default=0.0, init=False)
     _at_time: float = attrs.field(default=-math.inf, init=False)
     _loops_ask: bool = attrs.field(default=False, init=False)
+    _unwatched: bool = attrs.field(default=False, init=False)
     _always: bool = attrs.field(default=False, init=False)
 
     def begin(self) -> None:
@@ -172,10 +173,15 @@ class Schedule:
             interval = interval_of(every, self.cost)
             self.recorder.interval(interval)
             self._loops_ask = self.clock is not SYSTEM or interval < _SHORTEST_TIMER
+            self._loops_ask = self._loops_ask or self._unwatched
             self.due_at = math.inf if self._loops_ask else self._at_time
             self.changed.set()
         if self._always:
             self.save_soon()
+
+    def ask_in_loops(self, unwatched: bool) -> None:  # noqa: FBT001 - its only argument
+        """Have the loops ask the clock after every item while no thread watches over the run."""
+        self._unwatched = unwatched
 
     def saved(self, seconds: float) -> None:
         """Record what a save took."""
@@ -194,5 +200,5 @@ class Schedule:
 
     def items_to_boundary(self, unsaved: int) -> int:
         """Return after how many items an iteration is to ask, however little time passes."""
-        most = 1 if self._loops_ask else CHUNK
+        most = 1 if self._loops_ask or self._unwatched else CHUNK
         return int(max(1, min(most, self._at_items - unsaved)))

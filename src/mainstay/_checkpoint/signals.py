@@ -45,7 +45,10 @@ def watch(run: Stoppable) -> None:
     if not _watched:
         if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
             return
-        signal.signal(signal.SIGTERM, _on_sigterm)
+        try:
+            signal.signal(signal.SIGTERM, _on_sigterm)
+        except ValueError:  # no subinterpreter may handle signals
+            return
     _watched.append(run)
 
 
@@ -81,6 +84,8 @@ def _on_sigterm(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 -
 def _end() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.kill(os.getpid(), signal.SIGTERM)
+    # Still there: the first process of a container, which signals of its own do not end.
+    os._exit(128 + signal.SIGTERM)
 
 
 def _restore() -> None:

@@ -35,8 +35,9 @@ from zlib import crc32
 import attrs
 
 from mainstay._checkpoint.codec import Codec, Json, to_bytes
-from mainstay._checkpoint.document import DamagedError, in_words, opened_value, restored, seal
+from mainstay._checkpoint.document import in_words, opened_value, restored, seal
 from mainstay._checkpoint.scalars import TAG
+from mainstay._checkpoint.shape import MOST_INNER, DamagedError, check_cursors, check_result
 from mainstay._checkpoint.types import allowed_by, allowed_by_result
 from mainstay._core.events import is_first, logger_of
 from mainstay._core.functions import name_of
@@ -201,7 +202,7 @@ class Steps:
             self._going_on.add(step)
         else:
             of = f"the result of step {step.label!r} of {in_words(self._run)}"
-            step.saved = opened_value(self._results[step.number].value, of)
+            step.saved = opened_value(self._results[step.number].value, of, check_result)
         return step
 
     def around(self) -> Step | None:
@@ -260,6 +261,7 @@ class Steps:
 
     def _add_result(self, place: Place, position: int, use: int, name: str, saved: Json) -> int:
         """Keep a result for the next save; return its number."""
+        sealed = seal(to_bytes(saved), f"the result of step {_label(name, use)!r}")
         number = self._next
         if number >= MOST_RESULTS:
             raise CheckpointError(
@@ -269,7 +271,7 @@ class Steps:
         self._next += 1
         self._goes_with(place, number)
         of = f"{position} {use} {len(place.path)} {place.path}{name}"
-        self._pending[number] = Result(f"{_checksum(of)} {of}", seal(to_bytes(saved)))
+        self._pending[number] = Result(f"{_checksum(of)} {of}", sealed)
         return number
 
     # Cursors of iterations that have ended.
@@ -348,7 +350,7 @@ class Steps:
         if position == _CURSORS:
             self.has_cursors = True
             of = f"the cursors of {in_words(self._run)}"
-            place.cursors.update(opened_value(self._results[number].value, of))
+            place.cursors.update(opened_value(self._results[number].value, of, check_cursors))
             return
         place.saved[name, use] = number
         if position == _NOWHERE:
@@ -392,10 +394,33 @@ def _checksum(text: str) -> str:
 
 def _parts_of(slot: str) -> tuple[int, int, str, str]:
     checksum, _, of = slot.partition(" ")
-    if checksum != _checksum(of):
-        raise DamagedError(f"{slot!r}, which says what it is, does not match its checksum")
-    position, use, length, rest = of.split(" ", 3)
-    return int(position), int(use), rest[: int(length)], rest[int(length) :]
+    try:
+        if checksum != _checksum(of):
+            raise DamagedError(f"{slot!r}, which says what it is, does not match its checksum")
+        position, use, length, rest = of.split(" ", 3)
+        path, name = rest[: int(length)], rest[int(length) :]
+        labels = [*_labels_of(path)]
+        parts = int(position), int(use), path, name
+    except ValueError as error:
+        raise DamagedError(f"{slot!r:.200} does not say what it is: {error}") from None
+    if not (parts[0] >= _CURSORS and parts[1] >= 0 and len(labels) <= MOST_INNER):
+        raise DamagedError(f"{slot!r:.200} does not say what it is")
+    return parts
+
+
+def _labels_of(path: str) -> Iterator[str]:
+    """Yield the labels of the items around a place, the outermost first.
+
+    Raises:
+        ValueError: If it is no path.
+    """
+    rest = path
+    while rest:
+        length, rest = rest.split(" ", 1)
+        label, rest = rest[: int(length)], rest[int(length) :]
+        if len(label) != int(length):
+            raise ValueError(f"{path!r:.100} is no path")
+        yield label
 
 
 def _label(name: str, use: int) -> str:
@@ -403,11 +428,9 @@ def _label(name: str, use: int) -> str:
 
 
 def _place_at(path: str, places: dict[str, Place]) -> Place:
-    place, rest = places[""], path
-    while rest:
-        length, rest = rest.split(" ", 1)
-        label, rest = rest[: int(length)], rest[int(length) :]
-        upto = path.removesuffix(rest)
+    place, upto = places[""], ""
+    for label in _labels_of(path):
+        upto = place.path_of(label)
         if upto not in places:
             places[upto] = place.inner[label] = Place(upto)
         place = places[upto]

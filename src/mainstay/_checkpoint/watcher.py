@@ -6,12 +6,12 @@ the clock after every item. It waits in real time on purpose: a lease has to be 
 sleeps on the run's clock. It is a daemon and ends with the run, so it keeps no process alive.
 """
 
-import contextvars
 import threading
 from collections.abc import Callable
 
 from mainstay._checkpoint.schedule import Schedule
 from mainstay._core.clock import monotonic
+from mainstay._core.context import helper_context
 from mainstay.stores.base import RENEWALS_PER_LEASE
 
 
@@ -35,7 +35,7 @@ class Watcher:
         self._renew = renew
         self._stopped = False
         threading.Thread(
-            target=contextvars.copy_context().run,
+            target=helper_context().run,
             args=(self._watch,),
             name=f"mainstay-lease-{component}",
             daemon=True,

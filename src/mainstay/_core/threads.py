@@ -3,6 +3,7 @@
 import contextvars
 import math
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import attrs
@@ -112,12 +113,28 @@ async def run_in_thread(call: Callable[[], V]) -> V:
     """Make a blocking call in a thread, to its end, in the caller's context.
 
     It cannot be taken back: a cancellation that arrives meanwhile is raised when the call has
-    ended, so that the caller knows what was done.
+    ended, so that the caller knows what was done. Where no thread can be started now it is made
+    in the caller's own.
     """
     import asyncio  # noqa: PLC0415 - programs without async code do without it
 
     context = contextvars.copy_context()
-    future = asyncio.get_running_loop().run_in_executor(None, context.run, call)
+    made: Future[V] = Future()
+
+    def make() -> V:
+        if made.set_running_or_notify_cancel():
+            try:
+                made.set_result(context.run(call))
+            except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+                made.set_exception(error)
+        return made.result()
+
+    try:
+        future = asyncio.get_running_loop().run_in_executor(None, make)
+    except RuntimeError:  # there is no thread for it, though it is in the executor's queue by now
+        if made.cancel():
+            return call()
+        future = asyncio.wrap_future(made)
     cancelled: asyncio.CancelledError | None = None
     while not future.done():
         try:

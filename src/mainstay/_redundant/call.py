@@ -474,7 +474,7 @@ async def awaited(awaitable: Any) -> Any:
 def _dispose_failed(call: RedundantCall, dispose: Callable[[Any], Any], error: Exception) -> None:
     """Tell of an exception that nobody can get any more."""
     logger_of(POLICY).error("%s: `dispose` raised", call.component, exc_info=error)
-    call.recorder.listener_failed(dispose, error)
+    call.recorder.listener_failed(dispose, error, "dispose")
 
 
 # What is raised.
