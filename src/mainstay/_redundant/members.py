@@ -14,7 +14,8 @@ not started; where one is still being started, the copy waits for it. What a poo
     was never started                 is given back unused
 
 What an answer is worth is known only when the call has ended, so that answers wait for it. Of the
-pool's parameters those about its own calls do not apply: `attempts`, `timeout`, `budget`.
+pool's parameters those about its own calls do not apply: `attempts`, `timeout`, `attempt_timeout`,
+`on_result`, `budget`.
 """
 
 import threading
