@@ -17,6 +17,7 @@ from mainstay import (
     DeadlineExpiredError,
     MainstayError,
     NoDecisionError,
+    ResultRefusedError,
     RetryBudget,
     deadline,
     hedge,
@@ -423,6 +424,65 @@ def test_a_predicate_that_raises_hides_nothing(call, metrics):
     (note,) = caught.value.__notes__
     assert note == f"mainstay.redundant it: `on` raised KeyError('x'), {NOT_MATCHED}"
     assert metrics.reasons() == {"predicate_error": 1}
+
+
+# Results that are failures.
+
+
+def test_a_result_that_is_refused_is_a_failed_copy(call, metrics):
+    refuse = {"on_result": lambda status: status == 503, "on": KeyError}
+    assert call([503, 200], **refuse, **HEDGED) == 200
+    assert metrics.outcomes() == {"recovered": 1}
+    assert metrics.errors() == {"ResultRefusedError": 1}
+    assert metrics("hedges_total", reason="failed") == 1
+
+
+def test_the_last_result_that_is_refused_is_raised_and_the_others_are_disposed_of(call, metrics):
+    disposed, script = [], [["a"], after(0.1, ["b"])]
+    with pytest.raises(ResultRefusedError) as caught:
+        call(script, on_result=bool, dispose=disposed.append, **HEDGED)
+    assert (caught.value.result, caught.value.attempts) == (["b"], 2)
+    assert disposed == [["a"]]
+    assert metrics.reasons() == {"attempts": 1}
+
+
+def test_a_group_has_every_result_that_is_refused(call):
+    disposed = []
+    with pytest.raises(AllCopiesFailedError) as caught:
+        call([["a"], ["b"]], on_result=bool, dispose=disposed.append, **GROUPED)
+    assert [each.result for each in caught.value.exceptions] == [["a"], ["b"]]
+    assert disposed == []
+
+
+def test_a_result_that_is_refused_does_not_vote(call):
+    script = [after(0.1, 0), after(0.1, 0), after(0.2, 7)]
+    rule = {"copies": 3, "decide": vote.quorum(1)}
+    assert call(script, on_result=lambda answer: answer == 0, **rule) == 7
+
+
+def test_a_result_that_is_refused_goes_to_dispose_when_another_one_is_returned(call):
+    disposed = []
+    refuse = {"on_result": lambda page: page == "bad", "dispose": disposed.append}
+    assert call(["bad", "page"], **refuse, **HEDGED) == "page"
+    assert disposed == ["bad"]
+
+
+def test_results_of_a_race_are_refused_too(runner):
+    policy = redundant(on_result=lambda page: page == "bad")
+    assert runner.race(policy, Faults(["bad"]), Faults([after(0.1, "page")])) == "page"
+
+
+def test_what_on_result_raises_ends_the_call(call, metrics, caplog):
+    def broken(_answer):
+        raise KeyError("x")
+
+    disposed = []
+    with pytest.raises(KeyError) as caught:
+        call([["a"]], on_result=broken, dispose=disposed.append, **HEDGED)
+    (note,) = caught.value.__notes__
+    assert note.endswith("raised while `on_result` was asked about the answer of copy 0")
+    assert metrics.reasons() == {"predicate_error": 1}
+    assert disposed == [["a"]]
 
 
 # Time.

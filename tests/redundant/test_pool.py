@@ -412,6 +412,19 @@ def test_a_slow_primary_goes_on_alone_where_there_is_no_other_member(runner, clo
     assert metrics("hedges_total") == metrics("hedges_denied_total") == 0
 
 
+def refuses(status):
+    return status == 503
+
+
+def test_a_member_whose_result_is_refused_has_failed(runner, metrics):
+    pool = pool_of("a", "b")
+    policy = redundant(pool=pool, on_result=refuses, **HEDGED, **runner.options)
+    for _ in range(4):
+        assert runner.run(policy, at_members(runner, a=503, b=200)) == 200
+    assert states(pool)["a"] == "ejected"
+    assert metrics("member_attempts_total", member="a", outcome="error") == 4
+
+
 def test_no_member_for_a_second_copy_costs_nothing_of_the_budget(runner, metrics):
     pool = pool_of("a", "b")
     budget = RetryBudget(ratio=0.0, floor=1.0, window=1.0)

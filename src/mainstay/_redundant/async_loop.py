@@ -65,7 +65,7 @@ def wrap_async(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[..., A
     settings = bound.settings
     if settings.primary == "task":
         return _wrap_with_task(bound, fn)
-    has_more = settings.timeout is not None or settings.pool is not None
+    has_more = settings.timeout or settings.pool or settings.on_result
     if settings.takes_first and bound.planned == 1 and not has_more:
         return _wrap_hedged(bound, fn)
     return _wrap_inline(bound, fn)
@@ -348,11 +348,7 @@ class AsyncLoop:
     def _ended(self, copy: int, answer: Any, error: BaseException | None) -> None:
         """Count how a copy has ended, and do what follows."""
         call = self.call
-        replaceable = False
-        if error is None:
-            call.answered(copy, answer)
-        else:
-            replaceable = call.failed(copy, error)
+        replaceable = call.answered(copy, answer) if error is None else call.failed(copy, error)
         if not call.settled:
             if call.round.lacks_copies():
                 self._start_lacking()

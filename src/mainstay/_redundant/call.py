@@ -28,7 +28,12 @@ from mainstay._core.functions import is_awaitable, refused_awaitable
 from mainstay._metrics.recorder import Recorder
 from mainstay._redundant.decision import HedgeReason, Round, forbids_hedge, last_failed
 from mainstay._redundant.settings import POLICY, BoundRedundant
-from mainstay.errors import AllCopiesFailedError, MainstayError, NoDecisionError
+from mainstay.errors import (
+    AllCopiesFailedError,
+    MainstayError,
+    NoDecisionError,
+    ResultRefusedError,
+)
 from mainstay.events import HedgeStarted, RedundantGaveUp, RedundantReason
 
 if TYPE_CHECKING:  # loads all of failover, which most redundant calls do without
@@ -65,6 +70,7 @@ class RedundantCall(Call[Recorder]):
     expired: Collection[int] = ()
     failure: BaseException | None = None
     _reason: RedundantReason | None = None  # why; None if it was cancelled
+    _refused: list[Any] = attrs.field(factory=list)  # answers that `on_result` has refused
     _returned: object = _NOTHING
     _observed: bool = False  # True if the budget knows of the call
 
@@ -165,31 +171,52 @@ class RedundantCall(Call[Recorder]):
 
     # Copies end while it is open.
 
-    def answered(self, copy: int, answer: Any) -> None:
-        """Count the answer of a copy."""
+    def answered(self, copy: int, answer: Any) -> bool:
+        """Count the answer of a copy; True if it is refused, and a hedge may take its place."""
         round_ = self.round
+        if self.bound.settings.on_result is not None:
+            try:
+                refused = _is_refused(self, answer)
+            except Exception as broken:  # noqa: BLE001 - of the user's `on_result`
+                self._refused.append(answer)
+                self._release_member(copy)
+                round_.running.discard(copy)
+                self._broken(broken, f"`on_result` was asked about the answer of copy {copy}")
+                return False
+            if refused:
+                self._refused.append(answer)
+                error = ResultRefusedError(self.component, answer, self.made(), self.elapsed())
+                return self.failed(copy, error, refused=True)
         if self.members is not None:
             self.members.answered(copy)
         try:
             round_.answered(copy, answer, self.context.clock.now())
-        except Exception as error:  # noqa: BLE001 - of a `key` or rule of the user's
-            self._broken(error, f"the answer of copy {copy}")
-            return
+        except Exception as broken:  # noqa: BLE001 - of a `key` or rule of the user's
+            self._broken(broken, f"the answer of copy {copy} was counted")
+            return False
         self.settled = round_.state == "decided"
+        return False
 
-    def failed(self, copy: int, error: BaseException, *, misused: bool = False) -> bool:
+    def failed(
+        self, copy: int, error: BaseException, *, misused: bool = False, refused: bool = False
+    ) -> bool:
         """Count the failure of a copy; True if a hedge may take its place.
 
         Args:
             copy: The copy.
             error: What it raised.
             misused: True if that is ours, about a function that is no plain one.
+            refused: True if that is ours, about an answer.
         """
         round_ = self.round
         lacking = self.members is not None and self.members.lacks(copy)
         reason: RedundantReason | None = None
         if lacking:
             round_.denial = "no_member"
+        elif refused and isinstance(error, Exception):
+            self.recorder.error(error)
+            if self.members is not None:
+                self.members.refused(copy)
         elif isinstance(error, Exception):
             self.recorder.error(error)
             self._release_member(copy, None if misused else error)
@@ -204,7 +231,7 @@ class RedundantCall(Call[Recorder]):
             round_.failed(copy, error, self.context.clock.now(), replaceable=not lacking)
         except Exception as broken:  # noqa: BLE001 - of a rule of the user's
             broken.__context__ = broken.__context__ or error
-            self._broken(broken, f"the failure of copy {copy}")
+            self._broken(broken, f"the failure of copy {copy} was counted")
             return False
         self.settled = round_.state == "decided"
         return not lacking
@@ -226,7 +253,7 @@ class RedundantCall(Call[Recorder]):
 
     def _broken(self, error: Exception, what: str) -> None:
         """End the call with what a rule of the user's raised."""
-        self.note(error, f"raised while {what} was counted")
+        self.note(error, f"raised while {what}")
         self._fail(error, "predicate_error")
 
     def settle(self) -> None:
@@ -266,7 +293,7 @@ class RedundantCall(Call[Recorder]):
     def late(self, copy: int, answer: Any) -> None:
         """Record an answer that nobody wants any more, and dispose of it."""
         if self.members is not None:
-            self.members.late(copy)
+            _judge_late(self, self.members, copy, answer)
         self.bound.copies.wasted(self.now() - self.round.began[copy])
         self.dispose([answer])
 
@@ -313,7 +340,7 @@ class RedundantCall(Call[Recorder]):
             self.bound.copies.voted(round_.verdict())
             for copy in round_.dissenters:
                 self.bound.copies.dissented(self.label(copy))
-        if round_.answers or self.members is not None:
+        if round_.answers or self._refused or self.members is not None:
             self._let_go(round_.dissenters)
         return answer
 
@@ -332,6 +359,10 @@ class RedundantCall(Call[Recorder]):
         if reason == "timeout":
             outcome = "timeout"
             self.bound.latency.took_longer_than(self.elapsed())
+        if isinstance(failure, ResultRefusedError):
+            self._returned = failure.result
+        elif isinstance(failure, AllCopiesFailedError | NoDecisionError):
+            self._refused = []  # they are in the group
         if reason not in ("not_retryable", "predicate_error") and self.round.tally is not None:
             self.bound.copies.voted(self.round.verdict())
         self.give_up(reason, failure, outcome, attempts=self.made())
@@ -368,7 +399,8 @@ class RedundantCall(Call[Recorder]):
         if self.members is not None:
             self.members.settle(dissenters)
         answers, self.round.answers = self.round.answers, {}
-        self.dispose(answers.values())
+        refused, self._refused = self._refused, []
+        self.dispose([*answers.values(), *refused])
 
     def dispose(self, answers: Iterable[Any]) -> None:
         """Hand answers that are not returned to the policy's `dispose`."""
@@ -382,6 +414,34 @@ class RedundantCall(Call[Recorder]):
                 _see_to(self, dispose, dispose(answer))
             except Exception as error:  # noqa: BLE001 - must not end a call that has its answer
                 _dispose_failed(self, dispose, error)
+
+
+# Answers that count as failures.
+
+
+def _is_refused(call: RedundantCall, answer: Any) -> bool:
+    """True if `on_result` takes an answer for a failure. What it raises is logged, once."""
+    on_result = call.bound.settings.on_result
+    if on_result is None:
+        return False
+    try:
+        return bool(on_result(answer))
+    except Exception as error:
+        call.hook_failed("on_result", error)
+        raise
+
+
+def _judge_late(call: RedundantCall, members: "CopyMembers", copy: int, answer: Any) -> None:
+    """Tell the pool of an answer that came when the call was settled."""
+    try:
+        refused = _is_refused(call, answer)
+    except Exception:  # noqa: BLE001 - logged, and nobody is left who could get it
+        members.released(copy)
+        return
+    if refused:
+        members.refused(copy)
+    else:
+        members.late(copy)
 
 
 # What `dispose` returned.

@@ -7,13 +7,15 @@ not started; where one is still being started, the copy waits for it. What a poo
     answers                           has succeeded
     answers, and there is a vote      has succeeded or dissented, if the vote was decided with the
                                       answer; otherwise nobody says if it was right
+    answers what `on_result` refuses  has failed
     fails                             has failed, if the `on` of the pool says so; a refusal, such
                                       as that of a breaker, is never counted
     is cancelled, or interrupted      is released: neither better nor worse
     was never started                 is given back unused
 
 What an answer is worth is known only when the call has ended, so that answers wait for it. Of the
-pool's parameters those about its own calls do not apply: `attempts`, `timeout`, `budget`.
+pool's parameters those about its own calls do not apply: `attempts`, `timeout`, `attempt_timeout`,
+`on_result`, `budget`.
 """
 
 import threading
@@ -229,6 +231,12 @@ class CopyMembers:
         if loan is not None:
             loan.failed(error)
 
+    def refused(self, copy: int) -> None:
+        """Tell the pool that the answer of a copy counts as a failure."""
+        loan = self._take_loan(copy)
+        if loan is not None:
+            loan.refused()
+
     def released(self, copy: int) -> None:
         """Tell the pool that a copy has ended and nothing follows from that."""
         loan = self._take_loan(copy)
@@ -306,6 +314,11 @@ class MemberLoan:
             self._engine.failed(self._handle, self._clock.now())
         else:
             self._engine.released(self._handle, self._clock.now())
+
+    def refused(self) -> None:
+        """Tell that the member has answered what counts as a failure."""
+        self._recorder.attempt("error")
+        self._engine.failed(self._handle, self._clock.now())
 
     def _verdict(self, error: Exception) -> Verdict:
         settings = self._engine.settings

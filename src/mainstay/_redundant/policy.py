@@ -21,6 +21,7 @@ import attrs
 from mainstay import hedge, vote
 from mainstay._core.arguments import Duration, to_count, to_seconds
 from mainstay._core.budget import RetryBudget
+from mainstay._core.failures import checked_on_result
 from mainstay._core.functions import (
     Kind,
     checked_name_or_none,
@@ -151,7 +152,8 @@ class Redundant:
 
         The block starts each copy with ``race.start(fn, *args, **kwargs)`` and asks once for
         ``race.result()``, awaited in async code. What still runs when the block is left is given
-        up. `on`, `decide`, `timeout` and `dispose` apply; a timeout counts from the block's start.
+        up. `on`, `on_result`, `decide`, `timeout` and `dispose` apply; a timeout counts from the
+        block's start.
 
         Raises:
             TypeError: If the policy has `copies`, `alternatives` or `start`, which the block says
@@ -247,6 +249,7 @@ def redundant(
     start: Start | None = None,
     decide: Rule = _FIRST,
     on: On = Exception,
+    on_result: Callable[[Any], object] | None = None,
     timeout: Duration | None = None,
     budget: RetryBudget | float | None = 0.05,
     dispose: Callable[[Any], Any] | None = None,
@@ -267,6 +270,7 @@ def redundant(
     start: Start | None = None,
     decide: Rule = _FIRST,
     on: On = Exception,
+    on_result: Callable[[Any], object] | None = None,
     timeout: Duration | None = None,
     budget: RetryBudget | float | None = 0.05,
     dispose: Callable[[Any], Any] | None = None,
@@ -286,6 +290,7 @@ def redundant(  # noqa: PLR0913 - a policy's parameters are its vocabulary
     start: Start | None = None,
     decide: Rule = _FIRST,
     on: On = Exception,
+    on_result: Callable[[Any], object] | None = None,
     timeout: Duration | None = None,
     budget: RetryBudget | float | None = 0.05,
     dispose: Callable[[Any], Any] | None = None,
@@ -321,6 +326,9 @@ def redundant(  # noqa: PLR0913 - a policy's parameters are its vocabulary
             your own (`vote.Rule`).
         on: What counts as the failure of a copy: an exception class below `Exception`, a tuple of
             them, or a predicate that answers True or False. Any other exception ends the call.
+        on_result: Takes what a copy returns; True means that the copy has failed, as for a client
+            that returns responses of status 503. Not async. A result that is refused and not
+            raised goes to *dispose*.
         timeout: Time for the call: seconds or a `timedelta`, above 0. A copy that then still runs
             has failed with a `TimeoutError`. Async copies are cancelled; in sync code only the
             waiting ends, and not even that where a copy runs in the caller's thread. A surrounding
@@ -352,6 +360,8 @@ def redundant(  # noqa: PLR0913 - a policy's parameters are its vocabulary
             answered.
         AllCopiesFailedError: From a call with ``raises="group"``, if more than one copy was
             started and all failed.
+        ResultRefusedError: From a call, if no copy answered and *on_result* refused the last one's
+            result, which it has in `.result`.
         NoDecisionError: From a call, if copies answered but the vote was not decided.
         TimeoutError: From a call, if its time was up before any copy had ended.
         NoMemberError: From a call, if the pool had no member for any copy.
@@ -400,6 +410,7 @@ def redundant(  # noqa: PLR0913 - a policy's parameters are its vocabulary
         rule=rule,
         takes_first=takes_first,
         judge=checked_on(on),
+        on_result=checked_on_result(on_result),
         timeout=None if timeout is None else to_seconds(timeout, "timeout", zero=False),
         budget=checked_budget(budget, together=when.together),
         dispose=checked_dispose(dispose),

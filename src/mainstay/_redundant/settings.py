@@ -32,6 +32,7 @@ class RedundantSettings:
 
     Attributes:
         takes_first: True if the first answer wins, so that nothing is voted on.
+        on_result: Tells whether an answer counts as a failure; None if none does.
         timeout: Seconds for a call, or None.
         pool: The pool whose members the copies run at, or None.
     """
@@ -40,6 +41,7 @@ class RedundantSettings:
     rule: Rule
     takes_first: bool
     judge: Judge
+    on_result: Callable[[Any], object] | None
     timeout: float | None
     budget: RetryBudget | None
     dispose: Callable[[Any], Any] | None

@@ -237,9 +237,8 @@ class SyncLoop:
     def _ended(self, copy: int, answer: Any, error: BaseException | None) -> None:
         """Count how a copy has ended, and do what follows."""
         call = self.call
-        replaceable = False
         if error is None:
-            call.answered(copy, answer)
+            replaceable = call.answered(copy, answer)
         else:
             replaceable = call.failed(copy, error, misused=answer is _MISUSED)
         if not call.settled:
