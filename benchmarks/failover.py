@@ -1,9 +1,10 @@
-"""What does a call through a failover pool cost, and does a pick cost more among more members?
+"""What does a call through a failover pool cost, and a rejection; does a pick cost more among more?
 
 LIMIT is a loop by hand that records (`peers.by_hand`) and knows one resource only. No general
 failover pool exists to compare with; `grey_failure.py` compares what pools decide.
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -18,12 +19,16 @@ SELECTS = ("priority", "round_robin", "weighted", "least_latency")
 THREADS = 8
 
 
-def pool(count: int, select: str = "priority") -> mainstay.FailoverPool:
+def pool(count: int, select: str = "priority", **options: object) -> mainstay.FailoverPool:
     """Make a pool of healthy members whose resources are small integers."""
     members = [mainstay.Member(f"m{i}", i) for i in range(count)]
-    return mainstay.FailoverPool(
-        "benchmark", members, on=ConnectionError, select=select, metrics=mainstay.Metrics(None)
-    )
+    options = {
+        "on": ConnectionError,
+        "select": select,
+        "metrics": mainstay.Metrics(None),
+        **options,
+    }
+    return mainstay.FailoverPool("benchmark", members, **options)
 
 
 def decorated(count: int, select: str = "priority") -> Callable[[int], int]:
@@ -53,6 +58,27 @@ def adecorated(count: int, select: str = "priority") -> Callable:
         return x
 
     return mainstay.failover(pool(count, select))(job)
+
+
+def rejecting(count: int) -> Callable[[int], None]:
+    """Make a function that calls a pool which is all down, and rejects its calls."""
+    detect = mainstay.Detect(consecutive=1, eject_for=86_400.0, max_eject=86_400.0)
+    members = pool(count, when_all_down="raise", detect=detect)
+
+    def job(resource: int, _x: int) -> None:
+        raise ConnectionError(resource)
+
+    call = mainstay.failover(members)(job)
+    with contextlib.suppress(ConnectionError):
+        call(1)  # at all members, which are ejected
+
+    def rejected(x: int) -> None:
+        try:  # noqa: SIM105 - suppress() costs a part of what is measured
+            call(x)
+        except mainstay.MainstayError:
+            pass
+
+    return rejected
 
 
 def block(count: int) -> Callable[[int], int]:
@@ -109,6 +135,11 @@ def report(*, quick: bool = False) -> Report:
     times = times_of({name: async_loop_over(call) for name, call in acases.items()}, rounds=rounds)
     result.times("Success, async, 3 members", times, LIMIT)
     result.measures.append(Measure("the same, async", 0.9, 0.6, ratio(times, OURS, LIMIT)))
+    down = {LIMIT: peers.by_hand(peers.job), OURS: rejecting(3)}
+    times = times_of({name: loop_over(call) for name, call in down.items()}, rounds=rounds)
+    result.times("All 3 members down, a rejection (the line in the log included)", times, LIMIT)
+    text = 'a rejection of 3 members that are down, `when_all_down="raise"`, in LIMITs'
+    result.measures.append(Measure(text, 25, 12, ratio(times, OURS, LIMIT)))
     counts = {f"{select}, {n}": picking(n, select) for select in SELECTS for n in (3, 1000)}
     times = times_of({name: loop_over(call) for name, call in counts.items()}, rounds=rounds)
     result.times("A pick, in a function of its own, by the number of members", times)

@@ -8,11 +8,15 @@ Objects left to the cyclic garbage collector are what it finds after many calls 
 
 Bytes per decorated function: a thousand functions of their own names, decorated, each called
 once, less the same thousand undecorated; what Python's allocators hold then, by tracemalloc.
+
+Files of one worker in multiprocess mode: a retry, a breaker and a pool of three, each called once
+by one thread; what the files hold and what they take of the disk, whichever is more.
 """
 
 import asyncio
 import ctypes
 import gc
+import os
 import shutil
 import subprocess
 import tempfile
@@ -27,6 +31,7 @@ from prometheus_client import CollectorRegistry
 import mainstay
 import peers
 from harness import Measure, Report, main
+from mainstay._metrics.writer import finish_all
 from peers import BARE, LIMIT, OURS, TENACITY
 
 _DOMAINS = (1, 2)  # PYMEM_DOMAIN_MEM and PYMEM_DOMAIN_OBJ of CPython's C API
@@ -183,6 +188,22 @@ def async_cases() -> dict[str, Callable]:
     }
 
 
+def files_of_a_worker() -> list[os.stat_result]:
+    """Measure the files of this process in multiprocess mode."""
+    with tempfile.TemporaryDirectory() as directory:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+        metrics = mainstay.Metrics(None)
+        del os.environ["PROMETHEUS_MULTIPROC_DIR"]
+        mainstay.retry(on=OSError, name="stock", metrics=metrics).call(int)
+        breaker = mainstay.CircuitBreaker("db", on=OSError, metrics=metrics)
+        breaker.call(int)
+        members = [mainstay.Member(name, name) for name in ("a", "b", "c")]
+        pool = mainstay.FailoverPool("pool", members, on=OSError, metrics=metrics)
+        pool.call(len)
+        finish_all()
+        return [each.stat() for each in Path(directory).iterdir()]
+
+
 def report(*, quick: bool) -> Report:
     """Count and measure everything."""
     calls, functions = (200, 100) if quick else (CALLS, FUNCTIONS)
@@ -216,7 +237,16 @@ def report(*, quick: bool) -> Report:
             for name, size in sizes.items()
         ],
     )
+    files = files_of_a_worker()
+    held = sum(each.st_size for each in files)
+    taken = sum(each.st_blocks * 512 for each in files)
+    result.say(
+        f"{len(files)} files of a worker hold {held:,} bytes and take {taken:,} of the disk."
+    )
     result.measures = [
+        Measure(
+            "files of one worker in multiprocess mode, kB", 64, 48, max(held, taken) / 1024, ""
+        ),
         Measure("allocations per successful call, sync", 5, 4, counts[f"{OURS}, sync"], ""),
         Measure("allocations per successful call, async", 5, 4, counts[f"{OURS}, async"], ""),
         Measure("objects left to the cyclic GC, sync", 0, 0, left[f"{OURS}, sync"], ""),

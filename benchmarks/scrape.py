@@ -56,6 +56,9 @@ def plain() -> CollectorRegistry:
 
     calls, give_ups, waits = map(counter, (schema.CALLS, schema.GIVE_UPS, schema.WAIT_SECONDS))
     durations, attempts = map(histogram, (schema.CALL_DURATION, schema.CALL_ATTEMPTS))
+    hooks = counter(schema.HOOK_ERRORS)
+    for hook in schema.HOOKS:
+        hooks.labels(hook)
     for number in range(FUNCTIONS):
         labels = f"function-{number}", "retry"
         for outcome in schema.OUTCOMES:

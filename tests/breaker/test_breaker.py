@@ -18,7 +18,7 @@ from mainstay import (
 )
 from mainstay.testing import FakeClock, Faults
 from support.callers import ASYNC, SYNC
-from support.pools import Elsewhere, Lost
+from support.pools import Elsewhere, Lost, use
 
 
 def make(**options):
@@ -588,3 +588,20 @@ def test_the_first_exception_of_a_class_that_on_does_not_name_is_logged(metrics,
             with pytest.raises(KeyError):
                 SYNC.called(breaker, Faults(then=KeyError))
     assert caplog.text.count("mail: KeyError is not what `on` names (Lost)") == 1
+
+
+def test_a_breaker_opened_by_hand_ignores_a_trial_on_its_way(clock):
+    breaker = CircuitBreaker("mail", on=Lost, detect=Detect(consecutive=1))
+    with pytest.raises(Lost):
+        breaker.call(use, "bad")
+    clock.advance(5.0)
+
+    def during_trial():
+        breaker.open()
+        return "ok"
+
+    assert breaker.call(during_trial) == "ok"
+    with pytest.raises(CircuitOpenError):
+        breaker.call(use, "good")
+    breaker.close()
+    assert breaker.state == "closed"

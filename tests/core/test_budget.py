@@ -36,6 +36,25 @@ def play(ledger, history):
     return calls, extra
 
 
+def test_a_lenient_call_is_granted_while_too_few_calls_are_known_and_charged_all_the_same():
+    ledger = BudgetWindow(0.25, 0.0, 10.0)
+    assert not ledger.spend(0.0)
+    for _ in range(3):
+        ledger.observe(0.0)
+        assert ledger.spend(0.0, lenient=True)
+    ledger.observe(0.0, 8)
+    assert not ledger.spend(0.0, lenient=True)
+    ledger.observe(0.0, 5)
+    assert ledger.spend(0.0)
+    assert not ledger.spend(0.0)
+    ledger.observe(10.2)
+    assert ledger.spend(10.2, lenient=True)  # the calls before have left the window
+
+
+def test_a_budget_of_nothing_grants_nothing_lenient_or_not():
+    assert not BudgetWindow(0.0, 0.0, 10.0).spend(0.0, lenient=True)
+
+
 def within(times, start, end):
     return sum(start <= time <= end for time in times)
 

@@ -218,6 +218,15 @@ def test_the_outage_is_the_time_from_ejection_to_readmission() -> None:
     assert health.outage == 19.0
 
 
+def test_no_time_is_below_zero_whichever_thread_read_the_clock_first() -> None:
+    health = Detector(DETECT)
+    fail(health, now=7.0)
+    assert health.eject("consecutive", 6.5, 1.0) == 0.0
+    health.begin_trial(12.0)
+    assert succeed(health, now=6.0) is HealthChange.READMITTED
+    assert health.outage == 0.0
+
+
 def test_dissent_is_a_failure_by_another_name() -> None:
     health = Detector(DETECT)
     for _ in range(4):

@@ -27,7 +27,7 @@ from mainstay import (
 )
 from mainstay.errors import NoMemberError, RejectedError
 from support.callers import ASYNC
-from support.pools import POOL_FORMS, Lost
+from support.pools import POOL_FORMS, Lost, ause
 
 
 class Late(TimeoutError):
@@ -804,3 +804,26 @@ def test_a_spent_budget_does_not_hurt_the_first_attempt(pool_caller, servers, me
         pool_caller(pool, servers.use)
     assert servers.calls == ["a", "a"]
     assert metrics.reasons() == {"budget": 1}
+
+
+def test_a_builtin_is_given_the_resource_first():
+    pool = FailoverPool("db", [Member("a", "text")], on=Lost)
+    assert failover(pool)(len)() == 4
+    assert failover(pool)(min)("b") == "b"
+
+
+def test_async_failures_take_the_path_without_a_context_too():
+    pool = FailoverPool("db", [Member("a", "bad"), Member("b", "good")], on=Lost)
+    call = failover(pool)(ause)
+    assert [asyncio.run(call()) for _ in range(6)] == ["good"] * 6
+    lone = FailoverPool("db", [Member("a", "bad")], on=Lost)
+    for _ in range(5):
+        with pytest.raises(Lost):
+            asyncio.run(failover(lone)(ause)())
+
+
+def test_a_lease_is_for_one_block():
+    pool = FailoverPool("db", [Member("a", "x")], on=Lost)
+    lease = pool.lease()
+    with lease, pytest.raises(RuntimeError, match="for one block"):
+        lease.__enter__()

@@ -2,11 +2,21 @@
 
 import asyncio
 import random
+import threading
 import time
 
 import pytest
 
-from mainstay import AllMembersFailedError, Detect, Failback, deadline, failover, retry
+from mainstay import (
+    AllMembersFailedError,
+    Detect,
+    Failback,
+    FailoverPool,
+    Member,
+    deadline,
+    failover,
+    retry,
+)
 from mainstay.errors import NoMemberError
 from support.pools import AT_ONCE, Elsewhere, Lost, state_of, wait_until
 
@@ -451,3 +461,29 @@ def test_all_but_the_last_member_can_be_ejected(servers, clock):
     for name in ("a", "b"):
         servers.eject(pool, name)
     assert [member.state for member in pool.status().members] == ["ejected", "ejected", "active"]
+
+
+def test_waiting_calls_are_woken_when_a_trial_succeeds():
+    pool = FailoverPool("db", [Member("a", "x")], on=Lost, when_all_down="wait",
+                        detect=Detect(eject_for=0.01, max_eject=0.02))  # fmt: skip
+    state = {"broken": True}
+
+    def work(_resource):
+        if state["broken"]:
+            raise Lost
+        return "ok"
+
+    for _ in range(4):
+        with pytest.raises(Lost):
+            pool.call(work)
+    state["broken"] = False
+    answers = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(pool.call(work)), daemon=True)
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert answers == ["ok"] * 8

@@ -19,7 +19,7 @@ from mainstay import (
     failover,
 )
 from support.callers import awaitable
-from support.pools import LONGEST, Lost, wait_until
+from support.pools import LONGEST, Lost, ause, use, wait_until
 
 
 def test_members_open_at_first_use_and_close_with_the_pool(pools, site, metrics):
@@ -169,10 +169,10 @@ def test_an_async_pool_refuses_sync_use_and_another_loop(site):
         return True
 
     pool = FailoverPool("db", [Member("a", "a0")], on=Lost, probe=Probe(ping))
-    for use in (lambda: failover(pool)(site.use), pool.__enter__, pool.__iter__,
-                lambda: pool.lease().__enter__()):  # fmt: skip
+    for sync in (lambda: failover(pool)(site.use), pool.__enter__, pool.__iter__,
+                 lambda: pool.lease().__enter__()):  # fmt: skip
         with pytest.raises(TypeError, match="async"):
-            use()
+            sync()
 
     async def main():
         async with pool:
@@ -430,3 +430,25 @@ def test_a_callers_cancellation_is_not_swallowed_while_it_waits_for_a_member():
         return task.cancelled(), opening[0].cancelled(), len(asyncio.all_tasks())
 
     assert asyncio.run(main()) == (True, True, 1)
+
+
+def test_a_sync_pool_can_be_entered_and_closed_in_async_code():
+    closed = []
+    member = Member("a", open=lambda: "x", close=closed.append)
+
+    async def main():
+        async with FailoverPool("db", [member], on=Lost) as pool:
+            return await failover(pool)(ause)()
+
+    assert asyncio.run(main()) == "x"
+    assert closed == ["x"]
+
+
+def test_a_hook_of_a_sync_pool_that_returns_a_coroutine_is_refused(clock):
+    async def connect():
+        """Never awaited."""
+
+    pool = FailoverPool("db", [Member("a", open=lambda: connect())], on=Lost)  # noqa: PLW0108 - it hides that it is async
+    with pytest.raises(ExceptionGroup) as caught:
+        pool.call(use)
+    assert isinstance(caught.value.exceptions[0], TypeError)

@@ -1,9 +1,21 @@
 """What an operator does to a pool, and what he hears of it."""
 
+import asyncio
+
 import pytest
 
-from mainstay import Member, current_lease
-from support.pools import AT_ONCE, Lost, state_of
+from mainstay import (
+    CircuitBreaker,
+    Detect,
+    Failback,
+    FailoverPool,
+    Member,
+    current_lease,
+    failover,
+    on_event,
+)
+from mainstay.errors import NoMemberError
+from support.pools import AT_ONCE, Lost, state_of, use
 
 
 def test_force_holds_until_release(servers, metrics, clock):
@@ -115,3 +127,98 @@ def test_good_answers_of_a_forced_member_count_for_it(servers, clock):
     pool.release()
     assert [pool.call(servers.use) for _ in range(3)] == [("a",)] * 3
     assert state_of(pool, "a") == "active"
+
+
+def test_after_a_reset_a_pool_is_as_if_just_made(pools, site, metrics):
+    pool = FailoverPool("db", [pools.member(site, name) for name in "ab"], on=Lost)
+    fresh = pool.status()
+    pools.eject(pool, site, "a")
+    pool.force("b")
+    pool.add(pools.member(site, "c"))
+    pool.remove("a")
+    pool.reset()
+    assert pool.status() == fresh
+    site.broken.clear()
+    assert pools.call(pool, site.use)[0] == "a"
+    assert [state_of(pool, name) for name in "ab"] == ["active", "active"]
+    pools.close(pool)
+    pools.until(lambda: sorted(site.closed) == sorted(site.opened))
+
+
+def test_a_call_that_was_under_way_at_a_reset_changes_nothing(servers, metrics):
+    pool = servers.pool("a", "b", detect=Detect(consecutive=1))
+
+    def use(_name):
+        pool.reset()
+        raise Lost
+
+    with pytest.raises(Lost):
+        failover(pool, rerun=False)(use)()
+    assert state_of(pool, "a") == "active"
+
+
+def test_an_async_pool_may_be_used_in_another_loop_after_a_reset(site, metrics):
+    pool = FailoverPool("db", [site.amember("a")], on=Lost)
+    with asyncio.Runner() as before, asyncio.Runner() as after:
+        assert before.run(pool.call(anything)) == "a1"
+        pool.reset()
+        assert after.run(pool.call(anything)) == "a2"
+        after.run(pool.close())
+
+
+async def anything(resource):
+    return resource
+
+
+def test_representations_say_what_it_is(clock):
+    pool = FailoverPool("db", [Member("a", "x"), Member("b", "y")], on=Lost)
+    assert repr(pool) == "<FailoverPool 'db' of a, b>"
+    assert repr(CircuitBreaker("mail", on=Lost)) == "<CircuitBreaker 'mail': closed>"
+
+
+def test_every_event_is_a_line_with_names_and_without_messages(clock):
+    lines = []
+    stop = on_event(lambda event: lines.append((event.kind, event.level, str(event))))
+    try:
+        members = [Member("a", "bad secret"), Member("b", "good", standby="hot")]
+        pool = FailoverPool("db", members, on=Lost, failback=Failback("grace", grace=0.0))
+        for _ in range(4):
+            pool.call(use)
+        alone = FailoverPool("alone", [Member("a", "bad secret")], on=Lost)
+        for _ in range(4):
+            with pytest.raises(Lost):
+                alone.call(use)
+        breaker = CircuitBreaker("mail", on=Lost)
+        for _ in range(4):
+            with pytest.raises(Lost):
+                breaker.call(use, "bad secret")
+        clock.advance(5.0)
+        breaker.call(use, "good")
+    finally:
+        stop()
+    kinds = [kind for kind, _, _ in lines]
+    assert kinds == ["member_ejected", "pool_switched", "pool_gave_up", "pool_gave_up",
+                     "pool_gave_up", "member_failing", "pool_gave_up", "breaker_changed",
+                     "breaker_changed", "breaker_changed"]  # fmt: skip
+    assert not any("secret" in line for _, _, line in lines)
+    assert "mail: closed -> open (consecutive)" in [line for _, _, line in lines]
+
+
+def test_a_forced_member_that_cannot_be_opened_is_told(clock):
+    def refuse():
+        raise Lost("refused")
+
+    pool = FailoverPool("db", [Member("a", "x"), Member("b", open=refuse)], on=Lost)
+    pool.force("b")
+    with pytest.raises(ExceptionGroup) as caught:
+        pool.call(use)
+    assert "refused" in str(caught.value.exceptions)
+
+
+def test_all_drained_is_told(clock):
+    pool = FailoverPool("db", [Member("a", "x")], on=Lost)
+    pool.drain("a")
+    with pytest.raises(NoMemberError) as caught:
+        pool.call(use)
+    assert [str(error) for error in caught.value.exceptions] == ["drained"]
+    assert caught.value.retry_after is None

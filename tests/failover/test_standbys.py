@@ -1,6 +1,7 @@
 """Hot and cold standbys, and the fence in front of them."""
 
 import asyncio
+import contextlib
 import contextvars
 import threading
 import time
@@ -8,7 +9,7 @@ import time
 import pytest
 
 from mainstay import AllMembersFailedError, Detect, FailoverPool, Member, Probe, failover
-from support.pools import AT_ONCE, LONGEST, Lost, Pools, state_of, wait_until
+from support.pools import AT_ONCE, LONGEST, Lost, Pools, ause, state_of, use, wait_until
 
 
 def test_a_hot_standby_is_open_and_gets_no_traffic_until_needed(pools, site, metrics, clock):
@@ -316,3 +317,33 @@ def test_members_that_nobody_has_tried_are_well_until_they_fail(servers, clock):
     with pool:
         assert [member.state for member in pool.status().members] == ["active"] * 3
         assert pool.call(servers.use) == ("b",)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_cold_standby_whose_warm_up_fails_is_closed_and_not_used(clock, is_async):
+    closed = []
+
+    async def aprobe(_resource):
+        return False
+
+    probe = Probe(aprobe if is_async else lambda _resource: False, every=1_000.0)
+    members = [
+        Member("a", "bad"),
+        Member("c", open=lambda: "cold", close=closed.append, standby="cold"),
+    ]
+    pool = FailoverPool("db", members, on=Lost, probe=probe, when_all_down="raise")
+
+    async def main():
+        for _ in range(6):
+            with contextlib.suppress(Lost, ExceptionGroup):
+                await failover(pool)(ause)()
+        await pool.close()
+
+    if is_async:
+        asyncio.run(main())
+    else:
+        for _ in range(6):
+            with contextlib.suppress(Lost, ExceptionGroup):
+                pool.call(use)
+        pool.close()
+    assert closed == ["cold"]

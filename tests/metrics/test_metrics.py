@@ -1,6 +1,8 @@
 """`Metrics`: where it registers, what it refuses, what it counts, and what stays bounded."""
 
 import asyncio
+import contextlib
+import json
 import math
 import threading
 from collections.abc import Iterator
@@ -10,11 +12,21 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Metric
 
-from mainstay import Metrics, default_metrics, on_event, retry, set_default_metrics
+from mainstay import (
+    CircuitBreaker,
+    FailoverPool,
+    Member,
+    Metrics,
+    default_metrics,
+    on_event,
+    retry,
+    set_default_metrics,
+)
 from mainstay._metrics import collector, layouts, schema
 from mainstay._metrics.collector import recorders_of
 from mainstay._metrics.series import LabelValues
 from mainstay.testing import FakeClock, Faults, recorded
+from support.processes import python
 
 BUCKETS = {"call_duration_seconds": (0.1, 1.0, 10.0)}
 
@@ -300,7 +312,7 @@ def test_series_with_closed_labels_start_at_0_when_the_policy_wraps_something(
         (sample.name.removeprefix("mainstay_"), *list(sample.labels.values())[2:])
         for metric in registry.collect()
         for sample in metric.samples
-        if sample.value == 0 and "le" not in sample.labels
+        if sample.value == 0 and not {"le", "hook"} & sample.labels.keys()
     }
     assert zeros == {
         *(("calls_total", outcome) for outcome in schema.OUTCOMES),
@@ -421,6 +433,101 @@ def test_a_recorder_finds_the_one_of_its_kind_in_other_metrics() -> None:
 
 
 # What stays bounded.
+
+
+def test_the_name_of_an_error_class_is_cut_at_200_characters(registry: CollectorRegistry) -> None:
+    policy = retry(on=OSError, name="work", attempts=1, metrics=Metrics(registry))
+    with pytest.raises(ConnectionError):
+        policy.call(Faults([type("N" * 5_000, (ConnectionError,), {})()]))
+    labels = {"component": "work", "policy": "retry", "error_type": "N" * 200}
+    assert registry.get_sample_value("mainstay_errors_total", labels) == 1
+
+
+@pytest.mark.process
+def test_a_second_import_goes_on_in_the_metrics_of_the_first() -> None:
+    code = """
+import sys
+from prometheus_client import REGISTRY
+
+calls = []
+for _ in range(2):
+    for name in [*sys.modules]:
+        if name.partition(".")[0] == "mainstay":
+            del sys.modules[name]
+    import mainstay
+    mainstay.retry(on=OSError, name="work").call(int)
+    breaker = mainstay.CircuitBreaker("mail", on=OSError)
+    breaker.call(int)
+    pool = mainstay.FailoverPool("db", [mainstay.Member("a", 1)], on=OSError)
+    pool.call(int)
+    mainstay.redundant(copies=2, on=OSError, name="hedged").call(int)
+    assert mainstay.Metrics() == mainstay.default_metrics()
+    for component, policy in (
+        ("work", "retry"), ("mail", "breaker"), ("db", "failover"), ("hedged", "redundant")
+    ):
+        labels = {"component": component, "policy": policy, "outcome": "success"}
+        calls.append(REGISTRY.get_sample_value("mainstay_calls_total", labels))
+print(calls)
+"""
+    assert json.loads(python("-c", code)) == [1.0] * 4 + [2.0] * 4
+
+
+HOOKS_THAT_FAIL = {
+    "on": ("predicate", lambda m: retry(on=lambda _: 1 / 0, metrics=m, name="it").call(broken)),
+    "on of a breaker": (
+        "predicate",
+        lambda m: CircuitBreaker("it", on=lambda _: 1 / 0, metrics=m).call(broken),
+    ),
+    "on of a pool": (
+        "predicate",
+        lambda m: FailoverPool("it", [Member("a", 1)], on=lambda _: 1 / 0, metrics=m).call(broken),
+    ),
+    "on_result": (
+        "predicate",
+        lambda m: retry(on=OSError, on_result=lambda _: 1 / 0, metrics=m, name="it").call(int),
+    ),
+    "wait": (
+        "predicate",
+        lambda m: retry(on=OSError, wait=lambda _: 1 / 0, metrics=m, name="it").call(broken),
+    ),
+}
+
+
+def broken(*_: object) -> None:
+    raise ConnectionError
+
+
+@pytest.mark.parametrize("hook", HOOKS_THAT_FAIL)
+def test_hooks_that_raise_are_counted_by_kind(hook: str, registry: CollectorRegistry) -> None:
+    kind, use = HOOKS_THAT_FAIL[hook]
+    with contextlib.suppress(ConnectionError, ZeroDivisionError):
+        use(Metrics(registry))
+    counts = {
+        each: registry.get_sample_value("mainstay_hook_errors_total", {"hook": each})
+        for each in schema.HOOKS
+    }
+    assert counts == {each: float(each == kind) for each in schema.HOOKS}
+
+
+def test_listeners_that_raise_or_cause_their_own_event_are_counted(
+    registry: CollectorRegistry,
+) -> None:
+    policy = retry(on=OSError, name="it", attempts=1, metrics=Metrics(registry))
+
+    def use_the_policy(_event: object) -> None:
+        policy.call(broken)
+
+    stop = on_event(use_the_policy)
+    try:
+        with pytest.raises(ConnectionError):
+            policy.call(broken)
+    finally:
+        stop()
+    counts = {
+        each: registry.get_sample_value("mainstay_hook_errors_total", {"hook": each})
+        for each in schema.HOOKS
+    }
+    assert counts == {"listener": 1, "reentry": 1, "predicate": 0, "dispose": 0}
 
 
 def test_1_000_error_types_become_20_and_other() -> None:

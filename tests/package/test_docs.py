@@ -85,3 +85,8 @@ def test_links_to_files_lead_to_files(path):
     text = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
     missing = [link for link in LINK.findall(text) if not (path.parent / link).is_file()]
     assert missing == []
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "policies").glob("*.md")), ids=named)
+def test_the_page_of_a_policy_leads_to_what_its_time_limits_end(page):
+    assert "(../explanation/time-limits.md)" in page.read_text()

@@ -20,7 +20,7 @@ from mainstay._metrics.writer import finish_all
 
 warnings.simplefilter("ignore", DeprecationWarning)  # of forks while there are threads
 write_value = MmapedDict.write_value
-append = multiprocess._File.append
+append = multiprocess._EntryFile.append
 
 
 def in_the_middle_of_a_write(do) -> None:
@@ -43,7 +43,7 @@ def slow_write_by_the_writer(writing: threading.Event, go_on: threading.Event) -
             go_on.wait()
         return append(*args)
 
-    multiprocess._File.append = write  # which is called under a lock
+    multiprocess._EntryFile.append = write  # which is called under a lock
 
 
 def opened() -> int:

@@ -130,9 +130,24 @@ def test_without_a_budget_left_the_primary_goes_on_alone(call, clock, metrics):
 
 def test_a_failure_that_the_budget_does_not_replace_is_raised_itself(call, metrics):
     with pytest.raises(Lost) as caught:
-        call([Lost("gone")], start=hedge.after(0.1), budget=0.05)
+        call([Lost("gone")], start=hedge.after(0.1), budget=0.0)
     assert len(caught.value.__notes__) == 1
     assert metrics.reasons() == {"budget": 1}
+
+
+@pytest.mark.parametrize("budget", [0.05, RetryBudget(ratio=0.05, floor=0, window=60)])
+def test_a_failed_copy_is_replaced_while_too_few_calls_are_known_to_make_a_token(
+    runner, metrics, budget
+):
+    """Charged all the same: what is slow then has to wait for its share."""
+    policy = redundant(start=hedge.after(0.1), budget=budget, name="it", **runner.options)
+    for _ in range(19):
+        assert runner.run(policy, runner.fn(Faults([Lost, "page"]))) == "page"
+    with pytest.raises(Lost):
+        runner.run(policy, runner.fn(Faults([Lost, "page"])))
+    assert metrics("hedges_total", reason="failed") == 19
+    assert runner.run(policy, runner.fn(Faults(then=after(0.2, "page")))) == "page"
+    assert metrics("hedges_denied_total", reason="budget") == 2
 
 
 def test_one_token_pays_for_one_hedge(runner, metrics):
@@ -413,26 +428,39 @@ def test_a_predicate_that_raises_hides_nothing(call, metrics):
 # Time.
 
 
-def test_a_timeout_ends_the_only_copy_with_a_timeout_error(call, clock, metrics):
+@pytest.fixture(params=["timeout", "deadline"])
+def limited(request, call):
+    """Call scripted copies with half a second for all: `limited(script, **parameters)`."""
+
+    def limited(script, **parameters):
+        if request.param == "timeout":
+            return call(script, timeout=0.5, **parameters)
+        with deadline(0.5):
+            return call(script, **parameters)
+
+    return limited
+
+
+def test_a_timeout_ends_the_only_copy_with_a_timeout_error(limited, clock, metrics):
     with pytest.raises(TimeoutError, match=r"copy 0 was still running after 0\.500 s"):
-        call([after(9, "slow")], start=hedge.after(1), timeout=0.5)
+        limited([after(9, "slow")], start=hedge.after(1))
     assert seconds(clock) == 0.5
     assert metrics.outcomes() == {"timeout": 1}
     assert metrics.reasons() == {"timeout": 1}
 
 
-def test_a_timeout_ends_all_copies(call, clock, metrics):
+def test_a_timeout_ends_all_copies(limited, clock, metrics):
     with pytest.raises(TimeoutError, match=r"copy 0 was still running after 0\.500 s") as caught:
-        call([after(9, "slow"), after(9, "slow")], timeout=0.5, **HEDGED)
+        limited([after(9, "slow"), after(9, "slow")], **HEDGED)
     assert seconds(clock) == 0.5
     (note,) = caught.value.__notes__
     assert "copy 1: TimeoutError: it: copy 1 was still running after 0.500 s" in note
     assert metrics.outcomes() == {"timeout": 1}
 
 
-def test_a_timeout_raises_what_a_copy_raised_before_it(call, metrics):
+def test_a_timeout_raises_what_a_copy_raised_before_it(limited, metrics):
     with pytest.raises(Lost) as caught:
-        call([after(9, "slow"), after(0.1, Lost("gone"))], timeout=0.5, **HEDGED)
+        limited([after(9, "slow"), after(0.1, Lost("gone"))], **HEDGED)
     assert caught.value.__notes__ == [
         "mainstay.redundant it: gave up after 2 copies in 0.500 s; copy 0 was still running"
     ]
@@ -440,9 +468,9 @@ def test_a_timeout_raises_what_a_copy_raised_before_it(call, metrics):
     assert metrics.errors() == {"Lost": 1, "TimeoutError": 1}
 
 
-def test_a_timeout_puts_an_exception_for_each_copy_into_the_group(call, clock):
+def test_a_timeout_puts_an_exception_for_each_copy_into_the_group(limited, clock):
     with pytest.raises(AllCopiesFailedError) as caught:
-        call([after(9, "slow"), after(0.1, Lost)], timeout=0.5, **GROUPED)
+        limited([after(9, "slow"), after(0.1, Lost)], **GROUPED)
     assert [type(each) for each in caught.value.exceptions] == [TimeoutError, Lost]
     assert seconds(clock) == 0.5
 
@@ -473,19 +501,48 @@ def test_no_call_begins_without_time_left(call, metrics):
     assert metrics.outcomes() == {"timeout": 1}
 
 
-def test_no_hedge_starts_after_the_deadline(call, clock, metrics):
+def test_no_hedge_starts_after_the_deadline(call, metrics):
     faults = Faults(then=after(0.5, "page"))
-    with deadline(0.1):
-        assert call(faults, start=hedge.after(0.2), budget=None) == "page"
+    with deadline(0.1), pytest.raises(TimeoutError):
+        call(faults, start=hedge.after(0.2), budget=None)
     assert len(faults.calls) == 1
-    assert metrics("hedges_denied_total", reason="deadline") == 1
+    assert metrics("hedges_total") == 0
 
 
-@pytest.mark.parametrize("limit", [0.1, 0.2])
-def test_a_failure_at_the_deadline_or_after_it_is_raised(call, metrics, limit):
-    with deadline(limit), pytest.raises(Lost):
-        call([after(0.2, Lost)], start=hedge.after(1), budget=None)
-    assert metrics.reasons() == {"timeout": 1}
+@pytest.mark.parametrize("own", [0.2, 0.7])
+def test_the_shorter_one_of_timeout_and_deadline_counts(call, clock, own):
+    with deadline(0.9 - own), pytest.raises(TimeoutError):
+        call([after(9, "slow")], timeout=own, start=hedge.after(1))
+    assert seconds(clock) == 0.2
+
+
+def test_a_limit_ends_a_hedge_that_started_just_before_it(limited, clock):
+    with pytest.raises(TimeoutError):
+        limited([after(9, "slow")] * 2, start=hedge.after(0.4), budget=None)
+    assert seconds(clock) == 0.5
+
+
+def test_a_deadline_ends_a_race(runner, clock, metrics):
+    with deadline(0.5), pytest.raises(TimeoutError):
+        runner.race(redundant(name="it"), *[Faults([after(9, n)]) for n in range(2)])
+    assert seconds(clock) == 0.5
+    assert metrics.outcomes() == {"timeout": 1}
+
+
+def test_a_deadline_whose_block_was_left_meanwhile_ends_no_copy(runner, clock):
+    """Everybody who inherited it ignores it from then on."""
+    limit = deadline(0.5)
+
+    def is_left(_error):
+        limit.__exit__(None, None, None)
+        return True
+
+    start = hedge.after(0.1)
+    policy = redundant(on=is_left, start=start, budget=None, **runner.options)
+    with limit:
+        faults = Faults([after(0.8, "page"), after(0.1, Lost)])
+        assert runner.run(policy, runner.fn(faults)) == "page"
+    assert seconds(clock) == 0.8
 
 
 # Voting.

@@ -131,6 +131,33 @@ def test_a_timeout_around_the_call_is_a_timeout(run, primary):
     run(main())
 
 
+@pytest.mark.parametrize("start", [hedge.after(0.001), hedge.after(NEVER), hedge.together()])
+def test_a_deadline_around_the_call_ends_its_copies(run, primary, start, metrics):
+    async def main():
+        copies = Copies(hang, hang)
+        with deadline(SOON), pytest.raises(TimeoutError, match="copy 0 was still running"):
+            await policy(primary, start=start)(copies)()
+        assert asyncio.current_task().cancelling() == 0
+        await turns(lambda: copies.cancelled == copies.begun)
+
+    run(main())
+    assert metrics.outcomes() == {"timeout": 1}
+
+
+@pytest.mark.parametrize("start", [hedge.after(0.001), hedge.after(NEVER), hedge.together()])
+def test_a_deadline_that_interrupts_ends_the_copies_of_the_call_too(run, primary, start, metrics):
+    async def main():
+        copies = Copies(hang, hang)
+        with pytest.raises(TimeoutError):  # whichever of the two is first
+            async with deadline(SOON):
+                await policy(primary, start=start)(copies)()
+        assert asyncio.current_task().cancelling() == 0
+        await turns(lambda: copies.cancelled == copies.begun)
+
+    run(main())
+    assert metrics.outcomes() == {"timeout": 1}
+
+
 def test_a_hedge_that_wins_leaves_no_cancellation_behind(run, primary):
     async def main():
         copies = Copies(hang, answer)

@@ -19,10 +19,7 @@ from mainstay.stores import SQLiteStore
 from mainstay.stores.base import Acquired, Change, Request, Result, RunId, RunLease
 
 # Forking beside other threads is what one test is about; Python 3.12 and newer warn of it.
-pytestmark = [
-    pytest.mark.process,
-    pytest.mark.filterwarnings("ignore:This process .* multi-threaded:DeprecationWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* multi-threaded:DeprecationWarning")
 
 RUN = RunId("import", "acme")
 
@@ -141,6 +138,7 @@ except StoreUnavailableError as error:
 """
 
 
+@pytest.mark.process
 def test_a_process_whose_log_was_removed_does_not_go_on_until_it_is_killed(path):
     ran = subprocess.run(
         [sys.executable, "-c", PROGRAM, f"sqlite:///{path}"],
@@ -267,7 +265,7 @@ def read_for_long(path, store):
         checkpointed_by_another_program,
         vacuumed_by_another_program,
         closed,
-        forked,
+        pytest.param(forked, marks=pytest.mark.process),
         made_longer,
         read_for_long,
     ],

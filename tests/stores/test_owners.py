@@ -16,8 +16,6 @@ from mainstay.stores.base import Acquired, Held, Record, Request, RunId, how_gon
 
 RUN = RunId("import", "acme")
 
-pytestmark = pytest.mark.process
-
 
 @pytest.fixture
 def child():
@@ -58,6 +56,7 @@ def hidden(tmp_path, monkeypatch):
 # Processes that are not shown.
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("written", [lambda owner: owner, of_an_older_version])
 def test_a_process_that_is_not_shown_is_dead_only_if_the_kernel_says_so(child, request, written):
     found = written(owner_of(child))
@@ -67,6 +66,7 @@ def test_a_process_that_is_not_shown_is_dead_only_if_the_kernel_says_so(child, r
     assert is_dead(found)
 
 
+@pytest.mark.process
 def test_a_process_that_may_not_be_signalled_lives(child, hidden, monkeypatch):
     def refused(_pid, _signal):
         raise PermissionError
@@ -80,6 +80,7 @@ def test_a_number_that_no_process_has_proves_nothing(pid):
     assert not is_dead(attrs.evolve(this_process(), pid=pid))
 
 
+@pytest.mark.process
 def test_numbers_of_another_namespace_in_proc_are_not_taken_for_ours(child, tmp_path, monkeypatch):
     """As after ``unshare --pid --fork`` without a `/proc` of its own."""
     found = owner_of(child)
@@ -136,6 +137,7 @@ def judged(command, found, *, hide=False):
 TIME = ["unshare", "--time", "--boottime", "100000", "--monotonic", "100000", "--fork"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("written", [lambda owner: owner, of_an_older_version])
 def test_hidepid_hides_a_process_and_does_not_kill_it(child, written):
     found = written(owner_of(child))
@@ -144,6 +146,7 @@ def test_hidepid_hides_a_process_and_does_not_kill_it(child, written):
     assert judged(["unshare", "--mount"], found, hide=True)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("written", [lambda owner: owner, of_an_older_version])
 def test_a_process_that_started_by_another_clock_is_dead_only_if_its_number_is_free(child, written):
     found = written(owner_of(child))
@@ -165,6 +168,7 @@ input()
 """
 
 
+@pytest.mark.process
 def test_a_lease_by_another_clock_ends_by_the_clock_on_the_wall(tmp_path, monkeypatch):
     if shutil.which(TIME[0]) is None or subprocess.run([*TIME, "true"], check=False).returncode:
         pytest.skip("may not make namespaces")
@@ -196,6 +200,7 @@ def record_of(found, **changes):
     return attrs.evolve(record, **changes)
 
 
+@pytest.mark.process
 def test_an_older_run_is_dead_when_its_process_is(child):
     found = of_an_older_version(owner_of(child))
     assert not is_dead(found)
@@ -204,6 +209,7 @@ def test_an_older_run_is_dead_when_its_process_is(child):
     assert is_dead(found)
 
 
+@pytest.mark.process
 def test_an_older_run_whose_number_is_used_by_a_process_of_another_time_is_not_dead(
     child, monkeypatch
 ):
@@ -228,6 +234,7 @@ def test_the_lease_of_a_run_by_the_same_clock_needs_no_other(now, gone):
     assert how_gone(record_of(this_process()), now=now, wall=0.0) == gone
 
 
+@pytest.mark.process
 def test_an_older_run_is_taken_over_at_once_after_kill_9(tmp_path, child):
     store = SQLiteStore(tmp_path / "runs.db")
     request = Request(owner=owner_of(child), life="x", lease=30.0)
@@ -248,6 +255,7 @@ def test_an_older_run_is_taken_over_at_once_after_kill_9(tmp_path, child):
 # What is not known.
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("boot", ["", "00000000-0000-0000-0000-000000000000"])
 def test_a_store_of_many_machines_takes_no_free_number_for_a_proof(child, monkeypatch, boot):
     found = attrs.evolve(owner_of(child), boot=boot)
@@ -256,6 +264,7 @@ def test_a_store_of_many_machines_takes_no_free_number_for_a_proof(child, monkey
     assert is_dead(found)
 
 
+@pytest.mark.process
 def test_a_number_of_an_unknown_namespace_proves_nothing_on_linux(child, tmp_path, monkeypatch):
     monkeypatch.setattr(owner, "_PROC", tmp_path / "none")
     owner._boot_and_namespaces.cache_clear()

@@ -94,7 +94,7 @@ def test_runs_are_listed_shown_and_verified(path, directory, files):
         "done", "interrupted",
     ]  # fmt: skip
     assert '"items": 1' in command(path, "show", "run", "failed")[0]
-    assert command(path, "verify") == ("2 run(s), 0 damaged part(s)\n", "")
+    assert command(path, "verify") == ("2 runs, 0 damaged parts\n", "")
     assert [each.name for each in path.parent.iterdir()] == ["runs.db"]
 
 
@@ -106,7 +106,7 @@ def test_what_is_only_in_the_log_is_seen(killed, index):
     out, err = command(killed, "list")
     assert err == ""
     assert "held" in out
-    assert command(killed, "verify") == ("3 run(s), 0 damaged part(s)\n", "")
+    assert command(killed, "verify") == ("3 runs, 0 damaged parts\n", "")
 
 
 def test_a_run_that_goes_on_is_seen(path):

@@ -16,6 +16,17 @@ class Lost(ConnectionError):
     """What makes members fail."""
 
 
+def use(resource):
+    """Work with a resource that is named after what it is: one that is bad fails."""
+    if resource.startswith("bad"):
+        raise Lost(resource)
+    return resource
+
+
+async def ause(resource):
+    return use(resource)
+
+
 class Servers:
     """Members whose resource is their name, and which fail as long as they are in `broken`."""
 

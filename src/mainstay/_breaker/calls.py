@@ -124,9 +124,9 @@ class BreakerCall(Call[Recorder]):
         if not isinstance(error, Exception):
             self.engine.released(self.generation, self.now())
             self.end_interrupted(error)
-        elif isinstance(error, DeadlineExpiredError) and self.context.left() <= 0:
+        elif issubclass(type(error), DeadlineExpiredError) and self.context.left() <= 0:
             self.says_nothing(error, "timeout")  # the caller's time is over, whatever was called
-        elif isinstance(error, RejectedError):
+        elif issubclass(type(error), RejectedError):
             self.says_nothing(error, "not_retryable")
         elif (verdict := self.ask(self._verdict, error)) is PREDICATE_ERROR:
             self.says_nothing(error, "predicate_error")

@@ -6,7 +6,10 @@ The rules, for a budget of `ratio` r, `floor` f per second and `window` w second
 2. Where f is 0, credit that leaves the window unspent is kept until it makes one whole token,
    and no more: at low rates the tokens of long spans add up instead of being lost.
 3. Observing a call never spends; a refusal changes nothing.
-4. Time never goes back: a reading that is older than the newest one counts as that one.
+4. A lenient extra call is granted, and charged as any other, while the calls of the window are
+   fewer than 1 / r: too few to make a token, and so to tell a share. Rules 1 and 2 then hold for
+   the others. Where r is 0, nothing is granted to it that is not to others.
+5. Time never goes back: a reading that is older than the newest one counts as that one.
 
 `BudgetWindow` is the arithmetic: it takes the time as an argument and knows no lock. Time is cut
 into `SLICES` slices a window. Calls are summed over at most the window and extra calls over at
@@ -54,22 +57,27 @@ class BudgetWindow:
         """Count calls that the policies were asked for."""
         self._at(now).calls += calls
 
-    def spend(self, now: float) -> bool:
-        """Take a token for one extra call, if there is one."""
+    def spend(self, now: float, *, lenient: bool = False) -> bool:
+        """Take a token for one extra call, if there is one, or by rule 4."""
         here = self._at(now)
         here.extra += 1  # before the decision, or a signal handler could spend the same one
-        if self.balance(now) < -_ROUNDING:
+        if self.balance(now) < -_ROUNDING and not (lenient and self._knows_too_few(now)):
             here.extra -= 1
             return False
         return True
 
     def balance(self, now: float) -> float:
         """Return the number of extra calls that rules 1 and 2 still allow."""
-        newest = self._at(now).number
+        self._at(now)
         slices = tuple(self._slices)  # a signal handler may come in and move the window
-        calls = sum(each.calls for each in slices if each.number > newest - SLICES)
+        share = self.ratio * _calls_in(slices)
         extra = sum(each.extra for each in slices)
-        return self._kept + self.ratio * calls + self.floor * self.window - extra
+        return self._kept + share + self.floor * self.window - extra
+
+    def _knows_too_few(self, now: float) -> bool:
+        """True if the calls of the window do not make one token."""
+        self._at(now)
+        return self.ratio > 0 and self.ratio * _calls_in(tuple(self._slices)) < 1 - _ROUNDING
 
     def _at(self, now: float) -> _Slice:
         """Drop the slices that have left the window, and return the newest one."""
@@ -85,6 +93,12 @@ class BudgetWindow:
         if not slices or slices[-1].number < number:
             slices.append(_Slice(number))
         return slices[-1]
+
+
+def _calls_in(slices: tuple[_Slice, ...]) -> int:
+    """Return the number of calls in the window that ends with the last of *slices*."""
+    first = slices[-1].number - SLICES
+    return sum(each.calls for each in slices if each.number > first)
 
 
 class RetryBudget(Shared):
@@ -165,8 +179,11 @@ def observe(budget: RetryBudget, calls: int = 1) -> None:
         budget._by(clock).observe(clock.now(), calls)
 
 
-def spend(budget: RetryBudget) -> bool:
-    """Take one extra call out of *budget*; False if it has none left."""
+def spend(budget: RetryBudget, *, lenient: bool = False) -> bool:
+    """Take one extra call out of *budget*; False if it has none left.
+
+    A lenient one is granted while the budget has observed too few calls to make a token.
+    """
     clock = context.current_context().clock
     with budget._lock:
-        return budget._by(clock).spend(clock.now())
+        return budget._by(clock).spend(clock.now(), lenient=lenient)

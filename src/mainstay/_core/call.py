@@ -47,8 +47,14 @@ class CallRecorder(Protocol):
         """Record why a call gave up."""
         ...
 
-    def listener_failed(self, listener: Callable[..., object], error: Exception, /) -> None:
-        """Record that a listener raised."""
+    def hook_failed(self, hook: str, /) -> None:
+        """Record that something of the user's raised: what kind of thing, as in labels."""
+        ...
+
+    def listener_failed(
+        self, listener: Callable[..., object], error: Exception, hook: str = "listener", /
+    ) -> None:
+        """Record that a listener, or another hook that has a name, raised."""
         ...
 
 
@@ -126,6 +132,7 @@ class Call(Generic[R]):
 
     def predicate_failed(self, error: Exception, what: str) -> object:
         """Leave a note that `on` could not judge the user's exception, and log that once."""
+        self.recorder.hook_failed("predicate")
         said = f"{what}, so the exception counts as not matched"
         self.note(error, said)
         name = class_name(error)
@@ -134,7 +141,8 @@ class Call(Generic[R]):
         return PREDICATE_ERROR
 
     def hook_failed(self, hook: str, broken: Exception) -> None:
-        """Log that something else of the user's has raised, once for each class."""
+        """Record that something else of the user's has raised; log that once for each class."""
+        self.recorder.hook_failed("predicate")
         name = class_name(broken)
         if is_first(self.policy, self.component, hook, name):
             logger_of(self.policy).warning("%s: `%s` raised %s", self.component, hook, name)

@@ -353,7 +353,7 @@ class Detector:
         self.ejected_at = now
         self.generation += 1
         self._lengthen(now, chance)
-        return now - began
+        return max(0.0, now - began)  # another thread may have read the clock later, and come first
 
     def keep_failing(self, cause: Cause) -> None:
         """Keep the member in rotation although it fails, since there is no other."""
@@ -393,7 +393,7 @@ class Detector:
         head_start = self.detect.threshold - 1
         self._failures = _Evidence(score=head_start)
         self._delays = _Evidence(score=head_start if self.cause == "slow" else 0)
-        self.outage = 0.0 if self.ejected_at is None else now - self.ejected_at
+        self.outage = 0.0 if self.ejected_at is None else max(0.0, now - self.ejected_at)
         self.phase = Phase.WELL
         self.since = now
         self.failing_since = None

@@ -9,7 +9,7 @@ import logging
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, Protocol, TypeAlias
 
 import attrs
 
@@ -38,8 +38,15 @@ class Event:
 
 
 Listener: TypeAlias = Callable[[Event], object]
-ListenerFailed: TypeAlias = Callable[[Callable[..., object], Exception], object]
-"""Told of a listener that raised, and what."""
+
+
+class ListenerFailed(Protocol):
+    """Told of a listener that raised, and what; "reentry" if it was not called at all."""
+
+    def __call__(
+        self, listener: Callable[..., object], error: Exception, hook: str = "listener", /
+    ) -> object: ...
+
 
 # A library leaves it to the program whether its lines go anywhere.
 logging.getLogger("mainstay").addHandler(logging.NullHandler())
@@ -68,8 +75,8 @@ def on_event(fn: Listener) -> Callable[[], None]:
         TypeError: If *fn* cannot be called, or is async or a generator.
 
     Metrics:
-        What *fn* raises counts in `errors_total` of the policy's metrics, with *fn*'s name as
-        `component` and "event" as `policy`.
+        What *fn* raises counts in `hook_errors_total` of the policy's metrics, and in
+        `errors_total` with *fn*'s name as `component` and "event" as `policy`.
 
     Example:
         >>> from mainstay import on_event
@@ -156,7 +163,7 @@ def tell(listener: Listener, event: Event, listener_failed: ListenerFailed) -> N
     at_work = _at_work.get()
     if listener in at_work:
         what = RecursionError("an event that a listener caused was not handed to that listener")
-        listener_failed(listener, what)
+        listener_failed(listener, what, "reentry")
         return
     before = _at_work.set((*at_work, listener))
     try:

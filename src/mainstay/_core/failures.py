@@ -4,6 +4,9 @@
 exception groups matches if every leaf of it does: classes are compared with the group as well,
 predicates only ever see leaves. The one exception is `NoMemberError`: where no member could be
 tried it is the exception that it is, and its entries, which say why of each member, are not judged.
+
+Exceptions are told apart by their type, as `except` does: `isinstance` also asks for `__class__`,
+which a property of the user's may answer or raise.
 """
 
 import contextlib
@@ -151,7 +154,7 @@ class ErrorClasses:
         return ", ".join(each.__name__ for each in classes)
 
     def __call__(self, error: BaseException) -> bool:
-        return isinstance(error, self.classes) or (
+        return issubclass(type(error), self.classes) or (
             _is_judged_by_leaves(error) and all(map(self, error.exceptions))
         )
 
@@ -188,9 +191,9 @@ class AsyncPredicate:
 
 def _is_judged_by_leaves(error: BaseException) -> TypeGuard[ExceptionGroup[Exception]]:
     return (
-        isinstance(error, MainstayError)
-        and isinstance(error, ExceptionGroup)
-        and not isinstance(error, RejectedError)
+        issubclass(type(error), MainstayError)
+        and issubclass(type(error), ExceptionGroup)
+        and not issubclass(type(error), RejectedError)
     )
 
 

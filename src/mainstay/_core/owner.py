@@ -77,8 +77,8 @@ def shares_clock(owner: Owner) -> bool | None:
     here = this_process()
     if owner.boot != here.boot:
         return False
-    theirs, mine = _part(owner, "time"), _part(here, "time")
-    if not theirs and mine and _part(owner, "pid"):
+    theirs, mine = part(owner.namespace, "time"), part(here.namespace, "time")
+    if not theirs and mine and part(owner.namespace, "pid"):
         return None  # saved by an older version, which did not ask for it
     return not theirs or theirs == mine
 
@@ -108,14 +108,15 @@ def _namespace(process: str, kind: str) -> str:
         return ""
 
 
-def _part(owner: Owner, kind: str) -> str:
-    return next((each for each in owner.namespace.split() if each.startswith(f"{kind}:")), "")
+def part(namespace: str, kind: str) -> str:
+    """Return what `Owner.namespace` has of one kind, "pid" or "time", or ""."""
+    return next((each for each in namespace.split() if each.startswith(f"{kind}:")), "")
 
 
 def _counts_ids_alike(owner: Owner, here: Owner) -> bool:
     """Return True if an id means the same process to both; unknown namespaces may be two."""
-    ids = _part(here, "pid")
-    return _part(owner, "pid") == ids and (ids != "" or sys.platform != "linux")
+    ids = part(here.namespace, "pid")
+    return part(owner.namespace, "pid") == ids and (ids != "" or sys.platform != "linux")
 
 
 def _times_alike(owner: Owner, here: Owner) -> bool:
@@ -124,8 +125,8 @@ def _times_alike(owner: Owner, here: Owner) -> bool:
     Where it was not written by which clock, that of a process with its id has to do: if it is ours,
     the owner would have written what we read.
     """
-    theirs = _part(owner, "time") or _namespace(str(owner.pid), "time")
-    return owner.started > 0 and theirs == _part(here, "time")
+    theirs = part(owner.namespace, "time") or _namespace(str(owner.pid), "time")
+    return owner.started > 0 and theirs == part(here.namespace, "time")
 
 
 def _is_used(pid: int) -> bool:

@@ -8,6 +8,7 @@ A lease is one attempt and never a second one.
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
+from mainstay._core.interrupts import TaskTimeout
 from mainstay._failover.calls import BoundPool, PoolCall, aacquire, acquire, require_loop
 from mainstay._failover.engine import PoolEngine
 from mainstay._failover.members import Lease, MemberHandle, lease_here, set_lease
@@ -80,13 +81,15 @@ class PoolAttempt(Generic[R]):
         member: The name of the member.
     """
 
-    __slots__ = ("_block", "_call", "_handle", "_outer", "member", "number")
+    __slots__ = ("_block", "_call", "_handle", "_limit", "_outer", "_timeout", "member", "number")
 
     def __init__(self, block: PoolBlock[R], call: PoolCall, handle: MemberHandle) -> None:
         self._block = block
         self._call = call
         self._handle = handle
         self._outer: Lease[Any] | None = None
+        self._limit = 0.0
+        self._timeout: TaskTimeout | None = None
         self.number: int = call.made + 1
         self.member: str = handle.lease.member
 
@@ -94,6 +97,10 @@ class PoolAttempt(Generic[R]):
         self._outer = lease_here()
         set_lease(self._handle.lease)
         resource: R = self._handle.lease.resource
+        limit = self._call.attempt_limit()
+        if limit is not None:
+            self._limit = limit
+            self._timeout = TaskTimeout(self._call.context.clock, limit)
         return resource
 
     def __exit__(
@@ -104,7 +111,11 @@ class PoolAttempt(Generic[R]):
     ) -> bool:
         set_lease(self._outer)
         self._block.ended(goes_on=False)
-        if _finish(self._call, self._handle, error):
+        if self._timeout is not None and self._timeout.stop(error):
+            expired = self._call.attempt_timed_out(self._handle, self._limit)
+            if _finish(self._call, self._handle, expired):
+                raise expired from error
+        elif _finish(self._call, self._handle, error):
             return False
         self._call.go_on()
         self._block.ended(goes_on=True)

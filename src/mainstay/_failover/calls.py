@@ -13,7 +13,7 @@ not carry earlier ones along as their context.
 
 import logging
 from asyncio import CancelledError
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from types import NoneType
 from typing import Any, ClassVar, TypeAlias
 
@@ -21,7 +21,7 @@ import attrs
 
 from mainstay._core.budget import RetryBudget, observe, spend
 from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
-from mainstay._core.clock import Clock, monotonic
+from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context, current_context, process_contexts
 from mainstay._core.failures import AttemptLog, Verdict, counted
 from mainstay._core.functions import (
@@ -33,11 +33,12 @@ from mainstay._core.functions import (
     resource_first,
     without_resource,
 )
+from mainstay._core.interrupts import TaskTimeout
 from mainstay._core.threads import Pause, values_now
 from mainstay._failover.engine import PoolEngine
 from mainstay._failover.members import MemberHandle, Slot, lease_here, set_lease
-from mainstay._failover.openers import TaskOpener, ThreadOpener
-from mainstay._failover.settings import POLICY, Raises
+from mainstay._failover.openers import TaskOpener
+from mainstay._failover.settings import POLICY, PoolSettings, Raises
 from mainstay._metrics.pools import MemberRecorder
 from mainstay._metrics.recorder import Recorder
 from mainstay.errors import (
@@ -46,6 +47,7 @@ from mainstay.errors import (
     MainstayError,
     NoMemberError,
     RejectedError,
+    ResultRefusedError,
 )
 from mainstay.events import PoolGaveUp
 
@@ -90,11 +92,34 @@ class BoundPool:
             observe(self.engine.settings.budget)
         return call
 
+    def is_plain(self, started: float) -> bool:
+        """True if a call needs nothing of its context, nor anything else that `begin` does."""
+        here = block_context()
+        plain = here is None or (here.plain and started < here.deadline)
+        return plain and not process_contexts and self.engine.settings.budget is None
+
     def resume(self, started: float) -> "PoolCall":
         """Return the call that began without one on the short path."""
         context, name = current_context(), self.engine.settings.name
         recorder = self.engine.monitor.recorder
         return PoolCall(name, recorder, context, started, self, self.engine, started)
+
+
+@attrs.frozen(eq=False)
+class JudgedError:
+    """What an attempt came to, judged by `on` or by the pool itself.
+
+    Attributes:
+        error: What it raised, or what was made of it.
+        verdict: What it says of the member; `PREDICATE_ERROR` where `on_result` could not say.
+        outcome: As in `member_attempts_total`.
+        ends_as: Why the call gives up with it, though others are left; None if it may go on.
+    """
+
+    error: Exception
+    verdict: object
+    outcome: str
+    ends_as: str | None = None
 
 
 @attrs.define(eq=False)
@@ -122,6 +147,7 @@ class PoolCall(Call[Recorder]):
     _charged: int = 0
     _last_place: int = 0
     _over: Exception | None = None
+    _judged: "JudgedError | None" = None
 
     # Before an attempt.
 
@@ -139,13 +165,13 @@ class PoolCall(Call[Recorder]):
             raise
         try:
             if choice is None:
-                raise self._failed("no_member")
+                raise self.failed("no_member")
             if self.made and self.engine.settings.budget is not None:
                 self._charge(self.engine.settings.budget)
             if isinstance(choice, Pause):
                 left = self.left(self.engine.settings.timeout)
                 if left <= 0 or (choice.signal is None and choice.seconds >= left):
-                    raise self._failed("timeout")
+                    raise self.failed("timeout")
                 return Pause(choice.clock, min(choice.seconds, left), choice.signal)
         except BaseException:
             if isinstance(choice, MemberHandle):
@@ -168,7 +194,7 @@ class PoolCall(Call[Recorder]):
         if self._charged < self.made:
             self._charged += 1
             if not spend(budget):
-                raise self._failed("budget")
+                raise self.failed("budget")
 
     def waited(self, pause: Pause) -> None:
         """Record a wait for the next trial."""
@@ -218,32 +244,79 @@ class PoolCall(Call[Recorder]):
 
     def _after(self, handle: MemberHandle, error: Exception) -> Exception | None:
         """Record a failed attempt; return what the call raises, or None if it goes on."""
-        if isinstance(error, DeadlineExpiredError) and self.context.left() <= 0:
+        if issubclass(type(error), DeadlineExpiredError) and self.context.left() <= 0:
             self.refused(handle, error, "timeout")  # the caller's time is over, whatever was called
             return error
-        verdict = self._verdict(handle, error)
-        if verdict is PREDICATE_ERROR:
+        judged, self._judged = self._judged, None
+        if judged is None or judged.error is not error:
+            verdict = self._verdict(handle, error)
+            outcome = "rejected" if verdict is Verdict.TRY_ANOTHER else "error"
+            judged = JudgedError(error, verdict, outcome)
+        if judged.verdict is PREDICATE_ERROR:
             self.refused(handle, error, "predicate_error")
             return error
-        if verdict is Verdict.STOP:
+        if judged.verdict is Verdict.STOP:
             self.not_matched(self.engine.settings.judge, error)
             self.refused(handle, error)
             return error
         now = self.now()
         self.recorder.error(error)
-        if verdict is Verdict.MEMBER_FAILED:
-            self._recorder_at(handle).attempt("error")
+        self._recorder_at(handle).attempt(judged.outcome)
+        if judged.verdict is Verdict.MEMBER_FAILED:
             self.engine.failed(handle, now)
         else:
-            self._recorder_at(handle).attempt("rejected")
             self.engine.released(handle, now)
         self._keep(handle, error, now - self.attempt_started)
         attempts = self.engine.settings.attempts
+        if judged.ends_as is not None:
+            return self.failed(judged.ends_as)
         if not self.bound.rerun:
-            return self._failed("rerun")
+            return self.failed("rerun")
         if attempts is not None and self.made >= attempts:
-            return self._failed("attempts")
-        return self._failed("timeout") if self.left(self.engine.settings.timeout) <= 0 else None
+            return self.failed("attempts")
+        return self.failed("timeout") if self.left(self.engine.settings.timeout) <= 0 else None
+
+    # What the pool itself judges.
+
+    def attempt_limit(self) -> float | None:
+        """Return the seconds that the next attempt may take, or None."""
+        limit = self.engine.settings.attempt_timeout
+        return None if limit is None else min(limit, self.left(self.engine.settings.timeout))
+
+    def attempt_timed_out(self, handle: MemberHandle, limit: float) -> TimeoutError:
+        """Return the exception of an attempt that was cancelled after *limit* seconds."""
+        where = f"attempt {self.made + 1} at member {handle.slot.name}"
+        error = TimeoutError(f"{self.component}: {where} took longer than {limit:.3f} s")
+        whole = self.engine.settings.attempt_timeout
+        if whole is not None and limit < whole:  # its caller had no more time
+            self._judged = JudgedError(error, Verdict.TRY_ANOTHER, "cancelled", "timeout")
+        else:
+            self._judged = JudgedError(error, Verdict.MEMBER_FAILED, "timeout")
+        return error
+
+    def check_result(self, value: object) -> None:
+        """Ask `on_result` about what an attempt returned.
+
+        Raises:
+            ResultRefusedError: If it counts as a failure.
+            Exception: What `on_result` raises.
+        """
+        on_result = self.engine.settings.on_result
+        if on_result is None:
+            return
+        try:
+            refused = bool(on_result(value))
+        except Exception as error:
+            self.hook_failed("on_result", error)
+            self._judged = JudgedError(error, PREDICATE_ERROR, "error")
+            raise
+        if refused:
+            raise self._refused_result(value)
+
+    def _refused_result(self, value: object) -> ResultRefusedError:
+        error = ResultRefusedError(self.component, value, self.made + 1, self.elapsed())
+        self._judged = JudgedError(error, Verdict.MEMBER_FAILED, "error")
+        return error
 
     def _keep(self, handle: MemberHandle, error: Exception, seconds: float) -> None:
         """Keep what the call may have to raise, and the words of the note on it."""
@@ -256,14 +329,18 @@ class PoolCall(Call[Recorder]):
         if self.bound.raises == "group":
             self.errors.append(error)
             self.note(error, f"attempt {self.made}{where}, {seconds:.3f} s")
-        elif not isinstance(error, RejectedError) or isinstance(self.last, RejectedError | None):
+        elif (
+            self.last is None
+            or issubclass(type(self.last), RejectedError)
+            or (not issubclass(type(error), RejectedError))
+        ):
             self.last, self._last_place = error, self.made
 
     def refused(
         self, handle: MemberHandle, error: Exception, reason: str = "not_retryable"
     ) -> None:
         """Record that the call ended with an exception that is not the member's."""
-        rejected = isinstance(error, RejectedError)
+        rejected = issubclass(type(error), RejectedError)
         self.recorder.error(error)
         self._recorder_at(handle).attempt("rejected" if rejected else "error")
         self.engine.released(handle, self.now())
@@ -295,7 +372,7 @@ class PoolCall(Call[Recorder]):
 
     # The end.
 
-    def _failed(self, reason: str) -> Exception:
+    def failed(self, reason: str) -> Exception:
         """Record that the call has failed; return what it raises."""
         made, now = self.made, self.now()
         elapsed = now - self.started
@@ -305,7 +382,7 @@ class PoolCall(Call[Recorder]):
             self.note(error, self._note_of_last(elapsed, reason))
         elif made:
             names = tuple(slot.name for slot in self._tried)
-            retry_after = self.engine.retry_after(now)
+            retry_after = self.engine.plan.retry_after(now)
             error = AllMembersFailedError(
                 self.component, self.errors, retry_after, made, elapsed, names
             )
@@ -326,11 +403,11 @@ class PoolCall(Call[Recorder]):
 
     def _forget(self) -> None:
         """Forget what the attempts raised: the tracebacks lead to frames that have this call."""
-        self.last = self._log = None
+        self.last = self._log = self._judged = None
         self.errors = []
 
     def give_up(self, reason: str, error: Exception, outcome: str, *, attempts: int) -> None:
-        """Record and tell that the call ends with *error*; the pool has listeners of its own."""
+        """Record and tell that the call ends with *error*; the pool has listeners of its judged."""
         elapsed = self.elapsed()
         self.recorder.gave_up(reason)
         self.recorder.call(outcome, elapsed, max(attempts, 1))
@@ -352,11 +429,24 @@ def no_member(
     return NoMemberError(
         engine.settings.name,
         why or [MainstayError("every member has been called")],
-        engine.retry_after(now),
+        engine.plan.retry_after(now),
         0,
         elapsed,
         [slot.name for slot in absent],
     )
+
+
+def check_interruptible(settings: PoolSettings, what: str) -> None:
+    """Raise if a pool has a limit for attempts that sync code cannot keep.
+
+    Raises:
+        TypeError: If it has.
+    """
+    if settings.attempt_timeout is not None:
+        raise TypeError(
+            f"`attempt_timeout` of pool {settings.name!r} cannot interrupt {what}, since no thread "
+            f"can be stopped from outside; wrap what is called in `timeout(..., in_thread=True)`"
+        )
 
 
 # The loops.
@@ -385,6 +475,7 @@ def caller(bound: BoundPool, fn: Callable[..., Any]) -> Callable[..., Any]:
         raise TypeError(
             f"pool {name!r} is async, since something that it was given is, and {fn!r} is not"
         )
+    check_interruptible(bound.engine.settings, repr(fn))
     return _wrap_sync(bound, resource_first(fn))
 
 
@@ -392,7 +483,7 @@ def _wrap_sync(  # noqa: C901 - flat, since each further call would cost every c
     bound: BoundPool, fn: Callable[..., Any]
 ) -> Callable[..., Any]:
     engine = bound.engine
-    long = engine.settings.budget is not None
+    long = engine.settings.first_attempt_is_special()
     plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
     def call(*args: Any, **kwargs: Any) -> Any:  # noqa: C901 - as above
@@ -406,6 +497,8 @@ def _wrap_sync(  # noqa: C901 - flat, since each further call would cost every c
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
         ):
+            if started < rotation.rejects and bound.is_plain(started):
+                raise bound.resume(started).failed("no_member")
             return repeat(bound.begin(), fn, args, kwargs)
         try:
             handle = rotation.pick()
@@ -450,7 +543,7 @@ def _wrap_async(  # noqa: C901 - flat, since each further call would cost every 
 ) -> Callable[..., Any]:
     engine = bound.engine
     answered = engine.answers.append
-    long = engine.settings.budget is not None
+    long = engine.settings.first_attempt_is_special()
     on_asyncio = False  # asked at the first call and when waiting: it is a system call in 3.11
 
     async def call(*args: Any, **kwargs: Any) -> Any:  # noqa: C901 - as above
@@ -467,6 +560,8 @@ def _wrap_async(  # noqa: C901 - flat, since each further call would cost every 
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
         ):
+            if started < rotation.rejects and bound.is_plain(started):
+                raise bound.resume(started).failed("no_member")
             return await arepeat(bound.begin(), fn, args, kwargs)
         try:
             handle = rotation.pick()
@@ -514,6 +609,8 @@ def repeat(run: PoolCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) ->
         set_lease(handle.lease)
         try:
             value = fn(handle.resource, *args, **kwargs)
+            if not is_awaitable(value):
+                run.check_result(value)
         except BaseException as error:
             if run.raised(handle, error):
                 raise
@@ -535,7 +632,8 @@ async def arepeat(run: PoolCall, fn: Callable[..., Any], args: Args, kwargs: Kwa
         outer = lease_here()
         set_lease(handle.lease)
         try:
-            value = await fn(handle.resource, *args, **kwargs)
+            value = await _limited(run, handle, fn(handle.resource, *args, **kwargs))
+            run.check_result(value)
         except CancelledError as error:
             run.cancelled(handle, error)
             raise
@@ -550,6 +648,22 @@ async def arepeat(run: PoolCall, fn: Callable[..., Any], args: Args, kwargs: Kwa
             set_lease(outer)
             run.engine.done(handle)
         run.go_on()
+
+
+async def _limited(run: PoolCall, handle: MemberHandle, attempt: Awaitable[Any]) -> Any:
+    """Await an attempt for at most the `attempt_timeout` of the pool."""
+    limit = run.attempt_limit()
+    if limit is None:
+        return await attempt
+    timeout = TaskTimeout(run.context.clock, limit)
+    try:
+        value = await attempt
+    except BaseException as error:
+        if timeout.stop(error):
+            raise run.attempt_timed_out(handle, limit) from error
+        raise
+    timeout.stop(None)
+    return value
 
 
 def acquire(run: PoolCall) -> MemberHandle:
@@ -578,47 +692,6 @@ async def aacquire(run: PoolCall) -> MemberHandle:
             run.interrupted(None, interrupt)
             raise
         run.waited(choice)
-
-
-def open_all(engine: PoolEngine) -> None:
-    """Open a pool, and wait until each member that is started is open or could not be opened."""
-    clock = current_context().clock
-    while (pause := _opening(engine, clock)) is not None:
-        pause.wait()
-
-
-async def aopen_all(engine: PoolEngine) -> None:
-    """Open a pool, and await that each member that is started is open or could not be opened."""
-    clock = current_context().clock
-    while (pause := _opening(engine, clock)) is not None:
-        await pause.await_()
-
-
-def close_all(engine: PoolEngine) -> None:
-    """Close a sync pool, and wait until its threads have ended, but for those that hang."""
-    engine.stop()
-    if isinstance(engine.opener, ThreadOpener):
-        engine.opener.join()
-
-
-async def aclose_all(engine: PoolEngine) -> None:
-    """Close a pool, and await its tasks if it is async, but for those that hang."""
-    engine.stop()
-    if isinstance(engine.opener, TaskOpener):
-        limits = [slot.member.start_timeout for slot in values_now(engine.slots)]
-        await engine.opener.join(max(limits, default=0.0))
-    else:
-        engine.opener.join()
-
-
-def _opening(engine: PoolEngine, clock: Clock) -> Pause | None:
-    """Open a pool; return how long to wait for its members, None if all starts have ended."""
-    engine.monitor.clock = clock
-    engine.open()
-    now = clock.now()
-    engine.settle(now)
-    progress, ends = engine.progress, engine.plan.starting.values()
-    return Pause(clock, max(0.0, max(ends) - now), progress) if ends else None
 
 
 def require_loop(engine: PoolEngine) -> None:

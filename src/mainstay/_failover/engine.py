@@ -9,8 +9,7 @@ import math
 import random
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
-from functools import partial
+from collections.abc import Collection, Iterable
 from typing import Any, TypeAlias
 
 import attrs
@@ -48,6 +47,7 @@ class Rotation:
         spares: One for each member that a call may go on to which has tried those.
         pick: Returns the handle of the next call.
         wake: Until when a call may use `pick` alone, in seconds of the clock.
+        rejects: Until when a call that begins finds nobody, nor anything to wait for.
     """
 
     plan: planner.Plan
@@ -55,6 +55,7 @@ class Rotation:
     spares: tuple[MemberHandle, ...]
     pick: Pick
     wake: float
+    rejects: float = -math.inf
 
 
 def _nobody() -> MemberHandle:
@@ -72,6 +73,7 @@ class PoolEngine:
     """The state of a pool, and what happens to it.
 
     Attributes:
+        members: What users gave.
         slots: Its members, in the order listed.
         fencing: Who may do whose work; None in a pool without a fence.
         lock: What the state is changed under. The same thread may take it again, since a signal
@@ -112,7 +114,8 @@ class PoolEngine:
         self.answers: deque[float] = deque(maxlen=ANSWERS)
         self.progress = Signal()
         self._prober: ThreadProber | TaskProber | None = None
-        for member in members:
+        self.members = tuple(members)
+        for member in self.members:
             self.enlist(member)
         self.monitor.follow()
         reset_after_fork(self, _reset_after_fork)
@@ -192,14 +195,9 @@ class PoolEngine:
                 self.replan(now)
                 return slot.handle_at(self.epoch)
             requested.add(step.name)
-            self._help(self.opener.start, slot, slot.begin_start(now))
+            self.outbox.add_helper(self.opener.start, slot, slot.begin_start(now))
             self.replan(now)
             return Pause(clock, slot.member.start_timeout, self.progress)
-
-    def retry_after(self, now: float) -> float | None:
-        """Return the seconds until an ejected member is tried again; None if none is ejected."""
-        ejected = self.plan.ejected
-        return max(0.0, ejected[0].trial_at - now) if ejected else None
 
     def succeeded(self, handle: MemberHandle, now: float, seconds: float) -> None:
         """Record that an attempt was answered after *seconds*."""
@@ -257,11 +255,7 @@ class PoolEngine:
     def close(self, slot: Slot, opened: Opened | None) -> None:
         """Have a resource closed that no new call uses, unless one uses it still."""
         if opened is not None and opened.claim():
-            self._help(self.opener.close, slot.member, opened.resource)
-
-    def _help(self, begin: Callable[..., object], /, *args: Any) -> None:
-        """Have a helper begin once the lock has been left, in a context of its own."""
-        self.outbox.add(partial(helper_context().run, begin, *args))
+            self.outbox.add_helper(self.opener.close, slot.member, opened.resource)
 
     # What follows from results.
 
@@ -309,7 +303,7 @@ class PoolEngine:
         if slot.detector.outage:
             longer = 1 + failback.jitter * chance()
             slot.grace_until = now + failback.grace * longer
-            ramp = 0.0 if self.fencing else failback.ramp * longer
+            ramp = 0.0 if self.fencing is not None else failback.ramp * longer
             slot.ramp_until = slot.grace_until + ramp
             slot.detector.since = slot.grace_until
         slot.barred = False
@@ -334,7 +328,7 @@ class PoolEngine:
                     slot.barred = False
                     self.replan(now)
             else:
-                if not slot.bad_probes and not isinstance(error, UnhealthyError):
+                if not slot.bad_probes and not issubclass(type(error), UnhealthyError):
                     self.monitor.broken(slot.name, "probe", error)
                 slot.good_probes = 0
                 slot.bad_probes += 1
@@ -437,7 +431,7 @@ class PoolEngine:
             again = self._carry_out(plan, now)
             self.plan = plan
         if self.is_open:
-            self.rotation = _rotation_of(self, self.plan)
+            self.rotation = _rotation_of(self, now)
         self.monitor.refresh()
         if news:
             old, self.progress = self.progress, Signal()
@@ -464,7 +458,7 @@ class PoolEngine:
             slot, duties = self.slots[name], plan.stand_ins.get(name, ())
             replaces = fencing.asked_about(slot, duties) if fencing is not None else ()
             start = slot.begin_start(now, replaces)
-            self._help(self.opener.start, slot, start)
+            self.outbox.add_helper(self.opener.start, slot, start)
             changed = changed or bool(replaces)
         self.epoch += bool(plan.switches)
         for switch in plan.switches:
@@ -489,7 +483,7 @@ class PoolEngine:
                 self._prober = TaskProber(self, probe, opener.begin)
             else:
                 self._prober = ThreadProber(self, probe, opener.threads)
-            self._help(self._prober.start, self.settings.name)
+            self.outbox.add_helper(self._prober.start, self.settings.name)
 
     def forget(self) -> None:
         """Leave everything that was opened to its owner now: a parent process, or an ended loop."""
@@ -526,6 +520,21 @@ class PoolEngine:
             prober.stop()
 
 
+def reset(engine: PoolEngine, settings: PoolSettings) -> None:
+    """Have a pool be as if just made with *settings*; calls that are under way change nothing."""
+    engine.stop()
+    with engine.outbox, engine.lock:
+        engine.settings = settings
+        engine.slots.clear()
+        engine.answers.clear()
+        engine.fencing = Fencing() if settings.fence is not None else None
+        engine.plan = planner.Plan()
+        engine.epoch, engine.forced, engine.last_active = 0, None, ""
+        for member in engine.members:
+            engine.enlist(member)
+        engine.monitor.refresh()
+
+
 def _views_of(engine: PoolEngine) -> list[planner.MemberView]:
     """Return what planning needs to know of the members."""
     slots = values_now(engine.slots)
@@ -534,14 +543,15 @@ def _views_of(engine: PoolEngine) -> list[planner.MemberView]:
     return engine.fencing.views(slots)
 
 
-def _rotation_of(engine: PoolEngine, plan: planner.Plan) -> Rotation:
-    """Return what calls are to read of a plan."""
-    slots, epoch = engine.slots, engine.epoch
+def _rotation_of(engine: PoolEngine, now: float) -> Rotation:
+    """Return what calls are to read of the plan."""
+    plan, slots, epoch = engine.plan, engine.slots, engine.epoch
     strategy, clock = engine.settings.strategy, engine.monitor.clock.now
     handles = tuple(slots[name].handle_at(epoch) for name in plan.serving)
     spares = tuple(slots[name].handle_at(epoch) for name in plan.spares)
     if not handles:
-        return Rotation(plan, (), spares, _nobody, -math.inf)
+        rejects = planner.next_member(plan, engine.rules, now=now) is None
+        return Rotation(plan, (), spares, _nobody, -math.inf, plan.wake if rejects else -math.inf)
     pick = ramped(handles, lambda some: strategy.order(some, clock, chance), clock, chance)
     return Rotation(plan, handles, spares, pick, plan.wake)
 

@@ -9,6 +9,10 @@ lock is left first, and then the same `with` has it done, whatever the block cam
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from mainstay._core.context import helper_context
 
 
 class Outbox:
@@ -31,6 +35,10 @@ class Outbox:
     def add(self, act: Callable[[], object]) -> None:
         """Have *act* done when the lock has been left."""
         self._acts.append(act)
+
+    def add_helper(self, begin: Callable[..., object], /, *args: Any) -> None:
+        """Have a helper begin when the lock has been left, in a context of its own."""
+        self.add(partial(helper_context().run, begin, *args))
 
     def clear(self) -> None:
         """Forget what was added, as in a forked child."""

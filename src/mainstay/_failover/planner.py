@@ -191,6 +191,10 @@ class Plan:
     down: bool = False
     wake: float = -math.inf
 
+    def retry_after(self, now: float) -> float | None:
+        """Return the seconds until an ejected member is tried again; None if none is ejected."""
+        return max(0.0, self.ejected[0].trial_at - now) if self.ejected else None
+
 
 def plan(
     views: Sequence[MemberView],
@@ -212,13 +216,15 @@ def plan(
         leaders: Who did each duty before.
     """
     failing = _least_bad(views) if rules.all_down.serves_on else None
-    views = [attrs.evolve(v, phase=Phase.FAILING) if v.name == failing else v for v in views]
+    if failing is not None:
+        views = [attrs.evolve(v, phase=Phase.FAILING) if v.name == failing else v for v in views]
     assigned = assign(views, now=now, last_active=last_active, forced=forced)
     known = leaders or {}
     leading = _leaders(views, assigned, rules, forced, known)
     switches = _switches(views, leading, known, forced)
     stops = assigned.idle_cold
-    views = [attrs.evolve(v, is_open=False) if v.name in stops else v for v in views]
+    if stops:
+        views = [attrs.evolve(v, is_open=False) if v.name in stops else v for v in views]
     starts = [view for view in views if _to_start(view, assigned, forced, now)]
     starting = {v.name: v.start_until for v in views if v.start_until is not None}
     starting |= {view.name: now + view.start_timeout for view in starts}
@@ -297,10 +303,10 @@ def _switches(
     forced: str | None,
 ) -> tuple[Switch, ...]:
     """Return which calls go to another member than before, each change once."""
-    by_name = {view.name: view for view in views}
-    changes = dict.fromkeys((known[duty], new) for duty, new in leading.items() if duty in known)
+    pairs = [(known[duty], new) for duty, new in leading.items() if known.get(duty, new) != new]
+    by_name = {view.name: view for view in views} if pairs else {}
     return tuple(
-        Switch(old, new, _reason(by_name.get(old), forced)) for old, new in changes if old != new
+        Switch(old, new, _reason(by_name.get(old), forced)) for old, new in dict.fromkeys(pairs)
     )
 
 

@@ -1,5 +1,6 @@
 """The face of failover: `FailoverPool`, `failover`, and `current_lease`."""
 
+import functools
 import math
 import sys
 from collections.abc import Awaitable, Callable, Iterable
@@ -8,24 +9,18 @@ from typing import Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar,
 
 from mainstay._core.arguments import Duration, to_flag
 from mainstay._core.budget import RetryBudget
+from mainstay._core.context import current_context
 from mainstay._core.detector import Detect, Phase
 from mainstay._core.events import Event, checked_listener
 from mainstay._core.failures import Classes
 from mainstay._core.functions import Kind, is_async_frame, kind_of
+from mainstay._core.threads import Pause, values_now
 from mainstay._failover.blocks import AsyncPoolBlock, LeaseBlock, PoolBlock
-from mainstay._failover.calls import (
-    BoundPool,
-    aclose_all,
-    aopen_all,
-    caller,
-    close_all,
-    open_all,
-    require_loop,
-    wrap,
-)
-from mainstay._failover.engine import PoolEngine
+from mainstay._failover.calls import BoundPool, caller, check_interruptible, require_loop, wrap
+from mainstay._failover.engine import PoolEngine, reset
 from mainstay._failover.members import Lease, Slot, lease_here
 from mainstay._failover.monitor import PoolStatus, member_status
+from mainstay._failover.openers import TaskOpener, ThreadOpener
 from mainstay._failover.options import Failback, Member, Probe
 from mainstay._failover.selection import Selector
 from mainstay._failover.settings import (
@@ -66,6 +61,14 @@ class FailoverPool(Generic[R]):
         attempts: Most members that one call tries, at least 1. None for every usable one once.
         timeout: Time from the start of a call, after which it tries no other member. It never
             interrupts a running attempt. Seconds or `timedelta`, above 0; None for no limit.
+        attempt_timeout: Time for each attempt of a call, async only: then it is cancelled, fails
+            with a `TimeoutError` whatever *on* says, and counts against its member, unless it was
+            shortened to the time left. Seconds or `timedelta`, above 0; None for no limit. Not for
+            leases. Sync functions are refused; for them, wrap what they call in
+            ``timeout(..., in_thread=True)``.
+        on_result: Takes what the function returned; True means that it counts as a failure of the
+            member. If the last member's is refused, the call raises a `ResultRefusedError` with
+            it. A plain function, not asked about blocks, which have no result.
         select: Who of the members that serve gets a call: "priority" (the first one listed),
             "round_robin", "weighted", "least_latency" (the better one of two taken at random), or
             an object with a method ``pick(names)`` that gives one of the names.
@@ -124,6 +127,8 @@ class FailoverPool(Generic[R]):
         on: Classes | Callable[[Exception], object],
         attempts: int | None = None,
         timeout: Duration | None = None,
+        attempt_timeout: Duration | None = None,
+        on_result: Callable[[Any], object] | None = None,
         select: Literal["priority", "round_robin", "weighted", "least_latency"]
         | Selector = "priority",
         probe: Probe | None = None,
@@ -136,12 +141,15 @@ class FailoverPool(Generic[R]):
         metrics: Metrics | None = None,
     ) -> None:
         everyone = checked_members(members)
-        settings = checked_settings(
+        self._make_settings = functools.partial(
+            checked_settings,
             name,
             everyone,
             on=on,
             attempts=attempts,
             timeout=timeout,
+            attempt_timeout=attempt_timeout,
+            on_result=on_result,
             select=select,
             probe=probe,
             detect=detect,
@@ -151,7 +159,7 @@ class FailoverPool(Generic[R]):
             budget=budget,
             raises=raises,
         )
-        self._engine = PoolEngine(settings, everyone, metrics_of(metrics))
+        self._engine = PoolEngine(self._make_settings(), everyone, metrics_of(metrics))
 
     @property
     def name(self) -> str:
@@ -244,6 +252,7 @@ class FailoverPool(Generic[R]):
                 "`async for attempt in pool`"
             )
         self._require_sync("for attempt in pool", "async for attempt in pool")
+        check_interruptible(self._engine.settings, "a block of sync code")
         return PoolBlock(_bound(self._engine).begin())
 
     def __aiter__(self) -> AsyncPoolBlock[R]:
@@ -404,13 +413,36 @@ class FailoverPool(Generic[R]):
         the rest is closed; of an async pool it gives something to await that does.
         """
         if self._engine.settings.is_async:
-            return aclose_all(self._engine)
-        close_all(self._engine)
+            return _aclose(self._engine)
+        _close(self._engine)
         return None
+
+    def reset(self) -> None:
+        """Be as if just made: what a test asks for, so that no other test sees what it did.
+
+        What was opened is closed, `add`, `remove`, `force` and `drain` are undone, every member is
+        well, and the next call opens the pool again. An async pool may be used in another event
+        loop then; what it closes in its present one is not awaited.
+
+        Example:
+            >>> from mainstay import FailoverPool, Member
+            >>> pool = FailoverPool("db", [Member("a", "A"), Member("b", "B")], on=OSError)
+            >>> pool.drain("a")
+            >>> pool.reset()
+            >>> pool.call(str)
+            'A'
+        """
+        opener = self._engine.opener
+        reset(self._engine, self._make_settings())
+        if isinstance(opener, ThreadOpener):
+            opener.join()
+        else:
+            opener.reset()
 
     def __enter__(self) -> Self:
         self._require_sync("with pool", "async with pool")
-        open_all(self._engine)
+        while (pause := _opening(self._engine)) is not None:
+            pause.wait()
         return self
 
     def __exit__(
@@ -419,11 +451,12 @@ class FailoverPool(Generic[R]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        close_all(self._engine)
+        _close(self._engine)
 
     async def __aenter__(self) -> Self:
         require_loop(self._engine)
-        await aopen_all(self._engine)
+        while (pause := _opening(self._engine)) is not None:
+            await pause.await_()
         return self
 
     async def __aexit__(
@@ -432,7 +465,7 @@ class FailoverPool(Generic[R]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await aclose_all(self._engine)
+        await _aclose(self._engine)
 
     def _require_sync(self, sync: str, asynchronous: str) -> None:
         if self._engine.settings.is_async:
@@ -522,6 +555,33 @@ def current_lease() -> Lease[Any]:
     if lease is None:
         raise LookupError("there is no lease here: no call or block of a FailoverPool is around it")
     return lease
+
+
+def _opening(engine: PoolEngine) -> Pause | None:
+    """Open a pool; return how long to wait for its members, None if all starts have ended."""
+    clock = engine.monitor.clock = current_context().clock
+    engine.open()
+    now = clock.now()
+    engine.settle(now)
+    progress, ends = engine.progress, engine.plan.starting.values()
+    return Pause(clock, max(0.0, max(ends) - now), progress) if ends else None
+
+
+def _close(engine: PoolEngine) -> None:
+    """Close a sync pool, and wait until its threads have ended, but for those that hang."""
+    engine.stop()
+    if isinstance(engine.opener, ThreadOpener):
+        engine.opener.join()
+
+
+async def _aclose(engine: PoolEngine) -> None:
+    """Close a pool, and await its tasks if it is async, but for those that hang."""
+    if not isinstance(engine.opener, TaskOpener):
+        _close(engine)
+        return
+    engine.stop()
+    limits = [slot.member.start_timeout for slot in values_now(engine.slots)]
+    await engine.opener.join(max(limits, default=0.0))
 
 
 def _bound(engine: PoolEngine, *, rerun: bool = True) -> BoundPool:

@@ -8,7 +8,14 @@ import attrs
 from mainstay._core.arguments import Duration, to_count, to_seconds
 from mainstay._core.budget import RetryBudget, budget_of
 from mainstay._core.detector import Detect
-from mainstay._core.failures import Classes, Judge, Verdict, verdict_judge_of, verdict_of
+from mainstay._core.failures import (
+    Classes,
+    Judge,
+    Verdict,
+    checked_on_result,
+    verdict_judge_of,
+    verdict_of,
+)
 from mainstay._core.functions import Kind, checked_name, kind_of
 from mainstay._failover.options import Failback, Member, Probe, check_hook
 from mainstay._failover.selection import Selector, Strategy, strategy_of
@@ -37,6 +44,8 @@ class PoolSettings:
     judge: Judge
     attempts: int | None
     timeout: float | None
+    attempt_timeout: float | None
+    on_result: Callable[[Any], Any] | None
     strategy: Strategy
     probe: Probe | None
     detect: Detect
@@ -47,13 +56,18 @@ class PoolSettings:
     raises: Raises
     is_async: bool
 
+    def first_attempt_is_special(self) -> bool:
+        """True if a call that its first attempt answers needs more than being called."""
+        extras = (self.on_result, self.budget, self.attempt_timeout)
+        return any(extra is not None for extra in extras)
+
     def verdict(self, error: Exception) -> Verdict:
         """Return what an exception says of the member that it was raised at.
 
         One that a policy inside the call raised before it called anything says nothing of it.
         """
         verdict = verdict_of(self.judge(error))
-        if verdict is Verdict.MEMBER_FAILED and isinstance(error, RejectedError):
+        if verdict is Verdict.MEMBER_FAILED and issubclass(type(error), RejectedError):
             return Verdict.TRY_ANOTHER
         return verdict
 
@@ -65,6 +79,8 @@ def checked_settings(  # noqa: PLR0913 - a pool's parameters are its vocabulary
     on: Classes | Callable[[Exception], object],
     attempts: int | None,
     timeout: Duration | None,
+    attempt_timeout: Duration | None,
+    on_result: Callable[[Any], object] | None,
     select: str | Selector,
     probe: Probe | None,
     detect: Detect,
@@ -93,6 +109,12 @@ def checked_settings(  # noqa: PLR0913 - a pool's parameters are its vocabulary
         judge=verdict_judge_of(on),
         attempts=None if attempts is None else to_count(attempts, "attempts"),
         timeout=None if timeout is None else to_seconds(timeout, "timeout", zero=False),
+        attempt_timeout=(
+            None
+            if attempt_timeout is None
+            else to_seconds(attempt_timeout, "attempt_timeout", zero=False)
+        ),
+        on_result=checked_on_result(on_result),
         strategy=strategy_of(select),
         probe=probe,
         detect=detect,

@@ -3,7 +3,6 @@
 import itertools
 import math
 import os
-import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import add
 from typing import TypeAlias
@@ -27,10 +26,9 @@ _HISTOGRAMS = {f.name: f for f in schema.FAMILIES if f.kind == "histogram"}
 _Totals: TypeAlias = dict[str, dict[tuple[str, ...], list[float]]]
 """Metric name without prefix, label values, numbers: one, or those of a histogram's slots."""
 
-_by_registry: "weakref.WeakKeyDictionary[CollectorRegistry, dict[str, Recorders]]" = (
-    weakref.WeakKeyDictionary()
-)
-"""What each registry has, by namespace."""
+_ATTRIBUTE = "mainstay_recorders"
+"""What each registry has, by namespace, stands at the registry itself: a program that takes
+mainstay out of `sys.modules` and imports it again finds there what it has recorded so far."""
 
 
 class Metrics(Collector):
@@ -91,7 +89,7 @@ class Metrics(Collector):
         if registry is None:
             self._recorders = _new_recorders(namespace, bounds)
             return
-        here = _by_registry.setdefault(registry, {})
+        here: dict[str, Recorders] = vars(registry).setdefault(_ATTRIBUTE, {})
         known = here.get(namespace)
         self._recorders = known or here.setdefault(namespace, _new_recorders(namespace, bounds))
         table = self._recorders.table

@@ -104,4 +104,5 @@ SAVE_LAYOUT = Layout(
 
 SIZE_LAYOUT = Layout(schema.CHECKPOINT_SIZE, {})
 ERROR_LAYOUT = Layout(None, {schema.ERRORS: ()})
+HOOK_LAYOUT = Layout(None, {schema.HOOK_ERRORS: schema.HOOKS})
 DROPPED_LAYOUT = Layout(None, {schema.SERIES_DROPPED: ()})

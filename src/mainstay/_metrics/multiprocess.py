@@ -48,7 +48,7 @@ import struct
 import tempfile
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias, get_args
 
@@ -121,7 +121,7 @@ def encoded(keys: Sequence[bytes]) -> tuple[bytes, int]:
     return entries, 4 + length + 1
 
 
-class _File:
+class _EntryFile:
     """One file of entries of one type, and how much of it is used.
 
     Attributes:
@@ -184,7 +184,7 @@ class _File:
         return self._doubles[first // 8 : (first + distance * count) // 8 : distance // 8]
 
 
-_Place: TypeAlias = tuple[_File, int, int]
+_Place: TypeAlias = tuple[_EntryFile, int, int]
 """Where a row is: the file, the byte of its first value, and the bytes from one to the next."""
 
 
@@ -194,7 +194,7 @@ class Files:
     def __init__(self, directory: str, namespace: str) -> None:
         self._directory = directory
         self._namespace = namespace
-        self._open: dict[str, _File] = {}
+        self._open: dict[str, _EntryFile] = {}
         self._gauges: dict[tuple[Family, tuple[str, ...]], tuple[Slots, Slots]] = {}
         self._lock = threading.RLock()  # a signal handler may come back in on the same thread
         self._warned = False
@@ -254,13 +254,11 @@ class Files:
                     file.described.update(entry.family for entry in entries)
                     return file, start + len(texts) + value, len(row) // len(entries)
                 size = max(_FILE_SIZE, _HEADER_SIZE + len(self._texts(entries)) + len(row))
-                file = self._open[kind] = _File(self._directory, kind, size)
+                file = self._open[kind] = _EntryFile(self._directory, kind, size)
 
-    def _texts(self, entries: Sequence[FileEntry], known: Iterable[Family] = ()) -> bytes:
+    def _texts(self, entries: Sequence[FileEntry], known: Container[Family] = ()) -> bytes:
         """Encode the help of the metrics that are not *known* in a file."""
-        new = {entry.family: entry for entry in entries}
-        for family in known:
-            new.pop(family, None)
+        new = {entry.family: entry for entry in entries if entry.family not in known}
         keys = [entry.key(self._namespace, family.help) for family, entry in new.items()]
         return b"".join(encoded([key])[0] for key in keys)
 

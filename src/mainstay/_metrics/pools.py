@@ -97,4 +97,4 @@ class SwitchRecorder:
             self._table.group(layout, (self._component,))
 
     def _observe(self, layout: Layout, seconds: float) -> None:
-        self._table.observe(self._table.group(layout, (self._component,)), seconds)
+        self._table.observe(self._table.group(layout, (self._component,)), max(0.0, seconds))

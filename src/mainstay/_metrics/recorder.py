@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from mainstay._core.functions import name_of
-from mainstay._metrics.layouts import CALL_LAYOUT, FAILURE_LAYOUTS
-from mainstay._metrics.schema import CALLS, GIVE_UPS, WAIT_SECONDS
+from mainstay._metrics.layouts import CALL_LAYOUT, FAILURE_LAYOUTS, HOOK_LAYOUT
+from mainstay._metrics.schema import CALLS, GIVE_UPS, HOOK_ERRORS, WAIT_SECONDS
 from mainstay._metrics.series import SeriesTable
 
 _OUTCOMES = CALL_LAYOUT.slots[CALLS]
@@ -19,6 +19,7 @@ _REJECTED = _OUTCOMES["rejected"]
 _FAILED = ("error", "timeout")
 """Outcomes of which one call's trace is kept; calls that were refused have none of interest."""
 _REASONS = {policy: layout.slots[GIVE_UPS] for policy, layout in FAILURE_LAYOUTS.items()}
+_HOOKS = HOOK_LAYOUT.slots[HOOK_ERRORS]
 _OPEN = _REASONS["breaker"]["open"]
 _WAIT = FAILURE_LAYOUTS["retry"].slots[WAIT_SECONDS][""]  # the first one, in all that have it
 
@@ -119,8 +120,15 @@ class Recorder:
         """Record a failed attempt."""
         self._table.count_error(self.component, self.policy, error)
 
-    def listener_failed(self, listener: Callable[..., Any], error: Exception) -> None:
-        """Record that a listener of `on_event` raised."""
+    def hook_failed(self, hook: str) -> None:
+        """Record that something of the program's own raised, of one of the kinds `HOOKS`."""
+        self._table.add(self._table.hooks, _HOOKS[hook])
+
+    def listener_failed(
+        self, listener: Callable[..., Any], error: Exception, hook: str = "listener"
+    ) -> None:
+        """Record that a listener of `on_event`, or another *hook* that has a name, raised."""
+        self.hook_failed(hook)
         with contextlib.suppress(Exception):
             component = self._table.component(name_of(listener))
             self._table.count_error(component, "event", error)

@@ -65,6 +65,11 @@ HEDGE_REASONS = ("slow", "failed")
 HEDGE_DENIALS = ("budget", "threads", "deadline", "warmup")
 """Why a redundant call does not."""
 
+HOOKS = ("listener", "predicate", "dispose", "reentry")
+"""Code of the program's own that mainstay calls, and that may raise. "reentry" is an event that was
+not handed to a listener since that caused it, "predicate" whatever judges or decides: `on`,
+`on_result`, `wait` and `stop`."""
+
 VERDICTS = ("unanimous", "decided", "no_decision")
 
 CALLS = Family(
@@ -340,6 +345,12 @@ CHECKPOINT_CORRUPT = Family(
     "counter",
     "Saves that could not be read.",
     ("component",),
+)
+HOOK_ERRORS = Family(
+    "hook_errors_total",
+    "counter",
+    "Times that a listener, a predicate or `dispose` raised, or a listener caused its own event.",
+    ("hook",),
 )
 BUILD_INFO = Family(
     "build_info", "gauge", "1, with the version of mainstay.", ("version",), mode="max"

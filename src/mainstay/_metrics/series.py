@@ -14,20 +14,18 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client.samples import Exemplar
 
 from mainstay._core.clock import wall_time
+from mainstay._core.failures import class_name
 from mainstay._core.forks import reset_after_fork
 from mainstay._core.threads import get_or_create, values_now
 from mainstay._core.version import VERSION
 from mainstay._metrics import schema
 from mainstay._metrics.cells import Cells, Group, cell_in_memory
-from mainstay._metrics.layouts import DROPPED_LAYOUT, ERROR_LAYOUT, Layout
+from mainstay._metrics.layouts import DROPPED_LAYOUT, ERROR_LAYOUT, HOOK_LAYOUT, Layout
 from mainstay._metrics.schema import Family
 
 if TYPE_CHECKING:
     from mainstay._metrics.multiprocess import Files, Forwarding
     from mainstay._metrics.writer import Writer
-
-_name_of_class = type.__dict__["__name__"].__get__
-"""Reads a class's own name, which its metaclass can neither hide nor make fail."""
 
 
 class LabelValues:
@@ -60,6 +58,7 @@ class SeriesTable:
 
     Attributes:
         cells: Where the numbers are.
+        hooks: What counts errors in code of the program's own, of whatever component.
         exemplars: By metric name and label values, the last exemplar of each slot.
         refreshers: What brings counters up to date that go on with time alone, by component.
         times_collected: How often its collector was asked.
@@ -90,6 +89,7 @@ class SeriesTable:
             self.writer = writer.Writer(self.refresh)
             self._open_files()
             reset_after_fork(self, SeriesTable._leave_files_to_parent)
+        self.hooks: Group = self.group(HOOK_LAYOUT, ())
 
     def _open_files(self) -> None:
         """Make all further cells in files of this process."""
@@ -168,7 +168,7 @@ class SeriesTable:
 
     def count_error(self, component: str, policy: str, error: BaseException) -> None:
         """Count a failed attempt by the class of its exception."""
-        name = _name_of_class(type(error))
+        name = class_name(error)
         group = self._errors.get((component, policy, name))
         if group is None:
             types = get_or_create(

@@ -25,8 +25,10 @@ something does happen: the primary is slow or fails, or the caller is cancelled.
 """
 
 import functools
+import math
 from asyncio import AbstractEventLoop, CancelledError, Future, Task, current_task, get_running_loop
 from collections.abc import Callable, Coroutine
+from contextvars import Context
 from types import CoroutineType
 from typing import Any, TypeAlias
 
@@ -40,6 +42,7 @@ from mainstay._core.context import (
     context_of,
     current_context,
     process_contexts,
+    set_block_context,
 )
 from mainstay._core.functions import require_asyncio, wraps
 from mainstay._core.threads import values_now
@@ -124,16 +127,20 @@ def _wrap_hedged(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[...,
             return await in_any_context(*args, **kwargs)
         event_loop = get_running_loop()
         cancelling = task.cancelling()
-        hedged = FastHedgedCall(bound, here, task, cancelling, event_loop, started, args, kwargs)
+        slow_at = due = started + delay
+        if here is not None and here.deadline < due:
+            due = here.deadline
+        hedged = FastHedgedCall(
+            bound, here, task, cancelling, event_loop, started, slow_at, args, kwargs
+        )
         timer = timers.here(event_loop)
-        timer.add(hedged, started + delay)
+        timer.add(hedged, due)
         try:
             value = await primary(*args, **kwargs)
         except BaseException as error:
             loop = hedged.in_full()
-            due = timer.waiting.pop(hedged, None)
-            if due is not None and isinstance(error, Exception):
-                loop.slow_at(due)
+            if timer.waiting.pop(hedged, None) is not None and isinstance(error, Exception):
+                loop.slow_at(slow_at)
             if loop.primary_raised(error):
                 raise
         else:
@@ -165,6 +172,7 @@ class FastHedgedCall:
     _cancelling: int
     _event_loop: AbstractEventLoop
     _started: float
+    _slow_at: float
     _args: Args
     _kwargs: Kwargs
     loop: "AsyncLoop | None" = attrs.field(default=None, init=False)
@@ -175,12 +183,18 @@ class FastHedgedCall:
             context = DEFAULT_CONTEXT if self._here is None else context_of(self._here)
             call = RedundantCall.begin(self._bound, context, self._started, is_async=True)
             caller = CallerTask(self._task, self._cancelling, self._event_loop, True)
-            self.loop = AsyncLoop(call, caller, self._event_loop, self._args, self._kwargs)
+            here, args, kwargs = self._here, self._args, self._kwargs
+            self.loop = AsyncLoop(call, here, caller, self._event_loop, args, kwargs)
+            self.loop.limit()
         return self.loop
 
     def slow(self) -> None:
-        """Start one more copy, because the primary takes long."""
-        self.in_full().slow()
+        """Start one more copy, because the primary takes long, or end with the deadline."""
+        loop = self.in_full()
+        if loop.call.now() < self._slow_at:
+            loop.slow_at(self._slow_at)
+        else:
+            loop.slow()
 
 
 @attrs.define(eq=False)
@@ -222,6 +236,7 @@ class AsyncLoop:
     """The copies of one call, in the event loop of its caller."""
 
     call: RedundantCall
+    _here: Entry | None
     _caller: CallerTask
     _event_loop: AbstractEventLoop
     _args: Args
@@ -250,22 +265,28 @@ class AsyncLoop:
         context = current_context()
         call = RedundantCall.begin(bound, context, context.clock.now(), is_async=True)
         caller = CallerTask(task, task.cancelling(), event_loop, inline)
-        return cls(call, caller, event_loop, args, kwargs)
+        return cls(call, block_context(), caller, event_loop, args, kwargs)
 
     # The beginning.
 
     def start(self) -> None:
         """Start what the call begins with, but for a primary that the caller runs."""
-        bound, call_later = self.call.bound, self.call.context.clock.call_later
-        delay, timeout = bound.latency.delay, bound.settings.timeout
+        bound = self.call.bound
+        delay = bound.latency.delay
         if delay is not None:
-            self._timer = call_later(delay, self.slow)
-        if timeout is not None:
-            self._limit = call_later(timeout, self._expire)
+            self._timer = self.call.context.clock.call_later(delay, self.slow)
+        self.limit()
         if not self._caller.runs_primary:
             self._launch(0)
         if bound.planned > 1:
             self._start_lacking()
+
+    def limit(self) -> None:
+        """Have the call end when its time is up."""
+        call = self.call
+        if call.until < math.inf:
+            seconds = max(0.0, call.until - call.now())
+            self._limit = call.context.clock.call_later(seconds, self._expire)
 
     def slow_at(self, due: float) -> None:
         """Start one more copy at *due*, in place of a `SharedTimer` that would have told of it."""
@@ -342,9 +363,15 @@ class AsyncLoop:
             self._settled()
 
     def _expire(self) -> None:
-        if not self.call.settled:
-            self.call.expire()
+        if self.call.settled:
+            return
+        around = Context()
+        around.run(set_block_context, self._here)
+        self.call.expire(around.run(current_context))
+        if self.call.settled:
             self._settled()
+        else:
+            self.limit()
 
     def _settled(self) -> None:
         """Stop what runs, and wake the caller."""
@@ -435,11 +462,7 @@ class AsyncLoop:
 
     async def race_result(self) -> Any:
         """Count the copies that have ended by now; wait for the end, and return the answer."""
-        call = self.call
-        timeout = call.bound.settings.timeout
-        if timeout is not None:
-            seconds = max(0.0, timeout - call.elapsed())
-            self._limit = call.context.clock.call_later(seconds, self._expire)
+        self.limit()
         self._count_early()
         return await self.result()
 

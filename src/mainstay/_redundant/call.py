@@ -11,6 +11,7 @@ What is decided is in `decision`. The loops, which start, await and stop copies,
 
 import functools
 import logging
+import math
 from asyncio import Task, get_running_loop
 from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -47,6 +48,7 @@ class RedundantCall(Call[Recorder]):
         members: The members of a pool that they use, or None.
         settled: True if the end is certain.
         closed: True if it is over for the caller.
+        until: When its time is up, that of the policy's `timeout` or of a deadline around it.
         expired: The copies that still ran when its time was up.
         failure: What it raises; None if it returns an answer, or is open.
     """
@@ -59,6 +61,7 @@ class RedundantCall(Call[Recorder]):
     members: "CopyMembers | None" = None
     settled: bool = False
     closed: bool = False
+    until: float = math.inf
     expired: Collection[int] = ()
     failure: BaseException | None = None
     _reason: RedundantReason | None = None  # why; None if it was cancelled
@@ -83,6 +86,9 @@ class RedundantCall(Call[Recorder]):
         if context.metrics is not None:
             bound = bound.within(context.metrics)
         call = cls(bound.component, bound.recorder, context, started, bound, is_async, round_, fns)
+        call.until = context.deadline
+        if settings.timeout is not None:
+            call.until = min(call.until, started + settings.timeout)
         if context.deadline <= started:
             call.check_time_left()
         if fns and bound.latency.delay is None and not settings.start.together:
@@ -128,7 +134,7 @@ class RedundantCall(Call[Recorder]):
             self.left(self.bound.settings.timeout),
             room=room,
             member=lambda: members is None or members.reserve(copy),
-            token=self._take_token,
+            token=lambda: self._take_token(lenient=reason == "failed"),
         )
         if denial is None:
             self.bound.copies.hedged(reason)
@@ -142,13 +148,13 @@ class RedundantCall(Call[Recorder]):
             members.unreserve(copy)
         return False
 
-    def _take_token(self) -> bool:
+    def _take_token(self, *, lenient: bool) -> bool:
         budget = self.bound.settings.budget
         if budget is None:
             return True
         self.bound.latency.catch_up()
         self._observe()
-        return spend(budget)
+        return spend(budget, lenient=lenient)
 
     def _observe(self) -> None:
         """Have the budget observe this call, once."""
@@ -228,8 +234,17 @@ class RedundantCall(Call[Recorder]):
         if not self.settled and self.round.is_over():
             self._fail(_summed_up(self), self.round.reason())
 
-    def expire(self) -> None:
-        """End the call because its time is up: what still runs has failed."""
+    def expire(self, context: CallContext) -> None:
+        """End the call because its time is up: what still runs has failed.
+
+        It goes on if *context*, which is around it now, has a later deadline: that of a block that
+        was left meanwhile holds for nobody any more.
+        """
+        if context.clock is self.context.clock and context.deadline > self.context.deadline:
+            self.context, timeout = context, self.bound.settings.timeout
+            own = math.inf if timeout is None else self.started + timeout
+            self.until = min(own, context.deadline)
+            return
         round_, now = self.round, self.now()
         seconds = now - self.started
         self.expired = sorted(round_.running)
@@ -399,7 +414,7 @@ async def awaited(awaitable: Any) -> Any:
 def _dispose_failed(call: RedundantCall, dispose: Callable[[Any], Any], error: Exception) -> None:
     """Tell of an exception that nobody can get any more."""
     logger_of(POLICY).error("%s: `dispose` raised", call.component, exc_info=error)
-    call.recorder.listener_failed(dispose, error)
+    call.recorder.listener_failed(dispose, error, "dispose")
 
 
 # What is raised.

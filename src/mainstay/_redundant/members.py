@@ -299,7 +299,7 @@ class MemberLoan:
     def failed(self, error: Exception) -> None:
         """Tell what the attempt has raised; the `on` of the pool says if that counts."""
         verdict = Verdict.TRY_ANOTHER
-        if not isinstance(error, RejectedError):
+        if not issubclass(type(error), RejectedError):
             verdict = self._verdict(error)
         self._recorder.attempt("rejected" if verdict is Verdict.TRY_ANOTHER else "error")
         if verdict is Verdict.MEMBER_FAILED:

@@ -323,10 +323,12 @@ def redundant(  # noqa: PLR0913 - a policy's parameters are its vocabulary
             them, or a predicate that answers True or False. Any other exception ends the call.
         timeout: Time for the call: seconds or a `timedelta`, above 0. A copy that then still runs
             has failed with a `TimeoutError`. Async copies are cancelled; in sync code only the
-            waiting ends, and not even that where a copy runs in the caller's thread.
+            waiting ends, and not even that where a copy runs in the caller's thread. A surrounding
+            `deadline` does the same; the one that ends first counts.
         budget: What copies are charged to that start because the primary is slow or a copy
             failed: a `RetryBudget`, or a share of this policy's calls, 0 to 1. None for no limit.
-            Copies that the decision needs are never charged.
+            Copies that the decision needs are never charged. The copy after a failed one is, but
+            not denied while fewer calls than 1 / share were observed in the window.
         dispose: Called with each result that is not returned, once: to close it. In async
             functions it may be async. What it raises is logged.
         primary: Async only. "inline" is cheapest, but a primary that swallows its cancellation,

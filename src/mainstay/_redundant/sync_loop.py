@@ -94,20 +94,18 @@ class SyncLoop:
         """Start what the call begins with, unless it is a race; return the answer or raise."""
         call, mailbox = self.call, self._mailbox
         bound = call.bound
-        timeout = bound.settings.timeout
-        end = math.inf if timeout is None else call.started + timeout
         try:
             if bound.planned:
                 # Alone, without a hedge to come or a limit, the primary needs no other thread.
-                alone = self._slow_at == end == math.inf and bound.planned == 1
+                alone = self._slow_at == call.until == math.inf and bound.planned == 1
                 self._launch(0, None if alone else bound.settings.workers.take())
                 if bound.planned > 1:
                     self._start_lacking()
             while not call.settled:
                 if mailbox:
                     self._ended(*mailbox.popleft())
-                elif not self._bell.wait(min(end, self._slow_at) - call.context.clock.now()):
-                    self._do_what_is_due(end)
+                elif not self._bell.wait(min(call.until, self._slow_at) - call.context.clock.now()):
+                    self._do_what_is_due()
         except BaseException as error:
             self._abort(error)
             raise
@@ -117,11 +115,11 @@ class SyncLoop:
             self._close()
         return call.finish()
 
-    def _do_what_is_due(self, end: float) -> None:
-        """Do what is due now: the call has no time left at *end*, or is slow."""
+    def _do_what_is_due(self) -> None:
+        """Do what is due now: the call has no time left, or is slow."""
         now = self.call.now()
-        if now >= end:
-            self.call.expire()
+        if now >= self.call.until:
+            self.call.expire(current_context())
         elif now >= self._slow_at:
             self._slow_at = math.inf
             delay = self.call.bound.latency.delay

@@ -115,8 +115,9 @@ class RetryCall(Call[Recorder]):
                 self.not_matched(self.settings.judge, error)
                 self._give_up("not_retryable", error)
             return None
-        if isinstance(error, RejectedError | AllMembersFailedError) and not hint >= 0:
-            hint = math.nan if error.retry_after is None else error.retry_after
+        if issubclass(type(error), RejectedError | AllMembersFailedError) and not hint >= 0:
+            ours: Any = error  # which no type checker learns from that
+            hint = math.nan if ours.retry_after is None else ours.retry_after
         if hint == 0:
             hint, self._last_hint = decision.usable_hint(hint, self._last_hint), hint
         else:

@@ -55,12 +55,7 @@ class ThreadConnection:
         self.connection: Connection | None = None
         self._owner = owner
         self._translated = translated
-        self._uses = 0
-
-    @property
-    def is_used(self) -> bool:
-        """True in the middle of a use: for a signal handler that comes into it."""
-        return self._uses > 0
+        self.uses = 0  # above 0 for a signal handler that comes into the middle of a use
 
     def __enter__(self) -> Connection:
         while (connection := self._locked()) is None:
@@ -72,7 +67,7 @@ class ThreadConnection:
         self.lock.acquire()
         try:
             opened = self.connection
-            if opened and not self.is_used and opened.files is not self._owner.files:
+            if opened and not self.uses and opened.files is not self._owner.files:
                 self.close()
             self.connection = self.connection or self._owner.open()
         except BaseException as error:
@@ -83,17 +78,17 @@ class ThreadConnection:
         if self.connection is None:
             self.lock.release()
         else:
-            self._uses += 1
+            self.uses += 1
         return self.connection
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: object
     ) -> None:
-        self._uses -= 1
+        self.uses -= 1
         if self.connection is not None:
             if error is None:
                 self.connection.files.saved()
-            if self.connection.serves_once and not self.is_used:
+            if self.connection.serves_once and not self.uses:
                 self.close()
         self.lock.release()
         if isinstance(error, sqlite3.Error):
@@ -159,7 +154,7 @@ class Connections:
             with self._opening:
                 mine = self._local.connection = ThreadConnection(self, self._translated)
                 self._threads.add(mine)
-        if not mine.is_used:
+        if not mine.uses:
             self.refresh()
         return mine
 

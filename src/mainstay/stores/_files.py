@@ -43,14 +43,12 @@ class _OpenedFile:
         """Return what has happened to the file: "removed or replaced", "cut short" or ""."""
         before = self.size  # read before the look, since other threads set it when it grows
         inode, size = _look(self.path)
+        if inode == self.inode and size >= before:
+            self.size = size
+            return ""
         if inode is None or self.inode is None:
             return ""
-        if inode != self.inode:
-            return "removed or replaced"
-        if size < before:
-            return "cut short"
-        self.size = size
-        return ""
+        return "cut short" if inode == self.inode else "removed or replaced"
 
     def fill(self) -> None:
         """Restore the length of the file, with zeros."""

@@ -7,12 +7,13 @@ which the table of runs checks, each with 2^32 results, which the caller of a st
 """
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 import attrs
 
-from mainstay._core.owner import Owner
+from mainstay._core.owner import Owner, part, this_process
 from mainstay.errors import LeaseLostError
 from mainstay.stores.base import (
     MOST_RESULTS,
@@ -24,6 +25,7 @@ from mainstay.stores.base import (
     Result,
     RunId,
     RunLease,
+    Status,
 )
 
 _COLUMNS = (
@@ -31,6 +33,17 @@ _COLUMNS = (
     "seen", "saved", "attempt", "crashes", "exit", "error", "arguments", "created", "updated",
 )  # fmt: skip
 _RUN = " WHERE name = ? AND key = ?"
+_COUNTS = (
+    "SELECT name, 'done', count(*), NULL FROM run WHERE status = 'done' GROUP BY name UNION ALL "
+    "SELECT name, status, count(*), group_concat(CASE status WHEN 'running' THEN id END) "
+    "FROM run NOT INDEXED WHERE status <> 'done' GROUP BY name, status"
+)
+_DONE = " FROM run WHERE name = ? AND status = 'done' AND id <> ?"
+_SURPLUS = f"SELECT id{_DONE} ORDER BY updated DESC LIMIT -1 OFFSET ?"
+_OLD = (
+    f"SELECT id{_DONE} AND updated < ? "
+    "AND NOT (boot = ? AND (instr(namespace, ?) OR NOT instr(namespace, 'time:')) AND seen >= ?)"
+)
 _OWNED = _RUN + " AND token = ? AND status = 'running'"
 _RECORDS = f"SELECT {', '.join(_COLUMNS)} FROM run"
 _WRITE = (
@@ -71,6 +84,51 @@ def find_all(db: sqlite3.Connection, name: str | None) -> list[Record]:
         f"{_RECORDS} WHERE ? IS NULL OR name = ? ORDER BY name, key", (name, name)
     ).fetchall()
     return [*map(_record_of, rows)]
+
+
+def count(db: sqlite3.Connection) -> tuple[Counter[tuple[str, Status]], list[Record]]:
+    """Return how many runs there are by name and status, and the records of the running ones."""
+    counts: Counter[tuple[str, Status]] = Counter()
+    running: list[int] = []
+    for name, status, number, ids in db.execute(_COUNTS):
+        counts[name, status] = number
+        running += map(int, ids.split(",") if ids else ())
+    found = (db.execute(f"{_RECORDS} WHERE id = ?", (each,)).fetchone() for each in running)
+    return counts, [*map(_record_of, found)]
+
+
+def surplus(db: sqlite3.Connection, ended: RunId, most: int) -> set[int]:
+    """Return the ids of finished runs of a name beyond the newest, of which *ended* is one."""
+    return _ids(db, _SURPLUS, ended.name, _id_of(db, ended), most - 1)
+
+
+def too_old(
+    db: sqlite3.Connection, ended: RunId, seconds: float, now: float, wall: float
+) -> set[int]:
+    """Return the ids of finished runs of a name that ended longer ago than that.
+
+    One that ended since the boot, by a clock that may be ours, is too old only if it is by that
+    clock as well: it cannot be set, and so no leap of the other one makes a run old.
+    """
+    here = this_process()
+    ours = here.boot, part(here.namespace, "time"), now - seconds
+    return _ids(db, _OLD, ended.name, _id_of(db, ended), wall - seconds, *ours)
+
+
+def runs(db: sqlite3.Connection, ids: Iterable[int]) -> list[RunId]:
+    """Return the runs with those ids."""
+    found = (db.execute("SELECT name, key FROM run WHERE id = ?", (each,)) for each in ids)
+    return [RunId(*row) for each in found for row in each]
+
+
+def _ids(db: sqlite3.Connection, statement: str, *values: object) -> set[int]:
+    return {number for (number,) in db.execute(statement, values)}
+
+
+def _id_of(db: sqlite3.Connection, run: RunId) -> int:
+    """Return the id of a run; 0, which no run has, if there is none."""
+    numbers = db.execute("SELECT id FROM run" + _RUN, (run.name, run.key)).fetchall()
+    return numbers[0][0] if numbers else 0
 
 
 def write(db: sqlite3.Connection, record: Record) -> None:

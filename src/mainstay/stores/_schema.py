@@ -34,6 +34,8 @@ _MIGRATIONS = (
 )
 """The steps from each schema version to the next; `user_version` counts those applied."""
 
+_FINISHED = "CREATE INDEX IF NOT EXISTS finished ON run (name, updated) WHERE status = 'done'"
+
 
 def migrate(db: sqlite3.Connection, url: str) -> None:
     """Bring the schema up to date.
@@ -55,6 +57,13 @@ def migrate(db: sqlite3.Connection, url: str) -> None:
                 db.execute(statement)
         db.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+def add_index(db: sqlite3.Connection) -> None:
+    """Index the finished runs, among which `keep` chooses; versions that do not know it heed it."""
+    if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'finished'").fetchall():
+        with transaction(db, "IMMEDIATE"):
+            db.execute(_FINISHED)
 
 
 @contextlib.contextmanager

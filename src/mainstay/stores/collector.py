@@ -10,6 +10,7 @@ from mainstay._metrics.schema import CHECKPOINT_RUNS, MOST_COMPONENTS, OTHER, Fa
 from mainstay.errors import CheckpointError
 from mainstay.stores import store_of
 from mainstay.stores.base import Status, Store
+from mainstay.stores.selection import count_runs
 
 
 class StoreCollector(ScrapeCollector):
@@ -47,20 +48,16 @@ class StoreCollector(ScrapeCollector):
         self._store = store_of(store)
 
     def _values(self) -> Iterator[tuple[Family, Values]]:
-        counts: Counter[tuple[str, Status]] = Counter()
-        names: set[str] = set()
         try:
-            runs = self._store.list()
+            found = count_runs(self._store)
         except CheckpointError as error:
             logging.getLogger("mainstay.checkpoint").warning("runs are not counted: %s", error)
             return
-        for record, state in runs:
-            name = record.run.name
-            if name in names or len(names) < MOST_COMPONENTS:
-                names.add(name)
-            else:
-                name = OTHER
-            counts[name, state] += 1
+        names = sorted({name for name, _ in found})
+        own = set(names[:MOST_COMPONENTS])
+        counts: Counter[tuple[str, Status]] = Counter()
+        for (name, state), number in found.items():
+            counts[name if name in own else OTHER, state] += number
         shown = sorted({name for name, _ in counts})
         states: tuple[Status, ...] = get_args(Status)
         yield (

@@ -15,6 +15,7 @@ import contextlib
 import os
 import re
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
@@ -32,7 +33,7 @@ from mainstay.stores import _rows
 from mainstay.stores._connections import Connection, Connections, ThreadConnection
 from mainstay.stores._files import StoreFiles
 from mainstay.stores._mounts import is_mounted_alone, network_file_system
-from mainstay.stores._schema import APPLICATION_ID, migrate, transaction
+from mainstay.stores._schema import APPLICATION_ID, add_index, migrate, transaction
 from mainstay.stores.base import (
     Acquired,
     Acquisition,
@@ -159,8 +160,9 @@ class SQLiteStore:
         A result alone is one statement and one page of the log. Renewing with it means a second
         page and a transaction around both, which cost a step a quarter to a half more.
         """
-        with self._owning(lease.run) as db:
-            self._check(lease.run)
+        mine, generation = self._owning(lease.run)
+        with mine as db:
+            self._check(generation)
             # A single statement is a transaction by itself.
             if not change.put and not change.drop:
                 _rows.change_run(db, lease, change, current_context().clock.now(), wall_time())
@@ -202,6 +204,28 @@ class SQLiteStore:
             _rows.forget(db, record)
             return True
 
+    def _count_runs(self) -> Counter[tuple[str, Status]]:
+        """Count runs by name and state, as `count_runs` does."""
+        now, wall = current_context().clock.now(), wall_time()
+        with self._connections.use() as db, transaction(db, "DEFERRED"):
+            counts, running = _rows.count(db)
+        for record in running:
+            state = state_of(record, self._how_gone(record, now, wall))
+            counts[record.run.name, "running"] -= 1
+            counts[record.run.name, state] += 1
+        return counts
+
+    def _surplus_runs(
+        self, ended: RunId, most: int | None, seconds: float | None, wall: float
+    ) -> Sequence[RunId]:
+        """Choose among finished runs, as `surplus_runs` does."""
+        now = current_context().clock.now()
+        with self._connections.use() as db, transaction(db, "DEFERRED"):
+            found = set() if most is None else _rows.surplus(db, ended, most)
+            if seconds is not None:
+                found |= _rows.too_old(db, ended, seconds, now, wall)
+            return _rows.runs(db, found)
+
     def close(self) -> None:
         """Close all connections of this process; the log is written back and removed."""
         self._connections.close()
@@ -209,19 +233,22 @@ class SQLiteStore:
     def _how_gone(self, record: Record, now: float, wall: float) -> Exit:
         return how_gone(record, now=now, wall=wall, local=not self._network)
 
-    def _owning(self, run: RunId) -> ThreadConnection:
-        """Return the thread's connection, for a ``with`` that begins with `_check`, too.
+    def _owning(self, run: RunId) -> tuple[ThreadConnection, int]:
+        """Return the thread's connection, and the generation of the files that *run* is in.
 
-        It is here as well so that no new file is made in the place of one that was lost.
+        The use of the connection begins with `_check`. It is called here as well, so that no new
+        file is made in the place of one that was lost.
         """
-        self._held.setdefault(run, (self._connections.generation, self._connections.database))
+        held = self._held.get(run)
+        if held is None:  # acquired by another object
+            held = self._held[run] = self._connections.generation, self._connections.database
         mine = self._connections.use()
-        self._check(run)
-        return mine
+        self._check(held[0])
+        return mine, held[0]
 
-    def _check(self, run: RunId) -> None:
-        """Raise an error if the files are no longer those in which the caller acquired *run*."""
-        if self._held[run][0] != self._connections.generation:
+    def _check(self, generation: int) -> None:
+        """Raise an error if the files are no longer those of that generation."""
+        if generation != self._connections.generation:
             raise StoreUnavailableError(
                 self.url,
                 f"{self._connections.problem} while a run went on, so that nothing more can be "
@@ -233,9 +260,11 @@ class SQLiteStore:
         self, owned: RunId | None = None
     ) -> Iterator[tuple[sqlite3.Connection, float, float]]:
         """Run the block as one transaction, with the times inside it."""
-        with self._connections.use() if owned is None else self._owning(owned) as db:
+        files = self._connections
+        mine, held = (files.use(), files.generation) if owned is None else self._owning(owned)
+        with mine as db:
             if owned is not None:
-                self._check(owned)
+                self._check(held)
             with transaction(db, "IMMEDIATE"):
                 yield db, current_context().clock.now(), wall_time()
 
@@ -318,7 +347,7 @@ class SQLiteStore:
             db.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
             migrate(db, self.url)
             db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA user_version")  # opens the log, too
+            add_index(db)
             db.files = StoreFiles(os.fspath(self._file), self._bytes_logged)
             if db.files.missing:
                 raise StoreUnavailableError(

@@ -1,0 +1,63 @@
+"""Questions about all runs of a store: how many are in which state, and which are too many.
+
+Any store can answer them by `list`. One that has `_count_runs` or `_surplus_runs` does so where its
+runs are, without reading a hundred thousand of them.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from mainstay.stores.base import Record, RunId, Status, Store
+
+
+def count_runs(store: Store) -> Counter[tuple[str, Status]]:
+    """Return how many runs there are by name and state.
+
+    Raises:
+        StoreUnavailableError: If the store cannot be read.
+    """
+    counts = getattr(store, "_count_runs", None)
+    if counts is not None:
+        found: Counter[tuple[str, Status]] = counts()
+        return found
+    return Counter((record.run.name, state) for record, state in store.list())
+
+
+def surplus_runs(
+    store: Store, ended: RunId, most: int | None, seconds: float | None, wall: float
+) -> Sequence[RunId]:
+    """Return the finished runs that need not be kept, now that another one of the name has ended.
+
+    Args:
+        store: Where they are.
+        ended: The last of them, whatever the clock said when.
+        most: How many of the newest to keep, or None for all.
+        seconds: Up to which age to keep them, or None for any.
+        wall: The present time, in seconds since 1970.
+
+    Raises:
+        StoreUnavailableError: If the store cannot be read.
+    """
+    surplus = getattr(store, "_surplus_runs", None)
+    if surplus is not None:
+        found: Sequence[RunId] = surplus(ended, most, seconds, wall)
+        return found
+    records = [record for record, state in store.list(ended.name) if state == "done"]
+    return too_many(records, ended, most, seconds, wall)
+
+
+def too_many(
+    finished: Sequence[Record],
+    ended: RunId,
+    most: int | None,
+    seconds: float | None,
+    wall: float,
+) -> list[RunId]:
+    """Return which of the *finished* runs of one name are too many or too old."""
+    newest = sorted(finished, key=lambda each: (each.run == ended, each.updated), reverse=True)
+    return [
+        record.run
+        for rank, record in enumerate(newest)
+        if (most is not None and rank >= most)
+        or (seconds is not None and wall - record.updated > seconds)
+    ]
