@@ -332,6 +332,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
         if self._watcher is not None:
             self._watcher.stop()
         run.over = True
+        run.tell_cost()
         self.end("recovered" if run.resumed else "success")
         signals.unwatch(run)
 
