@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from mainstay._checkpoint import commands as checkpoint_commands
+from mainstay._core.failures import printable
 from mainstay.errors import MainstayError
 from mainstay.ops import _commands as ops_commands
 
@@ -17,7 +18,7 @@ class _Parser(argparse.ArgumentParser):
     """Reports what is wrong in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
+        self.exit(2, printable(f"{self.prog}: {message}") + "\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -173,3 +173,61 @@ def test_output_that_cannot_be_written_is_one_line(url):
         )  # fmt: skip
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert os.strerror(errno.ENOSPC) in done.stderr
+
+
+# What a terminal would obey, or show in another order, is escaped, whoever wrote it.
+
+ODD = {
+    "a new line": ("\n", "\\n"),
+    "a carriage return": ("\r", "\\r"),
+    "escape": ("\x1b[31m", "\\x1b[31m"),
+    "the other escape": ("\x9b31m", "\\x9b31m"),
+    "delete": ("\x7f", "\\x7f"),
+    "right to left": ("\u202e", "\\u202e"),
+    "an isolate": ("\u2067", "\\u2067"),
+    "no width": ("\u200b", "\\u200b"),
+    "a line of its own": ("\u2028", "\\u2028"),
+    "a tag": ("\U000e0041", "\\U000e0041"),
+}
+
+
+@pytest.fixture(params=ODD.values(), ids=ODD)
+def odd(request, url):
+    """Characters, what they become, and a store with a damaged run that has them everywhere."""
+    raw, escaped = request.param
+
+    def work(cp):
+        cp.step(f"step{raw}", int)
+        raise ValueError(f"error{raw}")
+
+    with pytest.raises(ValueError, match="error"):
+        checkpointed(store=url, name=f"ü{raw}", key=lambda: f"key{raw}").call(work)
+    store = SQLiteStore(url.removeprefix("sqlite:///"))
+    with store._connections.use() as db:
+        db.execute("UPDATE result SET value = x'00'")
+    store.close()
+    return raw, escaped, url
+
+
+def test_no_command_says_anything_to_the_terminal(capsys, odd):
+    raw, escaped, url = odd
+    named = f"ü{raw}", f"key{raw}"
+    for arguments in (
+        ["list"],
+        ["verify"],
+        ["show", *named],
+        ["forget", named[0], "missing"],
+        ["forget", *named],
+        ["list", "--store", f"sqlite:///{raw}/none.db"],
+    ):
+        store = [] if "--store" in arguments else ["--store", url]
+        _, out, err = command(capsys, *arguments, *store)
+        assert all(each.isprintable() for line in (out + err).split("\n") for each in line)
+        if arguments[0] == "verify":
+            assert f"run 'key{escaped}' of ü{escaped}: step 'step{escaped}'" in out
+        elif arguments[0] == "forget" and "missing" not in arguments:
+            assert out == f"forgot run 'key{escaped}' of ü{escaped}\n"
+        elif arguments[0] == "show":
+            shown = json.loads(out)
+            assert (shown["name"], shown["key"], shown["steps"]) == (*named, [f"step{raw}"])
+            assert "ü" in out

@@ -1,10 +1,16 @@
 """Keys of runs: what a template may say, and what text a key or the name of a step may be."""
 
+import contextlib
+import logging
+
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mainstay import checkpoint_run, checkpointed
-from mainstay.stores import SQLiteStore
+from mainstay.stores import MemoryStore, SQLiteStore
+from support.checkpoints import OopsError
 
 LONE = "data-\udcff.csv"  # what Python makes of a file's name that is no UTF-8
 
@@ -100,3 +106,119 @@ def test_without_a_template_the_instance_makes_no_other_run(store):
     assert rows(Importer("a")) == rows(Importer("b"), 1) != rows(Importer("a"), 2)
     by_function = checkpointed(store=store, key=lambda day: f"day-{day}")(Importer.rows)
     assert by_function(Importer("a"), 3) == "day-3"
+
+
+# Values that have the text between the fields in them.
+
+
+def key_of(template, **values):
+    names = ", ".join(values)
+    fn = eval(f"lambda cp, {names}: cp.key")  # noqa: S307 - its parameters are what is tested
+    return checkpointed(store=MemoryStore(), key=template).call(fn, **values)
+
+
+TWO_FIELDS = {
+    "{a}-{b}": [("a-b", "c"), ("a", "b-c")],
+    "{a}--{b}": [("a-", "b"), ("a", "-b")],
+    "{a}{b}": [("ab", "c"), ("a", "bc")],
+    "{a}:{{{b}}}": [("a:{b", "c"), ("a", "b}:{c")],
+    "x{a}/{b}/y": [("a/b", "c"), ("a", "b/c")],
+    "{a!r}, {b}": [("a', 'b", "c"), ("a", "'b', c")],
+    "{a:>3}-{b}": [("-b", "c"), ("", "b-c")],
+}
+
+
+@pytest.mark.parametrize(("template", "calls"), TWO_FIELDS.items())
+def test_no_two_calls_have_one_key(template, calls):
+    assert len({key_of(template, a=a, b=b) for a, b in calls}) == 2
+
+
+@pytest.mark.parametrize(
+    ("template", "values", "key"),
+    [
+        ("{a}-{b}", {"a": "acme", "b": "2024-05-01"}, "acme-2024-05-01"),
+        ("{a}-{b}", {"a": "x_y.z", "b": ""}, "x_y.z-"),
+        ("import-{a}", {"a": "a-b"}, "import-a-b"),
+        ("{a}-{b}-{c}", {"a": 1, "b": 2, "c": "3-4"}, "1-2-3-4"),
+        ("{a}-{b}", {"a": "~", "b": "c"}, "~-c"),
+        ("{a}-{b}", {"a": "a-b", "b": "c-d"}, "~3~a-b-c-d"),
+        ("{a}-{b}_{c}", {"a": "a_b", "b": "c-d", "c": "e"}, "a_b-c-d_e"),
+        ("{a}", {"a": 1}, "1"),
+        ("{a}", {"a": "1"}, "1"),
+        ("{a!r}", {"a": "1"}, "'1'"),
+    ],
+)
+def test_all_other_keys_are_what_they_were(template, values, key):
+    assert key_of(template, **values) == key
+
+
+TEXTS = st.text("~-3a", max_size=5)
+
+
+@given(st.sampled_from(["{a}-{b}", "{a}--{b}-{c}", "{a}~{b}-{c}", "{a}{b}"]),
+       st.tuples(TEXTS, TEXTS, TEXTS), st.tuples(TEXTS, TEXTS, TEXTS))  # fmt: skip
+def test_calls_with_one_key_have_the_same_arguments(template, one, other):
+    names = [name for name in "abc" if f"{{{name}}}" in template]
+    keys = []
+    for values in (one, other):
+        given_values = dict(zip(names, values, strict=False))
+        text = template.format(**given_values)
+        if not text:
+            return
+        keys.append((key_of(template, **given_values), given_values))
+    assert (keys[0][0] == keys[1][0]) == (keys[0][1] == keys[1][1])
+
+
+def tenants(runner, store, **options):
+    async def body(cp, tenant, day):
+        done = cp.state([])
+        async for _ in cp.iterate([1, 2]):
+            done.append((tenant, day))
+        return done[0]
+
+    return runner.job(body, store=store, key="{tenant}-{day}", **options)
+
+
+@pytest.mark.parametrize("first", [("a-b", "c"), ("a", "b-c")])
+def test_nobody_gets_the_result_of_another_tenant(runner, store, caplog, first):
+    job = tenants(runner, store)
+    calls = [first, ("a-b", "c"), ("a", "b-c"), ("a-b", "c")]
+    assert [job(*call) for call in calls] == calls
+    assert "stored under" not in caplog.text
+
+
+def begun_by_an_earlier_version(store, fail):
+    """What a version left under its key that did not quote."""
+
+    def work(cp):
+        done = cp.state([])
+        for row in cp.iterate([1, 2]):
+            if row == 2 and fail:
+                raise OopsError
+            done.append(("a-b", "c"))
+        return done[0]
+
+    with contextlib.suppress(OopsError):
+        checkpointed(store=store, name="job", key=lambda: "a-b-c").call(work)
+
+
+@pytest.mark.parametrize("fail", [False, True])
+def test_a_run_under_the_key_of_an_earlier_version_is_gone_on_with_and_named(
+    runner, store, caplog, fail
+):
+    begun_by_an_earlier_version(store, fail)
+    for _ in range(2):
+        assert tenants(runner, store, on_code_change="ignore")("a-b", "c") == ("a-b", "c")
+    assert [record.run.key for record, _ in store.list()] == ["a-b-c"]
+    [_, record] = [each for each in caplog.records if "stored under" in each.message]
+    assert record.levelno == logging.WARNING
+    assert "'a-b-c'" in record.message
+    assert "'~3~a-b-c'" in record.message
+
+
+def test_a_run_that_is_begun_again_gets_the_key_of_today(runner, store):
+    begun_by_an_earlier_version(store, fail=False)
+    job = tenants(runner, store, on_complete="rerun")
+    for _ in range(2):
+        assert job("a-b", "c") == ("a-b", "c")
+    assert sorted(record.run.key for record, _ in store.list()) == ["a-b-c", "~3~a-b-c"]

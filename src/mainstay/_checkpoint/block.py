@@ -7,7 +7,7 @@ from mainstay._checkpoint.call import BoundCheckpoint, CheckpointCall
 from mainstay._checkpoint.code import Code
 from mainstay._checkpoint.cp import AsyncCheckpoint, Checkpoint
 from mainstay._checkpoint.decision import OnBusy, OnCodeChange, OnComplete
-from mainstay._checkpoint.keys import checked_key
+from mainstay._checkpoint.keys import RunKey, checked_key
 from mainstay._checkpoint.schedule import Every
 from mainstay._checkpoint.settings import CheckpointSettings, Keep
 from mainstay._core.arguments import Duration
@@ -29,7 +29,7 @@ class CheckpointRun:
 
     __slots__ = ("_bound", "_call", "_key")
 
-    def __init__(self, bound: BoundCheckpoint, key: str) -> None:
+    def __init__(self, bound: BoundCheckpoint, key: RunKey) -> None:
         self._bound = bound
         self._key = key
         self._call: CheckpointCall | None = None
@@ -147,4 +147,4 @@ def checkpoint_run(  # noqa: PLR0913 - as `checkpointed`
     recorder = recorders_of(metrics_of(metrics)).checkpoint(component)
     code = Code(settings.version, "")
     bound = BoundCheckpoint(settings, component, recorder, name or _STORED_NAME, code)
-    return CheckpointRun(bound, checked_key(key))
+    return CheckpointRun(bound, RunKey(checked_key(key)))

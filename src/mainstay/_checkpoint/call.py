@@ -18,6 +18,7 @@ from mainstay._checkpoint.codec import Codec
 from mainstay._checkpoint.decision import action_on, poll_wait, reruns
 from mainstay._checkpoint.document import Document, newest
 from mainstay._checkpoint.iteration import NOTHING
+from mainstay._checkpoint.keys import RunKey
 from mainstay._checkpoint.progress import Progress
 from mainstay._checkpoint.retention import forget_old
 from mainstay._checkpoint.run import Run
@@ -45,6 +46,8 @@ from mainstay.events import CheckpointDamaged, CheckpointEvent, CodeChanged, Run
 from mainstay.stores.base import Acquired, Finished, Held, Record, Request, RunId, RunLease
 
 POLICY = "checkpoint"
+_EXACT = "t"
+"""What `Record.life` begins with where no other call has the key; no hexadecimal digit."""
 
 _REJECTED = (RunBusyError, PoisonedRunError, RunCompleteError)
 
@@ -66,7 +69,7 @@ class BoundCheckpoint:
     code: Code
     fn: Callable[..., Any] | None = None
 
-    def begin(self, key: str, arguments: bytes | None = None) -> "CheckpointCall":
+    def begin(self, key: RunKey, arguments: bytes | None = None) -> "CheckpointCall":
         """Begin a call in its context.
 
         Args:
@@ -84,7 +87,7 @@ class BoundCheckpoint:
             context,
             context.clock.now(),
             self,
-            RunId(self.name, key),
+            key,
             arguments,
         )
         call.check_time_left()
@@ -102,12 +105,16 @@ class CheckpointCall(Call[CheckpointRecorder]):
 
     policy: ClassVar[str] = POLICY
     bound: BoundCheckpoint
-    id: RunId
+    key: RunKey
     arguments: bytes | None
+    id: RunId = attrs.field(init=False)
     _run: Run | None = attrs.field(default=None, init=False)
     _thread: int = attrs.field(factory=threading.get_ident, init=False)
     _polls: int = attrs.field(default=0, init=False)
     _watcher: Watcher | None = attrs.field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.id = RunId(self.bound.name, self.key.text)
 
     @property
     def run(self) -> Run:
@@ -152,9 +159,11 @@ class CheckpointCall(Call[CheckpointRecorder]):
         """
         settings = self.bound.settings
         waited = self._polls > 0
+        if self.key.former is not None and not waited:
+            self._look_for_former(self.key.former)
         request = Request(
             owner=this_process(),
-            life=os.urandom(16).hex(),
+            life=(_EXACT if self.key.is_exact else "") + os.urandom(16).hex(),
             lease=settings.lease,
             max_crashes=settings.max_crashes,
             rerun=reruns(settings.on_busy, settings.on_complete, waited=waited),
@@ -185,6 +194,28 @@ class CheckpointCall(Call[CheckpointRecorder]):
         if isinstance(answer, Finished):
             self._run = self._opened(record, None)
         return None
+
+    def _look_for_former(self, key: str) -> None:
+        """Go on with the run that an earlier version began under *key*, if there is one.
+
+        It is that of another call if a version began it that tells these apart.
+        """
+        settings, former = self.bound.settings, RunId(self.bound.name, key)
+        contents = settings.store.load(former)
+        if contents.latest is None and not contents.results:
+            return
+        for record, state in settings.store.list(former.name):
+            if record.run == former and not record.life.startswith(_EXACT):
+                if state == "done" and settings.on_complete == "rerun":
+                    return
+                self.id = former
+                logger_of(POLICY).warning(
+                    "%s: goes on with the run that is stored under %r, which may be that of other "
+                    "arguments, too; new ones are stored under %r",
+                    self.component,
+                    key,
+                    self.key.text,
+                )
 
     def _opened(self, record: Record, lease: RunLease | None, idle: float = 0.0) -> Run:
         """Read what is kept for the run, and tell what is found."""
@@ -301,6 +332,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
         if self._watcher is not None:
             self._watcher.stop()
         run.over = True
+        run.tell_cost()
         self.end("recovered" if run.resumed else "success")
         signals.unwatch(run)
 

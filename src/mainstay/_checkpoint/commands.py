@@ -17,7 +17,7 @@ from mainstay._checkpoint.shape import (
     parsed,
 )
 from mainstay._checkpoint.steps import name_in
-from mainstay._core.failures import counted
+from mainstay._core.failures import counted, printable
 from mainstay.errors import CheckpointError
 from mainstay.stores import store_of
 from mainstay.stores.base import Contents, Record, Result, RunId, Status, Store
@@ -40,9 +40,9 @@ def add_to(subparsers: Any) -> None:
 def _list(options: argparse.Namespace) -> int:
     """Print a line for each run."""
     for record, state in _store(options).list():
-        print(  # noqa: T201 - what the command is for
+        _print(
             f"{state:<11} attempt {record.attempt:<3} {_when(record.updated)}  "
-            f"{_in_one_line(record.run.name)}  {_in_one_line(record.run.key)}"
+            f"{record.run.name}  {record.run.key}"
         )
     return 0
 
@@ -66,7 +66,8 @@ def _show(options: argparse.Namespace) -> int:
         "saved": _described(contents),
         "steps": sorted(filter(None, map(_step_of, contents.results.values()))),
     }
-    print(json.dumps(tree, indent=2, ensure_ascii=False))  # noqa: T201 - as above
+    text = printable(json.dumps(tree, indent=2, ensure_ascii=False), in_json=True)
+    print(text)  # noqa: T201 - what the command is for
     return 0
 
 
@@ -75,7 +76,7 @@ def _forget(options: argparse.Namespace) -> int:
     store = _store(options)
     record, _ = _found(store, options)
     store.forget(record.run)
-    print(f"forgot run {record.run.key!r} of {record.run.name}")  # noqa: T201 - as above
+    _print(f"forgot run {record.run.key!r} of {record.run.name}")
     return 0
 
 
@@ -85,9 +86,9 @@ def _verify(options: argparse.Namespace) -> int:
     runs = store.list()
     problems = [problem for record, _ in runs for problem in _problems(store, record)]
     for problem in problems:
-        print(problem)  # noqa: T201 - as above
+        _print(problem)
     damaged = counted(len(problems), "damaged part")
-    print(f"{counted(len(runs), 'run')}, {damaged}")  # noqa: T201 - as above
+    _print(f"{counted(len(runs), 'run')}, {damaged}")
     return 1 if problems else 0
 
 
@@ -175,9 +176,8 @@ def _step_of(result: Result) -> str:
         return result.slot
 
 
-def _in_one_line(text: str) -> str:
-    """Escape what would begin a line, or tell the terminal something, as Python would."""
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+def _print(line: str) -> None:
+    print(printable(line))  # noqa: T201 - what the commands are for
 
 
 def _when(seconds: float) -> str:

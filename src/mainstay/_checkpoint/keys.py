@@ -1,6 +1,15 @@
-"""From the arguments of a call to the key of its run."""
+"""From the arguments of a call to the key of its run.
 
+A template joins values with the text between its fields. Where a value has that text in it, as
+``a-b`` in ``{tenant}-{day}``, nobody could tell where it ends: such a value is quoted, as
+``~3~a-b``, by its length. Earlier versions did not, so that the run may be there under the key
+that they gave it.
+"""
+
+import functools
 import inspect
+import itertools
+import re
 import string
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +21,22 @@ from mainstay._checkpoint.value_digest import ARGUMENTS, value_digest
 from mainstay._core.functions import name_of
 
 _SELF = ("self", "cls")
+_QUOTED = re.compile(r"~\d+~")
+
+
+@attrs.frozen
+class RunKey:
+    """The key of a run.
+
+    Attributes:
+        text: What it is stored under.
+        former: What earlier versions stored it under, if that is something else.
+        is_exact: True if a template made it, and no other call of the function has it.
+    """
+
+    text: str
+    former: str | None = None
+    is_exact: bool = False
 
 
 @attrs.frozen(eq=False)
@@ -114,7 +139,7 @@ def _fields_of(key: str) -> list[str]:
 
 def key_of_call(
     key: Key, arguments: Arguments, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> str:
+) -> RunKey:
     """Return the key of the run that a call means.
 
     Raises:
@@ -125,14 +150,48 @@ def key_of_call(
     values = arguments.bound(args, kwargs)
     if key is None:
         values = dict([*values.items()][arguments.place :])
-        return value_digest(values, f"{name_of(arguments.fn)}: arguments", ARGUMENTS)
+        return RunKey(value_digest(values, f"{name_of(arguments.fn)}: arguments", ARGUMENTS))
     if isinstance(key, str):
         try:
-            text = key.format(**values)
+            former = key.format(**values)
+            text = "".join(_quoted(part, values, literal) for part, literal in _parts_of(key))
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise ValueError(f"`key` {key!r} does not fit the arguments: {error}") from error
-        return checked_key(text)
-    return checked_key(key(*args[arguments.place :], **kwargs))
+        checked_key(text)
+        return RunKey(text, former if former != text else None, is_exact=True)
+    return RunKey(checked_key(key(*args[arguments.place :], **kwargs)))
+
+
+@functools.lru_cache(maxsize=1024)
+def _parts_of(key: str) -> tuple[tuple[str, str | None], ...]:
+    """Return the parts of a format string, each with the text up to the next field.
+
+    That is None for what need not be told from anything: text, and the last field.
+    """
+    parts: list[tuple[str, str | None]] = []
+    for literal, field, spec, conversion in string.Formatter().parse(key):
+        if literal:
+            parts.append((literal.replace("{", "{{").replace("}", "}}"), None))
+        if field is not None:
+            how = f"!{conversion}" if conversion else ""
+            parts.append((f"{{{field}{how}{f':{spec}' if spec else ''}}}", ""))
+    fields = [place for place, (_, literal) in enumerate(parts) if literal is not None]
+    for place, following in itertools.pairwise(fields):
+        between = "".join(text.format() for text, _ in parts[place + 1 : following])
+        parts[place] = (parts[place][0], between)
+    if fields:
+        parts[fields[-1]] = (parts[fields[-1]][0], None)
+    return tuple(parts)
+
+
+def _quoted(part: str, values: dict[str, Any], literal: str | None) -> str:
+    """Return a part of a key, quoted if it would not end at the *literal* that follows it."""
+    text = part.format(**values)
+    if literal is None or not (
+        (text + literal).find(literal) < len(text) or _QUOTED.match(text + literal)
+    ):
+        return text
+    return f"~{len(text)}~{text}"
 
 
 def checked_key(key: object) -> str:

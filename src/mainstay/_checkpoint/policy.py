@@ -11,7 +11,7 @@ from mainstay._checkpoint.code import Code, code_digest
 from mainstay._checkpoint.codec import Codec
 from mainstay._checkpoint.cp import AsyncCheckpoint, Checkpoint
 from mainstay._checkpoint.decision import OnBusy, OnCodeChange, OnComplete
-from mainstay._checkpoint.keys import Arguments, check_key, key_of_call
+from mainstay._checkpoint.keys import Arguments, RunKey, check_key, key_of_call
 from mainstay._checkpoint.recovery import Recoverable, encoded_arguments, remember
 from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.schedule import Every
@@ -112,7 +112,7 @@ class CheckpointedFunction:
             again = attrs.evolve(bound, settings=settings)
 
             def with_key(key: str) -> Callable[..., Any]:
-                return wrap(fn, arguments, lambda _args, _kwargs: again.begin(key))
+                return wrap(fn, arguments, lambda _args, _kwargs: again.begin(RunKey(key)))
 
             codec = functools.partial(self._codec_of_arguments, fn)
             is_async = kind is Kind.ASYNC

@@ -232,6 +232,11 @@ class Progress:
                 place = self.steps.enter_item(place, each.item_label(), each.position)
         return place
 
+    @property
+    def items_saved(self) -> int:
+        """How many items are done and saved, by all attempts."""
+        return self.document.items + self._done - self.unsaved
+
     def _places(self) -> list[tuple[Place, dict[str, Json]]]:
         """Return where iterations are, with the cursors of those that are over there."""
         inside = [

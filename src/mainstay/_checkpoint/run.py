@@ -21,8 +21,8 @@ from mainstay._checkpoint.settings import CheckpointSettings
 from mainstay._checkpoint.steps import Step
 from mainstay._checkpoint.value_digest import digest
 from mainstay._core.clock import Clock
-from mainstay._core.events import publish
-from mainstay._core.failures import in_words
+from mainstay._core.events import logger_of, publish
+from mainstay._core.failures import class_name, counted, in_words
 from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay.errors import (
     CheckpointError,
@@ -33,6 +33,8 @@ from mainstay.errors import (
 )
 from mainstay.events import LeaseLost
 from mainstay.stores.base import RENEWALS_PER_LEASE, Change, Exit, Record, RunId, RunLease
+
+_MANY_SAVES = 10
 
 
 @attrs.define(eq=False)
@@ -65,6 +67,8 @@ class Run:
     _acquired: float = attrs.field(init=False)
     _renewed: float = attrs.field(init=False)
     _watch: Callable[[], bool] | None = attrs.field(default=None, init=False)
+    _saves: int = attrs.field(default=0, init=False)
+    _saving: float = attrs.field(default=0.0, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._acquired = self._renewed = self.clock.now()
@@ -229,6 +233,7 @@ class Run:
             raise
         self._renewed = self.clock.now()
         seconds = self._renewed - before
+        self._saves, self._saving = self._saves + 1, self._saving + seconds
         self.schedule.saved(seconds)
         self.recorder.saved(seconds, None if change.document is None else len(change.document))
         items = self.progress.saved(change)
@@ -290,6 +295,29 @@ class Run:
         self.over = True
         text = "" if error is None else in_words(error)
         self.settings.store.release(self.lease, how, text, self.progress.steps.numbers_of(error))
+        if not self.lost:
+            logger_of("checkpoint").info(
+                "%s: attempt %d ended with %s; %s saved, and another attempt goes on from there",
+                self.component,
+                self.record.attempt,
+                "SIGTERM" if error is None else class_name(error),
+                counted(self.progress.items_saved, "item is", "items are"),
+            )
+        self.tell_cost()
+
+    def tell_cost(self) -> None:
+        """Say so if most of the time of this attempt went into saving."""
+        elapsed = self.clock.now() - self._acquired
+        if self._saves >= _MANY_SAVES and elapsed >= 1.0 and self._saving > elapsed / 2:
+            logger_of("checkpoint").info(
+                "%s: %.1f of the %.1f s of attempt %d went into %d saves; a larger `every`, or a "
+                "timedelta, would repeat more after a crash and save less often",
+                self.component,
+                self._saving,
+                elapsed,
+                self.record.attempt,
+                self._saves,
+            )
 
     @property
     def at_boundary(self) -> bool:

@@ -188,7 +188,7 @@ def _complex(node: Json) -> Iterable[Json]:
 
 
 def _deque(node: Json) -> Iterable[Json]:
-    body, most = _row(node), node.get("m")
+    body, most = _row(node), node.get("m", -1)
     fits = most is None or (_is_number(most, int) and len(body) <= most)
     _expect(fits, "a deque has a length below its own")
     return body

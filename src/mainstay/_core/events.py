@@ -13,6 +13,7 @@ from typing import ClassVar, Protocol, TypeAlias
 
 import attrs
 
+from mainstay._core.failures import printable
 from mainstay._core.functions import Kind, kind_of
 
 
@@ -108,7 +109,19 @@ def checked_listener(fn: Listener) -> Listener:
 @functools.cache
 def logger_of(policy: str) -> logging.Logger:
     """Return the logger of a kind of policy, as "mainstay.retry"."""
-    return logging.getLogger(f"mainstay.{policy}")
+    logger = logging.getLogger(f"mainstay.{policy}")
+    logger.addFilter(_in_one_line)
+    return logger
+
+
+def _in_one_line(record: logging.LogRecord) -> bool:
+    """Escape what a name, or whatever else is put into a line, would tell a terminal."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            printable(str(each)) if isinstance(each, str | BaseException) else each
+            for each in record.args
+        )
+    return True
 
 
 _MOST_FIRSTS = 10_000

@@ -296,6 +296,29 @@ def in_words(error: BaseException, longest: int = _LONGEST) -> str:
     return text[:longest].encode("utf-8", "backslashreplace").decode()
 
 
+def printable(text: str, *, in_json: bool = False) -> str:
+    """Escape what would begin a line, tell a terminal something, or show text in another order.
+
+    Every line of the commands and of the log goes through here.
+
+    Args:
+        text: What users, or exceptions, or whoever writes to a store, have put together.
+        in_json: True if it is JSON, whose own escapes are used, and whose lines are kept.
+    """
+    if text.isprintable():
+        return text
+    if in_json:
+        return "".join(
+            each if each.isprintable() or each == "\n" else _escaped_in_json(each) for each in text
+        )
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
+def _escaped_in_json(each: str) -> str:
+    units = each.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[place : place + 4]}" for place in range(0, len(units), 4))
+
+
 def counted(number: int, noun: str, plural: str | None = None) -> str:
     """Return a number of things in words: "1 attempt", "3 attempts", "2 copies"."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
