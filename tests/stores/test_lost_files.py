@@ -16,6 +16,7 @@ from mainstay import checkpoint_run
 from mainstay._core.owner import this_process
 from mainstay.errors import StoreUnavailableError
 from mainstay.stores import SQLiteStore
+from mainstay.stores._files import StoreFiles
 from mainstay.stores.base import Acquired, Change, Request, Result, RunId, RunLease
 
 # Forking beside other threads is what one test is about; Python 3.12 and newer warn of it.
@@ -341,3 +342,62 @@ def test_a_store_is_read_where_its_file_is_now(path, store):
     begin_a_new_file(path)
     assert store.list() == []
     assert path.exists()
+
+
+# Connections that are opened meanwhile.
+
+
+def in_a_thread(function):
+    """Call a function in a thread that has no connection yet."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result()
+
+
+def test_a_file_that_is_replaced_just_before_it_is_opened_is_not_mixed_with_the_old_one(
+    path, store, monkeypatch
+):
+    lease = acquired(store)
+    looked = StoreFiles.have_changed
+
+    def too_early(files):
+        monkeypatch.setattr(StoreFiles, "have_changed", looked)
+        begin_a_new_file(path)
+        return False
+
+    monkeypatch.setattr(StoreFiles, "have_changed", too_early)
+    assert in_a_thread(store.list) == []
+    with pytest.raises(StoreUnavailableError, match="its file was removed or replaced"):
+        store.commit(lease, Change(document=b"one"))
+    assert store.list() == []
+
+
+def test_a_connection_that_was_opened_while_the_others_were_closed_is_not_used(store):
+    lease = acquired(store)
+    store._connections._files = None  # as a thread leaves it that has just closed the others
+    store.commit(lease, Change(document=b"one"))
+    assert store.load(RUN).latest == b"one"
+
+
+@pytest.mark.parametrize("ending", ["-wal", "-shm"])
+def test_what_another_store_of_the_process_has_open_is_not_opened_in_part(path, store, ending):
+    lease = acquired(store)
+    store.commit(lease, Change(document=b"one"))
+    removed(Path(f"{path}{ending}"))
+    other = SQLiteStore(path)
+    with pytest.raises(StoreUnavailableError):
+        other.list()
+    with pytest.raises(StoreUnavailableError, match=f"its {ending} file was removed"):
+        store.commit(lease, Change(document=b"two"))
+    assert other.load(RUN).latest == b"one"
+    other.close()
+
+
+def test_an_interrupted_opening_leaves_nothing_locked(path, store, monkeypatch):
+    def interrupted(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "_opened_to_write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            store.list()
+    assert in_a_thread(store.list) == []

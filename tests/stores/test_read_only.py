@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 
@@ -10,8 +11,7 @@ import pytest
 from mainstay import checkpoint_run
 from mainstay.errors import StoreUnavailableError
 from mainstay.stores import SQLiteStore
-
-pytestmark = pytest.mark.process
+from mainstay.stores.base import RunId
 
 HOLDER = """
 import sys
@@ -85,6 +85,7 @@ def make_read_only(path, *, directory=True, files=True):
         path.parent.chmod(0o555)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("directory", "files"), [(True, True), (True, False), (False, True)])
 def test_runs_are_listed_shown_and_verified(path, directory, files):
     make_read_only(path, directory=directory, files=files)
@@ -98,6 +99,7 @@ def test_runs_are_listed_shown_and_verified(path, directory, files):
     assert [each.name for each in path.parent.iterdir()] == ["runs.db"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("index", [True, False])
 def test_what_is_only_in_the_log_is_seen(killed, index):
     if not index:
@@ -109,6 +111,7 @@ def test_what_is_only_in_the_log_is_seen(killed, index):
     assert command(killed, "verify") == ("3 runs, 0 damaged parts\n", "")
 
 
+@pytest.mark.process
 def test_a_run_that_goes_on_is_seen(path):
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, f"sqlite:///{path}"], stdin=subprocess.PIPE,
@@ -123,6 +126,7 @@ def test_a_run_that_goes_on_is_seen(path):
     holder.communicate(b"\n")
 
 
+@pytest.mark.process
 def test_a_directory_that_is_mounted_to_be_read_only_is_looked_at(path):
     unshare = ["unshare", "--mount"]
     if (
@@ -136,6 +140,7 @@ def test_a_directory_that_is_mounted_to_be_read_only_is_looked_at(path):
     assert "failed" in out
 
 
+@pytest.mark.process
 def test_a_forgotten_run_is_refused_there(path):
     make_read_only(path)
     _, err = command(path, "forget", "run", "failed")
@@ -146,6 +151,7 @@ def test_a_forgotten_run_is_refused_there(path):
 PROGRAM = """
 import os, sys
 from mainstay.stores import SQLiteStore
+from mainstay.stores.base import RunId
 
 store = SQLiteStore(sys.argv[1])
 print(len(store.list()), len(store.list("none")))
@@ -154,6 +160,7 @@ print(len(store.list()))
 """
 
 
+@pytest.mark.process
 def test_who_looks_again_sees_what_was_written_meanwhile(path):
     make_read_only(path, directory=False)
     reader = subprocess.Popen(
@@ -171,9 +178,65 @@ def test_who_looks_again_sees_what_was_written_meanwhile(path):
     assert reader.communicate("\n")[0] == "52\n"
 
 
+@pytest.mark.process
 def test_a_file_that_may_not_even_be_read_is_refused(path):
     path.chmod(0o000)
     _, err = command(path, "list")
     assert "unable to open database file" in err
     path.chmod(0o600)
     assert StoreUnavailableError.__name__ not in err
+
+
+# The same in this process, which is told that it may not write.
+
+
+@pytest.fixture
+def refused(monkeypatch):
+    """Let this process believe that it may not write the file."""
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK and allowed(path, mode))
+
+
+def fill(store):
+    with checkpoint_run("ended", store=store) as cp:
+        assert [*cp.iterate("abc")] == ["a", "b", "c"]
+
+
+def test_a_file_that_nobody_uses_is_read_without_anything_beside_it(tmp_path, refused):
+    store = SQLiteStore(tmp_path / "runs.db")
+    fill(store)
+    store.close()
+    assert [state for _, state in store.list()] == ["done"]
+    assert {each.name for each in tmp_path.iterdir()} == {"runs.db"}
+    with pytest.raises(StoreUnavailableError, match="attempt to write a readonly database"):
+        store.forget(RunId("run", "ended"))
+
+
+@pytest.mark.parametrize("endings", [["", "-wal"], ["", "-wal", "-shm"]])
+def test_a_log_that_was_left_behind_is_read_as_well(tmp_path, monkeypatch, endings):
+    store = SQLiteStore(tmp_path / "runs.db")
+    fill(store)
+    for ending in endings:
+        shutil.copy(tmp_path / f"runs.db{ending}", tmp_path / f"copy.db{ending}")
+    store.close()
+    monkeypatch.setattr(os, "access", lambda _path, mode: mode != os.W_OK)
+    copy = SQLiteStore(tmp_path / "copy.db")
+    assert [state for _, state in copy.list()] == ["done"]
+    copy.close()
+
+
+def test_a_directory_that_may_not_be_written_is_found_out_by_trying(tmp_path, monkeypatch):
+    store = SQLiteStore(tmp_path / "runs.db")
+    fill(store)
+    store.close()
+
+    def refused():
+        error = sqlite3.OperationalError("attempt to write a readonly database")
+        error.sqlite_errorcode = sqlite3.SQLITE_READONLY_DIRECTORY
+        raise error
+
+    monkeypatch.setattr(store, "_opened_to_write", refused)
+    assert [state for _, state in store.list()] == ["done"]
+    (tmp_path / "runs.db").write_bytes(b"no database at all, but long enough\n" * 100)
+    with pytest.raises(StoreUnavailableError, match="attempt to write a readonly database"):
+        store.list()
