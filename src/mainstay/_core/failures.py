@@ -302,7 +302,7 @@ def printable(text: str, *, in_json: bool = False) -> str:
     Every line of the commands and of the log goes through here.
 
     Args:
-        text: What users, or exceptions, or whoever writes to a store, have put together.
+        text: What is made of names, keys and messages of users and of a store.
         in_json: True if it is JSON, whose own escapes are used, and whose lines are kept.
     """
     if text.isprintable():
