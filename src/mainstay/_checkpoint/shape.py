@@ -84,6 +84,7 @@ def check_cursors(cursors: Json) -> None:
         DamagedError: If they cannot be that.
     """
     left: list[tuple[Json, int]] = [(cursors, 0)]
+    cursor: Json
     while left:
         here, depth = left.pop()
         _expect(type(here) is dict and depth < MOST_INNER, "the cursors are none")
