@@ -111,7 +111,7 @@ def test_a_file_that_is_mounted_by_itself_is_refused(mounts, tmp_path, monkeypat
     listed = mounts((os.fsencode(tmp_path / "runs.db"), b"ext4 /dev/vda"))
     assert is_mounted_alone(tmp_path / "runs.db", listed)
     assert not is_mounted_alone(tmp_path / "other.db", listed)
-    monkeypatch.setattr("mainstay.stores.sqlite.is_mounted_alone", lambda _path: True)
+    monkeypatch.setattr("mainstay.stores._opening.is_mounted_alone", lambda _path: True)
     with pytest.raises(StoreUnavailableError, match="mount the directory"):
         SQLiteStore(tmp_path / "runs.db").list()
 

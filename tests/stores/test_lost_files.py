@@ -17,6 +17,7 @@ from mainstay._core.owner import this_process
 from mainstay.errors import StoreUnavailableError
 from mainstay.stores import SQLiteStore
 from mainstay.stores._files import StoreFiles
+from mainstay.stores._opening import Opener
 from mainstay.stores.base import Acquired, Change, Request, Result, RunId, RunLease
 
 # Forking beside other threads is what one test is about; Python 3.12 and newer warn of it.
@@ -397,7 +398,7 @@ def test_an_interrupted_opening_leaves_nothing_locked(path, store, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(store, "_opened_to_write", interrupted)
+        patched.setattr(Opener, "_opened_to_write", interrupted)
         with pytest.raises(KeyboardInterrupt):
             store.list()
     assert in_a_thread(store.list) == []

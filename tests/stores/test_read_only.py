@@ -11,6 +11,7 @@ import pytest
 from mainstay import checkpoint_run
 from mainstay.errors import StoreUnavailableError
 from mainstay.stores import SQLiteStore
+from mainstay.stores._opening import Opener
 from mainstay.stores.base import RunId
 
 HOLDER = """
@@ -230,12 +231,12 @@ def test_a_directory_that_may_not_be_written_is_found_out_by_trying(tmp_path, mo
     fill(store)
     store.close()
 
-    def refused():
+    def refused(_opener):
         error = sqlite3.OperationalError("attempt to write a readonly database")
         error.sqlite_errorcode = sqlite3.SQLITE_READONLY_DIRECTORY
         raise error
 
-    monkeypatch.setattr(store, "_opened_to_write", refused)
+    monkeypatch.setattr(Opener, "_opened_to_write", refused)
     assert [state for _, state in store.list()] == ["done"]
     (tmp_path / "runs.db").write_bytes(b"no database at all, but long enough\n" * 100)
     with pytest.raises(StoreUnavailableError, match="attempt to write a readonly database"):

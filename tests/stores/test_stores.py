@@ -19,6 +19,7 @@ from mainstay.errors import (
 from mainstay.stores import MemoryStore, SQLiteStore, store_of
 from mainstay.stores._connections import ThreadConnection
 from mainstay.stores._mounts import network_file_system
+from mainstay.stores._opening import Opener
 from mainstay.stores.base import Acquired, Change, Held, Result, RunId
 from mainstay.testing import FakeClock, Faults
 from support.examples import strides
@@ -140,7 +141,7 @@ def test_a_damaged_file_is_told_as_such(path, store):
 
 
 def test_a_locked_file_is_told_as_such(path, store, monkeypatch):
-    monkeypatch.setattr("mainstay.stores.sqlite._BUSY_SECONDS", 0.0)
+    monkeypatch.setattr("mainstay.stores._opening.BUSY_SECONDS", 0.0)
     store.list()
     store.close()
     other = sqlite3.connect(path, isolation_level=None)
@@ -156,13 +157,13 @@ def test_a_file_that_others_are_making_is_waited_for(store, monkeypatch):
     busy = sqlite3.OperationalError("database is locked")
     busy.sqlite_errorcode = sqlite3.SQLITE_BUSY
     made = Faults([busy, busy], then=None)
-    opened = store._opened
+    opened = Opener._opened
 
-    def in_the_way():
+    def in_the_way(opener):
         made()
-        return opened()
+        return opened(opener)
 
-    monkeypatch.setattr(store, "_opened", in_the_way)
+    monkeypatch.setattr(Opener, "_opened", in_the_way)
     assert store.list() == []
     assert len(made.calls) == 3
 
@@ -270,7 +271,7 @@ def test_without_a_list_of_mounts_nothing_is_refused(tmp_path):
 
 def test_a_network_file_system_is_refused_unless_allowed(path, monkeypatch):
     """Known fault 20: SQLite files on NFS that diskcache found malformed."""
-    monkeypatch.setattr("mainstay.stores.sqlite.network_file_system", lambda _path: "nfs4")
+    monkeypatch.setattr("mainstay.stores._opening.network_file_system", lambda _path: "nfs4")
     with pytest.raises(StoreUnavailableError, match=r"network file system \(nfs4\)"):
         SQLiteStore(path).list()
     assert not path.exists()
@@ -373,7 +374,7 @@ def test_the_environment_names_the_default_store(monkeypatch):
 def test_a_connection_that_the_collector_finds_before_its_link_is_closed(tmp_path):
     """Python 3.13 warns of one that is not, and in a garbage cycle there is no order."""
     store = SQLiteStore(tmp_path / "runs.db")
-    connection = store._opened()
+    connection = store._opener.open()
     mine = ThreadConnection(store._connections, store._translated)
     mine.connection = connection
     cycle = [connection, mine]

@@ -5,8 +5,7 @@ where a commit is one append to the log and one fsync of it. A save without a st
 single UPDATE of the run's row, which checks the token, moves the last document to the place of
 the one before it, and renews the lease. A step's result alone is a single INSERT, which checks the
 token, and adds to one page of the log. The log is written back every 160 pages of 2 kB, at two
-fsyncs each time; that keeps it below 350 kB while no reader holds a transaction open. What a reader
-that did made of it is cut to 512 kB at the next time; less would cost every time a change of size.
+fsyncs each time.
 
 Why not over a network: the log's index is shared memory, which other machines do not share.
 """
@@ -18,10 +17,9 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from urllib.parse import quote
 
 from mainstay._core.arguments import to_flag
-from mainstay._core.clock import SYSTEM, monotonic, wall_time
+from mainstay._core.clock import wall_time
 from mainstay._core.context import current_context
 from mainstay.errors import (
     CorruptCheckpointError,
@@ -30,10 +28,9 @@ from mainstay.errors import (
     StoreUnavailableError,
 )
 from mainstay.stores import _rows
-from mainstay.stores._connections import Connection, Connections, ThreadConnection
-from mainstay.stores._files import StoreFiles
-from mainstay.stores._mounts import is_mounted_alone, network_file_system
-from mainstay.stores._schema import APPLICATION_ID, add_index, migrate, transaction
+from mainstay.stores._connections import Connections, ThreadConnection
+from mainstay.stores._opening import BUSY_SECONDS, Opener, code_of
+from mainstay.stores._schema import transaction
 from mainstay.stores.base import (
     Acquired,
     Acquisition,
@@ -51,19 +48,12 @@ from mainstay.stores.base import (
     state_of,
 )
 
-_BUSY_SECONDS = 10.0
-_BUSY_PAUSE = 0.005
-_PAGE_BYTES = 2048
-_WAL_PAGES = 160
-_LOG_BYTES = 512 * 1024
-_FRAME_BYTES = 24  # before each page in the log
-
 UNUSABLE = re.compile("[\0\ud800-\udfff]")
 """What no name of a file can have: NUL, and what UTF-8 cannot encode."""
 
 _HINTS = {
     sqlite3.SQLITE_BUSY: (
-        f", by another process, for {_BUSY_SECONDS:g} s; keep no transaction of yours open in it"
+        f", by another process, for {BUSY_SECONDS:g} s; keep no transaction of yours open in it"
     ),
     sqlite3.SQLITE_CANTOPEN: "; its directory must exist, and be one that this process may write",
     sqlite3.SQLITE_READONLY: "; this process must be allowed to write the file and its directory",
@@ -125,8 +115,8 @@ class SQLiteStore:
         self.url: str = f"sqlite:///{self._path}"
         self._file = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() follows links
         self._network = to_flag(network, "network")
-        self._mode = _to_mode(mode)
-        self._connections = Connections(self._connect, self._translated)
+        self._opener = Opener(self._file, self.url, self._network, _to_mode(mode))
+        self._connections = Connections(self._opener.open, self._translated)
         self._held: dict[RunId, tuple[int, object]] = {}  # the files that each was acquired in
 
     def __repr__(self) -> str:
@@ -268,131 +258,8 @@ class SQLiteStore:
             with transaction(db, "IMMEDIATE"):
                 yield db, current_context().clock.now(), wall_time()
 
-    def _bytes_logged(self) -> int | None:
-        """Return how many bytes the log has to hold, or None if part of what it held is missing.
-
-        A new connection has nothing in its memory, and finds what the files hold. Only if that is
-        all of it may it count with a checkpoint, which would copy what there is.
-        """
-        with contextlib.closing(sqlite3.connect(self._file, timeout=_BUSY_SECONDS)) as db:
-            try:
-                checked = db.execute("PRAGMA quick_check(1)").fetchone()
-                (application,) = db.execute("PRAGMA application_id").fetchone()
-                if checked != ("ok",) or application != APPLICATION_ID:
-                    return None
-                (page,) = db.execute("PRAGMA page_size").fetchone()
-                _, frames, _ = db.execute("PRAGMA wal_checkpoint").fetchone()
-            except sqlite3.Error:
-                return None
-        size: int = frames * (page + _FRAME_BYTES)
-        return size
-
-    def _danger(self) -> str:
-        """Return why SQLite cannot keep its promises where the file is, and what to do, or ""."""
-        if kind := network_file_system(self._file):
-            return (
-                f"it is on a network file system ({kind}), where SQLite cannot keep its promises; "
-                f"use a local disk"
-            )
-        if is_mounted_alone(self._file):
-            return (
-                "it is a mount by itself, so that the log beside it is not found by others who use "
-                "it; mount the directory that it is in"
-            )
-        try:
-            links = self._file.stat().st_nlink
-        except OSError:
-            return ""  # SQLite makes it, or says what is wrong
-        if links <= 1:
-            return ""
-        return (
-            f"it has {links} hard links, and SQLite keeps a log beside each name, so that one does "
-            f"not see what another has saved; remove the others"
-        )
-
-    def _connect(self) -> Connection:
-        if not self._network and (danger := self._danger()):
-            raise StoreUnavailableError(
-                self.url, f"{danger}, or SQLiteStore(path, network=True) at your own risk"
-            )
-        ends = monotonic() + _BUSY_SECONDS
-        while True:
-            try:
-                return self._opened()
-            except sqlite3.OperationalError as error:
-                # SQLite does not always wait for a process that makes the file, or its log.
-                if _code(error) != sqlite3.SQLITE_BUSY or monotonic() >= ends:
-                    raise
-            SYSTEM.sleep(_BUSY_PAUSE)
-
-    def _opened(self) -> Connection:
-        try:
-            if os.access(self._file, os.F_OK) and not os.access(self._file, os.W_OK):
-                return self._opened_to_read()
-            return self._opened_to_write()
-        except sqlite3.OperationalError as error:
-            if _code(error) not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
-                raise
-            with contextlib.suppress(sqlite3.Error):
-                return self._opened_to_read()
-            raise
-
-    def _opened_to_write(self) -> Connection:
-        self._make()
-        db = self._connected(os.fspath(self._file))
-        with _closed_after_an_error(db):
-            db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-            db.execute("PRAGMA synchronous = FULL")
-            db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
-            db.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
-            migrate(db, self.url)
-            db.execute("PRAGMA journal_mode = WAL")
-            add_index(db)
-            db.files = StoreFiles(os.fspath(self._file), self._bytes_logged)
-            if db.files.missing:
-                raise StoreUnavailableError(
-                    self.url,
-                    f"{db.files.missing} was removed, and this process still has it open; close "
-                    f"what else uses the store here, or start the process again",
-                )
-        return db
-
-    def _make(self) -> None:
-        """Make the file if there is none; SQLite would ask the umask who may read it."""
-        with contextlib.suppress(OSError):  # it is there, or SQLite says why it cannot be
-            made = os.open(os.path.realpath(self._file), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-            try:
-                os.fchmod(made, self._mode)
-            finally:
-                os.close(made)
-
-    def _opened_to_read(self) -> Connection:
-        """Open a file that this process may not write, or whose directory it may not write.
-
-        Where the file is in use, an index of its log is there, and is read as usual. Otherwise
-        SQLite is told that nobody else uses the file, so that it does not have to make one.
-        """
-        files = StoreFiles(os.fspath(self._file), self._bytes_logged)
-        query, locking = "mode=ro", "NORMAL"
-        if not files.inodes[2]:
-            query += "&vfs=unix-none" if files.log_size else "&immutable=1"
-            locking = "EXCLUSIVE"
-        db = self._connected(f"file:{quote(os.fspath(self._file))}?{query}", uri=True)
-        with _closed_after_an_error(db):
-            db.execute(f"PRAGMA locking_mode = {locking}")
-            migrate(db, self.url)
-            db.files = files
-            db.serves_once = not files.inodes[2]
-        return db
-
-    def _connected(self, database: str, *, uri: bool = False) -> Connection:
-        return sqlite3.connect(
-            database, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False,
-            factory=Connection, uri=uri,
-        )  # fmt: skip
-
     def _translated(self, error: sqlite3.Error) -> Exception:
-        code = _code(error)
+        code = code_of(error)
         if code == sqlite3.SQLITE_NOTADB:
             return StoreSchemaError(self.url, "it is not a SQLite database; name a new file")
         if code == sqlite3.SQLITE_CORRUPT:
@@ -412,18 +279,3 @@ def _to_mode(mode: object) -> int:
             f"for nobody, not {oct(mode)}"
         )
     return mode
-
-
-@contextlib.contextmanager
-def _closed_after_an_error(db: Connection) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        db.close()
-        raise
-
-
-def _code(error: sqlite3.Error) -> int:
-    """Return the primary result code of an error."""
-    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-    return code & 0xFF
