@@ -14,12 +14,13 @@ Only this process is measured by coverage.py. The children that tests start are 
 disk and forked while threads run, in all of which coverage.py loses what it counted or hangs.
 """
 
+import functools
 import gc
 import multiprocessing.process
 import os
 import signal
-import sys
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import prometheus_client
@@ -42,24 +43,31 @@ settings.register_profile("edit", max_examples=20, deadline=None)
 settings.register_profile("full", max_examples=100, deadline=None)
 settings.load_profile("edit")
 
-_STARTS = frozenset(("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"))
 _unmarked = ""  # the test that is running, if it lacks the marker
 
 
-def _refuse_processes(event: str, _arguments: object = ()) -> None:
-    """Fail the test that is running if it starts a process and does not say so."""
-    if event in _STARTS and _unmarked:
-        pytest.fail(f"{_unmarked} starts a process; give it `@pytest.mark.process`")
+def _refused_without_the_marker(start: Callable[..., Any]) -> Callable[..., Any]:
+    """Let what starts a process fail the test that is running if it does not say so."""
+
+    @functools.wraps(start)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        if _unmarked:
+            pytest.fail(f"{_unmarked} starts a process; give it `@pytest.mark.process`")
+        return start(*args, **kwargs)
+
+    return checked
 
 
-def _start(process: multiprocessing.process.BaseProcess) -> None:
-    _refuse_processes("os.posix_spawn")  # which `multiprocessing` does without an audit event
-    _start_process(process)
-
-
-sys.addaudithook(_refuse_processes)
-_start_process = multiprocessing.process.BaseProcess.start
-multiprocessing.process.BaseProcess.start = _start  # type: ignore[method-assign]
+# An audit hook would see all of them, but Python 3.11 cannot trace threads that start during one.
+for _owner, _name in [
+    (os, "fork"),
+    (os, "forkpty"),
+    (os, "posix_spawn"),
+    (os, "system"),
+    (subprocess.Popen, "__init__"),
+    (multiprocessing.process.BaseProcess, "start"),
+]:
+    setattr(_owner, _name, _refused_without_the_marker(getattr(_owner, _name)))
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at its options

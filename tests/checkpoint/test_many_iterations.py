@@ -7,6 +7,7 @@ from mainstay._checkpoint.commands import _problems
 from mainstay._checkpoint.document import opened
 from mainstay.errors import CorruptCheckpointError, SourceChangedError
 from support.checkpoints import RUN, CrashError, OopsError
+from support.examples import strides
 
 ROUNDS = 150
 
@@ -24,6 +25,7 @@ async def inside(cp, seen, fail_at=None, size=2):
         await rounds(cp, seen, fail_at, size)
 
 
+DAMAGED = [(each, 1) for each in (33, 34, 64, 65, 66, 67, 98, 99, 130)]
 ALL = [(each, item) for each in range(ROUNDS) for item in range(2)]
 
 
@@ -94,7 +96,7 @@ def test_one_that_grew_meanwhile_is_gone_on_with_and_remembered(runner, store, c
 
 
 @pytest.mark.parametrize("body", [rounds, inside])
-@pytest.mark.parametrize("fail_at", [(each, 1) for each in (33, 34, 64, 65, 66, 67, 98, 99, 130)])
+@pytest.mark.parametrize("fail_at", DAMAGED[:: strides()])
 def test_a_damaged_save_goes_back_by_one_save_and_no_further(
     runner, store, crashing, body, fail_at
 ):

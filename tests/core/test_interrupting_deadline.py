@@ -13,7 +13,7 @@ from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context
 from mainstay.testing import FakeClock, Faults
 
-SOON = 0.01
+SOON = 0.04
 
 
 class Lost(ConnectionError):

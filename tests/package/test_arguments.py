@@ -191,14 +191,18 @@ def call(fn, given, parameter, value):
 
 @pytest.mark.parametrize(("fn", "given", "parameter"), PARAMETERS)
 def test_nonsense_is_refused_by_the_name_of_its_parameter(fn, given, parameter):
-    with pytest.raises((TypeError, ValueError), match=f"`{parameter}`.* not .*<nonsense>"):
+    with pytest.raises(
+        (TypeError, ValueError), match=f"`{parameter}`.* not (.*<nonsense>|an object)"
+    ):
         call(fn, given, parameter, Nonsense())
 
 
 @pytest.mark.parametrize(("fn", "given", "parameter"), PARAMETERS)
 def test_no_parameter_takes_a_number_that_makes_no_sense(fn, given, parameter):
     for value in (-0.5, math.nan):
-        with pytest.raises((TypeError, ValueError), match=f"`{parameter}`.* not .*{value}"):
+        with pytest.raises(
+            (TypeError, ValueError), match=f"`{parameter}`.* not (.*{value}|an object)"
+        ):
             call(fn, given, parameter, value)
 
 

@@ -83,8 +83,9 @@ class _CheckpointBase:
         resume. Further calls return the same object.
 
         Args:
-            default: Something that is changed in place: an attrs or dataclass instance, a dict, a
-                list, a set. Its type, and the types that its fields name, may be built again from
+            default: Something that is changed in place: an attrs or dataclass instance that is not
+                frozen, a dict, a list, a set, a `Counter`, `defaultdict`, `OrderedDict` or `deque`.
+                Its type, and the types that its fields name, may be built again from
                 what was saved.
 
         Raises:
@@ -92,7 +93,7 @@ class _CheckpointBase:
             CheckpointError: Inside a step of the run.
             UnsaveableValueError: If it cannot be saved.
             UnknownTypeError: If a type was saved that may not be built.
-            CodeChangedError: If the type no longer takes what was saved.
+            CodeChangedError: If the type no longer takes what was saved, or another one was.
 
         Example:
             >>> from mainstay import checkpoint_run
@@ -190,7 +191,8 @@ class Checkpoint(_CheckpointBase):
                 the key of the last item done, None at first, and returns the items after it; what
                 is before the cursor is then not looked at.
             key: From an item to its key: a str, int, float, bool, bytes, None, UUID, date, time,
-                datetime, timedelta, Decimal, or a tuple of these; never the same twice in a row.
+                datetime, timedelta, Decimal, or a tuple of these; not NaN, and never the same twice
+                in a row.
                 None for position and content, where items can be saved. Needed with a callable.
             name: What the iteration is called; needed only to tell it from another one when the
                 code between them may change.
@@ -237,8 +239,8 @@ class Checkpoint(_CheckpointBase):
         again as a whole, and `step`, `iterate`, `save` and `state` are refused inside it. It is
         known by its name and by the item it is in; a name used again there is numbered. What *fn*
         raises is not saved, so that the step runs again, unless its class was given to
-        `register_type`. The next use of the name is another step: for a retry decorate *fn*, and
-        do not put it around `step`.
+        `register_type`, and its args build it as it is. The next use of the name is another step:
+        for a retry decorate *fn*, and do not put it around `step`.
 
         Args:
             name: What the step is called.

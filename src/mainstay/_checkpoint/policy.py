@@ -218,8 +218,8 @@ def checkpointed(  # noqa: PLR0913 - the vocabulary of the policy
         on_complete: If the run has ended: "return" its result, "raise" `RunCompleteError`, or
             "rerun" it from the start.
         on_code_change: If the run was saved by other code: "warn" and go on, "raise"
-            `CodeChangedError`, "ignore" it, or a function that takes the saved state as plain
-            dicts and lists and returns the new state.
+            `CodeChangedError`, "ignore" it and drop fields that are gone, or a function that takes
+            the saved state as plain dicts and lists and returns the new state.
         lease: How long a run stays reserved for a process that is silent, and not provably dead:
             seconds or a `timedelta`, above 0. Renewed three times in that time, and by every save
             of a boundary; the result of a step renews it once a third of it is over.

@@ -306,7 +306,7 @@ class Run:
         self.tell_cost()
 
     def tell_cost(self) -> None:
-        """Say so if most of the time of this attempt went into saving."""
+        """Log if most of the time of this attempt went into saving."""
         elapsed = self.clock.now() - self._acquired
         if self._saves >= _MANY_SAVES and elapsed >= 1.0 and self._saving > elapsed / 2:
             logger_of("checkpoint").info(

@@ -83,7 +83,8 @@ def check_cursors(cursors: Json) -> None:
     Raises:
         DamagedError: If they cannot be that.
     """
-    left = [(cursors, 0)]
+    left: list[tuple[Json, int]] = [(cursors, 0)]
+    cursor: Json
     while left:
         here, depth = left.pop()
         _expect(type(here) is dict and depth < MOST_INNER, "the cursors are none")

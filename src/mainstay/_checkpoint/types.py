@@ -44,7 +44,8 @@ def register_type(cls: T) -> T:
     raised again on a resume instead of running the step.
 
     Args:
-        cls: An attrs class, a dataclass, an enum, or an exception class whose ``args`` build it.
+        cls: An attrs class, a dataclass, an enum, or an exception class whose ``args`` build it as
+            it is: one that keeps more is not saved, and its step runs again.
 
     Returns:
         *cls*.

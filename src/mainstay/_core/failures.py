@@ -13,13 +13,14 @@ import contextlib
 import enum
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, TypeAlias, TypeGuard, TypeVar
 
 import attrs
 
 from mainstay._core.functions import Kind, is_async, is_async_hook, kind_of, name_of
 from mainstay.errors import MainstayError, RejectedError
 
+_Error = TypeVar("_Error", bound=BaseException)
 Classes: TypeAlias = type[Exception] | tuple[type[Exception], ...]
 Judge: TypeAlias = Callable[[Exception], Any]
 """From a failed attempt's exception to the verdict of `on`: True, False, or more."""
@@ -265,6 +266,11 @@ def leave_note(error: BaseException, owner: str, text: str) -> None:
         error.add_note(start + text)
 
 
+def is_a(error: BaseException | None, kind: type[_Error]) -> TypeGuard[_Error]:
+    """True if *error* is of *kind*; unlike `isinstance`, never asks the error for its class."""
+    return issubclass(type(error), kind)
+
+
 def described(value: object) -> str:
     """Return the `repr` of something of the user's, or its class's name where that raises."""
     try:
@@ -302,7 +308,7 @@ def printable(text: str, *, in_json: bool = False) -> str:
     Every line of the commands and of the log goes through here.
 
     Args:
-        text: What users, or exceptions, or whoever writes to a store, have put together.
+        text: What users, exceptions, or those who write to a store have put together.
         in_json: True if it is JSON, whose own escapes are used, and whose lines are kept.
     """
     if text.isprintable():

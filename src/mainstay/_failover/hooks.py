@@ -116,7 +116,7 @@ class HookThreads:
             self._limits[thread] = limit
             try:
                 thread.start()
-            except RuntimeError:  # the system has none left, or the interpreter shuts down
+            except RuntimeError:  # the system has none left, or the interpreter ends
                 del self._limits[thread]
                 raise
 

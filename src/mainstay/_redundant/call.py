@@ -23,7 +23,7 @@ from mainstay._core.call import PREDICATE_ERROR, Call, close_coroutine
 from mainstay._core.clock import SYSTEM
 from mainstay._core.context import CallContext
 from mainstay._core.events import is_observed, logger_of, publish
-from mainstay._core.failures import AttemptLog, counted, described
+from mainstay._core.failures import AttemptLog, counted, described, is_a
 from mainstay._core.functions import is_awaitable, refused_awaitable
 from mainstay._metrics.recorder import Recorder
 from mainstay._redundant.decision import HedgeReason, Round, forbids_hedge, last_failed
@@ -213,17 +213,17 @@ class RedundantCall(Call[Recorder]):
         reason: RedundantReason | None = None
         if lacking:
             round_.denial = "no_member"
-        elif refused and isinstance(error, Exception):
+        elif refused and is_a(error, Exception):
             self.recorder.error(error)
             if self.members is not None:
                 self.members.refused(copy)
-        elif isinstance(error, Exception):
+        elif is_a(error, Exception):
             self.recorder.error(error)
             self._release_member(copy, None if misused else error)
             reason = "not_retryable" if misused else self._refused_by_on(error)
         else:
             self._release_member(copy)
-        if reason is not None or not isinstance(error, Exception):
+        if reason is not None or not is_a(error, Exception):
             round_.running.discard(copy)
             self._fail(error, reason)
             return False
@@ -349,7 +349,7 @@ class RedundantCall(Call[Recorder]):
         failure, self.failure = self.failure, None
         assert failure is not None  # noqa: S101 - the caller has looked
         reason = self._reason
-        if reason is None or not isinstance(failure, Exception):
+        if reason is None or not is_a(failure, Exception):
             self.interrupted(failure)
             return failure
         self.closed = True
@@ -359,9 +359,9 @@ class RedundantCall(Call[Recorder]):
         if reason == "timeout":
             outcome = "timeout"
             self.bound.latency.took_longer_than(self.elapsed())
-        if isinstance(failure, ResultRefusedError):
+        if is_a(failure, ResultRefusedError):
             self._returned = failure.result
-        elif isinstance(failure, AllCopiesFailedError | NoDecisionError):
+        elif is_a(failure, AllCopiesFailedError) or is_a(failure, NoDecisionError):
             self._refused = []  # they are in the group
         if reason not in ("not_retryable", "predicate_error") and self.round.tally is not None:
             self.bound.copies.voted(self.round.verdict())
@@ -458,7 +458,7 @@ def _see_to(call: RedundantCall, dispose: Callable[[Any], Any], result: Any) -> 
     def ended(task: Task[Any]) -> None:
         tasks.discard(task)
         error = None if task.cancelled() else task.exception()
-        if isinstance(error, Exception):
+        if is_a(error, Exception):
             _dispose_failed(call, dispose, error)
 
     task = get_running_loop().create_task(awaited(result))

@@ -27,6 +27,7 @@ from mainstay._core.context import (
     current_context,
     process_contexts,
 )
+from mainstay._core.failures import is_a
 from mainstay._core.functions import is_awaitable, refused_awaitable, wraps
 from mainstay._redundant.call import RedundantCall
 from mainstay._redundant.decision import HedgeReason
@@ -137,7 +138,7 @@ class SyncLoop:
             return
         answer, error = self._run(copy)
         self._mailbox.append((copy, answer, error))
-        if not isinstance(error, Exception | None):
+        if error is not None and not is_a(error, Exception):
             raise error
 
     def leave(self) -> None:
@@ -252,7 +253,7 @@ class SyncLoop:
         """Record how a copy has ended that nobody waits for any more."""
         if error is None:
             self.call.late(copy, answer)
-        elif isinstance(error, Exception) and answer is not _MISUSED:
+        elif is_a(error, Exception) and answer is not _MISUSED:
             self.call.given_up(copy, error)
         else:
             self.call.given_up(copy)

@@ -462,6 +462,7 @@ def _library(series: Series) -> Row:
     """About mainstay itself; these series have no component."""
     versions = f"count by (job, version) ({series('build_info')})"
     dropped = f"sum by (job, metric) ({series('series_dropped_total')})"
+    hooks = f"sum by (job, hook) ({series('hook_errors_total')})"
     return Row(
         "mainstay",
         [
@@ -475,6 +476,12 @@ def _library(series: Series) -> Row:
                 "Times that a value was replaced by _other, since the start of each process. "
                 "0 is normal.",
                 Query(f"{dropped} or 0 * {versions}", "{{job}} {{metric}}"),
+            ),
+            stat(
+                "Hooks that raised",
+                "Calls of a function of yours that raised where a call must go on (on_alarm, a "
+                "listener, a collector), since the start of each process. 0 is normal.",
+                Query(f"{hooks} or 0 * {versions}", "{{job}} {{hook}}"),
             ),
         ],
     )
