@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -377,6 +378,41 @@ def test_a_connection_that_was_opened_while_the_others_were_closed_is_not_used(s
     store._connections._files = None  # as a thread leaves it that has just closed the others
     store.commit(lease, Change(document=b"one"))
     assert store.load(RUN).latest == b"one"
+
+
+class Growing(weakref.WeakSet):
+    """The connections of threads, to which another one is added while they are looked at."""
+
+    comes = None
+
+    def __iter__(self):
+        yield from [*super().__iter__()]
+        comes, self.comes = self.comes, None
+        if comes is not None:
+            comes()
+
+
+def test_a_thread_that_comes_while_connections_are_closed_has_none_either(store):
+    connections, ended = store._connections, threading.Event()
+    connections._threads = Growing()
+    store.list()
+
+    def comes():
+        opened = threading.Event()
+
+        def work():
+            store.list()
+            opened.set()
+            ended.wait()
+
+        threading.Thread(target=work).start()
+        opened.wait()
+
+    connections._threads.comes = comes
+    with connections.closed():
+        assert [each.connection for each in connections._threads] == [None, None]
+    ended.set()
+    assert store.list() == []
 
 
 @pytest.mark.parametrize("ending", ["-wal", "-shm"])

@@ -100,7 +100,8 @@ class ThreadConnection:
             connection.close()
 
     def __del__(self) -> None:
-        self.close()
+        with self.lock:  # the thread has ended: no fork happens in the middle of closing, either
+            self.close()
 
 
 class _Local(threading.local):
@@ -202,9 +203,13 @@ class Connections:
     def closed(self) -> Iterator[None]:
         """Close all connections, and let no thread open one during the block."""
         with _closing, contextlib.ExitStack() as held:
-            threads = tuple(self._threads)
-            for lock in (*(each.lock for each in threads), self._opening):
-                held.enter_context(lock)
+            while True:
+                threads = tuple(self._threads)
+                for lock in (*(each.lock for each in threads), self._opening):
+                    held.enter_context(lock)
+                if {*self._threads} <= {*threads}:
+                    break
+                held.close()  # a thread has come meanwhile, and may have opened one already
             files, self._files = self.files, None
             users = [each for each in threads if each.connection and each.connection.files is files]
             # Without a user they are closed already, which removes two of them, and loses nothing.
