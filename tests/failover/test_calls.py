@@ -381,6 +381,47 @@ def test_the_resource_goes_in_after_self_without_a_decorator_too(servers):
     assert pool.call(str) == "a"
 
 
+class Client:
+    def __init__(self, name):
+        self.name = name
+
+    def ping(self):
+        return self.name
+
+    def get(self, key, *, default=None):
+        return self.name, key, default
+
+    async def aget(self, key):
+        return self.name, key
+
+
+class Cluster(Client):
+    """Has the methods from a base, as clients have them from mix-ins."""
+
+
+def test_a_method_of_the_resources_own_class_takes_the_resource_as_its_self():
+    with FailoverPool("clients", [Member("a", Cluster("a"))], on=Lost) as pool:
+        assert pool.call(Client.get, "k") == ("a", "k", None)
+        assert pool.call(Cluster.get, "k", default=1) == ("a", "k", 1)
+        assert pool.call(Client.ping) == "a"
+        assert pool.call(retry(on=Lost)(Client.get), "k") == ("a", "k", None)
+        assert asyncio.run(pool.call(Client.aget, "k")) == ("a", "k")
+    with FailoverPool("words", [Member("a", "a,b")], on=Lost) as pool:
+        assert pool.call(str.split, ",") == ["a", "b"]
+        assert pool.call(str.upper) == "A,B"
+
+
+@pytest.mark.parametrize(
+    ("fn", "args"), [(Client.ping, ()), (Client.get, ("k",)), (Client.get, ())]
+)
+def test_a_method_of_another_class_than_the_resources_is_never_called(fn, args):
+    with (
+        FailoverPool("clients", [Member("a", 1)], on=Lost) as pool,
+        pytest.raises(TypeError, match="is a method of another class"),
+    ):
+        pool.call(fn, *args)
+
+
 def test_the_lease_of_a_call_is_known_inside_it(pool_caller, servers, context):
     pool = servers.pool("a", "b")
     seen = []

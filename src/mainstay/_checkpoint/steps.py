@@ -141,7 +141,7 @@ class Steps:
 
     def __init__(self, results: Mapping[int, Result], run: RunId, codec: Codec) -> None:
         self.outside: Place = Place()
-        self.has_cursors = False
+        self.has_cursors: bool = False
         self._results = results
         self._run = run
         self._codec = codec

@@ -100,6 +100,36 @@ def resource_first(fn: Callable[..., Any]) -> Callable[..., Any]:
     return acall if kind_of(fn) is Kind.ASYNC else call
 
 
+def resource_first_or_as_self(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """As `resource_first`, where *fn* may be a method of the resource's own class.
+
+    Such a method, as in ``pool.call(Redis.get, "key")``, takes the resource as its self. A method
+    of neither the resource nor the object before its arguments raises TypeError when called.
+
+    Raises:
+        TypeError: If it has no parameter for the resource.
+    """
+    name, parameters = getattr(fn, "__name__", None), _parameters(fn)
+    if name is None or not parameters or parameters[0].name != "self":
+        return resource_first(fn)
+    as_function = resource_first(fn) if len(parameters) > 1 else None
+    in_class = fn.__qualname__ != name and not fn.__qualname__.endswith(f"<locals>.{name}")
+
+    @functools.wraps(fn)
+    def call(resource: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if _is_method_of(fn, type(resource)):
+            return fn(resource, *args, **kwargs)
+        if as_function is None or (in_class and not (args and hasattr(type(args[0]), name))):
+            raise TypeError(
+                f"{fn!r} has no parameter for the resource of a member: it is a method of another "
+                f"class than that, which is {type(resource).__qualname__}; pass a function that "
+                f"takes the resource first, such as `lambda resource: ...`"
+            )
+        return as_function(resource, *args, **kwargs)
+
+    return call
+
+
 def without_resource(fn: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """As `wraps`, for what gives *fn* a pool's resource: what shows is what callers write.
 
@@ -217,6 +247,20 @@ def _named(fn: Callable[..., Any]) -> Any:
     """Return what stands for *fn* where it has no name: what a partial calls, an object's class."""
     fn = _unwrap_partial(fn)
     return fn if isinstance(getattr(fn, "__qualname__", None), str) else type(fn)
+
+
+def _is_method_of(fn: Callable[..., Any], cls: type) -> bool:
+    """True if *fn* is what *cls* or a base of that has under its name."""
+    name, own = fn.__name__, inspect.unwrap(fn)
+    found = (vars(each)[name] for each in cls.__mro__ if name in vars(each))
+    return any(inspect.unwrap(each) is own for each in found)
+
+
+def _parameters(fn: Callable[..., Any]) -> list[inspect.Parameter]:
+    try:
+        return [*inspect.signature(fn).parameters.values()]
+    except (TypeError, ValueError):  # a builtin that does not tell
+        return []
 
 
 def _parameters_of(fn: Callable[..., Any]) -> tuple[inspect.Signature | None, int]:

@@ -31,6 +31,7 @@ from mainstay._core.functions import (
     refused_awaitable,
     require_asyncio,
     resource_first,
+    resource_first_or_as_self,
     without_resource,
 )
 from mainstay._core.interrupts import TaskTimeout
@@ -52,6 +53,7 @@ from mainstay.errors import (
 from mainstay.events import PoolGaveUp
 
 Args: TypeAlias = tuple[Any, ...]
+_Placed: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 Kwargs: TypeAlias = dict[str, Any]
 
 _WHY = {
@@ -467,14 +469,18 @@ def wrap(bound: BoundPool, fn: Callable[..., Any]) -> Callable[..., Any]:
     Raises:
         TypeError: If its kind does not fit the pool, or it has no parameter for the resource.
     """
-    return without_resource(fn)(caller(bound, fn))
+    return without_resource(fn)(_caller(bound, fn, resource_first))
 
 
 def caller(bound: BoundPool, fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what `wrap` does, as it is, for one call."""
+    """Return what `wrap` does, as it is, for one call; a method may be the resource's own."""
+    return _caller(bound, fn, resource_first_or_as_self)
+
+
+def _caller(bound: BoundPool, fn: Callable[..., Any], placed: _Placed) -> Callable[..., Any]:
     kind, name = kind_of(fn), bound.engine.settings.name
     if kind is Kind.ASYNC:
-        return _wrap_async(bound, resource_first(fn))
+        return _wrap_async(bound, placed(fn))
     if kind is not Kind.SYNC:
         raise TypeError(
             f"failover does not wrap generators such as {fn!r}: what has been yielded cannot be "
@@ -485,7 +491,7 @@ def caller(bound: BoundPool, fn: Callable[..., Any]) -> Callable[..., Any]:
             f"pool {name!r} is async, since something that it was given is, and {fn!r} is not"
         )
     check_interruptible(bound.engine.settings, repr(fn))
-    return _wrap_sync(bound, resource_first(fn))
+    return _wrap_sync(bound, placed(fn))
 
 
 def _wrap_sync(  # noqa: C901 - flat, since each further call would cost every call

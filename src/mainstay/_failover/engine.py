@@ -96,7 +96,7 @@ class PoolEngine:
         self, settings: PoolSettings, members: Iterable[Member[Any]], metrics: Metrics
     ) -> None:
         self.settings = settings
-        self.rules = planner.PlanRules(
+        self.rules: planner.PlanRules = planner.PlanRules(
             all_down=planner.ALL_DOWN[settings.when_all_down],
             probed=settings.probe is not None,
             one_leads=isinstance(settings.strategy, Priority),
@@ -104,21 +104,21 @@ class PoolEngine:
         )
         self.lock: threading.RLock = threading.RLock()
         self.slots: dict[str, Slot] = {}
-        self.outbox = Outbox()
-        self.monitor = PoolMonitor(settings.name, metrics, self.slots, self.outbox)
-        self.fencing = Fencing() if settings.fence is not None else None
+        self.outbox: Outbox = Outbox()
+        self.monitor: PoolMonitor = PoolMonitor(settings.name, metrics, self.slots, self.outbox)
+        self.fencing: Fencing | None = Fencing() if settings.fence is not None else None
         opener = TaskOpener if settings.is_async else ThreadOpener
-        self.opener = opener(self, self.monitor.close_failed)
-        self.rotation = CLOSED
-        self.plan = planner.Plan()
-        self.is_open = False
-        self.epoch = 0
+        self.opener: TaskOpener | ThreadOpener = opener(self, self.monitor.close_failed)
+        self.rotation: Rotation = CLOSED
+        self.plan: planner.Plan = planner.Plan()
+        self.is_open: bool = False
+        self.epoch: int = 0
         self.forced: str | None = None
-        self.last_active = ""
+        self.last_active: str = ""
         self.answers: deque[float] = deque(maxlen=ANSWERS)
-        self.progress = Signal()
+        self.progress: Signal = Signal()
         self.prober: ThreadProber | TaskProber | None = None
-        self.members = tuple(members)
+        self.members: tuple[Member[Any], ...] = tuple(members)
         for member in self.members:
             self.enlist(member)
         self.monitor.follow()

@@ -5,6 +5,7 @@ Events wait in the outbox until the pool's lock has been left.
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -29,6 +30,9 @@ from mainstay.events import (
     PoolSwitched,
     StandbyStarted,
 )
+
+if TYPE_CHECKING:
+    from mainstay._metrics.recorder import Recorder
 
 
 @attrs.frozen
@@ -104,7 +108,7 @@ class PoolMonitor:
     def __init__(self, name: str, metrics: Metrics, slots: dict[str, Slot], outbox: Outbox) -> None:
         self.name = name
         self.metrics = metrics
-        self.recorder = recorders_of(metrics).calls(name, POLICY)
+        self.recorder: Recorder = recorders_of(metrics).calls(name, POLICY)
         self.clock: Clock = SYSTEM
         self._slots = slots
         self._outbox = outbox

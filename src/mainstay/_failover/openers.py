@@ -52,7 +52,7 @@ class ThreadOpener:
     def __init__(self, pool: OpenedPool, close_failed: CloseFailed) -> None:
         self._pool = pool
         self._close_failed = close_failed
-        self.threads = HookThreads()
+        self.threads: HookThreads = HookThreads()
 
     def start(self, slot: Slot, start: MemberStart) -> None:
         limit = slot.member.start_timeout

@@ -202,8 +202,9 @@ class FailoverPool(Generic[R]):
         """Call *fn* with a member's resource before its arguments, without decorating it.
 
         Args:
-            fn: A function, or an async one. One whose first parameter is named ``self`` or ``cls``
-                gets the resource after that.
+            fn: A function, or an async one. A method of the resource's own class, such as
+                ``Redis.get``, gets the resource as its self; any other whose first parameter is
+                named ``self`` or ``cls`` gets the resource after that.
             *args: Its arguments but for the resource.
             **kwargs: Its keyword arguments.
 

@@ -55,9 +55,9 @@ class Group:
     def __init__(
         self, layout: Layout, labels: tuple[str, ...], bounds: tuple[float, ...] = ()
     ) -> None:
-        self.layout = layout
-        self.labels = labels
-        self.bounds = bounds
+        self.layout: Layout = layout
+        self.labels: tuple[str, ...] = labels
+        self.bounds: tuple[float, ...] = bounds
 
     def histogram_size(self) -> int:
         """Return the length of the histogram's row: buckets, +Inf, sum."""

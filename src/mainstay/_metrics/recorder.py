@@ -6,12 +6,15 @@ additions. Everything else happens only when something failed.
 
 import contextlib
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mainstay._core.functions import name_of
 from mainstay._metrics.layouts import CALL_LAYOUT, FAILURE_LAYOUTS, HOOK_LAYOUT
 from mainstay._metrics.schema import CALLS, GIVE_UPS, HOOK_ERRORS, WAIT_SECONDS
 from mainstay._metrics.series import SeriesTable
+
+if TYPE_CHECKING:
+    from mainstay._metrics.cells import Group
 
 _OUTCOMES = CALL_LAYOUT.slots[CALLS]
 _SUCCESS = _OUTCOMES["success"]
@@ -54,10 +57,10 @@ class Recorder:
 
     def __init__(self, table: SeriesTable, component: str, policy: str) -> None:
         labels = component, policy
-        self.component = component
-        self.policy = policy
+        self.component: str = component
+        self.policy: str = policy
         self._table = table
-        self.calls = table.group(CALL_LAYOUT, labels)
+        self.calls: Group = table.group(CALL_LAYOUT, labels)
         self._failures = table.group(FAILURE_LAYOUTS[policy], labels)
         # Resolved for `success`, the path that has to be short.
         self._local = table.cells.local

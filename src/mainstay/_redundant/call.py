@@ -268,7 +268,8 @@ class RedundantCall(Call[Recorder]):
         was left meanwhile holds for nobody any more.
         """
         if context.clock is self.context.clock and context.deadline > self.context.deadline:
-            self.context, timeout = context, self.bound.settings.timeout
+            self.context = context
+            timeout = self.bound.settings.timeout
             own = math.inf if timeout is None else self.started + timeout
             self.until = min(own, context.deadline)
             return
