@@ -14,14 +14,6 @@ class Lost(ConnectionError):
     """The failure of these tests."""
 
 
-def test_a_decorator_without_parentheses_says_what_to_write():
-    with pytest.raises(TypeError, match=r"by name only; write `@retry\(on=\.\.\.\)`"):
-
-        @retry
-        def fetch():
-            """Return a page."""
-
-
 @pytest.mark.parametrize(
     ("given", "instead"),
     [

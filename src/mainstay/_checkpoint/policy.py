@@ -24,6 +24,7 @@ from mainstay._core.functions import (
     kind_of,
     name_of,
 )
+from mainstay._core.misuse import keywords_only
 from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
 from mainstay.stores import store_of
 from mainstay.stores.base import Store
@@ -180,6 +181,21 @@ def _as_callers_see_it(call: Callable[..., Any], arguments: Arguments) -> Callab
     return call
 
 
+@keywords_only(
+    example="`@checkpointed()`, or `@checkpointed(store=..., key=...)`",
+    elsewhere={
+        "interval": "`every=`",
+        "path": "`store=`, such as `sqlite:///jobs.db`",
+        "filename": "`store=`, such as `sqlite:///jobs.db`",
+        "backend": "`store=`",
+        "workflow_id": "`key=`",
+        "run_id": "`key=`",
+        "id": "`key=`",
+        "retries": "`mainstay.retry` around the function",
+        "attempts": "`mainstay.retry` around the function",
+        "timeout": "`mainstay.deadline` around the call",
+    },
+)
 def checkpointed(  # noqa: PLR0913 - the vocabulary of the policy
     *,
     store: Store | str | None = None,

@@ -30,6 +30,7 @@ from mainstay._core.functions import (
     resource_first,
     without_resource,
 )
+from mainstay._core.misuse import keywords_only
 from mainstay._core.threads import get_or_create
 from mainstay._metrics.collector import Metrics, metrics_of
 from mainstay._metrics.schema import MOST_COMPONENTS, OTHER
@@ -282,6 +283,21 @@ def redundant(
 ) -> _OnMembers: ...
 
 
+@keywords_only(
+    example="`@redundant()`, or `@redundant(copies=3, decide=vote.majority())`",
+    elsewhere={
+        "n": "`copies=`",
+        "times": "`copies=`",
+        "max_attempts": "`copies=`, which counts the first call as well",
+        "max_hedged_attempts": "`copies=`, which counts the first call as well",
+        "attempts": "`copies=`; to call again what failed is `mainstay.retry`",
+        "delay": "`start=hedge.after(...)`",
+        "hedging_delay": "`start=hedge.after(...)`",
+        "percentile": "`start=hedge.quantile(...)`",
+        "quorum": "`decide=vote.quorum(...)`",
+        "fallback": "`alternatives=`",
+    },
+)
 def redundant(  # noqa: PLR0913 - a policy's parameters are its vocabulary
     *,
     copies: int | None = None,
