@@ -88,6 +88,36 @@ def test_a_trial_closes_it_and_one_failure_soon_after_opens_it_again(
     assert breaker.state == "open"
 
 
+def test_as_many_trials_as_asked_for_close_it(breaker_caller, metrics, clock):
+    breaker = make(detect=Detect(trials=3))
+    break_down(breaker)
+    clock.advance(5.0)
+    for _ in range(2):
+        assert breaker_caller(breaker, Faults(["ok"])) == "ok"
+        assert breaker.state == "half_open"
+    assert breaker_caller(breaker, Faults(["ok"])) == "ok"
+    assert breaker.state == "closed"
+    changes = {("closed", "open"): 1, ("open", "half_open"): 1, ("half_open", "closed"): 1}
+    for (old, new), times in changes.items():
+        labels = {"from_state": old, "to_state": new}
+        assert metrics("breaker_transitions_total", **labels) == times
+
+
+def test_a_failed_trial_begins_the_count_of_trials_anew(breaker_caller, clock):
+    breaker = make(detect=Detect(trials=2))
+    break_down(breaker)
+    clock.advance(5.0)
+    breaker_caller(breaker, Faults(["ok"]))
+    with pytest.raises(Lost):
+        breaker_caller(breaker, Faults(then=Lost))
+    assert breaker.state == "open"
+    clock.advance(10.0)
+    breaker_caller(breaker, Faults(["ok"]))
+    assert breaker.state == "half_open"
+    breaker_caller(breaker, Faults(["ok"]))
+    assert breaker.state == "closed"
+
+
 def test_a_failed_trial_opens_it_for_longer(breaker_caller, clock):
     breaker = make()
     break_down(breaker)

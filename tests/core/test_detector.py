@@ -32,6 +32,28 @@ def ejected(cause: Cause = "consecutive", *, now: float = 0.0, chance: float = 1
     return health
 
 
+@pytest.mark.parametrize("ended", ["failed", "silent"])
+def test_each_trial_has_to_succeed_one_after_the_other(ended):
+    health = Detector(Detect(trials=3))
+    health.eject("consecutive", 0.0, 1.0)
+    now, level = 5.0, health.level
+    for begun_anew in (True, False):
+        for _ in range(2):
+            health.begin_trial(now)
+            assert succeed(health, now=now) is HealthChange.TRIAL_PASSED
+            assert health.trial_due(now)
+            assert health.level == level
+        health.begin_trial(now)
+        if begun_anew and ended == "failed":
+            assert fail(health, now=now) is HealthChange.TRIAL_FAILED
+        elif begun_anew:
+            assert health.expire(health.until, 1.0)
+        assert health.passed == (0 if begun_anew else 2)
+        now, level = (health.until, health.level) if begun_anew else (now, level)
+    assert succeed(health, now=now) is HealthChange.READMITTED
+    assert health.passed == 0
+
+
 def readmitted(cause: Cause = "consecutive") -> Detector:
     health = ejected(cause)
     health.begin_trial(5.0)

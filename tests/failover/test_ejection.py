@@ -50,6 +50,19 @@ def test_a_single_trial_finds_that_a_member_is_well(pool_caller, servers, metric
     assert metrics("ejections_total") == 1
 
 
+def test_as_many_trials_as_asked_for_put_a_member_back(pool_caller, servers, metrics, clock):
+    pool = servers.pool("a", "b", detect=Detect(trials=2), failback=AT_ONCE)
+    servers.broken["a"] = Lost
+    for _ in range(4):
+        pool_caller(pool, servers.use)
+    servers.broken.clear()
+    clock.advance(5.0)
+    assert pool_caller(pool, servers.use) == ("a",)
+    assert metrics.states_of("a") == ["ejected"]
+    assert pool_caller(pool, servers.use) == ("a",)
+    assert metrics.states_of("a") == ["active"]
+
+
 def test_a_member_in_trial_gets_one_call_at_a_time(servers, metrics, clock):
     pool = servers.pool("a", "b")
     servers.broken["a"] = Lost

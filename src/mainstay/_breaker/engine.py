@@ -3,6 +3,7 @@
     detector     breaker      calls
     WELL         closed       all go through
     EJECTED      open         none, until the next trial is due; held open: none at all
+    EJECTED      half open    after a trial that succeeded, where `trials` asks for more: the next
     TRIAL        half open    none but the trial
 
 Calls read `is_open`, `open_until` and the detector's generation without the lock. Only what
@@ -182,6 +183,8 @@ class BreakerEngine:
         """Bring up to date what calls read; return the event to publish once the lock is left."""
         self._clock = current_context().clock
         old, new = self._state, _STATES.get(self.detector.phase, "closed")
+        if self.detector.passed:  # between two trials
+            new = "half_open"
         self.is_open = new != "closed"
         # Set last, so that a call that reads it without the lock finds the rest settled.
         if self.held_open:

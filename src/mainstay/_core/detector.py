@@ -8,7 +8,8 @@
     FAILING    `consecutive` successes in a run        WELL_AGAIN, with a head start
     FAILING    failure                                 THRESHOLD_CROSSED, again
     EJECTED    `begin_trial`, once its time is over    TRIAL, a new generation
-    TRIAL      success                                 READMITTED: WELL, with a head start
+    TRIAL      success, of `trials` the last           READMITTED: WELL, with a head start
+    TRIAL      success                                 TRIAL_PASSED: EJECTED, the next is due now
     TRIAL      failure                                 TRIAL_FAILED: EJECTED, for longer
     WELL       cancelled after too long a silence      the run of too-late answers rises by 1
     TRIAL      cancelled after too long a silence      TRIAL_FAILED: EJECTED, for longer
@@ -27,7 +28,9 @@
    `max_eject`. The level rises with each ejection and failed trial, and falls by one for every
    `DECAY` seconds in rotation, never because of a success. A trial before its time that fails
    leaves it as it is.
-5. A trial is one call under a lease as long as the ejection before it was.
+5. A trial is one call under a lease as long as the ejection before it was. `trials` of them have
+   to succeed, one after the other; after one that fails, or has no answer in time, the count
+   begins again.
 6. A cancelled attempt says something only if the member has been silent for too long (`silence`);
    then it adds to the run of too-late answers, and not to their score. An answer in time ends run
    and silence, one that is too late and an error end the silence. The silence goes on through
@@ -71,6 +74,7 @@ class HealthChange(enum.Enum):
 
     THRESHOLD_CROSSED = "it has failed too much: eject it, or keep it in rotation"
     READMITTED = "a trial succeeded"
+    TRIAL_PASSED = "a trial succeeded, and more have to"
     TRIAL_FAILED = "a trial failed"
     WELL_AGAIN = "it was failing, and is well"
 
@@ -112,6 +116,8 @@ class Detect:
         eject_for: Seconds or `timedelta` of the first ejection, above 0. Each one is between half
             of it and the whole, at random, and the next ones are twice as long.
         max_eject: Most seconds or `timedelta` of an ejection, at least *eject_for*.
+        trials: Calls that have to succeed, one after the other, before it is well again, at
+            least 1. Members of a pool with a probe come back by its answers, not by calls.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -133,6 +139,7 @@ class Detect:
     slow: float | None
     eject_for: float
     max_eject: float
+    trials: int
 
     def __init__(
         self,
@@ -144,6 +151,7 @@ class Detect:
         slow: Duration | None = None,
         eject_for: Duration = 5.0,
         max_eject: Duration = 300.0,
+        trials: int = 1,
     ) -> None:
         normal = to_number(normal, "normal", zero=False)
         bad = to_number(bad, "bad", zero=False)
@@ -166,6 +174,7 @@ class Detect:
             _checked_slow(slow),
             shortest,
             longest,
+            to_count(trials, "trials"),
         )
 
 
@@ -217,6 +226,7 @@ class Detector:
             while there are none.
         ejected_at: When it was ejected, and stayed so since; None while it is not.
         outage: The seconds from the last ejection to its readmission.
+        passed: How many trials have succeeded since the last that did not.
         gain: What a failure adds to the score.
         too_slow: Seconds from which on an answer is too late; infinity for no such limit.
     """
@@ -231,6 +241,7 @@ class Detector:
     failing_since: float | None = None
     ejected_at: float | None = None
     outage: float = 0.0
+    passed: int = 0
     gain: int = 0
     too_slow: float = math.inf
     _span: float = 0.0
@@ -280,8 +291,7 @@ class Detector:
         if self.phase in (Phase.TRIAL, Phase.EJECTED):
             if slow:
                 return self.failed(generation, now, chance)
-            self.readmit(now)
-            return HealthChange.READMITTED
+            return self._pass_trial(now)
         self._failures.add_good()
         if slow:
             return self._add_bad(self._delays, "slow", now)
@@ -325,6 +335,15 @@ class Detector:
         if not self._silence.counts(began, now, longest):
             return None
         return self._crossed(self._delays.add_late(self.detect), "slow", now)
+
+    def _pass_trial(self, now: float) -> HealthChange:
+        self.passed += 1
+        if self.passed < self.detect.trials:
+            self.phase = Phase.EJECTED
+            self.until = now
+            return HealthChange.TRIAL_PASSED
+        self.readmit(now)
+        return HealthChange.READMITTED
 
     def _add_bad(self, evidence: _Evidence, name: Cause | None, now: float) -> HealthChange | None:
         return self._crossed(evidence.add_bad(self.gain, self.detect), name, now)
@@ -398,6 +417,7 @@ class Detector:
         self.since = now
         self.failing_since = None
         self.ejected_at = None
+        self.passed = 0
         self._good = 0
 
     def postpone(self, now: float, chance: float) -> None:
@@ -408,5 +428,6 @@ class Detector:
         doublings = min(self.level, _MOST_DOUBLINGS)
         self._span = min(self.detect.max_eject, self.detect.eject_for * 2.0**doublings)
         self.level += 1
+        self.passed = 0
         self.phase = Phase.EJECTED
         self.until = now + self._span * (1 + chance) / 2

@@ -271,6 +271,8 @@ class PoolEngine:
         elif change is HealthChange.TRIAL_FAILED:
             self.close(slot, slot.take_away())
             self.replan(now, news=True)
+        elif change is HealthChange.TRIAL_PASSED:
+            self.replan(now, news=True)
         elif change is not None:
             self._readmit(slot, now)
             self.replan(now, news=True)
