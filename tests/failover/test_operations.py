@@ -35,6 +35,27 @@ def test_force_holds_until_release(servers, metrics, clock):
     assert metrics("failovers_total", from_member="a", to_member="b", reason="forced") == 1
 
 
+def test_release_of_one_member_leaves_the_others_as_they_are(servers):
+    pool = servers.pool("a", "b")
+    pool.force("b")
+    pool.drain("a")
+    pool.release("a")
+    assert pool.status().forced == "b"
+    assert pool.call(servers.use) == ("b",)
+    pool.drain("a")
+    pool.release("b")
+    assert pool.status().forced is None
+    assert pool.call(servers.use) == ("b",)
+    pool.release("a")
+    assert pool.call(servers.use) == ("a",)
+
+
+@pytest.mark.parametrize(("name", "error"), [("c", ValueError), (1, TypeError)])
+def test_only_a_member_can_be_released(servers, name, error):
+    with pytest.raises(error, match=r"name|no member 'c'; it has a, b"):
+        servers.pool("a", "b").release(name)
+
+
 def test_a_drained_member_gets_no_new_calls_and_keeps_the_ones_it_has(servers, metrics):
     pool = servers.pool("a", "b")
     with pool.lease() as resource:

@@ -285,13 +285,32 @@ class FailoverPool(Generic[R]):
             engine.forced = _slot_of(engine, name).name
             engine.replan(engine.monitor.clock.now(), news=True)
 
-    def release(self) -> None:
-        """Undo `force` and `drain`; members that have come back serve at once, without a ramp."""
+    def release(self, name: str | None = None) -> None:
+        """Undo `force` and `drain`; members that have come back serve at once, without a ramp.
+
+        Args:
+            name: The member that this is about; None for all of them.
+
+        Raises:
+            TypeError: If *name* is neither a str nor None.
+            ValueError: If there is no such member.
+
+        Example:
+            >>> from mainstay import FailoverPool, Member
+            >>> pool = FailoverPool("db", [Member("a", "A"), Member("b", "B")], on=OSError)
+            >>> pool.drain("a")
+            >>> pool.drain("b")
+            >>> pool.release("b")
+            >>> pool.call(str)
+            'B'
+        """
         engine = self._engine
         now, fencing = engine.monitor.clock.now(), engine.fencing
         with engine.outbox, engine.lock:
-            engine.forced = None
-            for slot in engine.slots.values():
+            slots = engine.slots.values() if name is None else (_slot_of(engine, name),)
+            if name in (None, engine.forced):
+                engine.forced = None
+            for slot in slots:
                 slot.draining = False
                 slot.grace_until = slot.ramp_until = -math.inf
                 # Without a probe, nobody but the user can know that it may serve again.
