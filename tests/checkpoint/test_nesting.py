@@ -179,6 +179,14 @@ def test_interrupted_anywhere_it_comes_to_the_same(name, body, every, crashes):
     assert len(program.computed) == len({*program.computed}), "computed again"
 
 
+@pytest.mark.parametrize("name", ["sync", "async"])
+def test_an_exception_from_a_save_keeps_no_iteration_open_that_was_left_by_break(name):
+    register_type(RegisteredError)
+    body = (Loop("a", 1, (Step("a", RegisteredError),), 1), Step("a"), Loop("a", 1))
+    program = Program(body, Runner(name))
+    assert outcome(program, 1, [3]) == outcome(Program(body, Runner(name)), 1, [])
+
+
 # The state that iterations inside items save, and what items change themselves.
 
 

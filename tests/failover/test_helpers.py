@@ -148,6 +148,18 @@ def test_a_prober_goes_on_after_a_shortage_of_threads(site, metrics, no_threads)
     pool.close()
 
 
+def test_without_threads_the_calling_one_starts_a_standby(servers, no_threads):
+    servers.broken["a"] = Lost
+    standby = Member("b", open=lambda: "b", standby="cold")
+    with FailoverPool("db", [Member("a", "a"), standby], on=Lost) as pool:
+        no_threads(True)
+        for _ in range(3):
+            with pytest.raises(Lost):
+                pool.call(servers.use)
+        assert pool.call(servers.use) == ("b",)
+        no_threads(False)
+
+
 def test_without_threads_the_calling_one_closes(site, metrics, no_threads):
     pool = FailoverPool("db", [site.member("a")], on=Lost)
     assert pool.call(str) == "a1"

@@ -249,7 +249,10 @@ class Steps:
             return restored(codec, step.saved, place, self._run)
         error = restored(codec, step.saved["v"], place, self._run)
         self._propagates(step.number, error)
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # else frame and exception keep each other alive, and the iterations around
 
     def ended(self, step: Step) -> None:
         """Record that a step that had no result before is over."""

@@ -80,7 +80,10 @@ async def called(
         with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
             event_loop.call_soon_threadsafe(deliver, value, error)
 
-    _thread("mainstay-hook", run).start()
+    try:
+        _thread("mainstay-hook", run).start()
+    except RuntimeError:  # no thread can be started just now, which is no fault of the member
+        run()
     return await answer
 
 

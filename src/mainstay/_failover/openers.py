@@ -55,8 +55,11 @@ class ThreadOpener:
         self.threads: HookThreads = HookThreads()
 
     def start(self, slot: Slot, start: MemberStart) -> None:
-        limit = slot.member.start_timeout
-        self.threads.begin(f"mainstay-start-{slot.name}", limit, self._start, slot, start)
+        name, limit = f"mainstay-start-{slot.name}", slot.member.start_timeout
+        try:
+            self.threads.begin(name, limit, self._start, slot, start)
+        except RuntimeError:  # no thread can be started just now, which is no fault of the member
+            self._start(slot, start)
 
     def _start(self, slot: Slot, start: MemberStart) -> None:
         pool, member, settings = self._pool, slot.member, self._pool.settings
