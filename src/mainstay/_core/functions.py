@@ -11,7 +11,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
-from types import FrameType, NoneType
+from types import FrameType, FunctionType, NoneType
 from typing import TYPE_CHECKING, Any
 
 from mainstay.errors import UnsupportedLoopError
@@ -43,7 +43,8 @@ _ASYNC_CODE = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 def kind_of(fn: Callable[..., Any]) -> Kind:
     """Return how *fn* must be called: sync, async, or as a generator of either."""
     fn = _unwrap_partial(fn)
-    for candidate in (fn, type(fn).__call__):
+    # What calls a function is not a function of its own; to ask takes as long as to ask of it.
+    for candidate in (fn,) if type(fn) is FunctionType else (fn, type(fn).__call__):
         if inspect.iscoroutinefunction(candidate):
             return Kind.ASYNC
         if inspect.isasyncgenfunction(candidate):
@@ -65,6 +66,8 @@ def is_async_hook(hook: object) -> bool:
 
 def wraps(fn: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """As `functools.wraps`, for whatever can be called: partials, objects, stand-ins of tests."""
+    if type(fn) is FunctionType:
+        return functools.wraps(fn)
     named = _named(fn)
 
     def give_identity(wrapper: Callable[..., Any]) -> Callable[..., Any]:

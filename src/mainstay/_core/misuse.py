@@ -24,17 +24,17 @@ def keywords_only(
 
     def decorated(make: Callable[P, R]) -> Callable[P, R]:
         name = make.__name__
-        known = inspect.signature(make).parameters
+        known = inspect.signature(make).parameters.keys()
 
         @functools.wraps(make)
         def call(*args: Any, **kwargs: Any) -> R:
             if args:
                 raise TypeError(f"`{name}` takes its parameters by name only; write {example}")
-            for given in kwargs:
-                if given not in known:
-                    instead = elsewhere.get(given)
-                    cure = f"here it is {instead}" if instead else f"it takes {', '.join(known)}"
-                    raise TypeError(f"`{name}` has no parameter `{given}`; {cure}")
+            if not kwargs.keys() <= known:
+                given = next(each for each in kwargs if each not in known)
+                instead = elsewhere.get(given)
+                cure = f"here it is {instead}" if instead else f"it takes {', '.join(known)}"
+                raise TypeError(f"`{name}` has no parameter `{given}`; {cure}")
             return make(**kwargs)  # type: ignore[call-arg]  # as P says
 
         return call
