@@ -105,6 +105,34 @@ def test_the_next_save_says_what_has_happened_to_a_file(path, store, run, ending
     assert seen == [*range(at + 1)]
 
 
+@pytest.mark.parametrize("happens", [removed, moved, replaced, emptied, halved])
+def test_the_same_is_seen_where_an_open_file_does_not_tell_its_path(
+    path, store, monkeypatch, happens
+):
+    def no_such_link(_path):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(os, "readlink", no_such_link)
+    lease = acquired(store)
+    happens(Path(f"{path}-wal"))
+    with pytest.raises(StoreUnavailableError, match="its -wal file was "):
+        store.commit(lease, Change(document=b"one"))
+
+
+def test_a_save_does_not_look_at_the_log_by_its_path(path, store, monkeypatch):
+    lease = acquired(store)
+    looked, look = [], os.stat
+
+    def noted(of, **options):
+        looked.append(str(of).removeprefix(str(path)))
+        return look(of, **options)
+
+    monkeypatch.setattr(os, "stat", noted)
+    store.commit(lease, Change(document=b"one"))
+    assert "" in looked
+    assert ("-wal" in looked) == (not Path("/proc/self/fd").exists())
+
+
 @pytest.mark.parametrize("happens", [removed, moved, replaced])
 @pytest.mark.parametrize("ending", ["-wal", "-shm"])
 def test_what_was_saved_before_is_kept_where_the_process_can_still_write_it(
