@@ -47,6 +47,89 @@ def test_deadlines_and_budgets_do_not_load_prometheus_client() -> None:
     assert loaded_after(code, "prometheus_client") == []
 
 
+NO_FILE_IS_LEFT = """
+import errno, sys
+
+class NoFileIsLeft:
+    def find_spec(name, *_):
+        raise OSError(errno.EMFILE, "too many open files", name)
+
+sys.meta_path.insert(0, NoFileIsLeft)
+"""
+MADE = """
+import asyncio
+import mainstay
+
+def fails(*_):
+    raise ConnectionError("lost")
+
+async def afails(*_):
+    raise ConnectionError("lost")
+
+async def is_cancelled(*_):
+    raise asyncio.CancelledError
+
+lost = {"on": ConnectionError}
+
+def in_block(policy):
+    for attempt in policy:
+        with attempt:
+            fails()
+
+"""
+STRATEGIES = "wait=lambda state: 0, stop=lambda state: state.attempt_number > 1"
+
+
+@pytest.mark.parametrize(
+    ("policy", "call", "raised"),
+    [
+        ("mainstay.retry(**lost, wait=0)", "policy(fails)()", "ConnectionError"),
+        ("mainstay.retry(**lost, wait=0)", "in_block(policy)", "ConnectionError"),
+        (f"mainstay.retry(**lost, {STRATEGIES})", "policy(fails)()", "ConnectionError"),
+        (
+            "mainstay.retry(**lost, wait=0, attempt_timeout=9)",
+            "asyncio.run(policy(afails)())",
+            "ConnectionError",
+        ),
+        ("mainstay.retry(**lost)", "asyncio.run(policy(is_cancelled)())", "CancelledError"),
+        ("mainstay.CircuitBreaker('b', **lost)", "policy(fails)()", "ConnectionError"),
+        (
+            "mainstay.CircuitBreaker('b', **lost)",
+            "asyncio.run(policy(is_cancelled)())",
+            "CancelledError",
+        ),
+        (
+            "mainstay.FailoverPool('p', [mainstay.Member('a', 1)], **lost)",
+            "policy.call(fails)",
+            "ConnectionError",
+        ),
+        (
+            "mainstay.FailoverPool('p', [mainstay.Member('a', 1)], **lost)",
+            "asyncio.run(policy.call(is_cancelled))",
+            "CancelledError",
+        ),
+        ("mainstay.redundant(copies=2, **lost)", "policy(fails)()", "ConnectionError"),
+        (
+            "mainstay.redundant(copies=2, **lost)",
+            "asyncio.run(policy(afails)())",
+            "ConnectionError",
+        ),
+    ],
+)
+def test_a_call_fails_as_ever_where_no_file_can_be_opened_any_more(policy, call, raised) -> None:
+    code = f"""{MADE}
+policy = {policy}
+asyncio.run(asyncio.sleep(0))
+{NO_FILE_IS_LEFT}
+try:
+    {call}
+except BaseException as error:
+    print(type(error).__name__, error)
+"""
+    kind, said = python("-c", code).strip("\n").split(" ", 1)
+    assert (kind, said) == (raised, "lost" if raised == "ConnectionError" else "")
+
+
 def test_loaded_modules_are_seen() -> None:
     assert loaded_after("import asyncio", "asyncio") == ["asyncio"]
 

@@ -17,6 +17,7 @@ The policies extend `Call` by what is theirs alone. What is here is here once:
 import inspect
 import logging
 import math
+import sys
 from collections.abc import Callable
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
@@ -204,11 +205,8 @@ class Call(Generic[R]):
 
 
 def _is_interruption(error: BaseException, last: Exception | None) -> bool:
-    if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
-        return False
-    from mainstay._core.interrupts import is_interruption  # noqa: PLC0415 - async code is at work
-
-    return is_interruption(error, last)
+    interrupts = sys.modules.get("mainstay._core.interrupts")  # not loaded, no deadline interrupts
+    return interrupts is not None and interrupts.is_interruption(error, last)
 
 
 def close_coroutine(value: object) -> None:

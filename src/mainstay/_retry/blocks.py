@@ -112,7 +112,7 @@ class Attempt:
         limit = self._run.attempt_limit()
         if limit is not None:
             self._limit = limit
-            from mainstay._core.interrupts import TaskTimeout  # noqa: PLC0415 - programs without async code do without it
+            from mainstay._core.interrupts import TaskTimeout  # noqa: PLC0415 - the policy has loaded it
 
             self._timeout = TaskTimeout(self._run.context.clock, limit)
         return self

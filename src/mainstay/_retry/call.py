@@ -340,7 +340,7 @@ class RetryCall(Call[Recorder]):
         return to_seconds(wait(state), "wait") if callable(wait) else wait
 
     def _state(self, attempt: int, error: Exception | None, value: object = None) -> "CallState":
-        from mainstay._retry.call_state import CallState, Outcome  # noqa: PLC0415 - if asked for
+        from mainstay._retry.call_state import CallState, Outcome  # noqa: PLC0415 - the policy has loaded it
 
         return CallState(
             retry_object=self.settings,
@@ -354,7 +354,7 @@ class RetryCall(Call[Recorder]):
 
     def _schedule(self, wait: float, error: Exception) -> None:
         if is_observed(POLICY, logging.INFO):
-            from mainstay.events import RetryScheduled  # noqa: PLC0415 - when first told
+            from mainstay.events import RetryScheduled  # noqa: PLC0415 - the policy has loaded it
 
             event = RetryScheduled(self.component, self.made, wait, error)
             try:
@@ -372,6 +372,6 @@ class RetryCall(Call[Recorder]):
 
     def gave_up_event(self, reason: Any, error: Exception, attempts: int) -> "RetryGaveUp":
         """Return the event of a call that gave up."""
-        from mainstay.events import RetryGaveUp  # noqa: PLC0415 - when first told
+        from mainstay.events import RetryGaveUp  # noqa: PLC0415 - the policy has loaded it
 
         return RetryGaveUp(self.component, attempts, self.elapsed(), reason, error)

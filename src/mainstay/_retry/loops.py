@@ -152,7 +152,7 @@ async def _limited(run: RetryCall, attempt: Awaitable[Any]) -> Any:
     limit = run.attempt_limit()
     if limit is None:
         return await attempt
-    from mainstay._core.interrupts import TaskTimeout  # noqa: PLC0415 - programs without async code do without it
+    from mainstay._core.interrupts import TaskTimeout  # noqa: PLC0415 - the policy has loaded it
 
     timeout = TaskTimeout(run.context.clock, limit)
     try:

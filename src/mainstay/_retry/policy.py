@@ -319,6 +319,7 @@ def retry(
         on_result=checked_on_result(on_result, may_be_async=True),
         budget=budget_of(budget),
     )
+    _load_what_failures_need(settings)
     async_hook = next((n for n, h in hooks.items() if is_async_hook(h)), None)
     return Retry(settings, checked_name_or_none(name), metrics_of(metrics), async_hook, given)
 
@@ -326,6 +327,16 @@ def retry(
 def _again(given: dict[str, Any]) -> Retry:
     """Make a policy from the parameters of another one, in the process that unpickles it."""
     return retry(**given)
+
+
+def _load_what_failures_need(settings: RetrySettings) -> None:
+    """Import what only a call that fails uses: by then there may be no file left to open."""
+    import mainstay.events  # noqa: PLC0415 - not needed to import the policy
+
+    if settings.attempt_timeout is not None:
+        import mainstay._core.interrupts  # noqa: PLC0415 - programs without async code do without it
+    if settings.asks_a_strategy():
+        import mainstay._retry.call_state  # noqa: F401, PLC0415 - only strategies read it
 
 
 def _checked_attempts(attempts: object) -> int | None:

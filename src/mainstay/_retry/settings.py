@@ -27,3 +27,7 @@ class RetrySettings:
         """True if a call that its first attempt answers needs more than being called."""
         extras = (self.on_result, self.budget, self.attempt_timeout)
         return any(extra is not None for extra in extras)
+
+    def asks_a_strategy(self) -> bool:
+        """True if anything is one of tenacity's strategies, which read the state of a call."""
+        return self.stop is not None or callable(self.wait) or isinstance(self.judge, RetryStrategy)
