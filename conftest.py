@@ -20,7 +20,10 @@ import multiprocessing.process
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from socketserver import BaseServer
 from typing import Any
 
 import prometheus_client
@@ -38,6 +41,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 for _name in [name for name in os.environ if name.startswith("COVERAGE_")]:
     del os.environ[_name]
+
+if sys.dont_write_bytecode:
+    # Each worker of pytest-xdist would compile all tests anew, and rewrite their asserts, which
+    # takes as long as to collect them. Nothing is written beside the sources all the same.
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = str(Path(__file__).parent / ".pytest_cache" / "bytecode")
 
 settings.register_profile("edit", max_examples=20, deadline=None)
 settings.register_profile("full", max_examples=100, deadline=None)
@@ -81,6 +90,16 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     if options.markexpr == "not process" and whole and free:
         options.numprocesses = len(os.sched_getaffinity(0))
         options.dist = "loadfile"  # examples of a page build on each other
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[Any]:
+    """Look for no garbage meanwhile: of all that is made here, nearly everything stays."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -137,6 +156,8 @@ def served_on_a_free_port(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         served.append(start(0, "127.0.0.1"))
 
     monkeypatch.setattr(prometheus_client, "start_http_server", start_on_a_free_port)
+    soon = functools.partialmethod(BaseServer.serve_forever, 0.01)  # it ends, instead of in 0.5 s
+    monkeypatch.setattr(BaseServer, "serve_forever", soon)
     yield
     for server, thread in served:
         server.shutdown()

@@ -13,7 +13,7 @@ from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context
 from mainstay.testing import FakeClock, Faults
 
-SOON = 0.04
+SOON = 0.01
 
 
 class Lost(ConnectionError):
@@ -351,7 +351,7 @@ def test_a_retry_inside_counts_a_timeout_and_its_last_exception_is_the_cause(run
 
     async def main():
         with pytest.raises(DeadlineExpiredError) as caught:
-            async with deadline(5 * SOON):
+            async with deadline(10 * SOON):
                 await retry(on=Lost, wait=0, name="fetch").call(attempt)
         return caught.value
 

@@ -67,7 +67,7 @@ def test_a_start_outlives_the_deadline_of_the_call_that_began_it(pools, metrics)
 
     cold = Member("b", open=pools.hook(lambda: "b"), standby="cold")
     pool = FailoverPool("db", [Member("a", open=open_), cold], on=Lost)
-    with deadline(0.5):
+    with deadline(0.2):
         with pytest.raises(Exception, match=r"no time left|still being opened|no member"):
             pools.call(pool, str)
         go.set()
@@ -88,7 +88,7 @@ def test_a_probe_asks_with_a_policy_of_its_own_while_the_first_request_runs_out(
 
     probe = Probe(pools.hook(ping), every=0.005, fall=1)
     pool = FailoverPool("db", [Member("a", "a"), Member("b", "b")], on=Lost, probe=probe)
-    with deadline(0.5):
+    with deadline(0.2):
         pools.call(pool, str)
         pools.until(lambda: remaining() == 0.0)
         asked.clear()

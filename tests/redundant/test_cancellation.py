@@ -11,7 +11,7 @@ import uvloop
 
 from mainstay import cancelled, deadline, hedge, redundant, vote
 
-SOON = 0.05  # real seconds: these tests are about the event loop's own time
+SOON = 0.01  # real seconds: these tests are about the event loop's own time
 NEVER = 30.0
 
 pytestmark = pytest.mark.usefixtures("metrics")

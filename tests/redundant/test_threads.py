@@ -33,7 +33,7 @@ def wait_until(condition):
 def impatient_threads(monkeypatch):
     """Let idle threads end at once, and check that they do."""
     before = {*ours()}
-    monkeypatch.setattr(workers, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(workers, "IDLE_SECONDS", 0.01)
     yield
     wait_until(lambda: {*ours()} <= before)
 

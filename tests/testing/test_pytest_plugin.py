@@ -45,7 +45,7 @@ TESTS = """
 """
 
 
-QUICK = ["-p", "no:randomly", "-p", "no:hypothesispytest", "-p", "no:sybil", "-p", "no:timeout"]
+QUICK = [f"-pno:{each}" for each in ("randomly", "hypothesispytest", "timeout", "langsmith_plugin")]
 
 
 def test_the_fixtures_are_there_without_an_import_and_leave_nothing_behind(
