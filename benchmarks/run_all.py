@@ -30,6 +30,7 @@ SCRIPTS = (
     "breaker.py",
     "grey_failure.py",
     "false_ejections.py",
+    "leaving_callers.py",
     "failover_redis.py",
     "redundant.py",
 )

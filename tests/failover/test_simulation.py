@@ -1,12 +1,16 @@
 """Statistics of the pool, simulated on a fake clock, with bounds that are many deviations away."""
 
 import functools
+import heapq
+import itertools
+import math
 import random
 import statistics
 
 import pytest
 
 from mainstay import AllMembersFailedError, FailoverPool, Member
+from mainstay._core.context import current_context
 from mainstay.testing import FakeClock, recorded
 from support.examples import examples
 from support.pools import Lost
@@ -74,3 +78,68 @@ def test_a_dead_member_costs_a_handful_of_errors_and_its_trials():
 def test_normal_errors_eject_nobody_in_five_minutes():
     runs = [simulate(seed, (0.01, 0.01, 0.01)) for seed in range(SEEDS)]
     assert [ejections for _, ejections in runs] == [[0, 0, 0]] * SEEDS
+
+
+class Leaving:
+    """Callers of a pool of three; every tenth leaves, and ten leave at once every two minutes.
+
+    Answers take 50 ms in the middle, and more than 1.6 s in one of a hundred.
+    `benchmarks/leaving_callers.py` lives through months of it.
+    """
+
+    def __init__(self, clock, hanging=""):
+        self.clock = clock
+        self.hanging = hanging
+        self.numbers = random.Random(1)
+        members = [Member(name, name) for name in "abc"]
+        self.engine = FailoverPool("db", members, on=Lost, select="round_robin")._engine
+        self.under_way = []
+        self.places = itertools.count()
+
+    def live(self, seconds):
+        ends = self.clock.now() + seconds
+        while self.clock.now() < ends:
+            self.begin()
+            self.clock.advance(self.numbers.expovariate(10.0))
+            while self.under_way and self.under_way[0][0] <= self.clock.now():
+                ended, _, *call = heapq.heappop(self.under_way)
+                self.end(ended, *call)
+            if self.numbers.random() < 1 / 1200:
+                self.stop_ten()
+
+    def begin(self):
+        handle = self.engine.choose(current_context().clock, (), set())
+        seconds, leaves = self.numbers.lognormvariate(-3.0, 1.5), False
+        if handle.slot.name == self.hanging:
+            seconds = math.inf
+        if self.numbers.random() < 0.1:
+            patience = 2.0 * self.numbers.random()
+            seconds, leaves = min(seconds, patience), patience < seconds
+        now = self.clock.now()
+        heapq.heappush(self.under_way, (now + seconds, next(self.places), now, handle, leaves))
+
+    def end(self, now, began, handle, leaves):
+        if leaves:
+            self.engine.cancelled(handle, began, now)
+        else:
+            self.engine.answers.append(now - began)
+            self.engine.succeeded(handle, now, now - began)
+        self.engine.done(handle)
+
+    def stop_ten(self):
+        """Cancel ten calls that are under way, which are longer than others."""
+        now = self.clock.now()
+        for _ in range(10):
+            handle = self.engine.choose(current_context().clock, (), set())
+            began = now - self.numbers.random() * self.numbers.lognormvariate(-0.75, 1.5)
+            self.end(now, began, handle, leaves=True)
+
+
+def test_no_healthy_member_is_ejected_because_callers_leave(metrics, clock):
+    Leaving(clock).live(2_400.0)
+    assert [metrics("ejections_total", member=name) for name in "abc"] == [0, 0, 0]
+
+
+def test_a_member_that_hangs_is_ejected_among_callers_that_leave(metrics, clock):
+    Leaving(clock, hanging="b").live(60.0)
+    assert [metrics("ejections_total", member=name) for name in "abc"] == [0, 1, 0]
