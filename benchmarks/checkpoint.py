@@ -1,5 +1,7 @@
 """What does a durable step cost over one by hand, an item over a bare loop, a resume, and the disk?
 
+And does an iteration cost more after two thousand others in its run?
+
 By hand is an INSERT of 200 bytes and a commit with Python's own sqlite3, in WAL mode with
 `synchronous=FULL`: one fsync. Beside it are other libraries, each taking one step as its
 documentation shows it; `checkpoint_peers.py` has them, and what each does not promise. Everything
@@ -12,6 +14,7 @@ fsyncs take no time: a page more or less does not depend on where it is.
 
 import itertools
 import os
+import random
 import shutil
 import statistics
 import subprocess
@@ -65,6 +68,36 @@ def bare(times: int) -> float:
 
 NUMBERS = range(100_000, 200_000)
 TEXTS = [f"row-{number}" for number in NUMBERS]
+
+
+MANY, FEW, ITEMS = 2_000, 250, 5
+
+
+def iterations(store: SQLiteStore, *, every: int | timedelta, rounds: int) -> Times:
+    """Time runs of many iterations after each other, and of few, in seconds per iteration.
+
+    In each round there are as many of the one as of the other.
+    """
+    runs = itertools.count()
+
+    def seconds(number: int) -> float:
+        with checkpoint_run(f"{number}-{every}-{next(runs)}", store=store, every=every) as cp:
+            started = perf_counter()
+            for _ in range(number):
+                for _ in cp.iterate(range(ITEMS), key=int, name="batch"):
+                    pass
+            return perf_counter() - started
+
+    times: Times = {f"one of {MANY:,}": [], f"one of {FEW:,}": []}
+    for _ in range(rounds):
+        parts = [MANY] + [FEW] * (MANY // FEW)
+        random.shuffle(parts)
+        taken = {MANY: 0.0, FEW: 0.0}
+        for number in parts:
+            taken[number] += seconds(number)
+        for number, whole in taken.items():
+            times[f"one of {number:,}"].append(whole / MANY)
+    return times
 
 
 def over(times: Times, case: str) -> float:
@@ -202,6 +235,16 @@ def passing(result: Report, store: SQLiteStore, *, quick: bool) -> None:
     result.measures.append(Measure("an item, over a bare loop", 0.6, 0.2, least, " us"))
 
 
+def after_each_other(result: Report, store: SQLiteStore, *, quick: bool) -> None:
+    """Measure iterations that come after many others in their run."""
+    many, few = f"one of {MANY:,}", f"one of {FEW:,}"
+    for name, every in (("each item saved", 1), ("no item saved", HOUR)):
+        times = iterations(store, every=every, rounds=2 if quick else 15)
+        result.times(f"An iteration of {ITEMS} items, {name}", times, few)
+        text = f"{MANY:,} iterations of {ITEMS} items / {FEW:,} of them, per iteration, {name}"
+        result.measures.append(Measure(text, 1.3, 1.0, ratio(times, many, few)))
+
+
 def disk_and_memory(result: Report, directory: Path, store: SQLiteStore, *, quick: bool) -> None:
     """Measure a resume, the size of a store, and the memory of an iteration."""
     rows, few, many = (20_000, 50_000, 500_000) if quick else (DONE, 100_000, 10_000_000)
@@ -239,6 +282,7 @@ def report(*, quick: bool) -> Report:
         store = SQLiteStore(directory / "runs.db")
         saves(result, directory, quick=quick)
         passing(result, store, quick=quick)
+        after_each_other(result, store, quick=quick)
         disk_and_memory(result, directory, store, quick=quick)
         store.close()
     return result
