@@ -3,6 +3,7 @@
 from typing import get_args
 
 import attrs
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -182,3 +183,9 @@ def test_a_finished_run_is_refused_to_everybody_else_who_says_so(record, on_busy
 @given(st.integers(0, 10**6), st.floats(0, 3600))
 def test_polls_are_never_closer_than_20_ms_nor_further_apart_than_1_s(polls, left):
     assert 0.02 <= poll_wait(polls, left) <= 1.0
+
+
+def test_polls_are_twice_as_far_apart_each_time_and_end_with_the_lease():
+    waits = [poll_wait(polls, 3600.0) for polls in range(1, 9)]
+    assert waits == pytest.approx([0.04, 0.08, 0.16, 0.32, 0.64, 1.0, 1.0, 1.0])
+    assert poll_wait(8, 0.3) == 0.3

@@ -33,6 +33,23 @@ def test_a_lease_is_renewed_three_times_in_its_time():
     watcher.stop()
 
 
+def test_renewals_are_a_third_of_the_lease_apart():
+    waits, waited = [], threading.Event()
+
+    class Changed(threading.Event):
+        def wait(self, timeout=None):
+            waits.append(timeout)
+            waited.set()
+            return super().wait(timeout)
+
+    schedule = Schedule(1, SYSTEM, recorders_of(Metrics(None)).checkpoint("job"))
+    schedule.changed = Changed()
+    watcher = Watcher("job", schedule, 30_000.0, lambda: None)
+    assert waited.wait(60)
+    watcher.stop()
+    assert 9_900 < waits[0] <= 10_000
+
+
 def test_it_says_that_a_save_is_due_when_the_time_has_come_and_not_before():
     schedule, renewed, _, watcher = watched(lease=0.06, every=timedelta(seconds=0.1))
     assert renewed.wait(60)  # it has looked at the time, and gone on

@@ -1,6 +1,7 @@
 """Who gets the next call: the strategies."""
 
 import collections
+import itertools
 import random
 import sys
 import threading
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mainstay import Detect, FailoverPool, Member
+from mainstay._failover.members import PeakLatency
 from mainstay._failover.selection import STRATEGIES, weighted_turn
 from mainstay.testing import FakeClock
 from support.pools import Lost, Servers
@@ -36,6 +38,67 @@ def test_odd_weights_make_a_turn_of_bounded_length_that_leaves_nobody_out(weight
     turn = weighted_turn(weights)
     assert set(turn) == set(range(len(weights)))
     assert len(turn) <= 10_010
+
+
+@pytest.mark.parametrize("weights", [[1.0, 10_000.0], [10_007.0, 20_011.0, 30_011.0]])
+def test_weights_of_more_than_10_000_picks_are_rounded_to_that_many(weights):
+    counts = collections.Counter(weighted_turn(weights))
+    assert counts.total() == 10_000
+    for place, weight in enumerate(weights):
+        assert counts[place] == round(10_000 * weight / sum(weights))
+
+
+def test_the_best_answered_of_two_drawn_members_is_picked():
+    """Any two of three, each pair as likely as another; the first one drawn if both are as good."""
+    drawn, chances = [], []
+
+    class Latency:
+        def __init__(self, name):
+            self.name, self.seconds = name, 1.0
+
+        def read(self, moment):
+            assert moment == 7.0
+            drawn.append(self.name)
+            return 1.0
+
+    handles = [
+        types.SimpleNamespace(slot=types.SimpleNamespace(latency=Latency(name)), flights=[])
+        for name in "abc"
+    ]
+    pick = STRATEGIES["least_latency"].order(handles, lambda: 7.0, lambda: chances.pop(0))
+    pairs = []
+    for chances[:] in itertools.product(
+        [0.0, 0.33, 0.34, 0.66, 0.67, 0.99], [0.0, 0.49, 0.5, 0.99]
+    ):
+        drawn.clear()
+        assert pick().slot.latency.name == drawn[0]
+        pairs.append("".join(drawn))
+    assert collections.Counter(pairs) == dict.fromkeys(["ab", "ac", "ba", "bc", "ca", "cb"], 4)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "better"),
+    [
+        ((1.0, 0), (1.1, 0), 0),
+        ((1.0, 1), (1.9, 0), 1),  # as many seconds for each that is on its way
+        ((1.0, 1), (2.1, 0), 0),
+        ((1.0, 2), (2.9, 0), 1),
+        ((1.0, 2), (3.1, 0), 0),
+        ((None, 0), (1e-6, 0), 0),  # it was never called
+        ((None, 1), (1e6, 5), 1),  # its first answer is still out
+    ],
+)
+def test_least_latency_counts_the_calls_that_are_on_their_way(one, other, better):
+    handles = []
+    for seconds, flying in (one, other):
+        latency = PeakLatency()
+        if seconds is not None:
+            latency.add(seconds, 0.0)
+        slot = types.SimpleNamespace(latency=latency)
+        handles.append(types.SimpleNamespace(slot=slot, flights=[None] * flying))
+    for chances in (itertools.repeat(0.0), itertools.repeat(0.99)):  # either one first
+        picked = STRATEGIES["least_latency"].among(handles, lambda: 0.0, chances.__next__)
+        assert picked is handles[better]
 
 
 def pool_of(count, select, weights=None):

@@ -202,6 +202,11 @@ def test_dissenters_of_a_median_are_those_further_away_than_allowed():
     assert (state, [*tally.dissenters()]) == ("decided", [0])
 
 
+def test_an_answer_exactly_as_far_away_as_allowed_is_near():
+    tally, state = states(vote.median(within=1), 3, [(0, 10), (1, 11)])
+    assert (state, tally.winner, [*tally.dissenters()]) == ("decided", 0, [])
+
+
 @pytest.mark.parametrize("number", [Decimal("1.5"), Fraction(3, 2), 1.5, 7, 10**400])
 def test_a_median_takes_every_kind_of_number(number):
     assert states(vote.median(), 1, [(0, number)])[1] == "decided"
