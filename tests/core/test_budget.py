@@ -51,6 +51,14 @@ def test_a_lenient_call_is_granted_while_too_few_calls_are_known_and_charged_all
     assert ledger.spend(10.2, lenient=True)  # the calls before have left the window
 
 
+def test_calls_that_make_one_token_are_enough_to_know():
+    for calls, granted in ((9, True), (10, False), (19, False)):
+        ledger = BudgetWindow(0.1, 0.0, 10.0)
+        ledger.observe(0.0, calls)
+        ledger.spend(0.0)
+        assert ledger.spend(0.0, lenient=True) == granted
+
+
 def test_a_budget_of_nothing_grants_nothing_lenient_or_not():
     assert not BudgetWindow(0.0, 0.0, 10.0).spend(0.0, lenient=True)
 

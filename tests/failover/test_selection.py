@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mainstay import Detect, FailoverPool, Member
 from mainstay._failover.members import PeakLatency
-from mainstay._failover.selection import STRATEGIES, weighted_turn
+from mainstay._failover.selection import STRATEGIES, ramped, weighted_turn
 from mainstay.testing import FakeClock
 from support.pools import Lost, Servers
 
@@ -38,6 +38,28 @@ def test_odd_weights_make_a_turn_of_bounded_length_that_leaves_nobody_out(weight
     turn = weighted_turn(weights)
     assert set(turn) == set(range(len(weights)))
     assert len(turn) <= 10_010
+
+
+@pytest.mark.parametrize(
+    ("weights", "turn"),
+    [
+        ([2.0, 4.0], [1, 0, 1]),
+        ([0.5, 0.25], [0, 1, 0]),
+        ([1.5, 0.5, 1.0], [0, 2, 0, 1, 2, 0]),
+        ([1e-9, 1e-9], [0, 1] * 5_000),
+    ],
+)
+def test_a_weighted_turn_is_as_short_as_can_be(weights, turn):
+    assert weighted_turn(weights) == turn
+
+
+def test_a_weight_however_small_has_a_pick():
+    assert collections.Counter(weighted_turn([1e9, 1.0])) == {0: 10_000, 1: 1}
+    handles = [
+        types.SimpleNamespace(slot=types.SimpleNamespace(member=Member(name, name, weight=5e-324)))
+        for name in "ab"
+    ]
+    assert STRATEGIES["weighted"].among(handles, lambda: 0.0, lambda: 0.99) is handles[1]
 
 
 @pytest.mark.parametrize("weights", [[1.0, 10_000.0], [10_007.0, 20_011.0, 30_011.0]])
@@ -99,6 +121,24 @@ def test_least_latency_counts_the_calls_that_are_on_their_way(one, other, better
     for chances in (itertools.repeat(0.0), itertools.repeat(0.99)):  # either one first
         picked = STRATEGIES["least_latency"].among(handles, lambda: 0.0, chances.__next__)
         assert picked is handles[better]
+
+
+@pytest.mark.parametrize(
+    ("share", "chance", "picked"),
+    [(0.0, 0.0, "b"), (0.25, 0.24, "a"), (0.25, 0.25, "b"), (0.25, 0.99, "b")],
+)
+def test_a_member_that_has_come_back_has_its_share_of_what_would_be_its_own(share, chance, picked):
+    class Slot:
+        def __init__(self, part):
+            self.part = part
+
+        def share(self, _now):
+            return self.part
+
+    parts = {"a": share, "b": 1.0}
+    handles = [types.SimpleNamespace(name=name, slot=Slot(part)) for name, part in parts.items()]
+    pick = ramped(handles, lambda some: lambda: some[0], lambda: 0.0, lambda: chance)
+    assert pick().name == picked
 
 
 def pool_of(count, select, weights=None):

@@ -28,9 +28,39 @@ def test_nothing_is_known_before_the_first_call():
     assert (sketch.value(), sketch.warm()) == (0.0, False)
 
 
-@pytest.mark.parametrize(("q", "enough"), [(0.5, 20), (0.95, 100), (0.99, 500)])
-def test_a_higher_quantile_takes_more_calls_to_know(q, enough):
+@pytest.mark.parametrize(
+    ("seconds", "value"),
+    [
+        (1.0, 1 + 0.5 / 32),
+        (0.01, (1 + 8.5 / 32) / 128),  # 0.01 is 1.28 / 128
+        (2.0**17.999, 2.0**18 * (1 - 0.25 / 32)),
+        (1e9, 2.0**18 * (1 - 0.25 / 32)),  # longer than three days, and as long
+        (2.0**-20, 2.0**-20 * (1 + 0.5 / 32)),
+        (0.0, 2.0**-20 * (1 + 0.5 / 32)),  # shorter than a microsecond, and as short
+        (2.0**-20 * (1 + 1 / 32), 2.0**-20 * (1 + 1.5 / 32)),
+    ],
+)
+def test_a_duration_is_known_to_a_32nd_of_a_power_of_two(seconds, value):
+    sketch = Sketch(0.5)
+    sketch.add([seconds])
+    assert sketch.value() == value
+
+
+def test_a_quantile_between_two_durations_is_the_end_of_the_shorter_one():
+    for durations in ([1.0, 2.0], [2.0, 1.0]):
+        sketch = Sketch(0.5)
+        for seconds in durations:
+            sketch.add([seconds])
+        assert sketch.value() == 1 + 1 / 32
+
+
+@pytest.mark.parametrize(
+    ("q", "enough", "most"),
+    [(0.5, 20, 4096), (0.9375, 80, 4096), (0.99609375, 1280, 10_240)],
+)
+def test_a_higher_quantile_takes_more_calls_to_know(q, enough, most):
     sketch = Sketch(q)
+    assert sketch.most == most
     for _ in range(enough - 1):
         sketch.add([0.01])
     assert not sketch.warm()
@@ -47,6 +77,27 @@ def test_what_is_old_fades_away():
     assert sketch.value() == pytest.approx(1.0, rel=1 / STEPS)
 
 
+def test_counts_are_halved_when_there_are_so_many():
+    sketch = Sketch(0.5)
+    for _ in range(4095):
+        sketch.add([1.0])
+    assert sketch._total == 4095
+    sketch.add([1.0])
+    assert sketch._total == sum(sketch._counts) == 2048
+
+
+def test_a_count_is_forgotten_when_it_has_been_halved_eleven_times():
+    sketch = Sketch(0.25)
+    sketch.add([0.001, 1.0, 1.0])
+    for _ in range(10):
+        sketch._fade()
+    assert sketch.value() == pytest.approx(0.001, rel=1 / STEPS)
+    sketch._fade()
+    assert sketch.value() == 1 + 0.25 / 32
+    sketch._fade()
+    assert (sketch.value(), sketch._total) == (0.0, 0.0)
+
+
 def test_the_pointer_never_loses_its_place_however_long_it_runs():
     sketch, numbers = Sketch(0.9), random.Random(7)
     for _ in range(20_000):
@@ -61,6 +112,7 @@ def test_the_pointer_never_loses_its_place_however_long_it_runs():
 def test_its_memory_does_not_grow():
     sketch = Sketch(0.95)
     before = sys.getsizeof(sketch._counts), len(sketch._counts)
+    assert before[0] < 10_500
     for number in range(50_000):
         sketch.add([number / 1e3])
     assert (sys.getsizeof(sketch._counts), len(sketch._counts)) == before

@@ -61,7 +61,7 @@ class BudgetWindow:
         """Take a token for one extra call, if there is one, or by rule 4."""
         here = self._at(now)
         here.extra += 1  # before the decision, or a signal handler could spend the same one
-        if self.balance(now) < -_ROUNDING and not (lenient and self._knows_too_few(now)):
+        if self.balance(now) < -_ROUNDING and not (lenient and self._knows_too_few()):
             here.extra -= 1
             return False
         return True
@@ -74,9 +74,8 @@ class BudgetWindow:
         extra = sum(each.extra for each in slices)
         return self._kept + share + self.floor * self.window - extra
 
-    def _knows_too_few(self, now: float) -> bool:
+    def _knows_too_few(self) -> bool:
         """True if the calls of the window do not make one token."""
-        self._at(now)
         return self.ratio > 0 and self.ratio * _calls_in(tuple(self._slices)) < 1 - _ROUNDING
 
     def _at(self, now: float) -> _Slice:

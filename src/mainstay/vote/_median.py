@@ -58,10 +58,9 @@ class MedianTally:
     def _decided_by_place(self) -> State:
         if len(self.ordered) < self.majority:
             return "undecided"
+        # Fewer are left than have answered, so both places are among those that have.
         highest = (len(self.ordered) + self.left - 1) // 2
         lowest = highest - self.left
-        if lowest < 0 or highest >= len(self.ordered):
-            return "undecided"
         if self.ordered[lowest][0] != self.ordered[highest][0]:
             return "undecided"
         return self._decide(self.ordered[lowest][0])
