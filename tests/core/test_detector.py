@@ -231,6 +231,46 @@ def test_the_time_to_detect_begins_with_the_first_failure_of_the_episode() -> No
     assert health.eject("consecutive", 12.0, 1.0) == 2.0
 
 
+def test_an_episode_is_over_when_successes_have_made_up_for_it() -> None:
+    health = Detector(DETECT)
+    fail(health, now=1.0)
+    succeed(health, GAIN - 1, now=2.0)
+    assert health.failing_since == 1.0
+    succeed(health, now=2.0)
+    assert health.failing_since is None
+    health.succeeded(0, 3.0, slow=True)
+    succeed(health, GAIN, now=3.0)
+    assert health.failing_since is None
+    assert fail(health, 4, now=4.0) is HealthChange.THRESHOLD_CROSSED
+    assert health.eject(health.cause, 9.0, 1.0) == 5.0
+    assert health.failing_since is None
+
+
+def test_an_episode_is_over_when_a_failing_member_is_well_again() -> None:
+    health = Detector(DETECT)
+    fail(health, 4, now=1.0)
+    health.keep_failing("slow")
+    assert health.cause == "slow"
+    assert succeed(health, 4, now=2.0) is HealthChange.WELL_AGAIN
+    assert health.failing_since is None
+
+
+def test_successes_before_it_was_ejected_do_not_make_a_member_well() -> None:
+    health = Detector(DETECT)
+    for _ in range(2):
+        health.keep_failing("consecutive")
+        assert succeed(health, 3) is None
+        health.eject("consecutive", 1.0, 1.0)
+
+
+def test_one_that_did_not_answer_late_has_no_late_answers_to_make_up_for() -> None:
+    health = Detector(Detect(consecutive=10, threshold=GAIN + 1))
+    health.eject("consecutive", 0.0, 1.0)
+    health.readmit(5.0)
+    assert health.succeeded(1, 6.0, slow=True) is None
+    assert health.succeeded(1, 6.0, slow=True) is HealthChange.THRESHOLD_CROSSED
+
+
 def test_the_outage_is_the_time_from_ejection_to_readmission() -> None:
     health = ejected(now=2.0)
     health.begin_trial(8.0)

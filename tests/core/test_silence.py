@@ -39,6 +39,31 @@ def test_an_answer_ends_the_silence():
     assert silence.add(6.0, 7.0) == 1.0
 
 
+def test_its_memory_does_not_grow():
+    silence = Silence()
+    for each in range(1000):
+        silence.add(2.0 * each, 2.0 * each + 1)
+    assert len(silence._spans) == 64
+    assert silence.seconds == 64.0
+
+
+@pytest.mark.parametrize(
+    ("last", "attempt", "counts"),
+    [
+        ((0.0, 1.0), (0.5, 1.9), False),
+        ((0.0, 1.0), (0.5, 2.0), True),  # as long after it as is normal
+        ((0.0, 1.0), (1.0, 1.5), True),  # it follows
+        ((0.0, 1.0), (1.0, 1.0), False),  # it has no length of its own
+        ((5.0, 6.0), (4.0, 5.0), False),  # it is told late
+        ((5.0, 6.0), (4.0, 4.9), True),
+    ],
+)
+def test_attempts_that_overlap_count_once(last, attempt, counts):
+    silence = Silence()
+    assert silence.counts(*last, 1.0)
+    assert silence.counts(*attempt, 1.0) == counts
+
+
 @pytest.mark.parametrize(
     ("slow", "answers", "expected"),
     [
@@ -63,6 +88,20 @@ def test_cancellations_in_a_row_eject_as_answers_that_are_too_late():
     assert changes == [None, None, None, HealthChange.THRESHOLD_CROSSED]
     assert detector.cause == "slow"
     assert detector.score == 0
+
+
+def test_a_silence_as_long_as_is_normal_is_not_too_long():
+    detector = Detector(Detect(consecutive=1))
+    assert cancel(detector, 0.0, 0.5, longest=0.5) is None
+    assert cancel(detector, 1.0, 1.25, longest=0.5) is HealthChange.THRESHOLD_CROSSED
+
+
+def test_an_error_ends_the_silence():
+    detector = Detector(Detect(consecutive=2))
+    cancel(detector, 0.0, 5.0)
+    assert detector.failed(0, 6.0, 1.0) is None
+    assert detector.silence == 0.0
+    assert cancel(detector, 7.0, 7.05) is None
 
 
 def test_short_cancellations_count_once_they_add_up():

@@ -82,6 +82,22 @@ def test_it_is_ejected_after_one_good_answer_of_nearly_twice_the_time(form, sile
     assert metrics.attempts_at("a") == {"success": 1, "cancelled": 1, "timeout": 4}
 
 
+@pytest.mark.parametrize(("answers", "lost"), [(99, 60), (100, 4)])
+def test_each_of_the_last_100_answers_shows_what_is_normal(silent, metrics, answers, lost):
+    pool = silent.pool("a", "b")
+
+    async def main():
+        silent.hanging, silent.seconds = set(), 1000.0
+        await pool.call(silent.ause)
+        silent.seconds = 0.005
+        for _ in range(answers):
+            await pool.call(silent.ause)
+        silent.hanging = {"a"}
+        return await silent.lost(pool(silent.ause))
+
+    assert asyncio.run(main()) == lost
+
+
 def test_callers_that_leave_before_a_member_usually_answers_say_nothing(silent, metrics):
     pool = silent.pool("a", "b", detect=Detect(slow=1000.0))
     assert asyncio.run(silent.lost(pool(silent.ause))) == 60

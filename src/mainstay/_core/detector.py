@@ -418,7 +418,6 @@ class Detector:
         self.failing_since = None
         self.ejected_at = None
         self.passed = 0
-        self._good = 0
 
     def postpone(self, now: float, chance: float) -> None:
         """Make an ejection longer, as a failed trial does."""
