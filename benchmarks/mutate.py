@@ -60,7 +60,7 @@ FAILOVER = (
     "failover/test_attempt_timeout.py", "failover/test_late_cancellations.py",
     "failover/test_metrics.py", "failover/test_helpers.py", "failover/test_signatures.py",
     "failover/test_bad_input.py", "failover/test_model.py", "failover/test_start_model.py",
-    "failover/test_simulation.py", "package/test_arguments.py",
+    "package/test_arguments.py",
 )  # fmt: skip
 VOTE = (
     "redundant/test_vote.py",
@@ -68,31 +68,9 @@ VOTE = (
     "redundant/test_bad_input.py",
     "package/test_arguments.py",
 )
-REDUNDANT = (
-    "redundant/test_decision.py", "redundant/test_calls.py", "redundant/test_pool.py",
-    "redundant/test_members.py", "redundant/test_latency.py", "redundant/test_cancellation.py",
-    "redundant/test_interleavings.py", "redundant/test_threads.py", "redundant/test_metrics.py",
-    "redundant/test_vote.py",
-)  # fmt: skip
-DEADLINE = (
-    "core/test_deadline.py", "core/test_interrupting_deadline.py", "core/test_context.py",
-    "retry/test_limits.py", "redundant/test_calls.py", "failover/test_calls.py",
-)  # fmt: skip
 RETRY = (
-    "retry/test_decision.py", "retry/test_calls.py", "retry/test_limits.py", "retry/test_on.py",
-    "retry/test_results.py", "retry/test_events.py", "retry/test_blocks.py",
+    "retry/test_decision.py", "retry/test_limits.py", "retry/test_on.py", "retry/test_results.py",
     "retry/test_properties.py", "retry/test_against_tenacity.py", "retry/test_bad_input.py",
-    "retry/test_cancellation.py", "retry/test_generators.py", "package/test_arguments.py",
-)  # fmt: skip
-CHECKPOINT = (
-    "checkpoint/test_schedule.py", "checkpoint/test_decision.py", "checkpoint/test_iterate.py",
-    "checkpoint/test_steps.py", "checkpoint/test_runs.py", "checkpoint/test_many_iterations.py",
-    "checkpoint/test_atomic_steps.py", "checkpoint/test_state.py", "checkpoint/test_nesting.py",
-    "checkpoint/test_ownership.py", "checkpoint/test_exactness.py", "checkpoint/test_metrics.py",
-    "checkpoint/test_log.py", "checkpoint/test_failing_items.py", "checkpoint/test_model.py",
-    "checkpoint/test_bad_input.py", "checkpoint/test_item_keys.py",
-    "checkpoint/test_idempotency_key.py", "checkpoint/test_malformed.py",
-    "package/test_arguments.py",
 )  # fmt: skip
 OPS = (
     "ops/test_rules.py", "ops/test_alerts.py", "ops/test_dashboard.py", "ops/test_command_line.py",
@@ -111,8 +89,13 @@ TESTS: dict[str, Sequence[str]] = {
         "redundant/test_decision.py", "redundant/test_bad_input.py", "retry/test_bad_input.py",
         "failover/test_calls.py", "package/test_arguments.py",
     ),
-    "_core/deadline.py": DEADLINE,
-    "_core/call.py": (*RETRY, *DEADLINE, "breaker/test_breaker.py"),
+    "_core/deadline.py": (
+        "core/test_deadline.py", "core/test_interrupting_deadline.py", "core/test_context.py",
+    ),
+    "_core/call.py": (
+        "retry/test_calls.py", "retry/test_on.py", "retry/test_events.py", "retry/test_limits.py",
+        "core/test_interrupting_deadline.py", "breaker/test_breaker.py",
+    ),
     "_core/dependability.py": ("metrics/test_availability.py", "metrics/test_uptime_readings.py"),
     "_metrics/uptime.py": ("metrics/test_uptime_readings.py", "metrics/test_availability.py"),
     "_retry/decision.py": RETRY,
@@ -122,12 +105,27 @@ TESTS: dict[str, Sequence[str]] = {
     "_failover/engine.py": FAILOVER,
     "_failover/members.py": FAILOVER,
     "_failover/selection.py": FAILOVER,
-    "_redundant/decision.py": REDUNDANT,
-    "_redundant/race.py": REDUNDANT,
+    "_redundant/decision.py": (
+        "redundant/test_decision.py", "redundant/test_calls.py", "redundant/test_pool.py",
+        "redundant/test_threads.py",
+    ),
+    "_redundant/race.py": (
+        "redundant/test_calls.py", "redundant/test_cancellation.py", "redundant/test_pool.py",
+        "redundant/test_bad_input.py",
+    ),
     "_redundant/sketch.py": ("redundant/test_sketch.py", "redundant/test_latency.py"),
-    "_checkpoint/schedule.py": CHECKPOINT,
-    "_checkpoint/progress.py": CHECKPOINT,
-    "_checkpoint/decision.py": CHECKPOINT,
+    "_checkpoint/schedule.py": (
+        "checkpoint/test_schedule.py", "checkpoint/test_watcher.py", "checkpoint/test_iterate.py",
+        "checkpoint/test_no_threads.py", "checkpoint/test_metrics.py", "package/test_arguments.py",
+    ),
+    "_checkpoint/progress.py": (
+        "checkpoint/test_iterate.py", "checkpoint/test_steps.py", "checkpoint/test_nesting.py",
+        "checkpoint/test_many_iterations.py", "checkpoint/test_atomic_steps.py",
+        "checkpoint/test_state.py", "checkpoint/test_metrics.py",
+    ),
+    "_checkpoint/decision.py": (
+        "checkpoint/test_decision.py", "checkpoint/test_ownership.py", "checkpoint/test_runs.py",
+    ),
     "vote/__init__.py": VOTE,
     "vote/_agreement.py": VOTE,
     "vote/_median.py": VOTE,

@@ -2,6 +2,7 @@
 
 import collections
 import itertools
+import math
 import random
 import sys
 import threading
@@ -301,3 +302,15 @@ def test_processes_do_not_all_begin_with_the_same_member():
     """Known fault 23: a thousand fresh workers that begin at member 0 are a herd."""
     firsts = {Servers().pool(*"abcdefgh", select="round_robin").call(str) for _ in range(50)}
     assert len(firsts) > 3
+
+
+def test_the_latency_of_a_member_rises_at_once_and_falls_to_a_third_in_ten_seconds():
+    latency, third = PeakLatency(), math.exp(-1)
+    latency.add(0.5, 100.0)
+    assert [latency.read(now) for now in (90.0, 100.0, 110.0)] == [0.5, 0.5, 0.5 * third]
+    latency.add(0.1, 110.0)  # less than what is known: it has its share
+    assert latency.read(110.0) == pytest.approx(0.5 * third * third + 0.1 * (1 - third))
+    latency.add(2.0, 110.0)
+    assert latency.read(110.0) == 2.0
+    latency.add(1.0, 109.0)  # by a reading from before
+    assert latency.read(109.0) == 2.0
