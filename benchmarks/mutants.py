@@ -14,7 +14,8 @@
     return        None in place of the value
     loop          break and continue: one for the other
 
-Left alone are docstrings, annotations, imports, decorators, and what exceptions are made with.
+Left alone are docstrings, annotations, imports, decorators, what exceptions are made with, and how
+attrs makes a class.
 """
 
 import ast
@@ -30,6 +31,7 @@ _SWAPPED: dict[type, type] = {
     ast.BitOr: ast.BitAnd, ast.BitAnd: ast.BitOr,
     ast.Break: ast.Continue, ast.Continue: ast.Break,
 }  # fmt: skip
+_OF_ATTRS = {"init", "kw_only", "eq", "repr"}  # what makes a class handy changes no decision
 _TWINS = {"min": "max", "max": "min", "any": "all", "all": "any"}
 
 Place = tuple[ast.AST, str, int | None]
@@ -97,6 +99,8 @@ _FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 def _is_left_alone(node: ast.AST, name: str) -> bool:
     if name in {"annotation", "returns", "decorator_list", "bases"}:
+        return True
+    if isinstance(node, ast.keyword) and node.arg in _OF_ATTRS:
         return True
     if isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation) == "TypeAlias":
         return True

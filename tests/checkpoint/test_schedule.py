@@ -10,10 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainstay import checkpoint_run, young_daly
+from mainstay import Metrics, checkpoint_run, young_daly
 from mainstay._checkpoint.code import Code
 from mainstay._checkpoint.document import Document, opened
-from mainstay._checkpoint.schedule import next_save, save_at, smoothed
+from mainstay._checkpoint.iteration import CHUNK
+from mainstay._checkpoint.schedule import Schedule, next_save, save_at, smoothed
+from mainstay._core.clock import SYSTEM
+from mainstay._core.context import current_context
+from mainstay._metrics.collector import recorders_of
 from mainstay.testing import FakeClock, recorded
 
 SECONDS = st.floats(1e-6, 1e9)
@@ -48,6 +52,76 @@ def test_a_cost_is_smoothed_between_what_it_was_and_what_was_measured(cost, meas
     assert smoothed(0, measured) == measured
     low, high = sorted((cost, measured))
     assert low * 0.999 <= smoothed(cost, measured) <= high * 1.001
+
+
+def test_a_measurement_counts_for_a_fifth():
+    assert smoothed(1.0, 2.0) == pytest.approx(1.2)
+
+
+def test_the_interval_of_young_and_daly_needs_times_above_0():
+    assert young_daly(mtbf=1.0).max_replay == 30.0
+    for times in ({"mtbf": 0}, {"mtbf": 1, "max_replay": 0}):
+        with pytest.raises(ValueError, match=f"`{[*times][-1]}` must be"):
+            young_daly(**times)
+
+
+def scheduled(every, clock=SYSTEM):
+    schedule = Schedule(every, clock, recorders_of(Metrics(None)).checkpoint("job"))
+    schedule.begin()
+    return schedule
+
+
+def test_what_a_save_costs_is_measured_from_the_first_one_on():
+    schedule = scheduled(1)
+    schedule.saved(0.5)
+    assert schedule.cost == 0.5
+
+
+@pytest.mark.parametrize(
+    ("every", "unsaved", "items"),
+    [(10, 0, 10), (10, 7, 3), (10, 10, 1), (10, 12, 1), (10**6, 0, CHUNK), (10**6, 10**6 - 1, 1)],
+)
+def test_an_iteration_asks_after_as_many_items_as_are_due_at_most(every, unsaved, items):
+    assert scheduled(every).items_to_boundary(unsaved) == items
+
+
+@pytest.mark.parametrize(("seconds", "items"), [(0.049, 1), (0.05, CHUNK), (3600, CHUNK)])
+def test_a_time_that_is_too_near_for_another_thread_is_asked_for_in_the_loops(seconds, items):
+    schedule = scheduled(timedelta(seconds=seconds))
+    assert schedule.items_to_boundary(0) == items
+    assert (schedule.due_at == math.inf) == (items == 1)
+
+
+def test_the_loops_ask_while_nobody_watches_or_the_clock_is_another_one():
+    schedule = scheduled(timedelta(hours=1))
+    schedule.ask_in_loops(True)
+    schedule.begin()
+    assert schedule.items_to_boundary(0) == 1
+    schedule.ask_in_loops(False)
+    assert schedule.items_to_boundary(0) == CHUNK
+    with FakeClock():
+        clock = current_context().clock
+        assert scheduled(timedelta(hours=1), clock).items_to_boundary(0) == 1
+
+
+def test_a_save_that_is_asked_for_is_due_once_and_always_if_the_run_has_to_end():
+    schedule = scheduled(1000)
+    schedule.save_soon()
+    assert schedule.due
+    assert schedule.is_due(0)
+    assert not schedule.due
+    schedule.begin()
+    assert not schedule.is_due(0)
+    schedule.save_soon(always=True)
+    schedule.save_soon()
+    schedule.begin()
+    assert schedule.due
+    assert schedule.is_due(0)
+
+
+def test_nothing_is_due_and_nothing_waits_unless_said():
+    assert save_at("item", unsaved=1, in_item=False) == "nothing"
+    assert save_at("item", unsaved=1, in_item=False, due=True) == "everything"
 
 
 @given(st.integers(0, 10), st.booleans(), st.booleans())

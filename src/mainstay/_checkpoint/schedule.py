@@ -173,7 +173,6 @@ class Schedule:
             interval = interval_of(every, self.cost)
             self.recorder.interval(interval)
             self._loops_ask = self.clock is not SYSTEM or interval < _SHORTEST_TIMER
-            self._loops_ask = self._loops_ask or self._unwatched
             self.due_at = math.inf if self._loops_ask else self._at_time
             self.changed.set()
         if self._always:
