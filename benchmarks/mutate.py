@@ -20,6 +20,7 @@ With a share, that part of each module's mutants is drawn, by a fixed seed.
 import argparse
 import ast
 import gc
+import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -245,6 +246,7 @@ class _Loop:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
         items = {item.nodeid: item for item in session.items}
+        importlib.import_module(self.module.dotted)  # some are imported when they are needed
         functions = [each for each in gc.get_objects() if type(each) is FunctionType]
         for number in self.numbers:
             mutant = self.module.mutants[number]
