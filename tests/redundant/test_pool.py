@@ -10,10 +10,12 @@ import pytest
 from mainstay import (
     CircuitOpenError,
     DeadlineExpiredError,
+    Detect,
     FailoverPool,
     Member,
     NoDecisionError,
     NoMemberError,
+    ResultRefusedError,
     RetryBudget,
     current_lease,
     deadline,
@@ -425,6 +427,32 @@ def test_a_member_whose_result_is_refused_has_failed(runner, metrics):
     assert metrics("member_attempts_total", member="a", outcome="error") == 4
 
 
+def test_so_has_one_whose_result_the_pool_refuses(runner, metrics):
+    pool = pool_of("a", "b", on_result=refuses)
+    policy = redundant(pool=pool, **HEDGED, **runner.options)
+    for _ in range(4):
+        assert runner.run(policy, at_members(runner, a=503, b=200)) == 200
+    assert states(pool)["a"] == "ejected"
+    assert metrics("member_attempts_total", member="a", outcome="error") == 4
+
+
+def test_where_the_pool_refuses_every_result_the_error_has_the_last(runner):
+    pool = pool_of("a", "b", on_result=refuses)
+    policy = redundant(pool=pool, on_result=lambda status: status == 500, **runner.options)
+    with pytest.raises(ResultRefusedError) as caught:
+        runner.run(policy, at_members(runner, a=500, b=after(0.1, 503)))
+    assert caught.value.result == 503
+
+
+def test_an_on_result_of_the_pool_that_raises_ends_the_call(runner, metrics):
+    pool = pool_of("a", "b", on_result=lambda status: status["code"])
+    policy = redundant(pool=pool, **HEDGED, **runner.options)
+    with pytest.raises(TypeError, match="subscriptable"):
+        runner.run(policy, at_members(runner, a=503, b=200))
+    assert metrics.reasons() == {"predicate_error": 1}
+    assert states(pool) == {"a": "active", "b": "active"}
+
+
 def test_no_member_for_a_second_copy_costs_nothing_of_the_budget(runner, metrics):
     pool = pool_of("a", "b")
     budget = RetryBudget(ratio=0.0, floor=1.0, window=1.0)
@@ -602,7 +630,7 @@ def test_cancelled_losers_are_released_without_a_mark(clock, metrics, primary):
 
 @pytest.mark.parametrize("parameters", [HEDGED, TOGETHER, {"primary": "task"}])
 def test_a_cancelled_caller_gives_all_members_back(clock, metrics, parameters):
-    pool = pool_of("a", "b")
+    pool = pool_of("a", "b", detect=Detect(slow=9.0))
 
     async def hang(_member):
         await asyncio.Event().wait()
@@ -844,7 +872,7 @@ def test_many_calls_in_flight_of_one_outage_are_one_strike(clock, metrics):
 @pytest.mark.parametrize("limit", ["timeout", "cancel"])
 def test_a_caller_who_will_not_wait_is_not_blamed_on_a_member(clock, metrics, limit):
     """Known fault 6: a deadline set too short, or a cancel by the user."""
-    pool = pool_of("a", "b")
+    pool = pool_of("a", "b", detect=Detect(slow=9.0))
     fn = at_members(RUNNERS["inline"], a=after(9, "slow"), b=after(9, "slow"))
 
     async def main():

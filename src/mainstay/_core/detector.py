@@ -281,6 +281,10 @@ class Detector:
 
     # Results of calls.
 
+    def heard(self) -> None:
+        """Record that it has answered, without a word on whether that was right."""
+        self._silence.end()
+
     def succeeded(
         self, generation: int, now: float, chance: float = 1.0, *, slow: bool = False
     ) -> HealthChange | None:

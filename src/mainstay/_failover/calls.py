@@ -11,6 +11,7 @@ What follows a caught exception happens outside its `except` block, so that late
 not carry earlier ones along as their context.
 """
 
+import functools
 import logging
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Collection
@@ -21,7 +22,7 @@ import attrs
 
 from mainstay._core.budget import RetryBudget, observe, spend
 from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
-from mainstay._core.clock import monotonic
+from mainstay._core.clock import Clock, monotonic
 from mainstay._core.context import block_context, current_context, process_contexts
 from mainstay._core.failures import AttemptLog, Verdict, counted
 from mainstay._core.functions import (
@@ -647,7 +648,9 @@ async def arepeat(run: PoolCall, fn: Callable[..., Any], args: Args, kwargs: Kwa
         outer = lease_here()
         set_lease(handle.lease)
         try:
-            value = await _limited(run, handle, fn(handle.resource, *args, **kwargs))
+            limit, clock = run.attempt_limit(), run.context.clock
+            overdue = functools.partial(run.attempt_timed_out, handle)
+            value = await limited(clock, limit, fn(handle.resource, *args, **kwargs), overdue)
             run.check_result(value)
         except CancelledError as error:
             run.cancelled(handle, error)
@@ -665,17 +668,21 @@ async def arepeat(run: PoolCall, fn: Callable[..., Any], args: Args, kwargs: Kwa
         run.go_on()
 
 
-async def _limited(run: PoolCall, handle: MemberHandle, attempt: Awaitable[Any]) -> Any:
-    """Await an attempt for at most the `attempt_timeout` of the pool."""
-    limit = run.attempt_limit()
+async def limited(
+    clock: Clock,
+    limit: float | None,
+    attempt: Awaitable[Any],
+    overdue: Callable[[float], TimeoutError],
+) -> Any:
+    """Await an attempt for at most *limit* seconds; after them raise what *overdue* returns."""
     if limit is None:
         return await attempt
-    timeout = TaskTimeout(run.context.clock, limit)
+    timeout = TaskTimeout(clock, limit)
     try:
         value = await attempt
     except BaseException as error:
         if timeout.stop(error):
-            raise run.attempt_timed_out(handle, limit) from error
+            raise overdue(limit) from error
         raise
     timeout.stop(None)
     return value

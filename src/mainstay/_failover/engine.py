@@ -227,9 +227,18 @@ class PoolEngine:
         with self.outbox, self.lock:
             self._apply(slot, slot.detector.dissented(handle.generation, now, chance()), now)
 
-    def released(self, handle: MemberHandle, now: float) -> None:
-        """Record that an attempt ended in a way that says nothing about the member."""
+    def released(self, handle: MemberHandle, now: float, *, answered: bool = False) -> None:
+        """Record that an attempt ended in a way that says nothing about the member's health.
+
+        Args:
+            handle: What the attempt belongs to.
+            now: The time.
+            answered: True if the member was heard all the same, so that it is not silent.
+        """
         with self.outbox, self.lock:
+            if answered:
+                handle.slot.detector.heard()
+                handle.slot.inspect()
             if handle.slot.detector.release(handle.generation, now):
                 self.replan(now, news=True)
 

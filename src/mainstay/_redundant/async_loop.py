@@ -46,7 +46,7 @@ from mainstay._core.context import (
 )
 from mainstay._core.functions import require_asyncio, wraps
 from mainstay._core.threads import values_now
-from mainstay._redundant.call import RedundantCall, awaited
+from mainstay._redundant.call import RedundantCall, awaited, cut_short
 from mainstay._redundant.decision import HedgeReason
 from mainstay._redundant.settings import BoundRedundant
 from mainstay.errors import UnsupportedLoopError
@@ -419,9 +419,9 @@ class AsyncLoop:
             return False
         if outside or call.settled or not isinstance(error, Exception):
             call.round.running.discard(0)
+            self._give_up(error)
             if call.members is not None:
                 call.members.released(0)
-            self._give_up(error)
             return True
         self._ended(0, None, error)
         if call.failure is not error:
@@ -444,6 +444,8 @@ class AsyncLoop:
 
     def _give_up(self, error: BaseException) -> None:
         """End the call for a caller that is left by *error*, or has left the block of a race."""
+        if isinstance(error, CancelledError):
+            cut_short(self.call)
         self.call.settled = True
         self._stop()
         self.call.interrupted(error)

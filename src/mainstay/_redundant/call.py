@@ -174,10 +174,10 @@ class RedundantCall(Call[Recorder]):
     def answered(self, copy: int, answer: Any) -> bool:
         """Count the answer of a copy; True if it is refused, and a hedge may take its place."""
         round_ = self.round
-        if self.bound.settings.on_result is not None:
+        if self.members is not None or self.bound.settings.on_result is not None:
             try:
                 refused = _is_refused(self, answer)
-            except Exception as broken:  # noqa: BLE001 - of the user's `on_result`
+            except Exception as broken:  # noqa: BLE001 - of a user's `on_result`
                 self._refused.append(answer)
                 self._release_member(copy)
                 round_.running.discard(copy)
@@ -210,6 +210,7 @@ class RedundantCall(Call[Recorder]):
         """
         round_ = self.round
         lacking = self.members is not None and self.members.lacks(copy)
+        overdue = self.members is not None and self.members.is_overdue(copy)
         reason: RedundantReason | None = None
         if lacking:
             round_.denial = "no_member"
@@ -220,7 +221,8 @@ class RedundantCall(Call[Recorder]):
         elif is_a(error, Exception):
             self.recorder.error(error)
             self._release_member(copy, None if misused else error)
-            reason = "not_retryable" if misused else self._refused_by_on(error)
+            if not overdue:
+                reason = "not_retryable" if misused else self._refused_by_on(error)
         else:
             self._release_member(copy)
         if reason is not None or not is_a(error, Exception):
@@ -273,6 +275,8 @@ class RedundantCall(Call[Recorder]):
             own = math.inf if timeout is None else self.started + timeout
             self.until = min(own, context.deadline)
             return
+        if self.is_async:
+            cut_short(self)
         round_, now = self.round, self.now()
         seconds = now - self.started
         self.expired = sorted(round_.running)
@@ -417,16 +421,26 @@ class RedundantCall(Call[Recorder]):
                 _dispose_failed(self, dispose, error)
 
 
+def cut_short(call: RedundantCall) -> None:
+    """Have copies that are cancelled from now on tell of members that are silent; not in a race."""
+    if call.members is not None and call.bound.fns and not call.settled:
+        call.members.cut_short = True
+
+
 # Answers that count as failures.
 
 
 def _is_refused(call: RedundantCall, answer: Any) -> bool:
-    """True if `on_result` takes an answer for a failure. What it raises is logged, once."""
-    on_result = call.bound.settings.on_result
-    if on_result is None:
-        return False
+    """True if `on_result`, or that of the pool, takes an answer for a failure.
+
+    What they raise is logged, once.
+    """
+    of_pool = None if call.members is None else call.members.on_result
     try:
-        return bool(on_result(answer))
+        return any(
+            on_result is not None and bool(on_result(answer))
+            for on_result in (call.bound.settings.on_result, of_pool)
+        )
     except Exception as error:
         call.hook_failed("on_result", error)
         raise

@@ -10,14 +10,18 @@ not started; where one is still being started, the copy waits for it. What a poo
     answers what `on_result` refuses  has failed
     fails                             has failed, if the `on` of the pool says so; a refusal, such
                                       as that of a breaker, is never counted
+    takes longer than the pool's      is cancelled, and has failed
+    `attempt_timeout`, in async code
+    is cancelled since its caller     is released; it was silent for too long if the rule of late
+    left, or the time was up          cancellations says so
     is cancelled, or interrupted      is released: neither better nor worse
     was never started                 is given back unused
 
 What an answer is worth is known only when the call has ended, so that answers wait for it. Of the
-pool's parameters those about its own calls do not apply: `attempts`, `timeout`, `attempt_timeout`,
-`on_result`, `budget`.
+pool's parameters those about its own calls do not apply: `attempts`, `timeout`, `budget`.
 """
 
+import functools
 import threading
 from asyncio import CancelledError
 from collections.abc import Callable, Collection
@@ -29,7 +33,7 @@ from mainstay._core.clock import Clock
 from mainstay._core.context import CallContext, current_context
 from mainstay._core.failures import Verdict, described, leave_note
 from mainstay._core.threads import Pause
-from mainstay._failover.calls import no_member, require_loop
+from mainstay._failover.calls import check_interruptible, limited, no_member, require_loop
 from mainstay._failover.engine import PoolEngine
 from mainstay._failover.members import Lease, MemberHandle, Slot, lease_here, set_lease
 from mainstay._failover.pool import FailoverPool
@@ -62,6 +66,14 @@ class PoolMembers:
         """Return the names of the members that it has now, whatever their health."""
         return tuple(self._engine.slots)
 
+    def check_interruptible(self, what: str) -> None:
+        """Raise if it has a limit for attempts that *what*, which is sync, cannot keep.
+
+        Raises:
+            TypeError: If it has.
+        """
+        check_interruptible(self._engine.settings, what)
+
     def begin(self, *, votes: bool) -> "CopyMembers":
         """Return the members for one call, in its context.
 
@@ -79,12 +91,14 @@ class CopyMembers:
 
     Attributes:
         over: Whether the call has ended.
+        cut_short: True if its copies are cancelled because its caller left, or its time was up.
     """
 
     _engine: PoolEngine
     _context: CallContext
     _votes: bool
     over: bool = attrs.field(default=False, init=False)
+    cut_short: bool = attrs.field(default=False, init=False)
     _offers: "dict[int, Offer | Exception]" = attrs.field(factory=dict, init=False)
     _names: dict[int, str] = attrs.field(factory=dict, init=False)
     _lacking: set[int] = attrs.field(factory=set, init=False)
@@ -92,6 +106,11 @@ class CopyMembers:
     _tried: list[Slot] = attrs.field(factory=list, init=False)
     _asked: set[str] = attrs.field(factory=set, init=False)
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
+
+    @property
+    def on_result(self) -> Callable[[Any], object] | None:
+        """What the pool asks about answers."""
+        return self._engine.settings.on_result
 
     # Who runs where.
 
@@ -176,9 +195,21 @@ class CopyMembers:
             self._ask(copy)
         loan = self._entered(copy, offer)
         try:
-            return await fn(loan.resource, *args, **kwargs)
+            limit = self._engine.settings.attempt_timeout
+            overdue = functools.partial(self._timed_out, copy, loan)
+            value = await limited(
+                self._context.clock, limit, fn(loan.resource, *args, **kwargs), overdue
+            )
         finally:
             loan.leave()
+        loan.answered()
+        return value
+
+    def _timed_out(self, copy: int, loan: "MemberLoan", limit: float) -> TimeoutError:
+        """Return the exception of a copy that was cancelled after *limit* seconds."""
+        loan.overdue = True
+        where = f"copy {copy} at member {loan.member}"
+        return TimeoutError(f"{self._engine.settings.name}: {where} took longer than {limit:.3f} s")
 
     def _entered(self, copy: int, offer: "MemberLoan | Exception | None") -> "MemberLoan":
         if isinstance(offer, Exception):
@@ -231,6 +262,11 @@ class CopyMembers:
         if loan is not None:
             loan.failed(error)
 
+    def is_overdue(self, copy: int) -> bool:
+        """True if a copy that has failed took longer than the pool allows."""
+        offer = self._offers.get(copy)
+        return isinstance(offer, MemberLoan) and offer.overdue
+
     def refused(self, copy: int) -> None:
         """Tell the pool that the answer of a copy counts as a failure."""
         loan = self._take_loan(copy)
@@ -241,7 +277,7 @@ class CopyMembers:
         """Tell the pool that a copy has ended and nothing follows from that."""
         loan = self._take_loan(copy)
         if loan is not None:
-            loan.released()
+            loan.released(cut_short=self.cut_short)
 
     def _take_loan(self, copy: int) -> "MemberLoan | None":
         """Return the loan of a copy, for the one who ends it."""
@@ -255,12 +291,16 @@ class MemberLoan:
 
     The attempt lies between `enter` and `leave`, in one thread or task. Afterwards, or instead,
     one of the other methods ends the loan, in any thread or task.
+
+    Attributes:
+        overdue: True if the attempt was ended because it took longer than the pool allows.
     """
 
     _engine: PoolEngine
     _handle: MemberHandle
     _clock: Clock
     _recorder: MemberRecorder
+    overdue: bool = attrs.field(default=False, init=False)
     _began: float = attrs.field(init=False)
     _seconds: float | None = attrs.field(default=None, init=False)
     _outer: Lease[Any] | None = attrs.field(default=None, init=False)
@@ -287,6 +327,10 @@ class MemberLoan:
         self._seconds = self._clock.now() - self._began
         self._engine.done(self._handle)
 
+    def answered(self) -> None:
+        """Tell how long an answer in async code took, whatever it is worth."""
+        self._engine.answers.append(self._seconds or 0.0)
+
     def succeeded(self) -> None:
         """Tell that the member has answered."""
         self._recorder.attempt("success")
@@ -302,14 +346,16 @@ class MemberLoan:
     def unjudged(self) -> None:
         """Tell that the member has answered, and that no vote says if it was right."""
         self._recorder.attempt("success")
-        self._engine.released(self._handle, self._clock.now())
+        self._engine.released(self._handle, self._clock.now(), answered=True)
 
     def failed(self, error: Exception) -> None:
         """Tell what the attempt has raised; the `on` of the pool says if that counts."""
-        verdict = Verdict.TRY_ANOTHER
-        if not issubclass(type(error), RejectedError):
-            verdict = self._verdict(error)
-        self._recorder.attempt("rejected" if verdict is Verdict.TRY_ANOTHER else "error")
+        verdict, outcome = Verdict.MEMBER_FAILED, "timeout"
+        if not self.overdue:
+            rejected = issubclass(type(error), RejectedError)
+            verdict = Verdict.TRY_ANOTHER if rejected else self._verdict(error)
+            outcome = "rejected" if verdict is Verdict.TRY_ANOTHER else "error"
+        self._recorder.attempt(outcome)
         if verdict is Verdict.MEMBER_FAILED:
             self._engine.failed(self._handle, self._clock.now())
         else:
@@ -329,13 +375,23 @@ class MemberLoan:
             leave_note(error, f"mainstay.{POLICY} {settings.name}", text)
             return Verdict.STOP
 
-    def released(self) -> None:
-        """Tell that nothing is known of the attempt."""
-        self._recorder.attempt("cancelled")
+    def released(self, *, cut_short: bool) -> None:
+        """Tell that nothing is known of the attempt, but perhaps that the member is silent.
+
+        Args:
+            cut_short: True if the attempt was cancelled because its caller left, or its time was
+                up: no other copy had won.
+        """
+        outcome = "cancelled"
         if self._seconds is None:  # cancelled before it could begin
             self.unused()
+        elif cut_short:
+            ended = self._began + self._seconds
+            if self._engine.cancelled(self._handle, self._began, ended):
+                outcome = "timeout"
         else:
             self._engine.released(self._handle, self._clock.now())
+        self._recorder.attempt(outcome)
 
     def unused(self) -> None:
         """Tell that there was no attempt."""

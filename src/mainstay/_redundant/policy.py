@@ -333,8 +333,10 @@ def redundant(  # noqa: PLR0913 - a policy's parameters are its vocabulary
             same kind, called with the same arguments.
         pool: A `FailoverPool`: each copy runs at another member, which the pool selects, and whose
             resource goes in first. What a copy raises counts against its member as the `on` of the
-            pool says, and so does an answer that is outvoted. A copy for which there is no member
-            is not started as a hedge, and in a vote has failed.
+            pool says, and so do an answer that is outvoted or that the `on_result` of the pool
+            refuses, an attempt that takes longer than its `attempt_timeout`, and one that hangs
+            again and again when its caller leaves or its time is up (both async only). A copy for
+            which there is no member is not started as a hedge, and in a vote has failed.
         start: When copies start: `hedge.together()`, `hedge.after(seconds)` or
             `hedge.quantile(q)`. None for `hedge.quantile(0.95)` with `vote.first()`, otherwise
             `hedge.together()`. A copy that fails starts the next one at once.

@@ -154,6 +154,8 @@ def check_blocking(settings: RedundantSettings, what: str) -> None:
             f"pool {settings.pool.name!r} is async, since something that it was given is, and "
             f"{what} is not"
         )
+    if settings.pool is not None:
+        settings.pool.check_interruptible(what)
 
 
 def checked_rule(decide: object, copies: int | None = None) -> Rule:
