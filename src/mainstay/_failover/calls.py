@@ -36,6 +36,7 @@ from mainstay._core.functions import (
     without_resource,
 )
 from mainstay._core.interrupts import TaskTimeout
+from mainstay._core.one_shot import NO_FILES, Positions, is_file, positions_of, used_up
 from mainstay._core.threads import Pause, values_now
 from mainstay._failover.engine import PoolEngine, suspect
 from mainstay._failover.members import MemberHandle, Slot, lease_here, set_lease
@@ -56,6 +57,7 @@ from mainstay.events import PoolGaveUp
 Args: TypeAlias = tuple[Any, ...]
 _Placed: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 Kwargs: TypeAlias = dict[str, Any]
+FunctionCall: TypeAlias = tuple[Callable[..., Any], Args, Kwargs]
 
 _WHY = {
     "attempts": "no attempts left",
@@ -79,8 +81,11 @@ class BoundPool:
     rerun: bool
     raises: Raises
 
-    def begin(self) -> "PoolCall":
+    def begin(self, function: "FunctionCall | None" = None) -> "PoolCall":
         """Begin a call in its context.
+
+        Args:
+            function: What is called with a resource and which arguments; None in a block.
 
         Raises:
             DeadlineExpiredError: If the surrounding deadline leaves no time.
@@ -88,11 +93,13 @@ class BoundPool:
         context, name = current_context(), self.engine.settings.name
         recorder = recorder_in(context, self.engine.monitor.recorder, name)
         started = context.clock.now()
-        call = PoolCall(name, recorder, context, started, self, self.engine, started)
+        call = PoolCall(name, recorder, context, started, self, self.engine, started, function)
         if started >= context.deadline:
             call.check_time_left()
         if self.engine.settings.budget is not None:
             observe(self.engine.settings.budget)
+        if function is not None:
+            call.files = positions_of(function[1], function[2])
         return call
 
     def is_plain(self, started: float) -> bool:
@@ -101,11 +108,11 @@ class BoundPool:
         plain = here is None or (here.plain and started < here.deadline)
         return plain and not process_contexts and self.engine.settings.budget is None
 
-    def resume(self, started: float) -> "PoolCall":
-        """Return the call that began without one on the short path."""
+    def resume(self, started: float, function: "FunctionCall | None" = None) -> "PoolCall":
+        """Return the call that began without one on the short path, which no file is given to."""
         context, name = current_context(), self.engine.settings.name
         recorder = self.engine.monitor.recorder
-        return PoolCall(name, recorder, context, started, self, self.engine, started)
+        return PoolCall(name, recorder, context, started, self, self.engine, started, function)
 
 
 @attrs.frozen(eq=False)
@@ -131,6 +138,8 @@ class PoolCall(Call[Recorder]):
 
     Attributes:
         attempt_started: When the last attempt began.
+        function: What is called, with its arguments but for the resource; None in a block.
+        files: Where the files among the arguments stood.
         made: Attempts that have failed.
         last: What the call raises if it fails: the last exception of the function that was not
             raised by a policy in it before anything was called, or else the last of those.
@@ -141,6 +150,8 @@ class PoolCall(Call[Recorder]):
     bound: BoundPool
     engine: PoolEngine
     attempt_started: float
+    function: "FunctionCall | None" = None
+    files: Positions = NO_FILES
     made: int = 0
     last: Exception | None = None
     errors: list[Exception] = attrs.field(factory=list)
@@ -152,6 +163,7 @@ class PoolCall(Call[Recorder]):
     _last_place: int = 0
     _over: Exception | None = None
     _judged: "JudgedError | None" = None
+    _used_up: str | None = None
 
     # Before an attempt.
 
@@ -279,14 +291,21 @@ class PoolCall(Call[Recorder]):
         else:
             self.engine.released(handle, now)
         self._keep(handle, error, now - self.attempt_started)
-        attempts = self.engine.settings.attempts
-        if judged.ends_as is not None:
-            return self.failed(judged.ends_as)
+        reason = judged.ends_as or self._no_more()
+        return None if reason is None else self.failed(reason)
+
+    def _no_more(self) -> str | None:
+        """Return why no other attempt may follow; None if one may."""
+        settings = self.engine.settings
         if not self.bound.rerun:
-            return self.failed("rerun")
-        if attempts is not None and self.made >= attempts:
-            return self.failed("attempts")
-        return self.failed("timeout") if self.left(self.engine.settings.timeout) <= 0 else None
+            return "rerun"
+        if settings.attempts is not None and self.made >= settings.attempts:
+            return "attempts"
+        if self.function is not None:
+            self._used_up = used_up(*self.function, self.files, before=1)
+            if self._used_up is not None:
+                return "used up"
+        return "timeout" if self.left(settings.timeout) <= 0 else None
 
     # What the pool itself judges.
 
@@ -398,12 +417,14 @@ class PoolCall(Call[Recorder]):
             error = AllMembersFailedError(
                 self.component, self.errors, retry_after, made, elapsed, names
             )
+            if self._used_up is not None:
+                self.note(error, self._used_up)
         else:
             error = no_member(self.engine, now, elapsed)
         outcome = "timeout" if reason == "timeout" else "error" if made else "rejected"
         if made:
             self._forget()
-        label = "attempts" if reason == "rerun" else reason
+        label = "attempts" if reason in ("rerun", "used up") else reason
         self.give_up(label, error, outcome, attempts=made)
         return error
 
@@ -411,7 +432,9 @@ class PoolCall(Call[Recorder]):
         made, name, log = self.made, self._tried[-1].name, self._log or AttemptLog()
         where = f"at member {name}" if made == 1 else f"the last one at member {name}"
         summary = f"gave up after {counted(made, 'attempt')}, {where}, in {elapsed:.3f} s"
-        return log.note(f"{summary}: {_WHY[reason]}", whole=self._last_place != made)
+        return log.note(
+            f"{summary}: {self._used_up or _WHY[reason]}", whole=self._last_place != made
+        )
 
     def _forget(self) -> None:
         """Forget what the attempts raised: the tracebacks lead to frames that have this call."""
@@ -512,10 +535,12 @@ def _wrap_sync(  # noqa: C901 - flat, since each further call would cost every c
             or long
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
+            or (args and any(map(is_file, args)))
+            or (kwargs and any(map(is_file, kwargs.values())))
         ):
             if started < rotation.rejects and bound.is_plain(started):
                 raise bound.resume(started).failed("no_member")
-            return repeat(bound.begin(), fn, args, kwargs)
+            return repeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         try:
             handle = rotation.pick()
         except BaseException as error:
@@ -524,13 +549,13 @@ def _wrap_sync(  # noqa: C901 - flat, since each further call would cost every c
         handle.flights.append(None)
         if handle.opened.gone:  # it was retired between the two lines above
             engine.done(handle)
-            return repeat(bound.begin(), fn, args, kwargs)
+            return repeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         outer = lease_here()
         set_lease(handle.lease)
         try:
             value = fn(handle.resource, *args, **kwargs)
         except BaseException as error:
-            run = bound.resume(started)
+            run = bound.resume(started, (fn, args, kwargs))
             if run.raised(handle, error):
                 raise
         else:
@@ -575,10 +600,12 @@ def _wrap_async(  # noqa: C901 - flat, since each further call would cost every 
             or long
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
+            or (args and any(map(is_file, args)))
+            or (kwargs and any(map(is_file, kwargs.values())))
         ):
             if started < rotation.rejects and bound.is_plain(started):
                 raise bound.resume(started).failed("no_member")
-            return await arepeat(bound.begin(), fn, args, kwargs)
+            return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         try:
             handle = rotation.pick()
         except BaseException as error:
@@ -587,7 +614,7 @@ def _wrap_async(  # noqa: C901 - flat, since each further call would cost every 
         handle.flights.append(None)
         if handle.opened.gone:  # it was retired between the two lines above
             engine.done(handle)
-            return await arepeat(bound.begin(), fn, args, kwargs)
+            return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         outer = lease_here()
         set_lease(handle.lease)
         try:
@@ -596,7 +623,7 @@ def _wrap_async(  # noqa: C901 - flat, since each further call would cost every 
             bound.resume(started).cancelled(handle, error)
             raise
         except BaseException as error:
-            run = bound.resume(started)
+            run = bound.resume(started, (fn, args, kwargs))
             if run.raised(handle, error):
                 raise
         else:

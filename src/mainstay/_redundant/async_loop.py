@@ -45,6 +45,7 @@ from mainstay._core.context import (
     set_block_context,
 )
 from mainstay._core.functions import require_asyncio, wraps
+from mainstay._core.one_shot import has_one_shot
 from mainstay._core.threads import values_now
 from mainstay._redundant.call import RedundantCall, awaited, cut_short
 from mainstay._redundant.decision import HedgeReason
@@ -123,6 +124,7 @@ def _wrap_hedged(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[...,
             or task is None
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
+            or ((args or kwargs) and has_one_shot(args, kwargs))
         ):
             return await in_any_context(*args, **kwargs)
         event_loop = get_running_loop()
@@ -257,7 +259,9 @@ class AsyncLoop:
         Raises:
             DeadlineExpiredError: If the surrounding deadline leaves no time.
             UnsupportedLoopError: Outside a task of asyncio.
+            ValueError: If only one copy could read an argument.
         """
+        bound.check_arguments(args, kwargs)
         event_loop = require_asyncio(bound.component)
         task = current_task(event_loop)
         if task is None:

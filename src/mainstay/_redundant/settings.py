@@ -8,6 +8,7 @@ import attrs
 from mainstay._core.budget import RetryBudget, budget_of
 from mainstay._core.failures import Classes, Judge, judge_of
 from mainstay._core.functions import Kind, is_async_hook, kind_of
+from mainstay._core.one_shot import check_shareable, has_one_shot
 from mainstay._metrics.collector import Metrics, recorders_of
 from mainstay._metrics.copies import CopiesRecorder
 from mainstay._metrics.recorder import Recorder
@@ -89,6 +90,15 @@ class BoundRedundant:
         self.copies.show(range(len(self.fns)) if pool is None else pool.names())
         self.latency.show(recorders.number(HEDGE_DELAY, self.component))
         self.abandoned.show(recorders.number(ABANDONED_THREADS, self.component))
+
+    def check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Raise if an argument of a call is one that only one copy could read.
+
+        Raises:
+            ValueError: If there is one, which it names.
+        """
+        if self.fns and has_one_shot(args, kwargs):
+            check_shareable(self.fns[0], args, kwargs, before=int(self.settings.pool is not None))
 
     def within(self, metrics: Metrics) -> "BoundRedundant":
         """Return it recording in other metrics."""

@@ -76,6 +76,8 @@ class SyncLoop:
     def __init__(
         self, bound: BoundRedundant, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
+        if args or kwargs:
+            bound.check_arguments(args, kwargs)
         here = block_context() or process_contexts
         context = current_context() if here else DEFAULT_CONTEXT
         clock, delay = context.clock, bound.latency.delay

@@ -22,6 +22,7 @@ from mainstay._core.call import PREDICATE_ERROR, Call, close_coroutine, recorder
 from mainstay._core.context import current_context
 from mainstay._core.events import is_observed, publish
 from mainstay._core.failures import KEPT, AttemptLog, counted, described
+from mainstay._core.one_shot import NO_FILES, Positions, positions_of, used_up
 from mainstay._metrics.recorder import Recorder
 from mainstay._retry import decision
 from mainstay._retry.settings import RetrySettings
@@ -64,10 +65,12 @@ class BoundRetry:
         call.check_time_left()
         if self.settings.budget is not None:
             observe(self.settings.budget)
+        if function is not None:
+            call.files = positions_of(function[1], function[2])
         return call
 
     def resume(self, started: float, function: FunctionCall | None) -> "RetryCall":
-        """Return the call that began without one on the short path."""
+        """Return the call that began without one on the short path, which no file is given to."""
         context = current_context()
         return RetryCall(
             self.component, self.recorder, context, started, self.settings, function, started
@@ -83,6 +86,7 @@ class RetryCall(Call[Recorder]):
         made: Attempts that have ended.
         idle: Seconds waited between them.
         last_error: What the last attempt raised, while another one is to follow.
+        files: Where the files among the arguments stood.
     """
 
     policy: ClassVar[str] = POLICY
@@ -92,6 +96,8 @@ class RetryCall(Call[Recorder]):
     made: int = 0
     idle: float = 0.0
     last_error: Exception | None = None
+    files: Positions = NO_FILES
+    _used_up: str | None = None
     _log: AttemptLog = attrs.field(factory=AttemptLog)
     _attempt_expired: bool = False
     _last_hint: float = math.nan
@@ -136,7 +142,8 @@ class RetryCall(Call[Recorder]):
             self._schedule(wait, error)
             return wait
         made = counted(self.made, "attempt")
-        summary = f"gave up after {made} in {self.elapsed():.3f} s: {_WHY[reason]}"
+        why = self._used_up or _WHY[reason]
+        summary = f"gave up after {made} in {self.elapsed():.3f} s: {why}"
         self.note(error, self._log.note(summary))
         self._give_up(reason, error)
         return None
@@ -161,6 +168,8 @@ class RetryCall(Call[Recorder]):
             if reason is None:
                 self._schedule(wait, error)
                 return wait
+            if self._used_up is not None:
+                self.note(error, self._used_up)
             self._give_up("refused_result" if reason == "attempts" else reason, error)
             raise error
         finally:
@@ -304,6 +313,10 @@ class RetryCall(Call[Recorder]):
         settings = self.settings
         if decision.out_of_attempts(self.made, settings.attempts):
             return "attempts", 0.0
+        if self.function is not None:
+            self._used_up = used_up(*self.function, self.files)
+            if self._used_up is not None:
+                return "attempts", 0.0
         if settings.stop is None and not callable(settings.wait):
             wait = self._wait(hint, None)
         else:

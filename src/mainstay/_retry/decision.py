@@ -3,6 +3,7 @@
     verdict of `on`     attempts made   `stop`   time left       budget    then
     False               any             any      any             any       "not_retryable"
     True, or a delay    all of them     any      any             any       "attempts"
+    True, or a delay    fewer, and an argument is used up        any       "attempts"
     True, or a delay    fewer           True     any             any       "attempts"
     True, or a delay    fewer           False    wait >= left    any       "timeout"
     True, or a delay    fewer           False    wait < left     spent     "budget"

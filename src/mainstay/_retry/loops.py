@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context, process_contexts
 from mainstay._core.functions import Kind, is_awaitable, refused_awaitable, require_asyncio, wraps
+from mainstay._core.one_shot import is_file
 from mainstay._retry.call import BoundRetry, RetryCall
 
 Args: TypeAlias = tuple[Any, ...]
@@ -37,6 +38,8 @@ def wrap_sync(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., Any]:
             long
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
+            or (args and any(map(is_file, args)))
+            or (kwargs and any(map(is_file, kwargs.values())))
         ):
             return repeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         try:
@@ -81,6 +84,8 @@ def wrap_async(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., Any]:
             long
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
+            or (args and any(map(is_file, args)))
+            or (kwargs and any(map(is_file, kwargs.values())))
         ):
             require_asyncio(bound.component)
             return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
