@@ -172,6 +172,81 @@ def test_a_race_runs_each_of_its_copies_at_another_member(runner, metrics):
         assert metrics("member_attempts_total", member=name, outcome="success") == 1
 
 
+class Client:
+    """What a pool may have as resources, with methods of its own."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def get(self, key):
+        return self.name, key
+
+    def ping(self):
+        return self.name
+
+    async def aget(self, key):
+        return self.name, key
+
+    async def aping(self):
+        return self.name
+
+
+class Other:
+    def get(self, key):
+        return key
+
+
+CLIENTS = [Member("a", Client("x")), Member("b", Client("x"))]
+
+
+def test_a_method_of_the_resources_own_class_takes_it_as_its_self(runner):
+    """Field faults, D11: the resource went second, since the first parameter is called self."""
+    pool = FailoverPool("db", CLIENTS, on=Lost)
+    policy = redundant(pool=pool, decide=vote.unanimous(), **runner.options)
+    plain = runner is RUNNERS["threads"]
+    assert runner.run(policy, Client.get if plain else Client.aget, "k") == ("x", "k")
+    assert runner.run(policy, Client.ping if plain else Client.aping) == "x"
+
+
+def test_so_do_alternatives():
+    policy = redundant(
+        pool=FailoverPool("db", CLIENTS, on=Lost),
+        alternatives=[lambda client, key: client.get(key)],
+        decide=vote.unanimous(),
+    )
+    assert policy.call(Client.get, "k") == ("x", "k")
+
+
+def test_a_method_of_neither_class_is_refused():
+    policy = redundant(pool=FailoverPool("db", CLIENTS, on=Lost), start=hedge.together())
+    with pytest.raises(TypeError, match="it is a method of another class"):
+        policy.call(Other.get, "k")
+
+
+@pytest.mark.parametrize(
+    ("fn", "afn"),
+    [
+        (lambda client, key, *, end="": client.get(key + end), None),
+        (Client.get, Client.aget),
+    ],
+)
+def test_what_a_race_starts_gets_the_resource_before_its_arguments(fn, afn):
+    policy = redundant(pool=FailoverPool("db", CLIENTS, on=Lost))
+    with policy.race() as race:
+        race.start(fn, "k")
+        assert race.result() == ("x", "k")
+
+    async def of_lambda(client, key, *, end=""):
+        return fn(client, key, end=end)
+
+    async def main():
+        async with policy.race() as race:
+            race.start(afn or of_lambda, "k")
+            return await race.result()
+
+    assert asyncio.run(main()) == ("x", "k")
+
+
 class Sensors:
     """Methods that are given a resource after self or cls."""
 

@@ -456,11 +456,11 @@ class AsyncLoop:
 
     # A race.
 
-    def join(self, fn: Callable[[], Any]) -> None:
+    def join(self, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> None:
         """Start a copy for the block of a race, where one is counted when the result is wanted."""
         if self._early is None:
             self._early = []
-        self._launch(self.call.join(fn))
+        self._launch(self.call.join(fn, args, kwargs))
 
     async def race_result(self) -> Any:
         """Count the copies that have ended by now; wait for the end, and return the answer."""

@@ -115,10 +115,10 @@ class RedundantCall(Call[Recorder]):
             self.members.reserve(copy)
         return copy
 
-    def join(self, fn: Callable[[], Any]) -> int:
+    def join(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
         """Record that a race starts a copy that calls *fn*; return its number."""
         copy = self.start_copy()
-        self.fns = (*self.fns, self._at_member(copy, fn))
+        self.fns = (*self.fns, functools.partial(self._at_member(copy, fn), *args, **kwargs))
         return copy
 
     def _at_member(self, copy: int, fn: Callable[..., Any]) -> Callable[..., Any]:

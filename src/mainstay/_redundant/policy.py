@@ -11,6 +11,7 @@ from typing import (
     Literal,
     ParamSpec,
     Protocol,
+    TypeAlias,
     TypeVar,
     cast,
     overload,
@@ -28,6 +29,7 @@ from mainstay._core.functions import (
     kind_of,
     name_of,
     resource_first,
+    resource_first_or_as_self,
     without_resource,
 )
 from mainstay._core.misuse import keywords_only
@@ -60,6 +62,7 @@ if TYPE_CHECKING:  # loads all of failover, which most redundant calls do withou
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Placed: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 _FIRST: Final = vote.first()
 
@@ -117,12 +120,7 @@ class Redundant:
         if isinstance(fn, classmethod | staticmethod):
             # No callable to a type checker before it is bound, as *fn* was none.
             return cast("Callable[P, R]", type(fn)(self(fn.__func__)))
-        if not callable(fn):
-            raise TypeError(f"redundant wraps callables, not {fn!r}")
-        kind = kind_of(fn)
-        self._check_kind(kind, fn)
-        bound = self._bound(name_of(fn), self._fns(fn))
-        wrapper = (wrap_async if kind is Kind.ASYNC else wrap_sync)(bound, fn)
+        wrapper = self._wrapped(fn, resource_first)
         return wrapper if self._settings.pool is None else without_resource(fn)(wrapper)
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -146,7 +144,8 @@ class Redundant:
             >>> redundant(copies=2).call(str.upper, "ok")
             'OK'
         """
-        return self(fn)(*args, **kwargs)
+        wrapped: Callable[P, R] = self._wrapped(fn, resource_first_or_as_self)
+        return wrapped(*args, **kwargs)
 
     def race(self) -> RaceBlock:
         """Make a block that starts its copies itself: ``with``, in async code ``async with``.
@@ -176,10 +175,19 @@ class Redundant:
                 )
         return RaceBlock(lambda name: self._bound(name, ()), sys._getframe(1))  # noqa: SLF001 - the block is named after the code around it
 
-    def _fns(self, fn: Callable[..., Any]) -> tuple[Callable[..., Any], ...]:
+    def _wrapped(self, fn: Callable[..., Any], placed: Placed) -> Callable[..., Any]:
+        if not callable(fn):
+            raise TypeError(f"redundant wraps callables, not {fn!r}")
+        kind = kind_of(fn)
+        self._check_kind(kind, fn)
+        bound = self._bound(name_of(fn), self._fns(fn, placed))
+        return (wrap_async if kind is Kind.ASYNC else wrap_sync)(bound, fn)
+
+    def _fns(self, fn: Callable[..., Any], placed: Placed) -> tuple[Callable[..., Any], ...]:
+        """Return what the copies call; *placed* puts the resource of a pool in its place."""
         fns: tuple[Callable[..., Any], ...] = (fn, *self._alternatives)
         if self._settings.pool is not None:
-            fns = tuple(map(resource_first, fns))
+            fns = tuple(map(placed, fns))
         if not self._alternatives:
             fns *= self._copies or 2
             checked_rule(self._settings.rule, len(fns))

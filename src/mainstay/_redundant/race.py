@@ -9,7 +9,13 @@ from collections.abc import Awaitable, Callable
 from types import FrameType, TracebackType
 from typing import Any
 
-from mainstay._core.functions import Kind, is_async_frame, kind_of, name_of_frame
+from mainstay._core.functions import (
+    Kind,
+    is_async_frame,
+    kind_of,
+    name_of_frame,
+    resource_first_or_as_self,
+)
 from mainstay._redundant.async_loop import AsyncLoop
 from mainstay._redundant.call import RedundantCall
 from mainstay._redundant.settings import BoundRedundant, check_blocking, check_members
@@ -35,8 +41,8 @@ class Race:
             RuntimeError: After `result`.
             ValueError: If there are more copies now than members of the `pool`.
         """
-        _check_entry(self._loop.call, fn, Kind.SYNC)
-        self._loop.join(functools.partial(fn, *args, **kwargs))
+        fn = _checked(self._loop.call, fn, Kind.SYNC)
+        self._loop.join(fn, args, kwargs)
 
     def result(self) -> Any:
         """Wait for the decision and return the answer.
@@ -69,8 +75,8 @@ class AsyncRace:
             RuntimeError: After `result`.
             ValueError: If there are more copies now than members of the `pool`.
         """
-        _check_entry(self._loop.call, fn, Kind.ASYNC)
-        self._loop.join(functools.partial(fn, *args, **kwargs))
+        fn = _checked(self._loop.call, fn, Kind.ASYNC)
+        self._loop.join(fn, args, kwargs)
 
     async def result(self) -> Any:
         """Wait for the decision and return the answer.
@@ -138,8 +144,8 @@ class RaceBlock:
             self._loop.leave()
 
 
-def _check_entry(call: RedundantCall, fn: object, kind: Kind) -> None:
-    """Raise, unless *fn* can be a copy of the race, and comes in time."""
+def _checked(call: RedundantCall, fn: object, kind: Kind) -> Callable[..., Any]:
+    """Return what a copy of the race calls; raise unless it can be one, and comes in time."""
     if not callable(fn) or kind_of(fn) is not kind:
         raise TypeError(f"this race starts functions of `{kind.value}`, not {fn!r}")
     if call.round.most:
@@ -147,6 +153,7 @@ def _check_entry(call: RedundantCall, fn: object, kind: Kind) -> None:
     pool = call.bound.settings.pool
     if pool is not None:
         check_members(pool, call.round.made + 1)
+    return fn if pool is None else resource_first_or_as_self(fn)
 
 
 def _end_entries(call: RedundantCall) -> None:

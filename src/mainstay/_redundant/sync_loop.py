@@ -131,9 +131,9 @@ class SyncLoop:
 
     # A race.
 
-    def join(self, fn: Callable[[], Any]) -> None:
+    def join(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Start a copy for the block of a race, where one is counted when the result is wanted."""
-        copy = self.call.join(fn)
+        copy = self.call.join(fn, args, kwargs)
         worker = self.call.bound.settings.workers.take()
         if worker is not None:
             self._launch(copy, worker)
