@@ -700,6 +700,46 @@ def test_an_answer_that_is_no_number_is_named_by_its_copy(call):
     assert "the answer of copy 1 was counted" in caught.value.__notes__[0]
 
 
+class Compared:
+    """An answer whose comparison with another one does something."""
+
+    __hash__ = None
+
+    def __init__(self, do):
+        self.do = do
+
+    def __eq__(self, other):
+        return self.do()
+
+
+def test_a_comparison_that_raises_ends_the_call_with_its_own_error(call, metrics):
+    """Field faults, D15."""
+    disposed = []
+
+    def refuse():
+        raise ArithmeticError("cannot compare")
+
+    answers = [Compared(refuse) for _ in range(3)]
+    with pytest.raises(ArithmeticError, match="cannot compare") as caught:
+        call(answers, copies=3, decide=vote.majority(), dispose=disposed.append)
+    assert "raised while the answer of copy" in caught.value.__notes__[0]
+    assert metrics.outcomes() == {"error": 1}
+    assert {id(each) for each in disposed} <= {id(each) for each in answers}
+
+
+def test_a_comparison_that_takes_too_long_is_not_interrupted(call, clock, metrics):
+    """Field faults, D15: it runs where the caller waits, as the docs say; its vote counts."""
+
+    def take_long():
+        clock.advance(60.0)
+        return True
+
+    answers = [Compared(take_long), Compared(take_long), after(600.0, 7)]
+    answer = call(answers, copies=3, decide=vote.majority(), timeout=1.0)
+    assert answer is answers[0]
+    assert metrics.outcomes() == {"success": 1}
+
+
 def test_a_key_that_raises_ends_the_call_with_its_own_error(call, metrics):
     rule = vote.majority(key=lambda answer: answer["etag"])
     with pytest.raises(KeyError, match="etag") as caught:

@@ -358,7 +358,8 @@ def redundant(  # noqa: PLR0913 - a policy's parameters are its vocabulary
         timeout: Time for the call: seconds or a `timedelta`, above 0. A copy that then still runs
             has failed with a `TimeoutError`. Async copies are cancelled; in sync code only the
             waiting ends, and not even that where a copy runs in the caller's thread. A surrounding
-            `deadline` does the same; the one that ends first counts.
+            `deadline` does the same; the one that ends first counts. Neither interrupts what
+            decides about answers: their ``==``, a `key`, *on*, *on_result*.
         budget: What copies are charged to that start because the primary is slow or a copy
             failed: a `RetryBudget`, or a share of this policy's calls, 0 to 1. None for no limit.
             Copies that the decision needs are never charged. The copy after a failed one is, but

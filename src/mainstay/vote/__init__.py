@@ -7,7 +7,8 @@ and tells whether the vote is settled:
     decided       no copy that has not ended can change it any more
     impossible    no copy that has not ended can bring it about any more
 
-The first of the last two ends the call. Nothing here acts, waits or knows the time.
+The first of the last two ends the call. Nothing here acts, waits or knows the time: answers are
+compared where the caller waits, and no timeout interrupts an ``==`` or a `key` that hangs.
 
 A rule of one's own is any object with `tally(copies)`, whose tallies have what `Tally` has.
 
