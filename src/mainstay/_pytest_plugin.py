@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from mainstay import testing
+from mainstay._core.events import forget_firsts
+from mainstay._core.sharing import reset_all
 from mainstay.testing import _crashes
 
 
@@ -37,6 +39,24 @@ def recorded() -> Iterator[testing.RecordedMetrics]:
 def faults() -> type[testing.Faults]:
     """Return `mainstay.testing.Faults`."""
     return testing.Faults
+
+
+@pytest.fixture
+def reset_mainstay() -> Iterator[None]:
+    """Have the test, and those after it, find everything as if just made.
+
+    Every pool and circuit breaker of the process, every budget, what redundant calls know of
+    latencies, and what the log has said once: all forget what happened, before the test and after
+    it. Pools close what they have opened. Metrics, stores and listeners stay as they are.
+    """
+    _forget_everything()
+    yield
+    _forget_everything()
+
+
+def _forget_everything() -> None:
+    reset_all()
+    forget_firsts()
 
 
 @pytest.fixture

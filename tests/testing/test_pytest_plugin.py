@@ -56,6 +56,93 @@ def test_the_fixtures_are_there_without_an_import_and_leave_nothing_behind(
     result.assert_outcomes(passed=6, xfailed=1)
 
 
+SHARED = """
+    import asyncio
+    import logging
+
+    import pytest
+    from mainstay import (
+        CircuitBreaker, FailoverPool, Member, RetryBudget, hedge, redundant, retry,
+    )
+
+    closed = []
+    pool = FailoverPool("db", [Member("a", "a"), Member("b", "b")], on=OSError)
+    opened = FailoverPool("one", [Member("o", open=lambda: "o", close=closed.append)], on=OSError)
+    breaker = CircuitBreaker("mail", on=OSError)
+    budget = RetryBudget(ratio=0.0, floor=1.0)
+    policy = redundant(start=hedge.quantile(0.5, at_least=60.0), name="work")
+    work = policy(lambda: None)
+
+
+    async def open_later():
+        return "a"
+
+
+    async def use(resource=None):
+        return resource
+
+
+    asynchronous = FailoverPool("adb", [Member("a", open=open_later)], on=OSError)
+
+
+    def fail(resource=None):
+        if resource != "b":
+            raise OSError
+
+
+    def raise_key_error():
+        raise KeyError
+
+
+    @pytest.mark.parametrize("again", range(3))
+    def test_it_is_as_if_just_made(again, reset_mainstay, caplog):
+        assert [member.state for member in pool.status().members] == ["active", "active"]
+        assert closed == ["o"] * again
+        assert breaker.state == "closed"
+        for _ in range(4):
+            pool.call(fail)
+            with pytest.raises(OSError):
+                breaker.call(fail)
+        assert pool.status().members[0].state == "ejected"
+        assert breaker.state == "open"
+        pool.drain("b")
+        made = []
+        with pytest.raises(OSError):
+            retry(on=OSError, attempts=None, wait=0, budget=budget).call(
+                lambda: made.append(1) or fail()
+            )
+        assert len(made) == 11  # ten are allowed at the start
+        assert opened.call(str) == "o"
+        assert asyncio.run(asynchronous.call(use)) == "a"
+        with caplog.at_level(logging.INFO, "mainstay"), pytest.raises(KeyError):
+            retry(on=OSError, name="work").call(raise_key_error)
+        assert "KeyError is not what `on` names" in caplog.text
+        assert policy._latencies["work"].delay is None
+        for _ in range(30):
+            work()
+        assert policy._latencies["work"].delay == 60.0
+
+
+    def test_without_it_nothing_is():
+        pool.drain("a")
+        breaker.open()
+
+
+    def test_what_others_have_left_behind_is_not_seen(reset_mainstay):
+        assert [member.state for member in pool.status().members] == ["active", "active"]
+        assert breaker.state == "closed"
+"""
+
+
+def test_everything_that_remembers_calls_is_reset_before_a_test_and_after_it(
+    pytester: pytest.Pytester,
+) -> None:
+    """Field faults, B8: health leaked from test to test."""
+    pytester.makepyfile(SHARED)
+    result = pytester.runpytest_inprocess("-W", "error", *QUICK)
+    result.assert_outcomes(passed=5)
+
+
 def test_pytest_tells_what_each_fixture_is_for(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,6 +150,6 @@ def test_pytest_tells_what_each_fixture_is_for(
     result = pytester.runpytest_inprocess("--fixtures", "-p", "mainstay._pytest_plugin")
     told = [line for line in result.outlines if "_pytest_plugin.py" in line]
     assert sorted(line.partition(" ")[0] for line in told) == [
-        "crash_at_every_save", "fake_clock", "faults", "no_waits", "recorded",
+        "crash_at_every_save", "fake_clock", "faults", "no_waits", "recorded", "reset_mainstay",
     ]  # fmt: skip
     result.stdout.no_fnmatch_line("*no docstring available*")

@@ -20,6 +20,7 @@ from mainstay._core.context import current_context
 from mainstay._core.detector import Detect, Detector, HealthChange, Phase
 from mainstay._core.events import publish
 from mainstay._core.forks import reset_after_fork
+from mainstay._core.sharing import reset_with_all
 from mainstay._core.silence import ANSWERS, longest_silence
 from mainstay._metrics.collector import Metrics, recorders_of
 from mainstay._metrics.schema import BREAKER_STATE
@@ -63,6 +64,7 @@ class BreakerEngine:
         self._availability = Availability(name, metrics=metrics)
         self._reset_after_fork()
         reset_after_fork(self, BreakerEngine._reset_after_fork)
+        reset_with_all(self, BreakerEngine.close)
 
     def _reset_after_fork(self) -> None:
         """Go on with a lock and a gauge of this process."""
@@ -152,6 +154,7 @@ class BreakerEngine:
         with self._lock:
             self.held_open = False
             self.last_error = None
+            self.answers.clear()
             # A generation of its own, so that calls of the one before change nothing.
             self.detector = Detector(self.detect, generation=self.detector.generation + 1)
             event = self._updated()

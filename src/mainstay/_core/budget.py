@@ -30,7 +30,7 @@ from mainstay._core import context
 from mainstay._core.arguments import Duration, to_number, to_seconds, to_share
 from mainstay._core.clock import SYSTEM, Clock
 from mainstay._core.forks import reset_after_fork, unlocked_copy
-from mainstay._core.sharing import Shared
+from mainstay._core.sharing import Shared, reset_with_all
 
 SLICES = 100
 _ROUNDING = 1e-9  # ten times 0.1 is meant to be a whole token
@@ -143,15 +143,21 @@ class RetryBudget(Shared):
         self._clock: Clock = SYSTEM
         self._lock = threading.RLock()  # a signal handler may come back in on the same thread
         reset_after_fork(self, RetryBudget._reset_after_fork)
+        reset_with_all(self, RetryBudget._empty)
 
     def _reset_after_fork(self) -> None:
         self._lock = unlocked_copy(self._lock)
 
+    def _empty(self) -> None:
+        with self._lock:
+            used = self._window
+            self._window = BudgetWindow(used.ratio, used.floor, used.window)
+
     def _by(self, clock: Clock) -> BudgetWindow:
         """Return the window; by another clock than the last one, an empty one."""
         if clock is not self._clock:
-            used = self._window
-            self._window, self._clock = BudgetWindow(used.ratio, used.floor, used.window), clock
+            self._empty()
+            self._clock = clock
         return self._window
 
     def __repr__(self) -> str:

@@ -1,6 +1,16 @@
-"""Objects that calls share: pools, breakers, budgets. Each is one, and has no copy."""
+"""Objects that calls share, and that remember them: pools, breakers, budgets, latencies.
 
-from typing import NoReturn, SupportsIndex
+Each is one, and has no copy. Tests want all of them as if just made: what remembers calls says
+here how it forgets them.
+"""
+
+import weakref
+from collections.abc import Callable
+from typing import Any, NoReturn, SupportsIndex, TypeVar
+
+T = TypeVar("T")
+
+_owners: "weakref.WeakKeyDictionary[Any, Callable[[Any], object]]" = weakref.WeakKeyDictionary()
 
 
 class Shared:
@@ -13,3 +23,14 @@ class Shared:
             f"{self!r} cannot be copied or pickled: its state is shared by all that use it; make "
             f"it once in a module and import it from there, in each process"
         )
+
+
+def reset_with_all(owner: T, reset: Callable[[T], object]) -> None:
+    """Have `reset_all` call *reset* with *owner*, as long as that lives."""
+    _owners[owner] = reset
+
+
+def reset_all() -> None:
+    """Have everything in the process that remembers calls be as if just made: for tests."""
+    for owner, reset in tuple(_owners.items()):
+        reset(owner)

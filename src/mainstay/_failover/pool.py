@@ -14,6 +14,7 @@ from mainstay._core.detector import Detect, Phase
 from mainstay._core.events import Event, checked_listener
 from mainstay._core.failures import Classes
 from mainstay._core.functions import Kind, is_async_frame, kind_of
+from mainstay._core.sharing import reset_with_all
 from mainstay._core.threads import Pause, values_now
 from mainstay._failover.blocks import AsyncPoolBlock, LeaseBlock, PoolBlock
 from mainstay._failover.calls import BoundPool, caller, check_interruptible, require_loop, wrap
@@ -160,6 +161,7 @@ class FailoverPool(Generic[R]):
             raises=raises,
         )
         self._engine = PoolEngine(self._make_settings(), everyone, metrics_of(metrics))
+        reset_with_all(self, FailoverPool.reset)
 
     @property
     def name(self) -> str:

@@ -21,6 +21,7 @@ from weakref import WeakSet
 from mainstay._core.budget import RetryBudget, observe
 from mainstay._core.clock import monotonic
 from mainstay._core.forks import reset_after_fork, unlocked_copy
+from mainstay._core.sharing import reset_with_all
 from mainstay._metrics.gauges import NumberGauge
 from mainstay._redundant.sketch import Sketch
 from mainstay.hedge import Delay
@@ -48,9 +49,20 @@ class LatencyTracker:
         self.delay = None if start.together else start.seconds
         self.timers: LoopTimers = LoopTimers()
         reset_after_fork(self, LatencyTracker._reset_after_fork)
+        reset_with_all(self, LatencyTracker._forget)
 
     def _reset_after_fork(self) -> None:
         self._lock = unlocked_copy(self._lock)
+
+    def _forget(self) -> None:
+        """Know of no call, as if just made."""
+        start = self._start
+        with self._lock:
+            self._durations.clear()
+            self._sketch = Sketch(start.q) if start.q else None
+            self.delay = None if start.together else start.seconds
+            self._due = 0.0
+        self._changed()
 
     def show(self, gauge: NumberGauge) -> None:
         """Have *gauge* read the delay, and tell it of changes."""
