@@ -1,15 +1,8 @@
-"""The counts are exact: under threads, tasks, signals, finalisers and forks; and they stay small.
-
-CPython lets a signal handler in, or an asynchronous exception, after calls, at the start of a
-function and where a loop goes back. `at_each_interruption` visits these points one after another
-in a recording, so that what a handler could do is done at every one of them, and not only where
-a timer happens to hit.
-"""
+"""The counts are exact under threads, tasks, signals, finalisers and forks, and stay small."""
 
 import _thread
 import asyncio
 import contextlib
-import dis
 import gc
 import itertools
 import multiprocessing
@@ -18,86 +11,23 @@ import threading
 import tracemalloc
 from collections import deque
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
-from types import CodeType, FrameType
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
-import mainstay
 from mainstay import Metrics, retry
 from mainstay._metrics import layouts, multiprocess
 from mainstay._metrics.cells import Cells, Group, cell_in_memory
 from mainstay.testing import recorded
-from support.examples import strides
+from support.interruptions import at_each_interruption
 from support.processes import program
-
-SOURCES = str(Path(mainstay.__file__).parent)
-CHECKED_AFTER = {"RESUME", "CALL", "CALL_FUNCTION_EX", "CALL_KW"}
-CHECKED_BEFORE = {"JUMP_BACKWARD"}
 
 
 class Interrupt(BaseException):
     """What an interrupting handler raises."""
-
-
-@cache
-def interruptions(code: CodeType) -> frozenset[int]:
-    """Give the offsets of the instructions of *code* before which a handler may come in."""
-    instructions = list(dis.get_instructions(code))
-    after = {
-        following.offset
-        for each, following in itertools.pairwise(instructions)
-        if each.opname in CHECKED_AFTER
-    }
-    return frozenset(after | {i.offset for i in instructions if i.opname in CHECKED_BEFORE})
-
-
-def interrupted(point: int, handler: Callable[[], object], action: Callable[[], object]) -> bool:
-    """Run *action*, with *handler* at its *point*-th interruption; say whether it has that many."""
-    passed = -1
-
-    def trace(frame: FrameType, event: str, _arg: object) -> Any:
-        nonlocal passed
-        if not frame.f_code.co_filename.startswith(SOURCES):
-            return None
-        frame.f_trace_opcodes = True
-        if event == "opcode" and frame.f_lasti in interruptions(frame.f_code):
-            passed += 1
-            if passed == point:
-                handler()
-        return trace
-
-    before = sys.gettrace()
-    sys._getframe().f_trace_opcodes = True  # Python 3.12 asks for it before it starts to trace
-    sys.settrace(trace)
-    try:
-        action()
-    finally:
-        sys.settrace(before)
-    return passed >= point
-
-
-def at_each_interruption(
-    attempt: Callable[[], tuple[Callable[[], object], Callable[[], object], Callable[[], None]]],
-) -> int:
-    """Run an action with its handler at every interruption; check each time; count the points.
-
-    In the edit profile of Hypothesis, later interruptions are visited in strides.
-
-    Args:
-        attempt: Makes, afresh for each point, the action, its handler, and the check.
-    """
-    point = 0
-    while True:
-        action, handler, check = attempt()
-        if not interrupted(point, handler, action):
-            return point
-        check()
-        point += 1 if point < 20 else strides()
 
 
 def calls(metrics: Any) -> float:

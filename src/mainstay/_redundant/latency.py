@@ -46,6 +46,7 @@ class LatencyTracker:
         self._sketch = Sketch(start.q) if start.q else None
         self._gauges: WeakSet[NumberGauge] = WeakSet()  # a policy outlives metrics of tests
         self._lock = threading.RLock()  # a signal handler may come back in on the same thread
+        self._counts = False  # and finds this, while that one counts
         self.delay = None if start.together else start.seconds
         self.timers: LoopTimers = LoopTimers()
         reset_after_fork(self, LatencyTracker._reset_after_fork)
@@ -53,6 +54,7 @@ class LatencyTracker:
 
     def _reset_after_fork(self) -> None:
         self._lock = unlocked_copy(self._lock)
+        self._counts = False
 
     def _forget(self) -> None:
         """Know of no call, as if just made."""
@@ -98,8 +100,14 @@ class LatencyTracker:
         if not durations:
             return False
         with self._lock:
-            batch = [durations.popleft() for _ in range(len(durations))]
-            self._count(batch)
+            if self._counts:
+                return False  # the one that was interrupted, or the next one, counts them
+            self._counts = True
+            try:
+                batch = [durations.popleft() for _ in range(len(durations))]
+                self._count(batch)
+            finally:
+                self._counts = False
         if self._budget is not None:
             observe(self._budget, len(batch))
         return True
@@ -108,7 +116,13 @@ class LatencyTracker:
         """Record that a call was answered after *seconds*, of which the budget knows already."""
         if self._sketch is not None:
             with self._lock:
-                self._count([seconds])
+                if self._counts:
+                    return  # one duration fewer, and nothing else depends on it
+                self._counts = True
+                try:
+                    self._count([seconds])
+                finally:
+                    self._counts = False
             self._changed()
 
     def _count(self, durations: list[float]) -> None:
