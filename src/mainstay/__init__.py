@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mainstay._metrics.collector import Metrics, default_metrics, set_default_metrics
     from mainstay._redundant.policy import Redundant, cancelled, redundant
     from mainstay._retry.policy import Retry, retry
+    from mainstay._transient.policy import transient
     from mainstay.availability import Availability
     from mainstay.errors import (
         AllCopiesFailedError,
@@ -113,6 +114,7 @@ __all__ = [
     "remaining",
     "retry",
     "set_default_metrics",
+    "transient",
     "vote",
     "young_daly",
 ]
@@ -136,6 +138,7 @@ _MODULES = {
     "mainstay._metrics.collector": ("Metrics", "default_metrics", "set_default_metrics"),
     "mainstay._redundant.policy": ("Redundant", "cancelled", "redundant"),
     "mainstay._retry.policy": ("Retry", "retry"),
+    "mainstay._transient.policy": ("transient",),
     "mainstay.availability": ("Availability",),
     "mainstay.host": ("HostCollector",),
     "mainstay.errors": (

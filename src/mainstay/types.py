@@ -9,6 +9,7 @@ from mainstay._failover.members import Lease
 from mainstay._failover.monitor import MemberStatus, PoolStatus
 from mainstay._redundant.race import AsyncRace, Race
 from mainstay._retry.blocks import Attempt
+from mainstay._transient.policy import Transient
 
 __all__ = [
     "AsyncRace",
@@ -21,5 +22,6 @@ __all__ = [
     "PoolStatus",
     "Race",
     "Recovered",
+    "Transient",
     "YoungDaly",
 ]

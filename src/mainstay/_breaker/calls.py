@@ -15,7 +15,7 @@ from mainstay._breaker.engine import POLICY, BreakerEngine
 from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
 from mainstay._core.clock import monotonic
 from mainstay._core.context import CallContext, block_context, current_context, process_contexts
-from mainstay._core.failures import Judge, Verdict, verdict_of
+from mainstay._core.failures import FAILING, Judge, Verdict, verdict_of
 from mainstay._core.functions import (
     Kind,
     is_awaitable,
@@ -130,7 +130,7 @@ class BreakerCall(Call[Recorder]):
             self.says_nothing(error, "not_retryable")
         elif (verdict := self.ask(self._verdict, error)) is PREDICATE_ERROR:
             self.says_nothing(error, "predicate_error")
-        elif verdict is not Verdict.MEMBER_FAILED:
+        elif verdict not in (Verdict.MEMBER_FAILED, FAILING):
             self.not_matched(self.judge, error)
             self.says_nothing(error, "not_retryable")
         else:
@@ -144,7 +144,7 @@ class BreakerCall(Call[Recorder]):
                 f"the breaker is {self.engine.state(now)}",
             )
 
-    def _verdict(self, error: Exception) -> Verdict:
+    def _verdict(self, error: Exception) -> object:
         return verdict_of(self.judge(error))
 
     def says_nothing(self, error: Exception, reason: str) -> None:

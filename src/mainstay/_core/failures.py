@@ -55,6 +55,11 @@ class Verdict(enum.Enum):
         return hash(self.value)
 
 
+FAILING = object()
+"""The verdict about what a predicate with `failing` finds failing and would not send again: it
+counts against what was called, and the exception is the caller's."""
+
+
 # From `on=` to a judge.
 
 
@@ -91,7 +96,23 @@ def verdict_judge_of(on: object) -> Judge:
     if not isinstance(judge, Predicate):
         return judge
     predicate = judge.predicate
+    failing = failing_of(on)
+    if failing is not None:
+        return Predicate(lambda error: _of_both_questions(predicate(error), failing(error)))
     return Predicate(lambda error: _as_bool(predicate(error)))
+
+
+def failing_of(on: object) -> Callable[[Exception], object] | None:
+    """Return the second question of an `on` that has one: whether what was called is failing."""
+    failing = None if isinstance(on, type | tuple) else getattr(on, "failing", None)
+    return failing if callable(failing) else None
+
+
+def _of_both_questions(again: object, failing: object) -> object:
+    """Return the verdict for a member: whether it is charged, and whether the call moves on."""
+    if again is False:
+        return FAILING if failing else False
+    return True if failing else Verdict.TRY_ANOTHER
 
 
 def _as_bool(answer: object) -> object:
@@ -123,12 +144,14 @@ def checked_on_result(
     return on_result
 
 
-def verdict_of(answer: object) -> Verdict:
-    """Return what `on` answered about an exception as a `Verdict`.
+def verdict_of(answer: object) -> object:
+    """Return what `on` answered about an exception as a `Verdict`, or `FAILING`.
 
     Raises:
         TypeError: If it is none of the answers it may give.
     """
+    if answer is FAILING:
+        return FAILING
     if isinstance(answer, bool | Verdict):
         return Verdict(answer)
     raise TypeError(f"`on` must answer True, False or a Verdict, not {described(answer)}")

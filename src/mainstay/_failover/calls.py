@@ -24,7 +24,7 @@ from mainstay._core.budget import RetryBudget, observe, spend
 from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
 from mainstay._core.clock import Clock, monotonic
 from mainstay._core.context import block_context, current_context, process_contexts
-from mainstay._core.failures import AttemptLog, Verdict, counted
+from mainstay._core.failures import FAILING, AttemptLog, Verdict, counted
 from mainstay._core.functions import (
     Kind,
     is_awaitable,
@@ -283,6 +283,9 @@ class PoolCall(Call[Recorder]):
             self.not_matched(self.engine.settings.judge, error)
             self.refused(handle, error)
             return error
+        if judged.verdict is FAILING:
+            self.refused(handle, error, "attempts", charged=True)
+            return error
         now = self.now()
         self.recorder.error(error)
         self._recorder_at(handle).attempt(judged.outcome)
@@ -368,13 +371,28 @@ class PoolCall(Call[Recorder]):
             self.last, self._last_place = error, self.made
 
     def refused(
-        self, handle: MemberHandle, error: Exception, reason: str = "not_retryable"
+        self,
+        handle: MemberHandle,
+        error: Exception,
+        reason: str = "not_retryable",
+        *,
+        charged: bool = False,
     ) -> None:
-        """Record that the call ended with an exception that is not the member's."""
+        """Record that the call ended with an exception that is the caller's.
+
+        Args:
+            handle: Of the member that was called.
+            error: What it raised.
+            reason: As in `give_ups_total`.
+            charged: True if it counts against the member all the same.
+        """
         rejected = issubclass(type(error), RejectedError)
         self.recorder.error(error)
         self._recorder_at(handle).attempt("rejected" if rejected else "error")
-        self.engine.released(handle, self.now())
+        if charged:
+            self.engine.failed(handle, self.now())
+        else:
+            self.engine.released(handle, self.now())
         self.recorder.gave_up(reason)
         self.end("timeout" if reason == "timeout" else "error", self.made + 1)
         self._forget()

@@ -61,8 +61,8 @@ class PoolSettings:
         extras = (self.on_result, self.budget, self.attempt_timeout)
         return any(extra is not None for extra in extras)
 
-    def verdict(self, error: Exception) -> Verdict:
-        """Return what an exception says of the member that it was raised at.
+    def verdict(self, error: Exception) -> object:
+        """Return what an exception says of its member: a `Verdict`, or `FAILING`.
 
         One that a policy inside the call raised before it called anything says nothing of it.
         """

@@ -31,7 +31,7 @@ import attrs
 
 from mainstay._core.clock import Clock
 from mainstay._core.context import CallContext, current_context
-from mainstay._core.failures import Verdict, described, leave_note
+from mainstay._core.failures import FAILING, Verdict, described, leave_note
 from mainstay._core.threads import Pause
 from mainstay._failover.calls import check_interruptible, limited, no_member, require_loop
 from mainstay._failover.engine import PoolEngine
@@ -350,13 +350,14 @@ class MemberLoan:
 
     def failed(self, error: Exception) -> None:
         """Tell what the attempt has raised; the `on` of the pool says if that counts."""
-        verdict, outcome = Verdict.MEMBER_FAILED, "timeout"
+        verdict: object = Verdict.MEMBER_FAILED
+        outcome = "timeout"
         if not self.overdue:
             rejected = issubclass(type(error), RejectedError)
             verdict = Verdict.TRY_ANOTHER if rejected else self._verdict(error)
             outcome = "rejected" if verdict is Verdict.TRY_ANOTHER else "error"
         self._recorder.attempt(outcome)
-        if verdict is Verdict.MEMBER_FAILED:
+        if verdict in (Verdict.MEMBER_FAILED, FAILING):
             self._engine.failed(self._handle, self._clock.now())
         else:
             self._engine.released(self._handle, self._clock.now())
@@ -366,7 +367,7 @@ class MemberLoan:
         self._recorder.attempt("error")
         self._engine.failed(self._handle, self._clock.now())
 
-    def _verdict(self, error: Exception) -> Verdict:
+    def _verdict(self, error: Exception) -> object:
         settings = self._engine.settings
         try:
             return settings.verdict(error)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 import attrs
 
 from mainstay._core.budget import RetryBudget, budget_of
-from mainstay._core.failures import Classes, Judge, judge_of
+from mainstay._core.failures import Classes, Judge, Predicate, failing_of, judge_of
 from mainstay._core.functions import Kind, is_async_hook, kind_of
 from mainstay._core.one_shot import check_shareable, has_one_shot
 from mainstay._metrics.collector import Metrics, recorders_of
@@ -185,7 +185,11 @@ def checked_on(on: On) -> Judge:
     """Return the judge of `on=`; refuse what would have to be awaited."""
     if is_async_hook(on):
         raise TypeError(f"`on` must be a plain function: it is asked between copies, not {on!r}")
-    return judge_of(on)
+    judge = judge_of(on)
+    if isinstance(judge, Predicate) and failing_of(on) is not None:  # a delay counts as True
+        predicate = judge.predicate
+        return Predicate(lambda error: predicate(error) is not False)
+    return judge
 
 
 def checked_budget(budget: RetryBudget | float | None, *, together: bool) -> RetryBudget | None:

@@ -21,7 +21,14 @@ from mainstay._core.budget import observe, spend
 from mainstay._core.call import PREDICATE_ERROR, Call, close_coroutine, recorder_in
 from mainstay._core.context import current_context
 from mainstay._core.events import is_observed, publish
-from mainstay._core.failures import KEPT, AttemptLog, counted, described
+from mainstay._core.failures import (
+    KEPT,
+    AttemptLog,
+    Predicate,
+    counted,
+    described,
+    failing_of,
+)
 from mainstay._core.one_shot import NO_FILES, Positions, positions_of, used_up
 from mainstay._metrics.recorder import Recorder
 from mainstay._retry import decision
@@ -117,6 +124,11 @@ class RetryCall(Call[Recorder]):
         if hint is None:
             if verdict is PREDICATE_ERROR:
                 self._give_up("predicate_error", error)
+            elif self._is_failing(error):
+                made = counted(self.made, "attempt")
+                summary = f"gave up after {made} in {self.elapsed():.3f} s: not safe to repeat"
+                self.note(error, self._log.note(summary))
+                self._give_up("attempts", error)
             else:
                 self.not_matched(self.settings.judge, error)
                 self._give_up("not_retryable", error)
@@ -147,6 +159,12 @@ class RetryCall(Call[Recorder]):
         self.note(error, self._log.note(summary))
         self._give_up(reason, error)
         return None
+
+    def _is_failing(self, error: Exception) -> bool:
+        """Ask an `on` with two questions the second one: is *error* a failure all the same?"""
+        judge = self.settings.judge
+        failing = failing_of(judge.predicate) if isinstance(judge, Predicate) else None
+        return failing is not None and self.ask(failing, error) is True
 
     def accept(self, value: object, refused: object) -> float | None:
         """Decide after an attempt that returned: seconds to wait, or None to return *value*.

@@ -1,0 +1,88 @@
+"""What the codes of databases say: SQLSTATE, MySQL, SQLite.
+
+Source:
+    PostgreSQL, "Error Codes"; MySQL, "Server Error Message Reference" and "Client Error Message
+    Reference"; SQLite, "Result and Extended Result Codes".
+"""
+
+from typing import Any
+
+from mainstay._transient.answer import LASTING, MAY_PASS, MET, NOT_SENT, Answer
+
+SQLSTATES = {
+    "08": MAY_PASS,  # connection exception
+    "08P01": LASTING,  # protocol violation
+    "25006": MAY_PASS,  # read-only transaction: the primary has become a standby
+    "40001": MET,  # serialization failure
+    "40003": MAY_PASS,  # statement completion unknown
+    "40P01": MET,  # deadlock
+    "53": MAY_PASS,  # insufficient resources, too many connections
+    "53100": LASTING,  # disk full
+    "55P03": MET,  # lock not available
+    "57P01": MAY_PASS,  # admin shutdown
+    "57P02": MAY_PASS,  # crash shutdown
+    "57P03": MAY_PASS,  # cannot connect now
+}
+"""By code, or by its class, the first two characters."""
+
+MYSQL = {
+    1040: MAY_PASS,  # too many connections
+    1053: MAY_PASS,  # server shutdown in progress
+    1152: MAY_PASS,  # aborted connection
+    1158: MAY_PASS,  # network read error
+    1159: MAY_PASS,  # network read timeout
+    1160: MAY_PASS,  # network write error
+    1161: MAY_PASS,  # network write timeout
+    1203: MAY_PASS,  # too many connections of a user
+    1205: MET,  # lock wait timeout
+    1213: MET,  # deadlock
+    1290: MAY_PASS,  # --read-only: the primary has become a replica
+    1836: MAY_PASS,  # running in read-only mode
+    2002: NOT_SENT,  # cannot connect through a socket
+    2003: NOT_SENT,  # cannot connect
+    2006: MAY_PASS,  # gone away
+    2013: MAY_PASS,  # lost connection during a query
+    2055: MAY_PASS,  # lost connection at a step
+}
+
+_BUSY, _LOCKED = 5, 6  # of SQLite, without the bits of the extended code
+_LOCKED_WORDS = ("is locked", "is busy")
+
+_STARTING = ("starting up", "shutting down", "too many clients", "connection slots", "recovery")
+
+
+def by_sqlstate(code: object) -> Answer:
+    """Return what a SQLSTATE says."""
+    if not isinstance(code, str):
+        return LASTING
+    found = SQLSTATES.get(code) or SQLSTATES.get(code[:2]) or LASTING
+    return found._replace(why=f"SQLSTATE {code}: {found.why}")
+
+
+def by_libpq_message(message: str) -> Answer:
+    """Return what a failed connection without SQLSTATE says: in English, whether it is fatal."""
+    if "certificate verify failed" in message:
+        return LASTING._replace(why="a certificate was refused")
+    if "FATAL" in message and not any(word in message for word in _STARTING):
+        return LASTING._replace(why="the server refused the connection for good (FATAL)")
+    return NOT_SENT._replace(why="the connection failed")
+
+
+def by_mysql_code(error: Any) -> Answer:
+    """Return what an exception of PyMySQL or mysqlclient says, whose first argument is the code."""
+    code = error.args[0] if error.args else None
+    found = MYSQL.get(code) if isinstance(code, int) else None
+    if found is None and code == 0 and not any(error.args[1:]):  # a connection that is closed
+        found = MAY_PASS
+    found = found or LASTING
+    return found._replace(why=f"MySQL's code {code}: {found.why}")
+
+
+def by_sqlite_code(error: Any) -> Answer:
+    """Return what an exception of sqlite3 says."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if isinstance(code, int):
+        met = code & 0xFF in (_BUSY, _LOCKED)
+    else:  # a cursor's own errors have no code
+        met = any(word in str(error) for word in _LOCKED_WORDS)
+    return MET if met else LASTING

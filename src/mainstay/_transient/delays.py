@@ -1,0 +1,92 @@
+"""How long a server asks to wait, as its headers say.
+
+    header                              form                        read
+    retry-after-ms                      milliseconds                first
+    Retry-After                         seconds, or a date          next
+    x-ratelimit-reset, -requests,       seconds, "1m30.5s",         of status 429 alone: the longest
+    -tokens                             seconds since 1970          of those that are used up
+
+What is negative, no number, or no date says nothing.
+
+Source:
+    RFC 9110, 10.2.3 (Retry-After); the headers of the OpenAI and GitHub APIs.
+"""
+
+import math
+import re
+from datetime import timezone
+from typing import Any
+
+_PARTS = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?")
+_UNITS = (3600.0, 60.0, 1.0, 0.001)
+_EPOCH = 1e9  # seconds since 1970 are above, waits below
+_RESETS = ("", "-requests", "-tokens")
+
+
+def asked_delay(headers: Any, wall: float, *, throttled: bool) -> float | None:
+    """Return the seconds that *headers* ask to wait, or None.
+
+    Args:
+        headers: Of an answer: whatever has `get`, for names in any case.
+        wall: The present time, in seconds since 1970.
+        throttled: True for an answer of status 429.
+    """
+    milliseconds = _number(_header(headers, "retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000.0
+    said = _header(headers, "retry-after")
+    if said is not None:
+        seconds = _number(said)
+        return _until_date(said, wall) if seconds is None else seconds
+    return _until_reset(headers, wall) if throttled else None
+
+
+def _header(headers: Any, name: str) -> str | None:
+    try:
+        value = headers.get(name)
+    except Exception:  # noqa: BLE001 - a client's own mapping may raise anything
+        return None
+    return value if isinstance(value, str) else None
+
+
+def _number(text: str | None) -> float | None:
+    """Return a number that is at least 0 and finite; None for anything else."""
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if 0.0 <= number < math.inf else None
+
+
+def _until_date(text: str, wall: float) -> float | None:
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - few servers give a date
+
+    try:
+        date = parsedate_to_datetime(text)
+        if date.tzinfo is None:  # "-0000"
+            date = date.replace(tzinfo=timezone.utc)  # noqa: UP017 - the name in all versions
+        return max(0.0, date.timestamp() - wall)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _until_reset(headers: Any, wall: float) -> float | None:
+    found = []
+    for kind in _RESETS:
+        seconds = _wait_of(_header(headers, f"x-ratelimit-reset{kind}"), wall)
+        if seconds is not None:
+            used_up = _number(_header(headers, f"x-ratelimit-remaining{kind}")) == 0
+            found.append((used_up, seconds))
+    return max(found)[1] if found else None
+
+
+def _wait_of(text: str | None, wall: float) -> float | None:
+    number = _number(text)
+    if number is not None:
+        return number if number < _EPOCH else max(0.0, number - wall)
+    match = _PARTS.fullmatch(text) if text else None
+    if match is None:
+        return None
+    return sum(
+        float(part) * unit for part, unit in zip(match.groups(), _UNITS, strict=True) if part
+    )

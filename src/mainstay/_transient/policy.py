@@ -1,0 +1,186 @@
+"""`transient`: what passes by itself, for whichever client is used."""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any, Self
+
+from mainstay._core.clock import wall_time
+from mainstay._transient.answer import MAY_PASS, UNKNOWN, Answer
+from mainstay._transient.libraries import Asking, row_of
+from mainstay._transient.statuses import STATUSES, StatusRules
+
+_DEEPEST_CAUSE = 8
+_CLASSES = 1_000  # whose rows are remembered
+
+_row_of = lru_cache(_CLASSES)(row_of)
+
+
+class Transient:
+    """What `transient` is: a predicate for `on`, of errors that pass.
+
+    Its answers are those of a table of the classes of builtins, urllib, httpx, requests, urllib3,
+    aiohttp, gRPC, botocore, redis, psycopg, asyncpg, PyMySQL, SQLAlchemy, sqlite3, pymongo, openai,
+    anthropic and what is generated like them; none of these is imported. Everything else is False,
+    but for an unknown class raised ``from`` another exception, which has that one's answer.
+
+    Where the request was not sent, it may be sent again. Where it may have been processed, it may
+    if its method is idempotent (RFC 9110), or it has an ``Idempotency-Key``. **Where the exception
+    does not tell the method (builtins, urllib, aiohttp's timeouts, databases), it is retried**:
+    who decorates a function says that it may be called again.
+
+    `retry`, `fallback`, and pools that look for another member ask by a call: *may it be sent
+    again?* Breakers, and pools about a member's health, ask `failing`: *is what was called
+    failing?* A POST that timed out is a failure of the server, and yet may not be sent again.
+
+    Example:
+        >>> from mainstay import retry, transient
+        >>> @retry(on=transient)
+        ... def fetch(url: str) -> str:
+        ...     return f"page of {url}"
+        >>> fetch("http://a.example")
+        'page of http://a.example'
+        >>> transient(ConnectionResetError()), transient(FileNotFoundError())
+        (True, False)
+    """
+
+    __slots__ = ("_also", "_asking", "_rules")
+
+    def __init__(
+        self,
+        rules: StatusRules = StatusRules(),  # noqa: B008 - frozen
+        also: tuple[type[Exception], ...] = (),
+    ) -> None:
+        self._rules = rules
+        self._also = also
+        self._asking = Asking(rules, self._answer, wall_time)
+
+    def __repr__(self) -> str:
+        return "transient" if self is transient else "transient.configured(...)"
+
+    def __call__(self, error: BaseException, /) -> bool | float:
+        """Return whether the same may be sent again.
+
+        Args:
+            error: What an attempt raised. Of a group, every leaf has to pass.
+
+        Returns:
+            True, False, or after how many seconds, as the server asks in ``Retry-After`` and the
+            like.
+        """
+        return self._answer(error).again
+
+    def failing(self, error: BaseException, /) -> bool:
+        """Return whether what was called is failing.
+
+        It is not where the error says nothing of the server's health: statuses 408, 409, 425 and
+        429, throttling, `RejectedError`, our own deadline, and what only says that two callers met,
+        such as deadlocks and lock timeouts.
+
+        Example:
+            >>> from mainstay import CircuitOpenError, transient
+            >>> transient.failing(TimeoutError()), transient.failing(CircuitOpenError("a", None))
+            (True, False)
+        """
+        return self._answer(error).failing
+
+    def why(self, error: BaseException, /) -> str:
+        """Return in words what is decided about *error*, and why.
+
+        Example:
+            >>> from mainstay import transient
+            >>> transient.why(ConnectionRefusedError())
+            'ConnectionRefusedError: may be sent again, failing: nothing was sent'
+        """
+        answer = self._answer(error)
+        again = "may not be sent again"
+        if answer.again is not False:
+            again = "may be sent again"
+            if answer.again is not True:
+                again += f" after {answer.again:.3f} s"
+        state = "failing" if answer.failing else "not failing"
+        return f"{type(error).__name__}: {again}, {state}: {answer.why}"
+
+    def configured(
+        self,
+        *,
+        statuses: Iterable[int] = STATUSES,
+        any_method: bool = False,
+        also: tuple[type[Exception], ...] = (),
+    ) -> "Transient":
+        """Return another predicate.
+
+        Args:
+            statuses: Which statuses of HTTP pass, 100 to 599: in place of 408, 425, 429, 500, 502,
+                503, 504 and 529.
+            any_method: True to send every method again, also where it may have been processed.
+            also: Exception classes that pass besides.
+
+        Raises:
+            TypeError: If an argument has the wrong type.
+            ValueError: If a status is out of range.
+
+        Example:
+            >>> from mainstay import transient
+            >>> class Flaky(Exception):
+            ...     pass
+            >>> transient.configured(also=(Flaky,))(Flaky())
+            True
+        """
+        if not isinstance(any_method, bool):
+            raise TypeError(f"`any_method` must be a bool, not {any_method!r}")
+        return Transient(StatusRules(_checked_statuses(statuses), any_method), _checked_also(also))
+
+    def _answer(self, error: BaseException) -> Answer:
+        if self._also and issubclass(type(error), self._also):
+            return MAY_PASS._replace(why="it is in `also`")
+        kind: Any = type(error)  # which type checkers do not take for hashable
+        row = _row_of(kind)
+        for _ in range(_DEEPEST_CAUSE):
+            if row is not None:
+                answer = row if isinstance(row, Answer) else row(error, self._asking)
+                if answer is not UNKNOWN:
+                    return answer
+            cause = error.__cause__
+            if cause is None:
+                return UNKNOWN
+            error = cause
+            if self._also and issubclass(type(error), self._also):
+                return MAY_PASS._replace(why="its cause is in `also`")
+            kind = type(error)
+            row = _row_of(kind)
+        return UNKNOWN
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return "transient" if self is transient else (Transient, (self._rules, self._also))
+
+
+transient = Transient()
+
+
+def _checked_also(also: object) -> tuple[type[Exception], ...]:
+    classes: tuple[Any, ...] = also if isinstance(also, tuple) else (also,)
+    for each in classes:
+        if not (isinstance(each, type) and issubclass(each, Exception)):
+            raise TypeError(f"`also` must be a tuple of exception classes, not {also!r}")
+    return classes
+
+
+def _checked_statuses(statuses: Iterable[object]) -> frozenset[int]:
+    try:
+        found: frozenset[Any] = frozenset(statuses)
+    except TypeError:
+        raise TypeError(
+            f"`statuses` must be numbers such as (429, 503), not {statuses!r}"
+        ) from None
+    for each in found:
+        if not isinstance(each, int) or isinstance(each, bool):
+            raise TypeError(f"`statuses` must be whole numbers, not {each!r}")
+        if not 100 <= each <= 599:  # noqa: PLR2004 - RFC 9110
+            raise ValueError(f"`statuses` must be from 100 to 599, not {each}")
+    return found

@@ -1,0 +1,389 @@
+"""The table of `transient`: what is known of builtins, of urllib, of SQLite, and of names alone."""
+
+import copy
+import errno
+import pickle
+import socket
+import sqlite3
+import ssl
+import urllib.error
+from email.message import Message
+
+import pytest
+
+from mainstay import (
+    AllMembersFailedError,
+    CircuitOpenError,
+    DeadlineExpiredError,
+    LeaseLostError,
+    StoreUnavailableError,
+    deadline,
+    transient,
+)
+
+BOTH, AGAIN, FAILING, NEITHER = (True, True), (True, False), (False, True), (False, False)
+
+
+class Unknown(Exception):
+    """An exception of nobody known."""
+
+
+def answers(error):
+    return transient(error), transient.failing(error)
+
+
+def named(package, name, *bases, **attributes):
+    """Return an exception of a class that has this name in that package."""
+    made = type(name, bases or (Exception,), {"__module__": package, **attributes})
+    return made("said")
+
+
+def pickled(value):
+    return pickle.loads(pickle.dumps(value))  # noqa: S301 - its own
+
+
+def caused(error, cause):
+    error.__cause__ = cause
+    return error
+
+
+def http_error(status, **headers):
+    message = Message()
+    for name, value in headers.items():
+        message[name.replace("_", "-")] = value
+    return urllib.error.HTTPError("http://a.example", status, "said", message, None)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ConnectionRefusedError(), BOTH),
+        (ConnectionResetError(), BOTH),
+        (BrokenPipeError(), BOTH),
+        (TimeoutError(), BOTH),
+        (OSError(errno.EHOSTUNREACH, "no route"), BOTH),
+        (OSError(errno.EMFILE, "too many files"), AGAIN),
+        (OSError(errno.EADDRNOTAVAIL, "no port"), AGAIN),
+        (OSError(errno.ENOSPC, "no space"), NEITHER),
+        (OSError("no number"), NEITHER),
+        (FileNotFoundError(errno.ENOENT, "gone"), NEITHER),
+        (socket.gaierror(socket.EAI_AGAIN, "again"), BOTH),
+        (socket.gaierror(socket.EAI_NONAME, "no such name"), BOTH),
+        (socket.gaierror(socket.EAI_SERVICE, "no such service"), NEITHER),
+        (ssl.SSLError(1, "wrong version number"), BOTH),
+        (ssl.SSLCertVerificationError(1, "expired"), NEITHER),
+        (ValueError("nonsense"), NEITHER),
+        (Exception("anything"), NEITHER),
+        (Unknown(), NEITHER),
+        (urllib.error.URLError(ConnectionRefusedError()), BOTH),
+        (urllib.error.URLError(ssl.SSLCertVerificationError(1, "expired")), NEITHER),
+        (urllib.error.URLError("unknown url type"), NEITHER),
+        (CircuitOpenError("a", None), AGAIN),
+        (CircuitOpenError("a", 2.0), (2.0, False)),
+        (DeadlineExpiredError("a"), AGAIN),
+        (StoreUnavailableError("a", "no disk"), BOTH),
+    ],
+    ids=repr,
+)
+def test_the_two_questions(error, expected):
+    assert answers(error) == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (408, AGAIN),
+        (425, AGAIN),
+        (429, AGAIN),
+        (500, BOTH),
+        (502, BOTH),
+        (503, BOTH),
+        (504, BOTH),
+        (529, BOTH),
+        (409, NEITHER),
+        (404, NEITHER),
+        (501, NEITHER),
+    ],
+)
+def test_a_status_whose_method_nobody_knows(status, expected):
+    assert answers(http_error(status)) == expected
+
+
+def sqlite_error(code):
+    error = sqlite3.OperationalError("said")
+    error.sqlite_errorcode = code
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (sqlite_error(5), AGAIN),
+        (sqlite_error(6 | 1 << 8), AGAIN),  # an extended code
+        (sqlite_error(1), NEITHER),
+        (sqlite3.OperationalError("database is locked"), AGAIN),
+        (sqlite3.OperationalError("no such table: a"), NEITHER),
+        (sqlite3.IntegrityError("unique"), NEITHER),
+        (named("psycopg.errors", "Error", sqlstate="40001"), AGAIN),
+        (named("psycopg.errors", "Error", sqlstate="40P01"), AGAIN),
+        (named("psycopg.errors", "Error", sqlstate="55P03"), AGAIN),
+        (named("psycopg.errors", "Error", sqlstate="08006"), BOTH),
+        (named("psycopg.errors", "Error", sqlstate="08P01"), NEITHER),
+        (named("psycopg.errors", "Error", sqlstate="53300"), BOTH),
+        (named("psycopg.errors", "Error", sqlstate="53100"), NEITHER),
+        (named("psycopg.errors", "Error", sqlstate="23505"), NEITHER),
+        (named("psycopg.errors", "Error", sqlstate=None), NEITHER),
+        (named("asyncpg.exceptions", "PostgresError", sqlstate="57P01"), BOTH),
+    ],
+)
+def test_codes_of_databases(error, expected):
+    assert answers(error) == expected
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("connection refused", BOTH),
+        ("FATAL:  the database system is starting up", BOTH),
+        ("FATAL:  sorry, too many clients already", BOTH),
+        ("FATAL:  password authentication failed", NEITHER),
+        ("SSL error: certificate verify failed", NEITHER),
+    ],
+)
+def test_a_connection_to_postgresql_that_failed_without_a_code(message, expected):
+    kind = type("OperationalError", (Exception,), {"__module__": "psycopg", "sqlstate": None})
+    assert answers(kind(message)) == expected
+
+
+def mysql_error(*args):
+    return type("OperationalError", (named("pymysql.err", "MySQLError").__class__,), {})(*args)
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        ((2003, "can't connect"), BOTH),
+        ((2013, "lost"), BOTH),
+        ((1213, "deadlock"), AGAIN),
+        ((1205, "lock wait timeout"), AGAIN),
+        ((0, ""), BOTH),  # the connection is closed
+        ((1064, "syntax"), NEITHER),
+        ((), NEITHER),
+    ],
+)
+def test_codes_of_mysql(args, expected):
+    assert answers(mysql_error(*args)) == expected
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("UNAVAILABLE", BOTH),
+        ("RESOURCE_EXHAUSTED", AGAIN),
+        ("DEADLINE_EXCEEDED", FAILING),
+        ("INTERNAL", FAILING),
+        ("UNKNOWN", FAILING),
+        ("DATA_LOSS", FAILING),
+        ("ABORTED", NEITHER),
+        ("NOT_FOUND", NEITHER),
+    ],
+)
+def test_codes_of_grpc(code, expected):
+    assert answers(grpc_error(code)) == expected
+
+
+class Code:
+    def __init__(self, name):
+        self.name = name
+
+
+def grpc_error(code, *trailers):
+    return named(
+        "grpc", "RpcError", code=lambda _: Code(code), trailing_metadata=lambda _: trailers
+    )
+
+
+def test_a_deadline_of_grpc_that_is_our_own_says_nothing_of_the_server():
+    with deadline(0.0):
+        assert answers(grpc_error("DEADLINE_EXCEEDED")) == NEITHER
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"), [("250", 0.25), ("-1", False), ("soon", False), ("0", 0.0)]
+)
+def test_a_server_of_grpc_may_push_back(said, expected):
+    assert transient(grpc_error("UNAVAILABLE", ("grpc-retry-pushback-ms", said))) == expected
+
+
+def test_an_error_of_grpc_without_a_code_is_unknown():
+    assert answers(named("grpc", "RpcError")) == NEITHER
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "expected"),
+    [
+        ("ThrottlingException", 400, AGAIN),
+        ("RequestTimeout", 400, AGAIN),
+        ("InternalError", 500, BOTH),
+        ("ServiceUnavailable", 503, BOTH),
+        ("NoSuchKey", 404, NEITHER),
+    ],
+)
+def test_codes_of_botocore(code, status, expected):
+    response = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    assert answers(named("botocore.exceptions", "ClientError", response=response)) == expected
+
+
+@pytest.mark.parametrize(
+    ("labels", "code", "expected"),
+    [
+        (("RetryableWriteError",), None, BOTH),
+        (("TransientTransactionError",), 112, AGAIN),
+        ((), 189, BOTH),
+        ((), 11000, NEITHER),
+    ],
+)
+def test_codes_of_mongodb(labels, code, expected):
+    error = named(
+        "pymongo.errors",
+        "OperationFailure",
+        code=code,
+        has_error_label=lambda _, label: label in labels,
+    )
+    assert answers(error) == expected
+
+
+class TestSdks:
+    """What is named like the errors of the OpenAI SDK, whatever the package."""
+
+    @staticmethod
+    def error(status, package="some_sdk", **headers):
+        response = type(
+            "Response", (), {"headers": {k.replace("_", "-"): headers[k] for k in headers}}
+        )
+        return named(package, "APIStatusError", status_code=status, response=response)
+
+    @pytest.mark.parametrize(
+        ("status", "headers", "expected"),
+        [
+            (408, {}, AGAIN),
+            (409, {}, AGAIN),
+            (429, {"retry_after_ms": "1500"}, (1.5, False)),
+            (500, {}, BOTH),
+            (501, {}, BOTH),
+            (500, {"x_should_retry": "false"}, FAILING),
+            (400, {"x_should_retry": "true"}, AGAIN),
+            (400, {}, NEITHER),
+        ],
+    )
+    def test_a_status_is_judged_by_the_table_of_the_sdk(self, status, headers, expected):
+        assert answers(self.error(status, **headers)) == expected
+
+    def test_a_subclass_is_known_by_its_base(self):
+        base = type(self.error(429))
+        made = type("RateLimitError", (base,), {"__module__": "some_sdk"})
+        assert answers(made()) == AGAIN
+
+    def test_without_what_is_read_it_is_unknown(self):
+        assert answers(named("some_sdk", "APIStatusError")) == NEITHER
+        cause = ConnectionResetError()
+        assert answers(caused(named("some_sdk", "APIConnectionError"), cause)) == BOTH
+
+    def test_a_connection_that_failed_is_sent_again_unless_by_a_certificate(self):
+        error = named("some_sdk", "APIConnectionError", request=object())
+        assert answers(error) == BOTH
+        assert answers(caused(error, ssl.SSLCertVerificationError(1, "expired"))) == NEITHER
+
+
+class TestCauses:
+    def test_an_unknown_class_has_the_answer_of_its_cause(self):
+        assert answers(caused(Unknown(), ConnectionResetError())) == BOTH
+        assert answers(caused(Unknown(), caused(Unknown(), http_error(429)))) == AGAIN
+
+    def test_a_known_class_is_never_looked_behind(self):
+        assert answers(caused(ValueError(), ConnectionResetError())) == NEITHER
+        assert answers(caused(FileNotFoundError(), ConnectionResetError())) == NEITHER
+
+    def test_the_context_is_never_followed(self):
+        error = Unknown()
+        error.__context__ = ConnectionResetError()
+        assert answers(error) == NEITHER
+
+    def test_a_chain_without_end_is_given_up(self):
+        first, second = Unknown(), Unknown()
+        first.__cause__, second.__cause__ = second, first
+        assert answers(first) == NEITHER
+
+    def test_it_is_followed_eight_deep(self):
+        error = ConnectionResetError()
+        for _ in range(7):
+            error = caused(Unknown(), error)
+        assert answers(error) == BOTH
+        assert answers(caused(Unknown(), error)) == NEITHER
+
+
+class TestGroups:
+    def test_every_leaf_has_to_pass(self):
+        good, bad = ConnectionResetError(), ValueError()
+        assert answers(ExceptionGroup("all", [good, http_error(429)])) == BOTH
+        assert answers(ExceptionGroup("all", [good, bad])) == FAILING
+        assert answers(ExceptionGroup("all", [ExceptionGroup("in", [bad])])) == NEITHER
+
+    def test_the_longest_wait_counts(self):
+        errors = [
+            http_error(429, Retry_After="2"),
+            http_error(429, Retry_After="3"),
+            TimeoutError(),
+        ]
+        assert transient(ExceptionGroup("all", errors)) == 3.0
+
+
+class TestConfigured:
+    def test_other_statuses(self):
+        judge = transient.configured(statuses=(418,))
+        assert (judge(http_error(418)), judge(http_error(503))) == (True, False)
+
+    def test_other_classes(self):
+        judge = transient.configured(also=(Unknown,))
+        assert (judge(Unknown()), judge.failing(Unknown())) == (True, True)
+        assert judge(caused(named("a", "Wrapper"), Unknown())) is True
+
+    @pytest.mark.parametrize(
+        ("parameters", "said"),
+        [
+            ({"statuses": 503}, "`statuses` must be numbers"),
+            ({"statuses": ("503",)}, "`statuses` must be whole numbers, not '503'"),
+            ({"statuses": (True,)}, "`statuses` must be whole numbers, not True"),
+            ({"statuses": (42,)}, "`statuses` must be from 100 to 599, not 42"),
+            ({"any_method": 1}, "`any_method` must be a bool, not 1"),
+            ({"also": ("Unknown",)}, "`also` must be a tuple of exception classes"),
+            ({"also": (KeyboardInterrupt,)}, "`also` must be a tuple of exception classes"),
+        ],
+    )
+    def test_nonsense_is_refused(self, parameters, said):
+        with pytest.raises((TypeError, ValueError), match=said):
+            transient.configured(**parameters)
+
+    def test_it_can_be_copied_and_pickled(self):
+        assert pickled(transient) is transient
+        assert copy.deepcopy(transient) is copy.copy(transient) is transient
+        again = pickled(transient.configured(also=(OSError,)))
+        assert again(FileNotFoundError()) is True
+        assert (repr(transient), repr(again)) == ("transient", "transient.configured(...)")
+
+
+def test_why_says_what_was_decided():
+    said = "status 503 passes, and asks for 2.000 s"
+    said = f"HTTPError: may be sent again after 2.000 s, failing: {said}"
+    assert transient.why(http_error(503, Retry_After="2")) == said
+    said = "ValueError: may not be sent again, not failing: it would fail again"
+    assert transient.why(ValueError()) == said
+
+
+def test_a_group_of_ours_is_judged_by_its_leaves():
+    group = AllMembersFailedError("a", [ConnectionResetError()], None)
+    assert answers(group) == BOTH
+
+
+def test_a_run_that_was_lost_is_lost():
+    assert answers(LeaseLostError("a", "key", 1)) == NEITHER
