@@ -10,7 +10,10 @@ from integrations import faulty
 
 from mainstay import transient
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # the libraries' own
+pytestmark = [  # some of these libraries start processes, and warn of their own
+    pytest.mark.process,
+    pytest.mark.filterwarnings("ignore"),
+]
 
 LIMIT = 0.3
 BOTH, AGAIN, FAILING, NEITHER = (True, True), (True, False), (False, True), (False, False)
@@ -187,7 +190,6 @@ def test_a_handshake_that_fails_was_never_sent(library, client):
         assert said_of(EVERY[client], library, "POST", url) == BOTH
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("client", EVERY)
 def test_a_certificate_that_is_refused_is_lasting(library, client, tmp_path, monkeypatch):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
