@@ -18,9 +18,11 @@ Positions: TypeAlias = Mapping[int, int | None]
 
 NO_FILES: Positions = {}
 
-_File = io.IOBase.__mro__[1]  # of all files; unlike the abstract class, asked in no time
-is_file: Callable[[object], bool] = _File.__instancecheck__
-"""True for a file; a function in C, for those who ask at every call."""
+File = io.IOBase.__mro__[1]
+"""The base of all files: not the abstract class, since this one is asked at every call."""
+
+is_file: Callable[[object], bool] = File.__instancecheck__
+"""True for a file."""
 
 _INSTEAD = "pass what makes a new one, as a lambda does"
 _GENERATED = frozenset((GeneratorType, AsyncGeneratorType, CoroutineType))
@@ -28,8 +30,10 @@ _GENERATED = frozenset((GeneratorType, AsyncGeneratorType, CoroutineType))
 
 def has_one_shot(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """True if there may be an argument that copies of a call cannot share."""
-    values = (*args, *kwargs.values()) if kwargs else args
-    return any(map(is_file, values)) or not _GENERATED.isdisjoint(map(type, values))
+    for value in (*args, *kwargs.values()) if kwargs else args:
+        if isinstance(value, File) or type(value) in _GENERATED:
+            return True
+    return False
 
 
 def positions_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Positions:
@@ -55,6 +59,8 @@ def used_up(
         positions: Where files stood before the call.
         before: How many arguments a policy puts before them.
     """
+    if not has_one_shot(args, kwargs):
+        return None
     for name, value in _named(fn, args, kwargs, before):
         what = _begun(value) or (is_file(value) and _moved(value, positions.get(id(value))))
         if what:

@@ -16,21 +16,23 @@ from typing import Any, TypeAlias
 from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context, process_contexts
 from mainstay._core.functions import Kind, is_awaitable, refused_awaitable, require_asyncio, wraps
-from mainstay._core.one_shot import is_file
+from mainstay._core.one_shot import File, is_file
 from mainstay._retry.call import BoundRetry, RetryCall
 
 Args: TypeAlias = tuple[Any, ...]
 Kwargs: TypeAlias = dict[str, Any]
 
 
-def wrap_sync(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., Any]:
+def wrap_sync(  # noqa: C901 - flat, since each further call would cost every call
+    bound: BoundRetry, fn: Callable[..., Any]
+) -> Callable[..., Any]:
     """Retry a `def`."""
     long = bound.settings.first_attempt_is_special()
     success = bound.recorder.success
     plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
     @wraps(fn)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:  # noqa: C901 - as above
         nonlocal plain
         started = monotonic()
         here = block_context()
@@ -38,10 +40,12 @@ def wrap_sync(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., Any]:
             long
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
-            or (args and any(map(is_file, args)))
             or (kwargs and any(map(is_file, kwargs.values())))
         ):
             return repeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
+        for each in args:
+            if isinstance(each, File):
+                return repeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         try:
             value = fn(*args, **kwargs)
         except Exception as error:
@@ -66,7 +70,9 @@ def wrap_sync(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def wrap_async(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., Any]:
+def wrap_async(  # noqa: C901 - as above
+    bound: BoundRetry, fn: Callable[..., Any]
+) -> Callable[..., Any]:
     """Retry an `async def`."""
     long = bound.settings.first_attempt_is_special()
     success = bound.recorder.success
@@ -84,11 +90,14 @@ def wrap_async(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., Any]:
             long
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
-            or (args and any(map(is_file, args)))
             or (kwargs and any(map(is_file, kwargs.values())))
         ):
             require_asyncio(bound.component)
             return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
+        for each in args:
+            if isinstance(each, File):
+                require_asyncio(bound.component)
+                return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         try:
             value = await fn(*args, **kwargs)
         except Exception as error:
