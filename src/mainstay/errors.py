@@ -3,9 +3,12 @@
     MainstayError
     ├── ResultRefusedError        retry: the last result was refused by `on_result`
     ├── DeadlineExpiredError      a policy was entered with no time left (also a TimeoutError)
+    ├── TimedOutError             a call took longer than its own limit (also a TimeoutError)
     ├── UnsupportedLoopError      an async policy ran outside asyncio
     ├── RejectedError             refused before the function ran
     │   ├── CircuitOpenError      a circuit breaker is open
+    │   ├── BulkheadFullError     a bulkhead has no place for the call
+    │   ├── RateLimitedError      a rate limit has no turn for the call
     │   └── NoMemberError         no member of a pool could be called (also the next one)
     ├── AllMembersFailedError     every member of a pool that was called failed (an ExceptionGroup)
     ├── AllCopiesFailedError      redundant: no copy answered (an ExceptionGroup)
@@ -37,6 +40,7 @@ from typing import TYPE_CHECKING, Any, Self
 __all__ = [
     "AllCopiesFailedError",
     "AllMembersFailedError",
+    "BulkheadFullError",
     "CheckpointError",
     "CircuitOpenError",
     "CodeChangedError",
@@ -47,6 +51,7 @@ __all__ = [
     "NoDecisionError",
     "NoMemberError",
     "PoisonedRunError",
+    "RateLimitedError",
     "RejectedError",
     "ResultRefusedError",
     "RunBusyError",
@@ -54,6 +59,7 @@ __all__ = [
     "SourceChangedError",
     "StoreSchemaError",
     "StoreUnavailableError",
+    "TimedOutError",
     "UnknownTypeError",
     "UnsaveableValueError",
     "UnsupportedLoopError",
@@ -140,6 +146,38 @@ class DeadlineExpiredError(MainstayError, TimeoutError):
             f"{self.component}: no time left of the surrounding `deadline(...)`, so it was not "
             f"called; give it more seconds, or check `remaining()` before"
         )
+
+
+class TimedOutError(MainstayError, TimeoutError):
+    """A call, or an attempt, took longer than its own limit: `timeout` or `attempt_timeout`.
+
+    A `TimeoutError` of somebody else is never one of these.
+
+    Attributes:
+        component: The name of the policy.
+        seconds: The limit that is over.
+
+    Example:
+        >>> import asyncio
+        >>> from mainstay import TimedOutError, timeout
+        >>> @timeout(0.01, name="fetch")
+        ... async def fetch() -> None:
+        ...     await asyncio.sleep(60)
+        >>> try:
+        ...     asyncio.run(fetch())
+        ... except TimedOutError as error:
+        ...     isinstance(error, TimeoutError), error.component, error.seconds
+        (True, 'fetch', 0.01)
+    """
+
+    def __init__(self, component: str, seconds: float, what: str = "the call") -> None:
+        super().__init__(component, seconds, what)
+        self.component = component
+        self.seconds = seconds
+        self._what = what
+
+    def __str__(self) -> str:
+        return f"{self.component}: {self._what} took longer than {self.seconds:.3f} s"
 
 
 class UnsupportedLoopError(MainstayError):
@@ -240,6 +278,90 @@ class CircuitOpenError(RejectedError):
         if self.retry_after is not None:
             then = f"next trial in {self.retry_after:.1f} s (`.retry_after`)"
         return f"circuit breaker {self.component} is open: not called; {then}"
+
+
+class BulkheadFullError(RejectedError):
+    """A bulkhead has no place for the call; nothing was called.
+
+    Attributes:
+        component: The name of the bulkhead; of the `timeout` whose threads are all taken.
+        reason: As in `give_ups_total`: "full", "wait" after `max_wait`, or "shed" where the time
+            left is less than a call usually takes.
+        retry_after: Seconds until there may be a place; None if nobody can know.
+
+    Example:
+        >>> from mainstay import Bulkhead, BulkheadFullError
+        >>> orders = Bulkhead("orders", limit=1)
+        >>> with orders:
+        ...     try:
+        ...         orders.call(str)
+        ...     except BulkheadFullError as error:
+        ...         error.component, error.reason, error.retry_after
+        ('orders', 'full', 0.0)
+    """
+
+    def __init__(
+        self, component: str, reason: str, retry_after: float | None, why: str = ""
+    ) -> None:
+        super().__init__(component, reason, retry_after, why)
+
+    @property
+    def component(self) -> str:
+        """The name of the bulkhead."""
+        return str(self.args[0])
+
+    @property
+    def reason(self) -> str:
+        """Why there was no place, as in `give_ups_total`."""
+        return str(self.args[1])
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds until there may be a place; None if nobody can know."""
+        seconds: float | None = self.args[2]
+        return seconds
+
+    def __str__(self) -> str:
+        then = "" if self.retry_after is None else f"; try again in {self.retry_after:.3f} s"
+        return f"{self.component} is full ({self.reason}): not called{then}{self.args[3]}"
+
+
+class RateLimitedError(RejectedError):
+    """A rate limit has no turn for the call; nothing was called.
+
+    Attributes:
+        component: The name of the rate limit.
+        retry_after: Seconds until there is a turn; None if nobody can know.
+
+    Example:
+        >>> from mainstay import RateLimit, RateLimitedError
+        >>> mail = RateLimit("mail", 1, per=60.0)
+        >>> mail.call(str.upper, "sent")
+        'SENT'
+        >>> try:
+        ...     mail.call(str.upper, "again")
+        ... except RateLimitedError as error:
+        ...     59 < error.retry_after <= 60
+        True
+    """
+
+    def __init__(self, component: str, retry_after: float | None) -> None:
+        super().__init__(component, retry_after)
+
+    @property
+    def component(self) -> str:
+        """The name of the rate limit."""
+        return str(self.args[0])
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds until there is a turn; None if nobody can know."""
+        seconds: float | None = self.args[1]
+        return seconds
+
+    def __str__(self) -> str:
+        then = "" if self.retry_after is None else f"; the next turn is in {self.retry_after:.3f} s"
+        return f"rate limit {self.component} is reached: not called{then}"
 
 
 class AllMembersFailedError(MainstayError, ExceptionGroup[Exception]):

@@ -51,6 +51,7 @@ from mainstay.errors import (
     NoMemberError,
     RejectedError,
     ResultRefusedError,
+    TimedOutError,
 )
 from mainstay.events import PoolGaveUp
 
@@ -317,10 +318,10 @@ class PoolCall(Call[Recorder]):
         limit = self.engine.settings.attempt_timeout
         return None if limit is None else min(limit, self.left(self.engine.settings.timeout))
 
-    def attempt_timed_out(self, handle: MemberHandle, limit: float) -> TimeoutError:
+    def attempt_timed_out(self, handle: MemberHandle, limit: float) -> TimedOutError:
         """Return the exception of an attempt that was cancelled after *limit* seconds."""
         where = f"attempt {self.made + 1} at member {handle.slot.name}"
-        error = TimeoutError(f"{self.component}: {where} took longer than {limit:.3f} s")
+        error = TimedOutError(self.component, limit, where)
         whole = self.engine.settings.attempt_timeout
         if whole is not None and limit < whole:  # its caller had no more time
             self._judged = JudgedError(error, Verdict.TRY_ANOTHER, "cancelled", "timeout")

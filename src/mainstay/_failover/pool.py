@@ -63,7 +63,7 @@ class FailoverPool(Generic[R]):
         timeout: Time from the start of a call, after which it tries no other member. It never
             interrupts a running attempt. Seconds or `timedelta`, above 0; None for no limit.
         attempt_timeout: Time for each attempt of a call, async only: then it is cancelled, fails
-            with a `TimeoutError` whatever *on* says, and counts against its member, unless it was
+            with a `TimedOutError` whatever *on* says, and counts against its member, unless it was
             shortened to the time left. Seconds or `timedelta`, above 0; None for no limit. Not for
             leases. Sync functions are refused; for them, wrap what they call in
             ``timeout(..., in_thread=True)``.

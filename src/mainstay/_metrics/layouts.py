@@ -48,7 +48,8 @@ FAILURE_LAYOUTS = {
     for policy, reasons in schema.GIVE_UP_REASONS.items()
 }
 """What only calls with a failed attempt write, by policy."""
-FAILURE_LAYOUTS["breaker"] = Layout(None, {schema.GIVE_UPS: schema.GIVE_UP_REASONS["breaker"]})
+for _policy in ("breaker", "timeout", "bulkhead", "rate_limit", "fallback"):  # one attempt each
+    FAILURE_LAYOUTS[_policy] = Layout(None, {schema.GIVE_UPS: schema.GIVE_UP_REASONS[_policy]})
 
 MEMBER_LAYOUT = Layout(
     None,
@@ -101,6 +102,15 @@ SAVE_LAYOUT = Layout(
     },
 )
 """What the runs of a checkpointed function write."""
+
+BULKHEAD_LAYOUT = Layout(None, {schema.IN_FLIGHT_SECONDS: (), schema.LIMIT_CHANGES: ("up", "down")})
+"""What a bulkhead writes besides."""
+
+QUEUE_WAIT_LAYOUT = Layout(schema.QUEUE_WAIT, {})
+FALLBACK_LAYOUT = Layout(None, {schema.FALLBACKS: schema.FALLBACK_SOURCES})
+FALLBACK_AGE_LAYOUT = Layout(schema.FALLBACK_AGE, {})
+NESTED_LAYOUT = Layout(None, {schema.NESTED_RETRIES: ()})
+RATE_STORE_LAYOUT = Layout(None, {schema.RATE_STORE_ERRORS: schema.STORE_ERROR_ACTIONS})
 
 SIZE_LAYOUT = Layout(schema.CHECKPOINT_SIZE, {})
 ERROR_LAYOUT = Layout(None, {schema.ERRORS: ()})

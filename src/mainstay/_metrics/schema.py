@@ -45,6 +45,10 @@ GIVE_UP_REASONS = {
     "breaker": (*_ASKED, "timeout", "open"),
     "redundant": (*_ASKED, "attempts", "timeout", "budget", "no_member", "no_decision"),
     "checkpoint": ("timeout",),
+    "timeout": ("timeout", "full"),
+    "bulkhead": ("full", "wait", "shed", "timeout"),
+    "rate_limit": ("rate", "timeout"),
+    "fallback": _ASKED,
 }
 """Why a call of each policy can give up."""
 
@@ -69,6 +73,10 @@ HOOKS = ("listener", "predicate", "dispose", "reentry")
 """Code of the program's own that mainstay calls, and that may raise. "reentry" is an event that was
 not handed to a listener since that caused it, "predicate" whatever judges or decides: `on`,
 `on_result`, `wait` and `stop`."""
+
+PRIORITIES = ("high", "normal", "low")
+FALLBACK_SOURCES = ("value", "call", "last_good")
+STORE_ERROR_ACTIONS = ("allow", "deny", "local")
 
 VERDICTS = ("unanimous", "decided", "no_decision")
 
@@ -345,6 +353,71 @@ CHECKPOINT_CORRUPT = Family(
     "counter",
     "Saves that could not be read.",
     ("component",),
+)
+CONCURRENCY_LIMIT = Family(
+    "concurrency_limit",
+    "gauge",
+    "Calls that a bulkhead lets run at once.",
+    ("component",),
+    mode="livesum",
+)
+IN_FLIGHT = Family(
+    "in_flight",
+    "gauge",
+    "Calls that run in a bulkhead.",
+    ("component",),
+    mode="livesum",
+)
+WAITING = Family(
+    "waiting",
+    "gauge",
+    "Calls that wait for a place in a bulkhead.",
+    ("component",),
+    mode="livesum",
+)
+IN_FLIGHT_SECONDS = Family(
+    "in_flight_seconds_total",
+    "counter",
+    "Seconds that calls spent in a bulkhead; its rate is the mean number of them.",
+    ("component",),
+)
+QUEUE_WAIT = Family(
+    "queue_wait_seconds",
+    "histogram",
+    "Seconds that calls waited for a place in a bulkhead, of those that waited.",
+    ("component", "priority"),
+    (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0),
+)
+LIMIT_CHANGES = Family(
+    "limit_changes_total",
+    "counter",
+    "Changes of a bulkhead's limit.",
+    ("component", "direction"),
+)
+FALLBACKS = Family(
+    "fallbacks_total",
+    "counter",
+    "Calls that a fallback answered, by what it gave.",
+    ("component", "source"),
+)
+FALLBACK_AGE = Family(
+    "fallback_age_seconds",
+    "histogram",
+    "Age of the last good answers that a fallback gave.",
+    ("component",),
+    (1.0, 10.0, 60.0, 600.0, 3600.0, 86400.0),
+)
+NESTED_RETRIES = Family(
+    "nested_retries_total",
+    "counter",
+    "Failed attempts of a retry in which another retry had given up.",
+    ("component",),
+)
+RATE_STORE_ERRORS = Family(
+    "rate_store_errors_total",
+    "counter",
+    "Errors of a shared rate limit's store, by what was done instead.",
+    ("component", "action"),
 )
 HOOK_ERRORS = Family(
     "hook_errors_total",

@@ -34,7 +34,12 @@ from mainstay._metrics.recorder import Recorder
 from mainstay._retry import decision
 from mainstay._retry.settings import RetrySettings
 from mainstay._retry.strategies import FunctionCall, RetryStrategy
-from mainstay.errors import AllMembersFailedError, RejectedError, ResultRefusedError
+from mainstay.errors import (
+    AllMembersFailedError,
+    RejectedError,
+    ResultRefusedError,
+    TimedOutError,
+)
 
 if TYPE_CHECKING:
     from mainstay._retry.call_state import CallState
@@ -315,12 +320,10 @@ class RetryCall(Call[Recorder]):
         limit = self.settings.attempt_timeout
         return None if limit is None else min(limit, self.left(self.settings.timeout))
 
-    def attempt_timed_out(self, limit: float) -> TimeoutError:
+    def attempt_timed_out(self, limit: float) -> TimedOutError:
         """Return the exception of an attempt that was cancelled after *limit* seconds."""
         self._attempt_expired = True
-        return TimeoutError(
-            f"{self.component}: attempt {self.made + 1} took longer than {limit:.3f} s"
-        )
+        return TimedOutError(self.component, limit, f"attempt {self.made + 1}")
 
     # What the decision is fed with, and what comes out of it.
 

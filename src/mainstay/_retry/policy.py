@@ -258,7 +258,7 @@ def retry(
             With t seconds left, of this or of a surrounding `deadline`, a wait of t or more gives
             up at once.
         attempt_timeout: Time for each attempt, async only: it is cancelled, counts as failed
-            with a `TimeoutError` whatever *on* says, and is shortened to the time left. Seconds
+            with a `TimedOutError` whatever *on* says, and is shortened to the time left. Seconds
             or a `timedelta`, above 0.
         wait: Time between attempts: constant seconds or `timedelta`, at least 0, or a tenacity
             wait. None for uniform(0, min(5.0, 0.1 x 2^(n-1))) seconds after failed attempt n. A
