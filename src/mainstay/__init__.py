@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mainstay._failover.options import Failback, Member, Probe
     from mainstay._failover.pool import FailoverPool, current_lease, failover
     from mainstay._failover.selection import Selector
+    from mainstay._limits.rate_limit import RateLimit
     from mainstay._metrics.collector import Metrics, default_metrics, set_default_metrics
     from mainstay._redundant.policy import Redundant, cancelled, redundant
     from mainstay._retry.policy import Retry, retry
@@ -84,6 +85,7 @@ __all__ = [
     "NoMemberError",
     "PoisonedRunError",
     "Probe",
+    "RateLimit",
     "RateLimitedError",
     "Recovered",
     "Redundant",
@@ -142,6 +144,7 @@ _MODULES = {
     "mainstay._failover.pool": ("FailoverPool", "current_lease", "failover"),
     "mainstay._failover.selection": ("Selector",),
     "mainstay._metrics.collector": ("Metrics", "default_metrics", "set_default_metrics"),
+    "mainstay._limits.rate_limit": ("RateLimit",),
     "mainstay._redundant.policy": ("Redundant", "cancelled", "redundant"),
     "mainstay._retry.policy": ("Retry", "retry"),
     "mainstay._transient.policy": ("transient",),

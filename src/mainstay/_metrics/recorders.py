@@ -10,6 +10,7 @@ from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay._metrics.copies import CopiesRecorder
 from mainstay._metrics.gauges import Gauge, NumberGauge, Sample, Stateful, StateGauge
 from mainstay._metrics.pools import MemberRecorder, SwitchRecorder
+from mainstay._metrics.rate import RateStoreRecorder
 from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import Family
 from mainstay._metrics.series import SeriesTable
@@ -57,6 +58,10 @@ class Recorders:
     def copies(self, component: str) -> CopiesRecorder:
         """Return the recorder of the copies of redundant calls."""
         return self._find(CopiesRecorder, self.table.component(component))
+
+    def rate_store(self, component: str) -> RateStoreRecorder:
+        """Return the recorder of the store of a rate limit."""
+        return self._find(RateStoreRecorder, self.table.component(component))
 
     def uptime(self, component: str) -> "UptimeSeries":
         """Return the dependability series of a component."""

@@ -1,0 +1,371 @@
+"""Calls through a rate limit, sync beside async.
+
+What `_wrap_sync` and `_wrap_async` return calls at once where the context is plain and there is a
+turn: that is the path of every healthy call.
+"""
+
+from collections.abc import Callable
+from types import NoneType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+
+import attrs
+
+from mainstay._core.call import Call, recorder_in
+from mainstay._core.clock import monotonic
+from mainstay._core.context import block_context, current_context, process_contexts
+from mainstay._core.events import is_first, logger_of
+from mainstay._core.failures import class_name, in_words
+from mainstay._core.functions import (
+    Kind,
+    is_awaitable,
+    kind_of,
+    refused_awaitable,
+    require_asyncio,
+    running_loop,
+    wraps,
+)
+from mainstay._limits.gcra import Gcra
+from mainstay._limits.turns import Turns, Waiter
+from mainstay._metrics.collector import Metrics, recorders_of
+from mainstay._metrics.recorder import Recorder
+from mainstay.errors import DeadlineExpiredError, RateLimitedError
+
+if TYPE_CHECKING:
+    from mainstay._limits.shared_turns import Answer, SharedTurns
+
+POLICY = "rate_limit"
+
+StoreErrorAction: TypeAlias = Literal["local", "allow", "deny"]
+Args: TypeAlias = tuple[Any, ...]
+Kwargs: TypeAlias = dict[str, Any]
+
+
+@attrs.define(eq=False)
+class RateEngine:
+    """What all calls of one rate limit share.
+
+    Attributes:
+        name: The name of the rate limit.
+        rate: How many turns come in `per`.
+        per: Seconds.
+        burst: How many turns may be taken at once.
+        max_wait: Seconds that a call waits for its turn at most.
+        shared: The turns that many processes share, or None.
+        on_store_error: What to do where these cannot be had.
+        metrics: Where it records.
+        recorder: What records its calls.
+        turns: The turns of this process.
+    """
+
+    name: str
+    rate: float
+    per: float
+    burst: float
+    max_wait: float
+    shared: "SharedTurns | None"
+    on_store_error: StoreErrorAction
+    metrics: Metrics
+    recorder: Recorder = attrs.field(init=False)
+    turns: Turns = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.recorder = recorders_of(self.metrics).calls(self.name, POLICY)
+        if self.shared is not None:
+            recorders_of(self.metrics).rate_store(self.name)  # so that it starts at 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin with turns of which none is taken; who waits for old ones goes on waiting."""
+        self.turns = Turns(self.name, Gcra(self.rate, self.per, self.burst))
+
+    def store_failed(self, metrics: Metrics | None, error: Exception) -> bool:
+        """Record that the store could not be asked; return True if this process decides.
+
+        Raises:
+            RateLimitedError: If nothing is let through then.
+        """
+        action = self.on_store_error
+        recorders_of(metrics or self.metrics).rate_store(self.name).failed(action)
+        if is_first(POLICY, self.name, "store", class_name(error)):
+            text = "%s: the store of the shared rate limit failed with %s; %s"
+            logger_of(POLICY).warning(text, self.name, in_words(error), _ACTIONS[action])
+        if action == "deny":
+            raise RateLimitedError(self.name, None) from error
+        return action == "local"
+
+
+_ACTIONS: dict[StoreErrorAction, str] = {
+    "local": "each process keeps to the limit by itself",
+    "allow": "calls go through unlimited",
+    "deny": "calls are refused",
+}
+
+
+@attrs.frozen(eq=False)
+class BoundRate:
+    """A rate limit, and what records the calls that go through it.
+
+    `enter`, `leave` and `failed` are for those who read the clock themselves and call in between.
+    """
+
+    engine: RateEngine
+    recorder: Recorder
+
+    def enter(self, now: float) -> bool:
+        """Take a turn at once; False if there is none, or if finding out takes longer."""
+        engine = self.engine
+        return engine.shared is None and engine.turns.take(now) is None
+
+    def leave(self, now: float, seconds: float) -> None:  # noqa: ARG002 - what all limits are told
+        """Record a success that took *seconds*."""
+        self.recorder.success(seconds)
+
+    def failed(self, error: BaseException, now: float, seconds: float) -> None:
+        """Record an exception that went through."""
+        self.resume(now - seconds).raised(error)
+
+    def resume(self, started: float) -> "RateCall":
+        """Return the call that began then, in its context."""
+        context = current_context()
+        recorder = recorder_in(context, self.recorder, self.engine.name)
+        return RateCall(self.engine.name, recorder, context, started, self.engine)
+
+    def begin(self) -> "RateCall":
+        """Return a call that begins now."""
+        return self.resume(current_context().clock.now())
+
+
+@attrs.define(eq=False)
+class RateCall(Call[Recorder]):
+    """One call through a rate limit."""
+
+    policy: ClassVar[str] = POLICY
+    engine: RateEngine
+
+    # Its turn.
+
+    def enter(self, cost: float = 1.0) -> None:
+        """Take *cost* turns; wait for them in this thread, unless an event loop runs in it.
+
+        Raises:
+            RateLimitedError: If there are none in time.
+            DeadlineExpiredError: If the surrounding deadline leaves no time.
+        """
+        self.check_time_left()
+        try:
+            shared = self.engine.shared
+            if shared is not None and not self._asked(shared, cost):
+                return
+            waiter = self._waiter(cost, may_wait=running_loop() is None)
+            if waiter is None:
+                return
+            turns = self.engine.turns
+            try:
+                while (pause := turns.look(waiter)) is not None:
+                    pause.wait()
+            finally:
+                turns.leave(waiter)
+        except BaseException as error:
+            self._refused(error)
+            raise
+
+    async def aenter(self, cost: float = 1.0) -> None:
+        """As `enter`, in async code."""
+        self.check_time_left()
+        try:
+            shared = self.engine.shared
+            if shared is not None and not await self._aasked(shared, cost):
+                return
+            waiter = self._waiter(cost, may_wait=True)
+            if waiter is None:
+                return
+            turns = self.engine.turns
+            try:
+                while (pause := turns.look(waiter)) is not None:
+                    await pause.await_()
+            finally:
+                turns.leave(waiter)
+        except BaseException as error:
+            self._refused(error)
+            raise
+
+    def _asked(self, shared: "SharedTurns", cost: float) -> bool:
+        """Ask the store; True if it failed, and this process decides."""
+        try:
+            answer = shared.ask(int(cost), self._patience(shared))
+        except Exception as error:  # noqa: BLE001 - whatever the store's client raises
+            return self._store_failed(error)
+        self._take_in(answer)
+        return False
+
+    async def _aasked(self, shared: "SharedTurns", cost: float) -> bool:
+        try:
+            answer = await shared.aask(int(cost), self._patience(shared))
+        except Exception as error:  # noqa: BLE001 - whatever the store's client raises
+            return self._store_failed(error)
+        self._take_in(answer)
+        return False
+
+    def _patience(self, shared: "SharedTurns") -> float:
+        return max(0.0, min(shared.patience, self.left()))
+
+    def _store_failed(self, error: Exception) -> bool:
+        decides = self.engine.store_failed(self.context.metrics, error)
+        self._check_time_left_after_store()
+        return decides
+
+    def _take_in(self, answer: "Answer") -> None:
+        if not answer.admitted:
+            raise RateLimitedError(self.component, answer.retry_after)
+        self._check_time_left_after_store()
+
+    def _check_time_left_after_store(self) -> None:
+        if self.context.left() <= 0:
+            raise DeadlineExpiredError(self.component)
+
+    def _waiter(self, cost: float, *, may_wait: bool) -> Waiter | None:
+        """Take turns without waiting; return who waits for them, if that is needed."""
+        engine, context = self.engine, self.context
+        if cost > engine.burst:  # a cost for the store, which is away
+            raise RateLimitedError(self.component, None)
+        wait = engine.turns.take(context.clock.now(), cost)
+        if wait is None:
+            return None
+        if not (may_wait and engine.max_wait):
+            raise RateLimitedError(self.component, wait)
+        return Waiter(cost, context.clock, self.started + engine.max_wait, context.deadline)
+
+    def _refused(self, error: BaseException) -> None:
+        """Record what ended the call before its function was called."""
+        if not isinstance(error, RateLimitedError):
+            self.raised(error)
+            return
+        wait, left = error.retry_after, self.context.left()
+        by_deadline = wait is not None and left <= wait <= self.engine.max_wait - self.elapsed()
+        self.recorder.gave_up("timeout" if by_deadline else "rate")
+        self.end("rejected")
+
+    # Its end.
+
+    def succeeded(self) -> None:
+        """Record an answer."""
+        self.recorder.success(self.elapsed())
+
+    def raised(self, error: BaseException) -> None:
+        """Record what the call raised, which goes on."""
+        if not isinstance(error, Exception):
+            self.end_interrupted(error)
+        elif isinstance(error, DeadlineExpiredError) and self.context.left() <= 0:
+            self.recorder.gave_up("timeout")  # the caller's time is over
+            self.end("timeout")
+        else:
+            self.end("error")
+
+
+def wrap(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Put a rate limit before a function, sync or async.
+
+    Raises:
+        TypeError: If it is a generator function, or its `shared` is not for its kind.
+    """
+    kind, shared = kind_of(fn), bound.engine.shared
+    if kind not in (Kind.ASYNC, Kind.SYNC):
+        raise TypeError(
+            f"a rate limit does not wrap generators such as {fn!r}; use `with limit:` in it, around "
+            f"what it is to limit"
+        )
+    if shared is not None:
+        shared.check_kind(is_async=kind is Kind.ASYNC, what=repr(fn))
+    return (_wrap_async if kind is Kind.ASYNC else _wrap_sync)(bound, fn)
+
+
+def _wrap_sync(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
+    enter, success = bound.enter, bound.recorder.success
+    plain: type = NoneType  # of the last result: asked once for each change, not at every call
+
+    @wraps(fn)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal plain
+        started = monotonic()
+        here = block_context()
+        if (
+            process_contexts
+            or (here is not None and not (here.plain and started < here.deadline))
+            or not enter(started)
+        ):
+            general = bound.begin()
+            general.enter()
+            return _call(general, fn, args, kwargs)
+        try:
+            value = fn(*args, **kwargs)
+        except BaseException as error:
+            bound.resume(started).raised(error)
+            raise
+        if type(value) is not plain:
+            if is_awaitable(value):
+                raise _refused(bound.resume(started), fn, value)
+            plain = type(value)
+        success(monotonic() - started)
+        return value
+
+    return call
+
+
+def _wrap_async(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
+    enter, success = bound.enter, bound.recorder.success
+    on_asyncio = False  # asked at the first call: it is a system call in 3.11
+
+    @wraps(fn)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal on_asyncio
+        if not on_asyncio:
+            require_asyncio(bound.engine.name)
+            on_asyncio = True
+        started = monotonic()
+        here = block_context()
+        if (
+            process_contexts
+            or (here is not None and not (here.plain and started < here.deadline))
+            or not enter(started)
+        ):
+            general = bound.begin()
+            await general.aenter()
+            return await _acall(general, fn, args, kwargs)
+        try:
+            value = await fn(*args, **kwargs)
+        except BaseException as error:
+            bound.resume(started).raised(error)
+            raise
+        success(monotonic() - started)
+        return value
+
+    return call
+
+
+def _call(call: RateCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+    try:
+        value = fn(*args, **kwargs)
+    except BaseException as error:
+        call.raised(error)
+        raise
+    if is_awaitable(value):
+        raise _refused(call, fn, value)
+    call.succeeded()
+    return value
+
+
+async def _acall(call: RateCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+    try:
+        value = await fn(*args, **kwargs)
+    except BaseException as error:
+        call.raised(error)
+        raise
+    call.succeeded()
+    return value
+
+
+def _refused(call: RateCall, fn: Callable[..., Any], value: object) -> TypeError:
+    """End a call of a plain function that returned something to await."""
+    error = refused_awaitable(fn, value)
+    call.raised(error)
+    return error

@@ -1,0 +1,332 @@
+"""`RateLimit`: so many calls in so much time, for a function, a block, or anything that costs."""
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast
+
+from mainstay._core.arguments import Duration, to_number, to_seconds
+from mainstay._core.functions import checked_name, require_asyncio
+from mainstay._core.sharing import Shared
+from mainstay._limits.rate_calls import (
+    BoundRate,
+    RateCall,
+    RateEngine,
+    StoreErrorAction,
+    wrap,
+)
+from mainstay._metrics.collector import Metrics, metrics_of
+from mainstay._metrics.recorder import Recorder
+
+if TYPE_CHECKING:
+    from limits.aio.strategies import RateLimiter as AsyncRateLimiter
+    from limits.strategies import RateLimiter
+
+    from mainstay._limits.shared_turns import SharedTurns
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_MOST_SECONDS = 1e9
+_LEAST_SECONDS = 1e-9
+_ON_STORE_ERROR = ("local", "allow", "deny")
+
+_BLOCKS: ContextVar[tuple[RateCall, ...]] = ContextVar("mainstay_rate_limit", default=())
+"""The calls of ``with limit:`` around the calling code, the innermost first."""
+
+
+class RateLimit(Shared):
+    """Lets so many calls through in so much time, and makes others wait their turn or refuses them.
+
+    Turns come evenly, one every ``per / rate`` seconds, and up to *burst* of them are saved up
+    while nobody takes one. So in any window of *per* seconds, wherever it begins, at most
+    ``rate + burst`` calls go through. The clock is the monotonic one; steps of the wall clock
+    have no effect. A call without a turn waits for at most *max_wait* seconds, and no longer than
+    a `deadline` leaves; if its turn comes later than that it is refused at once. Those who wait
+    stand in one line, threads and tasks of all event loops alike: who came first is let through
+    first, also one that wants several turns. Async code waits without blocking its event loop.
+    Sync calls in a thread whose event loop runs never wait: they are let through or refused. One
+    limit serves any number of functions, threads and tasks.
+
+    Each process counts for itself, so *n* workers may make *n* times as many calls. With *shared*
+    they share one limit, which a strategy of the package `limits` keeps in a store such as Redis
+    (``pip install 'mainstay[limits]'``), under the key ``mainstay/<name>``. Which calls go through
+    then, in bursts or evenly, is for that strategy to say, and no call waits. A store that does not
+    answer within a second, or within the time left, counts as failed.
+
+    Args:
+        name: The `component` label. Not empty.
+        rate: How many turns come in *per*. Above 0; with *shared* a whole number.
+        per: Seconds or a `timedelta`. Above 0; with *shared* whole seconds. ``per / rate`` is from
+            1 ns to 10^9 seconds.
+        burst: How many turns may be taken at once after a time without any. At least 1.
+        max_wait: Seconds or a `timedelta` that a call waits for its turn at most. At least 0, which
+            never waits.
+        shared: A strategy of `limits.strategies`, or of `limits.aio.strategies` for async code.
+            *burst* and *max_wait* then hold only while its store fails.
+        on_store_error: With *shared*, what happens while its store fails: "local", each process
+            keeps to the limit by itself; "allow", calls go through unlimited; "deny", calls are
+            refused.
+        metrics: Where to record. None for `default_metrics()`.
+
+    Raises:
+        TypeError: If an argument has the wrong type, or *shared* is no such strategy.
+        ValueError: If an argument is out of range, or *on_store_error* is given without *shared*.
+
+    Metrics:
+        `calls_total`, `call_duration_seconds` (waiting included) and `give_ups_total` with
+        ``policy="rate_limit"``, and with *shared* `rate_store_errors_total`. A refused call counts
+        as ``outcome="rejected"``, with ``reason="rate"``, or ``reason="timeout"`` where it would
+        have waited but for the deadline.
+
+    Source:
+        ITU-T Recommendation I.371, the generic cell rate algorithm.
+
+    Example:
+        >>> from mainstay import RateLimit, RateLimitedError
+        >>> mail = RateLimit("mail", 100, per=60.0, burst=2)
+        >>> @mail
+        ... def send(to: str) -> str:
+        ...     return f"sent to {to}"
+        >>> for name in ("ann", "bob", "cid"):
+        ...     try:
+        ...         print(send(name))
+        ...     except RateLimitedError as error:
+        ...         print(f"{name} has to wait for {error.retry_after:.1f} s")
+        sent to ann
+        sent to bob
+        cid has to wait for 0.6 s
+    """
+
+    def __init__(
+        self,
+        name: str,
+        rate: float,
+        *,
+        per: Duration = 1.0,
+        burst: float = 1,
+        max_wait: Duration = 0.0,
+        shared: "RateLimiter | AsyncRateLimiter | None" = None,
+        on_store_error: StoreErrorAction = "local",
+        metrics: Metrics | None = None,
+    ) -> None:
+        checked_name(name)
+        turns = to_number(rate, "rate", zero=False)
+        seconds = to_seconds(per, "per", zero=False)
+        _check_interval(turns, seconds, rate, per)
+        saved = to_number(burst, "burst")
+        if saved < 1:
+            raise ValueError(f"`burst` must be at least 1, not {burst!r}")
+        if on_store_error not in _ON_STORE_ERROR:
+            raise ValueError(
+                f"`on_store_error` must be one of {', '.join(map(repr, _ON_STORE_ERROR))}, "
+                f"not {on_store_error!r}"
+            )
+        if shared is None and on_store_error != "local":
+            raise ValueError(
+                f"`on_store_error` is for a limit with `shared`, which has a store; leave out "
+                f"{on_store_error!r}"
+            )
+        engine = RateEngine(
+            name,
+            turns,
+            seconds,
+            saved,
+            to_seconds(max_wait, "max_wait"),
+            None if shared is None else _shared_turns(shared, name, turns, seconds),
+            on_store_error,
+            metrics_of(metrics),
+        )
+        self._bound = BoundRate(engine, engine.recorder)
+
+    @property
+    def name(self) -> str:
+        """The name of the rate limit."""
+        return self._bound.engine.name
+
+    def __repr__(self) -> str:
+        engine = self._bound.engine
+        return f"<RateLimit {engine.name!r}: {engine.rate:g} in {engine.per:g} s>"
+
+    def reset(self) -> None:
+        """Be as if just made: what a test asks for, so that no other test sees what it did.
+
+        Calls that wait go on waiting for the turns of before. What a store of *shared* has counted
+        stays.
+        """
+        self._bound.engine.reset()
+
+    def _straight(self, recorder: Recorder | None = None) -> BoundRate:
+        """Return what a pipeline binds: to `enter`, to `leave`, and to record with."""
+        return self._bound if recorder is None else BoundRate(self._bound.engine, recorder)
+
+    # Functions.
+
+    def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
+        """Wrap a function; signature and kind, sync or async, stay.
+
+        Args:
+            fn: A function, async function, method, `classmethod` or `staticmethod`.
+
+        Raises:
+            TypeError: If *fn* cannot be called, or is a generator function, or `shared` is a
+                strategy for the other kind of functions.
+        """
+        if isinstance(fn, classmethod | staticmethod):
+            # No callable to a type checker before it is bound, as *fn* was none.
+            return cast("Callable[P, R]", type(fn)(self(fn.__func__)))
+        if not callable(fn):
+            raise TypeError(f"a rate limit wraps callables, not {fn!r}")
+        return wrap(self._bound, fn)
+
+    def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call *fn* when it is its turn, without decorating it.
+
+        Args:
+            fn: As for the decorator.
+            *args: Its arguments.
+            **kwargs: Its keyword arguments.
+
+        Returns:
+            What *fn* returns; something to await if *fn* is async.
+
+        Raises:
+            RateLimitedError: If there is no turn in time; *fn* is not called.
+            Exception: What *fn* raises.
+
+        Example:
+            >>> from mainstay import RateLimit
+            >>> RateLimit("search", 10).call(str.upper, "found")
+            'FOUND'
+        """
+        return self(fn)(*args, **kwargs)
+
+    # By hand.
+
+    def acquire(self, cost: float = 1) -> None:
+        """Take turns in sync code, and wait for them if need be.
+
+        It counts as a call that succeeds when it has them.
+
+        Args:
+            cost: How many. Above 0 and at most *burst*; with *shared* a whole number of at most
+                *rate*, and while the store fails one above *burst* is refused.
+
+        Raises:
+            RateLimitedError: If they do not come in time. In a thread whose event loop runs it does
+                not wait.
+            DeadlineExpiredError: If the surrounding deadline leaves no time.
+            TypeError: If *cost* is not a number, or *shared* is a strategy for async code.
+            ValueError: If *cost* is out of range.
+
+        Example:
+            >>> from mainstay import RateLimit
+            >>> upload = RateLimit("upload", 1_000_000, burst=500_000)  # bytes a second
+            >>> upload.acquire(cost=len(b"a part of a file"))
+        """
+        turns = self._checked_cost(cost)
+        self._check_kind("`acquire`", is_async=False)
+        call = self._bound.begin()
+        call.enter(turns)
+        call.succeeded()
+
+    async def acquire_async(self, cost: float = 1) -> None:
+        """As `acquire`, in async code, where it always waits.
+
+        Args:
+            cost: As for `acquire`.
+
+        Raises:
+            RateLimitedError: If they do not come in time.
+            DeadlineExpiredError: If the surrounding deadline leaves no time.
+            UnsupportedLoopError: Outside asyncio.
+            TypeError: If *cost* is not a number, or *shared* is a strategy for sync code.
+            ValueError: If *cost* is out of range.
+
+        Example:
+            >>> import asyncio
+            >>> from mainstay import RateLimit
+            >>> asyncio.run(RateLimit("upload", 10, burst=5).acquire_async(cost=3))
+        """
+        turns = self._checked_cost(cost)
+        self._check_kind("`acquire_async`", is_async=True)
+        require_asyncio(self.name)
+        call = self._bound.begin()
+        await call.aenter(turns)
+        call.succeeded()
+
+    def _checked_cost(self, cost: float) -> float:
+        turns = to_number(cost, "cost", zero=False)
+        engine = self._bound.engine
+        if engine.shared is None:
+            most, what = engine.burst, "`burst`"
+        else:
+            most, what = engine.rate, "`rate`"
+            if turns != int(turns):
+                raise ValueError(f"`cost` must be a whole number with `shared`, not {cost!r}")
+        if turns > most:
+            raise ValueError(f"`cost` must be at most {what}, which is {most:g}, not {cost!r}")
+        return turns
+
+    def _check_kind(self, what: str, *, is_async: bool) -> None:
+        shared = self._bound.engine.shared
+        if shared is not None:
+            shared.check_kind(is_async=is_async, what=what)
+
+    # Blocks.
+
+    def __enter__(self) -> Self:
+        self._check_kind("`with limit:`", is_async=False)
+        call = self._bound.begin()
+        call.enter()
+        _BLOCKS.set((call, *_BLOCKS.get()))
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        call, *outer = _BLOCKS.get() or (None,)
+        if call is None or call.engine is not self._bound.engine:
+            raise RuntimeError(
+                "`with limit:` must be left in the order, and in the thread or task, that it was "
+                "entered in"
+            )
+        _BLOCKS.set(tuple(outer))
+        if error is None:
+            call.succeeded()
+        else:
+            call.raised(error)
+
+    async def __aenter__(self) -> Self:
+        self._check_kind("`async with limit:`", is_async=True)
+        require_asyncio(self.name)
+        call = self._bound.begin()
+        await call.aenter()
+        _BLOCKS.set((call, *_BLOCKS.get()))
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.__exit__(exc_type, error, traceback)
+
+
+def _check_interval(rate: float, per: float, given_rate: object, given_per: object) -> None:
+    """Refuse turns that no clock can tell apart, and such as nobody lives to see."""
+    if not _LEAST_SECONDS <= per / rate <= _MOST_SECONDS:
+        raise ValueError(
+            f"`per` / `rate`, the seconds from one turn to the next, must be from 1e-9 to 1e9, "
+            f"which `rate` {given_rate!r} and `per` {given_per!r} are not"
+        )
+
+
+def _shared_turns(strategy: Any, name: str, rate: float, per: float) -> "SharedTurns":
+    from mainstay._limits.shared_turns import SharedTurns  # noqa: PLC0415 - few limits have one
+
+    return SharedTurns(strategy, name, rate, per)

@@ -1,0 +1,220 @@
+"""A rate limit that many processes share: a strategy of the package `limits`, asked within a time.
+
+A store that does not answer would hold the call for as long as its client does, which may be for
+ever. So it is asked in a thread, or a task, that is left behind after `PATIENCE` seconds.
+"""
+
+import asyncio
+import contextlib
+import contextvars
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import attrs
+
+from mainstay._core.clock import wall_time
+from mainstay._core.forks import reset_after_fork
+
+PATIENCE = 1.0
+"""Seconds that a call waits for the store at most."""
+
+MOST_HUNG = 8
+"""Threads that may wait for a store that does not answer; then it is not asked until one ends."""
+
+_IDLE = 10.0  # seconds after which a thread that has nothing to do ends
+
+_KEY = "mainstay"
+
+
+@attrs.frozen
+class Answer:
+    """What the store said.
+
+    Attributes:
+        admitted: True if the call may go through.
+        retry_after: Seconds until it may, if the store says when; at most `per`.
+    """
+
+    admitted: bool
+    retry_after: float | None = None
+
+
+class _Asker(threading.Thread):
+    """A thread that asks the store, once or again and again."""
+
+    def __init__(self, idle: "list[_Asker]") -> None:
+        super().__init__(name="mainstay-rate-limit", daemon=True)
+        self.jobs: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+        self._idle = idle
+
+    def run(self) -> None:
+        while True:
+            try:
+                job = self.jobs.get(timeout=_IDLE)
+            except queue.Empty:
+                with contextlib.suppress(ValueError):  # somebody took it: a job comes
+                    self._idle.remove(self)
+                    return
+            else:
+                job()
+                del job  # it knows the call
+                self._idle.append(self)
+
+
+class SharedTurns:
+    """The turns that a strategy gives.
+
+    Args:
+        strategy: Of `limits.strategies`, or of `limits.aio.strategies`.
+        name: Of the rate limit.
+        rate: How many turns there are in *per*. A whole number.
+        per: Seconds. A whole number.
+
+    Attributes:
+        patience: Seconds that a call waits for the store at most.
+        rate: As given.
+        is_async: True if the strategy is one for async code.
+
+    Raises:
+        TypeError: If *strategy* is none of these, or *rate* or *per* is not whole.
+    """
+
+    patience: float = PATIENCE
+
+    def __init__(self, strategy: object, name: str, rate: float, per: float) -> None:
+        self.is_async: bool = _is_async(strategy)
+        self.rate = _whole(rate, "rate")
+        self._per = _whole(per, "per")
+        from limits import RateLimitItemPerSecond  # noqa: PLC0415 - an extra
+
+        self._name = name
+        self._strategy: Any = strategy
+        self._item = RateLimitItemPerSecond(self.rate, self._per, namespace=_KEY)
+        self._forget_threads()
+        reset_after_fork(self, SharedTurns._forget_threads)
+
+    def _forget_threads(self) -> None:
+        self._idle: list[_Asker] = []
+        self._hung: set[Future[Answer]] = set()
+
+    def check_kind(self, *, is_async: bool, what: str) -> None:
+        """Refuse to be asked where the strategy would block the event loop, or be awaited by none.
+
+        Raises:
+            TypeError: If the strategy is for the other kind of code.
+        """
+        if is_async is not self.is_async:
+            here, needed = ("async", "limits.aio") if is_async else ("sync", "limits")
+            raise TypeError(
+                f"rate limit {self._name}: {what} is {here} code, where `shared` must be of "
+                f"{needed}.strategies, not {self._strategy!r}"
+            )
+
+    # def
+
+    def ask(self, cost: int, seconds: float) -> Answer:
+        """Ask the store for *cost* turns.
+
+        Raises:
+            TimeoutError: If it has not answered within *seconds*, or too many are asking already.
+            Exception: What the strategy or its store raises.
+        """
+        if len(self._hung) >= MOST_HUNG:
+            raise TimeoutError(f"{MOST_HUNG} calls still wait for an answer of the store")
+        answer: Future[Answer] = Future()
+        context = contextvars.copy_context()
+
+        def job() -> None:
+            try:
+                answer.set_result(context.run(self._ask, cost))
+            except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+                answer.set_exception(error)
+
+        self._asker().jobs.put(job)
+        try:
+            return answer.result(seconds)
+        finally:
+            if not answer.done():
+                self._hung.add(answer)
+                answer.add_done_callback(self._hung.discard)
+
+    def _asker(self) -> _Asker:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            asker = _Asker(self._idle)
+            asker.start()
+            return asker
+
+    def _ask(self, cost: int) -> Answer:
+        if self._strategy.hit(self._item, self._name, cost=cost):
+            return Answer(admitted=True)
+        try:
+            reset = self._strategy.get_window_stats(self._item, self._name).reset_time
+        except Exception:  # noqa: BLE001 - the answer that counts is there
+            return Answer(admitted=False)
+        return self._refusal(reset)
+
+    # async def
+
+    async def aask(self, cost: int, seconds: float) -> Answer:
+        """As `ask`, for a strategy of `limits.aio`."""
+        answer = asyncio.ensure_future(self._aask(cost))
+        try:
+            await asyncio.wait((answer,), timeout=seconds)
+        finally:
+            if not answer.done():
+                answer.cancel()
+                answer.add_done_callback(_look_at)
+        if not answer.done():
+            raise TimeoutError(f"no answer within {seconds:.3f} s")
+        return answer.result()
+
+    async def _aask(self, cost: int) -> Answer:
+        if await self._strategy.hit(self._item, self._name, cost=cost):
+            return Answer(admitted=True)
+        try:
+            stats = await self._strategy.get_window_stats(self._item, self._name)
+        except Exception:  # noqa: BLE001 - the answer that counts is there
+            return Answer(admitted=False)
+        return self._refusal(stats.reset_time)
+
+    def _refusal(self, reset: float) -> Answer:
+        # By the wall clock, as the strategies have it; so a step of that could say anything.
+        return Answer(admitted=False, retry_after=min(max(0.0, reset - wall_time()), self._per))
+
+
+def _look_at(answer: "asyncio.Future[Answer]") -> None:
+    """Take what was left behind, so that asyncio does not complain that nobody did."""
+    if not answer.cancelled():
+        answer.exception()
+
+
+def _is_async(strategy: object) -> bool:
+    try:
+        from limits import strategies  # noqa: PLC0415 - an extra
+        from limits.aio import strategies as aio_strategies  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise TypeError(
+            f"`shared` takes a strategy of the package limits, which is not installed "
+            f"(pip install 'mainstay[limits]'), not {strategy!r}"
+        ) from error
+    if isinstance(strategy, aio_strategies.RateLimiter):
+        return True
+    if isinstance(strategy, strategies.RateLimiter):
+        return False
+    raise TypeError(
+        f"`shared` must be a strategy of limits.strategies, or of limits.aio.strategies for async "
+        f"code, such as SlidingWindowCounterRateLimiter(storage), not {strategy!r}"
+    )
+
+
+def _whole(value: float, parameter: str) -> int:
+    if value != int(value):
+        raise ValueError(
+            f"`{parameter}` must be a whole number of at least 1 with `shared`, not {value!r}"
+        )
+    return int(value)

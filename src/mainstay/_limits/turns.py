@@ -1,0 +1,176 @@
+"""The turns of a rate limit, and the one line of threads and tasks that wait for them.
+
+    place in the line   waits for                                    and then
+    first               the time of its turn, by the clock           takes it, and calls the next
+    any other           to be called, at most until its turn is due  looks who is before it
+
+Nobody has a turn in advance. So an event loop that stalls makes those behind it late and lets
+nobody through twice, and one who is cancelled leaves no gap. One whose event loop does not run any
+more is passed over.
+"""
+
+import contextlib
+import math
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+import attrs
+
+from mainstay._core.clock import Clock
+from mainstay._core.forks import reset_after_fork
+from mainstay._core.functions import running_loop
+from mainstay._core.threads import Pause, Signal
+from mainstay._limits.gcra import Gcra
+from mainstay.errors import RateLimitedError
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+LOOK_AGAIN = 0.1
+"""Seconds after which one whose turn is overdue looks again whether those before it are there."""
+
+
+@attrs.define(eq=False)
+class Waiter:
+    """One that waits for its turns.
+
+    Attributes:
+        cost: How many turns it wants at once.
+        clock: By which it waits.
+        latest: When it waits no longer.
+        deadline: When it is no use to be let through any more.
+        called: Set when it is the first in the line.
+        turn: When its turns come, known once it is the first.
+        due: When they were to come, by those before it when it came.
+        missing: True if it was passed over.
+    """
+
+    cost: float
+    clock: Clock
+    latest: float
+    deadline: float
+    event_loop: "AbstractEventLoop | None" = attrs.field(factory=running_loop)
+    thread: int = attrs.field(factory=threading.get_ident)
+    called: Signal = attrs.field(factory=Signal, init=False)
+    turn: float = math.inf
+    due: float = math.inf
+    missing: bool = True
+
+    @property
+    def is_gone(self) -> bool:
+        """True if nobody would hear it called."""
+        return self.event_loop is not None and not self.event_loop.is_running()
+
+
+class Turns:
+    """The turns of one rate limit.
+
+    Args:
+        name: Of the rate limit, for what is raised.
+        gcra: When turns come.
+    """
+
+    def __init__(self, name: str, gcra: Gcra) -> None:
+        self._name = name
+        self._gcra = gcra
+        self._lock = threading.RLock()  # a signal handler may come back in on the same thread
+        self._line: deque[Waiter] = deque()
+        self._ahead = 0.0  # what all in the line want together
+        reset_after_fork(self, Turns._keep_own_waiters)
+
+    def _keep_own_waiters(self) -> None:
+        """Forget the waiters that were left behind in the parent: threads, and their loops."""
+        self._lock = threading.RLock()
+        here = threading.get_ident()
+        self._line = deque(each for each in self._line if each.thread == here)
+        self._ahead = sum(each.cost for each in self._line)
+        self._call_first()
+
+    @property
+    def waiting(self) -> int:
+        """How many stand in the line."""
+        return len(self._line)
+
+    def take(self, now: float, cost: float = 1.0) -> float | None:
+        """Take turns without waiting; None, or the seconds until they would be there."""
+        with self._lock:
+            if self._line:
+                self._pass_over_gone()
+                if self._line:
+                    return self._gcra.wait(now, cost, self._ahead)
+            return self._gcra.take(now, cost)
+
+    def look(self, waiter: Waiter) -> Pause | None:
+        """Take the turns of *waiter* if they are there and it is the first; else say what to do.
+
+        One that is not in the line goes to its end first.
+
+        Raises:
+            RateLimitedError: If it cannot get them in time. Then it is not in the line any more.
+        """
+        with self._lock:
+            now = waiter.clock.now()
+            if waiter.missing:
+                waiter.due = now + self._gcra.wait(now, waiter.cost, self._ahead)
+                if not (waiter.due <= waiter.latest and waiter.due < waiter.deadline):
+                    raise RateLimitedError(self._name, waiter.due - now)
+                self._append(waiter)
+            self._pass_over_gone()
+            if self._line[0] is waiter:
+                return self._first_looks(waiter, now)
+            if now >= min(waiter.latest, waiter.deadline):
+                self.leave(waiter)
+                raise RateLimitedError(self._name, self._gcra.wait(now, waiter.cost, self._ahead))
+            seconds = waiter.due - now if waiter.due > now else LOOK_AGAIN
+            end = min(waiter.latest, waiter.deadline)
+            return Pause(waiter.clock, min(seconds, end - now), waiter.called)
+
+    def _first_looks(self, waiter: Waiter, now: float) -> Pause | None:
+        if waiter.turn < math.inf:  # it has slept until then
+            wait = 0.0
+        else:
+            wait = self._gcra.wait(now, waiter.cost)
+            waiter.turn = now + wait
+        if now >= waiter.deadline or not (
+            wait == 0 or (waiter.turn <= waiter.latest and waiter.turn < waiter.deadline)
+        ):
+            self.leave(waiter)
+            raise RateLimitedError(self._name, wait)
+        if wait > 0:
+            return Pause(waiter.clock, wait)
+        self._gcra.take_due(max(now, waiter.turn), waiter.cost)
+        self.leave(waiter)
+        return None
+
+    def leave(self, waiter: Waiter) -> None:
+        """Leave the line, from wherever; the next one is called if it was the first."""
+        with self._lock:
+            if waiter.missing:
+                return
+            was_first = self._line[0] is waiter
+            self._remove(waiter)
+            if was_first:
+                self._call_first()
+
+    def _pass_over_gone(self) -> None:
+        while self._line and self._line[0].is_gone:
+            self._remove(self._line[0])
+
+    def _call_first(self) -> None:
+        self._pass_over_gone()
+        if self._line:
+            with contextlib.suppress(RuntimeError):  # its loop ended this moment: passed over later
+                self._line[0].called.set()
+
+    def _append(self, waiter: Waiter) -> None:
+        self._line.append(waiter)
+        self._ahead += waiter.cost
+        waiter.called = Signal()  # one that was passed over may have been called before
+        waiter.missing = False
+
+    def _remove(self, waiter: Waiter) -> None:
+        self._line.remove(waiter)
+        self._ahead = self._ahead - waiter.cost if self._line else 0.0
+        waiter.missing = True
+        waiter.turn = math.inf
