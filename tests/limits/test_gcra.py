@@ -1,26 +1,16 @@
 """The decision of a rate limit alone: plain numbers, no clock."""
 
-from bisect import bisect_right
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mainstay._limits.gcra import Gcra
+from support.rates import most_in_a_window
 
 RATES = st.integers(1, 200)
 PERIODS = st.sampled_from([0.001, 0.1, 1.0, 7.0, 60.0, 3600.0])
 BURSTS = st.integers(1, 20)
 STARTS = st.sampled_from([0.0, 12.5, 1e6])
-
-
-def most_in_a_window(times, per):
-    """The most of *times* in any window of *per* seconds, both its ends included."""
-    times = sorted(times)
-    return max(
-        (bisect_right(times, begin + per) - i for i, begin in enumerate(times)),
-        default=0,
-    )
 
 
 @given(

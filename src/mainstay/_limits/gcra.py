@@ -82,3 +82,7 @@ class Gcra:
             taken = 0.0
         self._since = since
         self._taken = taken + cost
+
+    def shift(self, seconds: float) -> None:
+        """Go on by a clock that shows so many more seconds; what is owed stays the same."""
+        self._since += seconds

@@ -228,7 +228,7 @@ class RateCall(Call[Recorder]):
         engine, context = self.engine, self.context
         if cost > engine.burst:  # a cost for the store, which is away
             raise RateLimitedError(self.component, None)
-        wait = engine.turns.take(context.clock.now(), cost)
+        wait = engine.turns.take(context.clock.now(), cost, context.clock)
         if wait is None:
             return None
         if not (may_wait and engine.max_wait):
@@ -271,8 +271,8 @@ def wrap(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
     kind, shared = kind_of(fn), bound.engine.shared
     if kind not in (Kind.ASYNC, Kind.SYNC):
         raise TypeError(
-            f"a rate limit does not wrap generators such as {fn!r}; use `with limit:` in it, around "
-            f"what it is to limit"
+            f"a rate limit does not wrap generators such as {fn!r}; use `with limit:` in it, "
+            f"around what it is to limit"
         )
     if shared is not None:
         shared.check_kind(is_async=kind is Kind.ASYNC, what=repr(fn))

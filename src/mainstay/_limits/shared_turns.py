@@ -9,14 +9,16 @@ import contextlib
 import contextvars
 import queue
 import threading
-from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from mainstay._core.clock import wall_time
 from mainstay._core.forks import reset_after_fork
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PATIENCE = 1.0
 """Seconds that a call waits for the store at most."""
