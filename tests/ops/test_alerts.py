@@ -128,6 +128,15 @@ def votes(dissents):
     ]
 
 
+def limited(refused):
+    limit = {"component": "mail", "policy": "rate_limit"}
+    return [
+        series("calls_total", f"0+{100 - refused}x40", **limit, outcome="success"),
+        series("calls_total", f"0+{refused}x40", **limit, outcome="rejected"),
+        series("give_ups_total", f"0+{refused}x40", **limit, reason="rate"),
+    ]
+
+
 def checkpoint(saves, running=1):
     return [
         series("checkpoint_last_save_timestamp_seconds", saves, component="import"),
@@ -232,6 +241,15 @@ CASES = [
          [series("abandoned_threads", "20x15", component="look")]),
     Case("AbandonedThreads", False, "3 hang", 15,
          [series("abandoned_threads", "3x15", component="look")]),
+    Case("RateLimitReached", True, "a tenth is refused", 30, limited(10)),
+    Case("RateLimitReached", False, "one in a hundred is", 30, limited(1)),
+    Case("RateLimitReached", False, "all is quiet", 30, limited(0)),
+    Case("RateStoreFails", True, "each process counts for itself", 20,
+         [series("rate_store_errors_total", "0+5x20", component="mail", action="local")]),
+    Case("RateStoreFails", True, "it had failed before the first scrape", 7,
+         [series("rate_store_errors_total", "1x10", component="mail", action="deny")]),
+    Case("RateStoreFails", False, "it answers", 20,
+         [series("rate_store_errors_total", "0x20", component="mail", action="local")]),
     Case("CheckpointStale", True, "no save for half an hour", 30, checkpoint("0x60")),
     Case("CheckpointStale", False, "it saves", 60, checkpoint("0+60x60")),
     Case("CheckpointStale", False, "no run is running", 60, checkpoint("0x60", running=0)),

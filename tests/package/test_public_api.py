@@ -169,6 +169,7 @@ EXAMPLES: list[Exception] = [
     errors.StoreUnavailableError("sqlite:///a.db", "full"),
     errors.StoreSchemaError("sqlite:///a.db", "newer"),
     errors.CircuitOpenError("work", 1.5),
+    errors.RateLimitedError("work", 1.5),
     errors.AllMembersFailedError("work", [OSError("a"), OSError("b")], 2.5),
     errors.RejectedError("work"),
     errors.NoMemberError("work", [errors.MainstayError("ejected")], 2.5, 0, 0.1, ["a"]),

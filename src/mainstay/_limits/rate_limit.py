@@ -36,7 +36,7 @@ _BLOCKS: ContextVar[tuple[RateCall, ...]] = ContextVar("mainstay_rate_limit", de
 
 
 class RateLimit(Shared):
-    """Lets so many calls through in so much time, and makes others wait their turn or refuses them.
+    """Keeps calls to so many in so much time; the others wait for their turn, or are refused.
 
     Turns come evenly, one every ``per / rate`` seconds, and up to *burst* of them are saved up
     while nobody takes one. So in any window of *per* seconds, wherever it begins, at most
@@ -318,7 +318,7 @@ class RateLimit(Shared):
 
 
 def _check_interval(rate: float, per: float, given_rate: object, given_per: object) -> None:
-    """Refuse turns that no clock can tell apart, and such as nobody lives to see."""
+    """Raise, unless turns are so far apart that a clock can tell, and come in a lifetime."""
     if not _LEAST_SECONDS <= per / rate <= _MOST_SECONDS:
         raise ValueError(
             f"`per` / `rate`, the seconds from one turn to the next, must be from 1e-9 to 1e9, "

@@ -103,7 +103,9 @@ class SharedTurns:
         self._hung: set[Future[Answer]] = set()
 
     def check_kind(self, *, is_async: bool, what: str) -> None:
-        """Refuse to be asked where the strategy would block the event loop, or be awaited by none.
+        """Raise, unless the strategy is for this kind of code.
+
+        One for sync code would block the event loop, and nobody would await one for async code.
 
         Raises:
             TypeError: If the strategy is for the other kind of code.

@@ -221,6 +221,32 @@ def redundant_alerts(series: Series) -> Iterator[Alert]:
     )
 
 
+def rate_limit_alerts(series: Series) -> Iterator[Alert]:
+    """Warn of rate limits that refuse much, or that no longer share what they should."""
+    refused = ask.rate(
+        series, "give_ups_total", "10m", ask.CALL, 'policy="rate_limit"', 'reason="rate"'
+    )
+    yield Alert(
+        "RateLimitReached",
+        "ticket",
+        f"{refused}\n/ ({ask.calls(series, '10m')} > 0)\n> 0.05",
+        "The rate limit {{ $labels.component }} refuses many calls",
+        "{{ $value | humanizePercentage }} of the calls were refused in the last 10 minutes: there "
+        "are more than the limit allows, and more than can wait.",
+        wait="10m",
+    )
+    failed = ask.events(series, "rate_store_errors_total", "10m", f"{ask.COMPONENT}, action")
+    yield Alert(
+        "RateStoreFails",
+        "ticket",
+        f"{failed} > 0",
+        "The store of the shared rate limit {{ $labels.component }} fails",
+        "{{ $value | humanize }} calls of the last 10 minutes were decided without it: "
+        "{{ $labels.action }}.",
+        wait="5m",
+    )
+
+
 def checkpoint_alerts(series: Series) -> Iterator[Alert]:
     """Warn of runs that do not get on."""
     last = f"max by (component) ({series('checkpoint_last_save_timestamp_seconds')})"
@@ -289,5 +315,6 @@ def all_alerts(series: Series, slo: float, min_events: int) -> Iterator[Alert]:
     yield from pool_alerts(series)
     yield from retry_alerts(series, min_events)
     yield from redundant_alerts(series)
+    yield from rate_limit_alerts(series)
     yield from checkpoint_alerts(series)
     yield from own_alerts(series)

@@ -58,6 +58,7 @@ def dashboard(*, slo: float = 0.999, selector: str = "", namespace: str = "mains
         _pools(components),
         _breakers(components),
         _redundant_calls(components),
+        _rate_limits(components),
         _checkpoints(components),
         _host(targets),
         _library(targets),
@@ -333,6 +334,30 @@ def _redundant_calls(series: Series) -> Row:
                 "Abandoned threads",
                 "Threads that still run a copy whose call has ended.",
                 Query(series("abandoned_threads"), "{{component}} on {{instance}}"),
+            ),
+        ],
+    )
+
+
+def _rate_limits(series: Series) -> Row:
+    refused = ask.rate(
+        series, "give_ups_total", NOW, f"{ask.COMPONENT}, reason", 'policy="rate_limit"'
+    )
+    return Row(
+        "Rate limits",
+        [
+            graph(
+                "Calls that had no turn",
+                "Refused because the limit was reached (rate), or the deadline was too near "
+                "(timeout).",
+                Query(refused, "{{component}} {{reason}}"),
+                unit="ops",
+            ),
+            graph(
+                "Errors of the store",
+                "Calls of shared limits within each interval that the store did not decide, by "
+                "what was done instead.",
+                _counted(series, "rate_store_errors_total", NOW, "action"),
             ),
         ],
     )
