@@ -43,6 +43,12 @@ def jittered(job: Callable[[], Callable]) -> dict[str, Callable]:
     }
 
 
+def rate_limited(job: Callable[[], Callable], by_hand: Callable) -> dict[str, Callable]:
+    """List functions with a rate limit that always has a turn."""
+    limit = mainstay.RateLimit("job", 1e8, burst=1e6, metrics=peers.METRICS)
+    return {LIMIT: by_hand(job()), OURS: limit(job())}
+
+
 def blocks(job: Callable[[], Callable]) -> dict[str, Callable]:
     """List functions with a `for attempt in ...: with attempt:` in them."""
     by_hand, in_tenacity, in_stamina, in_ours = (job() for _ in range(4))
@@ -117,6 +123,8 @@ def tables() -> Iterator[tuple[str, Callable, dict[str, Callable]]]:
     yield "Success, async", async_loop_over, asuccess | decorated(ajob, peers.by_hand_async)
     yield "Success, block", loop_over, success | blocks(job)
     yield "Success, async block", async_loop_over, asuccess | async_blocks(ajob)
+    yield "Rate limit, sync", loop_over, success | rate_limited(job, peers.by_hand)
+    yield "Rate limit, async", async_loop_over, asuccess | rate_limited(ajob, peers.by_hand_async)
     yield "Failing, sync", loop_over, failure | decorated(fails, peers.by_hand) | jittered(fails)
     yield "Failing, async", async_loop_over, afailure | decorated(afails, peers.by_hand_async)
     yield "Failing, block", loop_over, failure | blocks(fails)
@@ -132,7 +140,8 @@ def report(*, quick: bool) -> Report:
     for title, compile_loop, functions in tables():
         loops = {name: compile_loop(function) for name, function in functions.items()}
         times[title] = times_of(loops, rounds=harness.QUICK_ROUNDS if quick else harness.ROUNDS)
-        result.times(title, times[title], LIMIT, TENACITY)
+        bases = (base for base in (LIMIT, TENACITY) if base in functions)
+        result.times(title, times[title], *bases)
     result.measures = [
         Measure(
             "sync success path with exact metrics, vs LIMIT",
@@ -160,6 +169,15 @@ def report(*, quick: bool) -> Report:
             6,
             ratio(times["Failing, sync"], TENACITY, OURS),
             more_is_better=True,
+        ),
+        *(
+            Measure(
+                f"rate limit, healthy, with metrics, vs LIMIT, {colour}",
+                0.9,
+                0.65,
+                ratio(times[f"Rate limit, {colour}"], OURS, LIMIT),
+            )
+            for colour in ("sync", "async")
         ),
     ]
     return result

@@ -32,6 +32,7 @@ SCRIPTS = (
     "false_ejections.py",
     "leaving_callers.py",
     "failover_redis.py",
+    "stalls.py",
     "redundant.py",
 )
 PACKAGES = ("mainstay", "prometheus_client", "attrs", "tenacity", "stamina", "backoff")

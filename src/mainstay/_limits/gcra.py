@@ -58,7 +58,7 @@ class Gcra:
             paid_until = since = now
             taken = 0.0
         wait = paid_until - now - (self._tolerance - interval * cost)
-        if wait > self._rounding + now * _PRECISION:
+        if wait > 0.0 and wait > self._rounding + now * _PRECISION:
             return wait
         self._since = since
         self._taken = taken + cost

@@ -280,7 +280,8 @@ def wrap(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _wrap_sync(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
-    enter, success = bound.enter, bound.recorder.success
+    engine, success = bound.engine, bound.recorder.success
+    long = engine.shared is not None
     plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
     @wraps(fn)
@@ -289,9 +290,10 @@ def _wrap_sync(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
         started = monotonic()
         here = block_context()
         if (
-            process_contexts
+            long
+            or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
-            or not enter(started)
+            or engine.turns.take(started) is not None
         ):
             general = bound.begin()
             general.enter()
@@ -312,7 +314,8 @@ def _wrap_sync(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _wrap_async(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
-    enter, success = bound.enter, bound.recorder.success
+    engine, success = bound.engine, bound.recorder.success
+    long = engine.shared is not None
     on_asyncio = False  # asked at the first call: it is a system call in 3.11
 
     @wraps(fn)
@@ -324,9 +327,10 @@ def _wrap_async(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
         started = monotonic()
         here = block_context()
         if (
-            process_contexts
+            long
+            or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
-            or not enter(started)
+            or engine.turns.take(started) is not None
         ):
             general = bound.begin()
             await general.aenter()
