@@ -63,24 +63,28 @@ counts against what was called, and the exception is the caller's."""
 # From `on=` to a judge.
 
 
-def judge_of(on: object) -> Judge:
+def judge_of(on: object, parameter: str = "on") -> Judge:
     """Return the function from an exception to a verdict for what users give as `on=`.
+
+    Args:
+        on: An exception class, a tuple of them, or a predicate.
+        parameter: The name that the error messages use.
 
     Raises:
         TypeError: If *on* is none of the accepted forms.
     """
     if isinstance(on, type | tuple):
         if on == ():
-            raise TypeError("`on` must name at least one exception class, not ()")
+            raise TypeError(f"`{parameter}` must name at least one exception class, not ()")
         for each in on if isinstance(on, tuple) else (on,):
-            _check_class(each)
+            _check_class(each, parameter)
         return ErrorClasses(on)
     if not callable(on):
         raise TypeError(
-            f"`on` must be an exception class, a tuple of them, or a predicate, not {on!r}"
+            f"`{parameter}` must be an exception class, a tuple of them, or a predicate, not {on!r}"
         )
     if kind_of(on) in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
-        raise TypeError(f"`on` must return its verdict, and the generator {on!r} does not")
+        raise TypeError(f"`{parameter}` must return its verdict, and the generator {on!r} does not")
     return AsyncPredicate(on) if is_async(on) else Predicate(on)
 
 
@@ -157,12 +161,12 @@ def verdict_of(answer: object) -> object:
     raise TypeError(f"`on` must answer True, False or a Verdict, not {described(answer)}")
 
 
-def _check_class(each: object) -> None:
+def _check_class(each: object, parameter: str) -> None:
     if not (inspect.isclass(each) and issubclass(each, BaseException)):
-        raise TypeError(f"`on` takes exception classes, not {each!r}")
+        raise TypeError(f"`{parameter}` takes exception classes, not {each!r}")
     if not issubclass(each, Exception):
         raise TypeError(
-            f"`on` takes classes below Exception, not {each.__name__}: exceptions such as "
+            f"`{parameter}` takes classes below Exception, not {each.__name__}: exceptions such as "
             f"KeyboardInterrupt and CancelledError are never failures"
         )
 
