@@ -34,6 +34,7 @@ SCRIPTS = (
     "failover_redis.py",
     "stalls.py",
     "redundant.py",
+    "overload.py",
 )
 PACKAGES = ("mainstay", "prometheus_client", "attrs", "tenacity", "stamina", "backoff")
 

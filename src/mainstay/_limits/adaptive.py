@@ -1,40 +1,46 @@
 """How many calls at a time what is called can bear, learned from how long they take.
 
     what comes in                              then
-    a success                                  its seconds join the window, if it has room
-    the window is full, and it is the first    base = s, the median of its seconds; a probe if L
-                                               was reached
-    the window is full, s < base               base falls by 0.3 of the difference
-    the window is full, L half used            L = (L + g L + sqrt(L)) / 2, g = 1.5 base / s,
+    a success                                  its seconds join the window, unless that has 500
+    the window is full                         s = its median; base = s if it is the first, and
+                                               falls by 0.3 of the difference if s is less
+    ... half of L was in use                   L = (L + g L + sqrt(L)) / 2, g = 1.4 base / s,
                                                but g at least 0.5, and at most 1
-    the window is full, L less than half used  L stays; base = the least of five such s in 30 s
-    the window is full, s > 2.5 base,
-               for the fifth time in a row     a probe
-    a multiple of 30 s of wall time            a probe, if L was reached since the last multiple
-    a probe begins                             the limit is L / 2, and the window is emptied
-    a probe has its answers                    base = their median; the limit is L again
-    a probe lasts 10 s                         the limit is L again
-    a drop, while more than 2 % of the last
-            500 answers or so are drops        L = 0.8 L, base = 0.9 base, and no probe, if its
-                                               call began after the last time that this was done
+    ... less than half of L was in use         L stays; base = the least of such s in 30 s, if
+                                               there are 5
+    ... it is the first, and L was reached     a probe
+    ... s > 2.5 base, the fifth time in a row  a probe
+    a multiple of 30 s of wall time            a probe, if L was reached since the last such one,
+                                               and no probe began in the last ten times s
+    a probe                                    the limit is L / 2, and the window begins again
+    ... it has 8 answers                       base = their median; the limit is L again
+    ... it lasts too long                      the limit is L again
+    a drop that counts                         L = 0.7 L, and no probe
+    ... the first window is not full yet, or
+        there was no success since the last    L = L / 4, and no probe
 
-1. L is a number; the limit is its whole part, between `at_least` and `at_most`.
-2. A window is full when it has 8 seconds, or L of them if that is more, is 0.25 s old, and is
-   either 1 s old or has a median that is certain: the standard error of its logarithm is at most
-   0.2. That is 1.25 times the spread over the root of how many there are, and the spread is the
-   interquartile range over 1.35. A window takes in 500 at most. It is measured in samples, so that
-   it works at one call a second too.
-3. What a probe needs is the same, among the answers to calls that began one s after the probe did:
-   by then the queue of the calls before it has gone.
+1. L is a number; the limit is its whole part. Both stay between `at_least` and `at_most`.
+2. A window is full when it has 8 samples, or L of them if that is more, is 0.25 s old, and is 1 s
+   old or has a certain median: the standard error of its logarithm is at most 0.2. What counts is
+   samples, so that it works at one call a second too. The answers of a probe have to be as certain,
+   or the probe 1 s old.
+3. The answers of a probe are those to calls that began one s after the probe: by then the queue
+   that the calls before it had made is gone. It lasts too long after another 10 seconds, or after
+   three times s if that is more.
 4. Multiples of wall time are the same instants in all processes. So they probe together, and none
    of them measures the queue that the others make.
-5. One event that ends many calls is one drop, as a burst of lost packets is in TCP.
+5. A drop counts if its call began after the last one that did: what ends many calls at once is one
+   drop, as a burst of lost packets is in TCP. And more than 2 % of about the last 500 answers have
+   to be drops, or the last 3 of them, so that the tail of a latency does not look like overload.
 6. A smaller limit takes no place away from a call under way.
+
+The constants are judged by `benchmarks/overload.py`.
 
 Source:
     D.-M. Chiu, R. Jain, "Analysis of the Increase and Decrease Algorithms for Congestion Avoidance
     in Computer Networks", Computer Networks and ISDN Systems 17, 1989 (a decrease by a factor, once
-    per round trip); L. Brakmo, L. Peterson, "TCP Vegas", IEEE JSAC 13, 1995, and Netflix's
+    per round trip); M. Allman, V. Paxson, E. Blanton, RFC 5681, 2009 (a larger one where nothing
+    comes back); L. Brakmo, L. Peterson, "TCP Vegas", IEEE JSAC 13, 1995, and Netflix's
     concurrency-limits, 2018 (Vegas, Gradient2: a limit from how much longer calls take than without
     a queue); Envoy's gradient controller (room for the square root of the limit; measuring again
     with few calls). Windows by number of samples and probes at common instants are ours.
@@ -59,7 +65,7 @@ _LEAST_SAMPLES = 8
 _YOUNGEST = 0.25
 _OLDEST = 1.0
 _ERROR = 0.2
-_TOLERANCE = 1.5
+_TOLERANCE = 1.4
 _LEAST_GRADIENT = 0.5
 _FALL = 0.3
 _MOVED = 2.5
@@ -67,10 +73,13 @@ _IN_A_ROW = 5
 _IDLE_SECONDS = 30.0
 _PROBE_SHARE = 0.5
 _LONGEST_PROBE = 10.0
+_LONGEST_PROBE_MEDIANS = 3.0
+_MEDIANS_BETWEEN_PROBES = 10.0
 _DROPS = 0.02
 _MEMORY = 0.998
-_DECREASE = 0.8
-_BASE_DECREASE = 0.9
+_RUN = 3
+_DECREASE = 0.7
+_DECREASE_WITHOUT_SUCCESS = 0.25
 _SHORTEST = 1e-6  # of an answer: a fake clock may not have moved
 
 
@@ -176,17 +185,20 @@ class AdaptiveLimit:
     _level: float = 0.0  # L
     _now: float = -math.inf
     _window: list[float] = attrs.field(factory=list)
-    _opened: float = -math.inf  # since when the window takes in samples
+    _opened: float = -math.inf  # since when the window has been there
     _most: int = 0  # most calls under way, among those of the window
     _median: float = 0.0  # of the last window
-    _reached: bool = False  # whether L was, since the last multiple of the period
     _moved: int = 0  # how many windows in a row were far above the baseline
-    _idle: deque[tuple[float, float]] = attrs.field(factory=deque)
+    _idle: deque[tuple[float, float]] = attrs.field(factory=deque)  # when, and what median
     _multiple: float = math.inf  # of the period: the last one
-    _probe_from: float = 0.0  # when calls begin whose answers count for the probe
+    _reached: bool = False  # whether L was, since the last common probe
+    _probed: float = -math.inf  # when the last probe began
+    _probe_from: float = 0.0  # when calls begin whose answers are the probe's
     _probe_until: float = math.inf
     _answers: list[float] = attrs.field(factory=list)
     _drops: float = 0.0  # the share of drops among the last answers
+    _run: int = 0  # how many of the last answers were drops
+    _succeeded: bool = True  # whether a call did, since the last drop that counted
     _decreased: float = -math.inf
 
     def __attrs_post_init__(self) -> None:
@@ -217,11 +229,15 @@ class AdaptiveLimit:
             elif len(self._window) < MOST_SAMPLES:
                 self._window.append(max(seconds, _SHORTEST))
                 self._most = max(self._most, in_flight)
-        self._drops *= _MEMORY**count
+        if count:
+            self._drops *= _MEMORY**count
+            self._run = 0
+            self._succeeded = True
         if not self.probing:
             self._look_at_window()
         elif is_certain(self._answers, _LEAST_SAMPLES, self._now - self._probe_from):
             self.baseline = statistics.median(self._answers)
+            self._idle.clear()
             self._end_probe()
 
     def dropped(self, began: float, now: float, wall: float) -> None:
@@ -234,13 +250,14 @@ class AdaptiveLimit:
         """
         self._advance(now, wall)
         self._drops = self._drops * _MEMORY + (1 - _MEMORY)
-        if self._drops <= _DROPS or began < self._decreased:
+        self._run += 1
+        if began < self._decreased or (self._drops <= _DROPS and self._run < _RUN):
             return
+        known = self._succeeded and self.baseline is not None
         self._decreased = self._now
-        if self.baseline is not None:
-            self.baseline *= _BASE_DECREASE
+        self._succeeded = False
         self._end_probe()
-        self._set_level(self._level * _DECREASE)
+        self._set_level(self._level * (_DECREASE if known else _DECREASE_WITHOUT_SUCCESS))
 
     def tick(self, now: float, wall: float) -> None:
         """Begin or end a probe if it is time to; before `next_tick` there is nothing to do."""
@@ -256,12 +273,18 @@ class AdaptiveLimit:
         if now >= self._probe_until:
             self._end_probe()
         multiple = wall // PERIOD
-        if multiple > self._multiple:
-            if self._reached:
-                self._probe()
+        if multiple > self._multiple and self._reached and self._may_probe():
             self._reached = False
+            self._probe()
         self._multiple = multiple
         self.next_tick = min(now + PERIOD - wall % PERIOD, self._probe_until)
+
+    def _may_probe(self) -> bool:
+        """True if there is a baseline to measure again, and calls are short for how old it is."""
+        return (
+            self.baseline is not None
+            and self._now >= self._probed + _MEDIANS_BETWEEN_PROBES * self._median
+        )
 
     def _look_at_window(self) -> None:
         """Draw the conclusions from the window, if it is full."""
@@ -304,13 +327,12 @@ class AdaptiveLimit:
         self._opened = self._now
 
     def _probe(self) -> None:
-        """Measure the baseline, unless there is no telling how long to wait for the queue to go."""
-        if self.baseline is None:
-            return
         self._moved = 0
         self._answers.clear()
+        self._probed = self._now
         self._probe_from = self._now + self._median
-        self._probe_until = self._probe_from + _LONGEST_PROBE
+        longest = max(_LONGEST_PROBE, _LONGEST_PROBE_MEDIANS * self._median)
+        self._probe_until = self._probe_from + longest
         self.next_tick = min(self.next_tick, self._probe_until)
         self.probing = True
         self._set_level(self._level)
