@@ -106,6 +106,7 @@ TESTS: dict[str, Sequence[str]] = {
     "_failover/engine.py": FAILOVER,
     "_failover/members.py": FAILOVER,
     "_failover/selection.py": FAILOVER,
+    "_limits/adaptive.py": ("limits/test_adaptive.py",),
     "_redundant/decision.py": (
         "redundant/test_decision.py", "redundant/test_calls.py", "redundant/test_pool.py",
         "redundant/test_threads.py",

@@ -91,7 +91,7 @@ class Adaptive:
     longer, or when calls are dropped: by a timeout, the end of a deadline, a caller who leaves too
     late, or an exception that *overload* matches. Other exceptions say nothing. What a call takes
     without a queue is measured all the time, with half of the places for a moment every 30 s while
-    the limit is reached. A limit that nobody reaches does not rise.
+    the limit is reached. A limit of which less than half is used does not rise.
 
     Args:
         initial: The limit to begin with, from *at_least* to *at_most*. A new process does not
@@ -137,7 +137,7 @@ class Adaptive:
             to_count(at_most, "at_most"),
         )
         if least > most:
-            raise ValueError(f"`at_most` must be at least `at_least`, {least}, not {most}")
+            raise ValueError(f"`at_most` must be at least `at_least`, which is {least}, not {most}")
         if not least <= first <= most:
             raise ValueError(
                 f"`initial` must be from `at_least` to `at_most`, {least} to {most}, not {first}"
@@ -251,7 +251,7 @@ class AdaptiveLimit:
         self._advance(now, wall)
         self._drops = self._drops * _MEMORY + (1 - _MEMORY)
         self._run += 1
-        if began < self._decreased or (self._drops <= _DROPS and self._run < _RUN):
+        if began <= self._decreased or (self._drops <= _DROPS and self._run < _RUN):
             return
         known = self._succeeded and self.baseline is not None
         self._decreased = self._now
