@@ -75,6 +75,8 @@ def settled(level=20, base=BASE, **given):
 def test_it_begins_with_the_limit_that_was_set_and_without_a_baseline():
     decision = AdaptiveLimit(Adaptive(initial=7))
     assert (decision.limit, decision.baseline, decision.probing) == (7, None, False)
+    decision.tick(-1000.0, WALL)  # a monotonic clock may begin anywhere
+    assert decision.next_tick == -1000.0 + 29.0
 
 
 @pytest.mark.parametrize(("initial", "least"), [(1, 8), (8, 8), (9, 9), (20, 20), (700, 500)])
@@ -167,7 +169,7 @@ def test_a_limit_of_which_less_than_half_is_used_stays():
 
 def test_how_much_of_the_limit_is_used_is_asked_of_each_window_by_itself():
     told = settled(level=30)
-    told.window(BASE, 15)
+    told.window(BASE, 30)
     level = told.decision._level
     told.window(BASE, 1)
     assert told.decision._level == level
@@ -189,14 +191,14 @@ def test_the_baseline_of_a_limit_in_use_never_rises_by_itself():
 
 def test_five_idle_windows_are_the_new_baseline():
     told = settled()
-    for seconds in (0.14, 0.12, 0.13, 0.15):
+    told.now += 1.0
+    for seconds in (0.14, 0.13, 0.15):
         told.window(seconds)
+    told.now += 29.0
+    told.window(0.16)  # more than 30 s after the first one, which had BASE
     assert told.decision.baseline == BASE
-    told.now += 28.75  # 30 s after the first
-    told.window(0.16)
-    assert told.decision.baseline == BASE
-    told.window(0.17)
-    assert told.decision.baseline == pytest.approx(0.12)
+    told.window(0.17)  # 30 s after the second one
+    assert told.decision.baseline == pytest.approx(0.13)
 
 
 def test_idle_windows_of_more_than_30_seconds_ago_are_forgotten():
@@ -311,6 +313,15 @@ def test_common_probes_do_not_follow_each_other_faster_than_slow_calls_allow():
     assert began == pytest.approx([30.0, 94.0, 158.0])
 
 
+def test_calls_of_three_seconds_are_probed_every_30_seconds():
+    told = settled(base=3.0)
+    for _ in range(3):
+        told.hand_over([(told.now, 3.0, 20)])
+        told.now = told.decision.next_tick
+        told.decision.tick(told.now, told.wall)
+        told.probe(3.0)
+
+
 def test_before_the_first_window_there_is_nothing_to_probe_with():
     told = Told()
     told.answers(BASE, 20, 8)
@@ -330,6 +341,31 @@ def test_a_probe_listens_to_calls_that_began_when_the_queue_before_it_was_gone()
     assert told.decision.probing
     told.answers(BASE, 10, 1, began=told.now + 2 * BASE)
     assert (told.decision.probing, told.decision.baseline) == (False, BASE)
+
+
+def test_a_probe_takes_in_500_answers_and_no_more():
+    told = Told()
+    told.window(2 * BASE, 20)
+    told.now += 2 * BASE
+    half = MOST_SAMPLES // 2
+    seconds = [BASE] * half + [1.1 * BASE] * half + [1.1 * BASE]
+    told.hand_over([(told.now, each, 10) for each in seconds])
+    assert told.decision.baseline == pytest.approx(1.05 * BASE)
+
+
+def test_answers_of_a_probe_that_came_to_nothing_are_forgotten():
+    told = Told()
+    told.window(BASE, 20)
+    told.now += BASE
+    told.answers(BASE / 2, 10, 7)
+    told.now += 29.0
+    told.decision.tick(told.now, told.wall)  # it ends, and another one begins
+    assert told.decision.probing
+    told.now += BASE
+    told.answers(BASE, 10, 7)
+    assert told.decision.probing
+    told.answers(BASE, 10, 1)
+    assert told.decision.baseline == BASE
 
 
 def test_answers_of_a_probe_that_differ_wait_until_it_is_a_second_old():
@@ -412,6 +448,26 @@ def test_more_than_two_percent_of_drops_lower_the_limit_whatever_is_between_them
     assert (told.decision._level, told.decision.baseline) == (14.0, BASE)
 
 
+@pytest.mark.parametrize(("answers", "limit"), [(39, 14), (59, 20)])
+def test_what_counts_is_the_share_of_drops(answers, limit):
+    """One of 40 is more than 2 %, one of 60 is less."""
+    told = settled()
+    for _ in range(60):
+        told.answers(BASE, 1, answers)
+        told.drop()
+        if told.decision.limit != 20:
+            break
+    assert told.decision.limit == limit
+
+
+def test_a_hand_over_of_nothing_is_no_success():
+    told = settled()
+    told.drop(2)
+    told.hand_over([])
+    told.drop()
+    assert told.decision.limit == 14
+
+
 def test_three_drops_in_a_row_lower_the_limit_whatever_was_before():
     told = settled()
     told.answers(BASE, 1, 400)
@@ -447,6 +503,8 @@ def test_a_limit_under_which_nothing_succeeds_falls_to_a_quarter():
 
 def test_a_limit_of_which_nothing_is_known_yet_falls_to_a_quarter():
     told = Told()
+    told.drop(2)
+    assert told.decision.limit == 20
     told.answers(BASE, 1, 7)
     told.drop(3)
     assert told.decision.limit == 5
@@ -509,7 +567,7 @@ def test_the_limit_stays_in_its_bounds_and_says_when_to_ask_again(bounds, events
         assert math.isfinite(decision.next_tick)
         assert decision.next_tick <= decision._now + PERIOD
         assert decision.probing == math.isfinite(decision._probe_until)
-        assert len(decision._window) <= MOST_SAMPLES
+        assert max(len(decision._window), len(decision._answers)) <= MOST_SAMPLES
 
 
 @given(st.lists(st.tuples(st.floats(0, 10), st.floats(0, 3)), max_size=100))
