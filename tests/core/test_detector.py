@@ -1,5 +1,7 @@
 """The health of a member: what the table of its module says, for any sequence of results."""
 
+import operator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -286,7 +288,81 @@ def test_no_time_is_below_zero_whichever_thread_read_the_clock_first() -> None:
     assert health.eject("consecutive", 6.5, 1.0) == 0.0
     health.begin_trial(12.0)
     assert succeed(health, now=6.0) is HealthChange.READMITTED
-    assert health.outage == 0.0
+    assert health.outage == 5.0  # from 7.0 to 12.0, the newest reading
+
+
+# Readings of the clock that come late: a thread reads it, and gets the lock after another one.
+
+
+def test_a_late_reading_makes_no_ejection_end_earlier() -> None:
+    health = Detector(DETECT)
+    for now in (11.0, 12.0, 13.0):
+        fail(health, now=now)
+    assert fail(health, now=2.0) is HealthChange.THRESHOLD_CROSSED
+    assert health.eject("consecutive", 2.0, 1.0) == 2.0
+    assert health.until == 13.0 + DETECT.eject_for
+    assert health.ejected_at == 13.0
+
+
+def test_a_late_reading_makes_no_lease_of_a_trial_shorter() -> None:
+    health = ejected(now=100.0)
+    health.begin_trial(99.0)
+    assert health.until == 100.0 + DETECT.eject_for
+    assert not health.expire(100.0, 1.0)
+
+
+def test_a_trial_that_fails_by_a_late_reading_ends_no_earlier() -> None:
+    health = ejected(now=100.0)
+    health.begin_trial(105.0)
+    assert fail(health, now=95.0) is HealthChange.TRIAL_FAILED
+    assert health.until == 105.0 + 2 * DETECT.eject_for
+
+
+def test_a_member_that_comes_back_by_a_late_reading_has_not_been_back_for_longer() -> None:
+    health = ejected(now=100.0)
+    health.begin_trial(105.0)
+    assert succeed(health, now=50.0) is HealthChange.READMITTED
+    assert (health.since, health.outage) == (105.0, 5.0)
+
+
+def test_the_next_outage_begins_with_readings_of_its_own() -> None:
+    health = ejected(now=100.0)
+    health.begin_trial(105.0)
+    succeed(health, now=105.0)
+    health.eject("probe", 7.0, 1.0)  # by a clock of another test
+    assert health.until <= 7.0 + 2 * DETECT.eject_for
+
+
+@given(
+    steps=st.lists(st.tuples(st.sampled_from("ffffetpsr"), st.floats(0, 9), st.floats(0, 9))),
+    chance=st.floats(0, 1),
+)
+def test_late_readings_count_as_the_newest_one_of_the_outage(
+    steps: list[tuple[str, float, float]], chance: float
+) -> None:
+    late, punctual, now, newest = Detector(DETECT), Detector(DETECT), 0.0, 0.0
+    for step, later, lateness in steps:
+        now += later
+        well, tried = late.phase is Phase.WELL, late.phase is Phase.TRIAL
+        if not {"f": True, "s": True, "e": well, "r": tried}.get(step, not well and not tried):
+            continue
+        calm = well and late.failing_since is None
+        newest = now - lateness if calm else max(newest, now - lateness)
+        for health, reading in ((late, now - lateness), (punctual, newest)):
+            if step == "f" and fail(health, now=reading) is HealthChange.THRESHOLD_CROSSED:
+                health.eject("consecutive", reading, chance)
+            elif step == "e":
+                health.eject("probe", reading, chance)
+            elif step == "s":
+                succeed(health, now=reading)
+            elif step == "t":
+                health.begin_trial(reading)
+            elif step == "r":
+                health.release(health.generation, reading)
+            elif step == "p":
+                health.postpone(reading, chance)
+        times = operator.attrgetter("phase", "until", "level", "since", "ejected_at")
+        assert times(late) == times(punctual)
 
 
 def test_dissent_is_a_failure_by_another_name() -> None:

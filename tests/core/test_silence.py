@@ -161,6 +161,14 @@ def test_results_of_an_earlier_generation_do_not_count():
     assert detector.cancelled(0, 0.0, 5.0, 1.0, longest=0.1) is None
 
 
+def test_one_that_comes_late_from_another_thread_does_not_let_the_last_one_count_twice():
+    detector = Detector(Detect(consecutive=9))
+    assert cancel(detector, 10.0, 20.0) is None
+    assert cancel(detector, 0.0, 5.0) is None
+    assert cancel(detector, 11.0, 20.05) is None
+    assert detector._delays.run == 2
+
+
 def test_never_is_never():
     detector = Detector(Detect(consecutive=1, slow=math.inf))
     assert cancel(detector, 0.0, 1e9, longest=math.inf) is None

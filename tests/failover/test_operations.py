@@ -35,6 +35,23 @@ def test_force_holds_until_release(servers, metrics, clock):
     assert metrics("failovers_total", from_member="a", to_member="b", reason="forced") == 1
 
 
+def test_a_late_reading_of_the_clock_takes_no_plan_back(servers, metrics, clock):
+    """A thread reads the clock, and gets the lock after another one that has planned."""
+    pool = servers.pool("a", "b", failback=Failback("grace", grace=100.0, jitter=0.0))
+    servers.eject(pool, "a")
+    servers.broken.clear()
+    clock.advance(5.0)
+    assert pool.call(servers.use) == ("a",)  # the trial
+    assert pool.call(servers.use) == ("b",)
+    late = clock.now()
+    clock.advance(100.0)
+    assert pool.call(servers.use) == ("a",)
+    switches, epoch = metrics("failovers_total"), pool.status().epoch
+    pool._engine.replan(late)
+    assert pool.call(servers.use) == ("a",)
+    assert (metrics("failovers_total"), pool.status().epoch) == (switches, epoch)
+
+
 def test_release_of_one_member_leaves_the_others_as_they_are(servers):
     pool = servers.pool("a", "b")
     pool.force("b")

@@ -229,6 +229,10 @@ class Detector:
         passed: How many trials have succeeded since the last that did not.
         gain: What a failure adds to the score.
         too_slow: Seconds from which on an answer is too late; infinity for no such limit.
+
+    Threads read the clock before they get the lock that a detector is changed under, so that a
+    reading may be older than the last one. Within an outage, from the first failure to the
+    readmission, it counts as the newest one: no ejection or lease ends earlier for it.
     """
 
     detect: Detect
@@ -244,6 +248,7 @@ class Detector:
     passed: int = 0
     gain: int = 0
     too_slow: float = math.inf
+    _newest: float = -math.inf
     _span: float = 0.0
     _good: int = 0
     _failures: _Evidence = attrs.field(factory=_Evidence)
@@ -279,6 +284,12 @@ class Detector:
         """The seconds for which it has been called without an answer, as far as is known."""
         return self._silence.seconds
 
+    def _at(self, now: float) -> float:
+        """Return *now*, or the newest reading of this outage."""
+        calm = self.phase is Phase.WELL and self.failing_since is None
+        self._newest = now if calm else max(self._newest, now)
+        return self._newest
+
     # Results of calls.
 
     def heard(self) -> None:
@@ -292,6 +303,7 @@ class Detector:
         self._silence.end()
         if generation != self.generation:
             return None
+        now = self._at(now)
         if self.phase in (Phase.TRIAL, Phase.EJECTED):
             if slow:
                 return self.failed(generation, now, chance)
@@ -312,7 +324,10 @@ class Detector:
     def failed(self, generation: int, now: float, chance: float) -> HealthChange | None:
         """Record a failure; *chance* is a random number from 0 to 1."""
         self._silence.end()
-        if generation != self.generation or self.phase is Phase.EJECTED:
+        if generation != self.generation:
+            return None
+        now = self._at(now)
+        if self.phase is Phase.EJECTED:
             return None
         if self.phase is Phase.TRIAL:
             self._lengthen(now, chance)
@@ -338,7 +353,7 @@ class Detector:
             return HealthChange.TRIAL_FAILED
         if not self._silence.counts(began, now, longest):
             return None
-        return self._crossed(self._delays.add_late(self.detect), "slow", now)
+        return self._crossed(self._delays.add_late(self.detect), "slow", self._at(now))
 
     def _pass_trial(self, now: float) -> HealthChange:
         self.passed += 1
@@ -368,6 +383,7 @@ class Detector:
 
     def eject(self, cause: Cause, now: float, chance: float) -> float:
         """Eject the member from rotation; return the seconds since its failures began."""
+        now = self._at(now)
         in_rotation = max(0.0, now - self.since)
         self.level = max(0, self.level - int(in_rotation / DECAY))
         began = now if self.failing_since is None else self.failing_since
@@ -390,6 +406,7 @@ class Detector:
 
     def begin_trial(self, now: float) -> None:
         """Begin a trial; one before its time, for want of a better member, raises no level."""
+        now = self._at(now)
         if now < self.until:
             self.level -= 1
         self.generation += 1
@@ -401,7 +418,7 @@ class Detector:
         if generation != self.generation or self.phase is not Phase.TRIAL:
             return False
         self.phase = Phase.EJECTED
-        self.until = now
+        self.until = self._at(now)
         return True
 
     def expire(self, now: float, chance: float) -> bool:
@@ -413,6 +430,7 @@ class Detector:
 
     def readmit(self, now: float) -> None:
         """Put the member back into rotation, with a head start towards the next ejection."""
+        now = self._at(now)
         head_start = self.detect.threshold - 1
         self._failures = _Evidence(score=head_start)
         self._delays = _Evidence(score=head_start if self.cause == "slow" else 0)
@@ -421,6 +439,7 @@ class Detector:
         self.since = now
         self.failing_since = None
         self.ejected_at = None
+        self._newest = -math.inf
         self.passed = 0
 
     def postpone(self, now: float, chance: float) -> None:
@@ -428,6 +447,7 @@ class Detector:
         self._lengthen(now, chance)
 
     def _lengthen(self, now: float, chance: float) -> None:
+        now = self._at(now)
         doublings = min(self.level, _MOST_DOUBLINGS)
         self._span = min(self.detect.max_eject, self.detect.eject_for * 2.0**doublings)
         self.level += 1

@@ -73,5 +73,6 @@ class Silence:
         overlaps = (began < last_ended or ended <= last_ended) and last_began <= ended
         if overlaps and ended < last_ended + longest:
             return False
-        self._counted = (began, ended)
+        if ended > last_ended:  # one that comes late, from another thread, is not the last one
+            self._counted = (began, ended)
         return True

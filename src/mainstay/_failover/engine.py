@@ -315,7 +315,7 @@ class PoolEngine:
 
     def _readmit(self, slot: Slot, now: float) -> None:
         """Put a member back that is well again; after an ejection, step by step."""
-        failback = self.settings.failback
+        failback, now = self.settings.failback, max(now, slot.detector.since)
         if slot.detector.outage:
             longer = 1 + failback.jitter * chance()
             slot.grace_until = now + failback.grace * longer
@@ -439,6 +439,7 @@ class PoolEngine:
             now: The time.
             news: True if something has happened that calls may wait for.
         """
+        now = max(now, self.monitor.clock.now())  # another thread may have planned since then
         again = self.is_open
         while again:
             plan = planner.plan(
