@@ -4,6 +4,8 @@ import asyncio
 import gc
 import threading
 import weakref
+from collections.abc import Awaitable
+from typing import Any
 
 import pytest
 
@@ -211,3 +213,21 @@ def test_a_dropped_pool_keeps_nothing(servers):
     alive = weakref.ref(pool._engine)
     del pool
     wait_until(lambda: gc.collect() >= 0 and alive() is None)
+
+
+def union(_resource) -> Awaitable[bool] | bool:
+    return True
+
+
+def in_words(_resource) -> "Optional[bool]":  # noqa: F821 - never looked up
+    return True
+
+
+def anything(_resource) -> Any:
+    return True
+
+
+@pytest.mark.parametrize("fn", [union, in_words, anything])
+def test_a_function_that_may_return_a_bool_is_a_probe(fn):
+    """Redis.ping of redis-py is annotated as a union, and was refused."""
+    assert Probe(fn).fn is fn

@@ -101,13 +101,13 @@ def servers(farm):
             server.signal(signal.SIGCONT)
 
 
-def connect(server):
-    return redis.Redis(port=server.port, socket_timeout=PATIENCE, decode_responses=True,
+def connect(server, patience=PATIENCE):
+    return redis.Redis(port=server.port, socket_timeout=patience, decode_responses=True,
                        retry=Retry(NoBackoff(), 0))  # fmt: skip
 
 
-def aconnect(server):
-    return redis.asyncio.Redis(port=server.port, socket_timeout=PATIENCE, decode_responses=True,
+def aconnect(server, patience=PATIENCE):
+    return redis.asyncio.Redis(port=server.port, socket_timeout=patience, decode_responses=True,
                                retry=AsyncRetry(NoBackoff(), 0))  # fmt: skip
 
 
@@ -284,6 +284,93 @@ def test_killed_under_load_of_tasks_costs_no_failed_call(servers, metrics):
         return len(asyncio.all_tasks())
 
     assert asyncio.run(main()) == 1
+    assert errors == []
+
+
+STANDBYS = {"r0": None, "r1": "hot", "r2": "cold"}
+SLOW = 0.3  # seconds that a client waits where a standby has to be started meanwhile
+
+
+def lose_two(servers, *, at_once):
+    """Kill the first server and stop the second one: when that is serving, or in one moment.
+
+    Yield between what happens, until a call has been answered by the server that is given.
+    """
+    first, second, third = servers
+    yield first
+    first.kill()
+    if not at_once:
+        yield second
+    second.signal(signal.SIGSTOP)
+    yield third
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_killed_active_and_a_stopped_hot_member_cost_no_failed_call(servers, metrics, at_once):
+    """Field faults, D2: one active, one hot, one cold; the calls wait for the cold one."""
+    members = [
+        Member(name, open=lambda server=server: connect(server, SLOW), close=redis.Redis.close,
+               standby=standby)
+        for (name, standby), server in zip(STANDBYS.items(), servers, strict=True)
+    ]  # fmt: skip
+    probe = Probe(redis.Redis.ping, every=0.5, timeout=SLOW)
+    pool = FailoverPool("cache", members, on=ERRORS, probe=probe)
+    with pool, Load(pool) as load:
+        for server in lose_two(servers, at_once=at_once):
+            now = time.monotonic()
+            wait_until(lambda server=server, now=now: load.answered_by(server, after=now))
+    assert load.errors == []
+    assert metrics("calls_total", outcome="error") == 0
+
+
+def slow_member(name, standby, server):
+    async def open_():
+        return aconnect(server, SLOW)
+
+    return Member(name, open=open_, close=redis.asyncio.Redis.aclose, standby=standby)
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_nor_do_they_cost_a_task_its_call(servers, metrics, at_once):
+    answers, errors = [], []
+    members = [
+        slow_member(name, standby, server)
+        for (name, standby), server in zip(STANDBYS.items(), servers, strict=True)
+    ]
+
+    async def ping(client):
+        return await client.ping()
+
+    probe = Probe(ping, every=0.5, timeout=SLOW)
+    pool = FailoverPool("cache", members, on=ERRORS, probe=probe)
+    stop = asyncio.Event()
+
+    @pool
+    async def read(client):
+        return await client.get("name")
+
+    async def work():
+        while not stop.is_set():
+            try:
+                answers.append((time.monotonic(), await read()))
+            except Exception as error:  # noqa: BLE001 - what the test counts
+                errors.append(error)
+
+    async def answered_by(server):
+        now = time.monotonic()
+        while not any(name == str(server.port) for at, name in answers if at > now):
+            assert time.monotonic() < now + LONGEST, "it never answered"
+            await asyncio.sleep(0.002)
+
+    async def main():
+        async with pool:
+            tasks = [asyncio.create_task(work()) for _ in range(10)]
+            for server in lose_two(servers, at_once=at_once):
+                await answered_by(server)
+            stop.set()
+            await asyncio.gather(*tasks)
+
+    asyncio.run(main())
     assert errors == []
 
 

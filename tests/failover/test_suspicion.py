@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from mainstay import Detect, FailoverPool, Probe, deadline
+from support.callers import awaitable
 from support.pools import LONGEST, Lost, state_of, wait_until
 
 
@@ -56,6 +57,57 @@ def test_nor_with_two_active_members(pools, pool_of, site, metrics):
     pools.call(pool, site.use)
     site.broken |= {"a", "b"}
     assert [pools.call(pool, site.use) for _ in range(5)] == ["z1"] * 5
+    pools.close(pool)
+
+
+@pytest.mark.parametrize("times", [1, 5])
+def test_nor_where_an_active_and_a_hot_member_fail_in_one_moment(
+    pools, pool_of, site, metrics, times
+):
+    """What fails last is the hot one, and the active one is why the cold one is not started."""
+    members = [pools.member(site, "a"), pools.member(site, "h", standby="hot"),
+               pools.member(site, "z", standby="cold")]  # fmt: skip
+    fn = pools.hook(answers(site))
+    pool = FailoverPool("db", members, on=Lost, probe=Probe(fn, every=1000.0, fall=3))
+    pools.call(pool, site.use)
+    pools.until(lambda: all(member.open for member in pool.status().members[:2]))
+    site.broken |= {"a", "h"}
+    assert [pools.call(pool, site.use) for _ in range(times)] == ["z1"] * times
+    pools.close(pool)
+
+
+def test_nor_where_the_one_that_failed_last_was_ejected_meanwhile(site, metrics):
+    members = [site.amember("a"), site.amember("h", standby="hot"),
+               site.amember("z", standby="cold")]  # fmt: skip
+    probe = Probe(awaitable(answers(site)), every=1000.0, fall=3)
+    pool = FailoverPool("db", members, on=Lost, probe=probe, detect=Detect(consecutive=2))
+    both = asyncio.Event()
+
+    async def use(resource):
+        if resource == "h1":
+            await both.wait()  # the first one knows of a alone, which has one failure
+        return site.use(resource)
+
+    async def main():
+        async with pool:
+            site.broken |= {"a", "h"}
+            first = asyncio.create_task(pool.call(use))
+            await asyncio.sleep(0.01)
+            pool._engine.slots["h"].detector.failed(0, 0.0, 1.0)
+            both.set()
+            return await first
+
+    assert asyncio.run(main()) == "z1"
+
+
+def test_nor_where_several_cold_standbys_fail_one_after_the_other(pools, site, metrics):
+    members = [pools.member(site, "a"), pools.member(site, "y", standby="cold"),
+               pools.member(site, "z", standby="cold")]  # fmt: skip
+    probe = Probe(pools.hook(lambda resource: resource[0] != "a"), every=1000.0, fall=2)
+    pool = FailoverPool("db", members, on=Lost, probe=probe)
+    pools.call(pool, site.use)
+    site.broken |= {"a"}
+    assert pools.call(pool, site.use) == "y1"
     pools.close(pool)
 
 

@@ -549,19 +549,22 @@ def suspect(
     requested: Collection[str],
     suspects: list[Slot],
 ) -> float | None:
-    """Have the probe asked at once about the member tried last, while a standby is left.
+    """Have the probe asked at once about the members that failed, while a standby is left.
+
+    Each of them may be why the standby is not started. A good answer about the one that was tried
+    last ends the wait.
 
     Args:
         engine: That of the pool.
         now: The time.
         tried: The members that a call has failed at: all that serve.
         requested: The names of those that it has had started because all are down.
-        suspects: Those that it has had asked about; one is added.
+        suspects: Those that it has had asked about; the others are added.
 
     Returns:
         For how long to wait for news; None if nothing will come of it.
     """
-    probe, slot, names = engine.settings.probe, tried[-1], [each.name for each in tried]
+    probe, names = engine.settings.probe, [slot.name for slot in tried]
     with engine.outbox, engine.lock:
         step = planner.next_member(
             engine.plan, engine.rules, now=now, tried=names, requested=requested
@@ -570,14 +573,19 @@ def suspect(
             return 0.0
         if probe is None or engine.prober is None or set(engine.plan.reserves).issubset(names):
             return None
-        if slot not in suspects and slot.detector.phase is Phase.WELL and slot.has_failures:
-            suspects.append(slot)
-            if slot.suspected_at is None:
-                slot.suspected_at = now
-                engine.outbox.add(engine.prober.wake)
-        if slot not in suspects or slot.suspected_at is None:
+        for slot in tried:
+            if slot not in suspects and slot.detector.phase is Phase.WELL and slot.has_failures:
+                suspects.append(slot)
+                if slot.suspected_at is None:
+                    slot.suspected_at = now
+                    engine.outbox.add(engine.prober.wake)
+        last = tried[-1]
+        if last in suspects and last.suspected_at is None and last.detector.phase is Phase.WELL:
             return None
-        left = slot.suspected_at + probe.fall * probe.timeout + _LATE_BY - now
+        since = [slot.suspected_at for slot in suspects if slot.suspected_at is not None]
+        if not since:
+            return None
+        left = max(since) + probe.fall * probe.timeout + _LATE_BY - now
         return left if left > 0 else None
 
 

@@ -1,8 +1,9 @@
 """What users give: members, probes, and how to detect, eject and take back. Checked when made."""
 
 import math
+import re
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Generic, Literal, TypeVar, overload
+from typing import Any, Final, Generic, Literal, TypeVar, get_args, overload
 
 import attrs
 
@@ -168,7 +169,7 @@ class Probe:
             raise TypeError(f"`fn` must take a resource and answer a bool, not {fn!r}")
         check_hook("fn", fn)
         answers = getattr(fn, "__annotations__", {}).get("return", bool)
-        if answers not in (bool, "bool"):
+        if not _may_be_bool(answers):
             raise TypeError(
                 f"`fn` must answer a bool, and {fn!r} is annotated to return {answers!r}; "
                 f"return True or False"
@@ -228,6 +229,13 @@ class Failback:
             seconds if mode == "ramp" else 0.0,
             to_share(jitter, "jitter"),
         )
+
+
+def _may_be_bool(annotation: object) -> bool:
+    """True if what is annotated so may return a bool: a union may, as that of `Redis.ping`."""
+    if isinstance(annotation, str):
+        return re.search(r"\bbool\b", annotation) is not None
+    return annotation is bool or bool in get_args(annotation) or annotation is Any
 
 
 def check_hook(parameter: str, hook: object) -> None:
