@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import math
 import pickle
 import threading
 
@@ -14,6 +15,7 @@ from mainstay import (
     Detect,
     UnsupportedLoopError,
     deadline,
+    on_event,
     retry,
 )
 from mainstay.testing import FakeClock, Faults
@@ -464,6 +466,105 @@ def test_no_deadline_of_the_caller_is_blamed_on_what_it_protects(breaker_caller,
         breaker.open() or breaker_caller(breaker, late)
 
 
+# What is told of it.
+
+
+@pytest.fixture
+def changes():
+    """What was told of a breaker, each as from, to and cause."""
+    found = []
+    stop = on_event(lambda event: found.append((event.from_state, event.to_state, event.cause)))
+    yield found
+    stop()
+
+
+def test_every_change_is_told_counted_and_seen(metrics, clock, changes):
+    breaker = make()
+    engine = breaker._bound.engine
+
+    def seen():
+        states = metrics._labelled("mainstay_breaker_state", "state")
+        return breaker.state, [*states], metrics("component_up")
+
+    closed = ("closed", ["closed"], 1), False, -math.inf
+    assert (seen(), engine.is_open, engine.open_until) == closed
+    break_down(breaker)
+    assert (seen(), engine.open_until) == (("open", ["open"], 0), engine.detector.until)
+    assert changes == [("closed", "open", "consecutive")]
+    clock.advance(5.0)
+    break_down(breaker, 1)
+    assert changes[1:] == [("open", "half_open", None), ("half_open", "open", "consecutive")]
+    clock.advance(10.0)
+    SYNC.called(breaker, Faults(["ok"]))
+    assert changes[3:] == [("open", "half_open", None), ("half_open", "closed", None)]
+    assert (seen(), engine.is_open, engine.open_until) == closed
+    breaker.open()
+    assert (seen(), engine.open_until) == (("open", ["open"], 0), math.inf)
+    breaker.close()
+    assert (seen(), engine.is_open, engine.open_until) == closed
+    assert changes[5:] == [("closed", "open", None), ("open", "closed", None)]
+    assert metrics("breaker_transitions_total") == len(changes) == 7
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_cancelled_trial_is_told_as_well(metrics, clock, changes, late):
+    async def main():
+        breaker = make()
+        break_down(breaker)
+        clock.advance(5.0)
+        trial = asyncio.create_task(breaker.call(hang))
+        await asyncio.sleep(0)
+        clock.advance(1.0 if late else 0.01)
+        trial.cancel()
+        await asyncio.wait([trial])
+        return breaker
+
+    breaker = asyncio.run(main())
+    assert [change[:2] for change in changes[1:]] == [("open", "half_open"), ("half_open", "open")]
+    assert (breaker.retry_after == 0.0) is not late
+
+
+def test_an_unknown_end_of_a_trial_is_told_as_well(clock, changes):
+    breaker = make()
+    break_down(breaker)
+    clock.advance(5.0)
+    with pytest.raises(KeyboardInterrupt):
+        SYNC.called(breaker, Faults(then=KeyboardInterrupt))
+    assert changes[1:] == [("open", "half_open", None), ("half_open", "open", "consecutive")]
+
+
+async def hang():
+    await asyncio.get_running_loop().create_future()
+
+
+def test_slow_answers_are_seen_also_after_good_ones(clock):
+    breaker = make(detect=Detect(slow=0.5, consecutive=2))
+    for seconds in (0.25, 0.5, 0.5, 0.75, 0.75):  # half a second is not yet too late
+        assert breaker.state == "closed"
+        SYNC.called(breaker, lambda seconds=seconds: clock.advance(seconds))
+    assert breaker.state == "open"
+
+
+def test_closed_by_hand_it_opens_and_closes_again_by_itself(clock):
+    breaker = make()
+    breaker.open()
+    breaker.close()
+    break_down(breaker)
+    assert breaker.retry_after is not None
+    clock.advance(5.0)
+    SYNC.called(breaker, Faults(["ok"]))
+    assert breaker.state == "closed"
+
+
+def test_a_call_from_before_it_opened_changes_nothing_after_it_was_closed_by_hand(clock):
+    breaker = make(detect=Detect(consecutive=1))
+    early = Elsewhere(breaker)
+    break_down(breaker, 1)
+    breaker.close()
+    early.end(Lost())
+    assert (breaker.state, breaker.failures) == ("closed", 0)
+
+
 # What is seen of it without a call.
 
 
@@ -477,6 +578,8 @@ def test_its_figures_are_there_without_a_call(clock):
     break_down(breaker, 1)
     assert breaker.failures == 2
     assert 2.5 <= breaker.retry_after <= 5.0
+    clock.advance(6.0)
+    assert breaker.retry_after == 0.0
     breaker.open()
     assert breaker.retry_after is None
     breaker.close()

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainstay import deadline, remaining
-from mainstay.testing import FakeClock
+from mainstay import DeadlineExpiredError, deadline, remaining, retry
+from mainstay.testing import FakeClock, recorded
 
 
 def test_without_a_deadline_there_is_no_time_left_to_tell():
@@ -219,3 +219,51 @@ def test_what_is_no_duration_is_refused(function, parameter, value):
 def test_a_deadline_is_required_to_have_seconds():
     with pytest.raises(TypeError):
         deadline(None)
+
+
+# By the system's clock, and on the short way that healthy calls take.
+
+
+def test_an_outer_deadline_that_is_over_ends_calls_inside_a_longer_one():
+    for inner in (deadline(1000.0), deadline(1000)):
+        with deadline(0.0), inner, pytest.raises(DeadlineExpiredError):
+            retry(on=OSError).call(int)
+
+
+def test_so_does_one_around_a_block_that_was_left_meanwhile():
+    with deadline(0.0):
+        left = deadline(50.0)
+        left.__enter__()
+        inherited = contextvars.copy_context()
+        left.__exit__(None, None, None)
+
+        def call():
+            with deadline(1000.0):
+                retry(on=OSError).call(int)
+
+        with pytest.raises(DeadlineExpiredError):
+            inherited.run(call)
+
+
+def test_calls_inside_a_deadline_record_where_the_block_around_it_says():
+    with recorded() as metrics, deadline(1000.0):
+        retry(on=OSError, name="it").call(int)
+    assert metrics.value("calls_total", component="it") == 1
+
+
+def test_a_deadline_that_is_left_after_the_one_around_it_is_over():
+    outer, inner = deadline(1000.0), deadline(2000.0)
+    outer.__enter__()
+    inner.__enter__()
+    outer.__exit__(None, None, None)
+    assert remaining() > 1500
+    inner.__exit__(None, None, None)
+    assert remaining() is None
+
+
+def test_a_deadline_that_is_entered_again_and_again_keeps_nothing():
+    again = deadline(1000.0)
+    for _ in range(3):
+        with again:
+            assert len(again._entries) == 1
+    assert again._entries == []

@@ -474,3 +474,51 @@ def test_with_a_probe_only_a_cold_standby_comes_back_without_it():
     probed = PlanRules(probed=True)
     closed = {"phase": Phase.EJECTED, "trial_at": NOW, "is_open": False}
     assert comebacks([active("a"), hot("b", **closed), cold("c", **closed)], probed, NOW) == ("c",)
+
+
+def test_after_how_long_an_ejected_member_is_tried_again():
+    ejected = plan(
+        [MemberView("a", phase=Phase.EJECTED, trial_at=NOW + 7), MemberView("b")],
+        PlanRules(),
+        now=NOW,
+        last_active="",
+    )
+    assert [ejected.retry_after(now) for now in (NOW, NOW + 6, NOW + 8)] == [7.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("phases", "forced", "down"),
+    [
+        ((Phase.WELL, Phase.EJECTED), None, False),
+        ((Phase.WELL, Phase.WELL), None, False),
+        ((Phase.EJECTED, Phase.TRIAL), None, True),
+        ((Phase.EJECTED, Phase.EJECTED), "a", False),
+    ],
+)
+def test_a_pool_is_down_while_nobody_is_well_unless_the_user_wants_one(phases, forced, down):
+    members = [MemberView(name, phase=each) for name, each in zip("ab", phases, strict=True)]
+    made = plan(members, PlanRules(ALL_DOWN["raise"]), now=NOW, last_active="", forced=forced)
+    assert made.down is down
+
+
+def test_who_was_forced_and_is_gone_is_wanted_no_more():
+    well = [MemberView("a"), MemberView("b")]
+    assert assign(well, now=NOW, last_active="", forced="z").serving == ("a", "b")
+    assert assign(well[:1], now=NOW, last_active="", forced="a").wanted == ("a",)
+    alone = assign(well, now=NOW, last_active="", forced="b")
+    assert (alone.serving, alone.wanted) == (("b",), ("b",))
+
+
+def test_an_open_standby_serves_while_those_who_are_to_serve_are_opened():
+    members = [
+        MemberView("a", phase=Phase.EJECTED),
+        MemberView("b", is_open=False),
+        MemberView("c", standby="hot", is_open=False),
+        MemberView("d", standby="hot"),
+    ]
+    assert assign(members, now=NOW, last_active="").serving == ("d",)
+
+
+def test_a_start_that_should_be_over_is_asked_about_at_once():
+    late = attrs.evolve(plan([], PlanRules(), now=NOW, last_active=""), starting={"a": NOW - 1})
+    assert next_member(late, PlanRules(), now=NOW) == WaitFor(0.0, news=True)

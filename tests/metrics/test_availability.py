@@ -49,6 +49,12 @@ def test_figures_are_exact(clock, metrics):
     assert database.reliability_linear(270) == 0.75
 
 
+def test_no_time_at_all_is_survived(clock, metrics):
+    database = Availability("database")
+    database.fail()
+    assert (database.reliability(0), database.reliability_linear(0)) == (1.0, 1.0)
+
+
 def test_the_linear_form_is_never_below_zero(clock, metrics):
     database = Availability("database")
     clock.advance(100)

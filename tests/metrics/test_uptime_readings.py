@@ -282,6 +282,28 @@ def test_what_is_remembered_is_found_at_any_distance():
         assert (figures.failures, figures.uptime, figures.downtime) == (outage, outage, outage)
 
 
+def test_what_is_forgotten_is_left_out_and_the_totals_are_whole():
+    log, outages = OutageLog.opened(0.0), 3_000
+    for number in range(outages):
+        log = log.failed(2.0 * number + 1).restored(2.0 * number + 2)
+    end, oldest = 2.0 * outages, log.history.oldest
+    assert log.figures(end, end) == log.figures(end) == log.figures(end, 2 * end)
+    assert log.figures(end).failures == outages
+    remembered = log.figures(end, end - 1)
+    assert remembered == log.figures(end, end - oldest.when)
+    assert remembered.uptime + remembered.downtime == end - oldest.when
+    assert remembered.failures == outages - oldest.total.failures
+
+
+def test_a_span_begins_after_what_happens_at_its_first_moment():
+    log = OutageLog.opened(0.0)
+    for number in range(200):
+        log = log.failed(2.0 * number + 1).restored(2.0 * number + 2)
+    for point in (log.history.recent[0], log.history.blocks[-1][0], log.history.recent[1]):
+        figures = log.figures(400.0, 400.0 - point.when)
+        assert figures.failures == 200 - point.total.failures
+
+
 # Copies.
 
 

@@ -129,6 +129,17 @@ def test_a_race_block_is_entered_once():
         pass
 
 
+def test_an_async_race_block_is_entered_once():
+    async def main():
+        block = redundant().race()
+        async with block:
+            pass
+        with pytest.raises(RuntimeError, match="this race is over"):
+            await block.__aenter__()
+
+    asyncio.run(main())
+
+
 def test_a_race_refuses_async_functions_in_sync_code_and_the_reverse():
     async def main():
         async with redundant().race() as race:

@@ -283,6 +283,17 @@ def test_what_interrupts_a_copy_in_the_callers_thread_leaves_nothing_behind(metr
     assert metrics("abandoned_threads") == 0
 
 
+def test_a_race_that_is_left_without_a_result_is_cancelled(metrics):
+    disposed, hang = [], Hang()
+    with redundant(name="it", dispose=disposed.append).race() as race:
+        race.start(hang)
+    assert metrics.outcomes() == {"cancelled": 1}
+    assert metrics("abandoned_threads") == 1
+    hang.release.set()
+    wait_until(lambda: metrics("abandoned_threads") == 0)
+    wait_until(lambda: len(disposed) == 1)
+
+
 def test_an_interrupt_in_a_race_at_the_cap_leaves_only_what_runs_behind(metrics):
     def interrupt():
         raise KeyboardInterrupt

@@ -102,3 +102,8 @@ def test_time_is_out_when_a_wait_leaves_none_to_call_in(wait, left):
 )
 def test_the_edges_of_time(wait, left, expected):
     assert out_of_time(wait, left) is expected
+
+
+def test_a_wait_as_long_as_the_system_can_sleep_is_too_long():
+    assert out_of_time(threading.TIMEOUT_MAX, math.inf)
+    assert not out_of_time(math.nextafter(threading.TIMEOUT_MAX, 0.0), math.inf)

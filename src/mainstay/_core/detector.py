@@ -107,7 +107,7 @@ class Detect:
         normal: The share of calls that may fail while all is well, above 0 and below *bad*.
         bad: The share that is to be detected, below 1.
         threshold: The score that ejects, at least 1; None for that of six failures.
-        slow: Seconds or `timedelta`, above 0, from which on an answer is too late. Such answers
+        slow: Seconds or `timedelta`, above 0, beyond which an answer is too late. Such answers
             are measured by the same rules, apart from failures. It is also the silence after which
             calls that their callers cancel count in a row, as answers that are too late. None for
             no such limit, and a silence longer than each of the last 100 answers and 0.1 s; where
@@ -228,7 +228,7 @@ class Detector:
         outage: The seconds from the last ejection to its readmission.
         passed: How many trials have succeeded since the last that did not.
         gain: What a failure adds to the score.
-        too_slow: Seconds from which on an answer is too late; infinity for no such limit.
+        too_slow: Seconds beyond which an answer is too late; infinity for no such limit.
 
     Threads read the clock before they get the lock that a detector is changed under, so that a
     reading may be older than the last one. Within an outage, from the first failure to the
