@@ -309,10 +309,13 @@ def test_a_call_from_before_it_was_closed_by_hand_changes_nothing(clock):
     assert breaker.state == "closed"
 
 
-def test_no_time_left_calls_nothing(breaker_caller, metrics):
+def test_no_time_left_calls_nothing(breaker_caller, metrics, caplog):
     with deadline(0), pytest.raises(DeadlineExpiredError):
         breaker_caller(make(), Faults())
     assert metrics("calls_total", outcome="timeout") == 1
+    (line,) = [each for each in caplog.records if each.name == "mainstay.breaker"]
+    assert line.levelname == "WARNING"
+    assert line.getMessage() == "mail: gave up (timeout) with DeadlineExpiredError"
 
 
 def test_blocks_nest_and_are_left_in_order(clock):
@@ -609,12 +612,17 @@ def test_a_refused_result_counts_as_a_failure_and_is_returned(kind, metrics, clo
     assert breaker.last_error.result == 503
 
 
-def test_what_on_result_raises_is_raised(metrics, clock):
+def test_what_on_result_raises_is_raised_and_said_once(metrics, clock, caplog):
     def broken(value):
         raise KeyError(value)
 
-    with pytest.raises(KeyError, match="page"):
-        SYNC.called(make(on_result=broken), Faults(["page"]))
+    breaker = make(on_result=broken)
+    for _ in range(2):
+        with pytest.raises(KeyError, match="page"):
+            SYNC.called(breaker, Faults(["page"]))
+    (line,) = caplog.records
+    assert (line.levelname, line.getMessage()) == ("WARNING", "mail: `on_result` raised KeyError")
+    assert metrics("hook_errors_total", hook="predicate") == 2
 
 
 @pytest.mark.parametrize("on_result", [1, "no", (lambda: (yield))])

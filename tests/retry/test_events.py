@@ -131,8 +131,11 @@ def test_a_predicate_that_raises_is_warned_of_once_for_each_class(caller, metric
             caller(policy, Faults([Lost]))
     (line,) = [each for each in lines_of(caplog) if "gave up" not in each.getMessage()]
     assert line.levelname == "WARNING"
-    assert line.getMessage().startswith("fetch: for Lost `on` raised AttributeError(")
-    assert "so the exception counts as not matched" in caught.value.__notes__[0]
+    said = line.getMessage().removeprefix("fetch: for Lost ")
+    assert said.startswith("`on` raised AttributeError(")
+    assert said.endswith("), so the exception counts as not matched")
+    assert caught.value.__notes__[0].endswith(said)
+    assert metrics("hook_errors_total", hook="predicate") == 3
     assert metrics("give_ups_total", reason="predicate_error") == 3
 
 

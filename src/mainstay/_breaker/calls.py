@@ -101,6 +101,7 @@ class BreakerCall(Call[Recorder]):
         try:
             return bool(on_result(value))
         except Exception as error:
+            self.hook_failed("on_result", error)
             self.says_nothing(error, "predicate_error")
             raise
         except BaseException as error:
