@@ -72,6 +72,14 @@ def test_a_vote_wants_as_many_copies_as_it_takes_to_be_decided():
     assert round_.reason() == "no_decision"
 
 
+def test_a_vote_wants_another_copy_for_one_that_failed_unless_there_is_no_member_for_it():
+    for options, wanted in (({}, 3), ({"replaceable": False}, 2)):
+        round_ = round_of(3, vote.majority(), wanted=2)
+        round_.start(0.0)
+        round_.failed(0, OSError(), 1.0, **options)
+        assert round_.wanted == wanted
+
+
 def test_a_copy_for_which_there_was_no_room_is_wanted_until_it_has_started():
     round_ = round_of(3, vote.unanimous(), wanted=3)
     round_.start(0.0)

@@ -356,6 +356,7 @@ def test_tenacitys_async_exception_strategies_are_awaited(metrics, on):
         tenacity.retry_if_not_result(lambda value: True),
         tenacity.retry_if_exception_type() | tenacity.retry_if_result(lambda value: True),
         tenacity.asyncio.retry_if_result(is_lost),
+        tenacity.asyncio.retry_if_exception(is_lost) | tenacity.retry_if_result(lambda value: True),
         tenacity.retry_always,
         tenacity.retry_never,
     ],
