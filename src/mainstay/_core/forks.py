@@ -10,24 +10,15 @@ import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import attrs
-
 T = TypeVar("T")
 Hook = Callable[[], object]
 
 _owners: "weakref.WeakKeyDictionary[Any, Callable[[Any], object]]" = weakref.WeakKeyDictionary()
 
 
-@attrs.frozen
-class _Around:
-    """What a module does before a fork, and after it in either process."""
-
-    before: Hook | None
-    in_parent: Hook | None
-    in_child: Hook | None
-
-
-_modules: list[_Around] = []
+_before: list[Hook] = []
+_in_parent: list[Hook] = []
+_in_child: list[Hook] = []
 
 
 def reset_after_fork(owner: T, reset: Callable[[T], object]) -> None:
@@ -39,7 +30,9 @@ def around_forks(
     *, before: Hook | None = None, in_parent: Hook | None = None, in_child: Hook | None = None
 ) -> None:
     """Have these called around every fork of this process, for good."""
-    _modules.append(_Around(before, in_parent, in_child))
+    for hooks, hook in ((_before, before), (_in_parent, in_parent), (_in_child, in_child)):
+        if hook is not None:
+            hooks.append(hook)
 
 
 def unlocked_copy(lock: "threading.RLock") -> "threading.RLock":
@@ -51,21 +44,18 @@ def unlocked_copy(lock: "threading.RLock") -> "threading.RLock":
 
 
 def _before_fork() -> None:
-    for each in reversed(_modules):
-        if each.before is not None:
-            each.before()
+    for hook in reversed(_before):
+        hook()
 
 
 def _after_in_parent() -> None:
-    for each in _modules:
-        if each.in_parent is not None:
-            each.in_parent()
+    for hook in _in_parent:
+        hook()
 
 
 def _after_in_child() -> None:
-    for each in _modules:
-        if each.in_child is not None:
-            each.in_child()
+    for hook in _in_child:
+        hook()
     for owner, reset in tuple(_owners.items()):
         reset(owner)
 
