@@ -11,14 +11,16 @@ Source:
 """
 
 from asyncio import CancelledError, Task, current_task, get_running_loop
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from mainstay._core.alarms import Alarms, alarms_of
 from mainstay._core.clock import SYSTEM, Clock, Timer
 from mainstay._core.context import DeadlineEntry, block_context
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
+
+R = TypeVar("R")
 
 
 def task_here() -> "Task[Any]":
@@ -118,7 +120,6 @@ class TaskTimeout:
     Between `start` and `stop` a cancellation that this object asked for surfaces as
     `CancelledError`; `stop` takes it back and says so. One that came from outside at the same
     moment wins: `stop` then answers False, and the `CancelledError` must go on.
-
     """
 
     __slots__ = ("_cancelling", "_fired", "_stopped", "_task", "_timer")
@@ -144,3 +145,23 @@ class TaskTimeout:
             return False
         ours = self._task.uncancel() <= self._cancelling
         return ours and isinstance(error, CancelledError)
+
+
+async def limited(
+    clock: Clock,
+    limit: float | None,
+    attempt: "Awaitable[R]",
+    overdue: "Callable[[float], TimeoutError]",
+) -> R:
+    """Await an attempt for at most *limit* seconds; after them raise what *overdue* returns."""
+    if limit is None:
+        return await attempt
+    timeout = TaskTimeout(clock, limit)
+    try:
+        value = await attempt
+    except BaseException as error:
+        if timeout.stop(error):
+            raise overdue(limit) from error
+        raise
+    timeout.stop(None)
+    return value

@@ -14,7 +14,7 @@ not carry earlier ones along as their context.
 import functools
 import logging
 from asyncio import CancelledError
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection
 from types import NoneType
 from typing import Any, ClassVar, TypeAlias
 
@@ -22,7 +22,7 @@ import attrs
 
 from mainstay._core.budget import RetryBudget, observe, spend
 from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
-from mainstay._core.clock import Clock, monotonic
+from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context, current_context, process_contexts
 from mainstay._core.failures import FAILING, AttemptLog, Verdict, counted
 from mainstay._core.functions import (
@@ -35,7 +35,7 @@ from mainstay._core.functions import (
     resource_first_or_as_self,
     without_resource,
 )
-from mainstay._core.interrupts import TaskTimeout
+from mainstay._core.interrupts import limited
 from mainstay._core.one_shot import NO_FILES, Positions, is_file, positions_of, used_up
 from mainstay._core.threads import Pause, values_now
 from mainstay._failover.engine import PoolEngine, suspect
@@ -712,26 +712,6 @@ async def arepeat(run: PoolCall, fn: Callable[..., Any], args: Args, kwargs: Kwa
             set_lease(outer)
             run.engine.done(handle)
         run.go_on()
-
-
-async def limited(
-    clock: Clock,
-    limit: float | None,
-    attempt: Awaitable[Any],
-    overdue: Callable[[float], TimeoutError],
-) -> Any:
-    """Await an attempt for at most *limit* seconds; after them raise what *overdue* returns."""
-    if limit is None:
-        return await attempt
-    timeout = TaskTimeout(clock, limit)
-    try:
-        value = await attempt
-    except BaseException as error:
-        if timeout.stop(error):
-            raise overdue(limit) from error
-        raise
-    timeout.stop(None)
-    return value
 
 
 def acquire(run: PoolCall) -> MemberHandle:

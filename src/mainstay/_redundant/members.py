@@ -32,8 +32,9 @@ import attrs
 from mainstay._core.clock import Clock
 from mainstay._core.context import CallContext, current_context
 from mainstay._core.failures import FAILING, Verdict, described, leave_note
+from mainstay._core.interrupts import limited
 from mainstay._core.threads import Pause
-from mainstay._failover.calls import check_interruptible, limited, no_member, require_loop
+from mainstay._failover.calls import check_interruptible, no_member, require_loop
 from mainstay._failover.engine import PoolEngine
 from mainstay._failover.members import Lease, MemberHandle, Slot, lease_here, set_lease
 from mainstay._failover.pool import FailoverPool

@@ -166,17 +166,9 @@ async def _limited(run: RetryCall, attempt: Awaitable[Any]) -> Any:
     limit = run.attempt_limit()
     if limit is None:
         return await attempt
-    from mainstay._core.interrupts import TaskTimeout  # noqa: PLC0415 - the policy has loaded it
+    from mainstay._core.interrupts import limited  # noqa: PLC0415 - the policy has loaded it
 
-    timeout = TaskTimeout(run.context.clock, limit)
-    try:
-        value = await attempt
-    except BaseException as error:
-        if timeout.stop(error):
-            raise run.attempt_timed_out(limit) from error
-        raise
-    timeout.stop(None)
-    return value
+    return await limited(run.context.clock, limit, attempt, run.attempt_timed_out)
 
 
 def wrap_generator(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., Any]:
