@@ -106,14 +106,16 @@ def test_the_next_save_says_what_has_happened_to_a_file(path, store, run, ending
 
 
 @pytest.mark.parametrize("happens", [removed, moved, replaced, emptied, halved])
+@pytest.mark.parametrize("opened", [False, True])
 def test_the_same_is_seen_where_an_open_file_does_not_tell_its_path(
-    path, store, monkeypatch, happens
+    path, store, monkeypatch, opened, happens
 ):
     def no_such_link(_path):
         raise FileNotFoundError
 
+    lease = acquired(store) if opened else None
     monkeypatch.setattr(os, "readlink", no_such_link)
-    lease = acquired(store)
+    lease = lease or acquired(store)
     happens(Path(f"{path}-wal"))
     with pytest.raises(StoreUnavailableError, match="its -wal file was "):
         store.commit(lease, Change(document=b"one"))
