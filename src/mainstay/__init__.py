@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from mainstay._failover.options import Failback, Member, Probe
     from mainstay._failover.pool import FailoverPool, current_lease, failover
     from mainstay._failover.selection import Selector
+    from mainstay._limits.fallback import fallback
     from mainstay._limits.rate_limit import RateLimit
+    from mainstay._limits.timeout import timeout
     from mainstay._metrics.collector import Metrics, default_metrics, set_default_metrics
     from mainstay._redundant.policy import Redundant, cancelled, redundant
     from mainstay._retry.policy import Retry, retry
@@ -112,6 +114,7 @@ __all__ = [
     "deadline",
     "default_metrics",
     "failover",
+    "fallback",
     "hedge",
     "on_event",
     "ops",
@@ -122,6 +125,7 @@ __all__ = [
     "remaining",
     "retry",
     "set_default_metrics",
+    "timeout",
     "transient",
     "vote",
     "young_daly",
@@ -143,6 +147,8 @@ _MODULES = {
     "mainstay._failover.options": ("Failback", "Member", "Probe"),
     "mainstay._failover.pool": ("FailoverPool", "current_lease", "failover"),
     "mainstay._failover.selection": ("Selector",),
+    "mainstay._limits.fallback": ("fallback",),
+    "mainstay._limits.timeout": ("timeout",),
     "mainstay._metrics.collector": ("Metrics", "default_metrics", "set_default_metrics"),
     "mainstay._limits.rate_limit": ("RateLimit",),
     "mainstay._redundant.policy": ("Redundant", "cancelled", "redundant"),

@@ -3,6 +3,7 @@
     Event
     ├── RetryScheduled, RetryGaveUp           to the logger "mainstay.retry"
     ├── BreakerChanged                        "mainstay.breaker"
+    ├── FallbackUsed                          "mainstay.fallback"
     ├── PoolEvent                             "mainstay.failover"
     │   ├── PoolGaveUp, PoolSwitched
     │   └── MemberEjected, MemberFailing, MemberReadmitted, MemberBroken, StandbyStarted
@@ -29,6 +30,7 @@ __all__ = [
     "CheckpointEvent",
     "CodeChanged",
     "Event",
+    "FallbackUsed",
     "HedgeStarted",
     "LeaseLost",
     "MemberBroken",
@@ -139,6 +141,32 @@ class BreakerChanged(Event):
     def __str__(self) -> str:
         why = f" ({self.cause})" if self.cause else ""
         return f"{self.component}: {self.from_state} -> {self.to_state}{why}"
+
+
+@attrs.frozen
+class FallbackUsed(Event):
+    """A fallback has answered in place of a call that failed.
+
+    Attributes:
+        source: What it gave, as in `fallbacks_total`.
+        age: How many seconds old a last good answer is; None for what was not kept.
+        error: What the call has raised.
+    """
+
+    policy: ClassVar[str] = "fallback"
+    kind: ClassVar[str] = "fallback_used"
+    source: str
+    age: float | None
+    error: Exception
+
+    @property
+    def level(self) -> int:
+        """INFO: the caller has an answer, and what has failed says so itself."""
+        return logging.INFO
+
+    def __str__(self) -> str:
+        old = "" if self.age is None else f", {self.age:.3f} s old"
+        return f"{self.component}: answered by {self.source}{old} after {class_name(self.error)}"
 
 
 @attrs.frozen

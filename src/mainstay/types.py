@@ -7,6 +7,8 @@ from mainstay._core.dependability import DependabilityFigures
 from mainstay._failover.blocks import PoolAttempt
 from mainstay._failover.members import Lease
 from mainstay._failover.monitor import MemberStatus, PoolStatus
+from mainstay._limits.fallback import Fallback
+from mainstay._limits.timeout import Timeout
 from mainstay._redundant.race import AsyncRace, Race
 from mainstay._retry.blocks import Attempt
 from mainstay._transient.policy import Transient
@@ -16,12 +18,14 @@ __all__ = [
     "Attempt",
     "CheckpointedFunction",
     "DependabilityFigures",
+    "Fallback",
     "Lease",
     "MemberStatus",
     "PoolAttempt",
     "PoolStatus",
     "Race",
     "Recovered",
+    "Timeout",
     "Transient",
     "YoungDaly",
 ]

@@ -51,7 +51,7 @@ def test_of_60_calls_beside_a_member_that_hangs_none_is_lost(call, metrics):
     assert asyncio.run(main()) == ["b"] * 60
     assert metrics.outcomes() == {"recovered": 4, "success": 56}
     assert metrics.attempts_at("a") == {"timeout": 4}
-    assert metrics.errors() == {"TimeoutError": 4}
+    assert metrics.errors() == {"TimedOutError": 4}
     assert metrics("ejections_total", member="a", cause="consecutive") == 1
 
 

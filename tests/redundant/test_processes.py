@@ -14,7 +14,7 @@ from urllib.request import ProxyHandler, build_opener
 import pytest
 
 from mainstay import FailoverPool, Member, hedge, redundant
-from mainstay._redundant import workers
+from mainstay._core import workers
 from support.processes import PROGRAMS, environment, program
 
 SLOW = 0.5  # seconds that the slow answer takes

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from mainstay import cancelled, deadline, hedge, redundant, remaining, vote
+from mainstay._core import workers
 from mainstay._core.clock import SYSTEM
-from mainstay._redundant import workers
 from mainstay.testing import Faults
 from support.redundancy import after
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("metrics")
 
 
 def ours():
-    return [t for t in threading.enumerate() if t.name == "mainstay-redundant"]
+    return [t for t in threading.enumerate() if t.name == "mainstay-worker"]
 
 
 def wait_until(condition):
@@ -72,7 +72,7 @@ def test_a_loser_that_hangs_is_counted_until_it_returns(metrics):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_dispose_that_wants_to_end_its_thread_does_not(metrics):
     def leave(_answer):
-        if threading.current_thread().name == "mainstay-redundant":
+        if threading.current_thread().name == "mainstay-worker":
             raise SystemExit
 
     hang = Hang()

@@ -359,7 +359,7 @@ def test_an_async_block_limits_each_attempt(metrics):
     with FakeClock() as clock:
         assert asyncio.run(ticking(clock, main())) == 6.0
     assert numbers == [1, 2, 3]
-    assert metrics.errors() == {"TimeoutError": 2}
+    assert metrics.errors() == {"TimedOutError": 2}
     assert metrics.outcomes() == {"recovered": 1}
 
 

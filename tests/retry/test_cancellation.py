@@ -5,7 +5,7 @@ import asyncio
 import pytest
 import uvloop
 
-from mainstay import RetryBudget, UnsupportedLoopError, deadline, on_event, retry
+from mainstay import RetryBudget, TimedOutError, UnsupportedLoopError, deadline, on_event, retry
 from mainstay.testing import FakeClock, Faults
 
 pytestmark = pytest.mark.usefixtures("metrics")
@@ -203,7 +203,7 @@ def test_an_attempt_that_takes_too_long_is_cancelled_and_retried(run, metrics):
         policy = retry(on=Lost, attempt_timeout=2.0, wait=0)
         assert run(ticking(clock, policy(attempt)())) == "ok"
         assert clock.now() == 4.0
-    assert metrics.errors() == {"TimeoutError": 2}
+    assert metrics.errors() == {"TimedOutError": 2}
     assert metrics.outcomes() == {"recovered": 1}
 
 
@@ -215,7 +215,7 @@ def test_an_expired_attempt_counts_as_failed_whatever_on_says(metrics, on):
     assert str(caught.value) == "load: attempt 2 took longer than 1.000 s"
     assert isinstance(caught.value.__cause__, asyncio.CancelledError)
     (note,) = caught.value.__notes__
-    assert "no attempts left; the attempts before:\n  attempt 1: TimeoutError: load: " in note
+    assert "no attempts left; the attempts before:\n  attempt 1: TimedOutError: load: " in note
     assert metrics.outcomes() == {"error": 1}
 
 
@@ -480,8 +480,8 @@ def test_the_event_of_an_expired_attempt_carries_the_timeout_error(metrics):
     finally:
         stop()
     assert [(event.kind, type(event.error)) for event in events] == [
-        ("retry_scheduled", TimeoutError),
-        ("retry_gave_up", TimeoutError),
+        ("retry_scheduled", TimedOutError),
+        ("retry_gave_up", TimedOutError),
     ]
 
 
@@ -547,4 +547,4 @@ def test_timeouts_of_one_policy_do_not_disturb_each_other(metrics):
 
     with FakeClock() as clock:
         ended = asyncio.run(main())
-    assert [type(each) for each in ended] == [str, TimeoutError, TimeoutError]
+    assert [type(each) for each in ended] == [str, TimedOutError, TimedOutError]

@@ -354,7 +354,7 @@ def test_the_first_item_of_an_async_generator_can_be_limited(metrics):
     with FakeClock() as clock, pytest.raises(TimeoutError, match="attempt 2 took longer than 1"):
         asyncio.run(main(clock))
     assert len(starts) == 2
-    assert metrics.errors() == {"TimeoutError": 2}
+    assert metrics.errors() == {"TimedOutError": 2}
 
 
 def test_later_items_are_not_limited(metrics):

@@ -135,10 +135,8 @@ class deadline:  # noqa: N801 - used like a function, and a class because each c
         return entry
 
     def __aenter__(self) -> Awaitable[None]:
-        interrupts = _interrupts or _load_interrupts()
-        task = interrupts.task_here()
-        self._enter(interrupts.InterruptingEntry).watch(task)
-        done: Awaitable[None] = interrupts.DONE
+        begin_interrupting(self)
+        done: Awaitable[None] = (_interrupts or _load_interrupts()).DONE
         return done
 
     def __aexit__(
@@ -147,13 +145,35 @@ class deadline:  # noqa: N801 - used like a function, and a class because each c
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> Awaitable[None]:
-        interrupts = _interrupts or _load_interrupts()
-        entry: Any = self._leave()
-        if isinstance(entry, interrupts.InterruptingEntry) and entry.is_left_by(kind):
+        entry = end_interrupting(self, kind)
+        if entry is not None:
             name = name_of_frame(sys._getframe(1))  # noqa: SLF001 - the code around the block
             raise DeadlineExpiredError(name, self._seconds) from (entry.cause or error)
-        done: Awaitable[None] = interrupts.DONE
+        done: Awaitable[None] = (_interrupts or _load_interrupts()).DONE
         return done
+
+
+def begin_interrupting(block: deadline) -> None:
+    """Enter *block*, and have the task that runs here cancelled when its time ends.
+
+    Raises:
+        RuntimeError: If no task runs here.
+    """
+    interrupts = _interrupts or _load_interrupts()
+    task = interrupts.task_here()
+    block._enter(interrupts.InterruptingEntry).watch(task)  # noqa: SLF001 - of this module
+
+
+def end_interrupting(block: deadline, kind: type[BaseException] | None) -> Any:
+    """Leave *block*, with an exception of *kind* or None.
+
+    Returns:
+        Its entry if the block ends by its own cancellation alone; else None.
+    """
+    interrupts = _interrupts or _load_interrupts()
+    entry: Any = block._leave()  # noqa: SLF001 - of this module
+    left = isinstance(entry, interrupts.InterruptingEntry) and entry.is_left_by(kind)
+    return entry if left else None
 
 
 _interrupts: ModuleType | None = None

@@ -8,6 +8,7 @@ from mainstay._core.forks import reset_after_fork
 from mainstay._core.threads import get_or_create, values_now
 from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay._metrics.copies import CopiesRecorder
+from mainstay._metrics.fallbacks import FallbackRecorder
 from mainstay._metrics.gauges import Gauge, NumberGauge, Sample, Stateful, StateGauge
 from mainstay._metrics.pools import MemberRecorder, SwitchRecorder
 from mainstay._metrics.rate import RateStoreRecorder
@@ -62,6 +63,10 @@ class Recorders:
     def rate_store(self, component: str) -> RateStoreRecorder:
         """Return the recorder of the store of a rate limit."""
         return self._find(RateStoreRecorder, self.table.component(component))
+
+    def fallbacks(self, component: str) -> FallbackRecorder:
+        """Return the recorder of what a fallback answers."""
+        return self._find(FallbackRecorder, self.table.component(component))
 
     def uptime(self, component: str) -> "UptimeSeries":
         """Return the dependability series of a component."""

@@ -274,7 +274,7 @@ WASTED_SECONDS = Family(
 ABANDONED_THREADS = Family(
     "abandoned_threads",
     "gauge",
-    "Threads that still run a copy whose call has ended.",
+    "Threads that still run a call, or a copy of one, whose caller has left.",
     ("component",),
     mode="livesum",
 )

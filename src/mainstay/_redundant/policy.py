@@ -34,6 +34,8 @@ from mainstay._core.functions import (
 )
 from mainstay._core.misuse import keywords_only
 from mainstay._core.threads import get_or_create
+from mainstay._core.workers import WorkerPool
+from mainstay._metrics.abandoned import AbandonedCalls
 from mainstay._metrics.collector import Metrics, metrics_of
 from mainstay._metrics.schema import MOST_COMPONENTS, OTHER
 from mainstay._redundant.async_loop import wrap_async
@@ -53,7 +55,6 @@ from mainstay._redundant.settings import (
     checked_rule,
 )
 from mainstay._redundant.sync_loop import is_abandoned, wrap_sync
-from mainstay._redundant.workers import AbandonedCopies, WorkerPool
 from mainstay.hedge import Start, delay_of
 from mainstay.vote import Rule
 
@@ -99,7 +100,7 @@ class Redundant:
     _name: str | None = attrs.field(alias="name")
     _metrics: Metrics = attrs.field(alias="metrics")
     _latencies: dict[str, LatencyTracker] = attrs.field(factory=dict, init=False)
-    _abandoned: dict[str, AbandonedCopies] = attrs.field(factory=dict, init=False)
+    _abandoned: dict[str, AbandonedCalls] = attrs.field(factory=dict, init=False)
 
     def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
         """Wrap a function; signature and kind stay.
@@ -200,7 +201,7 @@ class Redundant:
         latency = get_or_create(
             self._latencies, key, lambda: LatencyTracker(settings.start, settings.budget)
         )
-        abandoned = get_or_create(self._abandoned, key, AbandonedCopies)
+        abandoned = get_or_create(self._abandoned, key, AbandonedCalls)
         first = planned(settings.rule, len(fns), together=settings.start.together) if fns else 0
         return BoundRedundant(settings, component, fns, first, latency, abandoned, self._metrics)
 

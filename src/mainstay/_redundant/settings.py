@@ -9,12 +9,13 @@ from mainstay._core.budget import RetryBudget, budget_of
 from mainstay._core.failures import Classes, Judge, Predicate, failing_of, judge_of
 from mainstay._core.functions import Kind, is_async_hook, kind_of
 from mainstay._core.one_shot import check_shareable, has_one_shot
+from mainstay._core.workers import WorkerPool
+from mainstay._metrics.abandoned import AbandonedCalls
 from mainstay._metrics.collector import Metrics, recorders_of
 from mainstay._metrics.copies import CopiesRecorder
 from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import ABANDONED_THREADS, HEDGE_DELAY
 from mainstay._redundant.latency import LatencyTracker
-from mainstay._redundant.workers import AbandonedCopies, WorkerPool
 from mainstay.hedge import Delay
 from mainstay.vote import Rule
 
@@ -69,7 +70,7 @@ class BoundRedundant:
     fns: tuple[Callable[..., Any], ...]
     planned: int
     latency: LatencyTracker
-    abandoned: AbandonedCopies
+    abandoned: AbandonedCalls
     metrics: Metrics
     recorder: Recorder = attrs.field(
         default=attrs.Factory(

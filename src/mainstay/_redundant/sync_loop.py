@@ -29,10 +29,10 @@ from mainstay._core.context import (
 )
 from mainstay._core.failures import is_a
 from mainstay._core.functions import is_awaitable, refused_awaitable, wraps
+from mainstay._core.workers import Worker
 from mainstay._redundant.call import RedundantCall
 from mainstay._redundant.decision import HedgeReason
 from mainstay._redundant.settings import BoundRedundant
-from mainstay._redundant.workers import Worker
 
 CopyEnd: TypeAlias = tuple[int, Any, BaseException | None]
 """How a copy ended: its number, its answer, its exception."""

@@ -332,7 +332,7 @@ def _redundant_calls(series: Series) -> Row:
         [
             graph(
                 "Abandoned threads",
-                "Threads that still run a copy whose call has ended.",
+                "Threads that still run a call, or a copy of one, whose caller has left.",
                 Query(series("abandoned_threads"), "{{component}} on {{instance}}"),
             ),
         ],

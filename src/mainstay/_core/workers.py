@@ -1,7 +1,7 @@
-"""The threads that copies of plain functions run in, and the copies that outlive their calls.
+"""The threads that run what their callers may leave behind: copies of a call, calls with a limit.
 
-The threads are daemon threads of the policy's own. Daemon threads, because a copy that hangs must
-not keep the process alive, which the threads of `concurrent.futures` do. Their own, because losers
+The threads are daemon threads of the policy's own. Daemon threads, because a call that hangs must
+not keep the process alive, which the threads of `concurrent.futures` do. Their own, because calls
 that hang would starve everybody who shares them. The one that was idle last works next, so that as
 few as possible stay warm, and one that has had nothing to do for `IDLE_SECONDS` ends.
 
@@ -12,14 +12,9 @@ its result: the caller that wakes up finds the worker idle again.
 import sys
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
-from weakref import WeakSet
+from typing import TypeAlias
 
-from mainstay._core.forks import reset_after_fork, unlocked_copy
-from mainstay._metrics.gauges import NumberGauge
-
-if TYPE_CHECKING:
-    from asyncio import Future
+from mainstay._core.forks import reset_after_fork
 
 IDLE_SECONDS = 5.0
 
@@ -39,7 +34,7 @@ class Worker:
         self._job: Job | None = None
         self._lock = threading.Lock()  # free while there is a job to do
         self._lock.acquire()
-        thread = threading.Thread(target=self._work, name="mainstay-redundant", daemon=True)
+        thread = threading.Thread(target=self._work, name="mainstay-worker", daemon=True)
         thread.start()
         self.ident: int = thread.ident or 0
 
@@ -106,40 +101,3 @@ class WorkerPool:
             self._idle.remove(worker)
             self._alive -= 1
             return True
-
-
-class AbandonedCopies:
-    """The copies of one component that still run though their calls have ended.
-
-    Attributes:
-        tasks: Their cancelled tasks. Held here, because the event loop does not.
-    """
-
-    def __init__(self) -> None:
-        self._gauges: WeakSet[NumberGauge] = WeakSet()  # a policy outlives metrics of tests
-        self._lock = threading.RLock()  # a signal handler may come back in on the same thread
-        self._reset_after_fork()
-        reset_after_fork(self, AbandonedCopies._reset_after_fork)
-
-    def _reset_after_fork(self) -> None:
-        """Leave them to the parent."""
-        self._lock = unlocked_copy(self._lock)
-        self.threads: int = 0
-        self.tasks: set[Future[Any]] = set()
-
-    def show(self, gauge: NumberGauge) -> None:
-        """Have *gauge* read the number of threads, and tell it of changes."""
-        gauge.follow(self, AbandonedCopies._read)
-        if gauge not in self._gauges:
-            self._gauges = WeakSet((*self._gauges, gauge))  # another thread may look at the old one
-            gauge.changed()
-
-    def add_threads(self, number: int) -> None:
-        """Record that so many more threads run such a copy; fewer if *number* is negative."""
-        with self._lock:
-            self.threads += number
-        for gauge in self._gauges:
-            gauge.changed()
-
-    def _read(self) -> float:
-        return self.threads

@@ -1,0 +1,262 @@
+"""`fallback(...)`: what is returned in place of an exception."""
+
+from collections.abc import Callable
+from typing import Any, Final, ParamSpec, Self, TypeVar, cast
+
+import attrs
+
+from mainstay._core.arguments import Duration, to_count, to_seconds
+from mainstay._core.failures import Classes, judge_of
+from mainstay._core.functions import (
+    Kind,
+    checked_name_or_none,
+    is_async_hook,
+    kind_of,
+    name_of,
+)
+from mainstay._core.misuse import keywords_only
+from mainstay._limits.fallback_calls import (
+    POLICY,
+    BoundFallback,
+    FallbackSettings,
+    Source,
+    wrap_async,
+    wrap_sync,
+)
+from mainstay._limits.last_good import LastGood
+from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _NotGiven:
+    """Tells a parameter that was not given from every value."""
+
+    def __repr__(self) -> str:
+        return "..."
+
+
+_NOT_GIVEN: Final = _NotGiven()
+
+
+@attrs.frozen(eq=False)
+class Fallback:
+    """What `fallback(...)` makes: a decorator and a caller.
+
+    Immutable: one object may wrap any number of functions and be used by threads and tasks at the
+    same time. Each function that it wraps has last good answers of its own.
+
+    Example:
+        >>> from mainstay import fallback
+        >>> policy = fallback(on=ConnectionError, default="no page", name="fetch")
+        >>> policy.call(str.upper, "page")
+        'PAGE'
+    """
+
+    _settings: FallbackSettings = attrs.field(alias="settings")
+    _name: str | None = attrs.field(alias="name")
+    _metrics: Metrics = attrs.field(alias="metrics")
+    _given: dict[str, Any] = attrs.field(alias="given")
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (self._given,)
+
+    def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
+        """Wrap a function, whose signature and kind stay.
+
+        Args:
+            fn: A function, coroutine function, method, `classmethod`, `staticmethod`,
+                `functools.partial` or object with ``__call__``.
+
+        Raises:
+            TypeError: If *fn* cannot be called, is a generator function, or is no async function
+                and `on` or `call` is one.
+        """
+        if isinstance(fn, classmethod | staticmethod):
+            # No callable to a type checker before it is bound, as *fn* was none.
+            return cast("Callable[P, R]", type(fn)(self(fn.__func__)))
+        if not callable(fn):
+            raise TypeError(f"fallback wraps callables, not {fn!r}")
+        kind = kind_of(fn)
+        if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
+            raise TypeError(
+                f"fallback does not wrap generators such as {fn!r}, whose items are out by the "
+                f"time that they fail; use a `try` around the loop"
+            )
+        bound = self._bound(name_of(fn))
+        if kind is Kind.ASYNC:
+            return wrap_async(bound, fn)
+        for parameter in ("on", "call"):
+            hook = self._given[parameter]
+            if is_async_hook(hook):
+                raise TypeError(
+                    f"`{parameter}` is async and {fn!r} is not, so it could never be awaited; "
+                    f"make it a plain function"
+                )
+        return wrap_sync(bound, fn)
+
+    def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call *fn* with the fallback, without decorating it; not with `last_good`.
+
+        Args:
+            fn: As for the decorator. Its name is the `component` if the policy has none.
+            *args: Its arguments.
+            **kwargs: Its keyword arguments.
+
+        Returns:
+            What *fn* returns, or what stands in for it; something to await if *fn* is async.
+
+        Raises:
+            TypeError: As for the decorator, or if the policy has `last_good`: its answers belong
+                to a function that was decorated once. Before *fn* is called.
+            Exception: What *fn* raises, where it is not what `on` names.
+
+        Example:
+            >>> from mainstay import fallback
+            >>> from mainstay.testing import Faults
+            >>> fallback(on=OSError, default=0).call(Faults([ConnectionError("refused")]))
+            0
+        """
+        if self._settings.source is Source.LAST_GOOD:
+            raise TypeError(
+                "`last_good` keeps the answers of a function that is decorated once; decorate it, "
+                "and call that"
+            )
+        return self(fn)(*args, **kwargs)
+
+    def _bound(self, name: str) -> BoundFallback:
+        component = self._name or name
+        recorders = recorders_of(self._metrics)
+        recorder, answers = recorders.calls(component, POLICY), recorders.fallbacks(component)
+        keep = self._settings.keep
+        kept = LastGood(keep) if self._settings.source is Source.LAST_GOOD else None
+        return BoundFallback(self._settings, component, recorder, answers, kept)
+
+
+@keywords_only(
+    example="`@fallback(on=..., default=...)`, where `on` says what is caught",
+    elsewhere={
+        "value": "`default=`",
+        "fallback": "`call=`",
+        "handler": "`call=`",
+        "exceptions": "`on=`",
+        "ttl": "`last_good=`, the seconds that an answer may be old",
+        "max_age": "`last_good=`, the seconds that an answer may be old",
+        "maxsize": "`keep=`",
+    },
+)
+def fallback(
+    *,
+    on: Classes | Callable[[Exception], object],
+    default: Any = _NOT_GIVEN,
+    call: Callable[..., Any] | None = None,
+    last_good: Duration | None = None,
+    key: Callable[..., Any] | None = None,
+    keep: int = 1000,
+    copy: Callable[[Any], Any] | None = None,
+    name: str | None = None,
+    metrics: Metrics | None = None,
+) -> Fallback:
+    """Return something else where a call fails.
+
+    Give one of *default*, a value; *call*, a function; or *last_good*, the newest answer that the
+    same call has had. The user's exception is told to `on_event` and counted; without a fallback
+    that works, it is what is raised.
+
+    Args:
+        on: What is caught: an exception class below `Exception`, a tuple of them, or a predicate
+            that takes the exception and answers True or False. In async functions it may be async.
+            A delay, as `transient` answers it, counts as True. All other exceptions pass through.
+        default: What is returned. A list, dict or set is copied, one level deep, for each call.
+        call: Called as ``call(error, *args, **kwargs)`` with the arguments of the call; what it
+            returns is returned, what it raises is raised. In async functions it may be async.
+        last_good: How old the answer may be at most, in seconds or as a `timedelta`. Above 0.
+        key: With *last_good*, what tells calls apart: called with the arguments, and answers
+            something that can be hashed. None for the arguments themselves, for which all of them
+            have to be such; the self of a method has to be left out by a *key*. Keys are compared
+            by value and type.
+        keep: With *last_good*, most keys; the one that was answered longest ago goes. At least 1.
+        copy: With *last_good*, makes what is returned of what is kept, such as `copy.deepcopy`, so
+            that one caller cannot change the answer of another.
+        name: The `component` label. None for ``module.qualname`` of what is wrapped.
+        metrics: Where to record. None for `default_metrics()`.
+
+    Returns:
+        A policy, which is a decorator and has `.call`.
+
+    Raises:
+        TypeError: Here or at decoration, if an argument has the wrong type or does not fit *fn*,
+            or not exactly one of *default*, *call* and *last_good* is given. From a call, if its
+            arguments cannot be a key.
+        ValueError: Here, if an argument is out of its range.
+        Exception: From a call: what *on* does not match; with *last_good* also what has no answer
+            that is new enough; what *call* raises.
+        UnsupportedLoopError: From an async call outside asyncio.
+
+    Metrics:
+        `calls_total` (``outcome="recovered"`` where the fallback answered),
+        `call_duration_seconds`, `give_ups_total`, `errors_total` with ``policy="fallback"``,
+        `fallbacks_total`, and with *last_good* `fallback_age_seconds`.
+
+    Source:
+        RFC 5861, ``stale-if-error``, for *last_good*.
+
+    Example:
+        >>> from mainstay import fallback
+        >>> @fallback(on=ConnectionError, default=[])
+        ... def recommendations(customer: str) -> list[str]:
+        ...     raise ConnectionRefusedError(customer)
+        >>> recommendations("ann")
+        []
+    """
+    given = dict(locals())  # the parameters, and nothing else yet: what a copy is made of
+    source = _source_of(default, call, last_good)
+    if source is Source.CALL and not callable(call):
+        raise TypeError(f"`call` must take the exception and the arguments, not {call!r}")
+    hooks: dict[str, object] = {"key": key, "copy": copy}
+    for parameter, value in hooks.items():
+        if value is None:
+            continue
+        if source is not Source.LAST_GOOD:
+            raise TypeError(f"`{parameter}` belongs to `last_good`, which is not given")
+        if not callable(value) or is_async_hook(value):
+            raise TypeError(f"`{parameter}` must be a plain function, not {value!r}")
+    settings = FallbackSettings(
+        judge_of(on),
+        source,
+        default,
+        call,
+        0.0 if last_good is None else to_seconds(last_good, "last_good", zero=False),
+        key,
+        to_count(keep, "keep"),
+        copy,
+    )
+    return Fallback(settings, checked_name_or_none(name), metrics_of(metrics), given)
+
+
+def _source_of(default: object, call: object, last_good: object) -> Source:
+    given = {
+        Source.VALUE: default is not _NOT_GIVEN,
+        Source.CALL: call is not None,
+        Source.LAST_GOOD: last_good is not None,
+    }
+    chosen = [source for source, is_given in given.items() if is_given]
+    if len(chosen) != 1:
+        raise TypeError(
+            "exactly one of `default`, `call` and `last_good` must be given, not "
+            + (" and ".join(f"`{each.parameter}`" for each in chosen) or "none")
+        )
+    return chosen[0]
+
+
+def _again(given: dict[str, Any]) -> Fallback:
+    """Make a policy from the parameters of another one, in the process that unpickles it."""
+    given = {name: each for name, each in given.items() if not isinstance(each, _NotGiven)}
+    return fallback(**given)

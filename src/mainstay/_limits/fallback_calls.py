@@ -1,0 +1,339 @@
+"""Calls with a fallback, sync beside async.
+
+    the call             `on` says       there is an answer     then
+    returns              -               -                      its value; kept, with `last_good`
+    raises               no              -                      the exception
+    raises               yes             yes                    the answer, outcome "recovered"
+    raises               yes             no, or it is too old   the exception
+    raises               cannot say      -                      the exception, with a note
+
+What the fallback itself raises is raised, with the exception of the call as its cause.
+"""
+
+import copy as copying
+import enum
+import inspect
+import logging
+from collections.abc import Callable, Hashable
+from typing import Any, ClassVar
+
+import attrs
+
+from mainstay._core.call import PREDICATE_ERROR, Call, close_coroutine, recorder_in
+from mainstay._core.clock import monotonic
+from mainstay._core.context import block_context, current_context, process_contexts
+from mainstay._core.events import is_first, is_observed, logger_of, publish
+from mainstay._core.failures import Judge, class_name, described, in_words
+from mainstay._core.functions import is_awaitable, refused_awaitable, require_asyncio, wraps
+from mainstay._limits.last_good import Good, LastGood, key_of
+from mainstay._metrics.fallbacks import FallbackRecorder
+from mainstay._metrics.recorder import Recorder
+
+POLICY = "fallback"
+
+_COPIED = (list, dict, set)
+
+
+class Source(enum.Enum):
+    """What a fallback gives."""
+
+    VALUE = "value"
+    CALL = "call"
+    LAST_GOOD = "last_good"
+
+    @property
+    def parameter(self) -> str:
+        """The parameter that asks for it."""
+        return "default" if self is Source.VALUE else self.value
+
+
+@attrs.frozen(eq=False)
+class FallbackSettings:
+    """What a fallback was told, checked.
+
+    Attributes:
+        judge: Says which exceptions are caught.
+        source: What it gives.
+        default: The value.
+        call: The function.
+        age: How many seconds old the last good answer may be.
+        key: Tells calls apart, or None for their arguments.
+        keep: Most keys.
+        copy: Makes what is returned of what is kept, or None.
+    """
+
+    judge: Judge
+    source: Source
+    default: Any
+    call: Callable[..., Any] | None
+    age: float
+    key: Callable[..., Any] | None
+    keep: int
+    copy: Callable[[Any], Any] | None
+
+
+@attrs.frozen(eq=False)
+class BoundFallback:
+    """A fallback, and what it stands in for."""
+
+    settings: FallbackSettings
+    component: str
+    recorder: Recorder
+    answers: FallbackRecorder
+    kept: LastGood | None
+
+    def begin(self) -> "FallbackCall":
+        """Begin a call in its context.
+
+        Raises:
+            DeadlineExpiredError: If the surrounding deadline leaves no time.
+        """
+        context = current_context()
+        call = self._call(context, context.clock.now())
+        call.check_time_left()
+        return call
+
+    def resume(self, started: float) -> "FallbackCall":
+        """Return the call that began without one on the short path."""
+        return self._call(current_context(), started)
+
+    def _call(self, context: Any, started: float) -> "FallbackCall":
+        recorder = recorder_in(context, self.recorder, self.component)
+        return FallbackCall(self.component, recorder, context, started, self)
+
+    def key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
+        """Return what tells a call from others, before anything is called.
+
+        Raises:
+            TypeError: If it cannot be hashed.
+        """
+        key = self.settings.key
+        try:
+            if key is not None:
+                return key_of(key(*args, **kwargs))
+            named = tuple((name, key_of(kwargs[name])) for name in sorted(kwargs))
+            return key_of(args), named
+        except TypeError as error:
+            what = "the arguments" if key is None else f"what `key` {key!r} makes of the arguments"
+            raise TypeError(
+                f"{self.component}: {what} cannot be told apart ({error}); give `key=`, a function "
+                f"of the arguments that answers something that can be hashed"
+            ) from error
+
+    def keep(self, key: Hashable, value: Any, now: float) -> None:
+        """Keep a good answer."""
+        if self.kept is not None:
+            self.kept.put(key, Good(value, now))
+
+
+@attrs.define(eq=False)
+class FallbackCall(Call[Recorder]):
+    """One call with a fallback."""
+
+    policy: ClassVar[str] = POLICY
+    bound: BoundFallback
+
+    def caught(self, error: Exception, verdict: object) -> bool:
+        """Record what the call raised; return True if the fallback stands in for it."""
+        self.recorder.error(error)
+        if isinstance(verdict, int | float) and not isinstance(verdict, bool):
+            verdict = True  # a delay
+        if verdict is True:
+            return True
+        if verdict is False:
+            self.not_matched(self.bound.settings.judge, error)
+            self.give_up("not_retryable", error, "error", attempts=1)
+            return False
+        if verdict is not PREDICATE_ERROR:
+            close_coroutine(verdict)
+            what = f"`on` must answer True or False, not {described(verdict)}"
+            self.predicate_failed(error, what)
+        self.give_up("predicate_error", error, "error", attempts=1)
+        return False
+
+    def good(self, key: Hashable) -> Good | None:
+        """Return the last good answer that is new enough, or None: then the call has failed."""
+        kept = self.bound.kept
+        found = kept and kept.get(key, self.now(), self.bound.settings.age)
+        if found is None:
+            self.end("error")
+        return found or None
+
+    def answered(self, error: Exception, value: Any, age: float | None = None) -> Any:
+        """Record that the fallback answers; return what for."""
+        settings = self.bound.settings
+        if settings.source is Source.LAST_GOOD:
+            value = self._copied(value)
+        elif type(value) in _COPIED and settings.source is Source.VALUE:
+            value = copying.copy(value)
+        answers = self.bound.answers
+        if self.context.metrics is not None:
+            recorders = self.context.metrics._recorders  # noqa: SLF001 - which users do not see
+            answers = recorders.fallbacks(self.component)
+        answers.answered(settings.source.value, age)
+        self.end("recovered")
+        if is_observed(POLICY, logging.INFO):
+            from mainstay.events import FallbackUsed  # noqa: PLC0415 - when first told
+
+            event = FallbackUsed(self.component, settings.source.value, age, error)
+            publish(event, self.recorder.listener_failed)
+        return value
+
+    def failed(self, broken: BaseException, error: Exception) -> None:
+        """Record that the fallback itself raised *broken* in place of an answer to *error*."""
+        if not isinstance(broken, Exception):
+            self.end_interrupted(broken, last=error)
+            return
+        self.note(broken, f"the fallback raised this in place of {in_words(error)}")
+        self.recorder.error(broken)
+        self.end("error")
+
+    def _copied(self, value: Any) -> Any:
+        copy = self.bound.settings.copy
+        if copy is not None:
+            return copy(value)
+        if type(value) in _COPIED and is_first(POLICY, self.component, "copy"):
+            logger_of(POLICY).warning(
+                "%s: a %s is kept and handed out as it is; give `copy=`, such as `copy.deepcopy`, "
+                "so that no caller can change the answer of another",
+                self.component,
+                class_name(value),
+            )
+        return value
+
+
+def wrap_sync(bound: BoundFallback, fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a `def` a fallback."""
+    success = bound.recorder.success
+    keeps = bound.kept is not None
+
+    @wraps(fn)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        key = bound.key(args, kwargs) if keeps else None
+        started = monotonic()
+        here = block_context()
+        run = None
+        if process_contexts or (here is not None and not (here.plain and started < here.deadline)):
+            run = bound.begin()
+        try:
+            value = fn(*args, **kwargs)
+        except Exception as error:
+            run = run or bound.resume(started)
+            if not run.caught(error, run.ask(bound.settings.judge, error)):
+                raise
+            return _answer(run, error, key, args, kwargs)
+        except BaseException as error:
+            (run or bound.resume(started)).end_interrupted(error)
+            raise
+        if is_awaitable(value):
+            wrong = refused_awaitable(fn, value)
+            (run or bound.resume(started)).caught(wrong, False)
+            raise wrong
+        now = monotonic() if run is None else run.now()
+        if keeps:
+            bound.keep(key, value, now)
+        if run is None:
+            success(now - started)
+        else:
+            run.end("success")
+        return value
+
+    return call
+
+
+def wrap_async(bound: BoundFallback, fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Give an `async def` a fallback."""
+    success = bound.recorder.success
+    keeps = bound.kept is not None
+    on_asyncio = False  # asked at the first call: it is a system call in 3.11
+
+    @wraps(fn)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal on_asyncio
+        if not on_asyncio:
+            require_asyncio(bound.component)
+            on_asyncio = True
+        key = bound.key(args, kwargs) if keeps else None
+        started = monotonic()
+        here = block_context()
+        run = None
+        if process_contexts or (here is not None and not (here.plain and started < here.deadline)):
+            run = bound.begin()
+        try:
+            value = await fn(*args, **kwargs)
+        except Exception as error:
+            run = run or bound.resume(started)
+            if not run.caught(error, await run.aask(bound.settings.judge, error)):
+                raise
+            return await _aanswer(run, error, key, args, kwargs)
+        except BaseException as error:
+            (run or bound.resume(started)).end_interrupted(error)
+            raise
+        now = monotonic() if run is None else run.now()
+        if keeps:
+            bound.keep(key, value, now)
+        if run is None:
+            success(now - started)
+        else:
+            run.end("success")
+        return value
+
+    return call
+
+
+def _answer(
+    run: FallbackCall,
+    error: Exception,
+    key: Hashable,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Return the fallback's answer, or raise what the call has raised if there is none."""
+    settings = run.bound.settings
+    try:
+        if settings.source is Source.LAST_GOOD:
+            good = run.good(key)
+            if good is None:
+                raise error
+            return run.answered(error, good.value, run.now() - good.at)
+        if settings.call is None:
+            return run.answered(error, settings.default)
+        value = settings.call(error, *args, **kwargs)
+        if is_awaitable(value):
+            raise refused_awaitable(settings.call, value)
+        return run.answered(error, value)
+    except BaseException as broken:
+        if broken is error:
+            raise
+        run.failed(broken, error)
+        raise broken from error
+    finally:
+        del error  # this frame is part of its traceback
+
+
+async def _aanswer(
+    run: FallbackCall,
+    error: Exception,
+    key: Hashable,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """As `_answer`; what `call` returns may have to be awaited."""
+    settings = run.bound.settings
+    try:
+        if settings.source is Source.LAST_GOOD:
+            good = run.good(key)
+            if good is None:
+                raise error
+            return run.answered(error, good.value, run.now() - good.at)
+        if settings.call is None:
+            return run.answered(error, settings.default)
+        value = settings.call(error, *args, **kwargs)
+        return run.answered(error, await value if inspect.isawaitable(value) else value)
+    except BaseException as broken:
+        if broken is error:
+            raise
+        run.failed(broken, error)
+        raise broken from error
+    finally:
+        del error  # this frame is part of its traceback

@@ -1,0 +1,79 @@
+"""The last good answer of each key, for a while: what `fallback(last_good=)` keeps.
+
+    an answer comes     it is the newest of its key; the key that was answered longest ago goes,
+                        if there are too many
+    an answer is asked  the newest of that key, unless it is too old
+
+Keys are told apart by value and type, in all their parts: 1, True and 1.0 are three keys.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Any, NamedTuple
+
+from mainstay._core.forks import reset_after_fork, unlocked_copy
+
+
+class Good(NamedTuple):
+    """A good answer.
+
+    Attributes:
+        value: What was returned.
+        at: When, in seconds of the call's clock.
+    """
+
+    value: Any
+    at: float
+
+
+class LastGood:
+    """The newest answers, at most so many.
+
+    Args:
+        keep: Most keys.
+    """
+
+    def __init__(self, keep: int) -> None:
+        self._keep = keep
+        self._found: OrderedDict[Hashable, Good] = OrderedDict()
+        self._lock = threading.RLock()  # a signal handler may come back in on the same thread
+        reset_after_fork(self, LastGood._reset_after_fork)
+
+    def _reset_after_fork(self) -> None:
+        self._lock = unlocked_copy(self._lock)
+
+    def put(self, key: Hashable, good: Good) -> None:
+        """Keep the answer of a call, unless a later one was faster."""
+        with self._lock:
+            known = self._found.get(key)
+            if known is not None and known.at > good.at:
+                return
+            self._found[key] = good
+            self._found.move_to_end(key)
+            if len(self._found) > self._keep:
+                self._found.popitem(last=False)
+
+    def get(self, key: Hashable, now: float, age: float) -> Good | None:
+        """Return the newest answer of *key* that is at most *age* seconds old, or None."""
+        with self._lock:
+            good = self._found.get(key)
+            if good is None or now - good.at > age:
+                return None
+            return good
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+def key_of(value: Any) -> Hashable:
+    """Return a key that tells *value* from every other one, by value and type.
+
+    Raises:
+        TypeError: If it, or a part of it, cannot be hashed.
+    """
+    kind = type(value)
+    if kind is tuple or kind is frozenset:
+        return kind, kind(key_of(each) for each in value)
+    hash(value)
+    return kind, value

@@ -1,0 +1,196 @@
+"""`timeout(...)`: how long one call may take."""
+
+from collections.abc import Callable
+from typing import Any, ParamSpec, Self, TypeVar, cast
+
+import attrs
+
+from mainstay._core.arguments import Duration, to_count, to_flag, to_seconds
+from mainstay._core.functions import Kind, checked_name_or_none, kind_of, name_of
+from mainstay._core.threads import get_or_create
+from mainstay._core.workers import WorkerPool
+from mainstay._limits.timeout_calls import (
+    POLICY,
+    BoundTimeout,
+    wrap_async,
+    wrap_in_thread,
+    wrap_sync,
+)
+from mainstay._metrics.abandoned import AbandonedCalls
+from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
+from mainstay._metrics.schema import ABANDONED_THREADS
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@attrs.frozen(eq=False)
+class Timeout:
+    """What `timeout(...)` makes: a decorator and a caller.
+
+    Immutable: one object may wrap any number of functions and be used by threads and tasks at the
+    same time. Its threads, if it has any, are shared by all of them.
+
+    Example:
+        >>> from mainstay import timeout
+        >>> policy = timeout(2.0, name="fetch")
+        >>> policy.call(str.upper, "page")
+        'PAGE'
+    """
+
+    seconds: float
+    _in_thread: bool = attrs.field(alias="in_thread")
+    _workers: WorkerPool | None = attrs.field(alias="workers")
+    _name: str | None = attrs.field(alias="name")
+    _metrics: Metrics = attrs.field(alias="metrics")
+    _given: dict[str, Any] = attrs.field(alias="given")
+    _abandoned: dict[str, AbandonedCalls] = attrs.field(factory=dict, init=False)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (self._given,)
+
+    def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
+        """Wrap a function, whose signature and kind stay.
+
+        Args:
+            fn: A function, coroutine function, method, `classmethod`, `staticmethod`,
+                `functools.partial` or object with ``__call__``.
+
+        Raises:
+            TypeError: If *fn* cannot be called, is a generator function, or is async and the
+                policy has `in_thread`.
+        """
+        if isinstance(fn, classmethod | staticmethod):
+            # No callable to a type checker before it is bound, as *fn* was none.
+            return cast("Callable[P, R]", type(fn)(self(fn.__func__)))
+        if not callable(fn):
+            raise TypeError(f"timeout wraps callables, not {fn!r}")
+        kind = kind_of(fn)
+        if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
+            raise TypeError(
+                f"timeout does not wrap generators such as {fn!r}, which run between the items "
+                f"too; use `with deadline(...)`, or `async with`, around the loop"
+            )
+        bound = self._bound(name_of(fn))
+        if kind is Kind.ASYNC:
+            if self._in_thread:
+                raise TypeError(
+                    f"`in_thread` is for plain functions, and {fn!r} is async: it is interrupted "
+                    f"without a thread"
+                )
+            return wrap_async(bound, fn)
+        return wrap_in_thread(bound, fn) if self._in_thread else wrap_sync(bound, fn)
+
+    def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call *fn* with the limit, without decorating it.
+
+        Args:
+            fn: As for the decorator. Its name is the `component` if the policy has none.
+            *args: Its arguments.
+            **kwargs: Its keyword arguments.
+
+        Returns:
+            What *fn* returns; something to await if *fn* is async.
+
+        Raises:
+            TypeError: As for the decorator, before *fn* is called.
+            Exception: As for the decorated function.
+
+        Example:
+            >>> from mainstay import timeout
+            >>> timeout(1.0, in_thread=True).call(sum, [1, 2])
+            3
+        """
+        return self(fn)(*args, **kwargs)
+
+    def _bound(self, name: str) -> BoundTimeout:
+        component = self._name or name
+        recorders = recorders_of(self._metrics)
+        abandoned = None
+        if self._workers is not None:
+            abandoned = get_or_create(self._abandoned, component, AbandonedCalls)
+            abandoned.show(recorders.number(ABANDONED_THREADS, component))
+        recorder = recorders.calls(component, POLICY)
+        return BoundTimeout(self.seconds, component, recorder, self._workers, abandoned)
+
+
+def timeout(
+    seconds: Duration,
+    *,
+    in_thread: bool = False,
+    threads: int = 32,
+    name: str | None = None,
+    metrics: Metrics | None = None,
+) -> Timeout:
+    """Limit how long one call may take.
+
+    An `async def` is interrupted at the end of its time, as by `asyncio.timeout`, and raises
+    `TimedOutError`. A cancellation from outside always wins, and a `TimeoutError` of somebody else
+    stays what it is. A plain `def` cannot be interrupted: it is told the time left, as by
+    `deadline`, so that the policies inside keep to it, and `remaining()` can be given to a client.
+    If it comes back late its value counts all the same, and a warning says so, once for each
+    function. With *in_thread* it runs in another thread, which is left behind at the end of its
+    time: the caller goes on, and what was called runs to its own end. No exception is ever injected
+    into a thread.
+
+    Args:
+        seconds: How long, as a number of seconds or a `timedelta`. Above 0. A surrounding
+            `deadline` that ends earlier holds as well.
+        in_thread: True to run a plain function in one of the policy's own daemon threads, in a
+            copy of the caller's context.
+        threads: Most threads of this policy, those left behind included. At least 1.
+        name: The `component` label. None for ``module.qualname`` of what is wrapped.
+        metrics: Where to record. None for `default_metrics()`.
+
+    Returns:
+        A policy, which is a decorator and has `.call`.
+
+    Raises:
+        TypeError: Here or at decoration, if an argument has the wrong type or does not fit *fn*.
+        ValueError: Here, if an argument is out of its range.
+        TimedOutError: From a call, at the end of its time.
+        BulkheadFullError: From a call, if *threads* of them run; nothing was called.
+        DeadlineExpiredError: From a call, if it began with no time left; nothing was called.
+        UnsupportedLoopError: From an async call outside asyncio.
+
+    Metrics:
+        `calls_total`, `call_duration_seconds`, `give_ups_total`, `errors_total` with
+        ``policy="timeout"``, and with *in_thread* `abandoned_threads`.
+
+    Source:
+        The counting of `Task.cancelling` and `Task.uncancel` is that of `asyncio.timeout`.
+
+    Example:
+        >>> import asyncio
+        >>> from mainstay import TimedOutError, timeout
+        >>> @timeout(0.01, name="fetch")
+        ... async def fetch() -> None:
+        ...     await asyncio.sleep(60)
+        >>> try:
+        ...     asyncio.run(fetch())
+        ... except TimedOutError as error:
+        ...     print(error)
+        fetch: the call took longer than 0.010 s
+    """
+    given = dict(locals())  # the parameters, and nothing else yet: what a copy is made of
+    to_flag(in_thread, "in_thread")
+    most = to_count(threads, "threads")
+    return Timeout(
+        to_seconds(seconds, "seconds", zero=False),
+        in_thread,
+        WorkerPool(most) if in_thread else None,
+        checked_name_or_none(name),
+        metrics_of(metrics),
+        given,
+    )
+
+
+def _again(given: dict[str, Any]) -> Timeout:
+    """Make a policy from the parameters of another one, in the process that unpickles it."""
+    return timeout(**given)

@@ -1,0 +1,294 @@
+"""Calls with a limit of time, sync beside async.
+
+    the call                                        async def      def          def in a thread
+    is not done at the end of its time              is cancelled   goes on      is left behind
+        and then                                    TimedOutError  its value    TimedOutError
+    raises DeadlineExpiredError, its time is over   TimedOutError  the same     the same
+        and that of a deadline around it too        goes on        the same     the same
+    raises anything else                            goes on        the same     the same
+
+The time of a call is a `deadline` around it, so that whatever is inside keeps to it. A copy of the
+context in another thread has one of its own, which holds for as long as the thread runs.
+"""
+
+from collections.abc import Callable
+from contextvars import copy_context
+from threading import get_ident
+from typing import Any, ClassVar
+
+import attrs
+
+from mainstay._core.call import Call, recorder_in
+from mainstay._core.clock import Bell, monotonic
+from mainstay._core.context import block_context, current_context, process_contexts
+from mainstay._core.deadline import begin_interrupting, deadline, end_interrupting
+from mainstay._core.events import is_first, logger_of
+from mainstay._core.functions import is_awaitable, refused_awaitable, require_asyncio, wraps
+from mainstay._core.workers import Worker, WorkerPool
+from mainstay._metrics.abandoned import AbandonedCalls
+from mainstay._metrics.recorder import Recorder
+from mainstay.errors import BulkheadFullError, DeadlineExpiredError, TimedOutError
+
+POLICY = "timeout"
+
+
+@attrs.frozen(eq=False)
+class BoundTimeout:
+    """A limit, and what it is the limit of.
+
+    Attributes:
+        seconds: How long a call may take.
+        component: The name, for people.
+        recorder: Where calls are recorded.
+        workers: The threads to run in, or None to stay in the caller's.
+        abandoned: The threads that callers have left.
+    """
+
+    seconds: float
+    component: str
+    recorder: Recorder
+    workers: WorkerPool | None
+    abandoned: AbandonedCalls | None
+
+    def begin(self) -> "TimedCall":
+        """Begin a call in its context.
+
+        Raises:
+            DeadlineExpiredError: If the surrounding deadline leaves no time.
+        """
+        context = current_context()
+        recorder = recorder_in(context, self.recorder, self.component)
+        call = TimedCall(self.component, recorder, context, context.clock.now(), self)
+        call.check_time_left()
+        return call
+
+    def resume(self, started: float) -> "TimedCall":
+        """Return the call that began without one on the short path."""
+        return TimedCall(self.component, self.recorder, current_context(), started, self)
+
+
+@attrs.define(eq=False)
+class TimedCall(Call[Recorder]):
+    """One call with a limit."""
+
+    policy: ClassVar[str] = POLICY
+    bound: BoundTimeout
+
+    def returned(self) -> None:
+        """Record an answer, and say once if it came late."""
+        seconds = self.elapsed()
+        self.recorder.success(seconds)
+        if seconds > self.bound.seconds and is_first(POLICY, self.component, "late"):
+            logger_of(POLICY).warning(
+                "%s: came back after %.3f s, and had %.3f s; a plain function is not interrupted",
+                self.component,
+                seconds,
+                self.bound.seconds,
+            )
+
+    def raised(self, error: BaseException) -> TimedOutError | None:
+        """Record what the call raised; return what is raised in its place, or None to go on."""
+        if not isinstance(error, Exception):
+            self.end_interrupted(error)
+            return None
+        expired = issubclass(type(error), DeadlineExpiredError)
+        if expired and self.context.left() <= 0:  # the caller's time is over as well
+            self.recorder.gave_up("timeout")
+            self.recorder.error(error)
+            self.end("timeout")
+            return None
+        if expired and self.elapsed() >= self.bound.seconds:
+            return self.timed_out()
+        self.recorder.error(error)
+        self.end("error")
+        return None
+
+    def timed_out(self) -> TimedOutError:
+        """Record that the time is over; return what is raised."""
+        error = TimedOutError(self.component, self.bound.seconds)
+        self.recorder.error(error)
+        self.give_up("timeout", error, "timeout", attempts=1)
+        return error
+
+    def full(self) -> BulkheadFullError:
+        """Record that there is no thread for the call; return what is raised."""
+        error = BulkheadFullError(self.component, "full", None)
+        self.give_up("full", error, "rejected", attempts=0)
+        return error
+
+
+# Async code.
+
+
+def wrap_async(bound: BoundTimeout, fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Limit an `async def`."""
+    success = bound.recorder.success
+    on_asyncio = False  # asked at the first call: it is a system call in 3.11
+
+    @wraps(fn)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal on_asyncio
+        if not on_asyncio:
+            require_asyncio(bound.component)
+            on_asyncio = True
+        started = monotonic()
+        here = block_context()
+        plain = not process_contexts and (here is None or (here.plain and started < here.deadline))
+        run = None if plain else bound.begin()
+        block = deadline(bound.seconds)
+        begin_interrupting(block)
+        try:
+            value = await fn(*args, **kwargs)
+        except BaseException as error:
+            entry = end_interrupting(block, type(error))
+            run = run or bound.resume(started)
+            other = run.raised(error) if entry is None else run.timed_out()
+            if other is None:
+                raise
+            raise other from (error if entry is None else entry.cause or error)
+        end_interrupting(block, None)
+        if run is None and monotonic() - started <= bound.seconds:
+            success(monotonic() - started)
+        else:
+            (run or bound.resume(started)).returned()
+        return value
+
+    return call
+
+
+# Plain functions.
+
+
+def wrap_sync(bound: BoundTimeout, fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Tell a `def` the time that it has."""
+
+    @wraps(fn)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        run = bound.begin()
+        try:
+            with deadline(bound.seconds):
+                value = fn(*args, **kwargs)
+        except BaseException as error:
+            other = run.raised(error)
+            if other is None:
+                raise
+            raise other from error
+        if is_awaitable(value):
+            raise _refused(run, fn, value)
+        run.returned()
+        return value
+
+    return call
+
+
+def wrap_in_thread(bound: BoundTimeout, fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a `def` in another thread, which its caller leaves at the end of its time."""
+    workers, abandoned = bound.workers, bound.abandoned
+    assert workers is not None and abandoned is not None  # noqa: S101, PT018 - by its policy
+
+    @wraps(fn)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        run = bound.begin()
+        worker = workers.take()
+        if worker is None:
+            raise run.full()
+        bell = run.context.clock.bell()
+        job = _Job(bound.seconds, fn, args, kwargs, workers, abandoned, bell)
+        bell.working(worker.ident)
+        worker.run(job.do)
+        try:
+            done = bell.wait(min(bound.seconds, run.left()))
+            done = done or not job.leave()
+        except BaseException as interrupt:
+            job.leave()
+            run.end_interrupted(interrupt)
+            raise
+        finally:
+            bell.idle(get_ident())
+        if not done:
+            raise run.timed_out()
+        if job.error is not None:
+            try:
+                other = run.raised(job.error)
+                if other is not None:
+                    raise other from job.error
+                raise job.error
+            finally:
+                job.error = None  # its traceback leads here
+        if is_awaitable(job.value):
+            raise _refused(run, fn, job.value)
+        run.returned()
+        return job.value
+
+    return call
+
+
+class _Job:
+    """One call in a thread of its own.
+
+    Attributes:
+        value: What it returned.
+        error: What it raised.
+    """
+
+    def __init__(
+        self,
+        seconds: float,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        workers: WorkerPool,
+        abandoned: AbandonedCalls,
+        bell: Bell,
+    ) -> None:
+        self._seconds = seconds
+        self._call = fn, args, kwargs
+        self._context = copy_context()
+        self._workers = workers
+        self._abandoned = abandoned
+        self._bell = bell
+        self._ends: list[None] = [
+            None
+        ]  # taken by whoever is first, the job or the caller's leaving
+        self.value: Any = None
+        self.error: BaseException | None = None
+
+    def do(self, worker: Worker) -> None:
+        """Make the call, in the thread of *worker*."""
+        try:
+            self.value = self._context.run(self._limited)
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            self.error = error
+        self._workers.release(worker)
+        self._bell.idle(worker.ident)
+        if self._is_first():
+            self._bell.ring()
+        else:
+            self.value = self.error = None
+            self._abandoned.add_threads(-1)
+
+    def leave(self) -> bool:
+        """Leave it behind; return False if it is done."""
+        if not self._is_first():
+            return False
+        self._abandoned.add_threads(1)
+        return True
+
+    def _is_first(self) -> bool:
+        try:
+            self._ends.pop()
+        except IndexError:
+            return False
+        return True
+
+    def _limited(self) -> Any:
+        fn, args, kwargs = self._call
+        with deadline(self._seconds):
+            return fn(*args, **kwargs)
+
+
+def _refused(run: TimedCall, fn: Callable[..., Any], value: object) -> TypeError:
+    """End a call of a plain function that returned something to await."""
+    error = refused_awaitable(fn, value)
+    run.raised(error)
+    return error
