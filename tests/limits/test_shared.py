@@ -291,6 +291,7 @@ def test_threads_that_hang_are_bounded_and_then_it_is_asked_again(metrics, monke
     end = time.monotonic() + 30
     while turns._hung:
         assert time.monotonic() < end
+        time.sleep(0.001)
     monkeypatch.undo()
     limit.acquire()
     assert metrics("rate_store_errors_total", action="allow") == 3 * MOST_HUNG
@@ -304,6 +305,7 @@ def test_threads_are_used_again_and_end_when_there_is_nothing_to_do(metrics, mon
     end = time.monotonic() + 30
     while limit._bound.engine.shared._idle:
         assert time.monotonic() < end
+        time.sleep(0.001)
     limit.acquire()
 
 
