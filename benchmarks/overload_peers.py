@@ -25,7 +25,7 @@ HAND_OVER = 0.25
 
 
 class Ours:
-    """`AdaptiveLimit`, asked and told as a bulkhead does."""
+    """`AdaptiveLimit`, told as a bulkhead does it: by calls that begin, and of a drop at once."""
 
     def __init__(self, settings: Adaptive, wall: float) -> None:
         self.decision = AdaptiveLimit(settings)
@@ -34,23 +34,23 @@ class Ours:
         self.due = 0.0
 
     def admits(self, now: float, in_flight: int) -> bool:
-        if now >= self.decision.next_tick:
-            self.decision.tick(now, self.wall + now)
+        if now >= self.due:
+            self.hand_over(now)
         return in_flight < self.decision.limit
 
     def answered(self, began: float, now: float, in_flight: int) -> None:
         self.samples.append((began, now - began, in_flight))
-        if now >= self.due:
-            self.hand_over(now)
 
     def dropped(self, began: float, now: float, in_flight: int) -> None:
         self.hand_over(now)
         self.decision.dropped(began, now, self.wall + now)
 
     def hand_over(self, now: float) -> None:
-        self.due = now + HAND_OVER
         samples, self.samples = self.samples, []
-        self.decision.answered(samples, now, self.wall + now)
+        self.decision.tick(now, self.wall + now)
+        if samples:
+            self.decision.answered(samples, now, self.wall + now)
+        self.due = min(now + HAND_OVER, self.decision.next_tick)
 
 
 class Fixed:
