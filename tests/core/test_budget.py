@@ -278,3 +278,11 @@ def test_values_of_other_types_are_refused(parameter, value):
     with pytest.raises(TypeError, match=f"`{parameter}` must be") as caught:
         RetryBudget(**{parameter: value})
     assert repr(value) in str(caught.value)
+
+
+@pytest.mark.parametrize("window", [5e-324, 1e-9, 1e300, 1.7e308])
+def test_no_window_that_is_accepted_overflows_later(window):
+    budget = RetryBudget(ratio=0.5, window=window)
+    for _ in range(3):
+        observe(budget)
+    assert spend(budget) in (True, False)

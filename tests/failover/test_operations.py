@@ -208,6 +208,12 @@ async def anything(resource):
     return resource
 
 
+def test_a_lease_shows_no_resource(servers):
+    """Field faults, D16: a resource may be an address with a password in it."""
+    pool = FailoverPool("db", [Member("a", "postgres://user:secret@host")], on=Lost)
+    assert pool.call(lambda _dsn: repr(current_lease())) == "Lease(member='a', epoch=0)"
+
+
 def test_representations_say_what_it_is(clock):
     pool = FailoverPool("db", [Member("a", "x"), Member("b", "y")], on=Lost)
     assert repr(pool) == "<FailoverPool 'db' of a, b>"

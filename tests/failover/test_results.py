@@ -2,7 +2,15 @@
 
 import pytest
 
-from mainstay import AllMembersFailedError, FailoverPool, Member, ResultRefusedError, failover
+from mainstay import (
+    AllMembersFailedError,
+    CircuitBreaker,
+    FailoverPool,
+    Member,
+    ResultRefusedError,
+    failover,
+    redundant,
+)
 from support.pools import Lost, state_of
 
 STATUS = {"a": 503, "b": 200}
@@ -91,3 +99,20 @@ def generated(_result):
 def test_what_cannot_say_is_refused(bad):
     with pytest.raises(TypeError, match="`on_result`"):
         pool_of("a", on_result=bad)
+
+
+@pytest.mark.parametrize("make", ["pool", "breaker", "redundant"])
+def test_an_answer_that_would_have_to_be_awaited_is_no_answer(sync_and_async, make, metrics):
+    """It would always count as True: every result would be a failure, without a word."""
+
+    def on_result(result):
+        return arefused(result)
+
+    policy = {
+        "pool": lambda: FailoverPool("db", [Member("a", 200)], on=Lost, on_result=on_result),
+        "breaker": lambda: CircuitBreaker("db", on=Lost, on_result=on_result),
+        "redundant": lambda: redundant(on_result=on_result),
+    }[make]()
+    with pytest.raises(TypeError, match="`on_result` must answer a bool, not an awaitable"):
+        sync_and_async.called(policy, str, *([] if make == "pool" else [200]))
+    assert metrics.reasons() == {"predicate_error": 1}

@@ -389,6 +389,19 @@ def test_a_refusal_inside_a_copy_is_never_charged_to_its_member(runner, metrics,
     assert metrics("member_attempts_total", member="a", outcome="rejected") == 9
 
 
+def test_an_on_of_the_pool_that_raises_is_logged_once_and_counted(runner, metrics, caplog):
+    """Field faults, B2: a note and nothing else."""
+    pool = pool_of("a", "b", on=lambda error: error.response.status)
+    policy = redundant(pool=pool, **TOGETHER, **runner.options)
+    for _ in range(2):
+        with pytest.raises(Lost) as caught:
+            runner.run(policy, at_members(runner, a=after(0.2, Lost), b=Lost))
+        assert "`on` raised AttributeError" in "".join(caught.value.__notes__)
+    (line,) = [each for each in caplog.messages if "raised AttributeError" in each]
+    assert line.startswith("db: for Lost `on` raised")
+    assert metrics("hook_errors_total", hook="predicate") == 4
+
+
 def test_a_member_that_fails_too_often_gets_no_primaries_any_more(runner, metrics):
     pool = pool_of("a", "b", "c")
     broken = Faults(then=Lost)

@@ -6,7 +6,7 @@ import pickle
 import pytest
 import tenacity
 
-from mainstay import CircuitBreaker, RetryBudget, retry
+from mainstay import CircuitBreaker, FailoverPool, Member, Metrics, RetryBudget, redundant, retry
 from mainstay.testing import Faults
 
 
@@ -72,7 +72,15 @@ def test_a_policy_pickles_by_its_parameters(clock, options):
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: CircuitBreaker("mail", on=Lost), RetryBudget], ids=["breaker", "budget"]
+    "make",
+    [
+        lambda: CircuitBreaker("mail", on=Lost),
+        lambda: FailoverPool("db", [Member("a", "x")], on=Lost),
+        lambda: redundant(budget=None),
+        lambda: Metrics(None),
+        RetryBudget,
+    ],
+    ids=["breaker", "pool", "redundant", "metrics", "budget"],
 )
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
 def test_what_is_shared_refuses_to_be_copied(make, copied):

@@ -15,7 +15,7 @@ from mainstay._breaker.engine import POLICY, BreakerEngine
 from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
 from mainstay._core.clock import monotonic
 from mainstay._core.context import CallContext, block_context, current_context, process_contexts
-from mainstay._core.failures import FAILING, Judge, Verdict, verdict_of
+from mainstay._core.failures import FAILING, Judge, Verdict, is_refused, verdict_of
 from mainstay._core.functions import (
     Kind,
     is_awaitable,
@@ -99,7 +99,7 @@ class BreakerCall(Call[Recorder]):
 
     def _is_refused(self, on_result: Callable[[Any], object], value: object) -> bool:
         try:
-            return bool(on_result(value))
+            return is_refused(on_result, value)
         except Exception as error:
             self.hook_failed("on_result", error)
             self.says_nothing(error, "predicate_error")

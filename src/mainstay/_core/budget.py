@@ -33,6 +33,7 @@ from mainstay._core.forks import reset_after_fork, unlocked_copy
 from mainstay._core.sharing import Shared, reset_with_all
 
 SLICES = 100
+_SHORTEST = 1e-9  # seconds of a window that a clock can tell from none
 _ROUNDING = 1e-9  # ten times 0.1 is meant to be a whole token
 
 
@@ -80,7 +81,7 @@ class BudgetWindow:
 
     def _at(self, now: float) -> _Slice:
         """Drop the slices that have left the window, and return the newest one."""
-        number = math.floor(now * SLICES / self.window)
+        number = math.floor(now * SLICES / max(self.window, _SHORTEST))
         slices = self._slices
         if slices:
             number = max(number, slices[-1].number)

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias, TypeGuard, TypeVar
 
 import attrs
 
-from mainstay._core.functions import Kind, is_async, is_async_hook, kind_of, name_of
+from mainstay._core.functions import Kind, is_async, is_async_hook, is_awaitable, kind_of, name_of
 from mainstay.errors import MainstayError, RejectedError
 
 _Error = TypeVar("_Error", bound=BaseException)
@@ -146,6 +146,20 @@ def checked_on_result(
     if not may_be_async and is_async_hook(on_result):
         raise TypeError(f"`on_result` must be a plain function, and {on_result!r} is async")
     return on_result
+
+
+def is_refused(on_result: Callable[[Any], object], value: object) -> bool:
+    """True if `on_result` takes what was returned for a failure; what it raises goes through.
+
+    Raises:
+        TypeError: If its answer would have to be awaited, which would always count as True.
+    """
+    answer = on_result(value)
+    if is_awaitable(answer):
+        if inspect.iscoroutine(answer):
+            answer.close()
+        raise TypeError("`on_result` must answer a bool, not an awaitable")
+    return bool(answer)
 
 
 def verdict_of(answer: object) -> object:

@@ -24,7 +24,7 @@ from mainstay._core.budget import RetryBudget, observe, spend
 from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
 from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context, current_context, process_contexts
-from mainstay._core.failures import FAILING, AttemptLog, Verdict, counted
+from mainstay._core.failures import FAILING, AttemptLog, Verdict, counted, is_refused
 from mainstay._core.functions import (
     Kind,
     is_awaitable,
@@ -340,7 +340,7 @@ class PoolCall(Call[Recorder]):
         if on_result is None:
             return
         try:
-            refused = bool(on_result(value))
+            refused = is_refused(on_result, value)
         except Exception as error:
             self.hook_failed("on_result", error)
             self._judged = JudgedError(error, PREDICATE_ERROR, "error")

@@ -42,7 +42,7 @@ class Lease(Generic[R]):
     """
 
     member: str
-    resource: R
+    resource: R = attrs.field(repr=False)  # may be an address with a password
     epoch: int
 
 

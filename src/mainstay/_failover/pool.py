@@ -14,7 +14,7 @@ from mainstay._core.detector import Detect, Phase
 from mainstay._core.events import Event, checked_listener
 from mainstay._core.failures import Classes
 from mainstay._core.functions import Kind, is_async_frame, kind_of
-from mainstay._core.sharing import reset_with_all
+from mainstay._core.sharing import Shared, reset_with_all
 from mainstay._core.threads import Pause, values_now
 from mainstay._failover.blocks import AsyncPoolBlock, LeaseBlock, PoolBlock
 from mainstay._failover.calls import BoundPool, caller, check_interruptible, require_loop, wrap
@@ -39,7 +39,7 @@ S = TypeVar("S")  # what a method is bound to
 T = TypeVar("T")  # what a function returns
 
 
-class FailoverPool(Generic[R]):
+class FailoverPool(Shared, Generic[R]):
     """Resources that stand in for each other: calls move to one that works, and come back.
 
     Members without `standby` are active; the others stand in for lost ones, one for each. Each

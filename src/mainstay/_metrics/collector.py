@@ -13,6 +13,7 @@ from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
 from mainstay._core.context import current_context
+from mainstay._core.sharing import Shared
 from mainstay._core.version import VERSION
 from mainstay._metrics import schema
 from mainstay._metrics.cells import VARIABLE
@@ -31,7 +32,7 @@ _ATTRIBUTE = "mainstay_recorders"
 mainstay out of `sys.modules` and imports it again finds there what it has recorded so far."""
 
 
-class Metrics(Collector):
+class Metrics(Shared, Collector):
     """Where policies record, and what Prometheus reads: a collector of prometheus_client.
 
     Made once for a registry and namespace; making it again there gives a view of the same counts.

@@ -23,7 +23,7 @@ from mainstay._core.call import PREDICATE_ERROR, Call, close_coroutine
 from mainstay._core.clock import SYSTEM
 from mainstay._core.context import CallContext
 from mainstay._core.events import is_observed, logger_of, publish
-from mainstay._core.failures import AttemptLog, counted, described, is_a
+from mainstay._core.failures import AttemptLog, counted, described, is_a, is_refused
 from mainstay._core.functions import is_awaitable, refused_awaitable
 from mainstay._metrics.recorder import Recorder
 from mainstay._redundant.decision import HedgeReason, Round, forbids_hedge, last_failed
@@ -438,7 +438,7 @@ def _is_refused(call: RedundantCall, answer: Any) -> bool:
     of_pool = None if call.members is None else call.members.on_result
     try:
         return any(
-            on_result is not None and bool(on_result(answer))
+            on_result is not None and is_refused(on_result, answer)
             for on_result in (call.bound.settings.on_result, of_pool)
         )
     except Exception as error:

@@ -29,9 +29,11 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from mainstay._core.call import recorder_in
 from mainstay._core.clock import Clock
 from mainstay._core.context import CallContext, current_context
-from mainstay._core.failures import FAILING, Verdict, described, leave_note
+from mainstay._core.events import is_first, logger_of
+from mainstay._core.failures import FAILING, Verdict, class_name, described, leave_note
 from mainstay._core.interrupts import limited
 from mainstay._core.threads import Pause
 from mainstay._failover.calls import check_interruptible, no_member, require_loop
@@ -40,6 +42,7 @@ from mainstay._failover.members import Lease, MemberHandle, Slot, lease_here, se
 from mainstay._failover.pool import FailoverPool
 from mainstay._failover.settings import POLICY
 from mainstay._metrics.pools import MemberRecorder
+from mainstay._metrics.recorder import Recorder
 from mainstay.errors import NoMemberError, RejectedError
 
 
@@ -166,9 +169,10 @@ class CopyMembers:
             _give_back(engine, choice, clock.now())  # another copy of the call was faster
 
     def _loan(self, handle: MemberHandle) -> "MemberLoan":
-        metrics, slot = self._context.metrics, handle.slot
-        recorder = slot.recorder_in(metrics, self._engine.settings.name)
-        return MemberLoan(self._engine, handle, self._context.clock, recorder)
+        context, name = self._context, self._engine.settings.name
+        recorder = handle.slot.recorder_in(context.metrics, name)
+        calls = recorder_in(context, self._engine.monitor.recorder, name)
+        return MemberLoan(self._engine, handle, context.clock, recorder, calls)
 
     # The attempts, each in the thread or task of its copy.
 
@@ -301,6 +305,7 @@ class MemberLoan:
     _handle: MemberHandle
     _clock: Clock
     _recorder: MemberRecorder
+    _calls: Recorder  # of the pool
     overdue: bool = attrs.field(default=False, init=False)
     _began: float = attrs.field(init=False)
     _seconds: float | None = attrs.field(default=None, init=False)
@@ -375,6 +380,10 @@ class MemberLoan:
         except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
             text = f"`on` raised {described(broken)}, so the exception counts as not matched"
             leave_note(error, f"mainstay.{POLICY} {settings.name}", text)
+            self._calls.hook_failed("predicate")
+            name = class_name(error)
+            if is_first(POLICY, settings.name, "predicate", name):
+                logger_of(POLICY).warning("%s: for %s %s", settings.name, name, text)
             return Verdict.STOP
 
     def released(self, *, cut_short: bool) -> None:

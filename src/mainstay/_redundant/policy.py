@@ -33,6 +33,7 @@ from mainstay._core.functions import (
     without_resource,
 )
 from mainstay._core.misuse import keywords_only
+from mainstay._core.sharing import Shared
 from mainstay._core.threads import get_or_create
 from mainstay._core.workers import WorkerPool
 from mainstay._metrics.abandoned import AbandonedCalls
@@ -68,8 +69,8 @@ Placed: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 _FIRST: Final = vote.first()
 
 
-@attrs.frozen(eq=False, kw_only=True)
-class Redundant:
+@attrs.frozen(eq=False, repr=False, kw_only=True)
+class Redundant(Shared):
     """What `redundant(...)` makes: a decorator, a caller, and the maker of races.
 
     Immutable: one object may wrap any number of functions and be used by threads and tasks at the
@@ -101,6 +102,10 @@ class Redundant:
     _metrics: Metrics = attrs.field(alias="metrics")
     _latencies: dict[str, LatencyTracker] = attrs.field(factory=dict, init=False)
     _abandoned: dict[str, AbandonedCalls] = attrs.field(factory=dict, init=False)
+
+    def __repr__(self) -> str:
+        name = "" if self._name is None else f" {self._name!r}"
+        return f"<Redundant{name}: {self._settings.rule!r}>"
 
     def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
         """Wrap a function; signature and kind stay.
