@@ -208,6 +208,44 @@ async def anything(resource):
     return resource
 
 
+def leased(pool):
+    with pool.lease():
+        yield current_lease().member
+
+
+def attempted(pool):
+    for attempt in pool:
+        with attempt:
+            yield current_lease().member
+
+
+def here():
+    try:
+        return current_lease().member
+    except LookupError:
+        return None
+
+
+@pytest.mark.parametrize("first", [leased, attempted])
+@pytest.mark.parametrize("second", [leased, attempted])
+def test_blocks_that_are_left_in_another_order_end_their_own_lease(servers, first, second):
+    """Field faults, A2: leases too."""
+    one, two = servers.pool("a"), servers.pool("b")
+    outer, inner = first(one), second(two)
+    assert (next(outer), next(inner), here()) == ("a", "b", "b")
+    outer.close()
+    assert here() == "b"
+    assert two.call(lambda _resource: here()) == "b"
+    inner.close()
+    assert here() is None
+    kept = first(one)
+    next(kept)
+    with two.lease():
+        kept.close()
+        assert here() == "b"
+    assert here() is None
+
+
 def test_a_lease_shows_no_resource(servers):
     """Field faults, D16: a resource may be an address with a password in it."""
     pool = FailoverPool("db", [Member("a", "postgres://user:secret@host")], on=Lost)

@@ -6,12 +6,12 @@ A lease is one attempt and never a second one.
 """
 
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from mainstay._core.interrupts import TaskTimeout
 from mainstay._failover.calls import BoundPool, PoolCall, aacquire, acquire, require_loop
 from mainstay._failover.engine import PoolEngine
-from mainstay._failover.members import Lease, MemberHandle, lease_here, set_lease
+from mainstay._failover.members import LeaseEntry, MemberHandle
 
 R = TypeVar("R")
 
@@ -81,21 +81,20 @@ class PoolAttempt(Generic[R]):
         member: The name of the member.
     """
 
-    __slots__ = ("_block", "_call", "_handle", "_limit", "_outer", "_timeout", "member", "number")
+    __slots__ = ("_block", "_call", "_entry", "_handle", "_limit", "_timeout", "member", "number")
 
     def __init__(self, block: PoolBlock[R], call: PoolCall, handle: MemberHandle) -> None:
         self._block = block
         self._call = call
         self._handle = handle
-        self._outer: Lease[Any] | None = None
+        self._entry: LeaseEntry | None = None
         self._limit = 0.0
         self._timeout: TaskTimeout | None = None
         self.number: int = call.made + 1
         self.member: str = handle.lease.member
 
     def __enter__(self) -> R:
-        self._outer = lease_here()
-        set_lease(self._handle.lease)
+        self._entry = LeaseEntry(self._handle.lease)
         resource: R = self._handle.lease.resource
         limit = self._call.attempt_limit()
         if limit is not None:
@@ -109,7 +108,8 @@ class PoolAttempt(Generic[R]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        set_lease(self._outer)
+        if self._entry is not None:
+            self._entry.leave()
         self._block.ended(goes_on=False)
         if self._timeout is not None and self._timeout.stop(error):
             expired = self._call.attempt_timed_out(self._handle, self._limit)
@@ -136,13 +136,13 @@ def _finish(call: PoolCall, handle: MemberHandle, error: BaseException | None) -
 class LeaseBlock(Generic[R]):
     """One member for the time of a block; its error counts against the member."""
 
-    __slots__ = ("_call", "_engine", "_handle", "_outer")
+    __slots__ = ("_call", "_engine", "_entry", "_handle")
 
     def __init__(self, engine: PoolEngine) -> None:
         self._engine = engine
         self._call: PoolCall | None = None
         self._handle: MemberHandle | None = None
-        self._outer: Lease[Any] | None = None
+        self._entry: LeaseEntry | None = None
 
     def __enter__(self) -> R:
         if self._engine.settings.is_async:
@@ -157,7 +157,8 @@ class LeaseBlock(Generic[R]):
         traceback: TracebackType | None,
     ) -> None:
         call, handle, self._call, self._handle = self._call, self._handle, None, None
-        set_lease(self._outer)
+        if self._entry is not None:
+            self._entry.leave()
         if call is not None and handle is not None:
             _finish(call, handle, error)
 
@@ -182,7 +183,6 @@ class LeaseBlock(Generic[R]):
 
     def _entered(self, handle: MemberHandle) -> R:
         self._handle = handle
-        self._outer = lease_here()
-        set_lease(handle.lease)
+        self._entry = LeaseEntry(handle.lease)
         resource: R = handle.lease.resource
         return resource

@@ -46,10 +46,43 @@ class Lease(Generic[R]):
     epoch: int
 
 
-_LEASE: ContextVar[Lease[Any] | None] = ContextVar("mainstay_lease", default=None)
+_LEASE: "ContextVar[Lease[Any] | LeaseEntry | None]" = ContextVar("mainstay_lease", default=None)
 
 lease_here = _LEASE.get
 set_lease = _LEASE.set
+
+
+class LeaseEntry:
+    """The lease of a block: in force while that is open, in whatever order blocks are left.
+
+    A call of a function needs none, since nothing outlasts it.
+    """
+
+    __slots__ = ("_outer", "_over", "lease")
+
+    def __init__(self, lease: Lease[Any]) -> None:
+        self.lease: Lease[Any] = lease
+        self._over = False
+        self._outer = _in_force(lease_here())
+        set_lease(self)
+
+    def leave(self) -> None:
+        """End it, and no other one."""
+        self._over = True
+        if lease_here() is self:
+            set_lease(_in_force(self))
+
+
+def _in_force(here: "Lease[Any] | LeaseEntry | None") -> "Lease[Any] | LeaseEntry | None":
+    while isinstance(here, LeaseEntry) and here._over:  # noqa: SLF001 - its own module
+        here = here._outer  # noqa: SLF001 - as above
+    return here
+
+
+def lease_in_force() -> Lease[Any] | None:
+    """Return the lease of the call or block that is around the code, if there is one."""
+    here = _in_force(lease_here())
+    return here.lease if isinstance(here, LeaseEntry) else here
 
 
 @attrs.define(eq=False)

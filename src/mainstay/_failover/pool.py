@@ -19,7 +19,7 @@ from mainstay._core.threads import Pause, values_now
 from mainstay._failover.blocks import AsyncPoolBlock, LeaseBlock, PoolBlock
 from mainstay._failover.calls import BoundPool, caller, check_interruptible, require_loop, wrap
 from mainstay._failover.engine import PoolEngine, reset
-from mainstay._failover.members import Lease, Slot, lease_here
+from mainstay._failover.members import Lease, Slot, lease_in_force
 from mainstay._failover.monitor import PoolStatus, member_status
 from mainstay._failover.openers import TaskOpener, ThreadOpener
 from mainstay._failover.options import Failback, Member, Probe
@@ -573,7 +573,7 @@ def current_lease() -> Lease[Any]:
         ...     current_lease().member
         'a'
     """
-    lease = lease_here()
+    lease = lease_in_force()
     if lease is None:
         raise LookupError("there is no lease here: no call or block of a FailoverPool is around it")
     return lease

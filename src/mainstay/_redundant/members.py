@@ -38,7 +38,7 @@ from mainstay._core.interrupts import limited
 from mainstay._core.threads import Pause
 from mainstay._failover.calls import check_interruptible, no_member, require_loop
 from mainstay._failover.engine import PoolEngine
-from mainstay._failover.members import Lease, MemberHandle, Slot, lease_here, set_lease
+from mainstay._failover.members import Lease, LeaseEntry, MemberHandle, Slot, lease_here, set_lease
 from mainstay._failover.pool import FailoverPool
 from mainstay._failover.settings import POLICY
 from mainstay._metrics.pools import MemberRecorder
@@ -309,7 +309,7 @@ class MemberLoan:
     overdue: bool = attrs.field(default=False, init=False)
     _began: float = attrs.field(init=False)
     _seconds: float | None = attrs.field(default=None, init=False)
-    _outer: Lease[Any] | None = attrs.field(default=None, init=False)
+    _outer: Lease[Any] | LeaseEntry | None = attrs.field(default=None, init=False)
 
     @property
     def member(self) -> str:
