@@ -148,6 +148,21 @@ def test_a_prober_goes_on_after_a_shortage_of_threads(site, metrics, no_threads)
     pool.close()
 
 
+def test_a_prober_that_could_not_start_does_so_at_a_later_call(site, metrics, no_threads):
+    """Field faults, A3: the call got a RuntimeError, and the members were never probed."""
+    asked = []
+    probe = Probe(lambda _: asked.append(1) or True, every=0.005)
+    pool = FailoverPool("db", [site.member("a"), Member("b", "b")], on=Lost, probe=probe)
+    no_threads(True)
+    assert [pool.call(str) for _ in range(3)] == ["a1"] * 3
+    no_threads(False)
+    assert not asked
+    assert pool.call(str) == "a1"
+    wait_until(lambda: len(asked) > 3)
+    assert pool._engine.rotation.wake > 0
+    pool.close()
+
+
 def test_without_threads_the_calling_one_starts_a_standby(servers, no_threads):
     servers.broken["a"] = Lost
     standby = Member("b", open=lambda: "b", standby="cold")

@@ -491,21 +491,28 @@ class PoolEngine:
 
     def open(self) -> None:
         """Begin to start members and to probe them, unless that has been done."""
-        if self.is_open:
+        probe, opener = self.settings.probe, self.opener
+        if self.is_open and (probe is None or self.prober is not None):
             return
         with self.outbox, self.lock:
-            if self.is_open:
+            if self.is_open and (probe is None or self.prober is not None):
                 return
             self.is_open = True
+            if probe is not None:
+                if isinstance(opener, TaskOpener):
+                    self.prober = TaskProber(self, probe, opener.begin)
+                else:
+                    self.prober = ThreadProber(self, probe, opener.threads)
             self.replan(self.monitor.clock.now())
-            probe, opener = self.settings.probe, self.opener
-            if probe is None:
-                return
-            if isinstance(opener, TaskOpener):
-                self.prober = TaskProber(self, probe, opener.begin)
-            else:
-                self.prober = ThreadProber(self, probe, opener.threads)
-            self.outbox.add_helper(self.prober.start, self.settings.name)
+            if self.prober is not None:
+                self.outbox.add_helper(self.prober.start, self.settings.name)
+
+    def not_probed(self, prober: ThreadProber) -> None:
+        """Have the next call begin to probe, since no thread could be started just now."""
+        with self.outbox, self.lock:
+            if self.prober is prober:
+                self.prober = None
+                self.replan(self.monitor.clock.now())
 
     def forget(self) -> None:
         """Leave everything that was opened to its owner now: a parent process, or an ended loop."""
@@ -622,7 +629,8 @@ def _rotation_of(engine: PoolEngine, now: float) -> Rotation:
         rejects = planner.next_member(plan, engine.rules, now=now) is None
         return Rotation(plan, (), spares, _nobody, -math.inf, plan.wake if rejects else -math.inf)
     pick = ramped(handles, lambda some: strategy.order(some, clock, chance), clock, chance)
-    return Rotation(plan, handles, spares, pick, plan.wake)
+    probed = engine.settings.probe is None or engine.prober is not None
+    return Rotation(plan, handles, spares, pick, plan.wake if probed else -math.inf)
 
 
 def _rest(engine: PoolEngine) -> None:

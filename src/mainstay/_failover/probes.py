@@ -41,6 +41,10 @@ class ProbedPool(Protocol):
         """Do what was due by *now*; return when there is something to do next."""
         ...
 
+    def not_probed(self, prober: "ThreadProber", /) -> None:
+        """Have the next call begin to probe, since no thread could be started just now."""
+        ...
+
     def probed(self, slot: Slot, opened: Opened, now: float, error: Exception | None, /) -> None:
         """Record an answer about a resource: None if it is good."""
         ...
@@ -142,7 +146,12 @@ class ThreadProber:
 
     def start(self, name: str) -> None:
         """Begin to ask, in a thread called after *name*."""
-        self._threads.begin(f"mainstay-probe-{name}", self._probe.timeout, self._run)
+        try:
+            self._threads.begin(f"mainstay-probe-{name}", self._probe.timeout, self._run)
+        except RuntimeError:  # no thread can be started just now
+            pool = self._pool()
+            if pool is not None:
+                pool.not_probed(self)
 
     def wake(self) -> None:
         """Look at once if there is something to ask."""
