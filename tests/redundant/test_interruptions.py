@@ -5,15 +5,19 @@ import asyncio
 import pytest
 
 from mainstay import RetryBudget, hedge, redundant
-from mainstay._redundant.latency import BATCH, LatencyTracker
+from mainstay._redundant import latency
+from mainstay._redundant.latency import LatencyTracker
 from mainstay.hedge import delay_of
 from support.interruptions import at_each_interruption
 
 START = delay_of(hedge.quantile(0.5))
+BATCH = 8  # of 64: each duration in it adds the same interruptions once more
 
 
 @pytest.mark.parametrize("held", [1, BATCH - 1, 2 * BATCH])
-def test_a_handler_may_come_in_while_latencies_are_counted(held):
+def test_a_handler_may_come_in_while_latencies_are_counted(held, monkeypatch):
+    monkeypatch.setattr(latency, "BATCH", BATCH)
+
     def attempt():
         budget = RetryBudget(ratio=1.0, floor=0.0, window=3600.0)
         tracker = LatencyTracker(START, budget)
