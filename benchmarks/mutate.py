@@ -54,7 +54,8 @@ EQUAL = Path(__file__).with_name("equal_mutants.toml")
 SEED = 1
 
 FAILOVER = (
-    "failover/test_planner.py", "failover/test_ejection.py", "failover/test_calls.py",
+    "failover/test_planner.py", "failover/test_engine.py", "failover/test_ejection.py",
+    "failover/test_calls.py",
     "failover/test_standbys.py", "failover/test_selection.py", "failover/test_operations.py",
     "failover/test_opening.py", "failover/test_fencing.py", "failover/test_closing.py",
     "failover/test_probes.py", "failover/test_suspicion.py", "failover/test_results.py",
