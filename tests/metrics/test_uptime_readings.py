@@ -287,6 +287,7 @@ def test_what_is_forgotten_is_left_out_and_the_totals_are_whole():
     for number in range(outages):
         log = log.failed(2.0 * number + 1).restored(2.0 * number + 2)
     end, oldest = 2.0 * outages, log.history.oldest
+    assert oldest is log.history.blocks[0][0]
     assert log.figures(end, end) == log.figures(end) == log.figures(end, 2 * end)
     assert log.figures(end).failures == outages
     remembered = log.figures(end, end - 1)
@@ -301,7 +302,7 @@ def test_a_span_begins_after_what_happens_at_its_first_moment():
         log = log.failed(2.0 * number + 1).restored(2.0 * number + 2)
     for point in (log.history.recent[0], log.history.blocks[-1][0], log.history.recent[1]):
         figures = log.figures(400.0, 400.0 - point.when)
-        assert figures.failures == 200 - point.total.failures
+        assert figures == log.figures(400.0) - point.total
 
 
 # Copies.

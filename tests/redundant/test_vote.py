@@ -213,6 +213,11 @@ def test_dissent_is_told_by_the_distance_from_the_middle():
     assert (state, tally.winner, [*tally.dissenters()]) == ("decided", 2, [])
 
 
+@pytest.mark.parametrize("answers", [[1, 1, 2], [1, 2, 2], [1, 2, 3]])
+def test_a_median_that_two_more_answers_can_move_is_not_decided(answers):
+    assert states(vote.median(), 5, enumerate(answers))[1] == "undecided"
+
+
 def test_a_median_of_all_has_no_dissenters():
     tally, state = states(vote.median(), 3, [(0, 1), (1, 2), (2, 300)])
     assert (state, tally.winner, [*tally.dissenters()]) == ("decided", 1, [])
