@@ -114,7 +114,7 @@ TESTS: dict[str, Sequence[str]] = {
     ),
     "_redundant/race.py": (
         "redundant/test_calls.py", "redundant/test_cancellation.py", "redundant/test_pool.py",
-        "redundant/test_bad_input.py",
+        "redundant/test_bad_input.py", "redundant/test_threads.py",
     ),
     "_redundant/sketch.py": ("redundant/test_sketch.py", "redundant/test_latency.py"),
     "_checkpoint/schedule.py": (

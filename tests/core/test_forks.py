@@ -10,7 +10,7 @@ pytestmark = pytest.mark.process
 
 HELD = """
 import os, threading
-from mainstay import RetryBudget, hedge, redundant, retry
+from mainstay import CircuitBreaker, RetryBudget, hedge, redundant, retry
 
 def hold(lock):
     held = threading.Event()
@@ -25,14 +25,22 @@ budget = RetryBudget()
 policy = retry(on=OSError, budget=budget)
 hedged = redundant(start=hedge.quantile(0.5))
 bound = hedged(int)
+breaker = CircuitBreaker("it", on=OSError)
 hold(budget._lock)
 [latency] = hedged._latencies.values()
 hold(latency._lock)
+hold(breaker._bound.engine._lock)
 child = os.fork()
 if not child:
     policy.call(int)
     for _ in range(30):
         bound()
+    for _ in range(4):
+        try:
+            breaker.call(os.stat, "/no such file")
+        except FileNotFoundError:
+            pass
+    assert breaker.state == "open"
     os._exit(0)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
