@@ -3,7 +3,7 @@
 Each mutant changes one thing in one module (`mutants.py` says what), and the tests of that module
 run on it, those of the lane for each edit, until one fails: then it is killed. One that no test
 notices survives, unless it is equal: it does the same as the code. `equal_mutants.toml` has those,
-each with the reason.
+each with the reason, and those that only tests see which start processes, each with such a test.
 
 A mutant of a function's body replaces the code of the functions that are there, in a copy of a
 process that has collected the tests (`fork`), and only the tests that reach its line run, the
@@ -420,7 +420,16 @@ def report(names: Sequence[str], share: float) -> Report:
         left += alive
         total += counts
     rows.append(row_of("all", total))
-    header = ["module", "mutants", "run", "killed", "of these by time", "equal", "survived"]
+    header = [
+        "module",
+        "mutants",
+        "run",
+        "killed",
+        "of these by time",
+        "by processes",
+        "equal",
+        "survived",
+    ]
     result.table(f"Mutants; {share:.0%} of each module's were run, seed {SEED}", header, rows)
     if left:
         result.table("Survivors", ["where", "in", "change", "what"], left)
@@ -438,10 +447,12 @@ def tried(
     drawn = sorted(random.Random(SEED).sample(numbers, round(share * len(numbers))))
     fates = module.fates(drawn)
     alive = [module.mutants[each] for each in drawn if fates[each] in {SURVIVED, UNREACHED}]
-    left = [each for each in alive if not any(is_meant(each, entry) for entry in equals)]
+    listed = [[entry for entry in equals if is_meant(each, entry)] for each in alive]
+    left = [each for each, entries in zip(alive, listed, strict=True) if not entries]
+    seen = sum("seen_by" in entry for entries in listed for entry in entries[:1])
     counts = Counter(fates.values())
-    counts.update(mutants=len(numbers), run=len(drawn))
-    counts.update(equal=len(alive) - len(left), alive=len(left))
+    counts.update(mutants=len(numbers), run=len(drawn), seen=seen)
+    counts.update(equal=len(alive) - len(left) - seen, alive=len(left))
     took = time.monotonic() - started
     print(f"{name}: {len(left)} of {len(drawn)} alive, {took:.0f} s", file=sys.stderr)
     reached = {id(module.mutants[each]): fates[each] for each in drawn}
@@ -453,7 +464,7 @@ def tried(
 def row_of(name: str, counts: Counter[str]) -> list[object]:
     """Return the line of a module."""
     killed = counts[KILLED] + counts[BY_TIME]
-    alive = counts["equal"], counts["alive"]
+    alive = counts["seen"], counts["equal"], counts["alive"]
     return [name, counts["mutants"], counts["run"], killed, counts[BY_TIME], *alive]
 
 
