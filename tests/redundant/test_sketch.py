@@ -34,6 +34,7 @@ def test_nothing_is_known_before_the_first_call():
         (1.0, 1 + 0.5 / 32),
         (0.01, (1 + 8.5 / 32) / 128),  # 0.01 is 1.28 / 128
         (2.0**17.999, 2.0**18 * (1 - 0.25 / 32)),
+        (2.0**18, 2.0**18 * (1 - 0.25 / 32)),
         (1e9, 2.0**18 * (1 - 0.25 / 32)),  # longer than three days, and as long
         (2.0**-20, 2.0**-20 * (1 + 0.5 / 32)),
         (0.0, 2.0**-20 * (1 + 0.5 / 32)),  # shorter than a microsecond, and as short
