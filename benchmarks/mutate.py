@@ -75,8 +75,8 @@ RETRY = (
     "retry/test_properties.py", "retry/test_against_tenacity.py", "retry/test_bad_input.py",
 )  # fmt: skip
 OPS = (
-    "ops/test_promql.py", "ops/test_rules.py", "ops/test_alerts.py", "ops/test_dashboard.py", "ops/test_command_line.py",
-    "ops/test_events.py",
+    "ops/test_promql.py", "ops/test_rules.py", "ops/test_alerts.py", "ops/test_dashboard.py",
+    "ops/test_command_line.py", "ops/test_events.py",
 )  # fmt: skip
 TESTS: dict[str, Sequence[str]] = {
     "_core/detector.py": (
