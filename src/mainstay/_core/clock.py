@@ -1,19 +1,24 @@
 """Time: the only module that reads a clock or sleeps.
 
-A clock has five operations, all in seconds of its own monotonic time. `SYSTEM` is the real one;
-`mainstay.testing.FakeClock` is the other. Decisions get numbers from it and never see it.
+What a clock has is all in seconds of its own monotonic time, but for a second reading, the wall
+time. `SYSTEM` is the real one; `mainstay.testing.FakeClock` is the other. Decisions get numbers
+from it and never see it.
 """
 
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from asyncio import Future
 
 monotonic = time.monotonic
 """Seconds of the system's monotonic clock, for the paths that cannot afford a method call."""
 
 wall_time = time.time
-"""Seconds since 1970, for what people and Prometheus read. Nothing is decided by it."""
+"""Seconds since 1970, for what people and Prometheus read. Of decisions, only those that all
+processes are to make at the same instants see it, as a reading of their clock."""
 
 
 class Timer(Protocol):
@@ -51,12 +56,23 @@ class Clock(Protocol):
         """Seconds since an arbitrary start; never goes back."""
         ...
 
+    def wall(self) -> float:
+        """Seconds since 1970, which people and other processes know; may be set back."""
+        ...
+
     def sleep(self, seconds: float, /) -> None:
         """Block the calling thread for *seconds*."""
         ...
 
     async def asleep(self, seconds: float, /) -> None:
         """Suspend the calling task for *seconds*."""
+        ...
+
+    async def wait_for(self, woken: "Future[None]", seconds: float, /) -> None:
+        """Suspend the calling task until *woken* is done, at most for *seconds*.
+
+        Afterwards *woken* may be done, whoever did it.
+        """
         ...
 
     def call_later(self, seconds: float, callback: Callable[[], object], /) -> Timer:
@@ -77,6 +93,7 @@ class SystemClock:
     """The machine's own monotonic time."""
 
     now = staticmethod(monotonic)
+    wall = staticmethod(wall_time)
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
@@ -86,6 +103,13 @@ class SystemClock:
 
         await asyncio.sleep(seconds)
 
+    async def wait_for(self, woken: "Future[None]", seconds: float) -> None:
+        timer = woken.get_loop().call_later(seconds, finish, woken)
+        try:
+            await woken
+        finally:
+            timer.cancel()
+
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
         import asyncio  # noqa: PLC0415 - programs without async code do without it
 
@@ -93,6 +117,12 @@ class SystemClock:
 
     def bell(self, *, still: bool = False) -> Bell:  # noqa: ARG002 - real time never stands still
         return SystemBell()
+
+
+def finish(woken: "Future[None]") -> None:
+    """End the wait for *woken*, if it goes on."""
+    if not woken.done():
+        woken.set_result(None)
 
 
 class SystemBell:

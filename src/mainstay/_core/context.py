@@ -28,12 +28,15 @@ one around it. The rules:
 import math
 from collections.abc import Callable
 from contextvars import Context, ContextVar
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 from weakref import ref
 
 import attrs
 
 from mainstay._core.clock import SYSTEM, Clock
+
+Priority: TypeAlias = Literal["high", "normal", "low"]
+"""How early a call is served where it has to wait, and how late it is refused."""
 
 
 @attrs.frozen
@@ -45,11 +48,13 @@ class CallContext:
         deadline: When the time left ends, in seconds of `clock`; infinity without a deadline.
         metrics: The `Metrics` that policies record into in place of their own, or None. This
             layer only carries it.
+        priority: How early a call is served where it has to wait.
     """
 
     clock: Clock = SYSTEM
     deadline: float = math.inf
     metrics: Any = None
+    priority: Priority = "normal"
 
     def left(self) -> float:
         """Return the seconds until the deadline: negative once it is over, infinity without one."""
@@ -206,6 +211,23 @@ class DeadlineEntry(Entry):
         if clock is not context.clock:
             until += context.clock.now() - clock.now()
         return attrs.evolve(context, deadline=until) if until < context.deadline else context
+
+
+class PriorityEntry(Entry):
+    """A priority, which policies ask for only where a call has to wait: it is plain."""
+
+    __slots__ = ("priority",)
+
+    def __init__(self, block: object, priority: Priority) -> None:
+        current_context()  # forgets the entries that are over
+        outer = block_context()
+        deadline, plain = (math.inf, True) if outer is None else (outer.deadline, outer.plain)
+        super().__init__(ref(block), outer, deadline, plain=plain)
+        self.priority = priority
+
+    def applied_to(self, context: CallContext) -> CallContext:
+        """Return *context* with this priority."""
+        return attrs.evolve(context, priority=self.priority)
 
 
 # Clocks and metrics, for `mainstay.testing` and for helpers.

@@ -14,7 +14,7 @@ import attrs
 
 from mainstay._core import context
 from mainstay._core.arguments import Duration, to_flag, to_seconds
-from mainstay._core.clock import SYSTEM, Bell, Clock, Timer
+from mainstay._core.clock import SYSTEM, Bell, Clock, Timer, wall_time
 
 _TURNS = 10  # of the event loop, for other tasks to get as far as their own sleep
 _PATIENCE = 1.0  # real seconds for a working thread to get as far as its own sleep
@@ -69,6 +69,7 @@ class FakeClock:
     def __init__(self, *, everywhere: bool = False) -> None:
         self._everywhere = to_flag(everywhere, "everywhere")
         self._now = 0.0
+        self._epoch = wall_time()
         self._changed = threading.Condition(threading.RLock())
         self._timers: list[_FakeTimer] = []  # in the order of their times
         self._entries: list[context.Entry] = []
@@ -97,6 +98,10 @@ class FakeClock:
     def now(self) -> float:
         """Return the seconds since the clock was made."""
         return self._now
+
+    def wall(self) -> float:
+        """Return the seconds since 1970: those at which the clock was made, and `now`."""
+        return self._epoch + self._now
 
     def advance(self, seconds: Duration) -> None:
         """Move the clock; what is due on the way happens, in its order.
@@ -139,15 +144,22 @@ class FakeClock:
 
     async def asleep(self, seconds: float) -> None:
         """Sleep on this clock in a task."""
+        await self._apass(seconds, lambda: False)
+
+    async def wait_for(self, woken: "asyncio.Future[None]", seconds: float) -> None:
+        """Suspend the calling task until *woken* is done, at most for *seconds* on this clock."""
+        await self._apass(seconds, woken.done)
+
+    async def _apass(self, seconds: float, is_over: Callable[[], bool]) -> None:
         woken = threading.Event()
         timer = self._set(seconds, woken.set, sleeper=True)
         try:
-            while not woken.is_set():
+            while not (woken.is_set() or is_over()):
                 fired = self._fired
                 for _ in range(_TURNS):
                     await asyncio.sleep(0)
                 with self._changed:
-                    if fired != self._fired:  # what was woken meanwhile comes first
+                    if fired != self._fired or is_over():  # what was woken meanwhile comes first
                         continue
                     if not woken.is_set() and not self._someone_wakes_before(timer, here=True):
                         self._fire_next(timer.when)
@@ -298,6 +310,8 @@ class _NoWaits:
     def __init__(self, clock: Clock) -> None:
         self.around = clock
         self.now = clock.now
+        self.wall = clock.wall
+        self.wait_for = clock.wait_for
         self.call_later = clock.call_later
         self.bell = clock.bell
 
