@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from mainstay._failover.options import Failback, Member, Probe
     from mainstay._failover.pool import FailoverPool, current_lease, failover
     from mainstay._failover.selection import Selector
+    from mainstay._limits.adaptive import Adaptive
+    from mainstay._limits.bulkhead import Bulkhead
     from mainstay._limits.fallback import fallback
+    from mainstay._limits.priority import priority
     from mainstay._limits.rate_limit import RateLimit
     from mainstay._limits.timeout import timeout
     from mainstay._metrics.collector import Metrics, default_metrics, set_default_metrics
@@ -63,10 +66,12 @@ if TYPE_CHECKING:
     from mainstay.stores.collector import StoreCollector
 
 __all__ = [
+    "Adaptive",
     "AllCopiesFailedError",
     "AllMembersFailedError",
     "AsyncCheckpoint",
     "Availability",
+    "Bulkhead",
     "BulkheadFullError",
     "Checkpoint",
     "CheckpointError",
@@ -118,6 +123,7 @@ __all__ = [
     "hedge",
     "on_event",
     "ops",
+    "priority",
     "recover",
     "recover_async",
     "redundant",
@@ -149,6 +155,9 @@ _MODULES = {
     "mainstay._failover.selection": ("Selector",),
     "mainstay._limits.fallback": ("fallback",),
     "mainstay._limits.timeout": ("timeout",),
+    "mainstay._limits.adaptive": ("Adaptive",),
+    "mainstay._limits.bulkhead": ("Bulkhead",),
+    "mainstay._limits.priority": ("priority",),
     "mainstay._metrics.collector": ("Metrics", "default_metrics", "set_default_metrics"),
     "mainstay._limits.rate_limit": ("RateLimit",),
     "mainstay._redundant.policy": ("Redundant", "cancelled", "redundant"),

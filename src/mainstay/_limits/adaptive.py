@@ -113,7 +113,7 @@ class Adaptive:
         and a decrease by a factor (Chiu, Jain, 1989); the probes at common instants are ours.
 
     Example:
-        >>> from mainstay._limits.adaptive import Adaptive
+        >>> from mainstay import Adaptive
         >>> Adaptive(at_most=200).initial
         20
     """

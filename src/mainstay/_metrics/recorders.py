@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from mainstay._core.forks import reset_after_fork
 from mainstay._core.threads import get_or_create, values_now
+from mainstay._metrics.bulkhead import BulkheadRecorder
 from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay._metrics.copies import CopiesRecorder
 from mainstay._metrics.fallbacks import FallbackRecorder
@@ -67,6 +68,10 @@ class Recorders:
     def fallbacks(self, component: str) -> FallbackRecorder:
         """Return the recorder of what a fallback answers."""
         return self._find(FallbackRecorder, self.table.component(component))
+    def bulkhead(self, component: str) -> BulkheadRecorder:
+        """Return the recorder of a component's bulkheads."""
+        label = self.table.component(component)
+        return self._find(BulkheadRecorder, label, number=partial(self._number, label))
 
     def uptime(self, component: str) -> "UptimeSeries":
         """Return the dependability series of a component."""
@@ -74,7 +79,7 @@ class Recorders:
 
         label = self.table.component(component)
         series = self._find(UptimeSeries, label, number=partial(self._number, label))
-        self.table.refreshers[label] = series.refresh
+        self.table.refreshers["uptime", label] = series.refresh
         return series
 
     def number(self, family: Family, component: str) -> NumberGauge:

@@ -60,7 +60,7 @@ class SeriesTable:
         cells: Where the numbers are.
         hooks: What counts errors in code of the program's own, of whatever component.
         exemplars: By metric name and label values, the last exemplar of each slot.
-        refreshers: What brings counters up to date that go on with time alone, by component.
+        refreshers: What brings up to date what goes on with time alone, by kind and component.
         times_collected: How often its collector was asked.
         writer: What writes the gauges, in a worker process of multiprocess mode; else None.
     """
@@ -72,7 +72,7 @@ class SeriesTable:
         self.buckets = buckets
         self.cells: Cells = Cells(cell_in_memory)
         self.exemplars: dict[tuple[str, tuple[str, ...]], dict[int, Exemplar]] = {}
-        self.refreshers: dict[str, Callable[[], None]] = {}
+        self.refreshers: dict[tuple[str, str], Callable[[], None]] = {}
         self.times_collected = 0
         self.writer: Writer | None = None
         self._errors: dict[tuple[str, ...], Group] = {}

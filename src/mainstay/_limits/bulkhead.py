@@ -1,0 +1,227 @@
+"""`Bulkhead`: at most so many calls at a time, however many want to."""
+
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+from typing import ParamSpec, Self, TypeVar, cast
+
+from mainstay._core.arguments import Duration, to_count, to_seconds
+from mainstay._core.functions import checked_name, require_asyncio
+from mainstay._core.sharing import Shared, reset_with_all
+from mainstay._limits.adaptive import Adaptive
+from mainstay._limits.bulkhead_calls import BoundBulkhead, BulkheadCall, held_of, wrap
+from mainstay._limits.bulkhead_engine import BulkheadEngine
+from mainstay._metrics.collector import Metrics, metrics_of
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Bulkhead(Shared):
+    """Lets at most *limit* calls run at a time, so that what is behind it stays as fast as it is.
+
+    One count is kept over all threads, event loops, sync and async functions and blocks. A call for
+    which there is no place waits for at most *max_wait* seconds, or until the deadline around it if
+    that is sooner; then it is refused. Those who wait stand in one line for each `priority`: the
+    place that is given back goes straight to the first one, and one that has less time left than a
+    call usually takes is refused in its turn. A line of "low" moves only while nobody waits in that
+    of "normal", and that only while nobody does in that of "high"; so "low" can wait in vain.
+
+    In a thread whose event loop runs, a ``def`` and ``with`` never wait: full is refused at once.
+    So is a call by code that has a place there already, which it would wait for in vain. A child
+    process that was forked begins with all places free.
+
+    Args:
+        name: The `component` label. Not empty.
+        limit: How many calls run at a time, at least 1; or an `Adaptive`, which finds that out.
+        max_wait: Seconds (or a `timedelta`) that a call waits for a place at most. 0 never waits.
+        metrics: Where to record. None for `default_metrics()`.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If *name* is empty, *limit* is below 1, or *max_wait* is negative, NaN or
+            infinite.
+
+    Metrics:
+        `calls_total`, `call_duration_seconds` and `give_ups_total` with ``policy="bulkhead"``,
+        `concurrency_limit`, `in_flight`, `waiting`, `in_flight_seconds_total`,
+        `queue_wait_seconds`, `limit_changes_total`. A call that is refused counts as
+        ``outcome="rejected"`` with the reason "full" (at once), "wait" (after *max_wait*) or "shed"
+        (too little time left).
+
+    Source:
+        The bulkhead is that of Michael Nygard, "Release It!", 2007. That a queue is to have a
+        longest wait, and not a length, is in Nichols and Jacobson, "Controlling Queue Delay", ACM
+        Queue 10, 2012.
+
+    Example:
+        >>> from mainstay import Bulkhead, BulkheadFullError
+        >>> orders = Bulkhead("orders", limit=1)
+        >>> @orders
+        ... def order(what: str) -> str:
+        ...     return f"{what} ordered"
+        >>> order("tea")
+        'tea ordered'
+        >>> with orders:
+        ...     try:
+        ...         order("milk")
+        ...     except BulkheadFullError as error:
+        ...         error.reason
+        'full'
+    """
+
+    def __init__(
+        self,
+        name: str,
+        limit: int | Adaptive = 10,
+        *,
+        max_wait: Duration = 0.0,
+        metrics: Metrics | None = None,
+    ) -> None:
+        checked_limit = limit if isinstance(limit, Adaptive) else to_count(limit, "limit")
+        engine = BulkheadEngine(
+            checked_name(name), checked_limit, to_seconds(max_wait, "max_wait"), metrics_of(metrics)
+        )
+        self._bound = BoundBulkhead(engine, engine.recorder)
+        self._blocks: deque[BulkheadCall] = deque()  # that are open, in the order of their entry
+        reset_with_all(self, Bulkhead.reset)
+
+    @property
+    def name(self) -> str:
+        """The name of the bulkhead."""
+        return self._bound.engine.name
+
+    @property
+    def limit(self) -> int:
+        """How many calls may run at a time now."""
+        return self._bound.engine.places.limit
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls have a place; more than `limit` for a while after that was lowered."""
+        return self._bound.engine.places.in_flight
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for a place."""
+        return self._bound.engine.places.waiting
+
+    def __repr__(self) -> str:
+        return f"<Bulkhead {self.name!r}: {self.in_flight} of {self.limit}>"
+
+    def resize(self, limit: int) -> None:
+        """Let another number of calls run at a time, from the next one on. Never blocks.
+
+        A call that runs keeps its place; a lower limit is reached as they end.
+
+        Args:
+            limit: At least 1.
+
+        Raises:
+            TypeError: If *limit* is no whole number, or the bulkhead is adaptive.
+            ValueError: If it is below 1.
+
+        Example:
+            >>> from mainstay import Bulkhead
+            >>> orders = Bulkhead("orders", limit=20)
+            >>> orders.resize(30)
+            >>> orders.limit
+            30
+        """
+        engine = self._bound.engine
+        if engine.follower is not None:
+            raise TypeError(
+                f"`resize` is for a limit that is a number, and that of {self.name} is Adaptive: "
+                f"give it `at_least` and `at_most` instead of {limit!r}"
+            )
+        engine.resize(to_count(limit, "limit"))
+
+    def reset(self) -> None:
+        """Be as if just made: what a test asks for, so that no other test sees what it did."""
+        self._blocks.clear()
+        self._bound.engine.reset()
+
+    def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
+        """Wrap a function; signature and kind, sync or async, stay.
+
+        Args:
+            fn: A function, async function, method, `classmethod` or `staticmethod`.
+
+        Raises:
+            TypeError: If *fn* cannot be called, or is a generator function.
+        """
+        if isinstance(fn, classmethod | staticmethod):
+            # No callable to a type checker before it is bound, as *fn* was none.
+            return cast("Callable[P, R]", type(fn)(self(fn.__func__)))
+        if not callable(fn):
+            raise TypeError(f"a bulkhead wraps callables, not {fn!r}")
+        return wrap(self._bound, fn)
+
+    def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call *fn* through the bulkhead, without decorating it.
+
+        Args:
+            fn: As for the decorator.
+            *args: Its arguments.
+            **kwargs: Its keyword arguments.
+
+        Returns:
+            What *fn* returns; something to await if *fn* is async.
+
+        Raises:
+            BulkheadFullError: If there is no place in time; *fn* is not called.
+            DeadlineExpiredError: If the surrounding deadline leaves no time for it.
+            Exception: What *fn* raises.
+
+        Example:
+            >>> from mainstay import Bulkhead
+            >>> Bulkhead("search", limit=5).call(str.upper, "found")
+            'FOUND'
+        """
+        return self(fn)(*args, **kwargs)
+
+    # Blocks.
+
+    def __enter__(self) -> Self:
+        call = self._bound.begin()
+        call.enter(block=True)
+        self._blocks.append(call)
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        call = self._block_here()
+        if call is None:  # it was open when the bulkhead was reset
+            return
+        call.give_back()
+        if error is None:
+            call.succeeded()
+        else:
+            call.raised(error)
+
+    async def __aenter__(self) -> Self:
+        require_asyncio(self.name)
+        call = self._bound.begin()
+        await call.aenter(block=True)
+        self._blocks.append(call)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.__exit__(exc_type, error, traceback)
+
+    def _block_here(self) -> BulkheadCall | None:
+        """Return the innermost block of this context; where it has none, the one entered last."""
+        held = held_of(self._bound.engine.places, block=True)
+        if held is None or held.call is None or held.call not in self._blocks:
+            return self._blocks.pop() if self._blocks else None
+        self._blocks.remove(held.call)
+        return held.call

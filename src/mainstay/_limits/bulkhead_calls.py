@@ -1,0 +1,544 @@
+"""Calls through a bulkhead, sync beside async.
+
+What `_wrap_sync` and `_wrap_async` return takes a place at once where the context is plain and
+nobody waits: that is the path of every healthy call, and it takes no lock. Whatever a call ends
+with, its place is given back first of all.
+"""
+
+from asyncio import CancelledError, current_task
+from collections.abc import Callable
+from contextvars import ContextVar
+from functools import partial
+from threading import get_ident
+from types import NoneType
+from typing import Any, ClassVar, TypeAlias
+
+import attrs
+
+from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
+from mainstay._core.clock import finish, monotonic
+from mainstay._core.context import block_context, current_context, process_contexts
+from mainstay._core.functions import (
+    Kind,
+    is_awaitable,
+    kind_of,
+    refused_awaitable,
+    require_asyncio,
+    running_loop,
+    wraps,
+)
+from mainstay._limits.bulkhead_engine import POLICY, BulkheadEngine
+from mainstay._limits.places import Permits, Places, State, Waiter
+from mainstay._metrics.bulkhead import BulkheadRecorder
+from mainstay._metrics.collector import recorders_of
+from mainstay._metrics.recorder import Recorder
+from mainstay.errors import BulkheadFullError, DeadlineExpiredError, TimedOutError
+
+Args: TypeAlias = tuple[Any, ...]
+Kwargs: TypeAlias = dict[str, Any]
+
+_NESTED = (
+    "; it is called by code that has a place there already, which it would wait for in vain: let "
+    "one of the two go without the bulkhead, or give them one each"
+)
+_IN_LOOP = (
+    "; nothing waits in a thread whose event loop runs: an `async def`, or `async with`, would"
+)
+
+
+class Held:
+    """A place that a call has.
+
+    Attributes:
+        places: Where it is from; None once it is given back.
+        permits: Where it is to be given back.
+        outer: What the code around the call has.
+        in_flight: How many had one when it was taken, itself included.
+        holder: The task that has it, or the number of the thread outside tasks.
+        call: Of a block.
+    """
+
+    __slots__ = ("call", "holder", "in_flight", "outer", "permits", "places")
+
+    def __init__(
+        self,
+        places: Places,
+        permits: Permits,
+        outer: "Held | None",
+        in_flight: int,
+        holder: object,
+    ) -> None:
+        self.places: Places | None = places
+        self.permits = permits
+        # Those that are over are left out, or tasks that start each other would make a long chain.
+        self.outer = outer if outer is None or outer.places is not None else outer.in_force()
+        self.in_flight = in_flight
+        self.holder: object = holder
+        self.call: BulkheadCall | None = None
+
+    def in_force(self) -> "Held | None":
+        """Return this one, or the next around it that is not given back."""
+        held: Held | None = self
+        while held is not None and held.places is None:
+            held = held.outer
+        return held
+
+    def give_back(self) -> None:
+        """Give the place back, once."""
+        places, self.places, self.holder = self.places, None, None
+        if places is not None:
+            places.give_back(self.permits)
+        if held_here() is self:
+            set_held(self.outer)
+
+
+_HELD: ContextVar[Held | None] = ContextVar("mainstay_bulkhead", default=None)
+
+held_here = _HELD.get
+set_held = _HELD.set
+
+
+def held_of(places: Places, holder: object = None, *, block: bool = False) -> Held | None:
+    """Return the innermost place of these that the code around has; in *holder*, if that is given.
+
+    Args:
+        places: Where it is from.
+        holder: Who is to have it. None for anybody, since tasks inherit what their maker has.
+        block: Look only for places of blocks.
+    """
+    held = held_here()
+    while held is not None and (
+        held.places is not places
+        or (holder is not None and held.holder != holder)
+        or (block and held.call is None)
+    ):
+        held = held.outer
+    return held
+
+
+def holder_here() -> object:
+    """Return the task that runs here, or the number of the thread."""
+    return get_ident() if running_loop() is None else current_task() or get_ident()
+
+
+@attrs.frozen(eq=False)
+class BoundBulkhead:
+    """A bulkhead, and what records the calls that go through it.
+
+    `enter`, `leave` and `failed` are for those who read the clock themselves and call in between.
+    """
+
+    engine: BulkheadEngine
+    recorder: Recorder
+
+    def enter(self, now: float) -> bool:
+        """Take a place at once; False if there is none, or if finding out takes longer."""
+        engine = self.engine
+        places, follower = engine.places, engine.follower
+        if places.busy or (follower is not None and now >= follower.due):
+            return False
+        permits = places.permits
+        in_flight = places.total - len(permits) + 1
+        held = Held(places, permits, held_here(), in_flight, holder_here())
+        try:
+            permits.pop()
+        except IndexError:
+            return False
+        set_held(held)
+        return True
+
+    def leave(self, now: float, seconds: float) -> None:
+        """Give the place back, then record a success that took *seconds*."""
+        in_flight = self._give_back()
+        engine = self.engine
+        engine.answers.append(seconds)
+        if engine.follower is not None:
+            engine.follower.samples.append((now - seconds, seconds, in_flight))
+        engine.own.held(seconds)
+        self.recorder.success(seconds)
+
+    def failed(self, error: BaseException, now: float, seconds: float) -> None:
+        """Give the place back, then record an exception that went through."""
+        self._give_back()
+        self.resume(now - seconds).raised(error, may_be_late=True)
+
+    def _give_back(self) -> int:
+        places = self.engine.places
+        held = held_of(places)
+        if held is None:  # a coroutine that the collector closes, in any context
+            places.give_back(places.permits)
+            return 1
+        held.give_back()
+        return held.in_flight
+
+    def resume(self, started: float) -> "BulkheadCall":
+        """Return the call that began then on the short path, in its context."""
+        context, engine = current_context(), self.engine
+        own = engine.own
+        if context.metrics is not None:
+            own = recorders_of(context.metrics).bulkhead(engine.name)
+        recorder = recorder_in(context, self.recorder, engine.name)
+        return BulkheadCall(engine.name, recorder, context, started, engine, own, started)
+
+    def begin(self) -> "BulkheadCall":
+        """Return a call that begins now."""
+        return self.resume(current_context().clock.now())
+
+
+@attrs.define(eq=False)
+class BulkheadCall(Call[Recorder]):
+    """One call through a bulkhead.
+
+    Attributes:
+        own: Records what only bulkheads have.
+        admitted: When it got its place.
+        held: Its place; None before it has one, and on the short path.
+    """
+
+    policy: ClassVar[str] = POLICY
+    engine: BulkheadEngine
+    own: BulkheadRecorder
+    admitted: float
+    held: Held | None = None
+
+    # Its place.
+
+    def enter(self, *, block: bool = False) -> None:
+        """Take a place; wait for one in this thread, unless an event loop runs in it.
+
+        Raises:
+            BulkheadFullError: If there is none in time.
+            DeadlineExpiredError: If the surrounding deadline leaves no time.
+        """
+        permits = self._take()
+        if permits is None:
+            permits = self._wait(self._may_wait(in_loop=running_loop() is not None))
+        self._hold(permits, block=block)
+
+    async def aenter(self, *, block: bool = False) -> None:
+        """As `enter`, in async code, where it waits in its task."""
+        permits = self._take()
+        if permits is None:
+            permits = await self._await(self._may_wait(in_loop=False))
+        self._hold(permits, block=block)
+
+    def _take(self) -> Permits | None:
+        self.check_time_left()
+        if self.engine.follower is not None:
+            self.engine.follower.look(self.context.clock, self.started)
+        return self.engine.places.take()
+
+    def _may_wait(self, *, in_loop: bool) -> float:
+        """Return for how many seconds to wait.
+
+        Raises:
+            BulkheadFullError: If it may not.
+        """
+        engine = self.engine
+        if held_of(engine.places, holder_here()) or held_of(engine.places, get_ident()):
+            raise self._refused("full", _NESTED)
+        if in_loop and engine.max_wait:
+            raise self._refused("full", _IN_LOOP)
+        if not (engine.max_wait and engine.places.may_wait()):
+            raise self._refused("full")
+        return max(0.0, min(self.started + engine.max_wait - self.now(), self.context.left()))
+
+    def _wait(self, seconds: float) -> Permits:
+        clock = self.context.clock
+        bell = clock.bell()
+        waiter = self._waiter(bell.ring)
+        try:
+            self.engine.places.queue(waiter)
+            bell.wait(seconds)
+        except BaseException as error:
+            self._stop_waiting(waiter, error)
+            raise
+        finally:
+            bell.idle(get_ident())
+        return self._after_wait(waiter)
+
+    async def _await(self, seconds: float) -> Permits:
+        event_loop = require_asyncio(self.component)
+        woken = event_loop.create_future()
+        waiter = self._waiter(partial(event_loop.call_soon_threadsafe, finish, woken))
+        waiter.event_loop = event_loop
+        try:
+            self.engine.places.queue(waiter)
+            await self.context.clock.wait_for(woken, seconds)
+        except BaseException as error:
+            self._stop_waiting(waiter, error)
+            raise
+        return self._after_wait(waiter)
+
+    def _waiter(self, wake: Callable[[], object]) -> Waiter:
+        context = self.context
+        return Waiter(context.priority, context.clock, context.deadline, wake)
+
+    def _stop_waiting(self, waiter: Waiter, error: BaseException) -> None:
+        """Hand on what it may have been given, and record that the wait was interrupted."""
+        places = self.engine.places
+        permits = places.withdraw(waiter)
+        if permits is not None:
+            places.give_back(permits)
+        self.own.waited(waiter.priority, self.elapsed())
+        self.end_interrupted(error)
+
+    def _after_wait(self, waiter: Waiter) -> Permits:
+        """Return the place that it was given.
+
+        Raises:
+            BulkheadFullError: If there was none in time.
+            DeadlineExpiredError: If the surrounding deadline ended meanwhile.
+        """
+        places = self.engine.places
+        permits = places.withdraw(waiter)
+        is_over = self.context.left() <= 0
+        if permits is not None and is_over:
+            places.give_back(permits)
+            permits = None
+        self.own.waited(waiter.priority, self.elapsed())
+        if permits is not None:
+            return permits
+        if waiter.state is State.LATE:
+            raise self._refused("shed", "; a call usually takes longer than the time that is left")
+        if is_over:
+            error = DeadlineExpiredError(self.component)
+            self.give_up("timeout", error, "timeout", attempts=0)
+            raise error
+        raise self._refused("wait")
+
+    def _refused(self, reason: str, why: str = "") -> BulkheadFullError:
+        """Record that there is no place; return what the call raises."""
+        self.recorder.gave_up(reason)
+        self.end("rejected")
+        return self.engine.full(reason, why)
+
+    def _hold(self, permits: Permits, *, block: bool) -> None:
+        places = self.engine.places
+        in_flight = places.total - len(permits)
+        self.held = held = Held(places, permits, held_here(), in_flight, holder_here())
+        if block:
+            held.call = self
+        set_held(held)
+        self.admitted = self.now()
+
+    def give_back(self) -> None:
+        """Give the place back."""
+        if self.held is not None:
+            self.held.give_back()
+
+    # Its end, once it has given its place back.
+
+    def succeeded(self) -> None:
+        """Record an answer."""
+        engine, now = self.engine, self.now()
+        seconds = now - self.admitted
+        engine.answers.append(seconds)
+        if engine.follower is not None:
+            in_flight = 1 if self.held is None else self.held.in_flight
+            engine.follower.samples.append((self.admitted, seconds, in_flight))
+        self.own.held(seconds)
+        self.recorder.success(now - self.started)
+
+    def raised(self, error: BaseException, *, may_be_late: bool = False) -> None:
+        """Record what the call raised, which goes on.
+
+        Args:
+            error: What it raised.
+            may_be_late: True if a cancellation may show that what was called hangs.
+        """
+        self.own.held(self.now() - self.admitted)
+        if not isinstance(error, Exception):
+            self._follow_interruption(error, may_be_late=may_be_late)
+            self.end_interrupted(error)
+        elif issubclass(type(error), DeadlineExpiredError) and self.context.left() <= 0:
+            self._follow(error)
+            self.recorder.gave_up("timeout")  # the caller's time is over
+            self.end("timeout")
+        else:
+            self._follow(error)
+            self.end("error")
+
+    def _follow_interruption(self, error: BaseException, *, may_be_late: bool) -> None:
+        follower = self.engine.follower
+        if follower is None or not isinstance(error, CancelledError):
+            return
+        from mainstay._core.interrupts import is_interruption  # noqa: PLC0415 - async code is at work
+
+        if is_interruption(error):
+            follower.dropped(self.context.clock, self.admitted)
+        elif may_be_late:
+            follower.cancelled(self.context.clock, self.admitted)
+
+    def _follow(self, error: Exception) -> None:
+        """Tell an adaptive limit of an exception."""
+        engine, clock = self.engine, self.context.clock
+        follower = engine.follower
+        if follower is None:
+            return
+        if issubclass(type(error), TimedOutError | DeadlineExpiredError) or (
+            engine.overload is not None
+            and (verdict := self.ask(engine.overload, error))
+            and verdict is not PREDICATE_ERROR
+        ):
+            follower.dropped(clock, self.admitted)
+        else:
+            follower.failed(clock)
+
+
+def wrap(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Put a bulkhead before a function, sync or async.
+
+    Raises:
+        TypeError: If it is a generator function.
+    """
+    kind = kind_of(fn)
+    if kind is Kind.ASYNC:
+        return _wrap_async(bound, fn)
+    if kind is Kind.SYNC:
+        return _wrap_sync(bound, fn)
+    raise TypeError(
+        f"a bulkhead does not wrap generators such as {fn!r}; use `with bulkhead:` in it, around "
+        f"what needs a place"
+    )
+
+
+def _wrap_sync(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., Any]:
+    engine = bound.engine
+    places, follower = engine.places, engine.follower
+    answered, took = engine.own.answered, engine.answers.append
+    plain: type = NoneType  # of the last result: asked once for each change, not at every call
+
+    @wraps(fn)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal plain
+        started = monotonic()
+        here = block_context()
+        if (
+            places.busy
+            or process_contexts
+            or (here is not None and not (here.plain and started < here.deadline))
+            or (follower is not None and started >= follower.due)
+        ):
+            return _call(bound.begin(), fn, args, kwargs)
+        permits, outer = places.permits, held_here()
+        in_flight = places.total - len(permits) + 1
+        held = Held(places, permits, outer, in_flight, get_ident())
+        try:
+            permits.pop()
+        except IndexError:
+            return _call(bound.begin(), fn, args, kwargs)
+        try:
+            try:
+                set_held(held)
+                value = fn(*args, **kwargs)
+            finally:
+                permits.append(None)
+                if places.busy:
+                    places.settle()
+                held.places = None
+                set_held(outer)
+        except BaseException as error:
+            bound.resume(started).raised(error)
+            raise
+        if type(value) is not plain:
+            if is_awaitable(value):
+                raise _refused(bound.resume(started), fn, value)
+            plain = type(value)
+        seconds = monotonic() - started
+        took(seconds)
+        if follower is not None:
+            follower.samples.append((started, seconds, held.in_flight))
+        answered(seconds)
+        return value
+
+    return call
+
+
+def _wrap_async(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., Any]:
+    engine = bound.engine
+    places, follower = engine.places, engine.follower
+    answered, took = engine.own.answered, engine.answers.append
+    on_asyncio = False  # asked at the first call: it is a system call in 3.11
+
+    @wraps(fn)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal on_asyncio
+        if not on_asyncio:
+            require_asyncio(engine.name)
+            on_asyncio = True
+        started = monotonic()
+        here = block_context()
+        if (
+            places.busy
+            or process_contexts
+            or (here is not None and not (here.plain and started < here.deadline))
+            or (follower is not None and started >= follower.due)
+        ):
+            return await _acall(bound.begin(), fn, args, kwargs)
+        permits, outer = places.permits, held_here()
+        in_flight = places.total - len(permits) + 1
+        held = Held(places, permits, outer, in_flight, current_task())
+        try:
+            permits.pop()
+        except IndexError:
+            return await _acall(bound.begin(), fn, args, kwargs)
+        try:
+            try:
+                set_held(held)
+                value = await fn(*args, **kwargs)
+            finally:
+                permits.append(None)
+                if places.busy:
+                    places.settle()
+                held.places = held.holder = None
+                if held_here() is held:  # the collector closes coroutines in any context
+                    set_held(outer)
+        except BaseException as error:
+            bound.resume(started).raised(error, may_be_late=True)
+            raise
+        seconds = monotonic() - started
+        took(seconds)
+        if follower is not None:
+            follower.samples.append((started, seconds, held.in_flight))
+        answered(seconds)
+        return value
+
+    return call
+
+
+def _call(call: BulkheadCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+    call.enter()
+    try:
+        try:
+            value = fn(*args, **kwargs)
+        finally:
+            call.give_back()
+    except BaseException as error:
+        call.raised(error)
+        raise
+    if is_awaitable(value):
+        raise _refused(call, fn, value)
+    call.succeeded()
+    return value
+
+
+async def _acall(call: BulkheadCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+    await call.aenter()
+    try:
+        try:
+            value = await fn(*args, **kwargs)
+        finally:
+            call.give_back()
+    except BaseException as error:
+        call.raised(error, may_be_late=True)
+        raise
+    call.succeeded()
+    return value
+
+
+def _refused(call: BulkheadCall, fn: Callable[..., Any], value: object) -> TypeError:
+    """End a call of a plain function that returned something to await."""
+    error = refused_awaitable(fn, value)
+    call.raised(error)
+    return error

@@ -1,0 +1,98 @@
+"""What all calls of a bulkhead share, and what records them."""
+
+import statistics
+from collections import deque
+from typing import TYPE_CHECKING
+
+from mainstay._core.forks import reset_after_fork
+from mainstay._core.silence import ANSWERS
+from mainstay._limits.adaptive import Adaptive, overload_judge_of
+from mainstay._limits.following import Follower
+from mainstay._limits.places import Places
+from mainstay._metrics.collector import Metrics, recorders_of
+from mainstay._metrics.schema import CONCURRENCY_LIMIT, IN_FLIGHT, WAITING
+from mainstay.errors import BulkheadFullError
+
+if TYPE_CHECKING:
+    from mainstay._core.failures import Judge
+    from mainstay._metrics.bulkhead import BulkheadRecorder
+    from mainstay._metrics.recorder import Recorder
+
+POLICY = "bulkhead"
+
+
+class BulkheadEngine:
+    """The state of a bulkhead.
+
+    Args:
+        name: The name of the bulkhead.
+        limit: The number of its places, or what follows the load.
+        max_wait: Seconds that a call waits for a place at most.
+        metrics: Where it records.
+
+    Attributes:
+        recorder: Records its calls.
+        own: Records what only bulkheads have.
+        places: The places and who waits for them.
+        answers: How many seconds the last calls took that succeeded, without their wait.
+        follower: What tells an adaptive limit of calls, or None.
+        overload: Which exceptions say that there were too many calls, or None.
+    """
+
+    def __init__(self, name: str, limit: int | Adaptive, max_wait: float, metrics: Metrics) -> None:
+        self.name = name
+        self.max_wait = max_wait
+        self.metrics = metrics
+        recorders = recorders_of(metrics)
+        self.recorder: Recorder = recorders.calls(name, POLICY)
+        self.own: BulkheadRecorder = recorders.bulkhead(name)
+        self.answers: deque[float] = deque(maxlen=ANSWERS)
+        self.follower: Follower | None = None
+        self.overload: Judge | None = None
+        if isinstance(limit, Adaptive):
+            self.places = Places(limit.initial, self.usual)
+            self.follower = Follower(limit, self.answers, self.resize)
+            self.overload = overload_judge_of(limit.overload)
+        else:
+            self.places = Places(limit, self.usual)
+        self._initial = self.places.limit
+        self.own.follow(
+            self,
+            {
+                CONCURRENCY_LIMIT: lambda engine: float(engine.places.limit),
+                IN_FLIGHT: lambda engine: float(engine.places.in_flight),
+                WAITING: lambda engine: float(engine.places.waiting),
+            },
+        )
+        reset_after_fork(self, BulkheadEngine._show)
+
+    def _show(self) -> None:
+        """Have a forked child show what it begins with, which no change will tell of."""
+        self.own.refresh()
+
+    def usual(self) -> float:
+        """Return the seconds that a call usually takes; 0.0 before the first has ended."""
+        answers = self.answers.copy()  # another thread may append to it
+        return statistics.median(answers) if answers else 0.0
+
+    def full(self, reason: str, why: str = "") -> BulkheadFullError:
+        """Return what a call raises for which there is no place."""
+        places = self.places
+        retry_after = (places.waiting + 1) * self.usual() / places.limit
+        return BulkheadFullError(self.name, reason, retry_after, why)
+
+    def resize(self, limit: int) -> None:
+        """Have another number of places."""
+        before = self.places.limit
+        if limit != before:
+            self.places.resize(limit)
+            self.own.limit_changed(up=limit > before)
+
+    def reset(self) -> None:
+        """Be as if just made; who has a place goes on, and does not count any more."""
+        self.answers.clear()
+        if self.follower is not None:
+            self.follower.reset()
+        else:
+            self.resize(self._initial)
+        self.places.reset()

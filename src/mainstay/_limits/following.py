@@ -1,0 +1,123 @@
+"""What an adaptive limit is told of calls, gathered so that no call pays for the decision.
+
+Answers go into a deque, and are handed over every 0.25 s by a call that begins then. What is to be
+known at once, a drop, is handed over at once, with the answers before it.
+"""
+
+import math
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TypeAlias
+
+from mainstay._core.clock import SYSTEM, Clock
+from mainstay._core.forks import reset_after_fork
+from mainstay._core.silence import Silence, longest_silence
+from mainstay._limits.adaptive import Adaptive, AdaptiveLimit
+
+EVERY = 0.25
+"""Seconds from one time that the answers are handed over to the next."""
+
+Sample: TypeAlias = tuple[float, float, int]
+"""Of a success when it was admitted, the seconds since, and the calls then under way."""
+
+
+class Follower:
+    """Tells the decision what happened, and others what it decided.
+
+    Args:
+        settings: What the user gave.
+        answers: The seconds that the last calls took, newest last.
+        decided: Called with the new limit, behind the lock.
+
+    Attributes:
+        samples: Where successes are put.
+        due: When a call that begins has to look, in seconds of the clock.
+    """
+
+    def __init__(
+        self, settings: Adaptive, answers: deque[float], decided: Callable[[int], object]
+    ) -> None:
+        self._settings = settings
+        self._answers = answers
+        self._decided = decided
+        self._lock = threading.RLock()  # a signal handler may come back in on the same thread
+        self._at_work = False
+        self.samples: deque[Sample] = deque()
+        self._restart(SYSTEM)
+        reset_after_fork(self, Follower._leave_lock_to_parent)
+
+    def _leave_lock_to_parent(self) -> None:
+        self._lock = threading.RLock()
+        self._at_work = False
+
+    def _restart(self, clock: Clock) -> None:
+        self._clock = clock
+        self._decision = AdaptiveLimit(self._settings)
+        self._silence = Silence()
+        self.samples.clear()
+        self.due = -math.inf
+
+    def reset(self) -> None:
+        """Begin anew."""
+        with self._lock:
+            self._restart(self._clock)
+            self._decided(self._decision.limit)
+
+    def look(self, clock: Clock, now: float) -> None:
+        """Hand over the answers, if it is time to."""
+        if now >= self.due or clock is not self._clock:
+            self._do(clock, lambda: None)
+
+    def dropped(self, clock: Clock, began: float) -> None:
+        """Record a call that ended as calls do that are too many."""
+
+        def drop() -> None:
+            self._silence.end()
+            self._decision.dropped(began, clock.now(), clock.wall())
+
+        self._do(clock, drop)
+
+    def failed(self, clock: Clock) -> None:
+        """Record an error that says nothing of the load: what was called is there."""
+        if self._silence:
+            self._do(clock, self._end_silence)
+
+    def _end_silence(self) -> None:
+        self._silence.end()
+
+    def cancelled(self, clock: Clock, began: float) -> None:
+        """Record a call that was cancelled, which is a drop after too long a silence."""
+
+        def judge() -> None:
+            now, longest = clock.now(), longest_silence(None, self._answers)
+            too_long = self._silence.add(began, now) > longest
+            if too_long and self._silence.counts(began, now, longest):
+                self._decision.dropped(began, now, clock.wall())
+
+        self._do(clock, judge)
+
+    def _do(self, clock: Clock, then: Callable[[], object]) -> None:
+        """Hand over the answers, do something, and say what the limit is then."""
+        with self._lock:
+            if self._at_work:  # a signal handler: what it knows of one call can be done without
+                return
+            self._at_work = True
+            try:
+                if clock is not self._clock:  # of a test: it tells another time
+                    self._restart(clock)
+                self._hand_over()
+                then()
+                self.due = min(self._clock.now() + EVERY, self._decision.next_tick)
+                self._decided(self._decision.limit)
+            finally:
+                self._at_work = False
+
+    def _hand_over(self) -> None:
+        now, wall = self._clock.now(), self._clock.wall()
+        self._decision.tick(now, wall)
+        samples = self.samples
+        taken = [samples.popleft() for _ in range(len(samples))]
+        if taken:
+            self._silence.end()
+            self._decision.answered(taken, now, wall)

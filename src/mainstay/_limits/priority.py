@@ -1,0 +1,58 @@
+"""`priority`: how early the calls inside a block are served where they have to wait."""
+
+from mainstay._core import context
+from mainstay._core.context import Priority
+from mainstay._limits.places import PRIORITIES
+
+
+class priority:  # noqa: N801 - used like a function, as `deadline` is
+    """Set how early calls inside the block get a place where they have to wait for one.
+
+    A bulkhead that is full serves those of "high" first, and those of "low" only while nobody else
+    waits. So under a load that lasts those of "low" are refused first and those of "high" last, and
+    "low" can wait in vain for as long as the others come. Outside every block a call is "normal".
+    The innermost block counts. It follows the context: into nested calls, into the tasks made
+    inside the block, and into threads that run in a copy of the context; and ends with the block
+    for all of them.
+
+    Args:
+        level: "high", "normal" or "low".
+
+    Returns:
+        A context manager for ``with``, in sync and async code.
+
+    Raises:
+        TypeError: If *level* is not a str.
+        ValueError: If it is none of these.
+
+    Metrics:
+        `queue_wait_seconds` has it as the label `priority`.
+
+    Example:
+        >>> from mainstay import Bulkhead, priority
+        >>> reports = Bulkhead("reports", limit=2)
+        >>> with priority("low"):
+        ...     reports.call(str.upper, "monthly")
+        'MONTHLY'
+    """
+
+    __slots__ = ("__weakref__", "_entries", "_level")
+
+    def __init__(self, level: Priority) -> None:
+        self._level = _checked_level(level)
+        self._entries: list[context.Entry] = []
+
+    def __enter__(self) -> None:
+        context.enter(self._entries, context.PriorityEntry(self, self._level))
+
+    def __exit__(self, *exc_info: object) -> None:
+        context.leave(self, self._entries)
+
+
+def _checked_level(level: object) -> Priority:
+    if not isinstance(level, str):
+        raise TypeError(f'`level` must be "high", "normal" or "low", not {level!r}')
+    for each in PRIORITIES:
+        if level == each:
+            return each
+    raise ValueError(f'`level` must be "high", "normal" or "low", not {level!r}')
