@@ -19,6 +19,8 @@ import peers
 from harness import Measure, Report, async_loop_over, loop_over, main, ratio, times_of
 from peers import BARE, LIMIT, OURS, TENACITY
 
+ADAPTIVE = "mainstay, adaptive"
+
 
 def decorated(job: Callable[[], Callable], by_hand: Callable) -> dict[str, Callable]:
     """List the decorated functions; *job* makes a new one for each."""
@@ -47,6 +49,13 @@ def rate_limited(job: Callable[[], Callable], by_hand: Callable) -> dict[str, Ca
     """List functions with a rate limit that always has a turn."""
     limit = mainstay.RateLimit("job", 1e8, burst=1e6, metrics=peers.METRICS)
     return {LIMIT: by_hand(job()), OURS: limit(job())}
+
+
+def limited(job: Callable[[], Callable], by_hand: Callable) -> dict[str, Callable]:
+    """List functions with a bulkhead that always has a place."""
+    fixed = mainstay.Bulkhead("job", 10, metrics=peers.METRICS)
+    adaptive = mainstay.Bulkhead("adaptive", mainstay.Adaptive(), metrics=peers.METRICS)
+    return {LIMIT: by_hand(job()), OURS: fixed(job()), ADAPTIVE: adaptive(job())}
 
 
 def blocks(job: Callable[[], Callable]) -> dict[str, Callable]:
@@ -125,6 +134,8 @@ def tables() -> Iterator[tuple[str, Callable, dict[str, Callable]]]:
     yield "Success, async block", async_loop_over, asuccess | async_blocks(ajob)
     yield "Rate limit, sync", loop_over, success | rate_limited(job, peers.by_hand)
     yield "Rate limit, async", async_loop_over, asuccess | rate_limited(ajob, peers.by_hand_async)
+    yield "Bulkhead, sync", loop_over, success | limited(job, peers.by_hand)
+    yield "Bulkhead, async", async_loop_over, asuccess | limited(ajob, peers.by_hand_async)
     yield "Failing, sync", loop_over, failure | decorated(fails, peers.by_hand) | jittered(fails)
     yield "Failing, async", async_loop_over, afailure | decorated(afails, peers.by_hand_async)
     yield "Failing, block", loop_over, failure | blocks(fails)
@@ -172,10 +183,15 @@ def report(*, quick: bool) -> Report:
         ),
         *(
             Measure(
-                f"rate limit, healthy, with metrics, vs LIMIT, {colour}",
-                0.9,
-                0.65,
-                ratio(times[f"Rate limit, {colour}"], OURS, LIMIT),
+                f"{what}, healthy, with metrics, vs LIMIT, {colour}",
+                goal,
+                aim,
+                ratio(times[f"{table}, {colour}"], case, LIMIT),
+            )
+            for what, table, case, goal, aim in (
+                ("rate limit", "Rate limit", OURS, 0.9, 0.65),
+                ("bulkhead", "Bulkhead", OURS, 0.8, 0.6),
+                ("adaptive bulkhead", "Bulkhead", ADAPTIVE, 0.9, 0.65),
             )
             for colour in ("sync", "async")
         ),

@@ -137,6 +137,17 @@ def limited(refused):
     ]
 
 
+def bulkhead(refused=0, inside=1):
+    calls = {"component": "orders", "policy": "bulkhead"}
+    return [
+        series("calls_total", f"0+{100 - refused}x40", **calls, outcome="success"),
+        series("calls_total", f"0+{refused}x40", **calls, outcome="rejected"),
+        series("give_ups_total", f"0+{refused}x40", **calls, reason="wait"),
+        series("in_flight_seconds_total", f"0+{60 * inside}x40", component="orders"),
+        series("concurrency_limit", "10x40", component="orders"),
+    ]
+
+
 def checkpoint(saves, running=1):
     return [
         series("checkpoint_last_save_timestamp_seconds", saves, component="import"),
@@ -237,6 +248,11 @@ CASES = [
     Case("HedgeWasteHigh", False, "5 % in vain", 90, wasted(0.5)),
     Case("VotersDisagree", True, "3 of 100 are outvoted", 40, votes(3)),
     Case("VotersDisagree", False, "nobody is", 40, votes(0)),
+    Case("BulkheadFull", True, "9.5 of 10 places are taken", 30, bulkhead(inside=9.5)),
+    Case("BulkheadFull", False, "half of them are", 30, bulkhead(inside=5)),
+    Case("BulkheadSheds", True, "a tenth is refused", 30, bulkhead(refused=10)),
+    Case("BulkheadSheds", False, "one in a hundred is", 30, bulkhead(refused=1)),
+    Case("BulkheadSheds", False, "all is quiet", 30, bulkhead()),
     Case("AbandonedThreads", True, "20 hang", 15,
          [series("abandoned_threads", "20x15", component="look")]),
     Case("AbandonedThreads", False, "3 hang", 15,

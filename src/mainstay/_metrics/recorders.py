@@ -68,6 +68,7 @@ class Recorders:
     def fallbacks(self, component: str) -> FallbackRecorder:
         """Return the recorder of what a fallback answers."""
         return self._find(FallbackRecorder, self.table.component(component))
+
     def bulkhead(self, component: str) -> BulkheadRecorder:
         """Return the recorder of a component's bulkheads."""
         label = self.table.component(component)

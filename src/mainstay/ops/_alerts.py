@@ -247,6 +247,32 @@ def rate_limit_alerts(series: Series) -> Iterator[Alert]:
     )
 
 
+def bulkhead_alerts(series: Series) -> Iterator[Alert]:
+    """Warn of bulkheads that are too small for what is asked of them."""
+    inside = ask.rate(series, "in_flight_seconds_total", "10m", ask.COMPONENT)
+    places = f"sum by ({ask.COMPONENT}) ({series('concurrency_limit')})"
+    yield Alert(
+        "BulkheadFull",
+        "ticket",
+        f"{inside}\n/ ({places} > 0)\n> 0.9",
+        "The bulkhead {{ $labels.component }} is full",
+        "{{ $value | humanizePercentage }} of its places were taken in the mean of the last 10 "
+        "minutes.",
+        wait="10m",
+    )
+    bulkhead, reasons = 'policy="bulkhead"', 'reason=~"full|wait|shed"'
+    refused = ask.rate(series, "give_ups_total", "10m", ask.CALL, bulkhead, reasons)
+    yield Alert(
+        "BulkheadSheds",
+        "ticket",
+        f"{refused}\n/ ({ask.calls(series, '10m')} > 0)\n> 0.05",
+        "The bulkhead {{ $labels.component }} refuses many calls",
+        "{{ $value | humanizePercentage }} of the calls were refused in the last 10 minutes: there "
+        "was no place for them in time.",
+        wait="10m",
+    )
+
+
 def checkpoint_alerts(series: Series) -> Iterator[Alert]:
     """Warn of runs that do not get on."""
     last = f"max by (component) ({series('checkpoint_last_save_timestamp_seconds')})"
@@ -316,5 +342,6 @@ def all_alerts(series: Series, slo: float, min_events: int) -> Iterator[Alert]:
     yield from retry_alerts(series, min_events)
     yield from redundant_alerts(series)
     yield from rate_limit_alerts(series)
+    yield from bulkhead_alerts(series)
     yield from checkpoint_alerts(series)
     yield from own_alerts(series)

@@ -59,6 +59,7 @@ def dashboard(*, slo: float = 0.999, selector: str = "", namespace: str = "mains
         _breakers(components),
         _redundant_calls(components),
         _rate_limits(components),
+        _bulkheads(components),
         _checkpoints(components),
         _host(targets),
         _library(targets),
@@ -358,6 +359,56 @@ def _rate_limits(series: Series) -> Row:
                 "Calls of shared limits within each interval that the store did not decide, by "
                 "what was done instead.",
                 _counted(series, "rate_store_errors_total", NOW, "action"),
+            ),
+        ],
+    )
+
+
+def _bulkheads(series: Series) -> Row:
+    places, inside, waiting = (
+        f"sum by ({ask.COMPONENT}) ({series(name)})"
+        for name in ("concurrency_limit", "in_flight", "waiting")
+    )
+    mean = ask.rate(series, "in_flight_seconds_total", NOW, ask.COMPONENT)
+    refused = ask.rate(
+        series, "give_ups_total", NOW, f"{ask.COMPONENT}, reason", 'policy="bulkhead"'
+    )
+    waits = ask.events(series, "queue_wait_seconds_bucket", NOW, f"{ask.COMPONENT}, priority, le")
+    return Row(
+        "Bulkheads",
+        [
+            graph(
+                "Places",
+                "How many calls may run at a time, how many did in the mean, and how many did at "
+                "the moment of the scrape; over all processes.",
+                Query(places, "{{component}} limit"),
+                Query(mean, "{{component}} mean"),
+                Query(inside, "{{component}} now"),
+            ),
+            graph(
+                "Calls that wait for a place",
+                "At the moment of the scrape.",
+                Query(waiting, "{{component}}"),
+            ),
+            graph(
+                "Calls that had no place",
+                "full: refused at once. wait: after `max_wait`. shed: there was less time left "
+                "than a call takes. timeout: the deadline was over.",
+                Query(refused, "{{component}} {{reason}}"),
+                unit="ops",
+            ),
+        ],
+        [
+            graph(
+                "Time spent waiting for a place",
+                "95 % of the calls that waited did so for no longer.",
+                Query(f"histogram_quantile(0.95, {waits})", "{{component}} {{priority}}"),
+                unit="s",
+            ),
+            graph(
+                "Changes of the limit",
+                "Within each interval: by an adaptive limit, or by `resize`.",
+                _counted(series, "limit_changes_total", NOW, "direction"),
             ),
         ],
     )
