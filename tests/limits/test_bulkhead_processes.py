@@ -1,0 +1,16 @@
+"""Bulkheads under everything that cuts calls short, and in forked children."""
+
+import pytest
+
+from support.processes import program
+
+pytestmark = pytest.mark.process
+
+
+def test_nothing_is_left_over_after_random_cancels_timeouts_forks_and_loop_ends():
+    enough, within_limit, in_flight, waiting, children = program(
+        "bulkhead_chaos.py", "3000", "7"
+    ).split()
+    assert (enough, within_limit) == ("True", "True")
+    assert (in_flight, waiting) == ("0", "0")
+    assert children == "3"
