@@ -7,8 +7,8 @@ A shop needs three things of two servers. Eight threads ask for them all the tim
 functions, some with asyncio, while one server is overloaded again and again, and the other one is
 killed and started again. Then four of them read a catalogue that two servers have, one of which is
 killed. They read reviews from a server that is slow now and then, and weigh things on three scales
-of which one is wrong. The shop does not notice. What it cost is in the metrics, which nobody had to
-write a line for. At the end a checkpointed job is killed three times, and still gives the exact
+of which one is wrong. The shop does not notice. Sixteen threads bring down a small server; a bulkhead
+keeps it up. What it cost is in the metrics, which nobody had to write a line for. At the end a checkpointed job is killed three times, and still gives the exact
 total (`killed_job.py`).
 
 Everything runs on this machine; the servers are in `servers.py` beside this file.
@@ -25,6 +25,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from http import HTTPStatus
 from http.client import HTTPException
 from urllib.error import HTTPError
@@ -33,10 +34,11 @@ from urllib.request import ProxyHandler, build_opener
 import killed_job
 from prometheus_client import start_http_server
 from prometheus_client.parser import text_string_to_metric_families
-from servers import HOST, BusyServer, SlowServer, SteadyServer, WrongServer
+from servers import HOST, MOST_AT_ONCE, BusyServer, SlowServer, SmallServer, SteadyServer, WrongServer
 from tenacity import wait_random
 
 from mainstay import (
+    Bulkhead,
     FailoverPool,
     Member,
     deadline,
@@ -46,6 +48,9 @@ from mainstay import (
     retry,
     vote,
 )
+
+LOOKS = 20
+"""How many photos each of sixteen visitors wants to see."""
 
 opener = build_opener(ProxyHandler({}))  # loopback addresses, so never through a proxy
 
@@ -260,6 +265,35 @@ class Copies:
         return made
 
 
+# Limits: no more calls at once than what is called can take.
+
+
+photo = Bulkhead("photos", limit=MOST_AT_ONCE, max_wait=1.0)(get)
+
+
+class Limits:
+    """The limits section: more visitors than a small server can take."""
+
+    def run(self) -> Counter[str]:
+        """Call from sixteen threads, with and without a bulkhead; give how many calls were made."""
+        print("Sixteen threads ask a server that dies when more than eight do so at once ...")
+        with SmallServer() as small, ThreadPoolExecutor(16) as threads:
+            list(threads.map(partial(self.look, get), [small.url] * 16))
+            print(f"... without a bulkhead it is {'up' if small.is_up else 'dead'}.")
+        with SmallServer() as small, ThreadPoolExecutor(16) as threads:
+            seen = sum(threads.map(partial(self.look, photo), [small.url] * 16))
+            print(f"... with one it is {'up' if small.is_up else 'dead'}: it answered {seen} calls.")
+        return Counter(photos=seen)
+
+    def look(self, ask: Callable[[str], bytes], url: str) -> int:
+        """Ask for photos until there is an error; give how many came."""
+        with contextlib.suppress(OSError, HTTPException):
+            for number in range(LOOKS):
+                ask(url)
+            return LOOKS
+        return number
+
+
 # Metrics: read from the endpoint, as Prometheus would.
 
 
@@ -301,7 +335,7 @@ def free_port() -> int:
     return port
 
 
-SECTIONS = (Retries, Pools, Copies)
+SECTIONS = (Retries, Pools, Copies, Limits)
 
 
 def main() -> int:

@@ -4,14 +4,16 @@
     BusyServer      answers 503 with "Retry-After: 1" for a part of the time
     SlowServer      takes a long time for one answer in fifty
     WrongServer     answers every request, with something else than the others
+    SmallServer     takes eight requests at once, and dies of the ninth
 
-`python servers.py KIND PORT` is such a process, of kind steady, busy, slow or wrong. It prints its
+`python servers.py KIND PORT` is such a process, of kind steady, busy, slow, wrong or small. It prints its
 port, 0 having asked for a free one, and ends when its standard input does: no parent can leave it
 behind, however it dies.
 """
 
 import contextlib
 import itertools
+import os
 import signal
 import subprocess
 import sys
@@ -25,6 +27,7 @@ BUSY_SECONDS = 0.8
 BUSY_EVERY = 2.5
 SLOW_SECONDS = 0.5
 SLOW_EVERY = 50  # requests
+MOST_AT_ONCE = 8  # requests
 
 
 class Server:
@@ -86,6 +89,17 @@ class WrongServer(Server):
     kind = "wrong"
 
 
+class SmallServer(Server):
+    """Takes eight requests at once, and dies of the ninth."""
+
+    kind = "small"
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the process still runs."""
+        return self.process.poll() is None
+
+
 class SteadyPage(BaseHTTPRequestHandler):
     """A page that is always there."""
 
@@ -138,6 +152,24 @@ class WrongPage(SteadyPage):
     body = b"something else\n"
 
 
+class SmallPage(SteadyPage):
+    """A page that takes some memory to make, of which there is enough for eight visitors."""
+
+    at_once = 0
+    lock = threading.Lock()
+
+    def do_GET(self) -> None:
+        """Answer after some work, unless too many are here: then the process is killed."""
+        with self.lock:
+            SmallPage.at_once += 1
+            if SmallPage.at_once > MOST_AT_ONCE:
+                os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.02)
+        with self.lock:  # before the answer, after which the visitor may be back
+            SmallPage.at_once -= 1
+        self.answer(200)
+
+
 class Listener(ThreadingHTTPServer):
     """A thread for each connection, and room for many that wait."""
 
@@ -145,7 +177,7 @@ class Listener(ThreadingHTTPServer):
     daemon_threads = True
 
 
-PAGES = {"steady": SteadyPage, "busy": BusyPage, "slow": SlowPage, "wrong": WrongPage}
+PAGES = {"steady": SteadyPage, "busy": BusyPage, "slow": SlowPage, "wrong": WrongPage, "small": SmallPage}
 
 
 def main(kind: str, port: str) -> None:
