@@ -160,7 +160,7 @@ class Transient:
         return "transient" if self is transient else (Transient, (self._rules, self._also))
 
 
-transient = Transient()
+transient: Transient = Transient()
 
 
 def _checked_also(also: object) -> tuple[type[Exception], ...]:
