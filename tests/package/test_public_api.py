@@ -170,6 +170,8 @@ EXAMPLES: list[Exception] = [
     errors.StoreSchemaError("sqlite:///a.db", "newer"),
     errors.CircuitOpenError("work", 1.5),
     errors.RateLimitedError("work", 1.5),
+    errors.TimedOutError("work", 1.5, "attempt 2"),
+    errors.BulkheadFullError("work", "wait", 0.5, "; it says why"),
     errors.AllMembersFailedError("work", [OSError("a"), OSError("b")], 2.5),
     errors.RejectedError("work"),
     errors.NoMemberError("work", [errors.MainstayError("ejected")], 2.5, 0, 0.1, ["a"]),

@@ -108,7 +108,7 @@ def test_it_ends_by_itself_and_shows_what_happened():
     assert not group_is_left(process)
     assert time.monotonic() - began < LONGEST
     table = table_of(output)
-    shop = {"catalogue", "prices", "recommendations", "reviews", "stock", "weights"}
+    shop = {"catalogue", "photos", "prices", "recommendations", "reviews", "stock", "weights"}
     assert set(table) == shop
     assert table["prices"]["recovered"] > 0
     assert table["prices"]["waited"] > table["prices"]["recovered"]  # Retry-After says 1 second
@@ -119,6 +119,9 @@ def test_it_ends_by_itself_and_shows_what_happened():
     assert table["reviews"]["recovered"] > 0
     assert table["reviews"]["gave up"] == 0
     assert table["weights"]["attempts"] > 1.5 * table["weights"]["calls"]
+    assert table["photos"]["gave up"] == 0
+    assert "without a bulkhead it is dead" in output
+    assert "with one it is up: it answered 320 calls" in output
     assert "The scales: first ejected, second active, third active." in output
     calls = sum(row["calls"] for row in table.values())
     assert f"All {calls:.0f} calls that the program counted itself are in the metrics" in output

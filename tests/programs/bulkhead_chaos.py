@@ -84,7 +84,7 @@ def threads(number: int, seed: int, calls: int) -> None:
 
 
 def left_over() -> tuple[int, int]:
-    bulkhead.call(str)  # whoever is gone is passed over
+    bulkhead.call(str)  # who is gone is passed over
     return bulkhead.in_flight, bulkhead.waiting
 
 

@@ -71,7 +71,7 @@ class Clock(Protocol):
     async def wait_for(self, woken: "Future[None]", seconds: float, /) -> None:
         """Suspend the calling task until *woken* is done, at most for *seconds*.
 
-        Afterwards *woken* may be done, whoever did it.
+        Afterwards *woken* is done or not, by anybody.
         """
         ...
 

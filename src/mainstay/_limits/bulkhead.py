@@ -18,17 +18,17 @@ R = TypeVar("R")
 
 
 class Bulkhead(Shared):
-    """Lets at most *limit* calls run at a time, so that what is behind it stays as fast as it is.
+    """Limit how many calls run at a time, so that what is behind it stays as fast as it is.
 
     One count is kept over all threads, event loops, sync and async functions and blocks. A call for
     which there is no place waits for at most *max_wait* seconds, or until the deadline around it if
     that is sooner; then it is refused. Those who wait stand in one line for each `priority`: the
     place that is given back goes straight to the first one, and one that has less time left than a
     call usually takes is refused in its turn. A line of "low" moves only while nobody waits in that
-    of "normal", and that only while nobody does in that of "high"; so "low" can wait in vain.
+    of "normal", and that only while nobody does in that of "high"; so "low" may get nothing.
 
     In a thread whose event loop runs, a ``def`` and ``with`` never wait: full is refused at once.
-    So is a call by code that has a place there already, which it would wait for in vain. A child
+    So is a call by code that has a place there already, for which it would wait itself. A child
     process that was forked begins with all places free.
 
     Args:
@@ -110,7 +110,7 @@ class Bulkhead(Shared):
         return f"<Bulkhead {self.name!r}: {self.in_flight} of {self.limit}>"
 
     def resize(self, limit: int) -> None:
-        """Let another number of calls run at a time, from the next one on. Never blocks.
+        """Change how many calls may run at a time, from the next one on. Never blocks.
 
         A call that runs keeps its place; a lower limit is reached as they end.
 

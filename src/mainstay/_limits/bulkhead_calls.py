@@ -38,7 +38,7 @@ Args: TypeAlias = tuple[Any, ...]
 Kwargs: TypeAlias = dict[str, Any]
 
 _NESTED = (
-    "; it is called by code that has a place there already, which it would wait for in vain: let "
+    "; it is called by code that has a place there already, and would wait for itself: let "
     "one of the two go without the bulkhead, or give them one each"
 )
 _IN_LOOP = (
@@ -84,7 +84,7 @@ class Held:
         return held
 
     def give_back(self) -> None:
-        """Give the place back, once."""
+        """Free the place, once."""
         places, self.places, self.holder = self.places, None, None
         if places is not None:
             places.give_back(self.permits)
@@ -148,7 +148,7 @@ class BoundBulkhead:
         return True
 
     def leave(self, now: float, seconds: float) -> None:
-        """Give the place back, then record a success that took *seconds*."""
+        """Free the place, then record a success that took *seconds*."""
         in_flight = self._give_back()
         engine = self.engine
         engine.answers.append(seconds)
@@ -158,7 +158,7 @@ class BoundBulkhead:
         self.recorder.success(seconds)
 
     def failed(self, error: BaseException, now: float, seconds: float) -> None:
-        """Give the place back, then record an exception that went through."""
+        """Free the place, then record an exception that went through."""
         self._give_back()
         self.resume(now - seconds).raised(error, may_be_late=True)
 
@@ -323,7 +323,7 @@ class BulkheadCall(Call[Recorder]):
         self.admitted = self.now()
 
     def give_back(self) -> None:
-        """Give the place back."""
+        """Free the place."""
         if self.held is not None:
             self.held.give_back()
 

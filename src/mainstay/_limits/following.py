@@ -59,7 +59,7 @@ class Follower:
         self.due = -math.inf
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Begin again."""
         with self._lock:
             self._restart(self._clock)
             self._decided(self._decision.limit)

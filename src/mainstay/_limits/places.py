@@ -90,7 +90,7 @@ class Waiter:
         return self.deadline - self.clock.now() <= usual()
 
 
-class _Gate:
+class _Guard:
     """A lock that a thread may take again, and which knows who has it or is about to."""
 
     def __init__(self) -> None:
@@ -138,7 +138,7 @@ class Places:
         self.permits: Permits = deque([None] * limit)
         self.busy = False
         self._usual = usual
-        self._gate = _Gate()
+        self._guard = _Guard()
         self._lines: dict[Priority, deque[Waiter]] = {each: deque() for each in PRIORITIES}
         self._handed: dict[Waiter, None] = {}  # tasks that have a place and do not know it yet
         self._settling = False
@@ -147,7 +147,7 @@ class Places:
 
     def _leave_to_parent(self) -> None:
         """Go on with places and waiters of this process: its other threads are the parent's."""
-        self._gate = _Gate()
+        self._guard = _Guard()
         self._settling = False
         here = threading.get_ident()
         for priority, line in self._lines.items():
@@ -156,7 +156,7 @@ class Places:
 
     def reset(self) -> None:
         """Begin with all places free; who has one of the old has none of these."""
-        with self._gate:
+        with self._guard:
             self._handed.clear()
             self.permits = deque([None] * self.limit)
             self.total = self.limit
@@ -167,7 +167,7 @@ class Places:
     @property
     def in_flight(self) -> int:
         """How many places are taken."""
-        with self._gate:
+        with self._guard:
             return self.total - len(self.permits)
 
     @property
@@ -177,13 +177,13 @@ class Places:
 
     def may_wait(self) -> bool:
         """True unless this is a signal handler that came in while its thread had the lock."""
-        return not self._gate.is_mine()
+        return not self._guard.is_mine()
 
     # Taking a place, and giving it back.
 
     def take(self) -> Permits | None:
         """Take a place that is free and nobody waits for; return where it is to be given back."""
-        with self._gate:
+        with self._guard:
             self.settle()
             permits = self.permits
             try:
@@ -193,14 +193,14 @@ class Places:
             return permits
 
     def give_back(self, permits: Permits) -> None:
-        """Give back a place, which the first who waits gets. Cannot block."""
+        """Free a place, which the first who waits gets. Cannot block."""
         permits.append(None)
         if self.busy:
             self.settle()
 
     def queue(self, waiter: Waiter) -> None:
         """Begin to wait: at the end of the line, but for what is free."""
-        with self._gate:
+        with self._guard:
             self.busy = True
             self._lines[waiter.priority].append(waiter)
             self.settle()
@@ -210,7 +210,7 @@ class Places:
 
         Called once for each waiter, by itself.
         """
-        with self._gate:
+        with self._guard:
             self._handed.pop(waiter, None)
             if waiter.state is State.GIVEN:
                 waiter.state = State.TAKEN
@@ -225,18 +225,18 @@ class Places:
 
     def resize(self, limit: int) -> None:
         """Have another number of places from now on; nobody who has one loses it."""
-        with self._gate:
+        with self._guard:
             self.limit = limit
             new = max(0, limit - self.total)  # what was owed before is there already
             self.total += new
             self.permits.extend([None] * new)
             self.settle()
 
-    # Whoever changes something, for everybody.
+    # What follows from each change.
 
     def settle(self) -> None:
-        """Give free places to those who wait, and pay what is owed."""
-        with self._gate:
+        """Hand free places to those who wait, and pay what is owed."""
+        with self._guard:
             if self._settling:  # this is a signal handler: the one it came into does it
                 self._again = True
                 return

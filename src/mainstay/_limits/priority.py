@@ -10,7 +10,7 @@ class priority:  # noqa: N801 - used like a function, as `deadline` is
 
     A bulkhead that is full serves those of "high" first, and those of "low" only while nobody else
     waits. So under a load that lasts those of "low" are refused first and those of "high" last, and
-    "low" can wait in vain for as long as the others come. Outside every block a call is "normal".
+    "low" may get nothing for as long as the others come. Outside every block a call is "normal".
     The innermost block counts. It follows the context: into nested calls, into the tasks made
     inside the block, and into threads that run in a copy of the context; and ends with the block
     for all of them.
