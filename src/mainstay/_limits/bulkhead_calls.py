@@ -46,7 +46,7 @@ _IN_LOOP = (
 )
 
 
-class Held:
+class HeldPlace:
     """A place that a call has.
 
     Attributes:
@@ -64,7 +64,7 @@ class Held:
         self,
         places: Places,
         permits: Permits,
-        outer: "Held | None",
+        outer: "HeldPlace | None",
         in_flight: int,
         holder: object,
     ) -> None:
@@ -76,9 +76,9 @@ class Held:
         self.holder: object = holder
         self.call: BulkheadCall | None = None
 
-    def in_force(self) -> "Held | None":
+    def in_force(self) -> "HeldPlace | None":
         """Return this one, or the next around it that is not given back."""
-        held: Held | None = self
+        held: HeldPlace | None = self
         while held is not None and held.places is None:
             held = held.outer
         return held
@@ -92,13 +92,13 @@ class Held:
             set_held(self.outer)
 
 
-_HELD: ContextVar[Held | None] = ContextVar("mainstay_bulkhead", default=None)
+_HELD: ContextVar[HeldPlace | None] = ContextVar("mainstay_bulkhead", default=None)
 
 held_here = _HELD.get
 set_held = _HELD.set
 
 
-def held_of(places: Places, holder: object = None, *, block: bool = False) -> Held | None:
+def held_of(places: Places, holder: object = None, *, block: bool = False) -> HeldPlace | None:
     """Return the innermost place of these that the code around has; in *holder*, if that is given.
 
     Args:
@@ -139,7 +139,7 @@ class BoundBulkhead:
             return False
         permits = places.permits
         in_flight = places.total - len(permits) + 1
-        held = Held(places, permits, held_here(), in_flight, holder_here())
+        held = HeldPlace(places, permits, held_here(), in_flight, holder_here())
         try:
             permits.pop()
         except IndexError:
@@ -199,7 +199,7 @@ class BulkheadCall(Call[Recorder]):
     engine: BulkheadEngine
     own: BulkheadRecorder
     admitted: float
-    held: Held | None = None
+    held: HeldPlace | None = None
 
     # Its place.
 
@@ -316,7 +316,7 @@ class BulkheadCall(Call[Recorder]):
     def _hold(self, permits: Permits, *, block: bool) -> None:
         places = self.engine.places
         in_flight = places.total - len(permits)
-        self.held = held = Held(places, permits, held_here(), in_flight, holder_here())
+        self.held = held = HeldPlace(places, permits, held_here(), in_flight, holder_here())
         if block:
             held.call = self
         set_held(held)
@@ -423,7 +423,7 @@ def _wrap_sync(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., An
             return _call(bound.begin(), fn, args, kwargs)
         permits, outer = places.permits, held_here()
         in_flight = places.total - len(permits) + 1
-        held = Held(places, permits, outer, in_flight, get_ident())
+        held = HeldPlace(places, permits, outer, in_flight, get_ident())
         try:
             permits.pop()
         except IndexError:
@@ -478,7 +478,7 @@ def _wrap_async(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., A
             return await _acall(bound.begin(), fn, args, kwargs)
         permits, outer = places.permits, held_here()
         in_flight = places.total - len(permits) + 1
-        held = Held(places, permits, outer, in_flight, current_task())
+        held = HeldPlace(places, permits, outer, in_flight, current_task())
         try:
             permits.pop()
         except IndexError:
