@@ -13,7 +13,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from mainstay._limits.places import PRIORITIES, Places, State, Waiter
+from mainstay._limits.places import PRIORITIES, Places, Waiter, WaiterState
 
 USUAL = 1.0
 
@@ -99,7 +99,7 @@ class TheModel(RuleBasedStateMachine):
         before = waiter.state
         permits = self.places.withdraw(waiter)
         self.waiting.remove(waiter)
-        assert (permits is not None) is (before is State.GIVEN)
+        assert (permits is not None) is (before is WaiterState.GIVEN)
         if permits is not None:
             self.inside.append(permits)
         return permits
@@ -131,7 +131,7 @@ class TheModel(RuleBasedStateMachine):
     @invariant()
     def no_place_is_lost_or_made(self):
         places = self.places
-        given = len(self.has(State.GIVEN))
+        given = len(self.has(WaiterState.GIVEN))
         assert places.in_flight == len(self.inside) + given
         assert len(places.permits) == places.total - places.in_flight >= 0
         assert places.total >= places.limit
@@ -145,7 +145,7 @@ class TheModel(RuleBasedStateMachine):
 
     @invariant()
     def nobody_waits_beside_a_free_place(self):
-        waiting = self.has(State.WAITING)
+        waiting = self.has(WaiterState.WAITING)
         assert self.places.waiting == len(waiting)
         if waiting:
             assert not self.places.permits
@@ -183,7 +183,7 @@ def test_a_place_goes_to_the_first_of_the_highest_line():
     order = []
     for _ in waiters:
         places.give_back(permits)
-        (given,) = [each for each in waiters if each.state is State.GIVEN]
+        (given,) = [each for each in waiters if each.state is WaiterState.GIVEN]
         order.append(waiters.index(given))
         permits = places.withdraw(given)
     assert order == [2, 3, 1, 0]
@@ -196,9 +196,9 @@ def test_one_that_would_not_end_in_time_is_passed_over_and_told():
     next_one = waiter()
     places.queue(late)
     places.queue(next_one)
-    assert late.state is State.WAITING  # it may still leave by itself
+    assert late.state is WaiterState.WAITING  # it may still leave by itself
     places.give_back(permits)
-    assert (late.state, next_one.state) == (State.LATE, State.GIVEN)
+    assert (late.state, next_one.state) == (WaiterState.LATE, WaiterState.GIVEN)
     assert woken == ["late"]
 
 
@@ -213,7 +213,7 @@ def test_a_handler_that_comes_in_while_a_place_is_handed_over_loses_nothing():
     places.queue(first)
     places.queue(second)
     places.give_back(held.pop())  # wakes the first, and that gives the other back
-    assert (first.state, second.state) == (State.GIVEN, State.GIVEN)
+    assert (first.state, second.state) == (WaiterState.GIVEN, WaiterState.GIVEN)
     assert not places.busy
 
 

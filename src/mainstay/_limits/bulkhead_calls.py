@@ -28,7 +28,7 @@ from mainstay._core.functions import (
     wraps,
 )
 from mainstay._limits.bulkhead_engine import POLICY, BulkheadEngine
-from mainstay._limits.places import Permits, Places, State, Waiter
+from mainstay._limits.places import Permits, Places, Waiter, WaiterState
 from mainstay._metrics.bulkhead import BulkheadRecorder
 from mainstay._metrics.collector import recorders_of
 from mainstay._metrics.recorder import Recorder
@@ -299,7 +299,7 @@ class BulkheadCall(Call[Recorder]):
         self.own.waited(waiter.priority, self.elapsed())
         if permits is not None:
             return permits
-        if waiter.state is State.LATE:
+        if waiter.state is WaiterState.LATE:
             raise self._refused("shed", "; a call usually takes longer than the time that is left")
         if is_over:
             error = DeadlineExpiredError(self.component)

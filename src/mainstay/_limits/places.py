@@ -46,7 +46,7 @@ Permits: TypeAlias = deque[None]
 """Free places; each is as good as any other."""
 
 
-class State(enum.Enum):
+class WaiterState(enum.Enum):
     """Where a waiter stands."""
 
     WAITING = "waiting"
@@ -76,7 +76,7 @@ class Waiter:
     wake: Callable[[], object]
     event_loop: "AbstractEventLoop | None" = None
     thread: int = attrs.field(factory=threading.get_ident)
-    state: State = State.WAITING
+    state: WaiterState = WaiterState.WAITING
     permits: Permits = attrs.field(factory=deque)
 
     def is_gone(self) -> bool:
@@ -212,11 +212,11 @@ class Places:
         """
         with self._guard:
             self._handed.pop(waiter, None)
-            if waiter.state is State.GIVEN:
-                waiter.state = State.TAKEN
+            if waiter.state is WaiterState.GIVEN:
+                waiter.state = WaiterState.TAKEN
                 return waiter.permits
-            if waiter.state is State.WAITING:
-                waiter.state = State.GONE
+            if waiter.state is WaiterState.WAITING:
+                waiter.state = WaiterState.GONE
                 line = self._lines[waiter.priority]
                 if waiter in line:
                     line.remove(waiter)
@@ -261,7 +261,7 @@ class Places:
         """Free the places of tasks whose event loop ended before they woke."""
         for waiter in [*self._handed]:
             if waiter.is_gone():
-                waiter.state = State.GONE
+                waiter.state = WaiterState.GONE
                 del self._handed[waiter]
                 waiter.permits.append(None)
 
@@ -279,9 +279,9 @@ class Places:
         while line and permits:
             waiter = line.popleft()
             if waiter.is_gone():
-                waiter.state = State.GONE
+                waiter.state = WaiterState.GONE
             elif waiter.is_late(self._usual):
-                waiter.state = State.LATE
+                waiter.state = WaiterState.LATE
                 self._wake(waiter)
             else:
                 try:
@@ -290,12 +290,12 @@ class Places:
                     line.appendleft(waiter)
                     return
                 waiter.permits = permits
-                waiter.state = State.GIVEN
+                waiter.state = WaiterState.GIVEN
                 if waiter.event_loop is not None:
                     self._handed[waiter] = None
                 if not self._wake(waiter):
                     self._handed.pop(waiter, None)
-                    waiter.state = State.GONE
+                    waiter.state = WaiterState.GONE
                     permits.append(None)
 
     def _wake(self, waiter: Waiter) -> bool:
