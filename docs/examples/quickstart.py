@@ -34,7 +34,15 @@ from urllib.request import ProxyHandler, build_opener
 import killed_job
 from prometheus_client import start_http_server
 from prometheus_client.parser import text_string_to_metric_families
-from servers import HOST, MOST_AT_ONCE, BusyServer, SlowServer, SmallServer, SteadyServer, WrongServer
+from servers import (
+    HOST,
+    MOST_AT_ONCE,
+    BusyServer,
+    SlowServer,
+    SmallServer,
+    SteadyServer,
+    WrongServer,
+)
 from tenacity import wait_random
 
 from mainstay import (
@@ -282,7 +290,9 @@ class Limits:
             print(f"... without a bulkhead it is {'up' if small.is_up else 'dead'}.")
         with SmallServer() as small, ThreadPoolExecutor(16) as threads:
             seen = sum(threads.map(partial(self.look, photo), [small.url] * 16))
-            print(f"... with one it is {'up' if small.is_up else 'dead'}: it answered {seen} calls.")
+            print(
+                f"... with one it is {'up' if small.is_up else 'dead'}: it answered {seen} calls."
+            )
         return Counter(photos=seen)
 
     def look(self, ask: Callable[[str], bytes], url: str) -> int:

@@ -177,7 +177,13 @@ class Listener(ThreadingHTTPServer):
     daemon_threads = True
 
 
-PAGES = {"steady": SteadyPage, "busy": BusyPage, "slow": SlowPage, "wrong": WrongPage, "small": SmallPage}
+PAGES = {
+    "steady": SteadyPage,
+    "busy": BusyPage,
+    "slow": SlowPage,
+    "wrong": WrongPage,
+    "small": SmallPage,
+}
 
 
 def main(kind: str, port: str) -> None:

@@ -133,6 +133,12 @@ def resource_first_or_as_self(fn: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def takes_self(fn: Callable[..., Any]) -> bool:
+    """True if the first parameter of *fn* is named as that of a method."""
+    parameters = _parameters(fn)
+    return bool(parameters) and parameters[0].name in {"self", "cls"}
+
+
 def without_resource(fn: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """As `wraps`, for what gives *fn* a pool's resource: what shows is what callers write.
 

@@ -13,6 +13,7 @@ from mainstay._core.functions import (
     is_async_hook,
     kind_of,
     name_of,
+    takes_self,
 )
 from mainstay._core.misuse import keywords_only
 from mainstay._limits.fallback_calls import (
@@ -37,7 +38,12 @@ class _NotGiven:
         return "..."
 
 
+class _DefaultInt(int):
+    """A default that is told from the same number written by the caller."""
+
+
 _NOT_GIVEN: Final = _NotGiven()
+_KEEP: Final = _DefaultInt(1000)
 
 
 @attrs.frozen(eq=False)
@@ -89,6 +95,12 @@ class Fallback:
             raise TypeError(
                 f"fallback does not wrap generators such as {fn!r}, whose items are out by the "
                 f"time that they fail; use a `try` around the loop"
+            )
+        settings = self._settings
+        if settings.source is Source.LAST_GOOD and settings.key is None and takes_self(fn):
+            raise TypeError(
+                f"`last_good` on the method {fn!r} needs a `key=`, which leaves out the object "
+                f"that it belongs to: a kept answer would keep that alive"
             )
         bound = self._bound(name_of(fn))
         if kind is Kind.ASYNC:
@@ -159,7 +171,7 @@ def fallback(
     call: Callable[..., Any] | None = None,
     last_good: Duration | None = None,
     key: Callable[..., Any] | None = None,
-    keep: int = 1000,
+    keep: int = _KEEP,
     copy: Callable[[Any], Any] | None = None,
     name: str | None = None,
     metrics: Metrics | None = None,
@@ -220,6 +232,8 @@ def fallback(
     source = _source_of(default, call, last_good)
     if source is Source.CALL and not callable(call):
         raise TypeError(f"`call` must take the exception and the arguments, not {call!r}")
+    if keep is not _KEEP and source is not Source.LAST_GOOD:
+        raise TypeError("`keep` belongs to `last_good`, which is not given")
     hooks: dict[str, object] = {"key": key, "copy": copy}
     for parameter, value in hooks.items():
         if value is None:

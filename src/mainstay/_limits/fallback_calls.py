@@ -28,6 +28,7 @@ from mainstay._core.functions import is_awaitable, refused_awaitable, require_as
 from mainstay._limits.last_good import Good, LastGood, key_of
 from mainstay._metrics.fallbacks import FallbackRecorder
 from mainstay._metrics.recorder import Recorder
+from mainstay.errors import DeadlineExpiredError
 
 POLICY = "fallback"
 
@@ -83,15 +84,9 @@ class BoundFallback:
     kept: LastGood | None
 
     def begin(self) -> "FallbackCall":
-        """Begin a call in its context.
-
-        Raises:
-            DeadlineExpiredError: If the surrounding deadline leaves no time.
-        """
+        """Begin a call in its context."""
         context = current_context()
-        call = self._call(context, context.clock.now())
-        call.check_time_left()
-        return call
+        return self._call(context, context.clock.now())
 
     def resume(self, started: float) -> "FallbackCall":
         """Return the call that began without one on the short path."""
@@ -107,23 +102,33 @@ class BoundFallback:
         Raises:
             TypeError: If it cannot be hashed.
         """
-        key = self.settings.key
+        key, started = self.settings.key, monotonic()
+        what = "the arguments" if key is None else f"what `key` {key!r} makes of the arguments"
         try:
-            if key is not None:
-                return key_of(key(*args, **kwargs))
-            named = tuple((name, key_of(kwargs[name])) for name in sorted(kwargs))
-            return key_of(args), named
+            made = (args, tuple(sorted(kwargs.items()))) if key is None else key(*args, **kwargs)
+        except Exception as error:
+            self.resume(started).ended_by(error)
+            raise
+        try:
+            return key_of(made)
         except TypeError as error:
-            what = "the arguments" if key is None else f"what `key` {key!r} makes of the arguments"
+            self.resume(started).ended_by(error)
             raise TypeError(
                 f"{self.component}: {what} cannot be told apart ({error}); give `key=`, a function "
                 f"of the arguments that answers something that can be hashed"
             ) from error
 
     def keep(self, key: Hashable, value: Any, now: float) -> None:
-        """Keep a good answer."""
-        if self.kept is not None:
-            self.kept.put(key, Good(value, now))
+        """Keep a good answer: a copy, where copies are asked for."""
+        copy = self.settings.copy
+        if self.kept is None:
+            return
+        try:
+            kept = value if copy is None else copy(value)
+        except Exception as error:  # noqa: BLE001 - the call has an answer, which is not to be lost
+            self.resume(now).hook_failed("copy", error)
+            return
+        self.kept.put(key, Good(kept, now))
 
 
 @attrs.define(eq=False)
@@ -132,6 +137,20 @@ class FallbackCall(Call[Recorder]):
 
     policy: ClassVar[str] = POLICY
     bound: BoundFallback
+
+    def check_left(self) -> None:
+        """Raise as a policy inside would if there is no time left.
+
+        Raises:
+            DeadlineExpiredError: If the deadline around the call is over.
+        """
+        if self.context.left() <= 0:
+            raise DeadlineExpiredError(self.component)
+
+    def ended_by(self, error: Exception) -> None:
+        """Record that the call ended with *error* before anything was called."""
+        self.recorder.error(error)
+        self.end("error")
 
     def caught(self, error: Exception, verdict: object) -> bool:
         """Record what the call raised; return True if the fallback stands in for it."""
@@ -142,7 +161,8 @@ class FallbackCall(Call[Recorder]):
             return True
         if verdict is False:
             self.not_matched(self.bound.settings.judge, error)
-            self.give_up("not_retryable", error, "error", attempts=1)
+            over = issubclass(type(error), DeadlineExpiredError) and self.context.left() <= 0
+            self.give_up("not_retryable", error, "timeout" if over else "error", attempts=1)
             return False
         if verdict is not PREDICATE_ERROR:
             close_coroutine(verdict)
@@ -203,7 +223,7 @@ class FallbackCall(Call[Recorder]):
 
 
 def wrap_sync(bound: BoundFallback, fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a `def` a fallback."""
+    """Wrap a `def` with a fallback."""
     success = bound.recorder.success
     keeps = bound.kept is not None
 
@@ -216,6 +236,8 @@ def wrap_sync(bound: BoundFallback, fn: Callable[..., Any]) -> Callable[..., Any
         if process_contexts or (here is not None and not (here.plain and started < here.deadline)):
             run = bound.begin()
         try:
+            if run is not None:
+                run.check_left()
             value = fn(*args, **kwargs)
         except Exception as error:
             run = run or bound.resume(started)
@@ -242,7 +264,7 @@ def wrap_sync(bound: BoundFallback, fn: Callable[..., Any]) -> Callable[..., Any
 
 
 def wrap_async(bound: BoundFallback, fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Give an `async def` a fallback."""
+    """Wrap an `async def` with a fallback."""
     success = bound.recorder.success
     keeps = bound.kept is not None
     on_asyncio = False  # asked at the first call: it is a system call in 3.11
@@ -260,6 +282,8 @@ def wrap_async(bound: BoundFallback, fn: Callable[..., Any]) -> Callable[..., An
         if process_contexts or (here is not None and not (here.plain and started < here.deadline)):
             run = bound.begin()
         try:
+            if run is not None:
+                run.check_left()
             value = await fn(*args, **kwargs)
         except Exception as error:
             run = run or bound.resume(started)
@@ -306,6 +330,8 @@ def _answer(
         if broken is error:
             raise
         run.failed(broken, error)
+        if broken.__cause__ is not None or broken is error.__cause__:
+            raise
         raise broken from error
     finally:
         del error  # this frame is part of its traceback
@@ -334,6 +360,8 @@ async def _aanswer(
         if broken is error:
             raise
         run.failed(broken, error)
+        if broken.__cause__ is not None or broken is error.__cause__:
+            raise
         raise broken from error
     finally:
         del error  # this frame is part of its traceback

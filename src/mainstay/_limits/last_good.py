@@ -69,11 +69,17 @@ class LastGood:
 def key_of(value: Any) -> Hashable:
     """Return a key that tells *value* from every other one, by value and type.
 
+    So are the parts of tuples, frozen sets, dataclasses and attrs classes.
+
     Raises:
         TypeError: If it, or a part of it, cannot be hashed.
     """
-    kind = type(value)
-    if kind is tuple or kind is frozenset:
-        return kind, kind(key_of(each) for each in value)
     hash(value)
-    return kind, value
+    kind = type(value)
+    if issubclass(kind, tuple):
+        return kind, tuple(map(key_of, value))
+    if issubclass(kind, frozenset):
+        return kind, frozenset(map(key_of, value))
+    names = [*getattr(kind, "__dataclass_fields__", ())]
+    names += [each.name for each in getattr(kind, "__attrs_attrs__", ())]
+    return kind, value, tuple(key_of(getattr(value, name)) for name in names)

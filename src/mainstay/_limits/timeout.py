@@ -1,7 +1,7 @@
 """`timeout(...)`: how long one call may take."""
 
 from collections.abc import Callable
-from typing import Any, ParamSpec, Self, TypeVar, cast
+from typing import Any, Final, ParamSpec, Self, TypeVar, cast
 
 import attrs
 
@@ -22,6 +22,13 @@ from mainstay._metrics.schema import ABANDONED_THREADS
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class _DefaultInt(int):
+    """A default that is told from the same number written by the caller."""
+
+
+_THREADS: Final = _DefaultInt(32)
 
 
 @attrs.frozen(eq=False)
@@ -124,7 +131,7 @@ def timeout(
     seconds: Duration,
     *,
     in_thread: bool = False,
-    threads: int = 32,
+    threads: int = _THREADS,
     name: str | None = None,
     metrics: Metrics | None = None,
 ) -> Timeout:
@@ -181,6 +188,8 @@ def timeout(
     given = dict(locals())  # the parameters, and nothing else yet: what a copy is made of
     to_flag(in_thread, "in_thread")
     most = to_count(threads, "threads")
+    if threads is not _THREADS and not in_thread:
+        raise TypeError("`threads` belongs to `in_thread=True`, which is not given")
     return Timeout(
         to_seconds(seconds, "seconds", zero=False),
         in_thread,

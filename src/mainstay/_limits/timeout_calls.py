@@ -50,7 +50,7 @@ class BoundTimeout:
     workers: WorkerPool | None
     abandoned: AbandonedCalls | None
 
-    def begin(self) -> "TimedCall":
+    def begin(self) -> "LimitedCall":
         """Begin a call in its context.
 
         Raises:
@@ -58,17 +58,17 @@ class BoundTimeout:
         """
         context = current_context()
         recorder = recorder_in(context, self.recorder, self.component)
-        call = TimedCall(self.component, recorder, context, context.clock.now(), self)
+        call = LimitedCall(self.component, recorder, context, context.clock.now(), self)
         call.check_time_left()
         return call
 
-    def resume(self, started: float) -> "TimedCall":
+    def resume(self, started: float) -> "LimitedCall":
         """Return the call that began without one on the short path."""
-        return TimedCall(self.component, self.recorder, current_context(), started, self)
+        return LimitedCall(self.component, self.recorder, current_context(), started, self)
 
 
 @attrs.define(eq=False)
-class TimedCall(Call[Recorder]):
+class LimitedCall(Call[Recorder]):
     """One call with a limit."""
 
     policy: ClassVar[str] = POLICY
@@ -80,7 +80,7 @@ class TimedCall(Call[Recorder]):
         self.recorder.success(seconds)
         if seconds > self.bound.seconds and is_first(POLICY, self.component, "late"):
             logger_of(POLICY).warning(
-                "%s: came back after %.3f s, and had %.3f s; a plain function is not interrupted",
+                "%s: came back after %.3f s, and had %.3f s; code that blocks is not interrupted",
                 self.component,
                 seconds,
                 self.bound.seconds,
@@ -112,8 +112,18 @@ class TimedCall(Call[Recorder]):
 
     def full(self) -> BulkheadFullError:
         """Record that there is no thread for the call; return what is raised."""
-        error = BulkheadFullError(self.component, "full", None)
-        self.give_up("full", error, "rejected", attempts=0)
+        self.recorder.gave_up("full")
+        self.end("rejected")
+        return BulkheadFullError(self.component, "full", None)
+
+    def left_behind(self) -> TimedOutError | DeadlineExpiredError:
+        """Record that the caller goes on without an answer; return what is raised."""
+        seconds = self.elapsed()
+        if self.context.left() > 0 or seconds >= self.bound.seconds:
+            return self.timed_out()
+        error = DeadlineExpiredError(self.component, seconds)
+        self.recorder.error(error)
+        self.give_up("timeout", error, "timeout", attempts=1)
         return error
 
 
@@ -194,9 +204,9 @@ def wrap_in_thread(bound: BoundTimeout, fn: Callable[..., Any]) -> Callable[...,
             raise run.full()
         bell = run.context.clock.bell()
         job = _Job(bound.seconds, fn, args, kwargs, workers, abandoned, bell)
-        bell.working(worker.ident)
-        worker.run(job.do)
         try:
+            bell.working(worker.ident)
+            worker.run(job.do)
             done = bell.wait(min(bound.seconds, run.left()))
             done = done or not job.leave()
         except BaseException as interrupt:
@@ -206,7 +216,7 @@ def wrap_in_thread(bound: BoundTimeout, fn: Callable[..., Any]) -> Callable[...,
         finally:
             bell.idle(get_ident())
         if not done:
-            raise run.timed_out()
+            raise run.left_behind()
         if job.error is not None:
             try:
                 other = run.raised(job.error)
@@ -249,7 +259,7 @@ class _Job:
         self._bell = bell
         self._ends: list[None] = [
             None
-        ]  # taken by whoever is first, the job or the caller's leaving
+        ]  # taken by the first of the two, the job or the caller's leaving
         self.value: Any = None
         self.error: BaseException | None = None
 
@@ -269,10 +279,11 @@ class _Job:
 
     def leave(self) -> bool:
         """Leave it behind; return False if it is done."""
-        if not self._is_first():
-            return False
-        self._abandoned.add_threads(1)
-        return True
+        self._abandoned.add_threads(1)  # before it may be taken back
+        if self._is_first():
+            return True
+        self._abandoned.add_threads(-1)
+        return False
 
     def _is_first(self) -> bool:
         try:
@@ -287,7 +298,7 @@ class _Job:
             return fn(*args, **kwargs)
 
 
-def _refused(run: TimedCall, fn: Callable[..., Any], value: object) -> TypeError:
+def _refused(run: LimitedCall, fn: Callable[..., Any], value: object) -> TypeError:
     """End a call of a plain function that returned something to await."""
     error = refused_awaitable(fn, value)
     run.raised(error)
