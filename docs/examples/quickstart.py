@@ -7,9 +7,9 @@ A shop needs three things of two servers. Eight threads ask for them all the tim
 functions, some with asyncio, while one server is overloaded again and again, and the other one is
 killed and started again. Then four of them read a catalogue that two servers have, one of which is
 killed. They read reviews from a server that is slow now and then, and weigh things on three scales
-of which one is wrong. The shop does not notice. Sixteen threads bring down a small server; a bulkhead
-keeps it up. What it cost is in the metrics, which nobody had to write a line for. At the end a checkpointed job is killed three times, and still gives the exact
-total (`killed_job.py`).
+of which one is wrong. The shop does not notice. Sixteen threads bring down a small server; a
+bulkhead keeps it up. What it cost is in the metrics, which nobody had to write a line for. At the
+end a checkpointed job is killed three times, and still gives the exact total (`killed_job.py`).
 
 Everything runs on this machine; the servers are in `servers.py` beside this file.
 """
@@ -297,11 +297,12 @@ class Limits:
 
     def look(self, ask: Callable[[str], bytes], url: str) -> int:
         """Ask for photos until there is an error; give how many came."""
+        seen = 0
         with contextlib.suppress(OSError, HTTPException):
-            for number in range(LOOKS):
+            while seen < LOOKS:
                 ask(url)
-            return LOOKS
-        return number
+                seen += 1
+        return seen
 
 
 # Metrics: read from the endpoint, as Prometheus would.

@@ -6,9 +6,9 @@
     WrongServer     answers every request, with something else than the others
     SmallServer     takes eight requests at once, and dies of the ninth
 
-`python servers.py KIND PORT` is such a process, of kind steady, busy, slow, wrong or small. It prints its
-port, 0 having asked for a free one, and ends when its standard input does: no parent can leave it
-behind, however it dies.
+`python servers.py KIND PORT` is such a process, of kind steady, busy, slow, wrong or small. It
+prints its port, 0 having asked for a free one, and ends when its standard input does: no parent can
+leave it behind, however it dies.
 """
 
 import contextlib

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from mainstay import RateLimit, RateLimitedError
 from mainstay._limits.gcra import Gcra
-from mainstay._limits.turns import LOOK_AGAIN, Turns, Waiter
+from mainstay._limits.turns import LOOK_AGAIN, Turns, TurnWaiter
 from mainstay.testing import FakeClock
 from support.processes import program
 from support.rates import most_in_a_window, waiting
@@ -37,7 +37,7 @@ class Ended:
 
 
 def waiter(clock, cost=1.0, max_wait=1e6, deadline=math.inf):
-    return Waiter(cost, clock, clock.now() + max_wait, deadline)
+    return TurnWaiter(cost, clock, clock.now() + max_wait, deadline)
 
 
 class Line(RuleBasedStateMachine):

@@ -96,3 +96,7 @@ def to_seconds(value: object, parameter: str, *, zero: bool = True) -> float:
         least = "at least 0" if zero else "above 0"
         raise ValueError(f"`{parameter}` must be finite and {least} seconds, not {value!r}")
     return seconds
+
+
+class DefaultInt(int):
+    """A default that is told from the same number written by the caller."""

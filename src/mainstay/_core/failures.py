@@ -295,8 +295,12 @@ class AttemptLog(list[tuple[int, str, BaseException, float]]):
         return "\n  ".join([f"{summary}; {heading}", *lines])
 
 
-def leave_note(error: BaseException, owner: str, text: str) -> None:
+def leave_note(
+    error: BaseException, owner: str, text: str, kind: Callable[[str], str] = str
+) -> None:
     """Leave the note "*owner*: *text*" on *error*, in place of an earlier one of that owner.
+
+    *kind* makes the note of its text, where that is to be told from others.
 
     An exception that refuses notes is left as it is: a note is never worth an error.
     """
@@ -304,7 +308,7 @@ def leave_note(error: BaseException, owner: str, text: str) -> None:
         start = f"{owner}: "
         notes = getattr(error, "__notes__", [])
         error.__notes__ = [n for n in notes if not str(n).startswith(start)]
-        error.add_note(start + text)
+        error.add_note(kind(start + text))
 
 
 def is_a(error: BaseException | None, kind: type[_Error]) -> TypeGuard[_Error]:

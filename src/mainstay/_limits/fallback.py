@@ -5,7 +5,7 @@ from typing import Any, Final, ParamSpec, Self, TypeVar, cast
 
 import attrs
 
-from mainstay._core.arguments import Duration, to_count, to_seconds
+from mainstay._core.arguments import DefaultInt, Duration, to_count, to_seconds
 from mainstay._core.failures import Classes, judge_of
 from mainstay._core.functions import (
     Kind,
@@ -38,12 +38,8 @@ class _NotGiven:
         return "..."
 
 
-class _DefaultInt(int):
-    """A default that is told from the same number written by the caller."""
-
-
 _NOT_GIVEN: Final = _NotGiven()
-_KEEP: Final = _DefaultInt(1000)
+_KEEP: Final = DefaultInt(1000)
 
 
 @attrs.frozen(eq=False)

@@ -25,13 +25,13 @@ from mainstay._core.functions import (
     wraps,
 )
 from mainstay._limits.gcra import Gcra
-from mainstay._limits.turns import Turns, Waiter
+from mainstay._limits.turns import Turns, TurnWaiter
 from mainstay._metrics.collector import Metrics, recorders_of
 from mainstay._metrics.recorder import Recorder
 from mainstay.errors import DeadlineExpiredError, RateLimitedError
 
 if TYPE_CHECKING:
-    from mainstay._limits.shared_turns import Answer, SharedTurns
+    from mainstay._limits.shared_turns import SharedTurns, StoreAnswer
 
 POLICY = "rate_limit"
 
@@ -214,7 +214,7 @@ class RateCall(Call[Recorder]):
         self._check_time_left_after_store()
         return decides
 
-    def _take_in(self, answer: "Answer") -> None:
+    def _take_in(self, answer: "StoreAnswer") -> None:
         if not answer.admitted:
             raise RateLimitedError(self.component, answer.retry_after)
         self._check_time_left_after_store()
@@ -223,7 +223,7 @@ class RateCall(Call[Recorder]):
         if self.context.left() <= 0:
             raise DeadlineExpiredError(self.component)
 
-    def _waiter(self, cost: float, *, may_wait: bool) -> Waiter | None:
+    def _waiter(self, cost: float, *, may_wait: bool) -> TurnWaiter | None:
         """Take turns without waiting; return who waits for them, if that is needed."""
         engine, context = self.engine, self.context
         if cost > engine.burst:  # a cost for the store, which is away
@@ -233,7 +233,7 @@ class RateCall(Call[Recorder]):
             return None
         if not (may_wait and engine.max_wait):
             raise RateLimitedError(self.component, wait)
-        return Waiter(cost, context.clock, self.started + engine.max_wait, context.deadline)
+        return TurnWaiter(cost, context.clock, self.started + engine.max_wait, context.deadline)
 
     def _refused(self, error: BaseException) -> None:
         """Record what ended the call before its function was called."""

@@ -32,7 +32,7 @@ _KEY = "mainstay"
 
 
 @attrs.frozen
-class Answer:
+class StoreAnswer:
     """What the store said.
 
     Attributes:
@@ -100,7 +100,7 @@ class SharedTurns:
 
     def _forget_threads(self) -> None:
         self._idle: list[_Asker] = []
-        self._hung: set[Future[Answer]] = set()
+        self._hung: set[Future[StoreAnswer]] = set()
 
     def check_kind(self, *, is_async: bool, what: str) -> None:
         """Raise, unless the strategy is for this kind of code.
@@ -119,7 +119,7 @@ class SharedTurns:
 
     # def
 
-    def ask(self, cost: int, seconds: float) -> Answer:
+    def ask(self, cost: int, seconds: float) -> StoreAnswer:
         """Ask the store for *cost* turns.
 
         Raises:
@@ -128,7 +128,7 @@ class SharedTurns:
         """
         if len(self._hung) >= MOST_HUNG:
             raise TimeoutError(f"{MOST_HUNG} calls still wait for an answer of the store")
-        answer: Future[Answer] = Future()
+        answer: Future[StoreAnswer] = Future()
         context = contextvars.copy_context()
 
         def job() -> None:
@@ -153,18 +153,18 @@ class SharedTurns:
             asker.start()
             return asker
 
-    def _ask(self, cost: int) -> Answer:
+    def _ask(self, cost: int) -> StoreAnswer:
         if self._strategy.hit(self._item, self._name, cost=cost):
-            return Answer(admitted=True)
+            return StoreAnswer(admitted=True)
         try:
             reset = self._strategy.get_window_stats(self._item, self._name).reset_time
         except Exception:  # noqa: BLE001 - the answer that counts is there
-            return Answer(admitted=False)
+            return StoreAnswer(admitted=False)
         return self._refusal(reset)
 
     # async def
 
-    async def aask(self, cost: int, seconds: float) -> Answer:
+    async def aask(self, cost: int, seconds: float) -> StoreAnswer:
         """As `ask`, for a strategy of `limits.aio`."""
         answer = asyncio.ensure_future(self._aask(cost))
         try:
@@ -177,21 +177,23 @@ class SharedTurns:
             raise TimeoutError(f"no answer within {seconds:.3f} s")
         return answer.result()
 
-    async def _aask(self, cost: int) -> Answer:
+    async def _aask(self, cost: int) -> StoreAnswer:
         if await self._strategy.hit(self._item, self._name, cost=cost):
-            return Answer(admitted=True)
+            return StoreAnswer(admitted=True)
         try:
             stats = await self._strategy.get_window_stats(self._item, self._name)
         except Exception:  # noqa: BLE001 - the answer that counts is there
-            return Answer(admitted=False)
+            return StoreAnswer(admitted=False)
         return self._refusal(stats.reset_time)
 
-    def _refusal(self, reset: float) -> Answer:
+    def _refusal(self, reset: float) -> StoreAnswer:
         # By the wall clock, as the strategies have it; so a step of that could say anything.
-        return Answer(admitted=False, retry_after=min(max(0.0, reset - wall_time()), self._per))
+        return StoreAnswer(
+            admitted=False, retry_after=min(max(0.0, reset - wall_time()), self._per)
+        )
 
 
-def _look_at(answer: "asyncio.Future[Answer]") -> None:
+def _look_at(answer: "asyncio.Future[StoreAnswer]") -> None:
     """Take what was left behind, so that asyncio does not complain that nobody did."""
     if not answer.cancelled():
         answer.exception()

@@ -5,7 +5,7 @@ from typing import Any, Final, ParamSpec, Self, TypeVar, cast
 
 import attrs
 
-from mainstay._core.arguments import Duration, to_count, to_flag, to_seconds
+from mainstay._core.arguments import DefaultInt, Duration, to_count, to_flag, to_seconds
 from mainstay._core.functions import Kind, checked_name_or_none, kind_of, name_of
 from mainstay._core.threads import get_or_create
 from mainstay._core.workers import WorkerPool
@@ -24,11 +24,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class _DefaultInt(int):
-    """A default that is told from the same number written by the caller."""
-
-
-_THREADS: Final = _DefaultInt(32)
+_THREADS: Final = DefaultInt(32)
 
 
 @attrs.frozen(eq=False)

@@ -32,7 +32,7 @@ LOOK_AGAIN = 0.1
 
 
 @attrs.define(eq=False)
-class Waiter:
+class TurnWaiter:
     """One that waits for its turns.
 
     Attributes:
@@ -76,7 +76,7 @@ class Turns:
         self._gcra = gcra
         self._clock: Clock = SYSTEM
         self._lock = threading.RLock()  # a signal handler may come back in on the same thread
-        self._line: deque[Waiter] = deque()
+        self._line: deque[TurnWaiter] = deque()
         self._ahead = 0.0  # what all in the line want together
         reset_after_fork(self, Turns._keep_own_waiters)
 
@@ -110,7 +110,7 @@ class Turns:
                     return self._gcra.wait(now, cost, self._ahead)
             return self._gcra.take(now, cost)
 
-    def look(self, waiter: Waiter) -> Pause | None:
+    def look(self, waiter: TurnWaiter) -> Pause | None:
         """Take the turns of *waiter* if they are there and it is the first; else say what to do.
 
         One that is not in the line goes to its end first.
@@ -137,7 +137,7 @@ class Turns:
             end = min(waiter.latest, waiter.deadline)
             return Pause(waiter.clock, min(seconds, end - now), waiter.called)
 
-    def _first_looks(self, waiter: Waiter, now: float) -> Pause | None:
+    def _first_looks(self, waiter: TurnWaiter, now: float) -> Pause | None:
         if waiter.turn < math.inf:  # it has slept until then
             wait = 0.0
         else:
@@ -154,7 +154,7 @@ class Turns:
         self.leave(waiter)
         return None
 
-    def leave(self, waiter: Waiter) -> None:
+    def leave(self, waiter: TurnWaiter) -> None:
         """Leave the line, from wherever; the next one is called if it was the first."""
         with self._lock:
             if waiter.missing:
@@ -179,13 +179,13 @@ class Turns:
             with contextlib.suppress(RuntimeError):  # its loop ended this moment: passed over later
                 self._line[0].called.set()
 
-    def _append(self, waiter: Waiter) -> None:
+    def _append(self, waiter: TurnWaiter) -> None:
         self._line.append(waiter)
         self._ahead += waiter.cost
         waiter.called = Signal()  # one that was passed over may have been called before
         waiter.missing = False
 
-    def _remove(self, waiter: Waiter) -> None:
+    def _remove(self, waiter: TurnWaiter) -> None:
         self._line.remove(waiter)
         self._ahead = self._ahead - waiter.cost if self._line else 0.0
         waiter.missing = True

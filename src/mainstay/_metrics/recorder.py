@@ -9,7 +9,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mainstay._core.functions import name_of
-from mainstay._metrics.layouts import CALL_LAYOUT, FAILURE_LAYOUTS, HOOK_LAYOUT
+from mainstay._metrics.layouts import (
+    CALL_LAYOUT,
+    FAILURE_LAYOUTS,
+    HOOK_LAYOUT,
+    NESTED_LAYOUT,
+    Layout,
+)
 from mainstay._metrics.schema import CALLS, GIVE_UPS, HOOK_ERRORS, WAIT_SECONDS
 from mainstay._metrics.series import SeriesTable
 
@@ -55,13 +61,15 @@ class Recorder:
         "policy",
     )
 
-    def __init__(self, table: SeriesTable, component: str, policy: str) -> None:
+    def __init__(
+        self, table: SeriesTable, component: str, policy: str, failures: Layout | None = None
+    ) -> None:
         labels = component, policy
         self.component: str = component
         self.policy: str = policy
         self._table = table
         self.calls: Group = table.group(CALL_LAYOUT, labels)
-        self._failures = table.group(FAILURE_LAYOUTS[policy], labels)
+        self._failures = table.group(failures or FAILURE_LAYOUTS[policy], labels)
         # Resolved for `success`, the path that has to be short.
         self._local = table.cells.local
         self._shortest = self.calls.bounds[0]
@@ -118,6 +126,10 @@ class Recorder:
     def waited(self, seconds: float) -> None:
         """Record *seconds* spent between attempts."""
         self._table.add(self._failures, _WAIT, seconds)
+
+    def nested_retry(self) -> None:
+        """Record a failed attempt of a retry in which another one had given up."""
+        self._table.add(self._table.group(NESTED_LAYOUT, (self.component,)))
 
     def error(self, error: BaseException) -> None:
         """Record a failed attempt."""

@@ -19,8 +19,9 @@ import attrs
 from mainstay._core.arguments import to_seconds
 from mainstay._core.budget import observe, spend
 from mainstay._core.call import PREDICATE_ERROR, Call, close_coroutine, recorder_in
+from mainstay._core.clock import monotonic
 from mainstay._core.context import current_context
-from mainstay._core.events import is_observed, publish
+from mainstay._core.events import is_first, is_observed, logger_of, publish
 from mainstay._core.failures import (
     KEPT,
     AttemptLog,
@@ -28,10 +29,12 @@ from mainstay._core.failures import (
     counted,
     described,
     failing_of,
+    leave_note,
 )
 from mainstay._core.one_shot import NO_FILES, Positions, positions_of, used_up
 from mainstay._metrics.recorder import Recorder
 from mainstay._retry import decision
+from mainstay._retry.nested import RetryNote, inner_retry
 from mainstay._retry.settings import RetrySettings
 from mainstay._retry.strategies import FunctionCall, RetryStrategy
 from mainstay.errors import (
@@ -53,6 +56,7 @@ _WHY = {
     "attempts": "no attempts left",
     "timeout": "no time left for another one",
     "budget": "the retry budget is spent",
+    "nested": "a retry inside it had given up already",
 }
 
 
@@ -73,7 +77,9 @@ class BoundRetry:
         context = current_context()
         recorder = recorder_in(context, self.recorder, self.component)
         now = context.clock.now()
-        call = RetryCall(self.component, recorder, context, now, self.settings, function, now)
+        call = RetryCall(
+            self.component, recorder, context, now, self.settings, function, now, monotonic()
+        )
         call.check_time_left()
         if self.settings.budget is not None:
             observe(self.settings.budget)
@@ -85,7 +91,14 @@ class BoundRetry:
         """Return the call that began without one on the short path, which no file is given to."""
         context = current_context()
         return RetryCall(
-            self.component, self.recorder, context, started, self.settings, function, started
+            self.component,
+            self.recorder,
+            context,
+            started,
+            self.settings,
+            function,
+            started,
+            started,
         )
 
 
@@ -105,6 +118,7 @@ class RetryCall(Call[Recorder]):
     settings: RetrySettings
     function: FunctionCall | None
     _attempt_began: float
+    entered: float  # by the system's clock
     made: int = 0
     idle: float = 0.0
     last_error: Exception | None = None
@@ -129,22 +143,19 @@ class RetryCall(Call[Recorder]):
         if hint is None:
             if verdict is PREDICATE_ERROR:
                 self._give_up("predicate_error", error)
-            elif self._is_failing(error):
-                made = counted(self.made, "attempt")
-                summary = f"gave up after {made} in {self.elapsed():.3f} s: not safe to repeat"
-                self.note(error, self._log.note(summary))
-                self._give_up("attempts", error)
+            elif _is_failing(self, error):
+                self._end_with(error, "attempts", "not safe to repeat")
             else:
                 self.not_matched(self.settings.judge, error)
                 self._give_up("not_retryable", error)
             return None
+        if _has_nested(self, error) and self.settings.nested == "once":
+            self._end_with(error, "attempts", _WHY["nested"])
+            return None
         if issubclass(type(error), RejectedError | AllMembersFailedError) and not hint >= 0:
             ours: Any = error  # which no type checker learns from that
             hint = math.nan if ours.retry_after is None else ours.retry_after
-        if hint == 0:
-            hint, self._last_hint = decision.usable_hint(hint, self._last_hint), hint
-        else:
-            self._last_hint = hint
+        hint, self._last_hint = decision.usable_hint(hint, self._last_hint), hint
         try:
             reason, wait = self._decide(hint, error)
         except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
@@ -158,18 +169,20 @@ class RetryCall(Call[Recorder]):
         if reason is None:
             self._schedule(wait, error)
             return wait
-        made = counted(self.made, "attempt")
-        why = self._used_up or _WHY[reason]
-        summary = f"gave up after {made} in {self.elapsed():.3f} s: {why}"
-        self.note(error, self._log.note(summary))
-        self._give_up(reason, error)
+        self._end_with(error, reason, self._used_up or _WHY[reason])
         return None
 
-    def _is_failing(self, error: Exception) -> bool:
-        """Ask an `on` with two questions the second one: is *error* a failure all the same?"""
-        judge = self.settings.judge
-        failing = failing_of(judge.predicate) if isinstance(judge, Predicate) else None
-        return failing is not None and self.ask(failing, error) is True
+    def _end_with(self, error: Exception, reason: "RetryReason", why: str) -> None:
+        """End the call with *error*, and leave the note of the policy on it."""
+        made = counted(self.made, "attempt")
+        text = self._log.note(f"gave up after {made} in {self.elapsed():.3f} s: {why}")
+        if self.made > 1:
+            left_at, component = monotonic(), self.component
+            owner = f"mainstay.{POLICY} {component}"
+            leave_note(error, owner, text, lambda note: RetryNote(note, component, left_at))
+        else:
+            self.note(error, text)
+        self._give_up(reason, error)
 
     def accept(self, value: object, refused: object) -> float | None:
         """Decide after an attempt that returned: seconds to wait, or None to return *value*.
@@ -409,3 +422,26 @@ class RetryCall(Call[Recorder]):
         from mainstay.events import RetryGaveUp  # noqa: PLC0415 - the policy has loaded it
 
         return RetryGaveUp(self.component, attempts, self.elapsed(), reason, error)
+
+
+def _has_nested(call: RetryCall, error: Exception) -> bool:
+    """True if another retry had given up in the attempt; record that, and warn once."""
+    inner = inner_retry(error, call.entered)
+    if inner is None:
+        return False
+    call.recorder.nested_retry()
+    if is_first(POLICY, call.component, "nested", inner):
+        logger_of(POLICY).warning(
+            "%s: its attempts contain those of another retry, %s, so that their numbers "
+            'multiply; retry in one place, or give this one `nested="once"`',
+            call.component,
+            inner,
+        )
+    return True
+
+
+def _is_failing(call: RetryCall, error: Exception) -> bool:
+    """Ask an `on` with two questions the second one: is *error* a failure all the same?"""
+    judge = call.settings.judge
+    failing = failing_of(judge.predicate) if isinstance(judge, Predicate) else None
+    return failing is not None and call.ask(failing, error) is True

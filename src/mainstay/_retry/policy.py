@@ -3,11 +3,11 @@
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, Final, ParamSpec, Self, TypeAlias, TypeVar, cast
+from typing import Any, Final, Literal, ParamSpec, Self, TypeAlias, TypeVar, cast
 
 import attrs
 
-from mainstay._core.arguments import Duration, to_seconds
+from mainstay._core.arguments import DefaultInt, Duration, to_seconds
 from mainstay._core.budget import RetryBudget, budget_of
 from mainstay._core.failures import Classes, checked_on_result
 from mainstay._core.functions import (
@@ -34,15 +34,11 @@ R = TypeVar("R")
 On: TypeAlias = Classes | Callable[[Exception], object] | Strategy
 
 
-class _DefaultInt(int):
-    """A default that is told from the same number written by the caller."""
-
-
 class _DefaultFloat(float):
     """A default that is told from the same number written by the caller."""
 
 
-_ATTEMPTS: Final = _DefaultInt(5)
+_ATTEMPTS: Final = DefaultInt(5)
 _TIMEOUT: Final = _DefaultFloat(60.0)
 
 
@@ -235,6 +231,7 @@ def retry(
     stop: Strategy | None = None,
     on_result: Callable[[Any], object] | None = None,
     budget: RetryBudget | float | None = None,
+    nested: Literal["allow", "once"] = "allow",
     name: str | None = None,
     metrics: Metrics | None = None,
 ) -> Retry:
@@ -270,6 +267,10 @@ def retry(
             functions it may be async. Not for generators and blocks.
         budget: What retries are charged to: a `RetryBudget`, or a share of this policy's calls,
             0 to 1. None for no such limit.
+        nested: What to do after an attempt in which another retry has given up after several
+            attempts. Both count it in `nested_retries_total`, and warn once for each pair of
+            retries. "allow": try again all the same, so that the attempts multiply. "once": give
+            up at once.
         name: The `component` label. None for ``module.qualname`` of what is wrapped.
         metrics: Where to record. None for `default_metrics()`.
 
@@ -286,7 +287,7 @@ def retry(
 
     Metrics:
         `calls_total`, `call_duration_seconds`, `call_attempts`, `give_ups_total`, `errors_total`
-        with ``policy="retry"``, and `wait_seconds_total`.
+        with ``policy="retry"``, `wait_seconds_total`, and `nested_retries_total`.
 
     Source:
         The default wait is "Full jitter" in Marc Brooker, "Exponential Backoff And Jitter", AWS
@@ -318,6 +319,7 @@ def retry(
         stop=stop_of(stop),
         on_result=checked_on_result(on_result, may_be_async=True),
         budget=budget_of(budget),
+        nested=_checked_nested(nested),
     )
     _load_what_failures_need(settings)
     async_hook = next((n for n, h in hooks.items() if is_async_hook(h)), None)
@@ -337,6 +339,14 @@ def _load_what_failures_need(settings: RetrySettings) -> None:
         import mainstay._core.interrupts  # noqa: PLC0415 - programs without async code do without it
     if settings.asks_a_strategy():
         import mainstay._retry.call_state  # noqa: F401, PLC0415 - only strategies read it
+
+
+def _checked_nested(nested: object) -> Literal["allow", "once"]:
+    if nested == "allow":
+        return "allow"
+    if nested == "once":
+        return "once"
+    raise ValueError(f'`nested` must be "allow" or "once", not {nested!r}')
 
 
 def _checked_attempts(attempts: object) -> int | None:

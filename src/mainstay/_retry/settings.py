@@ -1,7 +1,7 @@
 """What a retry was told: its parameters, checked."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -22,6 +22,7 @@ class RetrySettings:
     stop: Strategy | None
     on_result: Callable[[Any], Any] | None
     budget: RetryBudget | None
+    nested: Literal["allow", "once"]
 
     def first_attempt_is_special(self) -> bool:
         """True if a call that its first attempt answers needs more than being called."""

@@ -60,6 +60,7 @@ def dashboard(*, slo: float = 0.999, selector: str = "", namespace: str = "mains
         _redundant_calls(components),
         _rate_limits(components),
         _bulkheads(components),
+        _fallbacks(components),
         _checkpoints(components),
         _host(targets),
         _library(targets),
@@ -206,6 +207,12 @@ def _attempts(series: Series) -> Row:
                 "Seconds per second that calls waited between attempts: how many of them wait "
                 "at any moment.",
                 _rate(series, "wait_seconds_total"),
+            ),
+            graph(
+                "Retries inside retries",
+                "Failed attempts within each interval in which another retry had given up: their "
+                "numbers multiply.",
+                _counted(series, "nested_retries_total", NOW),
             ),
         ],
     )
@@ -359,6 +366,25 @@ def _rate_limits(series: Series) -> Row:
                 "Calls of shared limits within each interval that the store did not decide, by "
                 "what was done instead.",
                 _counted(series, "rate_store_errors_total", NOW, "action"),
+            ),
+        ],
+    )
+
+
+def _fallbacks(series: Series) -> Row:
+    return Row(
+        "Fallbacks",
+        [
+            graph(
+                "Calls that a fallback answered",
+                "Within each interval, by what it gave: a value, a call, or the last good answer.",
+                _counted(series, "fallbacks_total", NOW, "source"),
+            ),
+            graph(
+                "Age of last good answers",
+                "95 % of those that were given were no older.",
+                _quantile(series, "fallback_age_seconds", NOW),
+                unit="s",
             ),
         ],
     )
