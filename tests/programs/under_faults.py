@@ -12,19 +12,24 @@ import threading
 import time
 from datetime import timedelta
 
+from limits import storage, strategies
 from prometheus_client import CollectorRegistry, start_http_server
 
 from mainstay import (
+    Adaptive,
     Availability,
+    Bulkhead,
     CircuitBreaker,
-    CircuitOpenError,
     Detect,
     FailoverPool,
     HostCollector,
     Member,
     Metrics,
+    RateLimit,
+    RejectedError,
     StoreCollector,
     checkpointed,
+    fallback,
     hedge,
     redundant,
     retry,
@@ -140,13 +145,70 @@ def copy_rows(cp):
         time.sleep(0.001)
 
 
+places = Bulkhead("places", limit=2, max_wait=0.01)
+learning = Bulkhead("learning", limit=Adaptive(initial=2))
+turns_left = RateLimit("turns", 20, per=1.0)
+
+
+class NoStore(storage.MemoryStorage):
+    """A store that is gone."""
+
+    def get_expiry(self, key):
+        raise ConnectionError(key)
+
+    def get_moving_window(self, key, limit, expiry):
+        raise ConnectionError(key)
+
+    def acquire_entry(self, key, limit, expiry, amount=1):
+        raise ConnectionError(key)
+
+    def acquire_sliding_window_entry(self, *args, **kwargs):
+        raise ConnectionError("gone")
+
+    def incr(self, key, expiry, amount=1):
+        raise ConnectionError(key)
+
+
+shared_turns = RateLimit(
+    "shared-turns", 1000, shared=strategies.MovingWindowRateLimiter(NoStore()),
+    on_store_error="allow",
+)  # fmt: skip
+
+
+def hold(bulkhead):
+    with bulkhead:
+        time.sleep(0.02)
+
+
+def crowd():
+    """More calls than places: some wait, some are refused."""
+    visitors = [threading.Thread(target=attempt, args=(hold, places)) for _ in range(8)]
+    for visitor in visitors:
+        visitor.start()
+    for visitor in visitors:
+        visitor.join()
+
+
+@fallback(on=OSError, last_good=60.0, name="last-good")
+def last_good():
+    if random.random() < 0.5:
+        raise ConnectionResetError("fault")
+    return 7
+
+
+@retry(on=OSError, attempts=2, wait=0.0, name="outer")
+@retry(on=OSError, attempts=2, wait=0.0, name="inner")
+def nested():
+    raise ConnectionResetError("fault")
+
+
 watched = Availability("by-hand")
 
 
 def attempt(fn, *args):
     try:
         return fn(*args)
-    except (OSError, KeyError, ClientError, CircuitOpenError, ExceptionGroup):
+    except (OSError, KeyError, ClientError, RejectedError, ExceptionGroup):
         return None
 
 
@@ -161,6 +223,14 @@ def work():
         attempt(import_rows, turn, True)
         attempt(import_rows, turn, False)
         attempt(copy_rows)
+        attempt(crowd)
+        attempt(learning.call, time.sleep, 0.001)
+        attempt(turns_left.call, int)
+        attempt(turns_left.call, int)
+        attempt(shared_turns.call, int)
+        attempt(last_good)
+        attempt(nested)
+        places.resize(2 + turn % 2)
         if shut.is_set():
             attempt(catalogue.call, look_in_catalogue)
         if turn % 20 == 0:

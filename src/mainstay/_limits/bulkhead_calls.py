@@ -8,7 +8,6 @@ with, its place is given back first of all.
 from asyncio import CancelledError, current_task
 from collections.abc import Callable
 from contextvars import ContextVar
-from functools import partial
 from threading import get_ident
 from types import NoneType
 from typing import Any, ClassVar, TypeAlias
@@ -260,7 +259,11 @@ class BulkheadCall(Call[Recorder]):
     async def _await(self, seconds: float) -> Permits:
         event_loop = require_asyncio(self.component)
         woken = event_loop.create_future()
-        waiter = self._waiter(partial(event_loop.call_soon_threadsafe, finish, woken))
+
+        def wake() -> object:
+            return event_loop.call_soon_threadsafe(finish, woken)
+
+        waiter = self._waiter(wake)
         waiter.event_loop = event_loop
         try:
             self.engine.places.queue(waiter)

@@ -228,7 +228,7 @@ def fallback(
     source = _source_of(default, call, last_good)
     if source is Source.CALL and not callable(call):
         raise TypeError(f"`call` must take the exception and the arguments, not {call!r}")
-    if keep is not _KEEP and source is not Source.LAST_GOOD:
+    if not isinstance(keep, DefaultInt) and source is not Source.LAST_GOOD:
         raise TypeError("`keep` belongs to `last_good`, which is not given")
     hooks: dict[str, object] = {"key": key, "copy": copy}
     for parameter, value in hooks.items():

@@ -174,10 +174,10 @@ class FallbackCall(Call[Recorder]):
     def good(self, key: Hashable) -> Good | None:
         """Return the last good answer that is new enough, or None: then the call has failed."""
         kept = self.bound.kept
-        found = kept and kept.get(key, self.now(), self.bound.settings.age)
+        found = None if kept is None else kept.get(key, self.now(), self.bound.settings.age)
         if found is None:
             self.end("error")
-        return found or None
+        return found
 
     def answered(self, error: Exception, value: Any, age: float | None = None) -> Any:
         """Record that the fallback answers; return what for."""

@@ -39,7 +39,7 @@ class priority:  # noqa: N801 - used like a function, as `deadline` is
     __slots__ = ("__weakref__", "_entries", "_level")
 
     def __init__(self, level: Priority) -> None:
-        self._level = _checked_level(level)
+        self._level: Priority = _checked_level(level)
         self._entries: list[context.Entry] = []
 
     def __enter__(self) -> None:

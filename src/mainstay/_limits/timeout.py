@@ -184,7 +184,7 @@ def timeout(
     given = dict(locals())  # the parameters, and nothing else yet: what a copy is made of
     to_flag(in_thread, "in_thread")
     most = to_count(threads, "threads")
-    if threads is not _THREADS and not in_thread:
+    if not isinstance(threads, DefaultInt) and not in_thread:
         raise TypeError("`threads` belongs to `in_thread=True`, which is not given")
     return Timeout(
         to_seconds(seconds, "seconds", zero=False),
