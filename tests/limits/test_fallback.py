@@ -136,7 +136,7 @@ def test_a_predicate_has_to_say_true_or_false(caller, metrics):
 def test_no_time_left_calls_nothing(caller, metrics, clock):
     fn = Faults(then=1)
     with deadline(0), pytest.raises(DeadlineExpiredError):
-        caller(fallback(on=OSError, default=0), fn)
+        caller(fallback(on=KeyError, default=0), fn)
     assert fn.calls == []
     assert metrics.outcomes() == {"timeout": 1}
     assert metrics.reasons() == {"not_retryable": 1}

@@ -61,6 +61,8 @@ def interrupted(point: int, handler: Callable[[], object], action: Callable[[], 
 
 def at_each_interruption(
     attempt: Callable[[], tuple[Callable[[], object], Callable[[], object], Callable[[], None]]],
+    *,
+    stride: int = 1,
 ) -> int:
     """Run an action with its handler at every interruption; check each time; count the points.
 
@@ -68,6 +70,7 @@ def at_each_interruption(
 
     Args:
         attempt: Makes, afresh for each point, the action, its handler, and the check.
+        stride: How far apart later interruptions are at least, for an action that has thousands.
     """
     point = 0
     while True:
@@ -75,4 +78,4 @@ def at_each_interruption(
         if not interrupted(point, handler, action):
             return point
         check()
-        point += 1 if point < 20 else strides()
+        point += 1 if point < 20 else max(stride, strides())
