@@ -247,21 +247,6 @@ def rate_limit_alerts(series: Series) -> Iterator[Alert]:
     )
 
 
-def fallback_alerts(series: Series) -> Iterator[Alert]:
-    """Warn of callers who have lived on fallbacks for long."""
-    served = ask.rate(series, "fallbacks_total", "10m", ask.COMPONENT)
-    calls = ask.rate(series, "calls_total", "10m", ask.COMPONENT, 'policy="fallback"')
-    yield Alert(
-        "FallbackServed",
-        "ticket",
-        f"{served}\n/ ({calls} > 0)\n> 0.05",
-        "{{ $labels.component }} is answered by its fallback",
-        "{{ $value | humanizePercentage }} of the calls of the last 10 minutes got what the "
-        "fallback gives, and not an answer.",
-        wait="10m",
-    )
-
-
 def bulkhead_alerts(series: Series) -> Iterator[Alert]:
     """Warn of bulkheads that are too small for what is asked of them."""
     inside = ask.rate(series, "in_flight_seconds_total", "10m", ask.COMPONENT)
@@ -358,6 +343,5 @@ def all_alerts(series: Series, slo: float, min_events: int) -> Iterator[Alert]:
     yield from redundant_alerts(series)
     yield from rate_limit_alerts(series)
     yield from bulkhead_alerts(series)
-    yield from fallback_alerts(series)
     yield from checkpoint_alerts(series)
     yield from own_alerts(series)
