@@ -136,21 +136,6 @@ def test_no_time_left_calls_nothing(caller, metrics, clock):
     assert metrics.outcomes() == {"timeout": 1}
 
 
-def test_a_policy_inside_that_finds_the_time_over_is_timed_out_with_it_as_cause(
-    caller, metrics, clock
-):
-    inner = retry(on=OSError, name="inner")
-
-    def late():
-        clock.advance(2.0)
-        return inner.call(str)
-
-    with pytest.raises(TimedOutError) as caught:
-        caller(2.0, late)
-    assert isinstance(caught.value.__cause__, DeadlineExpiredError)
-    assert metrics("calls_total", policy="timeout", outcome="timeout") == 1
-
-
 def test_the_end_of_an_outer_deadline_passes(caller, metrics, clock):
     inner = retry(on=OSError, name="inner")
 
