@@ -58,6 +58,18 @@ def limited(job: Callable[[], Callable], by_hand: Callable) -> dict[str, Callabl
     return {LIMIT: by_hand(job()), OURS: fixed(job()), ADAPTIVE: adaptive(job())}
 
 
+def timed(job: Callable[[], Callable], by_hand: Callable, **options: bool) -> dict[str, Callable]:
+    """List functions with a limit of time that is never reached."""
+    limit = mainstay.timeout(60.0, metrics=peers.METRICS, **options)
+    return {LIMIT: by_hand(job()), OURS: limit(job())}
+
+
+def with_fallback(job: Callable[[], Callable], by_hand: Callable) -> dict[str, Callable]:
+    """List functions whose last good answer is kept."""
+    policy = mainstay.fallback(on=ConnectionError, last_good=60.0, metrics=peers.METRICS)
+    return {LIMIT: by_hand(job()), OURS: policy(job())}
+
+
 def blocks(job: Callable[[], Callable]) -> dict[str, Callable]:
     """List functions with a `for attempt in ...: with attempt:` in them."""
     by_hand, in_tenacity, in_stamina, in_ours = (job() for _ in range(4))
@@ -136,6 +148,10 @@ def tables() -> Iterator[tuple[str, Callable, dict[str, Callable]]]:
     yield "Rate limit, async", async_loop_over, asuccess | rate_limited(ajob, peers.by_hand_async)
     yield "Bulkhead, sync", loop_over, success | limited(job, peers.by_hand)
     yield "Bulkhead, async", async_loop_over, asuccess | limited(ajob, peers.by_hand_async)
+    in_thread = timed(job, peers.by_hand, in_thread=True)
+    yield "Timeout, async", async_loop_over, asuccess | timed(ajob, peers.by_hand_async)
+    yield "Timeout, in a thread", loop_over, success | in_thread
+    yield "Fallback, last good", loop_over, success | with_fallback(job, peers.by_hand)
     yield "Failing, sync", loop_over, failure | decorated(fails, peers.by_hand) | jittered(fails)
     yield "Failing, async", async_loop_over, afailure | decorated(afails, peers.by_hand_async)
     yield "Failing, block", loop_over, failure | blocks(fails)
@@ -194,6 +210,19 @@ def report(*, quick: bool) -> Report:
                 ("adaptive bulkhead", "Bulkhead", ADAPTIVE, 0.9, 0.65),
             )
             for colour in ("sync", "async")
+        ),
+        *(
+            Measure(
+                f"{title[0].lower()}{title[1:]}, healthy, with metrics, vs LIMIT",
+                least,
+                aim,
+                ratio(times[title], OURS, LIMIT),
+            )
+            for title, least, aim in (
+                ("Timeout, async", 1.8, 1.3),
+                ("Timeout, in a thread", 8, 6),
+                ("Fallback, last good", 1.0, 0.8),
+            )
         ),
     ]
     return result

@@ -136,6 +136,21 @@ def test_no_time_left_calls_nothing(caller, metrics, clock):
     assert metrics.outcomes() == {"timeout": 1}
 
 
+def test_a_policy_inside_that_finds_the_time_over_is_timed_out(caller, metrics, clock):
+    """With what it raised as the cause; a thread may be left a moment before it has raised that."""
+    inner = retry(on=OSError, name="inner")
+
+    def late():
+        clock.advance(2.0)
+        return inner.call(str)
+
+    with pytest.raises(TimedOutError) as caught:
+        caller(2.0, late)
+    causes = (DeadlineExpiredError, type(None)) if caller is THREAD else (DeadlineExpiredError,)
+    assert isinstance(caught.value.__cause__, causes)
+    assert metrics("calls_total", policy="timeout", outcome="timeout") == 1
+
+
 def test_the_end_of_an_outer_deadline_passes(caller, metrics, clock):
     inner = retry(on=OSError, name="inner")
 

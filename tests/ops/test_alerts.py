@@ -148,6 +148,14 @@ def bulkhead(refused=0, inside=1):
     ]
 
 
+def served(answers):
+    calls = {"component": "prices", "policy": "fallback"}
+    return [
+        series("calls_total", f"0+{100 - answers}x90", **calls, outcome="success"),
+        series("calls_total", f"0+{answers}x90", **calls, outcome="recovered"),
+    ]
+
+
 def checkpoint(saves, running=1):
     return [
         series("checkpoint_last_save_timestamp_seconds", saves, component="import"),
@@ -266,6 +274,9 @@ CASES = [
          [series("rate_store_errors_total", "1x10", component="mail", action="deny")]),
     Case("RateStoreFails", False, "it answers", 20,
          [series("rate_store_errors_total", "0x20", component="mail", action="local")]),
+    Case("FallbackServed", True, "a tenth is answered by it", 60, served(10)),
+    Case("FallbackServed", False, "one in a hundred is", 60, served(1)),
+    Case("FallbackServed", False, "a tenth is, for a quarter of an hour", 15, served(10)),
     Case("CheckpointStale", True, "no save for half an hour", 30, checkpoint("0x60")),
     Case("CheckpointStale", False, "it saves", 60, checkpoint("0+60x60")),
     Case("CheckpointStale", False, "no run is running", 60, checkpoint("0x60", running=0)),

@@ -122,53 +122,10 @@ def holder_here() -> object:
 
 @attrs.frozen(eq=False)
 class BoundBulkhead:
-    """A bulkhead, and what records the calls that go through it.
-
-    `enter`, `leave` and `failed` are for those who read the clock themselves and call in between.
-    """
+    """A bulkhead, and what records the calls that go through it."""
 
     engine: BulkheadEngine
     recorder: Recorder
-
-    def enter(self, now: float) -> bool:
-        """Take a place at once; False if there is none, or if finding out takes longer."""
-        engine = self.engine
-        places, follower = engine.places, engine.follower
-        if places.busy or (follower is not None and now >= follower.due):
-            return False
-        permits = places.permits
-        in_flight = places.total - len(permits) + 1
-        held = HeldPlace(places, permits, held_here(), in_flight, holder_here())
-        try:
-            permits.pop()
-        except IndexError:
-            return False
-        set_held(held)
-        return True
-
-    def leave(self, now: float, seconds: float) -> None:
-        """Free the place, then record a success that took *seconds*."""
-        in_flight = self._give_back()
-        engine = self.engine
-        engine.answers.append(seconds)
-        if engine.follower is not None:
-            engine.follower.samples.append((now - seconds, seconds, in_flight))
-        engine.own.held(seconds)
-        self.recorder.success(seconds)
-
-    def failed(self, error: BaseException, now: float, seconds: float) -> None:
-        """Free the place, then record an exception that went through."""
-        self._give_back()
-        self.resume(now - seconds).raised(error, may_be_late=True)
-
-    def _give_back(self) -> int:
-        places = self.engine.places
-        held = held_of(places)
-        if held is None:  # a coroutine that the collector closes, in any context
-            places.give_back(places.permits)
-            return 1
-        held.give_back()
-        return held.in_flight
 
     def resume(self, started: float) -> "BulkheadCall":
         """Return the call that began then on the short path, in its context."""

@@ -171,13 +171,17 @@ class FallbackCall(Call[Recorder]):
         self.give_up("predicate_error", error, "error", attempts=1)
         return False
 
-    def good(self, key: Hashable) -> Good | None:
-        """Return the last good answer that is new enough, or None: then the call has failed."""
-        kept = self.bound.kept
-        found = None if kept is None else kept.get(key, self.now(), self.bound.settings.age)
-        if found is None:
+    def at_hand(self, error: Exception, key: Hashable) -> Any:
+        """Return the value or the last good answer; raise *error* if there is none."""
+        settings, kept = self.bound.settings, self.bound.kept
+        if kept is None:
+            return self.answered(error, settings.default)
+        now = self.now()
+        good = kept.get(key, now, settings.age)
+        if good is None:
             self.end("error")
-        return found
+            raise error
+        return self.answered(error, good.value, now - good.at)
 
     def answered(self, error: Exception, value: Any, age: float | None = None) -> Any:
         """Record that the fallback answers; return what for."""
@@ -200,10 +204,17 @@ class FallbackCall(Call[Recorder]):
         return value
 
     def failed(self, broken: BaseException, error: Exception) -> None:
-        """Record that the fallback itself raised *broken* in place of an answer to *error*."""
+        """Record what is raised in place of an answer, unless it is *error* itself.
+
+        It has *error* as its cause, unless the user has given it another one.
+        """
+        if broken is error:
+            return
         if not isinstance(broken, Exception):
             self.end_interrupted(broken, last=error)
             return
+        if broken.__cause__ is None and broken is not error.__cause__:
+            broken.__cause__ = error
         self.note(broken, f"the fallback raised this in place of {in_words(error)}")
         self.recorder.error(broken)
         self.end("error")
@@ -312,27 +323,18 @@ def _answer(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
-    """Return the fallback's answer, or raise what the call has raised if there is none."""
-    settings = run.bound.settings
+    """Return the fallback's answer; raise what the call has raised if there is none."""
+    call = run.bound.settings.call
     try:
-        if settings.source is Source.LAST_GOOD:
-            good = run.good(key)
-            if good is None:
-                raise error
-            return run.answered(error, good.value, run.now() - good.at)
-        if settings.call is None:
-            return run.answered(error, settings.default)
-        value = settings.call(error, *args, **kwargs)
+        if call is None:
+            return run.at_hand(error, key)
+        value = call(error, *args, **kwargs)
         if is_awaitable(value):
-            raise refused_awaitable(settings.call, value)
+            raise refused_awaitable(call, value)
         return run.answered(error, value)
     except BaseException as broken:
-        if broken is error:
-            raise
         run.failed(broken, error)
-        if broken.__cause__ is not None or broken is error.__cause__:
-            raise
-        raise broken from error
+        raise
     finally:
         del error  # this frame is part of its traceback
 
@@ -345,23 +347,14 @@ async def _aanswer(
     kwargs: dict[str, Any],
 ) -> Any:
     """As `_answer`; what `call` returns may have to be awaited."""
-    settings = run.bound.settings
+    call = run.bound.settings.call
     try:
-        if settings.source is Source.LAST_GOOD:
-            good = run.good(key)
-            if good is None:
-                raise error
-            return run.answered(error, good.value, run.now() - good.at)
-        if settings.call is None:
-            return run.answered(error, settings.default)
-        value = settings.call(error, *args, **kwargs)
+        if call is None:
+            return run.at_hand(error, key)
+        value = call(error, *args, **kwargs)
         return run.answered(error, await value if inspect.isawaitable(value) else value)
     except BaseException as broken:
-        if broken is error:
-            raise
         run.failed(broken, error)
-        if broken.__cause__ is not None or broken is error.__cause__:
-            raise
-        raise broken from error
+        raise
     finally:
         del error  # this frame is part of its traceback

@@ -103,26 +103,10 @@ _ACTIONS: dict[StoreErrorAction, str] = {
 
 @attrs.frozen(eq=False)
 class BoundRate:
-    """A rate limit, and what records the calls that go through it.
-
-    `enter`, `leave` and `failed` are for those who read the clock themselves and call in between.
-    """
+    """A rate limit, and what records the calls that go through it."""
 
     engine: RateEngine
     recorder: Recorder
-
-    def enter(self, now: float) -> bool:
-        """Take a turn at once; False if there is none, or if finding out takes longer."""
-        engine = self.engine
-        return engine.shared is None and engine.turns.take(now) is None
-
-    def leave(self, now: float, seconds: float) -> None:  # noqa: ARG002 - what all limits are told
-        """Record a success that took *seconds*."""
-        self.recorder.success(seconds)
-
-    def failed(self, error: BaseException, now: float, seconds: float) -> None:
-        """Record an exception that went through."""
-        self.resume(now - seconds).raised(error)
 
     def resume(self, started: float) -> "RateCall":
         """Return the call that began then, in its context."""

@@ -16,7 +16,6 @@ from mainstay._limits.rate_calls import (
     wrap,
 )
 from mainstay._metrics.collector import Metrics, metrics_of
-from mainstay._metrics.recorder import Recorder
 
 if TYPE_CHECKING:
     from limits.aio.strategies import RateLimiter as AsyncRateLimiter
@@ -155,10 +154,6 @@ class RateLimit(Shared):
         stays.
         """
         self._bound.engine.reset()
-
-    def _straight(self, recorder: Recorder | None = None) -> BoundRate:
-        """Return what a pipeline binds: to `enter`, to `leave`, and to record with."""
-        return self._bound if recorder is None else BoundRate(self._bound.engine, recorder)
 
     # Functions.
 

@@ -257,9 +257,7 @@ class _Job:
         self._workers = workers
         self._abandoned = abandoned
         self._bell = bell
-        self._ends: list[None] = [
-            None
-        ]  # taken by the first of the two, the job or the caller's leaving
+        self._ends: list[None] = [None]  # the first of the job and its caller takes it
         self.value: Any = None
         self.error: BaseException | None = None
 

@@ -273,6 +273,22 @@ def bulkhead_alerts(series: Series) -> Iterator[Alert]:
     )
 
 
+def fallback_alerts(series: Series) -> Iterator[Alert]:
+    """Warn of fallbacks that answer for long: nobody else sees that something is down."""
+    served = ask.rate(
+        series, "calls_total", "10m", ask.CALL, 'policy="fallback"', 'outcome="recovered"'
+    )
+    yield Alert(
+        "FallbackServed",
+        "ticket",
+        f"{served}\n/ ({ask.calls(series, '10m')} > 0)\n> 0.05",
+        "The fallback of {{ $labels.component }} answers many calls",
+        "{{ $value | humanizePercentage }} of the answers of the last 10 minutes were its, for "
+        "half an hour: what it stands in for fails.",
+        wait="30m",
+    )
+
+
 def checkpoint_alerts(series: Series) -> Iterator[Alert]:
     """Warn of runs that do not get on."""
     last = f"max by (component) ({series('checkpoint_last_save_timestamp_seconds')})"
@@ -343,5 +359,6 @@ def all_alerts(series: Series, slo: float, min_events: int) -> Iterator[Alert]:
     yield from redundant_alerts(series)
     yield from rate_limit_alerts(series)
     yield from bulkhead_alerts(series)
+    yield from fallback_alerts(series)
     yield from checkpoint_alerts(series)
     yield from own_alerts(series)

@@ -1,1 +1,0 @@
-"""Several policies around one function as one call, and what they come to at worst."""
