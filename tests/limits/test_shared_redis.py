@@ -33,6 +33,7 @@ class Server:
     def __init__(self, directory):
         self.url = f"redis://{LOOPBACK}:{free_port()}"
         self.directory = directory
+        self.storages = []  # whose connections are closed when the test is over
         self.start()
 
     def start(self):
@@ -64,6 +65,8 @@ class Server:
         if self.process.poll() is None:
             self.signal(signal.SIGCONT)
             self.kill()
+        for storage in self.storages:
+            storage.storage.connection_pool.disconnect()
 
 
 @pytest.fixture
@@ -75,6 +78,7 @@ def server(tmp_path):
 
 def sync_limit(server, **options):
     storage = limits.storage.RedisStorage(server.url)
+    server.storages.append(storage)
     strategy = limits.strategies.SlidingWindowCounterRateLimiter(storage)
     return RateLimit(**{"name": "mail", "rate": 20, "per": 3600, "shared": strategy, **options})
 
