@@ -103,9 +103,8 @@ class BoundFallback:
             TypeError: If it cannot be hashed.
         """
         key, started = self.settings.key, monotonic()
-        what = "the arguments" if key is None else f"what `key` {key!r} makes of the arguments"
         try:
-            made = (args, tuple(sorted(kwargs.items()))) if key is None else key(*args, **kwargs)
+            made = (args, *sorted(kwargs.items())) if key is None else key(*args, **kwargs)
         except Exception as error:
             self.resume(started).ended_by(error)
             raise
@@ -113,6 +112,7 @@ class BoundFallback:
             return key_of(made)
         except TypeError as error:
             self.resume(started).ended_by(error)
+            what = "the arguments" if key is None else f"what `key` {key!r} makes of the arguments"
             raise TypeError(
                 f"{self.component}: {what} cannot be told apart ({error}); give `key=`, a function "
                 f"of the arguments that answers something that can be hashed"

@@ -10,9 +10,13 @@ Keys are told apart by value and type, in all their parts: 1, True and 1.0 are t
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable
+from types import NoneType
 from typing import Any, NamedTuple
 
 from mainstay._core.forks import reset_after_fork, unlocked_copy
+
+_PLAIN = frozenset((NoneType, bool, int, float, str, bytes))
+"""What has no parts, and is a key of most calls."""
 
 
 class Good(NamedTuple):
@@ -74,8 +78,10 @@ def key_of(value: Any) -> Hashable:
     Raises:
         TypeError: If it, or a part of it, cannot be hashed.
     """
-    hash(value)
     kind = type(value)
+    if kind in _PLAIN:
+        return kind, value
+    hash(value)
     if issubclass(kind, tuple):
         return kind, tuple(map(key_of, value))
     if issubclass(kind, frozenset):
