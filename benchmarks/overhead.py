@@ -70,6 +70,22 @@ def with_fallback(job: Callable[[], Callable], by_hand: Callable) -> dict[str, C
     return {LIMIT: by_hand(job()), OURS: policy(job())}
 
 
+def piped(job: Callable[[], Callable], by_hand: Callable) -> dict[str, Callable]:
+    """List functions in a pipeline of six, which has nothing to do."""
+    options = {"metrics": peers.METRICS}
+    policy = mainstay.pipeline(
+        "six",
+        mainstay.fallback(default=None, on=mainstay.RejectedError, **options),
+        mainstay.retry(on=ConnectionError, **options),
+        mainstay.CircuitBreaker("six", on=ConnectionError, **options),
+        mainstay.RateLimit("six", 1e8, burst=1e6, **options),
+        mainstay.Bulkhead("six", 10, **options),
+        mainstay.timeout(60.0, **options),
+        **options,
+    )
+    return {LIMIT: by_hand(job()), OURS: policy(job())}
+
+
 def blocks(job: Callable[[], Callable]) -> dict[str, Callable]:
     """List functions with a `for attempt in ...: with attempt:` in them."""
     by_hand, in_tenacity, in_stamina, in_ours = (job() for _ in range(4))
@@ -152,6 +168,8 @@ def tables() -> Iterator[tuple[str, Callable, dict[str, Callable]]]:
     yield "Timeout, async", async_loop_over, asuccess | timed(ajob, peers.by_hand_async)
     yield "Timeout, in a thread", loop_over, success | in_thread
     yield "Fallback, last good", loop_over, success | with_fallback(job, peers.by_hand)
+    yield "Pipeline, sync", loop_over, success | piped(job, peers.by_hand)
+    yield "Pipeline, async", async_loop_over, asuccess | piped(ajob, peers.by_hand_async)
     yield "Failing, sync", loop_over, failure | decorated(fails, peers.by_hand) | jittered(fails)
     yield "Failing, async", async_loop_over, afailure | decorated(afails, peers.by_hand_async)
     yield "Failing, block", loop_over, failure | blocks(fails)
@@ -207,6 +225,7 @@ def report(*, quick: bool) -> Report:
             for what, table, case, goal, aim in (
                 ("rate limit", "Rate limit", OURS, 0.9, 0.65),
                 ("bulkhead", "Bulkhead", OURS, 0.8, 0.6),
+                ("pipeline of six", "Pipeline", OURS, 3, 1.9),
                 ("adaptive bulkhead", "Bulkhead", ADAPTIVE, 0.9, 0.65),
             )
             for colour in ("sync", "async")

@@ -9,6 +9,7 @@ from mainstay._failover.members import Lease
 from mainstay._failover.monitor import MemberStatus, PoolStatus
 from mainstay._limits.fallback import Fallback
 from mainstay._limits.timeout import Timeout
+from mainstay._pipeline.policy import Pipeline
 from mainstay._redundant.race import AsyncRace, Race
 from mainstay._retry.blocks import Attempt
 from mainstay._transient.policy import Transient
@@ -21,6 +22,7 @@ __all__ = [
     "Fallback",
     "Lease",
     "MemberStatus",
+    "Pipeline",
     "PoolAttempt",
     "PoolStatus",
     "Race",

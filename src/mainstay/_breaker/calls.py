@@ -38,11 +38,12 @@ Kwargs: TypeAlias = dict[str, Any]
 
 @attrs.frozen(eq=False)
 class BoundBreaker:
-    """A breaker and what counts as a failure for it."""
+    """A breaker, what counts as a failure for it, and where its calls are recorded."""
 
     engine: BreakerEngine
     judge: Judge
     on_result: Callable[[Any], object] | None
+    recorder: Recorder
 
     def begin(self) -> "BreakerCall":
         """Admit a call in its context.
@@ -67,7 +68,7 @@ class BoundBreaker:
 
     def _call(self, context: CallContext, started: float, generation: int = 0) -> "BreakerCall":
         engine = self.engine
-        recorder = recorder_in(context, engine.recorder, engine.name)
+        recorder = recorder_in(context, self.recorder, engine.name)
         return BreakerCall(
             engine.name, recorder, context, started, engine, self.judge, self.on_result, generation
         )
@@ -175,7 +176,7 @@ def wrap(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any]:
 
 def _wrap_sync(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any]:
     engine = bound.engine
-    success = engine.recorder.success
+    success = bound.recorder.success
     long = bound.on_result is not None
     plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
@@ -192,7 +193,7 @@ def _wrap_sync(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any
             return _call(bound.begin(), fn, args, kwargs)
         if engine.is_open:
             if started < engine.open_until:
-                raise engine.rejected(started)
+                raise engine.rejected(started, bound.recorder)
             return _call(bound.begin(), fn, args, kwargs)
         generation = engine.detector.generation
         try:
@@ -215,7 +216,7 @@ def _wrap_sync(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any
 
 def _wrap_async(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any]:
     engine = bound.engine
-    success = engine.recorder.success
+    success = bound.recorder.success
     answered = engine.answers.append
     long = bound.on_result is not None
     on_asyncio = False  # asked at the first call: it is a system call in 3.11
@@ -236,7 +237,7 @@ def _wrap_async(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., An
             return await _acall(bound.begin(), fn, args, kwargs)
         if engine.is_open:
             if started < engine.open_until:
-                raise engine.rejected(started)
+                raise engine.rejected(started, bound.recorder)
             return await _acall(bound.begin(), fn, args, kwargs)
         generation = engine.detector.generation
         try:

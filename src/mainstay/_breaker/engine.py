@@ -23,6 +23,7 @@ from mainstay._core.forks import reset_after_fork
 from mainstay._core.sharing import reset_with_all
 from mainstay._core.silence import ANSWERS, longest_silence
 from mainstay._metrics.collector import Metrics, recorders_of
+from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import BREAKER_STATE
 from mainstay.availability import Availability
 from mainstay.errors import CircuitOpenError
@@ -93,9 +94,9 @@ class BreakerEngine:
         self._publish(event)
         return generation
 
-    def rejected(self, now: float) -> CircuitOpenError:
+    def rejected(self, now: float, recorder: Recorder) -> CircuitOpenError:
         """Record that a call may not go through; return what it raises."""
-        self.recorder.rejected()
+        recorder.rejected()
         # As `retry_after` says, but without the calls: a service that is down sees many of these.
         until = self.open_until
         return CircuitOpenError(self.name, until - now if until < math.inf else None)

@@ -3,16 +3,19 @@
 from collections.abc import Callable
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, cast
+from typing import Any, ClassVar, ParamSpec, Self, TypeVar, cast
+
+import attrs
 
 from mainstay._breaker.calls import BoundBreaker, BreakerCall, wrap
-from mainstay._breaker.engine import BreakerEngine
+from mainstay._breaker.engine import POLICY, BreakerEngine
 from mainstay._core.context import current_context
 from mainstay._core.detector import Detect
 from mainstay._core.failures import Classes, checked_on_result, verdict_judge_of
 from mainstay._core.functions import checked_name
 from mainstay._core.sharing import Shared
 from mainstay._metrics.collector import Metrics, metrics_of
+from mainstay._metrics.pipeline import Pipe
 from mainstay.events import BreakerState
 
 P = ParamSpec("P")
@@ -66,6 +69,8 @@ class CircuitBreaker(Shared):
         CircuitOpenError open
     """
 
+    _kind: ClassVar[str] = POLICY
+
     def __init__(
         self,
         name: str,
@@ -79,7 +84,7 @@ class CircuitBreaker(Shared):
             raise TypeError(f"`detect` must be a Detect, not {detect!r}")
         judge = verdict_judge_of(on)
         engine = BreakerEngine(checked_name(name), detect, metrics_of(metrics))
-        self._bound = BoundBreaker(engine, judge, checked_on_result(on_result))
+        self._bound = BoundBreaker(engine, judge, checked_on_result(on_result), engine.recorder)
 
     @property
     def name(self) -> str:
@@ -149,6 +154,11 @@ class CircuitBreaker(Shared):
         if not callable(fn):
             raise TypeError(f"a circuit breaker wraps callables, not {fn!r}")
         return wrap(self._bound, fn)
+
+    def _layer(self, fn: Callable[..., Any], pipe: Pipe) -> Callable[..., Any]:
+        """Wrap a function as a layer of a pipeline."""
+        bound = attrs.evolve(self._bound, recorder=pipe.shared(self._bound.recorder))
+        return wrap(pipe.bind(bound), fn)
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call *fn* through the breaker, without decorating it.

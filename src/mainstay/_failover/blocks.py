@@ -178,7 +178,7 @@ class LeaseBlock(Generic[R]):
         if self._call is not None:
             raise RuntimeError("a lease is for one block; ask the pool for another one")
         # A block that fails raises its own exception, whatever `raises` says.
-        self._call = BoundPool(self._engine, rerun=False, raises="last").begin()
+        self._call = BoundPool(self._engine, False, "last", self._engine.monitor.recorder).begin()
         return self._call
 
     def _entered(self, handle: MemberHandle) -> R:

@@ -76,11 +76,13 @@ class BoundPool:
     Attributes:
         rerun: True if it may run again on another member.
         raises: What a call raises that has failed.
+        recorder: Where its calls are recorded.
     """
 
     engine: PoolEngine
     rerun: bool
     raises: Raises
+    recorder: Recorder
 
     def begin(self, function: "FunctionCall | None" = None) -> "PoolCall":
         """Begin a call in its context.
@@ -92,7 +94,7 @@ class BoundPool:
             DeadlineExpiredError: If the surrounding deadline leaves no time.
         """
         context, name = current_context(), self.engine.settings.name
-        recorder = recorder_in(context, self.engine.monitor.recorder, name)
+        recorder = recorder_in(context, self.recorder, name)
         started = context.clock.now()
         call = PoolCall(name, recorder, context, started, self, self.engine, started, function)
         if started >= context.deadline:
@@ -103,6 +105,10 @@ class BoundPool:
             call.files = positions_of(function[1], function[2])
         return call
 
+    def records_elsewhere(self) -> bool:
+        """True if its calls are layers of a pipeline."""
+        return self.recorder is not self.engine.monitor.recorder
+
     def is_plain(self, started: float) -> bool:
         """True if a call needs nothing of its context, nor anything else that `begin` does."""
         here = block_context()
@@ -112,8 +118,7 @@ class BoundPool:
     def resume(self, started: float, function: "FunctionCall | None" = None) -> "PoolCall":
         """Return the call that began without one on the short path, which no file is given to."""
         context, name = current_context(), self.engine.settings.name
-        recorder = self.engine.monitor.recorder
-        return PoolCall(name, recorder, context, started, self, self.engine, started, function)
+        return PoolCall(name, self.recorder, context, started, self, self.engine, started, function)
 
 
 @attrs.frozen(eq=False)
@@ -541,7 +546,7 @@ def _wrap_sync(  # noqa: C901 - flat, since each further call would cost every c
     bound: BoundPool, fn: Callable[..., Any]
 ) -> Callable[..., Any]:
     engine = bound.engine
-    long = engine.settings.first_attempt_is_special()
+    long = engine.settings.first_attempt_is_special() or bound.records_elsewhere()
     plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
     def call(*args: Any, **kwargs: Any) -> Any:  # noqa: C901 - as above
@@ -603,7 +608,7 @@ def _wrap_async(  # noqa: C901 - flat, since each further call would cost every 
 ) -> Callable[..., Any]:
     engine = bound.engine
     answered = engine.answers.append
-    long = engine.settings.first_attempt_is_special()
+    long = engine.settings.first_attempt_is_special() or bound.records_elsewhere()
     on_asyncio = False  # asked at the first call and when waiting: it is a system call in 3.11
 
     async def call(*args: Any, **kwargs: Any) -> Any:  # noqa: C901 - as above

@@ -5,7 +5,20 @@ import math
 import sys
 from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
-from typing import Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
+from typing import (
+    Any,
+    ClassVar,
+    Concatenate,
+    Generic,
+    Literal,
+    ParamSpec,
+    Self,
+    TypeVar,
+    cast,
+    overload,
+)
+
+import attrs
 
 from mainstay._core.arguments import Duration, to_flag
 from mainstay._core.budget import RetryBudget
@@ -25,6 +38,7 @@ from mainstay._failover.openers import TaskOpener, ThreadOpener
 from mainstay._failover.options import Failback, Member, Probe
 from mainstay._failover.selection import Selector
 from mainstay._failover.settings import (
+    POLICY,
     Raises,
     WhenAllDown,
     check_type,
@@ -32,6 +46,7 @@ from mainstay._failover.settings import (
     checked_settings,
 )
 from mainstay._metrics.collector import Metrics, metrics_of
+from mainstay._metrics.pipeline import Pipe
 
 P = ParamSpec("P")
 R = TypeVar("R")  # the resource
@@ -119,6 +134,8 @@ class FailoverPool(Shared, Generic[R]):
         >>> search("failover pools")
         'failover pools at https://us.example'
     """
+
+    _kind: ClassVar[str] = POLICY
 
     def __init__(  # noqa: PLR0913 - a pool's parameters are its vocabulary
         self,
@@ -489,6 +506,10 @@ class FailoverPool(Shared, Generic[R]):
     ) -> None:
         await _aclose(self._engine)
 
+    def _layer(self, fn: Callable[..., Any], pipe: Pipe) -> Callable[..., Any]:
+        """Wrap a function as a layer of a pipeline."""
+        return _layer(_bound(self._engine), fn, pipe)
+
     def _require_sync(self, sync: str, asynchronous: str) -> None:
         if self._engine.settings.is_async:
             raise TypeError(
@@ -499,6 +520,8 @@ class FailoverPool(Shared, Generic[R]):
 
 class _PoolDecorator(Generic[R]):
     """What `failover(pool)` makes."""
+
+    _kind: ClassVar[str] = POLICY
 
     def __init__(self, bound: BoundPool) -> None:
         self._bound = bound
@@ -516,6 +539,10 @@ class _PoolDecorator(Generic[R]):
             return cast("Callable[..., Any]", type(fn)(wrap(self._bound, fn.__func__)))
         _check_callable(fn)
         return wrap(self._bound, fn)
+
+    def _layer(self, fn: Callable[..., Any], pipe: Pipe) -> Callable[..., Any]:
+        """Wrap a function as a layer of a pipeline."""
+        return _layer(self._bound, fn, pipe)
 
 
 def failover(pool: FailoverPool[R], *, rerun: bool = True) -> _PoolDecorator[R]:
@@ -607,7 +634,13 @@ async def _aclose(engine: PoolEngine) -> None:
 
 
 def _bound(engine: PoolEngine, *, rerun: bool = True) -> BoundPool:
-    return BoundPool(engine, rerun, engine.settings.raises)
+    return BoundPool(engine, rerun, engine.settings.raises, engine.monitor.recorder)
+
+
+def _layer(bound: BoundPool, fn: Callable[..., Any], pipe: Pipe) -> Callable[..., Any]:
+    bound = attrs.evolve(bound, recorder=pipe.shared(bound.recorder))
+    pipe.bind(None)
+    return caller(bound, fn) if pipe.once else wrap(bound, fn)
 
 
 def _check_callable(fn: object) -> None:

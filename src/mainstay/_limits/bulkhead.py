@@ -3,15 +3,18 @@
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import ParamSpec, Self, TypeVar, cast
+from typing import Any, ClassVar, ParamSpec, Self, TypeVar, cast
+
+import attrs
 
 from mainstay._core.arguments import Duration, to_count, to_seconds
 from mainstay._core.functions import checked_name, require_asyncio
 from mainstay._core.sharing import Shared, reset_with_all
 from mainstay._limits.adaptive import Adaptive
 from mainstay._limits.bulkhead_calls import BoundBulkhead, BulkheadCall, held_of, wrap
-from mainstay._limits.bulkhead_engine import BulkheadEngine
+from mainstay._limits.bulkhead_engine import POLICY, BulkheadEngine
 from mainstay._metrics.collector import Metrics, metrics_of
+from mainstay._metrics.pipeline import Pipe
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -69,6 +72,8 @@ class Bulkhead(Shared):
         ...         error.reason
         'full'
     """
+
+    _kind: ClassVar[str] = POLICY
 
     def __init__(
         self,
@@ -156,6 +161,11 @@ class Bulkhead(Shared):
         if not callable(fn):
             raise TypeError(f"a bulkhead wraps callables, not {fn!r}")
         return wrap(self._bound, fn)
+
+    def _layer(self, fn: Callable[..., Any], pipe: Pipe) -> Callable[..., Any]:
+        """Wrap a function as a layer of a pipeline."""
+        bound = attrs.evolve(self._bound, recorder=pipe.shared(self._bound.recorder))
+        return wrap(pipe.bind(bound), fn)
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call *fn* through the bulkhead, without decorating it.

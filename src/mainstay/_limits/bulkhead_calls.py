@@ -127,6 +127,22 @@ class BoundBulkhead:
     engine: BulkheadEngine
     recorder: Recorder
 
+    def hold(self, now: float, holder: object) -> HeldPlace | None:
+        """Take a place for *holder* at once; None if there is none, or to find out takes longer."""
+        engine = self.engine
+        places, follower = engine.places, engine.follower
+        if places.busy or (follower is not None and now >= follower.due):
+            return None
+        permits = places.permits
+        in_flight = places.total - len(permits) + 1
+        held = HeldPlace(places, permits, held_here(), in_flight, holder)
+        try:
+            permits.pop()
+        except IndexError:
+            return None
+        set_held(held)
+        return held
+
     def resume(self, started: float) -> "BulkheadCall":
         """Return the call that began then on the short path, in its context."""
         context, engine = current_context(), self.engine
@@ -367,6 +383,7 @@ def _wrap_sync(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., An
     engine = bound.engine
     places, follower = engine.places, engine.follower
     answered, took = engine.own.answered, engine.answers.append
+    long = bound.recorder is not engine.recorder
     plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
     @wraps(fn)
@@ -376,6 +393,7 @@ def _wrap_sync(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., An
         here = block_context()
         if (
             places.busy
+            or long
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
             or (follower is not None and started >= follower.due)
@@ -419,6 +437,7 @@ def _wrap_async(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., A
     engine = bound.engine
     places, follower = engine.places, engine.follower
     answered, took = engine.own.answered, engine.answers.append
+    long = bound.recorder is not engine.recorder
     on_asyncio = False  # asked at the first call: it is a system call in 3.11
 
     @wraps(fn)
@@ -431,6 +450,7 @@ def _wrap_async(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., A
         here = block_context()
         if (
             places.busy
+            or long
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
             or (follower is not None and started >= follower.due)

@@ -1,7 +1,7 @@
 """`fallback(...)`: what is returned in place of an exception."""
 
 from collections.abc import Callable
-from typing import Any, Final, ParamSpec, Self, TypeVar, cast
+from typing import Any, ClassVar, Final, ParamSpec, Self, TypeVar, cast
 
 import attrs
 
@@ -26,6 +26,8 @@ from mainstay._limits.fallback_calls import (
 )
 from mainstay._limits.last_good import LastGood
 from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
+from mainstay._metrics.pipeline import Pipe
+from mainstay._metrics.recorder import Recorder
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -55,6 +57,8 @@ class Fallback:
         >>> policy.call(str.upper, "page")
         'PAGE'
     """
+
+    _kind: ClassVar[str] = POLICY
 
     _settings: FallbackSettings = attrs.field(alias="settings")
     _name: str | None = attrs.field(alias="name")
@@ -92,13 +96,20 @@ class Fallback:
                 f"fallback does not wrap generators such as {fn!r}, whose items are out by the "
                 f"time that they fail; use a `try` around the loop"
             )
-        settings = self._settings
-        if settings.source is Source.LAST_GOOD and settings.key is None and takes_self(fn):
-            raise TypeError(
-                f"`last_good` on the method {fn!r} needs a `key=`, which leaves out the object "
-                f"that it belongs to: a kept answer would keep that alive"
-            )
-        bound = self._bound(name_of(fn))
+        self._check_method(fn)
+        return self._wrapped(self._bound(self._name or name_of(fn), self._metrics), kind, fn)
+
+    def _layer(self, fn: Callable[..., Any], pipe: Pipe) -> Callable[..., Any]:
+        """Wrap a function as a layer of a pipeline."""
+        if pipe.once:
+            self._check_keeps_nothing()
+        self._check_method(fn)
+        bound = self._bound(pipe.component, pipe.metrics, pipe.part())
+        return self._wrapped(pipe.bind(bound), kind_of(fn), fn)
+
+    def _wrapped(
+        self, bound: BoundFallback, kind: Kind, fn: Callable[..., Any]
+    ) -> Callable[..., Any]:
         if kind is Kind.ASYNC:
             return wrap_async(bound, fn)
         for parameter in ("on", "call"):
@@ -132,17 +143,30 @@ class Fallback:
             >>> fallback(on=OSError, default=0).call(Faults([ConnectionError("refused")]))
             0
         """
+        self._check_keeps_nothing()
+        return self(fn)(*args, **kwargs)
+
+    def _check_method(self, fn: Callable[..., Any]) -> None:
+        settings = self._settings
+        if settings.source is Source.LAST_GOOD and settings.key is None and takes_self(fn):
+            raise TypeError(
+                f"`last_good` on the method {fn!r} needs a `key=`, which leaves out the object "
+                f"that it belongs to: a kept answer would keep that alive"
+            )
+
+    def _check_keeps_nothing(self) -> None:
         if self._settings.source is Source.LAST_GOOD:
             raise TypeError(
                 "`last_good` keeps the answers of a function that is decorated once; decorate it, "
                 "and call that"
             )
-        return self(fn)(*args, **kwargs)
 
-    def _bound(self, name: str) -> BoundFallback:
-        component = self._name or name
-        recorders = recorders_of(self._metrics)
-        recorder, answers = recorders.calls(component, POLICY), recorders.fallbacks(component)
+    def _bound(
+        self, component: str, metrics: Metrics, recorder: Recorder | None = None
+    ) -> BoundFallback:
+        recorders = recorders_of(metrics)
+        recorder = recorder or recorders.calls(component, POLICY)
+        answers = recorders.fallbacks(component)
         keep = self._settings.keep
         kept = LastGood(keep) if self._settings.source is Source.LAST_GOOD else None
         return BoundFallback(self._settings, component, recorder, answers, kept)

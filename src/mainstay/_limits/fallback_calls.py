@@ -254,7 +254,7 @@ def wrap_sync(bound: BoundFallback, fn: Callable[..., Any]) -> Callable[..., Any
             run = run or bound.resume(started)
             if not run.caught(error, run.ask(bound.settings.judge, error)):
                 raise
-            return _answer(run, error, key, args, kwargs)
+            return answer(run, error, key, args, kwargs)
         except BaseException as error:
             (run or bound.resume(started)).end_interrupted(error)
             raise
@@ -300,7 +300,7 @@ def wrap_async(bound: BoundFallback, fn: Callable[..., Any]) -> Callable[..., An
             run = run or bound.resume(started)
             if not run.caught(error, await run.aask(bound.settings.judge, error)):
                 raise
-            return await _aanswer(run, error, key, args, kwargs)
+            return await aanswer(run, error, key, args, kwargs)
         except BaseException as error:
             (run or bound.resume(started)).end_interrupted(error)
             raise
@@ -316,7 +316,7 @@ def wrap_async(bound: BoundFallback, fn: Callable[..., Any]) -> Callable[..., An
     return call
 
 
-def _answer(
+def answer(
     run: FallbackCall,
     error: Exception,
     key: Hashable,
@@ -339,14 +339,14 @@ def _answer(
         del error  # this frame is part of its traceback
 
 
-async def _aanswer(
+async def aanswer(
     run: FallbackCall,
     error: Exception,
     key: Hashable,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
-    """As `_answer`; what `call` returns may have to be awaited."""
+    """As `answer`; what `call` returns may have to be awaited."""
     call = run.bound.settings.call
     try:
         if call is None:

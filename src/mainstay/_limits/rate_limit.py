@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from contextvars import ContextVar
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Self, TypeVar, cast
+
+import attrs
 
 from mainstay._core.arguments import Duration, to_number, to_seconds
 from mainstay._core.functions import checked_name, require_asyncio
 from mainstay._core.sharing import Shared
 from mainstay._limits.rate_calls import (
+    POLICY,
     BoundRate,
     RateCall,
     RateEngine,
@@ -16,6 +19,7 @@ from mainstay._limits.rate_calls import (
     wrap,
 )
 from mainstay._metrics.collector import Metrics, metrics_of
+from mainstay._metrics.pipeline import Pipe
 
 if TYPE_CHECKING:
     from limits.aio.strategies import RateLimiter as AsyncRateLimiter
@@ -97,6 +101,8 @@ class RateLimit(Shared):
         cid has to wait for 0.6 s
     """
 
+    _kind: ClassVar[str] = POLICY
+
     def __init__(
         self,
         name: str,
@@ -173,6 +179,11 @@ class RateLimit(Shared):
         if not callable(fn):
             raise TypeError(f"a rate limit wraps callables, not {fn!r}")
         return wrap(self._bound, fn)
+
+    def _layer(self, fn: Callable[..., Any], pipe: Pipe) -> Callable[..., Any]:
+        """Wrap a function as a layer of a pipeline."""
+        bound = attrs.evolve(self._bound, recorder=pipe.shared(self._bound.recorder))
+        return wrap(pipe.bind(bound), fn)
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call *fn* when it is its turn, without decorating it.

@@ -1,7 +1,7 @@
 """`timeout(...)`: how long one call may take."""
 
 from collections.abc import Callable
-from typing import Any, Final, ParamSpec, Self, TypeVar, cast
+from typing import Any, ClassVar, Final, ParamSpec, Self, TypeVar, cast
 
 import attrs
 
@@ -18,6 +18,8 @@ from mainstay._limits.timeout_calls import (
 )
 from mainstay._metrics.abandoned import AbandonedCalls
 from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
+from mainstay._metrics.pipeline import Pipe
+from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import ABANDONED_THREADS
 
 P = ParamSpec("P")
@@ -40,6 +42,8 @@ class Timeout:
         >>> policy.call(str.upper, "page")
         'PAGE'
     """
+
+    _kind: ClassVar[str] = POLICY
 
     seconds: float
     _in_thread: bool = attrs.field(alias="in_thread")
@@ -80,7 +84,16 @@ class Timeout:
                 f"timeout does not wrap generators such as {fn!r}, which run between the items "
                 f"too; use `with deadline(...)`, or `async with`, around the loop"
             )
-        bound = self._bound(name_of(fn))
+        return self._wrapped(self._bound(name_of(fn), self._metrics), kind, fn)
+
+    def _layer(self, fn: Callable[..., Any], pipe: Pipe) -> Callable[..., Any]:
+        """Wrap a function as a layer of a pipeline."""
+        bound = self._bound(pipe.component, pipe.metrics, pipe.part())
+        return self._wrapped(pipe.bind(bound), kind_of(fn), fn)
+
+    def _wrapped(
+        self, bound: BoundTimeout, kind: Kind, fn: Callable[..., Any]
+    ) -> Callable[..., Any]:
         if kind is Kind.ASYNC:
             if self._in_thread:
                 raise TypeError(
@@ -112,14 +125,14 @@ class Timeout:
         """
         return self(fn)(*args, **kwargs)
 
-    def _bound(self, name: str) -> BoundTimeout:
+    def _bound(self, name: str, metrics: Metrics, recorder: Recorder | None = None) -> BoundTimeout:
         component = self._name or name
-        recorders = recorders_of(self._metrics)
+        recorders = recorders_of(metrics)
         abandoned = None
         if self._workers is not None:
             abandoned = get_or_create(self._abandoned, component, AbandonedCalls)
             abandoned.show(recorders.number(ABANDONED_THREADS, component))
-        recorder = recorders.calls(component, POLICY)
+        recorder = recorder or recorders.calls(component, POLICY)
         return BoundTimeout(self.seconds, component, recorder, self._workers, abandoned)
 
 

@@ -75,7 +75,10 @@ class BulkheadRecorder:
 
     def held(self, seconds: float) -> None:
         """Record for how long a call had its place."""
-        self._table.add(self._group, _IN_FLIGHT, seconds)
+        try:
+            self._local.cells[self._group][1][_IN_FLIGHT] += seconds
+        except (AttributeError, KeyError):  # the first one in this thread
+            self._table.add(self._group, _IN_FLIGHT, seconds)
 
     def waited(self, priority: str, seconds: float) -> None:
         """Record for how long a call waited for a place, whether it got one or not."""

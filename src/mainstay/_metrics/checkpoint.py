@@ -58,41 +58,41 @@ class CheckpointRecorder(Recorder):
 
     def saved(self, seconds: float, size: int | None) -> None:
         """Record a save that took *seconds*; *size* is the document's, if there was one."""
-        self._table.observe(self._saves, seconds)
-        self._table.add(self._saves, _SAVES["ok"])
+        self.table.observe(self._saves, seconds)
+        self.table.add(self._saves, _SAVES["ok"])
         if size is not None:
-            self._table.observe(self._sizes, size)
+            self.table.observe(self._sizes, size)
         self._last_save.set(wall_time())
 
     def save_failed(self) -> None:
         """Record a save that the store could not make."""
-        self._table.add(self._saves, _SAVES["error"])
+        self.table.add(self._saves, _SAVES["error"])
 
     def fenced(self) -> None:
         """Record a save that came after a takeover."""
-        self._table.add(self._saves, _SAVES["fenced"])
+        self.table.add(self._saves, _SAVES["fenced"])
 
     def lease_lost(self) -> None:
         """Record that a run was taken over."""
-        self._table.add(self._saves, _LEASE_LOST)
+        self.table.add(self._saves, _LEASE_LOST)
 
     def damaged(self) -> None:
         """Record that something saved could not be read."""
-        self._table.add(self._saves, _CORRUPT)
+        self.table.add(self._saves, _CORRUPT)
 
     def items(self, outcome: str, count: float) -> None:
         """Record *count* items: done, skipped or failed."""
-        self._table.add(self._saves, _ITEMS[outcome], count)
+        self.table.add(self._saves, _ITEMS[outcome], count)
 
     def step(self, source: str) -> None:
         """Record a step: executed or replayed."""
-        self._table.add(self._saves, _STEPS[source])
+        self.table.add(self._saves, _STEPS[source])
 
     def resumed(self, reason: str, saved_seconds: float, replayed_seconds: float) -> None:
         """Record that a run goes on, what need not be done again, and what must."""
-        self._table.add(self._saves, _RESUMES[reason])
-        self._table.add(self._saves, _SAVED_SECONDS, saved_seconds)
-        self._table.add(self._saves, _REPLAYED_SECONDS, replayed_seconds)
+        self.table.add(self._saves, _RESUMES[reason])
+        self.table.add(self._saves, _SAVED_SECONDS, saved_seconds)
+        self.table.add(self._saves, _REPLAYED_SECONDS, replayed_seconds)
 
     def interval(self, seconds: float) -> None:
         """Record the interval between saves that is in force."""

@@ -4,6 +4,7 @@ The recorders know the places of their series in a layout; `cells` and `multipro
 them.
 """
 
+import functools
 import itertools
 from collections.abc import Mapping
 
@@ -50,6 +51,20 @@ FAILURE_LAYOUTS = {
 """What only calls with a failed attempt write, by policy."""
 for _policy in ("breaker", "timeout", "bulkhead", "rate_limit", "fallback"):  # one attempt each
     FAILURE_LAYOUTS[_policy] = Layout(None, {schema.GIVE_UPS: schema.GIVE_UP_REASONS[_policy]})
+
+
+@functools.cache
+def pipeline_failures(reasons: tuple[str, ...]) -> Layout:
+    """Return what only calls of a pipeline with a failed attempt write.
+
+    Args:
+        reasons: Why its layers can give up, of those of every policy.
+    """
+    return Layout(schema.CALL_ATTEMPTS, {schema.GIVE_UPS: reasons})
+
+
+WAIT_LAYOUT = Layout(None, {schema.WAIT_SECONDS: ()})
+"""What a retry in a pipeline writes besides."""
 
 MEMBER_LAYOUT = Layout(
     None,

@@ -27,9 +27,8 @@ _SUCCESS = _OUTCOMES["success"]
 _REJECTED = _OUTCOMES["rejected"]
 _FAILED = ("error", "timeout")
 """Outcomes of which one call's trace is kept; calls that were refused have none of interest."""
-_REASONS = {policy: layout.slots[GIVE_UPS] for policy, layout in FAILURE_LAYOUTS.items()}
 _HOOKS = HOOK_LAYOUT.slots[HOOK_ERRORS]
-_OPEN = _REASONS["breaker"]["open"]
+_OPEN = FAILURE_LAYOUTS["breaker"].slots[GIVE_UPS]["open"]
 _WAIT = FAILURE_LAYOUTS["retry"].slots[WAIT_SECONDS][""]  # the first one, in all that have it
 
 
@@ -48,6 +47,7 @@ class Recorder:
         calls: The series that every call writes.
         component: The label, which may be "_other" in place of the component's name.
         policy: The kind of policy.
+        table: Where it records.
     """
 
     __slots__ = (
@@ -55,10 +55,10 @@ class Recorder:
         "_local",
         "_shortest",
         "_sum",
-        "_table",
         "calls",
         "component",
         "policy",
+        "table",
     )
 
     def __init__(
@@ -67,9 +67,9 @@ class Recorder:
         labels = component, policy
         self.component: str = component
         self.policy: str = policy
-        self._table = table
+        self.table: SeriesTable = table
         self.calls: Group = table.group(CALL_LAYOUT, labels)
-        self._failures = table.group(failures or FAILURE_LAYOUTS[policy], labels)
+        self._failures: Group = table.group(failures or FAILURE_LAYOUTS[policy], labels)
         # Resolved for `success`, the path that has to be short.
         self._local = table.cells.local
         self._shortest = self.calls.bounds[0]
@@ -85,8 +85,8 @@ class Recorder:
         try:
             durations, calls = self._local.cells[self.calls]
         except (AttributeError, KeyError):  # the first call in this thread
-            durations, calls = self._table.cells.cell(self.calls)
-        bucket = 0 if seconds <= self._shortest else self._table.slow_call(self.calls, seconds)
+            durations, calls = self.table.cells.cell(self.calls)
+        bucket = 0 if seconds <= self._shortest else self.table.slow_call(self.calls, seconds)
         durations[bucket] += 1.0
         durations[self._sum] += seconds
         calls[_SUCCESS] += 1.0
@@ -96,7 +96,7 @@ class Recorder:
 
         Calls that were rejected ran nothing, so they have no duration.
         """
-        table = self._table
+        table = self.table
         durations, calls = table.cells.cell(self.calls)
         if outcome != "rejected":
             quick = seconds <= self._shortest
@@ -114,30 +114,30 @@ class Recorder:
             cells = self._local.cells
             calls, failures = cells[self.calls][1], cells[self._failures][1]
         except (AttributeError, KeyError):  # the first one in this thread
-            calls = self._table.cells.cell(self.calls)[1]
-            failures = self._table.cells.cell(self._failures)[1]
+            calls = self.table.cells.cell(self.calls)[1]
+            failures = self.table.cells.cell(self._failures)[1]
         calls[_REJECTED] += 1.0
         failures[_OPEN] += 1.0
 
     def gave_up(self, reason: str) -> None:
         """Record why a call gave up."""
-        self._table.add(self._failures, _REASONS[self.policy][reason])
+        self.table.add(self._failures, self._failures.layout.slots[GIVE_UPS][reason])
 
     def waited(self, seconds: float) -> None:
         """Record *seconds* spent between attempts."""
-        self._table.add(self._failures, _WAIT, seconds)
+        self.table.add(self._failures, _WAIT, seconds)
 
     def nested_retry(self) -> None:
         """Record a failed attempt of a retry in which another one had given up."""
-        self._table.add(self._table.group(NESTED_LAYOUT, (self.component,)))
+        self.table.add(self.table.group(NESTED_LAYOUT, (self.component,)))
 
     def error(self, error: BaseException) -> None:
         """Record a failed attempt."""
-        self._table.count_error(self.component, self.policy, error)
+        self.table.count_error(self.component, self.policy, error)
 
     def hook_failed(self, hook: str) -> None:
         """Record that something of the program's own raised, of one of the kinds `HOOKS`."""
-        self._table.add(self._table.hooks, _HOOKS[hook])
+        self.table.add(self.table.hooks, _HOOKS[hook])
 
     def listener_failed(
         self, listener: Callable[..., Any], error: Exception, hook: str = "listener"
@@ -145,5 +145,5 @@ class Recorder:
         """Record that a listener of `on_event`, or another *hook* that has a name, raised."""
         self.hook_failed(hook)
         with contextlib.suppress(Exception):
-            component = self._table.component(name_of(listener))
-            self._table.count_error(component, "event", error)
+            component = self.table.component(name_of(listener))
+            self.table.count_error(component, "event", error)

@@ -11,6 +11,7 @@ from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay._metrics.copies import CopiesRecorder
 from mainstay._metrics.fallbacks import FallbackRecorder
 from mainstay._metrics.gauges import Gauge, NumberGauge, Sample, Stateful, StateGauge
+from mainstay._metrics.pipeline import PipelineRecorder, SharedRecorder
 from mainstay._metrics.pools import MemberRecorder, SwitchRecorder
 from mainstay._metrics.rate import RateStoreRecorder
 from mainstay._metrics.recorder import Recorder
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+PR = TypeVar("PR", bound=PipelineRecorder)
 
 
 class Recorders:
@@ -42,6 +44,15 @@ class Recorders:
     def calls(self, component: str, policy: str) -> Recorder:
         """Return the recorder of a component's calls under a policy."""
         return self._find(Recorder, self.table.component(component), policy)
+
+    def pipeline(self, kind: "type[PR]", component: str, reasons: tuple[str, ...]) -> "PR":
+        """Return what a pipeline, or one of its layers, records with."""
+        label = self.table.component(component)
+        return self._find(kind, label, component, reasons)
+
+    def shared(self, component: str, policy: str) -> SharedRecorder:
+        """Return what a shared object records with whose calls are layers of pipelines."""
+        return self._find(SharedRecorder, self.table.component(component), policy)
 
     def checkpoint(self, component: str) -> CheckpointRecorder:
         """Return the recorder of a checkpointed function."""

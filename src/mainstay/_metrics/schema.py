@@ -52,6 +52,10 @@ GIVE_UP_REASONS = {
 }
 """Why a call of each policy can give up."""
 
+GIVE_UP_REASONS["pipeline"] = tuple(
+    dict.fromkeys(reason for reasons in GIVE_UP_REASONS.values() for reason in reasons)
+)
+
 MEMBER_OUTCOMES = ("success", "error", "rejected", "cancelled", "timeout")
 """How an attempt at a member can end, in the words of `OUTCOMES`: "rejected" is TRY_ANOTHER,
 "timeout" a member that took too long, and "error" any exception, also one outside `on`, which is

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import (
     TYPE_CHECKING,
     Any,
+    ClassVar,
     Concatenate,
     Final,
     Literal,
@@ -37,13 +38,15 @@ from mainstay._core.sharing import Shared
 from mainstay._core.threads import get_or_create
 from mainstay._core.workers import WorkerPool
 from mainstay._metrics.abandoned import AbandonedCalls
-from mainstay._metrics.collector import Metrics, metrics_of
+from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
+from mainstay._metrics.pipeline import Pipe
 from mainstay._metrics.schema import MOST_COMPONENTS, OTHER
 from mainstay._redundant.async_loop import wrap_async
 from mainstay._redundant.decision import planned
 from mainstay._redundant.latency import LatencyTracker
 from mainstay._redundant.race import RaceBlock
 from mainstay._redundant.settings import (
+    POLICY,
     BoundRedundant,
     On,
     RedundantSettings,
@@ -93,6 +96,8 @@ class Redundant(Shared):
         ...     race.result()
         2
     """
+
+    _kind: ClassVar[str] = POLICY
 
     _settings: RedundantSettings = attrs.field(alias="settings")
     _copies: int | None = attrs.field(alias="copies")
@@ -189,6 +194,27 @@ class Redundant(Shared):
         bound = self._bound(name_of(fn), self._fns(fn, placed))
         return (wrap_async if kind is Kind.ASYNC else wrap_sync)(bound, fn)
 
+    def _layer(self, fn: Callable[..., Any], pipe: Pipe) -> Callable[..., Any]:
+        """Wrap a function as a layer of a pipeline."""
+        pipe.bind(None)
+        inside = attrs.evolve(
+            self,
+            name=pipe.component,
+            metrics=pipe.metrics,
+            alternatives=tuple(map(pipe.counted, self._alternatives)),
+        )
+        placed = resource_first_or_as_self if pipe.once else resource_first
+        kind = kind_of(fn)
+        self._check_kind(kind, fn)
+        bound = attrs.evolve(
+            inside._bound(pipe.component, inside._fns(fn, placed)),  # noqa: SLF001 - of its own class
+            recorder=pipe.part(),
+        )
+        wrapper = (wrap_async if kind is Kind.ASYNC else wrap_sync)(bound, fn)
+        if self._settings.pool is None or pipe.once:
+            return wrapper
+        return without_resource(fn)(wrapper)
+
     def _fns(self, fn: Callable[..., Any], placed: Placed) -> tuple[Callable[..., Any], ...]:
         """Return what the copies call; *placed* puts the resource of a pool in its place."""
         fns: tuple[Callable[..., Any], ...] = (fn, *self._alternatives)
@@ -208,7 +234,10 @@ class Redundant(Shared):
         )
         abandoned = get_or_create(self._abandoned, key, AbandonedCalls)
         first = planned(settings.rule, len(fns), together=settings.start.together) if fns else 0
-        return BoundRedundant(settings, component, fns, first, latency, abandoned, self._metrics)
+        recorder = recorders_of(self._metrics).calls(component, POLICY)
+        return BoundRedundant(
+            settings, component, fns, first, latency, abandoned, self._metrics, recorder
+        )
 
     def _check_kind(self, kind: Kind, fn: object) -> None:
         if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):

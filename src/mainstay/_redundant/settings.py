@@ -62,7 +62,8 @@ class BoundRedundant:
         planned: How many copies a call begins with.
         latency: How long calls of the component take.
         abandoned: The copies that they have left behind.
-        metrics: Where they are recorded, and shown.
+        metrics: Where they are shown.
+        recorder: Where they are recorded.
     """
 
     settings: RedundantSettings
@@ -72,13 +73,7 @@ class BoundRedundant:
     latency: LatencyTracker
     abandoned: AbandonedCalls
     metrics: Metrics
-    recorder: Recorder = attrs.field(
-        default=attrs.Factory(
-            lambda bound: recorders_of(bound.metrics).calls(bound.component, POLICY),
-            takes_self=True,
-        ),
-        init=False,
-    )
+    recorder: Recorder
     copies: CopiesRecorder = attrs.field(
         default=attrs.Factory(
             lambda bound: recorders_of(bound.metrics).copies(bound.component), takes_self=True
@@ -103,7 +98,9 @@ class BoundRedundant:
 
     def within(self, metrics: Metrics) -> "BoundRedundant":
         """Return it recording in other metrics."""
-        return attrs.evolve(self, metrics=metrics)
+        return attrs.evolve(
+            self, metrics=metrics, recorder=self.recorder.within(metrics, self.component)
+        )
 
 
 # The checks of what users give.

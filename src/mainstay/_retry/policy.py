@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, Final, Literal, ParamSpec, Self, TypeAlias, TypeVar, cast
+from typing import Any, ClassVar, Final, Literal, ParamSpec, Self, TypeAlias, TypeVar, cast
 
 import attrs
 
@@ -22,6 +22,7 @@ from mainstay._core.functions import (
 )
 from mainstay._core.misuse import keywords_only
 from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
+from mainstay._metrics.pipeline import Pipe
 from mainstay._retry.blocks import AsyncBlock, Block
 from mainstay._retry.call import POLICY, BoundRetry
 from mainstay._retry.loops import WRAPPERS
@@ -64,6 +65,8 @@ class Retry:
         ...         print("attempt", attempt.number)
         attempt 1
     """
+
+    _kind: ClassVar[str] = POLICY
 
     _settings: RetrySettings = attrs.field(alias="settings")
     _name: str | None = attrs.field(alias="name")
@@ -124,6 +127,13 @@ class Retry:
             'page'
         """
         return self(fn)(*args, **kwargs)
+
+    def _layer(self, fn: Callable[..., Any], pipe: Pipe) -> Callable[..., Any]:
+        """Wrap a function as a layer of a pipeline."""
+        kind = kind_of(fn)
+        self._check_kind(kind, fn)
+        bound = BoundRetry(self._settings, self._name or pipe.component, pipe.part())
+        return WRAPPERS[kind](pipe.bind(bound), fn)
 
     def __iter__(self) -> Block:
         """Begin a block of attempts: ``for attempt in policy:`` and in it ``with attempt:``.

@@ -155,7 +155,7 @@ def retry_alerts(series: Series, min_events: int) -> Iterator[Alert]:
     yield Alert(
         "RetryAmplification",
         "ticket",
-        f'{attempts}{{policy=~"retry|failover"}} > 2',
+        f'{attempts}{{policy=~"retry|failover|pipeline"}} > 2',
         "{{ $labels.component }} makes {{ $value | humanize }} attempts per call",
         "Each call becomes several for what it depends on, which may be what keeps that down. "
         "A budget limits it.",

@@ -1,0 +1,345 @@
+"""Calls of a pipeline, sync beside async: the layers' own wrappers inside each other, as one call.
+
+What `straight` and `astraight` return takes the straight way where the context is plain and every
+layer admits the call at once: that is the path of every healthy call.
+
+`counted` is the innermost of them, around the function: each time that it is called is an attempt.
+The outermost says which call the attempts, and what the layers tell, belong to (`PipelineTally`).
+"""
+
+from collections.abc import Callable
+from types import NoneType
+from typing import Any
+
+import attrs
+
+from mainstay._core.call import recorder_in
+from mainstay._core.clock import monotonic
+from mainstay._core.context import CallContext, block_context, current_context, process_contexts
+from mainstay._core.deadline import begin_interrupting, deadline, end_interrupting
+from mainstay._core.functions import (
+    Kind,
+    is_awaitable,
+    kind_of,
+    refused_awaitable,
+    require_asyncio,
+    wraps,
+)
+from mainstay._core.one_shot import is_file
+from mainstay._metrics.pipeline import PipelineRecorder, PipelineTally, set_tally, tally_here
+from mainstay._pipeline.straight import StraightWay
+from mainstay.errors import RejectedError
+
+
+@attrs.frozen(eq=False)
+class BoundPipeline:
+    """A pipeline bound to a function."""
+
+    component: str
+    recorder: PipelineRecorder
+
+    def begin(self) -> "PipelineRun":
+        """Begin a call in its context."""
+        context = current_context()
+        recorder = recorder_in(context, self.recorder, self.component)
+        return PipelineRun(PipelineTally(recorder), context, context.clock.now(), tally_here())
+
+    def resume(self, started: float, error: BaseException) -> "PipelineRun":
+        """Return the call that began on the straight way, whose function has raised."""
+        tally = PipelineTally(self.recorder)
+        tally.attempt()
+        if isinstance(error, Exception):
+            _note(tally, error)
+        return PipelineRun(tally, current_context(), started, tally_here())
+
+
+@attrs.frozen(eq=False)
+class PipelineRun:
+    """One call.
+
+    Attributes:
+        tally: What its layers tell of it.
+        context: Its clock.
+        started: When it began, in seconds of the clock.
+        outer: The tally of the call around it.
+    """
+
+    tally: PipelineTally
+    context: CallContext
+    started: float
+    outer: PipelineTally | None
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Record how it ended."""
+        if tally_here() is self.tally:  # the collector closes coroutines in any context
+            set_tally(self.outer)
+        self.tally.close(self.context.clock.now() - self.started, error)
+
+
+def wrap_sync(bound: BoundPipeline, nested: Callable[..., Any]) -> Callable[..., Any]:
+    """Make one call of what the layers have made of a `def`."""
+
+    @wraps(nested)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        run = bound.begin()
+        set_tally(run.tally)
+        try:
+            value = nested(*args, **kwargs)
+        except BaseException as error:
+            run.end(error)
+            raise
+        run.end()
+        return value
+
+    return call
+
+
+def wrap_async(bound: BoundPipeline, nested: Callable[..., Any]) -> Callable[..., Any]:
+    """Make one call of what the layers have made of an `async def`."""
+
+    @wraps(nested)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        require_asyncio(bound.component)
+        run = bound.begin()
+        set_tally(run.tally)
+        try:
+            value = await nested(*args, **kwargs)
+        except BaseException as error:
+            run.end(error)
+            raise
+        run.end()
+        return value
+
+    return call
+
+
+def straight(  # noqa: C901 - flat, since each further call would cost every call
+    bound: BoundPipeline, way: StraightWay, fn: Callable[..., Any], general: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Take the straight way of a `def` where that is open, else the general one."""
+    enters = [layer.enter for layer in way.enterers]
+    leaves = [layer.leave for layer in way.enterers]
+    limit, timed, success = way.limit, way.timed, bound.recorder.success
+    plain: type = NoneType  # of the last result: asked once for each change, not at every call
+
+    @wraps(general)
+    def call(*args: Any, **kwargs: Any) -> Any:  # noqa: C901 - as above
+        nonlocal plain
+        started = monotonic()
+        here = block_context()
+        if (
+            process_contexts
+            or (here is not None and not (here.plain and started < here.deadline))
+            or (kwargs and any(map(is_file, kwargs.values())))
+            or (args and any(map(is_file, args)))
+        ):
+            return general(*args, **kwargs)
+        kept: list[Any] = []
+        for enter in enters:
+            token = enter(started)
+            if token is None:
+                _undo(way, kept)
+                return general(*args, **kwargs)
+            kept.append(token)
+        try:
+            if limit is None:
+                value = fn(*args, **kwargs)
+            else:
+                with deadline(limit):
+                    value = fn(*args, **kwargs)
+            if type(value) is not plain:
+                if is_awaitable(value):
+                    raise refused_awaitable(fn, value)
+                plain = type(value)
+        except BaseException as error:  # noqa: BLE001 - goes through the layers
+            failure = error
+        else:
+            now = monotonic()
+            seconds = now - started
+            if timed is not None and seconds > timed.bound.seconds:
+                timed.bound.resume(started).returned()
+            for leave, token in zip(leaves, kept, strict=True):
+                leave(token, now, seconds)
+            success(seconds)
+            return value
+        try:
+            return _through(bound, way, kept, failure, started, (args, kwargs))
+        finally:
+            del failure  # its traceback leads here
+
+    return call
+
+
+def astraight(  # noqa: C901 - as above
+    bound: BoundPipeline, way: StraightWay, fn: Callable[..., Any], general: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Take the straight way of an `async def` where that is open, else the general one."""
+    enters = [layer.enter for layer in way.enterers]
+    leaves = [layer.leave for layer in way.enterers]
+    limit, timed, success = way.limit, way.timed, bound.recorder.success
+    on_asyncio = False  # asked at the first call: it is a system call in 3.11
+
+    @wraps(general)
+    async def call(*args: Any, **kwargs: Any) -> Any:  # noqa: C901 - as above
+        nonlocal on_asyncio
+        if not on_asyncio:
+            require_asyncio(bound.component)
+            on_asyncio = True
+        started = monotonic()
+        here = block_context()
+        if (
+            process_contexts
+            or (here is not None and not (here.plain and started < here.deadline))
+            or (kwargs and any(map(is_file, kwargs.values())))
+            or (args and any(map(is_file, args)))
+        ):
+            return await general(*args, **kwargs)
+        kept: list[Any] = []
+        for enter in enters:
+            token = enter(started)
+            if token is None:
+                _undo(way, kept)
+                return await general(*args, **kwargs)
+            kept.append(token)
+        block, entry = None, None
+        try:
+            if limit is not None:
+                block = deadline(limit)
+                begin_interrupting(block)
+            value = await fn(*args, **kwargs)
+        except BaseException as error:  # noqa: BLE001 - goes through the layers
+            failure = error
+            if block is not None:
+                entry = end_interrupting(block, type(error))
+        else:
+            if block is not None:
+                end_interrupting(block, None)
+            now = monotonic()
+            seconds = now - started
+            if timed is not None and seconds > timed.bound.seconds:
+                timed.bound.resume(started).returned()
+            for leave, token in zip(leaves, kept, strict=True):
+                leave(token, now, seconds)
+            success(seconds)
+            return value
+        try:
+            return await _athrough(bound, way, kept, failure, started, (args, kwargs), entry)
+        finally:
+            del failure  # its traceback leads here
+
+    return call
+
+
+def _undo(way: StraightWay, kept: list[Any]) -> None:
+    for layer, token in zip(way.enterers, kept, strict=False):
+        layer.undo(token)
+
+
+def _through(
+    bound: BoundPipeline,
+    way: StraightWay,
+    kept: list[Any],
+    failure: BaseException | None,
+    started: float,
+    call: tuple[tuple[Any, ...], dict[str, Any]],
+) -> Any:
+    """Take an exception of the function through the layers, from the innermost outwards."""
+    assert failure is not None  # noqa: S101 - None is what a layer makes of it
+    run, value = bound.resume(started, failure), None
+    set_tally(run.tally)
+    tokens = dict(zip(way.enterers, kept, strict=True))
+    try:
+        for layer in way.layers:
+            if failure is None:
+                now = monotonic()
+                layer.leave(tokens.get(layer), now, now - started)
+                continue
+            try:
+                value, failure = layer.failed(tokens.get(layer), failure, started, call), None
+            except BaseException as error:  # noqa: BLE001 - goes on through the layers
+                failure = error
+        run.end(failure)
+        if failure is not None:
+            raise failure
+        return value
+    finally:
+        del failure  # its traceback leads here
+
+
+async def _athrough(
+    bound: BoundPipeline,
+    way: StraightWay,
+    kept: list[Any],
+    failure: BaseException | None,
+    started: float,
+    call: tuple[tuple[Any, ...], dict[str, Any]],
+    entry: Any,
+) -> Any:
+    """As `_through`, in async code; *entry* is that of the timeout if it has ended the call."""
+    assert failure is not None  # noqa: S101 - as above
+    run, value = bound.resume(started, failure), None
+    set_tally(run.tally)
+    tokens: dict[Any, Any] = dict(zip(way.enterers, kept, strict=True))
+    if way.timed is not None:
+        tokens[way.timed] = entry
+    try:
+        for layer in way.layers:
+            if failure is None:
+                now = monotonic()
+                layer.leave(tokens.get(layer), now, now - started)
+                continue
+            try:
+                value = await layer.afailed(tokens.get(layer), failure, started, call)
+                failure = None
+            except BaseException as error:  # noqa: BLE001 - as above
+                failure = error
+        run.end(failure)
+        if failure is not None:
+            raise failure
+        return value
+    finally:
+        del failure  # as above
+
+
+def counted(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Have each call of *fn* count as an attempt of the pipeline's call that it is part of."""
+    return _acounted(fn) if kind_of(fn) is Kind.ASYNC else _counted(fn)
+
+
+def _counted(fn: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(fn)
+    def attempt(*args: Any, **kwargs: Any) -> Any:
+        tally = tally_here()
+        if tally is not None:
+            tally.attempt()
+        try:
+            return fn(*args, **kwargs)
+        except Exception as error:
+            _note(tally, error)
+            raise
+
+    return attempt
+
+
+def _acounted(fn: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(fn)
+    async def attempt(*args: Any, **kwargs: Any) -> Any:
+        tally = tally_here()
+        if tally is not None:
+            tally.attempt()
+        try:
+            return await fn(*args, **kwargs)
+        except Exception as error:
+            _note(tally, error)
+            raise
+
+    return attempt
+
+
+def _note(tally: PipelineTally | None, error: Exception) -> None:
+    if tally is None:
+        return
+    if isinstance(error, RejectedError):
+        tally.refused()
+    else:
+        tally.failed(error)

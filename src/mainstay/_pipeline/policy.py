@@ -1,0 +1,193 @@
+"""The face of pipelines: `pipeline(...)` and the `Pipeline` that it makes."""
+
+from collections.abc import Callable
+from typing import Any, ParamSpec, Protocol, TypeVar, cast
+
+import attrs
+
+from mainstay._core.functions import Kind, checked_name, kind_of
+from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
+from mainstay._metrics.pipeline import Pipe, PipelineRecorder
+from mainstay._metrics.schema import GIVE_UP_REASONS
+from mainstay._pipeline.calls import (
+    BoundPipeline,
+    astraight,
+    counted,
+    straight,
+    wrap_async,
+    wrap_sync,
+)
+from mainstay._pipeline.straight import straight_way
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _Layer(Protocol):
+    """What every policy has that can be a layer."""
+
+    _kind: str
+
+    def _layer(self, fn: Callable[..., Any], pipe: Pipe) -> Callable[..., Any]: ...
+
+
+@attrs.frozen(eq=False)
+class Pipeline:
+    """What `pipeline(...)` makes: a decorator and a caller.
+
+    Immutable: one object may wrap any number of functions and be used by threads and tasks at the
+    same time. Its shared objects are shared by all of them.
+
+    Attributes:
+        name: The name of the pipeline.
+        policies: Its layers, the outermost first.
+
+    Example:
+        >>> from mainstay import fallback, pipeline, retry
+        >>> page = pipeline("page", fallback(default="none", on=OSError), retry(on=OSError))
+        >>> page.call(str.upper, "page")
+        'PAGE'
+    """
+
+    name: str
+    policies: tuple[_Layer, ...]
+    _metrics: Metrics = attrs.field(alias="metrics")
+
+    def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
+        """Wrap a function, whose kind stays, and its signature but for the resource of a pool.
+
+        Args:
+            fn: A function, coroutine function, method, `classmethod`, `staticmethod`,
+                `functools.partial` or object with ``__call__``.
+
+        Raises:
+            TypeError: If *fn* cannot be called, is a generator function, or does not fit a layer.
+        """
+        if isinstance(fn, classmethod | staticmethod):
+            # No callable to a type checker before it is bound, as *fn* was none.
+            return cast("Callable[P, R]", type(fn)(self(fn.__func__)))
+        return self._wrapped(fn, once=False)
+
+    def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call *fn* through all layers, without decorating it.
+
+        Args:
+            fn: As for the decorator.
+            *args: Its arguments.
+            **kwargs: Its keyword arguments.
+
+        Returns:
+            What *fn* returns, or what a fallback answers; something to await if *fn* is async.
+
+        Raises:
+            TypeError: As for the decorator, or if a fallback of it has `last_good`, before *fn* is
+                called.
+            Exception: As for the decorated function.
+
+        Example:
+            >>> from mainstay import pipeline, retry, timeout
+            >>> pipeline("upper", retry(on=OSError), timeout(1.0)).call(str.upper, "ok")
+            'OK'
+        """
+        wrapped: Callable[P, R] = self._wrapped(fn, once=True)
+        return wrapped(*args, **kwargs)
+
+    def _wrapped(self, fn: Callable[..., Any], *, once: bool) -> Callable[..., Any]:
+        if not callable(fn):
+            raise TypeError(f"a pipeline wraps callables, not {fn!r}")
+        kind = kind_of(fn)
+        if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
+            raise TypeError(
+                f"a pipeline does not wrap generators such as {fn!r}, of which most layers see "
+                f"only the first item; wrap what makes one item"
+            )
+        reasons = tuple(dict.fromkeys(r for p in self.policies for r in GIVE_UP_REASONS[p._kind]))  # noqa: SLF001 - of our own policies
+        recorder = recorders_of(self._metrics).pipeline(PipelineRecorder, self.name, reasons)
+        pipe = Pipe(self.name, self._metrics, reasons, counted, once=once)
+        inside, inwards = [counted(fn)], self.policies[::-1]
+        for policy in inwards:
+            inside.append(policy._layer(inside[-1], pipe))  # noqa: SLF001 - as above
+        nested = inside.pop()
+        bound = BoundPipeline(self.name, recorder)
+        is_async = kind is Kind.ASYNC
+        general = (wrap_async if is_async else wrap_sync)(bound, nested)
+        kinds = [policy._kind for policy in inwards]  # noqa: SLF001 - as above
+        way = straight_way(kinds, pipe.bounds, inside, is_async=is_async)
+        if way is None:
+            return general
+        return (astraight if is_async else straight)(bound, way, fn, general)
+
+
+def pipeline(name: str, *policies: Any, metrics: Metrics | None = None) -> Pipeline:
+    """Put several policies around a function as one: one call is one call in the metrics.
+
+    The first policy is the outermost. Their behaviour is that of the same decorators one above the
+    other; what differs is what is counted. One call of the pipeline is one call, and one failed
+    attempt is one error, however many layers see it. `retry`, `timeout`, `fallback` and
+    `redundant` count what is theirs under the name of the pipeline; a breaker, pool, bulkhead or
+    rate limit keeps its own name for its state, and may be shared with other pipelines. A pool
+    puts the resource of a member in as the first argument, or right after ``self`` or ``cls``.
+
+    A good order is `fallback`, `retry`, breaker or pool, rate limit, bulkhead, `timeout`: so every
+    attempt is limited, and a refused attempt can be repeated or answered for.
+
+    Args:
+        name: The `component` label. Not empty.
+        *policies: What `retry`, `timeout`, `fallback` and `redundant` return; a `CircuitBreaker`,
+            `FailoverPool`, ``failover(pool)``, `Bulkhead` or `RateLimit`. At least one.
+        metrics: Where to record. None for `default_metrics()`. Shared objects keep their own.
+
+    Returns:
+        A policy, which is a decorator and has `.call`.
+
+    Raises:
+        TypeError: Here, if there is no policy or one of them is none; at decoration, if a layer
+            does not fit the function, as one that is only for async functions.
+        ValueError: Here, if *name* is empty, or the same shared object is in it twice.
+        Exception: From a call: what the layers let through.
+
+    Metrics:
+        `calls_total`, `call_duration_seconds`, `call_attempts`, `errors_total` and
+        `give_ups_total` with ``policy="pipeline"``; the reason is that of the layer that ended the
+        call.
+
+    Example:
+        >>> from mainstay import CircuitBreaker, RejectedError, fallback, pipeline, retry
+        >>> breaker = CircuitBreaker("shop", on=OSError)
+        >>> fetch = pipeline(
+        ...     "orders",
+        ...     fallback(default=None, on=(OSError, RejectedError)),
+        ...     retry(on=(OSError, RejectedError), attempts=4),
+        ...     breaker,
+        ... )
+        >>> @fetch
+        ... def order(number: int) -> str:
+        ...     return f"order {number}"
+        >>> order(7)
+        'order 7'
+    """
+    checked_name(name)
+    if not policies:
+        raise TypeError("a pipeline needs at least one policy, such as `retry(on=...)`")
+    for policy in policies:
+        if isinstance(policy, type) or getattr(type(policy), "_layer", None) is None:
+            raise TypeError(
+                f"{policy!r} cannot be a layer of a pipeline; what can is what `retry(...)`, "
+                f"`timeout(...)`, `fallback(...)`, `redundant(...)` and `failover(...)` return, a "
+                f"CircuitBreaker, FailoverPool, Bulkhead or RateLimit"
+            )
+    shared = [engine for engine in map(_engine_of, policies) if engine is not None]
+    for place, engine in enumerate(shared):
+        if any(engine is other for other in shared[:place]):
+            twice = next(policy for policy in policies if _engine_of(policy) is engine)
+            raise ValueError(
+                f"{twice!r} is in pipeline {name!r} twice, so each call would use it twice; leave "
+                f"one out"
+            )
+    return Pipeline(name, policies, metrics_of(metrics))
+
+
+def _engine_of(policy: Any) -> object:
+    """Return what all that is made of a shared object has in common; None if nothing is shared."""
+    pool = getattr(policy, "_engine", None)
+    return pool if pool is not None else getattr(getattr(policy, "_bound", None), "engine", None)

@@ -1,0 +1,296 @@
+"""The straight way through the layers of a pipeline, for calls of which nothing fails.
+
+    enter     of each layer that admits calls; one that says no gives the call to the general way
+    call      the function, in its time if there is a timeout
+    leave     of the same layers, once it has answered
+
+If the function raises, each layer takes the exception as its own wrapper would, from the innermost
+outwards (`failed`): it raises, or returns what the call goes on with. A retry that repeats calls
+the wrappers inside it. No layer is entered twice, and nothing is recorded before the function was
+called, so that both ways come to the same.
+
+What enters last is the rate limit, since a turn cannot be given back.
+"""
+
+from asyncio import CancelledError, current_task
+from collections.abc import Callable
+from threading import get_ident
+from typing import Any, TypeAlias
+
+Nested: TypeAlias = Callable[..., Any]
+Call: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+class StraightLayer:
+    """One layer on the straight way.
+
+    Args:
+        bound: What the policy made for the function.
+        nested: The wrapper of the layers inside it.
+    """
+
+    admits = False
+
+    def __init__(self, bound: Any, nested: Nested) -> None:
+        self.bound = bound
+        self.nested = nested
+
+    def enter(self, now: float) -> Any:
+        """Admit a call; None if it has to go the general way."""
+
+    def undo(self, kept: Any) -> None:
+        """Release what `enter` took: the call goes the general way."""
+
+    def leave(self, kept: Any, now: float, seconds: float) -> None:
+        """Record an answer; *kept* is what `enter` returned."""
+
+    def failed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:
+        """Handle an exception: raise, or return what the call goes on with."""
+        raise NotImplementedError
+
+    async def afailed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:
+        """As `failed`, in async code."""
+        return self.failed(kept, error, started, call)
+
+
+class StraightRetry(StraightLayer):
+    """A retry: calls the wrappers inside it again."""
+
+    def __init__(self, bound: Any, nested: Nested) -> None:
+        super().__init__(bound, nested)
+        from mainstay._retry.loops import arepeat, repeat  # noqa: PLC0415 - only pipelines with one
+
+        self._repeat, self._arepeat = repeat, arepeat
+
+    def failed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - of a layer
+        """Call again, or let the exception go on."""
+        if not isinstance(error, Exception):
+            self.bound.resume(started, None).interrupted(error)
+            raise error
+        run = self.bound.resume(started, (self.nested, *call))
+        wait = run.after(error, run.verdict(error))
+        if wait is None:
+            raise error
+        if wait:
+            run.sleep(wait)
+        return self._repeat(run, self.nested, *call)
+
+    async def afailed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - as above
+        """As `failed`, in async code."""
+        if not isinstance(error, Exception):
+            self.bound.resume(started, None).interrupted(error)
+            raise error
+        run = self.bound.resume(started, (self.nested, *call))
+        wait = run.after(error, await run.averdict(error))
+        if wait is None:
+            raise error
+        if wait:
+            await run.asleep(wait)
+        return await self._arepeat(run, self.nested, *call)
+
+
+class StraightFallback(StraightLayer):
+    """A fallback: answers."""
+
+    def __init__(self, bound: Any, nested: Nested) -> None:
+        super().__init__(bound, nested)
+        from mainstay._limits.fallback_calls import aanswer, answer  # noqa: PLC0415 - as above
+
+        self._answer, self._aanswer = answer, aanswer
+
+    def failed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - as above
+        """Return an answer, or let the exception go on."""
+        run = self.bound.resume(started)
+        if not isinstance(error, Exception):
+            run.end_interrupted(error)
+            raise error
+        if not run.caught(error, run.ask(self.bound.settings.judge, error)):
+            raise error
+        return self._answer(run, error, None, *call)
+
+    async def afailed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - as above
+        """As `failed`, in async code."""
+        run = self.bound.resume(started)
+        if not isinstance(error, Exception):
+            run.end_interrupted(error)
+            raise error
+        if not run.caught(error, await run.aask(self.bound.settings.judge, error)):
+            raise error
+        return await self._aanswer(run, error, None, *call)
+
+
+class StraightBreaker(StraightLayer):
+    """A breaker: what `enter` returns is the generation that the result belongs to."""
+
+    admits = True
+
+    def enter(self, now: float) -> int | None:  # noqa: ARG002 - as above
+        """Admit a call unless the breaker is open."""
+        engine = self.bound.engine
+        generation: int = engine.detector.generation
+        return None if engine.is_open else generation
+
+    def leave(self, kept: Any, now: float, seconds: float) -> None:
+        """Record an answer."""
+        engine = self.bound.engine
+        if engine.inspects_successes:
+            engine.succeeded(kept, now, seconds)
+        self.bound.recorder.passed()
+
+    def failed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - as above
+        """Record what the call raised."""
+        self.bound.resume(started, kept).raised(error)
+        raise error
+
+    async def afailed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:
+        """As `failed`, where a cancellation may tell of a silence."""
+        if isinstance(error, CancelledError):
+            self.bound.resume(started, kept).cancelled(error)
+            raise error
+        return self.failed(kept, error, started, call)
+
+
+class StraightAsyncBreaker(StraightBreaker):
+    """A breaker around coroutines, which knows how long they take."""
+
+    def leave(self, kept: Any, now: float, seconds: float) -> None:
+        """Record an answer."""
+        self.bound.engine.answers.append(seconds)
+        super().leave(kept, now, seconds)
+
+
+class StraightRate(StraightLayer):
+    """A rate limit: its turn cannot be given back."""
+
+    admits = True
+
+    def enter(self, now: float) -> bool | None:
+        """Take a turn at once."""
+        return True if self.bound.engine.turns.take(now) is None else None
+
+    def leave(self, kept: Any, now: float, seconds: float) -> None:  # noqa: ARG002 - as above
+        """Record an answer."""
+        self.bound.recorder.passed()
+
+    def failed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - as above
+        """Record what the call raised."""
+        self.bound.resume(started).raised(error)
+        raise error
+
+
+class StraightBulkhead(StraightLayer):
+    """A bulkhead: what `enter` returns is the place."""
+
+    admits = True
+
+    def enter(self, now: float) -> Any:
+        """Take a place at once."""
+        return self.bound.hold(now, get_ident())
+
+    def undo(self, kept: Any) -> None:
+        """Release the place."""
+        kept.give_back()
+
+    def leave(self, kept: Any, now: float, seconds: float) -> None:
+        """Release the place, and record an answer."""
+        kept.give_back()
+        engine = self.bound.engine
+        engine.answers.append(seconds)
+        if engine.follower is not None:
+            engine.follower.samples.append((now - seconds, seconds, kept.in_flight))
+        engine.own.held(seconds)
+        self.bound.recorder.passed()
+
+    def failed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - as above
+        """Release the place, and record what the call raised."""
+        kept.give_back()
+        self.bound.resume(started).raised(error)
+        raise error
+
+
+class StraightAsyncBulkhead(StraightBulkhead):
+    """A bulkhead around coroutines: places are held by tasks."""
+
+    def enter(self, now: float) -> Any:
+        """Take a place at once."""
+        return self.bound.hold(now, current_task())
+
+    async def afailed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - as above
+        """As `failed`, where a cancellation may show that what was called hangs."""
+        kept.give_back()
+        self.bound.resume(started).raised(error, may_be_late=True)
+        raise error
+
+
+class StraightTimeout(StraightLayer):
+    """The limit of time right around the function."""
+
+    def failed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - as above
+        """Record what the call raised, or that its time is over, of which *kept* tells."""
+        run = self.bound.resume(started)
+        other = run.raised(error) if kept is None else run.timed_out()
+        if other is None:
+            raise error
+        raise other from (error if kept is None else kept.cause or error)
+
+
+class StraightWay:
+    """The layers of one function on the straight way.
+
+    Args:
+        layers: All of them, the innermost first.
+
+    Attributes:
+        enterers: Those that admit calls, in the order in which they are asked: bulkheads first, so
+            that places are given back first, and the rate limit last.
+        timed: The timeout right around the function, or None.
+        limit: Its seconds, or None.
+    """
+
+    def __init__(self, layers: list[StraightLayer]) -> None:
+        self.layers = layers
+        order = (StraightBulkhead, StraightBreaker, StraightRate)
+        self.enterers = sorted(
+            (layer for layer in reversed(layers) if layer.admits),
+            key=lambda layer: [isinstance(layer, kind) for kind in order].index(True),
+        )
+        self.timed = layers[0] if isinstance(layers[0], StraightTimeout) else None
+        self.limit: float | None = None if self.timed is None else self.timed.bound.seconds
+
+
+def straight_way(
+    kinds: list[str], bounds: list[Any], nested: list[Nested], *, is_async: bool
+) -> StraightWay | None:
+    """Return the straight way through layers, the innermost first; None if there is none.
+
+    Args:
+        kinds: Their kinds of policy, as in labels.
+        bounds: What each has made for the function; None if it has nothing of use here.
+        nested: The wrapper of what is inside each.
+        is_async: True if the function is async.
+    """
+    layers: list[StraightLayer] = []
+    for place, (kind, bound, inside) in enumerate(zip(kinds, bounds, nested, strict=True)):
+        layer = _layer_of(kind, bound, is_async=is_async)
+        last = kind in {"timeout", "rate_limit"} and kind in kinds[:place]
+        if layer is None or last or (kind == "timeout" and place):
+            return None
+        layers.append(layer(bound, inside))
+    return StraightWay(layers)
+
+
+def _layer_of(kind: str, bound: Any, *, is_async: bool) -> type[StraightLayer] | None:
+    if kind == "retry":
+        return None if bound.settings.first_attempt_is_special() else StraightRetry
+    if kind == "fallback":
+        return StraightFallback if bound.kept is None else None
+    if kind == "timeout":
+        return StraightTimeout if bound.workers is None else None
+    if kind == "breaker":
+        of_kind = StraightAsyncBreaker if is_async else StraightBreaker
+        return of_kind if bound.on_result is None else None
+    if kind == "bulkhead":
+        return StraightAsyncBulkhead if is_async else StraightBulkhead
+    if kind == "rate_limit":
+        return StraightRate if bound.engine.shared is None else None
+    return None

@@ -1,0 +1,159 @@
+"""The straight way and the general one come to the same: results, counts and notes."""
+
+import asyncio
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mainstay import (
+    Bulkhead,
+    CircuitBreaker,
+    Detect,
+    Metrics,
+    RateLimit,
+    RejectedError,
+    deadline,
+    fallback,
+    pipeline,
+    retry,
+    timeout,
+)
+from mainstay._pipeline import policy as face
+
+ERRORS = {"os": OSError, "value": ValueError, "key": KeyError, "exit": SystemExit}
+OUTER = ("retry", "retry rejected", "breaker", "fallback", "bulkhead")
+layers = st.tuples(
+    st.lists(st.sampled_from(OUTER), max_size=4),
+    st.sampled_from([["rate"], []]),
+    st.sampled_from([["timeout"], []]),
+).map(lambda parts: [name for part in parts for name in part] or ["retry"])
+plans = st.lists(
+    st.lists(st.sampled_from(["ok", "ok", *ERRORS]), min_size=1, max_size=6),
+    min_size=1,
+    max_size=5,
+)
+
+
+def policies_of(names, metrics):
+    here = {"metrics": metrics}
+    for place, name in enumerate(names):
+        own = f"{name} {place}"
+        if name == "retry":
+            yield retry(on=OSError, attempts=3, wait=0, timeout=0.5, **here)
+        elif name == "retry rejected":
+            yield retry(on=(OSError, RejectedError), attempts=2, wait=0, timeout=0.5, **here)
+        elif name == "breaker":
+            yield CircuitBreaker(own, on=OSError, detect=Detect(consecutive=3), **here)
+        elif name == "fallback":
+            yield fallback(default="other", on=(ValueError, RejectedError), **here)
+        elif name == "rate":
+            yield RateLimit(own, 0.001, burst=6, **here)
+        elif name == "bulkhead":
+            yield Bulkhead(own, 1, **here)
+        else:
+            yield timeout(30.0, **here)
+
+
+def outcome_of(call, *args):
+    try:
+        return call(*args)
+    except BaseException as error:  # noqa: BLE001 - both ways are to raise it
+        return type(error), re.sub(r"\d+\.\d+", "", str(error)), notes_of(error)
+
+
+def notes_of(error):
+    return [re.sub(r"\d+\.\d+", "", note) for note in getattr(error, "__notes__", ())]
+
+
+def run(names, todo, *, is_async, general):
+    """Return what came of the calls, and what they counted but for seconds."""
+    metrics = Metrics(None)
+    with pytest.MonkeyPatch.context() as patch:
+        if general:
+            patch.setattr(face, "straight_way", lambda *_args, **_kwargs: None)
+        policy = pipeline("orders", *policies_of(names, metrics), metrics=metrics)
+        plan = []
+
+        def plain():
+            what = plan.pop(0) if plan else "ok"
+            if what == "ok":
+                return what
+            raise ERRORS[what](what)
+
+        async def coroutine():
+            return plain()
+
+        wrapped = policy(coroutine if is_async else plain)
+    came = []
+
+    async def main():
+        for each in todo:
+            plan[:] = each
+            try:
+                came.append(await wrapped())
+            except BaseException as error:  # noqa: BLE001 - both ways are to raise it
+                came.append((type(error), notes_of(error)))
+
+    if is_async:
+        asyncio.run(main())
+    else:
+        for each in todo:
+            plan[:] = each
+            came.append(outcome_of(wrapped))
+    return came, counts(metrics)
+
+
+def counts(metrics):
+    return {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in metrics.collect()
+        for sample in family.samples
+        if sample.value and "seconds" not in sample.name and family.type != "gauge"
+    }
+
+
+@given(layers, plans)
+def test_both_ways_come_to_the_same_sync(names, todo):
+    straight = run(names, todo, is_async=False, general=False)
+    assert straight == run(names, todo, is_async=False, general=True)
+
+
+@given(layers, plans)
+def test_both_ways_come_to_the_same_async(names, todo):
+    straight = run(names, todo, is_async=True, general=False)
+    assert straight == run(names, todo, is_async=True, general=True)
+
+
+def test_a_place_is_given_back_where_a_later_layer_says_no(metrics):
+    places, breaker = Bulkhead("places", 1), CircuitBreaker("shop", on=OSError)
+    policy = pipeline("orders", places, breaker, RateLimit("rate", 0.001))
+    breaker.open()
+    with pytest.raises(RejectedError):
+        policy.call(len, "a")
+    assert places.in_flight == 0
+    breaker.close()
+    assert policy.call(len, "a") == 1
+    with pytest.raises(RejectedError):
+        policy.call(len, "a")
+    assert places.in_flight == 0
+
+
+def test_what_is_awaitable_is_refused_by_a_plain_function(metrics):
+    async def coroutine():
+        raise AssertionError("never awaited")
+
+    with pytest.raises(TypeError, match="a coroutine"):
+        pipeline("orders", retry(on=OSError), Bulkhead("places", 1)).call(lambda: coroutine())  # noqa: PLW0108 - a plain function
+    assert metrics("errors_total", policy="pipeline", error_type="TypeError") == 1
+
+
+def test_the_function_sees_the_time_of_the_timeout(metrics):
+    from mainstay import remaining  # noqa: PLC0415
+
+    policy = pipeline("orders", retry(on=OSError), timeout(5.0))
+    assert 4.0 < policy.call(remaining) <= 5.0
+    with deadline(1.0):
+        assert policy.call(remaining) <= 1.0
+    assert remaining() is None
