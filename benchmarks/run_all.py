@@ -33,6 +33,7 @@ SCRIPTS = (
     "leaving_callers.py",
     "failover_redis.py",
     "stalls.py",
+    "explain.py",
     "hangs.py",
     "redundant.py",
     "overload.py",

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mainstay._limits.rate_limit import RateLimit
     from mainstay._limits.timeout import timeout
     from mainstay._metrics.collector import Metrics, default_metrics, set_default_metrics
+    from mainstay._pipeline.explain import explain
     from mainstay._pipeline.policy import pipeline
     from mainstay._redundant.policy import Redundant, cancelled, redundant
     from mainstay._retry.policy import Retry, retry
@@ -119,6 +120,7 @@ __all__ = [
     "current_lease",
     "deadline",
     "default_metrics",
+    "explain",
     "failover",
     "fallback",
     "hedge",
@@ -162,6 +164,7 @@ _MODULES = {
     "mainstay._limits.priority": ("priority",),
     "mainstay._metrics.collector": ("Metrics", "default_metrics", "set_default_metrics"),
     "mainstay._limits.rate_limit": ("RateLimit",),
+    "mainstay._pipeline.explain": ("explain",),
     "mainstay._pipeline.policy": ("pipeline",),
     "mainstay._redundant.policy": ("Redundant", "cancelled", "redundant"),
     "mainstay._retry.policy": ("Retry", "retry"),

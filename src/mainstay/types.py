@@ -9,6 +9,8 @@ from mainstay._failover.members import Lease
 from mainstay._failover.monitor import MemberStatus, PoolStatus
 from mainstay._limits.fallback import Fallback
 from mainstay._limits.timeout import Timeout
+from mainstay._pipeline.advice import LayerWarning
+from mainstay._pipeline.explain import Explanation
 from mainstay._pipeline.policy import Pipeline
 from mainstay._redundant.race import AsyncRace, Race
 from mainstay._retry.blocks import Attempt
@@ -19,7 +21,9 @@ __all__ = [
     "Attempt",
     "CheckpointedFunction",
     "DependabilityFigures",
+    "Explanation",
     "Fallback",
+    "LayerWarning",
     "Lease",
     "MemberStatus",
     "Pipeline",

@@ -241,7 +241,11 @@ def test_nothing_mutable_hangs_on_the_function(metrics):
     for _ in range(3):
         with pytest.raises(Lost):
             call()
-    assert vars(call) == before == {"__wrapped__": fetch}
+    assert vars(call) == before
+    assert before.keys() == {"__wrapped__", "__mainstay_layers__"}
+    assert before["__wrapped__"] is fetch
+    with pytest.raises(AttributeError):  # of an object that is frozen
+        before["__mainstay_layers__"].__self__.component = "another"
 
 
 # Pickling

@@ -24,6 +24,7 @@ from mainstay._core.functions import (
     require_asyncio,
     wraps,
 )
+from mainstay._core.layers import Layer, classes_of, with_layers
 from mainstay._metrics.recorder import Recorder
 from mainstay.errors import (
     CircuitOpenError,
@@ -44,6 +45,11 @@ class BoundBreaker:
     judge: Judge
     on_result: Callable[[Any], object] | None
     recorder: Recorder
+
+    def layers(self) -> tuple[Layer, ...]:
+        """Return what it makes of a call at most."""
+        classes = classes_of(self.judge)
+        return (Layer(kind="breaker", component=self.engine.name, classes=classes),)
 
     def begin(self) -> "BreakerCall":
         """Admit a call in its context.
@@ -165,9 +171,9 @@ def wrap(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any]:
     """
     kind = kind_of(fn)
     if kind is Kind.ASYNC:
-        return _wrap_async(bound, fn)
+        return with_layers(_wrap_async(bound, fn), bound.layers)
     if kind is Kind.SYNC:
-        return _wrap_sync(bound, fn)
+        return with_layers(_wrap_sync(bound, fn), bound.layers)
     raise TypeError(
         f"a circuit breaker does not wrap generators such as {fn!r}; use `with breaker:` in it, "
         f"around what may fail"

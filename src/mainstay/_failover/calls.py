@@ -36,6 +36,7 @@ from mainstay._core.functions import (
     without_resource,
 )
 from mainstay._core.interrupts import limited
+from mainstay._core.layers import Layer, with_layers
 from mainstay._core.one_shot import NO_FILES, Positions, is_file, positions_of, used_up
 from mainstay._core.threads import Pause, values_now
 from mainstay._failover.engine import PoolEngine, suspect
@@ -83,6 +84,10 @@ class BoundPool:
     rerun: bool
     raises: Raises
     recorder: Recorder
+
+    def layers(self) -> tuple[Layer, ...]:
+        """Return what it makes of a call at most: members may come and go until it is asked."""
+        return (self.engine.settings.layer(slot.member for slot in values_now(self.engine.slots)),)
 
     def begin(self, function: "FunctionCall | None" = None) -> "PoolCall":
         """Begin a call in its context.
@@ -517,7 +522,7 @@ def wrap(bound: BoundPool, fn: Callable[..., Any]) -> Callable[..., Any]:
     Raises:
         TypeError: If its kind does not fit the pool, or it has no parameter for the resource.
     """
-    return without_resource(fn)(_caller(bound, fn, resource_first))
+    return with_layers(without_resource(fn)(_caller(bound, fn, resource_first)), bound.layers)
 
 
 def caller(bound: BoundPool, fn: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,5 +1,6 @@
 """The parameters of a pool, checked, as its other parts read them."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, TypeAlias
 
@@ -17,6 +18,7 @@ from mainstay._core.failures import (
     verdict_of,
 )
 from mainstay._core.functions import Kind, checked_name, kind_of
+from mainstay._core.layers import Layer, classes_of
 from mainstay._failover.options import Failback, Member, Probe, check_hook
 from mainstay._failover.selection import Selector, Strategy, strategy_of
 from mainstay.errors import RejectedError
@@ -60,6 +62,31 @@ class PoolSettings:
         """True if a call that its first attempt answers needs more than being called."""
         extras = (self.on_result, self.budget, self.attempt_timeout)
         return any(extra is not None for extra in extras)
+
+    def layer(self, members: Iterable[Member[Any]]) -> Layer:
+        """Return what a pool of these members makes of a call at most."""
+        everyone = list(members)
+        return Layer(
+            kind="failover",
+            component=self.name,
+            calls=min(len(everyone), self.attempts or math.inf),
+            waits=self._longest_waits(everyone),
+            timeout=math.inf if self.timeout is None else self.timeout,
+            attempt_timeout=math.inf if self.attempt_timeout is None else self.attempt_timeout,
+            classes=classes_of(self.judge),
+        )
+
+    def _longest_waits(self, members: list[Member[Any]]) -> float:
+        """Return the longest that a call waits for members that start, or are asked about."""
+        if self.when_all_down == "wait":
+            return math.inf
+        waits = math.fsum(each.start_timeout for each in members if each.open is not None)
+        if self.probe is not None:
+            asking = self.probe.fall * (
+                self.probe.every * (1 + self.probe.jitter) + self.probe.timeout
+            )
+            waits += len(members) * asking
+        return waits
 
     def verdict(self, error: Exception) -> object:
         """Return what an exception says of its member: a `Verdict`, or `FAILING`.

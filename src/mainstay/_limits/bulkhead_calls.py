@@ -26,6 +26,7 @@ from mainstay._core.functions import (
     running_loop,
     wraps,
 )
+from mainstay._core.layers import Layer, with_layers
 from mainstay._limits.bulkhead_engine import POLICY, BulkheadEngine
 from mainstay._limits.places import Permits, Places, Waiter, WaiterState
 from mainstay._metrics.bulkhead import BulkheadRecorder
@@ -126,6 +127,11 @@ class BoundBulkhead:
 
     engine: BulkheadEngine
     recorder: Recorder
+
+    def layers(self) -> tuple[Layer, ...]:
+        """Return what it makes of a call at most."""
+        engine = self.engine
+        return (Layer(kind="bulkhead", component=engine.name, places=1, waits=engine.max_wait),)
 
     def hold(self, now: float, holder: object) -> HeldPlace | None:
         """Take a place for *holder* at once; None if there is none, or to find out takes longer."""
@@ -370,9 +376,9 @@ def wrap(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., Any]:
     """
     kind = kind_of(fn)
     if kind is Kind.ASYNC:
-        return _wrap_async(bound, fn)
+        return with_layers(_wrap_async(bound, fn), bound.layers)
     if kind is Kind.SYNC:
-        return _wrap_sync(bound, fn)
+        return with_layers(_wrap_sync(bound, fn), bound.layers)
     raise TypeError(
         f"a bulkhead does not wrap generators such as {fn!r}; use `with bulkhead:` in it, around "
         f"what needs a place"

@@ -15,6 +15,7 @@ from mainstay._core.functions import (
     name_of,
     takes_self,
 )
+from mainstay._core.layers import with_layers
 from mainstay._core.misuse import keywords_only
 from mainstay._limits.fallback_calls import (
     POLICY,
@@ -111,7 +112,7 @@ class Fallback:
         self, bound: BoundFallback, kind: Kind, fn: Callable[..., Any]
     ) -> Callable[..., Any]:
         if kind is Kind.ASYNC:
-            return wrap_async(bound, fn)
+            return with_layers(wrap_async(bound, fn), bound.layers)
         for parameter in ("on", "call"):
             hook = self._given[parameter]
             if is_async_hook(hook):
@@ -119,7 +120,7 @@ class Fallback:
                     f"`{parameter}` is async and {fn!r} is not, so it could never be awaited; "
                     f"make it a plain function"
                 )
-        return wrap_sync(bound, fn)
+        return with_layers(wrap_sync(bound, fn), bound.layers)
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call *fn* with the fallback, without decorating it; not with `last_good`.

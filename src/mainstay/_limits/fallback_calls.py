@@ -25,6 +25,7 @@ from mainstay._core.context import block_context, current_context, process_conte
 from mainstay._core.events import is_first, is_observed, logger_of, publish
 from mainstay._core.failures import Judge, class_name, described, in_words
 from mainstay._core.functions import is_awaitable, refused_awaitable, require_asyncio, wraps
+from mainstay._core.layers import Layer, classes_of
 from mainstay._limits.last_good import Good, LastGood, key_of
 from mainstay._metrics.fallbacks import FallbackRecorder
 from mainstay._metrics.recorder import Recorder
@@ -82,6 +83,12 @@ class BoundFallback:
     recorder: Recorder
     answers: FallbackRecorder
     kept: LastGood | None
+
+    def layers(self) -> tuple[Layer, ...]:
+        """Return what it makes of a call at most."""
+        classes = classes_of(self.settings.judge)
+        then = self.settings.call
+        return (Layer(kind="fallback", component=self.component, classes=classes, then=then),)
 
     def begin(self) -> "FallbackCall":
         """Begin a call in its context."""

@@ -24,6 +24,7 @@ from mainstay._core.functions import (
     running_loop,
     wraps,
 )
+from mainstay._core.layers import Layer, with_layers
 from mainstay._limits.gcra import Gcra
 from mainstay._limits.turns import Turns, TurnWaiter
 from mainstay._metrics.collector import Metrics, recorders_of
@@ -107,6 +108,12 @@ class BoundRate:
 
     engine: RateEngine
     recorder: Recorder
+
+    def layers(self) -> tuple[Layer, ...]:
+        """Return what it makes of a call at most."""
+        engine = self.engine
+        waits = engine.max_wait + (0.0 if engine.shared is None else engine.shared.patience)
+        return (Layer(kind="rate_limit", component=engine.name, waits=waits),)
 
     def resume(self, started: float) -> "RateCall":
         """Return the call that began then, in its context."""
@@ -260,7 +267,8 @@ def wrap(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
         )
     if shared is not None:
         shared.check_kind(is_async=kind is Kind.ASYNC, what=repr(fn))
-    return (_wrap_async if kind is Kind.ASYNC else _wrap_sync)(bound, fn)
+    make = _wrap_async if kind is Kind.ASYNC else _wrap_sync
+    return with_layers(make(bound, fn), bound.layers)
 
 
 def _wrap_sync(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:

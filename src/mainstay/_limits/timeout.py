@@ -1,12 +1,14 @@
 """`timeout(...)`: how long one call may take."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, Final, ParamSpec, Self, TypeVar, cast
 
 import attrs
 
 from mainstay._core.arguments import DefaultInt, Duration, to_count, to_flag, to_seconds
 from mainstay._core.functions import Kind, checked_name_or_none, kind_of, name_of
+from mainstay._core.layers import with_layers
 from mainstay._core.threads import get_or_create
 from mainstay._core.workers import WorkerPool
 from mainstay._limits.timeout_calls import (
@@ -100,8 +102,9 @@ class Timeout:
                     f"`in_thread` is for plain functions, and {fn!r} is async: it is interrupted "
                     f"without a thread"
                 )
-            return wrap_async(bound, fn)
-        return wrap_in_thread(bound, fn) if self._in_thread else wrap_sync(bound, fn)
+            return with_layers(wrap_async(bound, fn), partial(bound.layers, is_async=True))
+        wrap = wrap_in_thread if self._in_thread else wrap_sync
+        return with_layers(wrap(bound, fn), bound.layers)
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call *fn* with the limit, without decorating it.

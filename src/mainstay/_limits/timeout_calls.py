@@ -24,6 +24,7 @@ from mainstay._core.context import block_context, current_context, process_conte
 from mainstay._core.deadline import begin_interrupting, deadline, end_interrupting
 from mainstay._core.events import is_first, logger_of
 from mainstay._core.functions import is_awaitable, refused_awaitable, require_asyncio, wraps
+from mainstay._core.layers import Layer
 from mainstay._core.workers import Worker, WorkerPool
 from mainstay._metrics.abandoned import AbandonedCalls
 from mainstay._metrics.recorder import Recorder
@@ -49,6 +50,20 @@ class BoundTimeout:
     recorder: Recorder
     workers: WorkerPool | None
     abandoned: AbandonedCalls | None
+
+    def layers(self, *, is_async: bool = False) -> tuple[Layer, ...]:
+        """Return what it makes of a call at most."""
+        in_thread = self.workers is not None
+        return (
+            Layer(
+                kind="timeout",
+                component=self.component,
+                timeout=self.seconds,
+                interrupts=is_async or in_thread,
+                leaves=in_thread,
+                tells=True,
+            ),
+        )
 
     def begin(self) -> "LimitedCall":
         """Begin a call in its context.

@@ -6,6 +6,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, cast
 import attrs
 
 from mainstay._core.functions import Kind, checked_name, kind_of
+from mainstay._core.layers import Layer, layers_around
 from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
 from mainstay._metrics.pipeline import Pipe, PipelineRecorder
 from mainstay._metrics.schema import GIVE_UP_REASONS
@@ -91,6 +92,17 @@ class Pipeline:
         """
         wrapped: Callable[P, R] = self._wrapped(fn, once=True)
         return wrapped(*args, **kwargs)
+
+    def __mainstay_layers__(self) -> tuple[Layer, ...]:
+        """Return its layers, outermost first: what `explain` reads."""
+        apart = attrs.evolve(self, metrics=Metrics(None))  # nothing is called, and nothing counted
+        wrapped: Callable[..., Any]
+        try:
+            wrapped = apart(_anything)
+        except TypeError:  # a layer is for async functions only
+            wrapped = apart(_aanything)
+        layers, _ = layers_around(wrapped)
+        return tuple(layers)
 
     def _wrapped(self, fn: Callable[..., Any], *, once: bool) -> Callable[..., Any]:
         if not callable(fn):
@@ -185,6 +197,14 @@ def pipeline(name: str, *policies: Any, metrics: Metrics | None = None) -> Pipel
                 f"one out"
             )
     return Pipeline(name, policies, metrics_of(metrics))
+
+
+def _anything(*args: Any, **kwargs: Any) -> None:
+    """Stand in for whatever a pipeline is to be around."""
+
+
+async def _aanything(*args: Any, **kwargs: Any) -> None:
+    """As `_anything`."""
 
 
 def _engine_of(policy: Any) -> object:

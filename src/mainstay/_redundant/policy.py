@@ -33,6 +33,7 @@ from mainstay._core.functions import (
     resource_first_or_as_self,
     without_resource,
 )
+from mainstay._core.layers import LAYERS, with_layers
 from mainstay._core.misuse import keywords_only
 from mainstay._core.sharing import Shared
 from mainstay._core.threads import get_or_create
@@ -131,8 +132,7 @@ class Redundant(Shared):
         if isinstance(fn, classmethod | staticmethod):
             # No callable to a type checker before it is bound, as *fn* was none.
             return cast("Callable[P, R]", type(fn)(self(fn.__func__)))
-        wrapper = self._wrapped(fn, resource_first)
-        return wrapper if self._settings.pool is None else without_resource(fn)(wrapper)
+        return self._hiding(fn, self._wrapped(fn, resource_first))
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call *fn* redundantly, without decorating it.
@@ -192,7 +192,13 @@ class Redundant(Shared):
         kind = kind_of(fn)
         self._check_kind(kind, fn)
         bound = self._bound(name_of(fn), self._fns(fn, placed))
-        return (wrap_async if kind is Kind.ASYNC else wrap_sync)(bound, fn)
+        return _wrapper(bound, kind, fn)
+
+    def _hiding(self, fn: Callable[..., Any], wrapper: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a wrapper that shows no parameter for the resource of a pool."""
+        if self._settings.pool is None:
+            return wrapper
+        return with_layers(without_resource(fn)(wrapper), getattr(wrapper, LAYERS))
 
     def _layer(self, fn: Callable[..., Any], pipe: Pipe) -> Callable[..., Any]:
         """Wrap a function as a layer of a pipeline."""
@@ -210,10 +216,8 @@ class Redundant(Shared):
             inside._bound(pipe.component, inside._fns(fn, placed)),  # noqa: SLF001 - of its own class
             recorder=pipe.part(),
         )
-        wrapper = (wrap_async if kind is Kind.ASYNC else wrap_sync)(bound, fn)
-        if self._settings.pool is None or pipe.once:
-            return wrapper
-        return without_resource(fn)(wrapper)
+        wrapper = _wrapper(bound, kind, fn)
+        return wrapper if pipe.once else self._hiding(fn, wrapper)
 
     def _fns(self, fn: Callable[..., Any], placed: Placed) -> tuple[Callable[..., Any], ...]:
         """Return what the copies call; *placed* puts the resource of a pool in its place."""
@@ -257,6 +261,11 @@ class Redundant(Shared):
                 f"`primary` is for async functions; copies of {fn!r} run in threads; leave it out"
             )
         check_blocking(self._settings, repr(fn))
+
+
+def _wrapper(bound: BoundRedundant, kind: Kind, fn: Callable[..., Any]) -> Callable[..., Any]:
+    wrap = wrap_async if kind is Kind.ASYNC else wrap_sync
+    return with_layers(wrap(bound, fn), bound.layers)
 
 
 _IN_WORDS = {

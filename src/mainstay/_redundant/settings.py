@@ -1,5 +1,6 @@
 """What a redundant call was told, checked; and what it is bound to."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
@@ -7,7 +8,8 @@ import attrs
 
 from mainstay._core.budget import RetryBudget, budget_of
 from mainstay._core.failures import Classes, Judge, Predicate, failing_of, judge_of
-from mainstay._core.functions import Kind, is_async_hook, kind_of
+from mainstay._core.functions import Kind, is_async, is_async_hook, kind_of
+from mainstay._core.layers import Layer
 from mainstay._core.one_shot import check_shareable, has_one_shot
 from mainstay._core.workers import WorkerPool
 from mainstay._metrics.abandoned import AbandonedCalls
@@ -80,6 +82,20 @@ class BoundRedundant:
         ),
         init=False,
     )
+
+    def layers(self) -> tuple[Layer, ...]:
+        """Return what it makes of a call at most: a copy may start when another one has failed."""
+        settings, copies = self.settings, len(self.fns)
+        return (
+            Layer(
+                kind="redundant",
+                component=self.component,
+                calls=copies,
+                at_once=copies,
+                timeout=math.inf if settings.timeout is None else settings.timeout,
+                interrupts=is_async(self.fns[0]),
+            ),
+        )
 
     def __attrs_post_init__(self) -> None:
         pool, recorders = self.settings.pool, recorders_of(self.metrics)

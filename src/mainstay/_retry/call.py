@@ -31,6 +31,7 @@ from mainstay._core.failures import (
     failing_of,
     leave_note,
 )
+from mainstay._core.layers import Layer
 from mainstay._core.one_shot import NO_FILES, Positions, positions_of, used_up
 from mainstay._metrics.recorder import Recorder
 from mainstay._retry import decision
@@ -67,6 +68,10 @@ class BoundRetry:
     settings: RetrySettings
     component: str
     recorder: Recorder
+
+    def layers(self) -> tuple[Layer, ...]:
+        """Return what it makes of a call at most."""
+        return (self.settings.layer(self.component),)
 
     def begin(self, function: FunctionCall | None = None) -> "RetryCall":
         """Begin a call in its context.

@@ -20,6 +20,7 @@ from mainstay._core.functions import (
     name_of_frame,
     require_asyncio,
 )
+from mainstay._core.layers import with_layers
 from mainstay._core.misuse import keywords_only
 from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
 from mainstay._metrics.pipeline import Pipe
@@ -103,7 +104,7 @@ class Retry:
             raise TypeError(f"retry wraps callables, not {fn!r}")
         kind = kind_of(fn)
         self._check_kind(kind, fn)
-        return WRAPPERS[kind](self._bound(name_of(fn)), fn)
+        return _wrapped(self._bound(name_of(fn)), kind, fn)
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call *fn* with retries, without decorating it.
@@ -133,7 +134,7 @@ class Retry:
         kind = kind_of(fn)
         self._check_kind(kind, fn)
         bound = BoundRetry(self._settings, self._name or pipe.component, pipe.part())
-        return WRAPPERS[kind](pipe.bind(bound), fn)
+        return _wrapped(pipe.bind(bound), kind, fn)
 
     def __iter__(self) -> Block:
         """Begin a block of attempts: ``for attempt in policy:`` and in it ``with attempt:``.
@@ -202,6 +203,10 @@ class Retry:
                 f"`{self._async_hook}` is async and {fn!r} is not, so it could never "
                 f"be awaited; make it a plain function"
             )
+
+
+def _wrapped(bound: BoundRetry, kind: Kind, fn: Callable[..., Any]) -> Callable[..., Any]:
+    return with_layers(WRAPPERS[kind](bound, fn), bound.layers)
 
 
 @keywords_only(

@@ -1,5 +1,6 @@
 """What a retry was told: its parameters, checked."""
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -7,7 +8,10 @@ import attrs
 
 from mainstay._core.budget import RetryBudget
 from mainstay._core.failures import Judge
+from mainstay._core.layers import Layer, classes_of
+from mainstay._retry.decision import default_wait
 from mainstay._retry.strategies import RetryStrategy, Strategy
+from mainstay.errors import AllMembersFailedError, RejectedError
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -29,6 +33,38 @@ class RetrySettings:
         extras = (self.on_result, self.budget, self.attempt_timeout)
         return any(extra is not None for extra in extras)
 
+    def layer(self, component: str) -> Layer:
+        """Return what a retry with this name makes of a call at most."""
+        return Layer(
+            kind="retry",
+            component=component,
+            calls=math.inf if self.attempts is None else self.attempts,
+            first_wait=self._longest_waits(1),
+            waits=math.inf if self.attempts is None else self._longest_waits(self.attempts - 1),
+            timeout=math.inf if self.timeout is None else self.timeout,
+            attempt_timeout=math.inf if self.attempt_timeout is None else self.attempt_timeout,
+            once=self.nested == "once",
+            classes=classes_of(self.judge),
+        )
+
+    def _longest_waits(self, number: int) -> float:
+        """Return the longest that so many waits may take; infinite where others say how long."""
+        classes = classes_of(self.judge)
+        if number and (callable(self.wait) or classes is None or _may_ask_for_a_wait(classes)):
+            return math.inf
+        if isinstance(self.wait, float):
+            return number * self.wait
+        return math.fsum(default_wait(each, 1.0) for each in range(1, number + 1))
+
     def asks_a_strategy(self) -> bool:
         """True if anything is one of tenacity's strategies, which read the state of a call."""
         return self.stop is not None or callable(self.wait) or isinstance(self.judge, RetryStrategy)
+
+
+def _may_ask_for_a_wait(classes: tuple[type[Exception], ...]) -> bool:
+    """True if an exception of these classes may say when to come back, and is listened to."""
+    return any(
+        issubclass(each, asking) or issubclass(asking, each)
+        for each in classes
+        for asking in (RejectedError, AllMembersFailedError)
+    )

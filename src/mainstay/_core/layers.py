@@ -1,0 +1,111 @@
+"""What a policy can make of one call at most, in numbers: what `explain` reads.
+
+A wrapper answers for itself: under `LAYERS` it has a function that returns its layers. They are
+made when they are asked for, since a pool may have got more members by then; a call does not pay
+for them.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias, TypeVar
+
+import attrs
+
+from mainstay._core.failures import ErrorClasses
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+LAYERS = "__mainstay_layers__"
+"""Where wrappers, and pipelines, have the function that returns their layers."""
+
+LayerKind: TypeAlias = Literal[
+    "retry", "timeout", "fallback", "redundant", "breaker", "failover", "bulkhead", "rate_limit"
+]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Layer:
+    """One policy around a function; durations in seconds, infinite where there is no limit.
+
+    Attributes:
+        kind: The kind of policy, as in labels.
+        component: Its name.
+        calls: How often it calls what is inside, at most.
+        at_once: How many of those may run at the same time.
+        first_wait: The longest wait between the first two.
+        waits: The longest that it waits, before the first, between them, and in total.
+        timeout: After how long it begins no other one.
+        attempt_timeout: How long each may take, before it is interrupted.
+        interrupts: True if *timeout* ends the call, whatever runs.
+        leaves: True if the caller goes on at the end of a time that is set from outside.
+        tells: True if *timeout* is told to the policies inside, as a deadline.
+        places: The places that a call holds.
+        once: True if it repeats nothing that another retry has given up.
+        classes: Which exceptions it looks at; None where only a predicate can tell.
+        then: What it calls after a failure, in place of what is inside.
+    """
+
+    kind: LayerKind
+    component: str
+    calls: float = 1
+    at_once: int = 1
+    first_wait: float = 0.0
+    waits: float = 0.0
+    timeout: float = math.inf
+    attempt_timeout: float = math.inf
+    interrupts: bool = False
+    leaves: bool = False
+    tells: bool = False
+    places: int = 0
+    once: bool = False
+    classes: tuple[type[Exception], ...] | None = None
+    then: Callable[..., Any] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.component}"
+
+    def misses(self, error: type[Exception]) -> bool:
+        """True if it is known not to look at exceptions of a class."""
+        return self.classes is not None and not issubclass(error, self.classes)
+
+
+Layers: TypeAlias = Callable[[], tuple[Layer, ...]]
+"""Returns the layers of something, outermost first."""
+
+
+def with_layers(wrapper: F, layers: Layers) -> F:
+    """Return a wrapper with the function that returns its layers."""
+    vars(wrapper)[LAYERS] = layers
+    return wrapper
+
+
+def layers_around(what: Callable[..., Any]) -> tuple[list[Layer], Callable[..., Any]]:
+    """Return the layers of a decorated function, outermost first, and the function itself.
+
+    It goes from each wrapper to what that wraps. One by others has what it has copied from ours,
+    which therefore counts once.
+    """
+    found: list[Layer] = []
+    last: Layers | None = None
+    while True:
+        layers: Layers | None = getattr(what, LAYERS, None)
+        if layers is not None and layers is not last:
+            found += layers()
+        last = layers
+        inner = what.func if isinstance(what, functools.partial) else _wrapped(what)
+        if inner is None:
+            return found, what
+        what = inner
+
+
+def _wrapped(what: Callable[..., Any]) -> Callable[..., Any] | None:
+    inner = getattr(what, "__wrapped__", None)
+    return inner if callable(inner) else None
+
+
+def classes_of(judge: object) -> tuple[type[Exception], ...] | None:
+    """Return the exception classes that a judge looks for; None if it asks a predicate."""
+    if not isinstance(judge, ErrorClasses):
+        return None
+    return judge.classes if isinstance(judge.classes, tuple) else (judge.classes,)
