@@ -1,6 +1,7 @@
 """Run every benchmark and write `results/<date>-<cpu>-<python>.md`.
 
-Each script runs in a process of its own, one after another; with names of scripts, only those.
+Each script runs in a process of its own, one after another; with names of scripts only those, each
+of which has a file of its own then, `results/<date>-<script>.md`.
 With `--quick` the report is printed and not written, since its figures mean nothing.
 """
 
@@ -50,7 +51,7 @@ def run(script: str, *, quick: bool) -> Report:
 
 
 def cpu() -> str:
-    """Give the name of the processor, as far as the system tells it."""
+    """Return the name of the processor, as far as the system tells it."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -73,9 +74,10 @@ def document(reports: dict[str, Report]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def results_file() -> Path:
-    """Name the file after the date, the processor and the Python."""
-    name = f"{TODAY}-{cpu()}-python{platform.python_version()}"
+def results_file(script: str | None) -> Path:
+    """Name the file after the date and the script; of all, after the processor and the Python."""
+    what = Path(script).stem if script else f"{cpu()}-python{platform.python_version()}"
+    name = f"{TODAY}-{what}"
     return HERE / "results" / f"{re.sub(r'[^a-z0-9.]+', '-', name.lower())}.md"
 
 
@@ -88,12 +90,18 @@ def main() -> None:
     unknown = {*options.scripts} - {*SCRIPTS}
     if unknown:
         parser.error(f"there is no {' or '.join(sorted(unknown))}, but {', '.join(SCRIPTS)}")
-    scripts = options.scripts or SCRIPTS
-    text = document({script: run(script, quick=options.quick) for script in scripts})
+    reports = {script: run(script, quick=options.quick) for script in options.scripts or SCRIPTS}
     if options.quick:
-        print(text)
-        return
-    path = results_file()
+        print(document(reports))
+    elif options.scripts:
+        for script, report in reports.items():
+            write(results_file(script), document({script: report}))
+    else:
+        write(results_file(None), document(reports))
+
+
+def write(path: Path, text: str) -> None:
+    """Write one file of results."""
     path.parent.mkdir(exist_ok=True)
     path.write_text(text, encoding="utf-8")
     print(f"wrote {path}")

@@ -388,3 +388,25 @@ def test_t42_an_old_answer_is_marked_and_bounded(metrics, used):
         with pytest.raises(ConnectionRefusedError):
             wrapped()
     assert str(used[0]).startswith("fetch: answered by last_good, 10.000 s old")
+
+
+def test_a_deadline_that_ends_the_call_is_a_timeout_of_the_fallback_too(metrics):
+    @fallback(on=ConnectionError, default=0, name="job", metrics=metrics.metrics)
+    async def hangs():
+        await asyncio.Event().wait()
+
+    async def call():
+        with FakeClock() as clock:
+            async with deadline(1.0):
+                task = asyncio.current_task()
+                assert task is not None
+                waiting = asyncio.ensure_future(clock.asleep(2.0))
+                try:
+                    await hangs()
+                finally:
+                    waiting.cancel()
+
+    with pytest.raises(DeadlineExpiredError):
+        asyncio.run(call())
+    assert metrics.outcomes() == {"timeout": 1}
+    assert metrics.reasons() == {"timeout": 1}

@@ -607,6 +607,11 @@ def test_every_counter_of_a_layout_has_a_place_of_its_own() -> None:
     assert places == list(range(layout.size))
 
 
+@pytest.mark.parametrize("policy", schema.GIVE_UP_REASONS)
+def test_a_deadline_around_may_end_a_call_of_any_policy(policy) -> None:
+    assert "timeout" in schema.GIVE_UP_REASONS[policy]
+
+
 def test_label_values_are_admitted_up_to_their_number_and_recognised_after_it() -> None:
     values = LabelValues(2)
     assert [values.admit(v) for v in ("a", "b", "c", "a", "b")] == ["a", "b", None, "a", "b"]

@@ -48,7 +48,7 @@ GIVE_UP_REASONS = {
     "timeout": ("timeout", "full"),
     "bulkhead": ("full", "wait", "shed", "timeout"),
     "rate_limit": ("rate", "timeout"),
-    "fallback": _ASKED,
+    "fallback": (*_ASKED, "timeout"),
 }
 """Why a call of each policy can give up."""
 
