@@ -40,9 +40,15 @@ def test_closed_counters_start_at_zero_and_states_at_their_true_value(registry):
     assert value("member_state", component="db", member="a", state="ejected") == 0
     assert value("member_state", component="db", member="b", state="standby_cold") == 1
     assert value("breaker_state", component="mail", state="closed") == 1
+    for component, policy in (("db", "failover"), ("mail", "breaker")):
+        labels = {"component": component, "policy": policy}
+        assert value("calls_total", **labels, outcome="success") == 0
+        assert value("call_duration_seconds_count", **labels) is None  # not used by itself yet
+        assert value("give_ups_total", **labels, reason="timeout") is None
+    pool(fail), breaker(fail)
     assert value("give_ups_total", component="db", policy="failover", reason="no_member") == 0
     assert value("give_ups_total", component="mail", policy="breaker", reason="open") == 0
-    assert (pool.name, breaker.name) == ("db", "mail")
+    assert value("call_duration_seconds_count", component="mail", policy="breaker") == 0
 
 
 def test_states_that_run_out_by_themselves_are_shown_as_they_are_at_the_scrape(registry):

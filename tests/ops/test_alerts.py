@@ -148,11 +148,21 @@ def bulkhead(refused=0, inside=1):
     ]
 
 
-def served(answers):
-    calls = {"component": "prices", "policy": "fallback"}
+def served(answers, policy="fallback"):
+    calls = {"component": "prices", "policy": policy}
     return [
         series("calls_total", f"0+{100 - answers}x90", **calls, outcome="success"),
         series("calls_total", f"0+{answers}x90", **calls, outcome="recovered"),
+        series("fallbacks_total", f"0+{answers}x90", component="prices", source="value"),
+    ]
+
+
+def layered(policy, failing):
+    """Give the calls of a pipeline, and those of a layer that has its name."""
+    of_layer, of_pipeline = {"policy": policy}, {"policy": "pipeline"}
+    return [
+        *calls(*((50, 50) if failing == policy else (100, 0)), HOUR, **of_layer),
+        *calls(*((50, 50) if failing == "pipeline" else (100, 0)), HOUR, **of_pipeline),
     ]
 
 
@@ -176,6 +186,10 @@ CASES = [
     Case("ErrorBudgetBurnsFast", False, "what fails is none of the policy's business", 60, [
         *calls(50, 50, 60), gave_up("not_retryable", "0+50x60"),
     ]),
+    Case("ErrorBudgetBurnsFast", False, "a pipeline answers, and its breaker sees failures", 60,
+         layered("breaker", failing="breaker")),
+    Case("ErrorBudgetBurnsFast", True, "a pipeline fails, and its bulkhead does not", 60,
+         layered("bulkhead", failing="pipeline")),
     Case("ErrorBudgetBurnsFast", True, "`on` itself fails", 60, [
         *calls(50, 50, 60), gave_up("predicate_error", "0+50x60"),
     ]),
@@ -275,6 +289,8 @@ CASES = [
     Case("RateStoreFails", False, "it answers", 20,
          [series("rate_store_errors_total", "0x20", component="mail", action="local")]),
     Case("FallbackServed", True, "a tenth is answered by it", 60, served(10)),
+    Case("FallbackServed", True, "a tenth is answered by that of a pipeline", 60,
+         served(10, policy="pipeline")),
     Case("FallbackServed", False, "one in a hundred is", 60, served(1)),
     Case("FallbackServed", False, "a tenth is, for a quarter of an hour", 15, served(10)),
     Case("CheckpointStale", True, "no save for half an hour", 30, checkpoint("0x60")),

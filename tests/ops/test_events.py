@@ -18,6 +18,8 @@ LAZY = (
     "errors_total",
     "dissents_total",
     "series_dropped_total",
+    "give_ups_total",
+    "call_duration_seconds_bucket",
 )
 """Counters whose series may be born with their first event."""
 

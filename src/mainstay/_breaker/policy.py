@@ -153,6 +153,7 @@ class CircuitBreaker(Shared):
             return cast("Callable[P, R]", type(fn)(self(fn.__func__)))
         if not callable(fn):
             raise TypeError(f"a circuit breaker wraps callables, not {fn!r}")
+        self._bound.recorder.appear()
         return wrap(self._bound, fn)
 
     def _layer(self, fn: Callable[..., Any], pipe: Pipe) -> Callable[..., Any]:

@@ -536,8 +536,9 @@ class _PoolDecorator(Generic[R]):
         """Wrap a function, whose resource the caller no longer gives."""
         if isinstance(fn, classmethod | staticmethod):
             # No callable to a type checker before it is bound, as *fn* was none.
-            return cast("Callable[..., Any]", type(fn)(wrap(self._bound, fn.__func__)))
+            return cast("Callable[..., Any]", type(fn)(self(fn.__func__)))
         _check_callable(fn)
+        self._bound.recorder.appear()
         return wrap(self._bound, fn)
 
     def _layer(self, fn: Callable[..., Any], pipe: Pipe) -> Callable[..., Any]:

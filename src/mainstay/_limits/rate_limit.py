@@ -178,6 +178,7 @@ class RateLimit(Shared):
             return cast("Callable[P, R]", type(fn)(self(fn.__func__)))
         if not callable(fn):
             raise TypeError(f"a rate limit wraps callables, not {fn!r}")
+        self._bound.recorder.appear()
         return wrap(self._bound, fn)
 
     def _layer(self, fn: Callable[..., Any], pipe: Pipe) -> Callable[..., Any]:

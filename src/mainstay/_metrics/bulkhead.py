@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from mainstay._metrics.gauges import NumberGauge
-from mainstay._metrics.layouts import BULKHEAD_LAYOUT, CALL_LAYOUT, QUEUE_WAIT_LAYOUT
+from mainstay._metrics.layouts import BULKHEAD_LAYOUT, QUEUE_WAIT_LAYOUT, SHARED_CALL_LAYOUT
 from mainstay._metrics.schema import CALLS, IN_FLIGHT_SECONDS, LIMIT_CHANGES, Family
 from mainstay._metrics.series import SeriesTable
 
 S = TypeVar("S")
 
-_CALL_SUCCESS = CALL_LAYOUT.slots[CALLS]["success"]
+_CALL_SUCCESS = SHARED_CALL_LAYOUT.slots[CALLS]["success"]
 _IN_FLIGHT = BULKHEAD_LAYOUT.slots[IN_FLIGHT_SECONDS][""]
 _CHANGES = BULKHEAD_LAYOUT.slots[LIMIT_CHANGES]
 
@@ -53,7 +53,7 @@ class BulkheadRecorder:
         self._gauges: list[NumberGauge] = []
         self._group = table.group(BULKHEAD_LAYOUT, (component,))
         # Resolved for `answered`, the path that has to be short.
-        self._calls = table.group(CALL_LAYOUT, (component, "bulkhead"))
+        self._calls = table.group(SHARED_CALL_LAYOUT, (component, "bulkhead"))
         self._local = table.cells.local
         self._shortest = self._calls.bounds[0]
         self._sum = len(self._calls.bounds) + 1

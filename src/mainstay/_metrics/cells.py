@@ -48,9 +48,10 @@ class Group:
         labels: The values of the labels that the series share. A family takes as many of them,
             from the first on, as it has labels besides the closed one.
         bounds: The upper bounds of the histogram's buckets, without +Inf.
+        company: Another group that appears when this one does, or None.
     """
 
-    __slots__ = ("bounds", "labels", "layout")
+    __slots__ = ("bounds", "company", "labels", "layout")
 
     def __init__(
         self, layout: Layout, labels: tuple[str, ...], bounds: tuple[float, ...] = ()
@@ -58,6 +59,7 @@ class Group:
         self.layout: Layout = layout
         self.labels: tuple[str, ...] = labels
         self.bounds: tuple[float, ...] = bounds
+        self.company: Group | None = None
 
     def histogram_size(self) -> int:
         """Return the length of the histogram's row: buckets, +Inf, sum."""
@@ -110,7 +112,15 @@ class Cells:
         except AttributeError:
             cells = self._take()
         cell = cells.get(group)
-        return cell if cell is not None else cells.setdefault(group, self._new_cell(group))
+        if cell is None:
+            cell = cells.setdefault(group, self._new_cell(group))
+            if group.company is not None:
+                self.cell(group.company)
+        return cell
+
+    def has(self, group: Group) -> bool:
+        """True if any thread has a cell of *group*."""
+        return any(group in cells for cells in tuple(self._all))
 
     def totals(self, group: Group) -> tuple[list[float], list[float]]:
         """Add up the cells of *group* over all threads, ended ones too."""

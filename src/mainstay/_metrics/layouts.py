@@ -22,6 +22,7 @@ class Layout:
         histogram: The histogram, or None.
         counters: The values of each counter's last label where they are known beforehand; () for a
             single series.
+        late: True if the series appear when something is first counted in them, and not at 0.
 
     Attributes:
         slots: Where each series is in the row of the counters: by counter, then by its last label,
@@ -30,9 +31,14 @@ class Layout:
     """
 
     def __init__(
-        self, histogram: Family | None, counters: Mapping[Family, tuple[str, ...]]
+        self,
+        histogram: Family | None,
+        counters: Mapping[Family, tuple[str, ...]],
+        *,
+        late: bool = False,
     ) -> None:
         self.histogram = histogram
+        self.late = late
         places = itertools.count()
         self.slots: dict[Family, dict[str, int]] = {
             family: {value: next(places) for value in closed or ("",)}
@@ -44,13 +50,30 @@ class Layout:
 CALL_LAYOUT = Layout(schema.CALL_DURATION, {schema.CALLS: schema.OUTCOMES})
 """What every call of every policy writes."""
 
+SHARED_CALL_LAYOUT = Layout(schema.CALL_DURATION, {schema.CALLS: schema.OUTCOMES}, late=True)
+"""The same of a shared object, which may be used in pipelines only, where durations are theirs."""
+
+OUTCOME_LAYOUT = Layout(None, {schema.CALLS: schema.OUTCOMES})
+"""What a shared object has from the start, and all that its calls in pipelines write."""
+
+SHARED = ("breaker", "failover", "bulkhead", "rate_limit")
+"""The policies with shared objects."""
+
+_ONE_ATTEMPT = ("breaker", "timeout", "bulkhead", "rate_limit", "fallback")
+
+
+def _failures(policy: str, reasons: tuple[str, ...]) -> Layout:
+    late = policy in SHARED
+    if policy in _ONE_ATTEMPT:
+        return Layout(None, {schema.GIVE_UPS: reasons}, late=late)
+    counters = {schema.WAIT_SECONDS: (), schema.GIVE_UPS: reasons}
+    return Layout(schema.CALL_ATTEMPTS, counters, late=late)
+
+
 FAILURE_LAYOUTS = {
-    policy: Layout(schema.CALL_ATTEMPTS, {schema.WAIT_SECONDS: (), schema.GIVE_UPS: reasons})
-    for policy, reasons in schema.GIVE_UP_REASONS.items()
+    policy: _failures(policy, reasons) for policy, reasons in schema.GIVE_UP_REASONS.items()
 }
 """What only calls with a failed attempt write, by policy."""
-for _policy in ("breaker", "timeout", "bulkhead", "rate_limit", "fallback"):  # one attempt each
-    FAILURE_LAYOUTS[_policy] = Layout(None, {schema.GIVE_UPS: schema.GIVE_UP_REASONS[_policy]})
 
 
 @functools.cache

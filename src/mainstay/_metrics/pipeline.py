@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from mainstay._metrics.layouts import CALL_LAYOUT, WAIT_LAYOUT, pipeline_failures
+from mainstay._metrics.layouts import CALL_LAYOUT, OUTCOME_LAYOUT, WAIT_LAYOUT, pipeline_failures
 from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import CALLS
 from mainstay._metrics.series import SeriesTable
@@ -162,6 +162,10 @@ class SharedRecorder(Recorder):
     """Stands in for the recorder of a shared object whose call is a layer of a pipeline."""
 
     __slots__ = ()
+
+    def __init__(self, table: SeriesTable, component: str, policy: str) -> None:
+        super().__init__(table, component, policy)
+        self.calls = table.group(OUTCOME_LAYOUT, (component, policy))  # no durations
 
     def within(self, metrics: Any, component: str) -> "SharedRecorder":
         """Return the recorder of the same object in other metrics."""

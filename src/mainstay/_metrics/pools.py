@@ -1,12 +1,12 @@
 """What pools and breakers call to record what happens in them, besides the calls themselves."""
 
 from mainstay._metrics.layouts import (
-    CALL_LAYOUT,
     DETECT_LAYOUT,
     FAILOVER_LAYOUT,
     MEMBER_LAYOUT,
     OUTAGE_LAYOUTS,
     RECOVER_LAYOUT,
+    SHARED_CALL_LAYOUT,
     START_LAYOUT,
     TRANSITION_LAYOUT,
     Layout,
@@ -16,7 +16,7 @@ from mainstay._metrics.series import SeriesTable
 
 _OUTCOMES = MEMBER_LAYOUT.slots[MEMBER_ATTEMPTS]
 _SUCCESS = _OUTCOMES["success"]
-_CALL_SUCCESS = CALL_LAYOUT.slots[CALLS]["success"]
+_CALL_SUCCESS = SHARED_CALL_LAYOUT.slots[CALLS]["success"]
 _CAUSES = MEMBER_LAYOUT.slots[EJECTIONS]
 
 
@@ -32,7 +32,7 @@ class MemberRecorder:
         self._table = table
         self._group = table.group(MEMBER_LAYOUT, (component, member))
         # Resolved for `answered`, the path that has to be short.
-        self._calls = table.group(CALL_LAYOUT, (component, "failover"))
+        self._calls = table.group(SHARED_CALL_LAYOUT, (component, "failover"))
         self._local = table.cells.local
         self._shortest = self._calls.bounds[0]
         self._sum = len(self._calls.bounds) + 1

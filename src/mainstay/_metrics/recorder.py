@@ -14,6 +14,9 @@ from mainstay._metrics.layouts import (
     FAILURE_LAYOUTS,
     HOOK_LAYOUT,
     NESTED_LAYOUT,
+    OUTCOME_LAYOUT,
+    SHARED,
+    SHARED_CALL_LAYOUT,
     Layout,
 )
 from mainstay._metrics.schema import CALLS, GIVE_UPS, HOOK_ERRORS, WAIT_SECONDS
@@ -68,8 +71,12 @@ class Recorder:
         self.component: str = component
         self.policy: str = policy
         self.table: SeriesTable = table
-        self.calls: Group = table.group(CALL_LAYOUT, labels)
+        shared = policy in SHARED
+        self.calls: Group = table.group(SHARED_CALL_LAYOUT if shared else CALL_LAYOUT, labels)
         self._failures: Group = table.group(failures or FAILURE_LAYOUTS[policy], labels)
+        if shared:
+            table.group(OUTCOME_LAYOUT, labels)
+            self.calls.company = self._failures
         # Resolved for `success`, the path that has to be short.
         self._local = table.cells.local
         self._shortest = self.calls.bounds[0]
@@ -79,6 +86,10 @@ class Recorder:
         """Return the recorder of *component* under the same policy in other metrics."""
         finder: _Finder = metrics._recorders  # noqa: SLF001 - which users do not see
         return finder.calls(component, self.policy)
+
+    def appear(self) -> None:
+        """Show all series, at 0, where they would appear with the first call only."""
+        self.table.cells.cell(self.calls)
 
     def success(self, seconds: float) -> None:
         """Record a call that its first attempt answered, after *seconds*."""

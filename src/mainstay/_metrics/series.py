@@ -133,19 +133,24 @@ class SeriesTable:
     # Series.
 
     def group(self, layout: Layout, labels: tuple[str, ...]) -> Group:
-        """Return a group of series, made at first use; they start at 0 then."""
+        """Return a group of series, made at first use; they start at 0 then, or late."""
         groups = get_or_create(self._groups, layout, dict)
         known = groups.get(labels)
         if known is None:
             bounds = self.bounds(layout.histogram) if layout.histogram else ()
             known = groups.setdefault(labels, Group(layout, labels, bounds))
-            if self.writer is not None:
+            if self.writer is not None and not layout.late:
                 self.cells.cell(known)
         return known
 
     def groups(self) -> list[Group]:
-        """Return all groups there are."""
-        return [group for groups in values_now(self._groups) for group in values_now(groups)]
+        """Return all groups that are to be seen."""
+        return [
+            group
+            for groups in values_now(self._groups)
+            for group in values_now(groups)
+            if not group.layout.late or self.cells.has(group)
+        ]
 
     def bounds(self, family: Family) -> tuple[float, ...]:
         """Return the upper bounds of a histogram's buckets, without +Inf."""

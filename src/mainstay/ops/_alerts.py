@@ -115,7 +115,8 @@ def uncounted_alerts(series: Series, min_events: int) -> Iterator[Alert]:
 def _larger_part(series: Series, name: str, condition: str, window: str, least: int) -> str:
     """Return the share of calls that end in some way, where it is the larger part of them."""
     part = ask.events(series, name, window, ask.CALL, condition)
-    return f"({part} >= {least})\n/ {ask.events(series, 'calls_total', window, ask.CALL)}\n> 0.5"
+    share = f"({part} >= {least})\n/ {ask.events(series, 'calls_total', window, ask.CALL)}\n> 0.5"
+    return f"(\n{ask.judged(series, share)}\n)"
 
 
 def pool_alerts(series: Series) -> Iterator[Alert]:
@@ -174,14 +175,14 @@ def retry_alerts(series: Series, min_events: int) -> Iterator[Alert]:
         "the policy acted, more than three times the share of the last day. Users see nothing yet.",
         wait="15m",
     )
-    refused = ask.rate(series, "give_ups_total", "5m", ask.CALL, 'reason="budget"')
+    refused = ask.events(series, "give_ups_total", "5m", ask.CALL, 'reason="budget"')
     yield Alert(
         "BudgetExhausted",
         "ticket",
         f"{refused} > 0",
         "The retry budget of {{ $labels.component }} ({{ $labels.policy }}) is spent",
-        "{{ $value | humanize }} calls per second give up because too many others are being tried "
-        "again already.",
+        "{{ $value | humanize }} calls of the last 5 minutes gave up, since too many others were "
+        "being tried again already.",
         wait="5m",
     )
 
@@ -223,13 +224,11 @@ def redundant_alerts(series: Series) -> Iterator[Alert]:
 
 def rate_limit_alerts(series: Series) -> Iterator[Alert]:
     """Warn of rate limits that refuse much, or that no longer share what they should."""
-    refused = ask.rate(
-        series, "give_ups_total", "10m", ask.CALL, 'policy="rate_limit"', 'reason="rate"'
-    )
+    refused = _refused(series, 'policy="rate_limit"', 'reason="rate"')
     yield Alert(
         "RateLimitReached",
         "ticket",
-        f"{refused}\n/ ({ask.calls(series, '10m')} > 0)\n> 0.05",
+        refused,
         "The rate limit {{ $labels.component }} refuses many calls",
         "{{ $value | humanizePercentage }} of the calls were refused in the last 10 minutes: there "
         "are more than the limit allows, and more than can wait.",
@@ -260,12 +259,10 @@ def bulkhead_alerts(series: Series) -> Iterator[Alert]:
         "minutes.",
         wait="10m",
     )
-    bulkhead, reasons = 'policy="bulkhead"', 'reason=~"full|wait|shed"'
-    refused = ask.rate(series, "give_ups_total", "10m", ask.CALL, bulkhead, reasons)
     yield Alert(
         "BulkheadSheds",
         "ticket",
-        f"{refused}\n/ ({ask.calls(series, '10m')} > 0)\n> 0.05",
+        _refused(series, 'policy="bulkhead"', 'reason=~"full|wait|shed"'),
         "The bulkhead {{ $labels.component }} refuses many calls",
         "{{ $value | humanizePercentage }} of the calls were refused in the last 10 minutes: there "
         "was no place for them in time.",
@@ -273,15 +270,24 @@ def bulkhead_alerts(series: Series) -> Iterator[Alert]:
     )
 
 
+def _refused(series: Series, *conditions: str) -> str:
+    """Return the share of calls that a limit refused, where it is not small.
+
+    Counted as events: through pipelines only, the reasons appear with the first call refused.
+    """
+    refused = ask.events(series, "give_ups_total", "10m", ask.CALL, *conditions)
+    return f"{refused}\n/ ({ask.events(series, 'calls_total', '10m', ask.CALL)} > 0)\n> 0.05"
+
+
 def fallback_alerts(series: Series) -> Iterator[Alert]:
     """Warn of fallbacks that answer for long: nobody else sees that something is down."""
-    served = ask.rate(
-        series, "calls_total", "10m", ask.CALL, 'policy="fallback"', 'outcome="recovered"'
-    )
+    served = ask.rate(series, "fallbacks_total", "10m", ask.COMPONENT)
+    layers = 'policy=~"fallback|pipeline"'
+    calls = ask.rate(series, "calls_total", "10m", ask.COMPONENT, layers)
     yield Alert(
         "FallbackServed",
         "ticket",
-        f"{served}\n/ ({ask.calls(series, '10m')} > 0)\n> 0.05",
+        f"{served}\n/ ({calls} > 0)\n> 0.05",
         "The fallback of {{ $labels.component }} answers many calls",
         "{{ $value | humanizePercentage }} of the answers of the last 10 minutes were its, for "
         "half an hour: what it stands in for fails.",

@@ -75,7 +75,7 @@ def dashboard(*, slo: float = 0.999, selector: str = "", namespace: str = "mains
 
 def _overview(series: Series, slo: float) -> Row:
     budget = f"1 - (\n{ask.error_ratio(series, ALL)}\n) / {number(1 - slo)}"
-    outcomes = ask.rate(series, "calls_total", NOW, f"{ask.CALL}, outcome")
+    outcomes = ask.judged(series, ask.rate(series, "calls_total", NOW, f"{ask.CALL}, outcome"))
     quantiles = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
     return Row(
         "Overview",
@@ -197,10 +197,9 @@ def _attempts(series: Series) -> Row:
             ),
             graph(
                 "Giving up, by reason",
-                "Calls that ended without a result. not_retryable is not a failure of what is "
-                "called: its exception is outside `on`.",
-                _rate(series, "give_ups_total", "policy", "reason"),
-                unit="ops",
+                "Calls within each interval that ended without a result. not_retryable is not a "
+                "failure of what is called: its exception is outside `on`.",
+                _counted(series, "give_ups_total", NOW, "policy", "reason"),
             ),
             graph(
                 "Time spent waiting",
@@ -348,7 +347,7 @@ def _redundant_calls(series: Series) -> Row:
 
 
 def _rate_limits(series: Series) -> Row:
-    refused = ask.rate(
+    refused = ask.events(
         series, "give_ups_total", NOW, f"{ask.COMPONENT}, reason", 'policy="rate_limit"'
     )
     return Row(
@@ -356,10 +355,9 @@ def _rate_limits(series: Series) -> Row:
         [
             graph(
                 "Calls that had no turn",
-                "Refused because the limit was reached (rate), or the deadline was too near "
-                "(timeout).",
+                "Refused within each interval because the limit was reached (rate), or the "
+                "deadline was too near (timeout).",
                 Query(refused, "{{component}} {{reason}}"),
-                unit="ops",
             ),
             graph(
                 "Errors of the store",
@@ -396,7 +394,7 @@ def _bulkheads(series: Series) -> Row:
         for name in ("concurrency_limit", "in_flight", "waiting")
     )
     mean = ask.rate(series, "in_flight_seconds_total", NOW, ask.COMPONENT)
-    refused = ask.rate(
+    refused = ask.events(
         series, "give_ups_total", NOW, f"{ask.COMPONENT}, reason", 'policy="bulkhead"'
     )
     waits = ask.events(series, "queue_wait_seconds_bucket", NOW, f"{ask.COMPONENT}, priority, le")
@@ -418,10 +416,9 @@ def _bulkheads(series: Series) -> Row:
             ),
             graph(
                 "Calls that had no place",
-                "full: refused at once. wait: after `max_wait`. shed: there was less time left "
-                "than a call takes. timeout: the deadline was over.",
+                "Within each interval. full: refused at once. wait: after `max_wait`. shed: there "
+                "was less time left than a call takes. timeout: the deadline was over.",
                 Query(refused, "{{component}} {{reason}}"),
-                unit="ops",
             ),
         ],
         [

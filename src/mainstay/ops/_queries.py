@@ -1,7 +1,8 @@
 """The PromQL that rules and panels share: each function returns the query for what it names.
 
 Each takes a `Series` and a window. Calls are counted by job, component and policy: nested policies
-count the same work again, so nothing is ever summed over `policy`.
+count the same work again, so nothing is ever summed over `policy`. A component that has a pipeline
+is judged by the pipeline's calls: what else has its name, as a bulkhead may, is one of its layers.
 """
 
 from mainstay.ops._promql import Series, event_count
@@ -23,22 +24,31 @@ def calls(series: Series, window: str) -> str:
     return rate(series, "calls_total", window, CALL)
 
 
+def judged(series: Series, query: str) -> str:
+    """Return a query without the layers of pipelines that have the name of their pipeline."""
+    policies, pipelines = (
+        f"sum by ({by}) ({series('calls_total', condition)})"
+        for by, condition in ((CALL, 'policy!="pipeline"'), (COMPONENT, 'policy="pipeline"'))
+    )
+    return f"{query}\nunless on ({CALL}) (\n  {policies}\n  and on ({COMPONENT}) {pipelines}\n)"
+
+
 def error_ratio(series: Series, window: str) -> str:
     """Return the share of calls that failed; absent without calls.
 
     Exceptions outside `on` are the function's own answers and no failures of what it depends on;
     cancelled calls are neither good nor bad.
     """
-    failed = rate(series, "calls_total", window, CALL, _FAILED)
-    answers = rate(series, "give_ups_total", window, CALL, _ANSWERED)
-    counted = rate(series, "calls_total", window, CALL, 'outcome!="cancelled"')
-    return (
-        f"clamp_min(\n  {failed}\n  - ({answers}\n     or 0 * {failed}),\n  0\n)\n/ ({counted} > 0)"
-    )
+    counted = events(series, "calls_total", window, CALL, 'outcome!="cancelled"')
+    return judged(series, f"{_errors(series, window)}\n/ ({counted} > 0)")
 
 
 def errors(series: Series, window: str) -> str:
     """Return the number of calls that failed, in the sense of `error_ratio`."""
+    return judged(series, _errors(series, window))
+
+
+def _errors(series: Series, window: str) -> str:
     failed, answers = (
         _indented(event_count(series(name, condition), window))
         for name, condition in (("calls_total", _FAILED), ("give_ups_total", _ANSWERED))
@@ -49,20 +59,21 @@ def errors(series: Series, window: str) -> str:
 def recovered_ratio(series: Series, window: str) -> str:
     """Return the share of calls that succeeded only because the policy acted."""
     recovered = rate(series, "calls_total", window, CALL, 'outcome="recovered"')
-    return f"{recovered}\n/ ({calls(series, window)} > 0)"
+    return judged(series, f"{recovered}\n/ ({calls(series, window)} > 0)")
 
 
 def attempts_per_call(series: Series, window: str) -> str:
     """Return attempts per call, 1 if nothing is ever tried again."""
     attempts = rate(series, "call_attempts_sum", window, CALL)
     retried = rate(series, "call_attempts_count", window, CALL)
-    return f"1 + ({attempts}\n  - {retried})\n/ ({calls(series, window)} > 0)"
+    ratio = f"1 + ({attempts}\n  - {retried})\n/ ({calls(series, window)} > 0)"
+    return judged(series, ratio)
 
 
 def duration(series: Series, window: str, quantile: float) -> str:
     """Return a quantile of the seconds that calls take."""
-    buckets = rate(series, "call_duration_seconds_bucket", window, f"{CALL}, le")
-    return f"histogram_quantile({quantile}, {buckets})"
+    buckets = events(series, "call_duration_seconds_bucket", window, f"{CALL}, le")
+    return judged(series, f"histogram_quantile({quantile}, {buckets})")
 
 
 def increase(series: Series, name: str, window: str, by: str = COMPONENT) -> str:
