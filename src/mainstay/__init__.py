@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mainstay._redundant.policy import Redundant, cancelled, redundant
     from mainstay._retry.policy import Retry, retry
     from mainstay._transient.policy import transient
+    from mainstay._wire import deadline_from, deadline_headers
     from mainstay.availability import Availability
     from mainstay.errors import (
         AllCopiesFailedError,
@@ -119,6 +120,8 @@ __all__ = [
     "checkpointed",
     "current_lease",
     "deadline",
+    "deadline_from",
+    "deadline_headers",
     "default_metrics",
     "explain",
     "failover",
@@ -169,6 +172,7 @@ _MODULES = {
     "mainstay._redundant.policy": ("Redundant", "cancelled", "redundant"),
     "mainstay._retry.policy": ("Retry", "retry"),
     "mainstay._transient.policy": ("transient",),
+    "mainstay._wire": ("deadline_from", "deadline_headers"),
     "mainstay.availability": ("Availability",),
     "mainstay.host": ("HostCollector",),
     "mainstay.errors": (

@@ -113,7 +113,15 @@ def test_an_empty_registry_is_well_formed(registry: CollectorRegistry) -> None:
     Metrics(registry)
     in_text = {s.name for m in text(registry) for s in m.samples}
     in_openmetrics = {s.name for m in openmetrics(registry) for s in m.samples}
-    assert in_text == in_openmetrics == {"mainstay_build_info", "mainstay_hook_errors_total"}
+    assert (
+        in_text
+        == in_openmetrics
+        == {
+            "mainstay_build_info",
+            "mainstay_hook_errors_total",
+            "mainstay_wire_errors_total",
+        }
+    )
 
 
 def test_labels_are_those_of_the_schema_in_order(full: CollectorRegistry) -> None:
@@ -131,7 +139,7 @@ def test_no_component_makes_more_than_the_series_of_its_layouts(
     of_one = sum(len(m.samples) for m in registry.collect())
     run(metrics, "two")
     of_two = sum(len(m.samples) for m in registry.collect())
-    of_none = 1 + len(schema.HOOKS)  # build_info and hook_errors_total
+    of_none = 1 + len(schema.HOOKS) + len(schema.WIRE_HEADERS)  # those without a component
     assert of_two - of_one == of_one - of_none
     assert of_one - of_none < 45
 

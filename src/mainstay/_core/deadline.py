@@ -153,6 +153,14 @@ class deadline:  # noqa: N801 - used like a function, and a class because each c
         return done
 
 
+def deadline_of(seconds: float | None) -> deadline:
+    """Return a deadline of so many seconds; for None one that changes nothing."""
+    block = deadline(0.0 if seconds is None else seconds)
+    if seconds is None:
+        block._seconds = math.inf  # noqa: SLF001 - of this module
+    return block
+
+
 def begin_interrupting(block: deadline) -> None:
     """Enter *block*, and have the task that runs here cancelled when its time ends.
 

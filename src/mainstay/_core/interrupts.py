@@ -10,6 +10,7 @@ Source:
     a count above 0 behind.
 """
 
+import math
 from asyncio import CancelledError, Task, current_task, get_running_loop
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -54,6 +55,8 @@ class InterruptingEntry(DeadlineEntry):
         self._alarms: Alarms | None = None
         self._timer: Timer | None = None
         clock = self.clock()
+        if self.until == math.inf:
+            return
         if clock is SYSTEM:
             self._alarms = alarms_of(get_running_loop())
             self._alarms.add(self.until, self)

@@ -152,5 +152,6 @@ RATE_STORE_LAYOUT = Layout(None, {schema.RATE_STORE_ERRORS: schema.STORE_ERROR_A
 
 SIZE_LAYOUT = Layout(schema.CHECKPOINT_SIZE, {})
 ERROR_LAYOUT = Layout(None, {schema.ERRORS: ()})
+WIRE_LAYOUT = Layout(None, {schema.WIRE_ERRORS: schema.WIRE_HEADERS})
 HOOK_LAYOUT = Layout(None, {schema.HOOK_ERRORS: schema.HOOKS})
 DROPPED_LAYOUT = Layout(None, {schema.SERIES_DROPPED: ()})

@@ -17,6 +17,7 @@ from mainstay._metrics.rate import RateStoreRecorder
 from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import Family
 from mainstay._metrics.series import SeriesTable
+from mainstay._metrics.wire import WireRecorder
 
 if TYPE_CHECKING:
     from mainstay._metrics.uptime import UptimeSeries
@@ -79,6 +80,10 @@ class Recorders:
     def fallbacks(self, component: str) -> FallbackRecorder:
         """Return the recorder of what a fallback answers."""
         return self._find(FallbackRecorder, self.table.component(component))
+
+    def wire(self) -> WireRecorder:
+        """Return the recorder of headers that cannot be read."""
+        return self._find(WireRecorder)
 
     def bulkhead(self, component: str) -> BulkheadRecorder:
         """Return the recorder of a component's bulkheads."""

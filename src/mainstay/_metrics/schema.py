@@ -81,6 +81,7 @@ not handed to a listener since that caused it, "predicate" whatever judges or de
 PRIORITIES = ("high", "normal", "low")
 FALLBACK_SOURCES = ("value", "call", "last_good")
 STORE_ERROR_ACTIONS = ("allow", "deny", "local")
+WIRE_HEADERS = ("timeout_ms", "grpc_timeout", "retry_after")
 
 VERDICTS = ("unanimous", "decided", "no_decision")
 
@@ -422,6 +423,12 @@ RATE_STORE_ERRORS = Family(
     "counter",
     "Errors of a shared rate limit's store, by what was done instead.",
     ("component", "action"),
+)
+WIRE_ERRORS = Family(
+    "wire_errors_total",
+    "counter",
+    "Headers with a deadline or a delay that could not be read, and were passed over.",
+    ("header",),
 )
 HOOK_ERRORS = Family(
     "hook_errors_total",

@@ -20,7 +20,13 @@ from mainstay._core.threads import get_or_create, values_now
 from mainstay._core.version import VERSION
 from mainstay._metrics import schema
 from mainstay._metrics.cells import Cells, Group, cell_in_memory
-from mainstay._metrics.layouts import DROPPED_LAYOUT, ERROR_LAYOUT, HOOK_LAYOUT, Layout
+from mainstay._metrics.layouts import (
+    DROPPED_LAYOUT,
+    ERROR_LAYOUT,
+    HOOK_LAYOUT,
+    WIRE_LAYOUT,
+    Layout,
+)
 from mainstay._metrics.schema import Family
 
 if TYPE_CHECKING:
@@ -59,6 +65,7 @@ class SeriesTable:
     Attributes:
         cells: Where the numbers are.
         hooks: What counts errors in code of the program's own, of whatever component.
+        wire: What counts headers that cannot be read.
         exemplars: By metric name and label values, the last exemplar of each slot.
         refreshers: What brings up to date what goes on with time alone, by kind and component.
         times_collected: How often its collector was asked.
@@ -90,6 +97,7 @@ class SeriesTable:
             self._open_files()
             reset_after_fork(self, SeriesTable._leave_files_to_parent)
         self.hooks: Group = self.group(HOOK_LAYOUT, ())
+        self.wire: Group = self.group(WIRE_LAYOUT, ())
 
     def _open_files(self) -> None:
         """Make all further cells in files of this process."""

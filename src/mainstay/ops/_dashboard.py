@@ -561,6 +561,7 @@ def _library(series: Series) -> Row:
     """About mainstay itself; these series have no component."""
     versions = f"count by (job, version) ({series('build_info')})"
     dropped = f"sum by (job, metric) ({series('series_dropped_total')})"
+    headers = f"sum by (job, header) ({series('wire_errors_total')})"
     hooks = f"sum by (job, hook) ({series('hook_errors_total')})"
     return Row(
         "mainstay",
@@ -581,6 +582,12 @@ def _library(series: Series) -> Row:
                 "Calls of a function of yours that raised where a call must go on (on_alarm, a "
                 "listener, a collector), since the start of each process. 0 is normal.",
                 Query(f"{hooks} or 0 * {versions}", "{{job}} {{hook}}"),
+            ),
+            stat(
+                "Headers that are garbage",
+                "Deadlines and delays in headers that could not be read, and were passed over, "
+                "since the start of each process. 0 is normal.",
+                Query(f"{headers} or 0 * {versions}", "{{job}} {{header}}"),
             ),
         ],
     )
