@@ -117,6 +117,7 @@ class RetryCall(Call[Recorder]):
         idle: Seconds waited between them.
         last_error: What the last attempt raised, while another one is to follow.
         files: Where the files among the arguments stood.
+        used_up: What an attempt has used up, in words, so that no other one may follow; or None.
     """
 
     policy: ClassVar[str] = POLICY
@@ -128,7 +129,7 @@ class RetryCall(Call[Recorder]):
     idle: float = 0.0
     last_error: Exception | None = None
     files: Positions = NO_FILES
-    _used_up: str | None = None
+    used_up: str | None = None
     _log: AttemptLog = attrs.field(factory=AttemptLog)
     _attempt_expired: bool = False
     _last_hint: float = math.nan
@@ -174,7 +175,7 @@ class RetryCall(Call[Recorder]):
         if reason is None:
             self._schedule(wait, error)
             return wait
-        self._end_with(error, reason, self._used_up or _WHY[reason])
+        self._end_with(error, reason, self.used_up or _WHY[reason])
         return None
 
     def _end_with(self, error: Exception, reason: "RetryReason", why: str) -> None:
@@ -209,8 +210,8 @@ class RetryCall(Call[Recorder]):
             if reason is None:
                 self._schedule(wait, error)
                 return wait
-            if self._used_up is not None:
-                self.note(error, self._used_up)
+            if self.used_up is not None:
+                self.note(error, self.used_up)
             self._give_up("refused_result" if reason == "attempts" else reason, error)
             raise error
         finally:
@@ -353,9 +354,9 @@ class RetryCall(Call[Recorder]):
         if decision.out_of_attempts(self.made, settings.attempts):
             return "attempts", 0.0
         if self.function is not None:
-            self._used_up = used_up(*self.function, self.files)
-            if self._used_up is not None:
-                return "attempts", 0.0
+            self.used_up = used_up(*self.function, self.files)
+        if self.used_up is not None:
+            return "attempts", 0.0
         if settings.stop is None and not callable(settings.wait):
             wait = self._wait(hint, None)
         else:

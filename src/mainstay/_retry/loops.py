@@ -145,7 +145,7 @@ async def arepeat(run: RetryCall, fn: Callable[..., Any], args: Args, kwargs: Kw
     """Call and await until *run* says that it is over."""
     while True:
         try:
-            value = await _limited(run, fn(*args, **kwargs))
+            value = await limited_attempt(run, fn(*args, **kwargs))
         except Exception as error:
             wait = run.after(error, await run.averdict(error))
             if wait is None:
@@ -161,7 +161,7 @@ async def arepeat(run: RetryCall, fn: Callable[..., Any], args: Args, kwargs: Kw
             await run.asleep(wait)
 
 
-async def _limited(run: RetryCall, attempt: Awaitable[Any]) -> Any:
+async def limited_attempt(run: RetryCall, attempt: Awaitable[Any]) -> Any:
     """Await an attempt for at most the policy's `attempt_timeout`."""
     limit = run.attempt_limit()
     if limit is None:
@@ -254,7 +254,7 @@ async def _first_item(
     while True:
         try:
             source = fn(*args, **kwargs)
-            item = await _limited(run, anext(source, _END))
+            item = await limited_attempt(run, anext(source, _END))
         except Exception as error:
             wait = run.after(error, await run.averdict(error))
             if wait is None:

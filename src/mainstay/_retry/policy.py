@@ -341,6 +341,39 @@ def retry(
     return Retry(settings, checked_name_or_none(name), metrics_of(metrics), async_hook, given)
 
 
+# For what makes its own loop, and wraps nothing: the clients of others.
+
+
+def settings_of(policy: Retry) -> RetrySettings:
+    """Return what a policy was told."""
+    settings: RetrySettings = policy._settings  # noqa: SLF001 - of this module
+    return settings
+
+
+def bound_to(
+    policy: Retry,
+    name: str | None,
+    default: str,
+    *,
+    metrics: Metrics,
+    budget: RetryBudget | None = None,
+) -> BoundRetry:
+    """Bind a policy to a component.
+
+    Args:
+        policy: The policy.
+        name: The component; None for the policy's own name, or else *default*.
+        default: The component where neither has a name.
+        metrics: Where to record.
+        budget: What its retries are charged to; None for what the policy says.
+    """
+    component = name or policy._name or default  # noqa: SLF001 - of this module
+    settings = settings_of(policy)
+    if budget is not None:
+        settings = attrs.evolve(settings, budget=budget)
+    return BoundRetry(settings, component, recorders_of(metrics).calls(component, POLICY))
+
+
 def _again(given: dict[str, Any]) -> Retry:
     """Make a policy from the parameters of another one, in the process that unpickles it."""
     return retry(**given)

@@ -1,0 +1,53 @@
+"""The time left, as clients ask for it: at each attempt, and at each piece of a body.
+
+It is asked for anew each time, in the context of whoever asks: a body may be read in another block
+than its request was made in.
+"""
+
+import math
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from mainstay._core.context import block_context, current_context, process_contexts
+from mainstay._core.interrupts import limited
+from mainstay.errors import DeadlineExpiredError
+
+R = TypeVar("R")
+
+
+def has_deadline() -> bool:
+    """True if there may be a deadline; what is asked where nothing else has to be."""
+    return bool(process_contexts) or block_context() is not None
+
+
+def time_left(component: str) -> float:
+    """Return the seconds left, which are above 0; infinity without a deadline.
+
+    Raises:
+        DeadlineExpiredError: If there are none.
+    """
+    left = current_context().left()
+    if left <= 0:
+        raise DeadlineExpiredError(component)
+    return left
+
+
+def is_over() -> bool:
+    """True if no time is left."""
+    return current_context().left() <= 0
+
+
+async def until_deadline(work: Awaitable[R], component: str) -> R:
+    """Await *work* as long as there is time.
+
+    Raises:
+        DeadlineExpiredError: When the time is over; *work* is then cancelled.
+    """
+    context = current_context()
+    left = context.left()
+    return await limited(
+        context.clock,
+        None if left == math.inf else max(0.0, left),
+        work,
+        lambda _seconds: DeadlineExpiredError(component),
+    )

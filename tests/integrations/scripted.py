@@ -1,0 +1,139 @@
+"""A server on loopback that answers each request as a script says, and keeps what it was sent."""
+
+import contextlib
+import socket
+import struct
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import attrs
+
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends a reset
+
+
+@attrs.frozen
+class Seen:
+    """A request as it came."""
+
+    method: str
+    headers: dict
+    body: bytes
+
+
+class Scripted:
+    """Answers the next request with the next of *script*, and the last one again and again.
+
+    Each is a status, or a function of the handler.
+
+    Attributes:
+        seen: The requests.
+    """
+
+    def __init__(self, *script):
+        self._script = script
+        self.seen = []
+        self.over = threading.Event()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_one_request(self):
+                with contextlib.suppress(OSError):
+                    super().handle_one_request()
+                    return
+                self.close_connection = True
+
+            def answer(self):
+                place = len(outer.seen)
+                body = read_body(self)
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                outer.seen.append(Seen(self.command, headers, body))
+                step = outer._script[min(place, len(outer._script) - 1)]
+                if callable(step):
+                    step(self, outer)
+                else:
+                    says(step)(self, outer)
+
+            do_GET = do_POST = do_PUT = answer  # noqa: N815 - as http.server calls them
+
+            def log_message(self, *_args):
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self._server.server_port}/"
+
+    @property
+    def host(self):
+        return f"127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exc_info):
+        self.over.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(10)
+
+
+def read_body(handler):
+    if handler.headers.get("Transfer-Encoding") == "chunked":
+        pieces = []
+        while size := int(handler.rfile.readline(), 16):
+            pieces.append(handler.rfile.read(size))
+            handler.rfile.readline()
+        handler.rfile.readline()
+        return b"".join(pieces)
+    return handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
+
+
+def says(status, body=b"said", **headers):
+    """Answer with a status, a body, and headers with - for _ in their names."""
+
+    def step(handler, _server):
+        handler.send_response(status)
+        for name, value in {"Content-Length": len(body), **headers}.items():
+            handler.send_header(name.replace("_", "-"), str(value))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return step
+
+
+def resets(handler, _server):
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    handler.close_connection = True
+    handler.wfile.close()
+    handler.connection.close()
+
+
+def hangs(_handler, server):
+    server.over.wait(5)
+
+
+def drips(every, seconds, *, chunked=False):
+    """Answer at once, with a body of which a byte comes each *every* seconds, for *seconds*."""
+
+    def step(handler, server):
+        handler.send_response(200)
+        pieces = round(seconds / every)
+        if chunked:
+            handler.send_header("Transfer-Encoding", "chunked")
+        else:
+            handler.send_header("Content-Length", str(pieces))
+        handler.end_headers()
+        for _ in range(pieces):
+            handler.wfile.write(b"1\r\nx\r\n" if chunked else b"x")
+            if server.over.wait(every):
+                return
+        if chunked:
+            handler.wfile.write(b"0\r\n\r\n")
+
+    return step
