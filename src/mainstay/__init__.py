@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mainstay._failover.options import Failback, Member, Probe
     from mainstay._failover.pool import FailoverPool, current_lease, failover
     from mainstay._failover.selection import Selector
+    from mainstay._health import drain, health
     from mainstay._limits.adaptive import Adaptive
     from mainstay._limits.bulkhead import Bulkhead
     from mainstay._limits.fallback import fallback
@@ -124,8 +125,10 @@ __all__ = [
     "deadline_headers",
     "default_metrics",
     "explain",
+    "drain",
     "failover",
     "fallback",
+    "health",
     "hedge",
     "on_event",
     "ops",
@@ -160,6 +163,7 @@ _MODULES = {
     "mainstay._failover.options": ("Failback", "Member", "Probe"),
     "mainstay._failover.pool": ("FailoverPool", "current_lease", "failover"),
     "mainstay._failover.selection": ("Selector",),
+    "mainstay._health": ("drain", "health"),
     "mainstay._limits.fallback": ("fallback",),
     "mainstay._limits.timeout": ("timeout",),
     "mainstay._limits.adaptive": ("Adaptive",),

@@ -7,6 +7,7 @@ from mainstay._core.dependability import DependabilityFigures
 from mainstay._failover.blocks import PoolAttempt
 from mainstay._failover.members import Lease
 from mainstay._failover.monitor import MemberStatus, PoolStatus
+from mainstay._health import ComponentHealth
 from mainstay._limits.fallback import Fallback
 from mainstay._limits.timeout import Timeout
 from mainstay._pipeline.advice import LayerWarning
@@ -20,6 +21,7 @@ __all__ = [
     "AsyncRace",
     "Attempt",
     "CheckpointedFunction",
+    "ComponentHealth",
     "DependabilityFigures",
     "Explanation",
     "Fallback",

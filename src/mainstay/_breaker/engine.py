@@ -14,8 +14,9 @@ import math
 import random
 import threading
 from collections import deque
+from typing import TYPE_CHECKING
 
-from mainstay._core.clock import SYSTEM, Clock
+from mainstay._core.condition import Condition, HealthState, tell_condition
 from mainstay._core.context import current_context
 from mainstay._core.detector import Detect, Detector, HealthChange, Phase
 from mainstay._core.events import publish
@@ -29,9 +30,18 @@ from mainstay.availability import Availability
 from mainstay.errors import CircuitOpenError
 from mainstay.events import BreakerChanged, BreakerState
 
+if TYPE_CHECKING:
+    from mainstay._core.clock import Clock
+
 POLICY = "breaker"
 
 _STATES: dict[Phase, BreakerState] = {Phase.EJECTED: "open", Phase.TRIAL: "half_open"}
+
+_CONDITIONS: dict[BreakerState, HealthState] = {
+    "closed": "ok",
+    "half_open": "failing",
+    "open": "open",
+}
 
 _chance = random.random
 
@@ -61,11 +71,13 @@ class BreakerEngine:
         self.answers: deque[float] = deque(maxlen=ANSWERS)
         self.inspects_successes = detect.slow is not None
         self._state: BreakerState = "closed"
-        self._clock: Clock = SYSTEM
+        self._clock: Clock = current_context().clock
+        self._since: float = self._clock.now()
         self._availability = Availability(name, metrics=metrics)
         self._reset_after_fork()
         reset_after_fork(self, BreakerEngine._reset_after_fork)
         reset_with_all(self, BreakerEngine.close)
+        tell_condition(self, BreakerEngine.condition)
 
     def _reset_after_fork(self) -> None:
         """Go on with a lock and a gauge of this process."""
@@ -176,6 +188,16 @@ class BreakerEngine:
         """Return the state as metrics name it."""
         return {"": self.state(self._clock.now())}
 
+    def condition(self) -> Condition:
+        """Return how it is; half open, calls may be sent, or nobody would ever find out."""
+        now = self._clock.now()
+        state, since = self.state(now), self._since
+        if state == "half_open" and self._state == "open":  # which the next call will change
+            since = self.detector.until
+        return Condition(
+            self.name, POLICY, _CONDITIONS[state], now - since, is_ready=state != "open"
+        )
+
     def _apply(self, change: HealthChange | None, now: float) -> BreakerChanged | None:
         if change is HealthChange.THRESHOLD_CROSSED:
             self.detector.eject(self.detector.cause, now, _chance())
@@ -198,6 +220,7 @@ class BreakerEngine:
         if new == old:
             return None
         self._state = new
+        self._since = self._clock.now()
         if old == "closed":
             self._availability.fail()
         elif new == "closed":

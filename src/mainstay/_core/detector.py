@@ -290,6 +290,15 @@ class Detector:
         self._newest = now if calm else max(self._newest, now)
         return self._newest
 
+    def may_be_tried(self, now: float) -> bool:
+        """True if a call may find out now whether it is well again.
+
+        One that serves on while it fails is left alone for as long as a first ejection would be.
+        """
+        if self.phase is Phase.FAILING:
+            return now >= self._newest + self.detect.eject_for
+        return now >= self.until
+
     # Results of calls.
 
     def heard(self) -> None:

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from mainstay._core.clock import Clock
+from mainstay._core.condition import Condition, tell_condition
 from mainstay._core.context import current_context, helper_context
 from mainstay._core.detector import Cause, Detector, HealthChange, Phase
 from mainstay._core.failures import leave_note
@@ -123,6 +124,7 @@ class PoolEngine:
             self.enlist(member)
         self.monitor.follow()
         reset_after_fork(self, _reset_after_fork)
+        tell_condition(self, _condition_of)
 
     def enlist(self, member: Member[Any]) -> None:
         """Add a member after the others."""
@@ -609,6 +611,11 @@ def reset(engine: PoolEngine, settings: PoolSettings) -> None:
         for member in engine.members:
             engine.enlist(member)
         engine.monitor.refresh()
+
+
+def _condition_of(engine: PoolEngine) -> Condition:
+    """Return how a pool is."""
+    return engine.monitor.condition(probed=engine.settings.probe is not None)
 
 
 def _views_of(engine: PoolEngine) -> list[planner.MemberView]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from mainstay._core.clock import SYSTEM, Clock
+from mainstay._core.condition import Condition, HealthState
 from mainstay._core.context import current_context
 from mainstay._core.detector import Phase
 from mainstay._core.events import Event, Listener, ListenerFailed, is_observed, publish, tell
@@ -115,6 +116,8 @@ class PoolMonitor:
         self._listeners: dict[object, Listener] = {}
         self._availability = Availability(name, metrics=metrics)
         self._was_down = False
+        self._state: HealthState = "ok"
+        self._since = current_context().clock.now()
         self._switches().show_outages()
         self.follow()
 
@@ -134,9 +137,36 @@ class PoolMonitor:
             slot.detector.phase is Phase.WELL and slot.well for slot in values_now(self._slots)
         )
 
+    def condition(self, *, probed: bool) -> Condition:
+        """Return how the pool is.
+
+        Calls may be sent to one that is down where nothing but a call finds out if a member is
+        well again; else it would stay down for want of calls.
+        """
+        now = self.clock.now()
+        is_ready = self._state != "down" or (
+            not probed
+            and any(
+                slot.detector.phase is not Phase.WELL
+                and not (slot.draining or slot.barred)
+                and slot.detector.may_be_tried(now)
+                for slot in values_now(self._slots)
+            )
+        )
+        return Condition(self.name, POLICY, self._state, now - self._since, is_ready=is_ready)
+
+    def _present_state(self, *, down: bool) -> HealthState:
+        if down:
+            return "down"
+        failing = any(slot.detector.phase is not Phase.WELL for slot in values_now(self._slots))
+        return "failing" if failing else "ok"
+
     def refresh(self) -> None:
         """Show what the states of the members are now, and if the pool is down."""
         down = self.is_down()
+        state = self._present_state(down=down)
+        if state != self._state:
+            self._state, self._since = state, self.clock.now()
         if down != self._was_down:
             self._was_down = down
             if down:

@@ -213,6 +213,7 @@ class BulkheadCall(Call[Recorder]):
             BulkheadFullError: If it may not.
         """
         engine = self.engine
+        engine.fullness.found(self.started)
         if held_of(engine.places, holder_here()) or held_of(engine.places, get_ident()):
             raise self._refused("full", _NESTED)
         if in_loop and engine.max_wait:
@@ -273,6 +274,7 @@ class BulkheadCall(Call[Recorder]):
             DeadlineExpiredError: If the surrounding deadline ended meanwhile.
         """
         places = self.engine.places
+        self.engine.fullness.found(self.now(), self.started)
         permits = places.withdraw(waiter)
         is_over = self.context.left() <= 0
         if permits is not None and is_over:

@@ -4,10 +4,13 @@ import statistics
 from collections import deque
 from typing import TYPE_CHECKING
 
+from mainstay._core.condition import Condition, tell_condition
+from mainstay._core.context import current_context
 from mainstay._core.forks import reset_after_fork
 from mainstay._core.silence import ANSWERS
 from mainstay._limits.adaptive import Adaptive, overload_judge_of
 from mainstay._limits.following import Follower
+from mainstay._limits.fullness import Fullness
 from mainstay._limits.places import Places
 from mainstay._metrics.collector import Metrics, recorders_of
 from mainstay._metrics.schema import CONCURRENCY_LIMIT, IN_FLIGHT, WAITING
@@ -37,6 +40,7 @@ class BulkheadEngine:
         answers: How many seconds the last calls took that succeeded, without their wait.
         follower: What tells an adaptive limit of calls, or None.
         overload: Which exceptions say that there were too many calls, or None.
+        fullness: For how long it has been full.
     """
 
     def __init__(self, name: str, limit: int | Adaptive, max_wait: float, metrics: Metrics) -> None:
@@ -56,6 +60,7 @@ class BulkheadEngine:
         else:
             self.places = Places(limit, self.usual)
         self._initial = self.places.limit
+        self.fullness: Fullness = Fullness(current_context().clock.now())
         self.own.follow(
             self,
             {
@@ -65,6 +70,7 @@ class BulkheadEngine:
             },
         )
         reset_after_fork(self, BulkheadEngine._show)
+        tell_condition(self, BulkheadEngine.condition)
 
     def _show(self) -> None:
         """Have a forked child show what it begins with, which no change will tell of."""
@@ -81,6 +87,16 @@ class BulkheadEngine:
         retry_after = (places.waiting + 1) * self.usual() / places.limit
         return BulkheadFullError(self.name, reason, retry_after, why)
 
+    def condition(self) -> Condition:
+        """Return how it is: full if calls have been turned away for a while and would be now."""
+        now = current_context().clock.now()
+        if self.places.in_flight >= self.places.limit:
+            self.fullness.found(now)
+            since = self.fullness.full_since(now)
+            if since is not None:
+                return Condition(self.name, POLICY, "full", now - since, is_ready=False)
+        return Condition(self.name, POLICY, "ok", now - self.fullness.well_since(), is_ready=True)
+
     def resize(self, limit: int) -> None:
         """Have another number of places."""
         before = self.places.limit
@@ -96,3 +112,4 @@ class BulkheadEngine:
         else:
             self.resize(self._initial)
         self.places.reset()
+        self.fullness = Fullness(current_context().clock.now())
