@@ -4,8 +4,6 @@ import itertools
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from operator import add
-from typing import TypeAlias
 
 from prometheus_client import REGISTRY, CollectorRegistry, Metric
 from prometheus_client.registry import Collector
@@ -14,18 +12,14 @@ from prometheus_client.utils import floatToGoString
 
 from mainstay._core.context import current_context
 from mainstay._core.sharing import Shared
-from mainstay._core.version import VERSION
 from mainstay._metrics import schema
 from mainstay._metrics.cells import VARIABLE
 from mainstay._metrics.exporting import empty_metric
+from mainstay._metrics.readings import readings
 from mainstay._metrics.recorders import Recorders
-from mainstay._metrics.schema import Family
 from mainstay._metrics.series import SeriesTable
 
 _HISTOGRAMS = {f.name: f for f in schema.FAMILIES if f.kind == "histogram"}
-
-_Totals: TypeAlias = dict[str, dict[tuple[str, ...], list[float]]]
-"""Metric name without prefix, label values, numbers: one, or those of a histogram's slots."""
 
 _ATTRIBUTE = "mainstay_recorders"
 """What each registry has, by namespace, stands at the registry itself: a program that takes
@@ -127,21 +121,18 @@ class Metrics(Shared, Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the families with their present values; called by the registry at each scrape."""
         table = self._recorders.table
-        table.refresh()
         table.times_collected += 1
-        totals = _totals(self._recorders)
-        known = table.exemplars
-        for family in schema.FAMILIES:
+        for family, bounds, totals, exemplars in readings(self._recorders):
             metric = empty_metric(table.namespace, family)
             name = f"{table.namespace}_{family.name}"
-            bounds = [*map(floatToGoString, (*table.bounds(family), math.inf))]
-            for values, numbers in totals.get(family.name, {}).items():
+            ends = [*map(floatToGoString, (*bounds, math.inf))]
+            for values, numbers in totals.items():
                 labels = dict(zip(family.labels, values, strict=True))
-                exemplars = known.get((family.name, values), {}) if known else {}
+                known = exemplars.get(values, {})
                 if family.kind == "histogram":
-                    _add_histogram(metric, name, labels, bounds, numbers, exemplars)
+                    _add_histogram(metric, name, labels, ends, numbers, known)
                 else:
-                    metric.add_sample(name, labels, numbers[0], exemplar=exemplars.get(0))
+                    metric.add_sample(name, labels, numbers[0], exemplar=known.get(0))
             yield metric
 
 
@@ -158,36 +149,13 @@ def _new_recorders(namespace: str, bounds: dict[str, tuple[float, ...]] | None) 
     return Recorders(SeriesTable(namespace, bounds or {}, directory))
 
 
-def _totals(recorders: Recorders) -> _Totals:
-    """Add up all threads of all groups; series with the same labels become one."""
-    totals: _Totals = {family.name: {} for family in schema.FAMILIES}
-
-    def count(family: Family, values: tuple[str, ...], numbers: list[float]) -> None:
-        known = totals[family.name]
-        before = known.get(values)
-        known[values] = numbers if before is None else [*map(add, before, numbers)]
-
-    table = recorders.table
-    for group in table.groups():
-        histogram, counters = table.cells.totals(group)
-        family = group.layout.histogram
-        if family is not None:
-            count(family, group.labels[: len(family.labels)], histogram)
-        for (each, values), number in zip(group.counter_series(), counters, strict=True):
-            count(each, values, [number])
-    for family, values, value in recorders.gauge_samples():
-        count(family, values, [value])
-    count(schema.BUILD_INFO, (VERSION,), [1.0])
-    return totals
-
-
 def _add_histogram(
     metric: Metric,
     name: str,
     labels: dict[str, str],
     bounds: list[str],
     numbers: list[float],
-    exemplars: dict[int, Exemplar],
+    exemplars: Mapping[int, Exemplar],
 ) -> None:
     *counts, total = numbers
     cumulative = [*itertools.accumulate(counts)]

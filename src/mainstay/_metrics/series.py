@@ -68,6 +68,7 @@ class SeriesTable:
         wire: What counts headers that cannot be read.
         exemplars: By metric name and label values, the last exemplar of each slot.
         refreshers: What brings up to date what goes on with time alone, by kind and component.
+        started: When it began to count, by the wall clock.
         times_collected: How often its collector was asked.
         writer: What writes the gauges, in a worker process of multiprocess mode; else None.
     """
@@ -80,6 +81,7 @@ class SeriesTable:
         self.cells: Cells = Cells(cell_in_memory)
         self.exemplars: dict[tuple[str, tuple[str, ...]], dict[int, Exemplar]] = {}
         self.refreshers: dict[tuple[str, str], Callable[[], None]] = {}
+        self.started = wall_time()
         self.times_collected = 0
         self.writer: Writer | None = None
         self._errors: dict[tuple[str, ...], Group] = {}
@@ -192,7 +194,7 @@ class SeriesTable:
         self.cells.cell(group)[1][0] += 1.0
 
     # Exemplars: where the program uses OpenTelemetry and a sampled span is active, calls beyond the
-    # first bucket of `call_duration_seconds` and calls that fail leave the span's trace id behind.
+    # first bucket of `call_duration_seconds` and calls that fail leave the span's ids behind.
 
     def slow_call(self, calls: Group, seconds: float) -> int:
         """Return the bucket of a call beyond the first one, and keep its trace as an example."""
@@ -225,6 +227,10 @@ def _exemplar(value: float) -> Exemplar | None:
         span = opentelemetry.get_current_span().get_span_context()
         if not (span.is_valid and span.trace_flags.sampled):
             return None
-        return Exemplar({"trace_id": format(span.trace_id, "032x")}, value, wall_time())
+        ids = {
+            "trace_id": format(span.trace_id, "032x"),
+            "span_id": format(span.span_id, "016x"),
+        }
+        return Exemplar(ids, value, wall_time())
     except Exception:  # noqa: BLE001 - a tracer of the user's; metrics must never break a call
         return None
