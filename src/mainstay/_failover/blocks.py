@@ -6,12 +6,16 @@ A lease is one attempt and never a second one.
 """
 
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from mainstay._core.interrupts import TaskTimeout
+from mainstay._core.watching import around, watchers
 from mainstay._failover.calls import BoundPool, PoolCall, aacquire, acquire, require_loop
 from mainstay._failover.engine import PoolEngine
 from mainstay._failover.members import LeaseEntry, MemberHandle
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
 
 R = TypeVar("R")
 
@@ -81,7 +85,17 @@ class PoolAttempt(Generic[R]):
         member: The name of the member.
     """
 
-    __slots__ = ("_block", "_call", "_entry", "_handle", "_limit", "_timeout", "member", "number")
+    __slots__ = (
+        "_block",
+        "_call",
+        "_entry",
+        "_handle",
+        "_limit",
+        "_timeout",
+        "_watch",
+        "member",
+        "number",
+    )
 
     def __init__(self, block: PoolBlock[R], call: PoolCall, handle: MemberHandle) -> None:
         self._block = block
@@ -90,6 +104,7 @@ class PoolAttempt(Generic[R]):
         self._entry: LeaseEntry | None = None
         self._limit = 0.0
         self._timeout: TaskTimeout | None = None
+        self._watch: ExitStack | None = None
         self.number: int = call.made + 1
         self.member: str = handle.lease.member
 
@@ -100,6 +115,8 @@ class PoolAttempt(Generic[R]):
         if limit is not None:
             self._limit = limit
             self._timeout = TaskTimeout(self._call.context.clock, limit)
+        if watchers and self._call.made:
+            self._watch = around(self._call.attempt(self._handle))
         return resource
 
     def __exit__(
@@ -108,6 +125,8 @@ class PoolAttempt(Generic[R]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
+        if self._watch is not None:
+            self._watch.__exit__(exc_type, error, traceback)
         if self._entry is not None:
             self._entry.leave()
         self._block.ended(goes_on=False)

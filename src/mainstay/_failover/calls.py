@@ -39,6 +39,7 @@ from mainstay._core.interrupts import limited
 from mainstay._core.layers import Layer, with_layers
 from mainstay._core.one_shot import NO_FILES, Positions, is_file, positions_of, used_up
 from mainstay._core.threads import Pause, values_now
+from mainstay._core.watching import WatchedAttempt, awatched, watched, watchers
 from mainstay._failover.engine import PoolEngine, suspect
 from mainstay._failover.members import MemberHandle, Slot, lease_here, set_lease
 from mainstay._failover.openers import TaskOpener
@@ -235,6 +236,10 @@ class PoolCall(Call[Recorder]):
         """Record a wait for the next trial."""
         if pause.signal is None:
             self.recorder.waited(pause.seconds)
+
+    def attempt(self, handle: MemberHandle) -> WatchedAttempt:
+        """Return what those are told who watch the next attempt."""
+        return WatchedAttempt(POLICY, self.component, self.made + 1, handle.slot.name)
 
     # After an attempt.
 
@@ -677,10 +682,11 @@ def repeat(run: PoolCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) ->
     """Call one member after the other until *run* says that it is over."""
     while True:
         handle = acquire(run)
+        attempt = watched(fn, run.attempt(handle)) if watchers and run.made else fn
         outer = lease_here()
         set_lease(handle.lease)
         try:
-            value = fn(handle.resource, *args, **kwargs)
+            value = attempt(handle.resource, *args, **kwargs)
             if not is_awaitable(value):
                 run.check_result(value)
         except BaseException as error:
@@ -701,12 +707,13 @@ async def arepeat(run: PoolCall, fn: Callable[..., Any], args: Args, kwargs: Kwa
     """Call and await one member after the other until *run* says that it is over."""
     while True:
         handle = await aacquire(run)
+        attempt = awatched(fn, run.attempt(handle)) if watchers and run.made else fn
         outer = lease_here()
         set_lease(handle.lease)
         try:
             limit, clock = run.attempt_limit(), run.context.clock
             overdue = functools.partial(run.attempt_timed_out, handle)
-            value = await limited(clock, limit, fn(handle.resource, *args, **kwargs), overdue)
+            value = await limited(clock, limit, attempt(handle.resource, *args, **kwargs), overdue)
             run.check_result(value)
         except CancelledError as error:
             run.cancelled(handle, error)

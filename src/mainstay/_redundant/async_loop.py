@@ -47,7 +47,8 @@ from mainstay._core.context import (
 from mainstay._core.functions import require_asyncio, wraps
 from mainstay._core.one_shot import has_one_shot
 from mainstay._core.threads import values_now
-from mainstay._redundant.call import RedundantCall, awaited, cut_short
+from mainstay._core.watching import awatched, watchers
+from mainstay._redundant.call import RedundantCall, awaited, cut_short, watched_copy
 from mainstay._redundant.decision import HedgeReason
 from mainstay._redundant.settings import BoundRedundant
 from mainstay.errors import UnsupportedLoopError
@@ -324,7 +325,10 @@ class AsyncLoop:
 
     def _launch(self, copy: int) -> None:
         """Run a copy in a task."""
-        coroutine = _coroutine_of(self.call.fns[copy], self._args, self._kwargs)
+        fn = self.call.fns[copy]
+        if watchers and copy:
+            fn = awatched(fn, watched_copy(self.call, copy))
+        coroutine = _coroutine_of(fn, self._args, self._kwargs)
         task = self._event_loop.create_task(coroutine)
         self._tasks[copy] = task
         task.add_done_callback(functools.partial(self._task_ended, copy))

@@ -25,6 +25,7 @@ from mainstay._core.context import CallContext
 from mainstay._core.events import is_observed, logger_of, publish
 from mainstay._core.failures import AttemptLog, counted, described, is_a, is_refused
 from mainstay._core.functions import is_awaitable, refused_awaitable
+from mainstay._core.watching import WatchedAttempt
 from mainstay._metrics.recorder import Recorder
 from mainstay._redundant.decision import HedgeReason, Round, forbids_hedge, last_failed
 from mainstay._redundant.settings import POLICY, BoundRedundant
@@ -419,6 +420,13 @@ class RedundantCall(Call[Recorder]):
                 _see_to(self, dispose, dispose(answer))
             except Exception as error:  # noqa: BLE001 - must not end a call that has its answer
                 _dispose_failed(self, dispose, error)
+
+
+def watched_copy(call: RedundantCall, copy: int) -> WatchedAttempt:
+    """Return what those are told who watch a copy beside the primary."""
+    label = call.label(copy)
+    member = label if isinstance(label, str) else None
+    return WatchedAttempt(call.policy, call.component, copy + 1, member)
 
 
 def cut_short(call: RedundantCall) -> None:

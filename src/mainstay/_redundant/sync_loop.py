@@ -29,8 +29,9 @@ from mainstay._core.context import (
 )
 from mainstay._core.failures import is_a
 from mainstay._core.functions import is_awaitable, refused_awaitable, wraps
+from mainstay._core.watching import watched, watchers
 from mainstay._core.workers import Worker
-from mainstay._redundant.call import RedundantCall
+from mainstay._redundant.call import RedundantCall, watched_copy
 from mainstay._redundant.decision import HedgeReason
 from mainstay._redundant.settings import BoundRedundant
 
@@ -227,8 +228,9 @@ class SyncLoop:
 
     def _run(self, copy: int) -> tuple[Any, BaseException | None]:
         fn = self.call.fns[copy]
+        attempt = watched(fn, watched_copy(self.call, copy)) if watchers and copy else fn
         try:
-            answer = fn(*self._args, **self._kwargs)
+            answer = attempt(*self._args, **self._kwargs)
         except BaseException as error:  # noqa: BLE001 - goes to the caller's thread
             return None, error
         if is_awaitable(answer):

@@ -7,9 +7,12 @@ attempt: what follows is decided where it ends, so that `return` and `break` in 
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Self
 
-from mainstay._retry.call import RetryCall
+from mainstay._core.watching import around, watchers
+from mainstay._retry.call import RetryCall, watched_attempt
 
 if TYPE_CHECKING:
+    from contextlib import ExitStack
+
     from mainstay._core.interrupts import TaskTimeout
 
 
@@ -84,7 +87,16 @@ class Attempt:
         last_error: Inside the block, the exception of the attempt before; None in the first one.
     """
 
-    __slots__ = ("_block", "_entered", "_limit", "_run", "_timeout", "last_error", "number")
+    __slots__ = (
+        "_block",
+        "_entered",
+        "_limit",
+        "_run",
+        "_timeout",
+        "_watch",
+        "last_error",
+        "number",
+    )
 
     def __init__(self, block: Block, run: RetryCall, last_error: Exception | None) -> None:
         self._block = block
@@ -92,6 +104,7 @@ class Attempt:
         self._limit = 0.0
         self._entered = False
         self._timeout: TaskTimeout | None = None
+        self._watch: ExitStack | None = None
         self.last_error = last_error
         self.number: int = run.made + 1
 
@@ -115,6 +128,8 @@ class Attempt:
             from mainstay._core.interrupts import TaskTimeout  # noqa: PLC0415 - the policy has loaded it
 
             self._timeout = TaskTimeout(self._run.context.clock, limit)
+        if watchers and self._run.made:
+            self._watch = around(watched_attempt(self._run))
         return self
 
     def __exit__(
@@ -125,6 +140,8 @@ class Attempt:
     ) -> bool:
         run = self._run
         self.last_error = None
+        if self._watch is not None:
+            self._watch.__exit__(exc_type, error, traceback)
         self._block.attempt_ended(None, None)
         ours = self._timeout is not None and self._timeout.stop(error)
         if error is None:

@@ -33,6 +33,7 @@ from mainstay._core.failures import (
 )
 from mainstay._core.layers import Layer
 from mainstay._core.one_shot import NO_FILES, Positions, positions_of, used_up
+from mainstay._core.watching import WatchedAttempt
 from mainstay._metrics.recorder import Recorder
 from mainstay._retry import decision
 from mainstay._retry.nested import RetryNote, inner_retry
@@ -428,6 +429,11 @@ class RetryCall(Call[Recorder]):
         from mainstay.events import RetryGaveUp  # noqa: PLC0415 - the policy has loaded it
 
         return RetryGaveUp(self.component, attempts, self.elapsed(), reason, error)
+
+
+def watched_attempt(call: RetryCall) -> WatchedAttempt:
+    """Return what those are told who watch the next attempt."""
+    return WatchedAttempt(POLICY, call.component, call.made + 1)
 
 
 def _has_nested(call: RetryCall, error: Exception) -> bool:

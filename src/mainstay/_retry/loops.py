@@ -10,6 +10,7 @@ not carry earlier ones along as their context.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import nullcontext
 from types import NoneType
 from typing import Any, TypeAlias
 
@@ -17,7 +18,8 @@ from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context, process_contexts
 from mainstay._core.functions import Kind, is_awaitable, refused_awaitable, require_asyncio, wraps
 from mainstay._core.one_shot import File, is_file
-from mainstay._retry.call import BoundRetry, RetryCall
+from mainstay._core.watching import around, awatched, watched, watchers
+from mainstay._retry.call import BoundRetry, RetryCall, watched_attempt
 
 Args: TypeAlias = tuple[Any, ...]
 Kwargs: TypeAlias = dict[str, Any]
@@ -122,8 +124,9 @@ def wrap_async(  # noqa: C901 - as above
 def repeat(run: RetryCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
     """Call until *run* says that it is over."""
     while True:
+        attempt = watched(fn, watched_attempt(run)) if watchers and run.made else fn
         try:
-            value = fn(*args, **kwargs)
+            value = attempt(*args, **kwargs)
         except Exception as error:
             wait = run.after(error, run.verdict(error))
             if wait is None:
@@ -144,8 +147,9 @@ def repeat(run: RetryCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -
 async def arepeat(run: RetryCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
     """Call and await until *run* says that it is over."""
     while True:
+        attempt = awatched(fn, watched_attempt(run)) if watchers and run.made else fn
         try:
-            value = await limited_attempt(run, fn(*args, **kwargs))
+            value = await limited_attempt(run, attempt(*args, **kwargs))
         except Exception as error:
             wait = run.after(error, await run.averdict(error))
             if wait is None:
@@ -178,9 +182,11 @@ def wrap_generator(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[..., A
     def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         run = bound.begin((fn, args, kwargs))
         while True:
+            watch = around(watched_attempt(run)) if watchers and run.made else _UNWATCHED
             try:
-                source = fn(*args, **kwargs)
-                first = next(source)
+                with watch:
+                    source = fn(*args, **kwargs)
+                    first = next(source)
             except StopIteration as end:
                 run.accept(None, refused=False)
                 return end.value
@@ -245,6 +251,7 @@ def wrap_async_generator(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[
 
 
 _END = object()
+_UNWATCHED = nullcontext()
 
 
 async def _first_item(
@@ -252,9 +259,11 @@ async def _first_item(
 ) -> tuple[AsyncGenerator[Any, Any], Any]:
     """Start the generator until an item comes out, or `_END` if it ends without any."""
     while True:
+        watch = around(watched_attempt(run)) if watchers and run.made else _UNWATCHED
         try:
-            source = fn(*args, **kwargs)
-            item = await limited_attempt(run, anext(source, _END))
+            with watch:
+                source = fn(*args, **kwargs)
+                item = await limited_attempt(run, anext(source, _END))
         except Exception as error:
             wait = run.after(error, await run.averdict(error))
             if wait is None:

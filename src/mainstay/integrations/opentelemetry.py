@@ -1,14 +1,16 @@
-"""OpenTelemetry: the metrics of mainstay in each export.
+"""OpenTelemetry: the metrics of mainstay in each export, and spans of attempts after the first.
 
-No call costs anything for it: an exporter reads, when its time has come, what has been counted
-anyway. Needs `mainstay[opentelemetry]`.
+No healthy call costs anything for it: an exporter reads, when its time has come, what has been
+counted anyway, and a span is made where an attempt has failed. Needs `mainstay[opentelemetry]`.
 """
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from operator import sub
+from types import TracebackType
 from typing import Any, NamedTuple
 
+from opentelemetry.context import attach, detach
 from opentelemetry.metrics import CallbackOptions, Observation, get_meter
 from opentelemetry.sdk.metrics import Counter, Exemplar
 from opentelemetry.sdk.metrics import Histogram as HistogramInstrument
@@ -16,15 +18,26 @@ from opentelemetry.sdk.metrics import export as sdk
 from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.sdk.version import __version__ as _version
+from opentelemetry.trace import (
+    Span,
+    StatusCode,
+    Tracer,
+    TracerProvider,
+    get_tracer,
+    set_span_in_context,
+)
 
 from mainstay._core.clock import wall_time
+from mainstay._core.events import is_first, logger_of
+from mainstay._core.failures import class_name
 from mainstay._core.version import VERSION
+from mainstay._core.watching import WatchedAttempt, watch_attempts
 from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
 from mainstay._metrics.readings import Labels, Reading, Totals, readings
 from mainstay._metrics.schema import Family
 from mainstay.integrations._versions import check_version
 
-__all__ = ["MetricExporter"]
+__all__ = ["MetricExporter", "trace_attempts"]
 
 check_version("opentelemetry-sdk", _version, since="1.28", before="2")
 
@@ -245,3 +258,88 @@ def _wake_readers() -> None:
     get_meter(_SCOPE, VERSION).create_observable_gauge(
         "mainstay.exporting", [one], description="1 where a MetricExporter of mainstay is made."
     )
+
+
+def trace_attempts(tracer_provider: TracerProvider | None = None) -> Callable[[], None]:
+    """Make a span of each attempt after the first, so that a trace shows why a call took long.
+
+    Attempts of `retry` and `FailoverPool`, and the copies of `redundant` beside the primary. A span
+    is current while its attempt runs: what the attempt itself traces is below it. The first attempt
+    has none, since what is called is traced by others, if at all; so that a call which succeeds at
+    once is as quick as without.
+
+    A span has the name ``<component> attempt``, and the attributes `mainstay.policy`,
+    `mainstay.component`, `mainstay.attempt` (the number, from 2), `mainstay.member` in a pool, and
+    after a failure `error.type` and the status ERROR. Messages and arguments are not in it.
+
+    Args:
+        tracer_provider: Where the spans go. None for the global one, also where it is set later.
+
+    Returns:
+        A function without parameters that ends it.
+
+    Raises:
+        ImportError: When the module is imported, if the SDK is missing or of an unknown version.
+        TypeError: If *tracer_provider* is not a `TracerProvider`.
+
+    Example:
+        >>> from mainstay.integrations.opentelemetry import trace_attempts
+        >>> stop = trace_attempts()
+        >>> stop()
+    """
+    given: object = tracer_provider
+    if given is not None and not isinstance(given, TracerProvider):
+        raise TypeError(f"`tracer_provider` must be a TracerProvider or None, not {given!r}")
+    tracer = get_tracer(_SCOPE, VERSION, tracer_provider)
+    return watch_attempts(functools.partial(_AttemptSpan, tracer))
+
+
+class _AttemptSpan:
+    """What is around an attempt: its span. A tracer that raises breaks no call."""
+
+    def __init__(self, tracer: Tracer, attempt: WatchedAttempt) -> None:
+        self._tracer = tracer
+        self._attempt = attempt
+        self._span: Span | None = None
+        self._token: Any = None
+
+    def __enter__(self) -> None:
+        policy, component, number, member = self._attempt
+        attributes: dict[str, str | int] = {
+            "mainstay.policy": policy,
+            "mainstay.component": component,
+            "mainstay.attempt": number,
+        }
+        if member is not None:
+            attributes["mainstay.member"] = member
+        try:
+            span = self._tracer.start_span(f"{component} attempt", attributes=attributes)
+            self._token = attach(set_span_in_context(span))
+        except Exception as broken:  # noqa: BLE001 - see above
+            _log_broken(broken)
+        else:
+            self._span = span
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._span is None:
+            return
+        try:
+            detach(self._token)
+            if error is not None:
+                self._span.set_attribute("error.type", class_name(error))
+                if isinstance(error, Exception):
+                    self._span.set_status(StatusCode.ERROR)
+            self._span.end()
+        except Exception as broken:  # noqa: BLE001 - see above
+            _log_broken(broken)
+
+
+def _log_broken(broken: Exception) -> None:
+    name = class_name(broken)
+    if is_first(_SCOPE, "opentelemetry", name):
+        logger_of("opentelemetry").warning("the tracer raised %s, so attempts lack spans", name)
