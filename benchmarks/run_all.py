@@ -38,6 +38,7 @@ SCRIPTS = (
     "hangs.py",
     "redundant.py",
     "overload.py",
+    "with_opentelemetry.py",
 )
 PACKAGES = ("mainstay", "prometheus_client", "attrs", "tenacity", "stamina", "backoff")
 

@@ -140,11 +140,11 @@ class MetricExporter(sdk.MetricExporter):
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
         """Call that of the wrapped exporter, which then sends what it holds."""
-        return self._exporter.force_flush(timeout_millis)
+        return self._exporter.force_flush(timeout_millis=timeout_millis)
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
         """End the wrapped exporter."""
-        self._exporter.shutdown(timeout_millis, **kwargs)
+        self._exporter.shutdown(timeout_millis=timeout_millis, **kwargs)
 
 
 class _Period(NamedTuple):
