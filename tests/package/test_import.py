@@ -47,6 +47,33 @@ def test_deadlines_and_budgets_do_not_load_prometheus_client() -> None:
     assert loaded_after(code, "prometheus_client") == []
 
 
+JUDGE_EVERY_CLASS = """
+import sys
+from mainstay import transient
+from mainstay._transient.libraries import TABLE
+
+headers = {"retry-after": "Fri, 15 Jan 2027 08:00:20 GMT"}
+attributes = {
+    "code": 429, "errno": 5, "headers": headers, "status": 429, "status_code": 429,
+    "has_error_label": lambda *_: False, "orig": None, "original_error": None, "reason": None,
+    "request": None, "request_info": None, "retry_after": None, "sqlstate": "40001",
+    "response": type("Response", (), {"status_code": 429, "headers": headers, "request": None}),
+}
+before = set(sys.modules)
+for package, name in TABLE:
+    error = type(name, (Exception,), {"__module__": package, **attributes})("said")
+    transient(error), transient.failing(error), transient.why(error)
+new = {module.partition(".")[0] for module in set(sys.modules) - before}
+"""
+
+
+def test_transient_judges_every_class_without_importing_a_client() -> None:
+    """A server's date is read by `email`; beside that, and what that imports, nothing is loaded."""
+    assert loaded_after(JUDGE_EVERY_CLASS, "http", "urllib.request", "sqlite3", "asyncio") == []
+    others = "print(*sorted(new - {*sys.stdlib_module_names}))"
+    assert python("-c", f"{JUDGE_EVERY_CLASS}\n{others}").split() == []
+
+
 NO_FILE_IS_LEFT = """
 import errno, sys
 

@@ -1,6 +1,9 @@
 """`on=transient` in each policy: may it be sent again, and is what was called failing?"""
 
 import asyncio
+import email.utils
+import urllib.error
+from email.message import Message
 
 import pytest
 
@@ -50,6 +53,21 @@ class TestRetry:
         policy = retry(on=answer_of(2.0, True), name="fetch")
         caller(policy, Faults([PostTimedOut(), "page"]))
         assert 2.0 <= metrics("wait_seconds_total") <= 2.2
+
+    @pytest.mark.parametrize("unit", ["date", "seconds since 1970"])
+    def test_the_time_that_a_server_names_is_one_of_the_callers_clock(
+        self, caller, metrics, clock, unit
+    ):
+        clock.advance(86_400)
+        then = int(clock.wall()) + 30
+        headers = Message()
+        if unit == "date":
+            headers["Retry-After"] = email.utils.formatdate(then, usegmt=True)
+        else:
+            headers["x-ratelimit-reset"] = str(then)
+        error = urllib.error.HTTPError("http://a.example", 429, "said", headers, None)
+        caller(retry(on=transient, name="fetch"), Faults([error, "page"]))
+        assert 29.0 <= metrics("wait_seconds_total") <= 33.0
 
     def test_what_fails_and_may_not_be_sent_again_counts_as_an_error(self, caller, metrics, clock):
         """Not as an exception outside `on`, which the rules subtract."""

@@ -20,6 +20,7 @@ from mainstay import (
     deadline,
     transient,
 )
+from mainstay._transient.libraries import TABLE
 
 BOTH, AGAIN, FAILING, NEITHER = (True, True), (True, False), (False, True), (False, False)
 
@@ -370,6 +371,21 @@ class TestConfigured:
         again = pickled(transient.configured(also=(OSError,)))
         assert again(FileNotFoundError()) is True
         assert (repr(transient), repr(again)) == ("transient", "transient.configured(...)")
+
+
+@pytest.mark.parametrize(("package", "name"), TABLE)
+def test_a_class_that_has_changed_is_left_alone(package, name):
+    """Of a version that nobody knows, an exception may lack what is read of it."""
+    error = named(package, name)
+    assert isinstance(transient(error), bool)
+    assert answers(caused(error, ValueError()))[1] in (True, False)
+
+
+def test_what_cannot_be_read_is_neither_and_why_says_so():
+    error = caused(named("botocore.exceptions", "ClientError"), ConnectionResetError())
+    assert answers(error) == NEITHER
+    said = "its library is of a version that is not known here ('ClientError' object has no attrib"
+    assert said in transient.why(error)
 
 
 def test_why_says_what_was_decided():

@@ -47,20 +47,17 @@ class Asking:
     Args:
         rules: What counts for HTTP.
         answer: Judges another exception, which the first one wraps.
-        wall: Tells the time, in seconds since 1970.
     """
 
-    __slots__ = ("answer", "rules", "wall")
+    __slots__ = ("answer", "rules")
 
-    def __init__(
-        self,
-        rules: StatusRules,
-        answer: Callable[[BaseException], Answer],
-        wall: Callable[[], float],
-    ) -> None:
+    def __init__(self, rules: StatusRules, answer: Callable[[BaseException], Answer]) -> None:
         self.rules = rules
         self.answer = answer
-        self.wall = wall
+
+    def wall(self) -> float:
+        """Return the seconds since 1970 by the caller's clock, which its waits go by."""
+        return current_context().clock.wall()
 
     def wrapped(self, error: object) -> Answer:
         """Return what a wrapped exception says; something else says that it broke off."""

@@ -4,9 +4,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Self
 
-from mainstay._core.clock import wall_time
-from mainstay._transient.answer import MAY_PASS, UNKNOWN, Answer
-from mainstay._transient.libraries import Asking, row_of
+from mainstay._transient.answer import LASTING, MAY_PASS, UNKNOWN, Answer
+from mainstay._transient.libraries import Asking, Reader, row_of
 from mainstay._transient.statuses import STATUSES, StatusRules
 
 _DEEPEST_CAUSE = 8
@@ -52,7 +51,7 @@ class Transient:
     ) -> None:
         self._rules = rules
         self._also = also
-        self._asking = Asking(rules, self._answer, wall_time)
+        self._asking = Asking(rules, self._answer)
 
     def __repr__(self) -> str:
         return "transient" if self is transient else "transient.configured(...)"
@@ -137,7 +136,7 @@ class Transient:
         row = _row_of(kind)
         for _ in range(_DEEPEST_CAUSE):
             if row is not None:
-                answer = row if isinstance(row, Answer) else row(error, self._asking)
+                answer = row if isinstance(row, Answer) else _read(row, error, self._asking)
                 if answer is not UNKNOWN:
                     return answer
             cause = error.__cause__
@@ -161,6 +160,16 @@ class Transient:
 
 
 transient: Transient = Transient()
+
+
+def _read(row: Reader, error: BaseException, asking: Asking) -> Answer:
+    """Return what *row* finds in *error*, which may lack what it reads."""
+    try:
+        return row(error, asking)
+    except Exception as missing:  # noqa: BLE001 - of a version that nobody knows, anything
+        return LASTING._replace(
+            why=f"its library is of a version that is not known here ({missing})"
+        )
 
 
 def _checked_also(also: object) -> tuple[type[Exception], ...]:
