@@ -5,9 +5,7 @@ They are `redis-server` of the Debian package redis-server, on free ports of the
 
 import asyncio
 import contextlib
-import os
 import signal
-import subprocess
 import threading
 import time
 from pathlib import Path
@@ -29,7 +27,7 @@ from mainstay import (
 )
 from mainstay.errors import NoMemberError
 from support.pools import LONGEST, wait_until
-from support.processes import free_port, require_tool
+from support.redis_servers import RedisServer
 
 pytestmark = pytest.mark.process
 
@@ -38,52 +36,9 @@ PATIENCE = 0.1  # seconds that a client waits for an answer
 DESCRIPTORS = Path("/proc/self/fd")
 
 
-def redis_server():
-    return require_tool("redis-server", package="redis-server")
-
-
-class Server:
-    """One server process on a port of its own."""
-
-    def __init__(self, directory):
-        self.port = free_port()
-        self.directory = directory
-        self.process = None
-        self.start()
-
-    def start(self):
-        self.process = subprocess.Popen(
-            [redis_server(), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
-             "--dir", str(self.directory)],
-            stdout=subprocess.DEVNULL,
-        )  # fmt: skip
-        end = time.monotonic() + LONGEST
-        while True:
-            try:
-                with redis.Redis(port=self.port) as client:
-                    client.set("name", str(self.port))
-            except redis.ConnectionError:
-                assert time.monotonic() < end, "the server never came up"
-                time.sleep(0.01)
-            else:
-                return
-
-    def signal(self, number):
-        os.kill(self.process.pid, number)
-
-    def kill(self):
-        self.signal(signal.SIGKILL)
-        self.process.wait()
-
-    def stop(self):
-        if self.process.poll() is None:
-            self.signal(signal.SIGCONT)
-            self.kill()
-
-
 @pytest.fixture(scope="module")
 def farm(tmp_path_factory):
-    servers = [Server(tmp_path_factory.mktemp("redis")) for _ in range(3)]
+    servers = [RedisServer(tmp_path_factory.mktemp("redis")) for _ in range(3)]
     yield servers
     for server in servers:
         server.stop()

@@ -2,13 +2,11 @@
 
 import asyncio
 import ssl
-import subprocess
 import urllib.request
 
 import pytest
 from integrations import faulty
-
-from mainstay import transient
+from integrations.verdicts import AGAIN, BOTH, FAILING, NEITHER, said_of, self_signed
 
 pytestmark = [  # some of these libraries start processes, and warn of their own
     pytest.mark.process,
@@ -16,7 +14,6 @@ pytestmark = [  # some of these libraries start processes, and warn of their own
 ]
 
 LIMIT = 0.3
-BOTH, AGAIN, FAILING, NEITHER = (True, True), (True, False), (False, True), (False, False)
 
 SERVERS = {
     "reset": faulty.resets,
@@ -96,15 +93,6 @@ def with_botocore(library, _method, url):
 HTTP = {"httpx": with_httpx, "requests": with_requests, "aiohttp": with_aiohttp}
 SDKS = {"openai": with_openai, "anthropic": with_anthropic, "botocore": with_botocore}
 EVERY = {**HTTP, "urllib": with_urllib, "urllib3": with_urllib3, **SDKS}
-
-
-def said_of(call, *args, **headers):
-    """Both answers about what *call* raises."""
-    try:
-        call(*args, **headers)
-    except Exception as error:  # noqa: BLE001 - that is what is judged
-        return transient(error), transient.failing(error)
-    raise AssertionError("the faulty server has answered well")
 
 
 @pytest.fixture(params=SERVERS)
@@ -204,13 +192,3 @@ def test_a_certificate_that_is_refused_is_lasting(library, client, tmp_path, mon
     with faulty.FaultyServer(behave) as server:
         url = server.url.replace("http", "https")
         assert said_of(EVERY[client], library, "POST", url) == NEITHER
-
-
-def self_signed(folder):
-    """A certificate that nobody knows, and its key, in one file."""
-    path = folder / "certificate.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    command += ["-subj", "/CN=127.0.0.1", "-keyout", path, "-out", folder / "public.pem"]
-    subprocess.run(command, check=True, capture_output=True)
-    path.write_bytes(path.read_bytes() + (folder / "public.pem").read_bytes())
-    return path

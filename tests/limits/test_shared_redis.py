@@ -5,9 +5,7 @@ It is `redis-server` of the Debian package redis-server, on a free port of the l
 
 import asyncio
 import contextlib
-import os
 import signal
-import subprocess
 import threading
 import time
 
@@ -16,55 +14,25 @@ import limits.aio.strategies
 import limits.storage
 import limits.strategies
 import pytest
-import redis
 
 from mainstay import RateLimit, RateLimitedError
 from mainstay._limits.shared_turns import PATIENCE
-from support.processes import LOOPBACK, free_port, require_tool
+from support.redis_servers import RedisServer
 
 pytestmark = pytest.mark.process
 
 LONGEST = 30.0
 
 
-class Server:
-    """One server process on a port of its own."""
+class Server(RedisServer):
+    """One whose clients are closed when the test is over."""
 
     def __init__(self, directory):
-        self.url = f"redis://{LOOPBACK}:{free_port()}"
-        self.directory = directory
-        self.storages = []  # whose connections are closed when the test is over
-        self.start()
-
-    def start(self):
-        binary = require_tool("redis-server", package="redis-server")
-        port = self.url.rpartition(":")[2]
-        self.process = subprocess.Popen(
-            [binary, "--port", port, "--bind", LOOPBACK, "--save", "", "--dir", self.directory],
-            stdout=subprocess.DEVNULL,
-        )
-        end = time.monotonic() + LONGEST
-        while True:
-            try:
-                with redis.Redis.from_url(self.url) as client:
-                    client.ping()
-            except redis.ConnectionError:
-                assert time.monotonic() < end, "the server never came up"
-                time.sleep(0.01)
-            else:
-                return
-
-    def signal(self, number):
-        os.kill(self.process.pid, number)
-
-    def kill(self):
-        self.signal(signal.SIGKILL)
-        self.process.wait()
+        self.storages = []
+        super().__init__(directory)
 
     def stop(self):
-        if self.process.poll() is None:
-            self.signal(signal.SIGCONT)
-            self.kill()
+        super().stop()
         for storage in self.storages:
             storage.storage.connection_pool.disconnect()
 

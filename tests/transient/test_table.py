@@ -177,6 +177,22 @@ def test_codes_of_mysql(args, expected):
 
 
 @pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("BUSY Redis is busy running a script.", BOTH),
+        ("NOREPLICAS Not enough good replicas to write.", BOTH),
+        ("UNBLOCKED force unblock from blocking operation", BOTH),
+        ("Command # 1 (SET a 1) of pipeline caused error: BUSY Redis is busy", BOTH),
+        ("BUSYGROUP Consumer Group name already exists", NEITHER),
+        ("", NEITHER),
+    ],
+)
+def test_answers_of_redis(message, expected):
+    made = type("ResponseError", (Exception,), {"__module__": "redis.exceptions"})
+    assert answers(made(message)) == expected
+
+
+@pytest.mark.parametrize(
     ("code", "expected"),
     [
         ("UNAVAILABLE", BOTH),

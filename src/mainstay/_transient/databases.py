@@ -1,8 +1,9 @@
-"""What the codes of databases say: SQLSTATE, MySQL, SQLite.
+"""What the codes of databases say: SQLSTATE, MySQL, SQLite, Redis.
 
 Source:
     PostgreSQL, "Error Codes"; MySQL, "Server Error Message Reference" and "Client Error Message
-    Reference"; SQLite, "Result and Extended Result Codes".
+    Reference"; SQLite, "Result and Extended Result Codes"; Redis, `createSharedObjects` in
+    server.c, for errors that redis-py has no class for.
 """
 
 from typing import Any
@@ -45,6 +46,13 @@ MYSQL = {
     2055: MAY_PASS,  # lost connection at a step
 }
 
+REDIS = {
+    "BUSY": MAY_PASS,  # a script runs for too long
+    "NOREPLICAS": MAY_PASS,  # too few replicas to write
+    "UNBLOCKED": MAY_PASS,  # the primary has become a replica while a call was blocked
+}
+"""By the first word of the message."""
+
 _BUSY, _LOCKED = 5, 6  # of SQLite, without the bits of the extended code
 _LOCKED_WORDS = ("is locked", "is busy")
 
@@ -76,6 +84,13 @@ def by_mysql_code(error: Any) -> Answer:
         found = MAY_PASS
     found = found or LASTING
     return found._replace(why=f"MySQL's code {code}: {found.why}")
+
+
+def by_redis_message(message: str) -> Answer:
+    """Return what an answer of Redis says; redis-py adds which command of a pipeline it is of."""
+    code = message.rpartition(" of pipeline caused error: ")[2].partition(" ")[0]
+    found = REDIS.get(code)
+    return LASTING if found is None else found._replace(why=f"Redis's {code}: {found.why}")
 
 
 def by_sqlite_code(error: Any) -> Answer:

@@ -89,6 +89,10 @@ def _connecting(error: BaseException, _ask: Asking) -> Answer:
     return CERTIFICATE if is_certificate_refused(error) else NOT_SENT
 
 
+def _breaking(error: BaseException, _ask: Asking) -> Answer:
+    return CERTIFICATE if is_certificate_refused(error) else BROKEN_OFF
+
+
 def _wrapping(name: str) -> Reader:
     """Return the reader of an exception whose attribute *name* is another one."""
 
@@ -313,6 +317,10 @@ def _by_mysql_code(error: Any, _ask: Asking) -> Answer:
     return databases.by_mysql_code(error)
 
 
+def _by_redis_message(error: Any, _ask: Asking) -> Answer:
+    return databases.by_redis_message(str(error))
+
+
 def _by_sqlite_code(error: Any, _ask: Asking) -> Answer:
     return databases.by_sqlite_code(error)
 
@@ -441,12 +449,13 @@ TABLE: dict[tuple[str, str], Row] = {
     # Databases.
     ("redis", "AuthenticationError"): LASTING,
     ("redis", "AuthorizationError"): LASTING,
-    ("redis", "ConnectionError"): _connecting,
+    ("redis", "ConnectionError"): _breaking,
     ("redis", "TimeoutError"): BROKEN_OFF,
     ("redis", "TryAgainError"): MAY_PASS,
     ("redis", "ClusterDownError"): MAY_PASS,
     ("redis", "ReadOnlyError"): MAY_PASS,
     ("redis", "WatchError"): MET,
+    ("redis", "ResponseError"): _by_redis_message,
     ("redis", "RedisError"): LASTING,
     ("psycopg", "OperationalError"): _by_postgresql,
     ("psycopg", "Error"): _by_sqlstate,
