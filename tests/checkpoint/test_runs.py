@@ -1,7 +1,9 @@
 """Runs of checkpointed functions and blocks: how they go on, what they keep, how they end."""
 
 import asyncio
+import copy
 import inspect
+import pickle
 import threading
 from datetime import timedelta
 from typing import Any
@@ -495,3 +497,11 @@ def test_a_key_that_is_used_again_does_not_find_old_results(runner, store):
     for number in (1, 2):
         assert job(number) == number
         assert store.forget(RUN)
+
+
+def test_a_checkpoint_is_not_taken_to_another_process():
+    with checkpoint_run("nightly", store="memory://taken") as cp:
+        with pytest.raises(TypeError, match="cannot be copied or pickled: .*; pass on values"):
+            pickle.dumps(cp)
+        with pytest.raises(TypeError, match="<Checkpoint of run 'nightly'"):
+            copy.copy(cp)

@@ -6,8 +6,18 @@ import pickle
 import pytest
 import tenacity
 
-from mainstay import CircuitBreaker, FailoverPool, Member, Metrics, RetryBudget, redundant, retry
-from mainstay.testing import Faults
+from mainstay import (
+    CircuitBreaker,
+    FailoverPool,
+    Member,
+    Metrics,
+    RetryBudget,
+    checkpointed,
+    redundant,
+    retry,
+)
+from mainstay.stores import MemoryStore, SQLiteStore
+from mainstay.testing import FakeClock, Faults
 
 
 class Lost(ConnectionError):
@@ -79,10 +89,20 @@ def test_a_policy_pickles_by_its_parameters(clock, options):
         lambda: redundant(budget=None),
         lambda: Metrics(None),
         RetryBudget,
+        FakeClock,
+        lambda: Faults(["page"]),
+        MemoryStore,
+        lambda: SQLiteStore("runs.db"),
     ],
-    ids=["breaker", "pool", "redundant", "metrics", "budget"],
+    ids=["breaker", "pool", "redundant", "metrics", "budget", "clock", "faults", "memory", "file"],
 )
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
 def test_what_is_shared_refuses_to_be_copied(make, copied):
     with pytest.raises(TypeError, match="cannot be copied or pickled: its state is shared"):
         copied(make())
+
+
+def test_a_checkpointed_function_copies_as_itself():
+    policy = checkpointed(store="memory://")
+    assert copy.copy(policy) is policy
+    assert copy.deepcopy({"policy": policy})["policy"] is policy

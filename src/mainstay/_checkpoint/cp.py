@@ -15,6 +15,7 @@ from mainstay._checkpoint import loops
 from mainstay._checkpoint.keys import checked_text
 from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.steps import Step
+from mainstay._core.sharing import Shared
 from mainstay.errors import RunCompleteError
 
 P = ParamSpec("P")
@@ -23,10 +24,11 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-class _CheckpointBase:
+class _CheckpointBase(Shared):
     """What sync and async checkpoints have in common: everything that does not wait."""
 
     __slots__ = ("_run",)
+    IN_PLACE_OF_COPIES = "pass on values, and save what comes back where the run is"
 
     def __init__(self, run: Run) -> None:
         self._run = run

@@ -6,7 +6,7 @@ here how it forgets them.
 
 import weakref
 from collections.abc import Callable
-from typing import Any, NoReturn, SupportsIndex, TypeVar
+from typing import Any, ClassVar, NoReturn, SupportsIndex, TypeVar
 
 T = TypeVar("T")
 
@@ -14,14 +14,21 @@ _owners: "weakref.WeakKeyDictionary[Any, Callable[[Any], object]]" = weakref.Wea
 
 
 class Shared:
-    """Something with a state that all its users share, which a copy would divide."""
+    """Something with a state that all its users share, which a copy would divide.
+
+    Attributes:
+        IN_PLACE_OF_COPIES: What to do where a copy is wanted.
+    """
 
     __slots__ = ()
+    IN_PLACE_OF_COPIES: ClassVar[str] = (
+        "make it once in a module and import it from there, in each process"
+    )
 
     def __reduce_ex__(self, protocol: SupportsIndex, /) -> NoReturn:
         raise TypeError(
-            f"{self!r} cannot be copied or pickled: its state is shared by all that use it; make "
-            f"it once in a module and import it from there, in each process"
+            f"{self!r} cannot be copied or pickled: its state is shared by all that use it; "
+            f"{self.IN_PLACE_OF_COPIES}"
         )
 
 

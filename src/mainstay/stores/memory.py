@@ -7,6 +7,7 @@ import attrs
 
 from mainstay._core.clock import wall_time
 from mainstay._core.context import current_context
+from mainstay._core.sharing import Shared
 from mainstay.errors import LeaseLostError, RunBusyError
 from mainstay.stores.base import (
     Acquired,
@@ -39,7 +40,7 @@ class _Stored:
     results: dict[int, Result] = attrs.field(factory=dict)
 
 
-class MemoryStore:
+class MemoryStore(Shared):
     """Keeps runs in the memory of this process; nothing survives it.
 
     It keeps bytes, encoded and decoded as in any other store, so that a test on it tests what a

@@ -21,6 +21,7 @@ from pathlib import Path
 from mainstay._core.arguments import to_flag
 from mainstay._core.clock import wall_time
 from mainstay._core.context import current_context
+from mainstay._core.sharing import Shared
 from mainstay.errors import (
     CorruptCheckpointError,
     RunBusyError,
@@ -61,7 +62,7 @@ _HINTS = {
 """What to add to SQLite's own messages, by its result codes."""
 
 
-class SQLiteStore:
+class SQLiteStore(Shared):
     """Keeps runs in a SQLite file: the store of a single machine, with no server.
 
     What a commit wrote survives SIGKILL and, as far as the disk keeps what it acknowledged, the

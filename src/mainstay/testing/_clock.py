@@ -15,6 +15,7 @@ import attrs
 from mainstay._core import context
 from mainstay._core.arguments import Duration, to_flag, to_seconds
 from mainstay._core.clock import SYSTEM, Bell, Clock, Timer, wall_time
+from mainstay._core.sharing import Shared
 
 _TURNS = 10  # of the event loop, for other tasks to get as far as their own sleep
 _PATIENCE = 1.0  # real seconds for a working thread to get as far as its own sleep
@@ -41,7 +42,7 @@ def _this_clock(clock: "FakeClock", _around: Clock) -> "FakeClock":
     return clock
 
 
-class FakeClock:
+class FakeClock(Shared):
     """Time that moves only when a policy sleeps or `advance` is called.
 
     Inside its block every policy, deadline and budget runs on it. Where a policy would sleep, the
@@ -65,6 +66,8 @@ class FakeClock:
         'ok'
         30.0
     """
+
+    IN_PLACE_OF_COPIES = "each process has a clock of its own, which it makes for itself"
 
     def __init__(self, *, everywhere: bool = False) -> None:
         self._everywhere = to_flag(everywhere, "everywhere")

@@ -11,6 +11,7 @@ import attrs
 
 from mainstay._core import context
 from mainstay._core.arguments import Duration, to_seconds, to_share
+from mainstay._core.sharing import Shared
 
 
 @attrs.frozen
@@ -21,7 +22,7 @@ class _DelayedStep:
     step: object
 
 
-class Faults:
+class Faults(Shared):
     """A stand-in for something that fails: a callable that follows a script.
 
     Each call takes the next step. An exception, or a class of one, is raised; `Faults.delay(...)`
