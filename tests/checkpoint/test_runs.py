@@ -501,7 +501,7 @@ def test_a_key_that_is_used_again_does_not_find_old_results(runner, store):
 
 def test_a_checkpoint_is_not_taken_to_another_process():
     with checkpoint_run("nightly", store="memory://taken") as cp:
-        with pytest.raises(TypeError, match="cannot be copied or pickled: .*; pass on values"):
+        with pytest.raises(TypeError, match=r"cannot be copied or pickled: .*; pass on values"):
             pickle.dumps(cp)
         with pytest.raises(TypeError, match="<Checkpoint of run 'nightly'"):
             copy.copy(cp)

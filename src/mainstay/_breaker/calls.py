@@ -20,6 +20,7 @@ from mainstay._core.functions import (
     Kind,
     is_awaitable,
     kind_of,
+    name_of,
     refused_awaitable,
     require_asyncio,
     wraps,
@@ -175,8 +176,8 @@ def wrap(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any]:
     if kind is Kind.SYNC:
         return with_layers(_wrap_sync(bound, fn), bound.layers)
     raise TypeError(
-        f"a circuit breaker does not wrap generators such as {fn!r}; use `with breaker:` in it, "
-        f"around what may fail"
+        f"a circuit breaker does not wrap generators such as {name_of(fn)}; use `with breaker:` in "
+        f"it, around what may fail"
     )
 
 

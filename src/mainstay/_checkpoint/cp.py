@@ -28,7 +28,7 @@ class _CheckpointBase(Shared):
     """What sync and async checkpoints have in common: everything that does not wait."""
 
     __slots__ = ("_run",)
-    IN_PLACE_OF_COPIES = "pass on values, and save what comes back where the run is"
+    _IN_PLACE_OF_COPIES = "pass on values, and save what comes back where the run is"
 
     def __init__(self, run: Run) -> None:
         self._run = run

@@ -20,7 +20,7 @@ from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.steps import Step, enter_step, leave_step
 from mainstay._checkpoint.value_digest import is_same_key
 from mainstay._core.arguments import to_flag
-from mainstay._core.functions import Kind, kind_of
+from mainstay._core.functions import Kind, kind_of, name_of
 from mainstay._core.threads import run_in_thread
 from mainstay.stores.base import Change
 
@@ -35,7 +35,9 @@ def check_iteration(source: object, key: object, name: object, progress: object)
     if key is not None and not callable(key):
         raise TypeError(f"`key` must be a function from an item to its key, not {key!r}")
     if callable(key) and not isinstance(key, type) and kind_of(key) is not Kind.SYNC:
-        raise TypeError(f"`key` must be a plain function: it is asked for each item, not {key!r}")
+        raise TypeError(
+            f"`key` must be a plain function: it is asked for each item, not {name_of(key)}"
+        )
     if trusted and key is None:
         raise TypeError("`key` is needed with a callable source, which is given the last one")
     if name is not None and not (isinstance(name, str) and name):

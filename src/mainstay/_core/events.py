@@ -14,7 +14,7 @@ from typing import ClassVar, Protocol, TypeAlias
 import attrs
 
 from mainstay._core.failures import printable
-from mainstay._core.functions import Kind, kind_of
+from mainstay._core.functions import Kind, kind_of, name_of
 
 
 @attrs.frozen
@@ -102,7 +102,7 @@ def checked_listener(fn: Listener) -> Listener:
     if not callable(fn):
         raise TypeError(f"`fn` must be callable with one event, not {fn!r}")
     if kind_of(fn) is not Kind.SYNC:
-        raise TypeError(f"`fn` must be a plain function, and {fn!r} would never be awaited")
+        raise TypeError(f"`fn` must be a plain function, and {name_of(fn)} would never be awaited")
     return fn
 
 

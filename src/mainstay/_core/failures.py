@@ -17,7 +17,14 @@ from typing import Any, TypeAlias, TypeGuard, TypeVar
 
 import attrs
 
-from mainstay._core.functions import Kind, is_async, is_async_hook, is_awaitable, kind_of, name_of
+from mainstay._core.functions import (
+    Kind,
+    is_async,
+    is_async_hook,
+    is_awaitable,
+    kind_of,
+    name_of,
+)
 from mainstay.errors import MainstayError, RejectedError
 
 _Error = TypeVar("_Error", bound=BaseException)
@@ -84,7 +91,9 @@ def judge_of(on: object, parameter: str = "on") -> Judge:
             f"`{parameter}` must be an exception class, a tuple of them, or a predicate, not {on!r}"
         )
     if kind_of(on) in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
-        raise TypeError(f"`{parameter}` must return its verdict, and the generator {on!r} does not")
+        raise TypeError(
+            f"`{parameter}` must return its verdict, and the generator {name_of(on)} does not"
+        )
     return AsyncPredicate(on) if is_async(on) else Predicate(on)
 
 
@@ -95,7 +104,7 @@ def verdict_judge_of(on: object) -> Judge:
         TypeError: If *on* is none of the accepted forms, or is async.
     """
     if is_async_hook(on):
-        raise TypeError(f"`on` must be a plain predicate, and {on!r} is async")
+        raise TypeError(f"`on` must be a plain predicate, and {name_of(on)} is async")
     judge = judge_of(on)
     if not isinstance(judge, Predicate):
         return judge
@@ -140,11 +149,11 @@ def checked_on_result(
         raise TypeError(f"`on_result` must take a result and answer a bool, not {on_result!r}")
     if kind_of(on_result) in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
         raise TypeError(
-            f"`on_result` must return its answer, but {on_result!r} is a generator, which would "
-            f"always count as True"
+            f"`on_result` must return its answer, but {name_of(on_result)} is a generator, which "
+            f"would always count as True"
         )
     if not may_be_async and is_async_hook(on_result):
-        raise TypeError(f"`on_result` must be a plain function, and {on_result!r} is async")
+        raise TypeError(f"`on_result` must be a plain function, and {name_of(on_result)} is async")
     return on_result
 
 

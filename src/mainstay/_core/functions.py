@@ -124,9 +124,9 @@ def resource_first_or_as_self(fn: Callable[..., Any]) -> Callable[..., Any]:
             return fn(resource, *args, **kwargs)
         if as_function is None or (in_class and not (args and hasattr(type(args[0]), name))):
             raise TypeError(
-                f"{fn!r} has no parameter for the resource of a member: it is a method of another "
-                f"class than that, which is {type(resource).__qualname__}; pass a function that "
-                f"takes the resource first, such as `lambda resource: ...`"
+                f"{name_of(fn)} has no parameter for the resource of a member: it is a method of "
+                f"another class than that, which is {type(resource).__qualname__}; pass a function "
+                f"that takes the resource first, such as `lambda resource: ...`"
             )
         return as_function(resource, *args, **kwargs)
 
@@ -161,8 +161,11 @@ def without_resource(fn: Callable[..., Any]) -> Callable[[Callable[..., Any]], C
     return give_identity
 
 
-def name_of(fn: Callable[..., Any]) -> str:
+def name_of(fn: Any) -> str:
     """Return the name of a callable, `module.qualname`; an object with `__call__` by its class.
+
+    Messages have this in place of its `repr`: that of a partial shows its arguments, and that of a
+    method its object, where there may be what is nobody's business.
 
     Methods of built-in types do not say where they are from: they are from `builtins`.
     """
@@ -219,7 +222,7 @@ def refused_awaitable(fn: object, value: object) -> TypeError:
     if inspect.iscoroutine(value):
         value.close()
         what = "a coroutine"
-    who = fn if isinstance(fn, str) else repr(fn)
+    who = fn if isinstance(fn, str) else name_of(fn)
     return TypeError(
         f"{who} is not an async function, but returned {what}; decorate the async function "
         f"itself, or an `async def` that awaits it"
@@ -282,7 +285,7 @@ def _parameters_of(fn: Callable[..., Any]) -> tuple[inspect.Signature | None, in
     place = int(bool(parameters) and parameters[0].name in {"self", "cls"})
     if len(parameters) <= place or parameters[place].kind not in _POSITIONAL:
         raise TypeError(
-            f"{fn!r} has no parameter for the resource of a member, which goes in first, or "
+            f"{name_of(fn)} has no parameter for the resource of a member, which goes in first, or "
             f"right after `self` or `cls`"
         )
     return signature, place

@@ -14,21 +14,18 @@ _owners: "weakref.WeakKeyDictionary[Any, Callable[[Any], object]]" = weakref.Wea
 
 
 class Shared:
-    """Something with a state that all its users share, which a copy would divide.
-
-    Attributes:
-        IN_PLACE_OF_COPIES: What to do where a copy is wanted.
-    """
+    """Something with a state that all its users share, which a copy would divide."""
 
     __slots__ = ()
-    IN_PLACE_OF_COPIES: ClassVar[str] = (
+    _IN_PLACE_OF_COPIES: ClassVar[str] = (
         "make it once in a module and import it from there, in each process"
     )
+    """What to do where a copy is wanted."""
 
     def __reduce_ex__(self, protocol: SupportsIndex, /) -> NoReturn:
         raise TypeError(
             f"{self!r} cannot be copied or pickled: its state is shared by all that use it; "
-            f"{self.IN_PLACE_OF_COPIES}"
+            f"{self._IN_PLACE_OF_COPIES}"
         )
 
 

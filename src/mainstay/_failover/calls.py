@@ -29,6 +29,7 @@ from mainstay._core.functions import (
     Kind,
     is_awaitable,
     kind_of,
+    name_of,
     refused_awaitable,
     require_asyncio,
     resource_first,
@@ -541,14 +542,15 @@ def _caller(bound: BoundPool, fn: Callable[..., Any], placed: _Placed) -> Callab
         return _wrap_async(bound, placed(fn))
     if kind is not Kind.SYNC:
         raise TypeError(
-            f"failover does not wrap generators such as {fn!r}: what has been yielded cannot be "
-            f"taken back; use `for attempt in pool`"
+            f"failover does not wrap generators such as {name_of(fn)}: what has been yielded "
+            f"cannot be taken back; use `for attempt in pool`"
         )
     if bound.engine.settings.is_async:
         raise TypeError(
-            f"pool {name!r} is async, since something that it was given is, and {fn!r} is not"
+            f"pool {name!r} is async, since something that it was given is, and {name_of(fn)} is "
+            f"not"
         )
-    check_interruptible(bound.engine.settings, repr(fn))
+    check_interruptible(bound.engine.settings, name_of(fn))
     return _wrap_sync(bound, placed(fn))
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mainstay._core.clock import monotonic
-from mainstay._core.functions import is_async
+from mainstay._core.functions import is_async, name_of
 
 
 class UnhealthyError(Exception):
@@ -73,7 +73,7 @@ async def called(
         try:
             value = hook(*args)
         except StopIteration as raised:  # no future can hold one
-            error = RuntimeError(f"{hook!r} raised StopIteration")
+            error = RuntimeError(f"{name_of(hook)} raised StopIteration")
             error.__cause__ = raised
         except BaseException as raised:  # noqa: BLE001 - raised where it is awaited
             error = raised

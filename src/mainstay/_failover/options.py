@@ -8,7 +8,7 @@ from typing import Any, Final, Generic, Literal, TypeVar, get_args, overload
 import attrs
 
 from mainstay._core.arguments import Duration, to_count, to_number, to_seconds, to_share
-from mainstay._core.functions import Kind, kind_of
+from mainstay._core.functions import Kind, kind_of, name_of
 
 R_co = TypeVar("R_co", covariant=True)  # the resource
 
@@ -171,7 +171,7 @@ class Probe:
         answers = getattr(fn, "__annotations__", {}).get("return", bool)
         if not _may_be_bool(answers):
             raise TypeError(
-                f"`fn` must answer a bool, and {fn!r} is annotated to return {answers!r}; "
+                f"`fn` must answer a bool, and {name_of(fn)} is annotated to return {answers!r}; "
                 f"return True or False"
             )
         self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue]  # by attrs
@@ -245,4 +245,6 @@ def check_hook(parameter: str, hook: object) -> None:
     if not callable(hook):
         raise TypeError(f"`{parameter}` must be callable, not {hook!r}")
     if kind_of(hook) in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
-        raise TypeError(f"`{parameter}` must return what it makes, but {hook!r} is a generator")
+        raise TypeError(
+            f"`{parameter}` must return what it makes, but {name_of(hook)} is a generator"
+        )

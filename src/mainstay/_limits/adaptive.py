@@ -55,7 +55,7 @@ import attrs
 
 from mainstay._core.arguments import to_count
 from mainstay._core.failures import Classes, Judge, judge_of
-from mainstay._core.functions import is_async_hook
+from mainstay._core.functions import is_async_hook, name_of
 
 PERIOD = 30.0
 """Seconds of wall time from one common probe to the next."""
@@ -157,7 +157,7 @@ def overload_judge_of(overload: object) -> Judge | None:
     if overload is None:
         return None
     if is_async_hook(overload):
-        raise TypeError(f"`overload` must be a plain predicate, and {overload!r} is async")
+        raise TypeError(f"`overload` must be a plain predicate, and {name_of(overload)} is async")
     return judge_of(overload, "overload")
 
 

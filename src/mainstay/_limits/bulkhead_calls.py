@@ -21,6 +21,7 @@ from mainstay._core.functions import (
     Kind,
     is_awaitable,
     kind_of,
+    name_of,
     refused_awaitable,
     require_asyncio,
     running_loop,
@@ -382,8 +383,8 @@ def wrap(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., Any]:
     if kind is Kind.SYNC:
         return with_layers(_wrap_sync(bound, fn), bound.layers)
     raise TypeError(
-        f"a bulkhead does not wrap generators such as {fn!r}; use `with bulkhead:` in it, around "
-        f"what needs a place"
+        f"a bulkhead does not wrap generators such as {name_of(fn)}; use `with bulkhead:` in it, "
+        f"around what needs a place"
     )
 
 

@@ -94,8 +94,8 @@ class Fallback:
         kind = kind_of(fn)
         if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
             raise TypeError(
-                f"fallback does not wrap generators such as {fn!r}, whose items are out by the "
-                f"time that they fail; use a `try` around the loop"
+                f"fallback does not wrap generators such as {name_of(fn)}, whose items are out by "
+                f"the time that they fail; use a `try` around the loop"
             )
         self._check_method(fn)
         return self._wrapped(self._bound(self._name or name_of(fn), self._metrics), kind, fn)
@@ -117,8 +117,8 @@ class Fallback:
             hook = self._given[parameter]
             if is_async_hook(hook):
                 raise TypeError(
-                    f"`{parameter}` is async and {fn!r} is not, so it could never be awaited; "
-                    f"make it a plain function"
+                    f"`{parameter}` is async and {name_of(fn)} is not, so it could never be "
+                    f"awaited; make it a plain function"
                 )
         return with_layers(wrap_sync(bound, fn), bound.layers)
 
@@ -151,7 +151,7 @@ class Fallback:
         settings = self._settings
         if settings.source is Source.LAST_GOOD and settings.key is None and takes_self(fn):
             raise TypeError(
-                f"`last_good` on the method {fn!r} needs a `key=`, which leaves out the object "
+                f"`last_good` on the method {name_of(fn)} needs a `key=`, which leaves out the object "
                 f"that it belongs to: a kept answer would keep that alive"
             )
 
@@ -261,8 +261,12 @@ def fallback(
             continue
         if source is not Source.LAST_GOOD:
             raise TypeError(f"`{parameter}` belongs to `last_good`, which is not given")
-        if not callable(value) or is_async_hook(value):
+        if not callable(value):
             raise TypeError(f"`{parameter}` must be a plain function, not {value!r}")
+        if is_async_hook(value):
+            raise TypeError(
+                f"`{parameter}` must be a plain function, and {name_of(value)} is async"
+            )
     settings = FallbackSettings(
         judge_of(on),
         source,

@@ -24,7 +24,13 @@ from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context, current_context, process_contexts
 from mainstay._core.events import is_first, is_observed, logger_of, publish
 from mainstay._core.failures import Judge, class_name, described, in_words
-from mainstay._core.functions import is_awaitable, refused_awaitable, require_asyncio, wraps
+from mainstay._core.functions import (
+    is_awaitable,
+    name_of,
+    refused_awaitable,
+    require_asyncio,
+    wraps,
+)
 from mainstay._core.layers import Layer, classes_of
 from mainstay._limits.last_good import Good, LastGood, key_of
 from mainstay._metrics.fallbacks import FallbackRecorder
@@ -119,7 +125,11 @@ class BoundFallback:
             return key_of(made)
         except TypeError as error:
             self.resume(started).ended_by(error)
-            what = "the arguments" if key is None else f"what `key` {key!r} makes of the arguments"
+            what = (
+                "the arguments"
+                if key is None
+                else f"what `key` {name_of(key)} makes of the arguments"
+            )
             raise TypeError(
                 f"{self.component}: {what} cannot be told apart ({error}); give `key=`, a function "
                 f"of the arguments that answers something that can be hashed"

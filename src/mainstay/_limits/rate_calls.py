@@ -19,6 +19,7 @@ from mainstay._core.functions import (
     Kind,
     is_awaitable,
     kind_of,
+    name_of,
     refused_awaitable,
     require_asyncio,
     running_loop,
@@ -262,11 +263,11 @@ def wrap(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
     kind, shared = kind_of(fn), bound.engine.shared
     if kind not in (Kind.ASYNC, Kind.SYNC):
         raise TypeError(
-            f"a rate limit does not wrap generators such as {fn!r}; use `with limit:` in it, "
-            f"around what it is to limit"
+            f"a rate limit does not wrap generators such as {name_of(fn)}; use `with limit:` in "
+            f"it, around what it is to limit"
         )
     if shared is not None:
-        shared.check_kind(is_async=kind is Kind.ASYNC, what=repr(fn))
+        shared.check_kind(is_async=kind is Kind.ASYNC, what=name_of(fn))
     make = _wrap_async if kind is Kind.ASYNC else _wrap_sync
     return with_layers(make(bound, fn), bound.layers)
 

@@ -83,8 +83,8 @@ class Timeout:
         kind = kind_of(fn)
         if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
             raise TypeError(
-                f"timeout does not wrap generators such as {fn!r}, which run between the items "
-                f"too; use `with deadline(...)`, or `async with`, around the loop"
+                f"timeout does not wrap generators such as {name_of(fn)}, which run between the "
+                f"items too; use `with deadline(...)`, or `async with`, around the loop"
             )
         return self._wrapped(self._bound(name_of(fn), self._metrics), kind, fn)
 
@@ -99,8 +99,8 @@ class Timeout:
         if kind is Kind.ASYNC:
             if self._in_thread:
                 raise TypeError(
-                    f"`in_thread` is for plain functions, and {fn!r} is async: it is interrupted "
-                    f"without a thread"
+                    f"`in_thread` is for plain functions, and {name_of(fn)} is async: it is "
+                    f"interrupted without a thread"
                 )
             return with_layers(wrap_async(bound, fn), partial(bound.layers, is_async=True))
         wrap = wrap_in_thread if self._in_thread else wrap_sync

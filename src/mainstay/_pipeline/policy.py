@@ -5,7 +5,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 import attrs
 
-from mainstay._core.functions import Kind, checked_name, kind_of
+from mainstay._core.functions import Kind, checked_name, kind_of, name_of
 from mainstay._core.layers import Layer, layers_around
 from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
 from mainstay._metrics.pipeline import Pipe, PipelineRecorder
@@ -110,7 +110,7 @@ class Pipeline:
         kind = kind_of(fn)
         if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
             raise TypeError(
-                f"a pipeline does not wrap generators such as {fn!r}, of which most layers see "
+                f"a pipeline does not wrap generators such as {name_of(fn)}, of which most layers see "
                 f"only the first item; wrap what makes one item"
             )
         reasons = tuple(dict.fromkeys(r for p in self.policies for r in GIVE_UP_REASONS[p._kind]))  # noqa: SLF001 - of our own policies

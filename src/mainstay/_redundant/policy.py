@@ -246,21 +246,22 @@ class Redundant(Shared):
     def _check_kind(self, kind: Kind, fn: object) -> None:
         if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
             raise TypeError(
-                f"redundant needs functions with a result, not generators such as {fn!r}"
+                f"redundant needs functions with a result, not generators such as {name_of(fn)}"
             )
         for each in self._alternatives:
             if kind_of(each) is not kind:
                 raise TypeError(
-                    f"{_short_name(fn)} is {_IN_WORDS[kind]}, so its `alternatives` must be, too; "
-                    f"{_short_name(each)} is {_IN_WORDS[kind_of(each)]}"
+                    f"{name_of(fn)} is {_IN_WORDS[kind]}, so its `alternatives` must be, too; "
+                    f"{name_of(each)} is {_IN_WORDS[kind_of(each)]}"
                 )
         if kind is Kind.ASYNC:
             return
         if self._settings.primary == "task":
             raise TypeError(
-                f"`primary` is for async functions; copies of {fn!r} run in threads; leave it out"
+                f"`primary` is for async functions; copies of {name_of(fn)} run in threads; leave "
+                f"it out"
             )
-        check_blocking(self._settings, repr(fn))
+        check_blocking(self._settings, name_of(fn))
 
 
 def _wrapper(bound: BoundRedundant, kind: Kind, fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -274,11 +275,6 @@ _IN_WORDS = {
     Kind.GENERATOR: "a generator",
     Kind.ASYNC_GENERATOR: "an async generator",
 }
-
-
-def _short_name(fn: object) -> str:
-    name = getattr(fn, "__name__", None)
-    return name if isinstance(name, str) else repr(fn)
 
 
 class _OnMembers(Protocol):

@@ -13,6 +13,7 @@ from mainstay._core.functions import (
     Kind,
     is_async_frame,
     kind_of,
+    name_of,
     name_of_frame,
     resource_first_or_as_self,
 )
@@ -147,7 +148,8 @@ class RaceBlock:
 def _checked(call: RedundantCall, fn: object, kind: Kind) -> Callable[..., Any]:
     """Return what a copy of the race calls; raise unless it can be one, and comes in time."""
     if not callable(fn) or kind_of(fn) is not kind:
-        raise TypeError(f"this race starts functions of `{kind.value}`, not {fn!r}")
+        given = name_of(fn) if callable(fn) else repr(fn)
+        raise TypeError(f"this race starts functions of `{kind.value}`, not {given}")
     if call.round.most:
         raise RuntimeError("`result` has been asked for: no copy can join the race any more")
     pool = call.bound.settings.pool

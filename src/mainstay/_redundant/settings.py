@@ -8,7 +8,7 @@ import attrs
 
 from mainstay._core.budget import RetryBudget, budget_of
 from mainstay._core.failures import Classes, Judge, Predicate, failing_of, judge_of
-from mainstay._core.functions import Kind, is_async, is_async_hook, kind_of
+from mainstay._core.functions import Kind, is_async, is_async_hook, kind_of, name_of
 from mainstay._core.layers import Layer
 from mainstay._core.one_shot import check_shareable, has_one_shot
 from mainstay._core.workers import WorkerPool
@@ -198,7 +198,9 @@ def checked_rule(decide: object, copies: int | None = None) -> Rule:
 def checked_on(on: On) -> Judge:
     """Return the judge of `on=`; refuse what would have to be awaited."""
     if is_async_hook(on):
-        raise TypeError(f"`on` must be a plain function: it is asked between copies, not {on!r}")
+        raise TypeError(
+            f"`on` must be a plain function: it is asked between copies, not {name_of(on)}"
+        )
     judge = judge_of(on)
     if isinstance(judge, Predicate) and failing_of(on) is not None:  # a delay counts as True
         predicate = judge.predicate
@@ -220,5 +222,7 @@ def checked_dispose(dispose: object) -> Callable[[Any], Any] | None:
     if not callable(dispose):
         raise TypeError(f"`dispose` must take a result, not {dispose!r}")
     if kind_of(dispose) in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
-        raise TypeError(f"`dispose` must do its work when called, and {dispose!r} is a generator")
+        raise TypeError(
+            f"`dispose` must do its work when called, and {name_of(dispose)} is a generator"
+        )
     return dispose

@@ -187,20 +187,20 @@ class Retry:
     def _check_kind(self, kind: Kind, fn: object) -> None:
         if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR) and self._settings.on_result is not None:
             raise TypeError(
-                f"`on_result` does not apply to generators such as {fn!r}: they are "
+                f"`on_result` does not apply to generators such as {name_of(fn)}: they are "
                 f"retried until the first item is out, and have no result"
             )
         if kind in (Kind.ASYNC, Kind.ASYNC_GENERATOR):
             return
         if self._settings.attempt_timeout is not None:
             raise TypeError(
-                f"`attempt_timeout` needs an async function, and {fn!r} is not one: a "
+                f"`attempt_timeout` needs an async function, and {name_of(fn)} is not one: a "
                 f"thread cannot be stopped from outside, so its work would go on "
                 f"unseen; give the call inside it a timeout of its own"
             )
         if self._async_hook is not None:
             raise TypeError(
-                f"`{self._async_hook}` is async and {fn!r} is not, so it could never "
+                f"`{self._async_hook}` is async and {name_of(fn)} is not, so it could never "
                 f"be awaited; make it a plain function"
             )
 

@@ -16,7 +16,7 @@ import attrs
 from mainstay._core import failures
 from mainstay._core.arguments import to_seconds
 from mainstay._core.failures import Judge
-from mainstay._core.functions import Kind, kind_of
+from mainstay._core.functions import Kind, kind_of, name_of
 
 Strategy: TypeAlias = Callable[[Any], Any]
 """From the state of a call to seconds to wait, or to True: stop, or try again."""
@@ -98,7 +98,9 @@ def _checked(parameter: str, strategy: Strategy) -> Strategy:
     if isinstance(strategy, type):
         raise TypeError(f"`{parameter}` must be a strategy, not the class {strategy.__name__}")
     if kind_of(strategy) is not Kind.SYNC:
-        raise TypeError(f"`{parameter}` must be a plain function or strategy, not {strategy!r}")
+        raise TypeError(
+            f"`{parameter}` must be a plain function or strategy, not {name_of(strategy)}"
+        )
     return strategy
 
 

@@ -67,7 +67,7 @@ class FakeClock(Shared):
         30.0
     """
 
-    IN_PLACE_OF_COPIES = "each process has a clock of its own, which it makes for itself"
+    _IN_PLACE_OF_COPIES = "each process has a clock of its own, which it makes for itself"
 
     def __init__(self, *, everywhere: bool = False) -> None:
         self._everywhere = to_flag(everywhere, "everywhere")

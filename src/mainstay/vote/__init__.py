@@ -20,7 +20,7 @@ Example:
 """
 
 from mainstay._core.arguments import to_count
-from mainstay._core.functions import Kind, kind_of
+from mainstay._core.functions import Kind, kind_of, name_of
 from mainstay.vote._agreement import First, Majority, Plurality, Quorum, Unanimous
 from mainstay.vote._median import Median
 from mainstay.vote._tally import Key, Rule, Tally
@@ -170,5 +170,5 @@ def _checked_key(key: object) -> Key | None:
     if not callable(key):
         raise TypeError(f"`key` must take an answer and return what it is compared by, not {key!r}")
     if not isinstance(key, type) and kind_of(key) is not Kind.SYNC:
-        raise TypeError(f"`key` must be a plain function, not {key!r}")
+        raise TypeError(f"`key` must be a plain function, not {name_of(key)}")
     return key
