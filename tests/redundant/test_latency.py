@@ -1,13 +1,15 @@
 """Async calls that are not slow yet: each is told in time, by as few timers as can be."""
 
 import asyncio
+import contextlib
 import gc
 import threading
 import weakref
+from contextvars import ContextVar
 
 import pytest
 
-from mainstay import hedge, redundant
+from mainstay import deadline, hedge, redundant, remaining
 from mainstay._redundant.latency import LoopTimers, SharedTimer
 from support.jumping_time import jumping_time
 
@@ -125,3 +127,48 @@ def test_a_closed_event_loop_is_not_kept_alive():
 
 async def answer(value):
     return value
+
+
+def test_a_copy_that_a_shared_timer_starts_has_the_context_of_its_own_call():
+    request, seen, told = ContextVar("request"), [], asyncio.Event()
+    policy = redundant(start=hedge.after(0.001), budget=None, name="it")
+
+    @policy
+    async def fetch(number):
+        seen.append((number, request.get(), remaining() is not None))
+        if len(seen) == 6:
+            told.set()
+        await told.wait()
+
+    async def serve(number):
+        request.set(number)
+        with deadline(60) if number == 0 else contextlib.nullcontext():
+            await fetch(number)
+
+    async def main():
+        await asyncio.gather(*map(serve, range(3)))
+
+    asyncio.run(main())
+    assert sorted(seen) == [(number, number, number == 0) for number in (0, 0, 1, 1, 2, 2)]
+
+
+def test_the_shared_timer_keeps_nothing_of_the_call_that_set_it(loop):
+    request = ContextVar("request")
+
+    class Request:
+        """What a server has in a context variable."""
+
+    async def serve(timer):
+        request.set(Request())
+        timer.add(Call(loop), 1.0)
+        timer.waiting.clear()
+        return weakref.ref(request.get())
+
+    async def main():
+        timer = SharedTimer(loop)
+        gone = await asyncio.create_task(serve(timer))
+        await asyncio.sleep(0)  # until nothing of the task is left on the event loop
+        gc.collect()
+        return gone()
+
+    assert loop.run_until_complete(main()) is None

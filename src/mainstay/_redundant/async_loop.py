@@ -28,7 +28,7 @@ import functools
 import math
 from asyncio import AbstractEventLoop, CancelledError, Future, Task, current_task, get_running_loop
 from collections.abc import Callable, Coroutine
-from contextvars import Context
+from contextvars import Context, copy_context
 from types import CoroutineType
 from typing import Any, TypeAlias
 
@@ -133,8 +133,9 @@ def _wrap_hedged(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[...,
         slow_at = due = started + delay
         if here is not None and here.deadline < due:
             due = here.deadline
+        context = copy_context()
         hedged = FastHedgedCall(
-            bound, here, task, cancelling, event_loop, started, slow_at, args, kwargs
+            bound, here, context, task, cancelling, event_loop, started, slow_at, args, kwargs
         )
         timer = timers.here(event_loop)
         timer.add(hedged, due)
@@ -171,6 +172,7 @@ class FastHedgedCall:
 
     _bound: BoundRedundant
     _here: Entry | None
+    _context: Context
     _task: Task[Any]
     _cancelling: int
     _event_loop: AbstractEventLoop
@@ -192,7 +194,14 @@ class FastHedgedCall:
         return self.loop
 
     def slow(self) -> None:
-        """Start one more copy, because the primary takes long, or end with the deadline."""
+        """Start one more copy, because the primary takes long, or end with the deadline.
+
+        The timer that all calls share runs in the context of none: what starts here has the one
+        that the call began in.
+        """
+        self._context.run(self._slow)
+
+    def _slow(self) -> None:
         loop = self.in_full()
         if loop.call.now() < self._slow_at:
             loop.slow_at(self._slow_at)

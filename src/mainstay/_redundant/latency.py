@@ -15,6 +15,7 @@ import weakref
 from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Callable
+from contextvars import Context
 from typing import Protocol
 from weakref import WeakSet
 
@@ -176,12 +177,13 @@ class SharedTimer:
         self.event_loop: AbstractEventLoop = event_loop
         self._latest = -math.inf
         self._goes_off = math.inf
+        self._context = Context()  # nobody's: it would keep alive what a call has in its own
 
     def add(self, call: TimedCall, due: float) -> None:
         """Tell *call* at *due* that it is slow. Its event loop must be the one that is running."""
         if due < self._latest and self.waiting:
             # The delay has become shorter, and this call is due before some that began earlier.
-            self.event_loop.call_later(due - monotonic(), self._tell, call)
+            self.event_loop.call_later(due - monotonic(), self._tell, call, context=self._context)
         else:
             self._latest = due
             if due < self._goes_off:
@@ -190,7 +192,7 @@ class SharedTimer:
 
     def _set(self, due: float) -> None:
         self._goes_off = due
-        self.event_loop.call_later(due - monotonic(), self._go_off, due)
+        self.event_loop.call_later(due - monotonic(), self._go_off, due, context=self._context)
 
     def _go_off(self, set_for: float) -> None:
         if set_for != self._goes_off:  # it was set for an earlier time since
