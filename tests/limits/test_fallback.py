@@ -117,6 +117,12 @@ def test_a_predicate_may_be_on_and_transient_too(caller, metrics, context):
         caller(fallback(on=transient, default=2), Faults(then=KeyError("x")))
 
 
+@pytest.mark.parametrize("delay", [0, 2.5, timedelta(seconds=3)])
+def test_a_delay_says_that_the_fallback_answers(caller, context, delay):
+    policy = fallback(on=lambda _error: delay, default=1)
+    assert caller(policy, Faults(then=OSError())) == 1
+
+
 def test_a_predicate_that_raises_does_not_hide_the_exception(caller, metrics, context):
     def broken(_error):
         raise ZeroDivisionError

@@ -397,6 +397,19 @@ def test_a_hint_of_no_wait_counts_once_in_a_row(caller, clock):
     assert clock.now() == 2.0
 
 
+@pytest.mark.parametrize("hint", [5e-324, 1e-9, 0.0009, timedelta(microseconds=1)])
+def test_hints_of_next_to_no_wait_in_a_row_do_not_make_a_busy_loop(caller, clock, hint):
+    with pytest.raises(Lost):
+        caller(retry(on=lambda error: hint, attempts=4, wait=1.0), Faults(then=Lost))
+    assert 2.0 <= clock.now() <= 2.001
+
+
+def test_hints_of_a_millisecond_are_waited_each_time(caller, clock):
+    with pytest.raises(Lost):
+        caller(retry(on=lambda error: 0.001, attempts=4, wait=1.0), Faults(then=Lost))
+    assert clock.now() <= 0.0034
+
+
 @pytest.mark.parametrize("hint", [9_999_999_999, 1e300, timedelta.max])
 def test_a_hint_that_nobody_can_sleep_gives_up_with_the_users_exception(caller, metrics, hint):
     policy = retry(on=lambda error: hint, attempts=None, timeout=None)

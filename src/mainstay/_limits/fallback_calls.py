@@ -15,6 +15,7 @@ import enum
 import inspect
 import logging
 from collections.abc import Callable, Hashable
+from datetime import timedelta
 from typing import Any, ClassVar
 
 import attrs
@@ -172,7 +173,7 @@ class FallbackCall(Call[Recorder]):
     def caught(self, error: Exception, verdict: object) -> bool:
         """Record what the call raised; return True if the fallback stands in for it."""
         self.recorder.error(error)
-        if isinstance(verdict, int | float) and not isinstance(verdict, bool):
+        if isinstance(verdict, int | float | timedelta) and not isinstance(verdict, bool):
             verdict = True  # a delay
         if verdict is True:
             return True

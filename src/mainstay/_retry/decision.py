@@ -24,6 +24,7 @@ from mainstay._core.failures import described
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 5.0
 HINT_JITTER = 0.1
+NEXT_TO_NOTHING = 0.001
 _DOUBLINGS = 6  # 0.1 x 2^6 is above LONGEST_WAIT; more would only overflow in the end
 
 
@@ -81,11 +82,11 @@ def out_of_attempts(made: int, most: int | None) -> bool:
 
 
 def usable_hint(hint: float, last: float) -> float:
-    """Return *hint*, or NaN where it is the second in a row that asks for no wait at all.
+    """Return *hint*, or NaN where it is the second in a row that asks for next to no wait.
 
     A server that answers "at once" again and again would be called in a busy loop.
     """
-    return math.nan if hint == last == 0 else hint
+    return math.nan if hint < NEXT_TO_NOTHING and last < NEXT_TO_NOTHING else hint
 
 
 def out_of_time(wait: float, left: float) -> bool:
