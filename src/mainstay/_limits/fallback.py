@@ -151,8 +151,8 @@ class Fallback:
         settings = self._settings
         if settings.source is Source.LAST_GOOD and settings.key is None and takes_self(fn):
             raise TypeError(
-                f"`last_good` on the method {name_of(fn)} needs a `key=`, which leaves out the object "
-                f"that it belongs to: a kept answer would keep that alive"
+                f"`last_good` on the method {name_of(fn)} needs a `key=`, which leaves out the "
+                f"object that it belongs to: a kept answer would keep that alive"
             )
 
     def _check_keeps_nothing(self) -> None:

@@ -110,8 +110,8 @@ class Pipeline:
         kind = kind_of(fn)
         if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
             raise TypeError(
-                f"a pipeline does not wrap generators such as {name_of(fn)}, of which most layers see "
-                f"only the first item; wrap what makes one item"
+                f"a pipeline does not wrap generators such as {name_of(fn)}, of which most "
+                f"layers see only the first item; wrap what makes one item"
             )
         reasons = tuple(dict.fromkeys(r for p in self.policies for r in GIVE_UP_REASONS[p._kind]))  # noqa: SLF001 - of our own policies
         recorder = recorders_of(self._metrics).pipeline(PipelineRecorder, self.name, reasons)
