@@ -39,6 +39,7 @@ SCRIPTS = (
     "redundant.py",
     "overload.py",
     "with_opentelemetry.py",
+    "overloaded_server.py",
 )
 PACKAGES = ("mainstay", "prometheus_client", "attrs", "tenacity", "stamina", "backoff")
 
