@@ -40,6 +40,7 @@ SCRIPTS = (
     "overload.py",
     "with_opentelemetry.py",
     "overloaded_server.py",
+    "fairness.py",
 )
 PACKAGES = ("mainstay", "prometheus_client", "attrs", "tenacity", "stamina", "backoff")
 

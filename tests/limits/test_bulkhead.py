@@ -449,6 +449,21 @@ def test_t15_places_go_round_in_the_order_of_arrival(metrics):
     assert order == [each % 4 for each in range(40)]
 
 
+def test_t15_threads_are_served_in_the_order_of_arrival(metrics):
+    """Known fault T15: of 16 threads at a semaphore of 2 one had 2,573 turns, and another 1."""
+    bulkhead, order = Bulkhead("orders", limit=1, max_wait=30.0), []
+    waiters = [
+        threading.Thread(target=bulkhead.call, args=(order.append, number)) for number in range(8)
+    ]
+    with Inside(bulkhead):
+        for number, each in enumerate(waiters):
+            each.start()
+            until(lambda ahead=number: bulkhead.waiting == ahead + 1)
+    for each in waiters:
+        each.join(30)
+    assert order == [*range(8)]
+
+
 def test_t16_no_overflow_hides_between_two_scrapes(metrics, clock):
     bulkhead = Bulkhead("orders", limit=5)
     for seconds in (1.0, 2.5):
