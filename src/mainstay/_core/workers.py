@@ -6,7 +6,8 @@ that hang would starve everybody who shares them. The one that was idle last wor
 few as possible stay warm, and one that has had nothing to do for `IDLE_SECONDS` ends.
 
 A worker is taken from the pool, given one job, and released by the job itself, just before it tells
-its result: the caller that wakes up finds the worker idle again.
+its result: the caller that wakes up finds the worker idle again. Its thread takes no lock for that:
+a caller in a signal handler, who waits for it, may have come in where its own thread has the lock.
 """
 
 import sys
@@ -35,7 +36,11 @@ class Worker:
         self._lock = threading.Lock()  # free while there is a job to do
         self._lock.acquire()
         thread = threading.Thread(target=self._work, name="mainstay-worker", daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except BaseException:  # of a signal handler, when the thread may run already
+            self._lock.release()  # without a job it ends
+            raise
         self.ident: int = thread.ident or 0
 
     def run(self, job: Job) -> None:
@@ -50,12 +55,13 @@ class Worker:
                     return
                 continue  # it was taken a moment ago
             job, self._job = self._job, None
-            if job is not None:
-                try:
-                    job(self)
-                except BaseException:  # noqa: BLE001 - what would end the thread, which is idle by now
-                    args = *sys.exc_info(), threading.current_thread()
-                    threading.excepthook(threading.ExceptHookArgs(args))
+            if job is None:
+                return
+            try:
+                job(self)
+            except BaseException:  # noqa: BLE001 - what would end the thread, which is idle by now
+                args = *sys.exc_info(), threading.current_thread()
+                threading.excepthook(threading.ExceptHookArgs(args))
             del job  # it holds the arguments and the result
 
 
@@ -75,29 +81,36 @@ class WorkerPool:
 
     def take(self) -> Worker | None:
         """Return an idle worker, or a new one; None if there are too many already."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            pass
         with self._lock:
-            if self._idle:
-                return self._idle.pop()
             if self._alive >= self._most:
                 return None
             self._alive += 1
         try:
             return Worker(self)
         except RuntimeError:  # the system gives no more threads, or the interpreter is ending
-            with self._lock:
-                self._alive -= 1
+            self._ended()
             return None
+        except BaseException:  # of a signal handler
+            self._ended()
+            raise
 
     def release(self, worker: Worker) -> None:
         """Make a worker idle again."""
-        with self._lock:
-            self._idle.append(worker)
+        self._idle.append(worker)
 
     def retire(self, worker: Worker) -> bool:
         """Take an idle worker out for good; False if it was taken."""
-        with self._lock:
-            if worker not in self._idle:
-                return False
+        try:
             self._idle.remove(worker)
+        except ValueError:
+            return False
+        self._ended()
+        return True
+
+    def _ended(self) -> None:
+        with self._lock:
             self._alive -= 1
-            return True
