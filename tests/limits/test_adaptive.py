@@ -159,7 +159,7 @@ def test_the_limit_follows_how_much_longer_calls_take_than_without_a_queue(ratio
     assert told.decision.baseline == BASE
 
 
-def test_a_limit_of_which_less_than_half_is_used_stays():
+def test_t23_a_limit_of_which_less_than_half_is_used_stays():
     """Known fault T23: with one call at a time, the limit of a peer rose from 10 to 60."""
     told = settled(level=31)
     for _ in range(200):
@@ -181,7 +181,7 @@ def test_a_faster_window_lowers_the_baseline_by_three_tenths_of_the_difference()
     assert told.decision.baseline == pytest.approx(0.085)
 
 
-def test_the_baseline_of_a_limit_in_use_never_rises_by_itself():
+def test_t21_the_baseline_of_a_limit_in_use_never_rises_by_itself():
     """Known fault T21: averages learn the overload, and the limit ends where nothing is left."""
     told = settled()
     for _ in range(4):
@@ -274,7 +274,7 @@ def test_common_probes_begin_at_multiples_of_30_seconds_of_wall_time():
     assert (told.decision.probing, told.decision.limit) == (True, int(level / 2))
 
 
-def test_processes_whose_monotonic_clocks_differ_probe_together():
+def test_t21_processes_whose_monotonic_clocks_differ_probe_together():
     """Known fault T21: each of 8 processes measured the queue that the other seven made."""
     first, second = Told(at=10.0, wall=WALL + 3.0), Told(at=7e6, wall=WALL + 3.0)
     for told in (first, second):
@@ -681,7 +681,7 @@ def simulated(monkeypatch):
     return simulate
 
 
-def test_a_few_calls_a_second_are_enough_to_find_the_limit(simulated):
+def test_t19_a_few_calls_a_second_are_enough_to_find_the_limit(simulated):
     """Known fault T19: windows that need ten or fifty samples a second never move the limit.
 
     Of 8 calls/s on a backend of 4/s they deliver less than half of what is possible.
@@ -690,26 +690,26 @@ def test_a_few_calls_a_second_are_enough_to_find_the_limit(simulated):
     assert outcome.goodput(0, 100) > 0.9
 
 
-def test_many_processes_share_what_is_small(simulated):
+def test_t20_t21_many_processes_share_what_is_small(simulated):
     """Known faults T20 and T21: nothing is left with a minimum of 20 each, nor with averages."""
     outcome = simulated([(0, 400, 10, 0.05)], 15, processes=8)
     assert outcome.goodput(5, 15) > 0.95
 
 
-def test_a_heavy_tail_is_not_taken_for_overload(simulated):
+def test_t22_a_heavy_tail_is_not_taken_for_overload(simulated):
     """Known fault T22: Vegas per sample refuses 18 % of the calls at half of the load."""
     outcome = simulated([(0, 100, 10, 0.05)], 20, sigma=1.5)
     assert outcome.refused <= 0.01 * outcome.offered
 
 
-def test_an_overload_is_found_from_a_cold_start_without_a_long_queue(simulated):
+def test_t24_an_overload_is_found_from_a_cold_start_without_a_long_queue(simulated):
     """Known fault T24: a limit that rises too slowly, or far beyond what is right."""
     outcome = simulated([(0, 400, 10, 0.05)], 10)
     assert outcome.goodput(0, 10) > 0.95
     assert outcome.p99(2, 10) < 1.6 * 0.141
 
 
-def test_what_gets_slower_behind_a_dependency_is_seen(simulated):
+def test_t26_what_gets_slower_behind_a_dependency_is_seen(simulated):
     """Known fault T26: a limit by the host's own load is blind to a slow dependency."""
     outcome = simulated([(0, 160, 10, 0.05), (5, 160, 5, 0.05)], 20)
     assert outcome.goodput(5, 20) > 0.95

@@ -20,7 +20,7 @@ from mainstay import (
     transient,
 )
 from mainstay._limits.last_good import key_of
-from mainstay.testing import FakeClock, Faults
+from mainstay.testing import Faults
 from support.callers import FUNCTIONS
 
 
@@ -88,7 +88,7 @@ def test_everything_else_passes(caller, metrics, context):
 
 
 @pytest.mark.parametrize("value", [["a"], {"a": 1}, {"a"}])
-def test_a_default_that_can_be_changed_is_copied(caller, value):
+def test_t38_a_default_that_can_be_changed_is_copied(caller, value):
     policy = fallback(on=OSError, default=value)
     first = caller(policy, Faults(then=OSError()))
     assert first == value
@@ -237,7 +237,8 @@ def test_arguments_that_cannot_be_a_key_are_refused_before_the_call(make, metric
     assert fn.calls == []
 
 
-def test_a_copy_is_handed_out_or_a_warning_is_said_once(make, clock, caplog):
+def test_t38_a_copy_is_handed_out_or_a_warning_is_said_once(make, clock, caplog):
+    """Known fault T38: what one caller changed, the next one got."""
     wrapped = make(
         fallback(on=OSError, last_good=60.0, copy=copy.deepcopy, name="a"),
         Faults([[1], REFUSED, REFUSED]),
@@ -341,16 +342,16 @@ def test_t36_keys_that_fail_leave_nothing(make, clock):
     assert not seen
 
 
-def test_t37_a_key_leaves_the_self_of_a_method_out(metrics, clock):
+def test_t37_a_key_leaves_the_self_of_a_method_out(make, clock):
     """Known fault T37: a cache that keeps instances alive."""
 
     class Client:
-        @fallback(on=OSError, last_good=60.0, key=lambda _self, user: user)
         def fetch(self, user):
             return user
 
-    client = Client()
-    client.fetch("ann")
+    policy = fallback(on=OSError, last_good=60.0, key=lambda _self, user: user)
+    fetch, client = make(policy, Client.fetch), Client()
+    assert fetch(client, "ann") == "ann"
     gone = weakref.ref(client)
     del client
     gc.collect()
@@ -383,16 +384,16 @@ def test_t41_a_fallback_that_fails_has_the_original_error_as_cause(caller, metri
     assert metrics("fallbacks_total") == 0
 
 
-def test_t42_an_old_answer_is_marked_and_bounded(metrics, used):
+def test_t42_an_old_answer_is_marked_and_bounded(make, clock, used):
     """Known fault T42: a stale answer without an age, and without a mark."""
-    with FakeClock() as clock:
-        wrapped = fallback(on=OSError, last_good=10.0, name="fetch")(Faults([1, REFUSED, REFUSED]))
+    policy = fallback(on=OSError, last_good=10.0, name="fetch")
+    wrapped = make(policy, Faults([1, REFUSED, REFUSED]))
+    wrapped()
+    clock.advance(10.0)
+    assert wrapped() == 1
+    clock.advance(1.0)
+    with pytest.raises(ConnectionRefusedError):
         wrapped()
-        clock.advance(10.0)
-        assert wrapped() == 1
-        clock.advance(1.0)
-        with pytest.raises(ConnectionRefusedError):
-            wrapped()
     assert str(used[0]).startswith("fetch: answered by last_good, 10.000 s old")
 
 

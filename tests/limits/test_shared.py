@@ -108,7 +108,7 @@ def test_the_strategy_decides(colour, metrics, number):
 
 
 def test_t33_limits_of_one_name_and_store_share_their_turns(colour):
-    """Per process, workers multiply what is allowed."""
+    """Known fault T33: per process, workers multiply what is allowed."""
     strategy = colour.strategy()
     workers = [RateLimit("mail", 4, per=3600, shared=strategy) for _ in range(3)]
     other = RateLimit("other", 4, per=3600, shared=strategy)
@@ -195,7 +195,7 @@ def test_without_the_package_it_says_what_to_install(monkeypatch):
         RateLimit("mail", 1, shared=strategy)
 
 
-# T34: the store is gone. What happens then is chosen, and counted.
+# Known fault T34: the store is gone. What happens then is chosen, and counted.
 
 
 def test_t34_allow_lets_calls_through(colour, metrics):

@@ -353,7 +353,7 @@ def test_t2_threads_are_bounded_and_counted(metrics):
         go_on.set()
 
 
-def test_t3_a_function_that_is_left_behind_gives_its_lock_back(metrics):
+def test_t3_t4_a_function_that_is_left_behind_gives_its_lock_back(metrics):
     """Known faults T3 and T4: an exception injected into a thread leaves locks locked."""
     lock, go_on = threading.Lock(), threading.Event()
 

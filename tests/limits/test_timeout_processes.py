@@ -39,7 +39,7 @@ def test_a_signal_handler_that_raises_ends_the_wait_and_the_call_is_left_behind(
     assert printed_by("interrupts_of_a_wait") == ["interrupted", "1", "1"]
 
 
-def test_calls_left_behind_do_not_hold_the_end_of_the_process():
+def test_t9_calls_left_behind_do_not_hold_the_end_of_the_process():
     """Known fault T9: pool threads that are no daemons do."""
     answered, at_the_end = printed_by("end_with_abandoned_threads")
     assert answered in {"answered", "full"}
