@@ -45,9 +45,10 @@ def faults() -> type[testing.Faults]:
 def reset_mainstay() -> Iterator[None]:
     """Have the test, and those after it, find everything as if just made.
 
-    Every pool and circuit breaker of the process, every budget, what redundant calls know of
-    latencies, and what the log has said once: all forget what happened, before the test and after
-    it. Pools close what they have opened. Metrics, stores and listeners stay as they are.
+    Every pool, circuit breaker, bulkhead and rate limit of the process, every budget, the answers
+    that fallbacks keep, what redundant calls know of latencies, and what the log has said once: all
+    forget what happened, before the test and after it. Pools close what they have opened. Metrics,
+    stores and listeners stay as they are.
     """
     _forget_everything()
     yield

@@ -6,7 +6,9 @@ pytest_plugins = ["pytester"]
 
 TESTS = """
     import pytest
-    from mainstay import default_metrics, retry
+    from mainstay import (
+        Bulkhead, RateLimit, TimedOutError, default_metrics, fallback, retry, timeout,
+    )
     from mainstay._core.context import block_context, process_contexts
 
 
@@ -25,6 +27,18 @@ TESTS = """
         assert recorded.value("calls_total", component="work", outcome="recovered") == 1
         assert recorded.value("wait_seconds_total") == 20
         assert default_metrics() is recorded
+
+
+    def test_limits(fake_clock, recorded, faults):
+        mail = RateLimit("mail", 1, per=10, max_wait=30)
+        send = fallback(on=OSError, last_good=60)(mail(faults(["sent", OSError(), OSError()])))
+        assert [send(), send()] == ["sent", "sent"]
+        assert fake_clock.now() == 10
+        hang = timeout(5, in_thread=True, name="hang")(faults(then=faults.HANG))
+        with Bulkhead("orders"), pytest.raises(TimedOutError):
+            hang()
+        assert fake_clock.now() == 15
+        assert recorded.value("in_flight_seconds_total", component="orders") == 5
 
 
     @pytest.mark.parametrize("again", range(2))
@@ -53,7 +67,7 @@ def test_the_fixtures_are_there_without_an_import_and_leave_nothing_behind(
 ) -> None:
     pytester.makepyfile(TESTS)
     result = pytester.runpytest_inprocess("-W", "error", *QUICK)
-    result.assert_outcomes(passed=6, xfailed=1)
+    result.assert_outcomes(passed=7, xfailed=1)
 
 
 SHARED = """
@@ -62,7 +76,8 @@ SHARED = """
 
     import pytest
     from mainstay import (
-        CircuitBreaker, FailoverPool, Member, RetryBudget, hedge, redundant, retry,
+        Adaptive, Bulkhead, BulkheadFullError, CircuitBreaker, FailoverPool, Member, RateLimit,
+        RateLimitedError, RetryBudget, fallback, hedge, redundant, retry,
     )
 
     closed = []
@@ -70,6 +85,10 @@ SHARED = """
     opened = FailoverPool("one", [Member("o", open=lambda: "o", close=closed.append)], on=OSError)
     breaker = CircuitBreaker("mail", on=OSError)
     budget = RetryBudget(ratio=0.0, floor=1.0)
+    orders = Bulkhead("orders", limit=2)
+    adaptive = Bulkhead("adaptive", limit=Adaptive(overload=OSError))
+    mail = RateLimit("mail", 1, per=3600)
+    refused = []
     policy = redundant(start=hedge.quantile(0.5, at_least=60.0), name="work")
     work = policy(lambda: None)
 
@@ -80,6 +99,13 @@ SHARED = """
 
     async def use(resource=None):
         return resource
+
+
+    @fallback(on=OSError, last_good=3600)
+    def answer():
+        if refused:
+            raise OSError
+        return "answer"
 
 
     asynchronous = FailoverPool("adb", [Member("a", open=open_later)], on=OSError)
@@ -117,6 +143,23 @@ SHARED = """
         with caplog.at_level(logging.INFO, "mainstay"), pytest.raises(KeyError):
             retry(on=OSError, name="work").call(raise_key_error)
         assert "KeyError is not what `on` names" in caplog.text
+        assert (orders.limit, orders.in_flight, adaptive.limit) == (2, 0, 20)
+        orders.resize(1)
+        orders.__enter__()
+        with pytest.raises(BulkheadFullError):
+            orders.call(str)
+        for _ in range(5):
+            with pytest.raises(OSError):
+                adaptive.call(fail)
+        assert adaptive.limit < 20
+        mail.acquire()
+        with pytest.raises(RateLimitedError):
+            mail.acquire()
+        refused[:] = [True]
+        with pytest.raises(OSError):
+            answer()
+        refused.clear()
+        assert answer() == "answer"
         assert policy._latencies["work"].delay is None
         for _ in range(30):
             work()
@@ -126,11 +169,15 @@ SHARED = """
     def test_without_it_nothing_is():
         pool.drain("a")
         breaker.open()
+        orders.resize(1)
+        mail.acquire()
 
 
     def test_what_others_have_left_behind_is_not_seen(reset_mainstay):
         assert [member.state for member in pool.status().members] == ["active", "active"]
         assert breaker.state == "closed"
+        assert orders.limit == 2
+        mail.acquire()
 """
 
 

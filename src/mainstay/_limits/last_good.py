@@ -14,6 +14,7 @@ from types import NoneType
 from typing import Any, NamedTuple
 
 from mainstay._core.forks import reset_after_fork, unlocked_copy
+from mainstay._core.sharing import reset_with_all
 
 _PLAIN = frozenset((NoneType, bool, int, float, str, bytes))
 """What has no parts, and is a key of most calls."""
@@ -43,6 +44,11 @@ class LastGood:
         self._found: OrderedDict[Hashable, Good] = OrderedDict()
         self._lock = threading.RLock()  # a signal handler may come back in on the same thread
         reset_after_fork(self, LastGood._reset_after_fork)
+        reset_with_all(self, LastGood._forget)
+
+    def _forget(self) -> None:
+        with self._lock:
+            self._found.clear()
 
     def _reset_after_fork(self) -> None:
         self._lock = unlocked_copy(self._lock)

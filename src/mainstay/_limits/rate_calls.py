@@ -26,6 +26,7 @@ from mainstay._core.functions import (
     wraps,
 )
 from mainstay._core.layers import Layer, with_layers
+from mainstay._core.sharing import reset_with_all
 from mainstay._limits.gcra import Gcra
 from mainstay._limits.turns import Turns, TurnWaiter
 from mainstay._metrics.collector import Metrics, recorders_of
@@ -75,6 +76,7 @@ class RateEngine:
         if self.shared is not None:
             recorders_of(self.metrics).rate_store(self.name)  # so that it starts at 0
         self.reset()
+        reset_with_all(self, RateEngine.reset)
 
     def reset(self) -> None:
         """Begin with turns of which none is taken; who waits for old ones goes on waiting."""

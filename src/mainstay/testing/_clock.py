@@ -161,6 +161,8 @@ class FakeClock(Shared):
                 fired = self._fired
                 for _ in range(_TURNS):
                     await asyncio.sleep(0)
+                    if woken.is_set() or is_over():
+                        return
                 with self._changed:
                     if fired != self._fired or is_over():  # what was woken meanwhile comes first
                         continue
