@@ -2,16 +2,12 @@
 
 import asyncio
 import contextlib
-import sys
 
 import pytest
-import uvloop
 
 from mainstay import CircuitBreaker, DeadlineExpiredError, deadline, remaining, retry
-from mainstay._core.alarms import Alarms
-from mainstay._core.clock import monotonic
-from mainstay._core.context import block_context
 from mainstay.testing import FakeClock, Faults
+from support.loops import loop_factories, runner_on
 
 SOON = 0.01
 
@@ -20,35 +16,10 @@ class Lost(ConnectionError):
     """The failure of these tests."""
 
 
-def runner_factories():
-    yield pytest.param(asyncio.new_event_loop, id="asyncio")
-    yield pytest.param(uvloop.new_event_loop, id="uvloop")
-    if sys.version_info >= (3, 12):
-
-        def eager():
-            loop = asyncio.new_event_loop()
-            loop.set_task_factory(asyncio.eager_task_factory)
-            return loop
-
-        yield pytest.param(eager, id="eager")
-
-
-@pytest.fixture(params=runner_factories())
+@pytest.fixture(params=loop_factories())
 def run(request):
     """Run a coroutine function to its end; its task is left without a pending cancellation."""
-
-    def run(main):
-        async def checked():
-            try:
-                return await main()
-            finally:
-                assert asyncio.current_task().cancelling() == 0
-                assert block_context() is None
-
-        with asyncio.Runner(loop_factory=request.param) as runner:
-            return runner.run(checked())
-
-    return run
+    return runner_on(request.param)
 
 
 async def for_ever():
@@ -416,55 +387,3 @@ def test_a_cancellation_from_outside_is_still_cancelled(run, metrics):
 
     run(main)
     assert metrics("calls_total", component="fetch", outcome="cancelled") == 1
-
-
-# The alarms of a loop.
-
-
-class Waiting:
-    """What waits for its time, and may end before."""
-
-    def __init__(self, rung, name):
-        self.rung = rung
-        self.name = name
-        self.over = False
-
-    def is_over(self):
-        return self.over
-
-    def fire(self):
-        if not self.over:
-            self.rung.append(self.name)
-
-
-def test_what_ended_before_its_time_does_not_pile_up():
-    async def main():
-        alarms = Alarms(asyncio.get_running_loop())
-        for number in range(10_000):
-            waiting = Waiting([], number)
-            alarms.add(1e9 + number, waiting)
-            waiting.over = True
-            alarms.one_ended()
-        return len(alarms._heap)
-
-    assert asyncio.run(main()) <= 200
-
-
-def test_alarms_ring_in_the_order_of_their_times_and_not_when_they_have_ended():
-    async def main():
-        rung, now = [], monotonic()
-        alarms = Alarms(asyncio.get_running_loop())
-        ended = Waiting(rung, "ended")
-        for delay in (0.03, 0.01, 0.02):
-            alarms.add(now + delay, Waiting(rung, delay))
-        alarms.add(now + 0.015, ended)
-        ended.over = True
-        alarms.one_ended()
-        done = asyncio.Event()
-        last = Waiting(rung, "last")
-        last.fire = done.set
-        alarms.add(now + 0.04, last)
-        await done.wait()
-        return rung
-
-    assert asyncio.run(main()) == [0.01, 0.02, 0.03]

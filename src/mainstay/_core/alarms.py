@@ -1,20 +1,26 @@
 """One timer of an event loop for many that wait on it, nearly all of which end before their time.
 
-A timer for each would be most of what a deadline costs. So each is noted with its time, in a heap,
-and the loop has a single timer for the first one. One that has ended stays in the heap until its
-time comes, or until more than half of the heap is of that kind and the heap is made again.
+A timer for each would be most of what a deadline costs. So the loop has a single one, set for the
+first time that is to come, and what waits is noted in two places:
+
+1. Young is what was added since the timer went off last. It is in no order, so that adding one and
+   ending it before its time, which is what nearly all calls do, cost an operation on a dict each.
+2. When the timer goes off, all that is still young becomes old: it is put into a heap, by time. One
+   that has ended stays there until its time comes, or until more than half of the heap is of that
+   kind and the heap is made again.
 """
 
 import heapq
 import math
 import threading
 import weakref
-from asyncio import AbstractEventLoop
+from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable
 from itertools import count
 from typing import Protocol
 
 from mainstay._core.clock import monotonic
+from mainstay._core.functions import running_loop
 
 _MOST_ENDED = 64
 
@@ -34,46 +40,80 @@ class Waiting(Protocol):
 class Alarms:
     """What waits on one event loop."""
 
-    __slots__ = ("__weakref__", "_ended", "_heap", "_numbers", "_set_for", "loop")
+    __slots__ = (
+        "__weakref__",
+        "_ended",
+        "_numbers",
+        "_old",
+        "_set_for",
+        "_timer",
+        "_young",
+        "loop",
+    )
 
     def __init__(self, loop: AbstractEventLoop) -> None:
         self.loop = loop
-        self._heap: list[tuple[float, int, Waiting]] = []
-        self._ended = 0
+        self._young: dict[Waiting, float] = {}
+        self._old: list[tuple[float, int, Waiting]] = []
         self._numbers = count()
+        self._ended = 0  # of the old ones
+        self._timer: TimerHandle | None = None
         self._set_for = math.inf
 
     def add(self, due: float, waiting: Waiting) -> None:
         """Fire *waiting* at *due*, in seconds of the system's clock, in the loop's thread."""
-        heapq.heappush(self._heap, (due, next(self._numbers), waiting))
+        self._young[waiting] = due
         if due < self._set_for:
             self._set(due)
 
-    def one_ended(self) -> None:
-        """Record that one ended before its time."""
-        self._ended += 1
-        if self._ended > _MOST_ENDED and self._ended * 2 > len(self._heap):
-            self._heap = [each for each in self._heap if not each[2].is_over()]
-            heapq.heapify(self._heap)
+    def remove(self, waiting: Waiting) -> None:
+        """Forget one that is over before its time."""
+        try:
+            del self._young[waiting]
+        except KeyError:
+            self._ended += 1
+            if self._ended > _MOST_ENDED and self._ended * 2 > len(self._old):
+                self._sweep()
+
+    def __len__(self) -> int:
+        """Return how many are noted, those included that are over and still in the heap."""
+        return len(self._young) + len(self._old)
+
+    def _sweep(self) -> None:
+        if running_loop() is self.loop:  # the collector ends tasks in any thread
+            self._old = [each for each in self._old if not each[2].is_over()]
+            heapq.heapify(self._old)
             self._ended = 0
 
     def _set(self, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_later(max(0.0, due - monotonic()), self._go_off)
         self._set_for = due
-        self.loop.call_later(max(0.0, due - monotonic()), self._go_off, due)
 
-    def _go_off(self, set_for: float) -> None:
-        if set_for != self._set_for:  # it was set for an earlier time since
-            return
-        self._set_for = math.inf
-        now = monotonic()
-        while self._heap:
-            due, _, first = self._heap[0]
-            if due > now and not first.is_over():
-                self._set(due)
+    def _go_off(self) -> None:
+        self._timer, self._set_for = None, math.inf
+        young, self._young = self._young, {}
+        for waiting, due in young.items():
+            entry = due, next(self._numbers), waiting  # first: the collector may come in, and sweep
+            heapq.heappush(self._old, entry)
+        try:
+            self._fire_until(monotonic())
+        finally:
+            if self._old:
+                self._set(self._old[0][0])
+
+    def _fire_until(self, now: float) -> None:
+        while self._old:
+            entry = heapq.heappop(self._old)
+            due, _, first = entry
+            if first.is_over():
+                self._ended -= 1
+            elif due <= now:
+                first.fire()
+            else:
+                heapq.heappush(self._old, entry)
                 return
-            heapq.heappop(self._heap)
-            self._ended -= first.is_over()
-            first.fire()
 
 
 class _Last(threading.local):

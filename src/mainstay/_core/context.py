@@ -175,16 +175,19 @@ def end(entry: Entry) -> None:
     """Put *entry* out of force, for everybody who has it."""
     entry.block = no_block
     entry.plain = False  # those who inherited it ask `current_context`, which forgets it
-    outer = _in_force(entry.outer)
-    entry.outer = outer[0] if outer else None
+    outer = entry.outer
+    if outer is not None and outer.block() is None:
+        around = _in_force(outer)
+        entry.outer = outer = around[0] if around else None
     if block_context() is entry:
-        _ENTRY.set(entry.outer)
+        _ENTRY.set(outer)
 
 
 # Deadlines.
 
 
-def _system_clock() -> Clock:
+def system_clock() -> Clock:
+    """Return the clock of nearly all deadlines."""
     return SYSTEM
 
 
@@ -200,7 +203,7 @@ class DeadlineEntry(Entry):
         self.deadline = until
         self.plain = True
         self.until = until
-        self.clock: Callable[[], Clock | None] = _system_clock
+        self.clock: Callable[[], Clock | None] = system_clock
 
     def applied_to(self, context: CallContext) -> CallContext:
         """Return *context* with no more time left than this one leaves."""

@@ -27,7 +27,6 @@ from mainstay._core.context import (
     end,
     enter,
     leave,
-    no_block,
     process_contexts,
     set_block_context,
 )
@@ -125,13 +124,7 @@ class deadline:  # noqa: N801 - used like a function, and a class because each c
         if entry is None or entry.block() is not self:
             return leave(self, self._entries)
         self._entries.remove(entry)
-        outer = entry.outer
-        if outer is None or outer.block() is not None:
-            entry.block = no_block
-            entry.plain = False
-            set_block_context(outer)
-        else:
-            end(entry)
+        end(entry)
         return entry
 
     def __aenter__(self) -> Awaitable[None]:
@@ -168,8 +161,7 @@ def begin_interrupting(block: deadline) -> None:
         RuntimeError: If no task runs here.
     """
     interrupts = _interrupts or _load_interrupts()
-    task = interrupts.task_here()
-    block._enter(interrupts.InterruptingEntry).watch(task)  # noqa: SLF001 - of this module
+    block._enter(interrupts.InterruptingEntry).watch()  # noqa: SLF001 - of this module
 
 
 def end_interrupting(block: deadline, kind: type[BaseException] | None) -> Any:

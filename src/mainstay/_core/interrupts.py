@@ -11,12 +11,19 @@ Source:
 """
 
 import math
-from asyncio import CancelledError, Task, current_task, get_running_loop
+from asyncio import CancelledError, Task, current_task
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+from weakref import ref
 
 from mainstay._core.alarms import Alarms, alarms_of
 from mainstay._core.clock import SYSTEM, Clock, Timer
-from mainstay._core.context import DeadlineEntry, block_context
+from mainstay._core.context import (
+    DeadlineEntry,
+    Entry,
+    block_context,
+    set_block_context,
+    system_clock,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -39,36 +46,62 @@ def task_here() -> "Task[Any]":
 class InterruptingEntry(DeadlineEntry):
     """A deadline that cancels a task when its time ends.
 
+    Args:
+        block: Returns the block; None when the entry is over.
+        outer: The entry around it.
+        until: When the time ends.
+        task: What is cancelled. None for the task that runs here.
+
     Attributes:
+        alarm: What tells it that its time has ended.
         cause: The last exception of the policy that was interrupted.
         fired: True once it has cancelled the task.
+
+    Raises:
+        RuntimeError: If no task runs here.
     """
 
-    __slots__ = ("_alarms", "_cancelling", "_task", "_timer", "cause", "fired")
+    __slots__ = ("_cancelling", "_task", "alarm", "cause", "fired")
 
-    def watch(self, task: "Task[Any]") -> None:
-        """Have *task* cancelled when the time ends."""
+    def __init__(
+        self,
+        block: "Callable[[], object]",
+        outer: Entry | None,
+        until: float,
+        task: "Task[Any] | None" = None,
+    ) -> None:
+        # Written out as the base is: each block that interrupts pays for this.
+        self.block = block
+        self.outer = outer
+        self.deadline = until
+        self.plain = True
+        self.until = until
+        self.clock = system_clock
+        if task is None:
+            task = task_here()
         self._task = task
         self._cancelling = task.cancelling()
+        self.alarm: Alarms | Timer | None = None
         self.cause: Exception | None = None
         self.fired = False
-        self._alarms: Alarms | None = None
-        self._timer: Timer | None = None
+
+    def watch(self) -> None:
+        """Have the task cancelled when the time ends."""
         clock = self.clock()
         if self.until == math.inf:
             return
         if clock is SYSTEM:
-            self._alarms = alarms_of(get_running_loop())
-            self._alarms.add(self.until, self)
+            self.alarm = alarms_of(self._task.get_loop())
+            self.alarm.add(self.until, self)
         elif clock is not None:
-            self._timer = clock.call_later(max(0.0, self.until - clock.now()), self.fire)
+            self.alarm = clock.call_later(max(0.0, self.until - clock.now()), self.fire)
 
     def is_over(self) -> bool:
-        """Return True if the block has been left."""
+        """Return True if what is limited has been left."""
         return self.block() is None
 
     def fire(self) -> None:
-        """Cancel the task, if the block is still open."""
+        """Cancel the task, unless what is limited has been left."""
         if self.block() is not None:
             self.fired = True
             self._task.cancel()
@@ -76,15 +109,31 @@ class InterruptingEntry(DeadlineEntry):
     def is_left_by(self, kind: type[BaseException] | None) -> bool:
         """Stop, and take the cancellation back; return True if the block ends by it alone."""
         if not self.fired:
-            if self._alarms is not None:
-                self._alarms.one_ended()
-            elif self._timer is not None:
-                self._timer.cancel()
+            alarm = self.alarm
+            if isinstance(alarm, Alarms):
+                alarm.remove(self)
+            elif alarm is not None:
+                alarm.cancel()
             return False
-        if current_task() is not self._task:
+        if current_task(self._task.get_loop()) is not self._task:
             return False
         ours = self._task.uncancel() <= self._cancelling
         return ours and kind is not None and issubclass(kind, CancelledError)
+
+
+def begin_limited(task: "Task[Any]", outer: Entry | None, until: float) -> InterruptingEntry:
+    """Have *task* cancelled at *until*, without a block: on the short path, in plain *outer*.
+
+    Returns:
+        The entry. It is to be ended, and then asked whether `is_left_by` what ended it.
+    """
+    entry = InterruptingEntry(ref(task), outer, until, task)
+    if outer is not None and outer.deadline < until:
+        entry.deadline = outer.deadline
+    set_block_context(entry)
+    entry.alarm = alarms = alarms_of(task.get_loop())
+    alarms.add(until, entry)
+    return entry
 
 
 def is_interruption(error: BaseException, last: Exception | None = None) -> bool:

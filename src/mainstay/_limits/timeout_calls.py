@@ -20,7 +20,7 @@ import attrs
 
 from mainstay._core.call import Call, recorder_in
 from mainstay._core.clock import Bell, monotonic
-from mainstay._core.context import block_context, current_context, process_contexts
+from mainstay._core.context import block_context, current_context, end, process_contexts
 from mainstay._core.deadline import begin_interrupting, deadline, end_interrupting
 from mainstay._core.events import is_first, logger_of
 from mainstay._core.functions import is_awaitable, refused_awaitable, require_asyncio, wraps
@@ -101,8 +101,23 @@ class LimitedCall(Call[Recorder]):
                 self.bound.seconds,
             )
 
-    def raised(self, error: BaseException) -> TimedOutError | None:
-        """Record what the call raised; return what is raised in its place, or None to go on."""
+    def ended_by(self, error: BaseException, own: Any = None) -> None:
+        """Record what the call raised, which goes on.
+
+        Args:
+            error: What it raised.
+            own: The entry of its own time, if *error* is the cancellation that this asked for.
+
+        Raises:
+            TimedOutError: In place of it, if its time is over.
+        """
+        if own is not None:
+            raise self.timed_out() from (own.cause or error)
+        other = self._instead_of(error)
+        if other is not None:
+            raise other from error
+
+    def _instead_of(self, error: BaseException) -> TimedOutError | None:
         if not isinstance(error, Exception):
             self.end_interrupted(error)
             return None
@@ -147,7 +162,11 @@ class LimitedCall(Call[Recorder]):
 
 def wrap_async(bound: BoundTimeout, fn: Callable[..., Any]) -> Callable[..., Any]:
     """Limit an `async def`."""
-    success = bound.recorder.success
+    from asyncio import current_task  # noqa: PLC0415 - programs without async code do without
+
+    from mainstay._core.interrupts import begin_limited  # noqa: PLC0415 - as above
+
+    success, most = bound.recorder.success, bound.seconds
     on_asyncio = False  # asked at the first call: it is a system call in 3.11
 
     @wraps(fn)
@@ -158,27 +177,47 @@ def wrap_async(bound: BoundTimeout, fn: Callable[..., Any]) -> Callable[..., Any
             on_asyncio = True
         started = monotonic()
         here = block_context()
-        plain = not process_contexts and (here is None or (here.plain and started < here.deadline))
-        run = None if plain else bound.begin()
-        block = deadline(bound.seconds)
-        begin_interrupting(block)
+        task = current_task()
+        if (
+            task is None
+            or process_contexts
+            or (here is not None and not (here.plain and started < here.deadline))
+        ):
+            return await _acall(bound, fn, args, kwargs)
+        entry = begin_limited(task, here, started + most)
         try:
             value = await fn(*args, **kwargs)
         except BaseException as error:
-            entry = end_interrupting(block, type(error))
-            run = run or bound.resume(started)
-            other = run.raised(error) if entry is None else run.timed_out()
-            if other is None:
-                raise
-            raise other from (error if entry is None else entry.cause or error)
-        end_interrupting(block, None)
-        if run is None and monotonic() - started <= bound.seconds:
-            success(monotonic() - started)
+            end(entry)
+            own = entry if entry.is_left_by(type(error)) else None
+            bound.resume(started).ended_by(error, own)
+            raise
+        end(entry)
+        entry.is_left_by(None)
+        seconds = monotonic() - started
+        if seconds <= most:
+            success(seconds)
         else:
-            (run or bound.resume(started)).returned()
+            bound.resume(started).returned()
         return value
 
     return call
+
+
+async def _acall(
+    bound: BoundTimeout, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    run = bound.begin()
+    block = deadline(bound.seconds)
+    begin_interrupting(block)
+    try:
+        value = await fn(*args, **kwargs)
+    except BaseException as error:
+        run.ended_by(error, end_interrupting(block, type(error)))
+        raise
+    end_interrupting(block, None)
+    run.returned()
+    return value
 
 
 # Plain functions.
@@ -194,10 +233,8 @@ def wrap_sync(bound: BoundTimeout, fn: Callable[..., Any]) -> Callable[..., Any]
             with deadline(bound.seconds):
                 value = fn(*args, **kwargs)
         except BaseException as error:
-            other = run.raised(error)
-            if other is None:
-                raise
-            raise other from error
+            run.ended_by(error)
+            raise
         if is_awaitable(value):
             raise _refused(run, fn, value)
         run.returned()
@@ -234,9 +271,7 @@ def wrap_in_thread(bound: BoundTimeout, fn: Callable[..., Any]) -> Callable[...,
             raise run.left_behind()
         if job.error is not None:
             try:
-                other = run.raised(job.error)
-                if other is not None:
-                    raise other from job.error
+                run.ended_by(job.error)
                 raise job.error
             finally:
                 job.error = None  # its traceback leads here
@@ -314,5 +349,5 @@ class _Job:
 def _refused(run: LimitedCall, fn: Callable[..., Any], value: object) -> TypeError:
     """End a call of a plain function that returned something to await."""
     error = refused_awaitable(fn, value)
-    run.raised(error)
+    run.ended_by(error)
     return error

@@ -15,8 +15,14 @@ import attrs
 
 from mainstay._core.call import recorder_in
 from mainstay._core.clock import monotonic
-from mainstay._core.context import CallContext, block_context, current_context, process_contexts
-from mainstay._core.deadline import begin_interrupting, deadline, end_interrupting
+from mainstay._core.context import (
+    CallContext,
+    block_context,
+    current_context,
+    end,
+    process_contexts,
+)
+from mainstay._core.deadline import deadline
 from mainstay._core.functions import (
     Kind,
     is_awaitable,
@@ -176,6 +182,10 @@ def astraight(  # noqa: C901 - as above
     """Take the straight way of an `async def` where that is open, else the general one."""
     enters = [layer.enter for layer in way.enterers]
     leaves = [layer.leave for layer in way.enterers]
+    from asyncio import current_task  # noqa: PLC0415 - programs without async code do without
+
+    from mainstay._core.interrupts import begin_limited  # noqa: PLC0415 - as above
+
     limit, timed, success = way.limit, way.timed, bound.recorder.success
     on_asyncio = False  # asked at the first call: it is a system call in 3.11
 
@@ -187,8 +197,10 @@ def astraight(  # noqa: C901 - as above
             on_asyncio = True
         started = monotonic()
         here = block_context()
+        task = None if limit is None else current_task()
         if (
             process_contexts
+            or (task is None and limit is not None)
             or (here is not None and not (here.plain and started < here.deadline))
             or (kwargs and any(map(is_file, kwargs.values())))
             or (args and any(map(is_file, args)))
@@ -201,19 +213,20 @@ def astraight(  # noqa: C901 - as above
                 _undo(way, kept)
                 return await general(*args, **kwargs)
             kept.append(token)
-        block, entry = None, None
+        entry = None
         try:
-            if limit is not None:
-                block = deadline(limit)
-                begin_interrupting(block)
+            if task is not None and limit is not None:
+                entry = begin_limited(task, here, started + limit)
             value = await fn(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001 - goes through the layers
             failure = error
-            if block is not None:
-                entry = end_interrupting(block, type(error))
+            if entry is not None:
+                end(entry)
+                entry = entry if entry.is_left_by(type(error)) else None
         else:
-            if block is not None:
-                end_interrupting(block, None)
+            if entry is not None:
+                end(entry)
+                entry.is_left_by(None)
             now = monotonic()
             seconds = now - started
             if timed is not None and seconds > timed.bound.seconds:

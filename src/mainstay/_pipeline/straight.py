@@ -227,11 +227,8 @@ class StraightTimeout(StraightLayer):
 
     def failed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - as above
         """Record what the call raised, or that its time is over, of which *kept* tells."""
-        run = self.bound.resume(started)
-        other = run.raised(error) if kept is None else run.timed_out()
-        if other is None:
-            raise error
-        raise other from (error if kept is None else kept.cause or error)
+        self.bound.resume(started).ended_by(error, kept)
+        raise error
 
 
 class StraightWay:
