@@ -258,6 +258,72 @@ def test_entered_again_with_a_place_left_takes_it(form, metrics):
     assert form(bulkhead, lambda: bulkhead.call(lambda: bulkhead.in_flight)) == 2
 
 
+def test_entered_again_deep_inside_is_refused_at_once(metrics):
+    bulkhead = Bulkhead("orders", limit=1, max_wait=30.0)
+
+    def items():
+        yield bulkhead.call(str)
+
+    async def between():
+        return await asyncio.wait_for(below(), None)
+
+    async def below():
+        await asyncio.sleep(0)
+        return await bulkhead.call(awaited)
+
+    async def awaited():
+        raise AssertionError
+
+    with pytest.raises(BulkheadFullError, match="has a place there already"):
+        bulkhead.call(lambda: list(items()))
+    with pytest.raises(BulkheadFullError, match="has a place there already"):
+        asyncio.run(bulkhead.call(between))
+    with pytest.raises(BulkheadFullError, match="has a place there already"):
+        bulkhead.call(lambda: asyncio.run(between()))  # it waits for the loop and all its tasks
+    assert metrics.reasons() == {"full": 3}
+
+
+def test_inside_another_one_that_is_full_it_may_wait(metrics):
+    outer, full = Bulkhead("outer", limit=1), Bulkhead("full", limit=1, max_wait=0.01)
+    with Inside(full), pytest.raises(BulkheadFullError) as caught:
+        outer.call(full.call, str)
+    assert caught.value.reason == "wait"
+
+
+def test_who_has_one_of_before_a_reset_may_wait(metrics):
+    bulkhead = Bulkhead("orders", limit=1, max_wait=0.01)
+
+    def resets():
+        bulkhead.reset()
+        with Inside(bulkhead):
+            bulkhead.call(str)
+
+    with pytest.raises(BulkheadFullError) as caught:
+        bulkhead.call(resets)
+    assert caught.value.reason == "wait"
+
+
+@pytest.mark.parametrize("eager", [False, True])
+def test_tasks_of_a_function_that_has_a_place_may_wait_for_one(metrics, eager):
+    if eager and not hasattr(asyncio, "eager_task_factory"):
+        pytest.skip("needs tasks that begin at once, which Python has since 3.12")
+    bulkhead = Bulkhead("orders", limit=1, max_wait=30.0)
+
+    async def has_a_place():
+        task = asyncio.create_task(bulkhead.call(asyncio.sleep, 0, "in"))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert bulkhead.waiting == 1
+        return task
+
+    async def main():
+        if eager:
+            asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+        return await (await bulkhead.call(has_a_place))
+
+    assert asyncio.run(main()) == "in"
+
+
 def test_tasks_of_a_call_that_has_a_place_may_wait_for_one(metrics):
     bulkhead = Bulkhead("orders", limit=1, max_wait=30.0)
 

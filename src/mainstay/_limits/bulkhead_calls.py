@@ -5,11 +5,13 @@ nobody waits: that is the path of every healthy call, and it takes no lock. What
 with, its place is given back first of all.
 """
 
-from asyncio import CancelledError, current_task
+import sys
+from asyncio import CancelledError, Task, current_task
 from collections.abc import Callable
 from contextvars import ContextVar
+from inspect import CO_COROUTINE
 from threading import get_ident
-from types import NoneType
+from types import FrameType, NoneType
 from typing import Any, ClassVar, TypeAlias
 
 import attrs
@@ -119,7 +121,43 @@ def held_of(places: Places, holder: object = None, *, block: bool = False) -> He
 
 def holder_here() -> object:
     """Return the task that runs here, or the number of the thread."""
-    return get_ident() if running_loop() is None else current_task() or get_ident()
+    return task_here() or get_ident()
+
+
+def task_here() -> "Task[Any] | None":
+    """Return the task that runs here, or None."""
+    event_loop = running_loop()
+    return None if event_loop is None else current_task(event_loop)
+
+
+def is_called_by_holder(permits: Permits, task: "Task[Any] | None") -> bool:
+    """True if the code that runs here is called by a function that has a place on the short path.
+
+    Such a call leaves no trace of who has its place, since hardly anybody asks: its frame is below
+    that of the code that does. A coroutine's counts only in its own task, below whose frames there
+    may be those of the code that made it.
+
+    Args:
+        permits: Where the place is to be given back.
+        task: What runs here, or None.
+    """
+    first = None if task is None else getattr(task.get_coro(), "cr_frame", None)
+    in_task = True
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - what a debugger would ask
+    while frame is not None:
+        if (
+            frame.f_globals is _GLOBALS
+            and frame.f_locals.get("taken") is permits
+            and (in_task or not frame.f_code.co_flags & CO_COROUTINE)
+        ):
+            return True
+        if frame is first:
+            in_task = False
+        frame = frame.f_back
+    return False
+
+
+_GLOBALS = globals()  # of the functions with a short path, which name their place `taken`
 
 
 @attrs.frozen(eq=False)
@@ -215,11 +253,16 @@ class BulkheadCall(Call[Recorder]):
         """
         engine = self.engine
         engine.fullness.found(self.started)
-        if held_of(engine.places, holder_here()) or held_of(engine.places, get_ident()):
+        places, task = engine.places, task_here()
+        if (
+            (task is not None and held_of(places, task))
+            or held_of(places, get_ident())
+            or is_called_by_holder(places.permits, task)
+        ):
             raise self._refused("full", _NESTED)
         if in_loop and engine.max_wait:
             raise self._refused("full", _IN_LOOP)
-        if not (engine.max_wait and engine.places.may_wait()):
+        if not (engine.max_wait and places.may_wait()):
             raise self._refused("full")
         return max(0.0, min(self.started + engine.max_wait - self.now(), self.context.left()))
 
@@ -408,23 +451,21 @@ def _wrap_sync(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., An
             or (follower is not None and started >= follower.due)
         ):
             return _call(bound.begin(), fn, args, kwargs)
-        permits, outer = places.permits, held_here()
+        permits = places.permits
         in_flight = places.total - len(permits) + 1
-        held = HeldPlace(places, permits, outer, in_flight, get_ident())
         try:
             permits.pop()
         except IndexError:
             return _call(bound.begin(), fn, args, kwargs)
+        taken = permits  # what `is_called_by_holder` looks for
         try:
             try:
-                set_held(held)
                 value = fn(*args, **kwargs)
             finally:
-                permits.append(None)
+                taken.append(None)
+                del taken
                 if places.busy:
                     places.settle()
-                held.places = None
-                set_held(outer)
         except BaseException as error:
             bound.resume(started).raised(error)
             raise
@@ -435,7 +476,7 @@ def _wrap_sync(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., An
         seconds = monotonic() - started
         took(seconds)
         if follower is not None:
-            follower.samples.append((started, seconds, held.in_flight))
+            follower.samples.append((started, seconds, in_flight))
         answered(seconds)
         return value
 
@@ -465,31 +506,28 @@ def _wrap_async(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., A
             or (follower is not None and started >= follower.due)
         ):
             return await _acall(bound.begin(), fn, args, kwargs)
-        permits, outer = places.permits, held_here()
+        permits = places.permits
         in_flight = places.total - len(permits) + 1
-        held = HeldPlace(places, permits, outer, in_flight, current_task())
         try:
             permits.pop()
         except IndexError:
             return await _acall(bound.begin(), fn, args, kwargs)
+        taken = permits  # what `is_called_by_holder` looks for
         try:
             try:
-                set_held(held)
                 value = await fn(*args, **kwargs)
             finally:
-                permits.append(None)
+                taken.append(None)
+                del taken
                 if places.busy:
                     places.settle()
-                held.places = held.holder = None
-                if held_here() is held:  # the collector closes coroutines in any context
-                    set_held(outer)
         except BaseException as error:
             bound.resume(started).raised(error, may_be_late=True)
             raise
         seconds = monotonic() - started
         took(seconds)
         if follower is not None:
-            follower.samples.append((started, seconds, held.in_flight))
+            follower.samples.append((started, seconds, in_flight))
         answered(seconds)
         return value
 
