@@ -2,9 +2,9 @@
 
 On: the `Metrics` of the policy is what a `MetricExporter` exports, and attempts are traced to the
 SDK. Off: neither. Both run inside of a sampled span. By hand: the same counter and histogram as
-instruments of the SDK, which is what a program without the exporter would write. No export runs while calls are
-timed, since an export is not paid by a call; its own time stands beside that of a scrape of the
-same metrics as text.
+instruments of the SDK, which is what a program without the exporter would write. No export runs
+while calls are timed, since an export is not paid by a call; its own time stands beside that of a
+scrape of the same metrics as text.
 """
 
 import math

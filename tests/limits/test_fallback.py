@@ -10,6 +10,8 @@ import weakref
 from datetime import timedelta
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from mainstay import (
     DeadlineExpiredError,
@@ -19,7 +21,7 @@ from mainstay import (
     on_event,
     transient,
 )
-from mainstay._limits.last_good import key_of
+from mainstay._limits.last_good import key_of, key_of_call
 from mainstay.testing import FakeClock, Faults
 from support.callers import FUNCTIONS
 
@@ -320,6 +322,37 @@ def test_t35_keys_are_told_apart_by_value_and_type():
     """Known fault T35: 1, True and 1.0, or two users of the same repr, shared an answer."""
     keys = [1, True, 1.0, (1,), (True,), ((1.0,),), frozenset({1}), frozenset({True})]
     assert len({key_of(each) for each in keys}) == len(keys)
+
+
+def exactly(value):
+    """Tell a value, and its parts, from all others."""
+    parts = tuple(map(exactly, value)) if isinstance(value, tuple) else repr(value)
+    return type(value), parts
+
+
+ARGUMENTS = st.recursive(
+    st.sampled_from([0, False, 0.0, 1, True, 1.0, "", "a", "k", b"", None, int, tuple]),
+    lambda parts: st.lists(parts, max_size=3).map(tuple),
+    max_leaves=6,
+)
+CALLS = st.tuples(
+    st.lists(ARGUMENTS, max_size=3).map(tuple),
+    st.dictionaries(st.sampled_from(["a", "k"]), ARGUMENTS, max_size=2),
+)
+
+
+@given(CALLS, CALLS)
+@example(((1, "a"), {}), (((1, "a"),), {}))
+@example((((1,), ("k", 2)), {}), ((1,), {"k": 2}))
+@example((((1,), (("k", 2),)), {}), ((1,), {"k": 2}))
+@example(((int, 1), {}), ((1,), {}))
+@example(((1,), {"a": 1, "k": 2}), ((1,), {"k": 2, "a": 1}))
+def test_two_calls_have_one_key_if_all_their_arguments_are_the_same(one, other):
+    def arguments(call):
+        args, kwargs = call
+        return exactly(args), exactly(tuple(sorted(kwargs.items(), key=lambda item: item[0])))
+
+    assert (key_of_call(*one) == key_of_call(*other)) == (arguments(one) == arguments(other))
 
 
 def test_t36_keys_that_fail_leave_nothing(make, clock):

@@ -16,6 +16,7 @@ import inspect
 import logging
 from collections.abc import Callable, Hashable
 from datetime import timedelta
+from types import NoneType
 from typing import Any, ClassVar
 
 import attrs
@@ -33,7 +34,7 @@ from mainstay._core.functions import (
     wraps,
 )
 from mainstay._core.layers import Layer, classes_of
-from mainstay._limits.last_good import Good, LastGood, key_of
+from mainstay._limits.last_good import LastGood, key_of, key_of_call
 from mainstay._metrics.fallbacks import FallbackRecorder
 from mainstay._metrics.recorder import Recorder
 from mainstay.errors import DeadlineExpiredError
@@ -116,37 +117,46 @@ class BoundFallback:
         Raises:
             TypeError: If it cannot be hashed.
         """
-        key, started = self.settings.key, monotonic()
+        key = self.settings.key
+        if key is None:
+            try:
+                return key_of_call(args, kwargs)
+            except TypeError as error:
+                raise self._no_key("the arguments", error) from error
         try:
-            made = (args, *sorted(kwargs.items())) if key is None else key(*args, **kwargs)
+            made = key(*args, **kwargs)
         except Exception as error:
-            self.resume(started).ended_by(error)
+            self.begin().ended_by(error)
             raise
         try:
             return key_of(made)
         except TypeError as error:
-            self.resume(started).ended_by(error)
-            what = (
-                "the arguments"
-                if key is None
-                else f"what `key` {name_of(key)} makes of the arguments"
-            )
-            raise TypeError(
-                f"{self.component}: {what} cannot be told apart ({error}); give `key=`, a function "
-                f"of the arguments that answers something that can be hashed"
-            ) from error
+            what = f"what `key` {name_of(key)} makes of the arguments"
+            raise self._no_key(what, error) from error
 
-    def keep(self, key: Hashable, value: Any, now: float) -> None:
-        """Keep a good answer: a copy, where copies are asked for."""
-        copy = self.settings.copy
-        if self.kept is None:
-            return
-        try:
-            kept = value if copy is None else copy(value)
-        except Exception as error:  # noqa: BLE001 - the call has an answer, which is not to be lost
-            self.resume(now).hook_failed("copy", error)
-            return
-        self.kept.put(key, Good(kept, now))
+    def _no_key(self, what: str, error: TypeError) -> TypeError:
+        self.begin().ended_by(error)
+        return TypeError(
+            f"{self.component}: {what} cannot be told apart ({error}); give `key=`, a function of "
+            f"the arguments that answers something that can be hashed"
+        )
+
+    @property
+    def keep(self) -> Callable[[Hashable, Any, float], object] | None:
+        """Keeps a good answer, given its key and when it came; None where none is kept."""
+        kept, copy = self.kept, self.settings.copy
+        if kept is None or copy is None:
+            return None if kept is None else kept.put
+
+        def keep_copy(key: Hashable, value: Any, now: float) -> None:
+            try:
+                copied = copy(value)
+            except Exception as error:  # noqa: BLE001 - the call has an answer, which is not to be lost
+                self.resume(now).hook_failed("copy", error)
+                return
+            kept.put(key, copied, now)
+
+        return keep_copy
 
 
 @attrs.define(eq=False)
@@ -169,6 +179,12 @@ class FallbackCall(Call[Recorder]):
         """Record that the call ended with *error* before anything was called."""
         self.recorder.error(error)
         self.end("error")
+
+    def returned(self, key: Hashable, value: Any) -> None:
+        """Record an answer, and keep it where answers are kept."""
+        if self.bound.keep is not None:
+            self.bound.keep(key, value, self.now())
+        self.end("success")
 
     def caught(self, error: Exception, verdict: object) -> bool:
         """Record what the call raised; return True if the fallback stands in for it."""
@@ -199,7 +215,7 @@ class FallbackCall(Call[Recorder]):
         if good is None:
             self.end("error")
             raise error
-        return self.answered(error, good.value, now - good.at)
+        return self.answered(error, *good)
 
     def answered(self, error: Exception, value: Any, age: float | None = None) -> Any:
         """Record that the fallback answers; return what for."""
@@ -254,11 +270,13 @@ class FallbackCall(Call[Recorder]):
 def wrap_sync(bound: BoundFallback, fn: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap a `def` with a fallback."""
     success = bound.recorder.success
-    keeps = bound.kept is not None
+    keep = bound.keep
+    plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
     @wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
-        key = bound.key(args, kwargs) if keeps else None
+        nonlocal plain
+        key = None if keep is None else bound.key(args, kwargs)
         started = monotonic()
         here = block_context()
         run = None
@@ -276,17 +294,16 @@ def wrap_sync(bound: BoundFallback, fn: Callable[..., Any]) -> Callable[..., Any
         except BaseException as error:
             (run or bound.resume(started)).end_interrupted(error)
             raise
-        if is_awaitable(value):
-            wrong = refused_awaitable(fn, value)
-            (run or bound.resume(started)).caught(wrong, False)
-            raise wrong
-        now = monotonic() if run is None else run.now()
-        if keeps:
-            bound.keep(key, value, now)
-        if run is None:
-            success(now - started)
-        else:
-            run.end("success")
+        if type(value) is not plain and is_awaitable(value):
+            raise _refused(run or bound.resume(started), fn, value)
+        plain = type(value)
+        if run is not None:
+            run.returned(key, value)
+            return value
+        now = monotonic()
+        if keep is not None:
+            keep(key, value, now)
+        success(now - started)
         return value
 
     return call
@@ -295,7 +312,7 @@ def wrap_sync(bound: BoundFallback, fn: Callable[..., Any]) -> Callable[..., Any
 def wrap_async(bound: BoundFallback, fn: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap an `async def` with a fallback."""
     success = bound.recorder.success
-    keeps = bound.kept is not None
+    keep = bound.keep
     on_asyncio = False  # asked at the first call: it is a system call in 3.11
 
     @wraps(fn)
@@ -304,7 +321,7 @@ def wrap_async(bound: BoundFallback, fn: Callable[..., Any]) -> Callable[..., An
         if not on_asyncio:
             require_asyncio(bound.component)
             on_asyncio = True
-        key = bound.key(args, kwargs) if keeps else None
+        key = None if keep is None else bound.key(args, kwargs)
         started = monotonic()
         here = block_context()
         run = None
@@ -322,16 +339,23 @@ def wrap_async(bound: BoundFallback, fn: Callable[..., Any]) -> Callable[..., An
         except BaseException as error:
             (run or bound.resume(started)).end_interrupted(error)
             raise
-        now = monotonic() if run is None else run.now()
-        if keeps:
-            bound.keep(key, value, now)
-        if run is None:
-            success(now - started)
-        else:
-            run.end("success")
+        if run is not None:
+            run.returned(key, value)
+            return value
+        now = monotonic()
+        if keep is not None:
+            keep(key, value, now)
+        success(now - started)
         return value
 
     return call
+
+
+def _refused(run: FallbackCall, fn: Callable[..., Any], value: object) -> TypeError:
+    """End a call of a plain function that returned something to await."""
+    error = refused_awaitable(fn, value)
+    run.caught(error, False)
+    return error
 
 
 def answer(

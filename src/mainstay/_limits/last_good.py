@@ -11,7 +11,9 @@ import threading
 from collections import OrderedDict
 from collections.abc import Hashable
 from types import NoneType
-from typing import Any, NamedTuple
+from typing import Any
+
+import attrs
 
 from mainstay._core.forks import reset_after_fork, unlocked_copy
 from mainstay._core.sharing import reset_with_all
@@ -20,8 +22,9 @@ _PLAIN = frozenset((NoneType, bool, int, float, str, bytes))
 """What has no parts, and is a key of most calls."""
 
 
-class Good(NamedTuple):
-    """A good answer.
+@attrs.define(eq=False)
+class Good:
+    """A good answer, in place of which a newer one is put.
 
     Attributes:
         value: What was returned.
@@ -53,27 +56,43 @@ class LastGood:
     def _reset_after_fork(self) -> None:
         self._lock = unlocked_copy(self._lock)
 
-    def put(self, key: Hashable, good: Good) -> None:
+    def put(self, key: Hashable, value: Any, at: float) -> None:
         """Keep the answer of a call, unless a later one was faster."""
         with self._lock:
-            known = self._found.get(key)
-            if known is not None and known.at > good.at:
-                return
-            self._found[key] = good
-            self._found.move_to_end(key)
-            if len(self._found) > self._keep:
-                self._found.popitem(last=False)
+            found = self._found
+            good = found.get(key)
+            if good is None:
+                found[key] = Good(value, at)
+                if len(found) > self._keep:
+                    found.popitem(last=False)
+            elif good.at <= at:
+                good.value = value
+                good.at = at
+                found.move_to_end(key)
 
-    def get(self, key: Hashable, now: float, age: float) -> Good | None:
-        """Return the newest answer of *key* that is at most *age* seconds old, or None."""
+    def get(self, key: Hashable, now: float, age: float) -> tuple[Any, float] | None:
+        """Return the newest answer of *key* that is at most *age* seconds old, and its age."""
         with self._lock:
             good = self._found.get(key)
             if good is None or now - good.at > age:
                 return None
-            return good
+            return good.value, now - good.at
 
     def __len__(self) -> int:
         return len(self._found)
+
+
+def key_of_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
+    """Return a key that tells a call from every other one, as `key_of` does.
+
+    Raises:
+        TypeError: If an argument, or a part of it, cannot be hashed.
+    """
+    if kwargs:
+        return key_of(args), key_of(tuple(sorted(kwargs.items())))
+    if len(args) == 1 and (kind := type(args[0])) in _PLAIN:
+        return kind, args[0]
+    return key_of(args)
 
 
 def key_of(value: Any) -> Hashable:
@@ -87,6 +106,10 @@ def key_of(value: Any) -> Hashable:
     kind = type(value)
     if kind in _PLAIN:
         return kind, value
+    if kind is tuple:
+        kinds = tuple(map(type, value))
+        if _PLAIN.issuperset(kinds):  # the arguments of most calls
+            return kinds, value
     hash(value)
     if issubclass(kind, tuple):
         return kind, tuple(map(key_of, value))
