@@ -353,7 +353,7 @@ def test_each_metric_has_its_help_whichever_file_is_read_first(
         files = [*order([str(each) for each in directory.glob("*.db")])]  # type: ignore[operator]  # either takes a list
         merged = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]  # it has no types
         read = {metric.name: metric.documentation for metric in merged}
-        assert len(read) == 7
+        assert len(read) == 8
         assert read == {name: helps[name] for name in read}
 
 
