@@ -13,7 +13,9 @@ import re
 import pytest
 
 from mainstay import (
+    Adaptive,
     Availability,
+    Bulkhead,
     CircuitBreaker,
     Detect,
     Failback,
@@ -22,14 +24,17 @@ from mainstay import (
     Member,
     Metrics,
     Probe,
+    RateLimit,
     RetryBudget,
     StoreCollector,
     checkpoint_run,
     checkpointed,
     deadline,
+    fallback,
     hedge,
     on_event,
     ops,
+    priority,
     recover,
     recover_async,
     redundant,
@@ -37,6 +42,7 @@ from mainstay import (
     remaining,
     retry,
     set_default_metrics,
+    timeout,
     vote,
     young_daly,
 )
@@ -74,6 +80,10 @@ WRAPPERS = [
     CircuitBreaker("b", on=OSError),
     redundant(),
     checkpointed(store=STORE),
+    timeout(1),
+    Bulkhead("o"),
+    RateLimit("m", 1),
+    fallback(on=OSError, default=None),
 ]
 
 keys = map(str, itertools.count())
@@ -90,6 +100,10 @@ def aiterate(**options):
             return [item async for item in cp.iterate(**{"source": [1], **options})]
 
     return asyncio.run(main())
+
+
+def answering(**options):
+    return fallback(**options)
 
 
 def step(name="step", fn=function):
@@ -131,6 +145,15 @@ TAKEN = {
     "recover_async": (lambda store: asyncio.run(recover_async(store)), {"store": STORE}),
     "register_type": (register_type, {"cls": Nonsense}),
     "young_daly": (young_daly, {"mtbf": 3600}),
+    "timeout": (timeout, {"seconds": 1, "in_thread": True}),
+    "Bulkhead": (Bulkhead, {"name": "o"}),
+    "resize": (Bulkhead("o").resize, {"limit": 1}),
+    "Adaptive": (Adaptive, {}),
+    "priority": (priority, {"level": "low"}),
+    "RateLimit": (RateLimit, {"name": "m", "rate": 1}),
+    "acquire": (RateLimit("m", 1).acquire, {"cost": 1}),
+    "fallback": (answering, {"on": OSError, "last_good": 1}),
+    "fallback call": (lambda call: fallback(on=OSError, call=call), {"call": function}),
     "deadline": (deadline, {"seconds": 1}),
     "remaining": (remaining, {}),
     "RetryBudget": (RetryBudget, {}),
@@ -159,6 +182,7 @@ ANYTHING = {"resource", "then", "step", "result"}
 
 OPTIONS = {
     "checkpointed": {*inspect.signature(checkpointed).parameters} - {"recoverable"},
+    "fallback": {*inspect.signature(fallback).parameters} - {"default", "call"},
     "iterate": {"source", "key", "name"},
     "async iterate": {"source", "key", "name"},
 }
