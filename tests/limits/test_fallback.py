@@ -22,7 +22,7 @@ from mainstay import (
     transient,
 )
 from mainstay._limits.last_good import key_of, key_of_call
-from mainstay.testing import FakeClock, Faults
+from mainstay.testing import FakeClock, Faults, no_waits
 from support.callers import FUNCTIONS
 
 
@@ -194,6 +194,22 @@ def test_without_an_answer_the_exception_is_raised(make, metrics, context):
     with pytest.raises(ConnectionRefusedError) as caught:
         wrapped()
     assert caught.value is REFUSED
+
+
+def test_an_answer_of_one_clock_is_none_of_another_s(make):
+    """On that of a test the system's is old, or of the future."""
+    fn = Faults(["system", "test", REFUSED, REFUSED, REFUSED, REFUSED])
+    wrapped = make(fallback(on=OSError, last_good=60.0), fn)
+    assert wrapped() == "system"
+    with FakeClock():
+        assert wrapped() == "test"
+        assert wrapped() == "test"
+        with no_waits():
+            assert wrapped() == "test"
+        with FakeClock(), pytest.raises(ConnectionRefusedError):
+            wrapped()
+    with no_waits():
+        assert wrapped() == "system"
 
 
 def test_a_key_tells_calls_apart(make, clock):

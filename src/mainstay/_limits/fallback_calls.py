@@ -183,8 +183,13 @@ class FallbackCall(Call[Recorder]):
     def returned(self, key: Hashable, value: Any) -> None:
         """Record an answer, and keep it where answers are kept."""
         if self.bound.keep is not None:
-            self.bound.keep(key, value, self.now())
+            self.bound.keep(self._timed(key), value, self.now())
         self.end("success")
+
+    def _timed(self, key: Hashable) -> Hashable:
+        """Return the key of an answer of this clock; that of the system has the plain ones."""
+        now = self.context.clock.now
+        return key if now is monotonic else (now, key)
 
     def caught(self, error: Exception, verdict: object) -> bool:
         """Record what the call raised; return True if the fallback stands in for it."""
@@ -211,7 +216,7 @@ class FallbackCall(Call[Recorder]):
         if kept is None:
             return self.answered(error, settings.default)
         now = self.now()
-        good = kept.get(key, now, settings.age)
+        good = kept.get(self._timed(key), now, settings.age)
         if good is None:
             self.end("error")
             raise error
