@@ -216,6 +216,29 @@ class DeadlineEntry(Entry):
         return attrs.evolve(context, deadline=until) if until < context.deadline else context
 
 
+class ToldDeadline:
+    """The deadline of one call, without a block: in force as long as the call keeps it.
+
+    For the short path, in plain *outer*.
+
+    Args:
+        outer: The entry around the call.
+        until: When the time ends, in seconds of the system's clock.
+    """
+
+    __slots__ = ("__weakref__", "_entry")
+
+    def __init__(self, outer: Entry | None, until: float) -> None:
+        self._entry = entry = DeadlineEntry(ref(self), outer, until)
+        if outer is not None and outer.deadline < until:
+            entry.deadline = outer.deadline
+        _ENTRY.set(entry)
+
+    def end(self) -> None:
+        """End it, with the call."""
+        end(self._entry)
+
+
 class PriorityEntry(Entry):
     """A priority, which policies ask for only where a call has to wait: it is plain."""
 

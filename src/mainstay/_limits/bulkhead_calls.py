@@ -134,8 +134,8 @@ def is_called_by_holder(permits: Permits, task: "Task[Any] | None") -> bool:
     """True if the code that runs here is called by a function that has a place on the short path.
 
     Such a call leaves no trace of who has its place, since hardly anybody asks: its frame is below
-    that of the code that does. A coroutine's counts only in its own task, below whose frames there
-    may be those of the code that made it.
+    that of the code that does, and has a variable named `places_taken`. A coroutine's counts only
+    in its own task, below whose frames there may be those of the code that made it.
 
     Args:
         permits: Where the place is to be given back.
@@ -146,8 +146,8 @@ def is_called_by_holder(permits: Permits, task: "Task[Any] | None") -> bool:
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - what a debugger would ask
     while frame is not None:
         if (
-            frame.f_globals is _GLOBALS
-            and frame.f_locals.get("taken") is permits
+            _VARIABLE in frame.f_code.co_varnames
+            and _has(frame.f_locals.get(_VARIABLE), permits)
             and (in_task or not frame.f_code.co_flags & CO_COROUTINE)
         ):
             return True
@@ -157,7 +157,16 @@ def is_called_by_holder(permits: Permits, task: "Task[Any] | None") -> bool:
     return False
 
 
-_GLOBALS = globals()  # of the functions with a short path, which name their place `taken`
+_VARIABLE = "places_taken"
+"""The name of a variable of functions that have a place on a short path: where that is to be given
+back; or a list of what the layers of a pipeline have taken, with a tuple for each bulkhead that
+begins with the same."""
+
+
+def _has(taken: object, permits: Permits) -> bool:
+    if isinstance(taken, list):
+        return any(isinstance(each, tuple) and each[0] is permits for each in taken)
+    return taken is permits
 
 
 @attrs.frozen(eq=False)
@@ -171,22 +180,6 @@ class BoundBulkhead:
         """Return what it makes of a call at most."""
         engine = self.engine
         return (Layer(kind="bulkhead", component=engine.name, places=1, waits=engine.max_wait),)
-
-    def hold(self, now: float, holder: object) -> HeldPlace | None:
-        """Take a place for *holder* at once; None if there is none, or to find out takes longer."""
-        engine = self.engine
-        places, follower = engine.places, engine.follower
-        if places.busy or (follower is not None and now >= follower.due):
-            return None
-        permits = places.permits
-        in_flight = places.total - len(permits) + 1
-        held = HeldPlace(places, permits, held_here(), in_flight, holder)
-        try:
-            permits.pop()
-        except IndexError:
-            return None
-        set_held(held)
-        return held
 
     def resume(self, started: float) -> "BulkheadCall":
         """Return the call that began then on the short path, in its context."""
@@ -457,13 +450,13 @@ def _wrap_sync(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., An
             permits.pop()
         except IndexError:
             return _call(bound.begin(), fn, args, kwargs)
-        taken = permits  # what `is_called_by_holder` looks for
+        places_taken = permits  # what `is_called_by_holder` looks for
         try:
             try:
                 value = fn(*args, **kwargs)
             finally:
-                taken.append(None)
-                del taken
+                places_taken.append(None)
+                del places_taken
                 if places.busy:
                     places.settle()
         except BaseException as error:
@@ -512,13 +505,13 @@ def _wrap_async(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., A
             permits.pop()
         except IndexError:
             return await _acall(bound.begin(), fn, args, kwargs)
-        taken = permits  # what `is_called_by_holder` looks for
+        places_taken = permits  # what `is_called_by_holder` looks for
         try:
             try:
                 value = await fn(*args, **kwargs)
             finally:
-                taken.append(None)
-                del taken
+                places_taken.append(None)
+                del places_taken
                 if places.busy:
                     places.settle()
         except BaseException as error:

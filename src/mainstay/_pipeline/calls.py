@@ -17,12 +17,12 @@ from mainstay._core.call import recorder_in
 from mainstay._core.clock import monotonic
 from mainstay._core.context import (
     CallContext,
+    ToldDeadline,
     block_context,
     current_context,
     end,
     process_contexts,
 )
-from mainstay._core.deadline import deadline
 from mainstay._core.functions import (
     Kind,
     is_awaitable,
@@ -31,7 +31,7 @@ from mainstay._core.functions import (
     require_asyncio,
     wraps,
 )
-from mainstay._core.one_shot import is_file
+from mainstay._core.one_shot import File, is_file
 from mainstay._metrics.pipeline import PipelineRecorder, PipelineTally, set_tally, tally_here
 from mainstay._pipeline.straight import StraightWay
 from mainstay.errors import RejectedError
@@ -129,7 +129,7 @@ def straight(  # noqa: C901 - flat, since each further call would cost every cal
     plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
     @wraps(general)
-    def call(*args: Any, **kwargs: Any) -> Any:  # noqa: C901 - as above
+    def call(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0912 - as above
         nonlocal plain
         started = monotonic()
         here = block_context()
@@ -137,22 +137,27 @@ def straight(  # noqa: C901 - flat, since each further call would cost every cal
             process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
             or (kwargs and any(map(is_file, kwargs.values())))
-            or (args and any(map(is_file, args)))
         ):
             return general(*args, **kwargs)
-        kept: list[Any] = []
+        for each in args:
+            if isinstance(each, File):
+                return general(*args, **kwargs)
+        places_taken: list[Any] = []  # of all layers: what `is_called_by_holder` looks for
         for enter in enters:
             token = enter(started)
             if token is None:
-                _undo(way, kept)
+                _undo(way, places_taken)
                 return general(*args, **kwargs)
-            kept.append(token)
+            places_taken.append(token)
         try:
             if limit is None:
                 value = fn(*args, **kwargs)
             else:
-                with deadline(limit):
+                told = ToldDeadline(here, started + limit)
+                try:
                     value = fn(*args, **kwargs)
+                finally:
+                    told.end()
             if type(value) is not plain:
                 if is_awaitable(value):
                     raise refused_awaitable(fn, value)
@@ -164,12 +169,12 @@ def straight(  # noqa: C901 - flat, since each further call would cost every cal
             seconds = now - started
             if timed is not None and seconds > timed.bound.seconds:
                 timed.bound.resume(started).returned()
-            for leave, token in zip(leaves, kept, strict=True):
+            for leave, token in zip(leaves, places_taken, strict=True):
                 leave(token, now, seconds)
             success(seconds)
             return value
         try:
-            return _through(bound, way, kept, failure, started, (args, kwargs))
+            return _through(bound, way, places_taken, failure, started, (args, kwargs))
         finally:
             del failure  # its traceback leads here
 
@@ -190,7 +195,7 @@ def astraight(  # noqa: C901 - as above
     on_asyncio = False  # asked at the first call: it is a system call in 3.11
 
     @wraps(general)
-    async def call(*args: Any, **kwargs: Any) -> Any:  # noqa: C901 - as above
+    async def call(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0912 - as above
         nonlocal on_asyncio
         if not on_asyncio:
             require_asyncio(bound.component)
@@ -203,16 +208,18 @@ def astraight(  # noqa: C901 - as above
             or (task is None and limit is not None)
             or (here is not None and not (here.plain and started < here.deadline))
             or (kwargs and any(map(is_file, kwargs.values())))
-            or (args and any(map(is_file, args)))
         ):
             return await general(*args, **kwargs)
-        kept: list[Any] = []
+        for each in args:
+            if isinstance(each, File):
+                return await general(*args, **kwargs)
+        places_taken: list[Any] = []  # as above
         for enter in enters:
             token = enter(started)
             if token is None:
-                _undo(way, kept)
+                _undo(way, places_taken)
                 return await general(*args, **kwargs)
-            kept.append(token)
+            places_taken.append(token)
         entry = None
         try:
             if task is not None and limit is not None:
@@ -231,12 +238,14 @@ def astraight(  # noqa: C901 - as above
             seconds = now - started
             if timed is not None and seconds > timed.bound.seconds:
                 timed.bound.resume(started).returned()
-            for leave, token in zip(leaves, kept, strict=True):
+            for leave, token in zip(leaves, places_taken, strict=True):
                 leave(token, now, seconds)
             success(seconds)
             return value
         try:
-            return await _athrough(bound, way, kept, failure, started, (args, kwargs), entry)
+            return await _athrough(
+                bound, way, places_taken, failure, started, (args, kwargs), entry
+            )
         finally:
             del failure  # its traceback leads here
 

@@ -12,10 +12,11 @@ called, so that both ways come to the same.
 What enters last is the rate limit, since a turn cannot be given back.
 """
 
-from asyncio import CancelledError, current_task
+from asyncio import CancelledError
 from collections.abc import Callable
-from threading import get_ident
 from typing import Any, TypeAlias
+
+from mainstay._limits.places import Permits, Places
 
 Nested: TypeAlias = Callable[..., Any]
 Call: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
@@ -34,6 +35,7 @@ class StraightLayer:
     def __init__(self, bound: Any, nested: Nested) -> None:
         self.bound = bound
         self.nested = nested
+        self.passed: Callable[[], None] = getattr(bound.recorder, "passed", _nothing)
 
     def enter(self, now: float) -> Any:
         """Admit a call; None if it has to go the general way."""
@@ -51,6 +53,10 @@ class StraightLayer:
     async def afailed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:
         """As `failed`, in async code."""
         return self.failed(kept, error, started, call)
+
+
+def _nothing() -> None:
+    """Record nothing, as a layer does that has no series of its own."""
 
 
 class StraightRetry(StraightLayer):
@@ -124,18 +130,21 @@ class StraightBreaker(StraightLayer):
 
     admits = True
 
+    def __init__(self, bound: Any, nested: Nested) -> None:
+        super().__init__(bound, nested)
+        self._engine = bound.engine
+
     def enter(self, now: float) -> int | None:  # noqa: ARG002 - as above
         """Admit a call unless the breaker is open."""
-        engine = self.bound.engine
+        engine = self._engine
         generation: int = engine.detector.generation
         return None if engine.is_open else generation
 
     def leave(self, kept: Any, now: float, seconds: float) -> None:
         """Record an answer."""
-        engine = self.bound.engine
-        if engine.inspects_successes:
-            engine.succeeded(kept, now, seconds)
-        self.bound.recorder.passed()
+        if self._engine.inspects_successes:
+            self._engine.succeeded(kept, now, seconds)
+        self.passed()
 
     def failed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - as above
         """Record what the call raised."""
@@ -164,13 +173,17 @@ class StraightRate(StraightLayer):
 
     admits = True
 
+    def __init__(self, bound: Any, nested: Nested) -> None:
+        super().__init__(bound, nested)
+        self._engine = bound.engine
+
     def enter(self, now: float) -> bool | None:
         """Take a turn at once."""
-        return True if self.bound.engine.turns.take(now) is None else None
+        return True if self._engine.turns.take(now) is None else None
 
     def leave(self, kept: Any, now: float, seconds: float) -> None:  # noqa: ARG002 - as above
         """Record an answer."""
-        self.bound.recorder.passed()
+        self.passed()
 
     def failed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - as above
         """Record what the call raised."""
@@ -179,45 +192,58 @@ class StraightRate(StraightLayer):
 
 
 class StraightBulkhead(StraightLayer):
-    """A bulkhead: what `enter` returns is the place."""
+    """A bulkhead: `enter` returns where the place is to be given back, and how many were taken."""
 
     admits = True
 
-    def enter(self, now: float) -> Any:
+    def __init__(self, bound: Any, nested: Nested) -> None:
+        super().__init__(bound, nested)
+        engine = bound.engine
+        self._places: Places = engine.places
+        self._follower = engine.follower
+        self._took = engine.answers.append
+        self._held = engine.own.held
+
+    def enter(self, now: float) -> tuple[Permits, int] | None:
         """Take a place at once."""
-        return self.bound.hold(now, get_ident())
+        places, follower = self._places, self._follower
+        if places.busy or (follower is not None and now >= follower.due):
+            return None
+        permits = places.permits
+        in_flight = places.total - len(permits) + 1
+        try:
+            permits.pop()
+        except IndexError:
+            return None
+        return permits, in_flight
 
     def undo(self, kept: Any) -> None:
-        """Release the place."""
-        kept.give_back()
+        """Free the place."""
+        self._places.give_back(kept[0])
 
     def leave(self, kept: Any, now: float, seconds: float) -> None:
-        """Release the place, and record an answer."""
-        kept.give_back()
-        engine = self.bound.engine
-        engine.answers.append(seconds)
-        if engine.follower is not None:
-            engine.follower.samples.append((now - seconds, seconds, kept.in_flight))
-        engine.own.held(seconds)
-        self.bound.recorder.passed()
+        """Free the place, and record an answer."""
+        permits, in_flight = kept
+        self._places.give_back(permits)
+        self._took(seconds)
+        if self._follower is not None:
+            self._follower.samples.append((now - seconds, seconds, in_flight))
+        self._held(seconds)
+        self.passed()
 
     def failed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - as above
-        """Release the place, and record what the call raised."""
-        kept.give_back()
+        """Free the place, and record what the call raised."""
+        self.undo(kept)
         self.bound.resume(started).raised(error)
         raise error
 
 
 class StraightAsyncBulkhead(StraightBulkhead):
-    """A bulkhead around coroutines: places are held by tasks."""
-
-    def enter(self, now: float) -> Any:
-        """Take a place at once."""
-        return self.bound.hold(now, current_task())
+    """A bulkhead around coroutines."""
 
     async def afailed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - as above
         """As `failed`, where a cancellation may show that what was called hangs."""
-        kept.give_back()
+        self.undo(kept)
         self.bound.resume(started).raised(error, may_be_late=True)
         raise error
 
