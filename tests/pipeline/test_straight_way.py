@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from mainstay import (
     Bulkhead,
+    BulkheadFullError,
     CircuitBreaker,
     Detect,
     Metrics,
@@ -157,3 +158,46 @@ def test_the_function_sees_the_time_of_the_timeout(metrics):
     with deadline(1.0):
         assert policy.call(remaining) <= 1.0
     assert remaining() is None
+
+
+@pytest.mark.parametrize("inner", ["pipeline", "bulkhead"])
+def test_a_call_inside_a_call_that_has_the_last_place_is_told_so(inner, metrics):
+    places = Bulkhead("places", 1, max_wait=60.0)
+    policy = pipeline("orders", retry(on=OSError), places)
+    inside = policy if inner == "pipeline" else places
+    with pytest.raises(BulkheadFullError, match="would wait for itself"):
+        policy.call(lambda: inside.call(len, "a"))
+    assert places.in_flight == 0
+
+
+@pytest.mark.parametrize("inner", ["pipeline", "bulkhead"])
+def test_a_coroutine_inside_one_that_has_the_last_place_is_told_so(inner, metrics):
+    places = Bulkhead("places", 1, max_wait=60.0)
+    policy = pipeline("orders", retry(on=OSError), places)
+    inside = policy if inner == "pipeline" else places
+
+    async def work():
+        return 1
+
+    async def outer():
+        return await inside.call(work)
+
+    with pytest.raises(BulkheadFullError, match="would wait for itself"):
+        asyncio.run(policy.call(outer))
+    assert places.in_flight == 0
+
+
+def test_a_task_that_a_call_makes_waits_for_its_place(metrics):
+    places = Bulkhead("places", 1, max_wait=60.0)
+    policy = pipeline("orders", retry(on=OSError), places)
+
+    async def work():
+        return "done"
+
+    async def outer():
+        return asyncio.create_task(policy.call(work))
+
+    async def main():
+        return await (await policy.call(outer))
+
+    assert asyncio.run(main()) == "done"

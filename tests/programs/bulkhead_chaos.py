@@ -1,5 +1,7 @@
 """Cancels, timeouts, limits that change and loops that end, at random, at one bulkhead.
 
+Half of the calls take their place by a block, and half in a pipeline, some of which fail.
+
 Arguments: how many calls are to be cut short; the seed. Prints: whether so many were, whether never
 more than the highest limit were inside, the places that are taken and the calls that wait in the
 end, and how many of three children, forked meanwhile, found all their places free.
@@ -13,11 +15,24 @@ import threading
 import time
 import warnings
 
-from mainstay import Bulkhead, BulkheadFullError, DeadlineExpiredError, deadline, priority
+from mainstay import (
+    Bulkhead,
+    CircuitBreaker,
+    DeadlineExpiredError,
+    RejectedError,
+    TimedOutError,
+    deadline,
+    pipeline,
+    priority,
+    retry,
+    timeout,
+)
 
 LIMIT = 3
 LEVELS = ("high", "normal", "low")
 bulkhead = Bulkhead("chaos", limit=LIMIT, max_wait=0.005)
+breaker = CircuitBreaker("chaos", on=LookupError)
+policy = pipeline("chaos", retry(on=OSError, attempts=2, wait=0), breaker, bulkhead, timeout(0.01))
 cut = [0] * 5
 most = 0
 inside = 0
@@ -37,14 +52,26 @@ def leave() -> None:
         inside -= 1
 
 
+async def work(dice: random.Random) -> None:
+    enter()
+    try:
+        await asyncio.sleep(dice.choice((0, 0, 0.0002)))
+        if dice.random() < 0.1:
+            raise OSError
+    finally:
+        leave()
+
+
+piped_work = policy(work)
+
+
 async def call(dice: random.Random) -> None:
     with priority(dice.choice(LEVELS)), deadline(dice.choice((0.002, 1.0))):
+        if dice.random() < 0.5:
+            await piped_work(dice)
+            return
         async with bulkhead:
-            enter()
-            try:
-                await asyncio.sleep(dice.choice((0, 0, 0.0002)))
-            finally:
-                leave()
+            await work(dice)
 
 
 async def one_loop(number: int, dice: random.Random, calls: int) -> None:
@@ -71,20 +98,33 @@ def loops(number: int, seed: int, calls: int) -> None:
         asyncio.run(one_loop(number, dice, min(500, calls)))
 
 
+def block() -> None:
+    enter()
+    time.sleep(0.0005)
+    leave()
+
+
+piped_block = policy(block)
+
+
 def threads(number: int, seed: int, calls: int) -> None:
     dice = random.Random(seed)
     while cut[number] < calls:
         try:
-            with priority(dice.choice(LEVELS)), deadline(0.001), bulkhead:
-                enter()
-                time.sleep(0.0005)
-                leave()
-        except (BulkheadFullError, DeadlineExpiredError):
+            with priority(dice.choice(LEVELS)), deadline(0.001):
+                if dice.random() < 0.5:
+                    piped_block()
+                    continue
+                with bulkhead:
+                    block()
+        except (RejectedError, DeadlineExpiredError, TimedOutError):
             cut[number] += 1
 
 
 def left_over() -> tuple[int, int]:
     bulkhead.call(str)  # who is gone is passed over
+    breaker.reset()  # hangs that were cancelled late open it
+    policy.call(str)
     return bulkhead.in_flight, bulkhead.waiting
 
 

@@ -1,17 +1,18 @@
 """Calls a decorated function in a loop while a signal handler comes in every few microseconds.
 
-Arguments: what the handler does, "calls" (the same function) or "raises"; how often.
-Prints: calls begun, calls recorded, calls that returned.
+Arguments: what the handler does, "calls" (the same function) or "raises"; how often; what the
+function is decorated with, "retry" or "pipeline".
+Prints: calls begun, calls recorded, calls that returned, places of its bulkhead that are taken.
 """
 
 import signal
 import sys
 from types import FrameType
 
-from mainstay import retry
+from mainstay import Bulkhead, CircuitBreaker, pipeline, retry, timeout
 from mainstay.testing import recorded
 
-EVERY = 50e-6  # seconds
+EVERY = {"retry": 50e-6, "pipeline": 200e-6}  # seconds; longer than a call of the handler takes
 CALLS_PER_SCRAPE = 1_000
 
 
@@ -22,12 +23,16 @@ class Interrupt(BaseException):
 class Interrupted:
     """The function, its handler, and what they count."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, policy: str) -> None:
         self.raises = what == "raises"
         self.armed = False  # a handler may raise once for each call, and nowhere else
         self.begun = self.returned = self.handled = 0
         with recorded() as self.metrics:
-            self.work = retry(on=OSError, name="work")(lambda: None)
+            self.places = Bulkhead("places", 1_000)
+            again = retry(on=OSError, name="work")
+            layers = CircuitBreaker("breaker", on=OSError), self.places, timeout(9.0)
+            policies = {"retry": again, "pipeline": pipeline("work", again, *layers)}
+            self.work = policies[policy](lambda: None)
 
     def handle(self, _signal: int, _frame: FrameType | None) -> None:
         self.handled += 1
@@ -53,17 +58,17 @@ class Interrupted:
         return int(self.metrics.value("calls_total", component="work"))
 
 
-def main(what: str, times: int) -> None:
-    it = Interrupted(what)
+def main(what: str, times: int, policy: str) -> None:
+    it = Interrupted(what, policy)
     it.call()
     signal.signal(signal.SIGALRM, it.handle)
-    signal.setitimer(signal.ITIMER_REAL, EVERY, EVERY)
+    signal.setitimer(signal.ITIMER_REAL, EVERY[policy], EVERY[policy])
     while it.handled < times:
         for _ in range(CALLS_PER_SCRAPE):
             it.call()
         it.recorded()
     signal.setitimer(signal.ITIMER_REAL, 0)
-    print(it.begun, it.recorded(), it.returned)
+    print(it.begun, it.recorded(), it.returned, it.places.in_flight)
 
 
-main(sys.argv[1], int(sys.argv[2]))
+main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
