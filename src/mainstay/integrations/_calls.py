@@ -37,7 +37,7 @@ class Exchange(Protocol):
         ...
 
     def hold(self, place: BulkheadCall) -> None:
-        """Give *place* back once the body of the answer is out."""
+        """Free *place* once the body of the answer is out."""
         ...
 
 
@@ -162,7 +162,7 @@ def _is_plain(host: Host, started: float) -> bool:
 
 
 def end_of(place: BulkheadCall, error: BaseException | None) -> None:
-    """Give a place back, and record how its request ended, body included."""
+    """Free a place, and record how its request ended, body included."""
     place.give_back()
     if error is None:
         place.succeeded()

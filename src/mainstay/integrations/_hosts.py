@@ -31,6 +31,9 @@ from mainstay._transient.policy import Transient, transient
 
 MOST_HOSTS = 1_000
 
+FIRST_JUDGED = 400
+"""The first status that may be a failure."""
+
 _ATTEMPTS = 3
 
 

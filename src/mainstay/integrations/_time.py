@@ -1,6 +1,6 @@
 """The time left, as clients ask for it: at each attempt, and at each piece of a body.
 
-It is asked for anew each time, in the context of whoever asks: a body may be read in another block
+It is asked for each time, in the context of the code that asks: a body may be read in another block
 than its request was made in.
 """
 

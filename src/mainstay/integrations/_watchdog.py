@@ -2,8 +2,8 @@
 
 A limit of time of a socket is one for each piece that arrives, so a body that drips outlasts it.
 No sync client has one for a whole body. So one thread of the process, which lives while there is a
-read to watch, shuts down the sockets of those that take too long: the read then ends as if the
-server had closed the connection, and whoever had it watched asks `Watch.fired` why.
+read to watch, ends the connections of those that take too long: the read then returns as if the
+server had closed it, and `Watch.fired` says that the server had not.
 """
 
 import contextlib
@@ -47,7 +47,7 @@ class Watch:
 
     @contextlib.contextmanager
     def reading(self, seconds: float, component: str) -> Iterator[None]:
-        """Let a read take so many seconds.
+        """Limit a read to so many seconds.
 
         Raises:
             DeadlineExpiredError: If it took longer.
@@ -61,7 +61,7 @@ class Watch:
                 raise DeadlineExpiredError(component)
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close what the watch has of the connection."""
         self._socket.close()
 
 
@@ -81,7 +81,7 @@ class Watchdog:
         self._watching = False
 
     def begin(self, watch: Watch, seconds: float) -> None:
-        """Let the read that begins now take so many seconds."""
+        """Watch the read that begins now, which may take so many seconds."""
         until = monotonic() + seconds
         with self._changed:
             watch.until = until
@@ -92,7 +92,7 @@ class Watchdog:
                 self._changed.notify()
 
     def end(self, watch: Watch) -> None:
-        """Let the read that has ended be."""
+        """Watch the read no longer."""
         with self._changed:
             watch.until = None
             self._ended += 1

@@ -19,7 +19,7 @@ from mainstay._wire import deadline_headers
 from mainstay.errors import DeadlineExpiredError, MainstayError
 from mainstay.integrations._calls import aanswer, aattempt, end_of
 from mainstay.integrations._errors import as_clients, base_for
-from mainstay.integrations._hosts import Host, Hosts, Policies, counts, policies_of
+from mainstay.integrations._hosts import FIRST_JUDGED, Host, Hosts, Policies, counts, policies_of
 from mainstay.integrations._time import has_deadline, is_over, until_deadline
 from mainstay.integrations._versions import check_version
 
@@ -27,7 +27,6 @@ __all__ = ["Middleware"]
 
 check_version("aiohttp", aiohttp.__version__, since="3.12", before="4")
 
-_FIRST_JUDGED = 400
 _SWITCHING = 101
 
 
@@ -97,7 +96,7 @@ class Middleware:
     ) -> aiohttp.ClientResponse:
         """Send a request, as a session asks for it."""
         host = self._hosts.find(request.url.host_port_subcomponent, monotonic())
-        exchange = _Exchange(request, host, self._policies, handler)
+        exchange = AiohttpExchange(request, host, self._policies, handler)
         try:
             response: aiohttp.ClientResponse = await aanswer(exchange)
         except MainstayError as error:
@@ -106,7 +105,7 @@ class Middleware:
         return response
 
 
-class _Exchange:
+class AiohttpExchange:
     """One request, and how it is sent: an `AsyncExchange`.
 
     Args:
@@ -152,7 +151,7 @@ class _Exchange:
         else:
             response = await self._handler(self._request)
         self.response = response
-        if response.status >= _FIRST_JUDGED:
+        if response.status >= FIRST_JUDGED:
             error = aiohttp.ClientResponseError(
                 response.request_info,
                 response.history,
@@ -168,7 +167,7 @@ class _Exchange:
     # What becomes of the answer.
 
     def hold(self, place: BulkheadCall) -> None:
-        """Give *place* back once the body of the answer is out."""
+        """Free *place* once the body of the answer is out."""
         response: Any = self.response
         _when_out(response, lambda: end_of(place, response.content.exception()))
 

@@ -3,11 +3,8 @@
 Needs `mainstay[httpx]`.
 """
 
-import math
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import httpx
 
@@ -15,24 +12,18 @@ from mainstay._core.budget import RetryBudget
 from mainstay._core.clock import monotonic
 from mainstay._core.detector import Detect
 from mainstay._limits.adaptive import Adaptive
-from mainstay._limits.bulkhead_calls import BulkheadCall
 from mainstay._metrics.collector import Metrics
 from mainstay._retry.policy import Retry
-from mainstay._wire import deadline_headers
-from mainstay.errors import DeadlineExpiredError, MainstayError
-from mainstay.integrations._calls import aanswer, aattempt, answer, attempt, end_of
+from mainstay.errors import MainstayError
+from mainstay.integrations._calls import aanswer, aattempt, answer, attempt
 from mainstay.integrations._errors import as_clients, base_for
-from mainstay.integrations._hosts import Host, Hosts, Policies, counts, policies_of
-from mainstay.integrations._time import has_deadline, is_over, time_left, until_deadline
+from mainstay.integrations._hosts import Hosts, policies_of
+from mainstay.integrations._httpx import HttpxExchange
 from mainstay.integrations._versions import check_version
-from mainstay.integrations._watchdog import Watch
 
 __all__ = ["AsyncTransport", "Transport"]
 
 check_version("httpx", httpx.__version__, since="0.27", before="1")
-
-_LIMITS = ("connect", "read", "write", "pool")
-_FIRST_JUDGED = 400
 
 
 class Transport(httpx.BaseTransport):
@@ -107,7 +98,7 @@ class Transport(httpx.BaseTransport):
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request, as a client asks for it."""
         host = self._hosts.find(request.url.netloc, monotonic())
-        exchange = _Exchange(request, host, self._policies, self._transport.handle_request)
+        exchange = HttpxExchange(request, host, self._policies, self._transport.handle_request)
         try:
             response: httpx.Response = answer(exchange)
         except MainstayError as error:
@@ -188,7 +179,9 @@ class AsyncTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request, as a client asks for it."""
         host = self._hosts.find(request.url.netloc, monotonic())
-        exchange = _Exchange(request, host, self._policies, self._transport.handle_async_request)
+        exchange = HttpxExchange(
+            request, host, self._policies, self._transport.handle_async_request
+        )
         try:
             response: httpx.Response = await aanswer(exchange)
         except MainstayError as error:
@@ -215,283 +208,3 @@ class AsyncTransport(httpx.AsyncBaseTransport):
 def _as_httpx(error: MainstayError, request: httpx.Request) -> httpx.TransportError:
     base = base_for(error, httpx.TransportError, httpx.ReadTimeout)
     return as_clients(error, base, request=request)
-
-
-class _Exchange:
-    """One request, and how it is sent: `SyncExchange` and `AsyncExchange` of httpx.
-
-    Args:
-        request: The request.
-        host: What it goes through.
-        policies: What a failure is.
-        handle: Sends it, or returns what is to be awaited.
-    """
-
-    __slots__ = ("_body", "_handle", "_policies", "_request", "host", "refusal", "response")
-
-    def __init__(
-        self, request: httpx.Request, host: Host, policies: Policies, handle: Callable[..., Any]
-    ) -> None:
-        self._request = request
-        self._handle = handle
-        self._policies = policies
-        self.host = host
-        self.response: httpx.Response | None = None
-        self.refusal: Exception | None = None
-        self._body: _BodySentOnce | None = None
-        stream: Any = request.stream
-        if type(stream) is not httpx.ByteStream and not _can_be_read_again(stream):
-            if not isinstance(stream, _BodySentOnce):
-                request.stream = stream = _BodySentOnce(stream)
-            self._body = stream
-
-    def used_up(self) -> str | None:
-        """Return that the body is used up, where an attempt has read from it."""
-        return None if self._body is None else self._body.used_up
-
-    # An attempt.
-
-    def send(self) -> httpx.Response:
-        """Make an attempt; raise for an answer that is a failure."""
-        if not has_deadline():
-            return self._checked(self._handle(self._request))
-        with _Within(self._request, self._component) as within:
-            response: httpx.Response = self._handle(self._request)
-            if within.left < math.inf:
-                response.stream = _Body(response, self._request, self._component)
-        return self._checked(response)
-
-    async def asend(self) -> httpx.Response:
-        """As `send`, interrupted when the time is over."""
-        if not has_deadline():
-            return self._checked(await self._handle(self._request))
-        with _Within(self._request, self._component) as within:
-            response: httpx.Response = await until_deadline(
-                self._handle(self._request), self._component
-            )
-            if within.left < math.inf:
-                response.stream = _Body(response, self._request, self._component)
-        return self._checked(response)
-
-    @property
-    def _component(self) -> str:
-        return self.host.retry.component
-
-    def _checked(self, response: httpx.Response) -> httpx.Response:
-        self.response = response
-        if response.status_code >= _FIRST_JUDGED:
-            text = f"status {response.status_code}"
-            error = httpx.HTTPStatusError(text, request=self._request, response=response)
-            if counts(self.host, self._policies, error, response.headers):
-                self.refusal = error
-                raise error
-        return response
-
-    # What becomes of the answer.
-
-    def hold(self, place: BulkheadCall) -> None:
-        """Give *place* back once the body of the answer is out."""
-        response: Any = self.response
-        if not isinstance(response.stream, _Body):
-            response.stream = _Body(response, self._request, self._component)
-        response.stream.place = place
-
-    def discard(self) -> None:
-        """Close the answer of an attempt that another one follows."""
-        response, self.response, self.refusal = self.response, None, None
-        if response is not None:
-            response.close()
-
-    async def adiscard(self) -> None:
-        """As `discard`."""
-        response, self.response, self.refusal = self.response, None, None
-        if response is not None:
-            await response.aclose()
-
-
-class _Within:
-    """One attempt within the time left: the request has limits and headers that say so meanwhile.
-
-    Attributes:
-        left: Seconds; infinity without a deadline.
-    """
-
-    __slots__ = ("_added", "_component", "_extensions", "_request", "left")
-
-    def __init__(self, request: httpx.Request, component: str) -> None:
-        self._request = request
-        self._component = component
-        self._extensions = request.extensions
-        self._added: list[str] = []
-        self.left = time_left(component)
-
-    def __enter__(self) -> Self:
-        if self.left < math.inf:
-            request, given = self._request, self._extensions.get("timeout") or {}
-            limits = {each: _shorter(given.get(each), self.left) for each in _LIMITS}
-            # Another mapping, since the client's own outlives the deadline.
-            request.extensions = {**self._extensions, "timeout": limits}
-            for name, value in deadline_headers().items():
-                if name not in request.headers:
-                    request.headers[name] = value
-                    self._added.append(name)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._request.extensions = self._extensions
-        for name in self._added:
-            del self._request.headers[name]
-        if isinstance(error, httpx.TimeoutException) and is_over():
-            expired = DeadlineExpiredError(self._component)
-            raise as_clients(expired, type(error), request=self._request) from error
-
-
-def _shorter(limit: float | None, left: float) -> float:
-    return left if limit is None else min(limit, left)
-
-
-# Bodies.
-
-
-def _can_be_read_again(stream: object) -> bool:
-    """True if the body of a request can be sent any number of times."""
-    if isinstance(stream, httpx.ByteStream):
-        return True
-    fields = getattr(stream, "fields", None) if type(stream).__name__ == "MultipartStream" else None
-    return fields is not None and all(_is_rewound(getattr(each, "file", "")) for each in fields)
-
-
-def _is_rewound(file: Any) -> bool:
-    """True if a form's file is sent from its start each time."""
-    return isinstance(file, str | bytes) or (hasattr(file, "seekable") and file.seekable())
-
-
-class _BodySentOnce(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """The body of a request that can be read once.
-
-    Attributes:
-        used_up: That it has been, in words; None before.
-    """
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-        self.used_up: str | None = None
-
-    def __iter__(self) -> Iterator[bytes]:
-        self.used_up = _USED_UP
-        for piece in self._stream:
-            yield piece
-            time_left("the body of a request")
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        self.used_up = _USED_UP
-        async for piece in self._stream:
-            yield piece
-
-    def close(self) -> None:
-        self._stream.close()
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-
-_USED_UP = "the body of the request is used up; pass bytes, or a file that can seek in `files=`"
-
-
-class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """The body of an answer, which ends with the time left and gives back the place of its request.
-
-    Attributes:
-        place: The place, if there is one that is still held.
-    """
-
-    def __init__(self, response: httpx.Response, request: httpx.Request, component: str) -> None:
-        self._stream: Any = response.stream
-        self._extensions = response.extensions
-        self._request = request
-        self._component = component
-        self._watch: Watch | None = None
-        self._error: BaseException | None = None
-        self.place: BulkheadCall | None = None
-
-    def __iter__(self) -> Iterator[bytes]:
-        pieces = iter(self._stream)
-        try:
-            while (piece := self._next(pieces)) is not None:
-                yield piece
-        except Exception as error:
-            self._error = error
-            raise
-
-    def _next(self, pieces: Iterator[bytes]) -> bytes | None:
-        """Return the next piece; None at the end."""
-        if not has_deadline():
-            return next(pieces, None)
-        try:
-            with self._watched(time_left(self._component)):
-                return next(pieces, None)
-        except (httpx.TransportError, DeadlineExpiredError) as error:
-            if is_over():
-                raise self._late() from error
-            raise
-
-    def _watched(self, left: float) -> AbstractContextManager[None]:
-        if left == math.inf or self._extensions.get("http_version") == b"HTTP/2":
-            return nullcontext()  # the connection has other requests, too
-        if self._watch is None:
-            stream = self._extensions.get("network_stream")
-            connection = stream and stream.get_extra_info("socket")
-            if connection is None:
-                return nullcontext()
-            self._watch = Watch(connection.fileno())
-        return self._watch.reading(left, self._component)
-
-    def _late(self) -> httpx.ReadTimeout:
-        """Return what a read raises that the time left has ended."""
-        expired = DeadlineExpiredError(self._component)
-        return as_clients(expired, httpx.ReadTimeout, request=self._request)
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        pieces = aiter(self._stream)
-        try:
-            while (piece := await self._anext(pieces)) is not None:
-                yield piece
-        except Exception as error:
-            self._error = error
-            raise
-
-    async def _anext(self, pieces: AsyncIterator[bytes]) -> bytes | None:
-        if not has_deadline():
-            return await anext(pieces, None)
-        try:
-            return await until_deadline(anext(pieces, None), self._component)
-        except (httpx.TransportError, DeadlineExpiredError) as error:
-            if is_over():
-                raise self._late() from error
-            raise
-
-    def close(self) -> None:
-        """Close the body, and give the place back."""
-        try:
-            self._stream.close()
-        finally:
-            self._end()
-
-    async def aclose(self) -> None:
-        """As `close`."""
-        try:
-            await self._stream.aclose()
-        finally:
-            self._end()
-
-    def _end(self) -> None:
-        if self._watch is not None:
-            self._watch.close()
-        place, self.place = self.place, None
-        if place is not None:
-            end_of(place, self._error)

@@ -1,0 +1,240 @@
+"""One request of requests: how an attempt is sent, and what its bodies are."""
+
+import inspect
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import Any
+
+import requests
+import urllib3
+from requests.adapters import BaseAdapter
+
+from mainstay._limits.bulkhead_calls import BulkheadCall
+from mainstay._wire import deadline_headers
+from mainstay.errors import DeadlineExpiredError
+from mainstay.integrations._calls import end_of
+from mainstay.integrations._errors import as_clients
+from mainstay.integrations._hosts import FIRST_JUDGED, Host, Policies, counts
+from mainstay.integrations._time import has_deadline, is_over, time_left
+from mainstay.integrations._watchdog import Watch
+
+
+class RequestsExchange:
+    """One request, and how it is sent: a `SyncExchange`.
+
+    Args:
+        request: The request.
+        host: What it goes through.
+        policies: What a failure is.
+        adapter: What sends it.
+        timeout: The limits that were asked for.
+        options: What else it is sent with.
+    """
+
+    def __init__(
+        self,
+        request: requests.PreparedRequest,
+        host: Host,
+        policies: Policies,
+        adapter: BaseAdapter,
+        timeout: Any,
+        options: dict[str, Any],
+    ) -> None:
+        self._request = request
+        self._adapter = adapter
+        self._policies = policies
+        self._timeout = timeout
+        self._options = options
+        self._body: RequestsBody | None = None
+        self.host = host
+        self.response: requests.Response | None = None
+        self.refusal: Exception | None = None
+        if request.body is not None and type(request.body) not in (bytes, str):
+            self._body = RequestsBody(request.body)
+
+    def used_up(self) -> str | None:
+        """Return that the body is used up, where an attempt has read from it."""
+        return None if self._body is None else self._body.used_up()
+
+    # An attempt.
+
+    def send(self) -> requests.Response:
+        """Make an attempt; raise for an answer that is a failure."""
+        if self._body is not None:
+            self._body.rewind()
+        if has_deadline():
+            response = self._send_in_time(time_left(self._component))
+        else:
+            response = self._adapter.send(self._request, timeout=self._timeout, **self._options)
+        self.response = response
+        if response.status_code >= FIRST_JUDGED:
+            text = f"status {response.status_code}"
+            error = requests.HTTPError(text, request=self._request, response=response)
+            if counts(self.host, self._policies, error, response.headers):
+                self.refusal = error
+                raise error
+        return response
+
+    def _send_in_time(self, left: float) -> requests.Response:
+        """Send it with limits and headers that tell the time left."""
+        if left == math.inf:
+            return self._adapter.send(self._request, timeout=self._timeout, **self._options)
+        headers = self._request.headers
+        added = {name: text for name, text in deadline_headers().items() if name not in headers}
+        headers.update(added)
+        timeout: Any = _shorter(self._timeout, left)  # which the stubs know only in HTTPAdapter
+        try:
+            response = self._adapter.send(self._request, timeout=timeout, **self._options)
+        except requests.Timeout as error:
+            if is_over():
+                expired = DeadlineExpiredError(self._component)
+                raise as_clients(expired, type(error), request=self._request) from error
+            raise
+        finally:
+            for name in added:
+                del headers[name]
+        response.raw = RequestsAnswerBody(response.raw, self._component)
+        return response
+
+    @property
+    def _component(self) -> str:
+        return self.host.retry.component
+
+    # What becomes of the answer.
+
+    def hold(self, place: BulkheadCall) -> None:
+        """Free *place* once the body of the answer is out."""
+        response: Any = self.response
+        if not isinstance(response.raw, RequestsAnswerBody):
+            response.raw = RequestsAnswerBody(response.raw, self._component)
+        response.raw.place = place
+
+    def discard(self) -> None:
+        """Close the answer of an attempt that another one follows."""
+        response, self.response, self.refusal = self.response, None, None
+        if response is not None:
+            response.close()
+
+
+def _shorter(timeout: Any, left: float) -> urllib3.Timeout:
+    """Return the limits of a request, none of them longer than the time left."""
+    if isinstance(timeout, urllib3.Timeout):
+        limits = timeout.clone()
+        total = limits.total
+        limits.total = left if not isinstance(total, int | float) else min(total, left)
+        return limits
+    connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
+    return urllib3.Timeout(total=left, connect=connect, read=read)
+
+
+# Bodies.
+
+
+class RequestsBody:
+    """The body of a request that is more than bytes: a file, a generator, or what can be read."""
+
+    def __init__(self, body: Any) -> None:
+        self._body = body
+        self._begun = False
+        self._start: int | None = None
+        with suppress(Exception):  # a class of the user's may raise anything
+            if body.seekable():
+                self._start = body.tell()
+
+    def rewind(self) -> None:
+        """Make it ready for an attempt."""
+        if self._begun and self._start is not None:
+            self._body.seek(self._start)
+        self._begun = True
+
+    def used_up(self) -> str | None:
+        """Return in words that no other attempt may send it, or None."""
+        body = self._body
+        if self._start is not None or (not hasattr(body, "read") and iter(body) is not body):
+            return None
+        if inspect.isgenerator(body) and inspect.getgeneratorstate(body) == inspect.GEN_CREATED:
+            return None
+        return "the body of the request is used up; pass bytes, or a file that can seek"
+
+
+_END = object()
+
+
+class RequestsAnswerBody:
+    """The body of an answer, which ends with the time left and gives back the place of its request.
+
+    Attributes:
+        place: The place, if there is one that is still held.
+    """
+
+    def __init__(self, raw: Any, component: str) -> None:
+        self._raw = raw
+        self._component = component
+        self._watch: Watch | None = None
+        self._error: BaseException | None = None
+        self.place: BulkheadCall | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._raw)
+
+    def stream(self, *args: Any, **kwargs: Any) -> Iterator[bytes]:
+        """Yield the pieces of the body."""
+        pieces = self._raw.stream(*args, **kwargs)
+        while (piece := self._in_time(next, pieces, _END)) is not _END:
+            yield piece
+        self._end()
+
+    def read(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a piece of the body, or all of it."""
+        piece = self._in_time(self._raw.read, *args, **kwargs)
+        if not piece or self._raw.closed:
+            self._end()
+        return piece
+
+    def _in_time(self, read: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            if not has_deadline():
+                return read(*args, **kwargs)
+            with self._watched(time_left(self._component)):
+                return read(*args, **kwargs)
+        except Exception as error:
+            self._error = error
+            self.close()  # requests itself leaves that to its caller
+            if has_deadline() and is_over():
+                expired = DeadlineExpiredError(self._component)
+                raise as_clients(expired, requests.ReadTimeout) from error
+            raise
+
+    def _watched(self, left: float) -> AbstractContextManager[None]:
+        if left < math.inf and self._watch is None:
+            with suppress(OSError, ValueError, AttributeError):  # read already, or no connection
+                self._watch = Watch(self._raw.fileno())
+        if left == math.inf or self._watch is None:
+            return nullcontext()
+        return self._watch.reading(left, self._component)
+
+    def close(self) -> None:
+        """Close the body, and give the place back."""
+        try:
+            self._raw.close()
+        finally:
+            self._end()
+
+    def release_conn(self) -> None:
+        """Return the connection to its pool, and free the place."""
+        try:
+            self._raw.release_conn()
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.close()
+        place, self.place = self.place, None
+        if place is not None:
+            end_of(place, self._error)
