@@ -41,6 +41,7 @@ SCRIPTS = (
     "with_opentelemetry.py",
     "overloaded_server.py",
     "fairness.py",
+    "http_clients.py",
 )
 PACKAGES = ("mainstay", "prometheus_client", "attrs", "tenacity", "stamina", "backoff")
 

@@ -24,11 +24,13 @@ class Exchange(Protocol):
 
     Attributes:
         host: What it goes through.
+        started: When it began, in seconds of the system's clock.
         response: What the last attempt was answered, if anything.
         refusal: What was raised for that answer, if it is a failure.
     """
 
     host: Host
+    started: float
     response: Any
     refusal: Exception | None
 
@@ -73,8 +75,7 @@ def answer(  # noqa: C901 - flat, since each further call would cost every reque
     Raises:
         Exception: What the last attempt raised, but for an answer that is a failure.
     """
-    host = exchange.host
-    started = monotonic()
+    host, started = exchange.host, exchange.started
     run = None if _is_plain(host, started) else host.retry.begin()
     while True:
         try:
@@ -93,7 +94,7 @@ def answer(  # noqa: C901 - flat, since each further call would cost every reque
             raise
         else:
             if run is None:
-                host.retry.recorder.success(monotonic() - started)
+                host.success(monotonic() - started)
                 return response
             run.used_up = exchange.used_up()
             try:
@@ -115,7 +116,7 @@ async def aanswer(  # noqa: C901, PLR0912 - as above
     if not host.on_asyncio:
         require_asyncio(host.retry.component)
         host.on_asyncio = True
-    started = monotonic()
+    started = exchange.started
     run = None if _is_plain(host, started) else host.retry.begin()
     while True:
         try:
@@ -137,7 +138,7 @@ async def aanswer(  # noqa: C901, PLR0912 - as above
             raise
         else:
             if run is None:
-                host.retry.recorder.success(monotonic() - started)
+                host.success(monotonic() - started)
                 return response
             run.used_up = exchange.used_up()
             try:
@@ -155,9 +156,9 @@ def _is_plain(host: Host, started: float) -> bool:
     """True if a request needs nothing but to be sent, should its first attempt be answered."""
     here = block_context()
     return not (
-        process_contexts
+        host.special
+        or process_contexts
         or (here is not None and not (here.plain and started < here.deadline))
-        or host.retry.settings.first_attempt_is_special()
     )
 
 

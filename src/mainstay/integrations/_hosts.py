@@ -7,7 +7,7 @@ goes that was used least recently, and what was known of it.
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -37,6 +37,10 @@ FIRST_JUDGED = 400
 _ATTEMPTS = 3
 
 
+HostKey: TypeAlias = tuple[str, int | None]
+"""The name of a host, and its port unless that is the usual one."""
+
+
 @attrs.define(eq=False)
 class Host:
     """What the requests to one host go through.
@@ -45,6 +49,9 @@ class Host:
         retry: Its retry.
         attempt: Makes one attempt, through the breaker if there is one.
         bulkhead: Limits its requests; None for no limit.
+        special: True if the retry needs more of a request that its first attempt answers.
+        straight: True if such a request has only to be sent, and counted by `success`.
+        success: Records a request that its first attempt answered, after so many seconds.
         used: When it was used last: a number that grows.
         on_asyncio: True once a request has run on asyncio: to ask is a system call in 3.11.
     """
@@ -52,6 +59,9 @@ class Host:
     retry: BoundRetry
     attempt: Callable[..., Any]
     bulkhead: BoundBulkhead | None
+    special: bool
+    straight: bool
+    success: Callable[[float], None]
     used: float = 0.0
     on_asyncio: bool = False
 
@@ -90,7 +100,9 @@ class Policies:
         if self.limit is not None:
             engine = BulkheadEngine(name, self.limit, 0.0, self.metrics)
             bulkhead = BoundBulkhead(engine, engine.recorder)
-        return Host(bound, attempt, bulkhead)
+        special = bound.settings.first_attempt_is_special()
+        straight = not special and self.breaker is None and self.limit is None
+        return Host(bound, attempt, bulkhead, special, straight, bound.recorder.success)
 
 
 def policies_of(
@@ -163,29 +175,36 @@ class Hosts:
     Args:
         policies: What each of them gets.
         attempt: Makes one attempt at any of them.
+
+    Attributes:
+        known: Those that are known, by key.
     """
 
     def __init__(self, policies: Policies, attempt: Callable[..., Any]) -> None:
         self._policies = policies
         self._attempt = attempt
-        self._known: dict[object, Host] = {}
+        self.known: dict[HostKey, Host] = {}
         self._lock = threading.RLock()  # a signal handler may come back in on the same thread
         reset_after_fork(self, Hosts._reset_after_fork)
 
     def _reset_after_fork(self) -> None:
         self._lock = unlocked_copy(self._lock)
 
-    def find(self, key: object, now: float) -> Host:
-        """Return the host of *key*, whose name that is, as a str or as bytes."""
-        host = self._known.get(key)
+    def find(self, key: HostKey, now: float) -> Host:
+        """Return the host of *key*, which is used now."""
+        host = self.known.get(key)
         if host is None:
-            host = self._add(key)
+            host = self.add(key)
         host.used = now
         return host
 
-    def _add(self, key: object) -> Host:
-        name = key.decode("latin-1") if isinstance(key, bytes) else str(key)
+    def add(self, key: HostKey) -> Host:
+        """Return the host of *key*, which is new."""
+        host, port = key
+        name = f"[{host}]" if ":" in host else host
+        if port is not None:
+            name = f"{name}:{port}"
         with self._lock:
-            if len(self._known) >= MOST_HOSTS and key not in self._known:
-                del self._known[min(self._known, key=lambda each: self._known[each].used)]
-            return self._known.setdefault(key, self._policies.host(name, self._attempt))
+            if len(self.known) >= MOST_HOSTS and key not in self.known:
+                del self.known[min(self.known, key=lambda each: self.known[each].used)]
+            return self.known.setdefault(key, self._policies.host(name, self._attempt))

@@ -30,18 +30,38 @@ class HttpxExchange:
         request: The request.
         host: What it goes through.
         policies: What a failure is.
+        started: When it began, in seconds of the system's clock.
         handle: Sends it, or returns what is to be awaited.
+        first: What the first attempt came to, if it was made: an answer, or an exception.
     """
 
-    __slots__ = ("_body", "_handle", "_policies", "_request", "host", "refusal", "response")
+    __slots__ = (
+        "_body",
+        "_first",
+        "_handle",
+        "_policies",
+        "_request",
+        "host",
+        "refusal",
+        "response",
+        "started",
+    )
 
     def __init__(
-        self, request: httpx.Request, host: Host, policies: Policies, handle: Callable[..., Any]
+        self,
+        request: httpx.Request,
+        host: Host,
+        policies: Policies,
+        started: float,
+        handle: Callable[..., Any],
+        first: httpx.Response | BaseException | None = None,
     ) -> None:
         self._request = request
         self._handle = handle
         self._policies = policies
+        self._first = first
         self.host = host
+        self.started = started
         self.response: httpx.Response | None = None
         self.refusal: Exception | None = None
         self._body: BodySentOnce | None = None
@@ -59,6 +79,8 @@ class HttpxExchange:
 
     def send(self) -> httpx.Response:
         """Make an attempt; raise for an answer that is a failure."""
+        if self._first is not None:
+            return self._checked(self._taken_first())
         if not has_deadline():
             return self._checked(self._handle(self._request))
         with HttpxAttempt(self._request, self._component) as within:
@@ -69,6 +91,8 @@ class HttpxExchange:
 
     async def asend(self) -> httpx.Response:
         """As `send`, interrupted when the time is over."""
+        if self._first is not None:
+            return self._checked(self._taken_first())
         if not has_deadline():
             return self._checked(await self._handle(self._request))
         with HttpxAttempt(self._request, self._component) as within:
@@ -78,6 +102,13 @@ class HttpxExchange:
             if within.left < math.inf:
                 response.stream = HttpxBody(response, self._request, self._component)
         return self._checked(response)
+
+    def _taken_first(self) -> httpx.Response:
+        first, self._first = self._first, None
+        if isinstance(first, BaseException):
+            raise first
+        assert first is not None  # noqa: S101 - it was asked
+        return first
 
     @property
     def _component(self) -> str:
@@ -98,6 +129,9 @@ class HttpxExchange:
     def hold(self, place: BulkheadCall) -> None:
         """Free *place* once the body of the answer is out."""
         response: Any = self.response
+        if response.is_closed:  # one that a transport made of bytes is out already
+            end_of(place, None)
+            return
         if not isinstance(response.stream, HttpxBody):
             response.stream = HttpxBody(response, self._request, self._component)
         response.stream.place = place
@@ -295,9 +329,13 @@ class HttpxBody(httpx.SyncByteStream, httpx.AsyncByteStream):
         finally:
             self._end()
 
+    def __del__(self) -> None:  # of an answer that nobody has closed
+        self._end()
+
     def _end(self) -> None:
-        if self._watch is not None:
-            self._watch.close()
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.close()
         place, self.place = self.place, None
         if place is not None:
             end_of(place, self._error)

@@ -10,6 +10,7 @@ import requests
 import urllib3
 from requests.adapters import BaseAdapter
 
+from mainstay._core.clock import monotonic
 from mainstay._limits.bulkhead_calls import BulkheadCall
 from mainstay._wire import deadline_headers
 from mainstay.errors import DeadlineExpiredError
@@ -48,6 +49,7 @@ class RequestsExchange:
         self._options = options
         self._body: RequestsBody | None = None
         self.host = host
+        self.started = monotonic()
         self.response: requests.Response | None = None
         self.refusal: Exception | None = None
         if request.body is not None and type(request.body) not in (bytes, str):
@@ -106,6 +108,9 @@ class RequestsExchange:
     def hold(self, place: BulkheadCall) -> None:
         """Free *place* once the body of the answer is out."""
         response: Any = self.response
+        if response.raw is None:  # an adapter of the user's own may answer without a connection
+            end_of(place, None)
+            return
         if not isinstance(response.raw, RequestsAnswerBody):
             response.raw = RequestsAnswerBody(response.raw, self._component)
         response.raw.place = place
@@ -230,6 +235,9 @@ class RequestsAnswerBody:
             self._raw.release_conn()
         finally:
             self._end()
+
+    def __del__(self) -> None:  # of an answer that nobody has closed
+        self._end()
 
     def _end(self) -> None:
         watch, self._watch = self._watch, None

@@ -95,7 +95,9 @@ class Middleware:
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
         """Send a request, as a session asks for it."""
-        host = self._hosts.find(request.url.host_port_subcomponent, monotonic())
+        url = request.url
+        key = url.host or "", None if url.is_default_port() else url.port
+        host = self._hosts.find(key, monotonic())
         exchange = AiohttpExchange(request, host, self._policies, handler)
         try:
             response: aiohttp.ClientResponse = await aanswer(exchange)
@@ -127,6 +129,7 @@ class AiohttpExchange:
         self._policies = policies
         self._own = frozenset(request.headers)
         self.host = host
+        self.started = monotonic()
         self.response: aiohttp.ClientResponse | None = None
         self.refusal: Exception | None = None
 

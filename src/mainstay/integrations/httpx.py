@@ -10,6 +10,7 @@ import httpx
 
 from mainstay._core.budget import RetryBudget
 from mainstay._core.clock import monotonic
+from mainstay._core.context import block_context, process_contexts
 from mainstay._core.detector import Detect
 from mainstay._limits.adaptive import Adaptive
 from mainstay._metrics.collector import Metrics
@@ -17,11 +18,13 @@ from mainstay._retry.policy import Retry
 from mainstay.errors import MainstayError
 from mainstay.integrations._calls import aanswer, aattempt, answer, attempt
 from mainstay.integrations._errors import as_clients, base_for
-from mainstay.integrations._hosts import Hosts, policies_of
+from mainstay.integrations._hosts import FIRST_JUDGED, Hosts, policies_of
 from mainstay.integrations._httpx import HttpxExchange
 from mainstay.integrations._versions import check_version
 
 __all__ = ["AsyncTransport", "Transport"]
+
+_Bytes = httpx.ByteStream
 
 check_version("httpx", httpx.__version__, since="0.27", before="1")
 
@@ -93,12 +96,35 @@ class Transport(httpx.BaseTransport):
             raise TypeError(f"`transport` must be an httpx.BaseTransport or None, not {given!r}")
         self._policies = policies_of(retry, breaker, limit, budget, name, metrics)
         self._hosts = Hosts(self._policies, attempt)
+        self._known = self._hosts.known
         self._transport = httpx.HTTPTransport() if transport is None else transport
+        self._send = self._transport.handle_request
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request, as a client asks for it."""
-        host = self._hosts.find(request.url.netloc, monotonic())
-        exchange = HttpxExchange(request, host, self._policies, self._transport.handle_request)
+        started = monotonic()
+        url = request.url
+        host = self._known.get((url.host, url.port)) or self._hosts.add((url.host, url.port))
+        host.used = started
+        send = self._send
+        first: httpx.Response | BaseException | None = None
+        if (
+            host.straight
+            and not process_contexts
+            and block_context() is None
+            and type(request.stream) is _Bytes
+        ):
+            # Written out, for the path of every healthy request; what follows a failure is below.
+            try:
+                first = send(request)
+            except BaseException as error:  # noqa: BLE001 - it is raised below
+                first = error
+            else:
+                if first.status_code < FIRST_JUDGED:
+                    host.success(monotonic() - started)
+                    return first
+        exchange = HttpxExchange(request, host, self._policies, started, send, first)
+        first = None  # an exception's traceback leads here
         try:
             response: httpx.Response = answer(exchange)
         except MainstayError as error:
@@ -174,14 +200,35 @@ class AsyncTransport(httpx.AsyncBaseTransport):
             )
         self._policies = policies_of(retry, breaker, limit, budget, name, metrics)
         self._hosts = Hosts(self._policies, aattempt)
+        self._known = self._hosts.known
         self._transport = httpx.AsyncHTTPTransport() if transport is None else transport
+        self._send = self._transport.handle_async_request
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request, as a client asks for it."""
-        host = self._hosts.find(request.url.netloc, monotonic())
-        exchange = HttpxExchange(
-            request, host, self._policies, self._transport.handle_async_request
-        )
+        started = monotonic()
+        url = request.url
+        host = self._known.get((url.host, url.port)) or self._hosts.add((url.host, url.port))
+        host.used = started
+        send = self._send
+        first: httpx.Response | BaseException | None = None
+        if (
+            host.straight
+            and host.on_asyncio
+            and not process_contexts
+            and block_context() is None
+            and type(request.stream) is _Bytes
+        ):
+            try:
+                first = await send(request)
+            except BaseException as error:  # noqa: BLE001 - it is raised below
+                first = error
+            else:
+                if first.status_code < FIRST_JUDGED:
+                    host.success(monotonic() - started)
+                    return first
+        exchange = HttpxExchange(request, host, self._policies, started, send, first)
+        first = None
         try:
             response: httpx.Response = await aanswer(exchange)
         except MainstayError as error:

@@ -20,7 +20,7 @@ from mainstay._retry.policy import Retry
 from mainstay.errors import MainstayError
 from mainstay.integrations._calls import answer, attempt
 from mainstay.integrations._errors import as_clients, base_for
-from mainstay.integrations._hosts import Hosts, policies_of
+from mainstay.integrations._hosts import HostKey, Hosts, policies_of
 from mainstay.integrations._requests import RequestsExchange
 from mainstay.integrations._versions import check_version
 
@@ -125,12 +125,8 @@ class Adapter(BaseAdapter):
         self._adapter.close()
 
 
-def _host_of(request: requests.PreparedRequest) -> str:
+def _host_of(request: requests.PreparedRequest) -> HostKey:
     """Return the host of a request, with the port unless that is the usual one."""
-    parts = urlsplit(request.url or "")
-    name = str(parts.hostname or "")
-    if ":" in name:
-        name = f"[{name}]"
-    if parts.port is None or parts.port == _USUAL_PORTS.get(str(parts.scheme)):
-        return name
-    return f"{name}:{parts.port}"
+    parts = urlsplit(str(request.url))
+    usual = parts.port == _USUAL_PORTS.get(parts.scheme)
+    return parts.hostname or "", None if usual else parts.port
