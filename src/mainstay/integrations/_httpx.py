@@ -118,10 +118,10 @@ class HttpxExchange:
         self.response = response
         if response.status_code >= FIRST_JUDGED:
             text = f"status {response.status_code}"
-            error = httpx.HTTPStatusError(text, request=self._request, response=response)
-            if counts(self.host, self._policies, error, response.headers):
-                self.refusal = error
-                raise error
+            self.refusal = httpx.HTTPStatusError(text, request=self._request, response=response)
+            if counts(self.host, self._policies, self.refusal, response.headers):
+                raise self.refusal
+            self.refusal = None
         return response
 
     # What becomes of the answer.

@@ -72,10 +72,10 @@ class RequestsExchange:
         self.response = response
         if response.status_code >= FIRST_JUDGED:
             text = f"status {response.status_code}"
-            error = requests.HTTPError(text, request=self._request, response=response)
-            if counts(self.host, self._policies, error, response.headers):
-                self.refusal = error
-                raise error
+            self.refusal = requests.HTTPError(text, request=self._request, response=response)
+            if counts(self.host, self._policies, self.refusal, response.headers):
+                raise self.refusal
+            self.refusal = None
         return response
 
     def _send_in_time(self, left: float) -> requests.Response:
@@ -96,7 +96,8 @@ class RequestsExchange:
         finally:
             for name in added:
                 del headers[name]
-        response.raw = RequestsAnswerBody(response.raw, self._component)
+        if response.raw is not None:
+            response.raw = RequestsAnswerBody(response.raw, self._component)
         return response
 
     @property
@@ -193,10 +194,10 @@ class RequestsAnswerBody:
             yield piece
         self._end()
 
-    def read(self, *args: Any, **kwargs: Any) -> Any:
-        """Return a piece of the body, or all of it."""
-        piece = self._in_time(self._raw.read, *args, **kwargs)
-        if not piece or self._raw.closed:
+    def read(self, amt: int | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Return at most *amt* bytes of the body, or all of it."""
+        piece = self._in_time(self._raw.read, amt, *args, **kwargs)
+        if amt is None or not piece:
             self._end()
         return piece
 
@@ -232,7 +233,9 @@ class RequestsAnswerBody:
     def release_conn(self) -> None:
         """Return the connection to its pool, and free the place."""
         try:
-            self._raw.release_conn()
+            release = getattr(self._raw, "release_conn", None)
+            if release is not None:
+                release()
         finally:
             self._end()
 

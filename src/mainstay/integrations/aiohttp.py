@@ -155,16 +155,16 @@ class AiohttpExchange:
             response = await self._handler(self._request)
         self.response = response
         if response.status >= FIRST_JUDGED:
-            error = aiohttp.ClientResponseError(
+            self.refusal = aiohttp.ClientResponseError(
                 response.request_info,
                 response.history,
                 status=response.status,
                 message=response.reason or "",
                 headers=response.headers,
             )
-            if counts(self.host, self._policies, error, response.headers):
-                self.refusal = error
-                raise error
+            if counts(self.host, self._policies, self.refusal, response.headers):
+                raise self.refusal
+            self.refusal = None
         return response
 
     # What becomes of the answer.

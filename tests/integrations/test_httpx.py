@@ -1,0 +1,388 @@
+"""What only the transports of httpx do; the rest is in `test_http_clients`."""
+
+import asyncio
+import gc
+import io
+import weakref
+
+import pytest
+
+from mainstay import Detect, TimedOutError, deadline, on_event, remaining, retry, transient
+from mainstay.errors import BulkheadFullError, DeadlineExpiredError
+from mainstay.events import RetryScheduled
+from mainstay.testing import FakeClock, no_waits, recorded
+
+URL = "http://shop.example/orders"
+LIMITS = ("connect", "read", "write", "pool")
+
+
+@pytest.fixture
+def httpx(library):
+    return library("httpx")
+
+
+@pytest.fixture(params=["sync", "async"])
+def open_client(request, httpx, library):
+    """Makes a client that hands each request to a function, sync or async."""
+    ours = library("mainstay.integrations.httpx")
+
+    class Client:
+        kind = request.param
+
+        def __init__(self, handler, *, timeout=5.0, **policies):
+            inside = httpx.MockTransport(handler)
+            if request.param == "sync":
+                transport = ours.Transport(inside, **policies)
+                self._client = httpx.Client(transport=transport, timeout=timeout)
+            else:
+                transport = ours.AsyncTransport(inside, **policies)
+                self._client = httpx.AsyncClient(transport=transport, timeout=timeout)
+
+        def send(self, method="GET", **options):
+            if request.param == "sync":
+                return self._client.request(method, URL, **options)
+            return asyncio.run(self._client.request(method, URL, **options))
+
+    return Client
+
+
+@pytest.fixture
+def metrics():
+    with no_waits(), recorded() as metrics:
+        yield metrics
+
+
+def scripted(httpx, *script):
+    """A handler that answers with statuses, and raises exceptions, in turn."""
+    steps = iter(script)
+
+    def handle(request):
+        handle.requests.append(request)
+        step = next(steps)
+        if isinstance(step, BaseException):
+            raise step
+        return httpx.Response(step)
+
+    handle.requests = []
+    return handle
+
+
+# Attempts.
+
+
+def calls(metrics, outcome, component="shop.example"):
+    return metrics.value("calls_total", component=component, policy="retry", outcome=outcome)
+
+
+def test_the_first_failure_is_an_attempt_like_any_other(httpx, open_client, metrics):
+    handler = scripted(httpx, httpx.ConnectError("refused"), 503, 200)
+    assert open_client(handler).send().status_code == 200
+    assert len(handler.requests) == 3
+    assert calls(metrics, "recovered") == 1.0
+    errors = {
+        kind: metrics.value(
+            "errors_total", component="shop.example", policy="retry", error_type=kind
+        )
+        for kind in ("ConnectError", "HTTPStatusError")
+    }
+    assert errors == {"ConnectError": 1.0, "HTTPStatusError": 1.0}
+
+
+def test_an_exception_has_no_context_of_other_attempts(httpx, open_client, metrics):
+    problems = [httpx.ConnectError(str(number)) for number in range(3)]
+    with pytest.raises(httpx.ConnectError) as caught:
+        open_client(scripted(httpx, *problems)).send()
+    assert caught.value is problems[-1]
+    assert caught.value.__context__ is None
+
+
+def test_what_ends_the_program_is_counted_and_goes_through(httpx, open_client, metrics):
+    handler = scripted(httpx, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        open_client(handler).send()
+    assert calls(metrics, "cancelled") == 1.0
+
+
+def test_an_answer_that_another_attempt_follows_is_closed_before_the_wait(httpx, open_client):
+    class Body(httpx.SyncByteStream, httpx.AsyncByteStream):
+        def __iter__(self):
+            yield b"said"
+
+        async def __aiter__(self):
+            yield b"said"
+
+        def close(self):
+            happened.append("closed")
+
+        async def aclose(self):
+            happened.append("closed")
+
+    happened, statuses = [], iter([503, 200])
+
+    def handler(_request):
+        return httpx.Response(next(statuses), stream=Body())
+
+    def listen(event):
+        if isinstance(event, RetryScheduled):
+            happened.append("scheduled")
+
+    stop = on_event(listen)
+    try:
+        with recorded(), FakeClock() as clock:
+            policy = retry(on=transient, attempts=2, wait=5)
+            response = open_client(handler, retry=policy).send()
+            assert clock.now() == 5.0
+    finally:
+        stop()
+    assert response.content == b"said"
+    assert happened == ["scheduled", "closed", "closed"]
+
+
+def test_no_answer_before_the_last_is_kept_alive(httpx, open_client, metrics):
+    gc.collect()
+    gc.disable()
+    try:
+        seen = []
+
+        def handler(_request):
+            response = httpx.Response(503)
+            seen.append(weakref.ref(response))
+            return response
+
+        open_client(handler).send()
+        *before, _last = seen  # which httpx's own client has tied to itself
+        assert [each() for each in before] == [None] * 2
+    finally:
+        gc.enable()
+
+
+def test_an_async_predicate_and_a_limit_of_time_for_an_attempt(httpx, library, metrics):
+    ours = library("mainstay.integrations.httpx")
+
+    async def on(error):
+        return isinstance(error, httpx.HTTPStatusError)
+
+    async def handler(request):
+        if len(request.url.path) > 1:
+            await asyncio.Event().wait()
+        return httpx.Response(503)
+
+    async def main(path):
+        policy = retry(on=on, attempts=2, attempt_timeout=0.01)
+        transport = ours.AsyncTransport(httpx.MockTransport(handler), retry=policy)
+        async with httpx.AsyncClient(transport=transport) as client:
+            return await client.get(f"http://shop.example{path}")
+
+    assert asyncio.run(main("/")).status_code == 503
+    with pytest.raises(TimedOutError) as caught:
+        asyncio.run(main("/slow"))
+    assert isinstance(caught.value, httpx.TransportError)
+
+
+# Bodies of requests.
+
+
+def reading(httpx, *script):
+    """A handler that reads the whole body first."""
+    inner = scripted(httpx, *script)
+
+    def handle(request):
+        handle.bodies.append(request.read())
+        return inner(request)
+
+    handle.bodies = []
+    return handle
+
+
+def test_a_body_of_which_nothing_was_read_is_sent_after_all(
+    httpx, open_client, metrics, monkeypatch
+):
+    def pieces():
+        yield b"order"
+
+    async def apieces():
+        yield b"order"
+
+    def handle_request(self, request):
+        return self.handler(request)
+
+    async def handle_async_request(self, request):
+        return self.handler(request)
+
+    # Unlike this, the stand-in of httpx reads each body before it calls the handler.
+    monkeypatch.setattr(httpx.MockTransport, "handle_request", handle_request)
+    monkeypatch.setattr(httpx.MockTransport, "handle_async_request", handle_async_request)
+    handler = scripted(httpx, httpx.ConnectError("refused"), 200)
+    body = pieces() if open_client.kind == "sync" else apieces()
+    assert open_client(handler).send("PUT", content=body).status_code == 200
+    assert len(handler.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"content": b"order"},
+        {"json": {"order": 1}},
+        {"data": {"order": "1"}},
+        {"files": {"order": b"tea"}},
+        {"files": {"order": io.BytesIO(b"tea")}, "data": {"to": "me"}},
+    ],
+    ids=["bytes", "json", "form", "file of bytes", "file"],
+)
+def test_a_body_that_can_be_read_again_is(httpx, open_client, metrics, options):
+    handler = reading(httpx, 503, 200)
+    assert open_client(handler).send("PUT", **options).status_code == 200
+    assert handler.bodies[0] == handler.bodies[1] != b""
+
+
+# The time left.
+
+
+def given_limits(httpx, seen):
+    def handler(request):
+        seen.append(({**request.extensions["timeout"]}, dict(request.headers)))
+        return httpx.Response(200)
+
+    return handler
+
+
+@pytest.mark.parametrize(
+    ("timeout", "expected"),
+    [
+        (5.0, dict.fromkeys(LIMITS, 2.0)),
+        (None, dict.fromkeys(LIMITS, 2.0)),
+        (1.0, dict.fromkeys(LIMITS, 1.0)),
+    ],
+)
+def test_the_limits_of_a_request_are_no_longer_than_the_time_left(
+    httpx, open_client, timeout, expected
+):
+    seen = []
+    with FakeClock(), deadline(2.0):
+        open_client(given_limits(httpx, seen), timeout=timeout).send()
+    ((limits, headers),) = seen
+    assert limits == expected
+    assert headers["x-request-timeout-ms"] == "2000"
+
+
+def test_the_request_is_as_it_was_afterwards(httpx, open_client):
+    seen = []
+
+    def handler(request):
+        seen.append(request)
+        return httpx.Response(200)
+
+    with FakeClock(), deadline(2.0):
+        open_client(handler).send()
+    assert seen[0].extensions["timeout"] == dict.fromkeys(LIMITS, 5.0)
+    assert "x-request-timeout-ms" not in seen[0].headers
+
+
+def test_waits_and_time_left_are_those_of_a_test_s_clock(httpx, open_client):
+    left = []
+
+    def handler(_request):
+        left.append(remaining())
+        return httpx.Response(503)
+
+    with recorded(), FakeClock(), deadline(10):
+        open_client(handler, retry=retry(on=transient, attempts=5, wait=4)).send()
+    assert left == [10.0, 6.0, 2.0]
+
+
+def test_a_client_s_own_timeout_within_the_time_left_is_its_own(httpx, open_client, metrics):
+    handler = scripted(httpx, *[httpx.ReadTimeout("read") for _ in range(3)])
+    client = open_client(handler, breaker=Detect(consecutive=3))
+    with deadline(60), pytest.raises(httpx.ReadTimeout) as caught:
+        client.send()
+    assert not isinstance(caught.value, DeadlineExpiredError)
+    opened = metrics.value("breaker_state", component="shop.example", state="open")
+    assert opened == 1.0
+
+
+# Places.
+
+
+def test_an_answer_of_bytes_has_no_place(httpx, open_client, metrics):
+    client = open_client(lambda _request: httpx.Response(200, content=b"said"), limit=1)
+    responses = [client.send() for _ in range(3)]
+    assert [each.content for each in responses] == [b"said"] * 3
+
+
+def test_an_answer_that_nobody_closes_loses_its_place_with_it(httpx, library, metrics):
+    ours = library("mainstay.integrations.httpx")
+
+    class Body(httpx.SyncByteStream):
+        def __iter__(self):
+            yield b"said"
+
+    inside = httpx.MockTransport(lambda _request: httpx.Response(200, stream=Body()))
+    transport = ours.Transport(inside, limit=1)
+    request = httpx.Request("GET", URL)
+    response = transport.handle_request(request)
+    with pytest.raises(BulkheadFullError):
+        transport.handle_request(request)
+    del response
+    gc.collect()
+    assert transport.handle_request(request).status_code == 200
+
+
+def test_a_cancelled_request_gives_its_place_back(httpx, library, metrics):
+    ours = library("mainstay.integrations.httpx")
+
+    async def hang(_request):
+        await asyncio.Event().wait()
+
+    async def main():
+        transport = ours.AsyncTransport(httpx.MockTransport(hang), limit=1)
+        async with httpx.AsyncClient(transport=transport) as client:
+            task = asyncio.ensure_future(client.get(URL))
+            await asyncio.sleep(0.01)
+            assert metrics.value("in_flight", component="shop.example") == 1.0
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(main())
+    assert metrics.value("in_flight", component="shop.example") == 0.0
+    assert calls(metrics, "cancelled") == 1.0
+
+
+# Bad input.
+
+
+@pytest.mark.parametrize("transport", [5, "http://a.example", object()])
+def test_a_transport_has_to_be_one(library, httpx, transport):
+    ours = library("mainstay.integrations.httpx")
+    for kind in (ours.Transport, ours.AsyncTransport):
+        with pytest.raises(TypeError, match="`transport` must be an httpx"):
+            kind(transport)
+
+
+def test_a_transport_of_the_other_kind_is_refused(library, httpx):
+    ours = library("mainstay.integrations.httpx")
+    with httpx.HTTPTransport() as sync, pytest.raises(TypeError, match="AsyncBaseTransport"):
+        ours.AsyncTransport(sync)
+    with pytest.raises(TypeError, match=r"httpx\.BaseTransport"):
+        ours.Transport(httpx.AsyncHTTPTransport())
+
+
+def test_transports_close_what_is_inside(library, httpx):
+    ours = library("mainstay.integrations.httpx")
+    closed = []
+
+    class Inside(httpx.BaseTransport, httpx.AsyncBaseTransport):
+        def close(self):
+            closed.append("sync")
+
+        async def aclose(self):
+            closed.append("async")
+
+    async def main():
+        async with httpx.AsyncClient(transport=ours.AsyncTransport(Inside())):
+            pass
+
+    with httpx.Client(transport=ours.Transport(Inside())):
+        pass
+    asyncio.run(main())
+    assert closed == ["sync", "async"]
