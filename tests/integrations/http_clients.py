@@ -12,7 +12,13 @@ PATIENCE = 5.0  # what a client waits by itself
 
 
 class HttpxSync:
-    """`httpx.Client` through `Transport`."""
+    """`httpx.Client` through `Transport`.
+
+    Attributes:
+        repeats: How often the library itself sends what broke off and may be repeated.
+    """
+
+    repeats = 1
 
     library = "httpx"
 
@@ -38,6 +44,8 @@ class HttpxSync:
 
 class RequestsSync:
     """`requests.Session` through `Adapter`."""
+
+    repeats = 1
 
     library = "requests"
 
@@ -78,6 +86,8 @@ class OnLoop:
 class HttpxAsync:
     """`httpx.AsyncClient` through `AsyncTransport`."""
 
+    repeats = 1
+
     library = "httpx"
 
     def __init__(self, **policies):
@@ -113,6 +123,8 @@ class HttpxAsync:
 
 class AiohttpAsync:
     """`aiohttp.ClientSession` through `Middleware`."""
+
+    repeats = 2
 
     library = "aiohttp"
 

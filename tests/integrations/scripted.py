@@ -42,7 +42,7 @@ class Scripted:
             protocol_version = "HTTP/1.1"
 
             def handle_one_request(self):
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, ValueError):  # a connection that is gone
                     super().handle_one_request()
                     return
                 self.close_connection = True

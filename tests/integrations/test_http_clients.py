@@ -122,6 +122,20 @@ def test_a_post_is_sent_again_where_that_is_safe(open_client, metrics, answer, h
     assert calls(metrics, server.host, "error") == 1.0
 
 
+@pytest.mark.parametrize(
+    ("method", "headers", "made"),
+    [("POST", {}, 1), ("PUT", {}, 3), ("POST", {"Idempotency-Key": "5"}, 3)],
+)
+def test_what_broke_off_is_sent_again_where_that_is_safe(
+    open_client, metrics, method, headers, made
+):
+    client = open_client()
+    with Scripted(resets) as server, pytest.raises(client.base):
+        client.ask(method, server.url, body=b"order", headers=headers)
+    by_itself = client.repeats if method == "PUT" else 1
+    assert methods(server) == [method] * (made * by_itself)
+
+
 def test_a_delay_that_the_server_asks_for_is_waited_for(open_client, metrics):
     with Scripted(says(503, Retry_After=7), 200) as server:
         assert open_client().ask("GET", server.url)[0] == 200

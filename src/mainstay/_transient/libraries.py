@@ -430,7 +430,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("aiohttp", "ClientConnectorError"): _connecting,
     ("aiohttp", "ConnectionTimeoutError"): NOT_SENT,
     ("aiohttp", "ServerFingerprintMismatch"): CERTIFICATE,
-    ("aiohttp", "ClientConnectionError"): BROKEN_OFF,
+    ("aiohttp", "ClientConnectionError"): _sent,  # our middleware says what was sent
     ("aiohttp", "ClientPayloadError"): BROKEN_OFF,
     ("aiohttp", "ClientResponseError"): _by_aiohttp_status,
     ("aiohttp", "ClientError"): LASTING,

@@ -79,29 +79,42 @@ class HttpxExchange:
 
     def send(self) -> httpx.Response:
         """Make an attempt; raise for an answer that is a failure."""
+        try:
+            return self._checked(self._answered())
+        except httpx.RequestError as error:
+            error.request = self._request  # as the client does, but `transient` asks before it
+            raise
+
+    async def asend(self) -> httpx.Response:
+        """As `send`, interrupted when the time is over."""
+        try:
+            return self._checked(await self._aanswered())
+        except httpx.RequestError as error:
+            error.request = self._request
+            raise
+
+    def _answered(self) -> httpx.Response:
         if self._first is not None:
-            return self._checked(self._taken_first())
+            return self._taken_first()
         if not has_deadline():
-            return self._checked(self._handle(self._request))
+            return self._handle(self._request)  # type: ignore[no-any-return]
         with HttpxAttempt(self._request, self._component) as within:
             response: httpx.Response = self._handle(self._request)
             if within.left < math.inf:
                 response.stream = HttpxBody(response, self._request, self._component)
-        return self._checked(response)
+        return response
 
-    async def asend(self) -> httpx.Response:
-        """As `send`, interrupted when the time is over."""
+    async def _aanswered(self) -> httpx.Response:
         if self._first is not None:
-            return self._checked(self._taken_first())
+            return self._taken_first()
         if not has_deadline():
-            return self._checked(await self._handle(self._request))
+            return await self._handle(self._request)  # type: ignore[no-any-return]
         with HttpxAttempt(self._request, self._component) as within:
-            response: httpx.Response = await until_deadline(
-                self._handle(self._request), self._component
-            )
+            sending = self._handle(self._request)
+            response: httpx.Response = await until_deadline(sending, self._component)
             if within.left < math.inf:
                 response.stream = HttpxBody(response, self._request, self._component)
-        return self._checked(response)
+        return response
 
     def _taken_first(self) -> httpx.Response:
         first, self._first = self._first, None

@@ -3,6 +3,7 @@
 Needs `mainstay[aiohttp]`.
 """
 
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -28,6 +29,7 @@ __all__ = ["Middleware"]
 check_version("aiohttp", aiohttp.__version__, since="3.12", before="4")
 
 _SWITCHING = 101
+_KEY = "Idempotency-Key"
 
 
 class Middleware:
@@ -143,16 +145,11 @@ class AiohttpExchange:
 
     async def asend(self) -> aiohttp.ClientResponse:
         """Make an attempt; raise for an answer that is a failure."""
-        if has_deadline():
-            for name, text in deadline_headers().items():
-                if name not in self._own:
-                    self._request.headers[name] = text
-            component = self.host.retry.component
-            response = await until_deadline(self._handler(self._request), component)
-            if response.status != _SWITCHING:
-                _end_with_deadline(response, component)
-        else:
-            response = await self._handler(self._request)
+        try:
+            response = await self._answered()
+        except aiohttp.ClientConnectionError as error:
+            _tell_request(error, self._request)
+            raise
         self.response = response
         if response.status >= FIRST_JUDGED:
             self.refusal = aiohttp.ClientResponseError(
@@ -167,6 +164,18 @@ class AiohttpExchange:
             self.refusal = None
         return response
 
+    async def _answered(self) -> aiohttp.ClientResponse:
+        if has_deadline():
+            for name, text in deadline_headers().items():
+                if name not in self._own:
+                    self._request.headers[name] = text
+            component = self.host.retry.component
+            response = await until_deadline(self._handler(self._request), component)
+            if response.status != _SWITCHING:
+                _end_with_deadline(response, component)
+            return response
+        return await self._handler(self._request)
+
     # What becomes of the answer.
 
     def hold(self, place: BulkheadCall) -> None:
@@ -179,6 +188,12 @@ class AiohttpExchange:
         response, self.response, self.refusal = self.response, None, None
         if response is not None:
             response.close()
+
+
+def _tell_request(error: Any, request: aiohttp.ClientRequest) -> None:
+    """Tell an exception what `transient` asks of it: whether the same may be sent again."""
+    headers = {_KEY: key} if (key := request.headers.get(_KEY)) else {}  # and no secrets
+    error.request = SimpleNamespace(method=request.method, headers=headers)
 
 
 def _end_with_deadline(response: aiohttp.ClientResponse, component: str) -> None:
