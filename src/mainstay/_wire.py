@@ -156,6 +156,15 @@ class DeadlineReader:
                 shortest = min(shortest, seconds, self.at_most)
         return None if shortest == math.inf else shortest
 
+    def seconds_of(self, name: str | bytes, value: object, recorder: WireRecorder) -> float | None:
+        """As `seconds`, of a header that is the only one: *name*, in lower case, is one of ours."""
+        kind = self._kinds[name]
+        seconds = _seconds(kind, value)
+        if seconds is None:
+            recorder.unreadable(kind)
+            return None
+        return min(seconds, self.at_most)
+
 
 _Kind: TypeAlias = Literal["timeout_ms", "grpc_timeout"]
 

@@ -18,6 +18,7 @@ import pytest
 
 import mainstay
 from mainstay import errors, events, hedge, ops, stores, testing, types, vote
+from mainstay.integrations import asgi, wsgi
 
 API = Path(__file__).parents[1] / "api.txt"
 MODULES: tuple[ModuleType, ...] = (
@@ -30,6 +31,8 @@ MODULES: tuple[ModuleType, ...] = (
     testing,
     types,
     vote,
+    asgi,
+    wsgi,
 )
 
 

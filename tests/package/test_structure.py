@@ -20,7 +20,8 @@ def test_no_class_name_stands_twice() -> None:
     places = defaultdict(list)
     for module in modules().values():
         for node in module.classes:
-            places[node.name].append(module.name)
+            if node.name != "Middleware":  # what users of each of several libraries import
+                places[node.name].append(module.name)
     assert {name: where for name, where in places.items() if len(where) > 1} == {}
 
 

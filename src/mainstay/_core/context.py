@@ -213,7 +213,10 @@ class DeadlineEntry(Entry):
         until = self.until
         if clock is not context.clock:
             until += context.clock.now() - clock.now()
-        return attrs.evolve(context, deadline=until) if until < context.deadline else context
+        if until >= context.deadline:
+            return context
+        # As `attrs.evolve` does, in a fifth of the time: calls inside a deadline pay for this.
+        return CallContext(context.clock, until, context.metrics, context.priority)
 
 
 class ToldDeadline:

@@ -14,7 +14,7 @@ from mainstay._limits.adaptive import Adaptive
 from mainstay._limits.bulkhead_calls import BoundBulkhead, BulkheadCall, held_of, wrap
 from mainstay._limits.bulkhead_engine import POLICY, BulkheadEngine
 from mainstay._metrics.collector import Metrics, metrics_of
-from mainstay._metrics.pipeline import Pipe
+from mainstay._metrics.pipeline import Pipe, SharedRecorder
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -236,3 +236,11 @@ class Bulkhead(Shared):
             return self._blocks.pop() if self._blocks else None
         self._blocks.remove(held.call)
         return held.call
+
+
+def as_part(bulkhead: Bulkhead) -> BoundBulkhead:
+    """Return a bulkhead as a part of calls that are counted as a whole, as in a pipeline."""
+    bound = bulkhead._bound  # noqa: SLF001 - of this module
+    own = bound.recorder
+    recorder = SharedRecorder(own.table, own.component, own.policy)
+    return attrs.evolve(bound, recorder=recorder)

@@ -146,6 +146,10 @@ class Recorder:
         """Record a failed attempt."""
         self.table.count_error(self.component, self.policy, error)
 
+    def failed_by(self, name: str) -> None:
+        """Record a failed attempt that raised nothing, by what it failed with."""
+        self.table.count_failure(self.component, self.policy, name)
+
     def hook_failed(self, hook: str) -> None:
         """Record that something of the program's own raised, of one of the kinds `HOOKS`."""
         self.table.add(self.table.hooks, _HOOKS[hook])

@@ -183,7 +183,10 @@ class SeriesTable:
 
     def count_error(self, component: str, policy: str, error: BaseException) -> None:
         """Count a failed attempt by the class of its exception."""
-        name = class_name(error)
+        self.count_failure(component, policy, class_name(error))
+
+    def count_failure(self, component: str, policy: str, name: str) -> None:
+        """Count a failed attempt by what it failed with."""
         group = self._errors.get((component, policy, name))
         if group is None:
             types = get_or_create(

@@ -1,0 +1,386 @@
+"""Policies around an application of ASGI, as FastAPI, Starlette, Litestar, Quart and Django are."""
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any, TypeAlias
+
+from mainstay._core.arguments import Duration
+from mainstay._core.context import block_context
+from mainstay._core.deadline import begin_interrupting, deadline, end_interrupting
+from mainstay._limits.bulkhead import Bulkhead
+from mainstay._metrics.collector import Metrics
+from mainstay._pipeline.straight import StraightAsyncBulkhead
+from mainstay._wire import TIMEOUT_HEADER
+from mainstay.errors import DeadlineExpiredError, RejectedError
+from mainstay.integrations._own_responses import OwnResponse, answer_to
+from mainstay.integrations._serving import (
+    RequestCall,
+    RequestRules,
+    chance,
+    check_takes,
+    rules_of,
+)
+
+__all__ = ["Middleware"]
+
+Message: TypeAlias = MutableMapping[str, Any]
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_LOOK_AFTER = 0.05
+"""Seconds after which a message of the application is a reason to look if the client is there."""
+
+_MOST_MESSAGES = 2
+"""How many may come in between: an empty body that nobody has asked for, and that it has left."""
+
+_TRY_AGAIN_LATER = 1013
+"""The code of a websocket that is closed where HTTP would answer 503."""
+
+
+class Middleware:
+    """Put a deadline, a bulkhead and metrics around each request of an application of ASGI.
+
+    A request has as much time as its headers leave (`deadline_from`): then it is interrupted, as by
+    ``async with deadline``. With *bulkhead* it needs a place, which it keeps until its response is
+    out, body included; tasks that the application runs after that have none. A `RejectedError`, of
+    the bulkhead or of a policy in the application, is answered by 503 with Retry-After, a
+    `DeadlineExpiredError` by 504, unless a response has begun. Then, and with any other exception,
+    it is the server's turn. After `drain` and its time, requests are refused.
+
+    *health* answers GET and HEAD: 200 if the components of *ready* are ready, else 503, with the
+    health of all. It counts nowhere, nor does what is exempt. Websockets get no deadline and no
+    place, since they may stay for hours, and are not counted; a `RejectedError` before they are
+    accepted refuses them. Lifespan and everything else passes.
+
+    Put it inside of what turns exceptions into responses, as ``app.add_middleware`` of FastAPI and
+    Starlette does.
+
+    Args:
+        app: The application: takes scope, receive and send.
+        bulkhead: What requests need a place of. None for no limit.
+        at_most: The longest time that the headers of a request may ask for: seconds or a
+            `timedelta`, above 0. It limits no request that asks for none.
+        header: The header with the milliseconds that are left. ``grpc-timeout`` is read as well.
+        health: The path of the page about health. None for no such page.
+        ready: The components without which the process is not ready.
+        exempt: Paths that go straight through, with all below them, such as "/metrics".
+        name: The `component` label. None for the name of *app*.
+        metrics: Where to record. None for `default_metrics()`.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of its range, or a path does not begin with a slash.
+
+    Metrics:
+        `calls_total`, `call_duration_seconds`, `give_ups_total` and `errors_total` with
+        ``policy="pipeline"``. One request is one call: "success" below status 500, "error" from
+        there on and for exceptions, "timeout" for deadlines, "rejected" where the bulkhead or a
+        process that drains refused it, "cancelled" if the client or the server ended it. No path is
+        a label. `wire_errors_total` counts headers that are garbage.
+
+    Example:
+        >>> import asyncio
+        >>> from mainstay.integrations.asgi import Middleware
+        >>> async def hello(scope, receive, send):
+        ...     await send({"type": "http.response.start", "status": 200, "headers": []})
+        ...     await send({"type": "http.response.body", "body": b"hello"})
+        >>> app = Middleware(hello, name="shop")
+        >>> async def show(message):
+        ...     print(message["type"], message.get("status", ""))
+        >>> scope = {"type": "http", "method": "GET", "path": "/health", "headers": []}
+        >>> asyncio.run(app(scope, None, show))
+        http.response.start 200
+        http.response.body
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        bulkhead: Bulkhead | None = None,
+        at_most: Duration = 30.0,
+        header: str = TIMEOUT_HEADER,
+        health: str | None = "/health",
+        ready: Iterable[str] = (),
+        exempt: Iterable[str] = (),
+        name: str | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
+        check_takes(app, "scope", "receive", "send")
+        self._app = app
+        self._rules: RequestRules = rules_of(
+            app,
+            StraightAsyncBulkhead,
+            bulkhead=bulkhead,
+            at_most=at_most,
+            header=header,
+            health=health,
+            ready=ready,
+            exempt=exempt,
+            name=name,
+            metrics=metrics,
+        )
+        # ASGI has the names of headers in lower case.
+        self._timed = frozenset((header.lower().encode(), b"grpc-timeout"))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve what *scope* is about."""
+        kind, rules = scope["type"], self._rules
+        if kind == "http":
+            path = _path_of(scope)
+            if path == rules.health:
+                page = rules.page(scope["method"])
+                if page is not None:
+                    await _respond(send, page, scope)
+                    return
+            if not rules.is_exempt(path):
+                await self._serve(scope, receive, send)
+                return
+        elif kind == "websocket" and not rules.is_exempt(_path_of(scope)):
+            await self._connect(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        rules, timed = self._rules, self._timed
+        call = rules.begin()
+        exchange = _AsgiRequest(call, scope, receive, send)
+        try:
+            seconds = None
+            for header in scope["headers"]:
+                if header[0] in timed:
+                    found = [each for each in scope["headers"] if each[0] in timed]
+                    seconds = rules.seconds(found, call)
+                    break
+            call.check(seconds)
+            if seconds is not None:
+                exchange.limit(seconds)
+            waits = call.needs_to_wait()
+            if waits is not None:
+                await waits.aenter()
+                call.waited = waits
+            call.was_called = True
+            await self._app(scope, exchange.receive, exchange.send)
+        except BaseException as error:
+            ended_by = exchange.raised(error)
+            answer = None if call.status else answer_to(ended_by, chance())
+            if answer is None:
+                if ended_by is error:
+                    raise
+                if call.seconds is not None:  # the time was over when all was done
+                    return
+                raise ended_by from ended_by.__cause__
+        else:
+            exchange.returned()
+            return
+        await _respond(send, answer, scope)
+
+    async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+        handshake = _Handshake(scope, receive, send)
+        try:
+            self._rules.check_draining()
+            await self._app(scope, handshake.receive, handshake.send)
+        except (RejectedError, DeadlineExpiredError) as error:
+            answer = answer_to(error, chance())
+            if handshake.is_over or answer is None:
+                raise
+        else:
+            return
+        await handshake.refuse(answer)
+
+
+class _AsgiRequest:
+    """One request and its response: what the application is given to receive and to send.
+
+    Attributes:
+        call: What it counts as.
+        has_left: True if the client has left before the response was out.
+    """
+
+    __slots__ = (
+        "_block",
+        "_early",
+        "_entry",
+        "_is_body_in",
+        "_looked",
+        "_receive",
+        "_receiving",
+        "_seconds",
+        "_send",
+        "call",
+        "has_left",
+    )
+
+    def __init__(self, call: RequestCall, scope: Scope, receive: Receive, send: Send) -> None:
+        self.call = call
+        self.has_left = False
+        self._receive = receive
+        self._send = send
+        self._block: deadline | None = None
+        self._entry: Any = None
+        self._seconds = math.inf
+        self._looked = call.started
+        self._receiving = 0  # how many of the application's tasks wait for a message
+        self._is_body_in = scope["method"] in ("GET", "HEAD")  # if only an empty one
+        self._early: list[Message] = []  # what was received before the application asked for it
+
+    # Its time.
+
+    def limit(self, seconds: float) -> None:
+        """Interrupt the task that runs here after so many seconds."""
+        self._block = deadline(seconds)
+        begin_interrupting(self._block)
+        self._entry = block_context()
+        self._seconds = seconds
+
+    # Its end.
+
+    def returned(self) -> None:
+        """Record that the application has returned."""
+        self.call.returned(has_left=self.has_left)
+        if self._block is not None:
+            end_interrupting(self._block, None)
+
+    def raised(self, error: BaseException) -> BaseException:
+        """Record what the application has raised; return what that comes to."""
+        call = self.call
+        call.give_back(error, may_be_late=True)
+        if self._block is not None:
+            entry = end_interrupting(self._block, type(error))
+            if entry is not None:
+                expired = DeadlineExpiredError(call.component, self._seconds)
+                expired.__cause__ = entry.cause or error
+                error = expired
+        call.raised(error, has_left=self.has_left)
+        return error
+
+    # What the application calls.
+
+    async def receive(self) -> Message:
+        """Receive a message of the client."""
+        if self._early:
+            return self._early.pop(0)
+        self._receiving += 1
+        try:
+            message = await self._receive()
+        finally:
+            self._receiving -= 1
+        self._note(message)
+        return message
+
+    def _note(self, message: Message) -> None:
+        if message["type"] == "http.disconnect":
+            self.has_left = self.call.seconds is None
+        elif not message.get("more_body"):
+            self._is_body_in = True
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the response to the client."""
+        call, kind = self.call, message["type"]
+        if call.seconds is None:
+            if call.now() - self._looked > _LOOK_AFTER:
+                await self._look()
+            if kind == "http.response.start":
+                call.status = message["status"]
+        try:
+            await self._send(message)
+        except OSError:
+            self.has_left = call.seconds is None
+            raise
+        if call.seconds is None and _is_last(kind, message):
+            call.response_is_out(has_left=self.has_left)
+            if self._block is not None and not self._entry.fired:
+                end_interrupting(self._block, None)
+
+    async def _look(self) -> None:
+        """Find out if the client has left, where nobody waits for it to say so."""
+        self._looked = self.call.now()
+        for _ in range(_MOST_MESSAGES):
+            if self._receiving or not self._is_body_in or self.has_left:
+                return
+            message = await _at_once(self._receive())
+            if message is None:
+                return
+            self._early.append(message)
+            self._note(message)
+
+
+def _is_last(kind: str, message: Message) -> bool:
+    """True if the response is complete with this message."""
+    if kind in ("http.response.body", "http.response.zerocopysend"):
+        return not message.get("more_body")
+    return kind == "http.response.pathsend"
+
+
+async def _at_once(receiving: Awaitable[Message]) -> Message | None:
+    """Return a message that is there already; None if it would have to be waited for."""
+    task = asyncio.ensure_future(receiving)
+    try:
+        await asyncio.wait((task,), timeout=0)
+    finally:
+        task.cancel()
+    await asyncio.wait((task,))
+    return None if task.cancelled() or task.exception() is not None else task.result()
+
+
+class _Handshake:
+    """A websocket that may still be refused.
+
+    Attributes:
+        is_over: True once the application has answered.
+    """
+
+    __slots__ = ("_has_received", "_receive", "_scope", "_send", "is_over")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.is_over = False
+        self._has_received = False
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+
+    async def receive(self) -> Message:
+        """Receive a message of the client."""
+        self._has_received = True
+        return await self._receive()
+
+    async def send(self, message: Message) -> None:
+        """Send a message to the client, the first of which decides."""
+        self.is_over = True
+        await self._send(message)
+
+    async def refuse(self, answer: OwnResponse) -> None:
+        """OwnResponse in place of the application."""
+        if not self._has_received:
+            await self._receive()  # that it wants to connect
+        if "websocket.http.response" in (self._scope.get("extensions") or {}):
+            await _respond(self._send, answer, self._scope, kind="websocket.http.response")
+        else:
+            await self._send(
+                {
+                    "type": "websocket.close",
+                    "code": _TRY_AGAIN_LATER,
+                    "reason": answer.status.phrase,
+                }
+            )
+
+
+async def _respond(
+    send: Send, answer: OwnResponse, scope: Scope, kind: str = "http.response"
+) -> None:
+    body = b"" if scope.get("method") == "HEAD" else answer.body
+    headers = [(name.encode(), value.encode()) for name, value in answer.headers]
+    with contextlib.suppress(OSError):  # the client has left
+        await send({"type": f"{kind}.start", "status": answer.status.value, "headers": headers})
+        await send({"type": f"{kind}.body", "body": body})
+
+
+def _path_of(scope: Scope) -> str:
+    """Return the path of a request below that where the application is mounted."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path") or ""
+    return path[len(root) :] if root and path.startswith(root) else path
