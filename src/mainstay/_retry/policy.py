@@ -350,6 +350,15 @@ def settings_of(policy: Retry) -> RetrySettings:
     return settings
 
 
+def check_kind(policy: Retry, kind: Kind, what: object) -> None:
+    """Raise if a policy has a parameter that does not fit *what*, which is of that kind.
+
+    Raises:
+        TypeError: As from the decorator.
+    """
+    policy._check_kind(kind, what)  # noqa: SLF001 - of this module
+
+
 def bound_to(
     policy: Retry,
     name: str | None,

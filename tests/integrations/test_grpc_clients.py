@@ -1,0 +1,276 @@
+"""gRPC clients: attempts, breakers, limits and the time left, through real channels and servers."""
+
+import contextlib
+import threading
+import time
+
+import pytest
+from integrations.rpc import AsyncClient, Service, SyncClient, serving
+
+from mainstay import (
+    CircuitOpenError,
+    DeadlineExpiredError,
+    Detect,
+    RetryBudget,
+    deadline,
+    retry,
+    transient,
+)
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture
+def grpc(library):
+    return library("grpc")
+
+
+@pytest.fixture(params=["sync", "async"])
+def client(request, grpc, metrics):
+    """Makes clients of a service: `client(service, **interceptor)`; ends them and their servers."""
+    import grpc.aio  # noqa: PLC0415 - there if grpc is
+
+    from mainstay.integrations import grpc as ours  # noqa: PLC0415 - as above
+
+    made, kind = {
+        "sync": (SyncClient, ours.ClientInterceptor),
+        "async": (AsyncClient, ours.AsyncClientInterceptor),
+    }[request.param]
+    with contextlib.ExitStack() as stack:
+
+        def connect(service, **interceptor):
+            address = stack.enter_context(serving(grpc, service.handler(grpc)))
+            client = made(grpc, address, kind(**interceptor))
+            stack.callback(client.close)
+            return client
+
+        yield connect
+
+
+SOON = {"retry": retry(on=transient, attempts=3, wait=0)}
+ONCE = {"retry": retry(on=transient, attempts=1)}
+
+
+def test_a_healthy_call_is_one_attempt(client, metrics):
+    service = Service(b"order 7")
+    assert client(service).call() == b"order 7"
+    assert [request for request, *_ in service.calls] == [b"7"]
+    labels = {"component": "shop.Orders", "policy": "retry", "outcome": "success"}
+    assert metrics("calls_total", **labels) == 1
+
+
+@pytest.mark.parametrize("code", ["UNAVAILABLE", "RESOURCE_EXHAUSTED"])
+def test_what_passes_is_called_again(client, metrics, code):
+    service = Service(code, code, b"order 7")
+    assert client(service, **SOON).call() == b"order 7"
+    assert len(service.calls) == 3
+    labels = {"component": "shop.Orders", "policy": "retry"}
+    assert metrics("calls_total", **labels, outcome="recovered") == 1
+    assert metrics("give_ups_total", **labels, reason="attempts") == 0
+
+
+def test_the_last_error_is_grpcs_own_with_a_note(client, grpc):
+    service = Service("UNAVAILABLE")
+    with pytest.raises(grpc.RpcError) as caught:
+        client(service, **SOON).call()
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert caught.value.details() == "it says UNAVAILABLE"
+    assert len(service.calls) == 3
+    (note,) = caught.value.__notes__
+    assert "gave up after 3 attempts" in note
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("NOT_FOUND", "not_retryable"),
+        ("ABORTED", "not_retryable"),
+        ("INTERNAL", "attempts"),  # a failure of the server, which may not be repeated
+        ("DEADLINE_EXCEEDED", "attempts"),
+    ],
+)
+def test_what_does_not_pass_is_raised_at_once(client, grpc, metrics, code, reason):
+    service = Service(code)
+    with pytest.raises(grpc.RpcError) as caught:
+        client(service, **SOON).call()
+    assert (caught.value.code().name, len(service.calls)) == (code, 1)
+    labels = {"component": "shop.Orders", "policy": "retry", "reason": reason}
+    assert metrics("give_ups_total", **labels) == 1
+
+
+def test_a_server_says_when_to_come_again(client, clock):
+    service = Service(("UNAVAILABLE", ("grpc-retry-pushback-ms", "1500")), b"order 7")
+    began = clock.now()
+    client(service).call()
+    assert 1.5 <= clock.now() - began <= 1.65
+
+
+def test_a_server_may_forbid_another_attempt(client, grpc):
+    service = Service(("UNAVAILABLE", ("grpc-retry-pushback-ms", "-1")))
+    with pytest.raises(grpc.RpcError):
+        client(service, **SOON).call()
+    assert len(service.calls) == 1
+
+
+def test_without_a_deadline_the_server_is_told_none(client):
+    service = Service(b"order 7")
+    client(service).call()
+    assert service.calls[0][1] > 1e6
+
+
+def test_the_server_is_told_the_time_left(client):
+    service = Service(b"order 7")
+    caller = client(service)
+    caller.call()  # connects
+    with deadline(5.0):
+        caller.call()
+    assert 4.0 < service.calls[1][1] <= 5.1  # in the clock of the server
+
+
+def test_a_timeout_of_the_call_that_is_shorter_stays(client):
+    service = Service(b"order 7")
+    with deadline(50.0):
+        client(service).call(timeout=5.0)
+    assert 4.0 < service.calls[0][1] <= 5.1  # in the clock of the server
+
+
+def test_a_hanging_server_is_left_at_the_end_of_the_deadline(client, grpc, metrics):
+    over = threading.Event()
+    service = Service(lambda *_: over.wait(3) and b"late")
+    began = time.monotonic()
+    with deadline(0.3), pytest.raises(DeadlineExpiredError) as caught:
+        client(service, **SOON).call()
+    seconds = time.monotonic() - began
+    over.set()
+    assert isinstance(caught.value, grpc.RpcError)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert 0.3 <= seconds < 2.0
+    assert len(service.calls) == 1
+    labels = {"component": "shop.Orders", "policy": "retry"}
+    assert metrics("calls_total", **labels, outcome="timeout") == 1
+
+
+def test_a_deadline_that_is_over_calls_nothing(client, grpc):
+    service = Service(b"order 7")
+    caller = client(service)
+    with deadline(0.0), pytest.raises(DeadlineExpiredError) as caught:
+        caller.call()
+    assert isinstance(caught.value, grpc.RpcError)
+    assert service.calls == []
+
+
+def test_a_timeout_is_for_all_attempts_together(client, grpc, clock):
+    """As gRPC has it for its own retries: each attempt gets what those before have left."""
+    service = Service("UNAVAILABLE")
+    policy = retry(on=transient, attempts=None, timeout=None, wait=2.0)
+    began = clock.now()
+    with pytest.raises(grpc.RpcError) as caught:
+        client(service, retry=policy).call(timeout=5.0)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert [round(left) for _, left, _ in service.calls] == [5, 3, 1]
+    assert clock.now() - began == 4.0
+
+
+def test_a_call_that_its_own_timeout_ends_opens_the_breaker(client, grpc):
+    """A server that hangs is failing, whatever the caller's patience."""
+    over = threading.Event()
+    service = Service(lambda *_: over.wait(3) and b"late")
+    caller = client(service, **ONCE, breaker=Detect(consecutive=2))
+    for _ in range(2):
+        with pytest.raises(grpc.RpcError) as caught:
+            caller.call(timeout=0.2)
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    with pytest.raises(CircuitOpenError):
+        caller.call(timeout=0.2)
+    over.set()
+
+
+def test_an_open_breaker_refuses_with_an_error_that_is_grpcs_too(client, grpc):
+    service = Service("INTERNAL")
+    caller = client(service, **ONCE, breaker=Detect(consecutive=2))
+    for _ in range(2):
+        with pytest.raises(grpc.RpcError):
+            caller.call()
+    with pytest.raises(grpc.RpcError) as caught:
+        caller.call()
+    error = caught.value
+    assert isinstance(error, CircuitOpenError)
+    assert error.code() is grpc.StatusCode.UNAVAILABLE
+    assert "shop.Orders" in error.details()
+    assert error.retry_after > 0
+    assert len(service.calls) == 2
+
+
+def test_each_service_has_a_breaker_of_its_own(client, grpc):
+    service = Service("INTERNAL", "INTERNAL")
+    caller = client(service, **ONCE, breaker=Detect(consecutive=1))
+    with pytest.raises(grpc.RpcError):
+        caller.call()
+    with pytest.raises(CircuitOpenError):
+        caller.call()
+    with pytest.raises(grpc.RpcError) as caught:
+        caller.call(method="/shop.Stock/Get")
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_name_makes_one_component_of_the_channel(client, grpc, metrics):
+    service = Service("INTERNAL")
+    caller = client(service, name="orders", **ONCE, breaker=Detect(consecutive=1))
+    with pytest.raises(grpc.RpcError):
+        caller.call()
+    with pytest.raises(CircuitOpenError, match="orders"):
+        caller.call(method="/shop.Stock/Get")
+    labels = {"component": "orders", "policy": "retry", "outcome": "error"}
+    assert metrics("calls_total", **labels) == 2
+
+
+def test_a_place_is_given_back_after_each_call(client, grpc):
+    service = Service(b"order 7", "NOT_FOUND", b"order 7")
+    caller = client(service, limit=1)
+    assert caller.call() == b"order 7"
+    with pytest.raises(grpc.RpcError):
+        caller.call()
+    assert caller.call() == b"order 7"
+
+
+def test_a_budget_limits_attempts_after_the_first(client, grpc):
+    service = Service("UNAVAILABLE")
+    budget = RetryBudget(ratio=0.0, floor=0.0)
+    with pytest.raises(grpc.RpcError):
+        client(service, budget=budget).call()
+    assert len(service.calls) == 1
+
+
+def test_a_result_that_is_refused_is_asked_for_again(client):
+    service = Service(b"pending", b"order 7")
+    policy = retry(on=transient, wait=0, on_result=lambda response: response == b"pending")
+    assert client(service, retry=policy).call() == b"order 7"
+
+
+def test_the_last_response_is_returned_even_if_it_is_refused(client):
+    service = Service(b"pending")
+    policy = retry(on=transient, wait=0, attempts=2, on_result=lambda _: True)
+    assert client(service, retry=policy).call() == b"pending"
+    assert len(service.calls) == 2
+
+
+def test_metadata_goes_with_every_attempt(client):
+    service = Service("UNAVAILABLE", b"order 7")
+    with deadline(30.0):
+        client(service, **SOON).call(metadata=(("tenant", "acme"),))
+    assert [("tenant", "acme") in [*map(tuple, sent)] for *_, sent in service.calls] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "match"),
+    [
+        ({"retry": 3}, "`retry` must be a Retry"),
+        ({"breaker": True}, "`breaker` must be a Detect"),
+        ({"limit": 0}, "`limit`"),
+        ({"name": ""}, "`name`"),
+        ({"metrics": "mine"}, "`metrics`"),
+    ],
+)
+def test_wrong_arguments_are_refused(client, wrong, match):
+    with pytest.raises((TypeError, ValueError), match=match):
+        client(Service(b""), **wrong)
