@@ -6,6 +6,7 @@ from concurrent import futures
 
 METHOD = "/shop.Orders/Get"
 WAIT = 10.0
+NO_RETRIES = [("grpc.enable_retries", 0)]  # of gRPC's own
 
 
 class Service:
@@ -93,7 +94,7 @@ class SyncClient:
     kind = "sync"
 
     def __init__(self, grpc, address, interceptor):
-        self._bare = grpc.insecure_channel(address, options=[("grpc.enable_retries", 0)])
+        self._bare = grpc.insecure_channel(address, options=NO_RETRIES)
         self.channel = (
             self._bare if interceptor is None else grpc.intercept_channel(self._bare, interceptor)
         )
@@ -115,8 +116,7 @@ class AsyncClient:
         interceptors = [] if interceptor is None else [interceptor]
 
         async def opened():
-            options = [("grpc.enable_retries", 0)]
-            return grpc.aio.insecure_channel(address, options=options, interceptors=interceptors)
+            return grpc.aio.insecure_channel(address, options=NO_RETRIES, interceptors=interceptors)
 
         self.channel = self._loop.run_until_complete(opened())
 

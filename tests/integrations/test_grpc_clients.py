@@ -1,11 +1,22 @@
 """gRPC clients: attempts, breakers, limits and the time left, through real channels and servers."""
 
+import asyncio
 import contextlib
+import inspect
+import pickle
 import threading
 import time
 
 import pytest
-from integrations.rpc import AsyncClient, Service, SyncClient, serving
+from integrations.rpc import (
+    METHOD,
+    NO_RETRIES,
+    AsyncClient,
+    Service,
+    SyncClient,
+    handler_of,
+    serving,
+)
 
 from mainstay import (
     CircuitOpenError,
@@ -16,6 +27,7 @@ from mainstay import (
     retry,
     transient,
 )
+from mainstay._core.watching import watch_attempts
 
 pytestmark = pytest.mark.process
 
@@ -274,3 +286,220 @@ def test_metadata_goes_with_every_attempt(client):
 def test_wrong_arguments_are_refused(client, wrong, match):
     with pytest.raises((TypeError, ValueError), match=match):
         client(Service(b""), **wrong)
+
+
+def test_an_error_of_ours_comes_back_whole_from_pickle(client, grpc):
+    caller = client(Service("INTERNAL"), **ONCE, breaker=Detect(consecutive=1))
+    with pytest.raises(grpc.RpcError):
+        caller.call()
+    with pytest.raises(CircuitOpenError) as caught:
+        caller.call()
+    error = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 - pickled right here
+    assert isinstance(error, grpc.RpcError)
+    assert isinstance(error, CircuitOpenError)
+    assert (str(error), error.code()) == (str(caught.value), caught.value.code())
+
+
+def test_transient_waits_as_long_as_a_breaker_says(client, grpc):
+    caller = client(Service("INTERNAL"), **ONCE, breaker=Detect(consecutive=1))
+    with pytest.raises(grpc.RpcError):
+        caller.call()
+    with pytest.raises(CircuitOpenError) as caught:
+        caller.call()
+    assert transient(caught.value) == caught.value.retry_after
+    trailers = dict(caught.value.trailing_metadata())
+    assert 0 < int(trailers["grpc-retry-pushback-ms"]) <= 5_000
+
+
+def test_a_request_that_cannot_be_encoded_is_the_callers_error(client, grpc, metrics):
+    service = Service(b"order 7")
+    with pytest.raises((TypeError, grpc.RpcError)):
+        client(service, **SOON).call(request=object())
+    assert (service.calls, metrics.outcomes()) == ([], {"error": 1})
+
+
+def test_both_interceptors_know_the_same_arguments(grpc):
+    from mainstay.integrations import grpc as ours  # noqa: PLC0415 - needs grpc
+
+    sync, asynchronous = map(
+        inspect.signature, (ours.ClientInterceptor, ours.AsyncClientInterceptor)
+    )
+    assert sync == asynchronous
+
+
+def test_an_attempt_timeout_is_refused_in_sync_code(grpc):
+    from mainstay.integrations.grpc import ClientInterceptor  # noqa: PLC0415 - needs grpc
+
+    with pytest.raises(TypeError, match="`attempt_timeout` needs an async function"):
+        ClientInterceptor(retry=retry(on=transient, attempt_timeout=1.0))
+
+    async def judge(error):
+        return True
+
+    with pytest.raises(TypeError, match="`on` is async"):
+        ClientInterceptor(retry=retry(on=judge))
+
+
+def test_an_attempt_timeout_ends_an_attempt_in_async_code(grpc, metrics):
+    from mainstay.integrations.grpc import AsyncClientInterceptor  # noqa: PLC0415 - needs grpc
+
+    over = threading.Event()
+    service = Service(lambda *_: over.wait(3) and b"late", b"order 7")
+    interceptor = AsyncClientInterceptor(retry=retry(on=transient, wait=0, attempt_timeout=0.2))
+    with serving(grpc, service.handler(grpc)) as address:
+        caller = AsyncClient(grpc, address, interceptor)
+        assert caller.call() == b"order 7"
+        over.set()
+        caller.close()
+    assert metrics.errors() == {"TimedOutError": 1}
+
+
+def test_a_caller_who_leaves_ends_the_call(grpc, metrics):
+    from mainstay.integrations.grpc import AsyncClientInterceptor  # noqa: PLC0415 - needs grpc
+
+    begun, over = threading.Event(), threading.Event()
+    gone = threading.Event()
+
+    def hangs(_request, context):
+        context.add_callback(gone.set)
+        begun.set()
+        over.wait(3)
+        return b"late"
+
+    async def leaves(address):
+        interceptors = [AsyncClientInterceptor()]
+        async with grpc.aio.insecure_channel(address, interceptors=interceptors) as channel:
+            call = asyncio.ensure_future(asked(channel))
+            await asyncio.to_thread(begun.wait, 5)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+
+    async def asked(channel):
+        return await channel.unary_unary(METHOD)(b"7")
+
+    with serving(grpc, Service(hangs).handler(grpc)) as address:
+        asyncio.run(leaves(address))
+        assert gone.wait(5)
+        over.set()
+    assert metrics.outcomes() == {"cancelled": 1}
+
+
+class Outer:
+    """An interceptor of the program's own around ours, which looks at each call."""
+
+    def __init__(self):
+        self.seen = []
+
+    def intercept_unary_unary(self, continuation, client_call_details, request):
+        call = continuation(client_call_details, request)
+        self.seen.append((call.code().name, call.details(), call.done(), call.exception()))
+        return call
+
+
+def test_ours_is_a_call_to_an_interceptor_around_it(grpc):
+    """gRPC hands an outer interceptor what an inner one raises, as the call that it was."""
+    from mainstay.integrations.grpc import ClientInterceptor  # noqa: PLC0415 - needs grpc
+
+    class Around(Outer, grpc.UnaryUnaryClientInterceptor):
+        pass
+
+    outer = Around()
+    ours = ClientInterceptor(**ONCE, breaker=Detect(consecutive=1))
+    with (
+        serving(grpc, Service("INTERNAL").handler(grpc)) as address,
+        grpc.insecure_channel(address) as bare,
+    ):
+        method = grpc.intercept_channel(bare, outer, ours).unary_unary(METHOD)
+        with pytest.raises(grpc.RpcError):
+            method(b"7")
+        with pytest.raises(CircuitOpenError) as caught:
+            method(b"7")
+        assert method.future(b"7").code() is grpc.StatusCode.INTERNAL
+    assert outer.seen[1] == ("UNAVAILABLE", str(caught.value), True, caught.value)
+
+
+def test_what_is_refused_is_a_call_that_is_over(grpc):
+    from mainstay.integrations.grpc import _as_grpc, _LocalError  # noqa: PLC0415 - needs grpc
+
+    error = _as_grpc(CircuitOpenError("db", 2.0), _LocalError)
+    told = []
+    error.add_done_callback(told.append)
+    assert (told, error.done(), error.running(), error.cancelled()) == ([error], True, False, False)
+    assert (error.is_active(), error.cancel(), error.add_callback(print)) == (False, False, False)
+    assert (error.time_remaining(), [*error.initial_metadata()]) == (0.0, [])
+    assert error.exception() is error
+    assert error.traceback() is None
+    with pytest.raises(CircuitOpenError):
+        error.result()
+
+
+def test_a_future_gets_the_time_left_and_nothing_else(grpc, metrics):
+    from mainstay.integrations.grpc import ClientInterceptor  # noqa: PLC0415 - needs grpc
+
+    over = threading.Event()
+    service = Service(lambda *_: over.wait(5) and b"order 7")
+    with (
+        serving(grpc, service.handler(grpc)) as address,
+        grpc.insecure_channel(address) as bare,
+    ):
+        method = grpc.intercept_channel(bare, ClientInterceptor(**SOON)).unary_unary(METHOD)
+        with deadline(5.0):
+            future = method.future(b"7")
+        assert not future.done()
+        over.set()
+        assert future.result(5) == b"order 7"
+        assert 4.0 < service.calls[0][1] <= 5.1
+        with deadline(0.0):
+            refused = method.future(b"7")
+        assert isinstance(refused.exception(), DeadlineExpiredError)
+    assert metrics.outcomes() == {}
+
+
+def test_each_attempt_after_the_first_is_watched(client):
+    numbers = []
+
+    def watch(attempt):
+        numbers.append((attempt.component, attempt.number))
+        return contextlib.nullcontext()
+
+    stop = watch_attempts(watch)
+    client(Service("UNAVAILABLE", "UNAVAILABLE", b"order 7"), **SOON).call()
+    stop()
+    assert numbers == [("shop.Orders", 2), ("shop.Orders", 3)]
+
+
+def test_the_last_service_stops_when_the_first_ones_caller_has_gone(grpc):
+    """Three services in a chain, each of which asks the next one for as long as it has time."""
+    from mainstay.integrations.grpc import (  # noqa: PLC0415 - needs grpc
+        ClientInterceptor,
+        ServerInterceptor,
+    )
+
+    began_at = []
+    failing = ClientInterceptor(
+        retry=retry(on=transient, attempts=None, timeout=None, wait=0.02), name="chain"
+    )
+
+    def last(_request, context):
+        began_at.append(time.monotonic())
+        context.abort(grpc.StatusCode.UNAVAILABLE, "not today")
+
+    with contextlib.ExitStack() as stack:
+
+        def serve(behavior):
+            interceptors = [ServerInterceptor()]
+            handler = handler_of(grpc, behavior)
+            address = stack.enter_context(serving(grpc, handler, interceptors=interceptors))
+            return stack.enter_context(grpc.insecure_channel(address, options=NO_RETRIES))
+
+        third = grpc.intercept_channel(serve(last), failing).unary_unary(METHOD)
+        second = grpc.intercept_channel(serve(lambda r, _: third(r)), ClientInterceptor())
+        first = serve(lambda r, _: second.unary_unary(METHOD)(r)).unary_unary(METHOD)
+        with pytest.raises(grpc.RpcError) as caught:
+            first(b"7", timeout=0.5)
+        left_at = time.monotonic()
+    # By now the servers have ended, which wait for their handlers.
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert len(began_at) > 3
+    assert max(began_at) <= left_at + 0.05  # it may have been on its way
