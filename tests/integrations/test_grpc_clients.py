@@ -499,7 +499,8 @@ def test_the_last_service_stops_when_the_first_ones_caller_has_gone(grpc):
         with pytest.raises(grpc.RpcError) as caught:
             first(b"7", timeout=0.5)
         left_at = time.monotonic()
-    # By now the servers have ended, which wait for their handlers.
-    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    # By now the servers have ended, which wait for their handlers. The second one may have given
+    # up a moment before the caller, with the last error of the third.
+    assert caught.value.code().name in ("DEADLINE_EXCEEDED", "UNKNOWN")
     assert len(began_at) > 3
     assert max(began_at) <= left_at + 0.05  # it may have been on its way
