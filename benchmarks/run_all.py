@@ -38,6 +38,7 @@ SCRIPTS = (
     "hangs.py",
     "redundant.py",
     "overload.py",
+    "with_grpc.py",
     "with_opentelemetry.py",
     "overloaded_server.py",
     "fairness.py",
