@@ -39,9 +39,16 @@ def whose():
 
 
 class Postgres:
-    """One server: a primary, or the standby of another one."""
+    """One server: a primary, or the standby of another one.
 
-    def __init__(self, *, standby_of=None):
+    Args:
+        standby_of: The primary.
+        for_ever_starting: True for one that looks for an archive which never comes.
+        refuses: True for one that answers, but takes no connections.
+        **settings: Of its command line, besides `OPTIONS`.
+    """
+
+    def __init__(self, *, standby_of=None, for_ever_starting=False, refuses=False, **settings):
         self.directory = Path(tempfile.mkdtemp(prefix="mainstay-postgres-"))
         if owner := whose():
             shutil.chown(self.directory, **owner)
@@ -54,19 +61,28 @@ class Postgres:
         else:
             run("pg_basebackup", "--pgdata", self.data, "--dbname", standby_of.url,
                 "--write-recovery-conf", "--checkpoint", "fast", "--no-sync")  # fmt: skip
-        settings = [each for key, value in OPTIONS.items() for each in ("-c", f"{key}={value}")]
+        if for_ever_starting:
+            signal_file = self.data / "recovery.signal"
+            signal_file.touch()
+            if owner:
+                shutil.chown(signal_file, **owner)
+            settings = {"restore_command": "sleep 60", **settings}
+        settings = {**OPTIONS, **settings}
+        settings = [each for key, value in settings.items() for each in ("-c", f"{key}={value}")]
         self.process = subprocess.Popen(
             [command("postgres"), "-D", self.data, "-p", str(self.port), *settings],
             cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **whose(),
         )  # fmt: skip
-        self._wait()
+        self._wait(refuses=refuses or for_ever_starting)
 
-    def _wait(self):
+    def _wait(self, *, refuses):
         end = time.monotonic() + LONGEST
         while True:
             try:
                 self.ask("select 1")
-            except psycopg.OperationalError:
+            except psycopg.OperationalError as error:
+                if refuses and "FATAL" in str(error):
+                    return
                 assert time.monotonic() < end, "the server never came up"
                 time.sleep(0.02)
             else:

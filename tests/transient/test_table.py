@@ -133,6 +133,10 @@ def sqlite_error(code):
         (named("psycopg.errors", "Error", sqlstate="53300"), BOTH),
         (named("psycopg.errors", "Error", sqlstate="53100"), NEITHER),
         (named("psycopg.errors", "Error", sqlstate="23505"), NEITHER),
+        (named("psycopg.errors", "Error", sqlstate="25P03"), AGAIN),
+        (named("psycopg.errors", "Error", sqlstate="25P04"), FAILING),
+        (named("psycopg.errors", "Error", sqlstate="57014"), FAILING),
+        (named("psycopg.errors", "Error", sqlstate="57P05"), AGAIN),
         (named("psycopg.errors", "Error", sqlstate=None), NEITHER),
         (named("asyncpg.exceptions", "PostgresError", sqlstate="57P01"), BOTH),
     ],
@@ -146,7 +150,11 @@ def test_codes_of_databases(error, expected):
     [
         ("connection refused", BOTH),
         ("FATAL:  the database system is starting up", BOTH),
+        ("FATAL:  the database system is not yet accepting connections", BOTH),
         ("FATAL:  sorry, too many clients already", BOTH),
+        ('FATAL:  too many connections for role "guest"', BOTH),
+        ("FATAL:  remaining connection slots are reserved for superusers", BOTH),
+        ('FATAL:  database "closed" is not currently accepting connections', NEITHER),
         ("FATAL:  password authentication failed", NEITHER),
         ("SSL error: certificate verify failed", NEITHER),
     ],
@@ -154,6 +162,20 @@ def test_codes_of_databases(error, expected):
 def test_a_connection_to_postgresql_that_failed_without_a_code(message, expected):
     kind = type("OperationalError", (Exception,), {"__module__": "psycopg", "sqlstate": None})
     assert answers(kind(message)) == expected
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("connection is closed", BOTH),
+        ("cannot perform operation: connection is closed", BOTH),
+        ("cannot perform operation: another operation is in progress", NEITHER),
+        ("pool is closed", NEITHER),
+    ],
+)
+def test_an_error_of_asyncpg_itself(message, expected):
+    made = type("InterfaceError", (Exception,), {"__module__": "asyncpg.exceptions"})
+    assert answers(made(message)) == expected
 
 
 def mysql_error(*args):

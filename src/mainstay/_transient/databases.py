@@ -8,21 +8,33 @@ Source:
 
 from typing import Any
 
-from mainstay._transient.answer import LASTING, MAY_PASS, MET, NOT_SENT, Answer
+from mainstay._transient.answer import (
+    IDLE,
+    LASTING,
+    MAY_PASS,
+    MET,
+    NOT_SENT,
+    TOO_SLOW,
+    Answer,
+)
 
 SQLSTATES = {
     "08": MAY_PASS,  # connection exception
     "08P01": LASTING,  # protocol violation
     "25006": MAY_PASS,  # read-only transaction: the primary has become a standby
+    "25P03": IDLE,  # idle in a transaction for too long
+    "25P04": TOO_SLOW,  # transaction timeout
     "40001": MET,  # serialization failure
     "40003": MAY_PASS,  # statement completion unknown
     "40P01": MET,  # deadlock
     "53": MAY_PASS,  # insufficient resources, too many connections
     "53100": LASTING,  # disk full
     "55P03": MET,  # lock not available
+    "57014": TOO_SLOW,  # query canceled, mostly by `statement_timeout`
     "57P01": MAY_PASS,  # admin shutdown
     "57P02": MAY_PASS,  # crash shutdown
     "57P03": MAY_PASS,  # cannot connect now
+    "57P05": IDLE,  # idle for too long
 }
 """By code, or by its class, the first two characters."""
 
@@ -56,7 +68,12 @@ REDIS = {
 _BUSY, _LOCKED = 5, 6  # of SQLite, without the bits of the extended code
 _LOCKED_WORDS = ("is locked", "is busy")
 
-_STARTING = ("starting up", "shutting down", "too many clients", "connection slots", "recovery")
+_PASSING_WORDS = (  # of what libpq says where the server refused a connection
+    "the database system is",  # starting up, shutting down, in recovery, not accepting connections
+    "too many clients",
+    "too many connections",  # of a user or for a database
+    "connection slots",
+)
 
 
 def by_sqlstate(code: object) -> Answer:
@@ -71,9 +88,16 @@ def by_libpq_message(message: str) -> Answer:
     """Return what a failed connection without SQLSTATE says: in English, whether it is fatal."""
     if "certificate verify failed" in message:
         return LASTING._replace(why="a certificate was refused")
-    if "FATAL" in message and not any(word in message for word in _STARTING):
+    if "FATAL" in message and not any(word in message for word in _PASSING_WORDS):
         return LASTING._replace(why="the server refused the connection for good (FATAL)")
-    return NOT_SENT._replace(why="the connection failed")
+    return MAY_PASS._replace(why="the connection failed")
+
+
+def by_asyncpg_message(message: str) -> Answer:
+    """Return what asyncpg's own `InterfaceError` says, which has no code."""
+    if message.endswith("connection is closed"):
+        return MAY_PASS._replace(why="the connection was lost before")
+    return LASTING
 
 
 def by_mysql_code(error: Any) -> Answer:

@@ -313,6 +313,10 @@ def _by_postgresql(error: Any, _ask: Asking) -> Answer:
     return databases.by_libpq_message(str(error))
 
 
+def _by_asyncpg_message(error: Any, _ask: Asking) -> Answer:
+    return databases.by_asyncpg_message(str(error.args[0]))
+
+
 def _by_mysql_code(error: Any, _ask: Asking) -> Answer:
     return databases.by_mysql_code(error)
 
@@ -462,8 +466,12 @@ TABLE: dict[tuple[str, str], Row] = {
     ("psycopg2", "OperationalError"): _by_postgresql,
     ("psycopg2", "Error"): _by_sqlstate,
     ("psycopg_pool", "PoolTimeout"): NOT_SENT,
+    ("psycopg_pool", "TooManyRequests"): NOT_SENT,
+    ("psycopg_pool", "PoolClosed"): LASTING,
     ("asyncpg", "PostgresError"): _by_sqlstate,
-    ("asyncpg", "InterfaceError"): LASTING,
+    ("asyncpg", "InterfaceError"): _by_asyncpg_message,
+    ("asyncpg", "TargetServerAttributeNotMatched"): NOT_SENT,
+    ("asyncpg", "InternalClientError"): LASTING,
     ("pymysql", "MySQLError"): _by_mysql_code,
     ("MySQLdb", "MySQLError"): _by_mysql_code,
     ("sqlalchemy", "DBAPIError"): _by_driver,
