@@ -67,6 +67,9 @@ def http_error(status, **headers):
         (OSError(errno.EADDRNOTAVAIL, "no port"), AGAIN),
         (OSError(errno.ENOSPC, "no space"), NEITHER),
         (OSError("no number"), NEITHER),
+        (OSError("Multiple exceptions: [Errno 111] no, [Errno 113] no"), BOTH),
+        (OSError("Multiple exceptions: [Errno 111] no, [Errno 13] no"), NEITHER),
+        (OSError("Multiple exceptions: none has a number"), NEITHER),
         (FileNotFoundError(errno.ENOENT, "gone"), NEITHER),
         (socket.gaierror(socket.EAI_AGAIN, "again"), BOTH),
         (socket.gaierror(socket.EAI_NONAME, "no such name"), BOTH),
@@ -191,6 +194,10 @@ def mysql_error(*args):
         ((1205, "lock wait timeout"), AGAIN),
         ((0, ""), BOTH),  # the connection is closed
         ((1064, "syntax"), NEITHER),
+        ((1290, "running with the --read-only option"), BOTH),
+        ((1290, "running with the --secure-file-priv option"), NEITHER),
+        ((3024, "execution time exceeded"), FAILING),
+        ((4031, "inactivity"), AGAIN),
         ((), NEITHER),
     ],
 )
@@ -278,6 +285,9 @@ def test_codes_of_botocore(code, status, expected):
     [
         (("RetryableWriteError",), None, BOTH),
         (("TransientTransactionError",), 112, AGAIN),
+        (("TransientTransactionError",), 251, AGAIN),
+        ((), 112, AGAIN),
+        ((), 50, FAILING),
         ((), 189, BOTH),
         ((), 11000, NEITHER),
     ],

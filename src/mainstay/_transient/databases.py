@@ -1,9 +1,10 @@
-"""What the codes of databases say: SQLSTATE, MySQL, SQLite, Redis.
+"""What the codes of databases say: SQLSTATE, MySQL, SQLite, MongoDB, Redis.
 
 Source:
     PostgreSQL, "Error Codes"; MySQL, "Server Error Message Reference" and "Client Error Message
-    Reference"; SQLite, "Result and Extended Result Codes"; Redis, `createSharedObjects` in
-    server.c, for errors that redis-py has no class for.
+    Reference"; MariaDB, "Error Codes"; SQLite, "Result and Extended Result Codes"; MongoDB, "Error
+    Codes", and "Retryable Reads" and "Retryable Writes" of its driver specifications; Redis,
+    `createSharedObjects` in server.c, for errors that redis-py has no class for.
 """
 
 from typing import Any
@@ -39,6 +40,7 @@ SQLSTATES = {
 """By code, or by its class, the first two characters."""
 
 MYSQL = {
+    1020: MET,  # MariaDB: a record has changed since it was read
     1040: MAY_PASS,  # too many connections
     1053: MAY_PASS,  # server shutdown in progress
     1152: MAY_PASS,  # aborted connection
@@ -49,13 +51,40 @@ MYSQL = {
     1203: MAY_PASS,  # too many connections of a user
     1205: MET,  # lock wait timeout
     1213: MET,  # deadlock
-    1290: MAY_PASS,  # --read-only: the primary has become a replica
+    1290: MAY_PASS,  # --read-only: the primary has become a replica; with other options: lasting
     1836: MAY_PASS,  # running in read-only mode
+    1969: TOO_SLOW,  # MariaDB: `max_statement_time`
     2002: NOT_SENT,  # cannot connect through a socket
     2003: NOT_SENT,  # cannot connect
     2006: MAY_PASS,  # gone away
     2013: MAY_PASS,  # lost connection during a query
     2055: MAY_PASS,  # lost connection at a step
+    3024: TOO_SLOW,  # `max_execution_time`
+    3101: MET,  # group replication: another one's transaction came first
+    3572: MET,  # `nowait`, and somebody has the lock
+    4031: IDLE,  # disconnected because of inactivity
+}
+
+_READ_ONLY_MODE = 1290
+
+MONGO = {
+    6: MAY_PASS,  # host unreachable
+    7: MAY_PASS,  # host not found
+    24: MET,  # lock timeout
+    46: MET,  # lock busy
+    50: TOO_SLOW,  # `maxTimeMS`
+    89: MAY_PASS,  # network timeout
+    91: MAY_PASS,  # shutdown in progress
+    112: MET,  # write conflict
+    134: MAY_PASS,  # read concern majority not available yet
+    189: MAY_PASS,  # primary stepped down
+    262: MAY_PASS,  # exceeded time limit, while it waited for a primary
+    9001: MAY_PASS,  # socket exception
+    10107: MAY_PASS,  # not writable primary
+    11600: MAY_PASS,  # interrupted at shutdown
+    11602: MAY_PASS,  # interrupted due to a change of state
+    13435: MAY_PASS,  # not primary, and may not be read from
+    13436: MAY_PASS,  # not primary or secondary
 }
 
 REDIS = {
@@ -106,8 +135,21 @@ def by_mysql_code(error: Any) -> Answer:
     found = MYSQL.get(code) if isinstance(code, int) else None
     if found is None and code == 0 and not any(error.args[1:]):  # a connection that is closed
         found = MAY_PASS
+    if code == _READ_ONLY_MODE and "read-only" not in str(error.args[1:]):
+        found = LASTING
     found = found or LASTING
     return found._replace(why=f"MySQL's code {code}: {found.why}")
+
+
+def by_mongo_code(error: Any) -> Answer:
+    """Return what an answer of MongoDB says, by its labels and its code."""
+    code: Any = error.code
+    found = MONGO.get(code, LASTING)
+    if error.has_error_label("RetryableWriteError"):
+        found = MAY_PASS
+    elif found is LASTING and error.has_error_label("TransientTransactionError"):
+        found = MET
+    return found._replace(why=f"MongoDB's code {code}: {found.why}")
 
 
 def by_redis_message(message: str) -> Answer:

@@ -14,6 +14,7 @@ Source:
 """
 
 import errno
+import re
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -122,8 +123,21 @@ _LOCAL_ERRNOS = frozenset(
 )
 
 
+_SEVERAL = "Multiple exceptions: "
+_NUMBER = re.compile(r"\[Errno (\d+)\]")
+
+
 def _by_errno(error: Any, _ask: Asking) -> Answer:
-    code = error.errno
+    """Judge by the number; asyncio gives a text of several where no address of a name answered."""
+    if error.errno is not None:
+        return _of_errno(error.errno)
+    said = str(error)
+    numbers = _NUMBER.findall(said) if said.startswith(_SEVERAL) else ()
+    answers = [_of_errno(int(number)) for number in numbers] or [LASTING]
+    return next((answer for answer in answers if answer.again is False), answers[0])
+
+
+def _of_errno(code: int) -> Answer:
     if code in _PASSING_ERRNOS:
         return BROKEN_OFF
     if code == errno.ECONNREFUSED:
@@ -281,9 +295,6 @@ _AWS_THROTTLES = frozenset(
 _AWS_TRANSIENT = frozenset(("RequestTimeout", "RequestTimeoutException"))
 _AWS_STATUSES = frozenset((500, 502, 503, 504))
 
-_MONGO_LABELS = ("RetryableWriteError", "TransientTransactionError")
-_MONGO_CODES = frozenset((6, 7, 89, 91, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436))
-
 
 def _by_aws_code(error: Any, ask: Asking) -> Answer:
     response = error.response
@@ -318,6 +329,8 @@ def _by_asyncpg_message(error: Any, _ask: Asking) -> Answer:
 
 
 def _by_mysql_code(error: Any, _ask: Asking) -> Answer:
+    if is_certificate_refused(error):
+        return CERTIFICATE
     return databases.by_mysql_code(error)
 
 
@@ -338,9 +351,12 @@ def _by_driver(error: Any, ask: Asking) -> Answer:
 
 
 def _by_mongo_code(error: Any, _ask: Asking) -> Answer:
-    if error.has_error_label(_MONGO_LABELS[0]) or error.code in _MONGO_CODES:
-        return MAY_PASS
-    return MET if error.has_error_label(_MONGO_LABELS[1]) else LASTING
+    return databases.by_mongo_code(error)
+
+
+def _by_mongo_connection(error: BaseException, _ask: Asking) -> Answer:
+    """Judge a connection that failed; of a certificate, pymongo keeps only the words."""
+    return CERTIFICATE if "certificate verify failed" in str(error) else MAY_PASS
 
 
 # Our own.
@@ -480,7 +496,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("sqlalchemy", "SQLAlchemyError"): LASTING,
     ("sqlalchemy", "Error"): _by_sqlstate,  # what its dialects make of asyncpg's
     ("pymongo", "WaitQueueTimeoutError"): NOT_SENT,
-    ("pymongo", "ConnectionFailure"): MAY_PASS,
+    ("pymongo", "ConnectionFailure"): _by_mongo_connection,
     ("pymongo", "OperationFailure"): _by_mongo_code,
     ("pymongo", "PyMongoError"): LASTING,
     # Our own.
