@@ -4,8 +4,21 @@ import asyncio
 
 import pytest
 
-from mainstay import CircuitBreaker, FailoverPool, MainstayError, Member, redundant, retry
+from mainstay import (
+    Bulkhead,
+    CircuitBreaker,
+    FailoverPool,
+    MainstayError,
+    Member,
+    RateLimit,
+    checkpointed,
+    fallback,
+    redundant,
+    retry,
+    timeout,
+)
 from mainstay._core.failures import judge_of
+from mainstay.stores import MemoryStore
 
 
 class AllFailed(MainstayError, ExceptionGroup):
@@ -14,6 +27,10 @@ class AllFailed(MainstayError, ExceptionGroup):
 
 def group(*leaves):
     return AllFailed("all failed", leaves)
+
+
+def again(error, *_):
+    raise error
 
 
 def lost(error):
@@ -63,7 +80,49 @@ class WithoutClass(Exception):
         raise ValueError("no class")
 
 
-@pytest.mark.parametrize("on", [OSError, WithoutClass, lost, lambda _: True])
+class EndWithoutClass(BaseException):
+    """Such a one that ends a program."""
+
+    @property
+    def __class__(self):
+        raise ValueError("no class")
+
+
+class WithoutNotes(Exception):
+    """An exception that raises when it is asked for its notes."""
+
+    @property
+    def __notes__(self):
+        raise ValueError("no notes")
+
+
+class OddNotes(Exception):
+    """An exception whose notes are none."""
+
+    __notes__ = 5
+
+
+class Fixed(Exception):
+    """An exception of which nothing can be set."""
+
+    def __setattr__(self, *_):
+        raise ValueError("fixed")
+
+
+class Speechless(Exception):
+    """An exception without words."""
+
+    def __str__(self):
+        raise ValueError("no words")
+
+    __repr__ = __str__
+
+
+ODD = [WithoutClass, EndWithoutClass, WithoutNotes, OddNotes, Fixed, Speechless]
+
+
+@pytest.mark.parametrize("on", [OSError, Exception, lost, lambda _: True])
+@pytest.mark.parametrize("odd", ODD)
 @pytest.mark.parametrize(
     "policy",
     [
@@ -71,15 +130,49 @@ class WithoutClass(Exception):
         lambda on: CircuitBreaker("it", on=on),
         lambda on: FailoverPool("it", [Member("a", 1), Member("b", 2)], on=on),
         lambda on: redundant(copies=2, on=on, name="it"),
+        lambda _: checkpointed(store=MemoryStore(), key=lambda: "it", name="it"),
+        lambda _: timeout(60.0, name="it"),
+        lambda _: timeout(60.0, in_thread=True, name="it"),
+        lambda _: Bulkhead("it"),
+        lambda _: RateLimit("it", 1000.0),
+        lambda on: fallback(on=on, call=again, name="it"),
     ],
-    ids=["retry", "breaker", "pool", "redundant"],
+    ids=[
+        "retry",
+        "breaker",
+        "pool",
+        "redundant",
+        "checkpointed",
+        "timeout",
+        "timeout-thread",
+        "bulkhead",
+        "rate limit",
+        "fallback",
+    ],
 )
-def test_an_exception_that_raises_when_it_is_asked_for_its_class_comes_through(policy, on):
-    """Sync only: asyncio itself cannot hand such an exception on."""
+def test_an_exception_of_an_odd_class_comes_through(policy, odd, on):
+    """Sync only: asyncio itself cannot hand one on that raises when asked for its class."""
 
     def fail(*_):
-        raise WithoutClass
+        raise odd
 
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - which one is what is asked
+    with pytest.raises(BaseException) as caught:  # noqa: PT011 - which one is what is asked
         policy(on).call(fail)
-    assert type(caught.value) is WithoutClass
+    assert type(caught.value) is odd
+
+
+@pytest.mark.parametrize("odd", [*ODD, StopIteration, StopAsyncIteration])
+def test_an_exception_of_an_odd_class_comes_through_a_block(odd):
+    pool = FailoverPool("it", [Member("a", 1)], on=OSError)
+    blocks = (
+        next(iter(retry(on=OSError, wait=0, name="it"))),
+        next(iter(pool)),
+        pool.lease(),
+        CircuitBreaker("it", on=OSError),
+        Bulkhead("it"),
+        RateLimit("it", 1000.0),
+    )
+    for block in blocks:
+        with pytest.raises(BaseException) as caught, block:  # noqa: PT011 - which one is what is asked
+            raise odd
+        assert type(caught.value) is odd

@@ -467,6 +467,29 @@ def test_break_and_return_in_a_block_are_a_success(servers, metrics):
     assert metrics.outcomes() == {"success": 1}
 
 
+def test_an_exception_that_would_end_the_loop_statement_does_not_end_it_in_silence(servers):
+    """PEP 479: where the last one is raised by the loop, it would look like a success."""
+    pool = FailoverPool("db", [Member("a", 1), Member("b", 2)], on=Exception)
+
+    def block():
+        for attempt in pool:
+            with attempt:
+                raise StopIteration(7)
+
+    with pytest.raises(RuntimeError, match="raised StopIteration") as caught:
+        block()
+    assert caught.value.__cause__.value == 7
+
+    async def main():
+        async for attempt in pool:
+            with attempt:
+                raise StopAsyncIteration(7)
+
+    pool = FailoverPool("db", [Member("a", 1), Member("b", 2)], on=Exception)
+    with pytest.raises(RuntimeError, match="raised StopAsyncIteration"):
+        asyncio.run(main())
+
+
 def test_an_attempt_that_is_not_entered_is_refused_and_frees_the_member(servers):
     pool = servers.pool("a")
     with pytest.raises(RuntimeError, match="with attempt"):

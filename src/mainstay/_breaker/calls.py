@@ -15,7 +15,7 @@ from mainstay._breaker.engine import POLICY, BreakerEngine
 from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
 from mainstay._core.clock import monotonic
 from mainstay._core.context import CallContext, block_context, current_context, process_contexts
-from mainstay._core.failures import FAILING, Judge, Verdict, is_refused, verdict_of
+from mainstay._core.failures import FAILING, Judge, Verdict, is_a, is_refused, verdict_of
 from mainstay._core.functions import (
     Kind,
     is_awaitable,
@@ -130,7 +130,7 @@ class BreakerCall(Call[Recorder]):
 
     def raised(self, error: BaseException) -> None:
         """Record what the call raised, which goes on."""
-        if not isinstance(error, Exception):
+        if not is_a(error, Exception):
             self.engine.released(self.generation, self.now())
             self.end_interrupted(error)
         elif issubclass(type(error), DeadlineExpiredError) and self.context.left() <= 0:

@@ -30,7 +30,7 @@ from mainstay._checkpoint.watcher import Watcher
 from mainstay._core.call import Call, recorder_in
 from mainstay._core.context import current_context
 from mainstay._core.events import logger_of, publish
-from mainstay._core.failures import in_words
+from mainstay._core.failures import in_words, is_a
 from mainstay._core.functions import is_awaitable, refused_awaitable, require_asyncio
 from mainstay._core.owner import this_process
 from mainstay._core.threads import run_in_thread
@@ -367,9 +367,9 @@ class CheckpointCall(Call[CheckpointRecorder]):
 
     def _record_failure(self, error: BaseException) -> None:
         run = self._run
-        if not isinstance(error, Exception):
+        if not is_a(error, Exception):
             self.end_interrupted(error)
-        elif isinstance(error, _REJECTED) and (run is None or run.complete):
+        elif issubclass(type(error), _REJECTED) and (run is None or run.complete):
             self.end("rejected")
         else:
             self.recorder.error(error)

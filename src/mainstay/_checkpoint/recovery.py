@@ -12,7 +12,7 @@ import attrs
 from mainstay._checkpoint.codec import Codec, to_bytes
 from mainstay._checkpoint.document import opened_value, restored, seal
 from mainstay._checkpoint.shape import check_arguments
-from mainstay._core.failures import counted
+from mainstay._core.failures import counted, is_a
 from mainstay.errors import PoisonedRunError, RunBusyError
 from mainstay.stores import store_of
 from mainstay.stores.base import Record, RunId, Status, Store
@@ -228,9 +228,9 @@ def _done(record: Record, result: object) -> Recovered:
 def _failed(record: Record, error: Exception) -> Recovered:
     """Return what came instead of a result; busy or poisoned, only if it is this very run."""
     run = record.run
-    if isinstance(error, RunBusyError) and (error.component, error.key) == (run.name, run.key):
+    if is_a(error, RunBusyError) and (error.component, error.key) == (run.name, run.key):
         return _left(record, str(error))
-    if isinstance(error, PoisonedRunError) and (error.component, error.key) == (run.name, run.key):
+    if is_a(error, PoisonedRunError) and (error.component, error.key) == (run.name, run.key):
         return _left(record, _too_often(error.crashes))
     reason = f"it raised {type(error).__name__}"
     return Recovered(name=run.name, key=run.key, outcome="failed", reason=reason, error=error)

@@ -13,7 +13,7 @@ import contextlib
 import enum
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeAlias, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, TypeVar
 
 import attrs
 
@@ -26,6 +26,9 @@ from mainstay._core.functions import (
     name_of,
 )
 from mainstay.errors import MainstayError, RejectedError
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 _Error = TypeVar("_Error", bound=BaseException)
 Classes: TypeAlias = type[Exception] | tuple[type[Exception], ...]
@@ -320,7 +323,7 @@ def leave_note(
         error.add_note(kind(start + text))
 
 
-def is_a(error: BaseException | None, kind: type[_Error]) -> TypeGuard[_Error]:
+def is_a(error: BaseException | None, kind: type[_Error]) -> "TypeIs[_Error]":
     """True if *error* is of *kind*; unlike `isinstance`, never asks the error for its class."""
     return issubclass(type(error), kind)
 

@@ -24,6 +24,7 @@ from mainstay._core.context import (
     set_block_context,
     system_clock,
 )
+from mainstay._core.failures import is_a
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -143,7 +144,7 @@ def is_interruption(error: BaseException, last: Exception | None = None) -> bool
         error: What went through the policy.
         last: The last exception that the policy has seen, which the deadline is to name as cause.
     """
-    if not isinstance(error, CancelledError):
+    if not is_a(error, CancelledError):
         return False
     entry = block_context()
     found = False
@@ -196,7 +197,7 @@ class TaskTimeout:
         if not self._fired:
             return False
         ours = self._task.uncancel() <= self._cancelling
-        return ours and isinstance(error, CancelledError)
+        return ours and is_a(error, CancelledError)
 
 
 async def limited(

@@ -8,6 +8,7 @@ A lease is one attempt and never a second one.
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from mainstay._core.failures import class_name
 from mainstay._core.interrupts import TaskTimeout
 from mainstay._core.watching import around, watchers
 from mainstay._failover.calls import BoundPool, PoolCall, aacquire, acquire, require_loop
@@ -36,7 +37,11 @@ class PoolBlock(Generic[R]):
     def __next__(self) -> "PoolAttempt[R]":
         if not self._goes_on():
             raise StopIteration
-        return self._attempt(acquire(self._call))
+        try:
+            handle = acquire(self._call)
+        except StopIteration as error:
+            raise _not_the_end(error) from error
+        return self._attempt(handle)
 
     def ended(self, *, goes_on: bool) -> None:
         """Record that an attempt has ended, and if another one follows."""
@@ -72,7 +77,16 @@ class AsyncPoolBlock(PoolBlock[R]):
     async def __anext__(self) -> "PoolAttempt[R]":
         if not self._goes_on():
             raise StopAsyncIteration
-        return self._attempt(await aacquire(self._call))
+        try:
+            handle = await aacquire(self._call)
+        except StopAsyncIteration as error:
+            raise _not_the_end(error) from error
+        return self._attempt(handle)
+
+
+def _not_the_end(error: Exception) -> RuntimeError:
+    """Return what the loop statement raises where it would take *error* for its end (PEP 479)."""
+    return RuntimeError(f"the block form of a pool raised {class_name(error)}")
 
 
 class PoolAttempt(Generic[R]):

@@ -24,7 +24,7 @@ from mainstay._core.budget import RetryBudget, observe, spend
 from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
 from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context, current_context, process_contexts
-from mainstay._core.failures import FAILING, AttemptLog, Verdict, counted, is_refused
+from mainstay._core.failures import FAILING, AttemptLog, Verdict, counted, is_a, is_refused
 from mainstay._core.functions import (
     Kind,
     is_awaitable,
@@ -220,7 +220,7 @@ class PoolCall(Call[Recorder]):
 
     def not_chosen(self, error: BaseException) -> None:
         """Record that the call ended with what the user's selector raised."""
-        if isinstance(error, Exception):
+        if is_a(error, Exception):
             self.recorder.gave_up("not_retryable")
             self.end("error", max(self.made, 1))
         else:
@@ -261,7 +261,7 @@ class PoolCall(Call[Recorder]):
 
         If so, the loop lets it go on from where it caught it; if not, it asks `go_on`.
         """
-        if not isinstance(error, Exception):
+        if not is_a(error, Exception):
             self.interrupted(handle, error)
             return True
         self._over = self._after(handle, error)

@@ -18,7 +18,7 @@ from mainstay._core.clock import Clock
 from mainstay._core.condition import Condition, tell_condition
 from mainstay._core.context import current_context, helper_context
 from mainstay._core.detector import Cause, Detector, HealthChange, Phase
-from mainstay._core.failures import leave_note
+from mainstay._core.failures import is_a, leave_note
 from mainstay._core.forks import reset_after_fork
 from mainstay._core.silence import ANSWERS, longest_silence
 from mainstay._core.threads import Pause, Signal, values_now
@@ -399,7 +399,7 @@ class PoolEngine:
             slot.start_error = None
             slot.strikes = 0
         else:
-            if isinstance(error, Exception):
+            if is_a(error, Exception):
                 owner = f"mainstay.{POLICY} {self.settings.name}"
                 leave_note(error, owner, f"{what} of member {slot.name}")
                 slot.start_error = error

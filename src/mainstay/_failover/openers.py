@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeAlias
 
+from mainstay._core.failures import is_a
 from mainstay._core.functions import running_loop
 from mainstay._failover.hooks import HookThreads, awaited, called, check_answer, not_awaitable
 from mainstay._failover.members import MemberStart, Opened, Slot
@@ -142,7 +143,7 @@ class TaskOpener:
             if opened is not None and opened is not start.reused:
                 await self._close(member, opened.resource)
             pool.started(slot, start, None, error, what)
-            if not isinstance(error, Exception):
+            if not is_a(error, Exception):
                 raise
         else:
             pool.started(slot, start, opened, None, what)

@@ -19,6 +19,7 @@ import attrs
 from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
 from mainstay._core.clock import finish, monotonic
 from mainstay._core.context import block_context, current_context, process_contexts
+from mainstay._core.failures import is_a
 from mainstay._core.functions import (
     Kind,
     is_awaitable,
@@ -373,7 +374,7 @@ class BulkheadCall(Call[Recorder]):
             may_be_late: True if a cancellation may show that what was called hangs.
         """
         self.own.held(self.now() - self.admitted)
-        if not isinstance(error, Exception):
+        if not is_a(error, Exception):
             self._follow_interruption(error, may_be_late=may_be_late)
             self.end_interrupted(error)
         elif issubclass(type(error), DeadlineExpiredError) and self.context.left() <= 0:
@@ -386,7 +387,7 @@ class BulkheadCall(Call[Recorder]):
 
     def _follow_interruption(self, error: BaseException, *, may_be_late: bool) -> None:
         follower = self.engine.follower
-        if follower is None or not isinstance(error, CancelledError):
+        if follower is None or not is_a(error, CancelledError):
             return
         from mainstay._core.interrupts import is_interruption  # noqa: PLC0415 - async code is at work
 

@@ -25,7 +25,7 @@ from mainstay._core.call import PREDICATE_ERROR, Call, close_coroutine, recorder
 from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context, current_context, process_contexts
 from mainstay._core.events import is_first, is_observed, logger_of, publish
-from mainstay._core.failures import Judge, class_name, described, in_words
+from mainstay._core.failures import Judge, class_name, described, in_words, is_a
 from mainstay._core.functions import (
     is_awaitable,
     name_of,
@@ -249,7 +249,7 @@ class FallbackCall(Call[Recorder]):
         """
         if broken is error:
             return
-        if not isinstance(broken, Exception):
+        if not is_a(broken, Exception):
             self.end_interrupted(broken, last=error)
             return
         if broken.__cause__ is None and broken is not error.__cause__:

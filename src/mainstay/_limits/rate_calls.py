@@ -14,7 +14,7 @@ from mainstay._core.call import Call, recorder_in
 from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context, current_context, process_contexts
 from mainstay._core.events import is_first, logger_of
-from mainstay._core.failures import class_name, in_words
+from mainstay._core.failures import class_name, in_words, is_a
 from mainstay._core.functions import (
     Kind,
     is_awaitable,
@@ -231,7 +231,7 @@ class RateCall(Call[Recorder]):
 
     def _refused(self, error: BaseException) -> None:
         """Record what ended the call before its function was called."""
-        if not isinstance(error, RateLimitedError):
+        if not is_a(error, RateLimitedError):
             self.raised(error)
             return
         wait, left = error.retry_after, self.context.left()
@@ -247,9 +247,9 @@ class RateCall(Call[Recorder]):
 
     def raised(self, error: BaseException) -> None:
         """Record what the call raised, which goes on."""
-        if not isinstance(error, Exception):
+        if not is_a(error, Exception):
             self.end_interrupted(error)
-        elif isinstance(error, DeadlineExpiredError) and self.context.left() <= 0:
+        elif is_a(error, DeadlineExpiredError) and self.context.left() <= 0:
             self.recorder.gave_up("timeout")  # the caller's time is over
             self.end("timeout")
         else:

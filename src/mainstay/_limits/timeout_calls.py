@@ -23,6 +23,7 @@ from mainstay._core.clock import Bell, monotonic
 from mainstay._core.context import block_context, current_context, end, process_contexts
 from mainstay._core.deadline import begin_interrupting, deadline, end_interrupting
 from mainstay._core.events import is_first, logger_of
+from mainstay._core.failures import is_a
 from mainstay._core.functions import is_awaitable, refused_awaitable, require_asyncio, wraps
 from mainstay._core.layers import Layer
 from mainstay._core.workers import Worker, WorkerPool
@@ -118,7 +119,7 @@ class LimitedCall(Call[Recorder]):
             raise other from error
 
     def _instead_of(self, error: BaseException) -> TimedOutError | None:
-        if not isinstance(error, Exception):
+        if not is_a(error, Exception):
             self.end_interrupted(error)
             return None
         expired = issubclass(type(error), DeadlineExpiredError)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
+from mainstay._core.failures import is_a
 from mainstay._metrics.layouts import CALL_LAYOUT, OUTCOME_LAYOUT, WAIT_LAYOUT, pipeline_failures
 from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import CALLS
@@ -70,8 +71,9 @@ class PipelineTally:
 
     def judged(self, error: BaseException) -> None:
         """Count what a layer took for a failed attempt, unless it only sums up others."""
-        if not isinstance(error, MainstayError) or isinstance(
-            error, TimedOutError | ResultRefusedError
+        kind = type(error)
+        if not issubclass(kind, MainstayError) or issubclass(
+            kind, TimedOutError | ResultRefusedError
         ):
             self.failed(error)
 
@@ -99,9 +101,9 @@ class PipelineTally:
 
 
 def _outcome_of(error: BaseException, outcome: str | None, *, attempted: bool) -> str:
-    if not isinstance(error, Exception):
+    if not is_a(error, Exception):
         return "timeout" if outcome == "timeout" else "cancelled"
-    if isinstance(error, RejectedError) and not attempted and outcome != "timeout":
+    if is_a(error, RejectedError) and not attempted and outcome != "timeout":
         return "rejected"
     return "timeout" if outcome == "timeout" else "error"
 

@@ -23,6 +23,7 @@ from mainstay._core.context import (
     end,
     process_contexts,
 )
+from mainstay._core.failures import is_a
 from mainstay._core.functions import (
     Kind,
     is_awaitable,
@@ -54,7 +55,7 @@ class BoundPipeline:
         """Return the call that began on the straight way, whose function has raised."""
         tally = PipelineTally(self.recorder)
         tally.attempt()
-        if isinstance(error, Exception):
+        if is_a(error, Exception):
             _note(tally, error)
         return PipelineRun(tally, current_context(), started, tally_here())
 
@@ -361,7 +362,7 @@ def _acounted(fn: Callable[..., Any]) -> Callable[..., Any]:
 def _note(tally: PipelineTally | None, error: Exception) -> None:
     if tally is None:
         return
-    if isinstance(error, RejectedError):
+    if is_a(error, RejectedError):
         tally.refused()
     else:
         tally.failed(error)

@@ -16,6 +16,7 @@ from asyncio import CancelledError
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from mainstay._core.failures import is_a
 from mainstay._limits.places import Permits, Places
 
 Nested: TypeAlias = Callable[..., Any]
@@ -70,7 +71,7 @@ class StraightRetry(StraightLayer):
 
     def failed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - of a layer
         """Call again, or let the exception go on."""
-        if not isinstance(error, Exception):
+        if not is_a(error, Exception):
             self.bound.resume(started, None).interrupted(error)
             raise error
         run = self.bound.resume(started, (self.nested, *call))
@@ -83,7 +84,7 @@ class StraightRetry(StraightLayer):
 
     async def afailed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - as above
         """As `failed`, in async code."""
-        if not isinstance(error, Exception):
+        if not is_a(error, Exception):
             self.bound.resume(started, None).interrupted(error)
             raise error
         run = self.bound.resume(started, (self.nested, *call))
@@ -107,7 +108,7 @@ class StraightFallback(StraightLayer):
     def failed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - as above
         """Return an answer, or let the exception go on."""
         run = self.bound.resume(started)
-        if not isinstance(error, Exception):
+        if not is_a(error, Exception):
             run.end_interrupted(error)
             raise error
         if not run.caught(error, run.ask(self.bound.settings.judge, error)):
@@ -117,7 +118,7 @@ class StraightFallback(StraightLayer):
     async def afailed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - as above
         """As `failed`, in async code."""
         run = self.bound.resume(started)
-        if not isinstance(error, Exception):
+        if not is_a(error, Exception):
             run.end_interrupted(error)
             raise error
         if not run.caught(error, await run.aask(self.bound.settings.judge, error)):
@@ -153,7 +154,7 @@ class StraightBreaker(StraightLayer):
 
     async def afailed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:
         """As `failed`, where a cancellation may tell of a silence."""
-        if isinstance(error, CancelledError):
+        if is_a(error, CancelledError):
             self.bound.resume(started, kept).cancelled(error)
             raise error
         return self.failed(kept, error, started, call)

@@ -44,6 +44,7 @@ from mainstay._core.context import (
     process_contexts,
     set_block_context,
 )
+from mainstay._core.failures import is_a
 from mainstay._core.functions import require_asyncio, wraps
 from mainstay._core.one_shot import has_one_shot
 from mainstay._core.threads import values_now
@@ -143,7 +144,7 @@ def _wrap_hedged(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[...,
             value = await primary(*args, **kwargs)
         except BaseException as error:
             loop = hedged.in_full()
-            if timer.waiting.pop(hedged, None) is not None and isinstance(error, Exception):
+            if timer.waiting.pop(hedged, None) is not None and is_a(error, Exception):
                 loop.slow_at(slow_at)
             if loop.primary_raised(error):
                 raise
@@ -431,10 +432,11 @@ class AsyncLoop:
         """Count what the primary raised; True if that is to go on as it is."""
         call, caller = self.call, self._caller
         outside = caller.leave_primary()
-        if caller.interrupted and not outside and isinstance(error, Exception | CancelledError):
+        interruptible = is_a(error, Exception) or is_a(error, CancelledError)
+        if caller.interrupted and not outside and interruptible:
             call.given_up(0)
             return False
-        if outside or call.settled or not isinstance(error, Exception):
+        if outside or call.settled or not is_a(error, Exception):
             call.round.running.discard(0)
             self._give_up(error)
             if call.members is not None:
@@ -461,7 +463,7 @@ class AsyncLoop:
 
     def _give_up(self, error: BaseException) -> None:
         """End the call for a caller that is left by *error*, or has left the block of a race."""
-        if isinstance(error, CancelledError):
+        if is_a(error, CancelledError):
             cut_short(self.call)
         self.call.settled = True
         self._stop()

@@ -7,6 +7,7 @@ attempt: what follows is decided where it ends, so that `return` and `break` in 
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Self
 
+from mainstay._core.failures import is_a
 from mainstay._core.watching import around, watchers
 from mainstay._retry.call import RetryCall, watched_attempt
 
@@ -151,7 +152,7 @@ class Attempt:
             if not self._goes_on(expired):
                 raise expired from error
             return True
-        elif isinstance(error, Exception):
+        elif is_a(error, Exception):
             return self._goes_on(error)
         else:
             run.interrupted(error)

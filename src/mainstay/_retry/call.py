@@ -29,6 +29,7 @@ from mainstay._core.failures import (
     counted,
     described,
     failing_of,
+    is_a,
     leave_note,
 )
 from mainstay._core.layers import Layer
@@ -297,7 +298,7 @@ class RetryCall(Call[Recorder]):
         return self.settings.on_result is not None and self.settings.on_result(value)
 
     def _broken_on_result(self, broken: BaseException) -> None:
-        if isinstance(broken, Exception):
+        if is_a(broken, Exception):
             self.made += 1
             self.hook_failed("on_result", broken)
             self._give_up("predicate_error", broken)

@@ -1,5 +1,6 @@
 """A retry inside a retry: found by the note that the inner one leaves on what it raises."""
 
+import contextlib
 from typing import Self
 
 
@@ -30,7 +31,8 @@ class RetryNote(str):
 
 def inner_retry(error: BaseException, since: float) -> str | None:
     """Return the component of a retry that has given up with *error* after *since*, or None."""
-    for note in getattr(error, "__notes__", None) or ():
-        if type(note) is RetryNote and note.left_at >= since:
-            return note.component
+    with contextlib.suppress(Exception):  # what a user's class has for notes may be anything
+        for note in getattr(error, "__notes__", None) or ():
+            if type(note) is RetryNote and note.left_at >= since:
+                return note.component
     return None
