@@ -22,6 +22,7 @@ TODAY = dt.datetime.now(tz=dt.UTC).date()
 HERE = Path(__file__).parent
 SCRIPTS = (
     "overhead.py",
+    "transient.py",
     "threads.py",
     "memory.py",
     "import_time.py",

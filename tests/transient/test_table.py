@@ -20,6 +20,7 @@ from mainstay import (
     deadline,
     transient,
 )
+from mainstay._transient import policy
 from mainstay._transient.libraries import TABLE
 
 BOTH, AGAIN, FAILING, NEITHER = (True, True), (True, False), (False, True), (False, False)
@@ -434,6 +435,12 @@ def test_what_cannot_be_read_is_neither_and_why_says_so():
     assert answers(error) == NEITHER
     said = "its library is of a version that is not known here ('ClientError' object has no attrib"
     assert said in transient.why(error)
+
+
+def test_the_rows_of_many_classes_are_not_kept_for_ever():
+    for _ in range(policy._MOST + 1):
+        assert transient(type("Made", (ConnectionResetError,), {})()) is True
+    assert len(policy._rows) <= policy._MOST
 
 
 def test_why_says_what_was_decided():

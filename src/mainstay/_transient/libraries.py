@@ -36,7 +36,7 @@ from mainstay._transient.answer import (
     Answer,
 )
 from mainstay._transient.delays import asked_delay
-from mainstay._transient.statuses import StatusRules
+from mainstay._transient.statuses import IDEMPOTENT, StatusRules
 
 Reader: TypeAlias = Callable[[Any, "Asking"], Answer]
 Row: TypeAlias = Answer | Reader
@@ -165,18 +165,14 @@ def _by_reason(error: Any, ask: Asking) -> Answer:
 
 def _sent(error: Any, ask: Asking) -> Answer:
     """Judge what broke off with the request on the wire, where the exception knows that."""
-    request = _request_of(error)
+    try:
+        request = error.request
+    except Exception:  # noqa: BLE001 - httpx raises where none was set
+        request = None
     method = getattr(request, "method", None)
-    if ask.rules.may_repeat(method, getattr(request, "headers", None)):
+    if method in IDEMPOTENT or ask.rules.may_repeat(method, getattr(request, "headers", None)):
         return BROKEN_OFF
     return SENT._replace(why=f"it broke off, and {method} is not safe to repeat")
-
-
-def _request_of(error: Any) -> Any:
-    try:
-        return error.request
-    except Exception:  # noqa: BLE001 - httpx raises where none was set
-        return None
 
 
 def _by_response(error: Any, ask: Asking) -> Answer:
@@ -184,7 +180,7 @@ def _by_response(error: Any, ask: Asking) -> Answer:
     response = error.response
     if response is None:
         return UNKNOWN
-    request = _request_of(error) or getattr(response, "request", None)
+    request = error.request
     return ask.rules.judge(
         response.status_code,
         getattr(request, "method", None),
@@ -514,8 +510,8 @@ _SDK_ATTRIBUTES = {
 }
 
 
-def row_of(kind: type[BaseException]) -> Row | None:
-    """Return the row of an exception's class, or None if nothing is known of it.
+def row_of(kind: type[BaseException]) -> Row:
+    """Return the row of an exception's class, or `UNKNOWN`.
 
     A class that Python itself has is known: where it has no row, it is lasting.
     """
@@ -525,7 +521,7 @@ def row_of(kind: type[BaseException]) -> Row | None:
             return row
         if each.__name__ in _SDK_ATTRIBUTES:
             return _generated(each.__name__)
-    return LASTING if kind.__module__ == "builtins" else None
+    return LASTING if kind.__module__ == "builtins" else UNKNOWN
 
 
 def _generated(name: str) -> Reader:

@@ -1,17 +1,23 @@
 """`transient`: what passes by itself, for whichever client is used."""
 
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Any, Self
 
 from mainstay._transient.answer import LASTING, MAY_PASS, UNKNOWN, Answer
-from mainstay._transient.libraries import Asking, Reader, row_of
+from mainstay._transient.libraries import Asking, Row, row_of
 from mainstay._transient.statuses import STATUSES, StatusRules
 
 _DEEPEST_CAUSE = 8
-_CLASSES = 1_000  # whose rows are remembered
+_MOST = 1_000  # classes whose rows are remembered; then all are forgotten
 
-_row_of = lru_cache(_CLASSES)(row_of)
+_rows: dict[type[BaseException], Row] = {}
+
+
+def _look_up(kind: type[BaseException]) -> Row:
+    if len(_rows) >= _MOST:
+        _rows.clear()
+    row = _rows[kind] = row_of(kind)
+    return row
 
 
 class Transient:
@@ -130,24 +136,34 @@ class Transient:
         return Transient(StatusRules(_checked_statuses(statuses), any_method), _checked_also(also))
 
     def _answer(self, error: BaseException) -> Answer:
-        if self._also and issubclass(type(error), self._also):
-            return MAY_PASS._replace(why="it is in `also`")
-        kind: Any = type(error)  # which type checkers do not take for hashable
-        row = _row_of(kind)
-        for _ in range(_DEEPEST_CAUSE):
-            if row is not None:
-                answer = row if isinstance(row, Answer) else _read(row, error, self._asking)
-                if answer is not UNKNOWN:
-                    return answer
+        depth = 0
+        while True:
+            kind: Any = type(error)  # which type checkers do not take for hashable
+            if self._also and issubclass(kind, self._also):
+                return MAY_PASS._replace(why=f"{'its cause' if depth else 'it'} is in `also`")
+            row: Any  # `type(row) is` narrows for mypy alone
+            try:
+                row = _rows[kind]
+            except KeyError:
+                row = _look_up(kind)
+            answer = row if type(row) is Answer else self._read(row, error)
+            if answer is not UNKNOWN:
+                return answer
             cause = error.__cause__
-            if cause is None:
+            depth += 1
+            if cause is None or depth == _DEEPEST_CAUSE:
                 return UNKNOWN
             error = cause
-            if self._also and issubclass(type(error), self._also):
-                return MAY_PASS._replace(why="its cause is in `also`")
-            kind = type(error)
-            row = _row_of(kind)
-        return UNKNOWN
+
+    def _read(self, row: Any, error: BaseException) -> Answer:
+        """Return what *row* finds in *error*, which may lack what is read."""
+        try:
+            answer: Answer = row(error, self._asking)
+        except Exception as missing:  # noqa: BLE001 - of a version that nobody knows, anything
+            return LASTING._replace(
+                why=f"its library is of a version that is not known here ({missing})"
+            )
+        return answer
 
     def __copy__(self) -> Self:
         return self
@@ -160,16 +176,6 @@ class Transient:
 
 
 transient: Transient = Transient()
-
-
-def _read(row: Reader, error: BaseException, asking: Asking) -> Answer:
-    """Return what *row* finds in *error*, which may lack what it reads."""
-    try:
-        return row(error, asking)
-    except Exception as missing:  # noqa: BLE001 - of a version that nobody knows, anything
-        return LASTING._replace(
-            why=f"its library is of a version that is not known here ({missing})"
-        )
 
 
 def _checked_also(also: object) -> tuple[type[Exception], ...]:
