@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, ClassVar, ParamSpec, Self, TypeVar, cast
+from typing import Any, ClassVar, NoReturn, ParamSpec, Self, TypeVar, cast
 
 import attrs
 
@@ -182,6 +182,11 @@ class CircuitBreaker(Shared):
             'FOUND'
         """
         return self(fn)(*args, **kwargs)
+
+    def __aenter__(self) -> NoReturn:
+        raise TypeError("write `with breaker:`, without `async`, in async code too")
+
+    __aexit__ = __aenter__
 
     def __enter__(self) -> Self:
         _BLOCKS.set((self._bound.begin(), *_BLOCKS.get()))

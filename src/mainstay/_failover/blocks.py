@@ -6,7 +6,7 @@ A lease is one attempt and never a second one.
 """
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 
 from mainstay._core.failures import class_name
 from mainstay._core.interrupts import TaskTimeout
@@ -121,6 +121,11 @@ class PoolAttempt(Generic[R]):
         self._watch: ExitStack | None = None
         self.number: int = call.made + 1
         self.member: str = handle.lease.member
+
+    def __aenter__(self) -> NoReturn:
+        raise TypeError("write `with attempt as resource:`, without `async`, in async code too")
+
+    __aexit__ = __aenter__
 
     def __enter__(self) -> R:
         self._entry = LeaseEntry(self._handle.lease)

@@ -1,5 +1,7 @@
 """`priority`: how early the calls inside a block are served where they have to wait."""
 
+from typing import NoReturn
+
 from mainstay._core import context
 from mainstay._core.context import Priority
 from mainstay._limits.places import PRIORITIES
@@ -41,6 +43,11 @@ class priority:  # noqa: N801 - used like a function, as `deadline` is
     def __init__(self, level: Priority) -> None:
         self._level: Priority = _checked_level(level)
         self._entries: list[context.Entry] = []
+
+    def __aenter__(self) -> NoReturn:
+        raise TypeError("write `with priority(...):`, without `async`, in async code too")
+
+    __aexit__ = __aenter__
 
     def __enter__(self) -> None:
         context.enter(self._entries, context.PriorityEntry(self, self._level))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar, Final, ParamSpec, Self, TypeVar, cast
+from typing import Any, ClassVar, Final, NoReturn, ParamSpec, Self, TypeVar, cast
 
 import attrs
 
@@ -54,6 +54,14 @@ class Timeout:
     _metrics: Metrics = attrs.field(alias="metrics")
     _given: dict[str, Any] = attrs.field(alias="given")
     _abandoned: dict[str, AbandonedCalls] = attrs.field(factory=dict, init=False)
+
+    def __enter__(self) -> NoReturn:
+        raise TypeError(
+            "`timeout` wraps functions; around a block write `with deadline(...):`, or "
+            "`async with deadline(...):`, which interrupts"
+        )
+
+    __exit__ = __aenter__ = __aexit__ = __enter__
 
     def __copy__(self) -> Self:
         return self

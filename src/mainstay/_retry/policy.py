@@ -3,7 +3,18 @@
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, ClassVar, Final, Literal, ParamSpec, Self, TypeAlias, TypeVar, cast
+from typing import (
+    Any,
+    ClassVar,
+    Final,
+    Literal,
+    NoReturn,
+    ParamSpec,
+    Self,
+    TypeAlias,
+    TypeVar,
+    cast,
+)
 
 import attrs
 
@@ -74,6 +85,14 @@ class Retry:
     _metrics: Metrics = attrs.field(alias="metrics")
     _async_hook: str | None = attrs.field(alias="async_hook")
     _given: dict[str, Any] = attrs.field(alias="given")
+
+    def __enter__(self) -> NoReturn:
+        raise TypeError(
+            "the block form is `for attempt in policy:`, or `async for`, with a `with attempt:` in "
+            "it around what is to be retried"
+        )
+
+    __exit__ = __aenter__ = __aexit__ = __enter__
 
     def __copy__(self) -> Self:
         return self
