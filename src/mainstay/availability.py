@@ -211,6 +211,18 @@ class Availability(Shared):
         return self._track.over(to_seconds(window, "window", zero=False))
 
 
+def follow(availability: Availability, is_down: Callable[[], bool]) -> None:
+    """Record that an outage begins or ends, if *is_down* says other than what was recorded.
+
+    Unlike `fail` and `restore`, which are counted against each other, it may be interrupted at any
+    place by a signal handler that does the same: the last word is that of the newest state.
+    """
+    track = availability._track  # noqa: SLF001 - of this module
+    while (down := is_down()) == track.is_up():
+        track.change(OutageLog.down if down else OutageLog.up)
+        availability._series.refresh()  # noqa: SLF001 - of this module
+
+
 class _Track:
     """The log of one `Availability`, and its clock: what the metrics watch."""
 

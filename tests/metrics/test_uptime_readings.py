@@ -12,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from mainstay import Availability, Metrics
+from mainstay import Availability, CircuitBreaker, Metrics
 from mainstay._core.clock import SystemClock
 from mainstay._core.dependability import MOST_POINTS, OutageLog
+from mainstay.availability import follow
 from support.contexts import OnClock
+from support.interruptions import at_each_interruption
 from support.processes import python
 
 NAMES = ("component_uptime_seconds_total", "component_downtime_seconds_total",
@@ -312,3 +314,51 @@ def test_a_span_begins_after_what_happens_at_its_first_moment():
 def test_an_availability_has_no_copy(counters, copied):
     with pytest.raises(TypeError, match="<Availability of 'db': up> cannot be copied or pickled"):
         copied(Availability("db", metrics=counters.metrics))
+
+
+# Signal handlers.
+
+
+def is_shown_as_down(registry):
+    return registry.get_sample_value("mainstay_component_up", {"component": "db"}) == 0
+
+
+@pytest.mark.parametrize("handled", ["open", "close"])
+def test_a_handler_may_open_a_breaker_that_is_closed_just_now_and_close_it(handled):
+    """Its outage was counted twice, or ended before it began: a ValueError in the handler."""
+
+    def attempt():
+        registry = CollectorRegistry()
+        breaker = CircuitBreaker("db", on=OSError, metrics=Metrics(registry))
+        if handled == "open":
+            breaker.open()
+
+        def check():
+            assert is_shown_as_down(registry) == (breaker.state == "open")
+            assert breaker._bound.engine.is_open == (breaker.state == "open")
+
+        if handled == "open":
+            return breaker.close, breaker.open, check
+        return breaker.open, breaker.close, check
+
+    assert at_each_interruption(attempt) > 100
+
+
+@pytest.mark.parametrize("down", [True, False])
+def test_a_handler_may_bring_back_what_goes_down_just_now_and_take_it_down(down):
+    def attempt():
+        registry = CollectorRegistry()
+        availability = Availability("db", metrics=Metrics(registry))
+        here = {"down": False}
+
+        def is_now(state):
+            here["down"] = state
+            follow(availability, lambda: here["down"])
+
+        def check():
+            assert is_shown_as_down(registry) == here["down"]
+
+        is_now(not down)
+        return partial(is_now, down), partial(is_now, not down), check
+
+    assert at_each_interruption(attempt) > 20

@@ -26,7 +26,7 @@ from mainstay._core.silence import ANSWERS, longest_silence
 from mainstay._metrics.collector import Metrics, recorders_of
 from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import BREAKER_STATE
-from mainstay.availability import Availability
+from mainstay.availability import Availability, follow
 from mainstay.errors import CircuitOpenError
 from mainstay.events import BreakerChanged, BreakerState
 
@@ -71,6 +71,7 @@ class BreakerEngine:
         self.answers: deque[float] = deque(maxlen=ANSWERS)
         self.inspects_successes = detect.slow is not None
         self._state: BreakerState = "closed"
+        self._changed = self._is_updating = False
         self._clock: Clock = current_context().clock
         self._since: float = self._clock.now()
         self._availability = Availability(name, metrics=metrics)
@@ -207,24 +208,32 @@ class BreakerEngine:
 
     def _updated(self) -> BreakerChanged | None:
         """Bring up to date what calls read; return the event to publish once the lock is left."""
+        self._changed = True
+        if self._is_updating:  # a signal handler has come in here: what it interrupted goes on
+            return None
+        self._is_updating = True
         self._clock = current_context().clock
-        old, new = self._state, _STATES.get(self.detector.phase, "closed")
-        if self.detector.passed:  # between two trials
-            new = "half_open"
-        self.is_open = new != "closed"
-        # Set last, so that a call that reads it without the lock finds the rest settled.
-        if self.held_open:
-            self.open_until = math.inf
-        else:
-            self.open_until = self.detector.until if self.is_open else -math.inf
+        try:
+            while True:
+                self._changed = False
+                new = _STATES.get(self.detector.phase, "closed")
+                if self.detector.passed:  # between two trials
+                    new = "half_open"
+                self.is_open = new != "closed"
+                # Set last, so that a call that reads it without the lock finds the rest settled.
+                if self.held_open:
+                    self.open_until = math.inf
+                else:
+                    self.open_until = self.detector.until if self.is_open else -math.inf
+                if not self._changed:
+                    break
+        finally:
+            self._is_updating = False
+        old, self._state = self._state, new
         if new == old:
             return None
-        self._state = new
         self._since = self._clock.now()
-        if old == "closed":
-            self._availability.fail()
-        elif new == "closed":
-            self._availability.restore()
+        follow(self._availability, lambda: self.is_open)
         cause = self.detector.cause if new == "open" and not self.held_open else None
         return BreakerChanged(self.name, old, new, cause)
 

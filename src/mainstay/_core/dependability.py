@@ -193,6 +193,14 @@ class OutageLog:
         )
         return self._changed(attrs.evolve(here, total=total, down_since=None), depth=0)
 
+    def down(self, now: float) -> "OutageLog":
+        """Return the log with an outage open: its own, or a new one."""
+        return self if self.depth else self.failed(now)
+
+    def up(self, now: float) -> "OutageLog":
+        """Return the log without an open outage."""
+        return self.restored(now) if self.depth else self
+
     def read(self, now: float) -> "OutageLog":
         """Return the log after its figures were read: no change is before *now* any more."""
         return attrs.evolve(self, read_until=now) if now > self.read_until else self

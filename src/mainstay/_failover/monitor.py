@@ -22,7 +22,7 @@ from mainstay._failover.settings import POLICY
 from mainstay._metrics.collector import Metrics, recorders_of
 from mainstay._metrics.pools import SwitchRecorder
 from mainstay._metrics.schema import MEMBER_STATE
-from mainstay.availability import Availability
+from mainstay.availability import Availability, follow
 from mainstay.events import (
     MemberBroken,
     MemberEjected,
@@ -115,9 +115,12 @@ class PoolMonitor:
         self._outbox = outbox
         self._listeners: dict[object, Listener] = {}
         self._availability = Availability(name, metrics=metrics)
+<<<<<<< HEAD
         self._was_down = False
         self._state: HealthState = "ok"
         self._since = current_context().clock.now()
+=======
+>>>>>>> 7e4aafd (Let a signal handler change a breaker while it is being changed)
         self._switches().show_outages()
         self.follow()
 
@@ -163,6 +166,7 @@ class PoolMonitor:
 
     def refresh(self) -> None:
         """Show what the states of the members are now, and if the pool is down."""
+<<<<<<< HEAD
         down = self.is_down()
         state = self._present_state(down=down)
         if state != self._state:
@@ -173,6 +177,9 @@ class PoolMonitor:
                 self._availability.fail()
             else:
                 self._availability.restore()
+=======
+        follow(self._availability, self.is_down)
+>>>>>>> 7e4aafd (Let a signal handler change a breaker while it is being changed)
         self._outbox.add(self._gauge.changed)
 
     # What happens to members.

@@ -9,7 +9,7 @@ import attrs
 
 from mainstay._core.arguments import Duration, to_number, to_seconds
 from mainstay._core.functions import checked_name, require_asyncio
-from mainstay._core.sharing import Shared, reset_with_all
+from mainstay._core.sharing import Shared
 from mainstay._limits.rate_calls import (
     POLICY,
     BoundRate,
@@ -143,7 +143,6 @@ class RateLimit(Shared):
             metrics_of(metrics),
         )
         self._bound = BoundRate(engine, engine.recorder)
-        reset_with_all(self, RateLimit.reset)
 
     @property
     def name(self) -> str:
