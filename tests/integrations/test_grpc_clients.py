@@ -307,7 +307,7 @@ def test_transient_waits_as_long_as_a_breaker_says(client, grpc):
     with pytest.raises(CircuitOpenError) as caught:
         caller.call()
     assert transient(caught.value) == caught.value.retry_after
-    trailers = dict(caught.value.trailing_metadata())
+    trailers = dict(iter(caught.value.trailing_metadata()))
     assert 0 < int(trailers["grpc-retry-pushback-ms"]) <= 5_000
 
 

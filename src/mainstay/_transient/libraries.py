@@ -257,7 +257,7 @@ def _by_grpc_code(error: Any, _ask: Asking) -> Answer:
 def _pushed_back(error: Any, answer: Answer) -> Answer:
     """Return *answer* with the server's own wait, which is in milliseconds, or negative: never."""
     try:
-        trailers = dict(error.trailing_metadata() or ())
+        trailers = dict(iter(error.trailing_metadata() or ()))  # in old versions it lacks `keys`
     except Exception:  # noqa: BLE001 - as above
         return answer
     said = trailers.get("grpc-retry-pushback-ms")

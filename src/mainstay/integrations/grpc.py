@@ -390,7 +390,7 @@ class _LocalError(grpc.RpcError, grpc.Call, _Future):
     def time_remaining(self) -> float:
         return 0.0
 
-    def add_callback(self, _callback: object) -> bool:
+    def add_callback(self, callback: object) -> bool:  # noqa: ARG002 - there is nothing to wait for
         return False
 
     def cancel(self) -> bool:
@@ -405,13 +405,13 @@ class _LocalError(grpc.RpcError, grpc.Call, _Future):
     def done(self) -> bool:
         return True
 
-    def result(self, _timeout: float | None = None) -> NoReturn:
+    def result(self, timeout: float | None = None) -> NoReturn:  # noqa: ARG002 - as above
         raise self
 
-    def exception(self, _timeout: float | None = None) -> Exception:
+    def exception(self, timeout: float | None = None) -> Exception:  # noqa: ARG002 - as above
         return self
 
-    def traceback(self, _timeout: float | None = None) -> Any:
+    def traceback(self, timeout: float | None = None) -> Any:  # noqa: ARG002 - as above
         return self.__traceback__
 
     def add_done_callback(self, fn: Callable[[Any], Any]) -> None:
