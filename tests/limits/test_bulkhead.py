@@ -809,7 +809,7 @@ def test_calls_in_recorded_count_there(form):
 def test_a_signal_handler_that_comes_in_behind_the_lock_never_waits(metrics):
     bulkhead = Bulkhead("orders", limit=1, max_wait=30.0)
     places = bulkhead._bound.engine.places
-    with Inside(bulkhead), places._guard, pytest.raises(BulkheadFullError) as caught:
+    with Inside(bulkhead), places._lock, pytest.raises(BulkheadFullError) as caught:
         bulkhead.call(str)
     assert caught.value.reason == "full"
     assert bulkhead.call(str, "and again") == "and again"

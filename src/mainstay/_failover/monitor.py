@@ -115,12 +115,8 @@ class PoolMonitor:
         self._outbox = outbox
         self._listeners: dict[object, Listener] = {}
         self._availability = Availability(name, metrics=metrics)
-<<<<<<< HEAD
-        self._was_down = False
         self._state: HealthState = "ok"
         self._since = current_context().clock.now()
-=======
->>>>>>> 7e4aafd (Let a signal handler change a breaker while it is being changed)
         self._switches().show_outages()
         self.follow()
 
@@ -166,20 +162,11 @@ class PoolMonitor:
 
     def refresh(self) -> None:
         """Show what the states of the members are now, and if the pool is down."""
-<<<<<<< HEAD
         down = self.is_down()
         state = self._present_state(down=down)
         if state != self._state:
             self._state, self._since = state, self.clock.now()
-        if down != self._was_down:
-            self._was_down = down
-            if down:
-                self._availability.fail()
-            else:
-                self._availability.restore()
-=======
         follow(self._availability, self.is_down)
->>>>>>> 7e4aafd (Let a signal handler change a breaker while it is being changed)
         self._outbox.add(self._gauge.changed)
 
     # What happens to members.

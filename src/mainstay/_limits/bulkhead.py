@@ -195,9 +195,13 @@ class Bulkhead(Shared):
 
     def __enter__(self) -> Self:
         call = self._bound.begin()
-        call.enter(block=True)
-        self._blocks.append(call)
-        return self
+        try:
+            call.enter(block=True)
+            self._blocks.append(call)
+            return self  # noqa: TRY300 - from here on the block is left
+        except BaseException:  # of a signal handler, too
+            call.give_back()
+            raise
 
     def __exit__(
         self,
@@ -217,9 +221,13 @@ class Bulkhead(Shared):
     async def __aenter__(self) -> Self:
         require_asyncio(self.name)
         call = self._bound.begin()
-        await call.aenter(block=True)
-        self._blocks.append(call)
-        return self
+        try:
+            await call.aenter(block=True)
+            self._blocks.append(call)
+            return self  # noqa: TRY300 - from here on the block is left
+        except BaseException:  # of a signal handler, too
+            call.give_back()
+            raise
 
     async def __aexit__(
         self,

@@ -89,9 +89,12 @@ class HeldPlace:
 
     def give_back(self) -> None:
         """Free the place, once."""
-        places, self.places, self.holder = self.places, None, None
+        places = self.places
         if places is not None:
-            places.give_back(self.permits)
+            self.places = self.holder = None
+            self.permits.append(None)  # at once: a signal handler may come in at each other call
+            if places.busy:
+                places.settle()
         if held_here() is self:
             set_held(self.outer)
 
@@ -221,17 +224,27 @@ class BulkheadCall(Call[Recorder]):
             BulkheadFullError: If there is none in time.
             DeadlineExpiredError: If the surrounding deadline leaves no time.
         """
-        permits = self._take()
-        if permits is None:
-            permits = self._wait(self._may_wait(in_loop=running_loop() is not None))
-        self._hold(permits, block=block)
+        permits = None
+        try:
+            permits = self._take()
+            if permits is None:
+                permits = self._wait(self._may_wait(in_loop=running_loop() is not None))
+            self._hold(permits, block=block)
+        except BaseException:
+            self._undo(permits)
+            raise
 
     async def aenter(self, *, block: bool = False) -> None:
         """As `enter`, in async code, where it waits in its task."""
-        permits = self._take()
-        if permits is None:
-            permits = await self._await(self._may_wait(in_loop=False))
-        self._hold(permits, block=block)
+        permits = None
+        try:
+            permits = self._take()
+            if permits is None:
+                permits = await self._await(self._may_wait(in_loop=False))
+            self._hold(permits, block=block)
+        except BaseException:
+            self._undo(permits)
+            raise
 
     def _take(self) -> Permits | None:
         self.check_time_left()
@@ -265,14 +278,18 @@ class BulkheadCall(Call[Recorder]):
         bell = clock.bell()
         waiter = self._waiter(bell.ring)
         try:
-            self.engine.places.queue(waiter)
-            bell.wait(seconds)
-        except BaseException as error:
-            self._stop_waiting(waiter, error)
+            try:
+                self.engine.places.queue(waiter)
+                bell.wait(seconds)
+            except BaseException as error:
+                self._stop_waiting(waiter, error)
+                raise
+            finally:
+                bell.idle(get_ident())
+            return self._after_wait(waiter)
+        except BaseException:
+            self.engine.places.abandon(waiter)
             raise
-        finally:
-            bell.idle(get_ident())
-        return self._after_wait(waiter)
 
     async def _await(self, seconds: float) -> Permits:
         event_loop = require_asyncio(self.component)
@@ -284,12 +301,16 @@ class BulkheadCall(Call[Recorder]):
         waiter = self._waiter(wake)
         waiter.event_loop = event_loop
         try:
-            self.engine.places.queue(waiter)
-            await self.context.clock.wait_for(woken, seconds)
-        except BaseException as error:
-            self._stop_waiting(waiter, error)
+            try:
+                self.engine.places.queue(waiter)
+                await self.context.clock.wait_for(woken, seconds)
+            except BaseException as error:
+                self._stop_waiting(waiter, error)
+                raise
+            return self._after_wait(waiter)
+        except BaseException:
+            self.engine.places.abandon(waiter)
             raise
-        return self._after_wait(waiter)
 
     def _waiter(self, wake: Callable[[], object]) -> Waiter:
         context = self.context
@@ -297,10 +318,7 @@ class BulkheadCall(Call[Recorder]):
 
     def _stop_waiting(self, waiter: Waiter, error: BaseException) -> None:
         """Hand on what it may have been given, and record that the wait was interrupted."""
-        places = self.engine.places
-        permits = places.withdraw(waiter)
-        if permits is not None:
-            places.give_back(permits)
+        self.engine.places.abandon(waiter)
         self.own.waited(waiter.priority, self.elapsed())
         self.end_interrupted(error)
 
@@ -316,7 +334,7 @@ class BulkheadCall(Call[Recorder]):
         permits = places.withdraw(waiter)
         is_over = self.context.left() <= 0
         if permits is not None and is_over:
-            places.give_back(permits)
+            places.abandon(waiter)
             permits = None
         self.own.waited(waiter.priority, self.elapsed())
         if permits is not None:
@@ -347,6 +365,13 @@ class BulkheadCall(Call[Recorder]):
             held.call = self
         set_held(held)
         self.admitted = self.now()
+
+    def _undo(self, permits: Permits | None) -> None:
+        """Free the place, if there is one, of a call that does not begin after all."""
+        if self.held is not None:
+            self.held.give_back()
+        elif permits is not None:
+            self.engine.places.give_back(permits)
 
     def give_back(self) -> None:
         """Free the place."""
@@ -455,6 +480,9 @@ def _wrap_sync(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., An
             permits.pop()
         except IndexError:
             return _call(bound.begin(), fn, args, kwargs)
+        except BaseException:  # of a signal handler, which comes in when the place is taken
+            permits.append(None)
+            raise
         places_taken = permits  # what `is_called_by_holder` looks for
         try:
             try:
@@ -510,6 +538,9 @@ def _wrap_async(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., A
             permits.pop()
         except IndexError:
             return await _acall(bound.begin(), fn, args, kwargs)
+        except BaseException:  # of a signal handler, which comes in when the place is taken
+            permits.append(None)
+            raise
         places_taken = permits  # what `is_called_by_holder` looks for
         try:
             try:
@@ -540,6 +571,7 @@ def _call(call: BulkheadCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs
         finally:
             call.give_back()
     except BaseException as error:
+        call.give_back()  # unless it is: a signal handler may have come in before
         call.raised(error)
         raise
     if is_awaitable(value):
@@ -556,6 +588,7 @@ async def _acall(call: BulkheadCall, fn: Callable[..., Any], args: Args, kwargs:
         finally:
             call.give_back()
     except BaseException as error:
+        call.give_back()  # unless it is: a signal handler may have come in before
         call.raised(error, may_be_late=True)
         raise
     call.succeeded()

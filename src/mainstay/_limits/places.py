@@ -6,6 +6,7 @@
     WAITING             GONE      itself, when its wait is over or is cancelled; or somebody who
                                   finds that its event loop does not run any more
     GIVEN               TAKEN     itself, when it wakes
+    GIVEN, TAKEN        GONE      itself, if it does not go on: the place goes to the next
     GIVEN               GONE      somebody who finds that its event loop ended before it woke: the
                                   place goes to the next
 
@@ -28,7 +29,6 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
 from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
@@ -90,33 +90,16 @@ class Waiter:
         return self.deadline - self.clock.now() <= usual()
 
 
-class _Guard:
-    """A lock that a thread may take again, and which knows who has it or is about to."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._threads: list[int] = []
-
-    def __enter__(self) -> None:
-        self._threads.append(threading.get_ident())
-        try:
-            self._lock.acquire()
-        except BaseException:  # of a signal handler
-            self._threads.remove(threading.get_ident())
-            raise
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._lock.release()
-        self._threads.remove(threading.get_ident())
-
-    def is_mine(self) -> bool:
-        """True in a signal handler or finaliser that came in while its thread had the lock."""
-        return threading.get_ident() in self._threads
+def taken_from(permits: Permits) -> bool:
+    """Take a place, wholly or not at all; False if none is free."""
+    try:
+        permits.pop()
+    except IndexError:
+        return False
+    except BaseException:  # of a signal handler, which comes in when the place is taken
+        permits.append(None)
+        raise
+    return True
 
 
 class Places:
@@ -138,7 +121,7 @@ class Places:
         self.permits: Permits = deque([None] * limit)
         self.busy = False
         self._usual = usual
-        self._guard = _Guard()
+        self._lock = threading.RLock()
         self._lines: dict[Priority, deque[Waiter]] = {each: deque() for each in PRIORITIES}
         self._handed: dict[Waiter, None] = {}  # tasks that have a place and do not know it yet
         self._settling = False
@@ -147,7 +130,7 @@ class Places:
 
     def _leave_to_parent(self) -> None:
         """Go on with places and waiters of this process: its other threads are the parent's."""
-        self._guard = _Guard()
+        self._lock = threading.RLock()
         self._settling = False
         here = threading.get_ident()
         for priority, line in self._lines.items():
@@ -156,7 +139,7 @@ class Places:
 
     def reset(self) -> None:
         """Begin with all places free; who has one of the old has none of these."""
-        with self._guard:
+        with self._lock:
             self._handed.clear()
             self.permits = deque([None] * self.limit)
             self.total = self.limit
@@ -167,7 +150,7 @@ class Places:
     @property
     def in_flight(self) -> int:
         """How many places are taken."""
-        with self._guard:
+        with self._lock:
             return self.total - len(self.permits)
 
     @property
@@ -177,20 +160,18 @@ class Places:
 
     def may_wait(self) -> bool:
         """True unless this is a signal handler that came in while its thread had the lock."""
-        return not self._guard.is_mine()
+        return not self._lock._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001 - as `Condition` asks
 
     # Taking a place, and giving it back.
 
     def take(self) -> Permits | None:
         """Take a place that is free and nobody waits for; return where it is to be given back."""
-        with self._guard:
+        with self._lock:
             self.settle()
             permits = self.permits
-            try:
-                permits.pop()
-            except IndexError:
+            if not taken_from(permits):
                 return None
-            return permits
+        return permits
 
     def give_back(self, permits: Permits) -> None:
         """Free a place, which the first who waits gets. Cannot block."""
@@ -200,7 +181,7 @@ class Places:
 
     def queue(self, waiter: Waiter) -> None:
         """Begin to wait: at the end of the line, but for what is free."""
-        with self._guard:
+        with self._lock:
             self.busy = True
             self._lines[waiter.priority].append(waiter)
             self.settle()
@@ -208,24 +189,30 @@ class Places:
     def withdraw(self, waiter: Waiter) -> Permits | None:
         """End the wait, however it went; return where the place is to be given back, if it has one.
 
-        Called once for each waiter, by itself.
+        Called by the waiter itself.
         """
-        with self._guard:
+        with self._lock:
             self._handed.pop(waiter, None)
             if waiter.state is WaiterState.GIVEN:
                 waiter.state = WaiterState.TAKEN
-                return waiter.permits
-            if waiter.state is WaiterState.WAITING:
+            elif waiter.state is WaiterState.WAITING:
                 waiter.state = WaiterState.GONE
                 line = self._lines[waiter.priority]
                 if waiter in line:
                     line.remove(waiter)
                 self.settle()
-            return None
+        return waiter.permits if waiter.state is WaiterState.TAKEN else None
+
+    def abandon(self, waiter: Waiter) -> None:
+        """End the wait, and free the place that came of it; a second time nothing is left to do."""
+        permits = self.withdraw(waiter)
+        if permits is not None:
+            waiter.state = WaiterState.GONE
+            self.give_back(permits)
 
     def resize(self, limit: int) -> None:
         """Have another number of places from now on; nobody who has one loses it."""
-        with self._guard:
+        with self._lock:
             self.limit = limit
             new = max(0, limit - self.total)  # what was owed before is there already
             self.total += new
@@ -236,7 +223,7 @@ class Places:
 
     def settle(self) -> None:
         """Hand free places to those who wait, and pay what is owed."""
-        with self._guard:
+        with self._lock:
             if self._settling:  # this is a signal handler: the one it came into does it
                 self._again = True
                 return
@@ -267,11 +254,7 @@ class Places:
 
     def _pay(self) -> None:
         permits = self.permits
-        while self.total > self.limit:
-            try:
-                permits.pop()
-            except IndexError:
-                return
+        while self.total > self.limit and taken_from(permits):
             self.total -= 1
 
     def _hand_over(self, line: deque[Waiter]) -> None:
@@ -283,12 +266,10 @@ class Places:
             elif waiter.is_late(self._usual):
                 waiter.state = WaiterState.LATE
                 self._wake(waiter)
+            elif not taken_from(permits):
+                line.appendleft(waiter)
+                return
             else:
-                try:
-                    permits.pop()
-                except IndexError:
-                    line.appendleft(waiter)
-                    return
                 waiter.permits = permits
                 waiter.state = WaiterState.GIVEN
                 if waiter.event_loop is not None:
