@@ -16,7 +16,8 @@ def test_nothing_is_left_over_after_random_cancels_timeouts_forks_and_loop_ends(
     assert children == "3"
 
 
-def test_no_place_is_lost_to_a_signal_handler_that_raises():
+def test_t13_nothing_is_lost_to_a_signal_handler_that_raises():
     """Known fault T13: a place that is given back where something may be waited for, or raise."""
     found = [line.split() for line in program("raising_handlers.py", "500").splitlines()]
-    assert found == [[form, "0", "0"] for form in ("decorated", "async", "inside", "waited")]
+    forms = ("decorated", "async", "inside", "waited", "turns")
+    assert found == [[form, "0", "0"] for form in forms]

@@ -1,7 +1,7 @@
-"""Makes calls through a bulkhead while a signal handler raises at random, in every form.
+"""Makes calls through limits while a signal handler raises at random, in every form.
 
-Argument: how often it is to raise for each form. Prints for each form the places that are taken in
-the end, and the calls that wait.
+Argument: how often it is to raise for each form. Prints for each form the places of the bulkhead
+that are taken in the end, and the calls that wait.
 """
 
 import asyncio
@@ -9,11 +9,12 @@ import gc
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from types import FrameType
 
-from mainstay import Bulkhead, BulkheadFullError
+from mainstay import Bulkhead, RateLimit, RejectedError
 
 EVERY = 60e-6  # seconds
 PLACES = 500
@@ -53,11 +54,6 @@ def calls_of(bulkhead: Bulkhead) -> dict[str, Callable[[], object]]:
     return {"decorated": wrapped, "async": lambda: work().send(None), "inside": long}
 
 
-def waits(bulkhead: Bulkhead) -> None:
-    """Make a call that may have to wait for another thread."""
-    bulkhead.call(str)
-
-
 def interrupted(call: Callable[[], object], handler: Handler, times: int) -> None:
     end = handler.raised + times
     while handler.raised < end:
@@ -65,8 +61,28 @@ def interrupted(call: Callable[[], object], handler: Handler, times: int) -> Non
             handler.armed = True
             call()
             handler.armed = False
-        except (Interrupt, StopIteration, BulkheadFullError):
+        except (Interrupt, StopIteration, RejectedError):
             handler.armed = False
+
+
+def among_others(call: Callable[[], object], handler: Handler, times: int) -> None:
+    """Make calls that may have to wait for those of other threads, which nobody interrupts."""
+    stop = threading.Event()
+
+    def others() -> None:
+        while not stop.is_set():
+            try:
+                call()
+            except RejectedError:
+                continue
+
+    threads = [threading.Thread(target=others) for _ in range(2)]
+    for each in threads:
+        each.start()
+    interrupted(call, handler, times)
+    stop.set()
+    for each in threads:
+        each.join()
 
 
 def main(times: int) -> None:
@@ -84,24 +100,12 @@ def main(times: int) -> None:
 
     asyncio.run(forms())
     waited = Bulkhead("waited", limit=1, max_wait=0.01)
-    stop = threading.Event()
-
-    def others() -> None:
-        while not stop.is_set():
-            try:
-                waited.call(stop.wait, 0.0002)
-            except BulkheadFullError:
-                continue
-
-    threads = [threading.Thread(target=others) for _ in range(2)]
-    for each in threads:
-        each.start()
-    interrupted(lambda: waits(waited), handler, times)
-    stop.set()
-    for each in threads:
-        each.join()
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    among_others(lambda: waited.call(time.sleep, 0.0002), handler, times)
     print("waited", waited.in_flight, waited.waiting)
+    turns = RateLimit("turns", 5000, max_wait=0.01)
+    among_others(turns.acquire, handler, times)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    print("turns", 0, turns._bound.engine.turns.waiting)
 
 
 main(int(sys.argv[1]))

@@ -146,6 +146,7 @@ class RateCall(Call[Recorder]):
             DeadlineExpiredError: If the surrounding deadline leaves no time.
         """
         self.check_time_left()
+        turns, waiter = self.engine.turns, None
         try:
             shared = self.engine.shared
             if shared is not None and not self._asked(shared, cost):
@@ -153,19 +154,18 @@ class RateCall(Call[Recorder]):
             waiter = self._waiter(cost, may_wait=running_loop() is None)
             if waiter is None:
                 return
-            turns = self.engine.turns
-            try:
-                while (pause := turns.look(waiter)) is not None:
-                    pause.wait()
-            finally:
-                turns.leave(waiter)
+            while (pause := turns.look(waiter)) is not None:
+                pause.wait()
         except BaseException as error:
+            if waiter is not None:
+                turns.leave(waiter)
             self._refused(error)
             raise
 
     async def aenter(self, cost: float = 1.0) -> None:
         """As `enter`, in async code."""
         self.check_time_left()
+        turns, waiter = self.engine.turns, None
         try:
             shared = self.engine.shared
             if shared is not None and not await self._aasked(shared, cost):
@@ -173,13 +173,11 @@ class RateCall(Call[Recorder]):
             waiter = self._waiter(cost, may_wait=True)
             if waiter is None:
                 return
-            turns = self.engine.turns
-            try:
-                while (pause := turns.look(waiter)) is not None:
-                    await pause.await_()
-            finally:
-                turns.leave(waiter)
+            while (pause := turns.look(waiter)) is not None:
+                await pause.await_()
         except BaseException as error:
+            if waiter is not None:
+                turns.leave(waiter)
             self._refused(error)
             raise
 

@@ -159,7 +159,7 @@ class Turns:
         with self._lock:
             if waiter.missing:
                 return
-            was_first = self._line[0] is waiter
+            was_first = self._line and self._line[0] is waiter
             self._remove(waiter)
             if was_first:
                 self._call_first()
@@ -180,13 +180,13 @@ class Turns:
                 self._line[0].called.set()
 
     def _append(self, waiter: TurnWaiter) -> None:
-        self._line.append(waiter)
-        self._ahead += waiter.cost
         waiter.called = Signal()  # one that was passed over may have been called before
         waiter.missing = False
+        self._ahead += waiter.cost
+        self._line.append(waiter)  # last: a signal handler that raises comes in when this is done
 
     def _remove(self, waiter: TurnWaiter) -> None:
-        self._line.remove(waiter)
-        self._ahead = self._ahead - waiter.cost if self._line else 0.0
-        waiter.missing = True
+        self._ahead = self._ahead - waiter.cost if len(self._line) > 1 else 0.0
         waiter.turn = math.inf
+        waiter.missing = True
+        self._line.remove(waiter)  # last, as above
