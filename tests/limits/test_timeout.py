@@ -22,6 +22,7 @@ from mainstay import (
     retry,
     timeout,
 )
+from mainstay._limits import timeout_calls
 from mainstay.testing import Faults
 from support.callers import ASYNC, SYNC
 
@@ -236,6 +237,21 @@ def test_one_that_is_left_behind_is_counted_until_it_ends(metrics):
             break
         time.sleep(0.01)  # the thread counts after the function has ended
     assert metrics("abandoned_threads") == 0
+
+
+def test_an_interrupt_before_the_thread_has_the_call_leaves_the_thread_free(metrics, monkeypatch):
+    policy = timeout(5.0, in_thread=True, threads=1, name="fetch")
+
+    def interrupted(*_args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(timeout_calls, "_Job", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            policy.call(str)
+    assert policy.call(str.upper, "page") == "PAGE"
+    assert metrics("abandoned_threads") == 0
+    assert metrics.outcomes() == {"cancelled": 1, "success": 1}
 
 
 def test_without_a_free_thread_nothing_is_called(metrics):

@@ -82,20 +82,23 @@ class WorkerPool:
     def take(self) -> Worker | None:
         """Return an idle worker, or a new one; None if there are too many already."""
         try:
-            return self._idle.pop()
+            for worker in iter(self._idle.pop, None):  # where no signal handler comes in after it
+                return worker
         except IndexError:
             pass
-        with self._lock:
-            if self._alive >= self._most:
-                return None
-            self._alive += 1
+        counted = False
         try:
+            with self._lock:
+                if self._alive >= self._most:
+                    return None
+                self._alive += 1
+                counted = True
             return Worker(self)
-        except RuntimeError:  # the system gives no more threads, or the interpreter is ending
-            self._ended()
-            return None
-        except BaseException:  # of a signal handler
-            self._ended()
+        except BaseException as error:  # also of a signal handler
+            if counted:
+                self._ended()
+            if isinstance(error, RuntimeError):  # the system has no thread, or Python is ending
+                return None
             raise
 
     def release(self, worker: Worker) -> None:

@@ -252,18 +252,22 @@ def wrap_in_thread(bound: BoundTimeout, fn: Callable[..., Any]) -> Callable[...,
     @wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
         run = bound.begin()
+        bell, job = run.context.clock.bell(), None
         worker = workers.take()
         if worker is None:
             raise run.full()
-        bell = run.context.clock.bell()
-        job = _Job(bound.seconds, fn, args, kwargs, workers, abandoned, bell)
         try:
+            made = _Job(bound.seconds, fn, args, kwargs, workers, abandoned, bell)
             bell.working(worker.ident)
+            job = made
             worker.run(job.do)
             done = bell.wait(min(bound.seconds, run.left()))
             done = done or not job.leave()
         except BaseException as interrupt:
-            job.leave()
+            if job is None:  # a signal handler raised before the worker had it
+                workers.release(worker)
+            else:
+                job.leave()
             run.end_interrupted(interrupt)
             raise
         finally:
