@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+import threading
+import time
 
 import pytest
 from hypothesis import given
@@ -201,3 +203,27 @@ def test_a_task_that_a_call_makes_waits_for_its_place(metrics):
         return await (await policy.call(outer))
 
     assert asyncio.run(main()) == "done"
+
+
+def test_a_second_attempt_waits_for_the_place_that_the_first_has_given_back(metrics):
+    places = Bulkhead("places", 1, max_wait=60.0)
+    policy = pipeline("orders", retry(on=OSError, attempts=2, wait=0), places)
+    release, others, attempts = threading.Event(), [], []
+
+    def other():
+        places.call(release.wait)
+
+    def work():
+        attempts.append(None)
+        if len(attempts) == 1:
+            others.append(threading.Thread(target=other))
+            others[0].start()
+            while not places.waiting:  # it gets the place when this attempt has failed
+                time.sleep(0.001)
+            threading.Timer(0.02, release.set).start()
+            raise ConnectionResetError
+        return "done"
+
+    assert policy.call(work) == "done"
+    others[0].join()
+    assert places.in_flight == 0

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable
 from types import FrameType
 
-from mainstay import Bulkhead, RateLimit, RejectedError
+from mainstay import Bulkhead, RateLimit, RejectedError, pipeline, retry, timeout
 
 EVERY = 60e-6  # seconds
 PLACES = 500
@@ -51,7 +51,13 @@ def calls_of(bulkhead: Bulkhead) -> dict[str, Callable[[], object]]:
 
     other = Bulkhead("other", limit=PLACES)
     wrapped = bulkhead(lambda: None)
-    return {"decorated": wrapped, "async": lambda: work().send(None), "inside": long}
+    piped = pipeline("piped", retry(on=OSError), bulkhead, timeout(1.0))(lambda: None)
+    return {
+        "decorated": wrapped,
+        "async": lambda: work().send(None),
+        "inside": long,
+        "piped": piped,
+    }
 
 
 def interrupted(call: Callable[[], object], handler: Handler, times: int) -> None:
@@ -93,7 +99,7 @@ def main(times: int) -> None:
     signal.setitimer(signal.ITIMER_REAL, EVERY, EVERY)
 
     async def forms() -> None:
-        for form in ("decorated", "async", "inside"):
+        for form in ("decorated", "async", "inside", "piped"):
             bulkhead = Bulkhead(form, limit=PLACES)
             interrupted(calls_of(bulkhead)[form], handler, times)
             print(form, bulkhead.in_flight, bulkhead.waiting)

@@ -10,6 +10,7 @@ from asyncio import CancelledError, Task, current_task
 from collections.abc import Callable
 from contextvars import ContextVar
 from inspect import CO_COROUTINE
+from operator import length_hint
 from threading import get_ident
 from types import FrameType, NoneType
 from typing import Any, ClassVar, TypeAlias
@@ -163,13 +164,14 @@ def is_called_by_holder(permits: Permits, task: "Task[Any] | None") -> bool:
 
 _VARIABLE = "places_taken"
 """The name of a variable of functions that have a place on a short path: where that is to be given
-back; or a list of what the layers of a pipeline have taken, with a tuple for each bulkhead that
-begins with the same."""
+back; or a list of what the layers of a pipeline have taken, with a tuple for each bulkhead: the
+same, the place, which has a length until it is given back, and more."""
 
 
 def _has(taken: object, permits: Permits) -> bool:
     if isinstance(taken, list):
-        return any(isinstance(each, tuple) and each[0] is permits for each in taken)
+        places = [each for each in taken if isinstance(each, tuple)]
+        return any(each is permits and length_hint(place) for each, place, _ in places)
     return taken is permits
 
 
@@ -184,6 +186,25 @@ class BoundBulkhead:
         """Return what it makes of a call at most."""
         engine = self.engine
         return (Layer(kind="bulkhead", component=engine.name, places=1, waits=engine.max_wait),)
+
+    def hold(self, now: float) -> HeldPlace | None:
+        """Take a place at once, for code that calls nothing; None if it may have to wait."""
+        engine = self.engine
+        places, follower = engine.places, engine.follower
+        if places.busy or (follower is not None and now >= follower.due):
+            return None
+        permits = places.permits
+        in_flight = places.total - len(permits) + 1
+        held = HeldPlace(places, permits, held_here(), in_flight, holder_here())
+        try:
+            permits.pop()
+            set_held(held)
+        except IndexError:
+            return None
+        except BaseException:  # of a signal handler, which comes in when the place is taken
+            held.give_back()
+            raise
+        return held
 
     def resume(self, started: float) -> "BulkheadCall":
         """Return the call that began then on the short path, in its context."""

@@ -144,45 +144,51 @@ def straight(  # noqa: C901 - flat, since each further call would cost every cal
             if isinstance(each, File):
                 return general(*args, **kwargs)
         places_taken: list[Any] = []  # of all layers: what `is_called_by_holder` looks for
-        for enter in enters:
-            token = enter(started)
-            if token is None:
-                _undo(way, places_taken)
-                return general(*args, **kwargs)
-            places_taken.append(token)
         try:
-            if limit is None:
-                value = fn(*args, **kwargs)
+            for enter in enters:
+                token = enter(started)
+                if token is None:
+                    break
+                places_taken.append(token)
             else:
-                told = ToldDeadline(here, started + limit)
                 try:
-                    value = fn(*args, **kwargs)
+                    if limit is None:
+                        value = fn(*args, **kwargs)
+                    else:
+                        told = ToldDeadline(here, started + limit)
+                        try:
+                            value = fn(*args, **kwargs)
+                        finally:
+                            told.end()
+                    if type(value) is not plain:
+                        if is_awaitable(value):
+                            raise refused_awaitable(fn, value)
+                        plain = type(value)
+                except BaseException as error:  # noqa: BLE001 - goes through the layers
+                    failure = error
+                else:
+                    now = monotonic()
+                    seconds = now - started
+                    if timed is not None and seconds > timed.bound.seconds:
+                        timed.bound.resume(started).returned()
+                    for leave, token in zip(leaves, places_taken, strict=True):
+                        leave(token, now, seconds)
+                    success(seconds)
+                    return value
+                try:
+                    return _through(bound, way, places_taken, failure, started, (args, kwargs))
                 finally:
-                    told.end()
-            if type(value) is not plain:
-                if is_awaitable(value):
-                    raise refused_awaitable(fn, value)
-                plain = type(value)
-        except BaseException as error:  # noqa: BLE001 - goes through the layers
-            failure = error
-        else:
-            now = monotonic()
-            seconds = now - started
-            if timed is not None and seconds > timed.bound.seconds:
-                timed.bound.resume(started).returned()
-            for leave, token in zip(leaves, places_taken, strict=True):
-                leave(token, now, seconds)
-            success(seconds)
-            return value
-        try:
-            return _through(bound, way, places_taken, failure, started, (args, kwargs))
-        finally:
-            del failure  # its traceback leads here
+                    del failure  # its traceback leads here
+        except BaseException:  # nearly always what the function raised, with all places free
+            _undo(way, places_taken)
+            raise
+        _undo(way, places_taken)
+        return general(*args, **kwargs)
 
     return call
 
 
-def astraight(  # noqa: C901 - as above
+def astraight(  # noqa: C901, PLR0915 - as above
     bound: BoundPipeline, way: StraightWay, fn: Callable[..., Any], general: Callable[..., Any]
 ) -> Callable[..., Any]:
     """Take the straight way of an `async def` where that is open, else the general one."""
@@ -215,40 +221,46 @@ def astraight(  # noqa: C901 - as above
             if isinstance(each, File):
                 return await general(*args, **kwargs)
         places_taken: list[Any] = []  # as above
-        for enter in enters:
-            token = enter(started)
-            if token is None:
-                _undo(way, places_taken)
-                return await general(*args, **kwargs)
-            places_taken.append(token)
-        entry = None
         try:
-            if task is not None and limit is not None:
-                entry = begin_limited(task, here, started + limit)
-            value = await fn(*args, **kwargs)
-        except BaseException as error:  # noqa: BLE001 - goes through the layers
-            failure = error
-            if entry is not None:
-                end(entry)
-                entry = entry if entry.is_left_by(type(error)) else None
-        else:
-            if entry is not None:
-                end(entry)
-                entry.is_left_by(None)
-            now = monotonic()
-            seconds = now - started
-            if timed is not None and seconds > timed.bound.seconds:
-                timed.bound.resume(started).returned()
-            for leave, token in zip(leaves, places_taken, strict=True):
-                leave(token, now, seconds)
-            success(seconds)
-            return value
-        try:
-            return await _athrough(
-                bound, way, places_taken, failure, started, (args, kwargs), entry
-            )
-        finally:
-            del failure  # its traceback leads here
+            for enter in enters:
+                token = enter(started)
+                if token is None:
+                    break
+                places_taken.append(token)
+            else:
+                entry = None
+                try:
+                    if task is not None and limit is not None:
+                        entry = begin_limited(task, here, started + limit)
+                    value = await fn(*args, **kwargs)
+                except BaseException as error:  # noqa: BLE001 - goes through the layers
+                    failure = error
+                    if entry is not None:
+                        end(entry)
+                        entry = entry if entry.is_left_by(type(error)) else None
+                else:
+                    if entry is not None:
+                        end(entry)
+                        entry.is_left_by(None)
+                    now = monotonic()
+                    seconds = now - started
+                    if timed is not None and seconds > timed.bound.seconds:
+                        timed.bound.resume(started).returned()
+                    for leave, token in zip(leaves, places_taken, strict=True):
+                        leave(token, now, seconds)
+                    success(seconds)
+                    return value
+                try:
+                    return await _athrough(
+                        bound, way, places_taken, failure, started, (args, kwargs), entry
+                    )
+                finally:
+                    del failure  # its traceback leads here
+        except BaseException:  # nearly always what the function raised, with all places free
+            _undo(way, places_taken)
+            raise
+        _undo(way, places_taken)
+        return await general(*args, **kwargs)
 
     return call
 

@@ -13,7 +13,8 @@ What enters last is the rate limit, since a turn cannot be given back.
 """
 
 from asyncio import CancelledError
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import repeat
 from typing import Any, TypeAlias
 
 from mainstay._core.failures import is_a
@@ -193,7 +194,11 @@ class StraightRate(StraightLayer):
 
 
 class StraightBulkhead(StraightLayer):
-    """A bulkhead: `enter` returns where the place is to be given back, and how many were taken."""
+    """A bulkhead: `enter` returns where the place goes back, the place, and how many were taken.
+
+    The place is an iterator with one item, which goes back once, whoever gives it back: a signal
+    handler may raise anywhere.
+    """
 
     admits = True
 
@@ -205,27 +210,39 @@ class StraightBulkhead(StraightLayer):
         self._took = engine.answers.append
         self._held = engine.own.held
 
-    def enter(self, now: float) -> tuple[Permits, int] | None:
+    def enter(self, now: float) -> tuple[Permits, Iterator[None], int] | None:
         """Take a place at once."""
         places, follower = self._places, self._follower
         if places.busy or (follower is not None and now >= follower.due):
             return None
         permits = places.permits
-        in_flight = places.total - len(permits) + 1
+        taken = permits, repeat(None, 1), places.total - len(permits) + 1
         try:
             permits.pop()
         except IndexError:
             return None
-        return permits, in_flight
+        except BaseException:  # of a signal handler, which comes in when the place is taken
+            permits.append(None)
+            raise
+        return taken
 
     def undo(self, kept: Any) -> None:
-        """Free the place."""
-        self._places.give_back(kept[0])
+        """Free the place, unless it is."""
+        permits, place, _ = kept
+        permits.extend(place)
+        if self._places.busy:
+            self._places.settle()
 
     def leave(self, kept: Any, now: float, seconds: float) -> None:
         """Free the place, and record an answer."""
-        permits, in_flight = kept
-        self._places.give_back(permits)
+        permits, place, in_flight = kept
+        permits.extend(place)
+        if self._places.busy:
+            self._places.settle()
+        self.answered(now, seconds, in_flight)
+
+    def answered(self, now: float, seconds: float, in_flight: int) -> None:
+        """Record an answer, with how many places were taken when it began."""
         self._took(seconds)
         if self._follower is not None:
             self._follower.samples.append((now - seconds, seconds, in_flight))

@@ -96,7 +96,7 @@ class RequestCall(Call[PipelineRecorder]):
         if bulkhead is None:
             return None
         if context.clock is SYSTEM and context.metrics is None:
-            self.held = bulkhead.enter(self.started)
+            self.held = bulkhead.bound.hold(self.started)
             if self.held is not None:
                 return None
         waits: BulkheadCall = bulkhead.bound.begin()
@@ -126,7 +126,8 @@ class RequestCall(Call[PipelineRecorder]):
         now = self.now()
         held, waited, self.held, self.waited = self.held, self.waited, None, None
         if held is not None and self.bulkhead is not None:
-            self.bulkhead.leave(held, now, now - self.started)
+            held.give_back()
+            self.bulkhead.answered(now, now - self.started, held.in_flight)
         elif waited is not None:
             waited.give_back()
             waited.succeeded()

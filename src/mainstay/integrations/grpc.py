@@ -204,7 +204,8 @@ class _Calls:
 
     def find(self, details: Any) -> tuple[Host, Callable[..., Any]]:
         """Return what a call goes through, and the function that makes it."""
-        host = self._hosts.find(self._name or _service_of(details.method), monotonic())
+        service = self._name or _service_of(details.method), None
+        host = self._hosts.find(service, monotonic())
         key = host, details.timeout
         call = self._known.get(key)
         if call is None:
