@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from mainstay import Detect, retry
+from mainstay._core.sharing import reset_all
 from mainstay.errors import BulkheadFullError, CircuitOpenError, DeadlineExpiredError, MainstayError
 from mainstay.integrations import _hosts
 from mainstay.integrations._errors import as_clients
@@ -127,3 +128,10 @@ def test_an_error_of_ours_is_the_client_s_as_well(error):
 def test_one_that_is_both_already_stays():
     made = as_clients(CircuitOpenError("a", 1.5), ClientsError)
     assert as_clients(made, ClientsError) is made
+
+
+def test_the_places_of_hosts_are_reset_with_all_else():
+    bulkhead = hosts(limit=1).find(("a", None), 0.0).bulkhead
+    bulkhead.begin().enter()
+    reset_all()
+    bulkhead.begin().enter()

@@ -386,3 +386,36 @@ def test_transports_close_what_is_inside(library, httpx):
         pass
     asyncio.run(main())
     assert closed == ["sync", "async"]
+
+
+class Stream:
+    """What the connection of a transport is, as httpcore shows it."""
+
+    def __init__(self, connection):
+        self.connection = connection
+        self.asked = 0
+
+    def get_extra_info(self, name):
+        self.asked += 1
+        return self.connection if name == "socket" else None
+
+
+def test_a_connection_that_other_requests_share_is_not_ended(httpx, library):
+    ours = library("mainstay.integrations.httpx")
+    stream = Stream(None)
+    extensions = {"network_stream": stream, "http_version": b"HTTP/2"}
+
+    class Body(httpx.SyncByteStream):
+        def __iter__(self):
+            yield b"said"
+
+    def answer(_request):
+        return httpx.Response(200, stream=Body(), extensions=extensions)
+
+    transport = ours.Transport(httpx.MockTransport(answer))
+    with httpx.Client(transport=transport) as client, deadline(60):
+        assert client.get(URL).content == b"said"
+        assert stream.asked == 0
+        extensions["http_version"] = b"HTTP/1.1"
+        assert client.get(URL).content == b"said"  # what has no socket is read all the same
+        assert stream.asked > 0

@@ -1,7 +1,9 @@
 """What only the adapter of requests does; the rest is in `test_http_clients`."""
 
 import gc
+import http.client
 import io
+from types import SimpleNamespace
 
 import pytest
 
@@ -227,3 +229,15 @@ def test_an_adapter_has_to_be_one(library, requests, adapter):
     ours = library("mainstay.integrations.requests")
     with pytest.raises(TypeError, match="`adapter` must be a BaseAdapter of requests"):
         ours.Adapter(adapter)
+
+
+def test_cookies_are_kept_behind_a_limit(open_session, urllib3, metrics):
+    headers = http.client.HTTPMessage()
+    headers["Set-Cookie"] = "taste=tea"
+
+    original = SimpleNamespace(msg=headers, isclosed=lambda: False, close=int)
+    raw = raw_of(urllib3, b"order")
+    raw._original_response = original
+    session = open_session(lambda _request: (200, raw), limit=1)
+    session.get("http://a.example")
+    assert session.cookies.get("taste") == "tea"

@@ -20,6 +20,7 @@ from mainstay._core.detector import Detect
 from mainstay._core.failures import Predicate
 from mainstay._core.forks import reset_after_fork, unlocked_copy
 from mainstay._core.functions import checked_name_or_none
+from mainstay._core.sharing import reset_with_all
 from mainstay._limits.adaptive import Adaptive
 from mainstay._limits.bulkhead_calls import BoundBulkhead
 from mainstay._limits.bulkhead_engine import BulkheadEngine
@@ -99,6 +100,7 @@ class Policies:
         bulkhead = None
         if self.limit is not None:
             engine = BulkheadEngine(name, self.limit, 0.0, self.metrics)
+            reset_with_all(engine, BulkheadEngine.reset)
             bulkhead = BoundBulkhead(engine, engine.recorder)
         special = bound.settings.first_attempt_is_special()
         straight = not special and self.breaker is None and self.limit is None

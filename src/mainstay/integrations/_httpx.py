@@ -5,7 +5,7 @@ The bodies are sync and async in one: a request reads them in one way only.
 
 import math
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -295,14 +295,12 @@ class HttpxBody(httpx.SyncByteStream, httpx.AsyncByteStream):
 
     def _watched(self, left: float) -> AbstractContextManager[None]:
         if left == math.inf or self._extensions.get("http_version") == b"HTTP/2":
-            return nullcontext()  # the connection has other requests, too
+            return nullcontext()  # a connection of HTTP/2 has other requests, too
         if self._watch is None:
-            stream = self._extensions.get("network_stream")
-            connection = stream and stream.get_extra_info("socket")
-            if connection is None:
-                return nullcontext()
-            self._watch = Watch(connection.fileno())
-        return self._watch.reading(left, self._component)
+            with suppress(AttributeError, KeyError, OSError, ValueError):  # it may have none
+                connection = self._extensions["network_stream"].get_extra_info("socket")
+                self._watch = Watch(connection.fileno())
+        return nullcontext() if self._watch is None else self._watch.reading(left, self._component)
 
     def _late(self) -> httpx.ReadTimeout:
         """Return what a read raises that the time left has ended."""
