@@ -47,8 +47,9 @@ class Middleware:
     all the same; a body that goes on after its time is cut off. A place is kept until the server
     has sent the body.
 
-    A framework that turns every exception into a response of its own leaves none to answer: tell
-    Flask with ``PROPAGATE_EXCEPTIONS``.
+    Flask and Django turn all that a view raises into a response of their own, and leave nothing to
+    answer but what the bulkhead has refused: give them handlers for `RejectedError` and
+    `DeadlineExpiredError`.
 
     Args:
         app: The application: takes environ and start_response.
