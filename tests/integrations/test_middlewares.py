@@ -125,14 +125,13 @@ def test_websockets_pass(async_server):
     from websockets.sync.client import connect  # noqa: PLC0415 - if it is there
 
     url = f"ws://{LOOPBACK}:{async_server.port}/chat"
-    sockets = [connect(url) for _ in range(5)]
-    for number, each in enumerate(sockets):
-        each.send(f"hello {number}")
-        assert each.recv(LONGEST) == f"hello {number}"
-    assert in_flight(async_server) == 0, "for they may stay for hours"
-    assert get(async_server.port, "/")[0] == 200
-    for each in sockets:
-        each.close()
+    with contextlib.ExitStack() as stack:
+        for number in range(5):
+            each = stack.enter_context(connect(url))
+            each.send(f"hello {number}")
+            assert each.recv(LONGEST) == f"hello {number}"
+        assert in_flight(async_server) == 0, "for they may stay for hours"
+        assert get(async_server.port, "/")[0] == 200
     assert counted(async_server) == {"success": 1}
 
 
@@ -140,7 +139,8 @@ def test_a_websocket_is_refused_by_503(async_server):
     from websockets.exceptions import InvalidStatus  # noqa: PLC0415 - as above
     from websockets.sync.client import connect  # noqa: PLC0415
 
-    with pytest.raises(InvalidStatus) as caught:
-        connect(f"ws://{LOOPBACK}:{async_server.port}/closed")
+    url = f"ws://{LOOPBACK}:{async_server.port}/closed"
+    with pytest.raises(InvalidStatus) as caught, connect(url):
+        pass
     assert caught.value.response.status_code == 503
     assert caught.value.response.headers["Retry-After"] == "1"
