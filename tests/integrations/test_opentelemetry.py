@@ -2,6 +2,7 @@
 
 import importlib
 import math
+import re
 import sys
 from typing import Any
 
@@ -324,22 +325,23 @@ metrics.get_meter_provider().force_flush()
 def test_a_program_without_instruments_exports_all_the_same():
     """A reader hands nothing to its exporter as long as there is none."""
     sent = python("-c", ALONE).splitlines()[0]
-    assert sent == "[('mainstay', ['mainstay.hook_errors', 'mainstay.build_info'])]"
+    assert re.fullmatch(r"\[\('mainstay', \[.*'mainstay.build_info'\]\)\]", sent)
+    assert "mainstay.exporting" not in sent
 
 
-@pytest.mark.parametrize("version", ["1.27.9", "2.0.0", "2", "0.66b2", "unknown"])
+@pytest.mark.parametrize("version", ["1.28.9", "2.0.0", "2", "0.66b2", "unknown"])
 def test_an_unknown_version_is_refused_with_those_that_are_known(version):
-    with pytest.raises(ImportError, match=f"from 1.28 to below 2, and {version} is installed"):
-        check_version("opentelemetry-sdk", version, since="1.28", before="2")
+    with pytest.raises(ImportError, match=f"from 1.29 to below 2, and {version} is installed"):
+        check_version("opentelemetry-sdk", version, since="1.29", before="2")
 
 
-@pytest.mark.parametrize("version", ["1.28", "1.28.0", "1.28.0b3", "1.45.2", "1.100"])
+@pytest.mark.parametrize("version", ["1.29", "1.29.0", "1.29.0b3", "1.45.2", "1.100"])
 def test_a_known_version_is_taken(version):
-    check_version("opentelemetry-sdk", version, since="1.28", before="2")
+    check_version("opentelemetry-sdk", version, since="1.29", before="2")
 
 
 def test_the_module_refuses_an_unknown_version_when_it_is_imported(monkeypatch):
     monkeypatch.delitem(sys.modules, "mainstay.integrations.opentelemetry")
     monkeypatch.setattr("opentelemetry.sdk.version.__version__", "2.1.0")
-    with pytest.raises(ImportError, match=r"pip install 'opentelemetry-sdk>=1\.28,<2'"):
+    with pytest.raises(ImportError, match=r"pip install 'opentelemetry-sdk>=1\.29,<2'"):
         importlib.import_module("mainstay.integrations.opentelemetry")

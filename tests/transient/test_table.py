@@ -262,6 +262,29 @@ def test_a_server_of_grpc_may_push_back(said, expected):
     assert transient(grpc_error("UNAVAILABLE", ("grpc-retry-pushback-ms", said))) == expected
 
 
+class OldMetadata:
+    """Trailers of grpc.aio as its older versions have them: pairs, which `dict` cannot read."""
+
+    def keys(self):
+        return iter(self)
+
+    def __iter__(self):
+        yield "grpc-retry-pushback-ms", "1500"
+
+    def __getitem__(self, key):
+        raise KeyError(key)
+
+
+def test_the_trailers_of_an_older_grpc_are_read():
+    error = named(
+        "grpc",
+        "RpcError",
+        code=lambda _: Code("UNAVAILABLE"),
+        trailing_metadata=lambda _: OldMetadata(),
+    )
+    assert transient(error) == 1.5
+
+
 def test_an_error_of_grpc_without_a_code_is_unknown():
     assert answers(named("grpc", "RpcError")) == NEITHER
 

@@ -39,7 +39,7 @@ from mainstay.integrations._versions import check_version
 
 __all__ = ["MetricExporter", "trace_attempts"]
 
-check_version("opentelemetry-sdk", _version, since="1.28", before="2")
+check_version("opentelemetry-sdk", _version, since="1.29", before="2")
 
 _SCOPE = "mainstay"
 
