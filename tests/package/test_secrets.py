@@ -141,3 +141,40 @@ def test_a_function_that_is_refused_is_named_without_what_it_holds(kind, use, fo
         use(given(kind, form))
     assert SECRET not in str(caught.value)
     assert "Client." in str(caught.value)
+
+
+HOLD = {
+    "member-open": lambda fn: Member("a", open=fn),
+    "member-close": lambda fn: Member("a", 1, close=fn),
+    "probe": Probe,
+    "adaptive": lambda fn: Adaptive(overload=fn),
+    "bulkhead": lambda fn: Bulkhead("db", limit=Adaptive(overload=fn)),
+    "retry-on": lambda fn: retry(on=fn),
+    "retry-on_result": lambda fn: retry(on=OSError, on_result=fn, name="fetch"),
+    "fallback-default": lambda _: fallback(on=OSError, default=SECRET),
+    "fallback-call": lambda fn: fallback(on=OSError, call=fn, name="fetch"),
+    "checkpointed": lambda fn: checkpointed(store="memory://", key=fn),
+    "checkpointed-migration": lambda fn: checkpointed(
+        store="memory://", on_code_change=fn, name="import"
+    ),
+    "breaker": lambda fn: CircuitBreaker("db", on=fn, on_result=fn),
+    "redundant": lambda fn: redundant(on=fn, dispose=fn, alternatives=[fn]),
+    "vote": lambda fn: vote.majority(key=fn),
+    "pool": lambda fn: FailoverPool("db", [Member("a", open=fn)], on=fn, fence=fn),
+}
+
+
+@pytest.mark.parametrize("form", ["partial", "method"])
+@pytest.mark.parametrize("make", HOLD.values(), ids=HOLD.keys())
+def test_no_repr_shows_what_a_function_holds(make, form):
+    assert SECRET not in repr(make(given("plain", form)))
+
+
+def test_the_repr_of_a_policy_says_what_it_is_for():
+    assert repr(retry(on=(OSError, KeyError))) == "<Retry: on OSError, KeyError>"
+    assert repr(fallback(on=OSError, last_good=1.0, name="ask")) == (
+        "<Fallback 'ask': last_good on OSError>"
+    )
+    assert repr(checkpointed(store="sqlite:///jobs.db", name="import")).startswith(
+        "<CheckpointedFunction 'import': sqlite:///"
+    )

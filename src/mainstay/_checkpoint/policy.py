@@ -39,7 +39,7 @@ R = TypeVar("R")
 S = TypeVar("S")
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@attrs.frozen(eq=False, kw_only=True, repr=False)
 class CheckpointedFunction:
     """What `checkpointed(...)` returns: a decorator, and a caller.
 
@@ -51,6 +51,10 @@ class CheckpointedFunction:
     recoverable: bool
     name: str | None
     metrics: Metrics
+
+    def __repr__(self) -> str:
+        name = "" if self.name is None else f" {self.name!r}"
+        return f"<CheckpointedFunction{name}: {self.settings.store.url}>"
 
     def __copy__(self) -> Self:
         return self

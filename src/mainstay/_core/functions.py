@@ -11,7 +11,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
-from types import FrameType, FunctionType, NoneType
+from types import FrameType, FunctionType, MethodType, NoneType
 from typing import TYPE_CHECKING, Any
 
 from mainstay.errors import UnsupportedLoopError
@@ -175,6 +175,15 @@ def name_of(fn: Any) -> str:
     if names is None:  # a class
         names = vars(sys.modules["__main__"])
     return f"{_module_name(module, names)}.{fn.__qualname__}"
+
+
+def repr_of(value: object) -> str:
+    """Return the `repr` of what users give as a parameter; the name of what holds something.
+
+    A partial may hold a password, and a method an object that shows one.
+    """
+    holds = isinstance(value, functools.partial | MethodType)
+    return name_of(value) if holds else repr(value)
 
 
 def checked_name(name: object) -> str:

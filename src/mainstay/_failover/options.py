@@ -8,7 +8,7 @@ from typing import Any, Final, Generic, Literal, TypeVar, get_args, overload
 import attrs
 
 from mainstay._core.arguments import Duration, to_count, to_number, to_seconds, to_share
-from mainstay._core.functions import Kind, kind_of, name_of
+from mainstay._core.functions import Kind, kind_of, name_of, repr_of
 
 R_co = TypeVar("R_co", covariant=True)  # the resource
 
@@ -49,8 +49,8 @@ class Member(Generic[R_co]):
     name: str
     # It may be a URL with a password in it, which no repr shows.
     resource: R_co = attrs.field(repr=False)  # type: ignore[misc]  # a parameter of `__attrs_init__` alone
-    open: Callable[[], Any] | None
-    close: Callable[[Any], Any] | None
+    open: Callable[[], Any] | None = attrs.field(repr=repr_of)
+    close: Callable[[Any], Any] | None = attrs.field(repr=repr_of)
     standby: Literal["hot", "cold"] | None
     weight: float
     start_timeout: float
@@ -148,7 +148,7 @@ class Probe:
         2.0
     """
 
-    fn: Callable[[Any], Any]
+    fn: Callable[[Any], Any] = attrs.field(repr=repr_of)
     every: float
     timeout: float
     rise: int

@@ -55,7 +55,7 @@ import attrs
 
 from mainstay._core.arguments import to_count
 from mainstay._core.failures import Classes, Judge, judge_of
-from mainstay._core.functions import is_async_hook, name_of
+from mainstay._core.functions import is_async_hook, name_of, repr_of
 
 PERIOD = 30.0
 """Seconds of wall time from one common probe to the next."""
@@ -121,7 +121,7 @@ class Adaptive:
     initial: int
     at_least: int
     at_most: int
-    overload: Classes | Callable[[Exception], object] | None
+    overload: Classes | Callable[[Exception], object] | None = attrs.field(repr=repr_of)
 
     def __init__(
         self,

@@ -45,7 +45,7 @@ _NOT_GIVEN: Final = _NotGiven()
 _KEEP: Final = DefaultInt(1000)
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Fallback:
     """What `fallback(...)` makes: a decorator and a caller.
 
@@ -74,6 +74,11 @@ class Fallback:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (self._given,)
+
+    def __repr__(self) -> str:
+        name = "" if self._name is None else f" {self._name!r}"
+        settings = self._settings
+        return f"<Fallback{name}: {settings.source.parameter} on {settings.judge}>"
 
     def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
         """Wrap a function, whose signature and kind stay.

@@ -55,7 +55,7 @@ _ATTEMPTS: Final = DefaultInt(5)
 _TIMEOUT: Final = _DefaultFloat(60.0)
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Retry:
     """What `retry(...)` makes: a decorator, a caller, and the iterator of the block form.
 
@@ -102,6 +102,10 @@ class Retry:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (self._given,)
+
+    def __repr__(self) -> str:
+        name = "" if self._name is None else f" {self._name!r}"
+        return f"<Retry{name}: on {self._settings.judge}>"
 
     def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
         """Wrap a function, whose signature stays.
