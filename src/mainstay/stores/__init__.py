@@ -17,8 +17,8 @@ __all__ = ["MemoryStore", "SQLiteStore", "Store", "store_of"]
 
 _VARIABLE = "MAINSTAY_STORE"
 _URL = re.compile(
-    r"sqlite:///(?P<path>[^?#]+)(\?mode=(?P<mode>0?[0-7]{3}))?|memory://[^?#\0\ud800-\udfff]*",
-    re.DOTALL,
+    r"sqlite:///(?P<path>[^?#\0-\x1f\x7f]+)(\?mode=(?P<mode>0?[0-7]{3}))?"
+    r"|memory://[^?#\0-\x1f\x7f\ud800-\udfff]*"
 )
 
 _named: dict[str, Store] = {}
