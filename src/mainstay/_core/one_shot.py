@@ -10,7 +10,7 @@ import io
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from opcode import opmap
-from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType, NoneType
 from typing import Any, TypeAlias
 
 Positions: TypeAlias = Mapping[int, int | None]
@@ -24,6 +24,9 @@ File = io.IOBase.__mro__[1]
 is_file: Callable[[object], bool] = File.__instancecheck__
 """True for a file."""
 
+NO_FILE = frozenset((NoneType, bool, int, float, str, bytes, tuple, list, dict))
+"""The types of most arguments: to find them here takes less than to ask whether they are a file."""
+
 _INSTEAD = "pass what makes a new one, as a lambda does"
 _GENERATED = frozenset((GeneratorType, AsyncGeneratorType, CoroutineType))
 
@@ -31,7 +34,8 @@ _GENERATED = frozenset((GeneratorType, AsyncGeneratorType, CoroutineType))
 def has_one_shot(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """True if there may be an argument that copies of a call cannot share."""
     for value in (*args, *kwargs.values()) if kwargs else args:
-        if isinstance(value, File) or type(value) in _GENERATED:
+        kind = type(value)
+        if kind not in NO_FILE and (kind in _GENERATED or isinstance(value, File)):
             return True
     return False
 

@@ -33,7 +33,7 @@ from mainstay._core.failures import (
     leave_note,
 )
 from mainstay._core.layers import Layer
-from mainstay._core.one_shot import NO_FILES, Positions, positions_of, used_up
+from mainstay._core.one_shot import NO_FILES, Positions, has_one_shot, positions_of, used_up
 from mainstay._core.watching import WatchedAttempt
 from mainstay._metrics.recorder import Recorder
 from mainstay._retry import decision
@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from mainstay.events import RetryGaveUp, RetryReason
 
 POLICY = "retry"
+
+_WITH_A_HINT = (RejectedError, AllMembersFailedError)
 
 _chance = random.random
 
@@ -90,23 +92,20 @@ class BoundRetry:
         call.check_time_left()
         if self.settings.budget is not None:
             observe(self.settings.budget)
-        if function is not None:
+        if function is not None and has_one_shot(function[1], function[2]):
+            call.one_shot = True
             call.files = positions_of(function[1], function[2])
         return call
 
     def resume(self, started: float, function: FunctionCall | None) -> "RetryCall":
         """Return the call that began without one on the short path, which no file is given to."""
         context = current_context()
-        return RetryCall(
-            self.component,
-            self.recorder,
-            context,
-            started,
-            self.settings,
-            function,
-            started,
-            started,
+        recorder, settings = self.recorder, self.settings
+        call = RetryCall(
+            self.component, recorder, context, started, settings, function, started, started
         )
+        call.one_shot = function is not None and has_one_shot(function[1], function[2])
+        return call
 
 
 @attrs.define(eq=False)
@@ -118,6 +117,7 @@ class RetryCall(Call[Recorder]):
         made: Attempts that have ended.
         idle: Seconds waited between them.
         last_error: What the last attempt raised, while another one is to follow.
+        one_shot: True if an attempt may use an argument up.
         files: Where the files among the arguments stood.
         used_up: What an attempt has used up, in words, so that no other one may follow; or None.
     """
@@ -130,6 +130,7 @@ class RetryCall(Call[Recorder]):
     made: int = 0
     idle: float = 0.0
     last_error: Exception | None = None
+    one_shot: bool = False
     files: Positions = NO_FILES
     used_up: str | None = None
     _log: AttemptLog = attrs.field(factory=AttemptLog)
@@ -149,21 +150,18 @@ class RetryCall(Call[Recorder]):
             verdict = self.predicate_failed(error, f"TypeError: {broken}")
             hint = None
         if hint is None:
-            if verdict is PREDICATE_ERROR:
-                self._give_up("predicate_error", error)
-            elif _is_failing(self, error):
-                self._end_with(error, "attempts", "not safe to repeat")
-            else:
-                self.not_matched(self.settings.judge, error)
-                self._give_up("not_retryable", error)
+            _end_at_once(self, error, verdict)
             return None
-        if _has_nested(self, error) and self.settings.nested == "once":
+        has_notes = getattr(error, "__notes__", None)
+        if has_notes and _has_nested(self, error) and self.settings.nested == "once":
             self._end_with(error, "attempts", _WHY["nested"])
             return None
-        if issubclass(type(error), RejectedError | AllMembersFailedError) and not hint >= 0:
+        if not hint >= 0 and issubclass(type(error), _WITH_A_HINT):
             ours: Any = error  # which no type checker learns from that
             hint = math.nan if ours.retry_after is None else ours.retry_after
-        hint, self._last_hint = decision.usable_hint(hint, self._last_hint), hint
+        last, self._last_hint = self._last_hint, hint
+        if hint >= 0:
+            hint = decision.usable_hint(hint, last)
         try:
             reason, wait = self._decide(hint, error)
         except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
@@ -355,7 +353,7 @@ class RetryCall(Call[Recorder]):
         settings = self.settings
         if decision.out_of_attempts(self.made, settings.attempts):
             return "attempts", 0.0
-        if self.function is not None:
+        if self.one_shot and self.function is not None:
             self.used_up = used_up(*self.function, self.files)
         if self.used_up is not None:
             return "attempts", 0.0
@@ -435,6 +433,17 @@ class RetryCall(Call[Recorder]):
 def watched_attempt(call: RetryCall) -> WatchedAttempt:
     """Return what those are told who watch the next attempt."""
     return WatchedAttempt(POLICY, call.component, call.made + 1)
+
+
+def _end_at_once(call: RetryCall, error: Exception, verdict: object) -> None:
+    """End the call with *error*, which `on` does not have repeated, or could not judge."""
+    if verdict is PREDICATE_ERROR:
+        call._give_up("predicate_error", error)  # noqa: SLF001 - of this module
+    elif _is_failing(call, error):
+        call._end_with(error, "attempts", "not safe to repeat")  # noqa: SLF001 - as above
+    else:
+        call.not_matched(call.settings.judge, error)
+        call._give_up("not_retryable", error)  # noqa: SLF001 - as above
 
 
 def _has_nested(call: RetryCall, error: Exception) -> bool:

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context, process_contexts
 from mainstay._core.functions import Kind, is_awaitable, refused_awaitable, require_asyncio, wraps
-from mainstay._core.one_shot import File, is_file
+from mainstay._core.one_shot import NO_FILE, File, is_file
 from mainstay._core.watching import around, awatched, watched, watchers
 from mainstay._retry.call import BoundRetry, RetryCall, watched_attempt
 
@@ -46,10 +46,10 @@ def wrap_sync(  # noqa: C901 - flat, since each further call would cost every ca
         ):
             return repeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         for each in args:
-            if isinstance(each, File):
+            if type(each) not in NO_FILE and isinstance(each, File):
                 return repeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         try:
-            value = fn(*args, **kwargs)
+            value = fn(*args, **kwargs) if kwargs else fn(*args)  # an empty one is copied, too
         except Exception as error:
             run = bound.resume(started, (fn, args, kwargs))
             wait = run.after(error, run.verdict(error))
@@ -97,11 +97,11 @@ def wrap_async(  # noqa: C901 - as above
             require_asyncio(bound.component)
             return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         for each in args:
-            if isinstance(each, File):
+            if type(each) not in NO_FILE and isinstance(each, File):
                 require_asyncio(bound.component)
                 return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         try:
-            value = await fn(*args, **kwargs)
+            value = await (fn(*args, **kwargs) if kwargs else fn(*args))
         except Exception as error:
             require_asyncio(bound.component)
             run = bound.resume(started, (fn, args, kwargs))
