@@ -161,7 +161,13 @@ def begin_interrupting(block: deadline) -> None:
         RuntimeError: If no task runs here.
     """
     interrupts = _interrupts or _load_interrupts()
-    block._enter(interrupts.InterruptingEntry).watch()  # noqa: SLF001 - of this module
+    outer, seconds = block_context(), block._seconds  # noqa: SLF001 - of this module
+    if process_contexts or seconds == math.inf or (outer is not None and not outer.plain):
+        block._enter(interrupts.InterruptingEntry).watch()  # noqa: SLF001 - as above
+    else:
+        task = interrupts.task_here()
+        entry = interrupts.begin_limited(task, outer, monotonic() + seconds, ref(block))
+        block._entries.append(entry)  # noqa: SLF001 - as above
 
 
 def end_interrupting(block: deadline, kind: type[BaseException] | None) -> Any:

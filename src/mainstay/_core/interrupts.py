@@ -122,13 +122,24 @@ class InterruptingEntry(DeadlineEntry):
         return ours and kind is not None and issubclass(kind, CancelledError)
 
 
-def begin_limited(task: "Task[Any]", outer: Entry | None, until: float) -> InterruptingEntry:
-    """Have *task* cancelled at *until*, without a block: on the short path, in plain *outer*.
+def begin_limited(
+    task: "Task[Any]",
+    outer: Entry | None,
+    until: float,
+    block: "Callable[[], object] | None" = None,
+) -> InterruptingEntry:
+    """Have *task* cancelled at *until*, on the short path: by the system's clock, in plain *outer*.
+
+    Args:
+        task: What is cancelled: the task that runs here.
+        outer: The entry around it.
+        until: When the time ends.
+        block: Returns the block; None where it is the task itself that is limited.
 
     Returns:
         The entry. It is to be ended, and then asked whether `is_left_by` what ended it.
     """
-    entry = InterruptingEntry(ref(task), outer, until, task)
+    entry = InterruptingEntry(block or ref(task), outer, until, task)
     if outer is not None and outer.deadline < until:
         entry.deadline = outer.deadline
     set_block_context(entry)
