@@ -23,6 +23,7 @@ from mainstay import (
     retry,
 )
 from mainstay._core.context import current_context
+from mainstay._limits.bulkhead_calls import BulkheadCall
 from mainstay.testing import FakeClock, recorded
 from support.bulkheads import BULKHEAD_FORMS, MAY_WAIT, Inside, until
 from support.callers import ASYNC, SYNC
@@ -592,6 +593,25 @@ def test_a_block_may_be_left_in_another_context(metrics):
     assert bulkhead.in_flight == 1
     contextvars.copy_context().run(inside.close)
     assert bulkhead.in_flight == 0
+
+
+def test_an_interrupt_while_a_block_is_left_frees_its_place_all_the_same(metrics, monkeypatch):
+    bulkhead, give_back, handlers = Bulkhead("orders", limit=1), BulkheadCall.give_back, [None]
+
+    def interrupted(call):
+        if handlers:
+            handlers.pop()
+            raise KeyboardInterrupt
+        give_back(call)
+
+    monkeypatch.setattr(BulkheadCall, "give_back", interrupted)
+    with pytest.raises(KeyboardInterrupt), bulkhead:
+        pass
+    assert bulkhead.in_flight == 0
+    with bulkhead:
+        assert bulkhead.in_flight == 1
+    assert bulkhead.in_flight == 0
+    assert metrics.outcomes() == {"cancelled": 1, "success": 1}
 
 
 def test_blocks_inside_each_other_end_each_their_own(sync, metrics):

@@ -191,7 +191,7 @@ class Bulkhead(Shared):
         """
         return self(fn)(*args, **kwargs)
 
-    # Blocks.
+    # Blocks. One that is left in a context that has none ends the one entered last.
 
     def __enter__(self) -> Self:
         call = self._bound.begin()
@@ -209,10 +209,20 @@ class Bulkhead(Shared):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        call = self._block_here()
-        if call is None:  # it was open when the bulkhead was reset
-            return
-        call.give_back()
+        call = None
+        try:
+            call = self._block_here() or (self._blocks.pop() if self._blocks else None)
+            if call is None:  # it was open when the bulkhead was reset
+                return
+            call.give_back()
+        except BaseException as interrupt:  # of a signal handler
+            call = call or self._block_here()
+            if call is not None:
+                call.give_back()
+                self._forget(call)
+                call.raised(interrupt)
+            raise
+        self._forget(call)
         if error is None:
             call.succeeded()
         else:
@@ -238,12 +248,13 @@ class Bulkhead(Shared):
         self.__exit__(exc_type, error, traceback)
 
     def _block_here(self) -> BulkheadCall | None:
-        """Return the innermost block of this context; where it has none, the one entered last."""
+        """Return the innermost block of this context, if it has one that is open."""
         held = held_of(self._bound.engine.places, block=True)
-        if held is None or held.call is None or held.call not in self._blocks:
-            return self._blocks.pop() if self._blocks else None
-        self._blocks.remove(held.call)
-        return held.call
+        return None if held is None or held.call not in self._blocks else held.call
+
+    def _forget(self, call: BulkheadCall) -> None:
+        if call in self._blocks:
+            self._blocks.remove(call)
 
 
 def as_part(bulkhead: Bulkhead) -> BoundBulkhead:

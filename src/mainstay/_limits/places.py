@@ -166,12 +166,18 @@ class Places:
 
     def take(self) -> Permits | None:
         """Take a place that is free and nobody waits for; return where it is to be given back."""
-        with self._lock:
-            self.settle()
-            permits = self.permits
-            if not taken_from(permits):
-                return None
-        return permits
+        taken = None
+        try:
+            with self._lock:
+                self.settle()
+                permits = self.permits
+                if taken_from(permits):
+                    taken = permits
+        except BaseException:  # of a signal handler
+            if taken is not None:
+                self.give_back(taken)
+            raise
+        return taken
 
     def give_back(self, permits: Permits) -> None:
         """Free a place, which the first who waits gets. Cannot block."""
