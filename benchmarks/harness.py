@@ -52,11 +52,14 @@ def loop_over(call: Callable) -> Loop:
     return names["loop"]
 
 
-def async_loop_over(call: Callable) -> Loop:
-    """Compile a loop for the coroutine function *call*; it runs on an event loop of its own."""
+def async_loop_over(call: Callable, runner: asyncio.AbstractEventLoop | None = None) -> Loop:
+    """Compile a loop for the coroutine function *call*.
+
+    It runs on the event loop *runner*, or on one of its own; what sets timers wants one for all.
+    """
     names = {"call": call, "repeat": repeat, "perf_counter": perf_counter}
     exec(_ASYNC_LOOP, names)
-    runner = asyncio.new_event_loop()
+    runner = runner or asyncio.new_event_loop()
     return lambda times: runner.run_until_complete(names["loop"](times))
 
 

@@ -36,6 +36,7 @@ SCRIPTS = (
     "failover_redis.py",
     "stalls.py",
     "explain.py",
+    "middlewares.py",
     "hangs.py",
     "redundant.py",
     "overload.py",

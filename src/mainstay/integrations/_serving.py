@@ -123,15 +123,17 @@ class RequestCall(Call[PipelineRecorder]):
 
     def _free(self) -> float:
         """Free the place of a request that was answered; return the seconds since it began."""
-        now = self.now()
-        held, waited, self.held, self.waited = self.held, self.waited, None, None
-        if held is not None and self.bulkhead is not None:
+        now = self.context.clock.now()
+        seconds = now - self.started
+        if self.held is not None and self.bulkhead is not None:
+            held, self.held = self.held, None
             held.give_back()
-            self.bulkhead.answered(now, now - self.started, held.in_flight)
-        elif waited is not None:
+            self.bulkhead.answered(now, seconds, held.in_flight)
+        elif self.waited is not None:
+            waited, self.waited = self.waited, None
             waited.give_back()
             waited.succeeded()
-        return now - self.started
+        return seconds
 
     def _record(self, outcome: str) -> None:
         self.is_over = True

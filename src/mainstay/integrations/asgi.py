@@ -150,12 +150,11 @@ class Middleware:
         call = rules.begin()
         exchange = _AsgiRequest(call, scope, receive, send)
         try:
-            seconds = None
+            found = None
             for header in scope["headers"]:
                 if header[0] in timed:
-                    found = [each for each in scope["headers"] if each[0] in timed]
-                    seconds = rules.seconds(found, call)
-                    break
+                    found = [header] if found is None else [*found, header]
+            seconds = None if found is None else rules.seconds(found, call)
             call.check(seconds)
             if seconds is not None:
                 exchange.limit(seconds)
@@ -207,6 +206,7 @@ class _AsgiRequest:
         "_entry",
         "_is_body_in",
         "_looked",
+        "_now",
         "_receive",
         "_receiving",
         "_seconds",
@@ -223,6 +223,7 @@ class _AsgiRequest:
         self._block: deadline | None = None
         self._entry: Any = None
         self._seconds = math.inf
+        self._now = call.context.clock.now
         self._looked = call.started
         self._receiving = 0  # how many of the application's tasks wait for a message
         self._is_body_in = scope["method"] in ("GET", "HEAD")  # if only an empty one
@@ -281,24 +282,27 @@ class _AsgiRequest:
     async def send(self, message: Message) -> None:
         """Send a part of the response to the client."""
         call, kind = self.call, message["type"]
-        if call.seconds is None:
-            if call.now() - self._looked > _LOOK_AFTER:
-                await self._look()
-            if kind == "http.response.start":
-                call.status = message["status"]
+        if call.seconds is not None:  # something after the response
+            await self._send(message)
+            return
+        if self._now() - self._looked > _LOOK_AFTER:
+            await self._look()
+        if kind == "http.response.start":
+            call.status = message["status"]
         try:
             await self._send(message)
         except OSError:
-            self.has_left = call.seconds is None
+            self.has_left = True
             raise
-        if call.seconds is None and _is_last(kind, message):
+        if kind != "http.response.start" and _is_last(kind, message):
             call.response_is_out(has_left=self.has_left)
             if self._block is not None and not self._entry.fired:
-                end_interrupting(self._block, None)
+                block, self._block = self._block, None
+                end_interrupting(block, None)
 
     async def _look(self) -> None:
         """Find out if the client has left, where nobody waits for it to say so."""
-        self._looked = self.call.now()
+        self._looked = self._now()
         for _ in range(_MOST_MESSAGES):
             if self._receiving or not self._is_body_in or self.has_left:
                 return
