@@ -22,6 +22,8 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 from prometheus_client import REGISTRY, generate_latest
 
+import mainstay.integrations.asgi
+import mainstay.integrations.wsgi
 from mainstay import (
     Bulkhead,
     DeadlineExpiredError,
@@ -33,8 +35,6 @@ from mainstay import (
     remaining,
     transient,
 )
-from mainstay.integrations.asgi import Middleware as AsgiMiddleware
-from mainstay.integrations.wsgi import Middleware as WsgiMiddleware
 
 
 def ask(url: str, item: str) -> Any:
@@ -105,5 +105,5 @@ options: dict[str, Any] = {
     "ready": ("stock",),
     "exempt": ("/metrics",),
 }
-wsgi = WsgiMiddleware(get_wsgi_application(), **options)
-asgi = AsgiMiddleware(get_asgi_application(), **options)
+wsgi = mainstay.integrations.wsgi.Middleware(get_wsgi_application(), **options)
+asgi = mainstay.integrations.asgi.Middleware(get_asgi_application(), **options)

@@ -73,7 +73,7 @@ class RequestCall(Call[PipelineRecorder]):
     # Its beginning.
 
     def check(self, seconds: float | None) -> None:
-        """Refuse a request that comes too late, or to a process that drains.
+        """Raise if a request comes too late, or to a process that drains.
 
         Args:
             seconds: How much time it was given; None for no limit of its own.
@@ -235,7 +235,7 @@ class RequestRules:
         return self.reader.seconds(found, wire)
 
     def check_draining(self) -> None:
-        """Refuse what is no request, as a websocket, in a process that drains.
+        """Raise for what is no request, as a websocket, if the process drains.
 
         Raises:
             BulkheadFullError: If its time is over.
