@@ -15,9 +15,15 @@ pytestmark = pytest.mark.process
 TWO = {"success": 2}
 
 
-@pytest.fixture(params=["uvicorn with httptools", "uvicorn with h11", "gunicorn"])
+@pytest.fixture(params=["uvicorn with httptools", "uvicorn with h11", "starlette", "gunicorn"])
 def server(request, library):
-    """A server of the program `served_app.py`, with one worker."""
+    """A server of an application that streams, with one worker."""
+    if request.param == "starlette":
+        library("starlette")
+        library("uvicorn")
+        with uvicorn("served_starlette:app", directory=PROGRAMS) as server:
+            yield server
+        return
     if request.param == "gunicorn":
         library("gunicorn")
         options = ("--threads", "8")
@@ -35,6 +41,14 @@ def async_server(library):
     library("uvicorn")
     library("websockets")
     with uvicorn("served_app:asgi", directory=PROGRAMS) as server:
+        yield server
+
+
+@pytest.fixture
+def starlette(library):
+    library("starlette")
+    library("uvicorn")
+    with uvicorn("served_starlette:app", directory=PROGRAMS) as server:
         yield server
 
 
@@ -144,3 +158,29 @@ def test_a_websocket_is_refused_by_503(async_server):
         pass
     assert caught.value.response.status_code == 503
     assert caught.value.response.headers["Retry-After"] == "1"
+
+
+def test_work_after_the_response_has_no_place_and_no_deadline(starlette):
+    for _ in range(4):
+        answer = get(starlette.port, "/background-0.6", {"X-Request-Timeout-Ms": "300"})
+        assert answer[::2] == (200, b"done")
+    assert in_flight(starlette) == 0
+    assert counted(starlette) == {"success": 4}
+
+
+def test_starlette_is_interrupted_in_time(starlette):
+    began = time.monotonic()
+    assert get(starlette.port, "/wait-10", {"X-Request-Timeout-Ms": "300"})[0] == 504
+    assert time.monotonic() - began < 2
+    assert counted(starlette) == {"timeout": 1}
+
+
+def test_a_thread_of_starlette_is_not_interrupted_and_its_time_is_over(starlette):
+    assert get(starlette.port, "/thread-0.5", {"X-Request-Timeout-Ms": "200"})[0] == 504
+    assert counted(starlette) == {"timeout": 1}
+
+
+def test_a_client_of_starlette_that_leaves_is_cancelled(starlette):
+    with asking(starlette, "/wait-0.5"):
+        eventually(lambda: in_flight(starlette) == 1)
+    eventually(lambda: counted(starlette) == {"cancelled": 1})

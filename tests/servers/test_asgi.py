@@ -1,6 +1,7 @@
 """What the middleware of ASGI does with requests, on a test's clock and without a server."""
 
 import asyncio
+import contextlib
 import json
 import math
 
@@ -199,6 +200,7 @@ def test_an_application_that_answers_nothing_has_failed(metrics):
 
     get(shop(silent))
     assert metrics.outcomes() == {"error": 1}
+    assert metrics.errors() == {"no whole response": 1}
 
 
 def test_a_file_that_the_server_sends_is_a_whole_response(metrics):
@@ -350,6 +352,16 @@ def test_a_request_is_interrupted_when_its_time_is_over(metrics, clock):
     assert metrics("give_ups_total", component="shop", reason="timeout") == 1
     assert metrics("calls_total", component="places", outcome="timeout") == 1
     assert places.in_flight == 0
+
+
+def test_an_application_may_take_its_end_in_hand(metrics, clock):
+    async def stubborn():
+        with contextlib.suppress(asyncio.CancelledError):
+            await clock.asleep(60)
+
+    client = get(shop(answering(before=stubborn)), headers=[("x-request-timeout-ms", "250")])
+    assert client.status == 200
+    assert metrics.outcomes() == {"success": 1}
 
 
 def test_a_request_that_comes_too_late_is_not_begun(metrics):

@@ -161,6 +161,8 @@ class RequestCall(Call[PipelineRecorder]):
             return
         if self.seconds is None:
             self.seconds = self._free()
+            if not has_left:
+                self.recorder.failed_by("no whole response")
         else:
             self.recorder.failed_by(f"HTTP {self.status}")
         self._record("cancelled" if has_left else "error")

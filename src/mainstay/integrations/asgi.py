@@ -37,6 +37,9 @@ _LOOK_AFTER = 0.05
 _MOST_MESSAGES = 2
 """How many may come in between: an empty body that nobody has asked for, and that it has left."""
 
+_TURNS = 10
+"""Turns of the event loop in which a message that is there gets through other middlewares."""
+
 _TRY_AGAIN_LATER = 1013
 """The code of a websocket that is closed where HTTP would answer 503."""
 
@@ -324,7 +327,9 @@ async def _at_once(receiving: Awaitable[Message]) -> Message | None:
     """Return a message that is there already; None if it would have to be waited for."""
     task = asyncio.ensure_future(receiving)
     try:
-        await asyncio.wait((task,), timeout=0)
+        for _ in range(_TURNS):
+            if not task.done():
+                await asyncio.sleep(0)
     finally:
         task.cancel()
     await asyncio.wait((task,))
