@@ -1,13 +1,15 @@
 """What only the transports of httpx do; the rest is in `test_http_clients`."""
 
 import asyncio
+import contextlib
 import gc
 import io
 import weakref
 
 import pytest
+from prometheus_client import CollectorRegistry
 
-from mainstay import Detect, TimedOutError, deadline, on_event, remaining, retry, transient
+from mainstay import Detect, Metrics, TimedOutError, deadline, on_event, remaining, retry, transient
 from mainstay.errors import BulkheadFullError, DeadlineExpiredError
 from mainstay.events import RetryScheduled
 from mainstay.testing import FakeClock, no_waits, recorded
@@ -177,6 +179,101 @@ def test_an_async_predicate_and_a_limit_of_time_for_an_attempt(httpx, library, m
     with pytest.raises(TimedOutError) as caught:
         asyncio.run(main("/slow"))
     assert isinstance(caught.value, httpx.TransportError)
+
+
+# The short way of a healthy request, which is that outside of every block.
+
+
+@pytest.fixture
+def plain():
+    """Policies that record into a registry of their own, without a block."""
+    registry = CollectorRegistry()
+    policies = {"metrics": Metrics(registry), "retry": retry(on=transient, attempts=3, wait=0)}
+    return policies, registry
+
+
+def called(registry, outcome):
+    labels = {"component": "shop.example", "policy": "retry", "outcome": outcome}
+    return registry.get_sample_value("mainstay_calls_total", labels)
+
+
+def sending(httpx, library, kind, handler, policies):
+    """Sends requests through one transport, on one event loop."""
+    ours = library("mainstay.integrations.httpx")
+    inside, request = httpx.MockTransport(handler), httpx.Request("GET", URL)
+    if kind == "sync":
+        transport = ours.Transport(inside, **policies)
+        return lambda: transport.handle_request(request)
+    transport = ours.AsyncTransport(inside, **policies)
+    return lambda: asyncio.run(transport.handle_async_request(request))
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("first", [503, 500, "broken"])
+def test_a_request_leaves_the_short_way_with_its_first_failure(httpx, library, plain, kind, first):
+    policies, registry = plain
+    first = httpx.ReadError("broken") if first == "broken" else first
+    handler = scripted(httpx, 200, 404, first, 200, 200)
+    send = sending(httpx, library, kind, handler, policies)
+    assert [send().status_code for _ in range(4)] == [200, 404, 200, 200]
+    assert (called(registry, "success"), called(registry, "recovered")) == (3.0, 1.0)
+    assert len(handler.requests) == 5
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_on_the_short_way_a_post_is_not_sent_twice(httpx, library, plain, kind):
+    ours = library("mainstay.integrations.httpx")
+    handler = scripted(httpx, 200, httpx.ReadError("broken"), 200)
+    inside, request = httpx.MockTransport(handler), httpx.Request("POST", URL, content=b"order")
+    if kind == "sync":
+        transport = ours.Transport(inside, **plain[0])
+        transport.handle_request(request)
+        with pytest.raises(httpx.ReadError) as caught:
+            transport.handle_request(request)
+    else:
+        transport = ours.AsyncTransport(inside, **plain[0])
+        asyncio.run(transport.handle_async_request(request))
+        with pytest.raises(httpx.ReadError) as caught:
+            asyncio.run(transport.handle_async_request(request))
+    assert len(handler.requests) == 2
+    assert caught.value.__context__ is None
+    assert "not safe to repeat" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_on_the_short_way_what_ends_the_program_is_counted(httpx, library, plain, kind):
+    policies, registry = plain
+    send = sending(httpx, library, kind, scripted(httpx, 200, KeyboardInterrupt()), policies)
+    send()
+    with pytest.raises(KeyboardInterrupt):
+        send()
+    assert called(registry, "cancelled") == 1.0
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_on_the_short_way_no_exception_is_kept_alive(httpx, library, plain, kind):
+    seen = []
+
+    def handler(_request):
+        error = httpx.ReadError("broken")
+        seen.append(weakref.ref(error))
+        try:
+            raise error
+        finally:
+            del error  # this frame is part of its traceback
+
+    send = sending(httpx, library, kind, handler, plain[0])
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(2):
+            with contextlib.suppress(httpx.ReadError):
+                send()
+        if kind == "async":
+            del seen[2::3]  # the last one of each call, which `asyncio.run` keeps by itself
+        assert [each() for each in seen] == [None] * len(seen)
+    finally:
+        gc.enable()
 
 
 # Bodies of requests.

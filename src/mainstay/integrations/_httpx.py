@@ -117,11 +117,14 @@ class HttpxExchange:
         return response
 
     def _taken_first(self) -> httpx.Response:
-        first, self._first = self._first, None
-        if isinstance(first, BaseException):
-            raise first
-        assert first is not None  # noqa: S101 - it was asked
-        return first
+        first: Any = self._first
+        self._first = None
+        try:
+            if isinstance(first, BaseException):
+                raise first
+            return first  # type: ignore[no-any-return]
+        finally:
+            del first  # this frame is part of its traceback
 
     @property
     def _component(self) -> str:
