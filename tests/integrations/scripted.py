@@ -121,6 +121,15 @@ def resets(handler, _server):
     handler.connection.close()
 
 
+def cuts(handler, _server):
+    """Answer with a tenth of the body that was announced."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", "400")
+    handler.end_headers()
+    handler.wfile.write(b"said" * 10)
+    handler.close_connection = True
+
+
 def hangs(_handler, server):
     server.over.wait(5)
 

@@ -80,6 +80,24 @@ def test_threads_that_find_a_new_host_at_once_find_the_same():
     assert len(set(map(id, found))) == 1
 
 
+def test_a_forked_child_can_make_hosts_although_another_thread_was_at_it():
+    known = hosts()
+    held = threading.Event(), threading.Event()
+
+    def hold():
+        with known._lock:
+            held[0].set()
+            held[1].wait(10)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held[0].wait(10)
+    known._reset_after_fork()
+    assert known.find(("a", None), 0.0).used == 0.0
+    held[1].set()
+    thread.join(10)
+
+
 # Versions.
 
 

@@ -1,11 +1,12 @@
 """What the integrations of HTTP clients have in common, against a server on loopback."""
 
+import contextlib
 import pickle
 import time
 
 import pytest
 from integrations.http_clients import CLIENTS
-from integrations.scripted import Scripted, drips, hangs, resets, says
+from integrations.scripted import Scripted, cuts, drips, hangs, resets, says
 from integrations.verdicts import self_signed
 
 from mainstay import (
@@ -88,6 +89,23 @@ def test_another_retry_may_be_given(open_client, metrics):
     with Scripted(503) as server:
         assert open_client(retry=policy).ask("GET", server.url)[0] == 503
     assert methods(server) == ["GET"] * 2
+
+
+def test_a_predicate_that_raises_is_told_and_hides_nothing(open_client, metrics):
+    def on(error):
+        raise ZeroDivisionError
+
+    with Scripted(404) as server:
+        assert open_client(retry=retry(on=on)).ask("GET", server.url) == (404, b"said")
+    labels = {"component": server.host, "policy": "retry", "reason": "predicate_error"}
+    assert metrics.value("give_ups_total", **labels) == 1.0
+
+
+def test_classes_may_be_given_and_a_bad_status_counts_all_the_same(open_client, metrics):
+    with Scripted(503) as server:
+        assert open_client(retry=retry(on=LookupError)).ask("GET", server.url)[0] == 503
+    assert len(server.seen) == 1
+    assert calls(metrics, server.host, "error") == 1.0
 
 
 def test_an_answer_that_on_result_refuses_last_is_returned(open_client, metrics):
@@ -239,6 +257,20 @@ def test_a_place_comes_back_after_a_failure(open_client, metrics):
     client = open_client(limit=1)
     with Scripted(503, resets, 200) as server:
         assert client.ask("GET", server.url)[0] == 200
+    assert metrics.value("in_flight", component=server.host) == 0.0
+
+
+@pytest.mark.parametrize("seconds", [None, 60.0])
+def test_a_body_that_breaks_off_is_the_client_s_own_matter(open_client, metrics, seconds):
+    client = open_client(limit=1)
+    with Scripted(cuts) as server:
+        block = contextlib.nullcontext() if seconds is None else deadline(seconds)
+        with block, pytest.raises(client.base) as caught:
+            client.ask("GET", server.url)
+    assert not isinstance(caught.value, MainstayError)
+    assert len(server.seen) == 1
+    assert calls(metrics, server.host, "success") == 1.0
+    assert calls(metrics, server.host, "error", "bulkhead") == 1.0
     assert metrics.value("in_flight", component=server.host) == 0.0
 
 

@@ -249,12 +249,6 @@ class BodySentOnce(httpx.SyncByteStream, httpx.AsyncByteStream):
         async for piece in self._stream:
             yield piece
 
-    def close(self) -> None:
-        self._stream.close()
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
 
 _USED_UP = "the body of the request is used up; pass bytes, or a file that can seek in `files=`"
 
