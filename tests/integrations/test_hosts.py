@@ -1,5 +1,7 @@
 """What is kept of each host that a client calls."""
 
+import importlib
+import sys
 import threading
 
 import pytest
@@ -105,6 +107,20 @@ def test_a_forked_child_can_make_hosts_although_another_thread_was_at_it():
 def test_an_unknown_version_is_refused_with_those_that_are_known(version):
     with pytest.raises(ImportError, match=r"mainstay knows httpx from 0\.27 to below 1"):
         check_version("httpx", version, since="0.27", before="1")
+
+
+@pytest.mark.parametrize(
+    ("name", "client"),
+    [("httpx", "httpx"), ("requests", "requests"), ("urllib3", "requests"), ("aiohttp", "aiohttp")],
+)
+def test_a_client_of_an_unknown_version_is_refused_at_import(library, monkeypatch, name, client):
+    monkeypatch.setattr(library(name), "__version__", "99.1")
+    integration = f"mainstay.integrations.{client}"
+    monkeypatch.delitem(sys.modules, integration, raising=False)
+    with pytest.raises(
+        ImportError, match=rf"mainstay knows {name} from .*, and 99\.1 is installed"
+    ):
+        importlib.import_module(integration)
 
 
 @pytest.mark.parametrize("version", ["0.27", "0.28.1", "0.99.dev1"])

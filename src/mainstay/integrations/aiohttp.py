@@ -26,7 +26,7 @@ from mainstay.integrations._versions import check_version
 
 __all__ = ["Middleware"]
 
-check_version("aiohttp", aiohttp.__version__, since="3.12", before="4")
+check_version("aiohttp", aiohttp.__version__, since="3.12.15", before="4")
 
 _SWITCHING = 101
 _KEY = "Idempotency-Key"

@@ -26,8 +26,8 @@ from mainstay.integrations._versions import check_version
 
 __all__ = ["Adapter"]
 
-check_version("requests", requests.__version__, since="2.32", before="3")
-check_version("urllib3", _urllib3_version, since="2", before="3")
+check_version("requests", requests.__version__, since="2.32.2", before="3")
+check_version("urllib3", _urllib3_version, since="2.0.2", before="3")
 
 _USUAL_PORTS = {"http": 80, "https": 443}
 
