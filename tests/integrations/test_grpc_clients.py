@@ -327,19 +327,6 @@ def test_both_interceptors_know_the_same_arguments(grpc):
     assert sync == asynchronous
 
 
-def test_an_attempt_timeout_is_refused_in_sync_code(grpc):
-    from mainstay.integrations.grpc import ClientInterceptor  # noqa: PLC0415 - needs grpc
-
-    with pytest.raises(TypeError, match="`attempt_timeout` needs an async function"):
-        ClientInterceptor(retry=retry(on=transient, attempt_timeout=1.0))
-
-    async def judge(error):
-        return True
-
-    with pytest.raises(TypeError, match="`on` is async"):
-        ClientInterceptor(retry=retry(on=judge))
-
-
 def test_an_attempt_timeout_ends_an_attempt_in_async_code(grpc, metrics):
     from mainstay.integrations.grpc import AsyncClientInterceptor  # noqa: PLC0415 - needs grpc
 

@@ -13,7 +13,9 @@ from typing import Any, Protocol
 from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context, process_contexts
 from mainstay._core.functions import require_asyncio
+from mainstay._core.watching import awatched, watched, watchers
 from mainstay._limits.bulkhead_calls import BulkheadCall
+from mainstay._retry.call import watched_attempt
 from mainstay._retry.loops import limited_attempt
 from mainstay.errors import ResultRefusedError
 from mainstay.integrations._hosts import Host
@@ -78,8 +80,11 @@ def answer(  # noqa: C901 - flat, since each further call would cost every reque
     host, started = exchange.host, exchange.started
     run = None if _is_plain(host, started) else host.retry.begin()
     while True:
+        make = host.attempt
+        if watchers and run is not None and run.made:
+            make = watched(make, watched_attempt(run))
         try:
-            response = host.attempt(exchange)
+            response = make(exchange)
         except Exception as error:
             run = run or host.retry.resume(started, None)
             run.used_up = exchange.used_up()
@@ -119,11 +124,14 @@ async def aanswer(  # noqa: C901, PLR0912 - as above
     started = exchange.started
     run = None if _is_plain(host, started) else host.retry.begin()
     while True:
+        make = host.attempt
+        if watchers and run is not None and run.made:
+            make = awatched(make, watched_attempt(run))
         try:
             if run is None:
-                response = await host.attempt(exchange)
+                response = await make(exchange)
             else:
-                response = await limited_attempt(run, host.attempt(exchange))
+                response = await limited_attempt(run, make(exchange))
         except Exception as error:
             run = run or host.retry.resume(started, None)
             run.used_up = exchange.used_up()

@@ -12,9 +12,10 @@ from mainstay._core.budget import RetryBudget
 from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context, process_contexts
 from mainstay._core.detector import Detect
+from mainstay._core.functions import Kind
 from mainstay._limits.adaptive import Adaptive
 from mainstay._metrics.collector import Metrics
-from mainstay._retry.policy import Retry
+from mainstay._retry.policy import Retry, check_kind
 from mainstay.errors import MainstayError
 from mainstay.integrations._calls import aanswer, aattempt, answer, attempt
 from mainstay.integrations._errors import as_clients, base_for
@@ -95,6 +96,7 @@ class Transport(httpx.BaseTransport):
         if not isinstance(given, httpx.BaseTransport | None):
             raise TypeError(f"`transport` must be an httpx.BaseTransport or None, not {given!r}")
         self._policies = policies_of(retry, breaker, limit, budget, name, metrics)
+        check_kind(self._policies.retry, Kind.SYNC, type(self))
         self._hosts = Hosts(self._policies, attempt)
         self._known = self._hosts.known
         self._transport = httpx.HTTPTransport() if transport is None else transport

@@ -14,9 +14,10 @@ from urllib3 import __version__ as _urllib3_version  # type: ignore[attr-defined
 from mainstay._core.budget import RetryBudget
 from mainstay._core.clock import monotonic
 from mainstay._core.detector import Detect
+from mainstay._core.functions import Kind
 from mainstay._limits.adaptive import Adaptive
 from mainstay._metrics.collector import Metrics
-from mainstay._retry.policy import Retry
+from mainstay._retry.policy import Retry, check_kind
 from mainstay.errors import MainstayError
 from mainstay.integrations._calls import answer, attempt
 from mainstay.integrations._errors import as_clients, base_for
@@ -97,6 +98,7 @@ class Adapter(BaseAdapter):
         if not isinstance(given, BaseAdapter | None):
             raise TypeError(f"`adapter` must be a BaseAdapter of requests or None, not {given!r}")
         self._policies = policies_of(retry, breaker, limit, budget, name, metrics)
+        check_kind(self._policies.retry, Kind.SYNC, type(self))
         self._hosts = Hosts(self._policies, attempt)
         self._adapter = HTTPAdapter() if adapter is None else adapter
 
