@@ -153,6 +153,7 @@ def through_channels(address: str, stack: contextlib.ExitStack) -> dict[str, Loo
 def report(*, quick: bool) -> Report:
     """Measure interceptors alone, and through channels."""
     answer = Report()
+    answer.say(f"grpcio {grpc.__version__}.")
     rounds = QUICK_ROUNDS if quick else ROUNDS
     for colour, loops in (("sync", alone()), ("async", alone_in_async_code())):
         times = times_of(loops, rounds=rounds)

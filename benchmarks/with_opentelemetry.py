@@ -15,6 +15,7 @@ from opentelemetry.metrics import Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics import export as sdk
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.version import __version__ as sdk_version
 from prometheus_client import CollectorRegistry, generate_latest
 
 import mainstay
@@ -128,6 +129,7 @@ def report(*, quick: bool) -> Report:
     exported = provider_of(on)
     rounds = QUICK_ROUNDS if quick else ROUNDS
     answer = Report()
+    answer.say(f"opentelemetry-sdk {sdk_version}.")
     healthy = times_of(
         {
             OFF: in_a_span(loop_over(retried(off)), tracers, traced=False),
