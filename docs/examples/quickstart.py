@@ -11,7 +11,8 @@ of which one is wrong. The shop does not notice. Sixteen threads bring down a sm
 bulkhead keeps it up. What it cost is in the metrics, which nobody had to write a line for. At the
 end a checkpointed job is killed three times, and still gives the exact total (`killed_job.py`).
 
-Everything runs on this machine; the servers are in `servers.py` beside this file.
+Everything runs on this machine; the servers are in `servers.py` beside this file, and `pages.py`
+reads from them with httpx if it is installed, and with urllib if it is not.
 """
 
 import argparse
@@ -26,12 +27,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from http import HTTPStatus
-from http.client import HTTPException
-from urllib.error import HTTPError
-from urllib.request import ProxyHandler, build_opener
 
 import killed_job
+from pages import ERRORS, get
 from prometheus_client import start_http_server
 from prometheus_client.parser import text_string_to_metric_families
 from servers import (
@@ -54,44 +52,23 @@ from mainstay import (
     hedge,
     redundant,
     retry,
+    transient,
     vote,
 )
 
 LOOKS = 20
 """How many photos each of sixteen visitors wants to see."""
 
-opener = build_opener(ProxyHandler({}))  # loopback addresses, so never through a proxy
+# Retry: what passes, after a wait, which is the one that the server asks for where it does.
 
 
-def get(url: str) -> bytes:
-    """Read a page; an answer that is not a good one is an `HTTPError`, which is an `OSError`."""
-    with opener.open(url, timeout=2.0) as answer:
-        body: bytes = answer.read()
-    return body
-
-
-# Retry: a wait after each failure, the one that the server asks for where it does.
-
-
-def worth_another_try(error: Exception) -> bool | float:
-    """Say what counts as a failure: broken connections, and 503 after the time it asks for."""
-    if not isinstance(error, HTTPError):
-        return isinstance(error, OSError)
-    if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
-        return False
-    try:
-        return float(error.headers["Retry-After"])
-    except (TypeError, ValueError):  # there is none, or it is a date
-        return True
-
-
-@retry(on=worth_another_try, timeout=10.0, name="prices")
+@retry(on=transient, timeout=10.0, name="prices")
 def price(url: str) -> bytes:
     """Ask a server that is overloaded now and then, and wait for it."""
     return get(url)
 
 
-@retry(on=worth_another_try, name="recommendations")
+@retry(on=transient, name="recommendations")
 def recommendation(url: str) -> bytes:
     """Ask the same server for something that is not worth waiting for."""
     return get(url)
@@ -106,9 +83,7 @@ async def aget(port: int) -> bytes:
         return await reader.read()
 
 
-@retry(
-    on=(OSError, EOFError), attempts=None, timeout=10.0, wait=wait_random(0.05, 0.3), name="stock"
-)
+@retry(on=transient, attempts=None, timeout=10.0, wait=wait_random(0.05, 0.3), name="stock")
 async def stock(port: int) -> bytes:
     """Ask a server that dies and is soon back: wait as one of tenacity's strategies says."""
     return await aget(port)
@@ -156,7 +131,7 @@ class Retries:
         """Ask for recommendations, if they come within 0.3 seconds."""
         made = Counter[str]()
         while not self._closed.wait(0.02):
-            with deadline(0.3), contextlib.suppress(HTTPError):
+            with deadline(0.3), contextlib.suppress(*ERRORS):
                 recommendation(url)
             made["recommendations"] += 1
         return made
@@ -188,7 +163,7 @@ class Pools:
         """Read from four threads while a server fails; give how many calls were made."""
         with SteadyServer() as first, SteadyServer() as second, ThreadPoolExecutor(4) as threads:
             members = [Member("first", first.url), Member("second", second.url)]
-            pool = FailoverPool("catalogue", members, on=(OSError, HTTPException))
+            pool = FailoverPool("catalogue", members, on=transient)
             look_up = failover(pool)(get)
             readers = [threads.submit(self.read, look_up) for _ in range(4)]
             try:
@@ -239,7 +214,7 @@ class Copies:
         ):
             servers = {"first": wrong, "second": second, "third": third}
             members = [Member(name, server.url) for name, server in servers.items()]
-            pool = FailoverPool("scales", members, on=(OSError, HTTPException))
+            pool = FailoverPool("scales", members, on=transient)
             weigh = redundant(pool=pool, copies=3, decide=vote.majority(), name="weights")(get)
             reading = threads.submit(asyncio.run, self.read(slow.port))
             weighing = threads.submit(self.weigh, weigh)
@@ -298,7 +273,7 @@ class Limits:
     def look(self, ask: Callable[[str], bytes], url: str) -> int:
         """Ask for photos until there is an error; give how many came."""
         seen = 0
-        with contextlib.suppress(OSError, HTTPException):
+        with contextlib.suppress(*ERRORS):
             while seen < LOOKS:
                 ask(url)
                 seen += 1
