@@ -27,6 +27,7 @@ from pathlib import Path
 from socketserver import BaseServer
 from typing import Any
 
+import httpx
 import prometheus_client
 import pytest
 from hypothesis import settings
@@ -130,7 +131,7 @@ def _cannot_run() -> list[str]:
     return [] if _HAS_CLIENTS else [f"mainstay/integrations/{name}.py" for name in missing]
 
 
-_FIXTURES = ["waits_left_out", "served_on_a_free_port"]
+_FIXTURES = ["waits_left_out", "served_on_a_free_port", "a_shop_answers"]
 _LIBRARIES = {"aiohttp", "grpc", "httpx", "requests"}
 _HAS_CLIENTS = bool(os.environ.get("MAINSTAY_REQUIRE_CLIENTS"))
 _pages = Sybil([PythonCodeBlockParser()], patterns=["*.md"], fixtures=_FIXTURES)
@@ -176,6 +177,18 @@ def served_on_a_free_port(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@pytest.fixture
+def a_shop_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let httpx find a page at each address of shop.example, and nothing elsewhere."""
+
+    def answer(_transport: object, request: httpx.Request) -> httpx.Response:
+        if request.url.host != "shop.example":
+            raise httpx.ConnectError("no such name", request=request)
+        return httpx.Response(200, text=f"page of {request.url}")
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", answer)
 
 
 @pytest.hookimpl(wrapper=True)  # around pytest-randomly, and before `-m` chooses

@@ -54,18 +54,19 @@ class CircuitBreaker(Shared):
         through counts as ``outcome="rejected"`` and ``reason="open"``.
 
     Example:
-        >>> from mainstay import CircuitBreaker, CircuitOpenError, Detect
-        >>> breaker = CircuitBreaker("mail", on=OSError, detect=Detect(consecutive=2))
+        >>> import httpx
+        >>> from mainstay import CircuitBreaker, CircuitOpenError, Detect, transient
+        >>> breaker = CircuitBreaker("search", on=transient, detect=Detect(consecutive=2))
         >>> @breaker
-        ... def send(to: str) -> None:
-        ...     raise ConnectionRefusedError(to)
+        ... def search(word: str) -> str:
+        ...     return httpx.get(f"http://no.such.example/{word}").raise_for_status().text
         >>> for _ in range(3):
         ...     try:
-        ...         send("ann@example.org")
-        ...     except (OSError, CircuitOpenError) as error:
+        ...         search("lamp")
+        ...     except (httpx.HTTPError, CircuitOpenError) as error:
         ...         print(type(error).__name__, breaker.state)
-        ConnectionRefusedError closed
-        ConnectionRefusedError open
+        ConnectError closed
+        ConnectError open
         CircuitOpenError open
     """
 

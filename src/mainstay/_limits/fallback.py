@@ -247,10 +247,11 @@ def fallback(
         RFC 5861, ``stale-if-error``, for *last_good*.
 
     Example:
-        >>> from mainstay import fallback
-        >>> @fallback(on=ConnectionError, default=[])
+        >>> import httpx
+        >>> from mainstay import fallback, transient
+        >>> @fallback(on=transient, default=[])
         ... def recommendations(customer: str) -> list[str]:
-        ...     raise ConnectionRefusedError(customer)
+        ...     return httpx.get(f"http://no.such.example/{customer}").raise_for_status().json()
         >>> recommendations("ann")
         []
     """

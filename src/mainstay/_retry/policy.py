@@ -63,13 +63,14 @@ class Retry:
     same time. No call leaves anything in it.
 
     Example:
-        >>> from mainstay import retry
-        >>> policy = retry(on=ConnectionError, attempts=3)
+        >>> import httpx
+        >>> from mainstay import retry, transient
+        >>> policy = retry(on=transient, attempts=3)
         >>> @policy
         ... def fetch(url: str) -> str:
-        ...     return f"page of {url}"
-        >>> fetch("http://a.example")
-        'page of http://a.example'
+        ...     return httpx.get(url).raise_for_status().text
+        >>> fetch("http://shop.example/lamps")
+        'page of http://shop.example/lamps'
         >>> policy.call(str.upper, "ok")
         'OK'
         >>> for attempt in policy:
@@ -332,12 +333,13 @@ def retry(
         Architecture Blog, 2015.
 
     Example:
-        >>> from mainstay import retry
-        >>> @retry(on=(ConnectionError, TimeoutError), attempts=4, timeout=30.0)
+        >>> import httpx
+        >>> from mainstay import retry, transient
+        >>> @retry(on=transient, attempts=4, timeout=30.0)
         ... def fetch(url: str) -> str:
-        ...     return f"page of {url}"
-        >>> fetch("http://a.example")
-        'page of http://a.example'
+        ...     return httpx.get(url).raise_for_status().text
+        >>> fetch("http://shop.example/lamps")
+        'page of http://shop.example/lamps'
     """
     if stop is not None:
         attempts = None if attempts is _ATTEMPTS else attempts

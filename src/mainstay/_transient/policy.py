@@ -38,12 +38,13 @@ class Transient:
     failing?* A POST that timed out is a failure of the server, and yet may not be sent again.
 
     Example:
+        >>> import httpx
         >>> from mainstay import retry, transient
         >>> @retry(on=transient)
         ... def fetch(url: str) -> str:
-        ...     return f"page of {url}"
-        >>> fetch("http://a.example")
-        'page of http://a.example'
+        ...     return httpx.get(url).raise_for_status().text
+        >>> fetch("http://shop.example/lamps")
+        'page of http://shop.example/lamps'
         >>> transient(ConnectionResetError()), transient(FileNotFoundError())
         (True, False)
     """
