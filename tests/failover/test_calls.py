@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import contextvars
+import functools
 import gc
 import pickle
 import weakref
@@ -394,6 +395,9 @@ class Client:
     async def aget(self, key):
         return self.name, key
 
+    def __call__(self, key):
+        return self.name, key
+
 
 class Cluster(Client):
     """Has the methods from a base, as clients have them from mix-ins."""
@@ -404,6 +408,7 @@ def test_a_method_of_the_resources_own_class_takes_the_resource_as_its_self():
         assert pool.call(Client.get, "k") == ("a", "k", None)
         assert pool.call(Cluster.get, "k", default=1) == ("a", "k", 1)
         assert pool.call(Client.ping) == "a"
+        assert pool.call(functools.partial(Client.get, default=1), "k") == ("a", "k", 1)
         assert pool.call(retry(on=Lost)(Client.get), "k") == ("a", "k", None)
         assert asyncio.run(pool.call(Client.aget, "k")) == ("a", "k")
     with FailoverPool("words", [Member("a", "a,b")], on=Lost) as pool:
@@ -412,7 +417,15 @@ def test_a_method_of_the_resources_own_class_takes_the_resource_as_its_self():
 
 
 @pytest.mark.parametrize(
-    ("fn", "args"), [(Client.ping, ()), (Client.get, ("k",)), (Client.get, ())]
+    ("fn", "args"),
+    [
+        (Client.ping, ()),
+        (Client.get, ("k",)),
+        (Client.get, ()),
+        (Client.get, ({"k": 1},)),  # whose class has a `get` of its own
+        (functools.partial(Client.get), ("k",)),
+        (Client.__call__, ("k",)),  # as every class has
+    ],
 )
 def test_a_method_of_another_class_than_the_resources_is_never_called(fn, args):
     with (

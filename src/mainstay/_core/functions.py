@@ -112,17 +112,21 @@ def resource_first_or_as_self(fn: Callable[..., Any]) -> Callable[..., Any]:
     Raises:
         TypeError: If it has no parameter for the resource.
     """
-    name, parameters = getattr(fn, "__name__", None), _parameters(fn)
+    method, parameters = _unwrap_partial(fn), _parameters(fn)
+    name = getattr(method, "__name__", None)
     if name is None or not parameters or parameters[0].name != "self":
         return resource_first(fn)
     as_function = resource_first(fn) if len(parameters) > 1 else None
-    in_class = fn.__qualname__ != name and not fn.__qualname__.endswith(f"<locals>.{name}")
+    qualname = method.__qualname__
+    in_class = qualname != name and not qualname.endswith(f"<locals>.{name}")
 
     @functools.wraps(fn)
     def call(resource: Any, /, *args: Any, **kwargs: Any) -> Any:
-        if _is_method_of(fn, type(resource)):
+        if _is_method_of(method, type(resource)):
             return fn(resource, *args, **kwargs)
-        if as_function is None or (in_class and not (args and hasattr(type(args[0]), name))):
+        if as_function is None or (
+            in_class and not (args and _is_method_of(method, type(args[0])))
+        ):
             raise TypeError(
                 f"{name_of(fn)} has no parameter for the resource of a member: it is a method of "
                 f"another class than that, which is {type(resource).__qualname__}; pass a function "
