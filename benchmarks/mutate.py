@@ -125,6 +125,7 @@ TESTS: dict[str, Sequence[str]] = {
         "checkpoint/test_iterate.py", "checkpoint/test_steps.py", "checkpoint/test_nesting.py",
         "checkpoint/test_many_iterations.py", "checkpoint/test_atomic_steps.py",
         "checkpoint/test_state.py", "checkpoint/test_metrics.py",
+        "checkpoint/test_idempotency_key.py", "checkpoint/test_code_change.py",
     ),
     "_checkpoint/decision.py": (
         "checkpoint/test_decision.py", "checkpoint/test_ownership.py", "checkpoint/test_runs.py",

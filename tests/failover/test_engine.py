@@ -1,5 +1,8 @@
 """What happens to the members of a pool, told of answers one by one."""
 
+from types import SimpleNamespace
+
+import attrs
 import pytest
 
 from mainstay import Detect, Failback, FailoverPool, Member, Probe
@@ -7,7 +10,8 @@ from mainstay._core.context import current_context
 from mainstay._core.detector import Phase
 from mainstay._failover import engine as engines
 from mainstay._failover.hooks import UnhealthyError
-from support.pools import AT_ONCE, Lost
+from mainstay._failover.members import Opened
+from support.pools import AT_ONCE, Lost, wait_until
 
 
 class Told:
@@ -73,12 +77,16 @@ def test_a_member_that_is_fenced_off_is_let_in_by_good_answers(clock):
 
 def test_what_a_probe_raises_is_told_once_in_a_row(clock, caplog):
     told = bad_and_good(clock)
+
+    def lines():
+        return [line for line in caplog.messages if "probe of" in line]
+
     told.probes(UnhealthyError())
     assert caplog.messages == []
-    told.probes(True, Lost(), Lost(), True)
-    assert [line for line in caplog.messages if "probe of" in line] == [
-        "db: probe of member a failed with Lost"
-    ]
+    told.probes(True, Lost())
+    assert lines() == ["db: probe of member a failed with Lost"]
+    told.probes(Lost(), True)
+    assert lines() == ["db: probe of member a failed with Lost"]
 
 
 def test_the_share_of_a_member_that_came_back_grows_for_longer_by_chance(clock, monkeypatch):
@@ -122,3 +130,70 @@ def test_a_reset_forgets_what_answers_took(clock):
     pool.reset()
     assert not pool._engine.answers
     assert pool._engine.settings is not settings
+
+
+@pytest.mark.parametrize(("what", "cause"), [("probe", "probe"), ("open", "consecutive")])
+def test_a_member_that_cannot_start_is_ejected_for_what_failed(clock, metrics, what, cause):
+    told = bad_and_good(clock)
+    start = told.slot.begin_start(clock.now())
+    told.engine.started(told.slot, start, None, Lost(), what)
+    assert told.slot.detector.phase is Phase.EJECTED
+    assert metrics("ejections_total", member="a", cause=cause) == 1
+
+
+def test_a_start_that_was_given_up_meanwhile_is_closed_and_ends_nothing(clock):
+    closed = []
+    pool = FailoverPool("one", [Member("a", open=list, close=closed.append)], on=Lost)
+    slot, engine = pool._engine.slots["a"], pool._engine
+    old, new = slot.begin_start(0.0), slot.begin_start(0.0)
+    engine.started(slot, old, Opened("late"), None, "open")
+    assert slot.start is new
+    wait_until(lambda: closed == ["late"])
+    engine.started(slot, old, None, Lost(), "open")
+    assert slot.start is new
+
+
+def test_a_forked_child_knows_of_no_start_and_of_no_suspicion(clock):
+    told = bad_and_good(clock)
+    told.slot.begin_start(clock.now())
+    told.slot.suspected_at = clock.now()
+    told.engine.forget()
+    assert (told.slot.start, told.slot.suspected_at) == (None, None)
+
+
+def test_calls_that_wait_hear_of_what_comes_back_and_of_the_end_and_of_nothing_else(clock):
+    members = [Member("a", "a"), Member("z", open=list, standby="cold")]
+    pool = FailoverPool("db", members, on=Lost, failback=AT_ONCE)
+    engine = pool._engine
+    with pool:
+        standby = engine.slots["z"]
+        standby.detector.eject("consecutive", clock.now(), 0.0)
+        engine.replan(clock.now())
+        waiting = engine.progress
+        engine.replan(clock.now())
+        assert engine.progress is waiting
+        clock.advance(standby.detector.until - clock.now())
+        engine.settle(clock.now())
+        assert standby.detector.phase is Phase.WELL
+        assert engine.progress is not waiting
+        waiting = engine.progress
+        engine.plan = attrs.evolve(engine.plan, wake=clock.now())
+        engine.settle(clock.now())
+        assert engine.progress is waiting  # it was time to look, and there was nothing
+    assert engine.progress is not waiting
+
+
+def test_a_call_waits_for_as_many_answers_of_the_probe_as_eject_a_member(clock):
+    members = [Member("a", "a"), Member("z", open=list, standby="cold")]
+    probe = Probe(lambda _resource: True, every=1000.0, timeout=4.0, fall=3)
+    pool = FailoverPool("db", members, on=Lost, probe=probe)
+    engine = pool._engine
+    woken = []
+    with pool:
+        prober, engine.prober = engine.prober, SimpleNamespace(wake=lambda: woken.append(1))
+        slot = engine.slots["a"]
+        engine.failed(engine.choose(current_context().clock, (), set()), clock.now())
+        seconds = engines.suspect(engine, clock.now(), [slot], set(), [])
+        engine.prober = prober
+    assert woken == [1]
+    assert 12.0 <= seconds <= 13.0
