@@ -237,3 +237,28 @@ def test_a_state_with_something_pickled_in_it_can_be_migrated(runner, store):
         body, store=store, allow_pickle=True, version="2", on_code_change=lambda old: old
     )
     assert job() == "1/2"
+
+
+def test_a_state_is_migrated_once_and_not_before_somebody_asks_for_it(runner, store):
+    async def body(cp, ask, fail):
+        total = cp.state({"cents": 0}) if ask else None
+        async for row in cp.iterate([1, 2, 3, 4]):
+            if total is not None:
+                total["cents"] += row
+            if row == fail:
+                raise OopsError
+        return total
+
+    def attempt(version, ask, fail):
+        migration = {"on_code_change": lambda old: {"cents": 100 * old["cents"]}}
+        job = runner.job(body, store=store, version=version, **migration)
+        if not fail:
+            return job(ask, fail)
+        with pytest.raises(OopsError):
+            job(ask, fail)
+        return None
+
+    attempt("1", True, 2)  # one is saved
+    attempt("2", False, 3)  # nobody asks, and a save is made
+    attempt("2", True, 4)  # now it is 100, and 3 more are saved
+    assert attempt("2", True, None) == {"cents": 100 + 3 + 4}

@@ -93,3 +93,27 @@ def test_no_idempotency_key_is_given_for_a_key_that_differs_in_every_process(run
 
     with pytest.raises(UnsaveableValueError, match="keys are str, int"):
         runner.job(body, store=store)()
+
+
+def test_what_items_are_known_by_is_the_same_in_every_version(runner, store):
+    """The keys made of it stand in the systems of others, which know by them what has been done."""
+    known = []
+
+    async def body(cp):
+        known_by = cp._run.progress.known_by
+        known.append(known_by(None))
+        async for order in cp.iterate([{"id": 7}], key=by_id):
+            known.append(known_by(None))
+            async for _ in cp.iterate(["line"], name="lines"):
+                known.extend([known_by(None), known_by(order)])
+        known.append(known_by("refund"))
+
+    runner.job(body, store=store)()
+    order, line = "f8ff38fc46966ee49e686d0ab3fb497c", "b5fb2d6aa2f95186e8f3665a3b2c7dc7"
+    assert known == [
+        ("", ""),
+        ("items", order),
+        (f"items[{order}]/lines", line),
+        ("items", order),
+        ("", "eff4ad67718f8e775c3a9e7308dabfbf"),
+    ]

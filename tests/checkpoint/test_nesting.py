@@ -320,3 +320,57 @@ def test_the_first_iteration_inside_an_item_saves_where_the_item_before_was_save
 
     twice(runner.job(body, store=store, every=1))
     assert seen == ["a", "b", "b", "c"]
+
+
+def test_what_an_iteration_inside_an_item_did_keeps_the_next_one_from_nothing(runner, store):
+    """It is no change of the item's own, so saves in the next iteration need not wait."""
+    seen = []
+
+    async def body(cp):
+        totals = cp.state(Totals())
+        async for _ in cp.iterate(["order"]):
+            async for row in cp.iterate([1, 2], name="lines"):
+                totals.rows += 1
+                seen.append(row)
+            async for part in cp.iterate("abc", name="parts"):
+                if part == "c" and not cp.resumed:
+                    raise OopsError
+                seen.append(part)
+        return totals.rows
+
+    assert twice(runner.job(body, store=store, every=1)) == 2
+    assert seen == [1, 2, "a", "b", "c"]
+
+
+def test_results_of_steps_in_an_item_that_was_left_by_break_are_removed(runner, store):
+    async def body(cp):
+        async for _ in cp.iterate("ab"):
+            await cp.step("send", str)
+            break
+        async for _ in cp.iterate([1, 2], name="second"):
+            pass
+        raise OopsError
+
+    with pytest.raises(OopsError):
+        runner.job(body, store=store, every=1)()
+    assert not store.load(RUN).results
+
+
+def test_many_iterations_are_known_two_items_deep(runner, store, crashing):
+    """They are more than the document holds, and stand in rows of the item that they are in."""
+    seen = []
+
+    async def body(cp):
+        async for _ in cp.iterate("a", name="orders"):
+            async for box in cp.iterate("xy", name="boxes"):
+                for number in range(100):
+                    async for _ in cp.iterate([number], name=f"line {number}"):
+                        if (box, number) == ("y", 99) and not cp.resumed:
+                            raise CrashError
+                        seen.append((box, number))
+
+    job = runner.job(body, store=store, every=1)
+    with pytest.raises(CrashError):
+        job()
+    job()
+    assert seen == [(box, number) for box in "xy" for number in range(100)]
