@@ -25,6 +25,11 @@ async def inside(cp, seen, fail_at=None, size=2):
         await rounds(cp, seen, fail_at, size)
 
 
+async def deep_inside(cp, seen, fail_at=None, size=2):
+    async for _ in cp.iterate("a", name="outermost"):
+        await inside(cp, seen, fail_at, size)
+
+
 DAMAGED = [(each, 1) for each in (33, 34, 64, 65, 66, 67, 98, 99, 130)]
 ALL = [(each, item) for each in range(ROUNDS) for item in range(2)]
 
@@ -48,7 +53,7 @@ def opened_json(sealed):
     return unseal(sealed)
 
 
-@pytest.mark.parametrize("body", [rounds, inside])
+@pytest.mark.parametrize("body", [rounds, inside, deep_inside])
 def test_a_save_does_not_grow_with_the_iterations_before(runner, store, monkeypatch, body):
     written, seen = sizes(store, monkeypatch), []
     runner.job(body, store=store)(seen)
@@ -58,7 +63,7 @@ def test_a_save_does_not_grow_with_the_iterations_before(runner, store, monkeypa
 
 
 @pytest.mark.parametrize("every", [1, 3, 1000])
-@pytest.mark.parametrize("body", [rounds, inside])
+@pytest.mark.parametrize("body", [rounds, inside, deep_inside])
 def test_they_go_on_where_they_were_wherever_the_process_dies(runner, store, crashing, body, every):
     seen = []
     job = runner.job(body, store=store, every=every, max_crashes=None)

@@ -354,23 +354,3 @@ def test_results_of_steps_in_an_item_that_was_left_by_break_are_removed(runner, 
     with pytest.raises(OopsError):
         runner.job(body, store=store, every=1)()
     assert not store.load(RUN).results
-
-
-def test_many_iterations_are_known_two_items_deep(runner, store, crashing):
-    """They are more than the document holds, and stand in rows of the item that they are in."""
-    seen = []
-
-    async def body(cp):
-        async for _ in cp.iterate("a", name="orders"):
-            async for box in cp.iterate("xy", name="boxes"):
-                for number in range(100):
-                    async for _ in cp.iterate([number], name=f"line {number}"):
-                        if (box, number) == ("y", 99) and not cp.resumed:
-                            raise CrashError
-                        seen.append((box, number))
-
-    job = runner.job(body, store=store, every=1)
-    with pytest.raises(CrashError):
-        job()
-    job()
-    assert seen == [(box, number) for box in "xy" for number in range(100)]
