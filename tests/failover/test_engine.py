@@ -197,3 +197,46 @@ def test_a_call_waits_for_as_many_answers_of_the_probe_as_eject_a_member(clock):
         engine.prober = prober
     assert woken == [1]
     assert 12.0 <= seconds <= 13.0
+
+
+def test_the_next_trial_follows_as_soon_as_one_has_passed(clock):
+    told = Told(clock, detect=Detect(trials=2))
+    now = current_context().clock
+    for _ in range(4):
+        told.engine.failed(told.engine.choose(now, (), set()), clock.now())
+    clock.advance(5.0)
+    for phase in (Phase.EJECTED, Phase.WELL):
+        trial = told.engine.choose(now, (), set())
+        assert trial.lease.member == "a"
+        told.engine.succeeded(trial, clock.now(), 0.0)
+        assert told.slot.detector.phase is phase
+
+
+def test_calls_that_find_everybody_down_have_a_member_started_once(clock):
+    members = [Member("a", "a"), Member("z", open=list, standby="cold")]
+    engine = FailoverPool("db", members, on=Lost, failback=AT_ONCE)._engine
+    starts = []
+    engine.opener.start = lambda slot, start: starts.append(slot.name)
+    engine.open()
+    for slot in engine.slots.values():
+        slot.detector.eject("consecutive", clock.now(), 0.0)
+    engine.replan(clock.now())
+    for _ in range(2):
+        engine.choose(current_context().clock, (engine.slots["a"],), set())
+    assert starts == ["z"]
+
+
+def test_a_resource_that_a_given_up_start_has_used_again_is_not_closed(clock):
+    told = bad_and_good(clock)
+    told.slot.detector.eject("consecutive", clock.now(), 0.0)
+    old = told.slot.begin_start(clock.now())
+    told.slot.begin_start(clock.now())
+    assert old.reused is not None
+    told.engine.started(told.slot, old, old.reused, None, "open")
+    assert not old.reused.gone
+
+
+def test_a_member_that_waits_for_its_turn_says_so(clock):
+    members = [Member("a", "a"), Member("b", "b", standby="hot")]
+    pool = FailoverPool("db", members, on=Lost)
+    assert pool._engine.slots["b"].absence(clock.now()).args == ("standing by",)
