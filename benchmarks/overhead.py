@@ -165,6 +165,7 @@ def tables() -> Iterator[tuple[str, Callable, dict[str, Callable]]]:
     yield "Bulkhead, sync", loop_over, success | limited(job, peers.by_hand)
     yield "Bulkhead, async", async_loop_over, asuccess | limited(ajob, peers.by_hand_async)
     in_thread = timed(job, peers.by_hand, in_thread=True)
+    yield "Timeout, sync", loop_over, success | timed(job, peers.by_hand)
     yield "Timeout, async", async_loop_over, asuccess | timed(ajob, peers.by_hand_async)
     yield "Timeout, in a thread", loop_over, success | in_thread
     yield "Fallback, last good", loop_over, success | with_fallback(job, peers.by_hand)

@@ -1,6 +1,7 @@
 """What a limit of time does, sync, async and in a thread."""
 
 import asyncio
+import contextvars
 import copy
 import logging
 import math
@@ -218,6 +219,50 @@ def test_what_ends_the_program_is_no_error(metrics, context, error):
         with pytest.raises(error):
             caller(5.0, Faults(then=error()))
     assert metrics.outcomes() == {"cancelled": 2}
+
+
+# In real time, where a plain function takes the short path.
+
+
+def test_a_plain_function_keeps_its_late_value_and_its_late_exception(metrics, caplog):
+    def late(error):
+        while remaining() > 0:
+            pass
+        if error is not None:
+            raise error
+        return "late"
+
+    limited, own = timeout(0.001, name="fetch")(late), OSError("late")
+    assert [limited(None), limited(None)] == ["late", "late"]
+    with pytest.raises(OSError, match="late") as caught:
+        limited(own)
+    assert caught.value is own
+    assert remaining() is None
+    assert metrics.outcomes() == {"success": 2, "error": 1}
+    assert caplog.text.count("fetch: came back after") == 1
+
+
+@pytest.mark.parametrize(("outer", "error"), [(60.0, TimedOutError), (0.001, DeadlineExpiredError)])
+def test_a_policy_inside_that_comes_too_late_speaks_for_the_limit_that_is_over(
+    metrics, outer, error
+):
+    def late():
+        while remaining() > 0:
+            pass
+        return retry(on=OSError, name="inner").call(str)
+
+    with deadline(outer), pytest.raises(error) as caught:
+        timeout(0.002, name="fetch")(late)()
+    assert (type(caught.value.__cause__) is DeadlineExpiredError) == (error is TimedOutError)
+    assert metrics("calls_total", policy="timeout", outcome="timeout") == 1
+
+
+def test_what_a_plain_function_has_started_has_its_time_no_longer(metrics):
+    context = timeout(5.0)(contextvars.copy_context)()
+    assert context.run(remaining) is None
+    with deadline(60.0):
+        context = timeout(5.0)(contextvars.copy_context)()
+        assert 50.0 < context.run(remaining) <= 60.0
 
 
 def test_one_that_is_left_behind_is_counted_until_it_ends(metrics):

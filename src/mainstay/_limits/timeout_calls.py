@@ -14,13 +14,20 @@ context in another thread has one of its own, which holds for as long as the thr
 from collections.abc import Callable
 from contextvars import copy_context
 from threading import get_ident
+from types import NoneType
 from typing import Any, ClassVar
 
 import attrs
 
 from mainstay._core.call import Call, recorder_in
 from mainstay._core.clock import Bell, monotonic
-from mainstay._core.context import block_context, current_context, end, process_contexts
+from mainstay._core.context import (
+    ToldDeadline,
+    block_context,
+    current_context,
+    end,
+    process_contexts,
+)
 from mainstay._core.deadline import begin_interrupting, deadline, end_interrupting
 from mainstay._core.events import is_first, logger_of
 from mainstay._core.failures import is_a
@@ -226,22 +233,53 @@ async def _acall(
 
 def wrap_sync(bound: BoundTimeout, fn: Callable[..., Any]) -> Callable[..., Any]:
     """Tell a `def` the time that it has."""
+    success, most = bound.recorder.success, bound.seconds
+    plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
     @wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
-        run = bound.begin()
+        nonlocal plain
+        started = monotonic()
+        here = block_context()
+        if process_contexts or (here is not None and not (here.plain and started < here.deadline)):
+            return _call(bound, fn, args, kwargs)
+        told = ToldDeadline(here, started + most)
         try:
-            with deadline(bound.seconds):
+            try:
                 value = fn(*args, **kwargs)
+            finally:
+                told.end()
         except BaseException as error:
-            run.ended_by(error)
+            bound.resume(started).ended_by(error)
             raise
-        if is_awaitable(value):
-            raise _refused(run, fn, value)
-        run.returned()
+        if type(value) is not plain:
+            if is_awaitable(value):
+                raise _refused(bound.resume(started), fn, value)
+            plain = type(value)
+        seconds = monotonic() - started
+        if seconds <= most:
+            success(seconds)
+        else:
+            bound.resume(started).returned()
         return value
 
     return call
+
+
+def _call(
+    bound: BoundTimeout, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    run = bound.begin()
+    try:
+        with deadline(bound.seconds):
+            value = fn(*args, **kwargs)
+    except BaseException as error:
+        run.ended_by(error)
+        raise
+    if is_awaitable(value):
+        raise _refused(run, fn, value)
+    run.returned()
+    return value
 
 
 def wrap_in_thread(bound: BoundTimeout, fn: Callable[..., Any]) -> Callable[..., Any]:
