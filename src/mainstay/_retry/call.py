@@ -152,8 +152,7 @@ class RetryCall(Call[Recorder]):
         if hint is None:
             _end_at_once(self, error, verdict)
             return None
-        has_notes = getattr(error, "__notes__", None)
-        if has_notes and _has_nested(self, error) and self.settings.nested == "once":
+        if _has_nested(self, error) and self.settings.nested == "once":
             self._end_with(error, "attempts", _WHY["nested"])
             return None
         if not hint >= 0 and issubclass(type(error), _WITH_A_HINT):
