@@ -196,7 +196,7 @@ class StraightRate(StraightLayer):
 class StraightBulkhead(StraightLayer):
     """A bulkhead: `enter` returns where the place goes back, the place, and how many were taken.
 
-    The place is an iterator with one item, which goes back once, whoever gives it back: a signal
+    The place is an iterator with one item, which goes back once only: a signal
     handler may raise anywhere.
     """
 

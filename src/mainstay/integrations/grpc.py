@@ -292,7 +292,7 @@ class _UnaryCall:
         return self.response
 
     def hold(self, place: BulkheadCall) -> None:
-        """Give *place* back, since a unary call is over with its attempt."""
+        """Free *place*, since a unary call is over with its attempt."""
         end_of(place, None)
 
     def _details_now(self) -> Any:
