@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mainstay._core.failures import class_name
 from mainstay._core.functions import name_of
 from mainstay._metrics.layouts import (
     CALL_LAYOUT,
@@ -144,7 +145,7 @@ class Recorder:
 
     def error(self, error: BaseException) -> None:
         """Record a failed attempt."""
-        self.table.count_error(self.component, self.policy, error)
+        self.table.count_failure(self.component, self.policy, class_name(error))
 
     def failed_by(self, name: str) -> None:
         """Record a failed attempt that raised nothing, by what it failed with."""
@@ -161,4 +162,4 @@ class Recorder:
         self.hook_failed(hook)
         with contextlib.suppress(Exception):
             component = self.table.component(name_of(listener))
-            self.table.count_error(component, "event", error)
+            self.table.count_failure(component, "event", class_name(error))

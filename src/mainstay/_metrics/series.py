@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client.samples import Exemplar
 
 from mainstay._core.clock import wall_time
-from mainstay._core.failures import class_name
 from mainstay._core.forks import reset_after_fork
 from mainstay._core.threads import get_or_create, values_now
 from mainstay._core.version import VERSION
@@ -180,10 +179,6 @@ class SeriesTable:
         """Write what is the case in this process, if others have to read it."""
         if self._files is not None:
             self._files.set_gauges(family, numbers)
-
-    def count_error(self, component: str, policy: str, error: BaseException) -> None:
-        """Count a failed attempt by the class of its exception."""
-        self.count_failure(component, policy, class_name(error))
 
     def count_failure(self, component: str, policy: str, name: str) -> None:
         """Count a failed attempt by what it failed with."""

@@ -152,7 +152,8 @@ class RetryCall(Call[Recorder]):
         if hint is None:
             _end_at_once(self, error, verdict)
             return None
-        if _has_nested(self, error) and self.settings.nested == "once":
+        inner = inner_retry(error, self.entered)
+        if inner is not None and _may_not_nest(self, inner):
             self._end_with(error, "attempts", _WHY["nested"])
             return None
         if not hint >= 0 and issubclass(type(error), _WITH_A_HINT):
@@ -445,11 +446,8 @@ def _end_at_once(call: RetryCall, error: Exception, verdict: object) -> None:
         call._give_up("not_retryable", error)  # noqa: SLF001 - as above
 
 
-def _has_nested(call: RetryCall, error: Exception) -> bool:
-    """True if another retry had given up in the attempt; record that, and warn once."""
-    inner = inner_retry(error, call.entered)
-    if inner is None:
-        return False
+def _may_not_nest(call: RetryCall, inner: str) -> bool:
+    """Record that another retry has given up in the attempt, warn once; True if that ends all."""
     call.recorder.nested_retry()
     if is_first(POLICY, call.component, "nested", inner):
         logger_of(POLICY).warning(
@@ -458,7 +456,7 @@ def _has_nested(call: RetryCall, error: Exception) -> bool:
             call.component,
             inner,
         )
-    return True
+    return call.settings.nested == "once"
 
 
 def _is_failing(call: RetryCall, error: Exception) -> bool:
