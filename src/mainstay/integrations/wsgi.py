@@ -5,7 +5,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Self, TypeAlias
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from mainstay._core.arguments import Duration
 from mainstay._core.deadline import deadline
@@ -26,13 +27,10 @@ from mainstay.integrations._serving import (
 
 __all__ = ["Middleware"]
 
-Environ: TypeAlias = dict[str, Any]
 ExcInfo: TypeAlias = (
     tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None] | None
 )
 Write: TypeAlias = Callable[[bytes], object]
-StartResponse: TypeAlias = Callable[..., Write]
-App: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 _WITHOUT_BODY = (204, 304)
 _UNLIMITED: AbstractContextManager[None] = nullcontext()
@@ -85,7 +83,7 @@ class Middleware:
 
     def __init__(
         self,
-        app: App,
+        app: WSGIApplication,
         *,
         bulkhead: Bulkhead | None = None,
         at_most: Duration = 30.0,
@@ -115,7 +113,7 @@ class Middleware:
         names = dict.fromkeys((header.lower(), "grpc-timeout"))
         self._timed = [(f"HTTP_{name.upper().replace('-', '_')}", name) for name in names]
 
-    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
         rules, path = self._rules, environ.get("PATH_INFO", "")
         if path == rules.health:
@@ -144,7 +142,7 @@ class Middleware:
             return answer
         return response
 
-    def _seconds(self, environ: Environ, call: RequestCall) -> float | None:
+    def _seconds(self, environ: WSGIEnvironment, call: RequestCall) -> float | None:
         found = [(name, environ[key]) for key, name in self._timed if key in environ]
         return self._rules.seconds(found, call) if found else None
 
@@ -160,7 +158,9 @@ class _Response:
 
     __slots__ = ("_environ", "_is_out", "_seconds", "_start", "_until", "body", "call", "chunks")
 
-    def __init__(self, call: RequestCall, environ: Environ, start_response: StartResponse) -> None:
+    def __init__(
+        self, call: RequestCall, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> None:
         self.call = call
         self.body: Iterable[bytes] | None = None
         self.chunks: Iterator[bytes] = iter(())
@@ -277,7 +277,10 @@ class _Response:
 
 
 def _respond(
-    start_response: StartResponse, answer: OwnResponse, environ: Environ, exc_info: ExcInfo = None
+    start_response: StartResponse,
+    answer: OwnResponse,
+    environ: WSGIEnvironment,
+    exc_info: ExcInfo = None,
 ) -> list[bytes]:
     status, headers = f"{answer.status.value} {answer.status.phrase}", [*answer.headers]
     if exc_info is None:
