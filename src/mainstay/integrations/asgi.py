@@ -305,15 +305,15 @@ class _AsgiRequest:
 
     async def _look(self) -> None:
         """Find out if the client has left, where nobody waits for it to say so."""
-        self._looked = self._now()
         for _ in range(_MOST_MESSAGES):
             if self._receiving or not self._is_body_in or self.has_left:
-                return
+                break
             message = await _at_once(self._receive())
             if message is None:
-                return
+                break
             self._early.append(message)
             self._note(message)
+        self._looked = self._now()
 
 
 def _is_last(kind: str, message: Message) -> bool:
