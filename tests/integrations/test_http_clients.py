@@ -251,6 +251,16 @@ def test_a_place_comes_back_where_the_body_is_left_unread(open_client, metrics):
         with client.streaming(server.url):
             pass
         assert metrics.value("in_flight", component=server.host) == 0.0
+    assert calls(metrics, server.host, "success", "bulkhead") == 1.0
+
+
+def test_a_body_that_the_deadline_ends_is_counted_so(open_client):
+    with recorded() as metrics, Scripted(drips(0.02, 2)) as server:
+        client = open_client(limit=1)
+        with deadline(0.2):
+            seconds_of(client.ask, "GET", server.url)
+        assert metrics.value("in_flight", component=server.host) == 0.0
+        assert calls(metrics, server.host, "timeout", "bulkhead") == 1.0
 
 
 def test_a_place_comes_back_after_a_failure(open_client, metrics):

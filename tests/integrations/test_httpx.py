@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import contextvars
 import gc
 import io
+import itertools
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -443,6 +446,39 @@ def test_a_cancelled_request_gives_its_place_back(httpx, library, metrics):
     asyncio.run(main())
     assert metrics.value("in_flight", component="shop.example") == 0.0
     assert calls(metrics, "cancelled") == 1.0
+
+
+def test_threads_that_share_a_transport_are_counted_exactly(httpx, library, metrics):
+    ours = library("mainstay.integrations.httpx")
+    statuses = itertools.cycle([*[200] * 20, 503])
+
+    def handler(_request):
+        return httpx.Response(next(statuses))
+
+    policy = retry(on=transient, attempts=10, wait=0)
+    transport = ours.Transport(
+        httpx.MockTransport(handler),
+        retry=policy,
+        breaker=Detect(consecutive=100, bad=0.9),
+        limit=8,
+    )
+
+    def work(number):
+        for each in range(100):
+            request = httpx.Request("GET", f"http://host-{(number + each) % 5}.example/")
+            assert transport.handle_request(request).status_code == 200
+
+    with ThreadPoolExecutor(8) as pool:
+        for each in [pool.submit(contextvars.copy_context().run, work, n) for n in range(8)]:
+            each.result()
+    hosts = [f"host-{number}.example" for number in range(5)]
+    ended = [
+        metrics.value("calls_total", component=host, policy="retry", outcome=outcome)
+        for host in hosts
+        for outcome in ("success", "recovered")
+    ]
+    assert sum(ended) == 800.0
+    assert [metrics.value("in_flight", component=host) for host in hosts] == [0.0] * 5
 
 
 # Bad input.

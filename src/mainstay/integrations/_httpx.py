@@ -274,7 +274,9 @@ class HttpxBody(httpx.SyncByteStream, httpx.AsyncByteStream):
         try:
             while (piece := self._next(pieces)) is not None:
                 yield piece
-        except Exception as error:
+        except GeneratorExit:  # the caller reads no further
+            raise
+        except BaseException as error:
             self._error = error
             raise
 
@@ -309,7 +311,9 @@ class HttpxBody(httpx.SyncByteStream, httpx.AsyncByteStream):
         try:
             while (piece := await self._anext(pieces)) is not None:
                 yield piece
-        except Exception as error:
+        except GeneratorExit:  # the caller reads no further
+            raise
+        except BaseException as error:
             self._error = error
             raise
 

@@ -207,7 +207,7 @@ class RequestsAnswerBody:
                 return read(*args, **kwargs)
             with self._watched(time_left(self._component)):
                 return read(*args, **kwargs)
-        except Exception as error:
+        except BaseException as error:
             self._error = error
             self.close()  # requests itself leaves that to its caller
             if has_deadline() and is_over():

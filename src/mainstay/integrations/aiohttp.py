@@ -30,6 +30,8 @@ check_version("aiohttp", aiohttp.__version__, since="3.12.15", before="4")
 
 _SWITCHING = 101
 _KEY = "Idempotency-Key"
+_BROKEN = (aiohttp.ClientPayloadError, OSError)
+"""What ends a body before its time; that the caller has closed it is none of them."""
 
 
 class Middleware:
@@ -181,7 +183,12 @@ class AiohttpExchange:
     def hold(self, place: BulkheadCall) -> None:
         """Free *place* once the body of the answer is out."""
         response: Any = self.response
-        _when_out(response, lambda: end_of(place, response.content.exception()))
+
+        def end() -> None:
+            error = response.content.exception()
+            end_of(place, error if isinstance(error, _BROKEN) else None)
+
+        _when_out(response, end)
 
     async def adiscard(self) -> None:
         """Close the answer of an attempt that another one follows."""
