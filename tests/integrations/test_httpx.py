@@ -143,6 +143,49 @@ def test_an_answer_that_another_attempt_follows_is_closed_before_the_wait(httpx,
     assert happened == ["scheduled", "closed", "closed"]
 
 
+class Unclosable:
+    """The body of an answer that raises when it is closed."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __iter__(self):
+        yield b"said"
+
+    async def __aiter__(self):
+        yield b"said"
+
+    def close(self):
+        raise self.error
+
+    async def aclose(self):
+        raise self.error
+
+
+@pytest.fixture
+def answering(httpx):
+    """Answers with 503 and a body that cannot be closed, and then well."""
+
+    def make(error):
+        kind = type("Body", (Unclosable, httpx.SyncByteStream, httpx.AsyncByteStream), {})
+        answers = iter([httpx.Response(503, stream=kind(error)), httpx.Response(200)])
+        return lambda _request: next(answers)
+
+    return make
+
+
+def test_an_answer_that_cannot_be_closed_is_let_be(open_client, answering, metrics):
+    assert open_client(answering(OSError("gone"))).send().status_code == 200
+
+
+def test_what_ends_the_program_while_an_answer_is_closed_is_counted(
+    open_client, answering, metrics
+):
+    with pytest.raises(KeyboardInterrupt):
+        open_client(answering(KeyboardInterrupt())).send()
+    assert calls(metrics, "cancelled") == 1.0
+
+
 def test_no_answer_before_the_last_is_kept_alive(httpx, open_client, metrics):
     gc.collect()
     gc.disable()
@@ -333,6 +376,23 @@ def test_a_body_that_can_be_read_again_is(httpx, open_client, metrics, options):
     handler = reading(httpx, 503, 200)
     assert open_client(handler).send("PUT", **options).status_code == 200
     assert handler.bodies[0] == handler.bodies[1] != b""
+
+
+def test_a_body_that_is_slow_to_come_ends_with_the_time_left(httpx, library, metrics):
+    """In async code the attempt is interrupted, whatever it does."""
+    ours = library("mainstay.integrations.httpx")
+    inside = httpx.MockTransport(lambda request: httpx.Response(200, content=request.read()))
+
+    def pieces():
+        for _ in range(100):
+            yield b"order"
+            clock.advance(1)
+
+    client = httpx.Client(transport=ours.Transport(inside))
+    with FakeClock() as clock, deadline(3), pytest.raises(DeadlineExpiredError) as caught:
+        client.put(URL, content=pieces())
+    assert caught.value.component == "shop.example"
+    assert clock.now() == 3.0
 
 
 # The time left.

@@ -108,7 +108,11 @@ def answer(  # noqa: C901 - flat, since each further call would cost every reque
                 return response
             if wait is None:
                 return response
-        exchange.discard()
+        try:
+            exchange.discard()
+        except BaseException as error:
+            run.interrupted(error)
+            raise
         if wait:
             run.sleep(wait)
 
@@ -155,7 +159,11 @@ async def aanswer(  # noqa: C901, PLR0912 - as above
                 return response
             if wait is None:
                 return response
-        await exchange.adiscard()
+        try:
+            await exchange.adiscard()
+        except BaseException as error:
+            run.interrupted(error)
+            raise
         if wait:
             await run.asleep(wait)
 

@@ -68,7 +68,7 @@ class HttpxExchange:
         stream: Any = request.stream
         if type(stream) is not httpx.ByteStream and not _can_be_read_again(stream):
             if not isinstance(stream, BodySentOnce):
-                request.stream = stream = BodySentOnce(stream)
+                request.stream = stream = BodySentOnce(stream, self._component)
             self._body = stream
 
     def used_up(self) -> str | None:
@@ -156,13 +156,15 @@ class HttpxExchange:
         """Close the answer of an attempt that another one follows."""
         response, self.response, self.refusal = self.response, None, None
         if response is not None:
-            response.close()
+            with suppress(Exception):  # what cannot be closed keeps nobody from another attempt
+                response.close()
 
     async def adiscard(self) -> None:
         """As `discard`."""
         response, self.response, self.refusal = self.response, None, None
         if response is not None:
-            await response.aclose()
+            with suppress(Exception):
+                await response.aclose()
 
 
 class HttpxAttempt:
@@ -234,15 +236,16 @@ class BodySentOnce(httpx.SyncByteStream, httpx.AsyncByteStream):
         used_up: That it has been, in words; None before.
     """
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, component: str) -> None:
         self._stream = stream
+        self._component = component
         self.used_up: str | None = None
 
     def __iter__(self) -> Iterator[bytes]:
         self.used_up = _USED_UP
         for piece in self._stream:
             yield piece
-            time_left("the body of a request")
+            time_left(self._component)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         self.used_up = _USED_UP

@@ -120,7 +120,8 @@ class RequestsExchange:
         """Close the answer of an attempt that another one follows."""
         response, self.response, self.refusal = self.response, None, None
         if response is not None:
-            response.close()
+            with suppress(Exception):  # what cannot be closed keeps nobody from another attempt
+                response.close()
 
 
 def _shorter(timeout: Any, left: float) -> urllib3.Timeout:
