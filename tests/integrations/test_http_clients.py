@@ -91,6 +91,15 @@ def test_another_retry_may_be_given(open_client, metrics):
     assert methods(server) == ["GET"] * 2
 
 
+def test_a_status_that_is_not_ready_yet_may_be_named(open_client, metrics):
+    policy = retry(on=transient.configured(statuses=(202,)))
+    with Scripted(202, 202, says(200, b"ready")) as server:
+        assert open_client(retry=policy).ask("GET", server.url) == (200, b"ready")
+    with Scripted(503) as server:
+        assert open_client(retry=policy).ask("GET", server.url)[0] == 503
+        assert len(server.seen) == 1
+
+
 def test_a_predicate_that_raises_is_told_and_hides_nothing(open_client, metrics):
     def on(error):
         raise ZeroDivisionError

@@ -179,6 +179,11 @@ class Transient:
 transient: Transient = Transient()
 
 
+def statuses_of(on: Transient) -> frozenset[int]:
+    """Return the statuses that pass."""
+    return on._rules.statuses  # noqa: SLF001 - of this module
+
+
 def _checked_also(also: object) -> tuple[type[Exception], ...]:
     classes: tuple[Any, ...] = also if isinstance(also, tuple) else (also,)
     for each in classes:

@@ -28,12 +28,11 @@ from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
 from mainstay._retry.call import BoundRetry
 from mainstay._retry.policy import Retry, bound_to, retry, settings_of
 from mainstay._transient.delays import asked_delay
-from mainstay._transient.policy import Transient, transient
+from mainstay._transient.policy import Transient, statuses_of, transient
 
 MOST_HOSTS = 1_000
 
-FIRST_JUDGED = 400
-"""The first status that may be a failure."""
+_FIRST_BAD = 400
 
 _ATTEMPTS = 3
 
@@ -79,6 +78,7 @@ class Policies:
         budget: What retries are charged to: one for all hosts, or the share of each.
         name: The component; None for the host.
         metrics: Where to record.
+        first_judged: The least status that may be a failure.
     """
 
     retry: Retry
@@ -88,6 +88,7 @@ class Policies:
     budget: RetryBudget | float | None
     name: str | None
     metrics: Metrics
+    first_judged: int
 
     def host(self, name: str, attempt: Callable[..., Any]) -> Host:
         """Make what the requests to a host go through, whose attempts are made by *attempt*."""
@@ -144,7 +145,9 @@ def policies_of(
     if isinstance(judge, Predicate) and isinstance(judge.predicate, Transient):
         on = judge.predicate
     name = checked_name_or_none(name)
-    return Policies(policy, on, breaker, limit, budget, name, metrics_of(metrics))
+    first_judged = min({_FIRST_BAD} | statuses_of(on))
+    place = metrics_of(metrics)
+    return Policies(policy, on, breaker, limit, budget, name, place, first_judged)
 
 
 def counts(host: Host, policies: Policies, error: Exception, headers: Mapping[str, str]) -> bool:

@@ -16,7 +16,7 @@ from mainstay._wire import deadline_headers
 from mainstay.errors import DeadlineExpiredError
 from mainstay.integrations._calls import end_of
 from mainstay.integrations._errors import as_clients
-from mainstay.integrations._hosts import FIRST_JUDGED, Host, Policies, counts
+from mainstay.integrations._hosts import Host, Policies, counts
 from mainstay.integrations._time import has_deadline, is_over, time_left, until_deadline
 from mainstay.integrations._watchdog import Watch
 
@@ -132,7 +132,7 @@ class HttpxExchange:
 
     def _checked(self, response: httpx.Response) -> httpx.Response:
         self.response = response
-        if response.status_code >= FIRST_JUDGED:
+        if response.status_code >= self._policies.first_judged:
             text = f"status {response.status_code}"
             self.refusal = httpx.HTTPStatusError(text, request=self._request, response=response)
             if counts(self.host, self._policies, self.refusal, response.headers):

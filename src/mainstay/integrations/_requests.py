@@ -16,7 +16,7 @@ from mainstay._wire import deadline_headers
 from mainstay.errors import DeadlineExpiredError
 from mainstay.integrations._calls import end_of
 from mainstay.integrations._errors import as_clients
-from mainstay.integrations._hosts import FIRST_JUDGED, Host, Policies, counts
+from mainstay.integrations._hosts import Host, Policies, counts
 from mainstay.integrations._time import has_deadline, is_over, time_left
 from mainstay.integrations._watchdog import Watch
 
@@ -70,7 +70,7 @@ class RequestsExchange:
         else:
             response = self._adapter.send(self._request, timeout=self._timeout, **self._options)
         self.response = response
-        if response.status_code >= FIRST_JUDGED:
+        if response.status_code >= self._policies.first_judged:
             text = f"status {response.status_code}"
             self.refusal = requests.HTTPError(text, request=self._request, response=response)
             if counts(self.host, self._policies, self.refusal, response.headers):

@@ -20,7 +20,7 @@ from mainstay._wire import deadline_headers
 from mainstay.errors import DeadlineExpiredError, MainstayError
 from mainstay.integrations._calls import aanswer, aattempt, end_of
 from mainstay.integrations._errors import as_clients, base_for
-from mainstay.integrations._hosts import FIRST_JUDGED, Host, Hosts, Policies, counts, policies_of
+from mainstay.integrations._hosts import Host, Hosts, Policies, counts, policies_of
 from mainstay.integrations._time import has_deadline, is_over, until_deadline
 from mainstay.integrations._versions import check_version
 
@@ -153,7 +153,7 @@ class AiohttpExchange:
             _tell_request(error, self._request)
             raise
         self.response = response
-        if response.status >= FIRST_JUDGED:
+        if response.status >= self._policies.first_judged:
             self.refusal = aiohttp.ClientResponseError(
                 response.request_info,
                 response.history,

@@ -19,7 +19,7 @@ from mainstay._retry.policy import Retry, check_kind
 from mainstay.errors import MainstayError
 from mainstay.integrations._calls import aanswer, aattempt, answer, attempt
 from mainstay.integrations._errors import as_clients, base_for
-from mainstay.integrations._hosts import FIRST_JUDGED, Hosts, policies_of
+from mainstay.integrations._hosts import Hosts, policies_of
 from mainstay.integrations._httpx import HttpxExchange
 from mainstay.integrations._versions import check_version
 
@@ -99,6 +99,7 @@ class Transport(httpx.BaseTransport):
         check_kind(self._policies.retry, Kind.SYNC, type(self))
         self._hosts = Hosts(self._policies, attempt)
         self._known = self._hosts.known
+        self._first_judged = self._policies.first_judged
         self._transport = httpx.HTTPTransport() if transport is None else transport
         self._send = self._transport.handle_request
 
@@ -122,7 +123,7 @@ class Transport(httpx.BaseTransport):
             except BaseException as error:  # noqa: BLE001 - it is raised below
                 first = error
             else:
-                if first.status_code < FIRST_JUDGED:
+                if first.status_code < self._first_judged:
                     host.success(monotonic() - started)
                     return first
         exchange = HttpxExchange(request, host, self._policies, started, send, first)
@@ -203,6 +204,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         self._policies = policies_of(retry, breaker, limit, budget, name, metrics)
         self._hosts = Hosts(self._policies, aattempt)
         self._known = self._hosts.known
+        self._first_judged = self._policies.first_judged
         self._transport = httpx.AsyncHTTPTransport() if transport is None else transport
         self._send = self._transport.handle_async_request
 
@@ -226,7 +228,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
             except BaseException as error:  # noqa: BLE001 - it is raised below
                 first = error
             else:
-                if first.status_code < FIRST_JUDGED:
+                if first.status_code < self._first_judged:
                     host.success(monotonic() - started)
                     return first
         exchange = HttpxExchange(request, host, self._policies, started, send, first)
