@@ -14,7 +14,7 @@ from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context, process_contexts
 from mainstay._core.functions import require_asyncio
 from mainstay._core.watching import awatched, watched, watchers
-from mainstay._limits.bulkhead_calls import BulkheadCall
+from mainstay._limits.bulkhead_calls import BoundBulkhead, BulkheadCall
 from mainstay._retry.call import watched_attempt
 from mainstay._retry.loops import limited_attempt
 from mainstay.errors import ResultRefusedError
@@ -187,6 +187,19 @@ def end_of(place: BulkheadCall, error: BaseException | None) -> None:
         place.raised(error)
 
 
+def _place_at_once(bulkhead: BoundBulkhead) -> BulkheadCall | None:
+    """Return a call that has a place, where there is one and the context is plain; or else None."""
+    now, here = monotonic(), block_context()
+    if process_contexts or (here is not None and not (here.plain and now < here.deadline)):
+        return None
+    held = bulkhead.hold(now)
+    if held is None:
+        return None
+    place = bulkhead.resume(now)
+    place.held = held
+    return place
+
+
 # One attempt: what a breaker is put around.
 
 
@@ -195,8 +208,10 @@ def attempt(exchange: SyncExchange) -> Any:
     bulkhead = exchange.host.bulkhead
     if bulkhead is None:
         return exchange.send()
-    place = bulkhead.begin()
-    place.enter()
+    place = _place_at_once(bulkhead)
+    if place is None:
+        place = bulkhead.begin()
+        place.enter()
     try:
         response = exchange.send()
     except BaseException as error:
@@ -212,8 +227,10 @@ async def aattempt(exchange: AsyncExchange) -> Any:
     bulkhead = exchange.host.bulkhead
     if bulkhead is None:
         return await exchange.asend()
-    place = bulkhead.begin()
-    await place.aenter()
+    place = _place_at_once(bulkhead)
+    if place is None:
+        place = bulkhead.begin()
+        await place.aenter()
     try:
         response = await exchange.asend()
     except BaseException as error:
