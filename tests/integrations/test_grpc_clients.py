@@ -407,9 +407,12 @@ def test_ours_is_a_call_to_an_interceptor_around_it(grpc):
 
 
 def test_what_is_refused_is_a_call_that_is_over(grpc):
-    from mainstay.integrations.grpc import _as_grpc, _LocalError  # noqa: PLC0415 - needs grpc
+    from mainstay.integrations._grpc_errors import (  # noqa: PLC0415 - needs grpc
+        LocalError,
+        as_grpc,
+    )
 
-    error = _as_grpc(CircuitOpenError("db", 2.0), _LocalError)
+    error = as_grpc(CircuitOpenError("db", 2.0), LocalError)
     told = []
     error.add_done_callback(told.append)
     assert (told, error.done(), error.running(), error.cancelled()) == ([error], True, False, False)

@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from mainstay import FailoverPool, Member, redundant, retry
+from mainstay import FailoverPool, Member, pipeline, redundant, retry, timeout
 from mainstay._core.events import forget_firsts
 from mainstay._core.watching import watchers
 from mainstay.integrations.opentelemetry import trace_attempts
@@ -148,6 +148,14 @@ def test_an_async_generator_does_too(traces):
 
     assert asyncio.run(collect()) == ["answer", trace.INVALID_SPAN]
     assert [span.attributes["mainstay.attempt"] for span in traces.of("work attempt")] == [2]
+
+
+def test_the_attempts_of_a_pipeline_have_its_name(traces, function_caller):
+    policy = pipeline("orders", retry(on=OSError, wait=0), timeout(60.0))
+    fn = Faults([OSError("a"), "answer"])
+    assert function_caller(policy, fn) == "answer"
+    (span,) = traces.of("orders attempt")
+    assert (span.attributes["mainstay.policy"], span.attributes["mainstay.attempt"]) == ("retry", 2)
 
 
 def test_another_member_is_named(traces, pool_caller):

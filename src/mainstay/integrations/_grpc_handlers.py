@@ -1,0 +1,145 @@
+"""Handlers of a gRPC server: the caller's time is in force in them, and errors are statuses."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import nullcontext
+from typing import Any, NoReturn, TypeAlias
+
+import grpc
+
+from mainstay._core.deadline import deadline
+from mainstay._core.functions import Kind, kind_of
+from mainstay.errors import MainstayError
+from mainstay.integrations._statuses import pushback_of, status_of
+
+_ENDLESS = 1e9  # seconds: what the C core has for a call without a deadline
+_END = object()
+
+_SHAPES: dict[tuple[bool, bool], tuple[str, Callable[..., Any]]] = {
+    (False, False): ("unary_unary", grpc.unary_unary_rpc_method_handler),
+    (False, True): ("unary_stream", grpc.unary_stream_rpc_method_handler),
+    (True, False): ("stream_unary", grpc.stream_unary_rpc_method_handler),
+    (True, True): ("stream_stream", grpc.stream_stream_rpc_method_handler),
+}
+"""By whether requests and responses are streams: a handler's function, and what makes another."""
+
+Behavior: TypeAlias = Callable[[Any, Any], Any]
+
+
+def in_time_left(handler: Any, at_most: float) -> Any:
+    """Return a handler with the deadline in its function; None where nobody handles the call."""
+    if handler is None:
+        return None
+    name, made = _SHAPES[handler.request_streaming, handler.response_streaming]
+    behavior = getattr(handler, name)
+    kind = kind_of(behavior)
+    if kind is Kind.ASYNC_GENERATOR:
+        inside: Behavior = _async_stream(behavior, at_most)
+    elif kind is Kind.ASYNC:
+        inside = _async_answer(behavior, at_most)
+    elif handler.response_streaming:
+        inside = _stream(behavior, at_most)
+    else:
+        inside = _answer(behavior, at_most)
+    return made(inside, handler.request_deserializer, handler.response_serializer)
+
+
+def _deadline_of(context: Any, at_most: float) -> Any:
+    """Return the block with the time that the caller has left."""
+    left = context.time_remaining()
+    if left is None or left > _ENDLESS:
+        return nullcontext()
+    return deadline(min(max(0.0, left), at_most))
+
+
+def _answer(behavior: Behavior, at_most: float) -> Behavior:
+    def served(request: Any, context: Any) -> Any:
+        try:
+            with _deadline_of(context, at_most):
+                return behavior(request, context)
+        except MainstayError as error:
+            _abort(context, error)
+
+    return served
+
+
+def _stream(behavior: Behavior, at_most: float) -> Behavior:
+    def served(request: Any, context: Any) -> Iterator[Any]:
+        responses: Any = ()
+        try:
+            with _deadline_of(context, at_most):
+                responses = iter(behavior(request, context))
+            while True:
+                with _deadline_of(context, at_most):
+                    response = next(responses, _END)
+                if response is _END:
+                    return
+                yield response
+        except MainstayError as error:
+            # What `abort` does, which leaves a client of such a generator waiting under grpc.aio.
+            context.set_code(_prepared(context, error))
+            context.set_details(str(error))
+        finally:
+            close = getattr(responses, "close", None)
+            if close is not None:
+                close()
+
+    return served
+
+
+def _async_answer(behavior: Behavior, at_most: float) -> Behavior:
+    async def served(request: Any, context: Any) -> Any:
+        try:
+            async with _deadline_of(context, at_most):
+                return await behavior(request, context)
+        except MainstayError as error:
+            await _aabort(context, error)
+
+    return served
+
+
+def _async_stream(behavior: Behavior, at_most: float) -> Behavior:
+    async def served(request: Any, context: Any) -> AsyncIterator[Any]:
+        responses = behavior(request, context)
+        try:
+            while True:
+                async with _deadline_of(context, at_most):
+                    response = await anext(responses, _END)
+                if response is _END:
+                    return
+                yield response
+        except MainstayError as error:
+            await _aabort(context, error)
+        finally:
+            await responses.aclose()
+
+    return served
+
+
+def _abort(context: Any, error: MainstayError) -> NoReturn:
+    """End a call with the status that *error* is; one that is none goes on as it is."""
+    status = _prepared(context, error)
+    context.abort(status, str(error))
+    raise error  # where abort has been replaced by what does not raise
+
+
+async def _aabort(context: Any, error: MainstayError) -> NoReturn:
+    """As `_abort`."""
+    status = _prepared(context, error)
+    await context.abort(status, str(error), context.trailing_metadata() or ())
+    raise error
+
+
+def _prepared(context: Any, error: MainstayError) -> grpc.StatusCode:
+    """Add the trailers that *error* has to those of the call; return its status.
+
+    Raises:
+        MainstayError: *error* itself, if it is no status.
+    """
+    status = status_of(error)
+    if status is None:
+        raise error
+    trailers = pushback_of(error)
+    if trailers:
+        known = getattr(context, "trailing_metadata", tuple)  # plain functions under grpc.aio: none
+        context.set_trailing_metadata((*(known() or ()), *trailers))
+    return grpc.StatusCode[status]
