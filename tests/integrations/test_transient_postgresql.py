@@ -1,6 +1,6 @@
 """What `transient` says of what clients of PostgreSQL raise against a real server in trouble.
 
-psycopg, sync and async, asyncpg, and SQLAlchemy over psycopg.
+psycopg, sync and async, psycopg2, asyncpg, and SQLAlchemy over psycopg and asyncpg.
 """
 
 import asyncio
@@ -38,6 +38,14 @@ def with_async_psycopg(_library, url, *statements):
                 await connection.execute(statement)
 
     asyncio.run(run())
+
+
+def with_psycopg2(library, url, *statements):
+    with contextlib.closing(library("psycopg2").connect(url)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
 
 
 def with_asyncpg(library, url, *statements):
@@ -87,6 +95,7 @@ def with_sqlalchemy_and_asyncpg(library, url, *statements):
 CLIENTS = {
     "psycopg": (with_psycopg,),
     "psycopg, async": (with_async_psycopg,),
+    "psycopg2": (with_psycopg2, "psycopg2"),
     "asyncpg": (with_asyncpg, "asyncpg"),
     "SQLAlchemy": (with_sqlalchemy, "sqlalchemy"),
     "SQLAlchemy, async": (with_sqlalchemy_and_asyncpg, "sqlalchemy", "asyncpg", "greenlet"),
@@ -293,7 +302,12 @@ def test_a_statement_that_is_wrong(client, server, statement):
 
 def test_a_connection_that_was_lost_before(server, library):
     """The next one may be another one: of a pool, or of who opens one on each attempt."""
-    asyncpg = library("asyncpg")
+    asyncpg, psycopg2 = library("asyncpg"), library("psycopg2")
+
+    def with_psycopg2():
+        connection = psycopg2.connect(server.url)
+        connection.close()
+        connection.cursor()
 
     def with_psycopg():
         with psycopg.connect(server.url) as connection:
@@ -306,6 +320,7 @@ def test_a_connection_that_was_lost_before(server, library):
         await connection.execute("select 1")
 
     assert said_of(with_psycopg) == BOTH
+    assert said_of(with_psycopg2) == BOTH
     assert said_of(lambda: asyncio.run(with_asyncpg())) == BOTH
 
 

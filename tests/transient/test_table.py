@@ -175,11 +175,14 @@ def test_a_connection_to_postgresql_that_failed_without_a_code(message, expected
         ("cannot perform operation: connection is closed", BOTH),
         ("cannot perform operation: another operation is in progress", NEITHER),
         ("pool is closed", NEITHER),
+        ("connection already closed", BOTH),
+        ("cursor already closed", NEITHER),
     ],
 )
-def test_an_error_of_asyncpg_itself(message, expected):
-    made = type("InterfaceError", (Exception,), {"__module__": "asyncpg.exceptions"})
-    assert answers(made(message)) == expected
+def test_an_error_of_a_driver_itself(message, expected):
+    for package in ("asyncpg.exceptions", "psycopg2"):
+        made = type("InterfaceError", (Exception,), {"__module__": package})
+        assert answers(made(message)) == expected
 
 
 def mysql_error(*args):

@@ -66,6 +66,7 @@ MYSQL = {
 }
 
 _READ_ONLY_MODE = 1290
+_CLOSED = ("connection is closed", "connection already closed")
 
 MONGO = {
     6: MAY_PASS,  # host unreachable
@@ -122,9 +123,9 @@ def by_libpq_message(message: str) -> Answer:
     return MAY_PASS._replace(why="the connection failed")
 
 
-def by_asyncpg_message(message: str) -> Answer:
-    """Return what asyncpg's own `InterfaceError` says, which has no code."""
-    if message.endswith("connection is closed"):
+def by_interface_message(message: str) -> Answer:
+    """Return what an `InterfaceError` of asyncpg or psycopg2 says, which has no code."""
+    if message.endswith(_CLOSED):
         return MAY_PASS._replace(why="the connection was lost before")
     return LASTING
 

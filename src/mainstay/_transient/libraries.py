@@ -320,8 +320,8 @@ def _by_postgresql(error: Any, _ask: Asking) -> Answer:
     return databases.by_libpq_message(str(error))
 
 
-def _by_asyncpg_message(error: Any, _ask: Asking) -> Answer:
-    return databases.by_asyncpg_message(str(error.args[0]))
+def _by_interface_message(error: Any, _ask: Asking) -> Answer:
+    return databases.by_interface_message(str(error.args[0]))
 
 
 def _by_mysql_code(error: Any, _ask: Asking) -> Answer:
@@ -476,12 +476,13 @@ TABLE: dict[tuple[str, str], Row] = {
     ("psycopg", "OperationalError"): _by_postgresql,
     ("psycopg", "Error"): _by_sqlstate,
     ("psycopg2", "OperationalError"): _by_postgresql,
+    ("psycopg2", "InterfaceError"): _by_interface_message,
     ("psycopg2", "Error"): _by_sqlstate,
     ("psycopg_pool", "PoolTimeout"): NOT_SENT,
     ("psycopg_pool", "TooManyRequests"): NOT_SENT,
     ("psycopg_pool", "PoolClosed"): LASTING,
     ("asyncpg", "PostgresError"): _by_sqlstate,
-    ("asyncpg", "InterfaceError"): _by_asyncpg_message,
+    ("asyncpg", "InterfaceError"): _by_interface_message,
     ("asyncpg", "TargetServerAttributeNotMatched"): NOT_SENT,
     ("asyncpg", "InternalClientError"): LASTING,
     ("pymysql", "MySQLError"): _by_mysql_code,
