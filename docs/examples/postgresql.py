@@ -5,7 +5,7 @@ from collections.abc import Callable
 import psycopg
 from psycopg_pool import ConnectionPool
 
-from mainstay import Failback, FailoverPool, Member, Probe, failover
+from mainstay import Failback, FailoverPool, Member, Probe, failover, transient
 
 
 def connect(url: str) -> ConnectionPool:
@@ -41,7 +41,7 @@ def orders_pool(primary: str, standby: str, stop_primary: Callable[[], object]) 
             Member("db1", open=lambda: connect(primary), close=ConnectionPool.close),
             Member("db2", open=lambda: connect(standby), close=ConnectionPool.close, standby="hot"),
         ],
-        on=psycopg.OperationalError,
+        on=transient,
         probe=Probe(answers, every=2.0),
         fence=take_over,
         failback=Failback("manual"),
