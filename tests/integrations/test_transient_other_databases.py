@@ -98,23 +98,23 @@ def test_a_file_that_is_not_there(ask, path):
 # PyMySQL.
 
 
-def ask_pymysql(library, port, **options):
+def ask_pymysql(library, port, host="127.0.0.1", **options):
     pymysql = library("pymysql")
     limits = {"connect_timeout": PATIENCE, "read_timeout": PATIENCE, "write_timeout": PATIENCE}
     with (
         contextlib.closing(
-            pymysql.connect(host="127.0.0.1", port=port, user="a", **limits, **options)
+            pymysql.connect(host=host, port=port, user="a", **limits, **options)
         ) as connection,
         connection.cursor() as cursor,
     ):
         cursor.execute("select 1")
 
 
-def ask_mysql_by_sqlalchemy(library, port, **options):
+def ask_mysql_by_sqlalchemy(library, port, host="127.0.0.1", **options):
     pymysql, sqlalchemy = library("pymysql"), library("sqlalchemy")
     limits = {"connect_timeout": PATIENCE, "read_timeout": PATIENCE}
     connect = functools.partial(
-        pymysql.connect, host="127.0.0.1", port=port, user="a", **limits, **options
+        pymysql.connect, host=host, port=port, user="a", **limits, **options
     )
     engine = sqlalchemy.create_engine("mysql+pymysql://", creator=connect, _initialize=False)
     with engine.connect() as connection:
@@ -143,6 +143,9 @@ def closes(_connection, _over):
 class TestMySQL:
     def test_a_refused_connection(self, ask_mysql):
         assert said_of(ask_mysql, faulty.free_port()) == BOTH
+
+    def test_a_name_that_is_not_found(self, ask_mysql):
+        assert said_of(ask_mysql, faulty.free_port(), host="no.such.invalid") == BOTH
 
     @pytest.mark.parametrize("fault", [hangs, resets, closes])
     def test_a_server_that_breaks_off(self, ask_mysql, fault):
@@ -207,23 +210,23 @@ class TestMySQL:
 # pymongo.
 
 
-def insert(library, port, **options):
+def insert(library, port, host="127.0.0.1", **options):
     pymongo = library("pymongo")
     limits = dict.fromkeys(
         ("serverSelectionTimeoutMS", "connectTimeoutMS", "socketTimeoutMS"), 1000 * PATIENCE
     )
     with pymongo.MongoClient(
-        "127.0.0.1", port, retryWrites=False, retryReads=False, **limits, **options
+        host, port, retryWrites=False, retryReads=False, **limits, **options
     ) as client:
         client.shop.items.insert_one({"name": "a"})
 
 
-def find(library, port, **options):
+def find(library, port, host="127.0.0.1", **options):
     pymongo = library("pymongo")
     limits = dict.fromkeys(
         ("serverSelectionTimeoutMS", "connectTimeoutMS", "socketTimeoutMS"), 1000 * PATIENCE
     )
-    with pymongo.MongoClient("127.0.0.1", port, retryReads=False, **limits, **options) as client:
+    with pymongo.MongoClient(host, port, retryReads=False, **limits, **options) as client:
         client.shop.items.find_one()
 
 
@@ -251,6 +254,9 @@ def keeps_waiting(_asked, over):
 class TestMongoDB:
     def test_a_refused_connection(self, ask_mongo):
         assert said_of(ask_mongo, faulty.free_port()) == BOTH
+
+    def test_a_name_that_is_not_found(self, ask_mongo):
+        assert said_of(ask_mongo, faulty.free_port(), host="no.such.invalid") == BOTH
 
     @pytest.mark.parametrize("fault", [hangs, resets, closes])
     def test_a_server_that_does_not_greet(self, ask_mongo, fault):

@@ -7,7 +7,9 @@ import asyncio
 import contextlib
 import functools
 import os
+import shutil
 import signal
+import ssl
 import threading
 import time
 
@@ -15,9 +17,9 @@ import psycopg
 import psycopg_pool
 import pytest
 from integrations import faulty
-from integrations.verdicts import AGAIN, BOTH, FAILING, NEITHER, said_of
+from integrations.verdicts import AGAIN, BOTH, FAILING, NEITHER, said_of, self_signed
 
-from support.postgres import Postgres
+from support.postgres import Postgres, whose
 
 pytestmark = pytest.mark.process
 
@@ -227,6 +229,27 @@ def test_a_password_that_is_wrong(client, server):
         rules.write_text(before)
         server.ask("select pg_reload_conf()")
         server.ask("drop role visitor")
+
+
+def test_a_certificate_that_is_refused(library, short_lived, tmp_path):
+    server = short_lived()
+    mine, theirs = self_signed(server.data), self_signed(tmp_path)
+    shutil.chown(mine, **(whose() or {"user": os.geteuid()}))
+    mine.chmod(0o600)
+    server.ask(f"alter system set ssl_cert_file = '{mine}'")
+    server.ask(f"alter system set ssl_key_file = '{mine}'")
+    server.ask("alter system set ssl = on")
+    server.ask("select pg_reload_conf()")
+    asyncpg = library("asyncpg")
+    context = ssl.create_default_context(cafile=theirs)
+
+    async def with_asyncpg():
+        await asyncpg.connect(server.url.partition("?")[0], ssl=context)
+
+    url = f"{server.url}&sslmode=verify-full&sslrootcert={theirs}"
+    for run in with_psycopg, with_async_psycopg, with_psycopg2, with_sqlalchemy:
+        assert said_of(run, library, url, "select 1") == NEITHER
+    assert said_of(lambda: asyncio.run(with_asyncpg())) == NEITHER
 
 
 def test_a_database_that_is_not_there(client, server):

@@ -69,6 +69,10 @@ def test_a_refused_connection(call):
     assert said_of(call, faulty.free_port(), "GET", "a") == BOTH
 
 
+def test_a_name_that_is_not_found(call):
+    assert said_of(call, faulty.free_port(), "GET", "a", host="no.such.invalid") == BOTH
+
+
 def test_a_server_that_was_stopped(call, serve):
     server = serve()
     server.signal(signal.SIGSTOP)
