@@ -398,6 +398,94 @@ class TestCauses:
         assert answers(caused(Unknown(), error)) == NEITHER
 
 
+class TestSqlalchemy:
+    """It wraps what the driver raised, and says whether the connection is given up."""
+
+    @staticmethod
+    def error(orig, *, invalidated=False):
+        attributes = {"orig": orig, "connection_invalidated": invalidated}
+        return named("sqlalchemy.exc", "DBAPIError", **attributes)
+
+    def test_the_error_of_the_driver_counts(self):
+        assert answers(self.error(mysql_error(1213, "deadlock"))) == AGAIN
+        assert answers(self.error(mysql_error(1064, "syntax"))) == NEITHER
+        assert answers(self.error(None)) == NEITHER
+
+    def test_a_connection_that_is_given_up_is_another_one_next_time(self):
+        unknown = named("some_driver", "Error")
+        assert answers(self.error(unknown, invalidated=True)) == BOTH
+        assert answers(self.error(unknown)) == NEITHER
+
+
+class TestCertificates:
+    """What came of a refused certificate is lasting, wherever it stands in what was raised."""
+
+    REFUSED = ssl.SSLCertVerificationError(1, "expired")
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            named("redis.exceptions", "ConnectionError"),
+            named("psycopg", "OperationalError", sqlstate=None),
+            mysql_error(2003, "can't connect"),
+            named("httpx", "ConnectError"),
+            named("requests.exceptions", "ConnectionError"),
+        ],
+        ids=lambda error: type(error).__module__,
+    )
+    def test_it_is_found_in_cause_and_context(self, error):
+        assert answers(error) == BOTH
+        assert answers(caused(error, self.REFUSED)) == NEITHER
+        between = OSError("handshake")
+        between.__context__ = self.REFUSED
+        assert answers(caused(error, between)) == NEITHER
+
+    def test_pymongo_keeps_only_the_words(self):
+        made = type("AutoReconnect", (Exception,), {"__module__": "pymongo.errors"})
+        made = type("ConnectionFailure", (made,), {"__module__": "pymongo.errors"})
+        assert answers(made("certificate verify failed: self-signed")) == NEITHER
+        assert answers(made("connection closed")) == BOTH
+
+    def test_a_chain_without_end_is_given_up(self):
+        first, second = OSError("one"), OSError("two")
+        first.__cause__, second.__cause__ = second, first
+        assert answers(caused(named("httpx", "ConnectError"), first)) == BOTH
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"), [("502 Bad Gateway", BOTH), ("407 who are you", NEITHER), ("", BOTH)]
+)
+def test_a_proxy_of_httpx(said, expected):
+    assert answers(type("ProxyError", (Exception,), {"__module__": "httpx"})(said)) == expected
+
+
+def test_a_request_that_nobody_set():
+    def missing(_self):
+        raise RuntimeError("the request is not set")
+
+    assert answers(named("httpx", "ReadTimeout", request=property(missing))) == BOTH
+
+
+def test_an_answer_that_is_not_there():
+    error = named("requests.exceptions", "HTTPError", response=None)
+    assert answers(error) == NEITHER
+    assert answers(caused(error, ConnectionResetError())) == BOTH
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "expected"),
+    [("GET", {}, BOTH), ("POST", {}, FAILING), ("POST", {"Idempotency-Key": "a"}, BOTH)],
+)
+def test_the_method_is_read_where_the_error_has_it(method, headers, expected):
+    request = type("Request", (), {"method": method, "headers": headers})
+    response = type("Response", (), {"status_code": 500, "headers": {}})
+    for package in ("httpx", "requests.exceptions"):
+        kind = "HTTPStatusError" if package == "httpx" else "HTTPError"
+        assert answers(named(package, kind, request=request, response=response)) == expected
+    info = named("aiohttp", "ClientResponseError", request_info=request, status=500, headers={})
+    assert answers(info) == expected
+
+
 class TestGroups:
     def test_every_leaf_has_to_pass(self):
         good, bad = ConnectionResetError(), ValueError()
