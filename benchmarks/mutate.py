@@ -97,6 +97,7 @@ TESTS: dict[str, Sequence[str]] = {
     "_core/call.py": (
         "retry/test_calls.py", "retry/test_on.py", "retry/test_events.py", "retry/test_limits.py",
         "core/test_interrupting_deadline.py", "breaker/test_breaker.py",
+        "limits/test_fallback.py",
     ),
     "_core/dependability.py": ("metrics/test_availability.py", "metrics/test_uptime_readings.py"),
     "_metrics/uptime.py": ("metrics/test_uptime_readings.py", "metrics/test_availability.py"),

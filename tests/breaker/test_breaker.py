@@ -318,6 +318,11 @@ def test_no_time_left_calls_nothing(breaker_caller, metrics, caplog):
     assert line.getMessage() == "mail: gave up (timeout) with DeadlineExpiredError"
 
 
+def test_a_little_time_left_is_time_left(breaker_caller, metrics, clock):
+    with deadline(0.001):
+        assert breaker_caller(make(), Faults(["page"])) == "page"
+
+
 def test_blocks_nest_and_are_left_in_order(clock):
     outer, inner = make(), CircuitBreaker("other", on=Lost)
     with outer, inner, outer:
@@ -620,8 +625,9 @@ def test_what_on_result_raises_is_raised_and_said_once(metrics, clock, caplog):
     for _ in range(2):
         with pytest.raises(KeyError, match="page"):
             SYNC.called(breaker, Faults(["page"]))
-    (line,) = caplog.records
-    assert (line.levelname, line.getMessage()) == ("WARNING", "mail: `on_result` raised KeyError")
+        (line,) = caplog.records
+        assert line.levelname == "WARNING"
+        assert line.getMessage() == "mail: `on_result` raised KeyError"
     assert metrics("hook_errors_total", hook="predicate") == 2
 
 

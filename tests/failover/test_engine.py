@@ -208,7 +208,9 @@ def test_the_next_trial_follows_as_soon_as_one_has_passed(clock):
     for phase in (Phase.EJECTED, Phase.WELL):
         trial = told.engine.choose(now, (), set())
         assert trial.lease.member == "a"
+        waiting = told.engine.progress
         told.engine.succeeded(trial, clock.now(), 0.0)
+        assert told.engine.progress is not waiting
         assert told.slot.detector.phase is phase
 
 
@@ -240,3 +242,16 @@ def test_a_member_that_waits_for_its_turn_says_so(clock):
     members = [Member("a", "a"), Member("b", "b", standby="hot")]
     pool = FailoverPool("db", members, on=Lost)
     assert pool._engine.slots["b"].absence(clock.now()).args == ("standing by",)
+
+
+def test_calls_that_wait_hear_of_a_trial_that_failed(clock):
+    told = Told(clock)
+    now = current_context().clock
+    for _ in range(4):
+        told.engine.failed(told.engine.choose(now, (), set()), clock.now())
+    clock.advance(5.0)
+    trial = told.engine.choose(now, (), set())
+    waiting = told.engine.progress
+    told.engine.failed(trial, clock.now())
+    assert told.engine.progress is not waiting
+    assert told.engine.settle(clock.now()) == told.slot.detector.until  # when to look again

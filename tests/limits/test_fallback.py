@@ -464,3 +464,10 @@ def test_a_deadline_that_ends_the_call_is_a_timeout_of_the_fallback_too(metrics)
         asyncio.run(call())
     assert metrics.outcomes() == {"timeout": 1}
     assert metrics.reasons() == {"timeout": 1}
+
+
+def test_an_exception_that_is_not_caught_is_no_warning(caller, caplog, context):
+    with caplog.at_level(logging.DEBUG, "mainstay"), pytest.raises(KeyError):
+        caller(fallback(on=OSError, default=1), Faults(then=KeyError("x")))
+    levels = [each.levelname for each in caplog.records if each.name == "mainstay.fallback"]
+    assert levels == ["INFO"]

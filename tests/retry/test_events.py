@@ -359,3 +359,10 @@ def test_a_log_handler_that_uses_a_failing_policy_ends(caller, metrics, clock):
     finally:
         logger.removeHandler(handler)
     assert [line.partition(":")[0] for line in lines] == ["work"]
+
+
+def test_an_exception_that_on_does_not_match_is_no_warning_and_one_attempt(caller, caplog, metrics):
+    with caplog.at_level(logging.INFO), pytest.raises(KeyError):
+        caller(retry(on=Lost, wait=0, name="fetch"), Faults([Lost, KeyError]))
+    assert [each.levelname for each in lines_of(caplog)] == ["INFO", "INFO"]
+    assert metrics("call_attempts_sum") == 2
