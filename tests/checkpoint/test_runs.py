@@ -5,6 +5,7 @@ import copy
 import inspect
 import pickle
 import threading
+import typing
 from datetime import timedelta
 from typing import Any
 
@@ -137,6 +138,7 @@ def test_what_is_wrapped_shows_the_signature_that_callers_use(store):
         pass
 
     assert str(inspect.signature(anything)) == "(*args: Any) -> None"
+    assert typing.get_type_hints(wrapped).keys() == {"tenant", "rows", "return"}
 
 
 def test_call_runs_a_function_without_decorating_it(store):

@@ -23,6 +23,7 @@ from mainstay._core.functions import (
     checked_name_or_none,
     kind_of,
     name_of,
+    without_resource,
 )
 from mainstay._core.misuse import keywords_only
 from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
@@ -165,29 +166,24 @@ class CheckpointedFunction:
 
 
 def _wrap_sync(fn: Callable[..., Any], arguments: Arguments, begin: Begin) -> Callable[..., Any]:
-    @functools.wraps(fn)
+    @without_resource(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
         def body(run: Run) -> Any:
             return fn(*arguments.with_checkpoint(Checkpoint(run), args), **kwargs)
 
         return run_to_end(begin(args, kwargs), body)
 
-    return _as_callers_see_it(call, arguments)
+    return call
 
 
 def _wrap_async(fn: Callable[..., Any], arguments: Arguments, begin: Begin) -> Callable[..., Any]:
-    @functools.wraps(fn)
+    @without_resource(fn)
     async def call(*args: Any, **kwargs: Any) -> Any:
         def body(run: Run) -> Any:
             return fn(*arguments.with_checkpoint(AsyncCheckpoint(run), args), **kwargs)
 
         return await arun_to_end(begin(args, kwargs), body)
 
-    return _as_callers_see_it(call, arguments)
-
-
-def _as_callers_see_it(call: Callable[..., Any], arguments: Arguments) -> Callable[..., Any]:
-    call.__signature__ = arguments.signature  # type: ignore[attr-defined]  # inspect reads it
     return call
 
 
