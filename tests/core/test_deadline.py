@@ -267,3 +267,23 @@ def test_a_deadline_that_is_entered_again_and_again_keeps_nothing():
         with again:
             assert len(again._entries) == 1
     assert again._entries == []
+
+
+def test_a_deadline_that_is_left_after_the_one_around_it_is_over_for_everybody():
+    outer, inner = deadline(60), deadline(5)
+    outer.__enter__()
+    inner.__enter__()
+    inherited = contextvars.copy_context()
+    outer.__exit__(None, None, None)
+    inner.__exit__(None, None, None)
+    assert remaining() is None
+    assert inherited.run(remaining) is None
+
+
+def test_calls_inside_a_deadline_are_recorded_where_the_block_around_it_says():
+    with recorded() as others:
+        fetch = retry(on=OSError, name="fetch")(str)
+    with recorded() as counted, deadline(60), deadline(60):
+        fetch()
+    assert counted.value("calls_total", component="fetch", outcome="success") == 1
+    assert others.value("calls_total", component="fetch", outcome="success") == 0
