@@ -74,10 +74,11 @@ class HeldPlace:
         holder: object,
     ) -> None:
         self.places: Places | None = places
-        self.permits = permits
+        self.permits: Permits = permits
         # Those that are over are left out, or tasks that start each other would make a long chain.
-        self.outer = outer if outer is None or outer.places is not None else outer.in_force()
-        self.in_flight = in_flight
+        done = outer is not None and outer.places is None
+        self.outer: HeldPlace | None = outer.in_force() if outer is not None and done else outer
+        self.in_flight: int = in_flight
         self.holder: object = holder
         self.call: BulkheadCall | None = None
 

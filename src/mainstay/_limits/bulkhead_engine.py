@@ -53,13 +53,14 @@ class BulkheadEngine:
         self.answers: deque[float] = deque(maxlen=ANSWERS)
         self.follower: Follower | None = None
         self.overload: Judge | None = None
+        self.places: Places
         if isinstance(limit, Adaptive):
             self.places = Places(limit.initial, self.usual)
             self.follower = Follower(limit, self.answers, self.resize)
             self.overload = overload_judge_of(limit.overload)
         else:
             self.places = Places(limit, self.usual)
-        self._initial = self.places.limit
+        self._initial: int = self.places.limit
         self.fullness: Fullness = Fullness(current_context().clock.now())
         self.own.follow(
             self,

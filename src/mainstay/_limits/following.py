@@ -56,7 +56,7 @@ class Follower:
         self._decision = AdaptiveLimit(self._settings)
         self._silence = Silence()
         self.samples.clear()
-        self.due = -math.inf
+        self.due: float = -math.inf
 
     def reset(self) -> None:
         """Begin again."""

@@ -117,9 +117,10 @@ class Places:
     """
 
     def __init__(self, limit: int, usual: Callable[[], float] = lambda: 0.0) -> None:
-        self.limit = self.total = limit
+        self.limit: int = limit
+        self.total: int = limit
         self.permits: Permits = deque([None] * limit)
-        self.busy = False
+        self.busy: bool = False
         self._usual = usual
         self._lock = threading.RLock()
         self._lines: dict[Priority, deque[Waiter]] = {each: deque() for each in PRIORITIES}

@@ -61,7 +61,9 @@ class Timeout:
             "`async with deadline(...):`, which interrupts"
         )
 
-    __exit__ = __aenter__ = __aexit__ = __enter__
+    __exit__: ClassVar[Callable[..., NoReturn]] = __enter__
+    __aenter__: ClassVar[Callable[..., NoReturn]] = __enter__
+    __aexit__: ClassVar[Callable[..., NoReturn]] = __enter__
 
     def __copy__(self) -> Self:
         return self

@@ -80,7 +80,7 @@ class SeriesTable:
         self.cells: Cells = Cells(cell_in_memory)
         self.exemplars: dict[tuple[str, tuple[str, ...]], dict[int, Exemplar]] = {}
         self.refreshers: dict[tuple[str, str], Callable[[], None]] = {}
-        self.started = wall_time()
+        self.started: float = wall_time()
         self.times_collected = 0
         self.writer: Writer | None = None
         self._errors: dict[tuple[str, ...], Group] = {}

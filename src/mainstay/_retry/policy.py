@@ -93,7 +93,9 @@ class Retry:
             "it around what is to be retried"
         )
 
-    __exit__ = __aenter__ = __aexit__ = __enter__
+    __exit__: ClassVar[Callable[..., NoReturn]] = __enter__
+    __aenter__: ClassVar[Callable[..., NoReturn]] = __enter__
+    __aexit__: ClassVar[Callable[..., NoReturn]] = __enter__
 
     def __copy__(self) -> Self:
         return self

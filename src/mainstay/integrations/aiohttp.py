@@ -133,7 +133,7 @@ class AiohttpExchange:
         self._policies = policies
         self._own = frozenset(request.headers)
         self.host = host
-        self.started = monotonic()
+        self.started: float = monotonic()
         self.response: aiohttp.ClientResponse | None = None
         self.refusal: Exception | None = None
 
