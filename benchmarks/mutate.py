@@ -78,6 +78,10 @@ OPS = (
     "ops/test_promql.py", "ops/test_rules.py", "ops/test_alerts.py", "ops/test_dashboard.py",
     "ops/test_command_line.py", "ops/test_events.py",
 )  # fmt: skip
+SERVERS = (
+    "servers/test_asgi.py", "servers/test_wsgi.py", "servers/test_own_responses.py",
+    "servers/test_random_requests.py", "servers/test_short_way.py",
+)  # fmt: skip
 TESTS: dict[str, Sequence[str]] = {
     "_core/detector.py": (
         "core/test_detector.py", "core/test_silence.py", "breaker/test_breaker.py",
@@ -109,6 +113,11 @@ TESTS: dict[str, Sequence[str]] = {
     "_failover/members.py": FAILOVER,
     "_failover/selection.py": FAILOVER,
     "_limits/adaptive.py": ("limits/test_adaptive.py",),
+    "_limits/fullness.py": ("limits/test_fullness.py", "servers/test_health.py"),
+    "integrations/_own_responses.py": SERVERS,
+    "integrations/_serving.py": SERVERS,
+    "integrations/asgi.py": SERVERS,
+    "integrations/wsgi.py": SERVERS,
     "_redundant/decision.py": (
         "redundant/test_decision.py", "redundant/test_calls.py", "redundant/test_pool.py",
         "redundant/test_threads.py",

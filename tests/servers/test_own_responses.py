@@ -1,5 +1,6 @@
 """What the middlewares answer themselves."""
 
+import json
 import math
 
 import pytest
@@ -7,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mainstay import BulkheadFullError, DeadlineExpiredError
-from mainstay.integrations._own_responses import answer_to, seconds_to_wait
+from mainstay.integrations._own_responses import answer_to, health_page, seconds_to_wait
+from mainstay.types import ComponentHealth
 
 
 @given(st.floats(0, 86_400) | st.none(), st.floats(0, 1, exclude_max=True))
@@ -36,3 +38,32 @@ def test_only_what_policies_say_is_answered():
 
 def test_an_answer_tells_nobody_what_it_is_about():
     assert b"orders" not in answer_to(BulkheadFullError("orders", "full", 2.0), 0.0).body
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "chance", "seconds"),
+    [(100.0, 0.5, 105), (100.0, 0.0, 100), (2.0, 0.5, 3), (2.5, 0.25, 3), (0.2, 0.9, 2)],
+)
+def test_a_tenth_is_added_or_a_second(retry_after, chance, seconds):
+    assert seconds_to_wait(retry_after, chance) == seconds
+
+
+def test_no_cache_keeps_an_answer():
+    headers = dict(answer_to(DeadlineExpiredError("orders"), 0.0).headers)
+    assert headers["cache-control"] == "no-store"
+    assert headers["content-type"] == "text/plain; charset=utf-8"
+
+
+def test_the_page_about_health_says_how_each_is_and_since_when():
+    states = ("ok", "failing", "full", "open", "down")
+    components = {each: ComponentHealth(each, "breaker", each, 12.34567) for each in states}
+    page = json.loads(health_page(is_ready=True, components=components).body)
+    assert page["status"] == "pass"
+    assert {name: check["status"] for name, (check,) in page["checks"].items()} == {
+        "ok": "pass",
+        "failing": "warn",
+        "full": "fail",
+        "open": "fail",
+        "down": "fail",
+    }
+    assert page["checks"]["ok"][0]["since"] == 12.346

@@ -375,9 +375,9 @@ class BulkheadCall(Call[Recorder]):
         self.end("rejected")
         return self.engine.full(reason, why)
 
-    def refused(self, why: str) -> BulkheadFullError:
-        """Record that no place was asked for, and *why*; return what the call raises."""
-        return self._refused("full", why)
+    def refused(self) -> BulkheadFullError:
+        """Record that no place was asked for; return what the call raises."""
+        return self._refused("full")
 
     def _hold(self, permits: Permits, *, block: bool) -> None:
         places = self.engine.places

@@ -14,7 +14,6 @@ closes the connection, so that no client takes half of a response for a whole on
 """
 
 import inspect
-import math
 import random
 from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
@@ -40,7 +39,6 @@ from mainstay.integrations._own_responses import OwnResponse, health_page
 
 _REASONS = ("timeout", "full", "wait", "shed")
 
-_DRAINS = "; the process drains, and another one has to do it"
 _ELSEWHERE = 1.0
 """Seconds after which what came to a process that drains may be sent again, to another one."""
 
@@ -83,12 +81,12 @@ class RequestCall(Call[PipelineRecorder]):
             BulkheadFullError: If the process drains, and its time is over.
         """
         context = self.context
-        if seconds == 0 or (context.deadline < math.inf and context.left() <= 0):
+        if seconds == 0 or context.left() <= 0:
             raise DeadlineExpiredError(self.component)
         if DRAINING.refuses():
             if self.bulkhead is not None:
-                raise self.bulkhead.bound.begin().refused(_DRAINS)
-            raise BulkheadFullError(self.component, "full", _ELSEWHERE, _DRAINS)
+                raise self.bulkhead.bound.begin().refused()
+            raise BulkheadFullError(self.component, "full", _ELSEWHERE)
 
     def needs_to_wait(self) -> BulkheadCall | None:
         """Take a place at once, if a place is needed; return the call that has to wait for one."""
@@ -105,9 +103,9 @@ class RequestCall(Call[PipelineRecorder]):
     # Its end.
 
     def response_is_out(self, *, has_left: bool) -> None:
-        """Free the place; record the request, unless its status says that it has failed.
+        """Free the place, and record a success.
 
-        What has failed is recorded once the application has returned, or raised.
+        Anything else is recorded once the application has returned, or raised.
 
         Args:
             has_left: True if the client has left.
@@ -115,9 +113,7 @@ class RequestCall(Call[PipelineRecorder]):
         if self.is_over:
             return
         self.seconds = self._free()
-        if has_left:
-            self._record("cancelled")
-        elif self.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        if not has_left and self.status < HTTPStatus.INTERNAL_SERVER_ERROR:
             self.is_over = True
             self.recorder.success(self.seconds)
 
@@ -159,12 +155,12 @@ class RequestCall(Call[PipelineRecorder]):
         """Record that the application is done."""
         if self.is_over:
             return
+        failure = f"HTTP {self.status}"
         if self.seconds is None:
             self.seconds = self._free()
-            if not has_left:
-                self.recorder.failed_by("no whole response")
-        else:
-            self.recorder.failed_by(f"HTTP {self.status}")
+            failure = "no whole response"
+        if not has_left:
+            self.recorder.failed_by(failure)
         self._record("cancelled" if has_left else "error")
 
     def raised(self, error: BaseException, *, has_left: bool) -> None:
@@ -243,7 +239,7 @@ class RequestRules:
             BulkheadFullError: If its time is over.
         """
         if DRAINING.refuses():
-            raise BulkheadFullError(self.component, "full", _ELSEWHERE, _DRAINS)
+            raise BulkheadFullError(self.component, "full", _ELSEWHERE)
 
 
 def check_takes(app: object, *parameters: str) -> None:
@@ -293,7 +289,7 @@ def rules_of(  # noqa: D417 - the others are those of a middleware
     names = checked_ready(ready)
     if isinstance(exempt, str) or not isinstance(exempt, Iterable):
         raise TypeError(f"`exempt` must hold paths, as ('/metrics',), not {exempt!r}")
-    paths = frozenset(_checked_path(path, "exempt").rstrip("/") or "/" for path in exempt)
+    paths = frozenset(_checked_path(path, "exempt").rstrip("/") for path in exempt)
     component = checked_name_or_none(name) or name_of(app)
     recorders = recorders_of(metrics_of(metrics))
     return RequestRules(
@@ -304,8 +300,8 @@ def rules_of(  # noqa: D417 - the others are those of a middleware
         reader,
         None if health is None else _checked_path(health, "health"),
         names,
-        paths - {"/"},
-        tuple(path.rstrip("/") + "/" for path in paths),
+        paths,
+        tuple(f"{path}/" for path in paths),
     )
 
 
