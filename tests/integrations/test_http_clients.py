@@ -21,7 +21,7 @@ from mainstay import (
     retry,
     transient,
 )
-from mainstay.testing import no_waits, recorded
+from mainstay.testing import FakeClock, no_waits, recorded
 
 pytestmark = [
     pytest.mark.process,  # these start servers
@@ -318,6 +318,7 @@ def seconds_of(fn, *args, **kwargs):
     ids=["hangs", "drips", "drips chunks", "drips slowly", "drips once a second"],
 )
 def test_a_request_ends_with_the_time_left(open_client, answer):
+    """Known fault T52: a limit of each piece does not end a body that drips."""
     client = open_client(breaker=Detect(consecutive=1))
     with Scripted(answer) as server, deadline(0.3):
         seconds, error = seconds_of(client.ask, "GET", server.url)
@@ -404,6 +405,12 @@ def test_an_error_that_is_ours_and_the_client_s_can_be_pickled(open_client):
 def test_wrong_arguments_are_refused(open_client, policies, error):
     with pytest.raises(error, match=f"`{next(iter(policies))}` must"):
         open_client(**policies)
+
+
+def test_a_test_s_clock_ends_no_real_read(open_client):
+    client = open_client()
+    with Scripted(drips(0.05, 0.4)) as server, FakeClock(), deadline(0.1):
+        assert client.ask("GET", server.url) == (200, b"x" * 8)
 
 
 # TLS.

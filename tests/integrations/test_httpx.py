@@ -10,6 +10,7 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from integrations.scripted import Scripted
 from prometheus_client import CollectorRegistry
 
 from mainstay import Detect, Metrics, TimedOutError, deadline, on_event, remaining, retry, transient
@@ -539,6 +540,28 @@ def test_threads_that_share_a_transport_are_counted_exactly(httpx, library, metr
     ]
     assert sum(ended) == 800.0
     assert [metrics.value("in_flight", component=host) for host in hosts] == [0.0] * 5
+
+
+@pytest.mark.process
+def test_an_answer_that_was_refused_takes_no_connection_along(httpx, library, metrics):
+    """Known fault T47: of two connections none was left for the third attempt."""
+    ours = library("mainstay.integrations.httpx")
+    limits = httpx.Limits(max_connections=1)
+    timeout = httpx.Timeout(5, pool=0.1)
+
+    async def main(url):
+        inside = httpx.AsyncHTTPTransport(limits=limits)
+        transport = ours.AsyncTransport(inside, retry=retry(on=transient, attempts=4))
+        async with httpx.AsyncClient(transport=transport, timeout=timeout) as client:
+            return await client.get(url)
+
+    with Scripted(503, 503, 503, 200) as server:
+        inside = httpx.HTTPTransport(limits=limits)
+        transport = ours.Transport(inside, retry=retry(on=transient, attempts=4))
+        with httpx.Client(transport=transport, timeout=timeout) as client:
+            assert client.get(server.url).status_code == 200
+    with Scripted(503, 503, 503, 200) as server:
+        assert asyncio.run(main(server.url)).status_code == 200
 
 
 # Bad input.

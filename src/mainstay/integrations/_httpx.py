@@ -17,7 +17,13 @@ from mainstay.errors import DeadlineExpiredError
 from mainstay.integrations._calls import end_of
 from mainstay.integrations._errors import as_clients
 from mainstay.integrations._hosts import Host, Policies, counts
-from mainstay.integrations._time import has_deadline, is_over, time_left, until_deadline
+from mainstay.integrations._time import (
+    can_be_watched,
+    has_deadline,
+    is_over,
+    time_left,
+    until_deadline,
+)
 from mainstay.integrations._watchdog import Watch
 
 _LIMITS = ("connect", "read", "write", "pool")
@@ -296,7 +302,7 @@ class HttpxBody(httpx.SyncByteStream, httpx.AsyncByteStream):
             raise
 
     def _watched(self, left: float) -> AbstractContextManager[None]:
-        if left == math.inf or self._extensions.get("http_version") == b"HTTP/2":
+        if not can_be_watched(left) or self._extensions.get("http_version") == b"HTTP/2":
             return nullcontext()  # a connection of HTTP/2 has other requests, too
         if self._watch is None:
             with suppress(AttributeError, KeyError, OSError, ValueError):  # it may have none

@@ -17,7 +17,7 @@ from mainstay.errors import DeadlineExpiredError
 from mainstay.integrations._calls import end_of
 from mainstay.integrations._errors import as_clients
 from mainstay.integrations._hosts import Host, Policies, counts
-from mainstay.integrations._time import has_deadline, is_over, time_left
+from mainstay.integrations._time import can_be_watched, has_deadline, is_over, time_left
 from mainstay.integrations._watchdog import Watch
 
 
@@ -217,12 +217,12 @@ class RequestsAnswerBody:
             raise
 
     def _watched(self, left: float) -> AbstractContextManager[None]:
-        if left < math.inf and self._watch is None:
+        if not can_be_watched(left):
+            return nullcontext()
+        if self._watch is None:
             with suppress(OSError, ValueError, AttributeError):  # read already, or no connection
                 self._watch = Watch(self._raw.fileno())
-        if left == math.inf or self._watch is None:
-            return nullcontext()
-        return self._watch.reading(left, self._component)
+        return nullcontext() if self._watch is None else self._watch.reading(left, self._component)
 
     def close(self) -> None:
         """Close the body, and give the place back."""

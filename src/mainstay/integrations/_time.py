@@ -8,6 +8,7 @@ import math
 from collections.abc import Awaitable
 from typing import TypeVar
 
+from mainstay._core.clock import SYSTEM
 from mainstay._core.context import block_context, current_context, process_contexts
 from mainstay._core.interrupts import limited
 from mainstay.errors import DeadlineExpiredError
@@ -30,6 +31,11 @@ def time_left(component: str) -> float:
     if left <= 0:
         raise DeadlineExpiredError(component)
     return left
+
+
+def can_be_watched(left: float) -> bool:
+    """True if there is a deadline, in seconds that pass by themselves: no `FakeClock`'s do."""
+    return left < math.inf and current_context().clock is SYSTEM
 
 
 def is_over() -> bool:
