@@ -116,7 +116,8 @@ def test_an_unknown_version_is_refused_with_those_that_are_known(version):
 def test_a_client_of_an_unknown_version_is_refused_at_import(library, monkeypatch, name, client):
     monkeypatch.setattr(library(name), "__version__", "99.1")
     integration = f"mainstay.integrations.{client}"
-    monkeypatch.delitem(sys.modules, integration, raising=False)
+    for module in (integration, f"mainstay.integrations._{client}"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
     with pytest.raises(
         ImportError, match=rf"mainstay knows {name} from .*, and 99\.1 is installed"
     ):

@@ -24,7 +24,11 @@ from mainstay.integrations._time import (
     time_left,
     until_deadline,
 )
+from mainstay.integrations._versions import check_version
 from mainstay.integrations._watchdog import Watch
+
+# Before anything below names what older versions lack.
+check_version("httpx", httpx.__version__, since="0.27", before="1")
 
 _LIMITS = ("connect", "read", "write", "pool")
 

@@ -9,6 +9,7 @@ from typing import Any
 import requests
 import urllib3
 from requests.adapters import BaseAdapter
+from urllib3 import __version__ as _urllib3_version  # type: ignore[attr-defined]  # in no `__all__`
 
 from mainstay._core.clock import monotonic
 from mainstay._limits.bulkhead_calls import BulkheadCall
@@ -18,7 +19,12 @@ from mainstay.integrations._calls import end_of
 from mainstay.integrations._errors import as_clients
 from mainstay.integrations._hosts import Host, Policies, counts
 from mainstay.integrations._time import can_be_watched, has_deadline, is_over, time_left
+from mainstay.integrations._versions import check_version
 from mainstay.integrations._watchdog import Watch
+
+# Before anything below names what older versions lack.
+check_version("requests", requests.__version__, since="2.32.2", before="3")
+check_version("urllib3", _urllib3_version, since="2.0.2", before="3")
 
 
 class RequestsExchange:
@@ -49,7 +55,7 @@ class RequestsExchange:
         self._options = options
         self._body: RequestsBody | None = None
         self.host = host
-        self.started = monotonic()
+        self.started: float = monotonic()
         self.response: requests.Response | None = None
         self.refusal: Exception | None = None
         if request.body is not None and type(request.body) not in (bytes, str):

@@ -21,13 +21,10 @@ from mainstay.integrations._calls import aanswer, aattempt, answer, attempt
 from mainstay.integrations._errors import as_clients, base_for
 from mainstay.integrations._hosts import Hosts, policies_of
 from mainstay.integrations._httpx import HttpxExchange
-from mainstay.integrations._versions import check_version
 
 __all__ = ["AsyncTransport", "Transport"]
 
 _Bytes = httpx.ByteStream
-
-check_version("httpx", httpx.__version__, since="0.27", before="1")
 
 
 class Transport(httpx.BaseTransport):

@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
-from urllib3 import __version__ as _urllib3_version  # type: ignore[attr-defined]  # in no `__all__`
 
 from mainstay._core.budget import RetryBudget
 from mainstay._core.clock import monotonic
@@ -23,12 +22,9 @@ from mainstay.integrations._calls import answer, attempt
 from mainstay.integrations._errors import as_clients, base_for
 from mainstay.integrations._hosts import HostKey, Hosts, policies_of
 from mainstay.integrations._requests import RequestsExchange
-from mainstay.integrations._versions import check_version
 
 __all__ = ["Adapter"]
 
-check_version("requests", requests.__version__, since="2.32.2", before="3")
-check_version("urllib3", _urllib3_version, since="2.0.2", before="3")
 
 _USUAL_PORTS = {"http": 80, "https": 443}
 
