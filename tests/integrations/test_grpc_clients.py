@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import importlib
 import inspect
 import pickle
+import sys
 import threading
 import time
 
@@ -494,3 +496,10 @@ def test_the_last_service_stops_when_the_first_ones_caller_has_gone(grpc):
     assert caught.value.code().name in ("DEADLINE_EXCEEDED", "UNKNOWN")
     assert len(began_at) > 3
     assert max(began_at) <= left_at + 0.05  # it may have been on its way
+
+
+def test_an_unknown_version_is_refused_when_the_module_is_imported(grpc, monkeypatch):
+    monkeypatch.delitem(sys.modules, "mainstay.integrations.grpc", raising=False)
+    monkeypatch.setattr(grpc, "__version__", "2.0.0")
+    with pytest.raises(ImportError, match=r"knows grpcio from 1\.60 to below 2, and 2\.0\.0"):
+        importlib.import_module("mainstay.integrations.grpc")

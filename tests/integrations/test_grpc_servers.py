@@ -112,6 +112,7 @@ def test_without_one_there_is_none(serve, shape):
 
 def test_a_caller_may_ask_for_at_most_so_much(serve):
     assert float(serve(left, at_most=2.0)(timeout=1000.0)) <= 2.0
+    assert float(serve(left)(timeout=1000.0)) > 900.0
 
 
 def raising(error, shape):

@@ -1,11 +1,13 @@
 """Handlers of a gRPC server: the caller's time is in force in them, and errors are statuses."""
 
+import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import nullcontext
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
 
+from mainstay._core.arguments import Duration, to_seconds
 from mainstay._core.deadline import deadline
 from mainstay._core.functions import Kind, kind_of
 from mainstay.errors import MainstayError
@@ -23,6 +25,16 @@ _SHAPES: dict[tuple[bool, bool], tuple[str, Callable[..., Any]]] = {
 """By whether requests and responses are streams: a handler's function, and what makes another."""
 
 Behavior: TypeAlias = Callable[[Any, Any], Any]
+
+
+def checked_at_most(at_most: Duration | None) -> float:
+    """Return the longest time that a client may ask for, in seconds; infinity for no limit.
+
+    Raises:
+        TypeError: If it is no duration.
+        ValueError: If it is out of range.
+    """
+    return math.inf if at_most is None else to_seconds(at_most, "at_most", zero=False)
 
 
 def in_time_left(handler: Any, at_most: float) -> Any:

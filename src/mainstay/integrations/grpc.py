@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from mainstay._core.arguments import Duration, to_seconds
+from mainstay._core.arguments import Duration
 from mainstay._core.budget import RetryBudget
 from mainstay._core.detector import Detect
 from mainstay._core.functions import Kind
@@ -21,7 +21,7 @@ from mainstay.errors import MainstayError, ResultRefusedError
 from mainstay.integrations._calls import aattempt, attempt
 from mainstay.integrations._grpc_calls import RpcCalls, UnaryCall, in_time
 from mainstay.integrations._grpc_errors import LocalAioError, LocalError, as_grpc
-from mainstay.integrations._grpc_handlers import in_time_left
+from mainstay.integrations._grpc_handlers import checked_at_most, in_time_left
 from mainstay.integrations._hosts import policies_of
 from mainstay.integrations._versions import check_version
 
@@ -188,7 +188,7 @@ class ServerInterceptor(grpc.ServerInterceptor):
 
     Args:
         at_most: The longest time that a client may ask for: seconds or a `timedelta`, above 0.
-            It limits no call that asks for none.
+            It limits no call that asks for none. None for no such limit.
 
     Raises:
         ImportError: When the module is imported, if grpcio is missing or of an unknown version.
@@ -202,8 +202,8 @@ class ServerInterceptor(grpc.ServerInterceptor):
         >>> server = grpc.server(ThreadPoolExecutor(4), interceptors=[ServerInterceptor()])
     """
 
-    def __init__(self, *, at_most: Duration = 30.0) -> None:
-        self._at_most = to_seconds(at_most, "at_most", zero=False)
+    def __init__(self, *, at_most: Duration | None = None) -> None:
+        self._at_most = checked_at_most(at_most)
 
     def intercept_service(self, continuation: Callable[..., Any], handler_call_details: Any) -> Any:
         """Return the handler of a call, as the server asks for it."""
@@ -233,8 +233,8 @@ class AsyncServerInterceptor(grpc.aio.ServerInterceptor):
         ...     await server.start()
     """
 
-    def __init__(self, *, at_most: Duration = 30.0) -> None:
-        self._at_most = to_seconds(at_most, "at_most", zero=False)
+    def __init__(self, *, at_most: Duration | None = None) -> None:
+        self._at_most = checked_at_most(at_most)
 
     async def intercept_service(
         self, continuation: Callable[..., Any], handler_call_details: Any
