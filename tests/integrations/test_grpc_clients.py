@@ -408,6 +408,40 @@ def test_ours_is_a_call_to_an_interceptor_around_it(grpc):
     assert outer.seen[1] == ("UNAVAILABLE", str(caught.value), True, caught.value)
 
 
+def test_the_details_of_another_interceptor_are_kept(grpc):
+    """Under grpc.aio they need be no more than an object with the attributes."""
+    from mainstay.integrations.grpc import AsyncClientInterceptor  # noqa: PLC0415 - needs grpc
+
+    class Details(grpc.ClientCallDetails):
+        def __init__(self, details):
+            self.method, self.timeout = details.method, details.timeout
+            self.metadata, self.credentials = grpc.aio.Metadata(("tenant", "acme")), None
+            self.wait_for_ready = None
+
+    class AddsTenant(grpc.aio.UnaryUnaryClientInterceptor):
+        async def intercept_unary_unary(self, continuation, client_call_details, request):
+            return await continuation(Details(client_call_details), request)
+
+    async def call(address):
+        interceptors = [AddsTenant(), AsyncClientInterceptor()]
+        async with grpc.aio.insecure_channel(address, interceptors=interceptors) as channel:
+            return await channel.unary_unary(METHOD)(b"7")
+
+    service = Service(b"order 7")
+    with serving(grpc, service.handler(grpc)) as address, deadline(5.0):
+        assert asyncio.run(call(address)) == b"order 7"
+    _, left, metadata = service.calls[0]
+    assert 4.0 < left <= 5.1
+    assert ("tenant", "acme") in [*map(tuple, metadata)]
+
+
+def test_calls_with_ever_new_timeouts_are_not_kept_for_ever(client, monkeypatch):
+    monkeypatch.setattr("mainstay.integrations._grpc_calls._MOST_TIMEOUTS", 2)
+    caller = client(Service(b"order 7"))
+    for timeout in (5.0, 6.0, 7.0, 5.0):
+        assert caller.call(timeout=timeout) == b"order 7"
+
+
 def test_what_is_refused_is_a_call_that_is_over(grpc):
     from mainstay.integrations._grpc_errors import (  # noqa: PLC0415 - needs grpc
         LocalError,

@@ -175,17 +175,16 @@ def in_time(details: Any) -> Any:
 
 
 def _with_timeout(details: Any, timeout: float) -> Any:
-    replace = getattr(details, "_replace", None)  # of those of grpc.aio, and of gRPC's own
+    replace = getattr(details, "_replace", None)  # of gRPC's own, and mostly of those of others
     return _Details(details, timeout) if replace is None else replace(timeout=timeout)
 
 
 class _Details(grpc.ClientCallDetails):
-    """The details of a call with another timeout."""
+    """The details that an interceptor of grpc.aio has made, with another timeout."""
 
     def __init__(self, details: Any, timeout: float) -> None:
         self.method = details.method
         self.timeout = timeout
         self.metadata = details.metadata
         self.credentials = details.credentials
-        self.wait_for_ready = getattr(details, "wait_for_ready", None)
-        self.compression = getattr(details, "compression", None)
+        self.wait_for_ready = details.wait_for_ready

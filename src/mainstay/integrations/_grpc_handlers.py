@@ -3,7 +3,7 @@
 import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import nullcontext
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, TypeAlias
 
 import grpc
 
@@ -69,7 +69,7 @@ def _answer(behavior: Behavior, at_most: float) -> Behavior:
             with _deadline_of(context, at_most):
                 return behavior(request, context)
         except MainstayError as error:
-            _abort(context, error)
+            context.abort(_prepared(context, error), str(error))  # which raises
 
     return served
 
@@ -104,7 +104,8 @@ def _async_answer(behavior: Behavior, at_most: float) -> Behavior:
             async with _deadline_of(context, at_most):
                 return await behavior(request, context)
         except MainstayError as error:
-            await _aabort(context, error)
+            status = _prepared(context, error)
+            await context.abort(status, str(error), context.trailing_metadata() or ())
 
     return served
 
@@ -120,25 +121,12 @@ def _async_stream(behavior: Behavior, at_most: float) -> Behavior:
                     return
                 yield response
         except MainstayError as error:
-            await _aabort(context, error)
+            status = _prepared(context, error)
+            await context.abort(status, str(error), context.trailing_metadata() or ())
         finally:
             await responses.aclose()
 
     return served
-
-
-def _abort(context: Any, error: MainstayError) -> NoReturn:
-    """End a call with the status that *error* is; one that is none goes on as it is."""
-    status = _prepared(context, error)
-    context.abort(status, str(error))
-    raise error  # where abort has been replaced by what does not raise
-
-
-async def _aabort(context: Any, error: MainstayError) -> NoReturn:
-    """As `_abort`."""
-    status = _prepared(context, error)
-    await context.abort(status, str(error), context.trailing_metadata() or ())
-    raise error
 
 
 def _prepared(context: Any, error: MainstayError) -> grpc.StatusCode:
