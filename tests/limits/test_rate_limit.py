@@ -341,11 +341,11 @@ def test_what_cannot_be_wrapped_is_refused(metrics):
         limit.__aenter__().send(None)
 
 
-def test_blocks_nest_and_are_left_in_order(clock):
+def test_blocks_nest_and_what_is_not_open_is_not_left(clock):
     outer, inner = RateLimit("a", 1, burst=2), RateLimit("b", 1)
     with outer, inner, outer:
         pass
-    with pytest.raises(RuntimeError, match="in the order"):
+    with pytest.raises(RuntimeError, match="had not been entered"):
         outer.__exit__(None, None, None)
 
 

@@ -7,7 +7,7 @@ import threading
 import attrs
 import pytest
 
-from mainstay import on_event, retry
+from mainstay import DeadlineExpiredError, deadline, on_event, retry
 from mainstay.testing import FakeClock, Faults
 
 
@@ -366,3 +366,10 @@ def test_an_exception_that_on_does_not_match_is_no_warning_and_one_attempt(calle
         caller(retry(on=Lost, wait=0, name="fetch"), Faults([Lost, KeyError]))
     assert [each.levelname for each in lines_of(caplog)] == ["INFO", "INFO"]
     assert metrics("call_attempts_sum") == 2
+
+
+def test_a_call_without_time_left_is_told_as_no_attempt(caller, events, context):
+    with deadline(0), pytest.raises(DeadlineExpiredError):
+        caller(retry(on=Lost, name="fetch"), Faults(["page"]))
+    (event,) = events
+    assert (event.attempts, event.reason) == (0, "timeout")

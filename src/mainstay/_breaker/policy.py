@@ -1,7 +1,6 @@
 """`CircuitBreaker`: the health of a pool's member alone, around a function or a block."""
 
 from collections.abc import Callable
-from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, ClassVar, NoReturn, ParamSpec, Self, TypeVar, cast
 
@@ -13,6 +12,7 @@ from mainstay._core.context import current_context
 from mainstay._core.detector import Detect
 from mainstay._core.failures import Classes, checked_on_result, verdict_judge_of
 from mainstay._core.functions import checked_name
+from mainstay._core.open_blocks import OpenBlocks
 from mainstay._core.sharing import Shared
 from mainstay._metrics.collector import Metrics, metrics_of
 from mainstay._metrics.pipeline import Pipe
@@ -20,9 +20,6 @@ from mainstay.events import BreakerState
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_BLOCKS: ContextVar[tuple[BreakerCall, ...]] = ContextVar("mainstay_breaker", default=())
-"""The calls of ``with breaker:`` around the calling code, the innermost first."""
 
 
 class CircuitBreaker(Shared):
@@ -86,6 +83,7 @@ class CircuitBreaker(Shared):
         judge = verdict_judge_of(on)
         engine = BreakerEngine(checked_name(name), detect, metrics_of(metrics))
         self._bound = BoundBreaker(engine, judge, checked_on_result(on_result), engine.recorder)
+        self._blocks: OpenBlocks[BreakerCall] = OpenBlocks()
 
     @property
     def name(self) -> str:
@@ -190,7 +188,7 @@ class CircuitBreaker(Shared):
     __aexit__ = __aenter__
 
     def __enter__(self) -> Self:
-        _BLOCKS.set((self._bound.begin(), *_BLOCKS.get()))
+        self._blocks.enter(self._bound.begin())
         return self
 
     def __exit__(
@@ -199,13 +197,9 @@ class CircuitBreaker(Shared):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        call, *outer = _BLOCKS.get() or (None,)
-        if call is None or call.engine is not self._bound.engine:
-            raise RuntimeError(
-                "`with breaker:` must be left in the order, and in the thread or task, that it "
-                "was entered in"
-            )
-        _BLOCKS.set(tuple(outer))
+        call = self._blocks.leave()
+        if call is None:
+            raise RuntimeError("`with breaker:` was left and had not been entered")
         if error is None:
             call.succeeded()
         else:

@@ -1,6 +1,5 @@
 """`Bulkhead`: at most so many calls at a time, however many want to."""
 
-from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, ClassVar, ParamSpec, Self, TypeVar, cast
@@ -9,9 +8,10 @@ import attrs
 
 from mainstay._core.arguments import Duration, to_count, to_seconds
 from mainstay._core.functions import checked_name, require_asyncio
+from mainstay._core.open_blocks import OpenBlocks
 from mainstay._core.sharing import Shared, reset_with_all
 from mainstay._limits.adaptive import Adaptive
-from mainstay._limits.bulkhead_calls import BoundBulkhead, BulkheadCall, held_of, wrap
+from mainstay._limits.bulkhead_calls import BoundBulkhead, BulkheadCall, wrap
 from mainstay._limits.bulkhead_engine import POLICY, BulkheadEngine
 from mainstay._metrics.collector import Metrics, metrics_of
 from mainstay._metrics.pipeline import Pipe, SharedRecorder
@@ -88,7 +88,7 @@ class Bulkhead(Shared):
             checked_name(name), checked_limit, to_seconds(max_wait, "max_wait"), metrics_of(metrics)
         )
         self._bound = BoundBulkhead(engine, engine.recorder)
-        self._blocks: deque[BulkheadCall] = deque()  # that are open, in the order of their entry
+        self._blocks: OpenBlocks[BulkheadCall] = OpenBlocks()
         reset_with_all(self, Bulkhead.reset)
 
     @property
@@ -143,7 +143,7 @@ class Bulkhead(Shared):
 
     def reset(self) -> None:
         """Be as if just made: what a test asks for, so that no other test sees what it did."""
-        self._blocks.clear()
+        self._blocks = OpenBlocks()
         self._bound.engine.reset()
 
     def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
@@ -196,8 +196,8 @@ class Bulkhead(Shared):
     def __enter__(self) -> Self:
         call = self._bound.begin()
         try:
-            call.enter(block=True)
-            self._blocks.append(call)
+            call.enter()
+            self._blocks.enter(call)
             return self  # noqa: TRY300 - from here on the block is left
         except BaseException:  # of a signal handler, too
             call.give_back()
@@ -209,20 +209,20 @@ class Bulkhead(Shared):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._leave(error)
+
+    def _leave(self, error: BaseException | None) -> None:
         call = None
         try:
-            call = self._block_here() or (self._blocks.pop() if self._blocks else None)
+            call = self._blocks.leave(3)  # the code around `__exit__`, or `__aexit__`
             if call is None:  # it was open when the bulkhead was reset
                 return
             call.give_back()
         except BaseException as interrupt:  # of a signal handler
-            call = call or self._block_here()
             if call is not None:
                 call.give_back()
-                self._forget(call)
                 call.raised(interrupt)
             raise
-        self._forget(call)
         if error is None:
             call.succeeded()
         else:
@@ -232,8 +232,8 @@ class Bulkhead(Shared):
         require_asyncio(self.name)
         call = self._bound.begin()
         try:
-            await call.aenter(block=True)
-            self._blocks.append(call)
+            await call.aenter()
+            self._blocks.enter(call)
             return self  # noqa: TRY300 - from here on the block is left
         except BaseException:  # of a signal handler, too
             call.give_back()
@@ -245,16 +245,7 @@ class Bulkhead(Shared):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.__exit__(exc_type, error, traceback)
-
-    def _block_here(self) -> BulkheadCall | None:
-        """Return the innermost block of this context, if it has one that is open."""
-        held = held_of(self._bound.engine.places, block=True)
-        return None if held is None or held.call not in self._blocks else held.call
-
-    def _forget(self, call: BulkheadCall) -> None:
-        if call in self._blocks:
-            self._blocks.remove(call)
+        self._leave(error)
 
 
 def as_part(bulkhead: Bulkhead) -> BoundBulkhead:

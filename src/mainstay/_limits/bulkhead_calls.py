@@ -60,10 +60,9 @@ class HeldPlace:
         outer: What the code around the call has.
         in_flight: How many had one when it was taken, itself included.
         holder: The task that has it, or the number of the thread outside tasks.
-        call: Of a block.
     """
 
-    __slots__ = ("call", "holder", "in_flight", "outer", "permits", "places")
+    __slots__ = ("holder", "in_flight", "outer", "permits", "places")
 
     def __init__(
         self,
@@ -80,7 +79,6 @@ class HeldPlace:
         self.outer: HeldPlace | None = outer.in_force() if outer is not None and done else outer
         self.in_flight: int = in_flight
         self.holder: object = holder
-        self.call: BulkheadCall | None = None
 
     def in_force(self) -> "HeldPlace | None":
         """Return this one, or the next around it that is not given back."""
@@ -107,20 +105,10 @@ held_here = _HELD.get
 set_held = _HELD.set
 
 
-def held_of(places: Places, holder: object = None, *, block: bool = False) -> HeldPlace | None:
-    """Return the innermost place of these that the code around has; in *holder*, if that is given.
-
-    Args:
-        places: Where it is from.
-        holder: Who is to have it. None for anybody, since tasks inherit what their maker has.
-        block: Look only for places of blocks.
-    """
+def held_of(places: Places, holder: object) -> HeldPlace | None:
+    """Return the innermost place of these that *holder* has, in whose context the code is."""
     held = held_here()
-    while held is not None and (
-        held.places is not places
-        or (holder is not None and held.holder != holder)
-        or (block and held.call is None)
-    ):
+    while held is not None and (held.places is not places or held.holder != holder):
         held = held.outer
     return held
 
@@ -239,7 +227,7 @@ class BulkheadCall(Call[Recorder]):
 
     # Its place.
 
-    def enter(self, *, block: bool = False) -> None:
+    def enter(self) -> None:
         """Take a place; wait for one in this thread, unless an event loop runs in it.
 
         Raises:
@@ -251,19 +239,19 @@ class BulkheadCall(Call[Recorder]):
             permits = self._take()
             if permits is None:
                 permits = self._wait(self._may_wait(in_loop=running_loop() is not None))
-            self._hold(permits, block=block)
+            self._hold(permits)
         except BaseException:
             self._undo(permits)
             raise
 
-    async def aenter(self, *, block: bool = False) -> None:
+    async def aenter(self) -> None:
         """As `enter`, in async code, where it waits in its task."""
         permits = None
         try:
             permits = self._take()
             if permits is None:
                 permits = await self._await(self._may_wait(in_loop=False))
-            self._hold(permits, block=block)
+            self._hold(permits)
         except BaseException:
             self._undo(permits)
             raise
@@ -379,12 +367,10 @@ class BulkheadCall(Call[Recorder]):
         """Record that no place was asked for; return what the call raises."""
         return self._refused("full")
 
-    def _hold(self, permits: Permits, *, block: bool) -> None:
+    def _hold(self, permits: Permits) -> None:
         places = self.engine.places
         in_flight = places.total - len(permits)
         self.held = held = HeldPlace(places, permits, held_here(), in_flight, holder_here())
-        if block:
-            held.call = self
         set_held(held)
         self.admitted = self.now()
 

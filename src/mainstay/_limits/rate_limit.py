@@ -1,7 +1,6 @@
 """`RateLimit`: so many calls in so much time, for a function, a block, or anything that costs."""
 
 from collections.abc import Callable
-from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Self, TypeVar, cast
 
@@ -9,6 +8,7 @@ import attrs
 
 from mainstay._core.arguments import Duration, to_number, to_seconds
 from mainstay._core.functions import checked_name, require_asyncio
+from mainstay._core.open_blocks import OpenBlocks
 from mainstay._core.sharing import Shared
 from mainstay._limits.rate_calls import (
     POLICY,
@@ -33,9 +33,6 @@ R = TypeVar("R")
 _MOST_SECONDS = 1e9
 _LEAST_SECONDS = 1e-9
 _ON_STORE_ERROR = ("local", "allow", "deny")
-
-_BLOCKS: ContextVar[tuple[RateCall, ...]] = ContextVar("mainstay_rate_limit", default=())
-"""The calls of ``with limit:`` around the calling code, the innermost first."""
 
 
 class RateLimit(Shared):
@@ -143,6 +140,7 @@ class RateLimit(Shared):
             metrics_of(metrics),
         )
         self._bound = BoundRate(engine, engine.recorder)
+        self._blocks: OpenBlocks[RateCall] = OpenBlocks()
 
     @property
     def name(self) -> str:
@@ -286,7 +284,7 @@ class RateLimit(Shared):
         self._check_kind("`with limit:`", is_async=False)
         call = self._bound.begin()
         call.enter()
-        _BLOCKS.set((call, *_BLOCKS.get()))
+        self._blocks.enter(call)
         return self
 
     def __exit__(
@@ -295,13 +293,12 @@ class RateLimit(Shared):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        call, *outer = _BLOCKS.get() or (None,)
-        if call is None or call.engine is not self._bound.engine:
-            raise RuntimeError(
-                "`with limit:` must be left in the order, and in the thread or task, that it was "
-                "entered in"
-            )
-        _BLOCKS.set(tuple(outer))
+        self._leave(error)
+
+    def _leave(self, error: BaseException | None) -> None:
+        call = self._blocks.leave(3)  # the code around `__exit__`, or `__aexit__`
+        if call is None:
+            raise RuntimeError("`with limit:` was left and had not been entered")
         if error is None:
             call.succeeded()
         else:
@@ -312,7 +309,7 @@ class RateLimit(Shared):
         require_asyncio(self.name)
         call = self._bound.begin()
         await call.aenter()
-        _BLOCKS.set((call, *_BLOCKS.get()))
+        self._blocks.enter(call)
         return self
 
     async def __aexit__(
@@ -321,7 +318,7 @@ class RateLimit(Shared):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.__exit__(exc_type, error, traceback)
+        self._leave(error)
 
 
 def _check_interval(rate: float, per: float, given_rate: object, given_per: object) -> None:
