@@ -36,6 +36,10 @@ def caller(request):
     return request.param
 
 
+def is_low(value):
+    return value < 2
+
+
 def breaker_of(name="shop", **options):
     return CircuitBreaker(name, on=OSError, **options)
 
@@ -153,10 +157,24 @@ def test_a_fallback_answers_and_nothing_has_given_up(caller, metrics, clock):
 
 
 def test_a_refused_result_is_a_failed_attempt(caller, metrics, clock):
-    policy = pipeline("orders", again(on_result=lambda value: value < 2), timeout(9.0))
+    policy = pipeline("orders", again(on_result=is_low), timeout(9.0))
     assert caller(policy, Faults([0, 1, 2])) == 2
     assert counts(metrics) == (1, 1, 1, 2, 0)
     assert metrics.errors() == {"ResultRefusedError": 2}
+
+
+def test_a_result_that_several_layers_refuse_is_one_failed_attempt(caller, metrics, clock):
+    layers = again(on_result=is_low), breaker_of(on_result=is_low, detect=Detect(consecutive=9))
+    assert caller(pipeline("orders", *layers), Faults([0, 0, 2])) == 2
+    assert counts(metrics) == (1, 1, 1, 2, 0)
+    assert metrics.errors() == {"ResultRefusedError": 2}
+
+
+def test_an_answer_of_a_fallback_that_a_retry_refuses_is_no_attempt(caller, metrics, clock):
+    """The attempt has failed already, and was counted."""
+    layers = again(on_result=is_low), fallback(default=0, on=ValueError)
+    assert caller(pipeline("orders", *layers), Faults([ValueError("a"), 2])) == 2
+    assert metrics.errors() == {"ValueError": 1}
 
 
 def test_an_attempt_that_is_cancelled_at_its_limit_is_one_error_each(metrics, clock):

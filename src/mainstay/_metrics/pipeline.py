@@ -11,6 +11,7 @@ outermost one. Which call that is, a context variable says: tasks and threads of
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -29,6 +30,15 @@ _OUTCOMES = CALL_LAYOUT.slots[CALLS]
 _SUCCESS = _OUTCOMES["success"]
 
 
+class _Answer:
+    """What an attempt has returned; equal to itself alone, whatever the value says."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
 class PipelineTally:
     """What the layers have told of one call of a pipeline.
 
@@ -40,7 +50,16 @@ class PipelineTally:
         closed: True if the call is over: what copies do that are left behind says nothing of it.
     """
 
-    __slots__ = ("_failures", "attempts", "closed", "outcome", "reason", "recorder", "recovered")
+    __slots__ = (
+        "_answers",
+        "_failures",
+        "attempts",
+        "closed",
+        "outcome",
+        "reason",
+        "recorder",
+        "recovered",
+    )
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder: Recorder = recorder
@@ -49,6 +68,7 @@ class PipelineTally:
         self.reason: str | None = None
         self.recovered: bool = False
         self.closed: bool = False
+        self._answers: list[_Answer] = []
         self._failures: list[BaseException] = []
 
     def attempt(self) -> None:
@@ -56,6 +76,11 @@ class PipelineTally:
         if not self.closed:
             self.attempts.append(None)
             self.reason = None  # of an earlier attempt
+
+    def answered(self, value: Any) -> None:
+        """Keep what an attempt has returned, since a layer may refuse it."""
+        if not self.closed:
+            self._answers.append(_Answer(value))
 
     def refused(self) -> None:
         """Record that what was called as the function refused to run: that was no attempt."""
@@ -72,10 +97,19 @@ class PipelineTally:
     def judged(self, error: BaseException) -> None:
         """Count what a layer took for a failed attempt, unless it only sums up others."""
         kind = type(error)
-        if not issubclass(kind, MainstayError) or issubclass(
-            kind, TimedOutError | ResultRefusedError
-        ):
+        if issubclass(kind, ResultRefusedError):
+            self._refused_answer(error)
+        elif not issubclass(kind, MainstayError) or issubclass(kind, TimedOutError):
             self.failed(error)
+
+    def _refused_answer(self, error: Any) -> None:
+        """Count an answer that is refused, once, whichever layers do; what is none counts not."""
+        for answer in tuple(self._answers):
+            if answer.value is error.result:
+                with suppress(ValueError):  # another thread was first
+                    self._answers.remove(answer)
+                    self.failed(error)
+                    return
 
     def gave_up(self, reason: str) -> None:
         """Record why a layer gave up; an `on` around it that does not match adds nothing."""
@@ -90,6 +124,7 @@ class PipelineTally:
     def close(self, seconds: float, error: BaseException | None) -> None:
         """Record the call, which raises *error*, or returns."""
         self.closed = True
+        self._answers.clear()
         self._failures.clear()  # their tracebacks lead to frames that have this
         if error is None:
             outcome = "recovered" if self.recovered else "success"

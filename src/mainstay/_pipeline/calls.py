@@ -348,10 +348,13 @@ def _counted(fn: Callable[..., Any]) -> Callable[..., Any]:
         if tally is not None:
             tally.attempt()
         try:
-            return fn(*args, **kwargs)
+            value = fn(*args, **kwargs)
         except Exception as error:
             _note(tally, error)
             raise
+        if tally is not None:
+            tally.answered(value)
+        return value
 
     return attempt
 
@@ -363,10 +366,13 @@ def _acounted(fn: Callable[..., Any]) -> Callable[..., Any]:
         if tally is not None:
             tally.attempt()
         try:
-            return await fn(*args, **kwargs)
+            value = await fn(*args, **kwargs)
         except Exception as error:
             _note(tally, error)
             raise
+        if tally is not None:
+            tally.answered(value)
+        return value
 
     return attempt
 
