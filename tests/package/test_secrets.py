@@ -19,6 +19,7 @@ from mainstay import (
     failover,
     fallback,
     on_event,
+    pipeline,
     redundant,
     retry,
     timeout,
@@ -177,4 +178,9 @@ def test_the_repr_of_a_policy_says_what_it_is_for():
     )
     assert repr(checkpointed(store="sqlite:///jobs.db", name="import")).startswith(
         "<CheckpointedFunction 'import': sqlite:///"
+    )
+    assert repr(timeout(1.5, in_thread=True, name="ask")) == "<Timeout 'ask': 1.5 s in a thread>"
+    pool = FailoverPool("db", [Member("a", SECRET)], on=OSError)
+    assert repr(pipeline("orders", timeout(2), failover(pool))) == (
+        "<Pipeline 'orders' of <Timeout: 2 s>, <failover of pool 'db'>>"
     )

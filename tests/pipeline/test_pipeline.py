@@ -331,17 +331,18 @@ def test_what_is_no_policy_is_refused(policy):
 
 
 def test_a_pipeline_is_no_layer():
-    with pytest.raises(TypeError, match="cannot be a layer"):
+    with pytest.raises(TypeError, match=r"`\*policy.policies`"):
         pipeline("orders", pipeline("inner", again()))
 
 
 def test_the_same_shared_object_twice_is_refused():
-    pool = FailoverPool("db", [Member("a", "A")], on=OSError)
+    pool = FailoverPool("db", [Member("a", "A"), Member("b", "B")], on=OSError)
     for shared in (breaker_of(), RateLimit("rate", 1.0), Bulkhead("places", 5), pool):
         with pytest.raises(ValueError, match="twice"):
             pipeline("orders", shared, again(), shared)
-    with pytest.raises(ValueError, match="twice"):
-        pipeline("orders", failover(pool), pool)
+    for other in (failover(pool), redundant(pool=pool)):
+        with pytest.raises(ValueError, match=r"<FailoverPool 'db' of a, b> is in .* twice"):
+            pipeline("orders", pool, other)
     pipeline("orders", breaker_of("a"), breaker_of("b"))
     layer = again()
     pipeline("orders", layer, layer)

@@ -526,6 +526,9 @@ class _PoolDecorator(Generic[R]):
     def __init__(self, bound: BoundPool) -> None:
         self._bound = bound
 
+    def __repr__(self) -> str:
+        return f"<failover of pool {self._bound.engine.settings.name!r}>"
+
     @overload
     def __call__(self, fn: Callable[Concatenate[R, P], T], /) -> Callable[P, T]: ...
     @overload

@@ -31,7 +31,7 @@ R = TypeVar("R")
 _THREADS: Final = DefaultInt(32)
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Timeout:
     """What `timeout(...)` makes: a decorator and a caller.
 
@@ -73,6 +73,11 @@ class Timeout:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (self._given,)
+
+    def __repr__(self) -> str:
+        name = "" if self._name is None else f" {self._name!r}"
+        where = " in a thread" if self._in_thread else ""
+        return f"<Timeout{name}: {self.seconds:g} s{where}>"
 
     def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
         """Wrap a function, whose signature and kind stay.

@@ -32,7 +32,7 @@ class _Layer(Protocol):
     def _layer(self, fn: Callable[..., Any], pipe: Pipe) -> Callable[..., Any]: ...
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Pipeline:
     """What `pipeline(...)` makes: a decorator and a caller.
 
@@ -53,6 +53,9 @@ class Pipeline:
     name: str
     policies: tuple[_Layer, ...]
     _metrics: Metrics = attrs.field(alias="metrics")
+
+    def __repr__(self) -> str:
+        return f"<Pipeline {self.name!r} of {', '.join(map(repr, self.policies))}>"
 
     def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
         """Wrap a function, whose kind stays, and its signature but for the resource of a pool.
@@ -182,6 +185,10 @@ def pipeline(name: str, *policies: Any, metrics: Metrics | None = None) -> Pipel
     if not policies:
         raise TypeError("a pipeline needs at least one policy, such as `retry(on=...)`")
     for policy in policies:
+        if isinstance(policy, Pipeline):
+            raise TypeError(
+                f"{policy!r} cannot be a layer of a pipeline; give its layers: `*policy.policies`"
+            )
         if isinstance(policy, type) or getattr(type(policy), "_layer", None) is None:
             raise TypeError(
                 f"{policy!r} cannot be a layer of a pipeline; what can is what `retry(...)`, "
@@ -209,5 +216,9 @@ async def _aanything(*args: Any, **kwargs: Any) -> None:
 
 def _engine_of(policy: Any) -> object:
     """Return what all that is made of a shared object has in common; None if nothing is shared."""
-    pool = getattr(policy, "_engine", None)
-    return pool if pool is not None else getattr(getattr(policy, "_bound", None), "engine", None)
+    if policy._kind == "redundant":  # noqa: SLF001 - of our own policies
+        policy = policy._settings.pool  # noqa: SLF001 - as above
+    engine = getattr(policy, "_engine", None)
+    if engine is not None:
+        return engine
+    return getattr(getattr(policy, "_bound", None), "engine", None)
