@@ -188,6 +188,36 @@ def test_an_attempt_that_is_cancelled_at_its_limit_is_one_error_each(metrics, cl
     assert counts(metrics) == (1, 1, 1, 2, 1)
 
 
+def test_attempts_that_raise_the_same_object_are_one_error_each(caller, metrics, clock):
+    """As those of a `unittest.mock.Mock(side_effect=OSError())`."""
+    error = OSError("always this one")
+    with pytest.raises(OSError, match="always"):
+        caller(pipeline("orders", again(), breaker_of()), Faults([error, error, error]))
+    assert counts(metrics) == (1, 1, 1, 3, 1)
+
+
+def test_the_end_of_a_wait_for_a_limit_is_no_failed_attempt(metrics, clock):
+    rate = RateLimit("rate", 0.1, max_wait=60.0)
+    policy = pipeline("orders", again(attempts=2, on=TimeoutError, attempt_timeout=1.0), rate)
+
+    async def main():
+        assert await policy.call(awaitable(Faults(then="order"))) == "order"
+        with pytest.raises(TimedOutError):
+            await policy.call(awaitable(Faults(then="order")))
+
+    asyncio.run(main())
+    assert counts(metrics) == (2, 2, 0, 0, 1)
+
+
+def test_a_fallback_that_raises_is_not_one_more_failed_attempt(caller, metrics, clock):
+    def other(error):
+        raise LookupError from error
+
+    layers = again(on=LookupError), fallback(call=other, on=OSError)
+    assert caller(pipeline("orders", *layers), Faults([OSError("a"), "order"])) == "order"
+    assert metrics.errors() == {"OSError": 1}
+
+
 def test_a_cancelled_call_is_counted_as_such(metrics):
     @pipeline("orders", again(), breaker_of())
     async def fetch():
@@ -299,8 +329,7 @@ def test_what_a_copy_does_that_was_left_behind_says_nothing_of_the_call():
     tally = PipelineTally(recorder)
     tally.attempt()
     tally.close(1.0, None)
-    tally.attempt()
-    tally.failed(OSError("late"))
+    tally.failed(tally.attempt(), OSError("late"))
     assert recorder.calls == [("success", 1.0, 1)]
 
 

@@ -10,17 +10,22 @@ The end of the pipeline's call, and why it gave up, are those of the layer that 
 outermost one. Which call that is, a context variable says: tasks and threads of copies inherit it.
 """
 
+from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from mainstay._core.failures import is_a
 from mainstay._metrics.layouts import CALL_LAYOUT, OUTCOME_LAYOUT, WAIT_LAYOUT, pipeline_failures
 from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import CALLS
 from mainstay._metrics.series import SeriesTable
-from mainstay.errors import MainstayError, RejectedError, ResultRefusedError, TimedOutError
+from mainstay.errors import (
+    DeadlineExpiredError,
+    MainstayError,
+    RejectedError,
+    ResultRefusedError,
+)
 
 POLICY = "pipeline"
 
@@ -29,14 +34,21 @@ B = TypeVar("B")
 _OUTCOMES = CALL_LAYOUT.slots[CALLS]
 _SUCCESS = _OUTCOMES["success"]
 
+_KNOWN: Final = 100
+"""Exceptions of attempts that are known again where a layer hands them on."""
 
-class _Answer:
-    """What an attempt has returned; equal to itself alone, whatever the value says."""
+_RUNNING: Final = object()
+"""In place of what an attempt has returned."""
 
-    __slots__ = ("value",)
 
-    def __init__(self, value: Any) -> None:
-        self.value = value
+class Attempt:
+    """One call of the function: what it has returned, or that it was cut short."""
+
+    __slots__ = ("is_cut", "value")
+
+    def __init__(self) -> None:
+        self.value: Any = _RUNNING
+        self.is_cut: bool = False
 
 
 class PipelineTally:
@@ -51,8 +63,8 @@ class PipelineTally:
     """
 
     __slots__ = (
-        "_answers",
         "_failures",
+        "_open",
         "attempts",
         "closed",
         "outcome",
@@ -68,48 +80,50 @@ class PipelineTally:
         self.reason: str | None = None
         self.recovered: bool = False
         self.closed: bool = False
-        self._answers: list[_Answer] = []
-        self._failures: list[BaseException] = []
+        self._open: list[Attempt] = []  # those that have not failed so far
+        self._failures: deque[BaseException] = deque(maxlen=_KNOWN)
 
-    def attempt(self) -> None:
+    def attempt(self) -> Attempt:
         """Record that the function is called."""
+        attempt = Attempt()
         if not self.closed:
             self.attempts.append(None)
+            self._open.append(attempt)
             self.reason = None  # of an earlier attempt
+        return attempt
 
-    def answered(self, value: Any) -> None:
-        """Keep what an attempt has returned, since a layer may refuse it."""
-        if not self.closed:
-            self._answers.append(_Answer(value))
-
-    def refused(self) -> None:
+    def refused(self, attempt: Attempt) -> None:
         """Record that what was called as the function refused to run: that was no attempt."""
-        if self.attempts and not self.closed:
+        if self._settles(attempt):
             self.attempts.pop()
 
-    def failed(self, error: BaseException) -> None:
-        """Count a failed attempt, once, whichever layers see its exception."""
-        if self.closed or any(each is error or each is error.__cause__ for each in self._failures):
-            return
-        self._failures.append(error)
-        self.recorder.error(error)
+    def failed(self, attempt: Attempt, error: BaseException) -> None:
+        """Count a failed attempt, once, whichever layers take it for one."""
+        if self._settles(attempt):
+            self._failures.append(error)
+            self.recorder.error(error)
 
     def judged(self, error: BaseException) -> None:
-        """Count what a layer took for a failed attempt, unless it only sums up others."""
-        kind = type(error)
-        if issubclass(kind, ResultRefusedError):
-            self._refused_answer(error)
-        elif not issubclass(kind, MainstayError) or issubclass(kind, TimedOutError):
-            self.failed(error)
+        """Count the attempt that a layer takes for failed, if it is one that did not raise.
 
-    def _refused_answer(self, error: Any) -> None:
-        """Count an answer that is refused, once, whichever layers do; what is none counts not."""
-        for answer in tuple(self._answers):
-            if answer.value is error.result:
-                with suppress(ValueError):  # another thread was first
-                    self._answers.remove(answer)
-                    self.failed(error)
-                    return
+        That is one whose result is refused, or that was cut short or left behind at the end of
+        its time. What a layer says of anything else sums up attempts that have failed already, or
+        is about none, as the end of the time while it waited for the next one.
+        """
+        if any(each is error or each is error.__cause__ for each in self._failures):
+            return
+        for attempt in tuple(self._open):
+            if _may_be_of(error, attempt):
+                self.failed(attempt, error)
+                return
+
+    def _settles(self, attempt: Attempt) -> bool:
+        """True for the first who says what has become of an attempt, while the call goes on."""
+        try:
+            self._open.remove(attempt)
+        except ValueError:
+            return False
+        return True
 
     def gave_up(self, reason: str) -> None:
         """Record why a layer gave up; an `on` around it that does not match adds nothing."""
@@ -124,7 +138,7 @@ class PipelineTally:
     def close(self, seconds: float, error: BaseException | None) -> None:
         """Record the call, which raises *error*, or returns."""
         self.closed = True
-        self._answers.clear()
+        self._open.clear()
         self._failures.clear()  # their tracebacks lead to frames that have this
         if error is None:
             outcome = "recovered" if self.recovered else "success"
@@ -133,6 +147,17 @@ class PipelineTally:
             if self.reason is not None:
                 self.recorder.gave_up(self.reason)
         self.recorder.call(outcome, seconds, max(len(self.attempts), 1))
+
+
+def _may_be_of(error: Any, attempt: Attempt) -> bool:
+    """True if an exception of a layer can be what it says of an attempt that did not raise."""
+    kind = type(error)
+    if issubclass(kind, ResultRefusedError):
+        return attempt.value is error.result
+    if issubclass(kind, TimeoutError):
+        is_cut = attempt.is_cut or attempt.value is _RUNNING
+        return is_cut and not issubclass(kind, DeadlineExpiredError)
+    return attempt.value is not _RUNNING and not issubclass(kind, MainstayError)
 
 
 def _outcome_of(error: BaseException, outcome: str | None, *, attempted: bool) -> str:

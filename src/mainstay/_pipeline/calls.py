@@ -33,7 +33,13 @@ from mainstay._core.functions import (
     wraps,
 )
 from mainstay._core.one_shot import File, is_file
-from mainstay._metrics.pipeline import PipelineRecorder, PipelineTally, set_tally, tally_here
+from mainstay._metrics.pipeline import (
+    Attempt,
+    PipelineRecorder,
+    PipelineTally,
+    set_tally,
+    tally_here,
+)
 from mainstay._pipeline.straight import StraightWay
 from mainstay.errors import RejectedError
 
@@ -54,9 +60,7 @@ class BoundPipeline:
     def resume(self, started: float, error: BaseException) -> "PipelineRun":
         """Return the call that began on the straight way, whose function has raised."""
         tally = PipelineTally(self.recorder)
-        tally.attempt()
-        if is_a(error, Exception):
-            _note(tally, error)
+        _note(tally, tally.attempt(), error)
         return PipelineRun(tally, current_context(), started, tally_here())
 
 
@@ -345,15 +349,14 @@ def _counted(fn: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(fn)
     def attempt(*args: Any, **kwargs: Any) -> Any:
         tally = tally_here()
-        if tally is not None:
-            tally.attempt()
+        if tally is None:
+            return fn(*args, **kwargs)
+        this = tally.attempt()
         try:
-            value = fn(*args, **kwargs)
-        except Exception as error:
-            _note(tally, error)
+            this.value = value = fn(*args, **kwargs)
+        except BaseException as error:
+            _note(tally, this, error)
             raise
-        if tally is not None:
-            tally.answered(value)
         return value
 
     return attempt
@@ -363,24 +366,23 @@ def _acounted(fn: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(fn)
     async def attempt(*args: Any, **kwargs: Any) -> Any:
         tally = tally_here()
-        if tally is not None:
-            tally.attempt()
+        if tally is None:
+            return await fn(*args, **kwargs)
+        this = tally.attempt()
         try:
-            value = await fn(*args, **kwargs)
-        except Exception as error:
-            _note(tally, error)
+            this.value = value = await fn(*args, **kwargs)
+        except BaseException as error:
+            _note(tally, this, error)
             raise
-        if tally is not None:
-            tally.answered(value)
         return value
 
     return attempt
 
 
-def _note(tally: PipelineTally | None, error: Exception) -> None:
-    if tally is None:
-        return
-    if is_a(error, RejectedError):
-        tally.refused()
+def _note(tally: PipelineTally, attempt: Attempt, error: BaseException) -> None:
+    if not is_a(error, Exception):
+        attempt.is_cut = True
+    elif is_a(error, RejectedError):
+        tally.refused(attempt)
     else:
-        tally.failed(error)
+        tally.failed(attempt, error)
