@@ -69,6 +69,8 @@ if TYPE_CHECKING:
     from mainstay.host import HostCollector
     from mainstay.stores.collector import StoreCollector
 
+    __version__: str
+
 __all__ = [
     "Adaptive",
     "AllCopiesFailedError",
@@ -216,6 +218,10 @@ _SUBMODULES = ("errors", "events", "hedge", "ops", "stores", "testing", "types",
 def __getattr__(name: str) -> object:
     if name in _SUBMODULES:
         return import_module(f"{__name__}.{name}")
+    if name == "__version__":
+        from mainstay._core.version import VERSION  # noqa: PLC0415 - loaded at first use, as all
+
+        return VERSION
     for module, names in _MODULES.items():
         if name in names:
             globals()[name] = value = getattr(import_module(module), name)

@@ -1,4 +1,4 @@
-"""The command line: ``python -m mainstay``.
+"""The command line: ``mainstay``, or ``python -m mainstay``.
 
 Bad usage, and a store that cannot be used, end it with exit code 2 and one line.
 """
@@ -6,10 +6,12 @@ Bad usage, and a store that cannot be used, end it with exit code 2 and one line
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from mainstay._checkpoint import commands as checkpoint_commands
 from mainstay._core.failures import printable
+from mainstay._core.version import VERSION
 from mainstay.errors import MainstayError
 from mainstay.ops import _commands as ops_commands
 
@@ -31,9 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     parser = _Parser(
-        prog="python -m mainstay",
-        description="Write Prometheus rules and a Grafana dashboard; look after checkpoints.",
+        prog="mainstay" if Path(sys.argv[0]).name == "mainstay" else "python -m mainstay",
+        description="Watch a program, write Prometheus rules and a Grafana dashboard, look after "
+        "checkpoints.",
     )
+    parser.add_argument("--version", action="version", version=f"mainstay {VERSION}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for commands in (ops_commands, checkpoint_commands):
         commands.add_to(subparsers)

@@ -1,15 +1,20 @@
-"""``python -m mainstay rules`` and ``dashboard``: what they print, and how they refuse."""
+"""The commands ``rules`` and ``dashboard``, ``--version``: what is printed, and what is refused."""
 
 import json
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import EntryPoint
 
 import pytest
 import yaml
 
+import mainstay
 from mainstay import ops
 from mainstay.__main__ import main
+from mainstay._core.version import VERSION
 from support.processes import python
+from support.source import ROOT
 
 
 @pytest.mark.process
@@ -77,3 +82,27 @@ def test_a_reader_that_goes_away_is_no_error():
     command = f"{sys.executable} -m mainstay rules | head -n 1"
     done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("groups:\n", "")
+
+
+@pytest.mark.parametrize(
+    ("program", "prog"),
+    [("/usr/bin/mainstay", "mainstay"), ("/lib/mainstay/__main__.py", "python -m mainstay")],
+)
+def test_usage_names_the_command_that_was_given(capsys, monkeypatch, program, prog):
+    monkeypatch.setattr(sys, "argv", [program])
+    with pytest.raises(SystemExit):
+        main([])
+    assert capsys.readouterr().err.startswith(f"{prog}: ")
+
+
+def test_version_is_told_by_the_command_and_by_the_package(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"mainstay {mainstay.__version__}\n"
+    assert mainstay.__version__ == VERSION
+
+
+def test_the_console_script_is_the_command_line():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert EntryPoint("mainstay", settings["scripts"]["mainstay"], "console_scripts").load() is main
