@@ -121,4 +121,4 @@ def test_contexts_keep_nothing_of_blocks_that_were_left_elsewhere(make):
         (blocks,) = [kept[each] for each in kept if each.name == "mainstay_blocks"]
         return len(blocks)
 
-    assert contextvars.copy_context().run(around) <= 1
+    assert contextvars.Context().run(around) <= 1

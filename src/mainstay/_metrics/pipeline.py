@@ -41,7 +41,7 @@ _RUNNING: Final = object()
 """In place of what an attempt has returned."""
 
 
-class Attempt:
+class PipelineAttempt:
     """One call of the function: what it has returned, or that it was cut short."""
 
     __slots__ = ("is_cut", "value")
@@ -80,24 +80,24 @@ class PipelineTally:
         self.reason: str | None = None
         self.recovered: bool = False
         self.closed: bool = False
-        self._open: list[Attempt] = []  # those that have not failed so far
+        self._open: list[PipelineAttempt] = []  # those that have not failed so far
         self._failures: deque[BaseException] = deque(maxlen=_KNOWN)
 
-    def attempt(self) -> Attempt:
+    def attempt(self) -> PipelineAttempt:
         """Record that the function is called."""
-        attempt = Attempt()
+        attempt = PipelineAttempt()
         if not self.closed:
             self.attempts.append(None)
             self._open.append(attempt)
             self.reason = None  # of an earlier attempt
         return attempt
 
-    def refused(self, attempt: Attempt) -> None:
+    def refused(self, attempt: PipelineAttempt) -> None:
         """Record that what was called as the function refused to run: that was no attempt."""
         if self._settles(attempt):
             self.attempts.pop()
 
-    def failed(self, attempt: Attempt, error: BaseException) -> None:
+    def failed(self, attempt: PipelineAttempt, error: BaseException) -> None:
         """Count a failed attempt, once, whichever layers take it for one."""
         if self._settles(attempt):
             self._failures.append(error)
@@ -117,7 +117,7 @@ class PipelineTally:
                 self.failed(attempt, error)
                 return
 
-    def _settles(self, attempt: Attempt) -> bool:
+    def _settles(self, attempt: PipelineAttempt) -> bool:
         """True for the first who says what has become of an attempt, while the call goes on."""
         try:
             self._open.remove(attempt)
@@ -149,7 +149,7 @@ class PipelineTally:
         self.recorder.call(outcome, seconds, max(len(self.attempts), 1))
 
 
-def _may_be_of(error: Any, attempt: Attempt) -> bool:
+def _may_be_of(error: Any, attempt: PipelineAttempt) -> bool:
     """True if an exception of a layer can be what it says of an attempt that did not raise."""
     kind = type(error)
     if issubclass(kind, ResultRefusedError):

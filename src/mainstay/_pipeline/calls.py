@@ -34,7 +34,7 @@ from mainstay._core.functions import (
 )
 from mainstay._core.one_shot import File, is_file
 from mainstay._metrics.pipeline import (
-    Attempt,
+    PipelineAttempt,
     PipelineRecorder,
     PipelineTally,
     set_tally,
@@ -379,7 +379,7 @@ def _acounted(fn: Callable[..., Any]) -> Callable[..., Any]:
     return attempt
 
 
-def _note(tally: PipelineTally, attempt: Attempt, error: BaseException) -> None:
+def _note(tally: PipelineTally, attempt: PipelineAttempt, error: BaseException) -> None:
     if not is_a(error, Exception):
         attempt.is_cut = True
     elif is_a(error, RejectedError):
