@@ -533,7 +533,8 @@ def test_the_last_service_stops_when_the_first_ones_caller_has_gone(grpc):
 
 
 def test_an_unknown_version_is_refused_when_the_module_is_imported(grpc, monkeypatch):
-    monkeypatch.delitem(sys.modules, "mainstay.integrations.grpc", raising=False)
+    for name in ("grpc", "_grpc_errors", "_grpc_calls"):
+        monkeypatch.delitem(sys.modules, f"mainstay.integrations.{name}", raising=False)
     monkeypatch.setattr(grpc, "__version__", "2.0.0")
     with pytest.raises(ImportError, match=r"knows grpcio from 1\.60 to below 2, and 2\.0\.0"):
         importlib.import_module("mainstay.integrations.grpc")

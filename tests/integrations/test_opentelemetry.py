@@ -329,6 +329,46 @@ def test_a_program_without_instruments_exports_all_the_same():
     assert "mainstay.exporting" not in sent
 
 
+FORKED = """
+import os
+from opentelemetry import metrics
+from opentelemetry.sdk.metrics import Counter, MeterProvider
+from opentelemetry.sdk.metrics.export import *
+from mainstay import retry
+from mainstay.integrations.opentelemetry import MetricExporter
+
+class Shown(ConsoleMetricExporter):
+    def export(self, metrics_data, timeout_millis=0, **kwargs):
+        (resource,) = metrics_data.resource_metrics
+        every = [metric for scope in resource.scope_metrics for metric in scope.metrics]
+        (calls,) = [metric for metric in every if metric.name == "mainstay.calls"]
+        print(*[point.value for point in calls.data.data_points if point.value], flush=True)
+        return MetricExportResult.SUCCESS
+
+exporter = MetricExporter(Shown(preferred_temporality={Counter: AggregationTemporality.DELTA}))
+provider = MeterProvider(metric_readers=[PeriodicExportingMetricReader(exporter, 1e9)])
+metrics.set_meter_provider(provider)
+call = retry(on=OSError, name="work")(int)
+call()
+call()
+provider.force_flush()
+child = os.fork()
+call()
+provider.force_flush()
+if child:
+    os.waitpid(child, 0)
+os._exit(0)
+"""
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("in_files", [False, True], ids=["in memory", "in files"])
+def test_a_forked_process_exports_what_it_has_counted_itself(in_files, tmp_path, monkeypatch):
+    if in_files:
+        monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    assert python("-c", FORKED).split() == ["2.0", "1.0", "1.0"]
+
+
 @pytest.mark.parametrize("version", ["1.28.9", "2.0.0", "2", "0.66b2", "unknown"])
 def test_an_unknown_version_is_refused_with_those_that_are_known(version):
     with pytest.raises(ImportError, match=f"from 1.29 to below 2, and {version} is installed"):

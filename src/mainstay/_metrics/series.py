@@ -112,6 +112,7 @@ class SeriesTable:
     def _leave_files_to_parent(self) -> None:
         """Go on in other files: those of two processes at once would lose counts of both."""
         self._open_files()
+        self.started = wall_time()
         if self.writer is not None:
             self.writer.restart()
 

@@ -9,6 +9,9 @@ import grpc.aio
 from mainstay.errors import MainstayError
 from mainstay.integrations._errors import as_clients
 from mainstay.integrations._statuses import pushback_of, status_of
+from mainstay.integrations._versions import check_version
+
+check_version("grpcio", grpc.__version__, since="1.60", before="2")
 
 
 def _local_code(error: Exception) -> grpc.StatusCode:

@@ -23,7 +23,6 @@ from mainstay.integrations._grpc_calls import RpcCalls, UnaryCall, in_time
 from mainstay.integrations._grpc_errors import LocalAioError, LocalError, as_grpc
 from mainstay.integrations._grpc_handlers import checked_at_most, in_time_left
 from mainstay.integrations._hosts import policies_of
-from mainstay.integrations._versions import check_version
 
 __all__ = [
     "AsyncClientInterceptor",
@@ -31,8 +30,6 @@ __all__ = [
     "ClientInterceptor",
     "ServerInterceptor",
 ]
-
-check_version("grpcio", grpc.__version__, since="1.60", before="2")
 
 
 class ClientInterceptor(grpc.UnaryUnaryClientInterceptor):

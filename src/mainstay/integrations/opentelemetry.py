@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 
 from opentelemetry.context import attach, detach
 from opentelemetry.metrics import CallbackOptions, Observation, get_meter
-from opentelemetry.sdk.metrics import Counter, Exemplar
-from opentelemetry.sdk.metrics import Histogram as HistogramInstrument
+from opentelemetry.sdk import metrics as sdk_metrics
 from opentelemetry.sdk.metrics import export as sdk
 from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -43,7 +42,7 @@ check_version("opentelemetry-sdk", _version, since="1.29", before="2")
 
 _SCOPE = "mainstay"
 
-_INSTRUMENTS = {"counter": Counter, "histogram": HistogramInstrument}
+_INSTRUMENTS = {"counter": sdk_metrics.Counter, "histogram": sdk_metrics.Histogram}
 """The kinds that have a temporality, and what the SDK chooses it by."""
 
 _UNITS = {"bytes": "By", "ratio": "1", "seconds": "s"}
@@ -124,6 +123,8 @@ class MetricExporter(sdk.MetricExporter):
         """
         table = self._recorders.table
         start = _nanoseconds(table.started)
+        if start > self._last:  # a process that was forked, and counts from 0
+            self._last, self._sent = start, {}
         period = _Period(start, self._last, max(_nanoseconds(wall_time()), self._last))
         present = [*readings(self._recorders)]
         added = [
@@ -234,9 +235,9 @@ def _point(
     )
 
 
-def _exemplar(of: Any) -> Exemplar:
+def _exemplar(of: Any) -> sdk_metrics.Exemplar:
     trace, span = (int(of.labels[name], 16) for name in ("trace_id", "span_id"))
-    return Exemplar({}, of.value, _nanoseconds(of.timestamp), span, trace)
+    return sdk_metrics.Exemplar({}, of.value, _nanoseconds(of.timestamp), span, trace)
 
 
 def _with_scope(batch: sdk.MetricsData, metrics: list[sdk.Metric]) -> sdk.MetricsData:
