@@ -1,9 +1,12 @@
 """The straight way and the general one come to the same: results, counts and notes."""
 
 import asyncio
+import gc
 import re
+import sys
 import threading
 import time
+import weakref
 
 import pytest
 from hypothesis import given
@@ -24,6 +27,8 @@ from mainstay import (
     timeout,
 )
 from mainstay._pipeline import policy as face
+from mainstay.testing import Faults
+from support.callers import awaitable
 
 ERRORS = {"os": OSError, "value": ValueError, "key": KeyError, "exit": SystemExit}
 OUTER = ("retry", "retry rejected", "breaker", "fallback", "bulkhead")
@@ -59,11 +64,25 @@ def policies_of(names, metrics):
             yield timeout(30.0, **here)
 
 
+def plain_way(policy, fn):
+    return policy.call(fn)
+
+
+def async_way(policy, fn):
+    return asyncio.run(policy.call(awaitable(fn)))
+
+
+def context_of(error):
+    """What a traceback shows to have been raised before."""
+    return None if error.__context__ is None else type(error.__context__)
+
+
 def outcome_of(call, *args):
     try:
         return call(*args)
     except BaseException as error:  # noqa: BLE001 - both ways are to raise it
-        return type(error), re.sub(r"\d+\.\d+", "", str(error)), notes_of(error)
+        text = re.sub(r"\d+\.\d+", "", str(error))
+        return type(error), text, context_of(error), notes_of(error)
 
 
 def notes_of(error):
@@ -97,7 +116,7 @@ def run(names, todo, *, is_async, general):
             try:
                 came.append(await wrapped())
             except BaseException as error:  # noqa: BLE001 - both ways are to raise it
-                came.append((type(error), notes_of(error)))
+                came.append((type(error), context_of(error), notes_of(error)))
 
     if is_async:
         asyncio.run(main())
@@ -127,6 +146,89 @@ def test_both_ways_come_to_the_same_sync(names, todo):
 def test_both_ways_come_to_the_same_async(names, todo):
     straight = run(names, todo, is_async=True, general=False)
     assert straight == run(names, todo, is_async=True, general=True)
+
+
+@pytest.mark.parametrize("form", [plain_way, async_way])
+def test_a_fallback_can_log_what_is_handled(form, metrics):
+    """By `logging.exception`, which asks for it."""
+    handled = []
+
+    def other(error):
+        handled.append((error, sys.exc_info()[1]))
+        return "other"
+
+    policy = pipeline("orders", fallback(call=other, on=OSError), Bulkhead("places", 1))
+    assert form(policy, Faults([OSError("a")])) == "other"
+    ((error, told),) = handled
+    assert told is error
+
+
+def with_context():
+    try:
+        raise KeyError
+    except KeyError:
+        raise OSError("a")  # noqa: B904 - its context is looked at
+
+
+def test_an_exception_keeps_its_context_where_the_caller_handles_another_one(metrics):
+    policy = pipeline("orders", retry(on=ValueError), Bulkhead("places", 1))
+    try:
+        raise LookupError
+    except LookupError:
+        with pytest.raises(OSError, match="a") as caught:
+            policy.call(with_context)
+    assert type(caught.value.__context__) is KeyError
+
+
+def test_so_does_one_of_a_coroutine(metrics):
+    policy = pipeline("orders", retry(on=ValueError), Bulkhead("places", 1))
+
+    async def main():
+        try:
+            raise LookupError
+        except LookupError:
+            with pytest.raises(OSError, match="a") as caught:
+                await policy.call(awaitable(with_context))
+        return caught.value.__context__
+
+    assert type(asyncio.run(main())) is KeyError
+
+
+class LostError(OSError):
+    """One that can be looked for with a weak reference."""
+
+
+def lose():
+    raise LostError
+
+
+@pytest.fixture
+def uncollected():
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_what_was_raised_is_free_once_it_was_handled(metrics, uncollected):
+    policy = pipeline("orders", fallback(default=1, on=ValueError), retry(on=ValueError))
+    try:
+        policy.call(lose)
+    except LostError as error:
+        gone = weakref.ref(error)
+    assert gone() is None
+
+
+def test_what_a_coroutine_raised_is_free_once_it_was_handled(metrics, uncollected):
+    policy = pipeline("orders", fallback(default=1, on=ValueError), retry(on=ValueError))
+
+    async def main():
+        try:
+            await policy.call(awaitable(lose))
+        except LostError as error:
+            gone = weakref.ref(error)
+        return gone()
+
+    assert asyncio.run(main()) is None
 
 
 def test_a_place_is_given_back_where_a_later_layer_says_no(metrics):

@@ -9,7 +9,7 @@ The outermost says which call the attempts, and what the layers tell, belong to 
 
 from collections.abc import Callable
 from types import NoneType
-from typing import Any
+from typing import Any, NoReturn
 
 import attrs
 
@@ -40,7 +40,7 @@ from mainstay._metrics.pipeline import (
     set_tally,
     tally_here,
 )
-from mainstay._pipeline.straight import StraightWay
+from mainstay._pipeline.straight import StraightLayer, StraightWay
 from mainstay.errors import RejectedError
 
 
@@ -278,66 +278,118 @@ def _through(
     bound: BoundPipeline,
     way: StraightWay,
     kept: list[Any],
-    failure: BaseException | None,
+    failure: BaseException,
     started: float,
     call: tuple[tuple[Any, ...], dict[str, Any]],
 ) -> Any:
     """Take an exception of the function through the layers, from the innermost outwards."""
-    assert failure is not None  # noqa: S101 - None is what a layer makes of it
-    run, value = bound.resume(started, failure), None
-    set_tally(run.tally)
     tokens = dict(zip(way.enterers, kept, strict=True))
+    run = bound.resume(started, failure)
+    failing = _Failing(way.layers, tokens, started, call, [failure])
+    del failure  # its traceback leads here
+    set_tally(run.tally)
     try:
-        for layer in way.layers:
-            if failure is None:
-                now = monotonic()
-                layer.leave(tokens.get(layer), now, now - started)
-                continue
-            try:
-                value, failure = layer.failed(tokens.get(layer), failure, started, call), None
-            except BaseException as error:  # noqa: BLE001 - goes on through the layers
-                failure = error
-        run.end(failure)
-        if failure is not None:
-            raise failure
-        return value
-    finally:
-        del failure  # its traceback leads here
+        value = failing.come_to(len(way.layers))
+    except BaseException as error:
+        run.end(error)
+        raise
+    run.end()
+    return value
 
 
 async def _athrough(
     bound: BoundPipeline,
     way: StraightWay,
     kept: list[Any],
-    failure: BaseException | None,
+    failure: BaseException,
     started: float,
     call: tuple[tuple[Any, ...], dict[str, Any]],
     entry: Any,
 ) -> Any:
     """As `_through`, in async code; *entry* is that of the timeout if it has ended the call."""
-    assert failure is not None  # noqa: S101 - as above
-    run, value = bound.resume(started, failure), None
-    set_tally(run.tally)
     tokens: dict[Any, Any] = dict(zip(way.enterers, kept, strict=True))
     if way.timed is not None:
         tokens[way.timed] = entry
+    run = bound.resume(started, failure)
+    failing = _Failing(way.layers, tokens, started, call, [failure])
+    del failure  # as above
+    set_tally(run.tally)
     try:
-        for layer in way.layers:
-            if failure is None:
-                now = monotonic()
-                layer.leave(tokens.get(layer), now, now - started)
-                continue
-            try:
-                value = await layer.afailed(tokens.get(layer), failure, started, call)
-                failure = None
-            except BaseException as error:  # noqa: BLE001 - as above
-                failure = error
-        run.end(failure)
-        if failure is not None:
+        value = await failing.acome_to(len(way.layers))
+    except BaseException as error:
+        run.end(error)
+        raise
+    run.end()
+    return value
+
+
+@attrs.frozen(eq=False)
+class _Failing:
+    """A call on the straight way whose function has raised.
+
+    As with decorators, a layer handles an exception while that is what `sys.exc_info` tells, and
+    a retry repeats when that is over: what the next attempt raises has no context but its own.
+
+    Attributes:
+        layers: The innermost first.
+        tokens: What they have returned when they were entered.
+        started: When the call began.
+        call: Its arguments.
+        failure: What the function has raised, until it is raised again: its traceback leads here.
+    """
+
+    layers: list[StraightLayer]
+    tokens: dict[Any, Any]
+    started: float
+    call: tuple[tuple[Any, ...], dict[str, Any]]
+    failure: list[BaseException]
+
+    def come_to(self, number: int) -> Any:
+        """Return what so many layers make of it, the innermost ones; or raise that."""
+        if not number:
+            self._raise()
+        layer = self.layers[number - 1]
+        kept = self.tokens.get(layer)
+        try:
+            value = self.come_to(number - 1)
+        except BaseException as error:
+            handled = layer.failed(kept, error, self.started, self.call)
+            if handled is None:
+                raise
+        else:
+            self._leave(layer, kept)
+            return value
+        return layer.go_on(handled, self.call)
+
+    async def acome_to(self, number: int) -> Any:
+        """As `come_to`, in async code."""
+        if not number:
+            self._raise()
+        layer = self.layers[number - 1]
+        kept = self.tokens.get(layer)
+        try:
+            value = await self.acome_to(number - 1)
+        except BaseException as error:
+            handled = await layer.afailed(kept, error, self.started, self.call)
+            if handled is None:
+                raise
+        else:
+            self._leave(layer, kept)
+            return value
+        return await layer.ago_on(handled, self.call)
+
+    def _raise(self) -> NoReturn:
+        failure = self.failure.pop()
+        context = failure.__context__
+        try:
             raise failure
-        return value
-    finally:
-        del failure  # as above
+        finally:
+            failure.__context__ = context  # and not what the caller of the pipeline handles
+            del failure
+
+    def _leave(self, layer: StraightLayer, kept: Any) -> None:
+        now = monotonic()
+        layer.leave(kept, now, now - self.started)
 
 
 def counted(fn: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,9 +5,9 @@
     leave     of the same layers, once it has answered
 
 If the function raises, each layer takes the exception as its own wrapper would, from the innermost
-outwards (`failed`): it raises, or returns what the call goes on with. A retry that repeats calls
-the wrappers inside it. No layer is entered twice, and nothing is recorded before the function was
-called, so that both ways come to the same.
+outwards (`failed`): it lets the exception go on, raises another one, or answers. A retry that
+repeats calls the wrappers inside it. No layer is entered twice, and nothing is recorded before the
+function was called, so that both ways come to the same.
 
 What enters last is the rate limit, since a turn cannot be given back.
 """
@@ -49,12 +49,20 @@ class StraightLayer:
         """Record an answer; *kept* is what `enter` returned."""
 
     def failed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:
-        """Handle an exception: raise, or return what the call goes on with."""
+        """Handle an exception, in its handler: None if it goes on, else what `go_on` needs."""
         raise NotImplementedError
 
     async def afailed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:
         """As `failed`, in async code."""
         return self.failed(kept, error, started, call)
+
+    def go_on(self, handled: Any, call: Call) -> Any:  # noqa: ARG002 - of a retry
+        """Return what the call comes to; *handled* is what `failed` has returned."""
+        return handled[0]
+
+    async def ago_on(self, handled: Any, call: Call) -> Any:
+        """As `go_on`, in async code."""
+        return self.go_on(handled, call)
 
 
 def _nothing() -> None:
@@ -71,27 +79,33 @@ class StraightRetry(StraightLayer):
         self._repeat, self._arepeat = repeat, arepeat
 
     def failed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - of a layer
-        """Call again, or let the exception go on."""
+        """Return how to call again, or let the exception go on."""
         if not is_a(error, Exception):
             self.bound.resume(started, None).interrupted(error)
-            raise error
+            return None
         run = self.bound.resume(started, (self.nested, *call))
         wait = run.after(error, run.verdict(error))
-        if wait is None:
-            raise error
-        if wait:
-            run.sleep(wait)
-        return self._repeat(run, self.nested, *call)
+        return None if wait is None else (run, wait)
 
     async def afailed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - as above
         """As `failed`, in async code."""
         if not is_a(error, Exception):
             self.bound.resume(started, None).interrupted(error)
-            raise error
+            return None
         run = self.bound.resume(started, (self.nested, *call))
         wait = run.after(error, await run.averdict(error))
-        if wait is None:
-            raise error
+        return None if wait is None else (run, wait)
+
+    def go_on(self, handled: Any, call: Call) -> Any:
+        """Wait, and call again."""
+        run, wait = handled
+        if wait:
+            run.sleep(wait)
+        return self._repeat(run, self.nested, *call)
+
+    async def ago_on(self, handled: Any, call: Call) -> Any:
+        """As `go_on`, in async code."""
+        run, wait = handled
         if wait:
             await run.asleep(wait)
         return await self._arepeat(run, self.nested, *call)
@@ -111,20 +125,20 @@ class StraightFallback(StraightLayer):
         run = self.bound.resume(started)
         if not is_a(error, Exception):
             run.end_interrupted(error)
-            raise error
+            return None
         if not run.caught(error, run.ask(self.bound.settings.judge, error)):
-            raise error
-        return self._answer(run, error, None, *call)
+            return None
+        return (self._answer(run, error, None, *call),)
 
     async def afailed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - as above
         """As `failed`, in async code."""
         run = self.bound.resume(started)
         if not is_a(error, Exception):
             run.end_interrupted(error)
-            raise error
+            return None
         if not run.caught(error, await run.aask(self.bound.settings.judge, error)):
-            raise error
-        return await self._aanswer(run, error, None, *call)
+            return None
+        return (await self._aanswer(run, error, None, *call),)
 
 
 class StraightBreaker(StraightLayer):
@@ -151,13 +165,12 @@ class StraightBreaker(StraightLayer):
     def failed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - as above
         """Record what the call raised."""
         self.bound.resume(started, kept).raised(error)
-        raise error
 
     async def afailed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:
         """As `failed`, where a cancellation may tell of a silence."""
         if is_a(error, CancelledError):
             self.bound.resume(started, kept).cancelled(error)
-            raise error
+            return None
         return self.failed(kept, error, started, call)
 
 
@@ -190,7 +203,6 @@ class StraightRate(StraightLayer):
     def failed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - as above
         """Record what the call raised."""
         self.bound.resume(started).raised(error)
-        raise error
 
 
 class StraightBulkhead(StraightLayer):
@@ -253,7 +265,6 @@ class StraightBulkhead(StraightLayer):
         """Free the place, and record what the call raised."""
         self.undo(kept)
         self.bound.resume(started).raised(error)
-        raise error
 
 
 class StraightAsyncBulkhead(StraightBulkhead):
@@ -263,7 +274,6 @@ class StraightAsyncBulkhead(StraightBulkhead):
         """As `failed`, where a cancellation may show that what was called hangs."""
         self.undo(kept)
         self.bound.resume(started).raised(error, may_be_late=True)
-        raise error
 
 
 class StraightTimeout(StraightLayer):
@@ -272,7 +282,6 @@ class StraightTimeout(StraightLayer):
     def failed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - as above
         """Record what the call raised, or that its time is over, of which *kept* tells."""
         self.bound.resume(started).ended_by(error, kept)
-        raise error
 
 
 class StraightWay:
