@@ -12,6 +12,7 @@ from typing import NoReturn
 from mainstay._checkpoint import commands as checkpoint_commands
 from mainstay._core.failures import printable
 from mainstay._core.version import VERSION
+from mainstay._top import commands as top_commands
 from mainstay.errors import MainstayError
 from mainstay.ops import _commands as ops_commands
 
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"mainstay {VERSION}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for commands in (ops_commands, checkpoint_commands):
+    for commands in (top_commands, ops_commands, checkpoint_commands):
         commands.add_to(subparsers)
     options = parser.parse_args(arguments)
     try:

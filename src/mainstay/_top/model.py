@@ -1,0 +1,249 @@
+"""What was seen so far, over all targets: from it comes every picture."""
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+
+import attrs
+
+from mainstay._metrics import schema
+from mainstay._top import rows, words
+from mainstay._top.figures import Figures, figures_of, last_rates
+from mainstay._top.target import WINDOW, Target
+from mainstay._top.view import (
+    Cell,
+    Finding,
+    Level,
+    Row,
+    Since,
+    TargetRow,
+    View,
+)
+
+MOST_CELLS = 60
+RESTART_SHOWN = 60.0
+"""Seconds for which it is told that a process has begun again."""
+
+_SAVES_FOR_A_RATE = 3
+_MOST_ITEMS = 1_000
+
+_Seen = tuple[str, float, bool]
+"""A state, when it was first seen, and True if something else was seen before."""
+
+
+class Model:
+    """Keeps what later pictures need: sparklines, states and since when, items of runs.
+
+    Args:
+        targets: The endpoints.
+        every: Seconds between scrapes.
+    """
+
+    def __init__(self, targets: Sequence[Target], *, every: float) -> None:
+        self.targets = tuple(targets)
+        self.every = every
+        self._cells: dict[tuple[str, str], deque[Cell]] = {}
+        self._ticks = 0
+        self._states: dict[tuple[str, str], _Seen] = {}
+        self._runs: dict[str, _RunSeen] = {}
+
+    def tick(self, now: float) -> None:
+        """Record what the last scrapes have brought: one more cell of each sparkline."""
+        up = [target for target in self.targets if target.is_up]
+        if not up:
+            return
+        figures = figures_of(up)
+        self._record_states(figures, now)
+        self._record_runs(figures, now)
+        if figures.has_rates:
+            self._record_cells(up)
+
+    def view(self, now: float, wall: float) -> View:
+        """Return the picture of the present.
+
+        Args:
+            now: Seconds of the clock that targets were given times of.
+            wall: Seconds since 1970.
+        """
+        up = [target for target in self.targets if target.is_up]
+        view = self._rows(figures_of(up), now, wall)
+        down = [target for target in self.targets if not target.is_up and target.answered_at]
+        if down:
+            age = now - max(target.answered_at or 0.0 for target in down)
+            view = _with_stale(view, self._rows(figures_of(down), now, wall), age)
+        targets = _target_rows(self.targets, now)
+        took = max((target.took for target in up), default=0.0)
+        return attrs.evolve(
+            view,
+            findings=findings_of(view, targets),
+            targets=targets,
+            targets_up=len(up),
+            wall=wall,
+            every=period(self.every, took),
+            took=took if period(self.every, took) > self.every else None,
+            span=self.every,
+        )
+
+    def _rows(self, figures: Figures, now: float, wall: float) -> View:
+        cells = {key: tuple(each) for key, each in self._cells.items()}
+        calls = tuple(rows.calls_rows(figures, cells))
+        rates = {name: rate for name, run in self._runs.items() if (rate := run.rate()) is not None}
+        running = {name: run.running for name, run in self._runs.items()}
+
+        def since(component: str, member: str, state: str) -> Since | None:
+            seen = self._states.get((component, member))
+            if seen is None or seen[0] != state:
+                return None
+            return Since(seconds=now - seen[1], is_exact=seen[2])
+
+        return View(
+            rate=sum(row.rate or 0.0 for row in calls) if figures.has_rates else None,
+            components=len({row.component for row in calls}),
+            calls=calls,
+            pools=tuple(rows.pool_rows(figures, since)),
+            breakers=tuple(rows.breaker_rows(figures, since)),
+            limits=tuple(rows.limit_rows(figures)),
+            copies=tuple(rows.copies_rows(figures)),
+            runs=tuple(rows.run_rows(figures, wall=wall, rates=rates, running=running)),
+        )
+
+    def _record_cells(self, up: Iterable[Target]) -> None:
+        """Add a cell to each sparkline; one that begins later has had no calls before."""
+        shares = rows.shares_by_policy(last_rates(target.last() for target in up))
+        counts = rows.shares_by_policy(figures_counts(target for target in up))
+        for key in {*self._cells, *shares}:
+            cells = self._cells.get(key)
+            if cells is None:
+                nothing = [Cell(0.0, Level.WELL)] * min(self._ticks, MOST_CELLS)
+                cells = self._cells[key] = deque(nothing, maxlen=MOST_CELLS)
+            level = counts[key].level(key[1]) if key in counts else Level.WELL
+            cells.append(Cell(shares[key].calls if key in shares else 0.0, level))
+        self._ticks += 1
+
+    def _record_states(self, figures: Figures, now: float) -> None:
+        present = {
+            (row.component, member.name): member.state
+            for row in rows.pool_rows(figures, _no_since)
+            for member in row.members
+        } | {(row.component, ""): row.state for row in rows.breaker_rows(figures, _no_since)}
+        for key, state in present.items():
+            seen = self._states.get(key)
+            if seen is None or seen[0] != state:
+                self._states[key] = state, now, seen is not None
+
+    def _record_runs(self, figures: Figures, now: float) -> None:
+        items = figures.now.get(schema.CHECKPOINT_ITEMS.name, {})
+        ends = figures.now.get(schema.CALLS.name, {})
+        saves = figures.now.get(schema.CHECKPOINT_LAST_SAVE.name, {})
+        every = figures.now.get(schema.CHECKPOINT_INTERVAL.name, {})
+        for (component,), saved in saves.items():
+            run = self._runs.setdefault(component, _RunSeen())
+            ended = sum(
+                count
+                for (name, policy, _), count in ends.items()
+                if name == component and policy == "checkpoint"
+            )
+            horizon = max(WINDOW, _SAVES_FOR_A_RATE * every.get((component,), 0.0))
+            run.see(now, saved, ended, items.get((component, "done"), 0.0), horizon)
+
+
+class _RunSeen:
+    """What was seen of a checkpointed function."""
+
+    def __init__(self) -> None:
+        self.running = False
+        self._saved: float | None = None
+        self._ended = 0.0
+        self._items: deque[tuple[float, float]] = deque(maxlen=_MOST_ITEMS)
+
+    def see(self, now: float, saved: float, ended: float, items: float, horizon: float) -> None:
+        """Record the time of the last save, how many runs have ended, and how many items are done.
+
+        A run that ends saves just before. So one goes on where a save came, and no end with it.
+        """
+        if self._saved is not None and ended != self._ended:
+            self.running = False
+        elif self._saved is not None and saved != self._saved:
+            self.running = True
+        self._saved, self._ended = saved, ended
+        if self._items and items < self._items[-1][1]:
+            self._items.clear()  # the process has begun again
+        self._items.append((now, items))
+        while len(self._items) > 2 and self._items[1][0] <= now - horizon:  # noqa: PLR2004 - a pair
+            self._items.popleft()
+
+    def rate(self) -> float | None:
+        """Return items per second; None before there are two times to compare."""
+        (since, first), (now, last) = self._items[0], self._items[-1]
+        return (last - first) / (now - since) if now > since else None
+
+
+def _no_since(component: str, member: str, state: str) -> None:  # noqa: ARG001 - asked for no time
+    return None
+
+
+def figures_counts(targets: Iterable[Target]) -> Mapping[str, rows.Values]:
+    """Return by how much the counters of calls grew in the last interval, over all targets."""
+    names = (schema.CALLS.name, schema.GIVE_UPS.name)
+    total: dict[str, rows.Values] = {}
+    for target in targets:
+        last = target.last()
+        for name in names if last is not None else ():
+            sums = total.setdefault(name, {})
+            for labels, value in last.grown.get(name, {}).items():
+                sums[labels] = sums.get(labels, 0.0) + value
+    return total
+
+
+def period(every: float, took: float) -> float:
+    """Return after how many seconds to scrape again: at most half of the time is for waiting."""
+    return max(every, 2 * took)
+
+
+def findings_of(view: View, targets: Iterable[TargetRow]) -> tuple[Finding, ...]:
+    """Return what is not well, worst first; of each component the first that says why."""
+    found: dict[str, Finding] = {}
+    sections: tuple[Iterable[Row], ...] = (
+        targets,
+        view.breakers,
+        view.pools,
+        view.runs,
+        view.calls,
+        view.copies,
+        view.limits,
+    )
+    for section in sections:
+        for row in section:
+            before = found.get(row.component)
+            if row.level and row.age is None and (before is None or before.level < row.level):
+                found[row.component] = Finding(level=row.level, name=row.component, text=row.why)
+    return tuple(sorted(found.values(), key=lambda finding: (-finding.level, finding.name)))
+
+
+def _target_rows(targets: Iterable[Target], now: float) -> tuple[TargetRow, ...]:
+    found = []
+    for target in targets:
+        if target.failing_since is not None:
+            why = f"{target.failure} {words.age(now - target.failing_since)}"
+            found.append(TargetRow(component=target.name, level=Level.FAILING, why=why))
+        elif target.restarted_at is not None and now - target.restarted_at < RESTART_SHOWN:
+            why = f"began again {words.age(now - target.restarted_at)} ago"
+            found.append(TargetRow(component=target.name, why=why))
+    return tuple(found)
+
+
+def _with_stale(view: View, stale: View, age: float) -> View:
+    """Add rows of components that only targets which are down have; they count nowhere."""
+
+    def joined(living: tuple[Row, ...], old: tuple[Row, ...]) -> tuple[Row, ...]:
+        there = {row.component for row in living}
+        return *living, *(
+            attrs.evolve(row, level=Level.WELL, age=age)
+            for row in old
+            if row.component not in there
+        )
+
+    sections = ("calls", "pools", "breakers", "limits", "copies", "runs")
+    return attrs.evolve(
+        view,
+        **{name: joined(getattr(view, name), getattr(stale, name)) for name in sections},
+    )

@@ -1,0 +1,194 @@
+"""The loop: answers and keys come in, pictures go out."""
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import termios
+import time
+import tty
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console, Group
+from rich.live import Live
+
+from mainstay._core.clock import monotonic, wall_time
+from mainstay._top.choice import Choice, keys_in
+from mainstay._top.endpoint import TIMEOUT, Endpoint
+from mainstay._top.model import Model
+from mainstay._top.scraper import FIRST_WAIT, Scraper
+from mainstay._top.screen import Screen, shown
+from mainstay._top.target import Target
+from mainstay._top.view import Row
+
+_SOON = 0.05
+"""Seconds in which answers that come together are drawn together."""
+
+
+def show(endpoints: Sequence[Endpoint], *, namespace: str, every: float, once: bool) -> None:
+    """Show endpoints until the reader has had enough; once, or where there is no terminal, once."""
+    console = Console(highlight=False, soft_wrap=True)
+    once = once or not console.is_terminal
+    watch = Watch(endpoints, namespace=namespace, every=FIRST_WAIT if once else every)
+    with contextlib.closing(watch):
+        if once:
+            _print_once(watch, console)
+        else:
+            with contextlib.suppress(KeyboardInterrupt):
+                _Live(watch, console).run()
+
+
+class Watch:
+    """The endpoints, what was seen of them, and a bell for the loop.
+
+    Args:
+        endpoints: Whom to ask.
+        namespace: The prefix of the metrics.
+        every: Seconds between two scrapes.
+    """
+
+    def __init__(self, endpoints: Sequence[Endpoint], *, namespace: str, every: float) -> None:
+        self.bell, self._ringer = os.pipe()
+        os.set_blocking(self.bell, False)
+        os.set_blocking(self._ringer, False)
+        self.model = Model([Target(endpoint.name) for endpoint in endpoints], every=every)
+        self._scraper = Scraper(endpoints, namespace=namespace, every=every, arrived=self.ring)
+
+    def ring(self) -> None:
+        """Wake the loop; a bell that rings already does, and one that is closed wakes nobody."""
+        with contextlib.suppress(OSError):
+            os.write(self._ringer, b".")
+
+    def take(self) -> set[int]:
+        """Record what has arrived; return which endpoints that was."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.bell, 4_096)
+        places = set()
+        for answer in self._scraper.answers():
+            target = self.model.targets[answer.place]
+            if answer.samples is None:
+                target.failed(answer.failure, at=answer.at)
+            else:
+                target.answered(answer.samples, at=answer.at, took=answer.took)
+            places.add(answer.place)
+        return places
+
+    def close(self) -> None:
+        """Ask no more. The pipe stays: a thread that still waits for an answer may ring."""
+        self._scraper.close()
+
+
+def _print_once(watch: Watch, console: Console) -> None:
+    """Print one picture after two scrapes of all that answer in time."""
+    seen = [0] * len(watch.model.targets)
+    ends = monotonic() + FIRST_WAIT + 2 * TIMEOUT
+    while min(seen) < 2 and (left := ends - monotonic()) > 0:  # noqa: PLR2004 - two scrapes
+        select.select([watch.bell], [], [], left)
+        for place in watch.take():
+            seen[place] += 1
+            if not watch.model.targets[place].is_up:
+                seen[place] = 2
+    now = monotonic()
+    watch.model.tick(now)
+    view = watch.model.view(now, wall_time())
+    width = console.width if console.is_terminal else max(console.width, 80)
+    for line in Screen(console, once=True).lines(view, Choice(), width, None):
+        line.rstrip()
+        console.print(line, crop=False, end="\n")
+
+
+class _Live:
+    """The view that goes on.
+
+    Args:
+        watch: What is watched.
+        console: Where it is drawn.
+    """
+
+    def __init__(self, watch: Watch, console: Console) -> None:
+        self._watch = watch
+        self._console = console
+        self._screen = Screen(console)
+        self._choice = Choice()
+        now = monotonic()
+        self._view = watch.model.view(now, wall_time())
+        self._ticked = now
+        self._arrived: set[int] = set()
+
+    def run(self) -> None:
+        """Draw until a key ends it."""
+        with _terminal(self._watch) as keyboard, self._live() as live:
+            self._draw(live)
+            while not self._choice.is_over:
+                self._wait(keyboard, live)
+
+    def _live(self) -> Live:
+        return Live(
+            console=self._console, screen=True, auto_refresh=False, vertical_overflow="crop"
+        )
+
+    def _wait(self, keyboard: int | None, live: Live) -> None:
+        """Wait for answers, keys, or the time for the next picture; then draw it."""
+        inputs = [self._watch.bell, *([] if keyboard is None else [keyboard])]
+        left = self._ticked + self._watch.model.every - monotonic()
+        ready, _, _ = select.select(inputs, [], [], max(0.0, left))
+        if keyboard is not None and keyboard in ready:
+            self._press(os.read(keyboard, 1_024).decode(errors="ignore"))
+        if self._watch.bell in ready:
+            time.sleep(_SOON)
+            self._arrived |= self._watch.take()
+        now = monotonic()
+        is_complete = len(self._arrived) == len(self._watch.model.targets)
+        if is_complete or now >= self._ticked + self._watch.model.every:
+            self._watch.model.tick(now)
+            self._ticked = now
+            self._arrived.clear()
+        if not self._choice.is_paused:
+            self._view = self._watch.model.view(now, wall_time())
+        self._draw(live)
+
+    def _press(self, text: str) -> None:
+        if not text:
+            raise KeyboardInterrupt  # the terminal is gone
+        for key in keys_in(text):
+            listed = dict.fromkeys(row.component for row in self._rows())
+            self._choice = self._choice.after(key, [*listed])
+
+    def _rows(self) -> list[Row]:
+        view = shown(self._view, Choice(order=self._choice.order, wanted=self._choice.wanted))
+        return [*view.calls, *view.pools, *view.breakers, *view.copies, *view.runs]
+
+    def _draw(self, live: Live) -> None:
+        width, height = self._console.size
+        lines = self._screen.lines(self._view, self._choice, width, height)
+        live.update(Group(*lines), refresh=True)
+
+
+@contextlib.contextmanager
+def _terminal(watch: Watch) -> Iterator[int | None]:
+    """Read keys as they are pressed, and draw again when the size changes, until the end.
+
+    Yields:
+        The file descriptor of the keyboard; None if there is none.
+    """
+    resized = signal.signal(signal.SIGWINCH, lambda *_: watch.ring())
+    ended = signal.signal(signal.SIGTERM, _end)
+    try:
+        if not sys.stdin.isatty():
+            yield None
+            return
+        keyboard = sys.stdin.fileno()
+        before = termios.tcgetattr(keyboard)
+        tty.setcbreak(keyboard)
+        try:
+            yield keyboard
+        finally:
+            termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
+    finally:
+        signal.signal(signal.SIGWINCH, resized)
+        signal.signal(signal.SIGTERM, ended)
+
+
+def _end(*_: object) -> None:
+    raise KeyboardInterrupt
