@@ -66,7 +66,7 @@ def slow_now_and_then(turn: "itertools.count[int]") -> str:
 
 def items(count: int) -> None:
     """Go through many items, saving every tenth of a second."""
-    with checkpoint_run("nightly-import", "1", store="memory://top") as cp:
+    with checkpoint_run("1", name="nightly-import", store="memory://top") as cp:
         for _ in cp.iterate(range(count), every=0.1):
             time.sleep(0.02)
 

@@ -47,13 +47,12 @@ def figures_of(targets: Iterable[Target]) -> Figures:
     return Figures(grown=grown, rates=rates, now=now, processes=processes, has_rates=has_rates)
 
 
-def last_rates(intervals: Iterable[Interval | None]) -> Samples:
-    """Return what happened per second in the last interval of each target."""
-    rates: Samples = {}
+def total_of(intervals: Iterable[Interval], *, per_second: bool = False) -> Samples:
+    """Return what happened in some intervals, in all or per second of each."""
+    total: Samples = {}
     for interval in intervals:
-        if interval is not None:
-            _add(rates, interval.grown, 1 / interval.seconds)
-    return rates
+        _add(total, interval.grown, 1 / interval.seconds if per_second else 1.0)
+    return total
 
 
 def _add(total: Samples, more: Samples, factor: float) -> None:

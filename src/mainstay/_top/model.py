@@ -1,13 +1,14 @@
 """What was seen so far, over all targets: from it comes every picture."""
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import attrs
 
 from mainstay._metrics import schema
 from mainstay._top import rows, words
-from mainstay._top.figures import Figures, figures_of, last_rates
+from mainstay._top.figures import Figures, figures_of, total_of
 from mainstay._top.target import WINDOW, Target
 from mainstay._top.view import (
     Cell,
@@ -18,6 +19,8 @@ from mainstay._top.view import (
     TargetRow,
     View,
 )
+
+R = TypeVar("R", bound=Row)
 
 MOST_CELLS = 60
 RESTART_SHOWN = 60.0
@@ -108,15 +111,16 @@ class Model:
 
     def _record_cells(self, up: Iterable[Target]) -> None:
         """Add a cell to each sparkline; one that begins later has had no calls before."""
-        shares = rows.shares_by_policy(last_rates(target.last() for target in up))
-        counts = rows.shares_by_policy(figures_counts(target for target in up))
-        for key in {*self._cells, *shares}:
+        last = [interval for target in up if (interval := target.last()) is not None]
+        rates = rows.shares_by_policy(total_of(last, per_second=True))
+        counts = rows.shares_by_policy(total_of(last))
+        for key in {*self._cells, *rates}:
             cells = self._cells.get(key)
             if cells is None:
                 nothing = [Cell(0.0, Level.WELL)] * min(self._ticks, MOST_CELLS)
                 cells = self._cells[key] = deque(nothing, maxlen=MOST_CELLS)
             level = counts[key].level(key[1]) if key in counts else Level.WELL
-            cells.append(Cell(shares[key].calls if key in shares else 0.0, level))
+            cells.append(Cell(rates[key].calls if key in rates else 0.0, level))
         self._ticks += 1
 
     def _record_states(self, figures: Figures, now: float) -> None:
@@ -181,19 +185,6 @@ def _no_since(component: str, member: str, state: str) -> None:  # noqa: ARG001 
     return None
 
 
-def figures_counts(targets: Iterable[Target]) -> Mapping[str, rows.Values]:
-    """Return by how much the counters of calls grew in the last interval, over all targets."""
-    names = (schema.CALLS.name, schema.GIVE_UPS.name)
-    total: dict[str, rows.Values] = {}
-    for target in targets:
-        last = target.last()
-        for name in names if last is not None else ():
-            sums = total.setdefault(name, {})
-            for labels, value in last.grown.get(name, {}).items():
-                sums[labels] = sums.get(labels, 0.0) + value
-    return total
-
-
 def period(every: float, took: float) -> float:
     """Return after how many seconds to scrape again: at most half of the time is for waiting."""
     return max(every, 2 * took)
@@ -234,16 +225,17 @@ def _target_rows(targets: Iterable[Target], now: float) -> tuple[TargetRow, ...]
 def _with_stale(view: View, stale: View, age: float) -> View:
     """Add rows of components that only targets which are down have; they count nowhere."""
 
-    def joined(living: tuple[Row, ...], old: tuple[Row, ...]) -> tuple[Row, ...]:
+    def joined(living: tuple[R, ...], old: tuple[R, ...]) -> tuple[R, ...]:
         there = {row.component for row in living}
-        return *living, *(
-            attrs.evolve(row, level=Level.WELL, age=age)
-            for row in old
-            if row.component not in there
-        )
+        gone = [row for row in old if row.component not in there]
+        return *living, *(attrs.evolve(row, level=Level.WELL, age=age) for row in gone)
 
-    sections = ("calls", "pools", "breakers", "limits", "copies", "runs")
     return attrs.evolve(
         view,
-        **{name: joined(getattr(view, name), getattr(stale, name)) for name in sections},
+        calls=joined(view.calls, stale.calls),
+        pools=joined(view.pools, stale.pools),
+        breakers=joined(view.breakers, stale.breakers),
+        limits=joined(view.limits, stale.limits),
+        copies=joined(view.copies, stale.copies),
+        runs=joined(view.runs, stale.runs),
     )

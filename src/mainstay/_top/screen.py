@@ -6,6 +6,7 @@ glyph, a word or a weight, so that nothing is lost without it.
 
 import time
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import attrs
 from rich.cells import cell_len, set_cell_size
@@ -32,6 +33,8 @@ from mainstay._top.view import (
     TargetRow,
     View,
 )
+
+R = TypeVar("R", bound=Row)
 
 TRUE_COLOURS = {
     "well": "#56b4a0",
@@ -650,19 +653,26 @@ class Screen:
 def shown(view: View, choice: Choice) -> View:
     """Return what of a picture the reader wants to see, in the order that was chosen."""
 
-    def is_wanted(row: Row) -> bool:
+    def place(row: Row) -> tuple[float, float, str]:
+        rate = (row.rate or 0.0) if isinstance(row, CallsRow) else 0.0
+        first = {"worst": -float(row.level), "name": 0.0, "rate": -rate}[choice.order]
+        return float(row.age is not None), first, row.component
+
+    def kept(rows: tuple[R, ...]) -> tuple[R, ...]:
         if choice.component is not None:
-            return row.component == choice.component
-        return choice.wanted.lower() in row.component.lower()
+            rows = tuple(row for row in rows if row.component == choice.component)
+        else:
+            wanted = choice.wanted.lower()
+            rows = tuple(row for row in rows if wanted in row.component.lower())
+        return tuple(sorted(rows, key=place))
 
-    sections = ("calls", "pools", "breakers", "limits", "copies", "runs", "targets")
-    kept = {name: tuple(filter(is_wanted, getattr(view, name))) for name in sections}
-    for name in sections:
-        kept[name] = tuple(sorted(kept[name], key=lambda row: _place(row, choice.order)))
-    return attrs.evolve(view, **kept)
-
-
-def _place(row: Row, order: str) -> tuple[float, float, str]:
-    rate = (row.rate or 0.0) if isinstance(row, CallsRow) else 0.0
-    first = {"worst": -float(row.level), "name": 0.0, "rate": -rate}[order]
-    return float(row.age is not None), first, row.component
+    return attrs.evolve(
+        view,
+        calls=kept(view.calls),
+        pools=kept(view.pools),
+        breakers=kept(view.breakers),
+        limits=kept(view.limits),
+        copies=kept(view.copies),
+        runs=kept(view.runs),
+        targets=kept(view.targets),
+    )

@@ -10,8 +10,9 @@ import time
 import tty
 from collections.abc import Iterator, Sequence
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
 from mainstay._core.clock import monotonic, wall_time
 from mainstay._top.choice import Choice, keys_in
@@ -162,7 +163,7 @@ class _Live:
     def _draw(self, live: Live) -> None:
         width, height = self._console.size
         lines = self._screen.lines(self._view, self._choice, width, height)
-        live.update(Group(*lines), refresh=True)
+        live.update(Text("\n", end="").join(lines), refresh=True)
 
 
 @contextlib.contextmanager
