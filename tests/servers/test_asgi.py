@@ -119,12 +119,22 @@ def test_an_application_that_answers_nothing_has_failed(metrics):
     assert metrics.errors() == {"no whole response": 1}
 
 
-def test_a_file_that_the_server_sends_is_a_whole_response(metrics):
+@pytest.mark.parametrize("kind", ["pathsend", "zerocopysend"])
+def test_a_file_that_the_server_sends_is_a_whole_response(metrics, kind):
     async def app(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.pathsend", "path": "/etc/hostname"})
+        await send({"type": f"http.response.{kind}"})
 
     get(shop(app))
+    assert metrics.outcomes() == {"success": 1}
+
+
+def test_what_follows_the_body_goes_through(metrics):
+    async def app(scope, receive, send):
+        await answering()(scope, receive, send)
+        await send({"type": "http.response.trailers", "headers": []})
+
+    assert get(shop(app)).sent[-1]["type"] == "http.response.trailers"
     assert metrics.outcomes() == {"success": 1}
 
 
@@ -200,6 +210,18 @@ def test_a_refusal_of_a_policy_inside_is_503(metrics):
     assert (client.status, client.headers["retry-after"]) == (503, "1")
     assert metrics("calls_total", component="shop", outcome="error") == 1
     assert metrics("errors_total", component="shop", error_type="CircuitOpenError") == 1
+
+
+def test_a_full_bulkhead_inside_is_no_refusal_of_the_request(metrics):
+    inner = Bulkhead("inner", limit=1)
+
+    async def query():
+        with inner:
+            await inner.call(answering())
+
+    assert get(shop(answering(before=query))).status == 503
+    assert metrics("calls_total", component="shop", outcome="error") == 1
+    assert metrics("give_ups_total", component="shop") == 0
 
 
 def test_nothing_is_answered_once_a_response_has_begun(metrics):
@@ -279,8 +301,12 @@ def test_an_application_may_take_its_end_in_hand(metrics, clock):
         with contextlib.suppress(asyncio.CancelledError):
             await clock.asleep(60)
 
-    client = get(shop(answering(before=stubborn)), headers=[("x-request-timeout-ms", "250")])
-    assert client.status == 200
+    async def main():
+        app = shop(answering(before=stubborn))
+        client = await Client(app, headers=[("x-request-timeout-ms", "250")]).run()
+        return client.status, asyncio.current_task().cancelling()
+
+    assert asyncio.run(main()) == (200, 0)
     assert metrics.outcomes() == {"success": 1}
 
 
@@ -316,8 +342,10 @@ def test_time_that_is_over_inside_is_504(metrics):
 def test_a_body_that_drips_is_cut_off(metrics, clock):
     app = shop(answering(200, *[b"drip"] * 10, between=lambda: clock.asleep(0.1)))
     client = Client(app, headers=[("x-request-timeout-ms", "250")])
-    with pytest.raises(DeadlineExpiredError):
+    with pytest.raises(DeadlineExpiredError) as caught:
         asyncio.run(client.run())
+    assert (caught.value.component, caught.value.seconds) == ("shop", 0.25)
+    assert isinstance(caught.value.__cause__, asyncio.CancelledError)
     assert client.status == 200
     assert client.body == b"dripdripdrip"
     assert metrics.outcomes() == {"timeout": 1}
@@ -372,7 +400,7 @@ def test_a_client_that_has_left_is_seen_by_who_asks(metrics):
     assert metrics.outcomes() == {"cancelled": 1}
 
 
-@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 def test_a_client_that_has_left_is_looked_for_where_nobody_asks(metrics, clock, method):
     places, read = Bulkhead("places"), []
 
@@ -383,7 +411,7 @@ def test_a_client_that_has_left_is_looked_for_where_nobody_asks(metrics, clock, 
             client.left.set()
             clock.advance(1)
             await answering()(scope, receive, send)
-            if method == "GET":
+            if method != "POST":
                 read.append(await receive())
 
         client = Client(shop(app, bulkhead=places), method=method, body=[b"all of it"])
@@ -540,6 +568,13 @@ def test_what_is_exempt_goes_straight_through(metrics, path):
     assert seen == [None]
 
 
+def test_only_slashes_at_the_end_of_what_is_exempt_are_left_out(metrics):
+    app = shop(answering(), exempt=["/box"])
+    for path in ("/bo", "/boxes", "/box"):
+        get(app, path=path)
+    assert metrics.outcomes() == {"success": 2}
+
+
 def test_all_may_be_exempt(metrics):
     for path in ("/", "/a", ""):
         assert get(shop(answering(), exempt=["/"]), path=path).status == 200
@@ -653,6 +688,7 @@ def test_a_process_that_drains_takes_no_more_websockets(metrics):
     socket = Socket(shop(chat))
     asyncio.run(socket.run())
     assert [each["type"] for each in socket.sent] == ["websocket.close"]
+    assert socket.incoming == [], "servers want it to be asked for"
     exempt = Socket(shop(chat, exempt=["/chat"]), path="/chat")
     asyncio.run(exempt.run())
     assert exempt.sent[0]["type"] == "websocket.accept"

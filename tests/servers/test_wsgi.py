@@ -148,6 +148,7 @@ def test_without_a_place_the_answer_is_503(metrics):
         server = get(app)
         head = get(app, method="HEAD")
     assert (server.status, server.headers["retry-after"]) == (503, "1")
+    assert server.line == "503 Service Unavailable"
     assert server.body == b"503 Service Unavailable: try again in 1 s\n"
     assert (head.status, head.body) == (503, b"")
     assert metrics("calls_total", component="shop", outcome="rejected") == 2
@@ -200,6 +201,18 @@ def test_a_refusal_of_a_policy_inside_is_503(metrics):
     assert (server.status, server.headers["retry-after"]) == (503, "1")
     assert metrics("calls_total", component="shop", outcome="error") == 1
     assert metrics("errors_total", component="shop", error_type="CircuitOpenError") == 1
+
+
+def test_a_full_bulkhead_inside_is_no_refusal_of_the_request(metrics):
+    inner = Bulkhead("inner", limit=1)
+
+    def query():
+        with inner:
+            inner.call(str)
+
+    assert get(shop(answering(before=query))).status == 503
+    assert metrics("calls_total", component="shop", outcome="error") == 1
+    assert metrics("give_ups_total", component="shop") == 0
 
 
 def test_a_response_that_has_begun_and_is_not_out_is_replaced(metrics):

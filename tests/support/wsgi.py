@@ -20,7 +20,8 @@ class Server:
                 raise exc_info[1].with_traceback(exc_info[2])
         else:
             assert self.status is None, "a second response"
-        self.status, self.headers = int(status[:3]), dict(headers)
+        self.line, self.headers = status, dict(headers)
+        self.status = int(status[:3])
         return self.write
 
     def write(self, data):
