@@ -588,7 +588,8 @@ def test_a_full_disk_breaks_no_call_and_no_scrape(when: str, directory: Path) ->
     errors = [line for line in log if line.startswith("mainstay.metrics ERROR")]
     assert len(errors) == 1
     assert f"{VARIABLE}={directory}" in errors[0]
-    assert successes(directory, "first") == (None if when == "before" else 3)
+    # The last call was in another thread, whose cell may find no room in the file that is there.
+    assert successes(directory, "first") in ((None,) if when == "before" else (2, 3))
 
 
 def test_a_directory_that_cannot_be_written_breaks_no_call(
