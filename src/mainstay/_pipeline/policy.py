@@ -51,7 +51,7 @@ class Pipeline:
     """
 
     name: str
-    policies: tuple[_Layer, ...]
+    policies: tuple[Any, ...]
     _metrics: Metrics = attrs.field(alias="metrics")
 
     def __repr__(self) -> str:
@@ -119,7 +119,8 @@ class Pipeline:
         reasons = tuple(dict.fromkeys(r for p in self.policies for r in GIVE_UP_REASONS[p._kind]))  # noqa: SLF001 - of our own policies
         recorder = recorders_of(self._metrics).pipeline(PipelineRecorder, self.name, reasons)
         pipe = Pipe(self.name, self._metrics, reasons, counted, once=once)
-        inside, inwards = [counted(fn)], self.policies[::-1]
+        inside = [counted(fn)]
+        inwards: tuple[_Layer, ...] = self.policies[::-1]
         for policy in inwards:
             inside.append(policy._layer(inside[-1], pipe))  # noqa: SLF001 - as above
         nested = inside.pop()
