@@ -178,7 +178,10 @@ def test_a_fallback_adds_the_time_of_its_own_function():
 
     limited = fallback(on=OSError, call=timeout(0.5, in_thread=True)(slow))
     assert worst(limited)[0] == 2.5
-    assert worst(fallback(on=OSError, call=slow))[0] == math.inf
+    endless = fallback(on=OSError, call=slow)
+    assert worst(endless)[0] == math.inf
+    (warning,) = explain(endless(call), call_takes=TAKES).warnings
+    assert "what its `call` takes is not known" in warning.text
 
 
 def test_decorators_of_others_are_passed_through():
@@ -217,6 +220,8 @@ def test_a_tree_has_a_line_for_each_layer():
     ("what", "takes", "error", "text"),
     [
         (3, None, TypeError, "`what` must be"),
+        (retry(on=OSError), None, TypeError, "not <Retry: on OSError>"),
+        (CircuitBreaker("api", on=OSError), None, TypeError, "not <CircuitBreaker 'api'"),
         (call, -1, ValueError, "`call_takes`"),
         (call, math.nan, ValueError, "`call_takes`"),
         (call, math.inf, ValueError, "`call_takes`"),

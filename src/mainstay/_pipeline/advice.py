@@ -99,11 +99,13 @@ def _without_limit(
         place = next(
             (place for place, (seconds, _) in enumerate(worst) if seconds < math.inf), len(worst)
         )
-        text = "nothing bounds how long it takes; " + (
-            "set `call_takes=` to what its client allows, or put a `timeout` around it"
-            if place == len(worst)
-            else "what is inside has a limit, and this has none"
-        )
+        if place == len(worst):
+            hint = "set `call_takes=` to what its client allows, or put a `timeout` around it"
+        elif layers[place - 1].kind == "fallback":
+            hint = "what its `call` takes is not known; put a `timeout` around that"
+        else:
+            hint = "what is inside has a limit, and this has none"
+        text = f"nothing bounds how long it takes; {hint}"
         yield LayerWarning("W0", names[place - 1], text)
     if worst[0][1] == math.inf:
         place = next(place for place, (_, calls) in enumerate(worst) if calls < math.inf)

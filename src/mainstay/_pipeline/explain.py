@@ -87,7 +87,8 @@ def explain(what: Callable[..., Any], *, call_takes: Duration | None = None) -> 
     likely: every attempt fails at the end of its time, and every wait is the longest one. No call
     takes longer, if the function takes no longer than *call_takes*. A wait that an exception, a
     predicate or a strategy asks for counts as up to the `timeout` of its policy. What the function
-    itself does by further policies, in blocks or in other functions, is not seen.
+    itself does by further policies, in blocks or in other functions, is not seen, nor is the time
+    that a checkpointed function takes to save.
 
     Args:
         what: A function with policies around it, or a pipeline.
@@ -99,8 +100,8 @@ def explain(what: Callable[..., Any], *, call_takes: Duration | None = None) -> 
         The figures, and warnings; as a string, a small tree, outermost layer first.
 
     Raises:
-        TypeError: If *what* cannot be called, or *call_takes* is neither a number nor a
-            `timedelta`.
+        TypeError: If *what* cannot be called, or is a policy by itself; or if *call_takes* is
+            neither a number nor a `timedelta`.
         ValueError: If *call_takes* is negative, NaN or infinite.
 
     Example:
@@ -115,8 +116,11 @@ def explain(what: Callable[..., Any], *, call_takes: Duration | None = None) -> 
             order: at most 2 s, 1 call
         W2 breaker api: it is around retry orders and counts calls, not attempts; put it inside
     """
-    if not callable(what):
-        raise TypeError(f"`what` must be a function with policies around it, not {what!r}")
+    given: object = what
+    if not callable(given) or (hasattr(given, "_layer") and not hasattr(given, LAYERS)):
+        raise TypeError(
+            f"`what` must be a function with policies around it, or a pipeline, not {what!r}"
+        )
     takes = math.inf if call_takes is None else to_seconds(call_takes, "call_takes")
     layers, fn = layers_around(what)
     parts = [Part(layer=None, name=_name_of(fn), seconds=takes, after=takes)]
