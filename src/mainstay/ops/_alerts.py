@@ -186,6 +186,16 @@ def retry_alerts(series: Series, min_events: int) -> Iterator[Alert]:
         wait="5m",
     )
 
+    yield Alert(
+        "NestedRetries",
+        "ticket",
+        f"{ask.events(series, 'nested_retries_total', '15m')} > 0",
+        "Retries inside the retry {{ $labels.component }} multiply",
+        "{{ $value | humanize }} attempts of the last 15 minutes had been retried inside as well, "
+        "so that each call becomes as many as the product of both.",
+        wait="15m",
+    )
+
 
 def redundant_alerts(series: Series) -> Iterator[Alert]:
     """Warn of redundant calls that cost more, or agree less, than they should."""
