@@ -344,9 +344,10 @@ def test_the_deadline_goes_out_with_each_attempt(open_client, metrics):
     assert server.seen[0].headers["grpc-timeout"] == f"{first}m"
 
 
-def test_a_header_of_the_caller_s_own_is_kept(open_client):
+@pytest.mark.parametrize("name", ["X-Request-Timeout-Ms", "x-request-timeout-ms"])
+def test_a_header_of_the_caller_s_own_is_kept(open_client, name):
     with Scripted(200) as server, deadline(2.0):
-        open_client().ask("GET", server.url, headers={"X-Request-Timeout-Ms": "5"})
+        open_client().ask("GET", server.url, headers={name: "5"})
     assert server.seen[0].headers["x-request-timeout-ms"] == "5"
 
 

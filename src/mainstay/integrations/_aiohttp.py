@@ -46,7 +46,7 @@ class AiohttpExchange:
         self._request = request
         self._handler = handler
         self._policies = policies
-        self._own = frozenset(request.headers)
+        self._own = request.headers.copy()  # whose names are those of HTTP, in any case
         self.host = host
         self.started: float = monotonic()
         self.response: aiohttp.ClientResponse | None = None
