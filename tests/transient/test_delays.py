@@ -26,6 +26,10 @@ WALL = 1_800_000_000.0  # 2027-01-15 08:00:00
         ({"retry-after": "inf"}, None),
         ({"retry-after": "soon"}, None),
         ({"retry-after": "1, 2"}, None),
+        ({"retry-after": " 3 "}, 3.0),
+        ({"retry-after": "1_000"}, None),
+        ({"retry-after": "\N{FULLWIDTH DIGIT ONE}"}, None),
+        ({"retry-after": "1e308"}, None),
         ({"retry-after": "Fri, 99 Jan 2027 08:00:20 GMT"}, None),
         ({"retry-after": 3}, None),
         ({"retry-after-ms": "250", "retry-after": "3"}, 0.25),
@@ -36,6 +40,8 @@ WALL = 1_800_000_000.0  # 2027-01-15 08:00:00
         ({"x-ratelimit-reset": "20ms"}, 0.02),
         ({"x-ratelimit-reset": "2h"}, 7200.0),
         ({"x-ratelimit-reset": "soon"}, None),
+        ({"x-ratelimit-reset": f"{'9' * 400}h"}, None),
+        ({"x-ratelimit-reset": "1.2.3s"}, None),
         ({"x-ratelimit-reset-requests": "1s", "x-ratelimit-reset-tokens": "6s"}, 6.0),
         (
             {
@@ -64,7 +70,12 @@ def test_what_are_no_headers_say_nothing(headers):
 NAMES = ("retry-after-ms", "retry-after", "x-ratelimit-reset", "x-ratelimit-remaining")
 
 
-@given(st.dictionaries(st.sampled_from(NAMES), st.text() | st.floats().map(str)), st.booleans())
+HUGE = st.integers(0, 10**400).map(str) | st.integers(0, 10**400).map("{}h".format)
+
+
+@given(
+    st.dictionaries(st.sampled_from(NAMES), st.text() | st.floats().map(str) | HUGE), st.booleans()
+)
 def test_garbage_is_never_an_error_nor_a_delay_that_nobody_can_wait(headers, throttled):
     delay = asked_delay(headers, WALL, throttled=throttled)
     assert delay is None or 0.0 <= delay < math.inf

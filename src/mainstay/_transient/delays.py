@@ -6,18 +6,19 @@
     x-ratelimit-reset, -requests,       seconds, "1m30.5s",         of status 429 alone: the longest
     -tokens                             seconds since 1970          of those that are used up
 
-What is negative, no number, or no date says nothing.
+What is negative, no number of at most 15 digits, or no date says nothing.
 
 Source:
     RFC 9110, 10.2.3 (Retry-After); the headers of the OpenAI and GitHub APIs.
 """
 
-import math
 import re
 from datetime import timezone
 from typing import Any
 
-_PARTS = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?")
+_DIGITS = r"[0-9]{1,15}(?:\.[0-9]{1,15})?"
+_NUMBER = re.compile(rf"[ \t]*{_DIGITS}[ \t]*")
+_PARTS = re.compile("".join(rf"(?:({_DIGITS}){unit})?" for unit in ("h", "m", "s", "ms")))
 _UNITS = (3600.0, 60.0, 1.0, 0.001)
 _EPOCH = 1e9  # seconds since 1970 are above, waits below
 _RESETS = ("", "-requests", "-tokens")
@@ -50,12 +51,8 @@ def _header(headers: Any, name: str) -> str | None:
 
 
 def _number(text: str | None) -> float | None:
-    """Return a number that is at least 0 and finite; None for anything else."""
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return number if 0.0 <= number < math.inf else None
+    """Return a number as servers write it; None for anything else, that Python may take for one."""
+    return float(text) if text and _NUMBER.fullmatch(text) else None
 
 
 def _until_date(text: str, wall: float) -> float | None:
