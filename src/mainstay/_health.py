@@ -108,7 +108,7 @@ def health(ready: Iterable[str] | None = None) -> dict[str, ComponentHealth] | b
         ('open', False)
     """
     if ready is not None:
-        return is_ready(checked_ready(ready))
+        return not why_not_ready(checked_ready(ready))
     worst: dict[str, Condition] = {}
     for each in conditions():
         known = worst.get(each.component)
@@ -121,19 +121,20 @@ def health(ready: Iterable[str] | None = None) -> dict[str, ComponentHealth] | b
     }
 
 
-def is_ready(names: tuple[str, ...]) -> bool:
-    """True if all components of these *names* are ready, and the process does not drain."""
-    if DRAINING.refuses_at < math.inf:
-        return False
-    missing = set(names)
-    if not missing:
-        return True
-    for each in conditions():
-        if each.component in names:
-            missing.discard(each.component)
-            if not each.is_ready:
-                return False
-    return not missing
+def why_not_ready(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return in words what keeps the process from being ready; empty if it is ready.
+
+    Args:
+        names: The components that have to be ready.
+    """
+    draining = ("the process drains",) if DRAINING.refuses_at < math.inf else ()
+    if not names:
+        return draining
+    found = [each for each in conditions() if each.component in names]
+    unready = {f"{each.component} is {each.state}": None for each in found if not each.is_ready}
+    known = {each.component for each in found}
+    unknown = [f"no component is named {name}" for name in names if name not in known]
+    return (*draining, *unready, *unknown)
 
 
 def checked_ready(ready: object) -> tuple[str, ...]:

@@ -539,6 +539,18 @@ def test_the_page_about_health(metrics):
     assert metrics("calls_total", policy="pipeline") == 0
 
 
+def test_the_page_about_health_says_what_keeps_the_process_from_being_ready(metrics):
+    breaker = CircuitBreaker("orders-db", on=Lost)
+    app = shop(raising(AssertionError("not called")), ready=("orders-db", "oders"))
+    breaker.open()
+    drain(15)
+    assert json.loads(get(app, path="/health").body)["notes"] == [
+        "the process drains",
+        "orders-db is open",
+        "no component is named oders",
+    ]
+
+
 def test_other_methods_and_other_paths_are_the_applications(metrics):
     assert get(shop(answering(405)), path="/health", method="POST").status == 405
     assert get(shop(answering(418), health="/ready"), path="/health").status == 418

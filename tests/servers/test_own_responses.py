@@ -57,7 +57,7 @@ def test_no_cache_keeps_an_answer():
 def test_the_page_about_health_says_how_each_is_and_since_when():
     states = ("ok", "failing", "full", "open", "down")
     components = {each: ComponentHealth(each, "breaker", each, 12.34567) for each in states}
-    page = json.loads(health_page(is_ready=True, components=components).body)
+    page = json.loads(health_page((), components).body)
     assert page["status"] == "pass"
     assert {name: check["status"] for name, (check,) in page["checks"].items()} == {
         "ok": "pass",
@@ -67,3 +67,14 @@ def test_the_page_about_health_says_how_each_is_and_since_when():
         "down": "fail",
     }
     assert page["checks"]["ok"][0]["since"] == 12.346
+    assert "notes" not in page
+
+
+def test_the_page_about_health_says_why_a_process_is_not_ready():
+    answer = health_page(("the process drains",), {})
+    assert answer.status == 503
+    assert json.loads(answer.body) == {
+        "status": "fail",
+        "checks": {},
+        "notes": ["the process drains"],
+    }

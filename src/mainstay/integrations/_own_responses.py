@@ -61,15 +61,21 @@ def _in_words(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> OwnRe
     return _answer(status, "text/plain; charset=utf-8", body, *headers)
 
 
-def health_page(*, is_ready: bool, components: dict[str, ComponentHealth]) -> OwnResponse:
+def health_page(
+    why_not_ready: tuple[str, ...], components: dict[str, ComponentHealth]
+) -> OwnResponse:
     """Return the page that says if the process is ready, and how its components are.
+
+    Args:
+        why_not_ready: What keeps the process from being ready, in words; empty if it is ready.
+        components: The health of each component.
 
     Source:
         The form is that of draft-inadarei-api-health-check, "Health Check Response Format for HTTP
         APIs".
     """
-    page = {
-        "status": "pass" if is_ready else "fail",
+    page: dict[str, object] = {
+        "status": "fail" if why_not_ready else "pass",
         "checks": {
             name: [
                 {
@@ -82,7 +88,9 @@ def health_page(*, is_ready: bool, components: dict[str, ComponentHealth]) -> Ow
             for name, each in components.items()
         },
     }
-    status = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
+    if why_not_ready:
+        page["notes"] = why_not_ready
+    status = HTTPStatus.SERVICE_UNAVAILABLE if why_not_ready else HTTPStatus.OK
     body = json.dumps(page).encode()
     return _answer(status, "application/health+json", body)
 

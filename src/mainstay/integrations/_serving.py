@@ -26,7 +26,7 @@ from mainstay._core.call import Call, recorder_in
 from mainstay._core.clock import SYSTEM
 from mainstay._core.context import current_context
 from mainstay._core.functions import checked_name_or_none, name_of
-from mainstay._health import DRAINING, checked_ready, health, is_ready
+from mainstay._health import DRAINING, checked_ready, health, why_not_ready
 from mainstay._limits.bulkhead import Bulkhead, as_part
 from mainstay._limits.bulkhead_calls import BulkheadCall, HeldPlace
 from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
@@ -213,7 +213,7 @@ class RequestRules:
         """Return the page that says if the process is ready; None if nobody asks to read it."""
         if method not in ("GET", "HEAD"):
             return None
-        return health_page(is_ready=is_ready(self.ready), components=health())
+        return health_page(why_not_ready(self.ready), health())
 
     def begin(self) -> RequestCall:
         """Return the call that a request is."""
