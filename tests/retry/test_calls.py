@@ -95,6 +95,14 @@ def test_the_note_says_attempts_seconds_and_reason(caller):
     ]
 
 
+def test_the_note_has_one_line_for_each_attempt_whatever_its_message(caller):
+    with pytest.raises(Lost) as caught:
+        caller(retry(on=Lost, attempts=2, wait=0), Faults(then=Lost("503\n  see the manual\r\n")))
+    (note,) = caught.value.__notes__
+    assert note.split("\n")[1].startswith("  attempt 1: Lost: 503 see the manual (0")
+    assert len(note.split("\n")) == 2
+
+
 def test_only_the_last_exception_gets_a_note(caller):
     errors = [Lost("first"), Lost("second"), Lost("third")]
     with pytest.raises(Lost):

@@ -295,7 +295,7 @@ class AttemptLog(list[tuple[int, str, BaseException, float]]):
             whole: True to list the last attempt too, whose exception is not what is raised.
         """
         lines = [
-            f"{name.format(number)}{where}: {in_words(error, _LONGEST_IN_NOTES)} ({seconds:.3f} s)"
+            f"{name.format(number)}{where}: {_in_one_line(error)} ({seconds:.3f} s)"
             for number, where, error, seconds in (self[:] if whole else self[:-1])
         ]
         if not lines:
@@ -305,6 +305,11 @@ class AttemptLog(list[tuple[int, str, BaseException, float]]):
             lines.insert(1, f"... and {counted(left_out, 'more attempt')}")
         heading = "the attempts:" if whole else "the attempts before:"
         return "\n  ".join([f"{summary}; {heading}", *lines])
+
+
+def _in_one_line(error: BaseException) -> str:
+    """Return `in_words` for the line of an attempt, since messages may have several lines."""
+    return " ".join(in_words(error, _LONGEST_IN_NOTES).split())
 
 
 def leave_note(
