@@ -301,3 +301,15 @@ def test_a_warning_names_the_layer_that_has_no_limit(policies, layer):
     explanation = explain(stack(*policies), call_takes=None if layer == "call" else TAKES)
     assert explanation.worst_seconds == math.inf
     assert next(each.layer for each in explanation.warnings if each.code == "W0") == layer
+
+
+@pytest.mark.parametrize(
+    ("policies", "what_to_do"),
+    [
+        ((again(),), "or put a `timeout` around it"),
+        ((again(), timeout(1.0)), "or give its `timeout` `in_thread=True`"),
+    ],
+)
+def test_what_to_do_about_no_limit_is_not_what_is_there_already(policies, what_to_do):
+    (warning,) = explain(stack(*policies)).warnings
+    assert warning.text.endswith(what_to_do)

@@ -99,8 +99,10 @@ def _without_limit(
         place = next(
             (place for place, (seconds, _) in enumerate(worst) if seconds < math.inf), len(worst)
         )
+        told = any(layer.kind == "timeout" for layer in layers)  # and interrupts nothing
+        limit = "give its `timeout` `in_thread=True`" if told else "put a `timeout` around it"
         if place == len(worst):
-            hint = "set `call_takes=` to what its client allows, or put a `timeout` around it"
+            hint = f"set `call_takes=` to what its client allows, or {limit}"
         elif layers[place - 1].kind == "fallback":
             hint = "what its `call` takes is not known; put a `timeout` around that"
         else:
