@@ -322,7 +322,7 @@ class BulkheadFullError(RejectedError):
         return seconds
 
     def __str__(self) -> str:
-        then = "" if self.retry_after is None else f"; try again in {self.retry_after:.3f} s"
+        then = f"; try again in {self.retry_after:.3f} s" if self.retry_after else ""
         return f"{self.component} is full ({self.reason}): not called{then}{self.args[3]}"
 
 

@@ -118,6 +118,7 @@ def test_a_full_one_refuses_at_once_and_calls_nothing(form, metrics, context):
     assert isinstance(caught.value, RejectedError)
     assert (caught.value.component, caught.value.reason) == ("orders", "full")
     assert caught.value.retry_after == 0.0  # no call has ended yet
+    assert "try again" not in str(caught.value)  # nobody knows when
     assert metrics.outcomes() == {"success": 1, "rejected": 1}
     assert metrics.reasons() == {"full": 1}
     assert metrics("call_duration_seconds_count") == 1
