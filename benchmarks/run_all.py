@@ -45,6 +45,7 @@ SCRIPTS = (
     "overloaded_server.py",
     "fairness.py",
     "http_clients.py",
+    "top.py",
 )
 PACKAGES = ("mainstay", "prometheus_client", "attrs", "tenacity", "stamina", "backoff")
 

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -65,9 +66,10 @@ def slow_now_and_then(turn: "itertools.count[int]") -> str:
 
 
 def items(count: int) -> None:
-    """Go through many items, saving every tenth of a second."""
-    with checkpoint_run("1", name="nightly-import", store="memory://top") as cp:
-        for _ in cp.iterate(range(count), every=0.1):
+    """Go through many items, and save ten times a second."""
+    every = timedelta(seconds=0.1)
+    with checkpoint_run("1", name="nightly-import", store="memory://top", every=every) as cp:
+        for _ in cp.iterate(range(count)):
             time.sleep(0.02)
 
 

@@ -93,7 +93,7 @@ class TextReader:
         try:
             (metric,) = text_string_to_metric_families(line)
             (sample,) = metric.samples
-        except ValueError:
+        except (ValueError, LookupError):  # the parser takes lines apart without looking
             shown = line if len(line) <= _LONGEST_QUOTE else f"{line[:_LONGEST_QUOTE]}..."
             raise ValueError(f"has a line that is no sample: {shown}") from None
         name = sample.name.removeprefix(self._prefix)

@@ -5,28 +5,22 @@ from statistics import median
 
 
 def bar(shares: Sequence[float], width: int) -> tuple[int, ...]:
-    """Return how many of *width* cells each share gets, the first one what the others leave.
+    """Return how many of *width* cells each share gets.
 
-    A share above 0 has one cell at least, unless there are more of them than cells: then the last
+    A share above 0 has one cell at least; where there are fewer cells than such shares, the last
     ones, which are the worst, have theirs.
 
     Args:
-        shares: What adds up to 1 at most, the best first.
+        shares: What adds up to 1, the best first.
         width: How many cells there are.
     """
     cells = [0] * len(shares)
-    left = width
-    for place in range(len(shares) - 1, 0, -1):
-        share = shares[place]
-        wanted = max(1, round(share * width)) if share > 0 else 0
-        cells[place] = min(wanted, left)
-        left -= cells[place]
-    if shares[0] > 0 and left == 0:
-        largest = max(range(1, len(shares)), key=lambda place: cells[place])
-        if cells[largest] > 1:
-            cells[largest] -= 1
-            left = 1
-    cells[0] = left
+    there = [place for place, share in enumerate(shares) if share > 0]
+    for place in there[-width:]:
+        cells[place] = 1
+    for _ in range(width - sum(cells)):
+        most = max(there, key=lambda place: shares[place] * width - cells[place])
+        cells[most] += 1
     return tuple(cells)
 
 

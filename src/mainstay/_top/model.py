@@ -11,16 +11,16 @@ from mainstay._top import rows, words
 from mainstay._top.figures import Figures, figures_of, total_of
 from mainstay._top.target import WINDOW, Target
 from mainstay._top.view import (
+    AnyRow,
     Cell,
     Finding,
     Level,
-    Row,
     Since,
     TargetRow,
     View,
 )
 
-R = TypeVar("R", bound=Row)
+R = TypeVar("R", bound=AnyRow)
 
 MOST_CELLS = 60
 RESTART_SHOWN = 60.0
@@ -193,7 +193,7 @@ def period(every: float, took: float) -> float:
 def findings_of(view: View, targets: Iterable[TargetRow]) -> tuple[Finding, ...]:
     """Return what is not well, worst first; of each component the first that says why."""
     found: dict[str, Finding] = {}
-    sections: tuple[Iterable[Row], ...] = (
+    sections: tuple[Iterable[AnyRow], ...] = (
         targets,
         view.breakers,
         view.pools,

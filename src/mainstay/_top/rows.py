@@ -382,7 +382,7 @@ def _wins(wins: Mapping[str, float], hedges: float) -> float | None:
 def run_rows(
     figures: Figures, *, wall: float, rates: Mapping[str, float], running: Mapping[str, bool]
 ) -> list[RunRow]:
-    """Return a row for each checkpointed function that has saved or tried to.
+    """Return a row for each checkpointed function that has saved, or whose runs have ended.
 
     Args:
         figures: The figures.
@@ -390,19 +390,22 @@ def run_rows(
         rates: Items per second, over several saves.
         running: By component, True if a run was seen to save and not seen to end.
     """
-    saves = nested(figures.now.get(schema.CHECKPOINT_SAVES.name, {}))
+    ever = _sums(figures.now.get(schema.CHECKPOINT_SAVES.name, {}), 1)
+    for (component, policy, _), count in figures.now.get(schema.CALLS.name, {}).items():
+        if policy == "checkpoint":
+            ever[component,] = ever.get((component,), 0.0) + count
     failed = nested(figures.grown.get(schema.CHECKPOINT_SAVES.name, {}))
     made = figures.rates.get(schema.CHECKPOINT_SAVES.name, {})
     items = figures.now.get(schema.CHECKPOINT_ITEMS.name, {})
     last = figures.now.get(schema.CHECKPOINT_LAST_SAVE.name, {})
     intervals = figures.now.get(schema.CHECKPOINT_INTERVAL.name, {})
+    shares = shares_by_policy(figures.grown)
     rows = []
-    for key, counts in sorted(saves.items()):
-        if not any(counts.values()):
-            continue
+    for key in sorted(key for key, count in ever.items() if count):
         (component,) = key
         age = max(0.0, wall - last[key]) if key in last else None
-        level, why = save_level(
+        level, why = run_level(
+            runs=shares.get((component, "checkpoint"), _NO_CALLS),
             errors=failed.get(key, {}).get("error", 0.0),
             age=age if running.get(component, False) else None,
             every=intervals.get(key),
@@ -422,16 +425,23 @@ def run_rows(
     return rows
 
 
-def save_level(*, errors: float, age: float | None, every: float | None) -> tuple[Level, str]:
-    """Return how bad the saves of a run are, and why.
+def run_level(
+    *, runs: Shares, errors: float, age: float | None, every: float | None
+) -> tuple[Level, str]:
+    """Return how bad it is with the runs of a component, and why.
 
     Args:
+        runs: How those that ended did.
         errors: How many saves failed.
-        age: Seconds since the last one; None if no run is known to go on.
+        age: Seconds since the last save; None if no run is known to go on.
         every: Seconds between saves that are in force.
     """
     if errors > 0:
         return Level.FAILING, "saves fail"
+    if runs.level("checkpoint") is Level.FAILING:
+        return Level.FAILING, f"{words.percent(runs.failed_share)} of runs fail"
     if age is not None and every is not None and age > LATE * max(every, 1.0):
         return Level.DEGRADED, "save is late"
+    if runs.recovered:
+        return Level.DEGRADED, f"{words.counted(runs.recovered, 'run')} resumed"
     return Level.WELL, ""

@@ -17,7 +17,7 @@ FIRST_WAIT = 1.0
 
 
 @attrs.frozen(kw_only=True)
-class Answer:
+class Scraped:
     """What came of one scrape.
 
     Attributes:
@@ -55,7 +55,7 @@ class Scraper:
     ) -> None:
         self._every = every
         self._arrived = arrived
-        self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[Scraped] = queue.SimpleQueue()
         self._closed = threading.Event()
         for place, endpoint in enumerate(endpoints):
             threading.Thread(
@@ -65,7 +65,7 @@ class Scraper:
                 daemon=True,
             ).start()
 
-    def answers(self) -> list[Answer]:
+    def answers(self) -> list[Scraped]:
         """Return what has arrived since the last time."""
         found = []
         while True:
@@ -84,7 +84,7 @@ class Scraper:
             at = monotonic()
             samples, failure = _ask(endpoint, reader)
             took = monotonic() - at
-            answer = Answer(place=place, samples=samples, failure=failure, at=at, took=took)
+            answer = Scraped(place=place, samples=samples, failure=failure, at=at, took=took)
             self._answers.put(answer)
             self._arrived()
             if self._closed.wait(max(0.0, at + max(wait, period(wait, took)) - monotonic())):

@@ -21,7 +21,7 @@ from mainstay._top.model import Model
 from mainstay._top.scraper import FIRST_WAIT, Scraper
 from mainstay._top.screen import Screen, shown
 from mainstay._top.target import Target
-from mainstay._top.view import Row
+from mainstay._top.view import AnyRow
 
 _SOON = 0.05
 """Seconds in which answers that come together are drawn together."""
@@ -31,7 +31,7 @@ def show(endpoints: Sequence[Endpoint], *, namespace: str, every: float, once: b
     """Show endpoints until the reader has had enough; once, or where there is no terminal, once."""
     console = Console(highlight=False, soft_wrap=True)
     once = once or not console.is_terminal
-    watch = Watch(endpoints, namespace=namespace, every=FIRST_WAIT if once else every)
+    watch = Watched(endpoints, namespace=namespace, every=FIRST_WAIT if once else every)
     with contextlib.closing(watch):
         if once:
             _print_once(watch, console)
@@ -40,7 +40,7 @@ def show(endpoints: Sequence[Endpoint], *, namespace: str, every: float, once: b
                 _Live(watch, console).run()
 
 
-class Watch:
+class Watched:
     """The endpoints, what was seen of them, and a bell for the loop.
 
     Args:
@@ -80,19 +80,16 @@ class Watch:
         self._scraper.close()
 
 
-def _print_once(watch: Watch, console: Console) -> None:
+def _print_once(watch: Watched, console: Console) -> None:
     """Print one picture after two scrapes of all that answer in time."""
     seen = [0] * len(watch.model.targets)
     ends = monotonic() + FIRST_WAIT + 2 * TIMEOUT
     while min(seen) < 2 and (left := ends - monotonic()) > 0:  # noqa: PLR2004 - two scrapes
         select.select([watch.bell], [], [], left)
         for place in watch.take():
-            seen[place] += 1
-            if not watch.model.targets[place].is_up:
-                seen[place] = 2
-    now = monotonic()
-    watch.model.tick(now)
-    view = watch.model.view(now, wall_time())
+            seen[place] += 1 if watch.model.targets[place].is_up else 2
+        watch.model.tick(monotonic())
+    view = watch.model.view(monotonic(), wall_time())
     width = console.width if console.is_terminal else max(console.width, 80)
     for line in Screen(console, once=True).lines(view, Choice(), width, None):
         line.rstrip()
@@ -103,23 +100,23 @@ class _Live:
     """The view that goes on.
 
     Args:
-        watch: What is watched.
+        watched: What is watched.
         console: Where it is drawn.
     """
 
-    def __init__(self, watch: Watch, console: Console) -> None:
-        self._watch = watch
+    def __init__(self, watched: Watched, console: Console) -> None:
+        self._watched = watched
         self._console = console
         self._screen = Screen(console)
         self._choice = Choice()
         now = monotonic()
-        self._view = watch.model.view(now, wall_time())
+        self._view = watched.model.view(now, wall_time())
         self._ticked = now
         self._arrived: set[int] = set()
 
     def run(self) -> None:
         """Draw until a key ends it."""
-        with _terminal(self._watch) as keyboard, self._live() as live:
+        with _terminal(self._watched) as keyboard, self._live() as live:
             self._draw(live)
             while not self._choice.is_over:
                 self._wait(keyboard, live)
@@ -131,23 +128,29 @@ class _Live:
 
     def _wait(self, keyboard: int | None, live: Live) -> None:
         """Wait for answers, keys, or the time for the next picture; then draw it."""
-        inputs = [self._watch.bell, *([] if keyboard is None else [keyboard])]
-        left = self._ticked + self._watch.model.every - monotonic()
+        inputs = [self._watched.bell, *([] if keyboard is None else [keyboard])]
+        left = self._ticked + self._watched.model.every - monotonic()
         ready, _, _ = select.select(inputs, [], [], max(0.0, left))
         if keyboard is not None and keyboard in ready:
             self._press(os.read(keyboard, 1_024).decode(errors="ignore"))
-        if self._watch.bell in ready:
+        if self._watched.bell in ready:
             time.sleep(_SOON)
-            self._arrived |= self._watch.take()
-        now = monotonic()
-        is_complete = len(self._arrived) == len(self._watch.model.targets)
-        if is_complete or now >= self._ticked + self._watch.model.every:
-            self._watch.model.tick(now)
+            self._arrived |= self._watched.take()
+        self._look(monotonic())
+        self._draw(live)
+
+    def _look(self, now: float) -> None:
+        """Make the next picture, once all have answered or it is time; the first one at once."""
+        model = self._watched.model
+        is_complete = len(self._arrived) == len(model.targets)
+        if is_complete or now >= self._ticked + model.every:
+            model.tick(now)
             self._ticked = now
             self._arrived.clear()
+        elif not self._arrived or self._view.targets_up:
+            return
         if not self._choice.is_paused:
-            self._view = self._watch.model.view(now, wall_time())
-        self._draw(live)
+            self._view = model.view(now, wall_time())
 
     def _press(self, text: str) -> None:
         if not text:
@@ -156,7 +159,7 @@ class _Live:
             listed = dict.fromkeys(row.component for row in self._rows())
             self._choice = self._choice.after(key, [*listed])
 
-    def _rows(self) -> list[Row]:
+    def _rows(self) -> list[AnyRow]:
         view = shown(self._view, Choice(order=self._choice.order, wanted=self._choice.wanted))
         return [*view.calls, *view.pools, *view.breakers, *view.copies, *view.runs]
 
@@ -167,7 +170,7 @@ class _Live:
 
 
 @contextlib.contextmanager
-def _terminal(watch: Watch) -> Iterator[int | None]:
+def _terminal(watch: Watched) -> Iterator[int | None]:
     """Read keys as they are pressed, and draw again when the size changes, until the end.
 
     Yields:

@@ -36,7 +36,7 @@ class Since:
 
 
 @attrs.frozen(kw_only=True)
-class Row:
+class AnyRow:
     """What every row has.
 
     Attributes:
@@ -61,7 +61,7 @@ class Cell:
 
 
 @attrs.frozen(kw_only=True)
-class CallsRow(Row):
+class CallsRow(AnyRow):
     """The calls of one policy of one component; None is what is not known, or says nothing.
 
     Attributes:
@@ -111,14 +111,14 @@ class MemberCell:
 
 
 @attrs.frozen(kw_only=True)
-class PoolRow(Row):
+class PoolRow(AnyRow):
     """A pool with its members, in the order of their names."""
 
     members: tuple[MemberCell, ...]
 
 
 @attrs.frozen(kw_only=True)
-class BreakerRow(Row):
+class BreakerRow(AnyRow):
     """A breaker.
 
     Attributes:
@@ -137,7 +137,7 @@ class BreakerRow(Row):
 
 
 @attrs.frozen(kw_only=True)
-class LimitRow(Row):
+class LimitRow(AnyRow):
     """A bulkhead: its limit, how many calls run and wait, and how many per second are refused."""
 
     limit: int
@@ -147,7 +147,7 @@ class LimitRow(Row):
 
 
 @attrs.frozen(kw_only=True)
-class CopiesRow(Row):
+class CopiesRow(AnyRow):
     """A redundant call.
 
     Attributes:
@@ -166,7 +166,7 @@ class CopiesRow(Row):
 
 
 @attrs.frozen(kw_only=True)
-class RunRow(Row):
+class RunRow(AnyRow):
     """A checkpointed function.
 
     Attributes:
@@ -185,7 +185,7 @@ class RunRow(Row):
 
 
 @attrs.frozen(kw_only=True)
-class TargetRow(Row):
+class TargetRow(AnyRow):
     """An endpoint that is down, or that has begun again; its name is the component."""
 
 
