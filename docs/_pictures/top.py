@@ -2,8 +2,8 @@
 
     python docs/_pictures/top.py    runs all sections of the quickstart at once, and writes the file
 
-It is drawn from the scrape at which most was wrong. The file says which code it shows, so that a
-test can tell when it is out of date: `digest` is what both compare, and comments do not count.
+It is drawn from the last scrape at which most was wrong. The file says which code it shows, so that
+a test can tell when it is out of date: `digest` is what both compare, and comments do not count.
 """
 
 import ast
@@ -23,6 +23,7 @@ from mainstay._top.choice import Choice
 from mainstay._top.endpoint import Endpoint
 from mainstay._top.screen import Screen
 from mainstay._top.show import Watched
+from mainstay._top.view import View
 
 ROOT = Path(__file__).parents[2]
 PICTURE = ROOT / "docs" / "_static" / "top.svg"
@@ -34,9 +35,9 @@ SHOWS = (
         for name in ("bars", "layout", "lines", "model", "paint", "rows", "screen", "view", "words")
     ),
 )
-WIDTH, HEIGHT = 100, 28
+WIDTH, HEIGHT = 120, 25
 NOON = time.mktime((2026, 11, 30, 12, 0, 0, 0, 0, -1))
-EVERY = 0.5
+EVERY = 0.2
 DRAWING = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">
 <title>mainstay top</title>
 <desc>A terminal: what fails and what is covered, calls, pools, breakers, bulkheads, runs.</desc>
@@ -94,6 +95,11 @@ def run_quickstart() -> threading.Thread:
     return running
 
 
+def cells(view: View) -> int:
+    """Return the length of the sparklines."""
+    return max((len(row.cells) for row in view.calls), default=0)
+
+
 def take() -> str:
     """Return the picture at the scrape at which most was wrong, as SVG."""
     console = Console(
@@ -112,7 +118,7 @@ def take() -> str:
     server.shutdown()
     server.server_close()
     thread.join()
-    view = max(views, key=lambda view: (len(view.findings), len(view.calls)))
+    view = max(views, key=lambda view: (len(view.findings), cells(view)))
     for line in Screen(console).lines(view, Choice(), WIDTH, HEIGHT):
         console.print(line, end="\n", soft_wrap=True)
     drawing = DRAWING.replace("{digest}", digest())

@@ -251,10 +251,10 @@ def pool_rows(figures: Figures, since: SinceOf) -> list[PoolRow]:
 
 
 def _worth_telling(since: Since | None, level: Level) -> Since | None:
-    """Return it where it says something: of a change, or of what is bad for a second at least."""
-    if since is None or since.is_exact:
-        return since
-    return since if level and since.seconds >= 1 else None
+    """Return it where it says something: of a change, or of what is bad; a second at least."""
+    if since is None or since.seconds < 1:
+        return None
+    return since if level or since.is_exact else None
 
 
 def _failed_attempts(outcomes: Mapping[str, float]) -> float:
