@@ -169,6 +169,7 @@ class AiohttpAsync:
 
 async def in_async(pieces):
     for piece in pieces:
+        await asyncio.sleep(0)
         yield piece
 
 

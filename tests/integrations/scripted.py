@@ -134,6 +134,45 @@ def hangs(_handler, server):
     server.over.wait(5)
 
 
+class Slow:
+    """Takes a request in after a while, and does not answer it.
+
+    Args:
+        seconds: How long it lets each connection wait.
+    """
+
+    def __init__(self, seconds):
+        self._seconds = seconds
+        self._over = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._thread = threading.Thread(target=self._serve)
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exc_info):
+        self._over.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join(10)
+        self._listener.close()
+
+    def _serve(self):
+        with contextlib.suppress(OSError):
+            connection, _ = self._listener.accept()
+            with connection:
+                self._over.wait(self._seconds)
+                connection.settimeout(0.1)
+                with contextlib.suppress(TimeoutError):
+                    while connection.recv(1 << 20):
+                        pass
+                self._over.wait(5)
+
+
 def drips(every, seconds, *, chunked=False):
     """Answer at once, with a body of which a byte comes each *every* seconds, for *seconds*."""
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from integrations.http_clients import CLIENTS
-from integrations.scripted import Scripted, cuts, drips, hangs, resets, says
+from integrations.scripted import Scripted, Slow, cuts, drips, hangs, resets, says
 from integrations.verdicts import self_signed
 
 from mainstay import (
@@ -323,6 +323,27 @@ def test_a_request_ends_with_the_time_left(open_client, answer):
     with Scripted(answer) as server, deadline(0.3):
         seconds, error = seconds_of(client.ask, "GET", server.url)
     assert 0.28 <= seconds < 1.0  # the benchmark says by how much
+    assert isinstance(error, client.late)
+
+
+def test_the_phases_of_a_request_share_the_time_left(open_client):
+    """The body takes most of it to be sent, and the answer has what remains."""
+    client = open_client()
+    with Slow(0.4) as server, deadline(0.5):
+        seconds, _ = seconds_of(client.ask, "PUT", server.url, body=b"x" * 20_000_000)
+    assert 0.4 <= seconds < 0.8
+
+
+def test_a_body_that_is_slow_to_come_ends_with_the_time_left(open_client):
+    def pieces():
+        for _ in range(15):
+            yield b"order"
+            time.sleep(0.1)
+
+    client = open_client()
+    with Scripted(200) as server, deadline(0.25):
+        seconds, error = seconds_of(client.ask, "PUT", server.url, body=pieces())
+    assert seconds < 1.0
     assert isinstance(error, client.late)
 
 

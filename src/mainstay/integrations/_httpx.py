@@ -4,7 +4,7 @@ The bodies are sync and async in one: a request reads them in one way only.
 """
 
 import math
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from types import TracebackType
 from typing import Any, Self
@@ -196,7 +196,7 @@ class HttpxAttempt:
     def __enter__(self) -> Self:
         if self.left < math.inf:
             request, given = self._request, self._extensions.get("timeout") or {}
-            limits = {each: _shorter(given.get(each), self.left) for each in _LIMITS}
+            limits = LimitsNow(given, self._component)
             # Another mapping, since the client's own outlives the deadline.
             request.extensions = {**self._extensions, "timeout": limits}
             for name, value in deadline_headers().items():
@@ -219,8 +219,27 @@ class HttpxAttempt:
             raise as_clients(expired, type(error), request=self._request) from error
 
 
-def _shorter(limit: float | None, left: float) -> float:
-    return left if limit is None else min(limit, left)
+class LimitsNow(Mapping[str, float | None]):
+    """The limits of a request, each no longer than the time that is left when it is asked for.
+
+    A transport asks for one at the beginning of each phase, so that they do not add up.
+    """
+
+    def __init__(self, given: Mapping[str, float | None], component: str) -> None:
+        self._given = {**dict.fromkeys(_LIMITS), **given}
+        self._component = component
+
+    def __getitem__(self, name: str) -> float | None:
+        limit, left = self._given[name], time_left(self._component)
+        if left == math.inf:  # the body is read after the deadline was left
+            return limit
+        return left if limit is None else min(limit, left)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._given)
+
+    def __len__(self) -> int:
+        return len(self._given)
 
 
 # Bodies.

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
@@ -92,14 +92,19 @@ class RequestsExchange:
         added = {name: text for name, text in deadline_headers().items() if name not in headers}
         headers.update(added)
         timeout: Any = _shorter(self._timeout, left)  # which the stubs know only in HTTPAdapter
+        body: Any = self._request.body
+        if self._body is not None and not hasattr(body, "read"):
+            self._request.body = PiecesInTime(body, self._component)  # type: ignore[assignment]
         try:
             response = self._adapter.send(self._request, timeout=timeout, **self._options)
-        except requests.Timeout as error:
+        except (requests.Timeout, requests.ConnectionError) as error:
             if is_over():
+                late = type(error) if isinstance(error, requests.Timeout) else requests.ReadTimeout
                 expired = DeadlineExpiredError(self._component)
-                raise as_clients(expired, type(error), request=self._request) from error
+                raise as_clients(expired, late, request=self._request) from error
             raise
         finally:
+            self._request.body = body
             for name in added:
                 del headers[name]
         if response.raw is not None:
@@ -169,6 +174,19 @@ class RequestsBody:
         if inspect.isgenerator(body) and inspect.getgeneratorstate(body) == inspect.GEN_CREATED:
             return None
         return "the body of the request is used up; pass bytes, or a file that can seek"
+
+
+class PiecesInTime:
+    """The pieces of a request's body, which end with the time left."""
+
+    def __init__(self, pieces: Iterable[bytes], component: str) -> None:
+        self._pieces = pieces
+        self._component = component
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._pieces:
+            time_left(self._component)  # urllib3 makes of what that raises what it makes of resets
+            yield piece
 
 
 _END = object()

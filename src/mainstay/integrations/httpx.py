@@ -44,7 +44,7 @@ class Transport(httpx.BaseTransport):
     **The time left is the client's limit.** Within a `deadline` the limits of a request are no
     longer than what it leaves, the headers of `deadline_headers` are sent, and a body that drips
     ends with it. The body of an answer over HTTP/2 is looked at by pieces; and a server that drips
-    the headers outlasts it.
+    the headers, or takes the request in drop by drop, outlasts it.
 
     What is raised while the body is read, after the answer has come, is not repeated: put `retry`
     around the function for that.
