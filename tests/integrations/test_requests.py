@@ -6,6 +6,7 @@ import io
 from types import SimpleNamespace
 
 import pytest
+from integrations.scripted import Scripted, says
 
 from mainstay import BulkheadFullError, deadline, remaining, retry, transient
 from mainstay.testing import FakeClock, no_waits, recorded
@@ -241,3 +242,14 @@ def test_cookies_are_kept_behind_a_limit(open_session, urllib3, metrics):
     session = open_session(lambda _request: (200, raw), limit=1)
     session.get("http://a.example")
     assert session.cookies.get("taste") == "tea"
+
+
+@pytest.mark.process
+def test_what_follows_a_challenge_goes_through_the_adapter(requests, library, metrics):
+    session = requests.Session()
+    session.mount("http://", library("mainstay.integrations.requests").Adapter(limit=1))
+    challenge = says(401, WWW_Authenticate='Digest realm="shop", nonce="1", qop="auth"')
+    with Scripted(challenge, 503, 200) as server:
+        response = session.get(server.url, auth=requests.auth.HTTPDigestAuth("me", "secret"))
+    assert response.status_code == 200
+    assert len(server.seen) == 3

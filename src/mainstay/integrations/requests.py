@@ -116,6 +116,8 @@ class Adapter(BaseAdapter):
         except MainstayError as error:
             base = base_for(error, requests.ConnectionError, requests.ReadTimeout)
             raise as_clients(error, base, request=request) from error.__cause__
+        # By it `HTTPDigestAuth` sends what follows a challenge.
+        response.connection = self  # type: ignore[attr-defined]  # which the stubs do not know
         return response
 
     def close(self) -> None:
