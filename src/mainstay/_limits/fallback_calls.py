@@ -35,6 +35,7 @@ from mainstay._core.functions import (
 )
 from mainstay._core.layers import Layer, classes_of
 from mainstay._limits.last_good import LastGood, key_of, key_of_call
+from mainstay._metrics.collector import recorders_of
 from mainstay._metrics.fallbacks import FallbackRecorder
 from mainstay._metrics.recorder import Recorder
 from mainstay.errors import DeadlineExpiredError
@@ -231,8 +232,7 @@ class FallbackCall(Call[Recorder]):
             value = copying.copy(value)
         answers = self.bound.answers
         if self.context.metrics is not None:
-            recorders = self.context.metrics._recorders  # noqa: SLF001 - which users do not see
-            answers = recorders.fallbacks(self.component)
+            answers = recorders_of(self.context.metrics).fallbacks(self.component)
         answers.answered(settings.source.value, age)
         self.end("recovered")
         if is_observed(POLICY, logging.INFO):

@@ -1,6 +1,7 @@
 """The face of pipelines: `pipeline(...)` and the `Pipeline` that it makes."""
 
 from collections.abc import Callable
+from itertools import chain
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 import attrs
@@ -116,7 +117,8 @@ class Pipeline:
                 f"a pipeline does not wrap generators such as {name_of(fn)}, of which most "
                 f"layers see only the first item; wrap what makes one item"
             )
-        reasons = tuple(dict.fromkeys(r for p in self.policies for r in GIVE_UP_REASONS[p._kind]))  # noqa: SLF001 - of our own policies
+        kinds = [policy._kind for policy in self.policies]  # noqa: SLF001 - of our own policies
+        reasons = tuple(dict.fromkeys(chain.from_iterable(GIVE_UP_REASONS[kind] for kind in kinds)))
         recorder = recorders_of(self._metrics).pipeline(PipelineRecorder, self.name, reasons)
         pipe = Pipe(self.name, self._metrics, reasons, counted, once=once)
         inside = [counted(fn)]
@@ -127,8 +129,7 @@ class Pipeline:
         bound = BoundPipeline(self.name, recorder)
         is_async = kind is Kind.ASYNC
         general = (wrap_async if is_async else wrap_sync)(bound, nested)
-        kinds = [policy._kind for policy in inwards]  # noqa: SLF001 - as above
-        way = straight_way(kinds, pipe.bounds, inside, is_async=is_async)
+        way = straight_way(kinds[::-1], pipe.bounds, inside, is_async=is_async)
         if way is None:
             return general
         return (astraight if is_async else straight)(bound, way, fn, general)

@@ -74,9 +74,9 @@ class StraightRetry(StraightLayer):
 
     def __init__(self, bound: Any, nested: Nested) -> None:
         super().__init__(bound, nested)
-        from mainstay._retry.loops import arepeat, repeat  # noqa: PLC0415 - only pipelines with one
+        from mainstay._retry import loops  # noqa: PLC0415 - only pipelines with one
 
-        self._repeat, self._arepeat = repeat, arepeat
+        self._repeat, self._arepeat = loops.repeat, loops.arepeat
 
     def failed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - of a layer
         """Return how to call again, or let the exception go on."""
@@ -328,8 +328,11 @@ def straight_way(
     layers: list[StraightLayer] = []
     for place, (kind, bound, inside) in enumerate(zip(kinds, bounds, nested, strict=True)):
         layer = _layer_of(kind, bound, is_async=is_async)
-        last = kind in {"timeout", "rate_limit"} and kind in kinds[:place]
-        if layer is None or last or (kind == "timeout" and place):
+        # The turn of one rate limit would be lost where another one has none.
+        is_second_rate = kind == "rate_limit" and kind in kinds[:place]
+        # Only the function is called in a limited time here, and not what other layers do.
+        is_around_layers = kind == "timeout" and place > 0
+        if layer is None or is_second_rate or is_around_layers:
             return None
         layers.append(layer(bound, inside))
     return StraightWay(layers)

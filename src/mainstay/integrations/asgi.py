@@ -363,7 +363,7 @@ class _Handshake:
         await self._send(message)
 
     async def refuse(self, answer: OwnResponse) -> None:
-        """OwnResponse in place of the application."""
+        """Answer in place of the application."""
         if not self._has_received:
             await self._receive()  # that it wants to connect
         if "websocket.http.response" in (self._scope.get("extensions") or {}):
