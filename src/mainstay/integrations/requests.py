@@ -117,7 +117,7 @@ class Adapter(BaseAdapter):
             base = base_for(error, requests.ConnectionError, requests.ReadTimeout)
             raise as_clients(error, base, request=request) from error.__cause__
         # By it `HTTPDigestAuth` sends what follows a challenge.
-        response.connection = self  # type: ignore[attr-defined]  # which the stubs do not know
+        setattr(response, "connection", self)  # noqa: B010 - which the stubs know as another one
         return response
 
     def close(self) -> None:
