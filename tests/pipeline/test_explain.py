@@ -313,3 +313,11 @@ def test_a_warning_names_the_layer_that_has_no_limit(policies, layer):
 def test_what_to_do_about_no_limit_is_not_what_is_there_already(policies, what_to_do):
     (warning,) = explain(stack(*policies)).warnings
     assert warning.text.endswith(what_to_do)
+
+
+def test_a_stop_of_the_users_own_is_no_limit_that_can_be_told():
+    texts = [
+        each.text for each in explain(again(None, stop=lambda _: True)(call), call_takes=1).warnings
+    ]
+    assert len(texts) == 2
+    assert all("what its `stop` comes to cannot be told" in text for text in texts)

@@ -42,6 +42,7 @@ class Layer:
         tells: True if *timeout* is told to the policies inside, as a deadline.
         places: The places that a call holds.
         once: True if it repeats nothing that another retry has given up.
+        stops: True if something of the user's says when it ends, of which nothing is known.
         classes: Which exceptions it looks at; None where only a predicate can tell.
         then: What it calls after a failure, in place of what is inside.
     """
@@ -59,6 +60,7 @@ class Layer:
     tells: bool = False
     places: int = 0
     once: bool = False
+    stops: bool = False
     classes: tuple[type[Exception], ...] | None = None
     then: Callable[..., Any] | None = None
 

@@ -105,13 +105,19 @@ def _without_limit(
             hint = f"set `call_takes=` to what its client allows, or {limit}"
         elif layers[place - 1].kind == "fallback":
             hint = "what its `call` takes is not known; put a `timeout` around that"
+        elif layers[place - 1].stops:
+            hint = "what its `stop` comes to cannot be told; give it a `timeout` as well"
         else:
             hint = "what is inside has a limit, and this has none"
         text = f"nothing bounds how long it takes; {hint}"
         yield LayerWarning("W0", names[place - 1], text)
     if worst[0][1] == math.inf:
         place = next(place for place, (_, calls) in enumerate(worst) if calls < math.inf)
-        text = "nothing bounds how many calls it makes; set `attempts=`"
+        text = "nothing bounds how many calls it makes; " + (
+            "what its `stop` comes to cannot be told; give it `attempts` as well"
+            if layers[place - 1].stops
+            else "set `attempts=`"
+        )
         yield LayerWarning("W0", names[place - 1], text)
 
 

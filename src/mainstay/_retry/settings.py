@@ -44,6 +44,7 @@ class RetrySettings:
             timeout=math.inf if self.timeout is None else self.timeout,
             attempt_timeout=math.inf if self.attempt_timeout is None else self.attempt_timeout,
             once=self.nested == "once",
+            stops=self.stop is not None,
             classes=classes_of(self.judge),
         )
 
