@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from mainstay import Metrics
-from mainstay._metrics import writer
+from mainstay._metrics import gauges, writer
 from mainstay._metrics.collector import recorders_of
 from mainstay._metrics.recorders import Recorders
 from mainstay._metrics.schema import (
@@ -92,6 +92,39 @@ def test_what_is_gone_is_not_shown_any_longer(registry, metrics):
     del source
     gc.collect()
     assert registry.get_sample_value("mainstay_member_state", labels) is None
+
+
+def test_a_state_has_the_time_at_which_it_began(registry, metrics, monkeypatch):
+    monkeypatch.setattr(gauges, "wall_time", lambda: now)
+
+    def since(member):
+        labels = {"component": "it", "member": member}
+        return registry.get_sample_value("mainstay_member_since_timestamp_seconds", labels)
+
+    now, source = 100.0, Source(a="active", b="active")
+    gauge = recorders_of(metrics).follow(MEMBER_STATE, "it", source)
+    gauge.changed()
+    now, source.members = 200.0, {"a": "ejected", "b": "active"}
+    gauge.changed()
+    now = 300.0  # a scrape comes later
+    assert (since("a"), since("b")) == (200.0, 100.0)
+    source.members = {"a": "ejected", "b": "trial"}  # runs out by itself, and nobody tells of it
+    assert (since("a"), since("b")) == (200.0, 300.0)
+    now, source.members = 400.0, {"b": "trial"}
+    assert (since("a"), since("b")) == (None, 300.0)
+
+
+def test_of_two_that_share_a_name_the_latest_change_counts(registry, metrics, monkeypatch):
+    monkeypatch.setattr(gauges, "wall_time", lambda: now)
+    labels = {"component": "it", "member": "a"}
+    sources = []
+    for now in (100.0, 200.0):
+        sources.append(Source(a="active" if now < 150 else "ejected"))
+        recorders_of(metrics).follow(MEMBER_STATE, "it", sources[-1]).changed()
+    now = 300.0
+    for _ in range(2):
+        name = "mainstay_member_since_timestamp_seconds"
+        assert registry.get_sample_value(name, labels) == 200.0
 
 
 def test_a_worker_writes_at_each_change_and_what_is_gone_counts_as_zero(worker):

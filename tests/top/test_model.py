@@ -83,6 +83,21 @@ def test_what_has_changed_has_been_so_since_then():
     assert (since.seconds, since.is_exact) == (2.0, True)
 
 
+def test_a_program_says_itself_since_when_it_is_so():
+    scene = Scene("a")
+    began = {("db", "a"): 900.0, ("db", "b"): 900.0}
+    samples = {"member_state": states("ejected"), "member_since_timestamp_seconds": began}
+    samples |= {
+        "breaker_state": {("pay", "open"): 1.0},
+        "breaker_since_timestamp_seconds": {("pay",): 990.0},
+    }
+    view = scene.scrape(samples)
+    first, second = view.pools[0].members
+    assert (first.since.seconds, first.since.is_exact) == (102.0, True)
+    assert second.since is None  # it never changed
+    assert view.breakers[0].since.seconds == 12.0
+
+
 def test_a_target_that_is_down_is_red_and_its_rows_are_old():
     scene = Scene("a", "b")
     first, second = {"calls_total": calls(success=2)}, {"calls_total": calls("db", success=2)}

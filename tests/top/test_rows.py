@@ -226,7 +226,7 @@ def test_time_in_state_is_told_of_changes_and_of_what_is_bad():
     now = {"member_state": member_states(a="active", b="active", c="ejected")}
 
     def since(_, member, __):
-        return Since(seconds=5.0, is_exact=member == "b")
+        return Since(seconds=5.0, is_exact=True, has_changed=member == "b")
 
     (pool,) = rows.pool_rows(figures(now), since)
     assert [member.since is not None for member in pool.members] == [False, True, True]

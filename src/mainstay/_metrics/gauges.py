@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from operator import add
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
+from mainstay._core.clock import wall_time
 from mainstay._core.threads import values_now
 from mainstay._metrics.schema import Family
 from mainstay._metrics.series import SeriesTable
@@ -113,8 +114,62 @@ class Latest:
         self._gauge.changed()
 
 
+class Beginnings(Generic[S]):
+    """Tells when the present states of one source began, as far as they were looked at.
+
+    Args:
+        states: Asks the source for them.
+    """
+
+    def __init__(self, states: Callable[[S], Mapping[str, str]]) -> None:
+        self._states = states
+        self._began: dict[str, tuple[str, float]] = {}
+
+    def __call__(self, source: S) -> Mapping[str, float]:
+        """Return by name, in seconds since 1970, when the states began."""
+        now, states = wall_time(), self._states(source)
+        before = self._began
+        self._began = {
+            name: before[name] if name in before and before[name][0] == state else (state, now)
+            for name, state in states.items()
+        }
+        return {name: at for name, (_, at) in self._began.items()}
+
+
+class SinceGauge(Gauge[Mapping[str, float]]):
+    """Times by member, or by "": when its state began, the latest where several say so."""
+
+    def changed(self) -> None:
+        """Look at the states now, since a scrape comes later."""
+        if self._table.writer is None:
+            self._values()
+        super().changed()
+
+    def _series(self, said: Mapping[str, float]) -> Iterator[tuple[tuple[str, ...], float]]:
+        for name, at in said.items():
+            yield ((self._table.member(self._component, name),) if name else ()), at
+
+
 class StateGauge(Gauge[Mapping[str, str]]):
-    """States by member, or by "": 1 for that state, 0 for the others."""
+    """States by member, or by "": 1 for that state, 0 for the others.
+
+    Args:
+        table: Where it is written.
+        component: Whose states they are.
+        family: The metric.
+        since: Tells when they began.
+    """
+
+    def __init__(
+        self, table: SeriesTable, component: str, family: Family, *, since: SinceGauge
+    ) -> None:
+        super().__init__(table, component, family)
+        self._since = since
+
+    def changed(self) -> None:
+        """Have a change written where others have to read it, and its time kept."""
+        super().changed()
+        self._since.changed()
 
     def _series(self, said: Mapping[str, str]) -> Iterator[tuple[tuple[str, ...], float]]:
         for name, state in said.items():

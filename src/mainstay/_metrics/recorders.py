@@ -10,12 +10,20 @@ from mainstay._metrics.bulkhead import BulkheadRecorder
 from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay._metrics.copies import CopiesRecorder
 from mainstay._metrics.fallbacks import FallbackRecorder
-from mainstay._metrics.gauges import Gauge, NumberGauge, Sample, Stateful, StateGauge
+from mainstay._metrics.gauges import (
+    Beginnings,
+    Gauge,
+    NumberGauge,
+    Sample,
+    SinceGauge,
+    Stateful,
+    StateGauge,
+)
 from mainstay._metrics.pipeline import PipelineRecorder, SharedRecorder
 from mainstay._metrics.pools import MemberRecorder, SwitchRecorder
 from mainstay._metrics.rate import RateStoreRecorder
 from mainstay._metrics.recorder import Recorder
-from mainstay._metrics.schema import Family
+from mainstay._metrics.schema import SINCE, Family
 from mainstay._metrics.series import SeriesTable
 from mainstay._metrics.wire import WireRecorder
 
@@ -104,11 +112,14 @@ class Recorders:
         return self._number(self.table.component(component), family)
 
     def follow(self, family: Family, component: str, source: Stateful) -> StateGauge:
-        """Return the gauge *family* of a component, which shows the states of *source* from now on.
+        """Return the gauge *family* of a component, which shows the states of *source*.
 
         It does as long as *source* lives.
         """
-        gauge = self._find(StateGauge, self.table.component(component), family)
+        component = self.table.component(component)
+        since = self._find(SinceGauge, component, SINCE[family])
+        since.follow(source, Beginnings(type(source).states))
+        gauge = self._find(StateGauge, component, family, since=since)
         gauge.follow(source, type(source).states)
         return gauge
 

@@ -137,6 +137,13 @@ MEMBER_STATE = Family(
     states=MEMBER_STATES,
     mode="livesum",
 )
+MEMBER_SINCE = Family(
+    "member_since_timestamp_seconds",
+    "gauge",
+    "When the present state of a member of a pool began, in seconds since 1970.",
+    ("component", "member"),
+    mode="livemax",
+)
 FAILOVERS = Family(
     "failovers_total",
     "counter",
@@ -177,6 +184,13 @@ BREAKER_STATE = Family(
     ("component", "state"),
     states=BREAKER_STATES,
     mode="livesum",
+)
+BREAKER_SINCE = Family(
+    "breaker_since_timestamp_seconds",
+    "gauge",
+    "When the present state of a circuit breaker began, in seconds since 1970.",
+    ("component",),
+    mode="livemax",
 )
 BREAKER_TRANSITIONS = Family(
     "breaker_transitions_total",
@@ -448,6 +462,9 @@ SERIES_DROPPED = Family(
 
 FAMILIES = tuple(each for each in tuple(globals().values()) if isinstance(each, Family))
 """What `Metrics` exports: all of the above, in that order."""
+
+SINCE = {MEMBER_STATE: MEMBER_SINCE, BREAKER_STATE: BREAKER_SINCE}
+"""By the gauge of a state, the one that tells since when it has been so."""
 
 CHECKPOINT_RUNS = Family(
     "checkpoint_runs",

@@ -92,11 +92,17 @@ class Model:
         rates = {name: rate for name, run in self._runs.items() if (rate := run.rate()) is not None}
         running = {name: run.running for name, run in self._runs.items()}
 
+        began = _began(figures)
+
         def since(component: str, member: str, state: str) -> Since | None:
-            seen = self._states.get((component, member))
-            if seen is None or seen[0] != state:
+            seen, at = self._states.get((component, member)), began.get((component, member))
+            is_seen = seen is not None and seen[0] == state
+            has_changed = seen is not None and is_seen and seen[2]
+            if at is not None:
+                return Since(seconds=wall - at, is_exact=True, has_changed=has_changed)
+            if seen is None or not is_seen:
                 return None
-            return Since(seconds=now - seen[1], is_exact=seen[2])
+            return Since(seconds=now - seen[1], is_exact=has_changed, has_changed=has_changed)
 
         return View(
             rate=sum(row.rate or 0.0 for row in calls) if figures.has_rates else None,
@@ -179,6 +185,15 @@ class _RunSeen:
         """Return items per second; None before there are two times to compare."""
         (since, first), (now, last) = self._items[0], self._items[-1]
         return (last - first) / (now - since) if now > since else None
+
+
+def _began(figures: Figures) -> dict[tuple[str, str], float]:
+    """Return when states began, by component and by member, or by "" for a breaker."""
+    members = figures.now.get(schema.MEMBER_SINCE.name, {})
+    breakers = figures.now.get(schema.BREAKER_SINCE.name, {})
+    began = {(component, member): at for (component, member), at in members.items()}
+    began |= {(component, ""): at for (component,), at in breakers.items()}
+    return {key: at for key, at in began.items() if at > 0}  # worker processes write 0 at an end
 
 
 def _no_since(component: str, member: str, state: str) -> None:  # noqa: ARG001 - asked for no time

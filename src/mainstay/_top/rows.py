@@ -254,7 +254,7 @@ def _worth_telling(since: Since | None, level: Level) -> Since | None:
     """Return it where it says something: of a change, or of what is bad; a second at least."""
     if since is None or since.seconds < 1:
         return None
-    return since if level or since.is_exact else None
+    return since if level or since.has_changed else None
 
 
 def _failed_attempts(outcomes: Mapping[str, float]) -> float:

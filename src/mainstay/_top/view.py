@@ -28,11 +28,13 @@ class Since:
 
     Attributes:
         seconds: How long.
-        is_exact: False if it was so already when `top` began to look.
+        is_exact: False if it was so already when `top` began to look, and nobody says since when.
+        has_changed: True if it was different before, when `top` looked.
     """
 
     seconds: float
     is_exact: bool
+    has_changed: bool
 
 
 @attrs.frozen(kw_only=True)

@@ -227,6 +227,12 @@ def _pools(series: Series) -> Row:
                 "1 for the state that the member is in; over processes, how many see it so.",
                 Query(f"{states} > 0", "{{component}} {{member}}: {{state}}"),
             ),
+            stat(
+                "Time in state",
+                "Since the state of the member began; over processes, since the latest change.",
+                _time_since(series, "member_since_timestamp_seconds", "member"),
+                unit="s",
+            ),
             graph(
                 "Attempts by member",
                 "How the attempts at each member ended.",
@@ -276,6 +282,12 @@ def _breakers(series: Series) -> Row:
                 "State",
                 "1 for the state that the breaker is in; over processes, how many see it so.",
                 Query(f"{states} > 0", "{{component}}: {{state}}"),
+            ),
+            stat(
+                "Time in state",
+                "Since the state of the breaker began; over processes, since the latest change.",
+                _time_since(series, "breaker_since_timestamp_seconds"),
+                unit="s",
             ),
             stat(
                 "Changes of state",
@@ -602,6 +614,12 @@ def _counted(series: Series, name: str, window: str, *labels: str) -> Query:
     """Return the query for the events of a counter, by component and *labels*."""
     by = ", ".join((ask.COMPONENT, *labels))
     return Query(ask.events(series, name, window, by), _legend(labels))
+
+
+def _time_since(series: Series, name: str, *labels: str) -> Query:
+    """Return the query for the seconds since a time; workers write 0 where it is over."""
+    by = ", ".join((ask.COMPONENT, *labels))
+    return Query(f"time() - (max by ({by}) ({series(name)}) > 0)", _legend(labels))
 
 
 def _quantile(series: Series, name: str, window: str) -> Query:
