@@ -621,7 +621,7 @@ def test_before_the_time_that_it_says_a_tick_changes_nothing(passed, events):
             "`initial` must be from `at_least` to `at_most`, 5 to 1000, not 4",
         ),
         (
-            {"at_most": 19},
+            {"initial": 20, "at_most": 19},
             ValueError,
             "`initial` must be from `at_least` to `at_most`, 1 to 19, not 20",
         ),
@@ -642,6 +642,15 @@ def test_an_async_predicate_for_overload_is_refused():
 
     with pytest.raises(TypeError, match=r"`overload` must be a plain predicate, and .* is async"):
         Adaptive(overload=busy)
+
+
+@pytest.mark.parametrize(
+    ("given", "initial"), [({}, 20), ({"at_most": 8}, 8), ({"at_least": 30}, 30)]
+)
+def test_an_initial_limit_that_is_not_given_fits_the_bounds(given, initial):
+    settings = Adaptive(**given)
+    assert settings.initial == initial
+    assert type(settings.initial) is int
 
 
 def test_the_bounds_may_meet():

@@ -50,12 +50,15 @@ import math
 import statistics
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import Final
 
 import attrs
 
-from mainstay._core.arguments import to_count
+from mainstay._core.arguments import DefaultInt, to_count
 from mainstay._core.failures import Classes, Judge, judge_of
 from mainstay._core.functions import is_async_hook, name_of, repr_of
+
+_INITIAL: Final = DefaultInt(20)
 
 PERIOD = 30.0
 """Seconds of wall time from one common probe to the next."""
@@ -94,9 +97,9 @@ class Adaptive:
     the limit is reached. A limit of which less than half is used does not rise.
 
     Args:
-        initial: The limit to begin with, from *at_least* to *at_most*. A new process does not
-            refuse its first calls with the default; where many processes share something small,
-            5 is the better beginning.
+        initial: The limit to begin with, from *at_least* to *at_most*. The default is the nearest
+            of these to 20, so that a new process does not refuse its first calls; where many
+            processes share something small, 5 is the better beginning.
         at_least: The smallest limit, at least 1.
         at_most: The largest limit, at least *at_least*.
         overload: Which exceptions say that there were too many calls, such as the one of your
@@ -126,7 +129,7 @@ class Adaptive:
     def __init__(
         self,
         *,
-        initial: int = 20,
+        initial: int = _INITIAL,
         at_least: int = 1,
         at_most: int = 1000,
         overload: Classes | Callable[[Exception], object] | None = None,
@@ -136,6 +139,8 @@ class Adaptive:
             to_count(initial, "initial"),
             to_count(at_most, "at_most"),
         )
+        if isinstance(initial, DefaultInt):
+            first = min(max(int(initial), least), most)
         if least > most:
             raise ValueError(f"`at_most` must be at least `at_least`, which is {least}, not {most}")
         if not least <= first <= most:
