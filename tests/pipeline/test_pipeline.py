@@ -348,6 +348,11 @@ def test_the_name_is_checked(name):
         pipeline(name, again())
 
 
+def test_a_name_that_was_forgotten_is_asked_for():
+    with pytest.raises(TypeError, match=r"begins with its `name`, as pipeline\('orders', \.\.\.\)"):
+        pipeline(again(), breaker_of())
+
+
 def test_a_pipeline_needs_a_policy():
     with pytest.raises(TypeError, match="at least one policy"):
         pipeline("orders")

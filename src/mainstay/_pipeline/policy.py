@@ -183,6 +183,10 @@ def pipeline(name: str, *policies: Any, metrics: Metrics | None = None) -> Pipel
         >>> order(7)
         'order 7'
     """
+    if hasattr(type(name), "_layer"):
+        raise TypeError(
+            f"a pipeline begins with its `name`, as pipeline('orders', ...), not with {name!r}"
+        )
     checked_name(name)
     if not policies:
         raise TypeError("a pipeline needs at least one policy, such as `retry(on=...)`")
