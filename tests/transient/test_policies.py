@@ -145,3 +145,10 @@ def test_a_group_is_judged_by_both_questions_of_its_leaves(metrics, clock):
     with pytest.raises(ExceptionGroup):
         asyncio.run(breaker(fetch)())
     assert breaker.state == "open"
+
+
+def test_policies_and_the_log_call_it_by_its_name(caplog, metrics):
+    assert repr(retry(on=transient)) == "<Retry: on transient>"
+    with caplog.at_level("INFO", "mainstay.retry"), pytest.raises(KeyError):
+        retry(on=transient, name="fetch").call({}.__getitem__, 1)
+    assert "fetch: KeyError is not what `on` names (transient)" in caplog.text

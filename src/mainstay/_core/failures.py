@@ -213,6 +213,13 @@ class ErrorClasses:
         )
 
 
+def _called(predicate: Judge) -> str:
+    """Return what a predicate is called in messages; one of ours, as `transient`, by its `repr`."""
+    if str(type(predicate).__module__).startswith("mainstay."):
+        return repr(predicate)
+    return f"the predicate {name_of(predicate)}"
+
+
 @attrs.frozen
 class Predicate:
     """The verdict of a predicate."""
@@ -220,7 +227,7 @@ class Predicate:
     predicate: Judge
 
     def __str__(self) -> str:
-        return f"the predicate {name_of(self.predicate)}"
+        return _called(self.predicate)
 
     def __call__(self, error: Exception) -> Any:
         if not _is_judged_by_leaves(error):
@@ -235,7 +242,7 @@ class AsyncPredicate:
     predicate: Judge
 
     def __str__(self) -> str:
-        return f"the predicate {name_of(self.predicate)}"
+        return _called(self.predicate)
 
     async def __call__(self, error: Exception) -> Any:
         if not _is_judged_by_leaves(error):
