@@ -118,7 +118,7 @@ class Pipeline:
                 f"layers see only the first item; wrap what makes one item"
             )
         kinds = [policy._kind for policy in self.policies]  # noqa: SLF001 - of our own policies
-        reasons = tuple(dict.fromkeys(chain.from_iterable(GIVE_UP_REASONS[kind] for kind in kinds)))
+        reasons = tuple(dict.fromkeys(chain.from_iterable(map(_reasons_of, self.policies))))
         recorder = recorders_of(self._metrics).pipeline(PipelineRecorder, self.name, reasons)
         pipe = Pipe(self.name, self._metrics, reasons, counted, once=once)
         inside = [counted(fn)]
@@ -218,6 +218,16 @@ def _anything(*args: Any, **kwargs: Any) -> None:
 
 async def _aanything(*args: Any, **kwargs: Any) -> None:
     """As `_anything`."""
+
+
+def _reasons_of(policy: Any) -> tuple[str, ...]:
+    """Return why a layer can give up: a retry for what it was given alone."""
+    reasons = GIVE_UP_REASONS[policy._kind]  # noqa: SLF001 - as above
+    if policy._kind != "retry":  # noqa: SLF001 - as above
+        return reasons
+    settings = policy._settings  # noqa: SLF001 - as above
+    needs = {"budget": settings.budget, "refused_result": settings.on_result}
+    return tuple(reason for reason in reasons if needs.get(reason, True) is not None)
 
 
 def _engine_of(policy: Any) -> object:
