@@ -400,7 +400,8 @@ def test_a_killed_worker_is_gone_when_the_next_one_starts(
     assert now_closed(directory) is None
     left = samples(scraped(directory))
     gone = {key[0] for key in before.keys() - left.keys()}
-    assert gone == {"mainstay_breaker_state", "mainstay_component_up"}
+    since = "mainstay_breaker_since_timestamp_seconds"
+    assert gone == {"mainstay_breaker_state", since, "mainstay_component_up"}
     assert left.items() <= before.items()
 
 
