@@ -105,7 +105,7 @@ class Availability(Shared):
             <Availability of 'database': up>
         """
         self._track.change(OutageLog.failed)
-        self._series.refresh()
+        self._series.count(self._track)
 
     def restore(self) -> None:
         """Record that an outage ends.
@@ -114,7 +114,7 @@ class Availability(Shared):
             ValueError: If none has begun, or the clock went back since the last change.
         """
         self._track.change(OutageLog.restored)
-        self._series.refresh()
+        self._series.count(self._track)
 
     def outage(self) -> AbstractContextManager[None]:
         """Record an outage that lasts as long as the block, in sync and async code.
@@ -220,7 +220,7 @@ def follow(availability: Availability, is_down: Callable[[], bool]) -> None:
     track = availability._track  # noqa: SLF001 - of this module
     while (down := is_down()) == track.is_up():
         track.change(OutageLog.down if down else OutageLog.up)
-        availability._series.refresh()  # noqa: SLF001 - of this module
+        availability._series.count(track)  # noqa: SLF001 - of this module
 
 
 class _Track:

@@ -362,3 +362,24 @@ def test_a_handler_may_bring_back_what_goes_down_just_now_and_take_it_down(down)
         return partial(is_now, down), partial(is_now, not down), check
 
     assert at_each_interruption(attempt) > 20
+
+
+def test_a_change_of_one_source_asks_no_other_one():
+    """A thousand breakers share `_other`: each change read the figures of them all."""
+
+    class Counting(SystemClock):
+        readings = 0
+
+        def now(self):
+            self.readings += 1
+            return super().now()
+
+    clock = Counting()
+    with OnClock(clock):
+        metrics = Metrics(CollectorRegistry())
+        sources = [Availability("database", metrics=metrics) for _ in range(50)]
+        before = clock.readings
+        sources[0].fail()
+        assert clock.readings - before < 5
+        list(metrics.collect())
+        assert clock.readings - before >= 50

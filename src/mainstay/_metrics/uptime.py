@@ -94,7 +94,17 @@ class UptimeSeries:
         """Count the time of *source* as long as it lives."""
         key = id(source)
         self._watched[key] = _Watched(weakref.ref(source, lambda _: self._watched.pop(key, None)))
-        self.refresh()
+        self.count(source)
+
+    def count(self, source: UptimeSource) -> None:
+        """Bring the counters and `component_up` up to date about *source*, which has changed.
+
+        The others wait for the next scrape: there may be a thousand under one label, `_other`.
+        """
+        watched = self._watched.get(id(source))
+        if watched is not None:
+            self._count(watched, source)
+        self._up.changed()
 
     def refresh(self) -> None:
         """Bring the counters and `component_up` up to date."""
