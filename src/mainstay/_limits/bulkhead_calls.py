@@ -410,7 +410,7 @@ class BulkheadCall(Call[Recorder]):
         if not is_a(error, Exception):
             self._follow_interruption(error, may_be_late=may_be_late)
             self.end_interrupted(error)
-        elif issubclass(type(error), DeadlineExpiredError) and self.context.left() <= 0:
+        elif is_a(error, DeadlineExpiredError) and self.context.left() <= 0:
             self._follow(error)
             self.recorder.gave_up("timeout")  # the caller's time is over
             self.end("timeout")

@@ -201,7 +201,7 @@ class FallbackCall(Call[Recorder]):
             return True
         if verdict is False:
             self.not_matched(self.bound.settings.judge, error)
-            over = issubclass(type(error), DeadlineExpiredError) and self.context.left() <= 0
+            over = is_a(error, DeadlineExpiredError) and self.context.left() <= 0
             self.give_up("not_retryable", error, "timeout" if over else "error", attempts=1)
             return False
         if verdict is not PREDICATE_ERROR:

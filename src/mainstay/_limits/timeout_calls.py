@@ -129,7 +129,7 @@ class LimitedCall(Call[Recorder]):
         if not is_a(error, Exception):
             self.end_interrupted(error)
             return None
-        expired = issubclass(type(error), DeadlineExpiredError)
+        expired = is_a(error, DeadlineExpiredError)
         if expired and self.context.left() <= 0:  # the caller's time is over as well
             self.recorder.gave_up("timeout")
             self.recorder.error(error)
