@@ -6,6 +6,7 @@ the process of `top`, from its tenth second on; the first picture is the first t
 the start of Python.
 """
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -66,7 +67,8 @@ def serve(number: int) -> str:
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            with contextlib.suppress(OSError):  # `top` was killed
+                self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             """Log nothing."""
