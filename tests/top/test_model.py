@@ -111,6 +111,26 @@ def test_a_target_that_is_down_is_red_and_its_rows_are_old():
     assert [(row.component, row.level) for row in view.targets] == [("b", Level.FAILING)]
 
 
+def test_a_target_that_is_silent_is_down_though_no_scrape_of_it_has_ended():
+    scene = Scene("a", "b")
+    scene.scrape({"calls_total": calls(success=2)}, {"calls_total": calls("db", success=2)})
+    for _ in range(10):
+        scene.now += 2.0
+        scene.targets[0].answered({"calls_total": calls(success=2)}, at=scene.now, took=0.1)
+        scene.model.tick(scene.now)
+    view = scene.model.view(scene.now, 0.0)
+    assert [(each.name, each.text) for each in view.findings] == [("b", "no answer 19s")]
+
+
+def test_one_that_was_never_heard_of_is_down_too():
+    model = Model([Target("a")], every=2.0)
+    for now in (0.0, 10.0):
+        model.tick(now)
+        assert model.view(now, 0.0).targets == ()
+    model.tick(18.0)
+    assert [row.why for row in model.view(18.0, 0.0).targets] == ["no answer 18s"]
+
+
 def test_what_is_old_is_no_finding():
     scene = Scene("a")
     scene.scrape({"member_state": states("ejected")})

@@ -26,6 +26,9 @@ MOST_CELLS = 60
 RESTART_SHOWN = 60.0
 """Seconds for which it is told that a process has begun again."""
 
+SILENT = 15.0
+"""Seconds without a word from an endpoint, beyond those between scrapes, that are too many."""
+
 _SAVES_FOR_A_RATE = 3
 _MOST_ITEMS = 1_000
 
@@ -46,11 +49,13 @@ class Model:
         self.every = every
         self._cells: dict[tuple[str, str], deque[Cell]] = {}
         self._ticks = 0
+        self._began: float | None = None
         self._states: dict[tuple[str, str], _Seen] = {}
         self._runs: dict[str, _RunSeen] = {}
 
     def tick(self, now: float) -> None:
         """Record what the last scrapes have brought: one more cell of each sparkline."""
+        self._miss_the_silent(now)
         up = [target for target in self.targets if target.is_up]
         if not up:
             return
@@ -85,6 +90,19 @@ class Model:
             took=took if period(self.every, took) > self.every else None,
             span=self.every,
         )
+
+    def _miss_the_silent(self, now: float) -> None:
+        """Record that nothing comes from a target, where not even its failure has been told of.
+
+        A server that sends the head of its answer byte by byte is never late for a socket.
+        """
+        self._began = now if self._began is None else self._began
+        for target in self.targets:
+            heard = self._began if target.heard_at is None else target.heard_at
+            if target.failing_since is None and now - heard > SILENT + period(
+                self.every, target.took
+            ):
+                target.failed("no answer", at=heard)
 
     def _rows(self, figures: Figures, now: float, wall: float) -> View:
         cells = {key: tuple(each) for key, each in self._cells.items()}

@@ -101,6 +101,7 @@ class Target:
         self.failing_since: float | None = None
         self.restarted_at: float | None = None
         self.took = 0.0
+        self.heard_at: float | None = None
         self._intervals: deque[Interval] = deque()
 
     @property
@@ -118,11 +119,12 @@ class Target:
         while len(self._intervals) > 1 and self._intervals[0].at <= at - WINDOW:
             self._intervals.popleft()
         self.samples, self.answered_at, self.took = samples, at, took
+        self.heard_at = at + took
         self.failure, self.failing_since = "", None
 
     def failed(self, failure: str, *, at: float) -> None:
         """Record that the scrape that began at *at* has brought nothing; what was stays."""
-        self.failure = failure
+        self.failure, self.heard_at = failure, at
         if self.failing_since is None:
             self.failing_since = at
 
