@@ -157,6 +157,20 @@ except BaseException as error:
     assert (kind, said) == (raised, "lost" if raised == "ConnectionError" else "")
 
 
+@pytest.mark.parametrize("library", ["httpx", "requests", "aiohttp", "grpc", "opentelemetry"])
+def test_an_integration_whose_library_is_missing_says_what_to_install(library: str) -> None:
+    code = f"""
+import sys
+
+sys.modules[{library!r}] = None
+try:
+    import mainstay.integrations.{library}
+except ModuleNotFoundError as error:
+    print(error.name.partition(".")[0], *error.__notes__)
+"""
+    assert python("-c", code).strip() == f"{library} pip install 'mainstay[{library}]'"
+
+
 def test_loaded_modules_are_seen() -> None:
     assert loaded_after("import asyncio", "asyncio") == ["asyncio"]
 

@@ -3,7 +3,11 @@
 Needs `mainstay[aiohttp]`.
 """
 
-import aiohttp
+try:
+    import aiohttp
+except ModuleNotFoundError as error:
+    error.add_note("pip install 'mainstay[aiohttp]'")
+    raise
 
 from mainstay._core.budget import RetryBudget
 from mainstay._core.clock import monotonic

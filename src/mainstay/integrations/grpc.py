@@ -7,8 +7,12 @@ Needs `mainstay[grpc]`.
 from collections.abc import Callable
 from typing import Any
 
-import grpc
-import grpc.aio
+try:
+    import grpc
+    import grpc.aio
+except ModuleNotFoundError as error:
+    error.add_note("pip install 'mainstay[grpc]'")
+    raise
 
 from mainstay._core.arguments import Duration
 from mainstay._core.budget import RetryBudget

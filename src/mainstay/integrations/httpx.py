@@ -6,7 +6,11 @@ Needs `mainstay[httpx]`.
 from types import TracebackType
 from typing import Self
 
-import httpx
+try:
+    import httpx
+except ModuleNotFoundError as error:
+    error.add_note("pip install 'mainstay[httpx]'")
+    raise
 
 from mainstay._core.budget import RetryBudget
 from mainstay._core.clock import monotonic

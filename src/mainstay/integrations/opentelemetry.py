@@ -10,21 +10,25 @@ from operator import sub
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from opentelemetry.context import attach, detach
-from opentelemetry.metrics import CallbackOptions, Observation, get_meter
-from opentelemetry.sdk import metrics as sdk_metrics
-from opentelemetry.sdk.metrics import export as sdk
-from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricExportResult
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.sdk.version import __version__ as _version
-from opentelemetry.trace import (
-    Span,
-    StatusCode,
-    Tracer,
-    TracerProvider,
-    get_tracer,
-    set_span_in_context,
-)
+try:
+    from opentelemetry.context import attach, detach
+    from opentelemetry.metrics import CallbackOptions, Observation, get_meter
+    from opentelemetry.sdk import metrics as sdk_metrics
+    from opentelemetry.sdk.metrics import export as sdk
+    from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricExportResult
+    from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+    from opentelemetry.sdk.version import __version__ as _version
+    from opentelemetry.trace import (
+        Span,
+        StatusCode,
+        Tracer,
+        TracerProvider,
+        get_tracer,
+        set_span_in_context,
+    )
+except ModuleNotFoundError as error:
+    error.add_note("pip install 'mainstay[opentelemetry]'")
+    raise
 
 from mainstay._core.clock import wall_time
 from mainstay._core.events import is_first, logger_of

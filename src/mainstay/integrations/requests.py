@@ -7,8 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-import requests
-from requests.adapters import BaseAdapter, HTTPAdapter
+try:
+    import requests
+    from requests.adapters import BaseAdapter, HTTPAdapter
+except ModuleNotFoundError as error:
+    error.add_note("pip install 'mainstay[requests]'")
+    raise
 
 from mainstay._core.budget import RetryBudget
 from mainstay._core.clock import monotonic
