@@ -1,4 +1,4 @@
-"""`transient`: what passes by itself, for whichever client is used."""
+"""`transient`: which errors are temporary, for whichever client is used."""
 
 from collections.abc import Iterable
 from typing import Any, Self
@@ -21,7 +21,7 @@ def _look_up(kind: type[BaseException]) -> Row:
 
 
 class Transient:
-    """What `transient` is: a predicate for `on`, of errors that pass.
+    """What `transient` is: a predicate for `on`, of errors that are temporary.
 
     Its answers are those of a table of the classes of builtins, urllib, httpx, requests, urllib3,
     aiohttp, gRPC, botocore, redis, psycopg, asyncpg, PyMySQL, SQLAlchemy, sqlite3, pymongo, openai,
