@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import importlib
 import inspect
 import pickle
@@ -538,3 +539,24 @@ def test_an_unknown_version_is_refused_when_the_module_is_imported(grpc, monkeyp
     monkeypatch.setattr(grpc, "__version__", "2.0.0")
     with pytest.raises(ImportError, match=r"knows grpcio from 1\.60 to below 2, and 2\.0\.0"):
         importlib.import_module("mainstay.integrations.grpc")
+
+
+def test_another_interceptor_may_hand_on_any_callable(grpc, metrics):
+    """A partial of gRPC's own function has no name."""
+    from mainstay.integrations.grpc import ClientInterceptor  # noqa: PLC0415 - needs grpc
+
+    ours = ClientInterceptor(**SOON)
+
+    class Around(grpc.UnaryUnaryClientInterceptor):
+        def intercept_unary_unary(self, continuation, client_call_details, request):
+            inside = functools.partial(continuation)
+            return ours.intercept_unary_unary(inside, client_call_details, request)
+
+    service = Service("UNAVAILABLE", b"order 7")
+    with (
+        serving(grpc, service.handler(grpc)) as address,
+        grpc.insecure_channel(address, options=NO_RETRIES) as bare,
+    ):
+        method = grpc.intercept_channel(bare, Around()).unary_unary(METHOD)
+        assert method(b"7") == b"order 7"
+    assert len(service.calls) == 2

@@ -572,3 +572,21 @@ def test_a_group_of_ours_is_judged_by_its_leaves():
 
 def test_a_run_that_was_lost_is_lost():
     assert answers(LeaseLostError("a", "key", 1)) == NEITHER
+
+
+def test_a_class_without_a_hash_is_judged_like_any_other():
+    class Equal(type):
+        def __eq__(cls, other):
+            return isinstance(other, Equal)
+
+        __hash__ = None
+
+    class Odd(Exception, metaclass=Equal):
+        pass
+
+    class OddReset(ConnectionResetError, metaclass=Equal):
+        pass
+
+    assert answers(Odd()) == NEITHER
+    assert answers(caused(Odd(), TimeoutError())) == BOTH
+    assert answers(OddReset()) == BOTH

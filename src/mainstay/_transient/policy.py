@@ -1,6 +1,7 @@
 """`transient`: which errors are temporary, for whichever client is used."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, Self
 
 from mainstay._transient.answer import LASTING, MAY_PASS, UNKNOWN, Answer
@@ -16,7 +17,9 @@ _rows: dict[type[BaseException], Row] = {}
 def _look_up(kind: type[BaseException]) -> Row:
     if len(_rows) >= _MOST:
         _rows.clear()
-    row = _rows[kind] = row_of(kind)
+    row = row_of(kind)
+    with suppress(TypeError):
+        _rows[kind] = row
     return row
 
 
@@ -145,7 +148,7 @@ class Transient:
             row: Any  # `type(row) is` narrows for mypy alone
             try:
                 row = _rows[kind]
-            except KeyError:
+            except (KeyError, TypeError):  # new, or a class whose own metaclass has no hash
                 row = _look_up(kind)
             answer = row if type(row) is Answer else self._read(row, error)
             if answer is not UNKNOWN:

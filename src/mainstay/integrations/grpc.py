@@ -100,7 +100,8 @@ class ClientInterceptor(grpc.UnaryUnaryClientInterceptor):
         self, continuation: Callable[..., Any], client_call_details: Any, request: Any
     ) -> Any:
         """Make a call, as the channel asks for it."""
-        if "future" in continuation.__qualname__.split("."):
+        # Another interceptor may have put anything around gRPC's own function.
+        if "future" in getattr(continuation, "__qualname__", "").split("."):
             return continuation(in_time(client_call_details), request)
         host, call = self._calls.find(client_call_details)
         exchange = UnaryCall(host, continuation, client_call_details, request, LocalError)
