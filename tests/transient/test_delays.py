@@ -1,6 +1,8 @@
 """What servers ask to wait: `Retry-After`, `retry-after-ms`, and the resets of rate limits."""
 
 import math
+from datetime import UTC, datetime
+from email.utils import format_datetime
 
 import pytest
 from hypothesis import given
@@ -21,6 +23,11 @@ WALL = 1_800_000_000.0  # 2027-01-15 08:00:00
         ({"retry-after": "Fri, 15 Jan 2027 08:00:20 GMT"}, 20.0),
         ({"retry-after": "Fri, 15 Jan 2027 08:00:20 -0000"}, 20.0),
         ({"retry-after": "Fri, 15 Jan 2027 07:00:00 GMT"}, 0.0),
+        ({"retry-after": "Friday, 15-Jan-27 08:00:20 GMT"}, 20.0),
+        ({"retry-after": "Fri Jan 15 08:00:20 2027"}, 20.0),
+        ({"retry-after": "Fri, 15 Jan 2027 09:00:20 +0100"}, 20.0),
+        ({"retry-after": "Fri, 15 Jan 2027 24:00:20 GMT"}, None),
+        ({"retry-after": "Fri, 15 Jan 0000 08:00:20 GMT"}, None),
         ({"retry-after": "-1"}, None),
         ({"retry-after": "nan"}, None),
         ({"retry-after": "inf"}, None),
@@ -65,6 +72,13 @@ def test_a_reset_counts_for_status_429_alone():
 @pytest.mark.parametrize("headers", [None, object(), 3])
 def test_what_are_no_headers_say_nothing(headers):
     assert asked_delay(headers, WALL, throttled=True) is None
+
+
+@given(st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(2100, 1, 1)))  # noqa: DTZ001
+def test_a_date_is_that_of_the_standard_library(date):
+    date = date.replace(microsecond=0, tzinfo=UTC)
+    headers = {"retry-after": format_datetime(date, usegmt=True)}
+    assert asked_delay(headers, 0.0, throttled=False) == date.timestamp()
 
 
 NAMES = ("retry-after-ms", "retry-after", "x-ratelimit-reset", "x-ratelimit-remaining")

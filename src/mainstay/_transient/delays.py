@@ -9,16 +9,24 @@
 What is negative, no number of at most 15 digits, or no date says nothing.
 
 Source:
-    RFC 9110, 10.2.3 (Retry-After); the headers of the OpenAI and GitHub APIs.
+    RFC 9110, 10.2.3 (Retry-After) and 5.6.7 (IMF-fixdate); the headers of the OpenAI and GitHub
+    APIs.
 """
 
 import re
-from datetime import timezone
+from datetime import datetime, timezone
 from typing import Any
 
 _DIGITS = r"[0-9]{1,15}(?:\.[0-9]{1,15})?"
 _NUMBER = re.compile(rf"[ \t]*{_DIGITS}[ \t]*")
 _PARTS = re.compile("".join(rf"(?:({_DIGITS}){unit})?" for unit in ("h", "m", "s", "ms")))
+_NAMES = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec"
+_MONTHS = {name: number for number, name in enumerate(_NAMES.split(), 1)}
+_FIXDATE = re.compile(
+    rf"[A-Z][a-z]{{2}}, ([0-9]{{2}}) ({'|'.join(_MONTHS)}) ([0-9]{{4}}) "
+    r"([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT"
+)
+_UTC = timezone.utc  # noqa: UP017 - the name in all versions
 _UNITS = (3600.0, 60.0, 1.0, 0.001)
 _EPOCH = 1e9  # seconds since 1970 are above, waits below
 _RESETS = ("", "-requests", "-tokens")
@@ -56,15 +64,28 @@ def _number(text: str | None) -> float | None:
 
 
 def _until_date(text: str, wall: float) -> float | None:
-    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - few servers give a date
-
     try:
-        date = parsedate_to_datetime(text)
-        if date.tzinfo is None:  # "-0000"
-            date = date.replace(tzinfo=timezone.utc)  # noqa: UP017 - the name in all versions
+        date = _fixdate(text) or _any_date(text)
         return max(0.0, date.timestamp() - wall)
     except (ValueError, OverflowError):
         return None
+
+
+def _fixdate(text: str) -> datetime | None:
+    """Return a date in the form that servers are to write; None for any other form."""
+    match = _FIXDATE.fullmatch(text)
+    if match is None:
+        return None
+    day, month, *rest = match.groups()
+    year, hour, minute, second = map(int, rest)
+    return datetime(year, _MONTHS[month], int(day), hour, minute, second, tzinfo=_UTC)
+
+
+def _any_date(text: str) -> datetime:
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - few servers give such a date
+
+    date = parsedate_to_datetime(text)
+    return date.replace(tzinfo=_UTC) if date.tzinfo is None else date  # "-0000"
 
 
 def _until_reset(headers: Any, wall: float) -> float | None:
