@@ -22,7 +22,7 @@ from mainstay import (
 )
 from mainstay.testing import Faults
 
-MOST = 81  # 80, and since when the breaker is in its state
+MOST = 80
 """Series of a pipeline of six, those of its breaker, rate limit and bulkhead included."""
 
 SHARED = {
