@@ -422,6 +422,8 @@ def test_the_limits_of_a_request_are_no_longer_than_the_time_left(
     with FakeClock(), deadline(2.0):
         open_client(given_limits(httpx, seen), timeout=timeout).send()
     ((limits, headers),) = seen
+    if open_client.kind == "async":  # an attempt is interrupted, once: two ends lose connections
+        expected = dict.fromkeys(LIMITS, timeout)
     assert limits == expected
     assert headers["x-request-timeout-ms"] == "2000"
 
@@ -635,3 +637,39 @@ def test_a_connection_that_other_requests_share_is_not_ended(httpx, library):
         extensions["http_version"] = b"HTTP/1.1"
         assert client.get(URL).content == b"said"  # what has no socket is read all the same
         assert stream.asked > 0
+
+
+@pytest.mark.parametrize("in_body", [False, True], ids=["headers", "body"])
+def test_what_cleans_up_after_a_deadline_is_not_interrupted(httpx, library, metrics, in_body):
+    """The block ends a request once: a second cancellation took connections out of the pool."""
+    ours = library("mainstay.integrations.httpx")
+    ends = []
+
+    async def hang():
+        try:
+            await asyncio.sleep(5)
+        finally:
+            for _ in range(5):
+                await asyncio.sleep(0.01)
+            ends.append("cleaned up")
+
+    class Body(httpx.AsyncByteStream):
+        async def __aiter__(self):
+            yield b"order"
+            await hang()
+
+    async def handle(_request):
+        if not in_body:
+            await hang()
+        return httpx.Response(200, stream=Body())
+
+    async def main():
+        transport = ours.AsyncTransport(httpx.MockTransport(handle), limit=1)
+        async with httpx.AsyncClient(transport=transport) as client, deadline(0.05):
+            await client.get(URL)
+
+    with pytest.raises(DeadlineExpiredError):
+        asyncio.run(main())
+    assert ends == ["cleaned up"]
+    assert metrics.value("in_flight", component="shop.example") == 0.0
+    assert calls(metrics, "success" if in_body else "timeout") == 1.0

@@ -253,3 +253,20 @@ def test_what_follows_a_challenge_goes_through_the_adapter(requests, library, me
         response = session.get(server.url, auth=requests.auth.HTTPDigestAuth("me", "secret"))
     assert response.status_code == 200
     assert len(server.seen) == 3
+
+
+@pytest.mark.process
+def test_a_body_that_comes_too_late_gives_its_connection_back(requests, library, metrics):
+    inside = requests.adapters.HTTPAdapter(pool_maxsize=1, pool_block=True)
+    session = requests.Session()
+    session.mount("http://", library("mainstay.integrations.requests").Adapter(inside))
+    with Scripted(200) as server:
+        with deadline(0.05):
+            response = session.get(server.url, stream=True)
+            while remaining():
+                pass
+            with pytest.raises(requests.ReadTimeout):
+                response.content  # noqa: B018 - it reads
+        pool = inside.poolmanager.connection_from_url(server.url)
+        assert pool.pool.qsize() == 1
+        assert session.get(server.url).status_code == 200

@@ -21,6 +21,7 @@ from mainstay._core.context import (
     DeadlineEntry,
     Entry,
     block_context,
+    current_context,
     set_block_context,
     system_clock,
 )
@@ -107,6 +108,11 @@ class InterruptingEntry(DeadlineEntry):
             self.fired = True
             self._task.cancel()
 
+    def cancels(self, task: "Task[Any] | None", clock: Clock) -> bool:
+        """Return True if it is *task* that it will cancel, by that *clock*."""
+        is_due = self.block() is not None and not self.fired
+        return is_due and self._task is task and self.clock() is clock
+
     def is_left_by(self, kind: type[BaseException] | None) -> bool:
         """Stop, and take the cancellation back; return True if the block ends by it alone."""
         if not self.fired:
@@ -165,6 +171,25 @@ def is_interruption(error: BaseException, last: Exception | None = None) -> bool
             found = True
         entry = entry.outer
     return found
+
+
+def is_interrupted_in_time() -> bool:
+    """Return True if a block cancels the task that runs here at the end of the time left.
+
+    Who limits the same task to the same time need not, and must not: a second cancellation would
+    come while the first one cleans up.
+    """
+    context, entry = current_context(), block_context()
+    task = current_task()
+    while entry is not None:
+        if (
+            isinstance(entry, InterruptingEntry)
+            and entry.until <= context.deadline
+            and entry.cancels(task, context.clock)
+        ):
+            return True
+        entry = entry.outer
+    return False
 
 
 class _Done(tuple[()]):

@@ -119,7 +119,7 @@ class HttpxExchange:
             return self._taken_first()
         if not has_deadline():
             return await self._handle(self._request)  # type: ignore[no-any-return]
-        with HttpxAttempt(self._request, self._component) as within:
+        with HttpxAttempt(self._request, self._component, is_interrupted=True) as within:
             sending = self._handle(self._request)
             response: httpx.Response = await until_deadline(sending, self._component)
             if within.left < math.inf:
@@ -180,13 +180,19 @@ class HttpxExchange:
 class HttpxAttempt:
     """One attempt within the time left: the request has limits and headers that say so meanwhile.
 
+    What is interrupted keeps the limits that it has. Or both would end it at the same moment, and
+    the interruption the cleaning up of the other one, which leaves a connection behind.
+
     Attributes:
         left: Seconds; infinity without a deadline.
     """
 
-    __slots__ = ("_added", "_component", "_extensions", "_request", "left")
+    __slots__ = ("_added", "_component", "_extensions", "_is_interrupted", "_request", "left")
 
-    def __init__(self, request: httpx.Request, component: str) -> None:
+    def __init__(
+        self, request: httpx.Request, component: str, *, is_interrupted: bool = False
+    ) -> None:
+        self._is_interrupted = is_interrupted
         self._request = request
         self._component = component
         self._extensions = request.extensions
@@ -196,9 +202,10 @@ class HttpxAttempt:
     def __enter__(self) -> Self:
         if self.left < math.inf:
             request, given = self._request, self._extensions.get("timeout") or {}
-            limits = LimitsNow(given, self._component)
-            # Another mapping, since the client's own outlives the deadline.
-            request.extensions = {**self._extensions, "timeout": limits}
+            if not self._is_interrupted:
+                limits = LimitsNow(given, self._component)
+                # Another mapping, since the client's own outlives the deadline.
+                request.extensions = {**self._extensions, "timeout": limits}
             for name, value in deadline_headers().items():
                 if name not in request.headers:
                     request.headers[name] = value

@@ -234,7 +234,9 @@ class RequestsAnswerBody:
                 return read(*args, **kwargs)
         except BaseException as error:
             self._error = error
-            self.close()  # requests itself leaves that to its caller
+            # requests itself leaves that to its caller, and urllib3 knows only of its own errors.
+            self.close()
+            self.release_conn()
             if has_deadline() and is_over():
                 expired = DeadlineExpiredError(self._component)
                 raise as_clients(expired, requests.ReadTimeout) from error

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from mainstay._core.clock import SYSTEM
 from mainstay._core.context import block_context, current_context, process_contexts
-from mainstay._core.interrupts import limited
+from mainstay._core.interrupts import is_interrupted_in_time, limited
 from mainstay.errors import DeadlineExpiredError
 
 R = TypeVar("R")
@@ -47,8 +47,11 @@ async def until_deadline(work: Awaitable[R], component: str) -> R:
     """Await *work* as long as there is time.
 
     Raises:
-        DeadlineExpiredError: When the time is over; *work* is then cancelled.
+        DeadlineExpiredError: When the time is over; *work* is then cancelled. Within an
+            ``async with deadline`` it is the block that does so, and raises.
     """
+    if is_interrupted_in_time():
+        return await work
     context = current_context()
     left = context.left()
     return await limited(
