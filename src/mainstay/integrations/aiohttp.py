@@ -5,8 +5,8 @@ Needs `mainstay[aiohttp]`.
 
 try:
     import aiohttp
-except ModuleNotFoundError as error:
-    error.add_note("pip install 'mainstay[aiohttp]'")
+except ModuleNotFoundError as _error:
+    _error.add_note("pip install 'mainstay[aiohttp]'")
     raise
 
 from mainstay._core.budget import RetryBudget

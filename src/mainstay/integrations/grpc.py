@@ -10,8 +10,8 @@ from typing import Any
 try:
     import grpc
     import grpc.aio
-except ModuleNotFoundError as error:
-    error.add_note("pip install 'mainstay[grpc]'")
+except ModuleNotFoundError as _error:
+    _error.add_note("pip install 'mainstay[grpc]'")
     raise
 
 from mainstay._core.arguments import Duration

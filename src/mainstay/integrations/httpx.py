@@ -8,8 +8,8 @@ from typing import Self
 
 try:
     import httpx
-except ModuleNotFoundError as error:
-    error.add_note("pip install 'mainstay[httpx]'")
+except ModuleNotFoundError as _error:
+    _error.add_note("pip install 'mainstay[httpx]'")
     raise
 
 from mainstay._core.budget import RetryBudget

@@ -26,8 +26,8 @@ try:
         get_tracer,
         set_span_in_context,
     )
-except ModuleNotFoundError as error:
-    error.add_note("pip install 'mainstay[opentelemetry]'")
+except ModuleNotFoundError as _error:
+    _error.add_note("pip install 'mainstay[opentelemetry]'")
     raise
 
 from mainstay._core.clock import wall_time

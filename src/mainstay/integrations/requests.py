@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 try:
     import requests
     from requests.adapters import BaseAdapter, HTTPAdapter
-except ModuleNotFoundError as error:
-    error.add_note("pip install 'mainstay[requests]'")
+except ModuleNotFoundError as _error:
+    _error.add_note("pip install 'mainstay[requests]'")
     raise
 
 from mainstay._core.budget import RetryBudget
