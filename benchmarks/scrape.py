@@ -75,6 +75,9 @@ def plain() -> CollectorRegistry:
     hooks = counter(schema.HOOK_ERRORS)
     for hook in schema.HOOKS:
         hooks.labels(hook)
+    headers = counter(schema.WIRE_ERRORS)
+    for header in schema.WIRE_HEADERS:
+        headers.labels(header)
     for number in range(FUNCTIONS):
         labels = f"function-{number}", "retry"
         for outcome in schema.OUTCOMES:
