@@ -21,12 +21,12 @@ from typing import Any
 from unittest import mock
 
 import mainstay
-import peers
 from harness import Measure, Report, main
 from mainstay.testing import FakeClock
 
 NUMBER = 10_000
 SEED = 12
+METRICS = mainstay.Metrics(None)
 ROUNDING = 1e-6
 
 Policy = Callable[[Callable[[], Any]], Callable[[], Any]]
@@ -39,31 +39,31 @@ def retry(rng: random.Random) -> Policy:
         attempts=rng.randint(1, 5),
         timeout=rng.choice([None, rng.uniform(0.5, 60.0)]),
         wait=rng.choice([None, 0.0, rng.uniform(0.0, 3.0)]),
-        metrics=peers.METRICS,
+        metrics=METRICS,
     )
 
 
 def timeout(rng: random.Random) -> Policy:
     """Return a timeout that is told, as a plain function is not interrupted."""
-    return mainstay.timeout(rng.uniform(0.1, 20.0), metrics=peers.METRICS)
+    return mainstay.timeout(rng.uniform(0.1, 20.0), metrics=METRICS)
 
 
 def fallback(_rng: random.Random) -> Policy:
     """Return a fallback that works for exceptions that there are none of."""
-    return mainstay.fallback(on=LookupError, default=None, metrics=peers.METRICS)
+    return mainstay.fallback(on=LookupError, default=None, metrics=METRICS)
 
 
 def breaker(rng: random.Random) -> Policy:
     """Return a breaker that is never open in so few calls."""
     detect = mainstay.Detect(consecutive=10**9, threshold=10**9)
     name = f"breaker {rng.random()}"
-    return mainstay.CircuitBreaker(name, on=OSError, detect=detect, metrics=peers.METRICS)
+    return mainstay.CircuitBreaker(name, on=OSError, detect=detect, metrics=METRICS)
 
 
 def bulkhead(rng: random.Random) -> Policy:
     """Return a bulkhead."""
     name = f"bulkhead {rng.random()}"
-    return mainstay.Bulkhead(name, 1_000, max_wait=0.0, metrics=peers.METRICS)
+    return mainstay.Bulkhead(name, 1_000, max_wait=0.0, metrics=METRICS)
 
 
 def rate_limit(rng: random.Random) -> Policy:
@@ -71,7 +71,7 @@ def rate_limit(rng: random.Random) -> Policy:
     name = f"rate {rng.random()}"
     wait = rng.choice([0.0, rng.uniform(0.1, 1.0)])
     rate = 1.0 / wait if wait else 1e6
-    limit = mainstay.RateLimit(name, rate, max_wait=wait, metrics=peers.METRICS)
+    limit = mainstay.RateLimit(name, rate, max_wait=wait, metrics=METRICS)
     if wait:
         limit.acquire()  # so that the first call has to wait
     return limit
@@ -86,7 +86,7 @@ def pool(rng: random.Random) -> Policy:
         on=OSError,
         timeout=rng.choice([None, rng.uniform(0.5, 20.0)]),
         detect=mainstay.Detect(consecutive=10**9, threshold=10**9),
-        metrics=peers.METRICS,
+        metrics=METRICS,
     )
 
 
@@ -97,7 +97,7 @@ def interrupting_retry(rng: random.Random) -> Policy:
         attempts=rng.randint(1, 4),
         attempt_timeout=rng.uniform(0.1, 6.0),
         wait=rng.choice([None, rng.uniform(0.0, 3.0)]),
-        metrics=peers.METRICS,
+        metrics=METRICS,
     )
 
 
@@ -106,9 +106,7 @@ def redundant(rng: random.Random) -> Policy:
     start = rng.choice([None, mainstay.hedge.after(rng.uniform(0.1, 3.0))])
     limit = rng.choice([None, rng.uniform(0.5, 10.0)])
     options: dict[str, Any] = {} if start is None else {"start": start}
-    return mainstay.redundant(
-        copies=rng.randint(2, 3), timeout=limit, metrics=peers.METRICS, **options
-    )
+    return mainstay.redundant(copies=rng.randint(2, 3), timeout=limit, metrics=METRICS, **options)
 
 
 POLICIES = (retry, retry, retry, timeout, fallback, breaker, bulkhead, rate_limit)
@@ -145,7 +143,7 @@ def run(rng: random.Random, *, clock: FakeClock) -> tuple[float, float, float, f
     kinds = OF_ASYNC if is_async else POLICIES
     policies += [rng.choice(kinds)(rng) for _ in range(rng.randint(1, 3))]
     if rng.random() < PIPELINES:
-        fn = mainstay.pipeline("all", *reversed(policies), metrics=peers.METRICS)(fn)
+        fn = mainstay.pipeline("all", *reversed(policies), metrics=METRICS)(fn)
     else:
         for policy in policies:
             fn = policy(fn)

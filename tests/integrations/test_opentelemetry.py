@@ -330,7 +330,8 @@ def test_a_program_without_instruments_exports_all_the_same():
 
 
 FORKED = """
-import os
+import os, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # of a fork while the SDK has a thread
 from opentelemetry import metrics
 from opentelemetry.sdk.metrics import Counter, MeterProvider
 from opentelemetry.sdk.metrics.export import *
