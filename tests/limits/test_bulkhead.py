@@ -846,3 +846,28 @@ def test_on_a_clock_of_a_test_after_the_system_s(metrics):
                 bulkhead.call(fail, Overload())
         assert bulkhead.limit < 20
     assert SYNC.called(bulkhead, str, "on") == "on"
+
+
+def test_a_variable_of_the_callers_that_has_the_name_of_ours_is_not_taken_for_it(metrics):
+    places = Bulkhead("places", 1)
+
+    def caller():
+        places_taken = [(1, 2), (), ("window", iter("a"), 3)]  # seats of the user's, say
+        with pytest.raises(BulkheadFullError) as caught:
+            places.call(len, places_taken)
+        return str(caught.value)
+
+    started, release = threading.Event(), threading.Event()
+
+    def other():
+        started.set()
+        release.wait()
+
+    thread = threading.Thread(target=places.call, args=(other,))
+    thread.start()
+    started.wait()
+    try:
+        assert "would wait for itself" not in caller()
+    finally:
+        release.set()
+        thread.join()

@@ -5,14 +5,10 @@ nobody waits: that is the path of every healthy call, and it takes no lock. What
 with, its place is given back first of all.
 """
 
-import sys
-from asyncio import CancelledError, Task, current_task
+from asyncio import CancelledError
 from collections.abc import Callable
-from contextvars import ContextVar
-from inspect import CO_COROUTINE
-from operator import length_hint
 from threading import get_ident
-from types import FrameType, NoneType
+from types import NoneType
 from typing import Any, ClassVar, TypeAlias
 
 import attrs
@@ -33,7 +29,14 @@ from mainstay._core.functions import (
 )
 from mainstay._core.layers import Layer, with_layers
 from mainstay._limits.bulkhead_engine import POLICY, BulkheadEngine
-from mainstay._limits.places import Permits, Places, Waiter, WaiterState
+from mainstay._limits.holders import (
+    HeldPlace,
+    held_here,
+    holder_here,
+    set_held,
+    would_wait_for_itself,
+)
+from mainstay._limits.places import Permits, Waiter, WaiterState
 from mainstay._metrics.bulkhead import BulkheadRecorder
 from mainstay._metrics.collector import recorders_of
 from mainstay._metrics.recorder import Recorder
@@ -49,119 +52,6 @@ _NESTED = (
 _IN_LOOP = (
     "; nothing waits in a thread whose event loop runs: an `async def`, or `async with`, would"
 )
-
-
-class HeldPlace:
-    """A place that a call has.
-
-    Attributes:
-        places: Where it is from; None once it is given back.
-        permits: Where it is to be given back.
-        outer: What the code around the call has.
-        in_flight: How many had one when it was taken, itself included.
-        holder: The task that has it, or the number of the thread outside tasks.
-    """
-
-    __slots__ = ("holder", "in_flight", "outer", "permits", "places")
-
-    def __init__(
-        self,
-        places: Places,
-        permits: Permits,
-        outer: "HeldPlace | None",
-        in_flight: int,
-        holder: object,
-    ) -> None:
-        self.places: Places | None = places
-        self.permits: Permits = permits
-        # Those that are over are left out, or tasks that start each other would make a long chain.
-        done = outer is not None and outer.places is None
-        self.outer: HeldPlace | None = outer.in_force() if outer is not None and done else outer
-        self.in_flight: int = in_flight
-        self.holder: object = holder
-
-    def in_force(self) -> "HeldPlace | None":
-        """Return this one, or the next around it that is not given back."""
-        held: HeldPlace | None = self
-        while held is not None and held.places is None:
-            held = held.outer
-        return held
-
-    def give_back(self) -> None:
-        """Free the place, once."""
-        places = self.places
-        if places is not None:
-            self.places = self.holder = None
-            self.permits.append(None)  # at once: a signal handler may come in at each other call
-            if places.busy:
-                places.settle()
-        if held_here() is self:
-            set_held(self.outer)
-
-
-_HELD: ContextVar[HeldPlace | None] = ContextVar("mainstay_bulkhead", default=None)
-
-held_here = _HELD.get
-set_held = _HELD.set
-
-
-def held_of(places: Places, holder: object) -> HeldPlace | None:
-    """Return the innermost place of these that *holder* has, in whose context the code is."""
-    held = held_here()
-    while held is not None and (held.places is not places or held.holder != holder):
-        held = held.outer
-    return held
-
-
-def holder_here() -> object:
-    """Return the task that runs here, or the number of the thread."""
-    return task_here() or get_ident()
-
-
-def task_here() -> "Task[Any] | None":
-    """Return the task that runs here, or None."""
-    event_loop = running_loop()
-    return None if event_loop is None else current_task(event_loop)
-
-
-def is_called_by_holder(permits: Permits, task: "Task[Any] | None") -> bool:
-    """True if the code that runs here is called by a function that has a place on the short path.
-
-    Such a call leaves no trace of who has its place, since hardly anybody asks: its frame is below
-    that of the code that does, and has a variable named `places_taken`. A coroutine's counts only
-    in its own task, below whose frames there may be those of the code that made it.
-
-    Args:
-        permits: Where the place is to be given back.
-        task: What runs here, or None.
-    """
-    first = None if task is None else getattr(task.get_coro(), "cr_frame", None)
-    in_task = True
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - what a debugger would ask
-    while frame is not None:
-        if (
-            _VARIABLE in frame.f_code.co_varnames
-            and _has(frame.f_locals.get(_VARIABLE), permits)
-            and (in_task or not frame.f_code.co_flags & CO_COROUTINE)
-        ):
-            return True
-        if frame is first:
-            in_task = False
-        frame = frame.f_back
-    return False
-
-
-_VARIABLE = "places_taken"
-"""The name of a variable of functions that have a place on a short path: where that is to be given
-back; or a list of what the layers of a pipeline have taken, with a tuple for each bulkhead: the
-same, the place, which has a length until it is given back, and more."""
-
-
-def _has(taken: object, permits: Permits) -> bool:
-    if isinstance(taken, list):
-        places = [each for each in taken if isinstance(each, tuple)]
-        return any(each is permits and length_hint(place) for each, place, _ in places)
-    return taken is permits
 
 
 @attrs.frozen(eq=False)
@@ -270,16 +160,11 @@ class BulkheadCall(Call[Recorder]):
         """
         engine = self.engine
         engine.fullness.found(self.started)
-        places, task = engine.places, task_here()
-        if (
-            (task is not None and held_of(places, task))
-            or held_of(places, get_ident())
-            or is_called_by_holder(places.permits, task)
-        ):
+        if would_wait_for_itself(engine.places):
             raise self._refused("full", _NESTED)
         if in_loop and engine.max_wait:
             raise self._refused("full", _IN_LOOP)
-        if not (engine.max_wait and places.may_wait()):
+        if not (engine.max_wait and engine.places.may_wait()):
             raise self._refused("full")
         return max(0.0, min(self.started + engine.max_wait - self.now(), self.context.left()))
 
@@ -491,7 +376,7 @@ def _wrap_sync(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., An
         except BaseException:  # of a signal handler, which comes in when the place is taken
             permits.append(None)
             raise
-        places_taken = permits  # what `is_called_by_holder` looks for
+        places_taken = permits  # what `would_wait_for_itself` looks for
         try:
             try:
                 value = fn(*args, **kwargs)
@@ -549,7 +434,7 @@ def _wrap_async(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., A
         except BaseException:  # of a signal handler, which comes in when the place is taken
             permits.append(None)
             raise
-        places_taken = permits  # what `is_called_by_holder` looks for
+        places_taken = permits  # what `would_wait_for_itself` looks for
         try:
             try:
                 value = await fn(*args, **kwargs)

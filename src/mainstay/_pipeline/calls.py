@@ -147,7 +147,7 @@ def straight(  # noqa: C901 - flat, since each further call would cost every cal
         for each in args:
             if isinstance(each, File):
                 return general(*args, **kwargs)
-        places_taken: list[Any] = []  # of all layers: what `is_called_by_holder` looks for
+        places_taken: list[Any] = []  # of all layers: what `would_wait_for_itself` looks for
         try:
             for enter in enters:
                 token = enter(started)
@@ -173,10 +173,10 @@ def straight(  # noqa: C901 - flat, since each further call would cost every cal
                 else:
                     now = monotonic()
                     seconds = now - started
-                    if timed is not None and seconds > timed.bound.seconds:
-                        timed.bound.resume(started).returned()
                     for leave, token in zip(leaves, places_taken, strict=True):
                         leave(token, now, seconds)
+                    if timed is not None and seconds > timed.bound.seconds:
+                        timed.bound.resume(started).returned()  # tells the log, which may block
                     success(seconds)
                     return value
                 try:
@@ -248,10 +248,10 @@ def astraight(  # noqa: C901, PLR0915 - as above
                         entry.is_left_by(None)
                     now = monotonic()
                     seconds = now - started
-                    if timed is not None and seconds > timed.bound.seconds:
-                        timed.bound.resume(started).returned()
                     for leave, token in zip(leaves, places_taken, strict=True):
                         leave(token, now, seconds)
+                    if timed is not None and seconds > timed.bound.seconds:
+                        timed.bound.resume(started).returned()  # tells the log, which may block
                     success(seconds)
                     return value
                 try:

@@ -28,7 +28,8 @@ from mainstay._core.context import current_context
 from mainstay._core.functions import checked_name_or_none, name_of
 from mainstay._health import DRAINING, checked_ready, health, why_not_ready
 from mainstay._limits.bulkhead import Bulkhead, as_part
-from mainstay._limits.bulkhead_calls import BulkheadCall, HeldPlace
+from mainstay._limits.bulkhead_calls import BulkheadCall
+from mainstay._limits.holders import HeldPlace
 from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
 from mainstay._metrics.pipeline import POLICY, PipelineRecorder
 from mainstay._metrics.wire import WireRecorder
