@@ -1,6 +1,6 @@
 """Bars and sparklines: nothing is left out, and steady looks steady."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mainstay._top.bars import bar, heights
@@ -44,6 +44,8 @@ def test_a_change_of_rate_looks_like_one():
 
 
 @given(st.lists(st.floats(0, 1e9), max_size=30))
+@example([1970.0, 4.4e-305, 4.4e-305])
+@example([5e-324, 1e9, 1e9])
 def test_only_nothing_has_no_height(rates):
     steps = heights(rates, 8)
     assert len(steps) == len(rates)

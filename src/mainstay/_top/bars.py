@@ -37,4 +37,4 @@ def heights(rates: Sequence[float], steps: int) -> tuple[int, ...]:
     if not there:
         return (0,) * len(rates)
     top = 2 * median(there)
-    return tuple(min(steps, max(1, round(rate / top * steps))) if rate > 0 else 0 for rate in rates)
+    return tuple(max(1, round(min(rate / top, 1.0) * steps)) if rate > 0 else 0 for rate in rates)
