@@ -32,7 +32,7 @@ from mainstay._core.functions import (
     require_asyncio,
     wraps,
 )
-from mainstay._core.one_shot import File, is_file
+from mainstay._core.one_shot import NO_FILE, File, is_file
 from mainstay._metrics.pipeline import (
     PipelineAttempt,
     PipelineRecorder,
@@ -145,7 +145,7 @@ def straight(  # noqa: C901 - flat, since each further call would cost every cal
         ):
             return general(*args, **kwargs)
         for each in args:
-            if isinstance(each, File):
+            if type(each) not in NO_FILE and isinstance(each, File):
                 return general(*args, **kwargs)
         places_taken: list[Any] = []  # of all layers: what `would_wait_for_itself` looks for
         try:
@@ -157,11 +157,11 @@ def straight(  # noqa: C901 - flat, since each further call would cost every cal
             else:
                 try:
                     if limit is None:
-                        value = fn(*args, **kwargs)
+                        value = fn(*args, **kwargs) if kwargs else fn(*args)
                     else:
                         told = ToldDeadline(here, started + limit)
                         try:
-                            value = fn(*args, **kwargs)
+                            value = fn(*args, **kwargs) if kwargs else fn(*args)
                         finally:
                             told.end()
                     if type(value) is not plain:
@@ -173,7 +173,7 @@ def straight(  # noqa: C901 - flat, since each further call would cost every cal
                 else:
                     now = monotonic()
                     seconds = now - started
-                    for leave, token in zip(leaves, places_taken, strict=True):
+                    for leave, token in zip(leaves, places_taken):  # noqa: B905 - both have one for each layer, and to look costs every call
                         leave(token, now, seconds)
                     if timed is not None and seconds > timed.bound.seconds:
                         timed.bound.resume(started).returned()  # tells the log, which may block
@@ -222,7 +222,7 @@ def astraight(  # noqa: C901, PLR0915 - as above
         ):
             return await general(*args, **kwargs)
         for each in args:
-            if isinstance(each, File):
+            if type(each) not in NO_FILE and isinstance(each, File):
                 return await general(*args, **kwargs)
         places_taken: list[Any] = []  # as above
         try:
@@ -236,7 +236,7 @@ def astraight(  # noqa: C901, PLR0915 - as above
                 try:
                     if task is not None and limit is not None:
                         entry = begin_limited(task, here, started + limit)
-                    value = await fn(*args, **kwargs)
+                    value = await (fn(*args, **kwargs) if kwargs else fn(*args))
                 except BaseException as error:  # noqa: BLE001 - goes through the layers
                     failure = error
                     if entry is not None:
@@ -248,7 +248,7 @@ def astraight(  # noqa: C901, PLR0915 - as above
                         entry.is_left_by(None)
                     now = monotonic()
                     seconds = now - started
-                    for leave, token in zip(leaves, places_taken, strict=True):
+                    for leave, token in zip(leaves, places_taken):  # noqa: B905 - as above
                         leave(token, now, seconds)
                     if timed is not None and seconds > timed.bound.seconds:
                         timed.bound.resume(started).returned()  # tells the log, which may block
