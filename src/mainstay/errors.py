@@ -622,6 +622,8 @@ class RunBusyError(CheckpointError):
         key: The key of the run.
         owner: Who works on it, for people.
         seconds_left: Seconds until its lease ends unless it is renewed.
+        retry_after: The same, as the name of an HTTP header and of a scheduler's setting: ask
+            again then.
 
     Example:
         >>> from mainstay import RunBusyError, checkpoint_run
@@ -640,6 +642,7 @@ class RunBusyError(CheckpointError):
         self.key = key
         self.owner = owner
         self.seconds_left = seconds_left
+        self.retry_after = seconds_left
 
     def __str__(self) -> str:
         return (
@@ -907,6 +910,8 @@ class StoreUnavailableError(CheckpointError):
     Attributes:
         store: The store, as a URL.
         problem: What it said.
+        retryable: True if the same request may succeed a moment later. A run sends it again while
+            its lease lasts.
 
     Example:
         >>> from mainstay import StoreUnavailableError, recover
@@ -917,10 +922,11 @@ class StoreUnavailableError(CheckpointError):
         'sqlite:////no/such/directory/jobs.db'
     """
 
-    def __init__(self, store: str, problem: str) -> None:
-        super().__init__(store, problem)
+    def __init__(self, store: str, problem: str, retryable: bool = False) -> None:  # noqa: FBT001, FBT002 - as it is pickled
+        super().__init__(store, problem, retryable)
         self.store = store
         self.problem = problem
+        self.retryable = retryable
 
     def __str__(self) -> str:
         return (

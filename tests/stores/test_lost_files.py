@@ -42,7 +42,7 @@ def store(path):
 def acquired(store, life="life"):
     answer = store.acquire(RUN, Request(owner=this_process(), life=life, lease=30.0))
     assert isinstance(answer, Acquired)
-    return RunLease(RUN, answer.record.token, 30.0)
+    return RunLease(RUN, answer.record.token, answer.record.grant, 30.0)
 
 
 def removed(path):
@@ -286,7 +286,7 @@ def read_for_long(path, store):
     for number in range(20):
         other = RunId(f"other {len(store.list())}", str(number))
         answer = store.acquire(other, Request(owner=this_process(), life="x", lease=30.0))
-        lease = RunLease(other, answer.record.token, 30.0)
+        lease = RunLease(other, answer.record.token, answer.record.grant, 30.0)
         store.commit(lease, Change(document=b"x" * 100_000, finished=True))
     reader.close()
     assert Path(f"{path}-wal").stat().st_size > 2_000_000

@@ -12,7 +12,7 @@ import pytest
 from mainstay._core import owner
 from mainstay._core.owner import Owner, is_dead, this_process
 from mainstay.stores import SQLiteStore
-from mainstay.stores.base import Acquired, Held, Record, Request, RunId, how_gone
+from mainstay.stores.base import Acquired, Held, Record, Request, RunId, how_gone, new_grant
 
 RUN = RunId("import", "acme")
 
@@ -182,9 +182,9 @@ def test_a_lease_by_another_clock_ends_by_the_clock_on_the_wall(tmp_path, monkey
     [(record, state)] = store.list()
     assert record.expires > 100_000  # by a clock that is far ahead
     assert state == "running"
-    assert isinstance(store.acquire(RUN, request), Held)
+    assert isinstance(store.acquire(RUN, attrs.evolve(request, grant=new_grant())), Held)
     monkeypatch.setattr("mainstay.stores.sqlite.wall_time", lambda: record.updated + 31)
-    answer = store.acquire(RUN, request)
+    answer = store.acquire(RUN, attrs.evolve(request, grant=new_grant()))
     assert isinstance(answer, Acquired)
     assert answer.record.exit == "takeover"
     holder.communicate()
@@ -238,12 +238,12 @@ def test_the_lease_of_a_run_by_the_same_clock_needs_no_other(now, gone):
 def test_an_older_run_is_taken_over_at_once_after_kill_9(tmp_path, child):
     store = SQLiteStore(tmp_path / "runs.db")
     request = Request(owner=owner_of(child), life="x", lease=30.0)
-    store.acquire(RUN, request)
+    store.acquire(RUN, attrs.evolve(request, grant=new_grant()))
     db = sqlite3.connect(tmp_path / "runs.db")
     with db:
         db.execute("UPDATE run SET namespace = ?", [of_an_older_version(request.owner).namespace])
     db.close()
-    mine = attrs.evolve(request, owner=this_process())
+    mine = attrs.evolve(request, owner=this_process(), grant=new_grant())
     assert isinstance(store.acquire(RUN, mine), Held)
     end(child)
     answer = store.acquire(RUN, mine)

@@ -43,7 +43,7 @@ def store(path):
 def acquired(store, run, owner=None):
     answer = store.acquire(run, Request(owner=owner or this_process(), life="x", lease=30.0))
     assert isinstance(answer, Acquired)
-    return RunLease(run, answer.record.token, 30.0)
+    return RunLease(run, answer.record.token, answer.record.grant, 30.0)
 
 
 def finished(store, run, owner=None):
@@ -66,9 +66,9 @@ def test_runs_are_counted_by_name_and_state(kind, path):
     acquired(store, RunId("a", "running"))
     acquired(store, RunId("a", "gone"), DEAD)
     store.release(acquired(store, RunId("b", "released")), "error")
-    poisoned = Request(owner=DEAD, life="x", lease=30.0, max_crashes=1)
     for _ in range(2):
-        store.acquire(RunId("b", "poisoned"), poisoned)
+        dying = Request(owner=DEAD, life="x", lease=30.0, max_crashes=1)
+        store.acquire(RunId("b", "poisoned"), dying)
     found = count_runs(store)
     assert +found == {
         ("a", "done"): 5,

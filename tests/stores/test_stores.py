@@ -112,7 +112,7 @@ def test_a_newer_schema_is_refused(path, store):
     store.list()
     store.close()
     change_file(path, "PRAGMA user_version = 99")
-    with pytest.raises(StoreSchemaError, match="schema 99, and this mainstay knows 1"):
+    with pytest.raises(StoreSchemaError, match="schema 99, and this mainstay knows 2"):
         store.list()
 
 

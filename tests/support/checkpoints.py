@@ -156,7 +156,7 @@ def crashing(monkeypatch):
 
     def released(self, lease, how, error="", drop=()):
         if error.startswith("CrashError"):
-            kept = self._owned(lease)
+            kept = self._runs[lease.run]
             kept.record = attrs.evolve(kept.record, owner=DEAD)
         else:
             release(self, lease, how, error, drop)

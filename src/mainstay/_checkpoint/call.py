@@ -43,7 +43,16 @@ from mainstay.errors import (
     RunCompleteError,
 )
 from mainstay.events import CheckpointDamaged, CheckpointEvent, CodeChanged, RunPoisoned, RunResumed
-from mainstay.stores.base import Acquired, Finished, Held, Record, Request, RunId, RunLease
+from mainstay.stores.base import (
+    Acquired,
+    Contents,
+    Finished,
+    Held,
+    Record,
+    Request,
+    RunId,
+    RunLease,
+)
 
 POLICY = "checkpoint"
 _EXACT = "t"
@@ -184,15 +193,15 @@ class CheckpointCall(Call[CheckpointRecorder]):
             self._polls += 1
             return min(poll_wait(self._polls, answer.left), left)
         if isinstance(answer, Acquired):
-            lease = RunLease(self.id, record.token, settings.lease)
+            lease = RunLease(self.id, record.token, record.grant, settings.lease)
             try:
-                self._run = self._opened(record, lease, answer.idle)
+                self._run = self._opened(record, lease, answer.contents, answer.idle)
             except BaseException as error:
                 with self._noting(error):
                     settings.store.release(lease, "error", in_words(error))
                 raise
         if isinstance(answer, Finished):
-            self._run = self._opened(record, None)
+            self._run = self._opened(record, None, answer.contents)
         return None
 
     def _look_for_former(self, key: str) -> None:
@@ -217,11 +226,12 @@ class CheckpointCall(Call[CheckpointRecorder]):
                     self.key.text,
                 )
 
-    def _opened(self, record: Record, lease: RunLease | None, idle: float = 0.0) -> Run:
+    def _opened(
+        self, record: Record, lease: RunLease | None, contents: Contents, idle: float = 0.0
+    ) -> Run:
         """Read what is kept for the run, and tell what is found."""
         settings = self.bound.settings
         label = RunId(self.component, self.id.key)
-        contents = settings.store.load(self.id)
         try:
             document, problems = newest(contents, label)
             steps = Steps(contents.results, label, settings.codec(allowed_by(), self.component))

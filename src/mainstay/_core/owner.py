@@ -14,6 +14,7 @@ Everything else is no proof: then the lease of a run counts, and a file of figur
 
 import functools
 import os
+import platform
 import sys
 from pathlib import Path
 
@@ -33,15 +34,19 @@ class Owner:
         pid: The process id.
         started: When it started, in ticks since the boot by the clock of its namespace; 0 where
             the system does not tell.
+        host: The name of the machine, or of the container, for people; empty in runs that older
+            versions saved.
     """
 
     boot: str
     namespace: str
     pid: int
     started: int
+    host: str = attrs.field(default="", eq=False)
 
     def __str__(self) -> str:
-        return f"process {self.pid}"
+        elsewhere = self.host and self.host != platform.node()
+        return f"process {self.pid} on {self.host}" if elsewhere else f"process {self.pid}"
 
 
 def this_process() -> Owner:
@@ -49,7 +54,7 @@ def this_process() -> Owner:
     pid = os.getpid()
     boot, namespace = _boot_and_namespaces(pid)
     found = _read("self")
-    return Owner(boot, namespace, pid, found.started if found else 0)
+    return Owner(boot, namespace, pid, found.started if found else 0, platform.node())
 
 
 def is_dead(owner: Owner, *, local: bool = True) -> bool:

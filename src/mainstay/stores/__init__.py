@@ -9,11 +9,11 @@ import re
 import threading
 from urllib.parse import unquote
 
-from mainstay.stores.base import Store
+from mainstay.stores.base import Promises, Store
 from mainstay.stores.memory import MemoryStore
 from mainstay.stores.sqlite import UNUSABLE, SQLiteStore
 
-__all__ = ["MemoryStore", "SQLiteStore", "Store", "store_of"]
+__all__ = ["MemoryStore", "Promises", "SQLiteStore", "Store", "store_of"]
 
 _VARIABLE = "MAINSTAY_STORE"
 _URL = re.compile(

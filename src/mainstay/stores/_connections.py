@@ -37,6 +37,13 @@ class Connection(sqlite3.Connection):
 
     files: StoreFiles
     serves_once = False
+    _waits: float = 0.0
+
+    def wait_for_lock(self, seconds: float) -> None:
+        """Wait so long, from now on, for a lock that another process holds."""
+        if seconds != self._waits:
+            self.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
+            self._waits = seconds
 
     def __del__(self) -> None:
         with contextlib.suppress(sqlite3.Error):  # one that was never opened

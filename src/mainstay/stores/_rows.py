@@ -29,9 +29,11 @@ from mainstay.stores.base import (
 )
 
 _COLUMNS = (
-    "name", "key", "life", "token", "status", "boot", "namespace", "pid", "started", "expires",
-    "seen", "saved", "attempt", "crashes", "exit", "error", "arguments", "created", "updated",
+    "name", "key", "life", "token", "grant", "sequence", "status", "boot", "namespace", "pid",
+    "started", "host", "expires", "seen", "saved", "attempt", "crashes", "exit", "error",
+    "arguments", "created", "updated",
 )  # fmt: skip
+_NAMES = ", ".join(f'"{column}"' for column in _COLUMNS)
 _RUN = " WHERE name = ? AND key = ?"
 _COUNTS = (
     "SELECT name, 'done', count(*), NULL FROM run WHERE status = 'done' GROUP BY name UNION ALL "
@@ -44,31 +46,36 @@ _OLD = (
     f"SELECT id{_DONE} AND updated < ? "
     "AND NOT (boot = ? AND (instr(namespace, ?) OR NOT instr(namespace, 'time:')) AND seen >= ?)"
 )
-_OWNED = _RUN + " AND token = ? AND status = 'running'"
-_RECORDS = f"SELECT {', '.join(_COLUMNS)} FROM run"
+_GRANTED = _RUN + ' AND token = ? AND "grant" = ?'
+_OWNED = _GRANTED + " AND status = 'running'"
+_NEXT = _OWNED + " AND sequence < ?"
+_RECORDS = f"SELECT {_NAMES} FROM run"
+_LISTED = (
+    f"{_RECORDS} WHERE (? IS NULL OR name = ?) AND (? IS NULL OR (name, key) > (?, ?)) "
+    "AND (? IS NULL OR status IN (?, 'running')) ORDER BY name, key LIMIT ?"
+)
 _WRITE = (
-    f"INSERT INTO run ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "
+    f"INSERT INTO run ({_NAMES}) VALUES ({', '.join('?' * len(_COLUMNS))}) "
     f"ON CONFLICT (name, key) DO UPDATE SET "
-    + ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS[2:])
+    + ", ".join(f'"{column}" = excluded."{column}"' for column in _COLUMNS[2:])
 )
-_RENEW = "UPDATE run SET expires = ?, seen = ?, updated = ?" + _OWNED
-_PROGRESS = "UPDATE run SET expires = ?, seen = ?, updated = ?, saved = ?, crashes = 0" + _OWNED
-_SAVE = (
-    "UPDATE run SET expires = ?, seen = ?, updated = ?, saved = ?, crashes = 0, "
-    "previous = latest, latest = ?" + _OWNED
-)
-_FINISH = (
-    "UPDATE run SET expires = ?, seen = ?, updated = ?, saved = ?, crashes = 0, "
-    "status = 'done', previous = ?, latest = ?" + _OWNED
-)
+_CHANGE = "UPDATE run SET expires = ?, seen = ?, updated = ?, sequence = max(sequence, ?)"
+_RENEW = _CHANGE + _NEXT
+_PROGRESS = f"{_CHANGE}, saved = ?, crashes = 0{_NEXT}"
+_SAVE = f"{_CHANGE}, saved = ?, crashes = 0, previous = latest, latest = ?{_NEXT}"
+_FINISH = f"{_CHANGE}, saved = ?, crashes = 0, status = 'done', previous = ?, latest = ?{_NEXT}"
+_APPLIED = f"SELECT 1 FROM run{_GRANTED} AND sequence >= ?"
 _RELEASE = (
     "UPDATE run SET status = 'interrupted', exit = ?, error = ?, crashes = 0, seen = ?, "
     "updated = ?" + _OWNED
 )
 _ROW = f"id * {MOST_RESULTS} + ?"
-_PUT = f"INSERT INTO result SELECT {_ROW}, ?, ? FROM run{_RUN}"
-_STEP = f"INSERT INTO result SELECT {_ROW}, ?, ? FROM run{_OWNED} AND crashes = 0 AND expires > ?"
+_INSERT = f"INSERT INTO result SELECT {_ROW}, ?, ? FROM run"
+_PUT = _INSERT + _RUN
+_STEP = f"{_INSERT}{_OWNED} AND crashes = 0 AND expires > ?"
+_KEPT = f"SELECT slot, value FROM result WHERE id = (SELECT {_ROW} FROM run{_RUN})"
 _DROP = f"DELETE FROM result WHERE id = (SELECT {_ROW} FROM run{_RUN})"
+_UNNUMBERED = 2**62
 _RESULTS = "FROM result WHERE id BETWEEN ? AND ?"
 
 
@@ -78,12 +85,21 @@ def find(db: sqlite3.Connection, run: RunId) -> Record | None:
     return _record_of(rows[0]) if rows else None
 
 
-def find_all(db: sqlite3.Connection, name: str | None) -> list[Record]:
-    """Return the records of all runs, or of those of one name, sorted by name and key."""
-    rows = db.execute(
-        f"{_RECORDS} WHERE ? IS NULL OR name = ? ORDER BY name, key", (name, name)
-    ).fetchall()
-    return [*map(_record_of, rows)]
+def page(
+    db: sqlite3.Connection,
+    name: str | None,
+    status: Status | None,
+    after: RunId | None,
+    limit: int | None,
+) -> list[Record]:
+    """Return records, sorted by name and key: all that `Store.list` may be asked for.
+
+    Of a *status*, the running ones are there as well: their owners may be gone.
+    """
+    last = (None, None) if after is None else (after.name, after.key)
+    most = -1 if limit is None else limit
+    values = name, name, last[0], *last, status, status, most
+    return [*map(_record_of, db.execute(_LISTED, values).fetchall())]
 
 
 def count(db: sqlite3.Connection) -> tuple[Counter[tuple[str, Status]], list[Record]]:
@@ -161,7 +177,7 @@ def contents(db: sqlite3.Connection, run: RunId) -> Contents:
     """Return what is kept for a run."""
     rows = db.execute("SELECT id, latest, previous FROM run" + _RUN, (run.name, run.key)).fetchall()
     if not rows:
-        return Contents(None, None, {})
+        return Contents()
     [(number, latest, previous)] = rows
     first, last = _ids_of_results(number)
     results = db.execute(f"SELECT id, slot, value {_RESULTS} ORDER BY id", (first, last))
@@ -170,32 +186,53 @@ def contents(db: sqlite3.Connection, run: RunId) -> Contents:
 
 def change_run(
     db: sqlite3.Connection, lease: RunLease, change: Change, now: float, wall: float
-) -> None:
+) -> bool:
     """Write a change to the row of a run, and renew its lease.
+
+    Returns:
+        False if it was written before, and is sent again because the answer was lost.
 
     Raises:
         LeaseLostError: If it is no longer the caller's.
     """
-    run = lease.run
+    run, sequence = lease.run, change.sequence
     renewed = now + lease.seconds, now, wall
-    owned = run.name, run.key, lease.token
+    owned = run.name, run.key, lease.token, lease.grant
+    below = sequence or _UNNUMBERED
     values: tuple[object, ...]
     if change.finished:
-        statement, values = _FINISH, (*renewed, now, change.document, change.document, *owned)
+        document = change.document
+        statement, values = _FINISH, (*renewed, sequence, now, document, document, *owned, below)
     elif change.document is not None:
-        statement, values = _SAVE, (*renewed, now, change.document, *owned)
+        statement, values = _SAVE, (*renewed, sequence, now, change.document, *owned, below)
     elif change.progress:
-        statement, values = _PROGRESS, (*renewed, now, *owned)
+        statement, values = _PROGRESS, (*renewed, sequence, now, *owned, below)
     else:
-        statement, values = _RENEW, (*renewed, *owned)
-    if not db.execute(statement, values).rowcount:
-        raise LeaseLostError(run.name, run.key, lease.token)
+        statement, values = _RENEW, (*renewed, sequence, *owned, below)
+    if db.execute(statement, values).rowcount:
+        return True
+    if sequence and db.execute(_APPLIED, (*owned, sequence)).fetchall():
+        return False
+    raise LeaseLostError(run.name, run.key, lease.token)
+
+
+def renew(db: sqlite3.Connection, lease: RunLease, now: float, wall: float) -> bool:
+    """Renew a lease; return False if it is lost."""
+    try:
+        return change_run(db, lease, Change(), now, wall)
+    except LeaseLostError:
+        return False
 
 
 def change_results(db: sqlite3.Connection, run: RunId, change: Change) -> None:
     """Write the new results of a run, and remove those that it drops."""
     for number, result in change.put.items():
-        db.execute(_PUT, (number, result.slot, result.value, run.name, run.key))
+        kept = number, result.slot, result.value, run.name, run.key
+        try:
+            db.execute(_PUT, kept)
+        except sqlite3.IntegrityError:  # it was sent before, if it is the same
+            if db.execute(_KEPT, (number, run.name, run.key)).fetchone() != kept[1:3]:
+                raise
     drop(db, run, change.drop)
 
 
@@ -205,20 +242,28 @@ def drop(db: sqlite3.Connection, run: RunId, numbers: Iterable[int]) -> None:
 
 
 def put_alone(db: sqlite3.Connection, lease: RunLease, change: Change, now: float) -> bool:
-    """Write a change that is one result and return True, if the lease is valid and fresh."""
+    """Write a change that is one result and return True, if the lease is valid and fresh.
+
+    False if it is sent again as well: whether it is there is found out together with the rest.
+    """
     if change.document is not None or change.drop or len(change.put) != 1:
         return False
     run, ((number, result),) = lease.run, change.put.items()
     fresh = now + lease.seconds * (1 - 1 / RENEWALS_PER_LEASE)
-    values = number, result.slot, result.value, run.name, run.key, lease.token, fresh
-    return db.execute(_STEP, values).rowcount > 0
+    owned = run.name, run.key, lease.token, lease.grant
+    values = number, result.slot, result.value, *owned, fresh
+    try:
+        return db.execute(_STEP, values).rowcount > 0
+    except sqlite3.IntegrityError:
+        return False
 
 
 def release(
     db: sqlite3.Connection, lease: RunLease, how: Exit, error: str, now: float, wall: float
 ) -> bool:
     """Record that a run was released; return False if it is no longer the caller's."""
-    values = how, error, now, wall, lease.run.name, lease.run.key, lease.token
+    run = lease.run
+    values = how, error, now, wall, run.name, run.key, lease.token, lease.grant
     return db.execute(_RELEASE, values).rowcount > 0
 
 
@@ -230,5 +275,5 @@ def _ids_of_results(run: int) -> tuple[int, int]:
 def _record_of(row: tuple[Any, ...]) -> Record:
     values = dict(zip(_COLUMNS, row, strict=True))
     run = RunId(values.pop("name"), values.pop("key"))
-    owner = Owner(*(values.pop(each) for each in ("boot", "namespace", "pid", "started")))
+    owner = Owner(*(values.pop(each) for each in ("boot", "namespace", "pid", "started", "host")))
     return Record(run=run, owner=owner, **values)

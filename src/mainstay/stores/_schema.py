@@ -31,6 +31,11 @@ _MIGRATIONS = (
     CREATE TABLE forgotten (token INTEGER NOT NULL);
     INSERT INTO forgotten VALUES (0);
     """,
+    """
+    ALTER TABLE run ADD COLUMN "grant" TEXT NOT NULL DEFAULT '';
+    ALTER TABLE run ADD COLUMN sequence INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE run ADD COLUMN host TEXT NOT NULL DEFAULT '';
+    """,
 )
 """The steps from each schema version to the next; `user_version` counts those applied."""
 

@@ -1,4 +1,4 @@
-"""The `Store` protocol: six operations over runs, and the rules that all stores share.
+"""The `Store` protocol: its operations over runs, and the rules that all stores share.
 
 A store keeps, for each run, one `Record` and the saved results of its steps, and moves them as
 bytes: it knows nothing of what is in them. Who may work on a run is decided by `acquisition`, a
@@ -10,20 +10,37 @@ The rules:
 
 1. Each acquisition gets the next fencing token of the run, and the attempt number goes up with it,
    both durably and before the caller does anything. A run that was forgotten and begins again gets
-   a token above all that were forgotten, so that nobody who held it before can write to it.
-2. `commit` checks the token and writes everything it was given, or nothing, in one durable
+   a token above all that were forgotten, so that nobody who held it before can write to it. A token
+   is given once in one history of the store; after a failover to a copy that had not heard of it,
+   the same token may be given again. So each acquisition also has a *grant* of 128 random bits,
+   which its caller chooses, and which nobody is given twice.
+2. `commit` checks token and grant, and writes everything it was given, or nothing, in one durable
    transaction. It also renews the lease; one that holds results alone may leave that to the next
-   while more than two thirds of the lease are left. A commit whose token is not the newest raises
-   `LeaseLostError`, and changes nothing.
-3. A result has a number from 0 up, below `MOST_RESULTS`. The owner of the run chooses it above
+   while more than two thirds of the lease are left. A commit whose token or grant is not the newest
+   raises `LeaseLostError`, and changes nothing. The check and the write are one: nobody takes the
+   run over between them.
+3. Every request may be sent twice, because an answer may be lost on its way. The owner counts its
+   commits from 1 (`Change.sequence`), and the store keeps the number of the last one that wrote the
+   record: a commit with that number, or a lower one, is acknowledged and does nothing, also if it
+   was the last one of the run. A commit of results alone need not keep its number: their own
+   numbers tell that they are there. An acquisition with the grant that the run has is answered as
+   it was the first time. A renewal has no number, and a release that finds nothing does nothing.
+4. A result has a number from 0 up, below `MOST_RESULTS`. The owner of the run chooses it above
    those of all results that are kept, so that nothing is ever overwritten. A store may count on
    both: to keep results in the order of their numbers makes each save an append.
-4. Of the document, the last two generations are kept; the last one of all is kept twice.
-5. A lease is measured on a clock that the store's users share and that nobody can step: for the
+5. Of the document, the last two generations are kept; the last one of all is kept twice.
+6. A lease is measured on a clock that the store's users share and that nobody can step: for the
    embedded stores the monotonic clock of the machine, for a server the server's own.
-6. Whatever goes wrong is a `StoreUnavailableError`, and what was there before still is.
+7. Whatever goes wrong is a `StoreUnavailableError`, and what was there before still is. It is
+   `retryable` if the same request may succeed a moment later: a lost connection, a server that
+   restarts, a file that another process has locked. The caller sends it again while the lease
+   lasts.
+8. An operation ends within a limit of time: that of the store, if it was given one, otherwise a
+   third of the lease that it is about, and `LONGEST_CALL` seconds where it is about none. What was
+   sent before that may have been done or not; rule 3 makes it right to ask again.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -33,6 +50,9 @@ from mainstay._core.owner import Owner, is_dead, shares_clock
 
 RENEWALS_PER_LEASE = 3
 """How many times a lease is renewed in the time that it lasts."""
+
+LONGEST_CALL = 10.0
+"""Seconds that an operation of a store may take at most where no lease says how long."""
 
 MOST_RESULTS = 2**32
 """The numbers of the results of a run are below this."""
@@ -63,6 +83,8 @@ class Record:
         run: Which run it is.
         life: A value of its own for each time that the run begins from nothing.
         token: The fencing token of the last acquisition.
+        grant: Its grant, by which it is told from all others; empty in records of older versions.
+        sequence: The number of the last commit that wrote the record, in this acquisition.
         status: "running" from an acquisition to its release, even if the owner has died.
         owner: Who acquired it last.
         expires: When the lease ends, in seconds of the store's clock.
@@ -80,6 +102,8 @@ class Record:
     run: RunId
     life: str
     token: int = 1
+    grant: str = ""
+    sequence: int = 0
     status: Status = "running"
     owner: Owner
     expires: float
@@ -94,12 +118,19 @@ class Record:
     updated: float
 
 
+def new_grant() -> str:
+    """Return 128 random bits, as hexadecimal digits."""
+    return os.urandom(16).hex()
+
+
 @attrs.frozen(kw_only=True)
 class Request:
     """What a caller asks of `Store.acquire`.
 
     Attributes:
         owner: The process that asks.
+        grant: A random value by which this acquisition is told from all others, and by which it
+            is known again if it is sent a second time.
         life: The new value of `Record.life` if the run begins.
         lease: Seconds that the lease lasts without renewal.
         max_crashes: At how many deaths in a row the run is poisoned, or None.
@@ -108,61 +139,12 @@ class Request:
     """
 
     owner: Owner
+    grant: str = attrs.field(factory=new_grant)
     life: str
     lease: float
     max_crashes: int | None = None
     rerun: bool = False
     arguments: bytes | None = None
-
-
-@attrs.frozen
-class Acquired:
-    """The run is the caller's; `began` is True if nothing of it was there before."""
-
-    record: Record
-    began: bool
-    idle: float = 0.0
-    """Seconds from the last save to the last sign of life of the attempt before."""
-
-
-@attrs.frozen
-class Held:
-    """Another owner has the run, for `left` seconds unless it renews the lease."""
-
-    record: Record
-    left: float
-
-
-@attrs.frozen
-class Finished:
-    """The run has ended with a result, which `load` returns."""
-
-    record: Record
-
-
-@attrs.frozen
-class Poisoned:
-    """The run died too often."""
-
-    record: Record
-
-
-Acquisition: TypeAlias = Acquired | Held | Finished | Poisoned
-
-
-@attrs.frozen
-class RunLease:
-    """The right to save a run.
-
-    Attributes:
-        run: Which run.
-        token: The fencing token.
-        seconds: How long the lease lasts without renewal.
-    """
-
-    run: RunId
-    token: int
-    seconds: float
 
 
 @attrs.frozen
@@ -188,9 +170,69 @@ class Contents:
         results: The saved results by number.
     """
 
-    latest: bytes | None
-    previous: bytes | None
-    results: Mapping[int, Result]
+    latest: bytes | None = None
+    previous: bytes | None = None
+    results: Mapping[int, Result] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class Acquired:
+    """The run is the caller's.
+
+    Attributes:
+        record: What the store knows of it.
+        began: True if it begins from nothing: whatever was kept for it is to be removed.
+        idle: Seconds from the last save to the last sign of life of the attempt before.
+        contents: What is kept for it.
+    """
+
+    record: Record
+    began: bool
+    idle: float = 0.0
+    contents: Contents = Contents()
+
+
+@attrs.frozen
+class Held:
+    """Another owner has the run, for `left` seconds unless it renews the lease."""
+
+    record: Record
+    left: float
+
+
+@attrs.frozen
+class Finished:
+    """The run has ended with a result, which is in its contents."""
+
+    record: Record
+    contents: Contents = Contents()
+
+
+@attrs.frozen
+class Poisoned:
+    """The run died too often."""
+
+    record: Record
+
+
+Acquisition: TypeAlias = Acquired | Held | Finished | Poisoned
+
+
+@attrs.frozen
+class RunLease:
+    """The right to save a run.
+
+    Attributes:
+        run: Which run.
+        token: The fencing token.
+        grant: The grant.
+        seconds: How long the lease lasts without renewal.
+    """
+
+    run: RunId
+    token: int
+    grant: str
+    seconds: float
 
 
 @attrs.frozen(kw_only=True)
@@ -202,17 +244,42 @@ class Change:
         put: Results to save, by number; never one that is kept already.
         drop: The numbers of results to remove. Those that are not there do not matter.
         finished: True if the run ends here, with the result in the document.
+        sequence: The number of the commit, from 1 up; 0 for a renewal, and for what nobody sends a
+            second time.
     """
 
     document: bytes | None = None
     put: Mapping[int, Result] = attrs.field(factory=dict)
     drop: tuple[int, ...] = ()
     finished: bool = False
+    sequence: int = 0
 
     @property
     def progress(self) -> bool:
         """True if the run has got further since its last save."""
         return self.document is not None or bool(self.put)
+
+
+@attrs.frozen(kw_only=True)
+class Promises:
+    """What a store can promise where it is, as `Store.probe` found by asking and by trying.
+
+    Attributes:
+        fenced: True if a save of an owner who has lost the run is refused. A store that cannot
+            promise this is not used.
+        durable: True if a save that was acknowledged survives a crash of the store's machine.
+        failover: What a failover of the store to another machine may lose, for people; empty if it
+            loses nothing, or there is none.
+        proves_death: True if the death of an owner on another machine is known at once, so that
+            its lease need not be waited for.
+        problems: What breaks or weakens a promise and what to do about that, for people.
+    """
+
+    fenced: bool
+    durable: bool
+    failover: str = ""
+    proves_death: bool = False
+    problems: tuple[str, ...] = ()
 
 
 @runtime_checkable
@@ -222,13 +289,16 @@ class Store(Protocol):
     Every method may raise `StoreUnavailableError`, and `StoreSchemaError` at first use.
 
     Attributes:
-        url: What it is called in messages.
+        url: What it is called in messages, without a password.
     """
 
     url: str
 
     def acquire(self, run: RunId, request: Request) -> Acquisition:
-        """Decide by `acquisition` who may work on *run*, and write the outcome, atomically."""
+        """Decide by `acquisition` who may work on *run*, and write the outcome, atomically.
+
+        The answer holds what is kept for the run, if it is the caller's or has ended.
+        """
         ...
 
     def load(self, run: RunId) -> Contents:
@@ -239,8 +309,12 @@ class Store(Protocol):
         """Write *change*, durably, and renew the lease.
 
         Raises:
-            LeaseLostError: If the token is not the newest one, or the run has been released.
+            LeaseLostError: If token or grant is not the newest one, or the run has been released.
         """
+        ...
+
+    def renew(self, leases: Sequence[RunLease]) -> Sequence[RunLease]:
+        """Renew many leases at once; return those that are lost."""
         ...
 
     def release(
@@ -256,10 +330,23 @@ class Store(Protocol):
         """
         ...
 
-    def list(self, name: str | None = None) -> Sequence[tuple[Record, Status]]:
-        """Return all runs, or those of one name, sorted by name and key, each with its state.
+    def list(
+        self,
+        name: str | None = None,
+        *,
+        status: Status | None = None,
+        after: RunId | None = None,
+        limit: int | None = None,
+    ) -> Sequence[tuple[Record, Status]]:
+        """Return runs, sorted by name and key, each with its state.
 
         The state is that of the record, but "interrupted" for a run whose owner is gone.
+
+        Args:
+            name: Of which name, or None for all.
+            status: In which state, or None for any.
+            after: The last one of the page before, or None to begin.
+            limit: Most runs to return, or None for all.
         """
         ...
 
@@ -271,8 +358,34 @@ class Store(Protocol):
         """
         ...
 
+    def probe(self) -> Promises:
+        """Find out what the store can promise where it is; used once in each process."""
+        ...
+
     def close(self) -> None:
         """Close files and connections; the next operation opens them again."""
+        ...
+
+
+@runtime_checkable
+class AsyncStore(Store, Protocol):
+    """A store that async code uses without threads: the same operations, to be awaited.
+
+    Of a store that is only a `Store`, the operations are called in a thread.
+    """
+
+    async def aacquire(self, run: RunId, request: Request) -> Acquisition:
+        """As `acquire`."""
+        ...
+
+    async def acommit(self, lease: RunLease, change: Change) -> None:
+        """As `commit`."""
+        ...
+
+    async def arelease(
+        self, lease: RunLease, how: Exit, error: str = "", drop: tuple[int, ...] = ()
+    ) -> None:
+        """As `release`."""
         ...
 
 
@@ -290,6 +403,7 @@ def acquisition(
 
         before                     gone     then
         none                       -        begin: the token after all forgotten ones, attempt 1
+        running, with this grant   -        as the first time that this was asked
         done                       -        finished; with `rerun` begin, with the next token
         poisoned                   -        poisoned
         interrupted                -        next token, next attempt, no crash
@@ -312,6 +426,8 @@ def acquisition(
     if before is None or (before.status == "done" and request.rerun):
         token = 1 + (forgotten if before is None else before.token)
         return Acquired(_begun(run, request, token, now, wall), began=True)
+    if before.status == "running" and before.grant == request.grant:
+        return Acquired(before, began=False)
     if before.status == "done":
         return Finished(before)
     if before.status == "poisoned":
@@ -325,6 +441,8 @@ def acquisition(
     record = attrs.evolve(
         before,
         token=before.token + 1,
+        grant=request.grant,
+        sequence=0,
         status="running",
         owner=request.owner,
         expires=now + request.lease,
@@ -344,6 +462,7 @@ def _begun(run: RunId, request: Request, token: int, now: float, wall: float) ->
         run=run,
         life=request.life,
         token=token,
+        grant=request.grant,
         owner=request.owner,
         expires=now + request.lease,
         seen=now,
@@ -377,3 +496,15 @@ def how_gone(record: Record, *, now: float, wall: float, local: bool = True) -> 
 def state_of(record: Record, gone: Exit) -> Status:
     """Return the state of a run as people see it: running only while its owner is there."""
     return "interrupted" if record.status == "running" and gone else record.status
+
+
+def call_seconds(limit: float | None, lease: float | None = None) -> float:
+    """Return the seconds that an operation may take: rule 8.
+
+    Args:
+        limit: The store's own limit, or None.
+        lease: The seconds of the lease that the operation is about, or None.
+    """
+    if limit is not None:
+        return limit
+    return LONGEST_CALL if lease is None else min(LONGEST_CALL, lease / RENEWALS_PER_LEASE)

@@ -1,5 +1,6 @@
 """`MemoryStore`: runs in the memory of this process, for tests and for runs that end with it."""
 
+import itertools
 import threading
 from collections.abc import Sequence
 
@@ -18,6 +19,7 @@ from mainstay.stores.base import (
     Finished,
     Held,
     Poisoned,
+    Promises,
     Record,
     Request,
     Result,
@@ -38,6 +40,9 @@ class _Stored:
     latest: bytes | None = None
     previous: bytes | None = None
     results: dict[int, Result] = attrs.field(factory=dict)
+
+    def contents(self) -> Contents:
+        return Contents(self.latest, self.previous, dict(self.results))
 
 
 class MemoryStore(Shared):
@@ -77,27 +82,29 @@ class MemoryStore(Shared):
             )
             match answer:
                 case Acquired(record=record, began=True):
-                    self._runs[run] = _Stored(record)
+                    kept = self._runs[run] = _Stored(record)
                 case Acquired(record=record) | Poisoned(record=record) if kept:
                     kept.record = record
                 case Held() | Finished() | _:
                     pass
+            if kept is not None and isinstance(answer, Acquired | Finished):
+                return attrs.evolve(answer, contents=kept.contents())
             return answer
 
     def load(self, run: RunId) -> Contents:
         """Return what is kept for *run*."""
         with self._lock:
             kept = self._runs.get(run)
-            if kept is None:
-                return Contents(None, None, {})
-            return Contents(kept.latest, kept.previous, dict(kept.results))
+            return Contents() if kept is None else kept.contents()
 
     def commit(self, lease: RunLease, change: Change) -> None:
         """Write *change* and renew the lease."""
         now, wall = current_context().clock.now(), wall_time()
         with self._lock:
-            kept = self._owned(lease)
-            if kept is None:
+            kept = self._runs.get(lease.run)
+            if kept is not None and _has_applied(kept.record, lease, change):
+                return
+            if kept is None or not _is_owned(kept.record, lease):
                 raise LeaseLostError(lease.run.name, lease.run.key, lease.token)
             if change.document is not None:
                 kept.previous = change.document if change.finished else kept.latest
@@ -109,6 +116,7 @@ class MemoryStore(Shared):
             kept.record = attrs.evolve(
                 record,
                 status="done" if change.finished else "running",
+                sequence=max(record.sequence, change.sequence),
                 expires=now + lease.seconds,
                 seen=now,
                 saved=now if change.progress else record.saved,
@@ -116,14 +124,25 @@ class MemoryStore(Shared):
                 updated=wall,
             )
 
+    def renew(self, leases: Sequence[RunLease]) -> Sequence[RunLease]:
+        """Renew many leases at once; return those that are lost."""
+        return [lease for lease in leases if not self._renewed(lease)]
+
+    def _renewed(self, lease: RunLease) -> bool:
+        try:
+            self.commit(lease, Change())
+        except LeaseLostError:
+            return False
+        return True
+
     def release(
         self, lease: RunLease, how: Exit, error: str = "", drop: tuple[int, ...] = ()
     ) -> None:
         """Release the run before its end."""
         now, wall = current_context().clock.now(), wall_time()
         with self._lock:
-            kept = self._owned(lease)
-            if kept is None:
+            kept = self._runs.get(lease.run)
+            if kept is None or not _is_owned(kept.record, lease):
                 return
             for number in drop:
                 kept.results.pop(number, None)
@@ -132,16 +151,25 @@ class MemoryStore(Shared):
                 updated=wall,
             )  # fmt: skip
 
-    def list(self, name: str | None = None) -> Sequence[tuple[Record, Status]]:
-        """Return all runs, or those of one name."""
+    def list(
+        self,
+        name: str | None = None,
+        *,
+        status: Status | None = None,
+        after: RunId | None = None,
+        limit: int | None = None,
+    ) -> Sequence[tuple[Record, Status]]:
+        """Return runs, sorted by name and key, each with its state."""
         now, wall = current_context().clock.now(), wall_time()
         with self._lock:
             records = [kept.record for run, kept in sorted(self._runs.items(), key=_by_run)]
-        return [
+        found = (
             (record, state_of(record, how_gone(record, now=now, wall=wall)))
             for record in records
-            if name in (None, record.run.name)
-        ]
+            if name in (None, record.run.name) and (after is None or record.run > after)
+        )
+        chosen = ((record, state) for record, state in found if status in (None, state))
+        return [*itertools.islice(chosen, limit)]
 
     def forget(self, run: RunId) -> bool:
         """Remove *run*."""
@@ -157,15 +185,25 @@ class MemoryStore(Shared):
             del self._runs[run]
             return True
 
+    def probe(self) -> Promises:
+        """Return what memory can promise: nothing after the end of the process."""
+        return Promises(fenced=True, durable=False, failover="loses everything")
+
     def close(self) -> None:
         """Do nothing: there is nothing to close."""
 
-    def _owned(self, lease: RunLease) -> _Stored | None:
-        """Return the run of *lease*, or None if the lease is lost."""
-        kept = self._runs.get(lease.run)
-        if kept is None or kept.record.token != lease.token or kept.record.status != "running":
-            return None
-        return kept
+
+def _is_granted(record: Record, lease: RunLease) -> bool:
+    return (record.token, record.grant) == (lease.token, lease.grant)
+
+
+def _is_owned(record: Record, lease: RunLease) -> bool:
+    return _is_granted(record, lease) and record.status == "running"
+
+
+def _has_applied(record: Record, lease: RunLease, change: Change) -> bool:
+    """True if a change was written before, and is sent again because the answer was lost."""
+    return _is_granted(record, lease) and 0 < change.sequence <= record.sequence
 
 
 def _by_run(item: tuple[RunId, _Stored]) -> RunId:

@@ -18,6 +18,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import attrs
+
 from mainstay._core.arguments import to_flag
 from mainstay._core.clock import wall_time
 from mainstay._core.context import current_context
@@ -30,7 +32,7 @@ from mainstay.errors import (
 )
 from mainstay.stores import _rows
 from mainstay.stores._connections import Connections, ThreadConnection
-from mainstay.stores._opening import BUSY_SECONDS, Opener, code_of
+from mainstay.stores._opening import Opener, code_of
 from mainstay.stores._schema import transaction
 from mainstay.stores.base import (
     Acquired,
@@ -38,13 +40,16 @@ from mainstay.stores.base import (
     Change,
     Contents,
     Exit,
+    Finished,
     Poisoned,
+    Promises,
     Record,
     Request,
     RunId,
     RunLease,
     Status,
     acquisition,
+    call_seconds,
     how_gone,
     state_of,
 )
@@ -54,7 +59,8 @@ UNUSABLE = re.compile("[\0\ud800-\udfff]")
 
 _HINTS = {
     sqlite3.SQLITE_BUSY: (
-        f", by another process, for {BUSY_SECONDS:g} s; keep no transaction of yours open in it"
+        ", by another process, for as long as an operation may take; keep no transaction of yours "
+        "open in it"
     ),
     sqlite3.SQLITE_CANTOPEN: "; its directory must exist, and be one that this process may write",
     sqlite3.SQLITE_READONLY: "; this process must be allowed to write the file and its directory",
@@ -125,7 +131,7 @@ class SQLiteStore(Shared):
 
     def acquire(self, run: RunId, request: Request) -> Acquisition:
         """Decide who may work on *run*."""
-        with self._writing() as (db, now, wall):
+        with self._writing(seconds=request.lease) as (db, now, wall):
             before = _rows.find(db, run)
             gone: Exit = self._how_gone(before, now, wall) if before else ""
             forgotten = _rows.forgotten(db) if before is None else 0
@@ -138,6 +144,8 @@ class SQLiteStore(Shared):
                 _rows.write(db, answer.record)
             if isinstance(answer, Acquired):
                 self._held[run] = self._connections.generation, self._connections.database
+            if isinstance(answer, Acquired | Finished):
+                return attrs.evolve(answer, contents=_rows.contents(db, run))
             return answer
 
     def load(self, run: RunId) -> Contents:
@@ -154,6 +162,7 @@ class SQLiteStore(Shared):
         mine, generation = self._owning(lease.run)
         with mine as db:
             self._check(generation)
+            db.wait_for_lock(call_seconds(None, lease.seconds))
             # A single statement is a transaction by itself.
             if not change.put and not change.drop:
                 _rows.change_run(db, lease, change, current_context().clock.now(), wall_time())
@@ -161,8 +170,25 @@ class SQLiteStore(Shared):
             if _rows.put_alone(db, lease, change, current_context().clock.now()):
                 return
             with transaction(db, "IMMEDIATE"):
-                _rows.change_run(db, lease, change, current_context().clock.now(), wall_time())
-                _rows.change_results(db, lease.run, change)
+                now, wall = current_context().clock.now(), wall_time()
+                if _rows.change_run(db, lease, change, now, wall):
+                    _rows.change_results(db, lease.run, change)
+
+    def renew(self, leases: Sequence[RunLease]) -> Sequence[RunLease]:
+        """Renew many leases in one transaction; return those that are lost."""
+        if not leases:
+            return []
+        files = self._connections
+        with files.use() as db:
+            db.wait_for_lock(call_seconds(None, min(each.seconds for each in leases)))
+            with transaction(db, "IMMEDIATE"):
+                now, wall = current_context().clock.now(), wall_time()
+                return [
+                    each
+                    for each in leases
+                    if self._held.get(each.run, (files.generation,))[0] == files.generation
+                    and not _rows.renew(db, each, now, wall)
+                ]
 
     def release(
         self, lease: RunLease, how: Exit, error: str = "", drop: tuple[int, ...] = ()
@@ -172,17 +198,31 @@ class SQLiteStore(Shared):
         here = self._connections.generation, self._connections.database
         if self._held.get(lease.run, here)[1] == here[1]:
             self._held[lease.run] = here  # it makes no difference what was lost with the log
-        with self._writing(lease.run) as (db, now, wall):
+        with self._writing(lease.run, lease.seconds) as (db, now, wall):
             if _rows.release(db, lease, how, error, now, wall):
                 _rows.drop(db, lease.run, drop)
         self._held.pop(lease.run, None)
 
-    def list(self, name: str | None = None) -> Sequence[tuple[Record, Status]]:
-        """Return all runs, or those of one name."""
+    def list(
+        self,
+        name: str | None = None,
+        *,
+        status: Status | None = None,
+        after: RunId | None = None,
+        limit: int | None = None,
+    ) -> Sequence[tuple[Record, Status]]:
+        """Return runs, sorted by name and key, each with its state."""
         now, wall = current_context().clock.now(), wall_time()
-        with self._connections.use() as db:
-            records = _rows.find_all(db, name)
-        return [(each, state_of(each, self._how_gone(each, now, wall))) for each in records]
+        found: list[tuple[Record, Status]] = []
+        while limit is None or len(found) < limit:
+            with self._connections.use() as db:
+                records = _rows.page(db, name, status, after, limit)
+            states = [(each, state_of(each, self._how_gone(each, now, wall))) for each in records]
+            found += [each for each in states if status in (None, each[1])]
+            if limit is None or len(records) < limit:
+                break
+            after = records[-1].run
+        return found[:limit]
 
     def forget(self, run: RunId) -> bool:
         """Remove *run*."""
@@ -217,6 +257,16 @@ class SQLiteStore(Shared):
                 found |= _rows.too_old(db, ended, seconds, now, wall)
             return _rows.runs(db, found)
 
+    def probe(self) -> Promises:
+        """Return what a file can promise: everything on a local disk."""
+        if not self._network:
+            return Promises(fenced=True, durable=True)
+        problem = (
+            "it is used with network=True, where SQLite cannot keep its promises once a second "
+            "machine uses the file; use a server"
+        )
+        return Promises(fenced=True, durable=True, problems=(problem,))
+
     def close(self) -> None:
         """Close all connections of this process; the log is written back and removed."""
         self._connections.close()
@@ -248,14 +298,20 @@ class SQLiteStore(Shared):
 
     @contextlib.contextmanager
     def _writing(
-        self, owned: RunId | None = None
+        self, owned: RunId | None = None, seconds: float | None = None
     ) -> Iterator[tuple[sqlite3.Connection, float, float]]:
-        """Run the block as one transaction, with the times inside it."""
+        """Run the block as one transaction, with the times inside it.
+
+        Args:
+            owned: The run that the block is about, if it is the caller's.
+            seconds: How long the lease lasts that the block is about.
+        """
         files = self._connections
         mine, held = (files.use(), files.generation) if owned is None else self._owning(owned)
         with mine as db:
             if owned is not None:
                 self._check(held)
+            db.wait_for_lock(call_seconds(None, seconds))
             with transaction(db, "IMMEDIATE"):
                 yield db, current_context().clock.now(), wall_time()
 
@@ -268,7 +324,8 @@ class SQLiteStore(Shared):
         if code == sqlite3.SQLITE_IOERR:
             # A failed fsync has dropped what was to be written: only a new connection is honest.
             self._connections.drop()
-        return StoreUnavailableError(self.url, str(error) + _HINTS.get(code, ""))
+        problem = str(error) + _HINTS.get(code, "")
+        return StoreUnavailableError(self.url, problem, retryable=code == sqlite3.SQLITE_BUSY)
 
 
 def _to_mode(mode: object) -> int:
