@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mainstay._breaker.policy import CircuitBreaker
     from mainstay._checkpoint.block import checkpoint_run
     from mainstay._checkpoint.cp import AsyncCheckpoint, Checkpoint
+    from mainstay._checkpoint.interruption import interrupt_all
     from mainstay._checkpoint.policy import checkpointed
     from mainstay._checkpoint.recovery import Recovered, recover, recover_async
     from mainstay._checkpoint.schedule import young_daly
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
         ResultRefusedError,
         RunBusyError,
         RunCompleteError,
+        RunInterruptedError,
         SourceChangedError,
         StoreSchemaError,
         StoreUnavailableError,
@@ -108,6 +110,7 @@ __all__ = [
     "RetryBudget",
     "RunBusyError",
     "RunCompleteError",
+    "RunInterruptedError",
     "Selector",
     "SourceChangedError",
     "StoreCollector",
@@ -132,6 +135,7 @@ __all__ = [
     "fallback",
     "health",
     "hedge",
+    "interrupt_all",
     "on_event",
     "ops",
     "pipeline",
@@ -153,6 +157,7 @@ _MODULES = {
     "mainstay._checkpoint.block": ("checkpoint_run",),
     "mainstay._checkpoint.cp": ("AsyncCheckpoint", "Checkpoint"),
     "mainstay._checkpoint.schedule": ("young_daly",),
+    "mainstay._checkpoint.interruption": ("interrupt_all",),
     "mainstay._checkpoint.policy": ("checkpointed",),
     "mainstay._checkpoint.recovery": ("Recovered", "recover", "recover_async"),
     "mainstay._checkpoint.types": ("register_type",),
@@ -200,6 +205,7 @@ _MODULES = {
         "ResultRefusedError",
         "RunBusyError",
         "RunCompleteError",
+        "RunInterruptedError",
         "SourceChangedError",
         "StoreSchemaError",
         "StoreUnavailableError",

@@ -20,6 +20,7 @@
         ├── CodeChangedError      the function is not what it was when the run began
         ├── PoisonedRunError      the run killed its process too often
         ├── RunCompleteError      the run has ended, and `on_complete` or the call forbids more
+        ├── RunInterruptedError   `interrupt_all` was called; the run was saved and released
         ├── CorruptCheckpointError    nothing that was saved can be read
         ├── UnsaveableValueError  a value cannot be saved
         ├── UnknownTypeError      a type that nobody allowed would have to be built
@@ -56,6 +57,7 @@ __all__ = [
     "ResultRefusedError",
     "RunBusyError",
     "RunCompleteError",
+    "RunInterruptedError",
     "SourceChangedError",
     "StoreSchemaError",
     "StoreUnavailableError",
@@ -833,6 +835,36 @@ class RunCompleteError(CheckpointError):
         return (
             f"{self.component}: run {self.key!r} has ended, so nothing more can be done in it; "
             f"use another key, or on_complete='rerun'"
+        )
+
+
+class RunInterruptedError(CheckpointError):
+    """The run was interrupted by `interrupt_all`: what it had done is saved, and it is released.
+
+    Attributes:
+        component: The name of the policy, which is the name of the run.
+        key: The key of the run.
+
+    Example:
+        >>> from mainstay import RunInterruptedError, checkpoint_run, interrupt_all
+        >>> try:
+        ...     with checkpoint_run("May", store="memory://interrupt") as cp:
+        ...         for day in cp.iterate(range(1, 32)):
+        ...             interrupt_all()
+        ... except RunInterruptedError as error:
+        ...     error.key
+        'May'
+    """
+
+    def __init__(self, component: str, key: str) -> None:
+        super().__init__(component, key)
+        self.component = component
+        self.key = key
+
+    def __str__(self) -> str:
+        return (
+            f"{self.component}: run {self.key!r} was interrupted by interrupt_all(); what was done "
+            f"is saved, and another attempt goes on from there, here or on another machine"
         )
 
 

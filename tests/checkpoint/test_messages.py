@@ -73,7 +73,7 @@ def test_what_cannot_be_told_apart_is_told_to_need_a_key(store):
 def test_a_store_that_is_locked_says_for_how_long_and_by_whom(tmp_path, monkeypatch):
     monkeypatch.setattr("mainstay.stores._opening.BUSY_SECONDS", 0.0)
     store = SQLiteStore(tmp_path / "runs.db")
-    job = checkpointed(store=store, key=lambda: "key")(lambda _cp: 1)
+    job = checkpointed(store=store, key=lambda: "key", lease=0.03)(lambda _cp: 1)
     store.list()
     store.close()
     other = sqlite3.connect(tmp_path / "runs.db", isolation_level=None)

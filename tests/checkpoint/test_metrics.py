@@ -119,7 +119,7 @@ def test_the_collector_counts_runs_by_name_and_state(caplog, monkeypatch):
     monkeypatch.setattr("mainstay.stores.collector.MOST_COMPONENTS", 1)
     assert runs("_other", "done") == 1
 
-    def unreachable(_name=None):
+    def unreachable(*_, **__):
         raise StoreUnavailableError("memory://", "down")
 
     monkeypatch.setattr(store, "list", unreachable)

@@ -45,7 +45,7 @@ class Worker:
 
     def vanish(self):
         call = self.block._call
-        call._watcher.stop()
+        call._end_watch(call.run)
         signals.unwatch(call.run)
         self.items.close()
 

@@ -172,14 +172,11 @@ def test_a_lease_that_cannot_be_renewed_in_its_time_is_lost(store, monkeypatch, 
 
     @checkpointed(store=store, lease=30)
     def job(cp):
-        run = cp._run
         monkeypatch.setattr(store, "commit", unreachable)
-        clock.advance(20)
-        run.renew()
-        assert not cp.lost
-        clock.advance(20)
-        run.renew()
-        assert cp.lost
+        for seconds, lost in ((20, False), (20, True)):
+            clock.advance(seconds)
+            cp._run.hold.was_not_renewed()
+            assert cp.lost is lost
 
     with FakeClock() as clock, pytest.raises(StoreUnavailableError):
         job()

@@ -91,7 +91,7 @@ def interrupted(fn, **options):
 def listed_before(store, monkeypatch, meanwhile):
     """Let something happen between the look at a store and what is done about a run in it."""
     runs = store.list()
-    monkeypatch.setattr(store, "list", lambda: runs)
+    monkeypatch.setattr(store, "list", lambda *_, **__: runs)
     meanwhile()
 
 

@@ -407,7 +407,7 @@ def test_the_run_that_has_just_ended_is_kept_where_the_clock_was_stepped_back(
 
 
 def test_an_old_run_that_cannot_be_forgotten_is_logged(store, monkeypatch, caplog):
-    def broken(_name=None):
+    def broken(*_, **__):
         raise StoreUnavailableError("memory://", "down")
 
     monkeypatch.setattr(store, "list", broken)

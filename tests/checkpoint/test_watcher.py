@@ -1,79 +1,189 @@
-"""The thread that watches over a run while the run's own thread is busy."""
+"""The thread that watches over the runs of one store while their own threads are busy."""
 
 import contextvars
+import logging
 import threading
 from datetime import timedelta
 from time import monotonic
 
-from mainstay import Metrics, deadline, remaining
+import attrs
+import pytest
+
+from mainstay import Metrics, checkpoint_run, deadline, remaining
 from mainstay._checkpoint.schedule import Schedule
-from mainstay._checkpoint.watcher import Watcher
+from mainstay._checkpoint.watcher import renews_now, watch
 from mainstay._core.clock import SYSTEM
 from mainstay._metrics.collector import recorders_of
+from mainstay.errors import StoreUnavailableError
+from mainstay.stores import MemoryStore
+from mainstay.stores.base import RunId, RunLease
 
 
-def watched(lease, every=1):
-    """A schedule that is watched over, what is set at the second renewal, and when it began."""
-    schedule = Schedule(every, SYSTEM, recorders_of(Metrics(None)).checkpoint("job"))
-    schedule.begin()
-    renewed, renewals = threading.Event(), []
+class Renewals:
+    """A store as the watcher uses it: it answers renewals, and counts them."""
 
-    def renew():
-        renewals.append(monotonic())
-        if len(renewals) == 2:
-            renewed.set()
+    url = "memory://renewals"
 
-    return schedule, renewed, monotonic(), Watcher("job", schedule, lease, renew)
+    def __init__(self, lost=(), error=None):
+        self.rounds = []
+        self.lost = lost
+        self.error = error
+        self.second = threading.Event()
+        self.seen = []
+
+    def renew(self, leases):
+        self.rounds.append((monotonic(), [lease.run.key for lease in leases]))
+        self.seen.append(remaining())
+        if len(self.rounds) >= 2:
+            self.second.set()
+        if self.error is not None:
+            raise self.error
+        return [lease for lease in leases if lease.run.key in self.lost]
+
+
+@attrs.define(eq=False)
+class Job:
+    """A run as the watcher sees it."""
+
+    key: str
+    seconds: float
+    every: object = 1
+    over: bool = False
+    clock: object = SYSTEM
+    schedule: Schedule = attrs.field(init=False)
+    answers: list = attrs.field(factory=list)
+
+    def __attrs_post_init__(self):
+        recorder = recorders_of(Metrics(None)).checkpoint("job")
+        self.schedule = Schedule(self.every, SYSTEM, recorder)
+        self.schedule.begin()
+
+    @property
+    def held(self):
+        return RunLease(RunId("job", self.key), 1, "grant", self.seconds)
+
+    def was_renewed(self, now, *, lost):
+        assert now <= monotonic()
+        self.answers.append("lost" if lost else "renewed")
+
+    def was_not_renewed(self):
+        self.answers.append("failed")
+
+
+def threads():
+    return {each for each in threading.enumerate() if each.name.startswith("mainstay-lease")}
+
+
+def wait_until(condition, seconds=60):
+    waiting, ends = threading.Event(), monotonic() + seconds
+    while not condition() and monotonic() < ends:
+        waiting.wait(0.005)
+    assert condition()
 
 
 def test_a_lease_is_renewed_three_times_in_its_time():
-    _, renewed, began, watcher = watched(lease=0.3)
-    assert renewed.wait(60)
-    assert monotonic() - began >= 0.2
-    watcher.stop()
+    store, began = Renewals(), monotonic()
+    unwatch = watch(store, Job("a", 0.3))
+    assert store.second.wait(60)
+    unwatch()
+    times = [at - began for at, _ in store.rounds[:2]]
+    assert times[0] >= 0.1
+    assert times[1] >= 0.2
 
 
-def test_renewals_are_a_third_of_the_lease_apart():
-    waits, waited = [], threading.Event()
+@pytest.mark.parametrize(
+    ("left", "expected"), [(0.0, True), (-5.0, True), (2.5, True), (2.6, False), (10.0, False)]
+)
+def test_a_lease_is_renewed_with_others_if_its_time_comes_soon(left, expected):
+    assert renews_now(100.0 + left, 10.0, 100.0) is expected
 
-    class Changed(threading.Event):
-        def wait(self, timeout=None):
-            waits.append(timeout)
-            waited.set()
-            return super().wait(timeout)
 
-    schedule = Schedule(1, SYSTEM, recorders_of(Metrics(None)).checkpoint("job"))
-    schedule.changed = Changed()
-    watcher = Watcher("job", schedule, 30_000.0, lambda: None)
-    assert waited.wait(60)
-    watcher.stop()
-    assert 9_900 < waits[0] <= 10_000
+def test_a_thousand_runs_have_one_thread_and_one_request_for_a_round():
+    """Known fault: 1,000 async runs had 1,000 threads and as many requests."""
+    store, before = Renewals(), threads()
+    jobs = [Job(str(number), 6.0) for number in range(1000)]
+    ends = [watch(store, job) for job in jobs]
+    assert len(threads() - before) == 1
+    wait_until(lambda: all(job.answers for job in jobs))
+    for end in ends:
+        end()
+    assert len(store.rounds) == 1
+    assert len(store.rounds[0][1]) == 1000
+    wait_until(lambda: threads() <= before)
+
+
+def test_each_store_has_a_thread_of_its_own_so_that_one_that_hangs_stops_no_other():
+    before = threads()
+    ends = [watch(Renewals(), Job("a", 30.0)) for _ in range(3)]
+    assert len(threads() - before) == 3
+    for end in ends:
+        end()
+    wait_until(lambda: threads() <= before)
+
+
+def test_the_run_whose_lease_is_lost_is_told_and_no_other():
+    store = Renewals(lost={"b"})
+    jobs = [Job(key, 0.06) for key in "abc"]
+    ends = [watch(store, job) for job in jobs]
+    wait_until(lambda: all(job.answers for job in jobs))
+    for end in ends:
+        end()
+    assert [job.answers[0] for job in jobs] == ["renewed", "lost", "renewed"]
+
+
+@pytest.mark.parametrize("error", [StoreUnavailableError("x", "down"), RuntimeError("a bug")])
+def test_a_store_that_fails_is_asked_again_soon_and_that_is_said_once(error, caplog):
+    store, job = Renewals(error=error), Job("a", 0.3)
+    with caplog.at_level(logging.WARNING):
+        end = watch(store, job)
+        assert store.second.wait(60)
+        end()
+    assert {*job.answers} == {"failed"}
+    (first, _), (second, _) = store.rounds[:2]
+    assert second - first >= 0.0125
+    assert len([each for each in caplog.records if "no lease is renewed" in each.message]) <= 1
+
+
+def test_a_run_that_has_ended_is_not_renewed_any_more():
+    store, ended, going_on = Renewals(), Job("a", 0.03), Job("b", 0.03)
+    ends = [watch(store, ended), watch(store, going_on)]
+    ended.over = True
+    assert store.second.wait(60)
+    for end in ends:
+        end()
+    assert [keys for _, keys in store.rounds[:2]] == [["b"], ["b"]]
 
 
 def test_it_says_that_a_save_is_due_when_the_time_has_come_and_not_before():
-    schedule, renewed, _, watcher = watched(lease=0.06, every=timedelta(seconds=0.1))
-    assert renewed.wait(60)  # it has looked at the time, and gone on
-    due_at, waiting = schedule.due_at, threading.Event()
-    while not schedule.due and monotonic() < due_at + 60:
-        waiting.wait(0.01)
-    assert schedule.due
+    store, job = Renewals(), Job("a", 0.06, every=timedelta(seconds=0.1))
+    end = watch(store, job)
+    assert store.second.wait(60)  # it has looked at the time, and gone on
+    due_at = job.schedule.due_at
+    wait_until(lambda: job.schedule.due)
     assert monotonic() >= due_at
-    watcher.stop()
+    job.schedule.is_due(0)
+    job.schedule.begin()
+    due_at = job.schedule.due_at
+    wait_until(lambda: job.schedule.due)
+    assert monotonic() >= due_at
+    end()
 
 
 def test_it_has_a_context_of_its_own():
     """The deadline of whoever began the run, and what they keep in variables, are not its own."""
-    request, seen, renewed = contextvars.ContextVar("request"), [], threading.Event()
-
-    def renew():
-        seen.append((remaining(), request.get(None)))
-        renewed.set()
-
-    schedule = Schedule(1, SYSTEM, recorders_of(Metrics(None)).checkpoint("job"))
-    schedule.begin()
+    request = contextvars.ContextVar("request")
+    store = Renewals()
     with deadline(3600.0):
         request.set(object())
-        watcher = Watcher("job", schedule, 0.03, renew)
-    assert renewed.wait(60)
-    watcher.stop()
-    assert seen[0] == (None, None)
+        end = watch(store, Job("a", 0.03))
+    assert store.second.wait(60)
+    end()
+    assert store.seen[0] is None
+
+
+def test_the_runs_of_a_store_follow_each_other_without_a_thread_left_over():
+    store, before = MemoryStore(), threads()
+    for number in range(20):
+        with checkpoint_run(str(number), store=store):
+            assert len(threads() - before) <= 2  # the last one may not have ended yet
+    wait_until(lambda: threads() <= before)

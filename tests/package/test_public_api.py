@@ -187,6 +187,7 @@ EXAMPLES: list[Exception] = [
     errors.CodeChangedError("work", "acme", "another version"),
     errors.PoisonedRunError("work", "acme", 5),
     errors.RunCompleteError("work", "acme"),
+    errors.RunInterruptedError("work", "acme"),
     errors.CorruptCheckpointError("run 'acme'", "cut off"),
     errors.UnsaveableValueError("state.lock", "it is a lock"),
     errors.UnknownTypeError("state.rows[3]", "shop.Row"),

@@ -12,21 +12,25 @@ from typing import Any, ClassVar
 
 import attrs
 
-from mainstay._checkpoint import signals
+from mainstay._checkpoint import interruption, signals
 from mainstay._checkpoint.code import Code
 from mainstay._checkpoint.codec import Codec
 from mainstay._checkpoint.decision import action_on, poll_wait, reruns
 from mainstay._checkpoint.document import Document, newest
+from mainstay._checkpoint.former import EXACT, former_of
+from mainstay._checkpoint.hold import Hold
 from mainstay._checkpoint.iteration import NOTHING
 from mainstay._checkpoint.keys import RunKey
 from mainstay._checkpoint.progress import Progress
 from mainstay._checkpoint.retention import forget_old
 from mainstay._checkpoint.run import Run
+from mainstay._checkpoint.schedule import Schedule
+from mainstay._checkpoint.sending import Sender
 from mainstay._checkpoint.settings import CheckpointSettings
 from mainstay._checkpoint.state import State
 from mainstay._checkpoint.steps import Steps
 from mainstay._checkpoint.types import allowed_by, allowed_by_result
-from mainstay._checkpoint.watcher import Watcher
+from mainstay._checkpoint.watcher import watch
 from mainstay._core.call import Call, recorder_in
 from mainstay._core.context import current_context
 from mainstay._core.events import logger_of, publish
@@ -41,10 +45,12 @@ from mainstay.errors import (
     PoisonedRunError,
     RunBusyError,
     RunCompleteError,
+    RunInterruptedError,
 )
 from mainstay.events import CheckpointDamaged, CheckpointEvent, CodeChanged, RunPoisoned, RunResumed
 from mainstay.stores.base import (
     Acquired,
+    Acquisition,
     Contents,
     Finished,
     Held,
@@ -55,9 +61,6 @@ from mainstay.stores.base import (
 )
 
 POLICY = "checkpoint"
-_EXACT = "t"
-"""What `Record.life` begins with where no other call has the key; no hexadecimal digit."""
-
 _REJECTED = (RunBusyError, PoisonedRunError, RunCompleteError)
 
 
@@ -120,10 +123,15 @@ class CheckpointCall(Call[CheckpointRecorder]):
     _run: Run | None = attrs.field(default=None, init=False)
     _thread: int = attrs.field(factory=threading.get_ident, init=False)
     _polls: int = attrs.field(default=0, init=False)
-    _watcher: Watcher | None = attrs.field(default=None, init=False)
+    _unwatch: Callable[[], None] | None = attrs.field(default=None, init=False)
+    sender: Sender = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        settings = self.bound.settings
         self.id = RunId(self.bound.name, self.key.text)
+        self.sender = Sender(
+            settings.store, self.component, settings.lease, self.recorder, signals.is_requested
+        )
 
     @property
     def run(self) -> Run:
@@ -137,7 +145,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
         """Make the run ours, waiting for it if need be."""
         try:
             while (wait := self._acquire()) is not None:
-                self.context.clock.sleep(wait)
+                self.sender.wait(self.id, wait, self.context.clock)
                 self.recorder.waited(wait)
             return self._watched()
         except BaseException as error:
@@ -152,8 +160,8 @@ class CheckpointCall(Call[CheckpointRecorder]):
         """
         require_asyncio(self.component)
         try:
-            while (wait := await run_in_thread(self._acquire)) is not None:
-                await self.context.clock.asleep(wait)
+            while (wait := await self._aacquire()) is not None:
+                await self.sender.await_(self.id, wait, self.context.clock)
                 self.recorder.waited(wait)
             return self._watched()
         except BaseException as error:
@@ -166,19 +174,51 @@ class CheckpointCall(Call[CheckpointRecorder]):
         Raises:
             CheckpointError: If it is busy, complete, poisoned, or cannot go on.
         """
+        self._look_for_former()
+        answer = self.sender.acquire(self.id, self._request(), self.left())
+        try:
+            return self._answered(answer)
+        except BaseException as error:
+            if isinstance(answer, Acquired):
+                with self._noting(error):
+                    self.sender.release(self._lease_of(answer.record), "error", in_words(error))
+            raise
+
+    async def _aacquire(self) -> float | None:
+        """Ask the store for the run, as `_acquire`."""
+        if self.key.former is not None:
+            await run_in_thread(self._look_for_former)
+        answer = await self.sender.aacquire(self.id, self._request(), self.left())
+        try:
+            return self._answered(answer)
+        except BaseException as error:
+            if isinstance(answer, Acquired):
+                with self._noting(error):
+                    lease = self._lease_of(answer.record)
+                    await self.sender.arelease(lease, "error", in_words(error))
+            raise
+
+    def _request(self) -> Request:
         settings = self.bound.settings
-        waited = self._polls > 0
-        if self.key.former is not None and not waited:
-            self._look_for_former(self.key.former)
-        request = Request(
+        return Request(
             owner=this_process(),
-            life=(_EXACT if self.key.is_exact else "") + os.urandom(16).hex(),
+            life=(EXACT if self.key.is_exact else "") + os.urandom(16).hex(),
             lease=settings.lease,
             max_crashes=settings.max_crashes,
-            rerun=reruns(settings.on_busy, settings.on_complete, waited=waited),
+            rerun=reruns(settings.on_busy, settings.on_complete, waited=self._polls > 0),
             arguments=self.arguments,
         )
-        answer = settings.store.acquire(self.id, request)
+
+    def _lease_of(self, record: Record) -> RunLease:
+        return RunLease(self.id, record.token, record.grant, self.bound.settings.lease)
+
+    def _answered(self, answer: Acquisition) -> float | None:
+        """Do what the store's answer means; return seconds until the next time, or None.
+
+        Raises:
+            CheckpointError: If the run is busy, complete, poisoned, or cannot go on.
+        """
+        settings, waited = self.bound.settings, self._polls > 0
         action = action_on(answer, settings.on_busy, settings.on_complete, waited=waited)
         record = answer.record
         if action == "poisoned":
@@ -193,38 +233,19 @@ class CheckpointCall(Call[CheckpointRecorder]):
             self._polls += 1
             return min(poll_wait(self._polls, answer.left), left)
         if isinstance(answer, Acquired):
-            lease = RunLease(self.id, record.token, record.grant, settings.lease)
-            try:
-                self._run = self._opened(record, lease, answer.contents, answer.idle)
-            except BaseException as error:
-                with self._noting(error):
-                    settings.store.release(lease, "error", in_words(error))
-                raise
+            self._run = self._opened(record, self._lease_of(record), answer.contents, answer.idle)
         if isinstance(answer, Finished):
             self._run = self._opened(record, None, answer.contents)
         return None
 
-    def _look_for_former(self, key: str) -> None:
-        """Go on with the run that an earlier version began under *key*, if there is one.
-
-        It is that of another call if a version began it that tells these apart.
-        """
-        settings, former = self.bound.settings, RunId(self.bound.name, key)
-        contents = settings.store.load(former)
-        if contents.latest is None and not contents.results:
-            return
-        for record, state in settings.store.list(former.name):
-            if record.run == former and not record.life.startswith(_EXACT):
-                if state == "done" and settings.on_complete == "rerun":
-                    return
-                self.id = former
-                logger_of(POLICY).warning(
-                    "%s: goes on with the run that is stored under %r, which may be that of other "
-                    "arguments, too; new ones are stored under %r",
-                    self.component,
-                    key,
-                    self.key.text,
-                )
+    def _look_for_former(self) -> None:
+        """Go on with the run that an earlier version began under another key, if there is one."""
+        settings, key = self.bound.settings, self.key.former
+        if key is not None and not self._polls:
+            reruns = settings.on_complete == "rerun"
+            self.id = former_of(
+                settings.store, self.id, key, reruns=reruns, component=self.component
+            )
 
     def _opened(
         self, record: Record, lease: RunLease | None, contents: Contents, idle: float = 0.0
@@ -245,7 +266,10 @@ class CheckpointCall(Call[CheckpointRecorder]):
         saved = document or Document(code=code)
         progress = Progress(label, code, saved, steps, self._state(label, saved))
         clock = self.context.clock
-        run = Run(settings, self.recorder, clock, self.id, record, lease, progress, self._thread)
+        schedule = Schedule(settings.every, clock, self.recorder)
+        schedule.begin()
+        hold = Hold(self.component, self.sender, self.recorder, clock, schedule, record, lease)
+        run = Run(settings, self.recorder, self.id, hold, schedule, progress, self._thread)
         if lease is None:
             return run
         steps.check_resumable(saved.cursors)
@@ -291,15 +315,15 @@ class CheckpointCall(Call[CheckpointRecorder]):
                     self.component,
                     run.record.attempt,
                 )
-                run.unwatched(self._watch)
+                run.hold.unwatched(self._watch)
+            interruption.began(run.hold)
             signals.watch(run)
         return run
 
     def _watch(self) -> bool:
         """Have a thread watch over the run; False if none can be started now."""
-        run, lease = self.run, self.bound.settings.lease
         try:
-            self._watcher = Watcher(self.component, run.schedule, lease, run.renew)
+            self._unwatch = watch(self.bound.settings.store, self.run.hold)
         except RuntimeError:
             return False
         return True
@@ -329,8 +353,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
         try:
             run = self.run
             if not run.complete:
-                change = run.finish(value, self.bound.codec())
-                await run_in_thread(lambda: run.write(change))
+                await run.awrite(run.finish(value, self.bound.codec()))
             self._succeeded(run)
         except BaseException as unfinished:
             await self._afailed(unfinished)
@@ -339,33 +362,41 @@ class CheckpointCall(Call[CheckpointRecorder]):
 
     def _succeeded(self, run: Run) -> None:
         """Record that the run has its result."""
-        if self._watcher is not None:
-            self._watcher.stop()
-        run.over = True
+        self._end_watch(run)
+        run.hold.over = True
         run.tell_cost()
         self.end("recovered" if run.resumed else "success")
         signals.unwatch(run)
 
     def _failed(self, error: BaseException) -> None:
         """Release the run, and record how the call ended."""
-        self._release(error)
+        run = self._given_up()
+        if run is not None:
+            with self._noting(error):
+                run.release("error", error)
         self._record_failure(error)
 
     async def _afailed(self, error: BaseException) -> None:
         """Release the run, and record how the call ended."""
-        await run_in_thread(lambda: self._release(error))
+        run = self._given_up()
+        if run is not None:
+            with self._noting(error):
+                await run.arelease("error", error)
         self._record_failure(error)
 
-    def _release(self, error: BaseException) -> None:
+    def _given_up(self) -> Run | None:
+        """Record that the run is not finished; return it, if it was begun."""
         run = self._run
-        if self._watcher is not None:
-            self._watcher.stop()
-        if run is None:
-            return
-        if any(each.item is not NOTHING for each in run.progress.stack):
-            self.recorder.items("failed", 1)
-        with self._noting(error):
-            run.release("error", error)
+        if run is not None:
+            self._end_watch(run)
+            if any(each.item is not NOTHING for each in run.progress.stack):
+                self.recorder.items("failed", 1)
+        return run
+
+    def _end_watch(self, run: Run) -> None:
+        interruption.ended(run.hold)
+        if self._unwatch is not None:
+            self._unwatch()
 
     @contextlib.contextmanager
     def _noting(self, error: BaseException) -> Iterator[None]:
@@ -377,7 +408,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
 
     def _record_failure(self, error: BaseException) -> None:
         run = self._run
-        if not is_a(error, Exception):
+        if not is_a(error, Exception) or is_a(error, RunInterruptedError):
             self.end_interrupted(error)
         elif issubclass(type(error), _REJECTED) and (run is None or run.complete):
             self.end("rejected")

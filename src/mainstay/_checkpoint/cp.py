@@ -69,13 +69,13 @@ class _CheckpointBase(Shared):
         Pass it on to whatever the run writes to. A resource that remembers the highest token it
         has seen, and refuses lower ones, is safe from an attempt that was taken over.
         """
-        lease = self._run.lease
+        lease = self._run.hold.lease
         return lease.token if lease else None
 
     @property
     def lost(self) -> bool:
         """True if another process has taken the run over, so that nothing more will be saved."""
-        return self._run.lost
+        return self._run.hold.lost
 
     def state(self, default: S) -> S:
         """Return the state of the run: what was saved last, or *default* before that.
@@ -275,6 +275,7 @@ class Checkpoint(_CheckpointBase):
         if step.has_result:
             saved: R = self._replay(step, fn)
             return saved
+        loops.end_if_interrupted(self._run)
         try:
             result: R = loops.step(self._run, step, fn, args, kwargs)
         finally:
@@ -384,6 +385,7 @@ class AsyncCheckpoint(_CheckpointBase):
         step = self._begin_step(name, fn)
         if step.has_result:
             return self._replay(step, fn)
+        await loops.aend_if_interrupted(self._run)
         try:
             return await loops.astep(self._run, self._lock, step, fn, args, kwargs)
         finally:

@@ -21,7 +21,7 @@ from mainstay._checkpoint.steps import Step, enter_step, leave_step
 from mainstay._checkpoint.value_digest import is_same_key
 from mainstay._core.arguments import to_flag
 from mainstay._core.functions import Kind, kind_of, name_of
-from mainstay._core.threads import run_in_thread
+from mainstay.errors import RunInterruptedError
 from mainstay.stores.base import Change
 
 
@@ -190,10 +190,28 @@ async def _as_async(source: Iterable[Any]) -> AsyncIterator[Any]:
 
 
 def write(run: Run, change: Change | None) -> None:
-    """Write a change, if there is one; end the process afterwards if that was requested."""
+    """Write a change, if there is one; end the process or the run afterwards if that was asked."""
     if change is not None:
         run.write(change)
         signals.end_if_requested(run)
+    if run.hold.interrupting:
+        end_if_interrupted(run)
+
+
+def _ends_here(run: Run) -> bool:
+    """True if the run is to be interrupted, and is at a boundary with all of it saved."""
+    return run.hold.interrupting and not run.hold.over and run.at_boundary
+
+
+def end_if_interrupted(run: Run) -> None:
+    """End the run where it is saved as it is, if that was asked.
+
+    Raises:
+        RunInterruptedError: If it was.
+    """
+    if _ends_here(run):
+        run.release("sigterm")
+        raise RunInterruptedError(run.component, run.id.key)
 
 
 async def awrite(run: Run, lock: asyncio.Lock, change_of: Callable[[], Change | None]) -> None:
@@ -201,8 +219,21 @@ async def awrite(run: Run, lock: asyncio.Lock, change_of: Callable[[], Change | 
     async with lock:
         change = change_of()
         if change is not None:
-            await run_in_thread(lambda: run.write(change))
+            await run.awrite(change)
             signals.end_if_requested(run)
+        if run.hold.interrupting:
+            await aend_if_interrupted(run)
+
+
+async def aend_if_interrupted(run: Run) -> None:
+    """End the run where it is saved as it is, if that was asked.
+
+    Raises:
+        RunInterruptedError: If it was.
+    """
+    if _ends_here(run):
+        await run.arelease("sigterm")
+        raise RunInterruptedError(run.component, run.id.key)
 
 
 def step(run: Run, begun: Step, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:

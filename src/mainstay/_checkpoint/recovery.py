@@ -12,10 +12,12 @@ import attrs
 from mainstay._checkpoint.codec import Codec, to_bytes
 from mainstay._checkpoint.document import opened_value, restored, seal
 from mainstay._checkpoint.shape import check_arguments
+from mainstay._core.arguments import to_count
 from mainstay._core.failures import counted, is_a
 from mainstay.errors import PoisonedRunError, RunBusyError
 from mainstay.stores import store_of
 from mainstay.stores.base import Record, RunId, Status, Store
+from mainstay.stores.selection import pages
 
 
 @attrs.frozen(eq=False)
@@ -105,23 +107,27 @@ class Recovered:
     error: Exception | None = None
 
 
-def recover(store: Store | str | None = None) -> list[Recovered]:
+def recover(store: Store | str | None = None, *, limit: int | None = None) -> list[Recovered]:
     """Run interrupted runs again, here and now, one after the other.
 
     Considers every run in the store that has not ended. Runs again those whose owner is gone, and
     whose function is decorated with ``recoverable=True``, is imported in this process, and is not
     async. Leaves the others alone, and says why.
 
+    Any number of machines may call this at once, each for some of the runs: a run that another one
+    took meanwhile is left alone, and every run is one machine's at a time.
+
     Args:
         store: A `Store`, a URL, or None for the URL in `$MAINSTAY_STORE`.
+        limit: Most runs to run again, at least 1; None for all. Those beyond are not considered.
 
     Returns:
         What became of each run that had not ended. What a function raises is in it; only what is
         not an `Exception`, such as `KeyboardInterrupt`, gets out.
 
     Raises:
-        TypeError: If *store* is not a store.
-        ValueError: If there is no store.
+        TypeError: If *store* is not a store, or *limit* no int.
+        ValueError: If there is no store, or *limit* is below 1.
         StoreUnavailableError: If it cannot be read.
 
     Metrics:
@@ -132,11 +138,14 @@ def recover(store: Store | str | None = None) -> list[Recovered]:
         >>> recover("memory://recover")
         []
     """
-    done = []
+    done: list[Recovered] = []
+    limit = None if limit is None else to_count(limit, "limit")
     for record, candidate in _candidates(store_of(store), is_async=False):
         if isinstance(candidate, str):
             done.append(_left(record, candidate))
             continue
+        if _run_again_so_far(done) == limit:
+            break
         try:
             done.append(_done(record, _run_again(candidate, record)))
         except Exception as error:  # noqa: BLE001 - handed back, whatever it is
@@ -144,20 +153,23 @@ def recover(store: Store | str | None = None) -> list[Recovered]:
     return done
 
 
-async def recover_async(store: Store | str | None = None) -> list[Recovered]:
+async def recover_async(
+    store: Store | str | None = None, *, limit: int | None = None
+) -> list[Recovered]:
     """Run interrupted runs of async functions again, one after the other.
 
     As `recover`, which takes care of those that are not async.
 
     Args:
         store: A `Store`, a URL, or None for the URL in `$MAINSTAY_STORE`.
+        limit: As for `recover`.
 
     Returns:
         What became of each run that had not ended.
 
     Raises:
-        TypeError: If *store* is not a store.
-        ValueError: If there is no store.
+        TypeError: If *store* is not a store, or *limit* no int.
+        ValueError: If there is no store, or *limit* is below 1.
         StoreUnavailableError: If it cannot be read.
 
     Metrics:
@@ -169,11 +181,14 @@ async def recover_async(store: Store | str | None = None) -> list[Recovered]:
         >>> asyncio.run(recover_async("memory://recover-async"))
         []
     """
-    done = []
+    done: list[Recovered] = []
+    limit = None if limit is None else to_count(limit, "limit")
     for record, candidate in _candidates(store_of(store), is_async=True):
         if isinstance(candidate, str):
             done.append(_left(record, candidate))
             continue
+        if _run_again_so_far(done) == limit:
+            break
         try:
             done.append(_done(record, await _run_again(candidate, record)))
         except Exception as error:  # noqa: BLE001 - handed back, whatever it is
@@ -183,9 +198,13 @@ async def recover_async(store: Store | str | None = None) -> list[Recovered]:
 
 def _candidates(store: Store, *, is_async: bool) -> Iterator[tuple[Record, Recoverable | str]]:
     """Yield each run that has not ended, with its function, or why it is left alone."""
-    for record, state in store.list():
+    for record, state in pages(store):
         if state != "done":
             yield record, _judged(store, record, state, is_async=is_async)
+
+
+def _run_again_so_far(done: list[Recovered]) -> int:
+    return sum(each.outcome != "left" for each in done)
 
 
 def _judged(store: Store, record: Record, state: Status, *, is_async: bool) -> Recoverable | str:

@@ -1,11 +1,10 @@
 """A run while one attempt has it: what may be saved, what is saved, and what is recorded of it.
 
 `Run` stands between the loops, which call the user's code and wait, and the store. What is to be
-written is put together in the thread of the call, by `Progress`; only `write`, `renew` and
-`release` touch the store, and they may run in another thread.
+written is put together in the thread of the call, by `Progress`; only `write` and `release`, each
+sync and async, touch the store, by way of the `Hold` on the run.
 """
 
-import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -14,25 +13,22 @@ import attrs
 
 from mainstay._checkpoint.codec import Codec, Json
 from mainstay._checkpoint.document import MISSING, restored
+from mainstay._checkpoint.hold import Hold
 from mainstay._checkpoint.iteration import NOTHING, Iteration
 from mainstay._checkpoint.progress import Progress
 from mainstay._checkpoint.schedule import Schedule, save_at
 from mainstay._checkpoint.settings import CheckpointSettings
 from mainstay._checkpoint.steps import Step
 from mainstay._checkpoint.value_digest import digest
-from mainstay._core.clock import Clock
-from mainstay._core.events import logger_of, publish
-from mainstay._core.failures import class_name, counted, in_words
+from mainstay._core.events import logger_of
+from mainstay._core.failures import class_name, counted
 from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay.errors import (
     CheckpointError,
     CorruptCheckpointError,
-    LeaseLostError,
     RunCompleteError,
-    StoreUnavailableError,
 )
-from mainstay.events import LeaseLost
-from mainstay.stores.base import RENEWALS_PER_LEASE, Change, Exit, Record, RunId, RunLease
+from mainstay.stores.base import Change, Exit, Record, RunId
 
 _MANY_SAVES = 10
 
@@ -43,37 +39,22 @@ class Run:
 
     Attributes:
         id: Which run it is, by the name that it is stored under.
-        record: What the store knows of it.
-        lease: The right to save; None if the run had ended already.
+        hold: The right to save.
+        schedule: When it is saved.
         thread: The thread that the call is in.
         resumed: True if an earlier attempt was interrupted.
-        lost: True if somebody else has taken the run over.
-        over: True if nothing more can be saved.
     """
 
     settings: CheckpointSettings
     recorder: CheckpointRecorder
-    clock: Clock
     id: RunId
-    record: Record
-    lease: RunLease | None
+    hold: Hold
+    schedule: Schedule
     progress: Progress
     thread: int
-    schedule: Schedule = attrs.field(init=False)
     resumed: bool = attrs.field(default=False, init=False)
-    lost: bool = attrs.field(default=False, init=False)
-    over: bool = attrs.field(default=False, init=False)
-    _pid: int = attrs.field(factory=os.getpid, init=False)
-    _acquired: float = attrs.field(init=False)
-    _renewed: float = attrs.field(init=False)
-    _watch: Callable[[], bool] | None = attrs.field(default=None, init=False)
     _saves: int = attrs.field(default=0, init=False)
     _saving: float = attrs.field(default=0.0, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._acquired = self._renewed = self.clock.now()
-        self.schedule = Schedule(self.settings.every, self.clock, self.recorder)
-        self.schedule.begin()
 
     @property
     def component(self) -> str:
@@ -81,9 +62,14 @@ class Run:
         return self.progress.run.name
 
     @property
+    def record(self) -> Record:
+        """What the store knew of the run when this attempt began."""
+        return self.hold.record
+
+    @property
     def complete(self) -> bool:
         """True if the run had ended before this attempt."""
-        return self.lease is None
+        return self.hold.lease is None
 
     def result(self, codec: Codec) -> Any:
         """Return the result of a run that had ended already."""
@@ -104,8 +90,8 @@ class Run:
                 f"{self.component}: `cp` of run {self.id.key!r} belongs to the thread that the run "
                 f"is in; hand results back to that thread and save them there"
             )
-        if self.over:
-            raise RunCompleteError(self.component, self.id.key)
+        if self.hold.over:
+            raise self.hold.ended()
 
     # Iterations.
 
@@ -142,10 +128,8 @@ class Run:
         """
         progress = self.progress
         progress.boundary(iteration)
-        if self._watch is not None:
-            self._renew_alone(self._watch)
-        if self.lost and self.lease is not None:
-            raise LeaseLostError(self.component, self.id.key, self.lease.token)
+        self.hold.renew_alone()
+        self.hold.check_not_lost()
         due = self.schedule.is_due(progress.unsaved)
         if ended:
             progress.ended(iteration)
@@ -206,33 +190,22 @@ class Run:
         return self._everything(codec.encode(value, "result"))
 
     def _everything(self, result: Json = MISSING) -> Change:
-        return self.progress.capture(self.clock.now() - self._acquired, result)
+        return self.progress.capture(self.hold.clock.now() - self.hold.acquired, result)
 
     def write(self, change: Change) -> None:
         """Write a change, and count what it made last.
 
         Raises:
             LeaseLostError: If somebody else has taken the run over.
-            StoreUnavailableError: If the store cannot be written to.
+            StoreUnavailableError: If the store cannot be written to, as long as the lease lasts.
         """
-        lease = self.lease
-        if lease is None or os.getpid() != self._pid:
-            raise CheckpointError(
-                f"{self.component}: run {self.id.key!r} belongs to process {self._pid}; a forked "
-                f"child cannot save it"
-            )
-        before = self.clock.now()
-        try:
-            self.settings.store.commit(lease, change)
-        except LeaseLostError:
-            self.recorder.fenced()
-            self._mark_lost()
-            raise
-        except Exception:
-            self.recorder.save_failed()
-            raise
-        self._renewed = self.clock.now()
-        seconds = self._renewed - before
+        self._written(change, self.hold.commit(change))
+
+    async def awrite(self, change: Change) -> None:
+        """Write a change, and count what it made last, as `write`."""
+        self._written(change, await self.hold.acommit(change))
+
+    def _written(self, change: Change, seconds: float) -> None:
         self._saves, self._saving = self._saves + 1, self._saving + seconds
         self.schedule.saved(seconds)
         self.recorder.saved(seconds, None if change.document is None else len(change.document))
@@ -240,46 +213,9 @@ class Run:
         if change.document is not None:
             self.recorder.items("done", items)
             self.schedule.begin()
-        self.over = change.finished
+        self.hold.over = change.finished
 
-    # The lease, from the run's own thread and from the one that renews it.
-
-    def renew(self) -> None:
-        """Renew the lease between saves; what cannot be renewed in its time is lost."""
-        if self.lease is None or self.over:
-            return
-        try:
-            self.settings.store.commit(self.lease, Change())
-            self._renewed = self.clock.now()
-        except LeaseLostError:
-            if not self.over:
-                self._mark_lost()
-        except StoreUnavailableError:
-            if self.clock.now() - self._renewed >= self.settings.lease:
-                self._mark_lost()
-
-    def unwatched(self, watch: Callable[[], bool]) -> None:
-        """Do without another thread, until *watch* has started one."""
-        self._watch = watch
-        self.schedule.ask_in_loops(True)
-
-    def _renew_alone(self, watch: Callable[[], bool]) -> None:
-        """Renew the lease at a boundary, if it is time; watch over the run if that can be done."""
-        if self.clock.now() - self._renewed < self.settings.lease / RENEWALS_PER_LEASE:
-            return
-        self.renew()
-        if watch():
-            self._watch = None
-            self.schedule.ask_in_loops(False)
-
-    def _mark_lost(self) -> None:
-        """Record that somebody else has taken the run over."""
-        if not self.lost:
-            self.lost = True
-            self.stop_soon()
-            self.recorder.lease_lost()
-            event = LeaseLost(self.component, self.id.key, self.record.attempt)
-            publish(event, self.recorder.listener_failed)
+    # The end.
 
     def stop_soon(self) -> None:
         """Save at all boundaries from now on, the next one first."""
@@ -290,12 +226,16 @@ class Run:
 
         A saved exception that ended the run is forgotten, so that its step runs again.
         """
-        if self.lease is None or self.over or os.getpid() != self._pid:
-            return
-        self.over = True
-        text = "" if error is None else in_words(error)
-        self.settings.store.release(self.lease, how, text, self.progress.steps.numbers_of(error))
-        if not self.lost:
+        if self.hold.release(how, error, self.progress.steps.numbers_of(error)):
+            self._released(error)
+
+    async def arelease(self, how: Exit, error: BaseException | None = None) -> None:
+        """Release the run before its end, as `release`."""
+        if await self.hold.arelease(how, error, self.progress.steps.numbers_of(error)):
+            self._released(error)
+
+    def _released(self, error: BaseException | None) -> None:
+        if not self.hold.lost:
             logger_of("checkpoint").info(
                 "%s: attempt %d ended with %s; %s saved, and another attempt goes on from there",
                 self.component,
@@ -307,7 +247,7 @@ class Run:
 
     def tell_cost(self) -> None:
         """Log if most of the time of this attempt went into saving."""
-        elapsed = self.clock.now() - self._acquired
+        elapsed = self.hold.clock.now() - self.hold.acquired
         if self._saves >= _MANY_SAVES and elapsed >= 1.0 and self._saving > elapsed / 2:
             logger_of("checkpoint").info(
                 "%s: %.1f of the %.1f s of attempt %d went into %d saves; a larger `every`, or a "

@@ -25,7 +25,7 @@ the time is so near that another thread would notice it too late, the loops ask 
 """
 
 import math
-import threading
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Literal, TypeAlias
 
@@ -141,6 +141,10 @@ def smoothed(cost: float, measured: float) -> float:
     return measured if cost == 0 else cost + _SMOOTHING * (measured - cost)
 
 
+def _no_alarm(at: float) -> None:
+    """Do nothing: there is no watcher."""
+
+
 @attrs.define(eq=False)
 class Schedule:
     """When the next save of a run is due.
@@ -149,7 +153,7 @@ class Schedule:
         due: True if the innermost iteration is to come to a boundary after this very item.
         cost: Seconds that a save takes, smoothed.
         due_at: When the watcher is to set `due`, in seconds of the system's clock.
-        changed: Set when `due_at` has changed.
+        alarm: Tells the watcher that `due_at` has changed.
     """
 
     every: Every
@@ -158,7 +162,7 @@ class Schedule:
     due: bool = attrs.field(default=False, init=False)
     cost: float = attrs.field(default=0.0, init=False)
     due_at: float = attrs.field(default=math.inf, init=False)
-    changed: threading.Event = attrs.field(factory=threading.Event, init=False)
+    alarm: Callable[[float], object] = attrs.field(default=_no_alarm, init=False)
     _at_items: float = attrs.field(default=0.0, init=False)
     _at_time: float = attrs.field(default=-math.inf, init=False)
     _loops_ask: bool = attrs.field(default=False, init=False)
@@ -174,7 +178,8 @@ class Schedule:
             self.recorder.interval(interval)
             self._loops_ask = self.clock is not SYSTEM or interval < _SHORTEST_TIMER
             self.due_at = math.inf if self._loops_ask else self._at_time
-            self.changed.set()
+            if self.due_at < math.inf:
+                self.alarm(self.due_at)
         if self._always:
             self.save_soon()
 

@@ -63,6 +63,11 @@ def unwatch(run: Stoppable) -> None:
         _restore()
 
 
+def is_requested() -> bool:
+    """True if SIGTERM came, so that the process is to end."""
+    return _requested
+
+
 def end_if_requested(run: Stoppable) -> None:
     """End the process if SIGTERM came and *run*, which was saved just now, is at a boundary."""
     if _requested and run.at_boundary and any(each is run for each in _watched):

@@ -2,7 +2,7 @@
 
 import contextvars
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -135,6 +135,17 @@ async def run_in_thread(call: Callable[[], V]) -> V:
         if made.cancel():
             return call()
         future = asyncio.wrap_future(made)
+    return await to_its_end(future)
+
+
+async def to_its_end(call: Awaitable[V]) -> V:
+    """Await something to its end, also if the caller is cancelled meanwhile.
+
+    The cancellation is raised then, so that the caller knows that the call has ended.
+    """
+    import asyncio  # noqa: PLC0415 - as above
+
+    future = asyncio.ensure_future(call)
     cancelled: asyncio.CancelledError | None = None
     while not future.done():
         try:

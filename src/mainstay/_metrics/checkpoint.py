@@ -22,6 +22,7 @@ _RESUMES = SAVE_LAYOUT.slots[schema.CHECKPOINT_RESUMES]
 _SAVED_SECONDS = SAVE_LAYOUT.slots[schema.CHECKPOINT_SAVED_SECONDS][""]
 _REPLAYED_SECONDS = SAVE_LAYOUT.slots[schema.CHECKPOINT_REPLAYED_SECONDS][""]
 _LEASE_LOST = SAVE_LAYOUT.slots[schema.CHECKPOINT_LEASE_LOST][""]
+_STORE_RETRIES = SAVE_LAYOUT.slots[schema.CHECKPOINT_STORE_RETRIES][""]
 _CORRUPT = SAVE_LAYOUT.slots[schema.CHECKPOINT_CORRUPT][""]
 
 
@@ -75,6 +76,10 @@ class CheckpointRecorder(Recorder):
     def lease_lost(self) -> None:
         """Record that a run was taken over."""
         self.table.add(self._saves, _LEASE_LOST)
+
+    def store_retried(self) -> None:
+        """Record that a request is sent to the store again."""
+        self.table.add(self._saves, _STORE_RETRIES)
 
     def damaged(self) -> None:
         """Record that something saved could not be read."""

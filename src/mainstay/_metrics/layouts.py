@@ -137,6 +137,7 @@ SAVE_LAYOUT = Layout(
         schema.CHECKPOINT_REPLAYED_SECONDS: (),
         schema.CHECKPOINT_LEASE_LOST: (),
         schema.CHECKPOINT_CORRUPT: (),
+        schema.CHECKPOINT_STORE_RETRIES: (),
     },
 )
 """What the runs of a checkpointed function write."""

@@ -373,6 +373,12 @@ CHECKPOINT_CORRUPT = Family(
     "Saves that could not be read.",
     ("component",),
 )
+CHECKPOINT_STORE_RETRIES = Family(
+    "checkpoint_store_retries_total",
+    "counter",
+    "Requests to a store that were sent again after a failure that may pass.",
+    ("component",),
+)
 CONCURRENCY_LIMIT = Family(
     "concurrency_limit",
     "gauge",

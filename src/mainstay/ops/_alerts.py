@@ -334,6 +334,15 @@ def checkpoint_alerts(series: Series) -> Iterator[Alert]:
         "Its process had been silent for longer than the lease. What it did after that was not "
         "saved.",
     )
+    yield Alert(
+        "StoreFailing",
+        "ticket",
+        _happened(series, "checkpoint_store_retries_total", "5m", _INSTANCE),
+        "The store of {{ $labels.component }} has been failing for ten minutes",
+        "Requests to the store are sent again until they succeed. Runs end where the store is away "
+        "for as long as a lease lasts.",
+        wait="10m",
+    )
     for name, severity, wait, state in (
         ("RunsPoisoned", "page", "0s", "poisoned"),
         ("RunsInterrupted", "ticket", "15m", "interrupted"),

@@ -136,6 +136,7 @@ class Request:
         max_crashes: At how many deaths in a row the run is poisoned, or None.
         rerun: True if a finished run is to begin again.
         arguments: What the function is called with, if it can be recovered.
+        above: A token that the new one exceeds, for a run that comes from another store.
     """
 
     owner: Owner
@@ -145,6 +146,7 @@ class Request:
     max_crashes: int | None = None
     rerun: bool = False
     arguments: bytes | None = None
+    above: int = 0
 
 
 @attrs.frozen
@@ -424,7 +426,7 @@ def acquisition(
         The answer; `Acquired` and `Poisoned` have the record to write.
     """
     if before is None or (before.status == "done" and request.rerun):
-        token = 1 + (forgotten if before is None else before.token)
+        token = 1 + max(request.above, forgotten if before is None else before.token)
         return Acquired(_begun(run, request, token, now, wall), began=True)
     if before.status == "running" and before.grant == request.grant:
         return Acquired(before, began=False)

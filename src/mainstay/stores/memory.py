@@ -1,6 +1,5 @@
 """`MemoryStore`: runs in the memory of this process, for tests and for runs that end with it."""
 
-import itertools
 import threading
 from collections.abc import Sequence
 
@@ -163,13 +162,16 @@ class MemoryStore(Shared):
         now, wall = current_context().clock.now(), wall_time()
         with self._lock:
             records = [kept.record for run, kept in sorted(self._runs.items(), key=_by_run)]
-        found = (
-            (record, state_of(record, how_gone(record, now=now, wall=wall)))
-            for record in records
-            if name in (None, record.run.name) and (after is None or record.run > after)
-        )
-        chosen = ((record, state) for record, state in found if status in (None, state))
-        return [*itertools.islice(chosen, limit)]
+        found: list[tuple[Record, Status]] = []
+        for record in records:
+            state = state_of(record, how_gone(record, now=now, wall=wall))
+            if (
+                name in (None, record.run.name)
+                and (after is None or record.run > after)
+                and status in (None, state)
+            ):
+                found.append((record, state))
+        return found[:limit]
 
     def forget(self, run: RunId) -> bool:
         """Remove *run*."""

@@ -5,9 +5,27 @@ runs are, without reading a hundred thousand of them.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from mainstay.stores.base import Record, RunId, Status, Store
+
+_PAGE = 500
+
+
+def pages(
+    store: Store, name: str | None = None, status: Status | None = None
+) -> Iterator[tuple[Record, Status]]:
+    """Yield runs as `Store.list` does, reading a page at a time; what changes meanwhile counts.
+
+    Raises:
+        StoreUnavailableError: If the store cannot be read.
+    """
+    after: RunId | None = None
+    while page := store.list(name, status=status, after=after, limit=_PAGE):
+        yield from page
+        if len(page) < _PAGE:
+            return
+        after = page[-1][0].run
 
 
 def count_runs(store: Store) -> Counter[tuple[str, Status]]:
@@ -20,7 +38,7 @@ def count_runs(store: Store) -> Counter[tuple[str, Status]]:
     if counts is not None:
         found: Counter[tuple[str, Status]] = counts()
         return found
-    return Counter((record.run.name, state) for record, state in store.list())
+    return Counter((record.run.name, state) for record, state in pages(store))
 
 
 def surplus_runs(
@@ -42,7 +60,7 @@ def surplus_runs(
     if surplus is not None:
         found: Sequence[RunId] = surplus(ended, most, seconds, wall)
         return found
-    records = [record for record, state in store.list(ended.name) if state == "done"]
+    records = [record for record, _ in pages(store, ended.name, "done")]
     return too_many(records, ended, most, seconds, wall)
 
 

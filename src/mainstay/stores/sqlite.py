@@ -217,8 +217,10 @@ class SQLiteStore(Shared):
         while limit is None or len(found) < limit:
             with self._connections.use() as db:
                 records = _rows.page(db, name, status, after, limit)
-            states = [(each, state_of(each, self._how_gone(each, now, wall))) for each in records]
-            found += [each for each in states if status in (None, each[1])]
+            for each in records:
+                state = state_of(each, self._how_gone(each, now, wall))
+                if status is None or state == status:
+                    found.append((each, state))
             if limit is None or len(records) < limit:
                 break
             after = records[-1].run

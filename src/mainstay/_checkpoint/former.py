@@ -1,0 +1,41 @@
+"""Runs that an earlier version began under other keys: found, and gone on with."""
+
+from mainstay._core.events import logger_of
+from mainstay.stores.base import RunId, Store
+
+EXACT = "t"
+"""What `Record.life` begins with where no other call has the key; no hexadecimal digit."""
+
+
+def former_of(store: Store, run: RunId, key: str, *, reruns: bool, component: str) -> RunId:
+    """Return the run that an earlier version began under *key*, or *run* if there is none.
+
+    It is that of another call if a version began it that tells these apart.
+
+    Args:
+        store: Where the runs are.
+        run: The run, by the key of this version.
+        key: The key of earlier versions.
+        reruns: True if a finished run is to begin again.
+        component: What the run is called in messages.
+
+    Raises:
+        StoreUnavailableError: If the store cannot be read.
+    """
+    former = RunId(run.name, key)
+    contents = store.load(former)
+    if contents.latest is None and not contents.results:
+        return run
+    for record, state in store.list(former.name):
+        if record.run == former and not record.life.startswith(EXACT):
+            if state == "done" and reruns:
+                return run
+            logger_of("checkpoint").warning(
+                "%s: goes on with the run that is stored under %r, which may be that of other "
+                "arguments, too; new ones are stored under %r",
+                component,
+                key,
+                run.key,
+            )
+            return former
+    return run

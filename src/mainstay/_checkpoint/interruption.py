@@ -1,0 +1,65 @@
+"""`interrupt_all`: asks all runs of the process to save, and to make room for another machine.
+
+For schedulers and workers that take the signals of the process themselves. Where the loop of a run
+asks for the next item, or a step begins outside of items, the run is saved and released, and
+`RunInterruptedError` is raised there; never inside an item.
+"""
+
+from typing import Protocol
+
+from mainstay._core.forks import around_forks
+from mainstay._core.threads import values_now
+
+
+class Interruptible(Protocol):
+    """A run that goes on."""
+
+    def interrupt(self) -> None:
+        """Save at the next boundary, and end there."""
+        ...
+
+
+_running: dict[int, Interruptible] = {}
+
+
+def began(run: Interruptible) -> None:
+    """Make a run known, from its beginning to its end."""
+    _running[id(run)] = run
+
+
+def ended(run: Interruptible) -> None:
+    """Forget a run."""
+    _running.pop(id(run), None)
+
+
+def interrupt_all() -> None:
+    """Interrupt all runs that go on in this process: each saves, and is released, and can go on.
+
+    Returns at once. Each run, in whatever thread or task, comes to its next boundary, which is
+    where its loop asks for the next item, or where a step begins outside of items. There it is
+    saved and released, so that any machine may go on with it, and `RunInterruptedError` is raised.
+    An item in progress is done first. Runs that begin later are not touched. Call it from the hook
+    by which a scheduler says that its worker ends, or from a signal handler.
+
+    Metrics:
+        `checkpoint_resumes_total` with the reason "sigterm" when such a run goes on.
+
+    Example:
+        >>> from mainstay import RunInterruptedError, checkpoint_run, interrupt_all
+        >>> try:
+        ...     with checkpoint_run("May", store="memory://interrupted") as cp:
+        ...         for day in cp.iterate(range(1, 32)):
+        ...             if day == 3:
+        ...                 interrupt_all()
+        ... except RunInterruptedError as error:
+        ...     error.key
+        'May'
+        >>> with checkpoint_run("May", store="memory://interrupted") as cp:
+        ...     next(cp.iterate(range(1, 32)))
+        4
+    """
+    for run in values_now(_running):
+        run.interrupt()
+
+
+around_forks(in_child=_running.clear)

@@ -1,0 +1,197 @@
+"""Requests to a store that fails for a moment: sent again as long as the lease lasts."""
+
+import asyncio
+import logging
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mainstay import checkpointed, deadline
+from mainstay._checkpoint import signals
+from mainstay._checkpoint.sending import resend_wait
+from mainstay._core.context import current_context
+from mainstay.errors import CheckpointError, LeaseLostError, StoreUnavailableError
+from mainstay.stores import MemoryStore
+from mainstay.stores.base import AsyncStore, Promises
+from mainstay.testing import FakeClock
+from support.checkpoints import add_up
+
+LEASE = 30.0
+
+
+class Outage(MemoryStore):
+    """A store that is away for a time after so many requests, before or after it did them."""
+
+    def __init__(self, *, after=0, seconds=0.0, answers_lost=False, retryable=True):
+        super().__init__()
+        self.requests = 0
+        self.after, self.seconds = after, seconds
+        self.answers_lost, self.retryable = answers_lost, retryable
+        self.begins = None
+
+    def _asked(self, call, *args):
+        now = current_context().clock.now()
+        self.requests += 1
+        if self.requests > self.after and self.begins is None:
+            self.begins = now
+        away = self.begins is not None and now < self.begins + self.seconds
+        if away and not self.answers_lost:
+            raise self._away()
+        answer = call(*args)
+        if away:
+            raise self._away()
+        return answer
+
+    def _away(self):
+        return StoreUnavailableError(self.url, "connection lost", retryable=self.retryable)
+
+    def acquire(self, run, request):
+        return self._asked(super().acquire, run, request)
+
+    def commit(self, lease, change):
+        self._asked(super().commit, lease, change)
+
+    def release(self, lease, how, error="", drop=()):
+        self._asked(super().release, lease, how, error, drop)
+
+
+class AsyncOutage(Outage):
+    """The same, awaited."""
+
+    async def aacquire(self, run, request):
+        await asyncio.sleep(0)
+        return self.acquire(run, request)
+
+    async def acommit(self, lease, change):
+        await asyncio.sleep(0)
+        self.commit(lease, change)
+
+    async def arelease(self, lease, how, error="", drop=()):
+        await asyncio.sleep(0)
+        self.release(lease, how, error, drop)
+
+
+@pytest.fixture(params=[Outage, AsyncOutage])
+def outage(request):
+    return request.param
+
+
+@given(st.integers(1, 200), st.floats(0.001, 1e6), st.floats(0.0, 1.0))
+def test_waits_are_short_against_the_lease(failures, lease, chance):
+    wait = resend_wait(failures, lease, chance)
+    assert 0.001 <= wait <= max(0.001, lease / 20)
+    assert resend_wait(failures + 1, lease, chance) >= wait
+
+
+def test_a_store_that_async_code_can_await_is_one(outage):
+    assert isinstance(outage(), AsyncStore) is (outage is AsyncOutage)
+
+
+@pytest.mark.parametrize("answers_lost", [False, True])
+@pytest.mark.parametrize("after", range(5))
+def test_an_outage_of_half_a_lease_ends_no_run(runner, outage, metrics, after, answers_lost):
+    """Known fault: a save whose acknowledgement was lost ended the run."""
+    store = outage(after=after, seconds=0.45 * LEASE, answers_lost=answers_lost)
+    with FakeClock():
+        assert runner.job(add_up, store=store, lease=LEASE)([1, 2, 3]) == 6
+        [(record, state)] = store.list()
+    assert state == "done"
+    assert (record.attempt, record.token) == (1, 1)
+    assert metrics("checkpoint_store_retries_total") >= 1
+    assert metrics("checkpoint_saves_total", outcome="error") in (None, 0)
+
+
+def test_an_outage_that_outlasts_the_lease_ends_the_run_with_the_stores_own_error(
+    runner, outage, metrics
+):
+    store = outage(after=2, seconds=10 * LEASE)
+    with FakeClock() as clock:
+        began = clock.now()
+        with pytest.raises(StoreUnavailableError, match="connection lost") as caught:
+            runner.job(add_up, store=store, lease=LEASE)([1, 2, 3])
+        assert 0.8 * LEASE <= clock.now() - began <= 1.4 * LEASE
+    assert caught.value.retryable
+    assert metrics("checkpoint_saves_total", outcome="error") == 1
+
+
+def test_a_failure_that_does_not_pass_is_raised_at_once(runner, outage):
+    store = outage(after=1, seconds=LEASE, retryable=False)
+    with FakeClock() as clock:
+        began = clock.now()
+        with pytest.raises(StoreUnavailableError):
+            runner.job(add_up, store=store, lease=LEASE)([1, 2, 3])
+        assert clock.now() == began
+
+
+def test_a_process_that_is_to_end_sends_nothing_again(runner, outage, monkeypatch):
+    """Known fault: the first SIGTERM did nothing while a save hung."""
+    monkeypatch.setattr(signals, "is_requested", lambda: True)
+    store = outage(after=1, seconds=LEASE)
+    with FakeClock() as clock:
+        began = clock.now()
+        with pytest.raises(StoreUnavailableError):
+            runner.job(add_up, store=store, lease=LEASE)([1, 2, 3])
+        assert clock.now() == began
+
+
+def test_it_is_said_once_for_how_long_the_store_is_asked_again(runner, outage, caplog):
+    store = outage(after=1, seconds=5.0)
+    with FakeClock(), caplog.at_level(logging.WARNING):
+        runner.job(add_up, store=store, lease=LEASE)([1, 2, 3])
+    told = [each.getMessage() for each in caplog.records if "asked again" in each.getMessage()]
+    assert len(told) == 1
+    assert "connection lost" in told[0]
+    assert "27.0 s" in told[0]
+
+
+def test_a_run_that_was_taken_over_during_an_outage_is_lost(outage):
+    store = outage(after=1, seconds=5.0)
+    commit = MemoryStore.commit
+
+    def after_a_takeover(self, lease, change):
+        kept = self._runs[lease.run]
+        kept.record = kept.record.__class__(
+            **{name: getattr(kept.record, name) for name in kept.record.__slots__
+               if name not in ("__weakref__", "grant")}, grant="another",
+        )  # fmt: skip
+        commit(self, lease, change)
+
+    with FakeClock(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MemoryStore, "commit", after_a_takeover)
+        with pytest.raises(LeaseLostError):
+            checkpointed(store=store, lease=LEASE).call(lambda cp: cp.step("a", int))
+
+
+def test_the_deadline_of_the_caller_bounds_how_long_a_run_is_asked_for(runner, outage):
+    store = outage(seconds=LEASE)
+    with FakeClock() as clock:
+        began = clock.now()
+        with deadline(2.0), pytest.raises(StoreUnavailableError):
+            runner.job(add_up, store=store, lease=LEASE)([1])
+        assert clock.now() - began <= 2.0
+
+
+class Unfenced(MemoryStore):
+    def probe(self):
+        return Promises(fenced=False, durable=True, problems=("it ignores conditions",))
+
+
+def test_a_store_that_is_not_fenced_is_refused_with_the_reason(runner):
+    store = Unfenced()
+    with pytest.raises(CheckpointError, match="it ignores conditions"):
+        runner.job(add_up, store=store)([1])
+    assert store.list() == []
+
+
+class Weak(MemoryStore):
+    def probe(self):
+        return Promises(fenced=True, durable=False, problems=("fsync is off",))
+
+
+def test_what_weakens_a_promise_is_said_once(runner, caplog):
+    store = Weak()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            assert runner.job(add_up, store=store)([1, 2]) == 3
+    assert len([each for each in caplog.records if "fsync is off" in each.getMessage()]) == 1
