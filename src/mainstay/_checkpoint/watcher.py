@@ -84,7 +84,7 @@ class Watcher:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._watcheds: dict[int, _WatchedRun] = {}
+        self._runs: dict[int, _WatchedRun] = {}
         self._heap: list[tuple[float, int, _WatchedRun, bool]] = []
         self._news: deque[tuple[float, _WatchedRun, bool]] = deque()
         self._numbers = count()
@@ -99,7 +99,7 @@ class Watcher:
         """Watch over *run* from now on."""
         between = run.held.seconds / RENEWALS_PER_LEASE
         watched = _WatchedRun(run, helper_context(), between, monotonic() + between)
-        self._watcheds[id(run)] = watched
+        self._runs[id(run)] = watched
         run.schedule.alarm = lambda at: self._add(at, watched, save=True)
         self._add(watched.renewal, watched, save=False)
         if run.schedule.due_at < math.inf:
@@ -107,10 +107,10 @@ class Watcher:
 
     def remove(self, run: Renewable) -> bool:
         """Forget *run*; return True if it was the last one, so that the thread ends."""
-        watched = self._watcheds.pop(id(run), None)
+        watched = self._runs.pop(id(run), None)
         if watched is not None:
             watched.run = None
-        if not self._watcheds:
+        if not self._runs:
             self._stopped = True
             self._wake.set()
         return self._stopped
@@ -150,12 +150,12 @@ class Watcher:
             elif at == run.schedule.due_at:
                 run.schedule.due = True
         if renew:
-            self._renew([*self._watcheds.values()], now)
+            self._renew([*self._runs.values()], now)
 
-    def _renew(self, watcheds: Sequence[_WatchedRun], now: float) -> None:
+    def _renew(self, runs: Sequence[_WatchedRun], now: float) -> None:
         """Renew the leases whose time has come or soon comes, those of one clock together."""
         groups: dict[int, list[tuple[_WatchedRun, Renewable]]] = {}
-        for watched in watcheds:
+        for watched in runs:
             run = watched.run
             if (
                 run is not None
