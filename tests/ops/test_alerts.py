@@ -379,12 +379,20 @@ def test_every_alert_has_a_paragraph_in_the_runbook():
         for line in RUNBOOK.read_text().splitlines()
         if line.startswith("## Mainstay")
     ]
-    rules = [rule for group in yaml.safe_load(ops.rules())["groups"] for rule in group["rules"]]
-    alerts = [rule for rule in rules if "alert" in rule]
+    alerts = [rule for rule in all_rules() if "alert" in rule]
     assert headings == [rule["alert"] for rule in alerts]
     assert [rule["annotations"]["runbook"] for rule in alerts] == [
         f"operations/alerts.html#{heading.lower()}" for heading in headings
     ]
+
+
+def test_the_address_of_a_runbook_is_that_of_each_alert_s_paragraph():
+    page = "https://docs.example/mainstay/operations/alerts.html"
+    for rule in all_rules(runbook_base=page):
+        if "alert" in rule:
+            about = rule["annotations"]
+            assert about["runbook_url"] == f"{page}#{rule['alert'].lower()}"
+            assert "runbook" not in about
 
 
 def test_an_alert_says_what_is_the_matter(rule_file):

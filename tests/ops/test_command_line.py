@@ -31,7 +31,7 @@ def test_rules_takes_every_parameter(capsys):
     arguments = [
         *("--slo", "0.99", "--selector", 'job="x"', "--namespace", "shop"),
         *("--window", "7d", "--window", "1h", "--label", "team=a=b"),
-        *("--min-events", "3"),
+        *("--min-events", "3", "--runbook-base", "https://docs.example/alerts"),
     ]
     main(["rules", *arguments])
     printed = capsys.readouterr().out
@@ -42,6 +42,7 @@ def test_rules_takes_every_parameter(capsys):
         windows=("7d", "1h"),
         labels={"team": "a=b"},
         min_events=3,
+        runbook_base="https://docs.example/alerts",
     )
     assert yaml.safe_load(printed)["groups"][0]["name"] == "shop-calls"
 
@@ -63,6 +64,7 @@ def test_dashboard_takes_every_parameter(capsys):
         (["rules", "--window", "1y"], "`windows` must be a number"),
         (["rules", "--min-events", "0"], "`min_events` must be at least 1, not 0"),
         (["rules", "--min-events", "few"], "invalid int value: 'few'"),
+        (["rules", "--runbook-base", "alerts.html"], "`runbook_base` must be the address"),
         (["rules", "--label", "team"], "must be NAME=VALUE, not 'team'"),
         (["dashboard", "--slo", "nan"], "`slo` must be above 0 and below 1"),
     ],

@@ -46,8 +46,13 @@ class Alert:
     description: str
     wait: str = "0s"
 
-    def rule(self) -> Rule:
-        """Return it as Prometheus reads it."""
+    def rule(self, runbook_base: str = "") -> Rule:
+        """Return it as Prometheus reads it, with the address of its paragraph in the runbook.
+
+        Args:
+            runbook_base: Where the runbook is. Without an address there is the page's name among
+                these docs, under another name, since what reads `runbook_url` makes a link of it.
+        """
         name = f"Mainstay{self.name}"
         rule: dict[str, Any] = {"alert": name, "expr": self.expression}
         if self.wait != "0s":
@@ -57,7 +62,9 @@ class Alert:
             "annotations": {
                 "summary": self.summary,
                 "description": self.description,
-                "runbook": f"{RUNBOOK}#{name.lower()}",
+                "runbook_url" if runbook_base else "runbook": (
+                    f"{runbook_base or RUNBOOK}#{name.lower()}"
+                ),
             },
         }
 

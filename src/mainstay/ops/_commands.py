@@ -35,6 +35,12 @@ def add_to(subparsers: Any) -> None:
         metavar="N",
         help="how many calls must fail before an alert on a share of them (default: %(default)s)",
     )
+    command.add_argument(
+        "--runbook-base",
+        default="",
+        metavar="URL",
+        help="the address of the page that explains the alerts, for their runbook_url",
+    )
     command.set_defaults(run=_rules)
     help_text = "print a dashboard for Grafana"
     command = subparsers.add_parser("dashboard", help=help_text, description=help_text)
@@ -79,6 +85,7 @@ def _rules(options: argparse.Namespace) -> int:
             windows=options.window or WINDOWS,
             labels=dict(options.label),
             min_events=options.min_events,
+            runbook_base=options.runbook_base,
         )
     )
     return 0

@@ -19,6 +19,9 @@ less than once in ten years, however few calls there are; an outage brings them 
 _OWN = frozenset({"job", "instance", "component", "policy", "member", "outcome", "le", "severity"})
 """Labels that rules and alerts have already."""
 
+_ADDRESS = re.compile(r"https?://[^\s/#{}]+(?:/[^\s#{}]*)?")
+"""An address of a page; in braces Prometheus would look for a template."""
+
 _LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
 
 
@@ -30,6 +33,7 @@ def rules(
     windows: Sequence[str] = WINDOWS,
     labels: Mapping[str, str] | None = None,
     min_events: int = MIN_EVENTS,
+    runbook_base: str = "",
 ) -> str:
     """Write recording and alerting rules for Prometheus 2.42 and newer.
 
@@ -47,15 +51,19 @@ def rules(
         min_events: How many calls must have failed before an error budget counts as burning, and
             as many not retryable or recovered ones before their alerts; 1 or more. With few calls,
             a single failure is a large share.
+        runbook_base: The address of the page that explains the alerts, such as
+            ``https://docs.example/mainstay/operations/alerts.html``: each alert gets a
+            `runbook_url` that points to its paragraph there. Empty for none; then `runbook` names
+            the page of these docs.
 
     Returns:
         A rule file as YAML.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If *slo* or *min_events* is out of range, *selector*, *namespace* or one of
-            *windows* cannot be read, or a label has a name that Prometheus refuses or the rules
-            use themselves.
+        ValueError: If *slo* or *min_events* is out of range, *selector*, *namespace*, one of
+            *windows* or *runbook_base* cannot be read, or a label has a name that Prometheus
+            refuses or the rules use themselves.
 
     Example:
         >>> from mainstay import ops
@@ -64,11 +72,12 @@ def rules(
     """
     series = series_of(namespace, selector)
     least = to_count(min_events, "min_events")
+    runbook = _checked_address(runbook_base)
     groups = {
         "calls": call_rules(series),
         "errors": error_rules(series),
         "dependability": dependability_rules(series, _checked_windows(windows)),
-        "alerts": (alert.rule() for alert in all_alerts(series, check_slo(slo), least)),
+        "alerts": (alert.rule(runbook) for alert in all_alerts(series, check_slo(slo), least)),
     }
     more = _checked_labels(labels)
     return to_yaml({"groups": [_group(namespace, *each, more) for each in groups.items()]})
@@ -91,6 +100,18 @@ def _checked_windows(windows: Sequence[str]) -> tuple[str, ...]:
     for window in windows:
         seconds_of(window)
     return tuple(dict.fromkeys(windows))
+
+
+def _checked_address(runbook_base: str) -> str:
+    given: object = runbook_base
+    if not isinstance(given, str):
+        raise TypeError(f"`runbook_base` must be a str, not {given!r}")
+    if runbook_base and not _ADDRESS.fullmatch(runbook_base):
+        raise ValueError(
+            f"`runbook_base` must be the address of a page, such as "
+            f"'https://docs.example/alerts.html', without `#`, not {runbook_base!r}"
+        )
+    return runbook_base
 
 
 def _checked_labels(labels: Mapping[str, str] | None) -> dict[str, str]:
