@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainstay._metrics import schema
+from mainstay._metrics import schema, verdict
 from mainstay._top import rows
 from mainstay._top.figures import Figures
 from mainstay._top.view import Level, Since
@@ -202,8 +202,8 @@ def test_a_pool_fails_only_if_nobody_serves(states):
 
 
 def test_every_state_of_the_schema_has_a_place_among_the_worst():
-    assert {*rows._WORST_STATES} == {*schema.MEMBER_STATES}
-    assert {*rows._WORST_BREAKERS} == {*schema.BREAKER_STATES}
+    assert {*verdict.WORST_STATES} == {*schema.MEMBER_STATES}
+    assert {*verdict.WORST_BREAKERS} == {*schema.BREAKER_STATES}
     assert {*schema.OUTCOMES} > rows._FAILED
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 
-from mainstay._metrics import schema
+from mainstay._metrics import schema, verdict
 from mainstay._top import words
 from mainstay._top.figures import Figures, Values
 from mainstay._top.view import (
@@ -26,27 +26,13 @@ from mainstay._top.view import (
     Since,
 )
 
-TOO_MANY = 0.05
-"""The share of calls that fail, or that are recovered, from which on a row is not well."""
-
-FEW = 3
-"""Fewer than so many failed calls say nothing, unless there were no others."""
-
 MOSTLY = 0.5
 QUANTILES = (0.5, 0.95, 0.99)
-LATE = 3.0
-"""A save is late after so many intervals."""
 
 SinceOf = Callable[[str, str, str], Since | None]
 """For how long a component's member, or its breaker under "", has been in a state."""
 
 _FAILED = frozenset({"error", "timeout", "rejected"})
-_WORST_STATES = ("ejected", "draining", "failing", "trial", "active", "standby_hot", "standby_cold")
-_WORST_BREAKERS = ("open", "half_open", "closed")
-_SERVING = frozenset({"active", "failing", "trial"})
-_WELL = frozenset({"active", "standby_hot", "standby_cold"})
-_ACTED = frozenset({"retry", "failover", "checkpoint", "pipeline", "fallback"})
-"""Policies that recover what had failed; redundant calls do so with what was slow."""
 
 
 @attrs.frozen(kw_only=True)
@@ -70,9 +56,15 @@ class Shares:
 
     def level(self, policy: str) -> Level:
         """Return how bad that is."""
-        if self.failed_share >= TOO_MANY and (self.failed >= FEW or self.failed >= self.calls):
+        if self.failed_share >= verdict.TOO_MANY and (
+            self.failed >= verdict.FEW or self.failed >= self.calls
+        ):
             return Level.FAILING
-        if policy in _ACTED and self.recovered_share >= TOO_MANY and self.recovered >= FEW:
+        if (
+            policy in verdict.SAVING
+            and self.recovered_share >= verdict.TOO_MANY
+            and self.recovered >= verdict.FEW
+        ):
             return Level.DEGRADED
         return Level.WELL
 
@@ -230,10 +222,10 @@ def pool_rows(figures: Figures, since: SinceOf) -> list[PoolRow]:
         level, why = pool_level(members)
         cells = []
         for member, counts in members.items():
-            state, processes = worst_state(counts, _WORST_STATES)
+            state, processes = worst_state(counts, verdict.WORST_STATES)
             attempts = rates.get((component, member), {})
             total = sum(attempts.values())
-            bad = Level.WELL if state in _WELL else max(level, Level.DEGRADED)
+            bad = Level.WELL if state in verdict.WELL else max(level, Level.DEGRADED)
             since_then = since(component, member, state)
             cells.append(
                 MemberCell(
@@ -267,18 +259,18 @@ def pool_level(members: Mapping[str, Mapping[str, float]]) -> tuple[Level, str]:
     Args:
         members: For each member, how many processes see it in which state.
     """
-    worst = {name: worst_state(counts, _WORST_STATES)[0] for name, counts in members.items()}
+    worst = {name: worst_state(counts, verdict.WORST_STATES)[0] for name, counts in members.items()}
     serving = [
         name
         for name, counts in members.items()
-        if any(counts.get(state, 0.0) for state in _SERVING)
+        if any(counts.get(state, 0.0) for state in verdict.SERVING)
     ]
     out = [name for name, state in worst.items() if state in ("ejected", "draining")]
     if out and not serving:
         return Level.FAILING, "nobody serves"
     if out:
         return Level.DEGRADED, f"{', '.join(out)} out, {len(serving)} of {len(members)} serve"
-    failing = [name for name, state in worst.items() if state not in _WELL]
+    failing = [name for name, state in worst.items() if state not in verdict.WELL]
     if failing:
         return Level.DEGRADED, f"{', '.join(failing)} {worst[failing[0]]}"
     return Level.WELL, ""
@@ -291,7 +283,7 @@ def breaker_rows(figures: Figures, since: SinceOf) -> list[BreakerRow]:
     rows = []
     states = nested(figures.now.get(schema.BREAKER_STATE.name, {}))
     for (component,), counts in sorted(states.items()):
-        state, processes = worst_state(counts, _WORST_BREAKERS)
+        state, processes = worst_state(counts, verdict.WORST_BREAKERS)
         if not state:
             continue
         level = {"open": Level.FAILING, "half_open": Level.DEGRADED}.get(state, Level.WELL)
@@ -351,7 +343,9 @@ def copies_rows(figures: Figures) -> list[CopiesRow]:
         calls = shares.get((key[0], "redundant"), _NO_CALLS).calls
         outvoted = _most_frequent(dissents.get(key, {}))
         suspects = [
-            copy for copy, rate in outvoted if votes.get(key) and rate / votes[key] >= TOO_MANY
+            copy
+            for copy, rate in outvoted
+            if votes.get(key) and rate / votes[key] >= verdict.TOO_MANY
         ]
         rows.append(
             CopiesRow(
@@ -440,7 +434,7 @@ def run_level(
         return Level.FAILING, "saves fail"
     if runs.level("checkpoint") is Level.FAILING:
         return Level.FAILING, f"{words.percent(runs.failed_share)} of runs fail"
-    if age is not None and every is not None and age > LATE * max(every, 1.0):
+    if age is not None and every is not None and age > verdict.LATE * max(every, 1.0):
         return Level.DEGRADED, "save is late"
     if runs.recovered:
         return Level.DEGRADED, f"{words.counted(runs.recovered, 'run')} resumed"
