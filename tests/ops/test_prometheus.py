@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from mainstay import ops
-from support.monitoring import Program, alertmanager, prometheus, until, webhook
+from support.monitoring import Program, alertmanager, page, prometheus, until, webhook
 from support.processes import require_tool
 from support.queries import as_sent, expressions, panels
 
@@ -37,11 +37,16 @@ def system(tmp_path_factory):
         Program("under_faults.py") as program,
         webhook() as (address, alerts),
         alertmanager(folder, address) as receiver,
+        page('mainstay_build_info{version="0"} 1\n') as (port, end),
         prometheus(
-            folder, targets={"shop": program.port}, rules=[rules], alertmanager=receiver
+            folder,
+            targets={"shop": program.port, "gone": port},
+            rules=[rules],
+            alertmanager=receiver,
         ) as server,
     ):
-        until(lambda: server.query("count_over_time(up[1m]) >= 2"), "two scrapes")
+        until(lambda: len(server.query("count_over_time(up[1m]) >= 2")) == 2, "two scrapes")
+        end()
         yield server, program, alerts
 
 

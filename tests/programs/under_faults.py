@@ -28,14 +28,17 @@ from mainstay import (
     RateLimit,
     RejectedError,
     StoreCollector,
+    StoreUnavailableError,
     checkpointed,
     fallback,
     hedge,
     redundant,
     retry,
     set_default_metrics,
+    timeout,
     vote,
 )
+from mainstay.stores import MemoryStore
 
 STORE = "memory://under-faults"
 TURN = 0.05  # seconds
@@ -202,17 +205,74 @@ def nested():
     raise ConnectionResetError("fault")
 
 
+# What is bad, and stays so: a breaker that is open, one on trial, a pool that nobody serves in, a
+# bulkhead that is full, a run that does not get on, saves that fail.
+refused = CircuitBreaker("refused", on=OSError, detect=Detect(consecutive=1, eject_for=300.0))
+tried = CircuitBreaker("tried", on=OSError, detect=Detect(consecutive=1, eject_for=0.01))
+deserted = FailoverPool(
+    "deserted",
+    [Member("a", resource="a"), Member("b", resource="b")],
+    on=OSError,
+    detect=Detect(consecutive=1, eject_for=300.0),
+    when_all_down="raise",
+)
+full = Bulkhead("full", limit=1, max_wait=3600.0)
+
+
+def fail(*_):
+    raise ConnectionError("it is down")
+
+
+def last_trial():
+    time.sleep(3600.0)
+
+
+@checkpointed(store=STORE, key="stuck", name="stuck", every=timedelta(milliseconds=10))
+def get_stuck(cp):
+    for row in cp.iterate(range(3), key=lambda row: row):
+        time.sleep(3600.0 if row == 2 else 0.02)
+
+
+class FullStore(MemoryStore):
+    """A store that has no room left."""
+
+    def commit(self, lease, change):
+        raise StoreUnavailableError("full", "no space left")
+
+
+@checkpointed(store=FullStore(), key="lost", name="unsaved", every=1)
+def save_in_vain(cp):
+    for _ in cp.iterate(range(2), key=lambda row: row):
+        pass
+
+
+def bring_down():
+    attempt(refused.call, fail)
+    attempt(deserted.call, fail)
+    attempt(tried.call, fail)
+    time.sleep(0.02)
+    for hang, *args in ((tried.call, last_trial), (full.call, time.sleep, 3600.0), (get_stuck,)):
+        threading.Thread(target=hang, args=args, daemon=True).start()
+    threading.Thread(target=full.call, args=(int,), daemon=True).start()
+
+
+@timeout(0.001, in_thread=True, name="patient")
+def take_long():
+    time.sleep(0.01)
+
+
 watched = Availability("by-hand")
 
 
 def attempt(fn, *args):
     try:
         return fn(*args)
-    except (OSError, KeyError, ClientError, RejectedError, ExceptionGroup):
+    except (OSError, KeyError, ClientError, RejectedError, ExceptionGroup, StoreUnavailableError):
         return None
 
 
 def work():
+    bring_down()
     for turn in itertools.count():
         attempt(fetch)
         attempt(flaky.call, flaky_query)
@@ -223,6 +283,8 @@ def work():
         attempt(import_rows, turn, True)
         attempt(import_rows, turn, False)
         attempt(copy_rows)
+        attempt(save_in_vain)
+        attempt(take_long)
         attempt(crowd)
         attempt(learning.call, time.sleep, 0.001)
         attempt(turns_left.call, int)

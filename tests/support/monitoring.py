@@ -138,6 +138,34 @@ def alertmanager(folder, webhook):
 
 
 @contextmanager
+def page(text):
+    """Serve a text to whoever asks: the port, and a function that ends that."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *args):
+            pass
+
+    with HTTPServer((LOOPBACK, 0), Page) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+
+        def end():
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+        try:
+            yield server.server_port, end
+        finally:
+            end()
+
+
+@contextmanager
 def webhook():
     """Take in what an Alertmanager sends: its address, and a queue of alerts."""
     alerts = queue.Queue()

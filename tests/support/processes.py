@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -22,15 +23,30 @@ PORTS = range(20_000, 32_000)  # below those that Linux gives to clients
 DICE = random.SystemRandom()  # two runs of the tests with one seed want different ports
 
 
+def do_without(reason: str) -> NoReturn:
+    """Skip the test, or fail it where services are required."""
+    if os.environ.get("MAINSTAY_REQUIRE_SERVICES") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 def require_tool(name: str, *, package: str) -> str:
     """Find a command, or skip the test; where services are required, fail it."""
     path = shutil.which(name)
     if path is not None:
         return path
-    reason = f"needs the command {name}, which the Debian package {package} brings"
-    if os.environ.get("MAINSTAY_REQUIRE_SERVICES") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
+    do_without(f"needs the command {name}, which the Debian package {package} brings")
+
+
+def require_node_package(name: str) -> Path:
+    """Find a package of npm that `NODE_PATH` leads to, or skip the test, as above."""
+    for folder in os.environ.get("NODE_PATH", "").split(os.pathsep):
+        if folder and (path := Path(folder, name)).is_dir():
+            return path
+    do_without(
+        f"needs the npm package {name}: run `npm ci` in tests/grafana, and let NODE_PATH be its "
+        f"node_modules"
+    )
 
 
 def free_port() -> int:

@@ -38,13 +38,31 @@ def names_in(expression):
     return names
 
 
+def every_panel(**options):
+    """Give panels and rows in the order in which they stand, also those that are not open."""
+    for each in json.loads(ops.dashboard(**options))["panels"]:
+        yield each
+        yield from each.get("panels", ())
+
+
 def panels(**options):
-    return [p for p in json.loads(ops.dashboard(**options))["panels"] if p["type"] != "row"]
+    return [each for each in every_panel(**options) if each["type"] != "row"]
+
+
+def asked(**options):
+    """Give all that the dashboard asks: for panels, for what is marked, and for headings."""
+    board = json.loads(ops.dashboard(**options))
+    for panel in panels(**options):
+        yield from (target["expr"] for target in panel["targets"])
+    yield from (mark["expr"] for mark in board["annotations"]["list"])
+    for variable in board["templating"]["list"]:
+        if variable.get("hide"):
+            yield variable["query"]["query"].removeprefix("query_result(").removesuffix(")")
 
 
 def expressions(**options):
     """Give all queries, as Grafana sends them with everything chosen."""
-    return [as_sent(target["expr"]) for p in panels(**options) for target in p["targets"]]
+    return [as_sent(expression) for expression in asked(**options)]
 
 
 def as_sent(expression, interval="15s", during="1m"):

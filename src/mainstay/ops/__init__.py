@@ -7,7 +7,7 @@ Also on the command line: ``python -m mainstay rules`` and ``python -m mainstay 
 True
 """
 
-from mainstay.ops._dashboard import dashboard
+from mainstay.ops._dashboard.contents import dashboard
 from mainstay.ops._rules import rules
 
 __all__ = ["dashboard", "rules"]

@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Any
 
-from mainstay.ops._dashboard import dashboard
+from mainstay.ops._dashboard.contents import dashboard
 from mainstay.ops._rules import MIN_EVENTS, WINDOWS, rules
 
 

@@ -5,10 +5,14 @@ count the same work again, so nothing is ever summed over `policy`. A component 
 is judged by the pipeline's calls: what else has its name, as a bulkhead may, is one of its layers.
 """
 
-from mainstay.ops._promql import Series, event_count
+from collections.abc import Collection
+
+from mainstay._metrics import verdict
+from mainstay.ops._promql import Series, event_count, number
 
 CALL = "job, component, policy"
 COMPONENT = "job, component"
+INSTANCE = "job, instance, component"
 
 _FAILED = 'outcome=~"error|timeout|rejected"'
 _ANSWERED = 'reason="not_retryable"'
@@ -39,8 +43,7 @@ def error_ratio(series: Series, window: str) -> str:
     Exceptions outside `on` are the function's own answers and no failures of what it depends on;
     cancelled calls are neither good nor bad.
     """
-    counted = events(series, "calls_total", window, CALL, 'outcome!="cancelled"')
-    return judged(series, f"{_errors(series, window)}\n/ ({counted} > 0)")
+    return judged(series, f"{_errors(series, window)}\n/ ({_counted(series, window)} > 0)")
 
 
 def errors(series: Series, window: str) -> str:
@@ -56,10 +59,60 @@ def _errors(series: Series, window: str) -> str:
     return f"clamp_min(sum by ({CALL}) (\n  {failed}\n  or -1 * (\n  {answers}\n  )\n), 0)"
 
 
+def _counted(series: Series, window: str) -> str:
+    return events(series, "calls_total", window, CALL, 'outcome!="cancelled"')
+
+
+def too_many_errors(series: Series, window: str) -> str:
+    """Return the share of calls that failed of each component that is failing by it.
+
+    A few failed calls say nothing, unless there were no others.
+    """
+    failed, counted = _errors(series, window), _counted(series, window)
+    share = f"{failed}\n/ ({counted} > 0)\n>= {number(verdict.TOO_MANY)}"
+    enough = f"{failed} >= clamp_max({counted}, {verdict.FEW})"
+    return _worst(judged(series, f"{share}\nand {enough}"))
+
+
+def too_many_recovered(series: Series, window: str) -> str:
+    """Return the share of calls that were recovered of each component that is degraded by it."""
+    recovered = events(
+        series, "calls_total", window, CALL, 'outcome="recovered"', one_of("policy", verdict.SAVING)
+    )
+    share = f"{recovered}\n/ ({_counted(series, window)} > 0)\n>= {number(verdict.TOO_MANY)}"
+    return _worst(judged(series, f"{share}\nand {recovered} >= {verdict.FEW}"))
+
+
+def _worst(query: str) -> str:
+    return f"max by ({COMPONENT}) (\n  {_indented(query)}\n)"
+
+
+def one_of(label: str, values: Collection[str]) -> str:
+    """Return the condition that a label has one of several values."""
+    return f'{label}=~"{"|".join(sorted(values))}"'
+
+
 def recovered_ratio(series: Series, window: str) -> str:
     """Return the share of calls that succeeded only because the policy acted."""
     recovered = rate(series, "calls_total", window, CALL, 'outcome="recovered"')
     return judged(series, f"{recovered}\n/ ({calls(series, window)} > 0)")
+
+
+def saved_ratio(series: Series, window: str) -> str:
+    """Return the share of calls that would have failed without the policy.
+
+    Only of policies whose recovered calls had failed; those of redundant calls may just have been
+    slow.
+    """
+    conditions = 'outcome="recovered"', one_of("policy", verdict.SAVING)
+    saved = rate(series, "calls_total", window, CALL, *conditions)
+    return judged(series, f"{saved}\n/ ({calls(series, window)} > 0)")
+
+
+def saved(series: Series, window: str) -> str:
+    """Return how many calls would have failed without the policy, in the same sense."""
+    conditions = 'outcome="recovered"', one_of("policy", verdict.SAVING)
+    return judged(series, events(series, "calls_total", window, CALL, *conditions))
 
 
 def attempts_per_call(series: Series, window: str) -> str:

@@ -1,0 +1,1 @@
+"""What the dashboard shows: a file for each part of it."""

@@ -1,0 +1,54 @@
+"""The questions that many panels ask, with the names of their answers."""
+
+from mainstay.ops import _queries as ask
+from mainstay.ops._grafana.query import Query
+from mainstay.ops._promql import Series
+
+NOW = "$__rate_interval"
+"""The shortest time over which a rate can be told."""
+
+ALL = "$__range"
+"""The time that is shown."""
+
+CALL = "{{component}} ({{policy}})"
+
+_PARTS = frozenset({"member", "copy"})
+"""Labels whose values are parts of a component; those of the others say how something was."""
+
+
+def legend(*labels: str) -> str:
+    """Return a name such as "orders / primary: error" for the values of labels."""
+    parts = "".join(f" / {{{{{label}}}}}" for label in labels if label in _PARTS)
+    others = ", ".join(f"{{{{{label}}}}}" for label in labels if label not in _PARTS)
+    return f"{{{{component}}}}{parts}" + (f": {others}" if others else "")
+
+
+def rates(series: Series, name: str, *labels: str) -> Query:
+    """Return the query for a counter's rate, by component and *labels*."""
+    by = ", ".join((ask.COMPONENT, *labels))
+    return Query(ask.rate(series, name, NOW, by), legend(*labels))
+
+
+def counts(series: Series, name: str, window: str, *labels: str, only: str = "") -> Query:
+    """Return the query for a counter's events that meet a condition, by component and *labels*."""
+    by = ", ".join((ask.COMPONENT, *labels))
+    conditions = (only,) if only else ()
+    return Query(ask.events(series, name, window, by, *conditions), legend(*labels))
+
+
+def quantile(series: Series, name: str, window: str, *labels: str) -> Query:
+    """Return the query for what 95 % of the observations of a histogram stay below."""
+    by = ", ".join((ask.COMPONENT, *labels, "le"))
+    buckets = ask.events(series, f"{name}_bucket", window, by)
+    return Query(f"histogram_quantile(0.95, {buckets})", legend(*labels))
+
+
+def time_since(series: Series, name: str, *labels: str) -> Query:
+    """Return the query for the seconds since a time; workers write 0 where it is over."""
+    by = ", ".join((ask.COMPONENT, *labels))
+    return Query(f"time() - (max by ({by}) ({series(name)}) > 0)", legend(*labels))
+
+
+def gauge(series: Series, name: str) -> Query:
+    """Return the query for a gauge of each process."""
+    return Query(series(name), "{{component}} on {{instance}}")

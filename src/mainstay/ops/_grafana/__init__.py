@@ -1,0 +1,1 @@
+"""Writes dashboards as Grafana imports them."""
