@@ -73,6 +73,7 @@ class Case:
     series: list
     step: int = 1
     every: int = 1  # minutes from one evaluation of the rules to the next
+    few: bool = False  # calls: so few that one of them is a large share
 
 
 def states(name, states, now, steps, **labels):
@@ -92,13 +93,18 @@ def breaker(state, steps=HOUR):
     return states("breaker_state", BREAKER_STATES, state, steps, component="mail")
 
 
-def retried(attempts):
+def retried(attempts, values=None):
     """Give calls of which each takes that many attempts."""
     return [
-        *calls(10, 0, HOUR),
-        series("call_attempts_sum", f"0+{10 * attempts}x{HOUR}", **CALL),
-        series("call_attempts_count", f"0+10x{HOUR}", **CALL),
+        series("calls_total", values or f"0+10x{HOUR}", **CALL, outcome="success"),
+        series("call_attempts_sum", times(attempts, values or f"0+10x{HOUR}"), **CALL),
+        series("call_attempts_count", values or f"0+10x{HOUR}", **CALL),
     ]
+
+
+def times(factor, values):
+    """Give a series of values that are so many times as large."""
+    return re.sub(r"(^|[ +])(\d+)", lambda found: f"{found[1]}{factor * int(found[2])}", values)
 
 
 def recovered(before, now):
@@ -114,10 +120,17 @@ def recovered(before, now):
     ]
 
 
-def wasted(seconds):
+def slowly(minutes, count, step=1):
+    """Give a counter that counts one event in so many minutes, so many times."""
+    return " ".join(f"{number}x{minutes // step - 1}" for number in range(count + 1))
+
+
+def wasted(seconds, calls="0+100x120"):
+    call = {"component": "look", "policy": "redundant"}
     return [
+        series("calls_total", calls, **call, outcome="success"),
         series("wasted_seconds_total", f"0+{seconds}x120", component="look"),
-        series("call_duration_seconds_sum", "0+10x120", component="look", policy="redundant"),
+        series("call_duration_seconds_sum", "0+10x120", **call),
     ]
 
 
@@ -125,6 +138,14 @@ def votes(dissents):
     return [
         series("votes_total", "0+100x60", component="read", verdict="decided"),
         series("dissents_total", f"0+{dissents}x60", component="read", copy="2"),
+    ]
+
+
+def all_refused(policy, reason, values):
+    call = {"component": "orders", "policy": policy}
+    return [
+        series("calls_total", values, **call, outcome="rejected"),
+        series("give_ups_total", values, **call, reason=reason),
     ]
 
 
@@ -154,6 +175,13 @@ def served(answers, policy="fallback"):
         series("calls_total", f"0+{100 - answers}x90", **calls, outcome="success"),
         series("calls_total", f"0+{answers}x90", **calls, outcome="recovered"),
         series("fallbacks_total", f"0+{answers}x90", component="prices", source="value"),
+    ]
+
+
+def served_slowly(values):
+    return [
+        series("calls_total", values, component="prices", policy="fallback", outcome="recovered"),
+        series("fallbacks_total", values, component="prices", source="value"),
     ]
 
 
@@ -193,18 +221,21 @@ CASES = [
     Case("ErrorBudgetBurnsFast", True, "`on` itself fails", 60, [
         *calls(50, 50, 60), gave_up("predicate_error", "0+50x60"),
     ]),
-    Case("ErrorBudgetBurnsFast", False, "1 of 31 calls fails", 60, ONE_OF_31, step=2),
+    Case("ErrorBudgetBurnsFast", False, "1 of 31 calls fails", 60, ONE_OF_31, step=2, few=True),
     Case("ErrorBudgetBurnsFast", True, "10 of 31 calls fail", 60, [
         series("calls_total", "0+1x21 21x8", **CALL, outcome="success"),
         series("calls_total", "0x19 0+1x10", **CALL, outcome="error"),
-    ], step=2),
+    ], step=2, few=True),
     Case("ErrorBudgetBurnsSlowly", True, "0.4 % fail, for a day", DAY,
          calls(996, 4, 721), step=2, every=60),
     Case("ErrorBudgetBurnsSlowly", True, "0.15 % fail, for three days", 3 * DAY,
          calls(9985, 15, 3 * DAY // 4), step=4, every=120),
     Case("ErrorBudgetBurnsSlowly", False, "0.08 % fail", 6 * HOUR,
          calls(9992, 8, 361), every=30),
-    Case("ErrorBudgetBurnsSlowly", False, "1 of 31 calls fails", 60, ONE_OF_31, step=2),
+    Case("ErrorBudgetBurnsSlowly", False, "1 of 31 calls fails", 60, ONE_OF_31, step=2, few=True),
+    Case("ErrorBudgetBurnsSlowly", True, "all of 11 calls in as many hours", 11 * HOUR + 30,
+         [series("calls_total", slowly(HOUR, 11, step=2), **CALL, outcome="error")],
+         step=2, every=30, few=True),
     Case("MostlyNotRetryable", True, "all calls since the start", 10,
          [*ended(error=10), gave_up("not_retryable", "_ 10x10")]),
     Case("MostlyNotRetryable", True, "all calls for some minutes", 66, [
@@ -213,20 +244,20 @@ CASES = [
         gave_up("not_retryable", "0x60 0+100x6"),
     ]),
     Case("MostlyNotRetryable", True, "all of 12 calls in an hour", 60,
-         [*calls(0, 1, 12), gave_up("not_retryable", "0+1x12")], step=5),
+         [*calls(0, 1, 12), gave_up("not_retryable", "0+1x12")], step=5, few=True),
     Case("MostlyNotRetryable", False, "it is an answer in a third of the calls", 60,
          [*calls(20, 10, 60), gave_up("not_retryable", "0+10x60")]),
     Case("MostlyNotRetryable", False, "all of 9 calls", 10,
-         [*ended(error=9), gave_up("not_retryable", "_ 9x10")]),
+         [*ended(error=9), gave_up("not_retryable", "_ 9x10")], few=True),
     Case("MostlyNotRetryable", False, "the attempts do not help", 60,
          [*calls(0, 10, 60), gave_up("attempts", "0+10x60"), gave_up("not_retryable", "0x60")]),
-    Case("MostlyCancelled", True, "30 of 50 calls", 10, ended(success=20, cancelled=30)),
+    Case("MostlyCancelled", True, "30 of 50 calls", 10, ended(success=20, cancelled=30), few=True),
     Case("MostlyCancelled", True, "all calls for some minutes", 66, [
         series("calls_total", "0+10x60 600x6", **CALL, outcome="success"),
         series("calls_total", "0x60 0+10x6", **CALL, outcome="cancelled"),
     ]),
     Case("MostlyCancelled", False, "30 of 60 calls", 10, ended(success=30, cancelled=30)),
-    Case("MostlyCancelled", False, "all of 19 calls", 10, ended(cancelled=19)),
+    Case("MostlyCancelled", False, "all of 19 calls", 10, ended(cancelled=19), few=True),
     Case("MostlyCancelled", False, "it was an hour ago", 70, [
         series("calls_total", "0x10 20x60", **CALL, outcome="cancelled"),
     ]),
@@ -249,6 +280,10 @@ CASES = [
     Case("BreakerOpen", False, "it is closed", 10, breaker("closed")),
     Case("RetryAmplification", True, "3 attempts per call", 30, retried(3)),
     Case("RetryAmplification", False, "1 attempt per call", 30, retried(1)),
+    Case("RetryAmplification", True, "a call a minute takes 3 attempts", 30,
+         retried(3, slowly(1, 40)), few=True),
+    Case("RetryAmplification", False, "a call in two minutes takes 3 attempts", 30,
+         retried(3, slowly(2, 20)), few=True),
     Case("RecoveredShareRises", True, "from 0.1 % to 5 %", DAY + HOUR, recovered(1, 53),
          step=4, every=20),
     Case("RecoveredShareRises", False, "from 5 % to 6 %", DAY + HOUR, recovered(53, 64),
@@ -256,7 +291,11 @@ CASES = [
     Case("RecoveredShareRises", False, "1 of 31 calls", 60, [
         series("calls_total", "0+1x30", **CALL, outcome="success"),
         series("calls_total", "0x15 1x15", **CALL, outcome="recovered"),
-    ], step=2),
+    ], step=2, few=True),
+    Case("RecoveredShareRises", True, "half of the 30 calls of an hour, after none", DAY + HOUR, [
+        series("calls_total", "0+1x375", **CALL, outcome="success"),
+        series("calls_total", "0x359 0+1x15", **CALL, outcome="recovered"),
+    ], step=4, every=20, few=True),
     Case("RecoveredShareRises", False, "from 0.01 % to 0.5 %", DAY + HOUR,
          [each | {"values": each["values"].replace("+1000x", "+10000x")}
           for each in recovered(1, 50)], step=4, every=20),
@@ -276,13 +315,29 @@ CASES = [
          [series("give_ups_total", "0+1x20", **CALL, reason="attempts")]),
     Case("HedgeWasteHigh", True, "80 % in vain", 90, wasted(8)),
     Case("HedgeWasteHigh", False, "5 % in vain", 90, wasted(0.5)),
+    Case("HedgeWasteHigh", True, "80 % of one call a minute", 90,
+         wasted(8, slowly(1, 120)), few=True),
+    Case("HedgeWasteHigh", False, "80 % of one call in five minutes", 90,
+         wasted(8, slowly(5, 24)), few=True),
     Case("VotersDisagree", True, "3 of 100 are outvoted", 40, votes(3)),
     Case("VotersDisagree", False, "nobody is", 40, votes(0)),
+    Case("VotersDisagree", True, "one vote in an hour, and each has a loser", 11 * HOUR + 30, [
+        series("votes_total", slowly(HOUR, 11, step=2), component="read", verdict="decided"),
+        series("dissents_total", slowly(HOUR, 11, step=2), component="read", copy="2"),
+    ], step=2, every=30, few=True),
+    Case("VotersDisagree", False, "one of 3 votes has a loser", 40, [
+        series("votes_total", "0x20 3x40", component="read", verdict="decided"),
+        series("dissents_total", "0x20 1x40", component="read", copy="2"),
+    ], few=True),
     Case("BulkheadFull", True, "9.5 of 10 places are taken", 30, bulkhead(inside=9.5)),
     Case("BulkheadFull", False, "half of them are", 30, bulkhead(inside=5)),
     Case("BulkheadSheds", True, "a tenth is refused", 30, bulkhead(refused=10)),
     Case("BulkheadSheds", False, "one in a hundred is", 30, bulkhead(refused=1)),
     Case("BulkheadSheds", False, "all is quiet", 30, bulkhead()),
+    Case("BulkheadSheds", True, "all of one call a minute", 30,
+         all_refused("bulkhead", "full", slowly(1, 40)), few=True),
+    Case("BulkheadSheds", False, "all of one call in two minutes", 30,
+         all_refused("bulkhead", "full", slowly(2, 20)), few=True),
     Case("AbandonedThreads", True, "20 hang", 15,
          [series("abandoned_threads", "20x15", component="look")]),
     Case("AbandonedThreads", False, "3 hang", 15,
@@ -290,6 +345,10 @@ CASES = [
     Case("RateLimitReached", True, "a tenth is refused", 30, limited(10)),
     Case("RateLimitReached", False, "one in a hundred is", 30, limited(1)),
     Case("RateLimitReached", False, "all is quiet", 30, limited(0)),
+    Case("RateLimitReached", True, "all of one call a minute", 30,
+         all_refused("rate_limit", "rate", slowly(1, 40)), few=True),
+    Case("RateLimitReached", False, "all of one call in two minutes", 30,
+         all_refused("rate_limit", "rate", slowly(2, 20)), few=True),
     Case("RateStoreFails", True, "each process counts for itself", 20,
          [series("rate_store_errors_total", "0+5x20", component="mail", action="local")]),
     Case("RateStoreFails", True, "it had failed before the first scrape", 7,
@@ -301,6 +360,10 @@ CASES = [
          served(10, policy="pipeline")),
     Case("FallbackServed", False, "one in a hundred is", 60, served(1)),
     Case("FallbackServed", False, "a tenth is, for a quarter of an hour", 15, served(10)),
+    Case("FallbackServed", True, "all of 12 calls in an hour", 100,
+         served_slowly(slowly(5, 24)), few=True),
+    Case("FallbackServed", False, "all of 6 calls in an hour", 100,
+         served_slowly(slowly(10, 12)), few=True),
     Case("CheckpointStale", True, "no save for half an hour", 30, checkpoint("0x60")),
     Case("CheckpointStale", False, "it saves", 60, checkpoint("0+60x60")),
     Case("CheckpointStale", False, "no run is running", 60, checkpoint("0x60", running=0)),
@@ -371,6 +434,22 @@ def test_every_alert_has_a_case_that_fires_and_one_that_must_not():
     alerts = {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
     assert {f"Mainstay{case.alert}" for case in CASES if case.fires} == alerts
     assert {f"Mainstay{case.alert}" for case in CASES if not case.fires} == alerts
+
+
+def test_every_alert_on_a_share_of_calls_has_cases_with_few_calls():
+    """One that fires, since an outage is one also where little is asked, and one that must not."""
+    of_calls = {"calls_total", "votes_total", "call_errors", "attempts_per_call", "calls_recovered"}
+    on_a_share = {
+        rule["alert"]
+        for rule in all_rules()
+        if "alert" in rule and any(name in rule["expr"] for name in of_calls)
+    }
+    with_few = {
+        fires: {f"Mainstay{case.alert}" for case in CASES if case.few and case.fires is fires}
+        for fires in (True, False)
+    }
+    assert with_few == {True: on_a_share, False: on_a_share}
+    print(f"alerts with few calls, firing and silent: {len(on_a_share)} of {len(on_a_share)}")
 
 
 def test_every_alert_has_a_paragraph_in_the_runbook():

@@ -92,6 +92,12 @@ def test_the_least_number_of_events_is_in_every_alert_on_a_share_of_calls():
         "MainstayErrorBudgetBurnsSlowly",
         "MainstayMostlyNotRetryable",
         "MainstayRecoveredShareRises",
+        "MainstayRetryAmplification",
+        "MainstayHedgeWasteHigh",
+        "MainstayVotersDisagree",
+        "MainstayRateLimitReached",
+        "MainstayBulkheadSheds",
+        "MainstayFallbackServed",
     }
 
 

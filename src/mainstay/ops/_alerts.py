@@ -26,6 +26,12 @@ NOT_RETRYABLE_WINDOWS = ("10m", "1h")
 
 MIN_CANCELLED = 20
 
+FALLBACK_WINDOWS = ("10m", "1h")
+"""As above: nobody else sees that what a fallback stands in for is down."""
+
+DISSENT_WINDOWS = ("15m", "1d")
+"""A copy that is wrong is to be found also where few votes are held."""
+
 
 @attrs.frozen
 class Alert:
@@ -160,10 +166,11 @@ def pool_alerts(series: Series) -> Iterator[Alert]:
 def retry_alerts(series: Series, min_events: int) -> Iterator[Alert]:
     """Warn that work is done again and again."""
     attempts = series.recorded(CALL, "attempts_per_call", "ratio_rate5m")
+    repeated = ask.events(series, "call_attempts_count", "10m", ask.CALL)
     yield Alert(
         "RetryAmplification",
         "ticket",
-        f'{attempts}{{policy=~"retry|failover|pipeline"}} > 2',
+        f'{attempts}{{policy=~"retry|failover|pipeline"}} > 2\nand {repeated} >= {min_events}',
         "{{ $labels.component }} makes {{ $value | humanize }} attempts per call",
         "Each call becomes several for what it depends on, which may be what keeps that down. "
         "A budget limits it.",
@@ -204,27 +211,33 @@ def retry_alerts(series: Series, min_events: int) -> Iterator[Alert]:
     )
 
 
-def redundant_alerts(series: Series) -> Iterator[Alert]:
+def redundant_alerts(series: Series, min_events: int) -> Iterator[Alert]:
     """Warn of redundant calls that cost more, or agree less, than they should."""
     wasted = ask.rate(series, "wasted_seconds_total", "30m", ask.COMPONENT)
     spent = ask.rate(
         series, "call_duration_seconds_sum", "30m", ask.COMPONENT, 'policy="redundant"'
     )
+    calls = ask.events(series, "calls_total", "30m", ask.COMPONENT, 'policy="redundant"')
     yield Alert(
         "HedgeWasteHigh",
         "ticket",
-        f"{wasted} / {spent} > 0.5",
+        f"{wasted} / {spent} > 0.5\nand {calls} >= {min_events}",
         "The copies of {{ $labels.component }} do mostly wasted work",
         "Copies whose answer nobody waited for ran {{ $value | humanizePercentage }} of the time "
         "that calls took.",
         wait="30m",
     )
-    dissents = ask.events(series, "dissents_total", "15m")
-    votes = ask.events(series, "votes_total", "15m")
+    dissents, votes = (
+        [ask.events(series, name, window) for window in DISSENT_WINDOWS]
+        for name in ("dissents_total", "votes_total")
+    )
     yield Alert(
         "VotersDisagree",
         "ticket",
-        f"{dissents}\n/ {votes}\n> 0.01",
+        "\nor\n".join(
+            f"(\n({outvoted} >= {min_events})\n/ {held}\n> 0.01\n)"
+            for outvoted, held in zip(dissents, votes, strict=True)
+        ),
         "The copies of {{ $labels.component }} do not agree",
         "{{ $value | humanize }} answers per vote were outvoted: one of the copies is wrong.",
         wait="15m",
@@ -239,9 +252,9 @@ def redundant_alerts(series: Series) -> Iterator[Alert]:
     )
 
 
-def rate_limit_alerts(series: Series) -> Iterator[Alert]:
+def rate_limit_alerts(series: Series, min_events: int) -> Iterator[Alert]:
     """Warn of rate limits that refuse much, or that no longer share what they should."""
-    refused = _refused(series, 'policy="rate_limit"', 'reason="rate"')
+    refused = _refused(series, min_events, 'policy="rate_limit"', 'reason="rate"')
     yield Alert(
         "RateLimitReached",
         "ticket",
@@ -263,7 +276,7 @@ def rate_limit_alerts(series: Series) -> Iterator[Alert]:
     )
 
 
-def bulkhead_alerts(series: Series) -> Iterator[Alert]:
+def bulkhead_alerts(series: Series, min_events: int) -> Iterator[Alert]:
     """Warn of bulkheads that are too small for what is asked of them."""
     inside = ask.rate(series, "in_flight_seconds_total", "10m", ask.COMPONENT)
     places = f"sum by ({ask.COMPONENT}) ({series('concurrency_limit')})"
@@ -279,7 +292,7 @@ def bulkhead_alerts(series: Series) -> Iterator[Alert]:
     yield Alert(
         "BulkheadSheds",
         "ticket",
-        _refused(series, 'policy="bulkhead"', 'reason=~"full|wait|shed"'),
+        _refused(series, min_events, 'policy="bulkhead"', 'reason=~"full|wait|shed"'),
         "The bulkhead {{ $labels.component }} refuses many calls",
         "{{ $value | humanizePercentage }} of the calls were refused in the last 10 minutes: there "
         "was no place for them in time.",
@@ -287,27 +300,31 @@ def bulkhead_alerts(series: Series) -> Iterator[Alert]:
     )
 
 
-def _refused(series: Series, *conditions: str) -> str:
-    """Return the share of calls that a limit refused, where it is not small.
+def _refused(series: Series, least: int, *conditions: str) -> str:
+    """Return the share of calls that a limit refused, where that is not small, nor just a few.
 
     Counted as events: through pipelines only, the reasons appear with the first call refused.
     """
     refused = ask.events(series, "give_ups_total", "10m", ask.CALL, *conditions)
-    return f"{refused}\n/ ({ask.events(series, 'calls_total', '10m', ask.CALL)} > 0)\n> 0.05"
+    calls = ask.events(series, "calls_total", "10m", ask.CALL)
+    return f"({refused} >= {least})\n/ ({calls} > 0)\n> 0.05"
 
 
-def fallback_alerts(series: Series) -> Iterator[Alert]:
+def fallback_alerts(series: Series, min_events: int) -> Iterator[Alert]:
     """Warn of fallbacks that answer for long: nobody else sees that something is down."""
-    served = ask.rate(series, "fallbacks_total", "10m", ask.COMPONENT)
     layers = 'policy=~"fallback|pipeline"'
-    calls = ask.rate(series, "calls_total", "10m", ask.COMPONENT, layers)
+    shares = [
+        f"({ask.events(series, 'fallbacks_total', window)} >= {min_events})\n"
+        f"/ ({ask.events(series, 'calls_total', window, ask.COMPONENT, layers)} > 0)\n> 0.05"
+        for window in FALLBACK_WINDOWS
+    ]
     yield Alert(
         "FallbackServed",
         "ticket",
-        f"{served}\n/ ({calls} > 0)\n> 0.05",
+        "\nor\n".join(f"(\n{share}\n)" for share in shares),
         "The fallback of {{ $labels.component }} answers many calls",
-        "{{ $value | humanizePercentage }} of the answers of the last 10 minutes were its, for "
-        "half an hour: what it stands in for fails.",
+        "{{ $value | humanizePercentage }} of the answers of the last 10 minutes, or of the last "
+        "hour, were its, for half an hour: what it stands in for fails.",
         wait="30m",
     )
 
@@ -388,9 +405,9 @@ def all_alerts(series: Series, slo: float, min_events: int) -> Iterator[Alert]:
     yield from uncounted_alerts(series, min_events)
     yield from pool_alerts(series)
     yield from retry_alerts(series, min_events)
-    yield from redundant_alerts(series)
-    yield from rate_limit_alerts(series)
-    yield from bulkhead_alerts(series)
-    yield from fallback_alerts(series)
+    yield from redundant_alerts(series, min_events)
+    yield from rate_limit_alerts(series, min_events)
+    yield from bulkhead_alerts(series, min_events)
+    yield from fallback_alerts(series, min_events)
     yield from checkpoint_alerts(series)
     yield from own_alerts(series)
