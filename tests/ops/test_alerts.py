@@ -288,10 +288,10 @@ CASES = [
          step=4, every=20),
     Case("RecoveredShareRises", False, "from 5 % to 6 %", DAY + HOUR, recovered(53, 64),
          step=4, every=20),
-    Case("RecoveredShareRises", False, "1 of 31 calls", 60, [
-        series("calls_total", "0+1x30", **CALL, outcome="success"),
-        series("calls_total", "0x15 1x15", **CALL, outcome="recovered"),
-    ], step=2, few=True),
+    Case("RecoveredShareRises", False, "5 of the 20 calls of an hour, after none", DAY + HOUR, [
+        series("calls_total", "0+1x375", **CALL, outcome="success"),
+        series("calls_total", "0x359 0 5x14", **CALL, outcome="recovered"),
+    ], step=4, every=20, few=True),
     Case("RecoveredShareRises", True, "half of the 30 calls of an hour, after none", DAY + HOUR, [
         series("calls_total", "0+1x375", **CALL, outcome="success"),
         series("calls_total", "0x359 0+1x15", **CALL, outcome="recovered"),
