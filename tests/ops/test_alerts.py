@@ -15,7 +15,7 @@ import yaml
 from mainstay import ops
 from support.monitoring import promtool_test
 from support.processes import require_tool
-from support.queries import all_rules
+from support.queries import all_rules, panels
 
 pytestmark = pytest.mark.process
 
@@ -465,6 +465,29 @@ def test_every_alert_has_a_paragraph_in_the_runbook():
     ]
 
 
+def test_the_runbook_says_whom_each_alert_wakes_and_what_to_do_first():
+    page = RUNBOOK.read_text()
+    rows = re.findall(r"^\| \[(Mainstay\w+)\]\(#(\w+)\) \| (\w+) \| .+ \|$", page, re.MULTILINE)
+    paragraphs = dict(
+        re.findall(r"^## (Mainstay\w+)\n\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)
+    )
+    severities = [
+        (rule["alert"], rule["labels"]["severity"]) for rule in all_rules() if "alert" in rule
+    ]
+    assert rows == [(name, name.lower(), severity) for name, severity in severities]
+    for name, severity in severities:
+        meaning, action = paragraphs[name].split("\n\n**First action:** ")
+        assert meaning.startswith(f"**{severity.capitalize()}.** ")
+        assert action.strip()
+
+
+def test_the_runbook_names_panels_that_there_are():
+    titles = {panel["title"] for panel in panels()}
+    named = re.findall(r"(?<!\*)\*([A-Z][^*\n]+)\*(?!\*)", RUNBOOK.read_text())
+    assert len(named) > 9
+    assert {*named} - titles == set()
+
+
 def test_the_address_of_a_runbook_is_that_of_each_alert_s_paragraph():
     page = "https://docs.example/mainstay/operations/alerts.html"
     for rule in all_rules(runbook_base=page):
@@ -521,7 +544,7 @@ def test_alertmanager_takes_the_inhibition_hints(tmp_path, hints):
     amtool = require_tool("amtool", package="prometheus-alertmanager")
     config = tmp_path / "alertmanager.yml"
     config.write_text(
-        yaml.safe_dump({"route": {"receiver": "r"}, "receivers": [{"name": "r"}], **hints})
+        yaml.safe_dump({"receivers": [{"name": "tickets"}, {"name": "on-call"}], **hints})
     )
     done = subprocess.run(
         [amtool, "check-config", config], capture_output=True, text=True, check=False
