@@ -5,10 +5,14 @@ count the same work again, so nothing is ever summed over `policy`. A component 
 is judged by the pipeline's calls: what else has its name, as a bulkhead may, is one of its layers.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from typing import TypeAlias
 
 from mainstay._metrics import verdict
-from mainstay.ops._promql import Series, event_count, number
+from mainstay.ops._promql import Series, event_count, growth, number
+
+Count: TypeAlias = Callable[[str, str], str]
+"""How the events of a counter are counted within a window: `event_count` or `growth`."""
 
 CALL = "job, component, policy"
 COMPONENT = "job, component"
@@ -43,43 +47,56 @@ def error_ratio(series: Series, window: str) -> str:
     Exceptions outside `on` are the function's own answers and no failures of what it depends on;
     cancelled calls are neither good nor bad.
     """
-    return judged(series, f"{_errors(series, window)}\n/ ({_counted(series, window)} > 0)")
+    return judged(series, _ratio(series, window, event_count))
+
+
+def error_ratio_over_time(series: Series, window: str) -> str:
+    """Return the same at a fourth of the work, for many points in time.
+
+    Calls of a process before its first scrape are not in it.
+    """
+    return judged(series, _ratio(series, window, growth))
 
 
 def errors(series: Series, window: str) -> str:
     """Return the number of calls that failed, in the sense of `error_ratio`."""
-    return judged(series, _errors(series, window))
+    return judged(series, _errors(series, window, event_count))
 
 
-def _errors(series: Series, window: str) -> str:
-    failed, answers = (
-        _indented(event_count(series(name, condition), window))
-        for name, condition in (("calls_total", _FAILED), ("give_ups_total", _ANSWERED))
-    )
+def _ratio(series: Series, window: str, count: Count) -> str:
+    return f"{_errors(series, window, count)}\n/ ({_counted(series, window, count)} > 0)"
+
+
+def _errors(series: Series, window: str, count: Count) -> str:
+    """Return failed calls; reasons appear with their first event, which is always counted."""
+    failed = _indented(count(series("calls_total", _FAILED), window))
+    answers = _indented(event_count(series("give_ups_total", _ANSWERED), window))
     return f"clamp_min(sum by ({CALL}) (\n  {failed}\n  or -1 * (\n  {answers}\n  )\n), 0)"
 
 
-def _counted(series: Series, window: str) -> str:
-    return events(series, "calls_total", window, CALL, 'outcome!="cancelled"')
+def _counted(series: Series, window: str, count: Count, *conditions: str) -> str:
+    counter = series("calls_total", *(conditions or ('outcome!="cancelled"',)))
+    return f"sum by ({CALL}) (\n  {_indented(count(counter, window))}\n)"
 
 
-def too_many_errors(series: Series, window: str) -> str:
+def too_many_errors(series: Series, window: str, count: Count = event_count) -> str:
     """Return the share of calls that failed of each component that is failing by it.
 
     A few failed calls say nothing, unless there were no others.
     """
-    failed, counted = _errors(series, window), _counted(series, window)
-    share = f"{failed}\n/ ({counted} > 0)\n>= {number(verdict.TOO_MANY)}"
-    enough = f"{failed} >= clamp_max({counted}, {verdict.FEW})"
+    enough = (
+        f"{_errors(series, window, count)}\n"
+        f">= clamp_max({_counted(series, window, count)}, {verdict.FEW})"
+    )
+    share = f"{_ratio(series, window, count)}\n>= {number(verdict.TOO_MANY)}"
     return _worst(judged(series, f"{share}\nand {enough}"))
 
 
-def too_many_recovered(series: Series, window: str) -> str:
+def too_many_recovered(series: Series, window: str, count: Count = event_count) -> str:
     """Return the share of calls that were recovered of each component that is degraded by it."""
-    recovered = events(
-        series, "calls_total", window, CALL, 'outcome="recovered"', one_of("policy", verdict.SAVING)
-    )
-    share = f"{recovered}\n/ ({_counted(series, window)} > 0)\n>= {number(verdict.TOO_MANY)}"
+    saved = 'outcome="recovered"', one_of("policy", verdict.SAVING)
+    recovered = _counted(series, window, count, *saved)
+    share = f"{recovered}\n/ ({_counted(series, window, count)} > 0)\n>= {number(verdict.TOO_MANY)}"
     return _worst(judged(series, f"{share}\nand {recovered} >= {verdict.FEW}"))
 
 

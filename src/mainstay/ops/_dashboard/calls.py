@@ -24,7 +24,7 @@ def calls(series: Series) -> Row:
                 "Share that fails",
                 "Of calls that were not cancelled. Exceptions outside `on` are answers, and no "
                 "failures. At the dashed line a component is failing.",
-                Query(ask.error_ratio(series, NOW), CALL),
+                Query(ask.error_ratio_over_time(series, NOW), CALL),
                 unit=SHARE,
                 thresholds=above(failing=verdict.TOO_MANY),
             ),

@@ -4,6 +4,8 @@ Callers feel what is failing; mainstay covers what is degraded. Each function re
 answer with what is so, and with nothing while nothing is.
 """
 
+from collections.abc import Iterable, Iterator
+
 from mainstay._metrics import verdict
 from mainstay.ops import _queries as ask
 from mainstay.ops._dashboard import states
@@ -12,7 +14,7 @@ from mainstay.ops._grafana import color
 from mainstay.ops._grafana.query import Query
 from mainstay.ops._grafana.unit import SECONDS, SHARE, counted
 from mainstay.ops._grafana.word import Word
-from mainstay.ops._promql import Series, number
+from mainstay.ops._promql import Series, growth, number
 
 WELL, DEGRADED, FAILING = range(3)
 
@@ -25,8 +27,8 @@ WORDS = (
 
 def failing(series: Series, window: str) -> tuple[Query, ...]:
     """Return the queries for what callers feel, by component."""
-    saves = f"{_failed_saves(series, window)} > 0"
-    said_better = f"{states.open_breakers(series)}\nor {states.deserted_pools(series)}\nor {saves}"
+    opened, saves = states.breakers_in(series, "open"), f"{_failed_saves(series, window)} > 0"
+    said_better = f"{opened}\nor {states.deserted_pools(series)}\nor {saves}"
     return (
         Query(
             f"{ask.too_many_errors(series, window)}\n"
@@ -35,11 +37,7 @@ def failing(series: Series, window: str) -> tuple[Query, ...]:
             color=color.FAILING,
             unit=SHARE,
         ),
-        Query(
-            states.open_breakers(series),
-            "{{component}}",
-            words=(Word(1, "breaker open", color.FAILING),),
-        ),
+        Query(opened, "{{component}}", words=(Word(1, "breaker open", color.FAILING),)),
         Query(
             states.deserted_pools(series),
             "{{component}}",
@@ -71,7 +69,7 @@ def degraded(series: Series, window: str) -> tuple[Query, ...]:
     return (
         states.members_out(series),
         Query(
-            states.open_breakers(series, "half_open"),
+            states.breakers_in(series, "half_open"),
             "{{component}}",
             words=(Word(1, "half open", color.DEGRADED),),
         ),
@@ -96,16 +94,28 @@ def degraded(series: Series, window: str) -> tuple[Query, ...]:
 
 def level(series: Series, window: str) -> Query:
     """Return the query for how each component is, as the number of `WORDS`."""
-    bad = [
-        f"{value} * sgn(max by ({ask.COMPONENT}) (\n{query.expression}\n))"
-        for value, queries in (
-            (FAILING, failing(series, window)),
-            (DEGRADED, degraded(series, window)),
-        )
-        for query in queries
-    ]
+    failing_ones = (
+        ask.too_many_errors(series, window, growth),
+        states.breakers_in(series, "open"),
+        states.deserted_pools(series),
+        f"{_failed_saves(series, window)} > 0",
+    )
+    degraded_ones = (
+        states.members_out(series).expression,
+        states.breakers_in(series, "half_open"),
+        ask.too_many_recovered(series, window, growth),
+        _full(series),
+        _outvoted(series, window),
+        _late(series),
+    )
     ever_called = f"{WELL} * (sum by ({ask.COMPONENT}) ({series('calls_total')}) > 0)"
-    return Query("\nor ".join((*bad, ever_called)), "{{component}}")
+    terms = (*_at(FAILING, failing_ones), *_at(DEGRADED, degraded_ones), ever_called)
+    return Query("\nor ".join(terms), "{{component}}")
+
+
+def _at(value: int, queries: Iterable[str]) -> Iterator[str]:
+    """Yield queries that answer with *value* for each component that others answer with."""
+    return (f"{value} * sgn(max by ({ask.COMPONENT}) (\n{query}\n))" for query in queries)
 
 
 def _failed_saves(series: Series, window: str) -> str:

@@ -1,7 +1,6 @@
 """States of members and breakers as numbers, so that one line shows them over time.
 
-The numbers ascend with how bad a state is, so that the largest is that of the process that sees the
-worst.
+Where processes see a member or a breaker in several states, the worst is shown.
 """
 
 from collections.abc import Iterable
@@ -58,64 +57,60 @@ DEGRADED_WORDS = tuple(
 """What is written for a member that is out, or on its way there or back."""
 
 
-def deserted_pools(series: Series, by: str = ask.COMPONENT) -> str:
+def deserted_pools(series: Series) -> str:
     """Return 1 for each pool that nobody serves in, as some process sees it."""
     serving, out = (
         f"sum by ({ask.INSTANCE}) ({series('member_state', ask.one_of('state', those))}) > 0"
         for those in (verdict.SERVING, OUT)
     )
-    return f"max by ({by}) (\n  sgn({out})\n  unless {serving}\n)"
+    return f"max by ({ask.COMPONENT}) (\n  sgn({out})\n  unless {serving}\n)"
 
 
-def open_breakers(series: Series, state: str = "open") -> str:
+def breakers_in(series: Series, state: str) -> str:
     """Return 1 for each breaker that is in a state, as some process sees it."""
-    selected = _in_state(series, "breaker_state", state)
-    return f"max by ({ask.COMPONENT}) (sgn({selected} > 0))"
+    return f"sgn({_in_state(series, 'breaker_state', state, ask.COMPONENT)})"
 
 
 def breaker_states(series: Series) -> Query:
     """Return the query for the state of each breaker, as the number of it."""
-    terms = [
-        f"{number} * ({_in_state(series, 'breaker_state', state)} > bool 0)"
-        for state, number in BREAKERS.items()
-    ]
-    return Query(_worst(ask.COMPONENT, terms), "{{component}} (breaker)")
+    return Query(
+        _first_of(
+            f"{BREAKERS[state]} * sgn({_in_state(series, 'breaker_state', state, ask.COMPONENT)})"
+            for state in verdict.WORST_BREAKERS
+        ),
+        "{{component}} (breaker)",
+    )
 
 
 def member_states(series: Series) -> Query:
     """Return the query for the state of each member, as the number of it."""
-    deserted = deserted_pools(series, ask.INSTANCE).replace("\n", "\n  ")
-    worse = [
-        f"({MEMBERS[state] + NOBODY_SERVES} * sgn({_in_state(series, 'member_state', state)} > 0)\n"
-        f"  and on ({ask.INSTANCE}) {deserted})"
-        for state in OUT
-    ]
-    terms = (*worse, *_terms(series, verdict.WORST_STATES))
-    return Query(_worst(_MEMBER, terms), MEMBER_LEGEND)
+    worse = _first_of(_members(series, state, NOBODY_SERVES) for state in OUT)
+    nobody_serves = f"(\n{worse}\n)\nand on ({ask.COMPONENT}) {deserted_pools(series)}"
+    others = [_members(series, state) for state in verdict.WORST_STATES]
+    return Query(_first_of((nobody_serves, *others)), MEMBER_LEGEND)
 
 
 def members_out(series: Series) -> Query:
     """Return the query for the members that are not well in pools where somebody serves."""
     states = [state for state in verdict.WORST_STATES if state not in verdict.WELL]
-    covered = f"unless on ({ask.COMPONENT}) {deserted_pools(series)}"
+    out = _first_of(_members(series, state) for state in states)
     return Query(
-        f"{_worst(_MEMBER, _terms(series, states))}\n{covered}",
+        f"(\n{out}\n)\nunless on ({ask.COMPONENT}) {deserted_pools(series)}",
         MEMBER_LEGEND,
         words=DEGRADED_WORDS,
     )
 
 
-def _in_state(series: Series, name: str, state: str) -> str:
-    return series(name, f'state="{state}"')
+def _members(series: Series, state: str, more: int = 0) -> str:
+    """Return the number of a state for the members that some process sees in that state."""
+    return f"{MEMBERS[state] + more} * sgn({_in_state(series, 'member_state', state, _MEMBER)})"
 
 
-def _terms(series: Series, states: Iterable[str]) -> list[str]:
-    return [
-        f"{MEMBERS[state]} * ({_in_state(series, 'member_state', state)} > bool 0)"
-        for state in states
-    ]
+def _in_state(series: Series, name: str, state: str, by: str) -> str:
+    selected = series(name, f'state="{state}"')
+    return f"max by ({by}) ({selected}) > 0"
 
 
-def _worst(by: str, terms: Iterable[str]) -> str:
-    either = "\n  or ".join(terms)
-    return f"max by ({by}) (\n  {either}\n) > 0"
+def _first_of(terms: Iterable[str]) -> str:
+    """Return a query that takes the first term that has an answer: the worst stands first."""
+    return "\nor ".join(terms)

@@ -39,7 +39,7 @@ def board(
         "version": 1,
         "editable": True,
         "graphTooltip": 1,
-        "refresh": "30s",
+        "refresh": "1m",
         "time": {"from": "now-6h", "to": "now"},
         "links": [_ALL_COMPONENTS],
         "templating": {"list": list(variables)},

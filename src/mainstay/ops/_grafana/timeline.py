@@ -10,6 +10,10 @@ LINES = 12
 """Lines on a page of a panel; more would be too low to be read."""
 
 
+POINTS = 300
+"""Points in time that are asked for: a change is shown to within a three-hundredth of the width."""
+
+
 def timeline(title: str, description: str, *queries: Query, words: tuple[Word, ...]) -> Panel:
     """Return a panel whose answers are numbers that stand for states."""
     options = {
@@ -35,4 +39,5 @@ def timeline(title: str, description: str, *queries: Query, words: tuple[Word, .
         field=field,
         options=options,
         words=words,
+        data_points=POINTS,
     )
