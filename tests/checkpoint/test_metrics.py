@@ -5,6 +5,8 @@ import io
 import logging
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -160,6 +162,152 @@ def test_gauges_are_absent_until_they_are_known():
     checkpointed(store=MemoryStore(), name="job", metrics=metrics).call(lambda cp: None)
     name = "mainstay_checkpoint_last_save_timestamp_seconds"
     assert registry.get_sample_value(name, labels) > 1.6e9
+
+
+# How many items there are to be.
+
+
+class Seen:
+    """Notes, item by item, what is expected and what is counted."""
+
+    def __init__(self, metrics):
+        self._metrics = metrics
+        self.expected = []
+
+    def look(self):
+        expected = self.now()
+        if not self.expected or self.expected[-1] != expected:
+            self.expected.append(expected)
+
+    def now(self):
+        """Return it; None while it is not shown."""
+        values = [
+            sample.value
+            for family in self._metrics.metrics.collect()
+            for sample in family.samples
+            if sample.name == "mainstay_checkpoint_items_expected"
+        ]
+        return values[0] if values else None
+
+    def left(self):
+        counted = (self._metrics("checkpoint_items_total", outcome=each) for each in COUNTED)
+        return self.now() - sum(counted)
+
+
+COUNTED = ("done", "skipped")
+
+
+@pytest.fixture
+def seen(metrics):
+    return Seen(metrics)
+
+
+def test_a_source_with_a_length_says_how_many_items_there_are_to_be(runner, store, metrics, seen):
+    async def body(cp, fail_at):
+        async for item in cp.iterate(range(10)):
+            seen.look()
+            if item == fail_at:
+                raise OopsError
+
+    job = runner.job(body, store=store)
+    assert seen.now() is None
+    with pytest.raises(OopsError):
+        job(4)
+    assert (seen.expected, seen.left()) == ([10], 0)
+    job(None)
+    assert (seen.expected, seen.left()) == ([10, 14], 0)  # 4 done before, 4 skipped, 6 to do
+
+
+def test_what_is_left_is_what_is_not_saved_yet(runner, store, metrics, seen):
+    async def body(cp):
+        return [seen.left() async for _ in cp.iterate("abcde")]
+
+    assert runner.job(body, store=store, every=2)() == [5, 5, 3, 3, 1]
+
+
+def test_iterations_one_after_the_other_add_up(runner, store, seen):
+    async def body(cp):
+        for source in ("abc", "de"):
+            async for _ in cp.iterate(source):
+                seen.look()
+
+    runner.job(body, store=store, every=10)()
+    assert (seen.expected, seen.left()) == ([3, 5], 0)
+
+
+def test_a_callable_says_how_many_items_are_left_by_what_it_returns(runner, store, seen):
+    async def body(cp, fail_at):
+        def rest(last):
+            return list(range(0 if last is None else last + 1, 6))
+
+        async for item in cp.iterate(rest, key=lambda item: item):
+            seen.look()
+            if item == fail_at:
+                raise OopsError
+
+    job = runner.job(body, store=store)
+    with pytest.raises(OopsError):
+        job(2)
+    job(None)
+    assert (seen.expected, seen.left()) == ([6, 8], 0)
+
+
+def test_nobody_knows_how_many_items_there_are_to_be(runner, store, seen):
+    async def body(cp):
+        async for _ in cp.iterate(iter("abc")):
+            seen.look()
+        async for _ in cp.iterate(Unmeasured()):
+            seen.look()
+        async for _ in cp.iterate("abc"):
+            async for _ in cp.iterate("de"):
+                seen.look()
+        assert seen.expected == [None]
+        async for _ in cp.iterate("fg"):
+            seen.look()
+
+    runner.job(body, store=store, every=100)()
+    assert (seen.expected, seen.left()) == ([None, 3 + 3 + 9 + 2], 0)
+
+
+def test_what_a_loop_that_was_left_did_not_do_is_expected_no_longer(runner, store, seen):
+    async def body(cp):
+        async for item in cp.iterate("abcdef"):
+            if item == "b":
+                break
+        await cp.step("end", lambda: None)
+        seen.look()
+
+    runner.job(body, store=store)()
+    assert (seen.expected[-1], seen.left()) == (2, 0)
+
+
+def test_a_length_that_was_wrong_is_mended_at_the_end(runner, store, seen):
+    class Growing(list):
+        def __len__(self):
+            return 2
+
+    async def body(cp):
+        async for _ in cp.iterate(Growing("abcd")):
+            seen.look()
+
+    runner.job(body, store=store)()
+    assert (seen.expected, seen.now(), seen.left()) == ([2, 3], 4, 0)
+
+
+def test_runs_of_two_threads_add_up(store, metrics):
+    both_began, expected = threading.Barrier(2), []
+
+    @checkpointed(store=store, name="job", key="{length}")
+    def job(cp, length):
+        for item in cp.iterate(range(length)):
+            if not item:
+                both_began.wait(10)
+                expected.append(metrics("checkpoint_items_expected"))
+                both_began.wait(10)
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(job, (3, 4)))
+    assert expected == [7, 7]
 
 
 # Progress for people.

@@ -14,6 +14,7 @@ from mainstay._metrics.collector import recorders_of
 from mainstay._metrics.recorders import Recorders
 from mainstay._metrics.schema import (
     ABANDONED_THREADS,
+    CHECKPOINT_EXPECTED,
     CHECKPOINT_INTERVAL,
     HEDGE_DELAY,
     MEMBER_STATE,
@@ -156,6 +157,16 @@ def test_a_change_that_comes_in_while_another_is_written_is_what_stands(worker):
     gauge.changed()
     finish_all()
     assert written(gauge) == {(): 2.0}
+
+
+def test_a_worker_writes_how_many_items_its_runs_are_to_come_to(worker):
+    recorder, run = worker.checkpoint("it"), object()
+    gauge = worker.number(CHECKPOINT_EXPECTED, "it")
+    recorder.iterates(run, 10)
+    assert written(gauge) == {(): 10.0}
+    recorder.items("done", 4)
+    recorder.over(run)
+    assert written(gauge) == {(): 4.0}
 
 
 def test_many_changes_are_written_once_until_that_is_begun(worker, monkeypatch):

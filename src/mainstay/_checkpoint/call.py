@@ -364,6 +364,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
         """Record that the run has its result."""
         self._end_watch(run)
         run.hold.over = True
+        self.recorder.over(run)
         run.tell_cost()
         self.end("recovered" if run.resumed else "success")
         signals.unwatch(run)
@@ -389,6 +390,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
         run = self._run
         if run is not None:
             self._end_watch(run)
+            self.recorder.over(run)
             if any(each.item is not NOTHING for each in run.progress.stack):
                 self.recorder.items("failed", 1)
         return run

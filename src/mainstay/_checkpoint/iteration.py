@@ -9,6 +9,7 @@ propagates: it is dropped in both cases. But the frame that drops it is at some 
 and a traceback says at which instruction each frame was left (`exit_points`).
 """
 
+import contextlib
 import inspect
 import itertools
 import sys
@@ -61,6 +62,7 @@ class Iteration:
         nests: True if there are iterations inside its items.
         dirty: True if the item in progress changed the state itself, before one of them.
         began: How many items were done before this attempt.
+        length: How many items the source has, with those that are done; None if it does not say.
         inner: The cursors of iterations inside the item in progress.
         names: How often each name was used for them.
         waits: True if saves wait for the end of the item around it.
@@ -80,6 +82,7 @@ class Iteration:
     nests: bool = False
     dirty: bool = False
     began: int = 0
+    length: int | None = None
     inner: dict[str, Json] = attrs.field(factory=dict)
     names: dict[str, int] = attrs.field(factory=dict)
     waits: bool = False
@@ -96,6 +99,14 @@ class Iteration:
         What a `finally` or `except` does meanwhile belongs to the item that is to run again.
         """
         return self._left is not None and not still_propagating(self._left)
+
+    def measure(self, source: Any) -> None:
+        """Take the length of the source, or of what a callable gave for the rest of it.
+
+        A run does not fail because nobody can see how far it is: `__len__` may raise anything.
+        """
+        with contextlib.suppress(Exception):
+            self.length = len(source) + (self.count if self.trusted else 0)
 
     def leave(self, frame: FrameType | None) -> None:
         """Record that it is left before its end, by the code in *frame*.

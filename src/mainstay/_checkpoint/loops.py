@@ -58,14 +58,17 @@ def iterate(  # noqa: C901 - what every item goes through, in one frame, for spe
     if iteration is None:
         return
     try:
-        items = iter(source(_last_key(iteration)) if iteration.trusted else source)
+        if iteration.trusted:
+            source = source(_last_key(iteration))
+        iteration.measure(source)
+        items = iter(source)
         if not iteration.trusted:
             iteration.pass_over(items)
     except BaseException:
         run.progress.abandoned(iteration)
         raise
     if progress:
-        items = progressbar.shown(items, source, iteration)
+        items = progressbar.shown(items, iteration)
     run.iterating(iteration)
     schedule, key_of, last = run.schedule, iteration.key_of, iteration.last
     done, left = iteration.keys.append, run.items_to_boundary()
@@ -161,6 +164,7 @@ class AsyncItems(AsyncIterator[Any]):
                 source = source(_last_key(iteration))
                 if inspect.isawaitable(source):
                     source = await source
+            iteration.measure(source)
             items = _aiter(source)
             if not iteration.trusted:
                 await iteration.apass_over(items)
@@ -169,7 +173,7 @@ class AsyncItems(AsyncIterator[Any]):
             run.progress.abandoned(iteration)
             raise
         if self._progress:
-            items = progressbar.ashown(items, self._source, iteration)
+            items = progressbar.ashown(items, iteration)
         run.iterating(iteration)
         self._iteration, self._items = iteration, items
         self._limit = run.items_to_boundary()

@@ -112,6 +112,19 @@ class Progress:
         self.steps.leave_item(place, iteration.item_label(), iteration.position)
         iteration.leave_item()
 
+    def items_left(self) -> int | None:
+        """Return how many items are still to be saved; None where nobody can know.
+
+        Nobody knows how many items there are inside the items to come.
+        """
+        going = [each for each in self.stack if not each.closed]
+        if not going:
+            return self.unsaved
+        outermost = going[0]
+        if outermost.length is None or outermost.nests:
+            return None
+        return self.unsaved + max(0, outermost.length - outermost.count)
+
     def boundary(self, iteration: Iteration) -> None:
         """Record that the item in progress is done, and all before it."""
         self._end_inner(iteration)

@@ -16,9 +16,9 @@ from mainstay._core.clock import monotonic
 _REDRAW_SECONDS = 0.1
 
 
-def shown(items: Iterator[Any], source: object, iteration: Iteration) -> Iterator[Any]:
+def shown(items: Iterator[Any], iteration: Iteration) -> Iterator[Any]:
     """Yield *items*, and show how many are done."""
-    update, close = _bar(source, iteration)
+    update, close = _bar(iteration)
     try:
         for item in items:
             yield item
@@ -27,11 +27,9 @@ def shown(items: Iterator[Any], source: object, iteration: Iteration) -> Iterato
         close()
 
 
-async def ashown(
-    items: AsyncIterator[Any], source: object, iteration: Iteration
-) -> AsyncIterator[Any]:
+async def ashown(items: AsyncIterator[Any], iteration: Iteration) -> AsyncIterator[Any]:
     """Yield *items*, and show how many are done."""
-    update, close = _bar(source, iteration)
+    update, close = _bar(iteration)
     try:
         async for item in items:
             yield item
@@ -40,16 +38,11 @@ async def ashown(
         close()
 
 
-def _bar(source: Any, iteration: Iteration) -> tuple[Callable[[int], object], Callable[[], object]]:
-    """Return what advances a bar, and what ends it.
-
-    A run does not fail because nobody can see how far it is.
-    """
+def _bar(iteration: Iteration) -> tuple[Callable[[int], object], Callable[[], object]]:
+    """Return what advances a bar, and what ends it."""
     if not _is_terminal():
         return lambda _count: None, lambda: None
-    total = None
-    with contextlib.suppress(Exception):  # there may be a `__len__` that raises anything
-        total = len(source)
+    total = iteration.length
     try:
         tqdm = import_module("tqdm").tqdm
     except ImportError:

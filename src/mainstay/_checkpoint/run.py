@@ -106,6 +106,7 @@ class Run:
         """Record that an iteration goes on after what was done before."""
         if iteration.count:
             self.recorder.items("skipped", iteration.count)
+        self.recorder.iterates(self, self.progress.items_left())
 
     def items_to_boundary(self) -> int:
         """Return after how many items an iteration is to come to a boundary."""
@@ -133,6 +134,7 @@ class Run:
         due = self.schedule.is_due(progress.unsaved)
         if ended:
             progress.ended(iteration)
+            self.recorder.goes_on(self, progress.items_left())
         save = save_at(
             "iteration" if ended else "item",
             unsaved=progress.unsaved,
@@ -213,7 +215,12 @@ class Run:
         if change.document is not None:
             self.recorder.items("done", items)
             self.schedule.begin()
+<<<<<<< HEAD
         self.hold.over = change.finished
+=======
+        self.recorder.goes_on(self, self.progress.items_left())
+        self.over = change.finished
+>>>>>>> f997f0c (Count how many items a checkpointed function is to come to)
 
     # The end.
 

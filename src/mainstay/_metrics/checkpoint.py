@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from mainstay._core.clock import wall_time
 from mainstay._metrics import schema
+from mainstay._metrics.expected import ExpectedItems
 from mainstay._metrics.gauges import Latest, NumberGauge
 from mainstay._metrics.layouts import SAVE_LAYOUT, SIZE_LAYOUT
 from mainstay._metrics.recorder import Recorder
@@ -41,7 +42,7 @@ class CheckpointRecorder(Recorder):
         number: Finds a gauge of the component.
     """
 
-    __slots__ = ("_interval", "_last_save", "_saves", "_sizes")
+    __slots__ = ("_expected", "_interval", "_last_save", "_saves", "_sizes")
 
     def __init__(
         self, table: SeriesTable, component: str, number: Callable[[Family], NumberGauge]
@@ -51,6 +52,7 @@ class CheckpointRecorder(Recorder):
         self._sizes = table.group(SIZE_LAYOUT, (component,))
         self._last_save = Latest(number(schema.CHECKPOINT_LAST_SAVE))
         self._interval = Latest(number(schema.CHECKPOINT_INTERVAL))
+        self._expected = ExpectedItems(number(schema.CHECKPOINT_EXPECTED), self._counted)
 
     def within(self, metrics: Any, component: str) -> "CheckpointRecorder":
         """Return the recorder of the runs of *component* in other metrics."""
@@ -88,6 +90,27 @@ class CheckpointRecorder(Recorder):
     def items(self, outcome: str, count: float) -> None:
         """Record *count* items: done, skipped or failed."""
         self.table.add(self._saves, _ITEMS[outcome], count)
+
+    def iterates(self, run: object, left: int | None) -> None:
+        """Record that an iteration of *run* begins.
+
+        Args:
+            run: Anything that stands for it until it is over.
+            left: How many items it is still to count; None where nobody can know.
+        """
+        self._expected.begin(run, left)
+
+    def goes_on(self, run: object, left: int | None) -> None:
+        """Record how many items *run* is still to count now."""
+        self._expected.go_on(run, left)
+
+    def over(self, run: object) -> None:
+        """Record that *run* counts nothing more."""
+        self._expected.forget(run)
+
+    def _counted(self) -> float:
+        _, counters = self.table.cells.totals(self._saves)
+        return counters[_ITEMS["done"]] + counters[_ITEMS["skipped"]]
 
     def step(self, source: str) -> None:
         """Record a step: executed or replayed."""

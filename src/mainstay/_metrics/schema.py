@@ -323,6 +323,13 @@ CHECKPOINT_ITEMS = Family(
     "Items of iterations: done and saved, skipped because they had been, or failed.",
     ("component", "outcome"),
 )
+CHECKPOINT_EXPECTED = Family(
+    "checkpoint_items_expected",
+    "gauge",
+    "Items done and skipped when the iterations that go on are through, if all have a length.",
+    ("component",),
+    mode="livesum",
+)
 CHECKPOINT_STEPS = Family(
     "checkpoint_steps_total",
     "counter",

@@ -1,0 +1,49 @@
+"""How many items a component is to have counted when the iterations that go on are through."""
+
+from collections.abc import Callable
+
+from mainstay._core.threads import values_now
+from mainstay._metrics.gauges import NumberGauge
+
+
+class ExpectedItems:
+    """A source of a gauge: the items that were counted, and those that runs have left.
+
+    It is unknown before the first iteration, and while nobody knows what some run has left.
+
+    Args:
+        gauge: The gauge.
+        counted: Gives how many items were counted so far.
+    """
+
+    def __init__(self, gauge: NumberGauge, counted: Callable[[], float]) -> None:
+        self._gauge = gauge
+        self._counted = counted
+        self._began = False
+        self._left: dict[object, int | None] = {}
+        gauge.follow(self, ExpectedItems.value)
+
+    def value(self) -> float | None:
+        """Return it, or None where it is unknown."""
+        total = self._counted()
+        for left in values_now(self._left):
+            if left is None:
+                return None
+            total += left
+        return total if self._began else None
+
+    def begin(self, run: object, left: int | None) -> None:
+        """Record that an iteration of *run* begins, with what the run has left from then on."""
+        self._began = True
+        self._left[run] = left
+        self._gauge.changed()
+
+    def go_on(self, run: object, left: int | None) -> None:
+        """Record what *run* has left, if it has begun an iteration."""
+        if run in self._left:
+            self.begin(run, left)
+
+    def forget(self, run: object) -> None:
+        """Record that *run* counts nothing more."""
+        if self._left.pop(run, 0) != 0:
+            self._gauge.changed()
