@@ -32,7 +32,10 @@ SHOWS = (
     EXAMPLES / "quickstart.py",
     *(
         ROOT / "src" / "mainstay" / "_top" / f"{name}.py"
-        for name in ("bars", "layout", "lines", "model", "paint", "rows", "screen", "view", "words")
+        for name in (
+            *("bars", "layout", "lines", "model", "paint"),
+            *("rows", "run_seen", "screen", "view", "words"),
+        )
     ),
 )
 WIDTH, HEIGHT = 120, 25

@@ -177,12 +177,17 @@ def test_findings_are_worst_first_then_by_name():
     assert [each.name for each in view.findings] == ["z", "a", "b"]
 
 
-def run(saved, *, items=0, ended=0):
+def run(saved, *, items=0, skipped=0, ended=0, expected=None):
     return {
         "checkpoint_saves_total": {("job", "ok"): 1.0},
         "checkpoint_last_save_timestamp_seconds": {("job",): 1_000.0 + saved},
         "checkpoint_interval_seconds": {("job",): 2.0},
-        "checkpoint_items_total": {("job", "done"): float(items)},
+        "checkpoint_items_total": {
+            ("job", "done"): float(items),
+            ("job", "skipped"): float(skipped),
+            ("job", "failed"): 7.0,
+        },
+        "checkpoint_items_expected": {} if expected is None else {("job",): float(expected)},
         "calls_total": {("job", "checkpoint", "success"): float(ended)},
     }
 
@@ -219,6 +224,53 @@ def test_items_of_a_process_that_began_again_are_counted_from_there():
     for items in (500, 520, 4, 8):
         view = scene.scrape(run(0.0, items=items))
     assert view.runs[0].rate == 2.0
+
+
+def progress(scene, *samples):
+    (row,) = scene.scrape(*samples).runs
+    return row.share, row.left
+
+
+def test_a_run_is_so_far_and_takes_so_long_still():
+    scene = Scene("a")
+    seen = [progress(scene, run(0.0, items=items, expected=100)) for items in (0, 20, 40, 100)]
+    assert seen == [(0.0, None), (0.2, 8.0), (0.4, 6.0), (None, None)]
+
+
+def test_what_was_skipped_is_done():
+    scene = Scene("a")
+    scene.scrape(run(0.0, items=0, skipped=50, expected=100))
+    assert progress(scene, run(0.0, items=10, skipped=50, expected=100)) == (0.6, 8.0)
+
+
+def test_a_run_without_a_length_has_no_progress():
+    scene = Scene("a")
+    seen = [progress(scene, run(0.0, items=items)) for items in (0, 20)]
+    assert seen == [(None, None)] * 2
+
+
+def test_how_far_a_run_is_that_began_after_others_is_known_from_its_beginning_on():
+    scene = Scene("a")
+    scene.scrape(run(0.0, items=40, ended=1, expected=100))
+    assert progress(scene, run(0.0, items=60, ended=1, expected=100)) == (None, 4.0)
+    scene.scrape(run(0.0, items=100, ended=2, expected=100))
+    assert progress(scene, run(0.0, items=120, ended=2, expected=180)) == (0.25, 4.5)
+
+
+def test_a_process_that_began_again_is_as_far_as_it_is_now():
+    scene = Scene("a")
+    scene.scrape(run(0.0, items=100, ended=3, expected=100))
+    assert progress(scene, run(0.0, items=10, skipped=30, expected=100)) == (0.4, None)
+
+
+def test_progress_is_that_of_the_processes_that_tell_of_it():
+    scene = Scene("a", "b", "c")
+    silent = run(0.0, items=1_000)
+    scene.scrape(run(0.0, items=0, expected=100), run(0.0, items=0, expected=60), silent)
+    found = progress(
+        scene, run(0.0, items=40, expected=100), run(0.0, items=40, expected=60), silent
+    )
+    assert found == (0.5, 2.0)
 
 
 def test_a_slow_scrape_lowers_the_rate_and_says_so():

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from mainstay._metrics import schema, verdict
 from mainstay._top import rows
 from mainstay._top.figures import Figures
+from mainstay._top.run_seen import RunFigures
 from mainstay._top.view import Level, Since
 
 WELL, DEGRADED, FAILING = Level.WELL, Level.DEGRADED, Level.FAILING
@@ -337,13 +338,14 @@ def test_a_run_says_what_is_done_and_how_old_the_save_is():
         "checkpoint_last_save_timestamp_seconds": {("job",): 1_000.0},
         "checkpoint_interval_seconds": {("job",): 2.0},
     }
-    asked = {"wall": 1_004.0, "rates": {"job": 62.0}, "running": {"job": True}}
-    (row,) = rows.run_rows(figures(now, {}), **asked)
+    seen = {"job": RunFigures(running=True, rate=62.0, share=0.5, left=300.0)}
+    (row,) = rows.run_rows(figures(now, {}), wall=1_004.0, seen=seen)
     assert (row.items, row.rate, row.saved, row.every) == (18_349, 62.0, 4.0, 2.0)
+    assert (row.share, row.left) == (0.5, 300.0)
     assert row.level is WELL
 
 
 def test_a_function_whose_runs_all_fail_before_a_save_is_listed():
     samples = calls("checkpoint", "job", error=2)
-    (row,) = rows.run_rows(figures(grown=samples), wall=0.0, rates={}, running={})
+    (row,) = rows.run_rows(figures(grown=samples), wall=0.0, seen={})
     assert (row.component, row.level, row.saved) == ("job", FAILING, None)

@@ -113,6 +113,21 @@ def test_in_a_low_terminal_what_is_well_is_folded_and_what_is_wrong_stays():
     assert not any("well-1" in line for line in text)
 
 
+def test_a_run_shows_how_far_it_is_and_how_long_it_takes_still():
+    def run(items):
+        return {
+            "checkpoint_saves_total": {("import", "ok"): 1.0},
+            "checkpoint_last_save_timestamp_seconds": {("import",): 998.0},
+            "checkpoint_items_total": {("import", "done"): items},
+            "checkpoint_items_expected": {("import",): 20_000.0},
+        }
+
+    view = view_of(run(8_000.0), run(8_200.0))
+    row = "● import    8,200 items  41 % 100/s  1m58s left  saved 2s ago"
+    assert row in lines(view)
+    assert any(line.startswith("● import    8,200 items  41 %") for line in lines(view, width=40))
+
+
 def test_what_finds_no_room_is_counted():
     text = lines(TROUBLE, height=8)
     assert text[-2] == "  6 more lines"

@@ -156,8 +156,8 @@ class Checkpoint(_CheckpointBase):
     wraps is one, and so is what `with checkpoint_run(...)` enters.
 
     Metrics:
-        `checkpoint_items_total`, `checkpoint_items_expected`, `checkpoint_steps_total`, and for each save
-        `checkpoint_saves_total`, `checkpoint_save_duration_seconds`, `checkpoint_size_bytes`.
+        `checkpoint_items_total`, `checkpoint_items_expected`, `checkpoint_steps_total`, and for
+        each save `checkpoint_saves_total`, `checkpoint_save_duration_seconds`, `checkpoint_size_bytes`.
 
     Example:
         >>> from mainstay import Checkpoint, checkpointed

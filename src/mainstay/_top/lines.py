@@ -303,8 +303,12 @@ class Lines:
         self._paint.add(
             line, f" {words.counted(row.items, 'item'):>14}", self._or_faint(row, "text")
         )
+        if row.share is not None:
+            self._paint.add(line, f" {words.percent(row.share):>5}", self._or_faint(row, "strong"))
         if row.rate:
             self._paint.add(line, f" {words.rate(row.rate)}/s", self._or_faint(row, "text"))
+        if row.left is not None:
+            self._paint.add(line, f"  {words.age(row.left)} left", self._or_faint(row, "text"))
         if row.saved is not None:
             style = "bad" if row.why == "save is late" else "quiet"
             saved = f"  saved {words.age(row.saved)} ago"

@@ -9,6 +9,7 @@ import attrs
 from mainstay._metrics import schema
 from mainstay._top import rows, words
 from mainstay._top.figures import Figures, figures_of, total_of
+from mainstay._top.run_seen import RunSeen
 from mainstay._top.target import WINDOW, Target
 from mainstay._top.view import (
     AnyRow,
@@ -30,7 +31,6 @@ SILENT = 15.0
 """Seconds without a word from an endpoint, beyond those between scrapes, that are too many."""
 
 _SAVES_FOR_A_RATE = 3
-_MOST_ITEMS = 1_000
 
 _Seen = tuple[str, float, bool]
 """A state, when it was first seen, and True if something else was seen before."""
@@ -51,7 +51,7 @@ class Model:
         self._ticks = 0
         self._began: float | None = None
         self._states: dict[tuple[str, str], _Seen] = {}
-        self._runs: dict[str, _RunSeen] = {}
+        self._runs: dict[str, RunSeen] = {}
 
     def tick(self, now: float) -> None:
         """Record what the last scrapes have brought: one more cell of each sparkline."""
@@ -61,7 +61,7 @@ class Model:
             return
         figures = figures_of(up)
         self._record_states(figures, now)
-        self._record_runs(figures, now)
+        self._record_runs(figures, up, now)
         if figures.has_rates:
             self._record_cells(up)
 
@@ -107,9 +107,7 @@ class Model:
     def _rows(self, figures: Figures, now: float, wall: float) -> View:
         cells = {key: tuple(each) for key, each in self._cells.items()}
         calls = tuple(rows.calls_rows(figures, cells))
-        rates = {name: rate for name, run in self._runs.items() if (rate := run.rate()) is not None}
-        running = {name: run.running for name, run in self._runs.items()}
-
+        seen = {name: run.figures() for name, run in self._runs.items()}
         began = _began(figures)
 
         def since(component: str, member: str, state: str) -> Since | None:
@@ -130,7 +128,7 @@ class Model:
             breakers=tuple(rows.breaker_rows(figures, since)),
             limits=tuple(rows.limit_rows(figures)),
             copies=tuple(rows.copies_rows(figures)),
-            runs=tuple(rows.run_rows(figures, wall=wall, rates=rates, running=running)),
+            runs=tuple(rows.run_rows(figures, wall=wall, seen=seen)),
         )
 
     def _record_cells(self, up: Iterable[Target]) -> None:
@@ -158,13 +156,13 @@ class Model:
             if seen is None or seen[0] != state:
                 self._states[key] = state, now, seen is not None
 
-    def _record_runs(self, figures: Figures, now: float) -> None:
+    def _record_runs(self, figures: Figures, up: Iterable[Target], now: float) -> None:
         items = figures.now.get(schema.CHECKPOINT_ITEMS.name, {})
         ends = figures.now.get(schema.CALLS.name, {})
         saves = figures.now.get(schema.CHECKPOINT_LAST_SAVE.name, {})
         every = figures.now.get(schema.CHECKPOINT_INTERVAL.name, {})
         for (component,), saved in saves.items():
-            run = self._runs.setdefault(component, _RunSeen())
+            run = self._runs.setdefault(component, RunSeen())
             ended = sum(
                 count
                 for (name, policy, _), count in ends.items()
@@ -172,37 +170,7 @@ class Model:
             )
             horizon = max(WINDOW, _SAVES_FOR_A_RATE * every.get((component,), 0.0))
             run.see(now, saved, ended, items.get((component, "done"), 0.0), horizon)
-
-
-class _RunSeen:
-    """What was seen of a checkpointed function."""
-
-    def __init__(self) -> None:
-        self.running = False
-        self._saved: float | None = None
-        self._ended = 0.0
-        self._items: deque[tuple[float, float]] = deque(maxlen=_MOST_ITEMS)
-
-    def see(self, now: float, saved: float, ended: float, items: float, horizon: float) -> None:
-        """Record the time of the last save, how many runs have ended, and how many items are done.
-
-        A run that ends saves just before. So one goes on where a save came, and no end with it.
-        """
-        if self._saved is not None and ended != self._ended:
-            self.running = False
-        elif self._saved is not None and saved != self._saved:
-            self.running = True
-        self._saved, self._ended = saved, ended
-        if self._items and items < self._items[-1][1]:
-            self._items.clear()  # the process has begun again
-        self._items.append((now, items))
-        while len(self._items) > 2 and self._items[1][0] <= now - horizon:  # noqa: PLR2004 - a pair
-            self._items.popleft()
-
-    def rate(self) -> float | None:
-        """Return items per second; None before there are two times to compare."""
-        (since, first), (now, last) = self._items[0], self._items[-1]
-        return (last - first) / (now - since) if now > since else None
+            run.see_left(*_reached_and_left(component, up))
 
 
 def _began(figures: Figures) -> dict[tuple[str, str], float]:
@@ -212,6 +180,22 @@ def _began(figures: Figures) -> dict[tuple[str, str], float]:
     began = {(component, member): at for (component, member), at in members.items()}
     began |= {(component, ""): at for (component,), at in breakers.items()}
     return {key: at for key, at in began.items() if at > 0}  # worker processes write 0 at an end
+
+
+def _reached_and_left(component: str, up: Iterable[Target]) -> tuple[float, float]:
+    """Return how many items are done or skipped, and how many are to come, where that is told.
+
+    Each process tells of its own items only.
+    """
+    all_reached, all_left = 0.0, 0.0
+    for target in up:
+        items = target.samples.get(schema.CHECKPOINT_ITEMS.name, {})
+        expected = target.samples.get(schema.CHECKPOINT_EXPECTED.name, {}).get((component,))
+        if expected is not None:
+            reached = sum(items.get((component, outcome), 0.0) for outcome in ("done", "skipped"))
+            all_reached += reached
+            all_left += max(0.0, expected - reached)
+    return all_reached, all_left
 
 
 def _no_since(component: str, member: str, state: str) -> None:  # noqa: ARG001 - asked for no time

@@ -13,6 +13,7 @@ import attrs
 from mainstay._metrics import schema, verdict
 from mainstay._top import words
 from mainstay._top.figures import Figures, Values
+from mainstay._top.run_seen import RunFigures
 from mainstay._top.view import (
     BreakerRow,
     CallsRow,
@@ -373,16 +374,16 @@ def _wins(wins: Mapping[str, float], hedges: float) -> float | None:
     return min(sum(count for copy, count in wins.items() if copy != "0") / hedges, 1.0)
 
 
-def run_rows(
-    figures: Figures, *, wall: float, rates: Mapping[str, float], running: Mapping[str, bool]
-) -> list[RunRow]:
+_NOT_SEEN = RunFigures()
+
+
+def run_rows(figures: Figures, *, wall: float, seen: Mapping[str, RunFigures]) -> list[RunRow]:
     """Return a row for each checkpointed function that has saved, or whose runs have ended.
 
     Args:
         figures: The figures.
         wall: Seconds since 1970.
-        rates: Items per second, over several saves.
-        running: By component, True if a run was seen to save and not seen to end.
+        seen: By component, what several scrapes say.
     """
     ever = _sums(figures.now.get(schema.CHECKPOINT_SAVES.name, {}), 1)
     for (component, policy, _), count in figures.now.get(schema.CALLS.name, {}).items():
@@ -398,10 +399,11 @@ def run_rows(
     for key in sorted(key for key, count in ever.items() if count):
         (component,) = key
         age = max(0.0, wall - last[key]) if key in last else None
+        its = seen.get(component, _NOT_SEEN)
         level, why = run_level(
             runs=shares.get((component, "checkpoint"), _NO_CALLS),
             errors=failed.get(key, {}).get("error", 0.0),
-            age=age if running.get(component, False) else None,
+            age=age if its.running else None,
             every=intervals.get(key),
         )
         rows.append(
@@ -410,7 +412,9 @@ def run_rows(
                 level=level,
                 why=why,
                 items=round(items.get((component, "done"), 0.0)),
-                rate=rates.get(component),
+                rate=its.rate,
+                share=its.share,
+                left=its.left,
                 saved=age,
                 every=intervals.get(key),
                 saves=made.get((component, "ok"), 0.0) if figures.has_rates else None,

@@ -31,6 +31,7 @@ SHOWN = (
     schema.VOTES,
     schema.CHECKPOINT_SAVES,
     schema.CHECKPOINT_ITEMS,
+    schema.CHECKPOINT_EXPECTED,
     schema.CHECKPOINT_LAST_SAVE,
     schema.CHECKPOINT_INTERVAL,
     schema.CONCURRENCY_LIMIT,

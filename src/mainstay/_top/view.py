@@ -174,6 +174,8 @@ class RunRow(AnyRow):
     Attributes:
         items: How many items are done since the start of the process.
         rate: Items per second, over several saves.
+        share: Of the items of the runs that go on, those that are done or were skipped.
+        left: For how many seconds there are items, at this rate.
         saved: Seconds since the last save.
         every: Seconds between saves that are in force.
         saves: Saves per second.
@@ -181,6 +183,8 @@ class RunRow(AnyRow):
 
     items: int
     rate: float | None
+    share: float | None
+    left: float | None
     saved: float | None
     every: float | None
     saves: float | None
