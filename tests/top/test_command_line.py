@@ -102,7 +102,11 @@ def test_once_prints_everything_that_there_is_and_ends(target):
     assert re.search(r"^✗ payments +open .*refuses [\d.]+/s +1 outage since", text, re.MULTILINE)
     assert re.search(r"^● photos +\d of 2 run", text, re.MULTILINE)
     assert re.search(r"^● reviews +hedges [\d.]+ % after 30 ms", text, re.MULTILINE)
-    assert re.search(r"^● nightly-import +\d+ items [\d.]+/s  saved \ds ago", text, re.MULTILINE)
+    assert re.search(
+        r"^● nightly-import +\d+ items +[\d.]+ % [\d.]+/s  \w+ left  saved \ds ago",
+        text,
+        re.MULTILINE,
+    )
 
 
 @pytest.mark.process

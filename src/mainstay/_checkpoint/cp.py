@@ -157,7 +157,8 @@ class Checkpoint(_CheckpointBase):
 
     Metrics:
         `checkpoint_items_total`, `checkpoint_items_expected`, `checkpoint_steps_total`, and for
-        each save `checkpoint_saves_total`, `checkpoint_save_duration_seconds`, `checkpoint_size_bytes`.
+        each save `checkpoint_saves_total`, `checkpoint_save_duration_seconds` and
+        `checkpoint_size_bytes`.
 
     Example:
         >>> from mainstay import Checkpoint, checkpointed
