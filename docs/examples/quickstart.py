@@ -1,37 +1,42 @@
 """mainstay in ten seconds: real servers fail, the calls go on, Prometheus sees it all.
 
-    python docs/examples/quickstart.py            prints what happened, and ends
-    python docs/examples/quickstart.py --serve    serves the metrics until Ctrl-C
+    python docs/examples/quickstart.py                   prints what happened, and ends
+    python docs/examples/quickstart.py --keep-running    goes on until Ctrl-C, for you to watch
 
 A shop needs three things of two servers. Eight threads ask for them all the time, some with plain
 functions, some with asyncio, while one server is overloaded again and again, and the other one is
 killed and started again. Then four of them read a catalogue that two servers have, one of which is
 killed. They read reviews from a server that is slow now and then, and weigh things on three scales
 of which one is wrong. The shop does not notice. Sixteen threads bring down a small server; a
-bulkhead keeps it up. What it cost is in the metrics, which nobody had to write a line for. At the
-end a checkpointed job is killed three times, and still gives the exact total (`killed_job.py`).
+bulkhead keeps it up. A job that sends invoices fails in the middle, and goes on from there. What it
+cost is in the metrics, which nobody had to write a line for. At the end a checkpointed job is
+killed three times, and still gives the exact total (`killed_job.py`).
 
-Everything runs on this machine; the servers are in `servers.py` beside this file, and `pages.py`
-reads from them with httpx if it is installed, and with urllib if it is not.
+Everything runs on this machine; the servers are in `servers.py` beside this file, `pages.py` reads
+from them with httpx if it is installed, and with urllib if it is not, and `report.py` has what is
+printed at the end.
 """
 
 import argparse
 import asyncio
 import contextlib
+import itertools
 import logging
+import math
 import socket
 import sys
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib.util import find_spec
 
 import killed_job
 from pages import ERRORS, get
 from prometheus_client import start_http_server
-from prometheus_client.parser import text_string_to_metric_families
+from report import explain, scrape, show
 from servers import (
     HOST,
     MOST_AT_ONCE,
@@ -45,8 +50,10 @@ from tenacity import wait_random
 
 from mainstay import (
     Bulkhead,
+    Checkpoint,
     FailoverPool,
     Member,
+    checkpointed,
     deadline,
     failover,
     hedge,
@@ -56,8 +63,11 @@ from mainstay import (
     vote,
 )
 
+VISITORS = 16
 LOOKS = 20
-"""How many photos each of sixteen visitors wants to see."""
+"""How many photos each visitor wants to see."""
+
+INVOICES = 240
 
 # Retry: what passes, after a wait, which is the one that the server asks for where it does.
 
@@ -257,14 +267,18 @@ photo = Bulkhead("photos", limit=MOST_AT_ONCE, max_wait=1.0)(get)
 class Limits:
     """The limits section: more visitors than a small server can take."""
 
+    seen_without = 0
+    """How many photos were seen without a bulkhead."""
+
     def run(self) -> Counter[str]:
         """Call from sixteen threads, with and without a bulkhead; give how many calls were made."""
         print("Sixteen threads ask a server that dies when more than eight do so at once ...")
-        with SmallServer() as small, ThreadPoolExecutor(16) as threads:
-            list(threads.map(partial(self.look, get), [small.url] * 16))
+        with SmallServer() as small, ThreadPoolExecutor(VISITORS) as threads:
+            looks = threads.map(partial(self.look, get), [small.url] * VISITORS)
+            Limits.seen_without = sum(looks)
             print(f"... without a bulkhead it is {'up' if small.is_up else 'dead'}.")
-        with SmallServer() as small, ThreadPoolExecutor(16) as threads:
-            seen = sum(threads.map(partial(self.look, photo), [small.url] * 16))
+        with SmallServer() as small, ThreadPoolExecutor(VISITORS) as threads:
+            seen = sum(threads.map(partial(self.look, photo), [small.url] * VISITORS))
             print(
                 f"... with one it is {'up' if small.is_up else 'dead'}: it answered {seen} calls."
             )
@@ -280,38 +294,36 @@ class Limits:
         return seen
 
 
-# Metrics: read from the endpoint, as Prometheus would.
+# Checkpoints: what a job has done is not done again.
 
 
-def scrape(url: str) -> dict[str, dict[str, float]]:
-    """Read the endpoint; give the figures of the table by component."""
-    table: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    for family in text_string_to_metric_families(get(url).decode()):
-        for sample in family.samples:
-            row = table[sample.labels.get("component", "")]
-            match sample.name, sample.labels.get("outcome"):
-                case "mainstay_calls_total", outcome:
-                    row["calls"] += sample.value
-                    row["attempts"] += sample.value
-                    row["recovered"] += sample.value if outcome == "recovered" else 0
-                case "mainstay_call_attempts_sum", _:
-                    row["attempts"] += sample.value
-                case "mainstay_call_attempts_count", _:  # their first attempts are counted above
-                    row["attempts"] -= sample.value
-                case "mainstay_give_ups_total", _:
-                    row["gave up"] += sample.value
-                case "mainstay_wait_seconds_total", _:
-                    row["waited"] += sample.value
-    return {component: row for component, row in table.items() if row["calls"]}
+batches = itertools.count(1)
 
 
-def show(table: dict[str, dict[str, float]]) -> None:
-    """Print the table."""
-    columns = ("calls", "recovered", "gave up", "attempts")
-    print(f"\n{'component':<16}", *(f"{name:>10}" for name in (*columns, "waited")))
-    for component, row in sorted(table.items()):
-        counts = (f"{row[name]:>10.0f}" for name in columns)
-        print(f"{component:<16}", *counts, f"{row['waited']:>8.1f} s")
+@checkpointed(store="memory://quickstart", key="{batch}", every=10, name="invoices")
+def send_invoices(cp: Checkpoint, batch: int, url: str) -> str:
+    """Send the invoices of a batch to a server that dies in the middle."""
+    for _ in cp.iterate(range(INVOICES)):
+        get(url)
+        time.sleep(0.005)
+    return f"batch {batch} is sent"
+
+
+class Jobs:
+    """The checkpoint section: a job, and an operator who kills the server that it needs."""
+
+    def run(self) -> Counter[str]:
+        """Start the job, and again after it has failed; give how often."""
+        print("A job sends invoices, and its server is killed in the middle ...")
+        batch = next(batches)
+        with SteadyServer() as server, ThreadPoolExecutor(1) as threads:
+            sending = threads.submit(send_invoices, batch, server.url)
+            time.sleep(0.8)
+            server.kill()
+            print(f"... it fails with {type(sending.exception()).__name__} ...")
+            server.start()
+            print(f"... and goes on where it was: {send_invoices(batch, server.url)}.")
+        return Counter(invoices=2)
 
 
 def free_port() -> int:
@@ -321,13 +333,54 @@ def free_port() -> int:
     return port
 
 
-SECTIONS = (Retries, Pools, Copies, Limits)
+SECTIONS = (Retries, Pools, Copies, Limits, Jobs)
+
+
+def run_all_at_once() -> None:
+    """Run all sections beside each other, without a word: it has all been said."""
+    with contextlib.redirect_stdout(None), ThreadPoolExecutor(len(SECTIONS)) as threads:
+        for running in [threads.submit(section().run) for section in SECTIONS]:
+            running.result()
+
+
+def keep_running(seconds: float) -> None:
+    """Run all sections again and again, for so long or until Ctrl-C."""
+    end = time.monotonic() + seconds
+    with contextlib.suppress(KeyboardInterrupt):
+        while time.monotonic() < end:
+            run_all_at_once()
+
+
+def report(url: str, made: Counter[str]) -> bool:
+    """Read the metrics, show what they say, and compare them with what the program has counted."""
+    table = scrape(url)
+    show(table)
+    explain(table, photos=VISITORS * LOOKS, photos_without=Limits.seen_without)
+    counted = {component: row["calls"] for component, row in table.items()}
+    if counted != made:
+        print(f"\nThe program made {dict(made)}, the metrics say {counted}.", file=sys.stderr)
+        return False
+    print(f"\nAll {made.total()} calls that the program counted itself are in the metrics.")
+    print(f"Metrics: {url}", flush=True)
+    print("In Prometheus, the share of calls that would have failed without mainstay:")
+    print(
+        '  sum by (component) (mainstay_calls_total{outcome="recovered"})'
+        " / sum by (component) (mainstay_calls_total)"
+    )
+    return True
 
 
 def main() -> int:
     """Run every section, then read the metrics over HTTP and show them."""
     parser = argparse.ArgumentParser(description="Real servers fail, the calls go on.")
-    parser.add_argument("--serve", action="store_true", help="serve the metrics until Ctrl-C")
+    parser.add_argument(
+        "--keep-running",
+        type=float,
+        nargs="?",
+        const=math.inf,
+        metavar="SECONDS",
+        help="go on failing and calling for so long, or until Ctrl-C",
+    )
     options = parser.parse_args()
     # Each call that gives up is a warning in the log. Here there are many, and they are expected.
     logging.getLogger("mainstay").setLevel(logging.ERROR)
@@ -335,32 +388,25 @@ def main() -> int:
     port = free_port()
     start_http_server(port, addr=HOST)
     url = f"http://{HOST}:{port}/metrics"
+    watch = f"mainstay top {HOST}:{port}"
+    if not find_spec("rich"):
+        watch = f"python -m pip install rich && {watch}"
+    print(f"Watch it in another terminal:  {watch}\n", flush=True)
 
     made = Counter[str]()
     for section in SECTIONS:
         made += section().run()
-
-    table = scrape(url)
-    show(table)
-    counted = {component: row["calls"] for component, row in table.items()}
-    if counted != made:
-        print(f"\nThe program made {dict(made)}, the metrics say {counted}.", file=sys.stderr)
+    if not report(url, made):
         return 1
-    print(f"\nAll {made.total()} calls that the program counted itself are in the metrics.")
-    print(f"Metrics: {url}")
-    print("In Prometheus, the share of calls that would have failed without mainstay:")
-    print(
-        '  sum by (component) (mainstay_calls_total{outcome="recovered"})'
-        " / sum by (component) (mainstay_calls_total)"
-    )
 
     print("\nA job that is killed with SIGKILL three times, and goes on each time:")
     if killed_job.main() != 0:
         return 1
-    if options.serve:
-        print("\nServing until Ctrl-C.", flush=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            threading.Event().wait()
+    if options.keep_running is not None:
+        print(f"\nAll of it again and again, until Ctrl-C. Watch it:  {watch}", flush=True)
+        keep_running(options.keep_running)
+    else:
+        print("\nTo watch it live: python docs/examples/quickstart.py --keep-running")
     return 0
 
 
