@@ -46,6 +46,7 @@ SCRIPTS = (
     "fairness.py",
     "http_clients.py",
     "top.py",
+    "comparison.py",
 )
 PACKAGES = ("mainstay", "prometheus_client", "attrs", "tenacity", "stamina", "backoff")
 
