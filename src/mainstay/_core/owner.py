@@ -67,7 +67,8 @@ def is_dead(owner: Owner, *, local: bool = True) -> bool:
     here = this_process()
     if owner.boot != here.boot and owner.boot and here.boot:
         return local
-    if not (local or owner.boot) or not _counts_ids_alike(owner, here):
+    is_here = local or (owner.boot == here.boot and owner.boot != "")
+    if not is_here or not _counts_ids_alike(owner, here):
         return False
     if not _is_used(owner.pid):
         return True
@@ -136,8 +137,8 @@ def _times_alike(owner: Owner, here: Owner) -> bool:
 
 def _is_used(pid: int) -> bool:
     """Return False if the kernel knows no process with that id."""
-    if pid <= 0:
-        return True  # it would mean many processes
+    if pid <= 0 or sys.platform == "win32":
+        return True  # it would mean many processes; on Windows signal 0 asks nothing: it is Ctrl-C
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -72,6 +72,8 @@ def _top(options: argparse.Namespace) -> int:
     """Show the picture."""
     if importlib.util.find_spec("rich") is None:
         raise ValueError("top needs rich: pip install 'mainstay[top]'")
+    if importlib.util.find_spec("termios") is None:
+        raise ValueError("top needs a terminal as Linux and macOS have")
     from mainstay._top.show import show  # noqa: PLC0415 - rich is an extra
 
     show(options.urls, namespace=options.namespace, every=options.every, once=options.once)

@@ -79,7 +79,7 @@ class StoreFiles:
         self._opened_log: int | None = None
         self._log_link, self._log_place = "", ""
         with contextlib.suppress(OSError):
-            self._opened_log = os.open(self._log.path, os.O_RDONLY | os.O_CLOEXEC)
+            self._opened_log = os.open(self._log.path, os.O_RDONLY)
             self._log_link = f"/proc/self/fd/{self._opened_log}"
             place = os.readlink(self._log_link)  # noqa: PTH115 - as `os.stat` above
             if _look(place)[0] == self._log.inode:

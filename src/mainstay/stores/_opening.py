@@ -104,7 +104,8 @@ class Opener:
         with contextlib.suppress(OSError):  # it is there, or SQLite says why it cannot be
             made = os.open(os.path.realpath(self.path), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
             try:
-                os.fchmod(made, self.mode)
+                if hasattr(os, "fchmod"):  # Windows has other ways to say who may read a file
+                    os.fchmod(made, self.mode)
             finally:
                 os.close(made)
 
