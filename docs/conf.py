@@ -22,7 +22,18 @@ extensions = [
     "tour",
 ]
 exclude_patterns = ["_build"]
+templates_path = ["_templates"]
 html_theme = "furo"
+html_sidebars = {
+    "**": [
+        "sidebar/brand.html",
+        "sidebar/versions.html",  # ours: `versions.py` writes what it lists
+        "sidebar/search.html",
+        "sidebar/scroll-start.html",
+        "sidebar/navigation.html",
+        "sidebar/scroll-end.html",
+    ]
+}
 html_title = f"mainstay {release}"
 
 default_role = "code"  # `name` in docstrings is code, as it is in Markdown
