@@ -1,7 +1,7 @@
 """Is what was built what is in git? Run as `python .ci/contents.py WHEEL SDIST` in the checkout.
 
-The wheel has the package and nothing else, with `py.typed`; the sdist has every file in git, so that
-its tests, its documentation and its own check run without the repository.
+The wheel has the package and nothing else, with `py.typed`; the sdist has every file in git, so
+that its tests, its documentation and its own check run without the repository.
 """
 
 import subprocess
