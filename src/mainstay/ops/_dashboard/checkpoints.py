@@ -7,7 +7,7 @@ from mainstay.ops._grafana.query import Query
 from mainstay.ops._grafana.row import Row
 from mainstay.ops._grafana.stat import stat
 from mainstay.ops._grafana.thresholds import above
-from mainstay.ops._grafana.unit import BYTES, RATE, SECONDS
+from mainstay.ops._grafana.unit import BYTES, RATE, SECONDS, SHARE
 from mainstay.ops._promql import Series
 
 
@@ -22,6 +22,9 @@ def checkpoints(series: Series) -> Row:
         f"sum by ({ask.COMPONENT}) ({series(name)})"
         for name in ("checkpoint_saved_seconds_total", "checkpoint_replayed_seconds_total")
     )
+    expected = f"sum by ({ask.COMPONENT}) ({series('checkpoint_items_expected')})"
+    items = series("checkpoint_items_total", 'outcome!="failed"')
+    reached = f"sum by ({ask.COMPONENT}) ({items})"
     return Row(
         "Checkpoints ($checkpoints)",
         (
@@ -45,6 +48,14 @@ def checkpoints(series: Series) -> Row:
                 "or failed.",
                 rates(series, "checkpoint_items_total", "outcome"),
                 unit=RATE,
+            ),
+            graph(
+                "Progress",
+                "The share of items that is done or was skipped, of all that there are to be since "
+                "the start of each process, where the sources of the iterations that go on have a "
+                "length.",
+                Query(f"{reached} / ({expected} > 0)", "{{component}}"),
+                unit=SHARE,
             ),
         ),
         (
@@ -100,6 +111,12 @@ def checkpoints(series: Series) -> Row:
                 "Saves that could not be read within the time shown.",
                 counts(series, "checkpoint_corrupt_total", ALL),
                 thresholds=above(failing=1),
+            ),
+            stat(
+                "Requests to the store sent again",
+                "After failures that may pass, within the time shown.",
+                counts(series, "checkpoint_store_retries_total", ALL),
+                thresholds=above(degraded=1),
             ),
         ),
         is_collapsed=True,
