@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from mainstay import Detect, FailoverPool, Member, Probe
+from mainstay._failover.hooks import UnhealthyError, UnknownHealthError, check_answer
 from support.pools import AT_ONCE, LONGEST, Lost, Pools, state_of, wait_until
 
 
@@ -56,7 +57,7 @@ def test_with_a_probe_no_call_is_used_as_a_trial(site, metrics, clock):
     pool.close()
 
 
-@pytest.mark.parametrize("answer", [None, 1, "yes"])
+@pytest.mark.parametrize("answer", [0, 1, "yes"])
 def test_a_probe_that_answers_no_bool_has_failed_and_is_told(site, metrics, answer):
     pool = FailoverPool("db", [Member("a", "a0"), Member("b", "b0")], on=Lost,
                         probe=Probe(lambda _resource: answer, every=0.01, fall=1))  # fmt: skip
@@ -66,6 +67,59 @@ def test_a_probe_that_answers_no_bool_has_failed_and_is_told(site, metrics, answ
         wait_until(lambda: any(each.kind == "member_broken" for each in heard))
     broken = next(each for each in heard if each.kind == "member_broken")
     assert (broken.what, type(broken.error)) == ("probe", TypeError)
+
+
+def test_a_probe_that_cannot_tell_counts_neither_way_and_is_told_once(metrics, clock, caplog):
+    probe = Probe(lambda _resource: None, every=1e6, rise=2, fall=2)
+    pool = FailoverPool("db", [Member("a", "a0"), Member("b", "b0")], on=Lost, probe=probe,
+                        failback=AT_ONCE, detect=Detect(eject_for=0.1))  # fmt: skip
+    slot = pool._engine.slots["a"]
+
+    def after(answer):
+        pool._engine.probed(slot, slot.opened, clock.now(), error_of(answer))
+        return state_of(pool, "a")
+
+    assert [after(each) for each in (False, None, False)] == ["active", "active", "ejected"]
+    clock.advance(0.2)
+    assert [after(each) for each in (True, None, True)] == ["ejected", "ejected", "active"]
+    said = [each.message for each in caplog.records if each.levelname == "WARNING"]
+    assert said[0] == "db: probe of member a does not know: the probe answered None"
+    assert [text.partition(" (")[0] for text in said[1:]] == ["db: member a ejected"]
+
+
+def error_of(answer):
+    """Give what the pool is told of an answer of its probe."""
+    try:
+        return check_answer(answer)
+    except (UnhealthyError, UnknownHealthError) as error:
+        return error
+
+
+def test_a_probe_that_cannot_tell_ends_a_suspicion(site, metrics):
+    """A call that has failed everywhere gets its error; it does not wait for a better answer."""
+    asked = []
+
+    def probe(resource):
+        asked.append(resource)
+
+    members = [site.member("a"), site.member("b", standby="hot")]
+    pool = FailoverPool("db", members, on=Lost, probe=Probe(probe, every=1000.0, timeout=30.0),
+                        fence=lambda old, new: None)  # fmt: skip
+    with pool:
+        site.broken.add("a")
+        with pytest.raises(Lost):
+            pool.call(site.use)
+    assert asked.count("a1") == 1
+
+
+def test_a_cold_standby_starts_though_the_probe_cannot_tell(pools, site, metrics):
+    probe, asked = probed(pools, lambda _resource: None, every=1000.0)
+    members = [pools.member(site, "a"), pools.member(site, "b", standby="cold")]
+    pool = FailoverPool("db", members, on=Lost, probe=probe)
+    pools.eject(pool, site, "a")
+    assert pools.call(pool, site.use) == "b1"
+    assert "b1" in asked
+    pools.close(pool)
 
 
 def test_a_hung_probe_counts_as_a_failure_and_is_asked_only_once(site, metrics):

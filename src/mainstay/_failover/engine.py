@@ -24,7 +24,7 @@ from mainstay._core.silence import ANSWERS, longest_silence
 from mainstay._core.threads import Pause, Signal, values_now
 from mainstay._failover import planner
 from mainstay._failover.fencing import Fencing
-from mainstay._failover.hooks import UnhealthyError
+from mainstay._failover.hooks import UnknownHealthError
 from mainstay._failover.members import MemberHandle, MemberStart, Opened, Slot
 from mainstay._failover.monitor import PoolMonitor
 from mainstay._failover.openers import TaskOpener, ThreadOpener
@@ -334,11 +334,10 @@ class PoolEngine:
         with self.outbox, self.lock:
             if probe is None or slot.opened is not opened:
                 return
-            if slot.suspected_at is not None and (
-                error is None or slot.bad_probes >= probe.fall or detector.phase is not Phase.WELL
-            ):
+            if slot.suspected_at is not None and _ends_suspicion(slot, error, probe.fall):
                 slot.suspected_at = None
                 self.replan(now, news=True)
+            self.monitor.probed(slot, error)
             if error is None:
                 slot.bad_probes = 0
                 slot.good_probes += 1
@@ -350,9 +349,7 @@ class PoolEngine:
                 elif risen and slot.barred and detector.phase is Phase.WELL:
                     slot.barred = False
                     self.replan(now)
-            else:
-                if not slot.bad_probes and not issubclass(type(error), UnhealthyError):
-                    self.monitor.broken(slot.name, "probe", error)
+            elif not is_a(error, UnknownHealthError):
                 slot.good_probes = 0
                 slot.bad_probes += 1
                 if slot.bad_probes == probe.fall and detector.phase is Phase.WELL:
@@ -596,6 +593,13 @@ def suspect(
             return None
         left = max(since) + probe.fall * probe.timeout + _LATE_BY - now
         return left if left > 0 else None
+
+
+def _ends_suspicion(slot: Slot, error: Exception | None, fall: int) -> bool:
+    """True if nothing more will come of asking about a suspected member at once."""
+    knows_nothing = is_a(error, UnknownHealthError)  # nor would it the next moment
+    found_out = slot.bad_probes >= fall or slot.detector.phase is not Phase.WELL
+    return error is None or knows_nothing or found_out
 
 
 def reset(engine: PoolEngine, settings: PoolSettings) -> None:

@@ -25,6 +25,19 @@ class UnhealthyError(Exception):
     """A probe answered False."""
 
 
+class UnknownHealthError(Exception):
+    """A probe could not tell, which says nothing of the member.
+
+    Args:
+        text: Why.
+        kind: What kind of reason that is, in a word; told once of each kind.
+    """
+
+    def __init__(self, text: str = "the probe answered None", kind: str = "None") -> None:
+        super().__init__(text)
+        self.kind: str = kind
+
+
 def not_awaitable(value: Any, hook: str) -> Any:
     """Return what a hook of a sync pool has returned.
 
@@ -88,11 +101,19 @@ async def called(
 
 
 def check_answer(answer: object) -> None:
-    """Raise unless the answer of a probe is True."""
+    """Raise unless the answer of a probe is True.
+
+    Raises:
+        UnknownHealthError: If it is None.
+        UnhealthyError: If it is False.
+        TypeError: If it is no answer.
+    """
+    if answer is None:
+        raise UnknownHealthError
     if answer is False:
         raise UnhealthyError("the probe answered False")
     if answer is not True:
-        raise TypeError(f"a probe must answer True or False, not {answer!r}")
+        raise TypeError(f"a probe must answer True, False or None, not {answer!r}")
 
 
 def _thread(name: str, fn: Callable[..., object], /, *args: Any) -> threading.Thread:

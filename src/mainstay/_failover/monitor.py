@@ -4,6 +4,7 @@ Everything that happens to a member is told here once: counted, logged, and hand
 Events wait in the outbox until the pool's lock has been left.
 """
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,19 @@ from mainstay._core.clock import SYSTEM, Clock
 from mainstay._core.condition import Condition, HealthState
 from mainstay._core.context import current_context
 from mainstay._core.detector import Phase
-from mainstay._core.events import Event, Listener, ListenerFailed, is_observed, publish, tell
+from mainstay._core.events import (
+    Event,
+    Listener,
+    ListenerFailed,
+    is_first,
+    is_observed,
+    logger_of,
+    publish,
+    tell,
+)
+from mainstay._core.failures import is_a
 from mainstay._core.threads import values_now
+from mainstay._failover.hooks import UnhealthyError, UnknownHealthError
 from mainstay._failover.members import Slot
 from mainstay._failover.outbox import Outbox
 from mainstay._failover.planner import Switch
@@ -198,6 +210,20 @@ class PoolMonitor:
     def broken(self, member: str, what: str, error: BaseException) -> None:
         """Tell that something that the user gave for a member has failed."""
         self._tell(MemberBroken(self.name, member, what, error))
+
+    def probed(self, slot: Slot, error: Exception | None) -> None:
+        """Tell that a probe has failed for the first time in a row, or could not tell."""
+        if is_a(error, UnknownHealthError):
+            self._unknown(slot, error)
+        elif error is not None and not slot.bad_probes and not is_a(error, UnhealthyError):
+            self.broken(slot.name, "probe", error)
+
+    def _unknown(self, slot: Slot, error: UnknownHealthError) -> None:
+        """Log why nobody knows how a member is: aloud once for each kind of reason."""
+        is_new = is_first(POLICY, self.name, "probe", error.kind)
+        level, text = logging.WARNING if is_new else logging.DEBUG, str(error)
+        line = "%s: probe of member %s does not know: %s"
+        self._outbox.add(lambda: logger_of(POLICY).log(level, line, self.name, slot.name, text))
 
     def close_failed(self, member: str, what: str, error: BaseException) -> None:
         """Tell the same of a `close`, at once, since it does not run under the lock."""

@@ -8,11 +8,19 @@ how it went; a call that waits, waits for the pool.
 import asyncio
 import functools
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Protocol, TypeAlias
 
 from mainstay._core.failures import is_a
 from mainstay._core.functions import running_loop
-from mainstay._failover.hooks import HookThreads, awaited, called, check_answer, not_awaitable
+from mainstay._failover.hooks import (
+    HookThreads,
+    UnknownHealthError,
+    awaited,
+    called,
+    check_answer,
+    not_awaitable,
+)
 from mainstay._failover.members import MemberStart, Opened, Slot
 from mainstay._failover.options import Member
 from mainstay._failover.settings import PoolSettings
@@ -75,7 +83,8 @@ class ThreadOpener:
                 opened = Opened(not_awaitable(member.open(), "open"))
             what = "probe"
             if settings.probe is not None and member.standby == "cold" and opened is not None:
-                check_answer(not_awaitable(settings.probe.fn(opened.resource), "fn"))
+                with suppress(UnknownHealthError):
+                    check_answer(not_awaitable(settings.probe.fn(opened.resource), "fn"))
         except Exception as error:  # noqa: BLE001 - told to those who wait for the member
             if opened is not None and opened is not start.reused:
                 self._close(member, opened.resource)
@@ -138,7 +147,8 @@ class TaskOpener:
                 opened = Opened(await awaited(await called(member.open, late=late)))
             what = "probe"
             if settings.probe is not None and member.standby == "cold" and opened is not None:
-                check_answer(await awaited(await called(settings.probe.fn, opened.resource)))
+                with suppress(UnknownHealthError):
+                    check_answer(await awaited(await called(settings.probe.fn, opened.resource)))
         except BaseException as error:
             if opened is not None and opened is not start.reused:
                 await self._close(member, opened.resource)

@@ -129,8 +129,9 @@ class Probe:
     Without one, an ejected member is tried by single calls.
 
     Args:
-        fn: Takes a resource and answers True or False; an exception counts as False, any other
-            answer as an error of *fn*'s. May be async. A sync one runs in a daemon thread.
+        fn: Takes a resource and answers True or False; None if it cannot tell, which counts
+            neither for *rise* nor for *fall*. An exception counts as False, any other answer as an
+            error of *fn*'s. May be async. A sync one runs in a daemon thread.
         every: Seconds or `timedelta` between two probes of a member, above 0.
         timeout: Most seconds or `timedelta` that a probe may take, above 0. One that takes longer
             has failed; it is not asked again before it has returned.
@@ -172,7 +173,7 @@ class Probe:
         if not _may_be_bool(answers):
             raise TypeError(
                 f"`fn` must answer a bool, and {name_of(fn)} is annotated to return {answers!r}; "
-                f"return True or False"
+                f"return True or False, or None if it cannot tell"
             )
         self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue]  # by attrs
             fn,
