@@ -82,9 +82,10 @@ class ThreadOpener:
             if opened is None and member.open is not None:
                 opened = Opened(not_awaitable(member.open(), "open"))
             what = "probe"
-            if settings.probe is not None and member.standby == "cold" and opened is not None:
+            warm_up = settings.warm_up(member)
+            if warm_up is not None and opened is not None:
                 with suppress(UnknownHealthError):
-                    check_answer(not_awaitable(settings.probe.fn(opened.resource), "fn"))
+                    check_answer(not_awaitable(warm_up(opened.resource), "fn"))
         except Exception as error:  # noqa: BLE001 - told to those who wait for the member
             if opened is not None and opened is not start.reused:
                 self._close(member, opened.resource)
@@ -146,9 +147,10 @@ class TaskOpener:
                 late = functools.partial(self._close_late, member)
                 opened = Opened(await awaited(await called(member.open, late=late)))
             what = "probe"
-            if settings.probe is not None and member.standby == "cold" and opened is not None:
+            warm_up = settings.warm_up(member)
+            if warm_up is not None and opened is not None:
                 with suppress(UnknownHealthError):
-                    check_answer(await awaited(await called(settings.probe.fn, opened.resource)))
+                    check_answer(await awaited(await called(warm_up, opened.resource)))
         except BaseException as error:
             if opened is not None and opened is not start.reused:
                 await self._close(member, opened.resource)

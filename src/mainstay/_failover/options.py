@@ -2,13 +2,14 @@
 
 import math
 import re
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, Generic, Literal, TypeVar, get_args, overload
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Generic, Literal, Self, TypeVar, get_args, overload
 
 import attrs
 
 from mainstay._core.arguments import Duration, to_count, to_number, to_seconds, to_share
 from mainstay._core.functions import Kind, kind_of, name_of, repr_of
+from mainstay._failover.prometheus import Missing, PrometheusQuestion
 
 R_co = TypeVar("R_co", covariant=True)  # the resource
 
@@ -183,6 +184,67 @@ class Probe:
             to_count(fall, "fall"),
             to_share(jitter, "jitter"),
         )
+
+    @classmethod
+    def promql(
+        cls,
+        url: str,
+        query: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        missing: Missing = "unknown",
+        every: Duration = 5.0,
+        timeout: Duration = 1.0,
+        rise: int = 2,
+        fall: int = 3,
+        jitter: float = 0.1,
+    ) -> Self:
+        """Return a probe that asks Prometheus about each member, instead of the member itself.
+
+        The query has to give one number: 0 is a failure, anything else is healthy. Everything that
+        says nothing of the member is unknown, and counts neither for *rise* nor for *fall*: no
+        connection, no answer in time, a redirect, a login, a query that Prometheus refuses, several
+        series. So an outage of Prometheus ejects nobody, nor does it readmit anybody. Each kind of
+        it is logged once at WARNING, and then at DEBUG. Sync and async pools ask alike, from a
+        daemon thread. A cold standby is not asked about while it is started, since Prometheus has
+        not looked at it yet.
+
+        Args:
+            url: Where Prometheus is, or what has its API: "http://prometheus:9090". A name and
+                password in it are sent as Basic authentication, and shown nowhere. No proxy is
+                used, and no redirect followed.
+            query: PromQL. ``{member}`` is the name of the member, quoted: as in
+                ``up{instance={member}}`` or ``up{instance="{member}"}``, and ``=~"{member}:.*"``
+                matches the name itself. Write ``== bool 1``, and not ``== 1``, which gives no
+                sample where it is not so.
+            headers: Sent with each question, such as ``{"X-Scope-OrgID": "shop"}``.
+            missing: What it means if there is no sample, or NaN: "unknown", "healthy" or "failure".
+            every: Seconds or `timedelta` between two questions about a member, above 0. More often
+                than Prometheus scrapes gives the same answer again.
+            timeout: Most seconds or `timedelta` for the whole answer, above 0.
+            rise: Healthy answers in a row that readmit an ejected member, at least 1.
+            fall: Failures in a row that eject a member, at least 1.
+            jitter: By which share of *every* each interval is varied at random, 0 to 1.
+
+        Raises:
+            TypeError: If an argument has the wrong type.
+            ValueError: If it is out of its range, *url* is none of HTTP, or a header cannot be
+                sent.
+
+        Example:
+            >>> from mainstay import Probe
+            >>> errors = 'rate(http_errors_total{instance={member}}[1m])'
+            >>> Probe.promql("http://prometheus:9090", f"{errors} < bool 0.5", fall=2).every
+            5.0
+        """
+        question = PrometheusQuestion(
+            url,
+            query,
+            headers=headers,
+            missing=missing,
+            seconds=to_seconds(timeout, "timeout", zero=False),
+        )
+        return cls(question, every=every, timeout=timeout, rise=rise, fall=fall, jitter=jitter)
 
 
 @attrs.frozen(init=False)

@@ -19,9 +19,17 @@ import attrs
 from mainstay._core.context import current_context
 from mainstay._core.functions import is_async
 from mainstay._core.threads import values_now
-from mainstay._failover.hooks import HookThreads, awaited, called, check_answer, not_awaitable
+from mainstay._failover.hooks import (
+    HookThreads,
+    UnknownHealthError,
+    awaited,
+    called,
+    check_answer,
+    not_awaitable,
+)
 from mainstay._failover.members import Opened, Slot
 from mainstay._failover.options import Probe
+from mainstay._failover.prometheus import asks_prometheus, question_about
 
 _MOST_HUNG = 3
 """Questions about one member that may hang, each about a resource that it had once."""
@@ -109,9 +117,12 @@ class ProbeRounds:
             question.until = now + (probe.timeout if suspected else probe.every)
         return late
 
-    def too_long(self) -> TimeoutError:
+    def too_long(self) -> Exception:
         """Return the error of a question that has taken too long."""
-        return TimeoutError(f"the probe took longer than {self._probe.timeout:.3f} s")
+        text = f"the probe took longer than {self._probe.timeout:.3f} s"
+        if asks_prometheus(self._probe.fn):
+            return UnknownHealthError(text, "time")
+        return TimeoutError(text)
 
     def answered(self, question: ProbeQuestion, now: float) -> bool:
         """Record that a question has returned; return True if it did so in time."""
@@ -181,7 +192,8 @@ class ThreadProber:
 
     def _ask(self, pool: ProbedPool, question: ProbeQuestion) -> None:
         try:
-            check_answer(not_awaitable(self._probe.fn(question.opened.resource), "fn"))
+            ask = question_about(self._probe.fn, question.slot.name)
+            check_answer(not_awaitable(ask(question.opened.resource), "fn"))
             error = None
         except Exception as raised:  # noqa: BLE001 - a failure of the member, and told
             error = raised
@@ -253,8 +265,9 @@ class TaskProber:
 
     async def _ask(self, pool: ProbedPool, question: ProbeQuestion) -> None:
         try:
-            question.in_thread = not is_async(self._probe.fn)
-            answer = await called(self._probe.fn, question.opened.resource)
+            ask = question_about(self._probe.fn, question.slot.name)
+            question.in_thread = not is_async(ask)
+            answer = await called(ask, question.opened.resource)
             question.in_thread = False
             check_answer(await awaited(answer))
             error = None

@@ -20,6 +20,7 @@ from mainstay._core.failures import (
 from mainstay._core.functions import Kind, checked_name, kind_of
 from mainstay._core.layers import Layer, classes_of
 from mainstay._failover.options import Failback, Member, Probe, check_hook
+from mainstay._failover.prometheus import asks_prometheus
 from mainstay._failover.selection import Selector, Strategy, strategy_of
 from mainstay.errors import RejectedError
 
@@ -62,6 +63,15 @@ class PoolSettings:
         """True if a call that its first attempt answers needs more than being called."""
         extras = (self.on_result, self.budget, self.attempt_timeout)
         return any(extra is not None for extra in extras)
+
+    def warm_up(self, member: Member[Any]) -> Callable[[Any], Any] | None:
+        """Return what a member is asked that was just opened, before its first call, or None.
+
+        That is the probe of a cold standby, unless Prometheus is asked, which has not looked yet.
+        """
+        if self.probe is None or member.standby != "cold" or asks_prometheus(self.probe.fn):
+            return None
+        return self.probe.fn
 
     def layer(self, members: Iterable[Member[Any]]) -> Layer:
         """Return what a pool of these members makes of a call at most."""
