@@ -11,6 +11,7 @@ from mainstay import (
     FailoverPool,
     Member,
     NoMemberError,
+    Probe,
     RejectedError,
     Selector,
     current_lease,
@@ -165,3 +166,7 @@ def errors(
 
 
 plain: Callable[[int], float] = total
+
+assert_type(Probe.promql("http://prometheus:9090", "up", headers={"a": "b"}), Probe)
+Probe.promql("http://prometheus:9090", "up", missing="down")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # a word
+Probe.promql("http://prometheus:9090", "up", {})  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]  # by name

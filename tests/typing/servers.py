@@ -5,8 +5,8 @@ from datetime import timedelta
 from typing import Any, assert_type
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from mainstay import Bulkhead, drain, health
-from mainstay.integrations import asgi, wsgi
+from mainstay import Bulkhead, FailoverPool, Member, drain, health
+from mainstay.integrations import alertmanager, asgi, wsgi
 from mainstay.types import ComponentHealth
 
 assert_type(health(), dict[str, ComponentHealth])
@@ -42,3 +42,12 @@ asgi.Middleware(pages, health=None, at_most=timedelta(seconds=5))
 served: WSGIApplication = wsgi.Middleware(shop, bulkhead=places)
 wsgi.Middleware(served)
 wsgi.Middleware(pages)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # of ASGI
+
+pool = FailoverPool("db", [Member("a", "A"), Member("b", "B")], on=OSError)
+TOKEN = repr(pool)
+receiver = alertmanager.Receiver([pool], token=TOKEN)
+alertmanager.Receiver(pool, token=TOKEN)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # a list
+alertmanager.Receiver([pool], token=b"secret")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # a str
+mounted: WSGIApplication = receiver
+asgi.Middleware(receiver, name="alerts")
+wsgi.Middleware(receiver, name="alerts")

@@ -13,7 +13,7 @@ that is `gone` sees to it that the resource is closed.
 import math
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
@@ -25,6 +25,9 @@ from mainstay._metrics.pools import MemberRecorder
 from mainstay.errors import MainstayError
 
 R = TypeVar("R")
+
+BY_HAND: Final = "the user"
+"""Who drains a member by `FailoverPool.drain`."""
 
 LATENCY_MEMORY = 10.0
 """Seconds in which a slow answer's weight falls to a third."""
@@ -166,7 +169,7 @@ class Slot:
         start_error: Why it could not be started, the last time.
         barred: True if it gets no calls, however well, until somebody lets it back in.
         promoted: True if it is a standby that stands in for a lost active member.
-        draining: True if no new call may use it, as the user said.
+        drained_by: Who wants that no new call uses it.
         grace_until: Until when it gets no calls after a readmission, if others are there.
         ramp_until: When its share of the calls is whole again.
         strikes: Failures since it was opened.
@@ -185,7 +188,7 @@ class Slot:
     start_error: Exception | None = None
     barred: bool = False
     promoted: bool = False
-    draining: bool = False
+    drained_by: set[object] = attrs.field(factory=set)
     grace_until: float = -math.inf
     ramp_until: float = -math.inf
     strikes: int = 0
@@ -201,6 +204,11 @@ class Slot:
     def name(self) -> str:
         """The member's name."""
         return self.member.name
+
+    @property
+    def draining(self) -> bool:
+        """True if no new call may use it."""
+        return bool(self.drained_by)
 
     @property
     def well(self) -> bool:

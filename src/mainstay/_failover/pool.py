@@ -32,7 +32,7 @@ from mainstay._core.threads import Pause, values_now
 from mainstay._failover.blocks import AsyncPoolBlock, LeaseBlock, PoolBlock
 from mainstay._failover.calls import BoundPool, caller, check_interruptible, require_loop, wrap
 from mainstay._failover.engine import PoolEngine, reset
-from mainstay._failover.members import Lease, Slot, lease_in_force
+from mainstay._failover.members import BY_HAND, Lease, Slot, lease_in_force
 from mainstay._failover.monitor import PoolStatus, member_status
 from mainstay._failover.openers import TaskOpener, ThreadOpener
 from mainstay._failover.options import Failback, Member, Probe
@@ -330,7 +330,7 @@ class FailoverPool(Shared, Generic[R]):
             if name in (None, engine.forced):
                 engine.forced = None
             for slot in slots:
-                slot.draining = False
+                slot.drained_by.clear()
                 slot.grace_until = slot.ramp_until = -math.inf
                 # Without a probe, nobody but the user can know that it may serve again.
                 displaced = fencing is not None and fencing.is_displaced(slot)
@@ -356,7 +356,7 @@ class FailoverPool(Shared, Generic[R]):
         """
         engine = self._engine
         with engine.outbox, engine.lock:
-            _slot_of(engine, name).draining = True
+            _slot_of(engine, name).drained_by.add(BY_HAND)
             engine.replan(engine.monitor.clock.now(), news=True)
 
     def add(self, member: Member[R]) -> None:

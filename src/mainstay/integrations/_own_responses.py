@@ -44,9 +44,9 @@ def answer_to(error: BaseException, chance: float) -> OwnResponse | None:
     if isinstance(error, RejectedError):
         seconds = str(seconds_to_wait(error.retry_after, chance))
         text = f"try again in {seconds} s"
-        return _in_words(HTTPStatus.SERVICE_UNAVAILABLE, text, ("retry-after", seconds))
+        return in_words(HTTPStatus.SERVICE_UNAVAILABLE, text, ("retry-after", seconds))
     if isinstance(error, DeadlineExpiredError):
-        return _in_words(HTTPStatus.GATEWAY_TIMEOUT, "the time of the request is over")
+        return in_words(HTTPStatus.GATEWAY_TIMEOUT, "the time of the request is over")
     return None
 
 
@@ -56,7 +56,8 @@ def seconds_to_wait(retry_after: float | None, chance: float) -> int:
     return max(1, math.ceil(least + chance * max(1.0, least * _JITTER)))
 
 
-def _in_words(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> OwnResponse:
+def in_words(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> OwnResponse:
+    """Return a response that says something in a line."""
     body = f"{status.value} {status.phrase}: {text}\n".encode()
     return _answer(status, "text/plain; charset=utf-8", body, *headers)
 

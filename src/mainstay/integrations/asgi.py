@@ -138,7 +138,7 @@ class Middleware:
             if path == rules.health:
                 page = rules.page(scope["method"])
                 if page is not None:
-                    await _respond(send, page, scope)
+                    await respond(send, page, scope)
                     return
             if not rules.is_exempt(path):
                 await self._serve(scope, receive, send)
@@ -179,7 +179,7 @@ class Middleware:
         else:
             exchange.returned()
             return
-        await _respond(send, answer, scope)
+        await respond(send, answer, scope)
 
     async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         handshake = _Handshake(scope, receive, send)
@@ -367,7 +367,7 @@ class _Handshake:
         if not self._has_received:
             await self._receive()  # that it wants to connect
         if "websocket.http.response" in (self._scope.get("extensions") or {}):
-            await _respond(self._send, answer, self._scope, kind="websocket.http.response")
+            await respond(self._send, answer, self._scope, kind="websocket.http.response")
         else:
             await self._send(
                 {
@@ -378,9 +378,10 @@ class _Handshake:
             )
 
 
-async def _respond(
+async def respond(
     send: Send, answer: OwnResponse, scope: Scope, kind: str = "http.response"
 ) -> None:
+    """Send a response of ours."""
     body = b"" if scope.get("method") == "HEAD" else answer.body
     headers = [(name.encode(), value.encode()) for name, value in answer.headers]
     with contextlib.suppress(OSError):  # the client has left

@@ -119,7 +119,7 @@ class Middleware:
         if path == rules.health:
             page = rules.page(environ["REQUEST_METHOD"])
             if page is not None:
-                return _respond(start_response, page, environ)
+                return respond(start_response, page, environ)
         if rules.is_exempt(path):
             return self._app(environ, start_response)
         call = rules.begin()
@@ -273,15 +273,16 @@ class _Response:
         if answer is None:
             return None
         exc_info = sys.exc_info() if call.status else None  # it has begun one, which is not out
-        return _respond(self._start, answer, self._environ, exc_info)
+        return respond(self._start, answer, self._environ, exc_info)
 
 
-def _respond(
+def respond(
     start_response: StartResponse,
     answer: OwnResponse,
     environ: WSGIEnvironment,
     exc_info: ExcInfo = None,
 ) -> list[bytes]:
+    """Begin a response of ours, and return its body."""
     status, headers = f"{answer.status.value} {answer.status.phrase}", [*answer.headers]
     if exc_info is None:
         start_response(status, headers)
