@@ -192,7 +192,7 @@ def test_prometheus_out_of_order_ejects_nobody(pools, metrics, caplog, script, k
     said = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
     assert len(said) == 1
     assert said[0].startswith("db: probe of member ")
-    assert text in said[0] or "the probe took longer than 0.300 s" in said[0]
+    assert text in said[0]
 
 
 def asking():
@@ -236,7 +236,7 @@ def test_a_name_that_is_looked_up_for_too_long_ejects_nobody(metrics, monkeypatc
     monkeypatch.setattr("socket.getaddrinfo", getaddrinfo)
     probe = Probe.promql("http://slow.invalid", "up", every=0.01, timeout=0.02, fall=1)
     with FailoverPool("db", [Member("a", "a0"), Member("b", "b0")], on=Lost, probe=probe) as pool:
-        wait_until(lambda: "the probe took longer than 0.020 s" in caplog.text)
+        wait_until(lambda: "slow.invalid has not answered within 0.02 s" in caplog.text)
         assert [state_of(pool, name) for name in "ab"] == ["active", "active"]
         assert len(stop) <= 2
         stop.extend([None] * 10)

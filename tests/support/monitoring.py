@@ -57,10 +57,11 @@ def process(command, log):
 
 
 class Prometheus:
-    """Asks a server for what it knows."""
+    """Asks a server, which is a process, for what it knows."""
 
-    def __init__(self, url):
+    def __init__(self, url, process):
         self.url = url
+        self.process = process
 
     def api(self, path, **parameters):
         text, _ = fetch(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}")
@@ -102,17 +103,20 @@ def prometheus(folder, *, targets=(), rules=(), alertmanager=None, data="data", 
         f"--web.listen-address={url.removeprefix('http://')}",
         "--enable-feature=exemplar-storage",
     ]
-    with process(command, folder / "prometheus.log"):
-        server = Prometheus(url)
+    with process(command, folder / "prometheus.log") as running:
+        server = Prometheus(url, running)
         until(server.ready, "Prometheus")
         yield server
 
 
 @contextmanager
-def alertmanager(folder, webhook):
-    """Run an Alertmanager that passes everything on to a webhook at once."""
+def alertmanager(folder, webhook, token=None):
+    """Run an Alertmanager that passes everything on to a webhook at once, with a token."""
     folder.mkdir(exist_ok=True)
     binary = require_tool("prometheus-alertmanager", package="prometheus-alertmanager")
+    receiver = {"url": webhook}
+    if token is not None:
+        receiver["http_config"] = {"authorization": {"credentials": token}}
     config = {
         "route": {
             "receiver": "webhook",
@@ -120,7 +124,7 @@ def alertmanager(folder, webhook):
             "group_wait": "0s",
             "group_interval": "1s",
         },
-        "receivers": [{"name": "webhook", "webhook_configs": [{"url": webhook}]}],
+        "receivers": [{"name": "webhook", "webhook_configs": [receiver]}],
     }
     path = folder / "alertmanager.yml"
     path.write_text(yaml.safe_dump(config))
@@ -166,6 +170,19 @@ def page(text):
 
 
 @contextmanager
+def serving(server):
+    """Run a server of HTTP in a thread; give where it is."""
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://{LOOPBACK}:{server.server_port}/"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
 def webhook():
     """Take in what an Alertmanager sends: its address, and a queue of alerts."""
     alerts = queue.Queue()
@@ -181,14 +198,8 @@ def webhook():
         def log_message(self, *args):
             pass
 
-    with HTTPServer((LOOPBACK, 0), Page) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://{LOOPBACK}:{server.server_port}/", alerts
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(HTTPServer((LOOPBACK, 0), Page)) as url:
+        yield url, alerts
 
 
 class Program:

@@ -215,12 +215,8 @@ class Run:
         if change.document is not None:
             self.recorder.items("done", items)
             self.schedule.begin()
-<<<<<<< HEAD
-        self.hold.over = change.finished
-=======
         self.recorder.goes_on(self, self.progress.items_left())
-        self.over = change.finished
->>>>>>> f997f0c (Count how many items a checkpointed function is to come to)
+        self.hold.over = change.finished
 
     # The end.
 

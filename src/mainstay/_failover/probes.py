@@ -19,17 +19,10 @@ import attrs
 from mainstay._core.context import current_context
 from mainstay._core.functions import is_async
 from mainstay._core.threads import values_now
-from mainstay._failover.hooks import (
-    HookThreads,
-    UnknownHealthError,
-    awaited,
-    called,
-    check_answer,
-    not_awaitable,
-)
+from mainstay._failover.hooks import HookThreads, awaited, called, check_answer, not_awaitable
 from mainstay._failover.members import Opened, Slot
 from mainstay._failover.options import Probe
-from mainstay._failover.prometheus import asks_prometheus, question_about
+from mainstay._failover.prometheus import PrometheusQuestion, question_about
 
 _MOST_HUNG = 3
 """Questions about one member that may hang, each about a resource that it had once."""
@@ -119,10 +112,10 @@ class ProbeRounds:
 
     def too_long(self) -> Exception:
         """Return the error of a question that has taken too long."""
-        text = f"the probe took longer than {self._probe.timeout:.3f} s"
-        if asks_prometheus(self._probe.fn):
-            return UnknownHealthError(text, "time")
-        return TimeoutError(text)
+        fn = self._probe.fn
+        if isinstance(fn, PrometheusQuestion):
+            return fn.too_long()
+        return TimeoutError(f"the probe took longer than {self._probe.timeout:.3f} s")
 
     def answered(self, question: ProbeQuestion, now: float) -> bool:
         """Record that a question has returned; return True if it did so in time."""

@@ -96,6 +96,11 @@ class PrometheusQuestion:
             raise UnknownHealthError(f"{address.name}: the query gives no sample", "missing")
         return well
 
+    def too_long(self) -> UnknownHealthError:
+        """Return the error of a question that has taken too long, also in the system's resolver."""
+        text = f"{self._address.name} has not answered within {self._seconds:g} s"
+        return UnknownHealthError(text, "time")
+
     def _path(self, query: str) -> str:
         address = self._address
         path = address.path if address.path.endswith(_PATH) else f"{address.path}{_PATH}"
@@ -121,8 +126,3 @@ def _check(name: str, answer: WebAnswer) -> None:
 def question_about(fn: Callable[[Any], Any], member: str) -> Callable[[Any], Any]:
     """Return a probe's function as it is asked about a member of that name."""
     return functools.partial(fn.ask, member) if isinstance(fn, PrometheusQuestion) else fn
-
-
-def asks_prometheus(fn: Callable[[Any], Any]) -> bool:
-    """True if a probe's function asks Prometheus, and not the member itself."""
-    return isinstance(fn, PrometheusQuestion)

@@ -20,7 +20,7 @@ from mainstay._core.failures import (
 from mainstay._core.functions import Kind, checked_name, kind_of
 from mainstay._core.layers import Layer, classes_of
 from mainstay._failover.options import Failback, Member, Probe, check_hook
-from mainstay._failover.prometheus import asks_prometheus
+from mainstay._failover.prometheus import PrometheusQuestion
 from mainstay._failover.selection import Selector, Strategy, strategy_of
 from mainstay.errors import RejectedError
 
@@ -69,7 +69,11 @@ class PoolSettings:
 
         That is the probe of a cold standby, unless Prometheus is asked, which has not looked yet.
         """
-        if self.probe is None or member.standby != "cold" or asks_prometheus(self.probe.fn):
+        if (
+            self.probe is None
+            or member.standby != "cold"
+            or isinstance(self.probe.fn, PrometheusQuestion)
+        ):
             return None
         return self.probe.fn
 
