@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import re
 import signal
 import socketserver
+import subprocess
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 import pytest
@@ -15,10 +18,11 @@ from mainstay._metrics.promql import query_about
 from mainstay.integrations.alertmanager import Receiver
 from support.monitoring import alertmanager, prometheus, serving, until
 from support.pools import AT_ONCE, Lost, state_of, use
-from support.processes import LOOPBACK
+from support.processes import LOOPBACK, require_tool
 
 pytestmark = pytest.mark.process
 
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "fail-over-on-prometheus.md"
 TOKEN = "what-alertmanager-sends"  # noqa: S105 - of tests
 MEMBERS = ["a", "b"]
 RULES = {
@@ -212,6 +216,22 @@ def test_every_name_of_a_member_comes_through(system, name, place):
     assert found[0]["name"] == name
     matched = f"count(({labelled}) and on(name) ({labelled}))"
     assert Probe.promql(server.url, matched).fn.ask(name, None) is True
+
+
+def test_the_settings_in_the_docs_are_taken(tmp_path):
+    rules, routes = re.findall(r"^```yaml\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    for text, tool, package, *command in [
+        (rules, "promtool", "prometheus", "check", "rules"),
+        (routes, "amtool", "prometheus-alertmanager", "check-config"),
+    ]:
+        path = tmp_path / f"{tool}.yml"
+        path.write_text(text)
+        done = subprocess.run(
+            [require_tool(tool, package=package), *command, path],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "2 rules" in done.stdout or "2 receivers" in done.stdout
 
 
 def test_prometheus_stopped_and_killed_ejects_nobody(tmp_path, caplog):
