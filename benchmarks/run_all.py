@@ -47,6 +47,7 @@ SCRIPTS = (
     "http_clients.py",
     "top.py",
     "comparison.py",
+    "prometheus_acts.py",
 )
 PACKAGES = ("mainstay", "prometheus_client", "attrs", "tenacity", "stamina", "backoff")
 

@@ -1,12 +1,15 @@
 """One answer of a server of HTTP: what is asked, and that time and length are limits."""
 
 import socket
+import ssl
+import subprocess
 import time
 
 import pytest
 
+from mainstay._core import web
 from mainstay._core.web import WebError, checked_headers, fetch, web_address
-from support.processes import LOOPBACK, free_port
+from support.processes import LOOPBACK, free_port, require_tool
 from support.scripted_http import ScriptedServer, drips, hangs, says, sends
 
 
@@ -221,3 +224,56 @@ def test_a_server_without_tls_is_none_of_https():
     with ScriptedServer(says(b"hello")) as server, pytest.raises(WebError) as caught:
         asked(server, url=server.url.replace("http:", "https:"), seconds=5.0)
     assert caught.value.kind in ("connection", "time")
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory):
+    """What a server shows, and what a client has to trust for it."""
+    folder = tmp_path_factory.mktemp("tls")
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    command = [require_tool("openssl", package="openssl"), "req", "-x509", "-newkey", "rsa:2048"]
+    command += ["-nodes", "-days", "2", "-subj", "/CN=test", "-keyout", key, "-out", certificate]
+    command += ["-addext", f"subjectAltName=IP:{LOOPBACK}"]
+    subprocess.run(command, check=True, capture_output=True)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(certificate, key)
+    return server, ssl.create_default_context(cafile=certificate)
+
+
+@pytest.mark.process
+def test_a_server_is_asked_over_tls_if_it_can_be_trusted(tls, monkeypatch):
+    shown, trusts = tls
+    with ScriptedServer(says(b"hello"), shown) as server:
+        with pytest.raises(WebError, match=r"does not answer \(.*certificate") as caught:
+            asked(server)
+        assert caught.value.kind == "connection"
+        assert server.requests == []
+        monkeypatch.setattr(web, "_trust", lambda: trusts)
+        assert asked(server).body == b"hello"
+
+
+@pytest.mark.process
+def test_the_time_is_for_tls_as_well(tls, monkeypatch):
+    shown, trusts = tls
+    monkeypatch.setattr(web, "_trust", lambda: trusts)
+    script = drips(b"HTTP/1.1 200 OK\r\n", b"x")
+    with ScriptedServer(script, shown) as server, pytest.raises(WebError) as late:
+        asked(server, seconds=0.4)
+    assert late.value.kind == "time"
+    with socket.create_server((LOOPBACK, 0)) as silent:
+        address = web_address(f"https://{LOOPBACK}:{silent.getsockname()[1]}", "url")
+        with pytest.raises(WebError, match="has not answered"):
+            fetch(address, "/", {}, seconds=0.2, longest=1)
+
+
+@pytest.mark.process
+def test_every_address_of_a_name_is_tried(monkeypatch):
+    """One that refuses is followed by the next."""
+    with ScriptedServer(says(b"hello")) as server:
+        found = socket.getaddrinfo(LOOPBACK, server.port, type=socket.SOCK_STREAM)
+        refused = socket.getaddrinfo(LOOPBACK, free_port(), type=socket.SOCK_STREAM)
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: refused + found)
+        assert asked(server).body == b"hello"
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: [])
+        with pytest.raises(WebError, match="no address"):
+            asked(server)

@@ -47,6 +47,7 @@ from mainstay import (
     young_daly,
 )
 from mainstay._core.arguments import to_count, to_flag, to_number, to_share
+from mainstay.integrations.alertmanager import Receiver
 from mainstay.stores import SQLiteStore, store_of
 from mainstay.testing import FakeClock, Faults
 
@@ -125,6 +126,8 @@ TAKEN = {
     "remove": (pool().remove, {"name": "a"}),
     "add": (pool().add, {"member": Member("c", "z")}),
     "Probe": (Probe, {"fn": function}),
+    "Probe.promql": (Probe.promql, {"url": "http://prometheus:9090", "query": "up"}),
+    "Receiver": (Receiver, {"pools": [pool()], "token": "t"}),
     "Detect": (Detect, {}),
     "Failback": (Failback, {}),
     "CircuitBreaker": (CircuitBreaker, {"name": "b", "on": OSError}),

@@ -438,9 +438,17 @@ def test_a_listener_may_tell_the_receiver_something(pool):
 @pytest.mark.parametrize(
     ("options", "error", "match"),
     [
-        ({"pools": "db"}, TypeError, "`pools` must be a list of pools, and str is none"),
-        ({"pools": None}, TypeError, "`pools` must be a list of pools, not NoneType"),
-        ({"pools": [None]}, TypeError, "`pools` must be a list of pools, and NoneType is none"),
+        ({"pools": "db"}, TypeError, "`pools` must be a list of pools, and an object of type str"),
+        (
+            {"pools": None},
+            TypeError,
+            "`pools` must be a list of pools, not an object",
+        ),
+        (
+            {"pools": [None]},
+            TypeError,
+            "`pools` must be a list of pools, and an object",
+        ),
         ({"token": ""}, ValueError, "`token` must be printable ASCII"),
         ({"token": "hunter 2"}, ValueError, "`token` must be printable ASCII"),
         ({"token": "hünter"}, ValueError, "`token` must be printable ASCII"),
@@ -460,7 +468,7 @@ def test_what_no_receiver_takes(options, error, match):
 
 
 def test_one_pool_alone_and_two_of_one_name_are_refused(pool):
-    with pytest.raises(TypeError, match="`pools` must be a list of pools, not FailoverPool"):
+    with pytest.raises(TypeError, match="`pools` must be a list of pools, not an object of"):
         Receiver(pool, token=TOKEN)
     with pytest.raises(ValueError, match="`pools` must have different names, and 'db' occurs"):
         Receiver([pool, pool], token=TOKEN)

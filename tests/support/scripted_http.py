@@ -9,20 +9,22 @@ from support.processes import LOOPBACK
 
 
 class ScriptedServer:
-    """Answers each request by what `script` does with its connection.
+    """Answers each request by what `script` does with its connection; with a context, over TLS.
 
     Attributes:
         script: Called with the connection, and an event that is set at the end.
         requests: The heads of the requests so far.
     """
 
-    def __init__(self, script):
+    def __init__(self, script, context=None):
         self.script = script
+        self._context = context
         self.requests = []
         self._stop = threading.Event()
         self._listener = socket.create_server((LOOPBACK, 0))
         self.port = self._listener.getsockname()[1]
-        self.url = f"http://{LOOPBACK}:{self.port}"
+        scheme = "http" if context is None else "https"
+        self.url = f"{scheme}://{LOOPBACK}:{self.port}"
         self._threads = [threading.Thread(target=self._accept)]
 
     def _accept(self):
@@ -34,7 +36,12 @@ class ScriptedServer:
                 thread.start()
 
     def _serve(self, connection):
-        with connection, contextlib.suppress(OSError):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(contextlib.suppress(OSError))
+            stack.callback(connection.close)
+            if self._context is not None:
+                connection = self._context.wrap_socket(connection, server_side=True)
+                stack.callback(connection.close)
             head = b""
             while b"\r\n\r\n" not in head:
                 piece = connection.recv(65536)

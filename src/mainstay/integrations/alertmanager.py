@@ -264,20 +264,24 @@ def _alerted(pools: object) -> dict[str, AlertedPool]:
         ValueError: If two have one name.
     """
     if isinstance(pools, FailoverPool) or not isinstance(pools, Iterable):
-        raise TypeError(f"`pools` must be a list of pools, not {type(pools).__name__}")
+        raise TypeError(f"`pools` must be a list of pools, not {_kind_of(pools)}")
     found: dict[str, AlertedPool] = {}
     for pool in pools:
         if not isinstance(pool, FailoverPool):
-            raise TypeError(f"`pools` must be a list of pools, and {type(pool).__name__} is none")
+            raise TypeError(f"`pools` must be a list of pools, and {_kind_of(pool)} is none")
         if pool.name in found:
             raise ValueError(f"`pools` must have different names, and {pool.name!r} occurs twice")
         found[pool.name] = AlertedPool(pool._engine)  # noqa: SLF001 - hidden from users only
     return found
 
 
+def _kind_of(value: object) -> str:
+    return f"an object of type {type(value).__name__}"
+
+
 def _checked_token(token: object) -> bytes:
     if not isinstance(token, str):
-        raise TypeError(f"`token` must be a str, not an object of type {type(token).__name__}")
+        raise TypeError(f"`token` must be a str, not {_kind_of(token)}")
     if not (token and token.isascii() and token.isprintable() and " " not in token):
         raise ValueError("`token` must be printable ASCII without spaces, and not empty")
     return token.encode()
