@@ -18,7 +18,6 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "metrics_table",
     "tour",
 ]
 exclude_patterns = ["_build"]

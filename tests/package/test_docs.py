@@ -8,7 +8,7 @@ import pytest
 
 import mainstay
 from mainstay import errors, hedge, ops, stores, testing, vote
-from mainstay._metrics.schema import FAMILIES
+from mainstay._metrics.schema import EVERY
 from support.source import modules
 
 ROOT = Path(__file__).parents[2]
@@ -28,11 +28,14 @@ def named(path):
     return str(path.relative_to(ROOT))
 
 
-def metrics_table():
-    path = DOCS / "_extensions" / "metrics_table.py"
-    spec = importlib.util.spec_from_file_location("metrics_table", path)
+def tables():
+    """The script that writes the tables of the pages."""
+    folder = DOCS / "_tables"
+    spec = importlib.util.spec_from_file_location("write", folder / "write.py")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        spec.loader.exec_module(module)
     return module
 
 
@@ -50,20 +53,32 @@ def test_a_command_of_the_readme_is_alone_on_its_line_and_is_what_ci_runs(comman
     assert command in (ROOT / ".ci" / "run").read_text()
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+@pytest.mark.parametrize("family", EVERY, ids=lambda family: family.name)
 def test_the_page_about_metrics_has_a_row_for_every_metric(family):
     page = (DOCS / "reference" / "metrics.md").read_text()
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
-        for line in metrics_table().with_tables(page).splitlines()
+        for line in page.splitlines()
         if line.startswith(f"| `mainstay_{family.name}` | {family.kind} |")
     ]
     assert len(rows) == 1
-    _, _, labels, unit_and_buckets, counts = rows[0]
-    assert labels == ", ".join(f"`{label}`" for label in family.labels)
-    bounds = [f"{bound:.10g}" for bound in family.buckets]
-    assert re.findall(r"[\d.]+", unit_and_buckets) == bounds
-    assert counts == family.help
+    _, _, labels, unit, meaning, policies = rows[0]
+    assert re.findall(r"`(\w+)`", labels) == [*family.labels]
+    assert ("seconds" in unit) == (unit != "Unix time" and "_seconds" in family.name)
+    assert meaning == family.help
+    assert policies
+
+
+def test_the_tables_in_the_pages_are_those_that_the_code_gives():
+    there = tables().pages()
+    assert len(there) > 0
+    stale = [named(page) for page, current in there.items() if page.read_text() != current]
+    assert stale == [], "write them again: python docs/_tables/write.py"
+
+
+def test_a_table_that_nobody_writes_is_an_error():
+    with pytest.raises(KeyError, match="planets"):
+        tables().with_tables("<!-- table of planets -->\n<!-- end of table -->")
 
 
 @pytest.mark.parametrize("path", [*PAGES, *PROGRAMS], ids=named)
