@@ -18,6 +18,7 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
+    "attribute_types",
     "tour",
 ]
 exclude_patterns = ["_build"]
@@ -40,11 +41,11 @@ add_module_names = False
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 
-nitpick_ignore = [
-    ("py:class", "collections.abc.Mapping"),  # of attrs fields; no link to Python
-    ("py:class", "mainstay._failover.members.R"),  # the type of a resource, which is a variable
-]
-autodoc_typehints = "none"  # the docstrings say types, units and ranges in words
+# Types of other libraries have no page here, and of ours those that users never name.
+nitpick_ignore_regex = [("py:class", r"(?!mainstay\.).*"), ("py:class", r"mainstay\.(.*\.)?_.*")]
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+maximum_signature_line_length = 80
 autodoc_member_order = "bysource"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
@@ -58,7 +59,10 @@ def name_defaults(*arguments: object) -> tuple[object, object]:
     *_, signature, returns = arguments
     if isinstance(signature, str):
         signature = re.sub(r"<\S+CollectorRegistry object[^>]*>", "REGISTRY", signature)
+        signature = re.sub(r"<object object at [^>]*>", "...", signature)
         signature = re.sub(r"<class '(\w+)'>", r"\1", signature)
+        signature = re.sub(r"(\*+)(args|kwargs): ~typing\.~P\b", r"\1\2: P.\2", signature)
+        signature = re.sub(r"~+([\w.]+\.)?([A-Z])\b(?!\.)", r"\2", signature)
     return signature, returns
 
 

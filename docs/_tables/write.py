@@ -12,12 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import metrics_table
+import names_table
 
 DOCS = Path(__file__).parents[1]
 TABLES: dict[str, Callable[[], str]] = {
     "metrics": metrics_table.metrics,
     "buckets": metrics_table.buckets,
     "label values": metrics_table.label_values,
+    "names": names_table.names,
 }
 _PLACE = re.compile(r"(<!-- table of ([\w ]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
@@ -30,7 +32,7 @@ def pages() -> dict[Path, str]:
 
 def with_tables(text: str) -> str:
     """Return the text of a page with its tables as they are now."""
-    return _PLACE.sub(lambda place: f"{place[1]}\n{TABLES[place[2]]()}\n{place[3]}", text)
+    return _PLACE.sub(lambda place: f"{place[1]}\n{TABLES[place[2]]()}\n\n{place[3]}", text)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,9 @@
-"""The reference has every public object, at the address where users import it."""
+"""The reference has every public object, at the address where users import it.
 
+Each has its place on the page of its policy, and its row in the table of all names.
+"""
+
+import functools
 import importlib
 import importlib.util
 import re
@@ -7,23 +11,30 @@ from types import ModuleType
 
 import pytest
 
+from mainstay import stores
 from support.source import ROOT, modules
 
-PAGES = [ROOT / "docs" / "reference" / name for name in ("api.md", "errors.md")]
+REFERENCE = ROOT / "docs" / "reference"
+PAGES = sorted(REFERENCE.glob("*.md"))
+API = (ROOT / "tests" / "api.txt").read_text().splitlines()
 DIRECTIVE = re.compile(r"^\.\. auto(\w+):: ([\w.]+)(?:\(.*\))?\n((?: +:.*\n)*)", re.MULTILINE)
-MEMBERS = re.compile(r":members: (.*)")
+MEMBERS = re.compile(r"^ +:members: ?(.*)", re.MULTILINE)
 
 
 def paths() -> list[str]:
     """Every address that the pages document."""
     found = []
-    for page in PAGES:
-        for kind, path, options in DIRECTIVE.findall(page.read_text()):
-            if kind != "module":
-                found.append(path)
-            elif members := MEMBERS.search(options):
-                found += [f"{path}.{name}" for name in members[1].split(", ")]
+    for kind, path, options in directives():
+        if kind != "module":
+            found.append(path)
+        elif members := MEMBERS.search(options):
+            found += [f"{path}.{name}" for name in members[1].split(", ")]
     return found
+
+
+def directives() -> list[tuple[str, str, str]]:
+    """The kind, the address and the options of all that the pages document."""
+    return [each for page in PAGES for each in DIRECTIVE.findall(page.read_text())]
 
 
 def public_modules() -> list[str]:
@@ -70,3 +81,85 @@ def test_every_public_object_is_in_the_reference(name: str) -> None:
         if id(thing) not in documented and thing not in modules_themselves
     ]
     assert missing == []
+
+
+def test_nothing_is_documented_twice() -> None:
+    documented = paths()
+    assert sorted(documented) == sorted(set(documented))
+
+
+def rows() -> dict[str, list[str]]:
+    """The rows of the table of names, by what users import."""
+    found = {}
+    for line in (REFERENCE / "api.md").read_text().splitlines():
+        if line.startswith("| `"):
+            name, where, *row = [cell.strip() for cell in line.strip("|").split(" | ")]
+            found |= {f"{each}:{name}".replace("`", ""): row for each in where.split(", ")}
+    return found
+
+
+@pytest.mark.parametrize("name", [line for line in API if "." not in line.partition(":")[2]])
+def test_every_public_name_has_a_row_in_the_table_of_names(name: str) -> None:
+    what, members, page = rows()[name]
+    own = {line.removeprefix(f"{name}.") for line in API if line.startswith(f"{name}.")}
+    assert what.rstrip(")").endswith(".")
+    assert set(re.findall(r"\w+", members)) == own
+    assert (REFERENCE / page.partition("](")[2].rstrip(")")).is_file()
+
+
+def test_the_table_of_names_has_no_name_that_is_not_public() -> None:
+    assert set(rows()) - {*API} == set()
+
+
+NOT_FOR_READERS = {
+    "AsyncClientInterceptor": {"intercept_unary_unary"},
+    "AsyncServerInterceptor": {"intercept_service"},
+    "ClientInterceptor": {"intercept_unary_unary"},
+    "ServerInterceptor": {"intercept_service"},
+    "Adapter": {"close", "send"},
+    "AsyncTransport": {"aclose", "handle_async_request"},
+    "Transport": {"close", "handle_request"},
+    "AllCopiesFailedError": {"derive"},
+    "AllMembersFailedError": {"derive"},
+    "NoDecisionError": {"derive"},
+    "NoMemberError": {"derive"},
+    "RecordedMetrics": {"collect", "describe"},
+    "FakeClock": {"asleep", "bell", "call_later", "sleep", "wait_for", "wall"},
+    "CheckpointedFunction": {"key", "metrics", "name", "recoverable", "settings"},
+}
+"""Methods that another library calls, or mainstay itself."""
+
+
+@pytest.mark.parametrize("name", [line for line in API if "." in line.partition(":")[2]])
+def test_every_attribute_and_method_is_documented_with_its_class(name: str) -> None:
+    module, _, path = name.partition(":")
+    name, _, member = path.partition(".")
+    loaded = imported(module)
+    if loaded is None or member in NOT_FOR_READERS.get(name, set()):
+        return
+    cls = getattr(loaded, name)
+    kinds = [stores.Store, *cls.__mro__] if module == "mainstay.stores" else cls.__mro__
+    assert any(member in documented_members(each) for each in kinds)
+
+
+def documented_members(cls: type) -> set[str]:
+    """The members that a directive names, and those that the docstring describes."""
+    attributes = re.findall(r"^ +(\w+)(?: \(.*\))?: ", cls.__doc__ or "", re.MULTILINE)
+    return members_by_object().get(id(cls), set()) | {*attributes}
+
+
+@functools.cache
+def members_by_object() -> dict[int, set[str]]:
+    """The members that directives name, by the class that they document."""
+    found: dict[int, set[str]] = {}
+    for kind, path, options in directives():
+        named = MEMBERS.search(options)
+        names = named[1].split(", ") if named and named[1] else []
+        if kind == "module":  # which documents all of each class
+            inside = [getattr(importlib.import_module(path), name) for name in names]
+            found |= {id(cls): {*vars(cls)} for cls in inside if isinstance(cls, type)}
+        elif named and not names:
+            found[id(resolved(path))] = {*vars(resolved(path))}
+        else:
+            found.setdefault(id(resolved(path)), set()).update(names)
+    return found

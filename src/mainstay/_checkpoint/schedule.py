@@ -46,7 +46,12 @@ _SHORTEST_TIMER = 0.05
 
 @attrs.frozen
 class YoungDaly:
-    """Saves at the interval that costs least; see `young_daly`."""
+    """Saves at the interval that costs least; see `young_daly`.
+
+    Attributes:
+        mtbf: Mean seconds between failures, of whatever interrupts the run.
+        max_replay: Most seconds of work to repeat after a crash.
+    """
 
     mtbf: float
     max_replay: float

@@ -38,6 +38,9 @@ class Timeout:
     Immutable: one object may wrap any number of functions and be used by threads and tasks at the
     same time. Its threads, if it has any, are shared by all of them.
 
+    Attributes:
+        seconds: How long a call may take.
+
     Example:
         >>> from mainstay import timeout
         >>> policy = timeout(2.0, name="fetch")

@@ -24,7 +24,7 @@ def _look_up(kind: type[BaseException]) -> Row:
 
 
 class Transient:
-    """What `transient` is: a predicate for `on`, of errors that are temporary.
+    """The predicate for `on` that is true of errors that are temporary.
 
     Its answers are those of a table of the classes of builtins, urllib, httpx, requests, urllib3,
     aiohttp, gRPC, botocore, redis, psycopg, asyncpg, PyMySQL, SQLAlchemy, sqlite3, pymongo, openai,

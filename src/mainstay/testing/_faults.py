@@ -38,6 +38,7 @@ class Faults(Shared):
         TypeError: If *script* is not several steps: a single one is `Faults(then=step)`.
 
     Attributes:
+        HANG: The step that never ends.
         calls: The arguments of each call so far: a tuple and a dict.
 
     Example:
@@ -53,7 +54,6 @@ class Faults(Shared):
     """
 
     HANG: Final[object] = _DelayedStep(math.inf, None)
-    """The step that never ends."""
 
     def __init__(self, script: Iterable[object] = (), *, then: object = None) -> None:
         given: object = script

@@ -1,0 +1,122 @@
+"""The table of reference/api.md: every public name, what it is, and the page that has it.
+
+It reads the source, and imports nothing, since not every library of the integrations is there.
+"""
+
+import ast
+import functools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src"
+API = ROOT / "tests" / "api.txt"
+REFERENCE = ROOT / "docs" / "reference"
+_DIRECTIVE = re.compile(r"^\.\. auto(\w+):: ([\w.]+)(?:\(.*\))?\n((?: +:.*\n)*)", re.MULTILINE)
+_MEMBERS = re.compile(r":members: (.+)")
+
+
+class Definition(NamedTuple):
+    """Where something is defined.
+
+    Attributes:
+        module: The module of its definition, or the module that it is.
+        name: Its name in there; "" if it is the module.
+    """
+
+    module: str
+    name: str
+
+
+def names() -> str:
+    """List every public name."""
+    modules: dict[Definition, list[str]] = {}
+    members: dict[Definition, list[str]] = {}
+    for line in API.read_text().splitlines():
+        module, _, name = line.partition(":")
+        name, _, member = name.partition(".")
+        found = definition(module, name)
+        if member and member not in members.setdefault(found, []):
+            members[found].append(member)
+        if not member:
+            modules.setdefault(found, []).append(f"{module}.{name}")
+    pages = pages_by_definition()
+    rows = [
+        (
+            f"`{addresses[0].rpartition('.')[2]}`",
+            ", ".join(f"`{each.rpartition('.')[0]}`" for each in sorted(addresses, key=len)),
+            _sentence(found),
+            ", ".join(f"`{each}`" for each in members.get(found, [])),
+            pages[found],
+        )
+        for found, addresses in modules.items()
+    ]
+    rows.sort(key=lambda row: (row[0].strip("`").lower(), *row))
+    head = ("Name", "Import from", "What it is", "Attributes and methods", "Page")
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ("---",) * len(head), *rows])
+
+
+def pages_by_definition() -> dict[Definition, str]:
+    """Return a link to the page that documents something, for all that is documented."""
+    found = {}
+    for page in sorted(REFERENCE.glob("*.md")):
+        text = page.read_text()
+        title = text.splitlines()[0].removeprefix("# ")
+        for path in documented(text):
+            found[definition(*path.rsplit(".", 1))] = f"[{title}]({page.name})"
+    return found
+
+
+def documented(text: str) -> Iterator[str]:
+    """Give every address that a page of the reference documents."""
+    for kind, path, options in _DIRECTIVE.findall(text):
+        yield path
+        members = _MEMBERS.search(options)
+        if kind == "module" and members:
+            yield from (f"{path}.{name}" for name in members[1].split(", "))
+
+
+def definition(module: str, name: str) -> Definition:
+    """Find what a name in a module stands for."""
+    if _file(f"{module}.{name}"):
+        return Definition(f"{module}.{name}", "")
+    for node in ast.walk(_tree(module)):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("mainstay"):
+            for alias in node.names:
+                if name == (alias.asname or alias.name):
+                    return definition(str(node.module), alias.name)
+    return Definition(module, name)
+
+
+def _sentence(found: Definition) -> str:
+    """Return the first sentence of a docstring."""
+    tree = _tree(found.module)
+    text = ast.get_docstring(tree) if not found.name else None
+    for node in tree.body:
+        match node:
+            case ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef():
+                if node.name == found.name:
+                    text = ast.get_docstring(node) or text
+            case ast.AnnAssign(target=ast.Name(id=name), annotation=ast.Name(id=kind)):
+                if name == found.name:
+                    return _sentence(definition(found.module, kind))
+    if not text:
+        raise ValueError(f"{found} has no docstring")
+    return " ".join(text.split("\n\n")[0].split()).replace("|", "\\|")
+
+
+def _file(module: str) -> Path | None:
+    """Return the file of a module, if there is such a module."""
+    path = SOURCE / module.replace(".", "/")
+    candidates = (path.with_suffix(".py"), path / "__init__.py")
+    return next((each for each in candidates if each.exists()), None)
+
+
+@functools.cache
+def _tree(module: str) -> ast.Module:
+    path = _file(module)
+    if path is None:
+        raise ValueError(f"there is no module {module!r}")
+    return ast.parse(path.read_text())
