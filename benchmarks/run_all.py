@@ -48,6 +48,7 @@ SCRIPTS = (
     "top.py",
     "comparison.py",
     "prometheus_acts.py",
+    "features.py",
 )
 PACKAGES = ("mainstay", "prometheus_client", "attrs", "tenacity", "stamina", "backoff")
 
@@ -74,11 +75,12 @@ def document(reports: dict[str, Report]) -> str:
     """Write everything down: the goals, what they were measured with, and each script's tables."""
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     python = f"{platform.python_implementation()} {platform.python_version()}"
+    measures = [measure for report in reports.values() for measure in report.measures]
     parts = [
         f"# Benchmarks, {TODAY}",
         f"{cpu()}, {os.cpu_count()} cores, {platform.system()}; {python}; {versions}.",
         "Written by `python benchmarks/run_all.py`; README.md says how to read it.",
-        goals([measure for report in reports.values() for measure in report.measures]),
+        *([goals(measures)] if measures else []),
         *(f"## {script}\n\n" + "\n\n".join(report.parts) for script, report in reports.items()),
     ]
     return "\n\n".join(parts) + "\n"

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import features_table
 import metrics_table
 import names_table
 
@@ -20,6 +21,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "buckets": metrics_table.buckets,
     "label values": metrics_table.label_values,
     "names": names_table.names,
+    "retries": features_table.retries,
+    "circuit breakers": features_table.breakers,
+    "words": features_table.words,
 }
 _PLACE = re.compile(r"(<!-- table of ([\w ]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
