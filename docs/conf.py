@@ -34,6 +34,8 @@ html_sidebars = {
         "sidebar/scroll-end.html",
     ]
 }
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 html_title = f"mainstay {release}"
 
 default_role = "code"  # `name` in docstrings is code, as it is in Markdown

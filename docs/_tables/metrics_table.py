@@ -57,13 +57,12 @@ _OF = {
 def metrics() -> str:
     """List every metric of the schema."""
     return _table(
-        ("Metric", "Type", "Labels", "Unit", "Meaning", "Of"),
+        ("Metric", "Type, unit", "Labels", "Meaning", "Of"),
         [
             (
                 f"`{full_name(family)}`",
-                family.kind,
+                ", ".join(part for part in (family.kind, _unit(family)) if part),
                 ", ".join(f"`{label}`" for label in family.labels) or "none",
-                _unit(family),
                 family.help,
                 _policies(family),
             )

@@ -31,31 +31,27 @@ class Definition(NamedTuple):
 
 
 def names() -> str:
-    """List every public name."""
-    modules: dict[Definition, list[str]] = {}
-    members: dict[Definition, list[str]] = {}
+    """List every public name, in a table for each module."""
+    tables: dict[str, dict[str, list[str]]] = {}
     for line in API.read_text().splitlines():
-        module, _, name = line.partition(":")
-        name, _, member = name.partition(".")
-        found = definition(module, name)
-        if member and member not in members.setdefault(found, []):
-            members[found].append(member)
-        if not member:
-            modules.setdefault(found, []).append(f"{module}.{name}")
+        module, _, path = line.partition(":")
+        name, _, member = path.partition(".")
+        members = tables.setdefault(module, {}).setdefault(name, [])
+        members += [member] if member else []
     pages = pages_by_definition()
-    rows = [
-        (
-            f"`{addresses[0].rpartition('.')[2]}`",
-            ", ".join(f"`{each.rpartition('.')[0]}`" for each in sorted(addresses, key=len)),
-            _sentence(found),
-            ", ".join(f"`{each}`" for each in members.get(found, [])),
-            pages[found],
-        )
-        for found, addresses in modules.items()
-    ]
-    rows.sort(key=lambda row: (row[0].strip("`").lower(), *row))
-    head = ("Name", "Import from", "What it is", "Attributes and methods", "Page")
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ("---",) * len(head), *rows])
+    parts = []
+    for module, found in sorted(tables.items()):
+        parts += [f"## `{module}`", "\n".join(_rows(module, found, pages))]
+    return "\n\n".join(parts)
+
+
+def _rows(module: str, found: dict[str, list[str]], pages: dict[Definition, str]) -> Iterator[str]:
+    yield "| Name | What it is | Page |"
+    yield "| --- | --- | --- |"
+    for name, members in sorted(found.items(), key=lambda each: each[0].lower()):
+        what = definition(module, name)
+        has = f" Has {', '.join(f'`{each}`' for each in members)}." if members else ""
+        yield f"| `{name}` | {_sentence(what)}{has} | {pages[what]} |"
 
 
 def pages_by_definition() -> dict[Definition, str]:

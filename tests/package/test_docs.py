@@ -59,10 +59,12 @@ def test_the_page_about_metrics_has_a_row_for_every_metric(family):
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in page.splitlines()
-        if line.startswith(f"| `mainstay_{family.name}` | {family.kind} |")
+        if line.startswith(f"| `mainstay_{family.name}` | {family.kind}")
     ]
     assert len(rows) == 1
-    _, _, labels, unit, meaning, policies = rows[0]
+    _, kind_and_unit, labels, meaning, policies = rows[0]
+    kind, _, unit = kind_and_unit.partition(", ")
+    assert kind == family.kind
     assert re.findall(r"`(\w+)`", labels) == [*family.labels]
     assert ("seconds" in unit) == (unit != "Unix time" and "_seconds" in family.name)
     assert meaning == family.help
