@@ -86,25 +86,24 @@ def buckets() -> str:
 def label_values() -> str:
     """List the labels whose values are known beforehand, by metric."""
     known = [value for value in vars(layouts).values() if isinstance(value, Layout)]
-    known += layouts.FAILURE_LAYOUTS.values()
     closed = {
         (family, tuple(slots))
         for layout in known
         for family, slots in layout.slots.items()
         if "" not in slots
     } | {(family, family.states) for family in schema.EVERY if family.states}
-    values: dict[Family, dict[str, None]] = {}
-    for family, those in sorted(closed):
-        values.setdefault(family, {}).update(dict.fromkeys(those))
+    rows = [(f"`{full_name(family)}`", family, values) for family, values in sorted(closed)]
+    rows += [
+        (f"`{full_name(family)}` of `{policy}`", family, tuple(slots))
+        for policy, layout in layouts.FAILURE_LAYOUTS.items()
+        for family, slots in layout.slots.items()
+        if "" not in slots
+    ]
     return _table(
         ("Metric", "Label", "Values"),
         [
-            (
-                f"`{full_name(family)}`",
-                f"`{family.labels[-1]}`",
-                ", ".join(f"`{value}`" for value in those),
-            )
-            for family, those in values.items()
+            (name, f"`{family.labels[-1]}`", ", ".join(f"`{value}`" for value in values))
+            for name, family, values in sorted(rows)
         ],
     )
 
