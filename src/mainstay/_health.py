@@ -15,7 +15,7 @@ from mainstay._core.sharing import reset_with_all
 
 @attrs.frozen
 class ComponentHealth:
-    """How one component is.
+    """The state of one component.
 
     Attributes:
         component: Its name.
@@ -74,7 +74,7 @@ def health(ready: Iterable[str]) -> bool: ...
 
 
 def health(ready: Iterable[str] | None = None) -> dict[str, ComponentHealth] | bool:
-    """Return how each component is; with *ready*, whether the process is ready for work.
+    """Return the state of each component; with *ready*, whether the process is ready.
 
     It knows the pools, breakers and bulkheads of this process. Where several have one name, the
     worst of them speaks: "down", "open", "full", "failing", "ok", in this order. It calls nothing
@@ -156,7 +156,7 @@ def checked_ready(ready: object) -> tuple[str, ...]:
 
 
 def drain(seconds: Duration = 0.0) -> None:
-    """Get no more work: be not ready from now on, and refuse what still comes after *seconds*.
+    """Take this process out of service: not ready from now on, no requests after *seconds*.
 
     It is for the end of a process, as in a handler of SIGTERM. `health` with *ready*, and the
     ``/health`` of the middlewares, say no at once, so that a load balancer looks elsewhere. For

@@ -68,7 +68,7 @@ def deadline_headers() -> dict[str, str]:
 def deadline_from(
     headers: Headers, *, header: str = TIMEOUT_HEADER, at_most: Duration = 30.0
 ) -> deadline:
-    """Return the `deadline` that a request has brought in its headers.
+    """Return the `deadline` that the headers of a request ask for.
 
     It can only shorten the one around it. Headers without a time, and those that are garbage, are
     no deadline: the block then changes nothing.

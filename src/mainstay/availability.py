@@ -35,7 +35,7 @@ around_forks(in_child=_reset_after_fork)
 
 
 class Availability(Shared):
-    """Measures how dependable a component is: when it is up, when it fails, how long it is down.
+    """Measures how dependable a component is: its uptime, its failures and its outages.
 
     Pools and breakers keep one by themselves; for anything else, call `fail` when it fails and
     `restore` when it works again. It starts up. Outages nest and overlap: the component is down

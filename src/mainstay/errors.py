@@ -183,7 +183,7 @@ class TimedOutError(MainstayError, TimeoutError):
 
 
 class UnsupportedLoopError(MainstayError):
-    """An async policy ran where no asyncio event loop does, such as under trio.
+    """An async policy ran without an asyncio event loop, for example under trio.
 
     Attributes:
         component: The name of the policy.
@@ -367,7 +367,7 @@ class RateLimitedError(RejectedError):
 
 
 class AllMembersFailedError(MainstayError, ExceptionGroup[Exception]):
-    """Every member of a pool that was called failed: one exception for each.
+    """Every member that a call tried has failed; the group has the exception of each attempt.
 
     A pool with ``raises="group"`` raises it; others raise the exception that came last. Each
     exception has a note with the member's name.
@@ -539,7 +539,7 @@ class _CopiesError(MainstayError, ExceptionGroup[Exception]):
 
 
 class AllCopiesFailedError(_CopiesError):
-    """No copy of a redundant call answered: one exception for each.
+    """No copy of a redundant call answered; the group has the exception of each copy.
 
     A policy with ``raises="group"`` raises it; others raise the exception that came last. The
     exceptions are in the order in which the copies started; a note on each says which copy, and
@@ -570,7 +570,7 @@ class AllCopiesFailedError(_CopiesError):
 
 
 class NoDecisionError(_CopiesError):
-    """Copies of a redundant call answered, but not so that the vote could be decided.
+    """Copies of a redundant call answered, but the vote could not be decided.
 
     It is an `ExceptionGroup` with one exception for each copy, in the order in which the copies
     started, with a note that says what became of it. A copy that failed has its own exception, one
@@ -601,7 +601,7 @@ class NoDecisionError(_CopiesError):
 
 
 class CheckpointError(MainstayError):
-    """A checkpointed run was used in a way that it cannot be; the message says how.
+    """A checkpointed run was used in a way that is not possible; the message says how.
 
     Example:
         >>> from mainstay import CheckpointError, checkpoint_run
@@ -654,7 +654,7 @@ class RunBusyError(CheckpointError):
 
 
 class LeaseLostError(CheckpointError):
-    """Somebody else took the run over while this process was silent; nothing was saved.
+    """Another owner took the run over while this process was silent; nothing was saved.
 
     Attributes:
         component: The name of the policy, which is the name of the run.
@@ -690,7 +690,7 @@ class LeaseLostError(CheckpointError):
 
 
 class SourceChangedError(CheckpointError):
-    """What is iterated over is not what it was when the run was saved.
+    """The source of an iteration is not what it was when the run was saved.
 
     Attributes:
         component: The name of the policy, which is the name of the run.
@@ -869,7 +869,7 @@ class RunInterruptedError(CheckpointError):
 
 
 class CorruptCheckpointError(CheckpointError):
-    """What was saved is damaged, and no older generation of it can be read.
+    """The saved data is damaged, and no older generation of it can be read.
 
     Attributes:
         place: What is damaged.
@@ -915,7 +915,7 @@ class UnsaveableValueError(CheckpointError):
 
 
 class UnknownTypeError(CheckpointError):
-    """A saved value is of a type that nobody allowed to be built.
+    """A saved value has a type that the program did not allow to be built.
 
     Attributes:
         path: Where it is, such as "state.rows[3]".
@@ -937,7 +937,7 @@ class UnknownTypeError(CheckpointError):
 
 
 class StoreUnavailableError(CheckpointError):
-    """The store cannot be read or written now; what it held before is as it was.
+    """The store cannot be read or written now; its content is unchanged.
 
     Attributes:
         store: The store, as a URL.
@@ -968,7 +968,7 @@ class StoreUnavailableError(CheckpointError):
 
 
 class StoreSchemaError(CheckpointError):
-    """The store was made by a newer mainstay, or by something else.
+    """The store was made by a newer mainstay, or by another program.
 
     Attributes:
         store: The store, as a URL.

@@ -171,7 +171,7 @@ class FallbackUsed(Event):
 
 @attrs.frozen
 class PoolEvent(Event):
-    """Something that happened in a failover pool."""
+    """An event of a failover pool."""
 
     policy: ClassVar[str] = "failover"
     _level: ClassVar[int] = logging.WARNING
@@ -225,7 +225,7 @@ class MemberEjected(PoolEvent):
 
 @attrs.frozen
 class MemberFailing(PoolEvent):
-    """A member fails too much, and serves on because there is no other.
+    """A member fails too much, and continues to serve because there is no other.
 
     Attributes:
         member: Its name.
@@ -245,7 +245,7 @@ class MemberFailing(PoolEvent):
 
 @attrs.frozen
 class MemberReadmitted(PoolEvent):
-    """A member that was ejected or failing is well again.
+    """A member that was ejected or failing works again.
 
     Attributes:
         member: Its name.
@@ -305,7 +305,7 @@ class StandbyStarted(PoolEvent):
 
 @attrs.frozen
 class MemberBroken(PoolEvent):
-    """A function that the user gave for a member raised, or took too long.
+    """A function that you gave for a member raised, or took too long.
 
     Attributes:
         member: The member's name.
@@ -378,7 +378,7 @@ class RedundantGaveUp(Event):
 
 @attrs.frozen
 class CheckpointEvent(Event):
-    """Something that happened to a run.
+    """An event of a checkpointed run.
 
     Attributes:
         key: The key of the run.

@@ -87,7 +87,7 @@ def after(seconds: Duration) -> Start:
 
 
 def quantile(q: float, at_least: Duration = 0.001, at_most: Duration | None = None) -> Start:
-    """Start the next copy when the call takes longer than the share *q* of the last calls did.
+    """Start the next copy when the call takes longer than the share *q* of the last calls.
 
     What is measured is the time from the primary's start to the answer, also where another copy
     gave it, so that about 1 - *q* of the calls start a second copy. The last calls, some thousands,

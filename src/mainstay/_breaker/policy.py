@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 
 class CircuitBreaker(Shared):
-    """Stops calling what has failed too much, and finds out by single calls when it is well again.
+    """Stops calls to a service that fails too often, and tries single calls until it works again.
 
     Closed, it lets all calls through and measures their failures by the rules of *detect*; open,
     it lets none through, for a time that grows with each failed trial; then one call is the

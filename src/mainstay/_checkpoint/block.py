@@ -93,7 +93,7 @@ def checkpoint_run(  # noqa: PLR0913 - as `checkpointed`
     allow_pickle: bool = False,
     metrics: Metrics | None = None,
 ) -> CheckpointRun:
-    """Make a block survive `kill -9`: entered again, it goes on where it was.
+    """Make a block survive `kill -9`: entered again, it continues where it was.
 
     The block form of `checkpointed`. The run ends where the block does; an exception that leaves
     the block interrupts it. A block has no result: entered after the run has ended, its

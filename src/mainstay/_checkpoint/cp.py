@@ -150,7 +150,7 @@ class _CheckpointBase(Shared):
 
 
 class Checkpoint(_CheckpointBase):
-    """A run from the inside, in sync code.
+    """The `cp` of a checkpointed function: its run, with state, iterations and steps.
 
     It belongs to the thread of the run. The first parameter of a function that `checkpointed`
     wraps is one, and so is what `with checkpoint_run(...)` enters.
@@ -305,7 +305,7 @@ class Checkpoint(_CheckpointBase):
 
 
 class AsyncCheckpoint(_CheckpointBase):
-    """A run from the inside, in async code.
+    """The `cp` of a checkpointed function in async code.
 
     It belongs to the thread of its event loop. What it has the same as `Checkpoint` means the
     same; saves wait for the disk in another thread, so that the event loop goes on.

@@ -219,7 +219,7 @@ def checkpointed(  # noqa: PLR0913 - the vocabulary of the policy
     name: str | None = None,
     metrics: Metrics | None = None,
 ) -> CheckpointedFunction:
-    """Make a long function survive `kill -9`: run again, it goes on where it was.
+    """Make a long function survive `kill -9`: called again, it continues where it was.
 
     What was saved is never lost and never applied twice; a crash or error repeats at most the
     items since the last save; use `cp.idempotency_key(item)` for their side effects. A run is

@@ -78,7 +78,7 @@ def _decoded_arguments(codec: Codec, run: RunId, saved: bytes) -> tuple[list[Any
 
 @attrs.frozen(kw_only=True)
 class Recovered:
-    """What `recover` did about one run.
+    """The outcome of one run that `recover` has looked at.
 
     Attributes:
         name: The name of the run.
@@ -108,7 +108,7 @@ class Recovered:
 
 
 def recover(store: Store | str | None = None, *, limit: int | None = None) -> list[Recovered]:
-    """Run interrupted runs again, here and now, one after the other.
+    """Run interrupted runs again in this process, one after the other.
 
     Considers every run in the store that has not ended. Runs again those whose owner is gone, and
     whose function is decorated with ``recoverable=True``, is imported in this process, and is not

@@ -65,7 +65,7 @@ Every: TypeAlias = int | timedelta | YoungDaly
 
 
 def young_daly(*, mtbf: Duration, max_replay: Duration = 30.0) -> YoungDaly:
-    """Save as often as costs least: every sqrt(2 x cost of a save x MTBF) seconds.
+    """Save at the interval that costs least: every sqrt(2 x cost of a save x MTBF) seconds.
 
     Saving more often spends more time on saves than crashes would cost; saving less often repeats
     more work after each crash. The cost of a save is measured while the run goes on, and smoothed.

@@ -34,7 +34,7 @@ _registered: dict[str, type] = {}
 
 
 def register_type(cls: T) -> T:
-    """Allow a type to be built from saved data, wherever it turns up. Usable as a decorator.
+    """Allow a type to be built from saved data. Usable as a decorator.
 
     Not needed for the type of the default given to `cp.state()`, for the types that its fields
     name, and for those in the return annotation of a step or in the annotations of a recoverable

@@ -102,7 +102,7 @@ def _calls_in(slices: tuple[_Slice, ...]) -> int:
 
 
 class RetryBudget(Shared):
-    """Limits extra calls to a share of the calls observed, so that retries cannot pile up load.
+    """Limits extra calls to a share of the observed calls, so that retries cannot pile up load.
 
     One object may be shared by any number of policies, threads and tasks: each call of theirs is
     observed, and each retry, hedge or further attempt of theirs is charged. The first attempt is

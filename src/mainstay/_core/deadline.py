@@ -37,7 +37,7 @@ E = TypeVar("E", bound=DeadlineEntry)
 
 
 class deadline:  # noqa: N801 - used like a function, and a class because each call makes one
-    """Set how much time is left for everything inside the block.
+    """Limit the time for everything inside the block.
 
     ``with`` never interrupts running code. A policy entered with no time left raises
     `DeadlineExpiredError` before it calls anything; a retry does not start a wait that would
@@ -199,7 +199,7 @@ def remaining(default: None = None) -> float | None: ...
 @overload
 def remaining(default: Duration) -> float: ...
 def remaining(default: Duration | None = None) -> float | None:
-    """Return the seconds that the surrounding `deadline` leaves.
+    """Return the seconds that are left of the surrounding `deadline`.
 
     Args:
         default: What to answer without a deadline, and the most to answer with one: a number of

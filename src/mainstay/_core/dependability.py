@@ -20,7 +20,7 @@ _BLOCK = 64
 
 @attrs.frozen
 class DependabilityFigures:
-    """How dependable something was over a span of time.
+    """How dependable a component was over a span of time.
 
     Attributes:
         uptime: Seconds it was up.

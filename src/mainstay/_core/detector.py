@@ -93,7 +93,7 @@ def gain_for(normal: float, bad: float) -> int:
 
 @attrs.frozen(init=False)
 class Detect:
-    """When a member has failed too much, and for how long it is then left alone.
+    """When a member or service has failed too much, and for how long it then gets no calls.
 
     A member is ejected after *consecutive* failures in a row, or when its failures are too many
     for its successes: each failure adds points to a score, each success takes one off, and at

@@ -19,7 +19,7 @@ from mainstay._core.functions import Kind, kind_of, name_of
 
 @attrs.frozen
 class Event:
-    """Something that a policy did. Frozen; the classes below it add their own fields.
+    """The base of all events: something that a policy did. Frozen; subclasses add fields.
 
     Attributes:
         policy: The kind of policy: "retry" and so on.

@@ -37,7 +37,7 @@ Judge: TypeAlias = Callable[[Exception], Any]
 
 
 class Verdict(enum.Enum):
-    """What a predicate `on` of a pool may answer about an exception, besides True and False.
+    """The answers of a predicate `on` of a pool, besides True and False.
 
     Example:
         >>> from mainstay import FailoverPool, Member, Verdict

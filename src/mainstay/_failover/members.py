@@ -35,7 +35,7 @@ LATENCY_MEMORY = 10.0
 
 @attrs.frozen(eq=False)
 class Lease(Generic[R]):
-    """What a call uses: one member of a pool.
+    """The right of a call to use one member of a pool.
 
     Attributes:
         member: Its name.

@@ -19,7 +19,7 @@ NO_RESOURCE: Final = object()
 
 @attrs.frozen(init=False, eq=False)
 class Member(Generic[R_co]):
-    """One of the resources of a pool; to type checkers it is generic in the resource.
+    """A member of a pool, with its resource; to type checkers it is generic in the resource.
 
     Args:
         name: What it is called in labels, events and errors. Not empty, and the only one of that
@@ -125,7 +125,7 @@ class Member(Generic[R_co]):
 
 @attrs.frozen(init=False, eq=False)
 class Probe:
-    """A question asked of every open member now and then, whether it is well.
+    """A check of the health of every open member, at intervals.
 
     Without one, an ejected member is tried by single calls.
 

@@ -55,7 +55,7 @@ T = TypeVar("T")  # what a function returns
 
 
 class FailoverPool(Shared, Generic[R]):
-    """Resources that stand in for each other: calls move to one that works, and come back.
+    """Resources that can replace each other: calls move to a member that works, and come back.
 
     Members without `standby` are active; the others stand in for lost ones, one for each. Each
     call is given the resource of one member; if it fails there, it goes on to another one, and
@@ -550,7 +550,7 @@ class _PoolDecorator(Generic[R]):
 
 
 def failover(pool: FailoverPool[R], *, rerun: bool = True) -> _PoolDecorator[R]:
-    """Call a function with the resource of a member of *pool*, of another one if it fails there.
+    """Call a function with the resource of a member of *pool*, of another member if that fails.
 
     The resource goes in as the first argument, or as the second one after a first parameter named
     ``self`` or ``cls``; callers leave it out. ``@failover(pool)`` is ``@pool``.
@@ -592,7 +592,7 @@ def failover(pool: FailoverPool[R], *, rerun: bool = True) -> _PoolDecorator[R]:
 
 
 def current_lease() -> Lease[Any]:
-    """Return the member that the calling code uses: its name, its resource, and the epoch.
+    """Return the lease of the calling code: its member, the resource, and the epoch.
 
     Raises:
         LookupError: Outside every call and block of a pool.

@@ -31,7 +31,7 @@ _UNKNOWN = 1e9  # seconds expected of a member whose first answer is still out
 
 @runtime_checkable
 class Selector(Protocol):
-    """A user's own way to select: anything with a method `pick`.
+    """A way of your own to select a member: any object with a method `pick`.
 
     It is called outside every lock, by the thread or task of the call.
 

@@ -88,7 +88,7 @@ _SHORTEST = 1e-6  # of an answer: a fake clock may not have moved
 
 @attrs.frozen(init=False)
 class Adaptive:
-    """A limit that follows what is called: as many calls at a time as make no long queue there.
+    """A limit for `Bulkhead` that follows how long calls take.
 
     The limit rises while calls take as long as they do without a queue, and falls when they take
     longer, or when calls are dropped: by a timeout, the end of a deadline, a caller who leaves too

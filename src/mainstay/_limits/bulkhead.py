@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 
 class Bulkhead(Shared):
-    """Limit how many calls run at a time, so that what is behind it stays as fast as it is.
+    """Limit how many calls run at a time, so that the service behind it stays fast.
 
     One count is kept over all threads, event loops, sync and async functions and blocks. A call for
     which there is no place waits for at most *max_wait* seconds, or until the deadline around it if

@@ -47,7 +47,7 @@ _KEEP: Final = DefaultInt(1000)
 
 @attrs.frozen(eq=False, repr=False)
 class Fallback:
-    """What `fallback(...)` makes: a decorator and a caller.
+    """What `fallback(...)` returns: a decorator and a caller.
 
     Immutable: one object may wrap any number of functions and be used by threads and tasks at the
     same time. Each function that it wraps has last good answers of its own.
@@ -202,7 +202,7 @@ def fallback(
     name: str | None = None,
     metrics: Metrics | None = None,
 ) -> Fallback:
-    """Return something else where a call fails.
+    """Return another answer when a call fails.
 
     Give one of *default*, a value; *call*, a function; or *last_good*, the newest answer that the
     same call has had. The user's exception is told to `on_event` and counted; without a fallback

@@ -8,7 +8,7 @@ from mainstay._limits.places import PRIORITIES
 
 
 class priority:  # noqa: N801 - used like a function, as `deadline` is
-    """Set how early calls inside the block get a place where they have to wait for one.
+    """Set the priority of the calls inside the block in the queue of a bulkhead.
 
     A bulkhead that is full serves those of "high" first, and those of "low" only while nobody else
     waits. So under a load that lasts those of "low" are refused first and those of "high" last, and

@@ -36,7 +36,7 @@ _ON_STORE_ERROR = ("local", "allow", "deny")
 
 
 class RateLimit(Shared):
-    """Keeps calls to so many in so much time; the others wait for their turn, or are refused.
+    """Limits how many calls begin in a certain time; others wait for a turn, or are refused.
 
     Turns come evenly, one every ``per / rate`` seconds, and up to *burst* of them are saved up
     while nobody takes one. So in any window of *per* seconds, wherever it begins, at most

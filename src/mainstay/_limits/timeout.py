@@ -33,7 +33,7 @@ _THREADS: Final = DefaultInt(32)
 
 @attrs.frozen(eq=False, repr=False)
 class Timeout:
-    """What `timeout(...)` makes: a decorator and a caller.
+    """What `timeout(...)` returns: a decorator and a caller.
 
     Immutable: one object may wrap any number of functions and be used by threads and tasks at the
     same time. Its threads, if it has any, are shared by all of them.

@@ -30,7 +30,7 @@ MOST_CALLS = 10
 
 @attrs.frozen
 class LayerWarning:
-    """One thing that `explain` warns of.
+    """A warning of `explain`.
 
     Attributes:
         code: What kind of thing, "W0" to "W8", as on the page "Combine policies".

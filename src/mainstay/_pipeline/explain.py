@@ -51,7 +51,7 @@ class Part:
 
 @attrs.frozen(kw_only=True)
 class Explanation:
-    """What `explain` says of a function with policies around it.
+    """The worst case of a function with policies around it, and warnings: from `explain`.
 
     Attributes:
         worst_seconds: The longest that one call takes; `math.inf` where nothing bounds it.
@@ -80,7 +80,7 @@ class Explanation:
 
 
 def explain(what: Callable[..., Any], *, call_takes: Duration | None = None) -> Explanation:
-    """Return what the policies around a function come to at worst; nothing is called.
+    """Return the worst case of the policies around a function; nothing is called.
 
     The function may be decorated by several policies, one on top of the other, and by decorators
     of others in between that set ``__wrapped__`` (`functools.wraps`). The worst is not what is

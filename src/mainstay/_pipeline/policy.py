@@ -35,7 +35,7 @@ class _Layer(Protocol):
 
 @attrs.frozen(eq=False, repr=False)
 class Pipeline:
-    """What `pipeline(...)` makes: a decorator and a caller.
+    """What `pipeline(...)` returns: a decorator and a caller.
 
     Immutable: one object may wrap any number of functions and be used by threads and tasks at the
     same time. Its shared objects are shared by all of them.
@@ -136,7 +136,7 @@ class Pipeline:
 
 
 def pipeline(name: str, *policies: Any, metrics: Metrics | None = None) -> Pipeline:
-    """Put several policies around a function as one: one call is one call in the metrics.
+    """Combine several policies around a function: one call is one call in the metrics.
 
     The first policy is the outermost. Their behaviour is that of the same decorators one above the
     other; what differs is what is counted. One call of the pipeline is one call, and one failed

@@ -75,7 +75,7 @@ _FIRST: Final = vote.first()
 
 @attrs.frozen(eq=False, repr=False, kw_only=True)
 class Redundant(Shared):
-    """What `redundant(...)` makes: a decorator, a caller, and the maker of races.
+    """What `redundant(...)` returns: a decorator, a caller, and the maker of races.
 
     Immutable: one object may wrap any number of functions and be used by threads and tasks at the
     same time. What its calls share is how long they take, for each function, and the threads that
@@ -497,7 +497,7 @@ def redundant(  # noqa: PLR0913 - a policy's parameters are its vocabulary
 
 
 def cancelled() -> bool:
-    """Return True if nobody waits any more for the copy of a redundant call that asks.
+    """Return True if the copy of a redundant call that asks is no longer needed.
 
     A copy in a thread cannot be stopped from outside; one that takes long can ask from time to
     time and stop by itself. In async code it tells whether the running task is being cancelled.

@@ -57,7 +57,7 @@ _TIMEOUT: Final = _DefaultFloat(60.0)
 
 @attrs.frozen(eq=False, repr=False)
 class Retry:
-    """What `retry(...)` makes: a decorator, a caller, and the iterator of the block form.
+    """What `retry(...)` returns: a decorator, a caller, and the iterator of the block form.
 
     Immutable: one object may wrap any number of functions and be used by threads and tasks at the
     same time. No call leaves anything in it.
@@ -276,7 +276,7 @@ def retry(
     name: str | None = None,
     metrics: Metrics | None = None,
 ) -> Retry:
-    """Call again what failed, after a wait, until it succeeds or a limit is reached.
+    """Call a function again after a failure and a wait, until it succeeds or a limit is reached.
 
     A call that succeeds at once costs one function call, two readings of the clock and three
     additions. The last exception is raised as it is, with one note about the attempts.

@@ -25,7 +25,7 @@ __all__ = ["Middleware"]
 
 
 class Middleware:
-    """Send what failed again, and leave alone what keeps failing: a client middleware.
+    """Retries, a breaker and a limit for each host, and metrics: a client middleware.
 
     Give it to a session: ``aiohttp.ClientSession(middlewares=[Middleware()])``. Each host has a
     component of its own in the metrics, and a breaker and a limit where they are asked for. What

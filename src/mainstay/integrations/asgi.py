@@ -45,7 +45,7 @@ _TRY_AGAIN_LATER = 1013
 
 
 class Middleware:
-    """Put a deadline, a bulkhead and metrics around each request of an application of ASGI.
+    """Put a deadline, a bulkhead and metrics around each request of an ASGI application.
 
     A request has as much time as its headers leave (`deadline_from`): then it is interrupted, as by
     ``async with deadline``. With *bulkhead* it needs a place, which it keeps until its response is

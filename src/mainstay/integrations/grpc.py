@@ -37,7 +37,7 @@ __all__ = [
 
 
 class ClientInterceptor(grpc.UnaryUnaryClientInterceptor):
-    """Attempts, a breaker, a limit and the time left for the unary calls of a channel.
+    """Retries, a breaker, a limit and the time left for the unary calls of a channel.
 
     Make one for each channel. Without a *name* each service of the channel is a component of its
     own, with a breaker and a limit of its own, at most 1,000 of them.
@@ -171,7 +171,7 @@ class AsyncClientInterceptor(grpc.aio.UnaryUnaryClientInterceptor):
 
 
 class ServerInterceptor(grpc.ServerInterceptor):
-    """The caller's deadline in every handler of a server, and our errors as statuses.
+    """Put the caller's deadline around every handler of a server, and answer errors with statuses.
 
     What is left of the time that a client gives its call is the `deadline` in the handler: what
     the handler calls gives up in time, and `remaining` tells how much there is. It interrupts

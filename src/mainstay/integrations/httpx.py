@@ -32,7 +32,7 @@ _Bytes = httpx.ByteStream
 
 
 class Transport(httpx.BaseTransport):
-    """Send what failed again, and leave alone what keeps failing: a transport around another.
+    """Retries, a breaker and a limit for each host, and metrics: a transport around another.
 
     Give it to a client: ``httpx.Client(transport=Transport())``. Each host has a component of its
     own in the metrics, and a breaker and a limit where they are asked for. What cannot be sent

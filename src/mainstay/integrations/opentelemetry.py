@@ -57,7 +57,7 @@ _NOT_KEPT: Any = None
 
 
 class MetricExporter(sdk.MetricExporter):
-    """What mainstay has counted, in each batch of another exporter.
+    """Adds the metrics of mainstay to each export of another exporter.
 
     Give it to the reader in place of the exporter that it wraps. At each export it adds all that
     `Metrics` holds as one scope, `mainstay`: counters as sums, gauges, and histograms with their

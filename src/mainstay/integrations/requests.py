@@ -34,7 +34,7 @@ _USUAL_PORTS = {"http": 80, "https": 443}
 
 
 class Adapter(BaseAdapter):
-    """Send what failed again, and leave alone what keeps failing: an adapter around another.
+    """Retries, a breaker and a limit for each host, and metrics: an adapter around another.
 
     Mount it in a session: ``session.mount("https://", Adapter())``. Each host has a component of
     its own in the metrics, and a breaker and a limit where they are asked for. What cannot be sent

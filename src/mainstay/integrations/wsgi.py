@@ -37,7 +37,7 @@ _UNLIMITED: AbstractContextManager[None] = nullcontext()
 
 
 class Middleware:
-    """Put a deadline, a bulkhead and metrics around each request of an application of WSGI.
+    """Put a deadline, a bulkhead and metrics around each request of a WSGI application.
 
     As `mainstay.integrations.asgi.Middleware`, with the same arguments, for code that runs in
     threads. Nothing interrupts that: the time that is left is in force as in ``with deadline``, for

@@ -35,7 +35,7 @@ def rules(
     min_events: int = MIN_EVENTS,
     runbook_base: str = "",
 ) -> str:
-    """Write recording and alerting rules for Prometheus 2.42 and newer.
+    """Return recording and alerting rules for Prometheus 2.42 and newer.
 
     The same as ``python -m mainstay rules``. Everything is computed by `job` and component;
     while a process cannot be scraped, its components count as down.

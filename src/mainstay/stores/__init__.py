@@ -26,7 +26,7 @@ _lock = threading.Lock()
 
 
 def store_of(store: object = None) -> Store:
-    """Return the store that users mean by `store=`.
+    """Return the store for a URL, or for what was given as `store=`.
 
     A URL names the same store everywhere in a process.
 

@@ -14,7 +14,7 @@ from mainstay.stores.selection import count_runs
 
 
 class StoreCollector(ScrapeCollector):
-    """Exports how many runs a store has, by name and state.
+    """Exports the number of runs in a store, by name and state.
 
     Register it once, in one process: the one that is scraped. Each scrape reads the store; if
     that fails, the metric is absent from that scrape.

@@ -69,7 +69,7 @@ _HINTS = {
 
 
 class SQLiteStore(Shared):
-    """Keeps runs in a SQLite file: the store of a single machine, with no server.
+    """Keeps runs in a SQLite file: a store for the processes of one machine, without a server.
 
     What a commit wrote survives SIGKILL and, as far as the disk keeps what it acknowledged, the
     loss of power. Any number of processes and threads may use one file. The file, and the

@@ -43,7 +43,7 @@ def _this_clock(clock: "FakeClock", _around: Clock) -> "FakeClock":
 
 
 class FakeClock(Shared):
-    """Time that moves only when a policy sleeps or `advance` is called.
+    """A clock that moves only when a policy sleeps or `advance` is called.
 
     Inside its block every policy, deadline and budget runs on it. Where a policy would sleep, the
     clock moves on at once. With several sleepers, tasks or threads, it moves to the one that is to
@@ -328,7 +328,7 @@ class _NoWaits:
 
 
 class no_waits(ContextDecorator):  # noqa: N801 - used like a function; a block, which entries know
-    """Leave out the waits between attempts; everything else stays as it is.
+    """Skip the waits between attempts; nothing else changes.
 
     The policies decide as they would, with the waits they would make: one that would outlast its
     timeout still gives up, and `wait_seconds_total` counts what would have been waited.

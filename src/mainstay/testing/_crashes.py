@@ -22,7 +22,7 @@ When: TypeAlias = Literal["before", "after"]
 
 @attrs.frozen(kw_only=True)
 class Crash:
-    """One round of `crash_at_every_save`: where the process died, and what came of running again.
+    """One round of `crash_at_every_save`: where the process died, and how the second run ended.
 
     Attributes:
         save: Which save it died at, from 1.

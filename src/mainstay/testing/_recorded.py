@@ -13,7 +13,7 @@ _NAMESPACE = "mainstay"
 
 
 class RecordedMetrics(Metrics):
-    """A `Metrics` in no registry that can be asked for single values; `recorded` makes it."""
+    """A `Metrics` without a registry, from which tests read values; `recorded` makes it."""
 
     def __init__(self) -> None:
         self._recorders = Recorders(SeriesTable(_NAMESPACE, {}))
@@ -57,7 +57,7 @@ def _family_of(sample: str) -> Family:
 
 
 class recorded(ContextDecorator):  # noqa: N801 - used like a function; a block, which entries know
-    """Record what policies made or called inside the block do into metrics of its own.
+    """Record what policies inside the block do into separate metrics.
 
     Its value is a `Metrics` in no registry with one more method, `.value(name, **labels)`, which
     adds up the samples of that name with those labels. It stays readable after the block. Gauges,

@@ -1,4 +1,4 @@
-"""Which answer to believe: the `decide=` of a redundant call.
+"""Which answer to accept: the `decide=` of a redundant call.
 
 A `Rule` knows no call. For each call it makes a `Tally`, which is told of every copy that ended
 and tells whether the vote is settled:
@@ -39,7 +39,7 @@ __all__ = [
 
 
 def first() -> Rule:
-    """Believe the first answer there is: what a hedged call wants.
+    """Accept the first answer, as a hedged call does.
 
     Example:
         >>> from mainstay import redundant, vote
@@ -50,7 +50,7 @@ def first() -> Rule:
 
 
 def quorum(k: int, *, key: Key | None = None) -> Rule:
-    """Believe an answer that *k* copies agree on.
+    """Accept an answer that *k* copies agree on.
 
     Args:
         k: How many have to agree: at least 1, at most the number of copies, which is checked at
@@ -71,7 +71,7 @@ def quorum(k: int, *, key: Key | None = None) -> Rule:
 
 
 def majority(*, key: Key | None = None) -> Rule:
-    """Believe an answer that more than half of all copies agree on; failed ones count as against.
+    """Accept an answer that more than half of all copies agree on; failed copies count against it.
 
     Args:
         key: As for `quorum`.
@@ -92,7 +92,7 @@ def majority(*, key: Key | None = None) -> Rule:
 
 
 def plurality(*, key: Key | None = None) -> Rule:
-    """Believe the answer that more copies gave than any other; a tie is no decision.
+    """Accept the answer that more copies gave than any other; a tie is no decision.
 
     Failed copies do not count, so that a single answer wins if all others failed.
 
@@ -112,7 +112,7 @@ def plurality(*, key: Key | None = None) -> Rule:
 
 
 def median(within: float | None = None) -> Rule:
-    """Believe the middle one of the answers, which must be numbers.
+    """Accept the middle one of the answers, which must be numbers.
 
     More than half of all copies must answer, so that fewer than half that are wrong cannot
     move it beyond the right ones. Of an even number of answers it is the lower middle one, so
@@ -138,7 +138,7 @@ def median(within: float | None = None) -> Rule:
 
 
 def unanimous(*, key: Key | None = None) -> Rule:
-    """Believe an answer only if all copies give it; one that fails or differs is no decision.
+    """Accept an answer only if all copies give it; if one fails or differs, there is no decision.
 
     Args:
         key: As for `quorum`.

@@ -25,7 +25,7 @@ _COMPONENT = Matcher("component", "=~", '"$component"')
 
 
 def dashboard(*, slo: float = 0.999, selector: str = "", namespace: str = "mainstay") -> str:
-    """Write a dashboard for Grafana 9 and newer, to be imported there.
+    """Return a dashboard for Grafana 9 and newer, as JSON to import.
 
     The same as ``python -m mainstay dashboard``. It asks for the metrics themselves and needs no
     recording rules. What is wrong is red on the first screen, with its name. The rows of the
