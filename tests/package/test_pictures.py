@@ -1,0 +1,67 @@
+"""The pictures in the docs show what there is, and every page that needs one has one."""
+
+import importlib.util
+import re
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from support.source import ROOT
+
+DOCS = ROOT / "docs"
+SCRIPTS = DOCS / "_pictures"
+PICTURES = sorted((DOCS / "_static").glob("*.svg"))
+SVG = "{http://www.w3.org/2000/svg}"
+IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)]+\.svg)\)")
+
+
+def drawing():
+    """The names of the scripts that draw the same each time: those with a function `draw`."""
+    return [
+        path.stem
+        for path in sorted(SCRIPTS.glob("*.py"))
+        if "\ndef draw() -> str:" in path.read_text()
+    ]
+
+
+def loaded(name):
+    spec = importlib.util.spec_from_file_location(f"picture_{name}", SCRIPTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", drawing())
+def test_a_picture_is_what_its_script_draws(name, monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    committed = (DOCS / "_static" / f"{name}.svg").read_text()
+    assert loaded(name).draw() == committed, "draw them again: python docs/_pictures"
+
+
+@pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.stem)
+def test_a_picture_is_small_and_needs_nothing_from_elsewhere(path):
+    text = path.read_text()
+    assert len(text) < 40_000
+    assert text.replace("http://www.w3.org/2000/svg", "").count("http") == 0
+
+
+@pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.stem)
+def test_a_picture_says_what_it_shows_to_who_cannot_see_it(path):
+    root = ET.fromstring(path.read_text())  # noqa: S314 - our own
+    title, description = root.find(f"{SVG}title"), root.find(f"{SVG}desc")
+    assert root.get("role") == "img"
+    assert title.text
+    assert len(description.text) > len(title.text)
+
+
+@pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.stem)
+def test_a_picture_is_shown_by_a_page_with_words_in_its_place(path):
+    pages = [ROOT / "README.md", *DOCS.rglob("*.md")]
+    words = [
+        alt
+        for page in pages
+        for alt, link in IMAGE.findall(page.read_text())
+        if (page.parent / link).resolve() == path
+    ]
+    assert words
+    assert all(len(alt) > 20 for alt in words)
