@@ -1,0 +1,59 @@
+"""What a policy goes through: every change of state that a long random walk of a real one has shown.
+
+The pictures of state machines draw these. `check` refuses a picture that has an arrow which was
+never seen, lacks one that was, or lacks a state.
+"""
+
+import random
+from collections.abc import Callable, Collection, Iterable, Iterator
+
+from mainstay.testing import FakeClock, recorded
+
+Change = tuple[str, str]
+Step = Callable[[FakeClock, random.Random], None]
+STEPS = 1500
+
+
+def changes(
+    start: Callable[[Callable[[], None]], tuple[list[Step], Callable[[], Iterable[str]]]],
+) -> Iterator[Change]:
+    """Yield the changes of state of a random walk.
+
+    Args:
+        start: Makes the policy. Takes what is to be called wherever its state may have changed,
+            and returns the steps that a walk is made of, and what tells the states.
+    """
+    found: list[Change] = []
+    last: list[str] = []
+
+    def look() -> None:
+        nonlocal last
+        now = list(states())
+        found.extend((was, state) for was, state in zip(last, now, strict=False) if was != state)
+        last = now
+
+    numbers = random.Random(7)
+    random.seed(7)
+    with recorded(), FakeClock() as clock:
+        steps, states = start(look)
+        for _ in range(STEPS):
+            numbers.choice(steps)(clock, numbers)
+            look()
+    yield from found
+
+
+def check(drawn: Collection[Change], seen: Collection[Change], states: Collection[str]) -> None:
+    """Refuse a picture that does not show what was seen.
+
+    Raises:
+        ValueError: If an arrow was never seen; if a change was seen that is neither an arrow nor
+            two of them, which may happen within one call; or if a state has no arrow.
+    """
+    twice = {(a, d) for a, b in drawn for c, d in drawn if b == c}
+    wrong = {
+        "never seen": set(drawn) - set(seen),
+        "not drawn": set(seen) - set(drawn) - twice,
+        "without an arrow": set(states) - {state for change in drawn for state in change},
+    }
+    if any(wrong.values()):
+        raise ValueError(f"the picture does not show what is: {wrong}")
