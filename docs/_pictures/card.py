@@ -137,6 +137,11 @@ class Card:
         end = f' marker-end="url(#{head})"' if head else ""
         self._parts.append(f'<path class="line {looks}" d="{_path(points)}"{end}/>')
 
+    def curve(self, points: Iterable[tuple[float, float]], tone: Tone) -> None:
+        """Draw a line through many points."""
+        path = " ".join(f"{number(x)} {number(y)}" for x, y in points)
+        self._parts.append(f'<polyline class="line {tone}-line" points="{path}"/>')
+
     def arrow(self, *points: tuple[float, float], tone: str = "dim") -> None:
         """Draw a line with an arrow head at the last one of *points*."""
         self.line(*points, looks=f"{tone}-line", head=tone)

@@ -1,4 +1,4 @@
-"""What a policy goes through: every change of state that a long random walk of a real one has shown.
+"""What a policy goes through: the changes of state that a random walk of a real one has shown.
 
 The pictures of state machines draw these. `check` refuses a picture that has an arrow which was
 never seen, lacks one that was, or lacks a state.
