@@ -1,4 +1,4 @@
-"""A limit that follows what a server can do: the real decision of `Adaptive`, a simulated server."""
+"""A limit that follows what a server can do: `Adaptive` itself, with a simulated server."""
 
 import heapq
 import random
@@ -31,9 +31,8 @@ def run() -> list[tuple[float, int, float]]:
     numbers = random.Random(1)
     limit = AdaptiveLimit(Adaptive())
     points: list[tuple[float, int, float]] = []
-    ends: list[
-        tuple[float, float, int]
-    ] = []  # of calls under way: the end, the beginning, how many
+    # Of the calls under way: their ends, their beginnings, and how many there were then.
+    ends: list[tuple[float, float, int]] = []
     free = [0.0] * workers(0.0)  # when each worker is
     answers: list[tuple[float, float, int]] = []
     now, handed_over = 0.0, 0.0
