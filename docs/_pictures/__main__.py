@@ -1,7 +1,7 @@
 """Draw the pictures of the docs anew: `python docs/_pictures`.
 
 Each module here with a function `draw` is a picture, docs/_static/NAME.svg; the tests compare what
-they draw with the files. `top.py` and `panels.py` are programs of their own: their pictures are
+they draw with the files. `top.py` and `dashboard.py` are programs of their own: their pictures are
 taken from real runs.
 """
 

@@ -16,6 +16,7 @@ import threading
 import time
 from pathlib import Path
 
+import attrs
 from prometheus_client import start_http_server
 from rich.console import Console
 
@@ -120,11 +121,12 @@ def take() -> str:
             time.sleep(EVERY / 5)
             if watched.take():
                 watched.model.tick(time.monotonic())
-                views.append(watched.model.view(time.monotonic(), NOON))
+                views.append(watched.model.view(time.monotonic(), time.time()))
     server.shutdown()
     server.server_close()
     thread.join()
     view = max(views, key=lambda view: (len(view.findings), shows_progress(view), cells(view)))
+    view = attrs.evolve(view, wall=NOON)
     for line in Screen(console).lines(view, Choice(), WIDTH, HEIGHT):
         console.print(line, end="\n", soft_wrap=True)
     drawing = DRAWING.replace("{digest}", digest())

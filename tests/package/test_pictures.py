@@ -6,11 +6,17 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from mainstay._metrics.schema import FAMILIES
 from support.source import ROOT
 
 DOCS = ROOT / "docs"
 SCRIPTS = DOCS / "_pictures"
 PICTURES = sorted((DOCS / "_static").glob("*.svg"))
+PAGES = [
+    *sorted((DOCS / "policies").glob("*.md")),
+    *(DOCS / name for name in ("index.md", "which-policy.md", "tutorial.md")),
+    *(DOCS / "operations" / name for name in ("top.md",)),
+]
 SVG = "{http://www.w3.org/2000/svg}"
 IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)]+\.svg)\)")
 
@@ -52,6 +58,23 @@ def test_a_picture_says_what_it_shows_to_who_cannot_see_it(path):
     assert root.get("role") == "img"
     assert title.text
     assert len(description.text) > len(title.text)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_a_page_that_says_what_there_is_has_a_picture(path):
+    assert IMAGE.search(path.read_text())
+
+
+@pytest.mark.parametrize("name", drawing())
+def test_a_picture_counts_with_the_names_of_metrics(name):
+    root = ET.fromstring((DOCS / "_static" / f"{name}.svg").read_text())  # noqa: S314 - our own
+    counted = [
+        text.text
+        for text in root.iter(f"{SVG}text")
+        if text.get("class") == "card-text mono" and "_" in text.text and text.text[0] != "{"
+    ]
+    names = {re.match(r"[a-z_]+", each)[0] for each in counted}
+    assert names - {family.name for family in FAMILIES} == set()
 
 
 @pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.stem)
