@@ -32,6 +32,15 @@ FROM_TO: dict[Change, tuple[str, ...]] = {
     **{("draining", state): () for state in MEMBER_STATES if state not in ("draining", "trial")},
 }
 
+AT_ONCE = (
+    ("ejected", "trial", "active"),
+    ("ejected", "trial", "standby_hot"),
+    ("ejected", "trial", "active", "standby_cold"),
+    ("failing", "active", "standby_hot"),
+    ("standby_hot", "active", "failing"),
+    ("standby_hot", "active", "ejected"),
+)
+
 
 def start(look: Callable[[], None]) -> tuple[list[Step], Callable[[], Iterable[str]]]:
     """Return the steps of a walk, and what tells the states of the members."""
@@ -68,7 +77,7 @@ def start(look: Callable[[], None]) -> tuple[list[Step], Callable[[], Iterable[s
 
 def draw() -> str:
     """Return the picture."""
-    check(FROM_TO, set(changes(start)), MEMBER_STATES)
+    check(FROM_TO, set(changes(start)), MEMBER_STATES, AT_ONCE)
     card = Card(
         "The states of a pool's member",
         "An active member that fails too much is ejected. After some seconds one call is its "

@@ -6,6 +6,7 @@ never seen, lacks one that was, or lacks a state.
 
 import random
 from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import pairwise
 
 from mainstay.testing import FakeClock, recorded
 
@@ -42,17 +43,28 @@ def changes(
     yield from found
 
 
-def check(drawn: Collection[Change], seen: Collection[Change], states: Collection[str]) -> None:
+def check(
+    drawn: Collection[Change],
+    seen: Collection[Change],
+    states: Collection[str],
+    at_once: Iterable[tuple[str, ...]] = (),
+) -> None:
     """Refuse a picture that does not show what was seen.
+
+    Args:
+        drawn: The arrows.
+        seen: The changes.
+        states: Those that there are.
+        at_once: Ways along several arrows that may be gone within one call.
 
     Raises:
         ValueError: If an arrow was never seen; if a change was seen that is neither an arrow nor
-            two of them, which may happen within one call; or if a state has no arrow.
+            one of these ways; or if a state has no arrow.
     """
-    twice = {(a, d) for a, b in drawn for c, d in drawn if b == c}
+    steps = {step for way in at_once for step in pairwise(way)}
     wrong = {
         "never seen": set(drawn) - set(seen),
-        "not drawn": set(seen) - set(drawn) - twice,
+        "not drawn": (set(seen) - {(way[0], way[-1]) for way in at_once} | steps) - set(drawn),
         "without an arrow": set(states) - {state for change in drawn for state in change},
     }
     if any(wrong.values()):

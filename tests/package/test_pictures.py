@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from mainstay._metrics.schema import FAMILIES
+from mainstay._metrics.schema import BREAKER_STATES, FAMILIES, MEMBER_STATES
 from support.source import ROOT
 
 DOCS = ROOT / "docs"
@@ -43,6 +43,32 @@ def test_a_picture_is_what_its_script_draws(name, monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPTS))
     committed = (DOCS / "_static" / f"{name}.svg").read_text()
     assert loaded(name).draw() == committed, "draw them again: python docs/_pictures"
+
+
+@pytest.mark.parametrize(
+    ("name", "states"), [("breaker", BREAKER_STATES), ("member", MEMBER_STATES)]
+)
+def test_states_are_not_drawn_with_an_arrow_too_few_or_too_many(name, states, monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    picture = loaded(name)
+    seen = set(picture.changes(picture.start))
+    at_once = getattr(picture, "AT_ONCE", ())
+    drawn = set(picture.FROM_TO)
+    picture.check(drawn, seen, states, at_once)
+    never = ("trial", "draining") if name == "member" else ("closed", "half_open")
+    for wrong in (drawn | {never}, *(drawn - {change} for change in drawn)):
+        with pytest.raises(ValueError, match="does not show what is"):
+            picture.check(wrong, seen, states, at_once)
+    with pytest.raises(ValueError, match="without an arrow"):
+        picture.check(drawn, seen, (*states, "asleep"), at_once)
+
+
+def test_the_guide_is_not_drawn_without_a_policy(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    guide = loaded("guide")
+    monkeypatch.setattr(guide, "HELPS", guide.HELPS[:-1])
+    with pytest.raises(ValueError, match="checkpoint"):
+        guide.draw()
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="each Python reads code as it does")
