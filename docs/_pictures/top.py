@@ -121,7 +121,8 @@ def take() -> str:
             time.sleep(EVERY / 5)
             if watched.take():
                 watched.model.tick(time.monotonic())
-                views.append(watched.model.view(time.monotonic(), time.time()))
+                view = watched.model.view(time.monotonic(), time.time())
+                views.append(attrs.evolve(view, wall=NOON))
     server.shutdown()
     server.server_close()
     thread.join()
