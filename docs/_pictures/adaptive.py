@@ -5,13 +5,12 @@ import random
 import statistics
 from collections.abc import Callable
 
-from card import WIDTH, Card
+from card import NOTE, WIDTH, Card
 from timeline import Timeline
 
 from mainstay import Adaptive
 from mainstay._limits.adaptive import PERIOD, AdaptiveLimit
 
-DIM = "dim-text small over"
 SECONDS = 60.0
 TAKES = 0.1
 WORKERS = ((0.0, 12), (20.0, 5), (40.0, 12))
@@ -84,19 +83,19 @@ def draw() -> str:
             (left + line.x(end)) / 2,
             top + 18,
             f"the server can do {count}",
-            "dim-text small",
+            NOTE,
             "middle",
         )
     card.curve([(line.x(at), y(limit)) for at, limit, _ in points], "ok")
     card.text(line.x(8), y(most) - 4, "the limit", "ok-text small over", "middle")
     words = "dips: it measures again what a call takes without a queue"
-    card.text(line.right, 98, words, DIM, "end")
+    card.text(line.right, 98, words, NOTE, "end")
     line.lane(250, "seconds a call")
     y = scale(318, 70 / slowest)
     card.curve([(line.x(at), y(took)) for at, _, took in points], "cover")
     for took in (TAKES, slowest):
-        card.text(WIDTH - 34, y(took) + 4, f"{took:.1f}", DIM)
-    card.text(line.x(23.5), y(slowest) + 8, "until the limit has followed", DIM)
+        card.text(WIDTH - 34, y(took) + 4, f"{took:.1f}", NOTE)
+    card.text(line.x(23.5), y(slowest) + 8, "until the limit has followed", NOTE)
     return card.svg()
 
 

@@ -4,14 +4,13 @@ import contextlib
 import random
 from collections.abc import Callable, Iterable
 
-from card import Card
+from card import NOTE, Card
 from walk import Change, Step, changes, check
 
 from mainstay import CircuitBreaker, CircuitOpenError, Detect
 from mainstay._metrics.schema import BREAKER_STATES
 from mainstay.testing import FakeClock
 
-NOTE = "dim-text small"
 DETECT = Detect()
 FROM_TO: dict[Change, tuple[str, ...]] = {
     ("closed", "open"): (f"{DETECT.consecutive} failures in a row,", "or too many of them"),

@@ -19,6 +19,9 @@ from typing import Literal, NamedTuple, TypeAlias
 WIDTH = 760
 """About as wide as a page of the docs, so that text keeps its size."""
 
+NOTE = "dim-text small over"
+"""How a remark looks, also where it crosses a line."""
+
 Tone: TypeAlias = Literal["ok", "standby", "idle", "cover", "fail"]
 Anchor: TypeAlias = Literal["start", "middle", "end"]
 
@@ -123,14 +126,9 @@ class Card:
 
     def box(self, x: float, y: float, width: float, tone: Tone, name: str, *lines: str) -> None:
         """Draw a box with a name and smaller lines below; *x* and *y* are its upper left corner."""
-        self.area(x, y, width, self.box_height(len(lines)), tone)
+        self.area(x, y, width, 36 + 16 * len(lines), tone)
         self.text(x + width / 2, y + 22, name, f"{tone}-text bold", "middle")
         self.lines(x + width / 2, y + 41, lines, f"{tone}-text small", "middle")
-
-    @staticmethod
-    def box_height(lines: int) -> float:
-        """Return the height of a box with so many lines below its name."""
-        return 34 + 16 * lines + (2 if lines else 0)
 
     def line(self, *points: tuple[float, float], looks: str = "dim-line", head: str = "") -> None:
         """Draw a line through *points*, with an arrow head of the tone *head*, if any."""

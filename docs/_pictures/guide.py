@@ -2,7 +2,7 @@
 
 from itertools import groupby
 
-from card import Card
+from card import NOTE, Card
 
 from mainstay._metrics.schema import GIVE_UP_REASONS
 
@@ -46,14 +46,14 @@ def draw() -> str:
             here = y + ROW / 2
             points = [(168.0, middle), (190.0, middle), (190.0, here), (560.0, here)]
             card.arrow(*(points if here != middle else [points[0], points[-1]]))
-            card.text(210, here - 5, when, "dim-text small")
+            card.text(210, here - 5, when, NOTE)
             card.area(560, here - 15, 172, 30, "cover")
             card.text(646, here + 5, helps, "cover-text bold", "middle")
             y += ROW
         card.area(28, middle - 17, 140, 34, "fail")
         card.text(98, middle + 5, wrong, "fail-text bold", "middle")
     card.rule(bottom + 8)
-    card.text(28, bottom + 32, "Several of them as one, in the right order:", "dim-text small")
+    card.text(28, bottom + 32, "Several of them as one, in the right order:", NOTE)
     card.area(560, bottom + 13, 172, 30, "cover")
     card.text(646, bottom + 33, "pipeline", "cover-text bold", "middle")
     return card.svg()

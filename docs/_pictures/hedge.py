@@ -2,16 +2,16 @@
 
 import asyncio
 
-from card import Card
+from card import NOTE, Card
 from timeline import Span, Timeline
 
 from mainstay import hedge, redundant
 from mainstay.testing import FakeClock, recorded
 
-DIM = "dim-text small over"
 USUAL, SLOW = 0.024, 0.350
 """Seconds that nearly all answers take, and that one takes now and then."""
 BEFORE = tuple(0.010 + 0.0004 * number for number in range(95)) + (0.046,) * 5
+"""How long the calls before it took, from which the policy knows what is slow."""
 
 
 async def run(clock: FakeClock) -> list[tuple[float, float, bool]]:
@@ -58,10 +58,10 @@ def draw() -> str:
     line.span(116, Span(*first[:2], "cover", "▲ slow"))
     line.lane(168, "second copy")
     line.span(168, Span(*second[:2], "ok"))
-    card.text(line.x(over) + 10, 172, "starts when the first is late, and ends the call", DIM)
+    card.text(line.x(over) + 10, 172, "starts when the first is late, and ends the call", NOTE)
     line.lane(220, "the caller")
     line.span(220, Span(0, over, "ok", f"waits {ms(over)}"))
-    card.text(line.x(over) + 10, 224, f"instead of {ms(SLOW)}", DIM)
+    card.text(line.x(over) + 10, 224, f"instead of {ms(SLOW)}", NOTE)
     card.counted(
         312,
         [

@@ -3,13 +3,12 @@
 import contextlib
 from collections.abc import Callable, Iterable
 
-from card import Card
+from card import NOTE, Card
 from walk import Change, Step, changes, check
 
 from mainstay import Detect, Failback, FailoverPool, MainstayError, Member
 from mainstay._metrics.schema import MEMBER_STATES
 
-NOTE = "dim-text small"
 NAMES = "ahc"
 DETECT = Detect()
 FROM_TO: dict[Change, tuple[str, ...]] = {

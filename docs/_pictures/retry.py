@@ -2,7 +2,7 @@
 
 import random
 
-from card import Card
+from card import NOTE, Card
 from timeline import Span, Timeline
 
 from mainstay import retry
@@ -58,7 +58,7 @@ def draw() -> str:
         line.left,
         320,
         f"The limits of the waits: {limits} s, and so on up to {LONGEST_WAIT:g} s.",
-        "dim-text small",
+        NOTE,
     )
     card.counted(352, counted(metrics))
     return card.svg()

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from card import WIDTH, Card
+from card import NOTE, WIDTH, Card
 from timeline import Span, Timeline
 
 from mainstay import Checkpoint, checkpointed
@@ -88,7 +88,7 @@ def draw() -> str:
         line.x(first[-1].end) + 10, 112, "the process dies in item 4", "cover-text small over"
     )
     words = f"items 1 to {INTERRUPTED_AT - 1} are done: passed over"
-    card.text(line.x(second[0].begin) - 10, 156, words, "dim-text small over", "end")
+    card.text(line.x(second[0].begin) - 10, 156, words, NOTE, "end")
     for save in saves:
         card.text(line.x(save), 187, "◆", "ok-text", "middle")
     line.lane(182, "saves")
@@ -121,4 +121,4 @@ def draw_save(card: Card, x: float, document: Document) -> None:
         left, y = 44 + 232 * (index % 3), top + 26 + 68 * (index // 3)
         card.text(left, y, name, "ok-text bold")
         card.text(left, y + 19, value, "card-text mono")
-        card.text(left, y + 36, why, "dim-text small")
+        card.text(left, y + 36, why, "ok-text small")

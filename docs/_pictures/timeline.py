@@ -1,7 +1,7 @@
 """A time line on a card: what happened when, in lanes below each other, to scale."""
 
 import attrs
-from card import WIDTH, Anchor, Card, Tone
+from card import NOTE, WIDTH, Anchor, Card, Tone
 
 BAR = 28.0
 
@@ -51,7 +51,7 @@ class Timeline:
                 break
             self.card.line((at, self.top), (at, self.bottom), looks="card hair")
             words = f"{index * every * scale:g} {unit}"
-            self.card.text(at, self.bottom + 17, words, "dim-text small", "middle")
+            self.card.text(at, self.bottom + 17, words, NOTE, "middle")
 
     def lane(self, y: float, name: str) -> None:
         """Name a lane, whose middle is at *y*."""
@@ -61,13 +61,9 @@ class Timeline:
         """Draw something that took time in the lane at *y*."""
         begin, end = self.x(span.begin), self.x(span.end)
         self.card.area(begin, y - BAR / 2, max(end - begin, 2.0), BAR, span.tone)
-        self.card.text((begin + end) / 2, y + 4, span.words, f"{span.tone}-text small", "middle")
-
-    def gap(self, y: float, begin: float, end: float, words: str) -> None:
-        """Draw a wait between two spans."""
-        self.card.line((self.x(begin), y), (self.x(end), y), looks="dim-line dashed")
-        middle = (self.x(begin) + self.x(end)) / 2
-        self.card.text(middle, y - 7, words, "dim-text small", "middle")
+        if span.words:
+            middle = (begin + end) / 2
+            self.card.text(middle, y + 4, span.words, f"{span.tone}-text small", "middle")
 
     def mark(self, at: float, words: str, tone: Tone, anchor: Anchor = "middle") -> None:
         """Draw a line through all lanes at a time, and say what happens there."""

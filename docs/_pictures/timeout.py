@@ -3,7 +3,7 @@
 import asyncio
 import random
 
-from card import Card
+from card import NOTE, Card
 from timeline import Span, Timeline
 
 from mainstay import TimedOutError, deadline, remaining, retry, timeout
@@ -60,7 +60,7 @@ def draw() -> str:
         line.span(166, Span(attempt.begin, attempt.end, attempt.tone, words))
         middle = line.x(attempt.begin + seconds / 2)
         words = f"has {seconds:.2f} s" if index == len(given) - 1 else f"has {seconds:g} s"
-        card.text(middle, 198, words, "dim-text small over", "middle")
+        card.text(middle, 198, words, NOTE, "middle")
     line.lane(236, "the caller")
     line.span(236, Span(0, over, "ok", f"has the answer after {over:.2f} s"))
     recovered = metrics.value("calls_total", policy="retry", outcome="recovered")

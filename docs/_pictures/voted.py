@@ -3,7 +3,7 @@
 import asyncio
 from functools import partial
 
-from card import Card, Tone
+from card import NOTE, Card, Tone
 from timeline import Span, Timeline
 
 from mainstay import redundant, vote
@@ -59,7 +59,7 @@ def draw() -> str:
         if is_wrong:
             card.text(line.x(over) + 10, y + 4, "▲ outvoted", "cover-text small over")
     words = f"would have taken {SCALES[-1][0]:g} s"
-    card.text(line.x(over) + 10, 234, words, "dim-text small over")
+    card.text(line.x(over) + 10, 234, words, NOTE)
     line.lane(280, "the caller")
     line.span(280, Span(0, over, "ok", f"● {result} g"))
     decided = metrics.value("votes_total", verdict="decided")

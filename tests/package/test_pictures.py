@@ -18,6 +18,8 @@ PAGES = [
     *(DOCS / name for name in ("index.md", "which-policy.md", "tutorial.md")),
     *(DOCS / "operations" / name for name in ("dashboard.md", "top.md")),
 ]
+LETTER = 7.3
+"""Pixels that a letter takes at most, on average: those of `mono` do, the others less."""
 SVG = "{http://www.w3.org/2000/svg}"
 IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)]+\.svg)\)")
 
@@ -110,6 +112,19 @@ def test_a_picture_counts_with_the_names_of_metrics(name):
     ]
     names = {re.match(r"[a-z_]+", each)[0] for each in counted}
     assert names - {family.name for family in FAMILIES} == set()
+
+
+@pytest.mark.parametrize("name", drawing())
+def test_no_text_leaves_its_card(name):
+    root = ET.fromstring((DOCS / "_static" / f"{name}.svg").read_text())  # noqa: S314 - our own
+    _, _, width, height = map(float, root.get("viewBox").split())
+    for text in root.iter(f"{SVG}text"):
+        wide = LETTER * len(text.text)
+        before = {"start": 0.0, "middle": wide / 2, "end": wide}[text.get("text-anchor", "start")]
+        left = float(text.get("x")) - before
+        assert left >= 0, text.text
+        assert left + wide <= width, text.text
+        assert 0 < float(text.get("y")) < height, text.text
 
 
 @pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.stem)
