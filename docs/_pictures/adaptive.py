@@ -83,7 +83,7 @@ def draw() -> str:
             (left + line.x(end)) / 2,
             top + 18,
             f"the server can do {count}",
-            NOTE,
+            "idle-text small",
             "middle",
         )
     card.curve([(line.x(at), y(limit)) for at, limit, _ in points], "ok")
