@@ -127,7 +127,6 @@ def take() -> str:
     server.server_close()
     thread.join()
     view = max(views, key=lambda view: (len(view.findings), shows_progress(view), cells(view)))
-    view = attrs.evolve(view, wall=NOON)
     for line in Screen(console).lines(view, Choice(), WIDTH, HEIGHT):
         console.print(line, end="\n", soft_wrap=True)
     drawing = DRAWING.replace("{digest}", digest())

@@ -332,6 +332,8 @@ class CheckpointCall(Call[CheckpointRecorder]):
 
     def leave(self, error: BaseException | None, value: object = None) -> None:
         """End the call: with *value* saved, or with what was raised in it."""
+        for work in self.run.work:
+            work.cancel()
         if error is not None:
             self._failed(error)
             return
@@ -347,6 +349,11 @@ class CheckpointCall(Call[CheckpointRecorder]):
 
     async def aleave(self, error: BaseException | None, value: object = None) -> None:
         """End the call: with *value* saved, or with what was raised in it."""
+        try:
+            await self._drop_work()
+        except BaseException as interrupted:
+            await self._afailed(error or interrupted)
+            raise
         if error is not None:
             await self._afailed(error)
             return
@@ -359,6 +366,13 @@ class CheckpointCall(Call[CheckpointRecorder]):
             await self._afailed(unfinished)
             raise
         await run_in_thread(lambda: forget_old(self.bound.settings, self.id))
+
+    async def _drop_work(self) -> None:
+        """Cancel the items that are under way, and wait for tasks."""
+        for work in self.run.work:
+            work.cancel()
+        for work in [*self.run.work]:
+            await work.settled()
 
     def _succeeded(self, run: Run) -> None:
         """Record that the run has its result."""

@@ -9,10 +9,12 @@ from collections.abc import (
     Iterable,
     Iterator,
 )
-from typing import Any, ParamSpec, TypeVar, overload
+from concurrent.futures import Executor
+from typing import Any, ParamSpec, TypeAlias, TypeVar, overload
 
-from mainstay._checkpoint import loops
+from mainstay._checkpoint import loops, results
 from mainstay._checkpoint.keys import checked_text
+from mainstay._checkpoint.map_arguments import MapArguments
 from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.steps import Step
 from mainstay._core.sharing import Shared
@@ -22,6 +24,13 @@ P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
 T = TypeVar("T")
+
+AsyncSource: TypeAlias = (
+    Iterable[T]
+    | AsyncIterable[T]
+    | Callable[[Any], Iterable[T] | AsyncIterable[T] | Awaitable[Iterable[T]]]
+)
+"""What async code can iterate over."""
 
 
 class _CheckpointBase(Shared):
@@ -235,6 +244,81 @@ class Checkpoint(_CheckpointBase):
             return iter(())
         return loops.iterate(self._run, source, key, name, progress=progress)
 
+    def map(
+        self,
+        fn: Callable[[T], R],
+        source: Iterable[T] | Callable[[Any], Iterable[T]],
+        key: Callable[[T], Any] | None = None,
+        *,
+        executor: Executor | None = None,
+        ahead: int | None = None,
+        ordered: bool = True,
+        name: str | None = None,
+        progress: bool = False,
+    ) -> Iterator[R]:
+        """Call *fn* for the items of *source* in an executor, and return the results for a loop.
+
+        As `iterate`, but *fn* has done its part of an item before the loop gets the result. Results
+        are not saved: what the loop makes of them is the state, which is saved between items. So a
+        result may be anything that the executor hands back. What was handed to the loop and saved
+        is not run again. After a crash the items that were finished or under way beyond that are,
+        at most *ahead*, and so are the items since the last save. They may still be running
+        elsewhere then: give *fn* an `idempotency_key` where that matters.
+
+        What *fn* raises is raised in the loop at its item's turn; let it leave the run, and the
+        next attempt goes on with that item. Then, and after `break`, what has not begun is
+        cancelled, and the results of what is running are dropped. The executor is left as it is.
+        While the loop waits for a result, a save that is due is made. `cp` may be used in the loop
+        and is refused inside *fn*.
+
+        Args:
+            fn: A plain function from an item to its result. An executor with processes needs one
+                that can be pickled, as functions of modules can.
+            source: As for `iterate`. It is read in the thread of the run.
+            key: As for `iterate`. With *ordered* false it must tell all items apart.
+            executor: What runs *fn*: a `ThreadPoolExecutor`, a `ProcessPoolExecutor`, or any other
+                `concurrent.futures.Executor`, such as those of loky and Dask. Needed.
+            ahead: The most items that are under way, or have a result that waits for its turn, at
+                least 1. None for 4 for each CPU, and at least 16; give more for a cluster.
+            ordered: True for results in the order of the source. False for results as they come:
+                the items done are saved one by one then, and the source is read up to 64 x *ahead*
+                items beyond the first that is not done.
+            name: As for `iterate`.
+            progress: As for `iterate`.
+
+        Raises:
+            TypeError: If an argument has the wrong type, *executor* is None, or *fn* is async.
+            ValueError: If *ahead* is below 1.
+            SourceChangedError: As `iterate`.
+            LeaseLostError: If another process has taken the run over; also while the loop waits.
+            CheckpointError: As `iterate`.
+            UnsaveableValueError: As `iterate`.
+            StoreUnavailableError: If the store cannot be written to.
+            Exception: What *fn* raises, or the executor: `BrokenProcessPool` if a process died.
+
+        Example:
+            >>> from concurrent.futures import ThreadPoolExecutor
+            >>> from mainstay import checkpoint_run
+            >>> def size_of(word: str) -> int:
+            ...     return len(word)
+            >>> with ThreadPoolExecutor(4) as pool:
+            ...     with checkpoint_run("sizes", store="memory://map") as cp:
+            ...         total = cp.state({"letters": 0})
+            ...         for size in cp.map(size_of, ["a", "few", "words"], executor=pool):
+            ...             total["letters"] += size
+            >>> total
+            {'letters': 9}
+        """
+        asked = MapArguments(
+            fn=fn, source=source, key=key, executor=executor, ahead=ahead, ordered=ordered,
+            name=name, progress=progress,
+        )  # fmt: skip
+        asked.check(self._run)
+        chosen = asked.sync_executor()
+        if self.complete:
+            return iter(())
+        return results.results(self._run, asked, chosen)
+
     def step(self, name: str, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call *fn* once in the life of the run; later return the result that was saved.
 
@@ -331,11 +415,7 @@ class AsyncCheckpoint(_CheckpointBase):
 
     def iterate(
         self,
-        source: (
-            Iterable[T]
-            | AsyncIterable[T]
-            | Callable[[Any], Iterable[T] | AsyncIterable[T] | Awaitable[Iterable[T]]]
-        ),
+        source: AsyncSource[T],
         key: Callable[[T], Any] | None = None,
         *,
         name: str | None = None,
@@ -359,6 +439,73 @@ class AsyncCheckpoint(_CheckpointBase):
         loops.check_iteration(source, key, name, progress)
         self._run.check_usable("cp.iterate")
         return loops.AsyncItems(self._run, self._lock, source, key, name, progress)
+
+    @overload
+    def map(
+        self,
+        fn: Callable[[T], Awaitable[R]],
+        source: AsyncSource[T],
+        key: Callable[[T], Any] | None = None,
+        *,
+        executor: None = None,
+        ahead: int | None = None,
+        ordered: bool = True,
+        name: str | None = None,
+        progress: bool = False,
+    ) -> AsyncIterator[R]: ...
+    @overload
+    def map(
+        self,
+        fn: Callable[[T], R],
+        source: AsyncSource[T],
+        key: Callable[[T], Any] | None = None,
+        *,
+        executor: Executor,
+        ahead: int | None = None,
+        ordered: bool = True,
+        name: str | None = None,
+        progress: bool = False,
+    ) -> AsyncIterator[R]: ...
+    def map(
+        self,
+        fn: Callable[[Any], Any],
+        source: AsyncSource[Any],
+        key: Callable[[Any], Any] | None = None,
+        *,
+        executor: Executor | None = None,
+        ahead: int | None = None,
+        ordered: bool = True,
+        name: str | None = None,
+        progress: bool = False,
+    ) -> AsyncIterator[Any]:
+        """Call *fn* for the items of *source* side by side, and return the results for `async for`.
+
+        As `Checkpoint.map`; *fn* may be async, and then runs in tasks of the event loop, which are
+        awaited before the run ends. *source* may be async, too.
+
+        Args:
+            fn: An async function from an item to its result; with an *executor* a plain one.
+            source: As for `iterate`.
+            key: From an item to its key.
+            executor: As for `Checkpoint.map`; None for tasks.
+            ahead: The most items under way.
+            ordered: True for results in the order of the source.
+            name: What the iteration is called.
+            progress: True to show a progress line.
+
+        Raises:
+            TypeError: As `Checkpoint.map`; if *fn* is async and there is an *executor*, or if there
+                is none and *fn* returns nothing to await.
+            ValueError: As `Checkpoint.map`.
+            CheckpointError: As `Checkpoint.map`.
+            Exception: What *fn* raises, or the executor.
+        """
+        asked = MapArguments(
+            fn=fn, source=source, key=key, executor=executor, ahead=ahead, ordered=ordered,
+            name=name, progress=progress,
+        )  # fmt: skip
+        asked.check(self._run)
+        return results.AsyncResults(self._run, self._lock, asked)
 
     @overload
     async def step(

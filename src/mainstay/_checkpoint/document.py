@@ -14,9 +14,9 @@ and the result, once the function has ended. A result of a step stands in an env
     "MSC" | version | flags | BLAKE2b-128 of all that is before and behind it | body
 
 The envelope tells a flipped bit, and large values are compressed: flag 1 says so, with zlib.
-Version 2 is that of a document whose other cursors stand in results (see `archive`): versions of
-mainstay that know nothing of that, and would begin these iterations again from the start, refuse
-it.
+Version 2 is that of a document whose other cursors stand in results (see `archive`), version 3 that
+of one with iterations whose items are done out of order (see `spread`): versions of mainstay that
+know nothing of that, and would do what is done again, refuse it.
 """
 
 import contextlib
@@ -44,6 +44,8 @@ MISSING: Any = object()
 
 _MAGIC = b"MSC\x01"
 _ARCHIVED = b"MSC\x02"
+_OUT_OF_ORDER = b"MSC\x03"
+_MAGICS = (_MAGIC, _ARCHIVED, _OUT_OF_ORDER)
 _PLAIN = b"\x00"
 _COMPRESSED = b"\x01"
 _HEAD_SIZE = 5
@@ -55,7 +57,11 @@ _COMPRESS_FROM = 2048
 
 @attrs.frozen(kw_only=True)
 class Document:
-    """What a save writes besides results of steps, with state and result as JSON."""
+    """What a save writes besides results of steps, with state and result as JSON.
+
+    Attributes:
+        out_of_order: True if there were iterations whose items may be done in any order.
+    """
 
     code: Code
     state: Json = MISSING
@@ -63,6 +69,7 @@ class Document:
     seconds: float = 0.0
     items: int = 0
     result: Json = MISSING
+    out_of_order: bool = False
 
     def sealed(self, *, with_archive: bool = False) -> bytes:
         """Return the bytes to save; *with_archive*, if more cursors stand in results."""
@@ -76,7 +83,8 @@ class Document:
             tree["state"] = self.state
         if self.result is not MISSING:
             tree["result"] = self.result
-        return seal(to_bytes(tree), magic=_ARCHIVED if with_archive else _MAGIC)
+        magic = _ARCHIVED if with_archive else _MAGIC
+        return seal(to_bytes(tree), magic=_OUT_OF_ORDER if self.out_of_order else magic)
 
 
 def opened(sealed: bytes) -> Document:
@@ -94,6 +102,7 @@ def opened(sealed: bytes) -> Document:
         seconds=tree["seconds"],
         items=tree["items"],
         result=tree.get("result", MISSING),
+        out_of_order=sealed.startswith(_OUT_OF_ORDER),
     )
 
 
@@ -201,7 +210,7 @@ def unseal(sealed: bytes) -> bytes:
     Raises:
         DamagedError: If anything in it is not what it was.
     """
-    if type(sealed) is not bytes or not sealed.startswith((_MAGIC, _ARCHIVED)):
+    if type(sealed) is not bytes or not sealed.startswith(_MAGICS):
         raise DamagedError("it does not begin as what mainstay saves does")
     if len(sealed) < _BODY:
         raise DamagedError("it is cut off")

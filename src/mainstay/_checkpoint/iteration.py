@@ -28,11 +28,14 @@ from mainstay._checkpoint.value_digest import (
     item_digest,
     value_digest,
 )
-from mainstay.errors import CheckpointError, SourceChangedError
+from mainstay.errors import CheckpointError, CodeChangedError, SourceChangedError
 from mainstay.stores.base import RunId
 
 CHUNK = 256
 """The most items that are done before their keys go into the digest."""
+
+OUT_OF_ORDER = frozenset({"above", "position"})
+"""What only the cursors of iterations have whose items are done in any order; see `spread`."""
 
 NOTHING: Any = object()
 """In place of an item where none is in progress, and of a key before the first one."""
@@ -90,6 +93,7 @@ class Iteration:
     _done: Any = NOTHING
     _digest: KeyDigest = attrs.field(factory=KeyDigest)
     _expected: str = ""
+    _start: int = 0
     _at: str = ""
 
     @property
@@ -116,8 +120,20 @@ class Iteration:
         self._left = exit_points(frame)
 
     def restore(self, cursor: Json) -> None:
-        """Go back to where *cursor* says that the iteration was."""
-        self.count = self.began = cursor["count"]
+        """Go back to where *cursor* says that the iteration was.
+
+        Raises:
+            CodeChangedError: If items were done in another order than that of the source.
+        """
+        if OUT_OF_ORDER.intersection(cursor):
+            raise CodeChangedError(
+                self.run.name,
+                self.run.key,
+                f"iteration {self.name!r} was that of a `cp.map` with ordered=False, and items "
+                f"beyond the first that is not done are done",
+                "use `cp.map`, or forget the run",
+            )
+        self.count = self.began = self._start = cursor["count"]
         self.last = _KEY.decode(cursor["last"][0], "last key") if cursor["last"] else NOTHING
         self._done = self.last
         self.inner = cursor["inner"]
@@ -144,16 +160,18 @@ class Iteration:
 
     def flush(self) -> int:
         """Add the keys of items done to the digest; return how many there were."""
-        keys = self.keys
-        done = len(keys)
+        done = len(self.keys)
         if done:
-            types = check_keys(keys, self.name)
-            if not self.trusted:
-                self._digest.add(keys, types)
-            self.count += done
-            self._done = keys[-1]
-            keys.clear()
+            self._add(self.keys)
+            self.keys.clear()
         return done
+
+    def _add(self, keys: list[Any]) -> None:
+        types = check_keys(keys, self.name)
+        if not self.trusted:
+            self._digest.add(keys, types)
+        self.count += len(keys)
+        self._done = keys[-1]
 
     def item_done(self) -> None:
         """Count the item in progress as done, where the loop that asked for it was left."""
@@ -196,14 +214,24 @@ class Iteration:
         return item_digest(key)
 
     @property
-    def position(self) -> int:
-        """How many items come before the one in progress."""
+    def done(self) -> int:
+        """How many items are done, by all attempts."""
         return self.count + len(self.keys)
+
+    @property
+    def position(self) -> int:
+        """How many items of the source come before the one in progress."""
+        return self.done
+
+    @property
+    def read(self) -> int:
+        """How many items of the source come before the one that was read last."""
+        return self.position
 
     @property
     def is_at_first_item(self) -> bool:
         """True if no item is done yet in this attempt."""
-        return self.position == self.began
+        return self.done == self.began
 
     def check_item(self) -> None:
         """Check that saved iterations inside an item belong to the one in progress."""
@@ -220,7 +248,7 @@ class Iteration:
 
     def same_key(self, key: object) -> SourceChangedError:
         """Return the error of a key that is the same as the one before it."""
-        if self.trusted and not self.keys:
+        if self.trusted and self.read == self._start:
             return self.changed(
                 f"the key {key!r:.60} comes twice in a row, so the source does not begin after it"
             )
@@ -234,7 +262,7 @@ class Iteration:
         return self._error(f"{problem}; {_ADVICE}")
 
     def _error(self, problem: str) -> SourceChangedError:
-        return SourceChangedError(self.run.name, self.run.key, self.name, self.position, problem)
+        return SourceChangedError(self.run.name, self.run.key, self.name, self.read, problem)
 
     # Passing over what is done, sync and async side by side.
 
@@ -262,8 +290,8 @@ class Iteration:
     def _passed(self, chunk: list[Any], left: int) -> int:
         if not chunk:
             raise self.changed(f"it has ended, and {left} more had been done before")
-        self.keys.extend(map(self.key_of, chunk))
-        return left - self.flush()
+        self._add([*map(self.key_of, chunk)])
+        return left - len(chunk)
 
     def _verify(self) -> None:
         # Without a digest the source was a callable then; of what it gave the last key is known.

@@ -27,7 +27,7 @@ from mainstay.stores.base import Change
 
 def check_iteration(source: object, key: object, name: object, progress: object) -> None:
     """Raise unless *source* can be iterated over, and resumed."""
-    trusted = _is_trusted(source)
+    trusted = is_trusted(source)
     if not trusted and not isinstance(source, Iterable | AsyncIterable):
         raise TypeError(
             f"`source` must be an iterable or a callable that gives one, not {source!r}"
@@ -45,7 +45,7 @@ def check_iteration(source: object, key: object, name: object, progress: object)
     to_flag(progress, "progress")
 
 
-def _is_trusted(source: object) -> bool:
+def is_trusted(source: object) -> bool:
     """True if a source is a callable, which begins after the last key by itself."""
     return callable(source) and not isinstance(source, Iterable | AsyncIterable)
 
@@ -54,12 +54,12 @@ def iterate(  # noqa: C901 - what every item goes through, in one frame, for spe
     run: Run, source: Any, key: Callable[[Any], Any] | None, name: str | None, *, progress: bool
 ) -> Iterator[Any]:
     """Yield the items that are not done yet; save at the boundaries where a save is due."""
-    iteration = run.begin_iteration(key, name, trusted=_is_trusted(source))
+    iteration = run.begin_iteration(key, name, trusted=is_trusted(source))
     if iteration is None:
         return
     try:
         if iteration.trusted:
-            source = source(_last_key(iteration))
+            source = source(last_key(iteration))
         iteration.measure(source)
         items = iter(source)
         if not iteration.trusted:
@@ -155,17 +155,17 @@ class AsyncItems(AsyncIterator[Any]):
 
     async def _opened(self) -> tuple[Iteration, AsyncIterator[Any]]:
         run, source = self._run, self._source
-        iteration = run.begin_iteration(self._key, self._name, trusted=_is_trusted(source))
+        iteration = run.begin_iteration(self._key, self._name, trusted=is_trusted(source))
         if iteration is None:
             self._finished = True
             raise StopAsyncIteration
         try:
             if iteration.trusted:
-                source = source(_last_key(iteration))
+                source = source(last_key(iteration))
                 if inspect.isawaitable(source):
                     source = await source
             iteration.measure(source)
-            items = _aiter(source)
+            items = async_iter(source)
             if not iteration.trusted:
                 await iteration.apass_over(items)
         except BaseException:
@@ -180,11 +180,13 @@ class AsyncItems(AsyncIterator[Any]):
         return iteration, items
 
 
-def _last_key(iteration: Iteration) -> Any:
+def last_key(iteration: Iteration) -> Any:
+    """Return the key of the last item done, which a callable source is given; None at first."""
     return None if iteration.last is NOTHING else iteration.last
 
 
-def _aiter(source: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Any]:
+def async_iter(source: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Any]:
+    """Return an async iterator over a source, async or not."""
     return aiter(source) if isinstance(source, AsyncIterable) else _as_async(source)
 
 

@@ -9,7 +9,7 @@ runs again on a resume; otherwise its saves wait for the end of the item.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
@@ -24,6 +24,8 @@ from mainstay._checkpoint.value_digest import ARGUMENTS, value_digest
 from mainstay.errors import CheckpointError, CodeChangedError
 from mainstay.stores.base import Change, RunId
 
+I = TypeVar("I", bound=Iteration)  # noqa: E741 - for an iteration
+
 
 @attrs.define(eq=False)
 class Progress:
@@ -37,6 +39,7 @@ class Progress:
         state: The state.
         stack: The iterations that are going on, the outermost first.
         unsaved: Items done since the last save.
+        out_of_order: True if there were iterations whose items may be done in any order.
     """
 
     run: RunId
@@ -46,6 +49,7 @@ class Progress:
     state: State
     stack: list[Iteration] = attrs.field(factory=list, init=False)
     unsaved: int = attrs.field(default=0, init=False)
+    out_of_order: bool = attrs.field(init=False)
     _done: int = attrs.field(default=0, init=False)
     _captured: int = attrs.field(default=0, init=False)
     _archive: Archive = attrs.field(init=False)
@@ -56,13 +60,19 @@ class Progress:
 
     def __attrs_post_init__(self) -> None:
         self._cursors = dict(self.document.cursors)
+        self.out_of_order = self.document.out_of_order
         self._archive = Archive(self.steps)
 
     # Iterations.
 
     def begin_iteration(
-        self, key: Callable[[Any], Any] | None, name: str | None, *, trusted: bool
-    ) -> Iteration | None:
+        self,
+        key: Callable[[Any], Any] | None,
+        name: str | None,
+        *,
+        trusted: bool,
+        kind: type[I] = Iteration,  # type: ignore[assignment]  # the one that most are
+    ) -> I | None:
         """Begin an iteration where it was when it was saved; None if it was left by `break`."""
         self.settle()
         outer = self.stack[-1] if self.stack else None
@@ -81,7 +91,7 @@ class Progress:
             return None
         done = saved["count"] if saved and trusted else 0
         key_of = key_function(key, unique, done)
-        iteration = Iteration(self.run, unique, key_of, trusted, scope, by_position=key is None)
+        iteration = kind(self.run, unique, key_of, trusted, scope, by_position=key is None)
         if saved:
             iteration.restore(saved)
         state = self.state.encoded()
@@ -281,6 +291,7 @@ class Progress:
             seconds=self.document.seconds + seconds,
             items=self.document.items + self._done,
             result=result,
+            out_of_order=self.out_of_order,
         )
         self._captured, self._captured_state = self.unsaved, document.state
         finished = result is not MISSING

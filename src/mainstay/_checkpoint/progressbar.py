@@ -18,7 +18,7 @@ _REDRAW_SECONDS = 0.1
 
 def shown(items: Iterator[Any], iteration: Iteration) -> Iterator[Any]:
     """Yield *items*, and show how many are done."""
-    update, close = _bar(iteration)
+    update, close = bar(iteration)
     try:
         for item in items:
             yield item
@@ -29,7 +29,7 @@ def shown(items: Iterator[Any], iteration: Iteration) -> Iterator[Any]:
 
 async def ashown(items: AsyncIterator[Any], iteration: Iteration) -> AsyncIterator[Any]:
     """Yield *items*, and show how many are done."""
-    update, close = _bar(iteration)
+    update, close = bar(iteration)
     try:
         async for item in items:
             yield item
@@ -38,20 +38,22 @@ async def ashown(items: AsyncIterator[Any], iteration: Iteration) -> AsyncIterat
         close()
 
 
-def _bar(iteration: Iteration) -> tuple[Callable[[int], object], Callable[[], object]]:
-    """Return what advances a bar, and what ends it."""
-    if not _is_terminal():
+def bar(
+    iteration: Iteration, *, shows: bool = True
+) -> tuple[Callable[[int], object], Callable[[], object]]:
+    """Return what advances a bar, and what ends it, if it *shows* at all."""
+    if not (shows and _is_terminal()):
         return lambda _count: None, lambda: None
     total = iteration.length
     try:
         tqdm = import_module("tqdm").tqdm
     except ImportError:
-        line = _Line(iteration.name, iteration.count, total)
-        return line.update, line.close
-    bar = tqdm(total=total, initial=iteration.count, desc=iteration.name, unit="item")
-    if iteration.count:
-        bar.set_postfix(resumed_at=iteration.count)
-    return bar.update, bar.close
+        plain = _Line(iteration.name, iteration.done, total)
+        return plain.update, plain.close
+    line = tqdm(total=total, initial=iteration.done, desc=iteration.name, unit="item")
+    if iteration.done:
+        line.set_postfix(resumed_at=iteration.done)
+    return line.update, line.close
 
 
 def _is_terminal() -> bool:

@@ -14,12 +14,14 @@ import attrs
 from mainstay._checkpoint.codec import Codec, Json
 from mainstay._checkpoint.document import MISSING, restored
 from mainstay._checkpoint.hold import Hold
+from mainstay._checkpoint.inside_fn import is_inside_fn_of
 from mainstay._checkpoint.iteration import NOTHING, Iteration
 from mainstay._checkpoint.progress import Progress
 from mainstay._checkpoint.schedule import Schedule, save_at
 from mainstay._checkpoint.settings import CheckpointSettings
 from mainstay._checkpoint.steps import Step
 from mainstay._checkpoint.value_digest import digest
+from mainstay._checkpoint.work import Work
 from mainstay._core.events import logger_of
 from mainstay._core.failures import class_name, counted
 from mainstay._metrics.checkpoint import CheckpointRecorder
@@ -43,6 +45,7 @@ class Run:
         schedule: When it is saved.
         thread: The thread that the call is in.
         resumed: True if an earlier attempt was interrupted.
+        work: The items of `cp.map` that are under way, by iteration.
     """
 
     settings: CheckpointSettings
@@ -53,6 +56,7 @@ class Run:
     progress: Progress
     thread: int
     resumed: bool = attrs.field(default=False, init=False)
+    work: list[Work] = attrs.field(factory=list, init=False)
     _saves: int = attrs.field(default=0, init=False)
     _saving: float = attrs.field(default=0.0, init=False)
 
@@ -85,6 +89,12 @@ class Run:
                 f"{self.id.key!r}; a step is saved as a whole or runs again as a whole, so use it "
                 f"before or after the step"
             )
+        if is_inside_fn_of(self):
+            raise CheckpointError(
+                f"{self.component}: `{what or 'cp'}` was used inside `fn` of `cp.map` of run "
+                f"{self.id.key!r}; give `fn` what it needs with its item, return what is to be "
+                f"saved, and use `cp` in the loop over the results"
+            )
         if threading.get_ident() != self.thread:
             raise CheckpointError(
                 f"{self.component}: `cp` of run {self.id.key!r} belongs to the thread that the run "
@@ -104,8 +114,8 @@ class Run:
 
     def iterating(self, iteration: Iteration) -> None:
         """Record that an iteration goes on after what was done before."""
-        if iteration.count:
-            self.recorder.items("skipped", iteration.count)
+        if iteration.began:
+            self.recorder.items("skipped", iteration.began)
         self.recorder.iterates(self, self.progress.items_left())
 
     def items_to_boundary(self) -> int:

@@ -6,6 +6,7 @@ Nothing is recursive, and no type is built.
 """
 
 import json
+import re
 import zlib
 from collections.abc import Callable, Container, Iterable
 from typing import Any
@@ -19,6 +20,9 @@ MOST_BYTES = 2**28
 _MOST_LEVELS = 1_000
 MOST_INNER = 100
 """How many iterations may be inside each other."""
+
+_NONE_ABOVE = ["0", "0"]
+_DIGITS = re.compile("[0-9a-f]+")
 
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 _MOST = 2**63
@@ -96,6 +100,10 @@ def check_cursors(cursors: Json) -> None:
             last = cursor.get("last")
             _expect(type(last) is list and len(last) <= 1, "the `last` of a cursor is no key")
             check_value({TAG: "frozenset", "v": last}, tags=_TAGS_OF_KEYS)
+            _expect(_is_number(cursor.get("position", 0), int), "a `position` is no number")
+            above = cursor.get("above", _NONE_ABOVE)
+            _expect(type(above) is list and [*map(type, above)] == [str, str], "no pair is `above`")
+            _expect(all(map(_DIGITS.fullmatch, above)), "what is `above` are no digits")
             left.append((cursor.get("inner"), depth + 1))
 
 
