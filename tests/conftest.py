@@ -19,6 +19,7 @@ from support.checkpoints import (  # noqa: F401 - fixtures for the tests of chec
     store,
     url,
 )
+from support.executors import spreading  # noqa: F401 - a fixture, too
 from support.pools import BREAKER_FORMS, POOL_FORMS, Pools, Servers, Site
 
 

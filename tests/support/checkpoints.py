@@ -55,6 +55,9 @@ class NeverWaits:
     def iterate(self, *args, **kwargs):
         return NeverWaitingItems(self._cp.iterate(*args, **kwargs))
 
+    def map(self, *args, **kwargs):
+        return NeverWaitingItems(self._cp.map(*args, **kwargs))
+
     async def step(self, *args, **kwargs):
         return self._cp.step(*args, **kwargs)
 
@@ -91,7 +94,7 @@ class Runner:
 
     def job(self, body, **options):
         """Make a checkpointed function of a body; calling it runs it."""
-        options = {"name": "job", "key": lambda *_args: "key"} | options
+        options = {"name": "job", "key": lambda *_args, **_kwargs: "key"} | options
         if self.name == "sync":
             return checkpointed(**options)(in_sync(body))
         wrapped = checkpointed(**options)(body)

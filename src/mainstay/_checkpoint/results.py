@@ -6,8 +6,8 @@ Nothing that asks for that knows which loop waits, so each looks every tenth of 
 """
 
 import asyncio
+import contextlib
 import inspect
-import queue
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Executor
@@ -52,12 +52,11 @@ def results(run: Run, asked: MapArguments, executor: Executor) -> Iterator[Any]:
         with inside_fn_of(run):
             return executor.submit(asked.fn, value)
 
-    arrivals: queue.SimpleQueue[int] = queue.SimpleQueue()
-    work = Work(spread, asked.window(spread), arrivals, run.recorder, submit, arrivals.put)
+    work = Work(spread, asked.window(spread), run.recorder, submit)
     update, close = progressbar.bar(spread, shows=asked.progress)
     run.work.append(work)
     try:
-        while (position := _next_turn(run, work, items, arrivals)) is not None:
+        while (position := _next_turn(run, work, items)) is not None:
             yield work.take(position)
             if spread.used:
                 run.item_left(spread)
@@ -77,9 +76,7 @@ def results(run: Run, asked: MapArguments, executor: Executor) -> Iterator[Any]:
         close()
 
 
-def _next_turn(
-    run: Run, work: Work, items: Iterator[Any], arrivals: "queue.SimpleQueue[int]"
-) -> int | None:
+def _next_turn(run: Run, work: Work, items: Iterator[Any]) -> int | None:
     """Return the position whose result is next; None at the end."""
     if work.has_room:  # in place of the item that is done now
         _read(work, items)
@@ -87,7 +84,7 @@ def _next_turn(
         if work.has_room:
             _read(work, items)
         else:
-            _wait(run, work, arrivals)
+            _wait(run, work)
     return position
 
 
@@ -105,13 +102,8 @@ def _read(work: Work, items: Iterator[Any]) -> None:
         work.begin(value)
 
 
-def _wait(run: Run, work: Work, arrivals: "queue.SimpleQueue[int]") -> None:
-    try:
-        work.window.arrive(arrivals.get(timeout=_LONGEST_WAIT))
-        due = run.schedule.due
-    except queue.Empty:
-        due = True
-    if due:
+def _wait(run: Run, work: Work) -> None:
+    if not work.wait(_LONGEST_WAIT) or run.schedule.due:
         write(run, run.boundary(work.spread))
 
 
@@ -127,7 +119,7 @@ class AsyncResults(AsyncIterator[Any]):
     _plan: MapArguments
     _work: Work | None = attrs.field(default=None, init=False)
     _items: AsyncIterator[Any] = attrs.field(default=None, init=False)
-    _arrivals: "asyncio.Queue[int]" = attrs.field(factory=asyncio.Queue, init=False)
+    _woken: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
     _update: Callable[[int], object] = attrs.field(default=None, init=False)
     _close: Callable[[], object] = attrs.field(default=None, init=False)
     _finished: bool = attrs.field(init=False)
@@ -188,7 +180,7 @@ class AsyncResults(AsyncIterator[Any]):
             raise
         run.iterating(spread)
         self._update, self._close = progressbar.bar(spread, shows=asked.progress)
-        self._work = work = _work_of(run, asked, spread, self._arrivals)
+        self._work = work = _work_of(run, asked, spread, self._woken)
         run.work[:] = [each for each in run.work if not each.is_settled]
         run.work.append(work)
         return work
@@ -219,9 +211,10 @@ class AsyncResults(AsyncIterator[Any]):
 
     async def _wait(self, work: Work) -> None:
         run = self._run
+        self._woken.clear()
         try:
             async with asyncio.timeout(_LONGEST_WAIT):
-                work.window.arrive(await self._arrivals.get())
+                await self._woken.wait()
             due = run.schedule.due
         except TimeoutError:
             due = True
@@ -234,7 +227,7 @@ class AsyncResults(AsyncIterator[Any]):
         await work.settled()
 
 
-def _work_of(run: Run, asked: MapArguments, spread: Spread, arrivals: "asyncio.Queue[int]") -> Work:
+def _work_of(run: Run, asked: MapArguments, spread: Spread, woken: asyncio.Event) -> Work:
     """Return the work of an async iteration; nothing in it holds what the loop iterates over."""
     event_loop, executor = asyncio.get_running_loop(), asked.executor
 
@@ -244,12 +237,12 @@ def _work_of(run: Run, asked: MapArguments, spread: Spread, arrivals: "asyncio.Q
                 return executor.submit(asked.fn, value)
             return event_loop.create_task(_awaited(asked.fn, value))
 
-    def arrived_in_another_thread(position: int) -> None:
-        if not event_loop.is_closed():
-            event_loop.call_soon_threadsafe(arrivals.put_nowait, position)
+    def wake_from_another_thread() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
+            event_loop.call_soon_threadsafe(woken.set)
 
-    arrived = arrivals.put_nowait if executor is None else arrived_in_another_thread
-    return Work(spread, asked.window(spread), arrivals, run.recorder, submit, arrived)
+    wake = woken.set if executor is None else wake_from_another_thread
+    return Work(spread, asked.window(spread), run.recorder, submit, wake)
 
 
 async def _awaited(fn: Callable[[Any], Awaitable[Any]], value: Any) -> Any:

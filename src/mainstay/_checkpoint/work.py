@@ -1,13 +1,12 @@
 """The items of a `cp.map` that are under way: what the sync and the async loop have in common.
 
-Nothing here waits. A loop reads an item where there is room, and the executor, or the event loop,
+A loop reads an item where there is room, and the executor, or the event loop,
 gets it at once; when it ends, its position goes into a queue; the loop takes from that whose turn
 it is. What goes wrong, in the source, in the executor, or in the function, is kept until its turn,
 so that what came before it reaches the loop.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
@@ -20,7 +19,6 @@ from mainstay._checkpoint.window import Window
 from mainstay._core.failures import leave_note
 from mainstay._metrics.checkpoint import CheckpointRecorder
 
-Arrivals: TypeAlias = "SimpleQueue[int] | asyncio.Queue[int]"
 AnyFuture: TypeAlias = "Future[Any] | asyncio.Future[Any]"
 
 
@@ -31,15 +29,14 @@ class Work:
     Attributes:
         spread: The iteration.
         window: Decides what begins, and whose turn is next.
-        arrivals: Where positions arrive whose items have ended.
     """
 
     spread: Spread
     window: Window
-    arrivals: Arrivals
     _recorder: CheckpointRecorder
     _submit: Callable[[Any], AnyFuture]
-    _arrived: Callable[[int], object]
+    _wake: Callable[[], object] = lambda: None
+    _arrivals: "SimpleQueue[int]" = attrs.field(factory=SimpleQueue, init=False)
     _begun: dict[int, tuple[Item, AnyFuture]] = attrs.field(factory=dict, init=False)
     _error: Exception | None = attrs.field(default=None, init=False)
     _tasks: set["asyncio.Future[Any]"] = attrs.field(factory=set, init=False)
@@ -83,14 +80,26 @@ class Work:
         self.window.begin(position)
         future.add_done_callback(lambda _: self._arrived(position))
 
+    def _arrived(self, position: int) -> None:
+        """Record that an item has ended, in whatever thread that is."""
+        self._arrivals.put(position)
+        self._wake()
+
     # Results are taken.
 
     def turn(self) -> int | None:
         """Return the position whose result is next; None if the loop has to read, or to wait."""
-        with contextlib.suppress(Empty, asyncio.QueueEmpty):
-            while True:
-                self.window.arrive(self.arrivals.get_nowait())
+        while not self._arrivals.empty():
+            self.window.arrive(self._arrivals.get_nowait())
         return self.window.turn()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until an item has ended; False if none has in so many seconds."""
+        try:
+            self.window.arrive(self._arrivals.get(timeout=seconds))
+        except Empty:
+            return False
+        return True
 
     @property
     def is_over(self) -> bool:
