@@ -16,6 +16,7 @@ from mainstay._checkpoint.document import opened
 from mainstay.stores import SQLiteStore
 from mainstay.stores.base import RunId
 from programs import checkpoint_jobs
+from support.job_server import JobServer
 from support.processes import require_tool
 
 pytestmark = pytest.mark.process
@@ -33,44 +34,9 @@ MEMORY = Path("/dev/shm")  # noqa: S108 - no file of a guessable name is made th
 SEEDS = random.Random(20260101)
 
 
-class Server:
-    """A process that runs jobs in children of its own, one after the other."""
-
-    def __init__(self):
-        self._process = subprocess.Popen(
-            [sys.executable, PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def start(self, url, **plan):
-        """Start a job; give its process id."""
-        self._process.stdin.write(json.dumps([url, plan]) + "\n")
-        self._process.stdin.flush()
-        return int(self._process.stdout.readline().removeprefix("pid "))
-
-    def run(self, url, **plan):
-        """Run a job: its exit status, and the lines that it printed."""
-        self.start(url, **plan)
-        return self.ended()
-
-    def ended(self):
-        """Wait for the job: its exit status, and the lines that it printed."""
-        lines = []
-        for line in self._process.stdout:
-            word, _, rest = line.rstrip("\n").partition(" ")
-            if word == "status":
-                return int(rest), lines
-            lines.append((word, rest))
-        raise AssertionError("the server has died")
-
-    def close(self):
-        self._process.stdin.close()
-        self._process.wait(10)
-        self._process.stdout.close()
-
-
 @pytest.fixture(scope="module")
 def server():
-    server = Server()
+    server = JobServer()
     yield server
     server.close()
 
@@ -256,7 +222,7 @@ def test_a_stopped_owner_that_wakes_after_a_takeover_changes_nothing(url):
 
 @pytest.mark.timeout(300)
 def test_two_processes_that_race_for_a_run_do_its_work_once(tmp_path):
-    servers = [Server(), Server()]
+    servers = [JobServer(), JobServer()]
     try:
         for number in range(200):
             url = f"sqlite:///{tmp_path / f'{number}.db'}"  # they also race to make the file

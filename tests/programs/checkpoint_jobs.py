@@ -9,10 +9,12 @@ be killed: ["before" | "after", operation, n] kills at the n-th call of that sto
 
 import asyncio
 import gc
+import inspect
 import json
 import os
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -68,6 +70,39 @@ async def async_job(cp: AsyncCheckpoint) -> list[list[int]]:
             tally.steps.append(await cp.step("charge", charge, row))
         tally.done.append(row)
     say("loop ended")
+    return [tally.done, tally.steps, [await cp.step("publish", charge, 100)]]
+
+
+def work(row):
+    say("work", row)
+    return row
+
+
+def map_job(cp: Checkpoint, *, ordered: bool = True) -> list[list[int]]:
+    tally = cp.state(Tally())
+    with ThreadPoolExecutor(3) as pool:
+        rows = cp.map(work, range(ITEMS), int, executor=pool, ahead=4, ordered=ordered)
+        for row in rows:
+            if row % 3 == 1:
+                tally.steps.append(cp.step("charge", charge, row))
+            tally.done.append(row)
+    return [tally.done, tally.steps, [cp.step("publish", charge, 100)]]
+
+
+def unordered_map_job(cp: Checkpoint) -> list[list[int]]:
+    return map_job(cp, ordered=False)
+
+
+async def async_map_job(cp: AsyncCheckpoint) -> list[list[int]]:
+    async def awork(row):
+        await asyncio.sleep(0)
+        return work(row)
+
+    tally = cp.state(Tally())
+    async for row in cp.map(awork, range(ITEMS), int, ahead=4):
+        if row % 3 == 1:
+            tally.steps.append(await cp.step("charge", charge, row))
+        tally.done.append(row)
     return [tally.done, tally.steps, [await cp.step("publish", charge, 100)]]
 
 
@@ -137,7 +172,7 @@ def run(url, plan):
                "key": lambda *_: "key", "max_crashes": None, **plan.get("options", {})}  # fmt: skip
     job = checkpointed(**options)(fn)
     value = job(*plan.get("args", []))
-    if plan["job"] == "async_job":
+    if inspect.isawaitable(value):
         value = asyncio.run(value)
     say("result", json.dumps(value))
 

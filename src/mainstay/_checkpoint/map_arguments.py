@@ -1,6 +1,7 @@
 """What a `cp.map` is asked for, checked."""
 
 import os
+import sys
 from collections.abc import AsyncIterable, Callable
 from concurrent.futures import Executor
 from typing import Any
@@ -49,10 +50,29 @@ class MapArguments:
                 f"{name_of(self.fn)} is async, and an executor would not await it; in async code "
                 f"leave `executor` out"
             )
+        self._check_fn_can_be_sent()
         if self.ahead is not None:
             to_count(self.ahead, "ahead")
         to_flag(self.ordered, "ordered")
         run.check_usable("cp.map")
+
+    def _check_fn_can_be_sent(self) -> None:
+        """Raise if the executor pickles the function with each item, and it cannot be pickled."""
+        process = sys.modules.get("concurrent.futures.process")
+        if process is None or not isinstance(self.executor, process.ProcessPoolExecutor):
+            return
+        from multiprocessing.reduction import (  # noqa: PLC0415 - it is there with the executor
+            ForkingPickler,
+        )
+
+        try:
+            ForkingPickler.dumps(self.fn)
+        except Exception as error:
+            raise TypeError(
+                f"{name_of(self.fn)} cannot be pickled, and a ProcessPoolExecutor sends it to "
+                f"other processes: {error}; give a function from the top level of a module, or an "
+                f"executor of loky, which sends others, too"
+            ) from error
 
     def sync_executor(self) -> Executor:
         """Return the executor.
