@@ -392,7 +392,7 @@ def test_what_fn_raises_comes_at_its_turn_and_the_next_attempt_goes_on_there(
     job = spreading.job(collect, store=store)
     with pytest.raises(OopsError) as caught:
         job(spreading, fn=fail_once, executor=kept, ahead=4, ordered=ordered)
-    note = "raised by `fn` of cp.map, or on the way there and back, for item 5 of iteration 'items'"
+    note = "raised for item 5 of iteration 'items', with the key 5, by `fn` of cp.map or by the"
     assert caught.value.__notes__[0].startswith(f"mainstay.checkpoint job: {note}")
     saved = opened(store.load(RUN).latest)
     made_before = kept.made[: kept.made.index(5)]

@@ -142,7 +142,7 @@ def test_a_pool_that_lost_a_process_says_so_and_the_next_attempt_goes_on(map_run
     assert run.lines("resumed")[1].split()[0] == str(len(saved))
 
 
-@pytest.mark.parametrize("pool", ["threads", "tasks"])
+@pytest.mark.parametrize("pool", ["threads", "tasks", "processes"])
 def test_sigterm_acts_while_the_loop_waits(map_run, pool):
     run = map_run(pool=pool, items=20, every=3600.0, at=3, long=60.0)
     run.start()
@@ -198,7 +198,7 @@ def test_what_cannot_be_sent_is_told_at_its_turn_and_nothing_is_lost(fn, items):
             job()
         state = opened(latest).state if (latest := store.load(RunId("run", "key")).latest) else []
         assert state == [double(n) for n in items[:3]]
-        note = f"on the way there and back, for item {len(items[:3])} of"
+        note = f"raised for item {len(items[:3])} of"
         assert note in caught.value.__notes__[-1]
         assert executor.submit(double, 2).result() == 4
 

@@ -28,6 +28,7 @@ class MapRun:
     def __init__(self, directory, **plan):
         self.log = Path(directory) / "log"
         self.log.touch()
+        self._errors = Path(directory) / "errors"
         self._url = f"sqlite:///{Path(directory) / 'runs.db'}"
         self._plan = {"log": str(self.log), "seconds": 0.0, **plan}
         self._process = None
@@ -35,10 +36,12 @@ class MapRun:
     def start(self, **changes):
         """Start an attempt, in a session of its own, which dies as a whole."""
         plan = json.dumps(self._plan | changes)
-        self._process = subprocess.Popen(
-            [sys.executable, map_jobs.__file__, self._url, plan],
-            start_new_session=True, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        with self._errors.open("w") as errors:  # no pipe, which workers would keep open
+            self._process = subprocess.Popen(
+                [sys.executable, map_jobs.__file__, self._url, plan],
+                start_new_session=True,
+                stderr=errors,
+            )
         return self
 
     def lines(self, word):
@@ -64,7 +67,6 @@ class MapRun:
             with contextlib.suppress(ProcessLookupError):  # nothing of it is left
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-            self._process.stderr.close()
             self._process = None
 
     def kill_a_worker(self):
@@ -88,10 +90,10 @@ class MapRun:
         """Wait for its end: its exit code, and what it wrote to stderr."""
         process = self._process
         try:
-            errors = process.communicate(timeout=PATIENCE)[1]
+            process.wait(PATIENCE)
         finally:
             self.kill()  # workers may live on
-        return process.returncode, errors
+        return process.returncode, self._errors.read_text()
 
     def saved(self):
         """The items that are done by the newest save."""

@@ -127,8 +127,9 @@ class Work:
         except BaseException as error:  # noqa: BLE001 - which is raised again
             self._recorder.items("failed", 1)
             text = (
-                f"raised by `fn` of cp.map, or on the way there and back, for item {position} of "
-                f"iteration {self.spread.name!r} with the key {item.key!r:.60}"
+                f"raised for item {position} of iteration {self.spread.name!r}, with the key "
+                f"{item.key!r:.60}, by `fn` of cp.map or by the executor, which may have to pickle "
+                f"`fn`, items and results"
             )
             leave_note(error, f"mainstay.checkpoint {self.spread.run.name}", text)
             raise no_end(error)  # noqa: B904 - the same one, but for two
