@@ -27,6 +27,7 @@ SCRIPTS = (
     "memory.py",
     "import_time.py",
     "checkpoint.py",
+    "map.py",
     "scrape.py",
     "failover.py",
     "breaker.py",

@@ -100,7 +100,7 @@ def test_what_cannot_be_sent_is_told_at_its_turn_and_nothing_is_lost(library, po
             with (
                 checkpoint_run("key", store=MemoryStore()) as cp,
                 contextlib.closing(cp.map(fn, items, repr, executor=executor)) as results,
-                pytest.raises(Exception, match="(?i)could not (pickle|serialize)") as caught,
+                pytest.raises(Exception, match=r"(?i)could not (pickle|serialize)") as caught,
             ):
                 had.extend(results)
             assert had == done
