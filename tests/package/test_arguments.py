@@ -9,6 +9,7 @@ import inspect
 import itertools
 import math
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -16,6 +17,7 @@ from mainstay import (
     Adaptive,
     Availability,
     Bulkhead,
+    Checkpoint,
     CircuitBreaker,
     Detect,
     Failback,
@@ -88,11 +90,28 @@ WRAPPERS = [
 ]
 
 keys = map(str, itertools.count())
+POOL = ThreadPoolExecutor(1)  # no thread is started for calls that are refused
 
 
 def iterate(**options):
     with checkpoint_run(next(keys), store=STORE) as cp:
         return list(cp.iterate(**{"source": [1], **options}))
+
+
+def spread(**options):
+    given = {"fn": str, "source": [1], "executor": POOL, **options}
+    with checkpoint_run(next(keys), store=STORE) as cp:
+        return list(cp.map(**given))
+
+
+def aspread(**options):
+    given = {"fn": str, "source": [1], "executor": POOL, **options}
+
+    async def main():
+        async with checkpoint_run(next(keys), store=STORE) as cp:
+            return [item async for item in cp.map(**given)]
+
+    return asyncio.run(main())
 
 
 def aiterate(**options):
@@ -143,6 +162,8 @@ TAKEN = {
     "checkpoint_run": (checkpoint_run, {"key": "k", "store": STORE}),
     "iterate": (iterate, {}),
     "async iterate": (aiterate, {}),
+    "map": (spread, {}),
+    "async map": (aspread, {}),
     "step": (step, {}),
     "recover": (recover, {"store": STORE}),
     "recover_async": (lambda store: asyncio.run(recover_async(store)), {"store": STORE}),
@@ -183,11 +204,14 @@ TAKEN = {
 ANYTHING = {"resource", "then", "step", "result"}
 """Parameters that take whatever a program has."""
 
+MAP_PARAMETERS = {*inspect.signature(Checkpoint.map).parameters} - {"self"}
 OPTIONS = {
     "checkpointed": {*inspect.signature(checkpointed).parameters} - {"recoverable"},
     "fallback": {*inspect.signature(fallback).parameters} - {"default", "call"},
     "iterate": {"source", "key", "name"},
     "async iterate": {"source", "key", "name"},
+    "map": MAP_PARAMETERS,
+    "async map": MAP_PARAMETERS,
 }
 """The parameters of rows that pass on what they get."""
 

@@ -40,16 +40,15 @@ class Spread(Iteration):
     """One iteration of a run whose items are worked on side by side.
 
     Attributes:
-        position: Where in the source the item in progress is.
         ordered: True if the loop gets its items in the order of the source.
         first: The position of the item that has to come first, or None.
         waiting: Items that were read on the way to others that are done, to begin next.
     """
 
-    position: int = 0
     ordered: bool = True
     first: int | None = None
     waiting: deque[Item] = attrs.field(factory=deque)
+    _position: int = 0
     _read: int = 0
     _last_read: Any = NOTHING
     _positions: list[int] = attrs.field(factory=list)
@@ -62,6 +61,11 @@ class Spread(Iteration):
     def done(self) -> int:
         """How many items are done, by all attempts."""
         return self.count + len(self.keys) + len(self._above)
+
+    @property
+    def position(self) -> int:
+        """Where in the source the item in progress is."""
+        return self._position
 
     @property
     def read(self) -> int:
@@ -114,7 +118,7 @@ class Spread(Iteration):
 
     def enter(self, item: Item) -> None:
         """Record that *item* is in progress."""
-        self.position, self.last, self.item = item.position, item.key, item.value
+        self._position, self.last, self.item = item.position, item.key, item.value
 
     # Reading the source.
 
