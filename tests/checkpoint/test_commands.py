@@ -38,22 +38,101 @@ def kept(url):
     return url
 
 
-def test_list_prints_a_line_for_each_run(capsys, kept):
+def test_list_prints_a_header_and_a_line_for_each_run(capsys, kept):
     code, out, err = command(capsys, "list", "--store", kept)
     assert (code, err) == (0, "")
-    lines = [line.split() for line in out.splitlines()]
-    assert [(line[0], line[-2], line[-1]) for line in lines] == [
-        ("done", "job", "False"),
-        ("interrupted", "job", "True"),
+    header, *lines = out.splitlines()
+    assert header == "STATE        ATTEMPT  ITEMS  AGE  CHANGED  NAME  KEY    LAST ERROR"
+    assert lines == [
+        "done         1        5      0s   0s       job   False",
+        "interrupted  1        3      0s   0s       job   True   ValueError",
     ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(-5, "0s"), (119.9, "119s"), (120, "2m"), (7_199, "119m"), (7_200, "2h"), (172_799, "47h"),
+     (172_800, "2d"), (1e9, "11574d")],
+)  # fmt: skip
+def test_list_says_how_long_ago_a_run_began_and_changed(capsys, kept, seconds, shown):
+    store = SQLiteStore(kept.removeprefix("sqlite:///"))
+    with store._connections.use() as db:
+        db.execute("UPDATE run SET created = created - ?", (seconds,))
+    store.close()
+    _, out, _ = command(capsys, "list", "--store", kept)
+    assert [line.split()[3:5] for line in out.splitlines()[1:]] == [[shown, "0s"]] * 2
+    with store._connections.use() as db:
+        db.execute("UPDATE run SET updated = updated - ?", (seconds,))
+    store.close()
+    _, out, _ = command(capsys, "list", "--store", kept)
+    assert [line.split()[3:5] for line in out.splitlines()[1:]] == [[shown, shown]] * 2
+
+
+def test_list_shows_the_runs_of_a_name_and_of_states(capsys, kept):
+    with checkpoint_run("key", name="other", store=kept):
+        pass
+
+    def listed(*filters):
+        shown = json.loads(command(capsys, "list", "--store", kept, "--json", *filters)[1])
+        _, out, _ = command(capsys, "list", "--store", kept, *filters)
+        assert len(out.splitlines()) == 1 + len(shown)
+        return [(each["name"], each["key"]) for each in shown]
+
+    assert listed() == [("job", "False"), ("job", "True"), ("other", "key")]
+    assert listed("--name", "job") == [("job", "False"), ("job", "True")]
+    assert listed("--name", "missing") == []
+    assert listed("--state", "done") == [("job", "False"), ("other", "key")]
+    assert listed("--state", "done", "--name", "job") == [("job", "False")]
+    assert listed("--state", "done", "--state", "interrupted") == listed()
+    assert listed("--state", "poisoned") == []
+    code, out, err = command(capsys, "list", "--store", kept, "--state", "lost")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "'running', 'interrupted', 'poisoned', 'done'" in err
+
+
+def test_list_prints_json_for_programs(capsys, kept):
+    code, out, err = command(capsys, "list", "--store", kept, "--json", "--state", "interrupted")
+    assert (code, err) == (0, "")
+    [shown] = json.loads(out)
+    known = json.loads(command(capsys, "show", "job", "True", "--store", kept)[1])
+    del known["saved"], known["steps"]
+    assert 0 <= shown.pop("seconds since changed") <= shown.pop("seconds since begun") < 60
+    assert shown == known | {"items": 3}
+    assert (shown["state"], shown["error"]) == ("interrupted", "ValueError")
+
+
+def test_list_tells_how_far_a_run_is_that_is_damaged_or_has_saved_nothing(capsys, kept):
+    with pytest.raises(ValueError), checkpoint_run("none", store=kept):  # noqa: PT011 - this one
+        raise ValueError
+
+    def items():
+        shown = json.loads(command(capsys, "list", "--store", kept, "--json")[1])
+        _, out, _ = command(capsys, "list", "--store", kept)
+        return [each["items"] for each in shown], [line.split()[2] for line in out.splitlines()[1:]]
+
+    assert items() == ([5, 3, 0], ["5", "3", "0"])
+    store = SQLiteStore(kept.removeprefix("sqlite:///"))
+    with store._connections.use() as db:
+        db.execute("UPDATE run SET latest = x'00', previous = x'00' WHERE key = 'True'")
+    store.close()
+    assert items() == ([5, None, 0], ["5", "?", "0"])
+
+
+def test_a_long_error_is_cut_in_the_table_alone(capsys, url):
+    with pytest.raises(ValueError, match="x"), checkpoint_run("key", store=url):
+        raise ValueError("x" * 300)
+    _, out, _ = command(capsys, "list", "--store", url)
+    assert out.endswith(f"  ValueError: {'x' * 88}…\n")
+    [shown] = json.loads(command(capsys, "list", "--store", url, "--json")[1])
+    assert shown["error"] == f"ValueError: {'x' * 300}"
 
 
 def test_a_key_of_several_lines_is_listed_in_one_and_tells_the_terminal_nothing(capsys, url):
     with checkpoint_run("a b\nü\x1b[31m", store=url):
         pass
     _, out, _ = command(capsys, "list", "--store", url)
-    assert out.endswith("  run  a b\\nü\\x1b[31m\n")
-    assert out.count("\n") == 1
+    assert out.endswith("  run   a b\\nü\\x1b[31m\n")
+    assert out.count("\n") == 2
 
 
 def test_a_store_whose_path_has_a_percent_sign_is_found(capsys, tmp_path):

@@ -2,12 +2,15 @@
 
 import argparse
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from mainstay._checkpoint.document import Document, opened, unseal
+import attrs
+
+from mainstay._checkpoint.document import Document, newest, opened, unseal
 from mainstay._checkpoint.shape import (
     DamagedError,
     check_arguments,
@@ -18,7 +21,7 @@ from mainstay._checkpoint.shape import (
 )
 from mainstay._checkpoint.steps import name_in
 from mainstay._core.failures import counted, printable
-from mainstay.errors import CheckpointError
+from mainstay.errors import CheckpointError, CorruptCheckpointError
 from mainstay.stores import store_of
 from mainstay.stores.base import Contents, Record, Result, RunId, Status, Store
 
@@ -31,20 +34,108 @@ def add_to(subparsers: Any) -> None:
     for name, (run, help_text, takes_run) in _ACTIONS.items():
         action = actions.add_parser(name, help=help_text, description=help_text)
         action.add_argument("--store", help="its URL; without it $MAINSTAY_STORE")
+        if name == "list":
+            _add_filters(action)
         if takes_run:
             action.add_argument("name", help="the name of the run")
             action.add_argument("key", help="its key")
         action.set_defaults(run=run)
 
 
+def _add_filters(action: argparse.ArgumentParser) -> None:
+    action.add_argument("--name", help="only the runs of this name")
+    action.add_argument(
+        "--state",
+        action="append",
+        choices=get_args(Status),
+        help="only runs in this state; may be repeated",
+    )
+    action.add_argument("--json", action="store_true", help="print a list in JSON for programs")
+
+
+@attrs.frozen
+class _Listed:
+    """A run as `list` shows it; `items` is None where what was saved cannot be read."""
+
+    record: Record
+    state: Status
+    items: int | None
+
+
 def _list(options: argparse.Namespace) -> int:
-    """Print a line for each run."""
-    for record, state in _store(options).list():
-        _print(
-            f"{state:<11} attempt {record.attempt:<3} {_when(record.updated)}  "
-            f"{record.run.name}  {record.run.key}"
-        )
+    """Print a line for each run, or a list in JSON."""
+    runs = _chosen(_store(options), options.name, options.state)
+    now = time.time()
+    if options.json:
+        _print_json([_tree(run, now) for run in runs])
+    else:
+        _print_table([_HEADER, *(_cells(run, now) for run in runs)])
     return 0
+
+
+def _chosen(store: Store, name: str | None, states: Sequence[Status] | None) -> list[_Listed]:
+    """Return the runs of *name*, or all, that are in one of *states*, or in any."""
+    return [
+        _Listed(record, state, _items(store, record.run))
+        for record, state in store.list(name)
+        if states is None or state in states
+    ]
+
+
+def _items(store: Store, run: RunId) -> int | None:
+    """Return for how many items stands what was saved, or None if that cannot be read."""
+    try:
+        document, _ = newest(store.load(run), run)
+    except CorruptCheckpointError:
+        return None
+    return document.items if document else 0
+
+
+def _tree(run: _Listed, now: float) -> dict[str, object]:
+    return _known(run.record, run.state) | {
+        "items": run.items,
+        "seconds since begun": round(max(0.0, now - run.record.created), 3),
+        "seconds since changed": round(max(0.0, now - run.record.updated), 3),
+    }
+
+
+_HEADER = ("STATE", "ATTEMPT", "ITEMS", "AGE", "CHANGED", "NAME", "KEY", "LAST ERROR")
+
+
+def _cells(run: _Listed, now: float) -> tuple[str, ...]:
+    record = run.record
+    return (
+        run.state,
+        str(record.attempt),
+        "?" if run.items is None else str(run.items),
+        _span(now - record.created),
+        _span(now - record.updated),
+        record.run.name,
+        record.run.key,
+        record.error
+        if len(record.error) <= _LONGEST_ERROR
+        else record.error[:_LONGEST_ERROR] + "…",
+    )
+
+
+_LONGEST_ERROR = 100
+"""Characters of an error in a table; `show` has the whole."""
+
+
+def _span(seconds: float) -> str:
+    """Return a time in the largest unit of which there are two, so that it is never far off."""
+    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= 2 * length:
+            return f"{int(seconds // length)}{unit}"
+    return f"{max(0, int(seconds))}s"
+
+
+def _print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Print columns, each as wide as its widest cell."""
+    rows = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        _print("  ".join(map(str.ljust, row, widths)).rstrip())
 
 
 def _show(options: argparse.Namespace) -> int:
@@ -52,7 +143,19 @@ def _show(options: argparse.Namespace) -> int:
     store = _store(options)
     record, state = _found(store, options)
     contents = store.load(record.run)
-    tree = {
+    _print_json(
+        _known(record, state)
+        | {
+            "saved": _described(contents),
+            "steps": sorted(filter(None, map(_step_of, contents.results.values()))),
+        }
+    )
+    return 0
+
+
+def _known(record: Record, state: Status) -> dict[str, object]:
+    """Return what the store knows of a run, for JSON."""
+    return {
         "name": record.run.name,
         "key": record.run.key,
         "state": state,
@@ -63,12 +166,7 @@ def _show(options: argparse.Namespace) -> int:
         "error": record.error,
         "begun": _when(record.created),
         "changed": _when(record.updated),
-        "saved": _described(contents),
-        "steps": sorted(filter(None, map(_step_of, contents.results.values()))),
     }
-    text = printable(json.dumps(tree, indent=2, ensure_ascii=False), in_json=True)
-    print(text)  # noqa: T201 - what the command is for
-    return 0
 
 
 def _forget(options: argparse.Namespace) -> int:
@@ -174,6 +272,11 @@ def _step_of(result: Result) -> str:
         return name_in(result.slot)
     except DamagedError:
         return result.slot
+
+
+def _print_json(tree: object) -> None:
+    text = printable(json.dumps(tree, indent=2, ensure_ascii=False), in_json=True)
+    print(text)  # noqa: T201 - what the commands are for
 
 
 def _print(line: str) -> None:
