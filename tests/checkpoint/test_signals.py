@@ -258,26 +258,3 @@ def test_a_run_in_another_thread_leaves_sigterm_alone():
     thread.start()
     thread.join()
     assert seen == [signal.SIG_DFL]
-
-
-@pytest.mark.process
-@pytest.mark.parametrize("kind", ["legacy", "isolated"])
-def test_a_checkpoint_works_in_a_subinterpreter(url, kind):
-    """mod_wsgi runs applications in one, where `signal.signal` raises ValueError."""
-    done = subprocess.run(
-        [newer_python(), subinterpreter_program(), kind, url, *sys.path],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout) == (0, "done 3\n"), done.stderr
-
-
-def subinterpreter_program():
-    return str(Path(__file__).parent.parent / "programs" / "subinterpreter.py")
-
-
-def newer_python():
-    """A Python that has subinterpreters."""
-    if sys.version_info >= (3, 13):
-        return sys.executable
-    there = *Path.home().glob(".pyenv/versions/3.1[3-9].*/bin/python"), shutil.which("python3.13")
-    return next(filter(None, there), None) or pytest.skip("there is no Python 3.13 here")

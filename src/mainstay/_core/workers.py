@@ -10,11 +10,13 @@ its result: the caller that wakes up finds the worker idle again. Its thread tak
 a caller in a signal handler, who waits for it, may have come in where its own thread has the lock.
 """
 
+import contextlib
 import sys
 import threading
 from collections.abc import Callable
 from typing import TypeAlias
 
+from mainstay._core.exits import end_with_subinterpreter
 from mainstay._core.forks import reset_after_fork
 
 IDLE_SECONDS = 5.0
@@ -48,6 +50,10 @@ class Worker:
         self._job = job
         self._lock.release()
 
+    def end(self) -> None:
+        """End its thread; only for the one who took it."""
+        self._lock.release()  # without a job
+
     def _work(self) -> None:
         while True:
             if not self._lock.acquire(timeout=IDLE_SECONDS):
@@ -72,6 +78,7 @@ class WorkerPool:
         self._most = most
         self._reset_after_fork()
         reset_after_fork(self, WorkerPool._reset_after_fork)
+        end_with_subinterpreter(self, WorkerPool.end)
 
     def _reset_after_fork(self) -> None:
         """Forget all threads: in a forked process they do not exist."""
@@ -104,6 +111,12 @@ class WorkerPool:
     def release(self, worker: Worker) -> None:
         """Make a worker idle again."""
         self._idle.append(worker)
+
+    def end(self) -> None:
+        """End the threads that are idle."""
+        with contextlib.suppress(IndexError):
+            while True:
+                self._idle.pop().end()
 
     def retire(self, worker: Worker) -> bool:
         """Take an idle worker out for good; False if it was taken."""

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import attrs
 
 from mainstay._core.context import current_context
+from mainstay._core.exits import end_with_subinterpreter
 from mainstay._core.functions import is_async
 from mainstay._core.threads import values_now
 from mainstay._failover.hooks import HookThreads, awaited, called, check_answer, not_awaitable
@@ -147,6 +148,7 @@ class ThreadProber:
         self._clock = current_context().clock
         self._bell = self._clock.bell(still=True)
         self._stopped = False
+        end_with_subinterpreter(self, ThreadProber.stop)
 
     def start(self, name: str) -> None:
         """Begin to ask, in a thread called after *name*."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from mainstay._core.clock import wall_time
+from mainstay._core.exits import end_with_subinterpreter
 from mainstay._core.forks import reset_after_fork
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class _Asker(threading.Thread):
 
     def __init__(self, idle: "list[_Asker]") -> None:
         super().__init__(name="mainstay-rate-limit", daemon=True)
-        self.jobs: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+        self.jobs: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._idle = idle
 
     def run(self) -> None:
@@ -61,6 +62,8 @@ class _Asker(threading.Thread):
                     self._idle.remove(self)
                     return
             else:
+                if job is None:
+                    return
                 job()
                 del job  # it knows the call
                 self._idle.append(self)
@@ -97,10 +100,16 @@ class SharedTurns:
         self._item = RateLimitItemPerSecond(self.rate, self._per, namespace=_KEY)
         self._forget_threads()
         reset_after_fork(self, SharedTurns._forget_threads)
+        end_with_subinterpreter(self, SharedTurns._end_threads)
 
     def _forget_threads(self) -> None:
         self._idle: list[_Asker] = []
         self._hung: set[Future[StoreAnswer]] = set()
+
+    def _end_threads(self) -> None:
+        with contextlib.suppress(IndexError):
+            while True:
+                self._idle.pop().jobs.put(None)
 
     def check_kind(self, *, is_async: bool, what: str) -> None:
         """Raise, unless the strategy is for this kind of code.

@@ -299,11 +299,12 @@ def _create(directory: str, kind: str) -> tuple[Path, Path, int]:
     while True:
         path = Path(directory, f"{kind}_{_identifier()}m{next(_numbers)}-{ending}.db")
         unfinished = path.with_suffix(".new")
-        if path.exists():
-            continue
         with contextlib.suppress(FileExistsError):
             descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
-            return path, unfinished, descriptor
+            if not path.exists():  # nor can it be made by another interpreter from here on
+                return path, unfinished, descriptor
+            os.close(descriptor)
+            unfinished.unlink()
 
 
 def _identifier() -> str:

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from mainstay._core.clock import monotonic
+from mainstay._core.exits import end_with_subinterpreter
 from mainstay._core.forks import around_forks
 
 PERIOD = 1.0
@@ -49,10 +50,11 @@ class Writer:
         self._refresh = weakref.WeakMethod(refresh)
         self.restart()
         _writers.add(self)
+        end_with_subinterpreter(self, Writer.end)
 
     def restart(self) -> None:
         """Forget the jobs and the thread, which a forked child leaves to its parent."""
-        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._waiting: dict[Job, None] = {}
         self._starts = itertools.count()
         self._runs = False
@@ -68,16 +70,15 @@ class Writer:
         """Start the thread if it does not run; if that cannot be, the next change tries again."""
         if self._runs or next(self._starts):
             return
-        thread = threading.Thread(
-            target=_run,
-            args=(self._refresh, self._jobs, self._waiting),
-            name="mainstay-writer",
-            daemon=True,
-        )
         try:
-            thread.start()
+            threading.Thread(
+                target=_run,
+                args=(self._refresh, self._jobs, self._waiting),
+                name="mainstay-writer",
+                daemon=True,
+            ).start()
             self._runs = True
-        except RuntimeError:  # no more threads, or the interpreter ends
+        except RuntimeError:  # no more threads, none that are daemons, or the interpreter ends
             self._starts = itertools.count()
 
     def finish(self) -> None:
@@ -87,10 +88,17 @@ class Writer:
             self.do(done.set)
             done.wait(PATIENCE)
 
+    def end(self) -> None:
+        """End the thread when all jobs so far are done; the next change starts another one."""
+        if self._runs:
+            self._jobs.put(None)
+            self._runs = False
+            self._starts = itertools.count()
+
 
 def _run(
     refresh_of: "weakref.WeakMethod[Job]",
-    jobs: "queue.SimpleQueue[Job]",
+    jobs: "queue.SimpleQueue[Job | None]",
     waiting: dict[Job, None],
 ) -> None:
     due, warned = monotonic() + PERIOD, False

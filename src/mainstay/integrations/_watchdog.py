@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from itertools import count
 
 from mainstay._core.clock import monotonic
+from mainstay._core.exits import end_with_subinterpreter
 from mainstay._core.forks import reset_after_fork
 from mainstay.errors import DeadlineExpiredError
 
@@ -71,6 +72,7 @@ class Watchdog:
     def __init__(self) -> None:
         self._reset_after_fork()
         reset_after_fork(self, Watchdog._reset_after_fork)
+        end_with_subinterpreter(self, Watchdog.end_thread)
 
     def _reset_after_fork(self) -> None:
         """Forget the thread: in a forked process there is none."""
@@ -79,6 +81,7 @@ class Watchdog:
         self._numbers = count()
         self._ended = 0
         self._watching = False
+        self._ends = False
 
     def begin(self, watch: Watch, seconds: float) -> None:
         """Watch the read that begins now, which may take so many seconds."""
@@ -102,18 +105,23 @@ class Watchdog:
                 self._ended = 0
 
     def _start(self) -> None:
-        thread = threading.Thread(target=self._watch, name="mainstay-watchdog", daemon=True)
         with contextlib.suppress(RuntimeError):  # no more threads: a body is looked at by pieces
-            thread.start()
+            threading.Thread(target=self._watch, name="mainstay-watchdog", daemon=True).start()
             self._watching = True
+
+    def end_thread(self) -> None:
+        """End the thread; a read that begins afterwards has it started again."""
+        with self._changed:
+            self._ends = self._watching
+            self._changed.notify()
 
     def _watch(self) -> None:
         with self._changed:
-            while True:
+            while not self._ends:
                 wait = self._fire_late() or _IDLE_SECONDS
                 if not self._changed.wait(wait) and not self._heap:
-                    self._watching = False
-                    return
+                    break
+            self._watching = self._ends = False
 
     def _fire_late(self) -> float | None:
         """Fire what is late; return the seconds until the next one, or None without one."""
