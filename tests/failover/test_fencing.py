@@ -270,3 +270,19 @@ def test_no_call_goes_to_a_standby_before_the_fence_has_returned(pools, site, cl
     assert pools.call(pool, use) == "b1"
     assert used == [("a1", [])] * 4 + [("b1", [("a", "b")])]
     pools.close(pool)
+
+
+def test_a_member_about_which_the_fence_is_asked_gets_no_trial(pools, site, clock):
+    """Its trial was due in the plan that began to ask."""
+    fenced = []
+    members = [Member("a", "a0"), pools.member(site, "b", standby="hot")]
+    pool = FailoverPool("db", members, on=Lost, when_all_down="raise",
+                        fence=pools.hook(lambda old, new: fenced.append((old, new))))  # fmt: skip
+    pool.drain("b")
+    pools.eject(pool, site, "a")
+    site.broken.clear()
+    clock.advance(3_600.0)
+    pool.release("b")
+    assert pools.call(pool, site.use) == "b1"
+    assert fenced == [("a", "b")]
+    pools.close(pool)
