@@ -133,6 +133,21 @@ OURS = {
     "RejectedError": (RejectedError("db"), "UNAVAILABLE", None),
     "DeadlineExpiredError": (DeadlineExpiredError("db"), "DEADLINE_EXCEEDED", None),
     "TimedOutError": (TimedOutError("db", 1.0), "DEADLINE_EXCEEDED", None),
+    "a group": (
+        ExceptionGroup("tasks", [RateLimitedError("db", 1.5), RateLimitedError("mail", 3.0)]),
+        "RESOURCE_EXHAUSTED",
+        "3000",
+    ),
+    "a group of limits": (
+        ExceptionGroup("tasks", [TimedOutError("db", 1.0)]),
+        "DEADLINE_EXCEEDED",
+        None,
+    ),
+    "a group of others": (
+        ExceptionGroup("tasks", [RateLimitedError("db", 1.5), OSError()]),
+        "UNKNOWN",
+        None,
+    ),
     "CheckpointError": (CheckpointError("db"), "UNKNOWN", None),
 }
 

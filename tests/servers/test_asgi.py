@@ -212,6 +212,32 @@ def test_a_refusal_of_a_policy_inside_is_503(metrics):
     assert metrics("errors_total", component="shop", error_type="CircuitOpenError") == 1
 
 
+def test_refusals_in_tasks_of_the_application_are_503(metrics):
+    breaker = CircuitBreaker("db", on=Lost)
+    breaker.open()
+
+    async def query():
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(2):
+                tasks.create_task(breaker.call(answering()))
+
+    client = get(shop(answering(before=query)))
+    assert (client.status, client.headers["retry-after"]) == (503, "1")
+    assert metrics("calls_total", component="shop", outcome="error") == 1
+
+
+def test_a_time_that_is_over_in_tasks_of_the_application_is_504(metrics):
+    async def query():
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(late())
+
+    async def late():
+        raise DeadlineExpiredError("db")
+
+    assert get(shop(answering(before=query))).status == 504
+    assert metrics("calls_total", component="shop", outcome="timeout") == 1
+
+
 def test_a_full_bulkhead_inside_is_no_refusal_of_the_request(metrics):
     inner = Bulkhead("inner", limit=1)
 
@@ -674,6 +700,16 @@ def test_a_websocket_is_refused_before_it_is_accepted(metrics):
     assert socket.sent == [
         {"type": "websocket.close", "code": 1013, "reason": "Service Unavailable"}
     ]
+
+
+def test_a_websocket_is_refused_by_a_group_of_refusals(metrics):
+    async def app(scope, receive, send):
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(refuse_to_chat()(scope, receive, send))
+
+    socket = Socket(shop(app))
+    asyncio.run(socket.run())
+    assert [each["type"] for each in socket.sent] == ["websocket.close"]
 
 
 def test_where_the_server_can_a_websocket_is_refused_by_a_response(metrics):

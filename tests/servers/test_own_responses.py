@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainstay import BulkheadFullError, DeadlineExpiredError
+from mainstay import (
+    AllMembersFailedError,
+    BulkheadFullError,
+    CircuitOpenError,
+    DeadlineExpiredError,
+    NoMemberError,
+)
 from mainstay.integrations._own_responses import answer_to, health_page, seconds_to_wait
 from mainstay.types import ComponentHealth
 
@@ -34,6 +40,35 @@ def test_only_what_policies_say_is_answered():
     assert answer_to(DeadlineExpiredError("orders"), 0.0).status == 504
     assert answer_to(TimeoutError(), 0.0) is None
     assert answer_to(KeyboardInterrupt(), 0.0) is None
+
+
+CLOSED, LATER, OVER = (
+    BulkheadFullError("orders", "full", None),
+    CircuitOpenError("db", 30.0),
+    DeadlineExpiredError("orders"),
+)
+NOBODY = NoMemberError("db", [OSError("a")], 60.0, 0, 0.1, ["a"])
+GROUPS = {
+    "one": (ExceptionGroup("tasks", [LATER]), 503, "30"),
+    "two": (ExceptionGroup("tasks", [CLOSED, LATER]), 503, "30"),
+    "in another order": (ExceptionGroup("tasks", [LATER, CLOSED]), 503, "30"),
+    "without a time": (ExceptionGroup("tasks", [CLOSED, CLOSED]), 503, "1"),
+    "nested": (ExceptionGroup("tasks", [CLOSED, ExceptionGroup("more", [LATER])]), 503, "30"),
+    "a pool's own": (ExceptionGroup("tasks", [NOBODY, LATER]), 503, "60"),
+    "of a pool": (AllMembersFailedError("db", [LATER], 30.0, 1, 0.1, ["a"]), 503, "30"),
+    "times that are over": (ExceptionGroup("tasks", [OVER, OVER]), 504, None),
+    "of both": (ExceptionGroup("tasks", [OVER, LATER]), 503, "30"),
+    "with somebody else's": (ExceptionGroup("tasks", [LATER, OSError("a")]), None, None),
+    "with an end": (BaseExceptionGroup("tasks", [LATER, KeyboardInterrupt()]), None, None),
+}
+
+
+@pytest.mark.parametrize(("group", "status", "seconds"), GROUPS.values(), ids=GROUPS)
+def test_a_group_of_refusals_is_answered_as_the_gravest(group, status, seconds):
+    answer = answer_to(group, 0.0)
+    assert (answer and answer.status) == status
+    if answer:
+        assert dict(answer.headers).get("retry-after") == seconds
 
 
 def test_an_answer_tells_nobody_what_it_is_about():

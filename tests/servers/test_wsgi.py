@@ -10,6 +10,7 @@ import pytest
 from mainstay import (
     Bulkhead,
     CircuitBreaker,
+    CircuitOpenError,
     DeadlineExpiredError,
     deadline,
     drain,
@@ -201,6 +202,20 @@ def test_a_refusal_of_a_policy_inside_is_503(metrics):
     assert (server.status, server.headers["retry-after"]) == (503, "1")
     assert metrics("calls_total", component="shop", outcome="error") == 1
     assert metrics("errors_total", component="shop", error_type="CircuitOpenError") == 1
+
+
+def test_refusals_in_a_group_are_503(metrics):
+    breaker = CircuitBreaker("db", on=Lost)
+    breaker.open()
+
+    def query():
+        with pytest.raises(CircuitOpenError) as caught:
+            breaker.call(str)
+        raise ExceptionGroup("queries", [caught.value])
+
+    server = get(shop(answering(before=query)))
+    assert (server.status, server.headers["retry-after"]) == (503, "1")
+    assert metrics("calls_total", component="shop", outcome="error") == 1
 
 
 def test_a_full_bulkhead_inside_is_no_refusal_of_the_request(metrics):

@@ -10,10 +10,12 @@ import grpc
 from mainstay._core.arguments import Duration, to_seconds
 from mainstay._core.deadline import deadline
 from mainstay._core.functions import Kind, kind_of
-from mainstay.errors import MainstayError
+from mainstay.errors import MainstayError, TimedOutError
+from mainstay.integrations._refusals import ANSWERED, answered_as
 from mainstay.integrations._statuses import pushback_of, status_of
 
 _ENDLESS = 1e9  # seconds: what the C core has for a call without a deadline
+_ANSWERED = (*ANSWERED, TimedOutError)
 _END = object()
 
 _SHAPES: dict[tuple[bool, bool], tuple[str, Callable[..., Any]]] = {
@@ -68,7 +70,7 @@ def _answer(behavior: Behavior, at_most: float) -> Behavior:
         try:
             with _deadline_of(context, at_most):
                 return behavior(request, context)
-        except MainstayError as error:
+        except (MainstayError, ExceptionGroup) as error:
             context.abort(_prepared(context, error), str(error))  # which raises
 
     return served
@@ -86,7 +88,7 @@ def _stream(behavior: Behavior, at_most: float) -> Behavior:
                 if response is _END:
                     return
                 yield response
-        except MainstayError as error:
+        except (MainstayError, ExceptionGroup) as error:
             # What `abort` does, which leaves a client of such a generator waiting under grpc.aio.
             context.set_code(_prepared(context, error))
             context.set_details(str(error))
@@ -103,7 +105,7 @@ def _async_answer(behavior: Behavior, at_most: float) -> Behavior:
         try:
             async with _deadline_of(context, at_most):
                 return await behavior(request, context)
-        except MainstayError as error:
+        except (MainstayError, ExceptionGroup) as error:
             status = _prepared(context, error)
             await context.abort(status, str(error), context.trailing_metadata() or ())
 
@@ -120,7 +122,7 @@ def _async_stream(behavior: Behavior, at_most: float) -> Behavior:
                 if response is _END:
                     return
                 yield response
-        except MainstayError as error:
+        except (MainstayError, ExceptionGroup) as error:
             status = _prepared(context, error)
             await context.abort(status, str(error), context.trailing_metadata() or ())
         finally:
@@ -129,16 +131,17 @@ def _async_stream(behavior: Behavior, at_most: float) -> Behavior:
     return served
 
 
-def _prepared(context: Any, error: MainstayError) -> grpc.StatusCode:
+def _prepared(context: Any, error: Exception) -> grpc.StatusCode:
     """Add the trailers that *error* has to those of the call; return its status.
 
     Raises:
-        MainstayError: *error* itself, if it is no status.
+        Exception: *error* itself, if it is no status.
     """
-    status = status_of(error)
+    answered = answered_as(error, _ANSWERED)
+    status = status_of(answered)
     if status is None:
         raise error
-    trailers = pushback_of(error)
+    trailers = pushback_of(answered)
     if trailers:
         known = getattr(context, "trailing_metadata", tuple)  # plain functions under grpc.aio: none
         context.set_trailing_metadata((*(known() or ()), *trailers))

@@ -10,6 +10,7 @@ import attrs
 from mainstay._core.condition import HealthState
 from mainstay._health import ComponentHealth
 from mainstay.errors import DeadlineExpiredError, RejectedError
+from mainstay.integrations._refusals import answered_as
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -41,6 +42,7 @@ def answer_to(error: BaseException, chance: float) -> OwnResponse | None:
         error: What the application, or the bulkhead before it, has raised.
         chance: A random number from 0 to 1.
     """
+    error = answered_as(error)
     if isinstance(error, RejectedError):
         seconds = str(seconds_to_wait(error.retry_after, chance))
         text = f"try again in {seconds} s"

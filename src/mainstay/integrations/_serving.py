@@ -37,6 +37,7 @@ from mainstay._pipeline.straight import StraightBulkhead
 from mainstay._wire import DeadlineReader
 from mainstay.errors import BulkheadFullError, DeadlineExpiredError
 from mainstay.integrations._own_responses import OwnResponse, health_page
+from mainstay.integrations._refusals import answered_as
 
 _REASONS = ("timeout", "full", "wait", "shed")
 
@@ -168,12 +169,13 @@ class RequestCall(Call[PipelineRecorder]):
         """Record what the application has raised, or what has kept it from being called."""
         if self.is_over:
             return
+        answered = answered_as(error)
         if isinstance(error, BulkheadFullError) and not self.was_called:
             self.recorder.gave_up(error.reason)
             self._record("rejected")
-        elif self.seconds is None and isinstance(error, DeadlineExpiredError):
+        elif self.seconds is None and isinstance(answered, DeadlineExpiredError):
             self.is_over = True
-            self.give_up("timeout", error, "timeout", attempts=1)
+            self.give_up("timeout", answered, "timeout", attempts=1)
         elif has_left or not isinstance(error, Exception):
             self.is_over = True
             self.end_interrupted(error)

@@ -13,7 +13,7 @@ from mainstay._limits.bulkhead import Bulkhead
 from mainstay._metrics.collector import Metrics
 from mainstay._pipeline.straight import StraightAsyncBulkhead
 from mainstay._wire import TIMEOUT_HEADER
-from mainstay.errors import DeadlineExpiredError, RejectedError
+from mainstay.errors import DeadlineExpiredError
 from mainstay.integrations._own_responses import OwnResponse, answer_to
 from mainstay.integrations._serving import (
     RequestCall,
@@ -186,7 +186,7 @@ class Middleware:
         try:
             self._rules.check_draining()
             await self._app(scope, handshake.receive, handshake.send)
-        except (RejectedError, DeadlineExpiredError) as error:
+        except Exception as error:
             answer = answer_to(error, chance())
             if handshake.is_over or answer is None:
                 raise
