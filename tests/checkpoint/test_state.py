@@ -34,6 +34,36 @@ class Fixed:
     rows: int = attrs.field(default=0, on_setattr=attrs.setters.frozen)
 
 
+@attrs.define(on_setattr=attrs.setters.frozen)
+class AllFixed:
+    rows: int = 0
+    cents: int = attrs.field(init=False)
+
+
+@attrs.define(on_setattr=[attrs.setters.validate, attrs.setters.frozen])
+class CheckedAndFixed:
+    rows: int = attrs.field(default=0, validator=attrs.validators.instance_of(int))
+
+
+class Below(AllFixed):
+    pass
+
+
+@attrs.frozen
+class Nothing:
+    pass
+
+
+@dataclasses.dataclass
+class Own:
+    rows: int = 0
+
+    def __setattr__(self, name, value):
+        if name in vars(self):
+            raise dataclasses.FrozenInstanceError(name)
+        super().__setattr__(name, value)
+
+
 @dataclasses.dataclass(frozen=True)
 class Glass:
     rows: int = 0
@@ -51,7 +81,8 @@ class Pair(NamedTuple):
 @pytest.mark.parametrize(
     "value",
     [
-        Ice(), Thawed(), Fixed(), Glass(), Pane(), Frozen(1), Point(1.0), Pair(1, 2), Paint.RED,
+        Ice(), Thawed(), Fixed(), AllFixed(), CheckedAndFixed(), Below(), Nothing(), Own(), Glass(),
+        Pane(), Frozen(1), Point(1.0), Pair(1, 2), Paint.RED,
         Access.READ, (), frozenset(), "", b"", 0, 0.5, 1j, True, None, Decimal(0),
         dt.date(2024, 1, 1), dt.datetime(2024, 1, 1, tzinfo=dt.UTC), dt.time(), dt.timedelta(),
         Path(), UUID(int=0),
@@ -72,9 +103,45 @@ class Mixed:
     name: str = attrs.field(default="", on_setattr=attrs.setters.frozen)
 
 
-def test_one_field_that_may_not_be_changed_is_no_obstacle(store):
+def refuse(_instance, _attribute, value):
+    if value == 0:
+        raise AttributeError("a hook that wants more rows")
+    return value
+
+
+@attrs.define(on_setattr=refuse)
+class Hooked:
+    rows: int = 0
+
+
+@attrs.define(on_setattr=attrs.setters.frozen)
+class MostlyFixed:
+    name: str = ""
+    rows: int = attrs.field(default=0, on_setattr=attrs.setters.NO_OP)
+
+
+@attrs.define
+class Empty:
+    pass
+
+
+@pytest.mark.parametrize("value", [Mixed(), MostlyFixed(), Hooked(), Empty()])
+def test_one_field_that_may_not_be_changed_is_no_obstacle(store, value):
     with checkpoint_run("key", store=store) as cp:
-        assert cp.state(Mixed()) == Mixed()
+        assert cp.state(value) is value
+
+
+def test_whether_a_state_can_be_changed_is_not_tried_on_it(store):
+    seen = []
+
+    @attrs.define(on_setattr=lambda instance, _, value: seen.append(instance) or value)
+    class Watched:
+        rows: int = 0
+
+    value = Watched()
+    with checkpoint_run("key", store=store) as cp:
+        cp.state(value)
+    assert not any(each is value for each in seen)
 
 
 # Another type than it was.

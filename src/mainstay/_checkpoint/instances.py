@@ -14,8 +14,8 @@ import enum
 import functools
 import types
 from collections.abc import Callable, Iterable
+from dataclasses import FrozenInstanceError, is_dataclass
 from dataclasses import fields as dataclass_fields
-from dataclasses import is_dataclass
 from typing import Any
 
 import attrs
@@ -95,14 +95,29 @@ def _slots_of(cls: type) -> list[str]:
 _ATTRS_FROZEN: object = attrs.make_class("Frozen", (), frozen=True).__setattr__
 
 
-def is_frozen(cls: Any) -> bool:
-    """True if no field of an attrs class or dataclass can be set."""
-    if not attrs.has(cls):
-        parameters = getattr(cls, "__dataclass_params__", None)
-        return parameters is not None and parameters.frozen
-    fields = attrs.fields(cls)
-    fixed = bool(fields) and all(field.on_setattr is attrs.setters.frozen for field in fields)
-    return fixed or cls.__setattr__ is _ATTRS_FROZEN
+def is_frozen(value: object) -> bool:
+    """True if no field of an instance of an attrs class or dataclass can be set."""
+    cls: Any = type(value)
+    parameters = getattr(cls, "__dataclass_params__", None)
+    if cls.__setattr__ is _ATTRS_FROZEN or (parameters is not None and parameters.frozen):
+        return True
+    if cls.__setattr__ is object.__setattr__ or not (attrs.has(cls) or parameters):
+        return False
+    names = [name for name in field_names(cls) if hasattr(value, name)]
+    copy = object.__new__(cls)  # hooks may do more than to refuse
+    for name in names:
+        object.__setattr__(copy, name, getattr(value, name))
+    return bool(names) and not any(_can_be_set(copy, name) for name in names)
+
+
+def _can_be_set(instance: object, name: str) -> bool:
+    try:
+        setattr(instance, name, getattr(instance, name))
+    except (attrs.exceptions.FrozenError, FrozenInstanceError):
+        return False
+    except Exception:  # noqa: BLE001 - of a hook of the user's, which has more to say of values
+        return True
+    return True
 
 
 def instance_of(cls: Any, values: dict[str, Any]) -> Any:

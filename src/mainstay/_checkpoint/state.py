@@ -66,7 +66,7 @@ class State:
         """
         if self.is_known:
             return self._value
-        if isinstance(default, _UNCHANGEABLE) or is_frozen(type(default)):
+        if isinstance(default, _UNCHANGEABLE) or is_frozen(default):
             raise TypeError(
                 f"`default` must be something that is changed in place, such as an attrs instance "
                 f"or a dataclass instance that is not frozen, a dict or a list, not {default!r}"
