@@ -5,14 +5,19 @@ import asyncio
 import pytest
 
 from mainstay import (
+    Bulkhead,
     CircuitBreaker,
     FailoverPool,
     Member,
+    Probe,
+    RateLimit,
     checkpointed,
+    fallback,
     priority,
     redundant,
     retry,
     timeout,
+    transient,
 )
 
 
@@ -52,6 +57,61 @@ def test_a_parameter_of_another_library_is_named_with_ours(decorator, given, ins
     assert f"`{decorator.__name__}` has no parameter `{given}`; here it is {instead}" in str(
         caught.value
     )
+
+
+@pytest.mark.parametrize(
+    ("make", "given", "instead"),
+    [
+        (CircuitBreaker, "failure_threshold", "`detect=Detect(consecutive=...)`"),
+        (CircuitBreaker, "recovery_timeout", "`detect=Detect(eject_for=...)`"),
+        (CircuitBreaker, "expected_exception", "`on=`"),
+        (Bulkhead, "max_concurrent_calls", "`limit=`"),
+        (RateLimit, "calls", "`rate=`"),
+        (RateLimit, "period", "`per=`"),
+        (FailoverPool, "replicas", "`members=`"),
+        (FailoverPool, "health_check", "`probe=Probe(...)`"),
+        (Probe, "interval", "`every=`"),
+        (timeout, "use_signals", "`in_thread=`"),
+    ],
+)
+def test_a_parameter_of_another_library_is_named_with_that_of_a_class(make, given, instead):
+    with pytest.raises(TypeError) as caught:
+        make("db", **{given: 3})
+    said = str(caught.value)
+    assert f"`{make.__name__}` has no parameter `{given}`; here it is {instead}; write " in said
+
+
+@pytest.mark.parametrize(
+    ("make", "missing", "example"),
+    [
+        (CircuitBreaker, "name", "CircuitBreaker('db', on=...)"),
+        (lambda: CircuitBreaker("db"), "on", "CircuitBreaker('db', on=...)"),
+        (lambda: RateLimit(100), "rate", "RateLimit('api', 100, per=60)"),
+        (Bulkhead, "name", "Bulkhead('db', limit=10)"),
+        (lambda: FailoverPool([]), "members", "FailoverPool('db', [Member('a', ...)"),
+        (Probe, "fn", "Probe(ping)"),
+        (timeout, "seconds", "`@timeout(2.5)`"),
+        (retry, "on", "`@retry(on=...)`"),
+        (fallback, "on", "`@fallback(on=..., default=...)`"),
+        (transient, "error", "on=transient"),
+    ],
+)
+def test_a_parameter_that_is_missing_is_named_with_an_example(make, missing, example):
+    with pytest.raises(TypeError) as caught:
+        make()
+    assert f"missing a required argument: '{missing}'; write {example}" in str(caught.value)
+
+
+def test_a_type_error_of_the_arguments_themselves_stays_what_it_is():
+    with pytest.raises(TypeError, match="`name` must be a str, not 10") as caught:
+        Bulkhead(10)
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("given", ["httpx", OSError, (OSError,), None])
+def test_transient_is_given_as_it_is(given):
+    with pytest.raises(TypeError, match=r"`transient` takes an exception, .* write on=transient"):
+        retry(on=transient(given))
 
 
 @pytest.mark.parametrize("decorator", [redundant, checkpointed])

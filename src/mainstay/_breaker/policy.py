@@ -12,6 +12,7 @@ from mainstay._core.context import current_context
 from mainstay._core.detector import Detect
 from mainstay._core.failures import Classes, checked_on_result, verdict_judge_of
 from mainstay._core.functions import checked_name
+from mainstay._core.misuse import shows_use
 from mainstay._core.open_blocks import OpenBlocks
 from mainstay._core.sharing import Shared
 from mainstay._metrics.collector import Metrics, metrics_of
@@ -69,6 +70,24 @@ class CircuitBreaker(Shared):
 
     _kind: ClassVar[str] = POLICY
 
+    @shows_use(
+        "CircuitBreaker('db', on=...), where `on` says what counts as a failure",
+        elsewhere={
+            "exceptions": "`on=`",
+            "expected_exception": "`on=`",
+            "exclude": "`on=`, which says what counts",
+            "failure_threshold": "`detect=Detect(consecutive=...)`",
+            "fail_max": "`detect=Detect(consecutive=...)`",
+            "threshold": "`detect=Detect(consecutive=...)`",
+            "success_threshold": "`detect=Detect(trials=...)`",
+            "reset_timeout": "`detect=Detect(eject_for=...)`",
+            "recovery_timeout": "`detect=Detect(eject_for=...)`",
+            "timeout_duration": "`detect=Detect(eject_for=...)`",
+            "timeout": "a `timeout` inside the breaker",
+            "fallback_function": "`mainstay.fallback` around the breaker",
+            "listeners": "`mainstay.on_event`",
+        },
+    )
     def __init__(
         self,
         name: str,

@@ -12,6 +12,22 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+def shows_use(
+    example: str, elsewhere: Mapping[str, str] | None = None
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a function, or the `__init__` of a class, say what to write where arguments do not fit.
+
+    Args:
+        example: How it is used.
+        elsewhere: Parameters of other libraries, and what says the same here.
+    """
+
+    def decorated(make: Callable[P, R]) -> Callable[P, R]:
+        return _showing_use(make, example=example, elsewhere=elsewhere or {})
+
+    return decorated
+
+
 def keywords_only(
     *, example: str, elsewhere: Mapping[str, str]
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -24,19 +40,56 @@ def keywords_only(
 
     def decorated(make: Callable[P, R]) -> Callable[P, R]:
         name = make.__name__
-        known = inspect.signature(make).parameters.keys()
+        checked = _showing_use(make, example=example, elsewhere=elsewhere)
 
         @functools.wraps(make)
         def call(*args: Any, **kwargs: Any) -> R:
             if args:
                 raise TypeError(f"`{name}` takes its parameters by name only; write {example}")
-            if not kwargs.keys() <= known:
-                given = next(each for each in kwargs if each not in known)
-                instead = elsewhere.get(given)
-                cure = f"here it is {instead}" if instead else f"it takes {', '.join(known)}"
-                raise TypeError(f"`{name}` has no parameter `{given}`; {cure}")
-            return make(**kwargs)  # type: ignore[call-arg]  # as P says
+            return checked(**kwargs)  # type: ignore[call-arg]  # as P says
 
         return call
 
     return decorated
+
+
+def _showing_use(
+    make: Callable[P, R], *, example: str, elsewhere: Mapping[str, str]
+) -> Callable[P, R]:
+    @functools.wraps(make)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return make(*args, **kwargs)
+        except TypeError:
+            problem = _problem(make, args, kwargs, elsewhere)
+            if problem is None:  # it was called, and has raised that itself
+                raise
+        raise TypeError(f"`{_name(make)}` {problem}; write {example}")
+
+    return call
+
+
+def _problem(
+    make: Callable[..., object],
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object],
+    elsewhere: Mapping[str, str],
+) -> str | None:
+    """Return why a function cannot be called with these arguments; None if it can."""
+    signature = inspect.signature(make)
+    known = [name for name in signature.parameters if name != "self"]
+    for given in kwargs:
+        if given not in known:
+            instead = elsewhere.get(given)
+            cure = f"here it is {instead}" if instead else f"it takes {', '.join(known)}"
+            return f"has no parameter `{given}`; {cure}"
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        return f"cannot be called so: {error}"
+    return None
+
+
+def _name(make: Callable[..., object]) -> str:
+    *_, owner, name = ("", *make.__qualname__.split("."))
+    return owner if name.startswith("__") else name

@@ -10,6 +10,7 @@ import attrs
 from mainstay._core.arguments import Duration, to_count, to_number, to_seconds, to_share
 from mainstay._core.functions import Kind, kind_of, name_of, repr_of
 from mainstay._failover.prometheus import Missing, PrometheusQuestion
+from mainstay._core.misuse import shows_use
 
 R_co = TypeVar("R_co", covariant=True)  # the resource
 
@@ -157,6 +158,16 @@ class Probe:
     fall: int
     jitter: float
 
+    @shows_use(
+        "Probe(ping), where `ping` takes a resource and answers if it is well",
+        elsewhere={
+            "interval": "`every=`",
+            "period": "`every=`",
+            "inter": "`every=`",
+            "success_threshold": "`rise=`",
+            "failure_threshold": "`fall=`",
+        },
+    )
     def __init__(
         self,
         fn: Callable[[Any], Any],

@@ -27,6 +27,7 @@ from mainstay._core.detector import Detect, Phase
 from mainstay._core.events import Event, checked_listener
 from mainstay._core.failures import Classes
 from mainstay._core.functions import Kind, is_async_frame, kind_of
+from mainstay._core.misuse import shows_use
 from mainstay._core.sharing import Shared, reset_with_all
 from mainstay._core.threads import Pause, values_now
 from mainstay._failover.blocks import AsyncPoolBlock, LeaseBlock, PoolBlock
@@ -137,6 +138,27 @@ class FailoverPool(Shared, Generic[R]):
 
     _kind: ClassVar[str] = POLICY
 
+    @shows_use(
+        "FailoverPool('db', [Member('a', ...), Member('b', ...)], on=...), where `on` says what "
+        "counts as a failure",
+        elsewhere={
+            "primary": "the first of `members=`",
+            "replica": "one of `members=`",
+            "replicas": "`members=`",
+            "fallback": "a later one of `members=`",
+            "hosts": "`members=`",
+            "servers": "`members=`",
+            "nodes": "`members=`",
+            "exceptions": "`on=`",
+            "retries": "`attempts=`",
+            "max_attempts": "`attempts=`",
+            "strategy": "`select=`",
+            "health_check": "`probe=Probe(...)`",
+            "cooldown": "`detect=Detect(eject_for=...)`",
+            "max_fails": "`detect=Detect(consecutive=...)`",
+            "fail_timeout": "`detect=Detect(eject_for=...)`",
+        },
+    )
     def __init__(  # noqa: PLR0913 - a pool's parameters are its vocabulary
         self,
         name: str,

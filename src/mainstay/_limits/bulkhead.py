@@ -8,6 +8,7 @@ import attrs
 
 from mainstay._core.arguments import Duration, to_count, to_seconds
 from mainstay._core.functions import checked_name, require_asyncio
+from mainstay._core.misuse import shows_use
 from mainstay._core.open_blocks import OpenBlocks
 from mainstay._core.sharing import Shared, reset_with_all
 from mainstay._limits.adaptive import Adaptive
@@ -75,6 +76,20 @@ class Bulkhead(Shared):
 
     _kind: ClassVar[str] = POLICY
 
+    @shows_use(
+        "Bulkhead('db', limit=10)",
+        elsewhere={
+            "max_concurrent": "`limit=`",
+            "max_concurrent_calls": "`limit=`",
+            "max_concurrency": "`limit=`",
+            "concurrency": "`limit=`",
+            "max_workers": "`limit=`",
+            "value": "`limit=`",
+            "size": "`limit=`",
+            "max_wait_duration": "`max_wait=`",
+            "timeout": "`max_wait=`, the longest wait for a place",
+        },
+    )
     def __init__(
         self,
         name: str,

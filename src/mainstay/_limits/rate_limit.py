@@ -8,6 +8,7 @@ import attrs
 
 from mainstay._core.arguments import Duration, to_number, to_seconds
 from mainstay._core.functions import checked_name, require_asyncio
+from mainstay._core.misuse import shows_use
 from mainstay._core.open_blocks import OpenBlocks
 from mainstay._core.sharing import Shared
 from mainstay._limits.rate_calls import (
@@ -100,6 +101,24 @@ class RateLimit(Shared):
 
     _kind: ClassVar[str] = POLICY
 
+    @shows_use(
+        "RateLimit('api', 100, per=60)",
+        elsewhere={
+            "calls": "`rate=`",
+            "limit": "`rate=`",
+            "max_calls": "`rate=`",
+            "max_rate": "`rate=`",
+            "period": "`per=`",
+            "time_period": "`per=`",
+            "interval": "`per=`",
+            "window": "`per=`",
+            "capacity": "`burst=`",
+            "timeout": "`max_wait=`",
+            "max_delay": "`max_wait=`",
+            "raise_on_limit": "`max_wait=`, 0 by default",
+            "storage": "`shared=`",
+        },
+    )
     def __init__(
         self,
         name: str,

@@ -9,6 +9,7 @@ import attrs
 from mainstay._core.arguments import DefaultInt, Duration, to_count, to_flag, to_seconds
 from mainstay._core.functions import Kind, checked_name_or_none, kind_of, name_of
 from mainstay._core.layers import with_layers
+from mainstay._core.misuse import shows_use
 from mainstay._core.threads import get_or_create
 from mainstay._core.workers import WorkerPool
 from mainstay._limits.timeout_calls import (
@@ -157,6 +158,16 @@ class Timeout:
         return BoundTimeout(self.seconds, component, recorder, self._workers, abandoned)
 
 
+@shows_use(
+    "`@timeout(2.5)`",
+    elsewhere={
+        "timeout": "`seconds=`",
+        "duration": "`seconds=`",
+        "delay": "`seconds=`",
+        "exception": "always `TimedOutError`, which is a TimeoutError",
+        "use_signals": "`in_thread=`",
+    },
+)
 def timeout(
     seconds: Duration,
     *,
