@@ -7,7 +7,7 @@ import typing
 
 import pytest
 
-from mainstay import FailoverPool, Member, failover
+from mainstay import FailoverPool, Member, failover, redundant
 from support.pools import Lost
 
 POOL = FailoverPool("db", [Member("a", "x")], on=Lost)
@@ -41,6 +41,34 @@ class Store:
         return f"{key} of {db}"
 
 
+class Client:
+    """What a pool may have as resources; its methods are taken from here."""
+
+    def get(self, key: str, *, end: str = "") -> tuple[str, str]:
+        return type(self).__name__, key + end
+
+    async def aget(self, key: str, *, end: str = "") -> tuple[str, str]:
+        return self.get(key, end=end)
+
+    def info(self, section: str = "all") -> str:
+        return section
+
+    @POOL
+    def decorated(self, db: str, key: str) -> tuple[str, str]:
+        return db, key
+
+
+class Special(Client):
+    """A resource whose methods are its base's."""
+
+
+class Service:
+    """A class that is no resource's."""
+
+    def get(self, client: Client, key: str) -> tuple[str, str]:
+        return client.get(key)
+
+
 def total(db: str, customer: int, *, year: int = 2026) -> str:
     return f"{customer} in {year} of {db}"
 
@@ -65,6 +93,39 @@ def test_the_signature_is_the_one_that_callers_use(decorator, fn):
     assert typing.get_type_hints(wrapped) == {"customer": int, "year": int, "return": str}
     assert (wrapped.__name__, wrapped.__wrapped__) == (fn.__name__, fn)
     assert inspect.iscoroutinefunction(wrapped) == inspect.iscoroutinefunction(fn)
+
+
+@pytest.mark.parametrize("kind", [Client, Special])
+@pytest.mark.parametrize("taken", [FailoverPool, failover, redundant])
+def test_a_method_of_the_resources_own_class_takes_it_as_its_self(kind, taken):
+    """Field faults, D11, as a decorator: the resource went second, to the wrong object."""
+    pool = FailoverPool("db", [Member("a", kind()), Member("b", kind())], on=Lost)
+    wrap = {FailoverPool: pool, failover: failover(pool), redundant: redundant(pool=pool)}[taken]
+    for _ in range(2):
+        assert wrap(Client.get)("k", end="!") == (kind.__name__, "k!")
+        assert asyncio.run(wrap(Client.aget)("k", end="!")) == (kind.__name__, "k!")
+        assert (wrap(Client.info)(), wrap(Client.info)("cpu")) == ("all", "cpu")
+
+
+def test_so_does_one_of_a_built_in_class():
+    pool = FailoverPool("db", [Member("a", {"k": 1})], on=Lost)
+    assert [pool(dict.get)("k"), pool(dict.get)("x", 2)] == [1, 2]
+
+
+def test_a_method_of_another_class_has_its_own_self():
+    pool = FailoverPool("db", [Member("a", Client())], on=Lost)
+    get = pool(Service.get)
+    assert [get(Service(), "k"), get(Service(), "x")] == [("Client", "k"), ("Client", "x")]
+    for _ in range(2):
+        with pytest.raises(TypeError, match="missing 2 required positional arguments"):
+            get()
+
+
+def test_a_method_that_was_decorated_in_the_resources_class_has_its_own_self(monkeypatch):
+    assert Client().decorated("k") == ("x", "k")
+    mirror = FailoverPool("db", [Member("a", Special())], on=Lost)
+    monkeypatch.setattr(Client, "copy", mirror(Service.get), raising=False)
+    assert Client().copy("k") == ("Special", "k")
 
 
 def test_so_is_that_of_methods():

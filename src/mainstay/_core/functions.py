@@ -85,20 +85,35 @@ def wraps(fn: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[...
 def resource_first(fn: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that takes a pool's resource before all else; a method, before its self.
 
+    A method of the resource's own class that was taken from there, as in ``pool(Redis.get)``, takes
+    the resource as its self. Where it was decorated in its class, the class has what is returned.
+
     Raises:
         TypeError: If it has no parameter for the resource.
     """
     _, place = _parameters_of(fn)
     if place == 0:
         return fn
+    other: type | None = None
+
+    def given(resource: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        nonlocal other
+        if _has(type(resource), _unwrap_partial(fn)):
+            return resource, *args
+        other = type(resource)
+        return *args[:1], resource, *args[1:]
 
     @functools.wraps(fn)
-    def call(resource: Any, self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        return fn(self, resource, *args, **kwargs)
+    def call(resource: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if type(resource) is other and args:
+            return fn(args[0], resource, *args[1:], **kwargs)
+        return fn(*given(resource, args), **kwargs)
 
     @functools.wraps(fn)
-    async def acall(resource: Any, self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        return await fn(self, resource, *args, **kwargs)
+    async def acall(resource: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if type(resource) is other and args:
+            return await fn(args[0], resource, *args[1:], **kwargs)
+        return await fn(*given(resource, args), **kwargs)
 
     return acall if kind_of(fn) is Kind.ASYNC else call
 
@@ -274,6 +289,12 @@ def _named(fn: Callable[..., Any]) -> Any:
     return fn if isinstance(getattr(fn, "__qualname__", None), str) else type(fn)
 
 
+def _has(cls: type, fn: Callable[..., Any]) -> bool:
+    """True if *cls* or a base of that has *fn* itself under its name, and not what wraps it."""
+    name: str = getattr(fn, "__name__", "")
+    return any(vars(each).get(name) is fn for each in cls.__mro__)
+
+
 def _is_method_of(fn: Callable[..., Any], cls: type) -> bool:
     """True if *fn* is what *cls* or a base of that has under its name."""
     name, own = fn.__name__, inspect.unwrap(fn)
@@ -299,7 +320,7 @@ def _parameters_of(fn: Callable[..., Any]) -> tuple[inspect.Signature | None, in
     if len(parameters) <= place or parameters[place].kind not in _POSITIONAL:
         raise TypeError(
             f"{name_of(fn)} has no parameter for the resource of a member, which goes in first, or "
-            f"right after `self` or `cls`"
+            f"right after `self` or `cls`; one of the resource's own methods is called by `.call`"
         )
     return signature, place
 
