@@ -1,9 +1,11 @@
 """Documents that are sealed well and are none: whoever writes to the store may seal anything."""
 
 import contextlib
+import datetime as dt
 import json
 import sys
 import zlib
+from zoneinfo import ZoneInfo
 
 import attrs
 import pytest
@@ -14,12 +16,17 @@ from mainstay import checkpoint_run, checkpointed, recover
 from mainstay._checkpoint import shape
 from mainstay._checkpoint.codec import Codec, plain
 from mainstay._checkpoint.commands import _problems
-from mainstay._checkpoint.document import MISSING, newest, opened, seal
+from mainstay._checkpoint.document import MISSING, newest, opened, seal, unseal
 from mainstay._checkpoint.scalars import SCALAR_DECODERS
 from mainstay._checkpoint.shape import DamagedError
 from mainstay._checkpoint.steps import _checksum
 from mainstay._checkpoint.types import allowed_by
-from mainstay.errors import CheckpointError, CorruptCheckpointError, UnsaveableValueError
+from mainstay.errors import (
+    CheckpointError,
+    CodeChangedError,
+    CorruptCheckpointError,
+    UnsaveableValueError,
+)
 from mainstay.stores import MemoryStore, SQLiteStore
 from mainstay.stores.base import Contents, Result
 from support.checkpoint_values import TYPES, VALUES, Totals
@@ -362,3 +369,21 @@ def test_whatever_is_well_formed_is_read_or_refused_by_an_error_of_ours(tree):
         CODEC.decode(tree, "state")
     with contextlib.suppress(CheckpointError):
         plain(tree)
+
+
+def test_a_last_key_that_this_machine_cannot_read_is_named(runner, store):
+    """A time zone that was there where the run was saved."""
+    days = [dt.datetime(2024, 5, day, tzinfo=ZoneInfo("Europe/Berlin")) for day in (1, 2)]
+
+    async def body(cp):
+        async for day in cp.iterate(days):
+            if day == days[-1]:
+                raise OopsError
+
+    with pytest.raises(OopsError):
+        runner.job(body, store=store)()
+    kept = store._runs[RUN]
+    elsewhere = unseal(kept.latest).replace(b"Europe/Berlin", b"Europe/Lost")
+    kept.latest = kept.previous = seal(elsewhere)
+    with pytest.raises(CodeChangedError, match="the last key of iteration 'items'.*Europe/Lost"):
+        runner.job(body, store=store)()

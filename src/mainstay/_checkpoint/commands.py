@@ -271,7 +271,7 @@ def _step_of(result: Result) -> str:
     try:
         return name_in(result.slot)
     except DamagedError:
-        return result.slot
+        return str(result.slot)
 
 
 def _print_json(tree: object) -> None:

@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from mainstay._checkpoint.codec import Codec, Json
+from mainstay._checkpoint.document import restored
 from mainstay._checkpoint.key_digest import KeyDigest
 from mainstay._checkpoint.value_digest import (
     ITEMS,
@@ -123,7 +124,8 @@ class Iteration:
         """Go back to where *cursor* says that the iteration was.
 
         Raises:
-            CodeChangedError: If items were done in another order than that of the source.
+            CodeChangedError: If items were done in another order than that of the source, or the
+                last key cannot be read any more, as without its time zone.
         """
         if OUT_OF_ORDER.intersection(cursor):
             raise CodeChangedError(
@@ -134,7 +136,10 @@ class Iteration:
                 "use `cp.map`, or forget the run",
             )
         self.count = self.began = self._start = cursor["count"]
-        self.last = _KEY.decode(cursor["last"][0], "last key") if cursor["last"] else NOTHING
+        place = f"the last key of iteration {self.name!r}"
+        self.last = (
+            restored(_KEY, cursor["last"][0], place, self.run) if cursor["last"] else NOTHING
+        )
         self._done = self.last
         self.inner = cursor["inner"]
         self.used = bool(self.inner)

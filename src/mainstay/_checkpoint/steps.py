@@ -396,6 +396,9 @@ def _checksum(text: str) -> str:
 
 
 def _parts_of(slot: str) -> tuple[int, int, str, str]:
+    given: object = slot
+    if not isinstance(given, str):
+        raise DamagedError(f"{slot!r}, which says what it is, is no text")
     checksum, _, of = slot.partition(" ")
     try:
         if checksum != _checksum(of):

@@ -8,13 +8,13 @@ which the table of runs checks, each with 2^32 results, which the caller of a st
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, get_args
 
 import attrs
 
 from mainstay._core.owner import Owner, part, this_process
-from mainstay.errors import LeaseLostError
+from mainstay.errors import CorruptCheckpointError, LeaseLostError
 from mainstay.stores.base import (
     MOST_RESULTS,
     RENEWALS_PER_LEASE,
@@ -50,6 +50,7 @@ _GRANTED = _RUN + ' AND token = ? AND "grant" = ?'
 _OWNED = _GRANTED + " AND status = 'running'"
 _NEXT = _OWNED + " AND sequence < ?"
 _RECORDS = f"SELECT {_NAMES} FROM run"
+_ROWS = f"SELECT id, latest, previous, {_NAMES} FROM run"
 _LISTED = (
     f"{_RECORDS} WHERE (? IS NULL OR name = ?) AND (? IS NULL OR (name, key) > (?, ?)) "
     "AND (? IS NULL OR status IN (?, 'running')) ORDER BY name, key LIMIT ?"
@@ -80,7 +81,11 @@ _RESULTS = "FROM result WHERE id BETWEEN ? AND ?"
 
 
 def find(db: sqlite3.Connection, run: RunId) -> Record | None:
-    """Return the record of a run, or None if there is none."""
+    """Return the record of a run, or None if there is none.
+
+    Raises:
+        CorruptCheckpointError: If it cannot be what was written.
+    """
     rows = db.execute(_RECORDS + _RUN, (run.name, run.key)).fetchall()
     return _record_of(rows[0]) if rows else None
 
@@ -99,7 +104,7 @@ def page(
     last = (None, None) if after is None else (after.name, after.key)
     most = -1 if limit is None else limit
     values = name, name, last[0], *last, status, status, most
-    return [*map(_record_of, db.execute(_LISTED, values).fetchall())]
+    return [_record_of(row, mended=True) for row in db.execute(_LISTED, values).fetchall()]
 
 
 def count(db: sqlite3.Connection) -> tuple[Counter[tuple[str, Status]], list[Record]]:
@@ -110,7 +115,7 @@ def count(db: sqlite3.Connection) -> tuple[Counter[tuple[str, Status]], list[Rec
         counts[name, status] = number
         running += map(int, ids.split(",") if ids else ())
     found = (db.execute(f"{_RECORDS} WHERE id = ?", (each,)).fetchone() for each in running)
-    return counts, [*map(_record_of, found)]
+    return counts, [_record_of(row, mended=True) for row in found]
 
 
 def surplus(db: sqlite3.Connection, ended: RunId, most: int) -> set[int]:
@@ -174,11 +179,16 @@ def forgotten(db: sqlite3.Connection) -> int:
 
 
 def contents(db: sqlite3.Connection, run: RunId) -> Contents:
-    """Return what is kept for a run."""
-    rows = db.execute("SELECT id, latest, previous FROM run" + _RUN, (run.name, run.key)).fetchall()
+    """Return what is kept for a run.
+
+    Raises:
+        CorruptCheckpointError: If its record cannot be what was written.
+    """
+    rows = db.execute(_ROWS + _RUN, (run.name, run.key)).fetchall()
     if not rows:
         return Contents()
-    [(number, latest, previous)] = rows
+    [(number, latest, previous, *row)] = rows
+    _values_of(row)
     first, last = _ids_of_results(number)
     results = db.execute(f"SELECT id, slot, value {_RESULTS} ORDER BY id", (first, last))
     return Contents(latest, previous, {id_ - first: Result(*row) for id_, *row in results})
@@ -272,8 +282,65 @@ def _ids_of_results(run: int) -> tuple[int, int]:
     return run * MOST_RESULTS, (run + 1) * MOST_RESULTS - 1
 
 
-def _record_of(row: tuple[Any, ...]) -> Record:
+# Rows that others have written: SQLite keeps a value of any type in any column.
+
+_MOST = 2**62
+_LONGEST = 1e11
+"""Seconds that no time of ours is away from its beginning, 3,000 years."""
+
+
+def _is_time(value: object) -> bool:
+    return type(value) is float and -_LONGEST < value < _LONGEST
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is int and 0 <= value < _MOST
+
+
+def _is_text(value: object) -> bool:
+    return type(value) is str
+
+
+def _one_of(*values: str) -> Callable[[object], bool]:
+    return lambda value: type(value) is str and value in values
+
+
+_SOUND: dict[str, tuple[Callable[[object], bool], object]] = {
+    **dict.fromkeys(("expires", "seen", "saved", "created", "updated"), (_is_time, 0.0)),
+    **dict.fromkeys(("token", "attempt"), (_is_number, 1)),
+    **dict.fromkeys(("sequence", "pid", "started", "crashes"), (_is_number, 0)),
+    "status": (_one_of(*get_args(Status)), "interrupted"),
+    "exit": (_one_of(*get_args(Exit)), ""),
+    **dict.fromkeys(
+        ("name", "key", "life", "grant", "boot", "namespace", "host", "error"), (_is_text, "")
+    ),
+    "arguments": (lambda value: value is None or type(value) is bytes, None),
+}
+"""By column: whether a value is one of it, and what a list shows in place of one that is not."""
+
+
+def _values_of(row: Sequence[Any], *, mended: bool = False) -> dict[str, Any]:
+    """Return the values of a row by column.
+
+    Args:
+        row: As it was read.
+        mended: True to say in `error` what is damaged, for lists, which have others to show.
+
+    Raises:
+        CorruptCheckpointError: If one of them cannot be what was written there.
+    """
     values = dict(zip(_COLUMNS, row, strict=True))
+    damaged = [column for column in _COLUMNS if not _SOUND[column][0](values[column])]
+    if not damaged:
+        return values
+    problem = f"its {', '.join(f'`{column}`' for column in damaged)} cannot be read"
+    if not mended or not _is_text(values["name"]) or not _is_text(values["key"]):
+        raise CorruptCheckpointError(f"run {values['key']!r} of {values['name']}", problem)
+    return values | {each: _SOUND[each][1] for each in damaged} | {"error": f"damaged: {problem}"}
+
+
+def _record_of(row: tuple[Any, ...], *, mended: bool = False) -> Record:
+    values = _values_of(row, mended=mended)
     run = RunId(values.pop("name"), values.pop("key"))
     owner = Owner(*(values.pop(each) for each in ("boot", "namespace", "pid", "started", "host")))
     return Record(run=run, owner=owner, **values)
