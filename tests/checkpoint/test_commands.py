@@ -11,6 +11,7 @@ import pytest
 
 from mainstay import checkpoint_run, checkpointed
 from mainstay.__main__ import main
+from mainstay._checkpoint import commands
 from mainstay.stores import SQLiteStore
 
 
@@ -38,7 +39,8 @@ def kept(url):
     return url
 
 
-def test_list_prints_a_header_and_a_line_for_each_run(capsys, kept):
+def test_list_prints_a_header_and_a_line_for_each_run(capsys, kept, monkeypatch):
+    monkeypatch.setattr(commands, "wall_time", lambda: 0.0)
     code, out, err = command(capsys, "list", "--store", kept)
     assert (code, err) == (0, "")
     header, *lines = out.splitlines()
@@ -54,15 +56,16 @@ def test_list_prints_a_header_and_a_line_for_each_run(capsys, kept):
     [(-5, "0s"), (119.9, "119s"), (120, "2m"), (7_199, "119m"), (7_200, "2h"), (172_799, "47h"),
      (172_800, "2d"), (1e9, "11574d")],
 )  # fmt: skip
-def test_list_says_how_long_ago_a_run_began_and_changed(capsys, kept, seconds, shown):
+def test_list_says_how_long_ago_a_run_began_and_changed(capsys, kept, monkeypatch, seconds, shown):
+    monkeypatch.setattr(commands, "wall_time", lambda: 2e9)
     store = SQLiteStore(kept.removeprefix("sqlite:///"))
     with store._connections.use() as db:
-        db.execute("UPDATE run SET created = created - ?", (seconds,))
+        db.execute("UPDATE run SET created = ?, updated = ?", (2e9 - seconds, 2e9 - 5))
     store.close()
     _, out, _ = command(capsys, "list", "--store", kept)
-    assert [line.split()[3:5] for line in out.splitlines()[1:]] == [[shown, "0s"]] * 2
+    assert [line.split()[3:5] for line in out.splitlines()[1:]] == [[shown, "5s"]] * 2
     with store._connections.use() as db:
-        db.execute("UPDATE run SET updated = updated - ?", (seconds,))
+        db.execute("UPDATE run SET updated = created")
     store.close()
     _, out, _ = command(capsys, "list", "--store", kept)
     assert [line.split()[3:5] for line in out.splitlines()[1:]] == [[shown, shown]] * 2

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +19,7 @@ from mainstay._checkpoint.shape import (
     parsed,
 )
 from mainstay._checkpoint.steps import name_in
+from mainstay._core.clock import wall_time
 from mainstay._core.failures import counted, printable
 from mainstay.errors import CheckpointError, CorruptCheckpointError
 from mainstay.stores import store_of
@@ -65,7 +65,7 @@ class _Listed:
 def _list(options: argparse.Namespace) -> int:
     """Print a line for each run, or a list in JSON."""
     runs = _chosen(_store(options), options.name, options.state)
-    now = time.time()
+    now = wall_time()
     if options.json:
         _print_json([_tree(run, now) for run in runs])
     else:
