@@ -93,7 +93,6 @@ def test_a_parameter_of_another_library_is_named_with_that_of_a_class(make, give
         (timeout, "seconds", "`@timeout(2.5)`"),
         (retry, "on", "`@retry(on=...)`"),
         (fallback, "on", "`@fallback(on=..., default=...)`"),
-        (transient, "error", "on=transient"),
     ],
 )
 def test_a_parameter_that_is_missing_is_named_with_an_example(make, missing, example):
@@ -113,6 +112,8 @@ def test_a_type_error_of_the_arguments_themselves_stays_what_it_is():
 def test_transient_is_given_as_it_is(given):
     with pytest.raises(TypeError, match=r"`transient` takes an exception, .* write on=transient"):
         retry(on=transient(given))
+    with pytest.raises(TypeError, match=r"`transient` takes an exception, .* write on=transient"):
+        transient()
 
 
 @pytest.mark.parametrize("decorator", [redundant, checkpointed])

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Self
 
-from mainstay._core.misuse import shows_use
 from mainstay._transient.answer import LASTING, MAY_PASS, UNKNOWN, Answer
 from mainstay._transient.libraries import Asking, Row, row_of
 from mainstay._transient.statuses import STATUSES, StatusRules
@@ -12,14 +11,17 @@ from mainstay._transient.statuses import STATUSES, StatusRules
 _DEEPEST_CAUSE = 8
 _MOST = 1_000  # classes whose rows are remembered; then all are forgotten
 
-_EXAMPLE = "on=transient, or on=transient.configured(...)"
+_NO_ERROR: Any = None  # a check of the arguments at each call would cost as much as the verdict
 
 _rows: dict[type[BaseException], Row] = {}
 
 
 def _look_up(kind: type[BaseException]) -> Row:
     if not issubclass(kind, BaseException):
-        raise TypeError(f"`transient` takes an exception, not a {kind.__name__}; write {_EXAMPLE}")
+        raise TypeError(
+            f"`transient` takes an exception, not a {kind.__name__}; write on=transient, or "
+            f"on=transient.configured(...)"
+        )
     if len(_rows) >= _MOST:
         _rows.clear()
     row = row_of(kind)
@@ -71,8 +73,7 @@ class Transient:
     def __repr__(self) -> str:
         return "transient" if self is transient else "transient.configured(...)"
 
-    @shows_use(_EXAMPLE)
-    def __call__(self, error: BaseException, /) -> bool | float:
+    def __call__(self, error: BaseException = _NO_ERROR, /) -> bool | float:
         """Return whether the same may be sent again.
 
         Args:
