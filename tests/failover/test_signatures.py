@@ -117,7 +117,7 @@ def test_a_method_of_another_class_has_its_own_self():
     get = pool(Service.get)
     assert [get(Service(), "k"), get(Service(), "x")] == [("Client", "k"), ("Client", "x")]
     for _ in range(2):
-        with pytest.raises(TypeError, match="missing 2 required positional arguments"):
+        with pytest.raises(TypeError, match="without its object"):
             get()
 
 

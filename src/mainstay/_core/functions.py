@@ -29,6 +29,7 @@ class Kind(enum.Enum):
     ASYNC_GENERATOR = "async generator"
 
 
+_LEFT_OUT: Any = object()
 _NAMES = ("__module__", "__name__", "__qualname__")
 _MAIN = ("__main__", "__mp_main__")  # the second in processes that multiprocessing spawned
 _POSITIONAL = (
@@ -96,24 +97,26 @@ def resource_first(fn: Callable[..., Any]) -> Callable[..., Any]:
         return fn
     other: type | None = None
 
-    def given(resource: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    def given(resource: Any, self: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
         nonlocal other
         if _has(type(resource), _unwrap_partial(fn)):
-            return resource, *args
+            return (resource,) if self is _LEFT_OUT else (resource, self, *args)
+        if self is _LEFT_OUT:
+            raise TypeError(f"{name_of(fn)} is a method, and was called without its object")
         other = type(resource)
-        return *args[:1], resource, *args[1:]
+        return self, resource, *args
 
     @functools.wraps(fn)
-    def call(resource: Any, /, *args: Any, **kwargs: Any) -> Any:
-        if type(resource) is other and args:
-            return fn(args[0], resource, *args[1:], **kwargs)
-        return fn(*given(resource, args), **kwargs)
+    def call(resource: Any, self: Any = _LEFT_OUT, /, *args: Any, **kwargs: Any) -> Any:
+        if type(resource) is other and self is not _LEFT_OUT:
+            return fn(self, resource, *args, **kwargs)
+        return fn(*given(resource, self, args), **kwargs)
 
     @functools.wraps(fn)
-    async def acall(resource: Any, /, *args: Any, **kwargs: Any) -> Any:
-        if type(resource) is other and args:
-            return await fn(args[0], resource, *args[1:], **kwargs)
-        return await fn(*given(resource, args), **kwargs)
+    async def acall(resource: Any, self: Any = _LEFT_OUT, /, *args: Any, **kwargs: Any) -> Any:
+        if type(resource) is other and self is not _LEFT_OUT:
+            return await fn(self, resource, *args, **kwargs)
+        return await fn(*given(resource, self, args), **kwargs)
 
     return acall if kind_of(fn) is Kind.ASYNC else call
 
