@@ -36,6 +36,7 @@ SCRIPTS = (
     "leaving_callers.py",
     "failover_redis.py",
     "stalls.py",
+    "deadlines.py",
     "explain.py",
     "middlewares.py",
     "hangs.py",

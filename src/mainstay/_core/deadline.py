@@ -27,6 +27,7 @@ from mainstay._core.context import (
     end,
     enter,
     leave,
+    no_block,
     process_contexts,
     set_block_context,
 )
@@ -89,20 +90,19 @@ class deadline:  # noqa: N801 - used like a function, and a class because each c
             self._seconds = to_seconds(seconds, "seconds")
         self._entries: list[Entry] = []
 
-    def __enter__(self) -> None:
-        self._enter(DeadlineEntry)
+    # `with` is written out at both ends, without a call of ours: each block pays for that.
 
-    def _enter(self, kind: type[E]) -> E:
+    def __enter__(self) -> None:
         outer = block_context()
         if process_contexts or (outer is not None and not outer.plain):
-            return self._enter_elsewhere(kind)
+            self._enter_elsewhere(DeadlineEntry)
+            return
         until = monotonic() + self._seconds
-        entry = kind(ref(self), outer, until)
+        entry = DeadlineEntry(ref(self), outer, until)
         if outer is not None and outer.deadline < until:
             entry.deadline = outer.deadline
         self._entries.append(entry)
         set_block_context(entry)
-        return entry
 
     def _enter_elsewhere(self, kind: type[E]) -> E:
         """Enter where the clock may be another one, or where an entry is over."""
@@ -116,8 +116,24 @@ class deadline:  # noqa: N801 - used like a function, and a class because each c
         enter(self._entries, entry)
         return entry
 
-    def __exit__(self, *exc_info: object) -> None:
-        self._leave()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        entry = block_context()
+        if entry is None or entry.block() is not self or len(self._entries) > 1:
+            leave(self, self._entries)
+            return
+        self._entries.clear()
+        entry.block = no_block
+        entry.plain = False
+        outer = entry.outer
+        if outer is None or outer.plain:
+            set_block_context(outer)
+        else:
+            end(entry)
 
     def _leave(self) -> Entry | None:
         entry = block_context()
@@ -163,7 +179,7 @@ def begin_interrupting(block: deadline) -> None:
     interrupts = _interrupts or _load_interrupts()
     outer, seconds = block_context(), block._seconds  # noqa: SLF001 - of this module
     if process_contexts or seconds == math.inf or (outer is not None and not outer.plain):
-        block._enter(interrupts.InterruptingEntry).watch()  # noqa: SLF001 - as above
+        block._enter_elsewhere(interrupts.InterruptingEntry).watch()  # noqa: SLF001 - as above
     else:
         task = interrupts.task_here()
         entry = interrupts.begin_limited(task, outer, monotonic() + seconds, ref(block))
