@@ -1,25 +1,32 @@
 """Where checkpointed runs are kept: the `Store` protocol, and the stores that come with mainstay.
 
-`SQLiteStore` is the embedded default and `MemoryStore` is for tests. `store_of` finds the store
-that a URL, or `$MAINSTAY_STORE`, names. To write one, read `mainstay.stores.base`.
+`SQLiteStore` is the embedded default, `PostgresStore` is for many machines, and `MemoryStore` is
+for tests. `store_of` finds the store that a URL, or `$MAINSTAY_STORE`, names. To write one, read
+`mainstay.stores.base`.
 """
 
 import os
 import re
 import threading
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from mainstay.stores.base import Promises, Store
 from mainstay.stores.memory import MemoryStore
 from mainstay.stores.sqlite import UNUSABLE, SQLiteStore
 
-__all__ = ["MemoryStore", "Promises", "SQLiteStore", "Store", "store_of"]
+if TYPE_CHECKING:
+    from mainstay.stores.postgres import PostgresStore
+
+__all__ = ["MemoryStore", "PostgresStore", "Promises", "SQLiteStore", "Store", "store_of"]
 
 _VARIABLE = "MAINSTAY_STORE"
 _URL = re.compile(
     r"sqlite:///(?P<path>[^?#\0-\x1f\x7f]+)(\?mode=(?P<mode>0?[0-7]{3}))?"
     r"|memory://[^?#\0-\x1f\x7f\ud800-\udfff]*"
 )
+
+_POSTGRES = re.compile("postgres(ql)?://")
 
 _named: dict[str, Store] = {}
 _lock = threading.Lock()
@@ -32,12 +39,13 @@ def store_of(store: object = None) -> Store:
 
     Args:
         store: A `Store`, a URL (``sqlite:///jobs.db``, ``sqlite:////var/lib/jobs.db``,
-            ``sqlite:///jobs.db?mode=0660``, ``memory://``), or None for the URL in
-            `$MAINSTAY_STORE`.
+            ``sqlite:///jobs.db?mode=0660``, ``postgresql://app@db1,db2/jobs``, ``memory://``), or
+            None for the URL in `$MAINSTAY_STORE`.
 
     Raises:
         TypeError: If *store* is none of these.
         ValueError: If the URL names no kind of store that there is, or there is none at all.
+        ImportError: If the store needs an extra of mainstay that is not installed.
 
     Example:
         >>> from mainstay.stores import store_of
@@ -58,7 +66,20 @@ def store_of(store: object = None) -> Store:
     return store
 
 
+def __getattr__(name: str) -> object:
+    """Import the stores that not everybody uses when they are asked for."""
+    if name == "PostgresStore":
+        from mainstay.stores.postgres import PostgresStore  # noqa: PLC0415
+
+        return PostgresStore
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def _opened(url: str) -> Store:
+    if _POSTGRES.match(url):
+        from mainstay.stores.postgres import PostgresStore  # noqa: PLC0415
+
+        return PostgresStore(url)
     parts = _URL.fullmatch(url)
     if parts is not None and parts["path"] is None:
         return MemoryStore()

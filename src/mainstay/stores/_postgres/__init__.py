@@ -1,0 +1,1 @@
+"""What `PostgresStore` is made of: statements, operations, sessions, pools, and the guard."""

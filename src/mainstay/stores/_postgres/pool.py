@@ -1,0 +1,296 @@
+"""The sessions of a process, or of an event loop: a few, opened when they are wanted.
+
+A session that was given back is used again while the server has not said good-bye. One whose
+exchange was not answered, for whatever reason, is closed. After a fork the child lets go of all of
+them: they are the parent's.
+"""
+
+import asyncio
+import ipaddress
+import socket
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from mainstay._core.clock import monotonic
+from mainstay.stores._postgres.address import Address
+from mainstay.stores._postgres.failures import UNPREPARED, Failure
+from mainstay.stores._postgres.session import Session
+from mainstay.stores._postgres.waiting import adrive, drive
+from mainstay.stores._postgres.wire import Answer, Query
+
+_NO_HOST = Failure("no server is named", retryable=False)
+
+
+@attrs.define(eq=False)
+class Origin:
+    """What all pools of a store share.
+
+    Attributes:
+        address: Where the servers are.
+        prepare: True to prepare statements; set to False by a pooler that breaks them.
+        generation: Grows when all sessions of before are to be closed.
+    """
+
+    address: Address
+    prepare: bool
+    generation: int = 0
+
+
+class _Idle:
+    """Sessions that nobody uses, and all that there are."""
+
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
+        self._idle: deque[tuple[int, Session]] = deque()
+        self._all: set[Session] = set()
+
+    def taken(self) -> Session | None:
+        """Return one that can be used, or None."""
+        while self._idle:
+            try:
+                generation, session = self._idle.pop()
+            except IndexError:  # another thread was faster
+                break
+            if generation == self._origin.generation and session.is_open:
+                return session
+            self.drop(session)
+        return None
+
+    def opened(self) -> Session:
+        """Return one that is to be connected."""
+        session = Session()
+        self._all.add(session)
+        return session
+
+    def give_back(self, session: Session, generation: int) -> None:
+        """Keep the session for the next one, if it can be used again."""
+        if session.usable and generation == self._origin.generation:
+            self._idle.append((generation, session))
+        else:
+            self.drop(session)
+
+    def drop(self, session: Session) -> None:
+        self._all.discard(session)
+        session.close()
+
+    def close(self) -> None:
+        """Close those that nobody uses."""
+        while self._idle:
+            try:
+                self.drop(self._idle.pop()[1])
+            except IndexError:
+                break
+
+    def abandon(self) -> None:
+        for session in self._all:
+            session.abandon()
+        self._all.clear()
+        self._idle.clear()
+
+
+class Pool:
+    """Sessions for threads, each for one exchange at a time.
+
+    Args:
+        origin: Where they lead.
+        size: How many there are at most.
+    """
+
+    def __init__(self, origin: Origin, size: int) -> None:
+        self._origin = origin
+        self._sessions = _Idle(origin)
+        self._free = threading.Semaphore(size)
+
+    def exchange(self, queries: Sequence[Query], ends: float) -> list[Answer]:
+        """Send statements as one transaction, and return their answers.
+
+        Raises:
+            Failure: If that is not done before *ends*.
+        """
+        if not self._free.acquire(timeout=max(0.0, ends - monotonic())):
+            raise _all_busy()
+        try:
+            return self._exchange(queries, ends)
+        except Failure as failure:
+            if failure.code not in UNPREPARED or not self._origin.prepare:
+                raise
+            self._origin.prepare = False  # nothing was done: the transaction has failed
+            return self._exchange(queries, ends)
+        finally:
+            self._free.release()
+
+    def _exchange(self, queries: Sequence[Query], ends: float) -> list[Answer]:
+        generation = self._origin.generation
+        session = self._sessions.taken() or self.connected(ends)
+        try:
+            return drive(session.exchange(queries, prepare=self._origin.prepare), ends)
+        except Failure as failure:
+            _heed(failure, self._origin, session)
+            raise
+        finally:
+            self._sessions.give_back(session, generation)
+
+    def connected(self, ends: float) -> Session:
+        """Open a session; each server gets its share of the time."""
+        hosts = self._origin.address.hosts
+        failures: list[Failure] = []
+        for rank, host in enumerate(hosts):
+            session = self._sessions.opened()
+            try:
+                drive(session.connecting(host), _share(ends, len(hosts) - rank))
+            except Failure as failure:
+                self._sessions.drop(session)
+                failures.append(failure)
+            except BaseException:
+                self._sessions.drop(session)
+                raise
+            else:
+                return session
+        raise _together(failures)
+
+    def keep(self, session: Session) -> None:
+        """Take back a session that `connected` returned."""
+        self._sessions.give_back(session, self._origin.generation)
+
+    def drop(self, session: Session) -> None:
+        """Close a session that `connected` returned."""
+        self._sessions.drop(session)
+
+    def close(self) -> None:
+        """Close the sessions that nobody uses."""
+        self._sessions.close()
+
+    def abandon(self) -> None:
+        """Let go of all sessions, which are the parent's."""
+        self._sessions.abandon()
+
+
+class AsyncPool:
+    """Sessions for the tasks of one event loop, as `Pool` has them for threads."""
+
+    def __init__(self, origin: Origin, size: int) -> None:
+        self._origin = origin
+        self._sessions = _Idle(origin)
+        self._free = asyncio.Semaphore(size)
+
+    async def exchange(self, queries: Sequence[Query], ends: float) -> list[Answer]:
+        """As `Pool.exchange`."""
+        try:
+            async with asyncio.timeout(max(0.0, ends - monotonic())):
+                await self._free.acquire()
+        except TimeoutError:
+            raise _all_busy() from None
+        try:
+            return await self._exchange(queries, ends)
+        except Failure as failure:
+            if failure.code not in UNPREPARED or not self._origin.prepare:
+                raise
+            self._origin.prepare = False
+            return await self._exchange(queries, ends)
+        finally:
+            self._free.release()
+
+    async def _exchange(self, queries: Sequence[Query], ends: float) -> list[Answer]:
+        generation = self._origin.generation
+        session = self._sessions.taken() or await self.connected(ends)
+        try:
+            return await adrive(session.exchange(queries, prepare=self._origin.prepare), ends)
+        except Failure as failure:
+            _heed(failure, self._origin, session)
+            raise
+        finally:
+            self._sessions.give_back(session, generation)
+
+    async def connected(self, ends: float) -> Session:
+        """As `Pool.connected`; names of hosts are looked up beside the loop."""
+        hosts = self._origin.address.hosts
+        failures: list[Failure] = []
+        for rank, host in enumerate(hosts):
+            share = _share(ends, len(hosts) - rank)
+            session = self._sessions.opened()
+            try:
+                async with asyncio.timeout(max(0.0, share - monotonic())):
+                    found = await _looked_up(host)
+                await adrive(session.connecting(found), share)
+            except TimeoutError:
+                self._sessions.drop(session)
+                failures.append(
+                    Failure("the name of the host was not found in time", retryable=True)
+                )
+            except Failure as failure:
+                self._sessions.drop(session)
+                failures.append(failure)
+            except BaseException:
+                self._sessions.drop(session)
+                raise
+            else:
+                return session
+        raise _together(failures)
+
+    def keep(self, session: Session) -> None:
+        """As `Pool.keep`."""
+        self._sessions.give_back(session, self._origin.generation)
+
+    def drop(self, session: Session) -> None:
+        """As `Pool.drop`."""
+        self._sessions.drop(session)
+
+    def close(self) -> None:
+        """As `Pool.close`."""
+        self._sessions.close()
+
+    def abandon(self) -> None:
+        """As `Pool.abandon`."""
+        self._sessions.abandon()
+
+
+def _share(ends: float, servers: int) -> float:
+    """Return until when to try the next of so many servers."""
+    now = monotonic()
+    return now + (ends - now) / servers
+
+
+def _heed(failure: Failure, origin: Origin, session: Session) -> None:
+    """Draw conclusions for other sessions from what one has met."""
+    if failure.code == "25006":
+        session.usable = False
+        origin.generation += 1  # they all lead to a server that is a standby now
+    elif failure.code == "0A000" or failure.code.startswith("57P"):
+        session.usable = False
+
+
+def _together(failures: Sequence[Failure]) -> Failure:
+    if not failures:
+        return _NO_HOST
+    problem = "; ".join(dict.fromkeys(each.problem for each in failures))
+    return Failure(problem, failures[0].code, retryable=any(each.retryable for each in failures))
+
+
+def _all_busy() -> Failure:
+    return Failure(
+        "all connections of the store were busy; `pool` says how many there are", retryable=True
+    )
+
+
+async def _looked_up(host: Mapping[str, str]) -> Mapping[str, str]:
+    """Return what libpq is to be told with the address of the host, so that it does not block."""
+    name = host.get("host", "")
+    if not name or "hostaddr" in host or name.startswith(("/", "@")):
+        return host
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        pass
+    else:
+        return host
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        raise Failure(
+            f"the host {name} was not found: {error.strerror}",
+            retryable=error.errno == socket.EAI_AGAIN,
+        ) from None
+    return {**host, "hostaddr": str(found[0][4][0])}

@@ -1,0 +1,241 @@
+"""One connection to a server, as steps that both colours take.
+
+What is sent goes in libpq's pipeline mode: all statements of an exchange, and the preparation of
+those that are sent a second time, travel together, and are one transaction. An exchange is done
+when the server says that it is ready again, which is after the commit.
+"""
+
+import contextlib
+import os
+import select
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mainstay.stores._postgres.address import conninfo
+from mainstay.stores._postgres.driver import psycopg
+from mainstay.stores._postgres.failures import Failure, not_connected
+from mainstay.stores._postgres.waiting import READ, WRITE, Steps
+from mainstay.stores._postgres.wire import DECODERS, Answer, Query, statement
+
+_BINARY = 1
+_PREPARED_FROM = 2
+_LOST = "the connection was lost"
+
+_FACTS = statement(
+    "facts",
+    "SELECT pg_backend_pid() = :pid, date_part('epoch', pg_postmaster_start_time())::float8,"
+    " (SELECT count(set_config(name, 'off', false)) FROM (VALUES ('enable_seqscan'), ('jit'))"
+    "  AS off (name) WHERE pg_backend_pid() = :pid)",
+)
+"""Whether the connection is direct: a pooler answers with a process id of its own. If it is, plans
+use the indexes, whatever size the tables had when a statement was prepared, and nothing is
+compiled: what it costs to read a table as a whole is set so high that it would be."""
+
+
+class Session:
+    """A connection, once `connecting` has been through.
+
+    Attributes:
+        direct: False if a pooler is between this process and the server.
+        since: When the server started, in seconds since 1970 by its clock.
+        usable: False if what went over the connection last was not answered.
+    """
+
+    def __init__(self) -> None:
+        self.direct = True
+        self.since = 0.0
+        self.usable = False
+        self.notified: list[str] = []
+        self._connection: Any = None
+        self._uses: dict[bytes, int] = {}
+        self._prepares = False
+
+    def connecting(self, parameters: Mapping[str, str]) -> Steps[None]:
+        """Connect to one server.
+
+        Raises:
+            Failure: If that cannot be done.
+        """
+        library = psycopg()
+        pq, poll = library.pq, library.pq.PollingStatus
+        connection = pq.PGconn.connect_start(conninfo(parameters))
+        self._connection = connection
+        while True:
+            status = connection.connect_poll()
+            if status == poll.READING:
+                yield connection.socket, READ
+            elif status == poll.WRITING:
+                yield connection.socket, WRITE
+            elif status == poll.OK:
+                break
+            else:
+                raise not_connected(connection.get_error_message())
+        connection.nonblocking = 1
+        connection.notify_handler = self._notify
+        connection.enter_pipeline_mode()
+        pid = connection.backend_pid
+        self.usable = True
+        facts = yield from self.exchange([_FACTS.bound({"pid": pid})], prepare=False)
+        self.direct, self.since, _ = facts[0].rows[0]
+
+    def exchange(self, queries: Sequence[Query], *, prepare: bool) -> Steps[list[Answer]]:
+        """Send statements as one transaction, and return their answers.
+
+        Args:
+            queries: The statements, with their values.
+            prepare: True to prepare those that are sent again.
+
+        Raises:
+            Failure: If one fails, and with it all of them; or if the connection is lost, when they
+                may have been done or not.
+        """
+        self.usable = self._prepares = False
+        errors = psycopg().Error
+        try:
+            sent = [self._send(query, prepare=prepare and self.direct) for query in queries]
+            connection = self._connection
+            connection.pipeline_sync()
+            while connection.flush():
+                yield connection.socket, READ | WRITE
+                connection.consume_input()
+            answers: list[Answer] = []
+            failure: Failure | None = None
+            for results in sent:
+                for rank in range(results):
+                    result = yield from self._result()
+                    found = _answer(result)
+                    if isinstance(found, Failure):
+                        failure = failure or found
+                    elif rank == results - 1:
+                        answers.append(found)
+            ready = yield from self._result(separated=False)
+            end = _answer(ready)
+            failure = failure or (end if isinstance(end, Failure) else None)
+        except errors as error:
+            raise self.lost(str(error)) from None
+        # After a failure nobody knows what was prepared before the server met it.
+        self.usable = failure is None or not self._prepares
+        if failure is not None:
+            raise failure
+        return answers
+
+    def listening(self) -> Steps[None]:
+        """Wait until the server sends something by itself.
+
+        Raises:
+            Failure: If the connection is lost.
+        """
+        yield self._connection.socket, READ
+        self.take()
+
+    def take(self) -> None:
+        """Take what the server has sent by itself.
+
+        Raises:
+            Failure: If the connection is lost.
+        """
+        try:
+            self._connection.consume_input()
+            self._connection.notifies()
+        except psycopg().Error as error:
+            raise self.lost(str(error)) from None
+
+    @property
+    def is_open(self) -> bool:
+        """True if the connection can be used again, as far as this side knows."""
+        connection = self._connection
+        if not self.usable or connection.status != 0:
+            return False
+        if _is_silent(connection.socket):
+            return True
+        with contextlib.suppress(Failure):
+            self.take()
+            return connection.status == 0 and _is_silent(connection.socket)
+        return False
+
+    def lost(self, message: str) -> Failure:
+        """Return the failure for a connection that was lost."""
+        self.usable = False
+        said = "; ".join(dict.fromkeys(filter(None, map(str.strip, message.splitlines()))))
+        return Failure(f"{_LOST}: {said}" if said else _LOST, "08006")
+
+    def close(self) -> None:
+        """Close the connection; also from another thread than that which waits for it."""
+        self.usable = False
+        if self._connection is not None:
+            self._connection.finish()
+
+    def abandon(self) -> None:
+        """Let go of a connection that is the parent's: close this side's copy, and say nothing."""
+        self.usable = False
+        with contextlib.suppress(OSError, psycopg().Error):
+            os.close(self._connection.socket)
+
+    def _notify(self, notification: Any) -> None:
+        self.notified.append(notification.extra.decode(errors="replace"))
+
+    def _send(self, query: Query, *, prepare: bool) -> int:
+        """Send a statement; return how many results it has."""
+        connection, what = self._connection, query.statement
+        uses = self._uses.get(what.name, 0)
+        if not prepare or uses + 1 < _PREPARED_FROM:
+            connection.send_query_params(what.text, query.values, what.types, what.formats, _BINARY)
+            if prepare:
+                self._uses[what.name] = uses + 1
+            return 1
+        if uses < _PREPARED_FROM:
+            connection.send_prepare(what.name, what.text, what.types)
+            self._uses[what.name] = _PREPARED_FROM
+            self._prepares = True
+        connection.send_query_prepared(what.name, query.values, what.formats, _BINARY)
+        return 1 if uses >= _PREPARED_FROM else 2
+
+    def _result(self, *, separated: bool = True) -> Steps[Any]:
+        """Return the next result; after each but the last, libpq says that there are no more."""
+        connection = self._connection
+        while connection.is_busy():
+            yield connection.socket, READ
+            connection.consume_input()
+        result = connection.get_result()
+        if result is None:
+            raise self.lost(connection.get_error_message())
+        if separated:
+            while connection.is_busy():
+                yield connection.socket, READ
+                connection.consume_input()
+            connection.get_result()
+        return result
+
+
+def _answer(result: Any) -> Answer | Failure:
+    """Return what a result says."""
+    pq = psycopg().pq
+    status, field = pq.ExecStatus, pq.DiagnosticField
+    if result.status == status.TUPLES_OK:
+        types = [DECODERS[result.ftype(column)] for column in range(result.nfields)]
+        get = result.get_value
+        rows = [
+            tuple(
+                None if (value := get(row, column)) is None else decode(value)
+                for column, decode in enumerate(types)
+            )
+            for row in range(result.ntuples)
+        ]
+        return Answer(rows, len(rows))
+    if result.status in (status.COMMAND_OK, status.PIPELINE_SYNC):
+        return Answer([], result.command_tuples or 0)
+    if result.status == status.PIPELINE_ABORTED:
+        return Failure("a statement before failed")
+    code = (result.error_field(field.SQLSTATE) or b"").decode()
+    said = result.error_field(field.MESSAGE_PRIMARY)
+    if said is None:  # libpq speaks, not the server
+        message = result.get_error_message()
+        return Failure(f"{_LOST}: {' '.join(message.split())}", "08006")
+    return Failure(said.decode(errors="replace"), code)
+
+
+def _is_silent(descriptor: int) -> bool:
+    """Return True if nothing is there to read: an idle server says nothing but good-bye."""
+    poller = select.poll()
+    poller.register(descriptor, READ)
+    return not poller.poll(0)

@@ -1,0 +1,82 @@
+"""How the steps of a session wait for its socket: a thread blocks, a task is suspended.
+
+The steps are a generator that yields for what it waits, so that both colours share one source. A
+step that takes too long is given up; the session is of no use afterwards, and is closed by its
+pool. Nothing is ever cancelled at the server: a commit that is cancelled while the server waits
+for a standby would be reported as a success.
+"""
+
+import asyncio
+import select
+from collections.abc import Generator
+from typing import TypeAlias, TypeVar
+
+from mainstay._core.clock import monotonic
+from mainstay.stores._postgres.failures import Failure
+
+T = TypeVar("T")
+
+READ, WRITE = select.POLLIN, select.POLLOUT
+
+Wait: TypeAlias = tuple[int, int]
+"""A file descriptor, and for what of it to wait: READ, WRITE or both."""
+
+Steps: TypeAlias = Generator[Wait, None, T]
+
+
+def drive(steps: Steps[T], ends: float) -> T:
+    """Run the steps to their end, blocking the thread; fail at *ends*."""
+    try:
+        while True:
+            descriptor, events = next(steps)
+            poller = select.poll()
+            poller.register(descriptor, events)
+            left = ends - monotonic()
+            if left <= 0 or not poller.poll(left * 1000 + 1):
+                steps.throw(_late())
+    except StopIteration as ended:
+        answer: T = ended.value
+        return answer
+
+
+async def adrive(steps: Steps[T], ends: float) -> T:
+    """Run the steps to their end, suspending the task; fail at *ends*."""
+    loop = asyncio.get_running_loop()
+    try:
+        while True:
+            descriptor, events = next(steps)
+            left = ends - monotonic()
+            if left <= 0 or not await _ready(loop, descriptor, events, left):
+                steps.throw(_late())
+    except StopIteration as ended:
+        answer: T = ended.value
+        return answer
+
+
+async def _ready(
+    loop: asyncio.AbstractEventLoop, descriptor: int, events: int, seconds: float
+) -> bool:
+    """Wait until the descriptor is ready; False if it is not in time."""
+    woken: asyncio.Future[bool] = loop.create_future()
+    timer = loop.call_later(seconds, _wake, woken, False)
+    if events & READ:
+        loop.add_reader(descriptor, _wake, woken, True)
+    if events & WRITE:
+        loop.add_writer(descriptor, _wake, woken, True)
+    try:
+        return await woken
+    finally:
+        timer.cancel()
+        if events & READ:
+            loop.remove_reader(descriptor)
+        if events & WRITE:
+            loop.remove_writer(descriptor)
+
+
+def _wake(woken: "asyncio.Future[bool]", ready: bool) -> None:  # noqa: FBT001 - of a callback
+    if not woken.done():
+        woken.set_result(ready)
+
+
+def _late() -> Failure:
+    return Failure("the server did not answer in time", retryable=True)
