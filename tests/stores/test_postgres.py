@@ -1,13 +1,28 @@
 """`PostgresStore` against a real server: what every store must do, in both colours."""
 
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import attrs
 import pytest
 
 from mainstay._core.context import current_context
+from mainstay._core.owner import this_process
+from mainstay.stores.base import Acquired, Held
 from mainstay.stores.postgres import PostgresStore
+from support.pools import LONGEST
 from support.postgres import Postgres
-from support.store_conformance import StoreConformance
+from support.store_conformance import OTHER, RUN, StoreConformance, acquired, request, save
 
-pytestmark = pytest.mark.process
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.filterwarnings("ignore:This process .* multi-threaded:DeprecationWarning"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -38,3 +53,160 @@ class TestPostgresStore(StoreConformance):
         store = on_fake_clock(PostgresStore(url))
         yield store
         store.close()
+
+
+class InTasks:
+    """A store whose `AsyncStore` half is called, in an event loop of its own."""
+
+    def __init__(self, store):
+        self._store = store
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    def _wait(self, task):
+        return asyncio.run_coroutine_threadsafe(task, self._loop).result(LONGEST)
+
+    def end(self):
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def acquire(self, run, request):
+        return self._wait(self._store.aacquire(run, request))
+
+    def commit(self, lease, change):
+        return self._wait(self._store.acommit(lease, change))
+
+    def release(self, *args, **options):
+        return self._wait(self._store.arelease(*args, **options))
+
+
+class TestPostgresStoreInTasks(StoreConformance):
+    @pytest.fixture
+    def store(self, url):
+        store = InTasks(on_fake_clock(PostgresStore(url)))
+        yield store
+        store.close()
+        store.end()
+
+
+@pytest.fixture
+def store(url):
+    store = PostgresStore(url)
+    yield store
+    store.close()
+
+
+ELSEWHERE = attrs.evolve(this_process(), boot="another machine")
+
+OWNER = """
+import sys, attrs
+sys.path.insert(0, "tests")
+from mainstay.stores.postgres import PostgresStore
+from support.store_conformance import acquired
+from mainstay._core.owner import this_process
+
+owner = attrs.evolve(this_process(), boot="another machine")
+store = PostgresStore(sys.argv[1])
+acquired(store, owner=owner)
+print("acquired", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def owner(url):
+    """A process that has the run, and whose id proves nothing here."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", OWNER, url], stdout=subprocess.PIPE, stdin=subprocess.PIPE
+    )
+    assert process.stdout.readline() == b"acquired\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_the_death_of_an_owner_elsewhere_is_known_at_once(store, owner):
+    """Known fault: elsewhere a run waits until its lease ends, whatever it was killed by."""
+    assert isinstance(store.acquire(RUN, request()), Held)
+    owner.kill()
+    owner.wait()
+    killed = time.monotonic()
+    while isinstance(answer := store.acquire(RUN, request()), Held):
+        assert time.monotonic() < killed + LONGEST
+    assert time.monotonic() - killed < 1.0
+    assert isinstance(answer, Acquired)
+    assert (answer.record.exit, answer.record.crashes) == ("crash", 1)
+
+
+def test_a_stopped_owner_keeps_its_run_while_the_lease_lasts(store, owner):
+    owner.send_signal(signal.SIGSTOP)
+    assert isinstance(store.acquire(RUN, request()), Held)
+    owner.send_signal(signal.SIGCONT)
+
+
+def test_an_owner_whose_connections_were_cut_keeps_its_run(server, store, url):
+    mine = PostgresStore(url)
+    lease = acquired(mine, owner=ELSEWHERE)
+    server.ask(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE pid <> pg_backend_pid() AND application_name = 'mainstay'"
+    )
+    assert isinstance(store.acquire(RUN, request()), Held)
+    save(mine, lease, b"one")
+    mine.close()
+
+
+def test_without_session_locks_the_lease_counts(url, owner):
+    owner.kill()
+    owner.wait()
+    store = PostgresStore(url, session_locks=False)
+    lease = acquired(store, OTHER, owner=ELSEWHERE)
+    other = PostgresStore(url)
+    assert isinstance(other.acquire(OTHER, request()), Held)
+    store.release(lease, "error")
+    store.close()
+    other.close()
+
+
+@pytest.mark.parametrize("how", ["release", "finish"])
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_who_waits_for_a_run_wakes_when_it_is_left(store, how, colour):
+    lease = acquired(store)
+    began = time.monotonic()
+
+    def leave():
+        time.sleep(0.1)
+        if how == "release":
+            store.release(lease, "error")
+        else:
+            save(store, lease, b"end", finished=True)
+
+    thread = threading.Thread(target=leave)
+    thread.start()
+    if colour == "sync":
+        store._wait_for_release(RUN, LONGEST)
+    else:
+        asyncio.run(store._await_release(RUN, LONGEST))
+    assert time.monotonic() - began < LONGEST / 2
+    thread.join()
+    store._wait_for_release(RUN, LONGEST)
+    assert time.monotonic() - began < LONGEST / 2
+
+
+def test_a_forked_child_and_its_parent_do_not_share_connections(store):
+    lease = acquired(store)
+    child = os.fork()
+    if child == 0:
+        try:
+            acquired(store, OTHER)
+            os._exit(0 if isinstance(store.acquire(RUN, request()), Held) else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    save(store, lease, b"one")
+    assert isinstance(store.acquire(OTHER, request()), Acquired)

@@ -13,18 +13,26 @@ from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar
 
 from mainstay._core.arguments import to_flag
-from mainstay._core.clock import monotonic
+from mainstay._core.clock import SYSTEM, monotonic
 from mainstay._core.context import current_context
 from mainstay._core.forks import reset_after_fork
 from mainstay._core.sharing import Shared
+from mainstay.errors import LeaseLostError, StoreUnavailableError
 from mainstay.stores._postgres.address import DEFAULT_SCHEMA, to_address, to_schema
 from mainstay.stores._postgres.failures import Failure, told
-from mainstay.stores._postgres.operations import Operation, Operations, Pause, Session
+from mainstay.stores._postgres.guard import Guard
+from mainstay.stores._postgres.operations import (
+    Operation,
+    Operations,
+    Pause,
+    payload,
+)
 from mainstay.stores._postgres.pool import AsyncPool, Origin, Pool
 from mainstay.stores._postgres.schema import Exchanges, checking, migrating
 from mainstay.stores._postgres.statements import statements
 from mainstay.stores._postgres.waiting import adrive, drive
 from mainstay.stores.base import (
+    Acquired,
     Acquisition,
     Change,
     Contents,
@@ -76,13 +84,23 @@ class PostgresStore(Shared):
     def _reset(self) -> None:
         self._pool = Pool(self._origin, self._size)
         self._renewals = Pool(self._origin, 1)
+        self._held: set[RunId] = set()
+        self._renew_guard()
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncPool] = (
             weakref.WeakKeyDictionary()
         )
 
+    def _renew_guard(self) -> None:
+        self._guard = Guard(
+            self._origin, self._operations.sql, self.url, locks=self._locks is not False
+        )
+        self._at_exit = weakref.finalize(self, self._guard.stop)
+
     def _after_fork(self) -> None:
         for pool in self._pools():
             pool.abandon()
+        self._at_exit.detach()
+        self._guard.abandon()
         self._reset()
 
     def _pools(self) -> tuple[Pool | AsyncPool, ...]:
@@ -99,8 +117,11 @@ class PostgresStore(Shared):
 
     def acquire(self, run: RunId, request: Request) -> Acquisition:
         """Decide who may work on *run*."""
-        steps = self._operations.acquiring(_checked(run), request, Session(), self._now())
-        return self._run(steps, request.lease)
+        seconds = call_seconds(self._timeout, request.lease)
+        if self._locks is not False and not self._guard.held.number:
+            self._guard.start()
+            self._guard.settled.wait(SYSTEM, seconds)
+        return self._acquired(run, self._run(self._acquiring(run, request), request.lease))
 
     def load(self, run: RunId) -> Contents:
         """Return what is kept for *run*."""
@@ -108,7 +129,13 @@ class PostgresStore(Shared):
 
     def commit(self, lease: RunLease, change: Change) -> None:
         """Write *change* and renew the lease."""
-        self._run(self._operations.committing(lease, change, self._now()), lease.seconds)
+        try:
+            self._run(self._operations.committing(lease, change, self._now()), lease.seconds)
+        except LeaseLostError:
+            self._held.discard(lease.run)
+            raise
+        if change.finished:
+            self._held.discard(lease.run)
 
     def renew(self, leases: Sequence[RunLease]) -> Sequence[RunLease]:
         """Renew many leases by one statement; return those that are lost."""
@@ -122,15 +149,26 @@ class PostgresStore(Shared):
     ) -> None:
         """Release the run before its end."""
         self._run(self._operations.releasing(lease, how, error, drop, self._now()), lease.seconds)
+        self._held.discard(lease.run)
 
     async def aacquire(self, run: RunId, request: Request) -> Acquisition:
         """As `acquire`."""
-        steps = self._operations.acquiring(_checked(run), request, Session(), self._now())
-        return await self._arun(steps, request.lease)
+        seconds = call_seconds(self._timeout, request.lease)
+        if self._locks is not False and not self._guard.held.number:
+            self._guard.start()
+            await self._guard.settled.await_(SYSTEM, seconds)
+        return self._acquired(run, await self._arun(self._acquiring(run, request), request.lease))
 
     async def acommit(self, lease: RunLease, change: Change) -> None:
         """As `commit`."""
-        await self._arun(self._operations.committing(lease, change, self._now()), lease.seconds)
+        try:
+            steps = self._operations.committing(lease, change, self._now())
+            await self._arun(steps, lease.seconds)
+        except LeaseLostError:
+            self._held.discard(lease.run)
+            raise
+        if change.finished:
+            self._held.discard(lease.run)
 
     async def arelease(
         self, lease: RunLease, how: Exit, error: str = "", drop: tuple[int, ...] = ()
@@ -138,6 +176,7 @@ class PostgresStore(Shared):
         """As `release`."""
         steps = self._operations.releasing(lease, how, error, drop, self._now())
         await self._arun(steps, lease.seconds)
+        self._held.discard(lease.run)
 
     def list(
         self,
@@ -170,10 +209,46 @@ class PostgresStore(Shared):
         return Promises(fenced=True, durable=True)
 
     def close(self) -> None:
-        """Close all connections of this process that nobody uses."""
+        """Close the connections of this process, but for that which proves that it lives.
+
+        That one is closed as well if the process has no run of the store.
+        """
         self._origin.generation += 1
         for pool in self._pools():
             pool.close()
+        if not self._held:
+            self._at_exit()
+            self._renew_guard()
+
+    def _wait_for_release(self, run: RunId, seconds: float) -> None:
+        """Return when *run* is released or ends, or after *seconds*."""
+        ends = monotonic() + seconds
+        with self._guard.hearing(payload(run)) as (begun, left):
+            begun.wait(SYSTEM, ends - monotonic())
+            if monotonic() < ends and self._run(self._operations.awaiting(run)):
+                left.wait(SYSTEM, max(0.0, ends - monotonic()))
+
+    async def _await_release(self, run: RunId, seconds: float) -> None:
+        """As `_wait_for_release`, in a task."""
+        ends = monotonic() + seconds
+        with self._guard.hearing(payload(run)) as (begun, left):
+            await begun.await_(SYSTEM, ends - monotonic())
+            if monotonic() < ends and await self._arun(self._operations.awaiting(run)):
+                await left.await_(SYSTEM, max(0.0, ends - monotonic()))
+
+    def _acquiring(self, run: RunId, request: Request) -> Operation[Acquisition]:
+        if self._locks and self._guard.useless:
+            raise StoreUnavailableError(
+                self.url,
+                "session_locks=True needs a direct connection, and a pooler is in between; leave "
+                'it at "auto", or give the store a direct connection',
+            )
+        return self._operations.acquiring(_checked(run), request, self._guard.held, self._now())
+
+    def _acquired(self, run: RunId, answer: Acquisition) -> Acquisition:
+        if isinstance(answer, Acquired):
+            self._held.add(run)
+        return answer
 
     def _now(self) -> float | None:
         """Return the time that statements are to take for the present one: a test's, or None."""

@@ -57,15 +57,15 @@ Operation: TypeAlias = Generator[Sequence[Query] | Pause, list[Answer], T]
 
 
 @attrs.frozen
-class Session:
+class SessionLock:
     """The lock that proves that a process lives.
 
     Attributes:
-        lock: Its number; 0 if there is none.
+        number: Its number; 0 if there is none.
         since: When the server started that has it.
     """
 
-    lock: int = 0
+    number: int = 0
     since: float = 0.0
 
 
@@ -80,13 +80,13 @@ class Operations:
     sql: Statements
 
     def acquiring(
-        self, run: RunId, request: Request, session: Session, now: float | None
+        self, run: RunId, request: Request, session: SessionLock, now: float | None
     ) -> Operation[Acquisition]:
         """Decide who may work on *run*."""
         asked = {
             "name": run.name, "key": run.key, "granted": request.grant, "life": request.life,
             "arguments": request.arguments, "lease": request.lease, "now": now, "after": -1,
-            "session": session.lock, "since": session.since, **_owner(request.owner),
+            "session": session.number, "since": session.since, **_owner(request.owner),
         }  # fmt: skip
         suspect = None
         while True:
@@ -108,7 +108,7 @@ class Operations:
             fresh = isinstance(answer, Acquired) and answer.record is not before
             if fresh or (isinstance(answer, Poisoned) and answer.record is not before):
                 if fresh:
-                    lock, since = session.lock, session.since
+                    lock, since = session.number, session.since
                 again = {
                     **asked, **_values(answer.record), "session": lock, "since": since,
                     "began": isinstance(answer, Acquired) and answer.began, **_was(before),
@@ -287,6 +287,11 @@ class Operations:
             [forgotten] = yield [self.sql.forget.bound(values)]
             if forgotten.count:
                 return True
+
+    def awaiting(self, run: RunId) -> Operation[bool]:
+        """Have the end of *run* told; False if nobody works on it."""
+        [found] = yield [self.sql.await_.bound({"name": run.name, "key": run.key})]
+        return found.count > 0
 
 
 def payload(run: RunId) -> str:

@@ -22,6 +22,7 @@ _MIGRATIONS = (
         expires float8 NOT NULL, seen float8 NOT NULL, saved float8 NOT NULL,
         attempt int8 NOT NULL, crashes int8 NOT NULL, exit text NOT NULL, error text NOT NULL,
         arguments bytea, created float8 NOT NULL, updated float8 NOT NULL, ended float8,
+        awaited bool NOT NULL DEFAULT FALSE,
         generation int8 NOT NULL DEFAULT 0, odd bytea, even bytea,
         UNIQUE (name, key)
     ) WITH (fillfactor = 50);

@@ -39,6 +39,7 @@ class Session:
         direct: False if a pooler is between this process and the server.
         since: When the server started, in seconds since 1970 by its clock.
         usable: False if what went over the connection last was not answered.
+        notified: What was heard and is to be taken out.
     """
 
     def __init__(self) -> None:
@@ -71,7 +72,6 @@ class Session:
             else:
                 raise not_connected(connection.get_error_message())
         connection.nonblocking = 1
-        connection.notify_handler = self._notify
         connection.enter_pipeline_mode()
         pid = connection.backend_pid
         self.usable = True
@@ -119,15 +119,6 @@ class Session:
             raise failure
         return answers
 
-    def listening(self) -> Steps[None]:
-        """Wait until the server sends something by itself.
-
-        Raises:
-            Failure: If the connection is lost.
-        """
-        yield self._connection.socket, READ
-        self.take()
-
     def take(self) -> None:
         """Take what the server has sent by itself.
 
@@ -136,9 +127,16 @@ class Session:
         """
         try:
             self._connection.consume_input()
-            self._connection.notifies()
+            while (told := self._connection.notifies()) is not None:
+                self.notified.append(told.extra.decode(errors="replace"))
         except psycopg().Error as error:
             raise self.lost(str(error)) from None
+
+    @property
+    def descriptor(self) -> int:
+        """The descriptor of the socket."""
+        number: int = self._connection.socket
+        return number
 
     @property
     def is_open(self) -> bool:
@@ -170,9 +168,6 @@ class Session:
         self.usable = False
         with contextlib.suppress(OSError, psycopg().Error):
             os.close(self._connection.socket)
-
-    def _notify(self, notification: Any) -> None:
-        self.notified.append(notification.extra.decode(errors="replace"))
 
     def _send(self, query: Query, *, prepare: bool) -> int:
         """Send a statement; return how many results it has."""

@@ -44,6 +44,10 @@ _LOCKED = (
     "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 )
 # A lock of before the server started proves nothing: all are gone with the server.
+_KEPT = (
+    "('tcp_keepalives_idle', '2'), ('tcp_keepalives_interval', '1'), ('tcp_keepalives_count', '3'),"
+    " ('idle_session_timeout', '0'), ('client_connection_check_interval', '1s')"
+)
 _SESSION_GONE = (
     "CASE WHEN status = 'running' AND session <> 0 "
     "AND since = date_part('epoch', pg_postmaster_start_time()) "
@@ -92,6 +96,7 @@ class Statements:
         count: Counts the runs that are not running.
         surplus: Finds finished runs beyond the newest ones.
         old: Finds finished runs that ended long ago.
+        await_: Asks that the end of a run be told.
         listen: Asks for the notifications of the store.
         facts: Reads what the server promises.
         lock: Takes the lock of a process.
@@ -114,6 +119,7 @@ class Statements:
     count: Statement
     surplus: Statement
     old: Statement
+    await_: Statement
     listen: Statement
     facts: Statement
     lock: Statement
@@ -126,7 +132,7 @@ def statements(schema: str) -> Statements:
     run, result, forgotten = (f"{inside}.{table}" for table in ("run", "result", "forgotten"))
     channel = f"mainstay {schema}"
     record = names(COLUMNS, "run.{}")
-    notify = "pg_notify(:channel, :payload)"
+    notify = "CASE WHEN owned.awaited THEN pg_notify(:channel, :payload) END"
     made = (
         ":life, forgotten.token + 1, :granted, 0, 'running', :boot, :namespace, :pid, :started, "
         f":host, :session, :since, {_NOW} + :lease, {_NOW}, {_NOW}, 1, 0, '', '', :arguments, "
@@ -146,7 +152,7 @@ def statements(schema: str) -> Statements:
         name = f"{kind}_{many}_{'drop' if drops else 'keep'}"
         if many == "none" and not drops and not notifies:
             return statement(name, update)
-        parts = [f"owned AS ({update} RETURNING id)"]
+        parts = [f"owned AS ({update} RETURNING id, awaited)"]
         if drops:
             parts.append(f"dropped AS ({dropped} AND number = ANY (:drops))")
         if many != "none":
@@ -196,6 +202,7 @@ def statements(schema: str) -> Statements:
             f"""
             WITH taken AS (
                 UPDATE {run} SET {names(_MUTABLE, "{0} = :{0}")}, ended = NULL,
+                    awaited = FALSE,
                     odd = CASE WHEN :began THEN NULL ELSE odd END,
                     even = CASE WHEN :began THEN NULL ELSE even END,
                     generation = CASE WHEN :began THEN 0 ELSE generation END
@@ -249,7 +256,7 @@ def statements(schema: str) -> Statements:
             "release",
             f"WITH owned AS (UPDATE {run} SET status = 'interrupted', exit = :exit, "
             f"error = :error, crashes = 0, seen = {_NOW}, updated = {_WALL} WHERE {_OWNED} "
-            f"RETURNING id), dropped AS ({dropped} AND number = ANY (:drops)) "
+            f"RETURNING id, awaited), dropped AS ({dropped} AND number = ANY (:drops)) "
             f"SELECT {notify} IS NULL FROM owned",
         ),
         forget=statement(
@@ -280,6 +287,9 @@ def statements(schema: str) -> Statements:
             f"SELECT name, key FROM {run} WHERE name = :name AND ended IS NOT NULL "
             f"AND key <> :key AND ended < {_WALL} - :seconds",
         ),
+        await_=statement(
+            "await", f"UPDATE {run} SET awaited = TRUE WHERE {_RUN} AND status = 'running'"
+        ),
         listen=statement("listen", f"LISTEN {quoted(channel)}"),
         facts=statement(
             "promises",
@@ -288,7 +298,12 @@ def statements(schema: str) -> Statements:
             "pg_is_in_recovery(), (SELECT count(*) FROM pg_stat_replication), "
             "current_setting('transaction_read_only')",
         ),
-        lock=statement("lock", "SELECT pg_advisory_lock(:lock) IS NULL"),
+        lock=statement(
+            "lock",
+            f"WITH kept AS MATERIALIZED (SELECT count(set_config(name, wanted.value, FALSE)) "
+            f"FROM (VALUES {_KEPT}) AS wanted (name, value) JOIN pg_settings USING (name)) "
+            "SELECT pg_advisory_lock(:lock) IS NULL, count FROM kept",
+        ),
         pages={
             (name, after, status): page(name, after, status)
             for name in both

@@ -1,0 +1,188 @@
+"""The session of a process: it proves that the process lives, and hears which runs are left.
+
+A thread keeps one connection, which has nothing to do but hold a lock of the server's with a random
+number. Runs name the number; when the process dies, the server sees the connection end and frees
+the lock, at once. A connection that ends while the process lives is made again at once, with the
+same number: whoever finds the lock free looks again a moment later.
+
+The lock proves a death and guards nothing: who has lost a run is kept from writing by token and
+grant. Behind a pooler it would prove nothing, and none is held.
+"""
+
+import contextlib
+import logging
+import secrets
+import select
+import socket
+import threading
+from collections.abc import Iterator
+from typing import ClassVar
+
+from mainstay._core.clock import SYSTEM, monotonic
+from mainstay._core.threads import Signal
+from mainstay.stores._postgres.failures import Failure
+from mainstay.stores._postgres.operations import SessionLock
+from mainstay.stores._postgres.pool import Origin, Pool
+from mainstay.stores._postgres.session import Session
+from mainstay.stores._postgres.statements import Statements
+from mainstay.stores._postgres.waiting import READ, drive
+from mainstay.stores._postgres.wire import Query
+
+_MOST_BITS = 62
+
+
+class Guard:
+    """One per process and store.
+
+    Args:
+        origin: Where the server is.
+        sql: The statements.
+        url: What the store is called in messages.
+        locks: False to hold no lock, and hear only.
+
+    Attributes:
+        held: The lock that is held now.
+        useless: True if a pooler is in between, so that nothing is proved or heard.
+        settled: Set when the first connection was made, or could not be.
+    """
+
+    _CONNECT_SECONDS: ClassVar[float] = 5.0
+    _PAUSES: ClassVar[tuple[float, float]] = (0.02, 1.0)
+
+    def __init__(self, origin: Origin, sql: Statements, url: str, *, locks: bool) -> None:
+        self.held = SessionLock()
+        self.useless = False
+        self.settled = Signal()
+        self._number = secrets.randbits(_MOST_BITS) + 1
+        self._pool = Pool(origin, 1)
+        self._sql = sql
+        self._url = url
+        self._locks = locks
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+        self._stopped = False
+        self._listening: Signal | None = None
+        self._waiters: dict[object, tuple[str, Signal]] = {}
+        self._bell: tuple[socket.socket, socket.socket] | None = None
+
+    def start(self) -> None:
+        """Start the thread, once."""
+        if self._thread is None and not self.useless:
+            with self._starting:
+                if self._thread is None:
+                    self._bell = socket.socketpair()
+                    for end in self._bell:
+                        end.setblocking(False)
+                    thread = threading.Thread(
+                        target=self._keep, name="mainstay-postgres", daemon=True
+                    )
+                    thread.start()
+                    self._thread = thread
+
+    def stop(self) -> None:
+        """End the thread and its connection."""
+        self._stopped = True
+        self._ring()
+
+    def abandon(self) -> None:
+        """Let go of what is the parent's, in a forked child."""
+        self._pool.abandon()
+        self._close_bell()
+
+    @contextlib.contextmanager
+    def hearing(self, payload: str) -> Iterator[tuple[Signal, Signal]]:
+        """Hear of a run: the first signal says when that has begun, the second that it was left."""
+        self.start()
+        left, entry = Signal(), object()
+        begun = self._listening = self._listening or Signal()
+        self._waiters[entry] = payload, left
+        self._ring()
+        try:
+            yield begun, left
+        finally:
+            del self._waiters[entry]
+
+    def _ring(self) -> None:
+        if self._bell is not None:
+            with contextlib.suppress(OSError):  # full of rings already, or closed
+                self._bell[1].send(b"!")
+
+    def _close_bell(self) -> None:
+        for end in self._bell or ():
+            end.close()
+
+    def _keep(self) -> None:
+        """Keep a connection until the end."""
+        shortest, longest = self._PAUSES
+        pause = shortest
+        try:
+            while not self._stopped:
+                try:
+                    session = self._pool.connected(monotonic() + self._CONNECT_SECONDS)
+                except Failure:
+                    self.settled.set()
+                    SYSTEM.sleep(pause)
+                    pause = min(2 * pause, longest)
+                    continue
+                if not session.direct:
+                    self._pool.drop(session)
+                    self._give_up()
+                    return
+                try:
+                    with contextlib.suppress(Failure):
+                        pause = self._serve(session, shortest)
+                finally:
+                    self.held = SessionLock()
+                    if self._listening is not None:
+                        self._listening = None
+                    self._pool.drop(session)
+        finally:
+            self.settled.set()
+            self._close_bell()
+
+    def _give_up(self) -> None:
+        self.useless = True
+        self.settled.set()
+        if self._locks:
+            logging.getLogger("mainstay.checkpoint").warning(
+                "%s is behind a pooler: the death of an owner is known when its lease ends, and "
+                "not before; for less, give the store a direct connection",
+                self._url,
+            )
+
+    def _serve(self, session: Session, pause: float) -> float:
+        """Hold the lock, and hear, until the connection ends."""
+        if self._locks:
+            self._exchange(session, self._sql.lock.bound({"lock": self._number}))
+            self.held = SessionLock(self._number, session.since)
+        self.settled.set()
+        heard: Signal | None = None
+        bell = self._bell[0] if self._bell is not None else None
+        while bell is not None and not self._stopped:
+            wanted = self._listening
+            if self._waiters and (wanted is None or wanted is not heard):
+                if heard is None:
+                    self._exchange(session, self._sql.listen.bound({}))
+                self._listening = heard = wanted or Signal()
+                heard.set()
+            poller = select.poll()
+            poller.register(session.descriptor, READ)
+            poller.register(bell, READ)
+            ready = dict(poller.poll())
+            if bell.fileno() in ready:
+                bell.recv(4096)
+            if session.descriptor in ready:
+                session.take()
+            self._pass_on(session)
+        return pause
+
+    def _exchange(self, session: Session, query: Query) -> None:
+        drive(session.exchange([query], prepare=False), monotonic() + self._CONNECT_SECONDS)
+
+    def _pass_on(self, session: Session) -> None:
+        """Wake those who wait for the runs that were left."""
+        heard, session.notified = {*session.notified}, []
+        if heard:
+            for payload, left in [*self._waiters.values()]:
+                if payload in heard:
+                    left.set()
