@@ -86,12 +86,18 @@ class Postgres:
                 shutil.chown(signal_file, **owner)
             settings = {"restore_command": "sleep 60", **settings}
         settings = {**OPTIONS, **settings}
-        settings = [each for key, value in settings.items() for each in ("-c", f"{key}={value}")]
+        self._settings = [
+            each for key, value in settings.items() for each in ("-c", f"{key}={value}")
+        ]
+        self.start(refuses=refuses or for_ever_starting)
+
+    def start(self, *, refuses=False):
+        """Start it, and wait until it answers."""
         self.process = subprocess.Popen(
-            [command("postgres"), "-D", self.data, "-p", str(self.port), *settings],
+            [command("postgres"), "-D", self.data, "-p", str(self.port), *self._settings],
             cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **whose(),
         )  # fmt: skip
-        self._wait(refuses=refuses or for_ever_starting)
+        self._wait(refuses=refuses)
 
     def _wait(self, *, refuses):
         end = time.monotonic() + LONGEST
@@ -111,6 +117,17 @@ class Postgres:
             cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []
 
+    def crash(self):
+        """End it at once with all its processes, as a crash of the machine would."""
+        self.process.send_signal(signal.SIGQUIT)
+        self.process.wait(LONGEST)
+
+    def signal_all(self, number):
+        """Send a signal to all its processes."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        for pid in (self.process.pid, *map(int, children.split())):
+            os.kill(pid, number)
+
     def stop(self):
         """End it at once; its own processes end when they notice."""
         self.process.kill()
@@ -119,6 +136,5 @@ class Postgres:
     def remove(self):
         """End it with all its processes, so that nobody writes any more, and remove its files."""
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGQUIT)
-            self.process.wait(LONGEST)
+            self.crash()
         shutil.rmtree(self.directory, ignore_errors=True)

@@ -1,0 +1,367 @@
+"""What is lost, doubled or left hanging when connections and servers fail: nothing.
+
+A failure is made at each message that a client sends, one after the other, by a proxy. The caller
+sends again what was not answered, as a run does while its lease lasts.
+"""
+
+import asyncio
+import itertools
+import signal
+import threading
+import time
+
+import attrs
+import psycopg
+import pytest
+
+from mainstay.errors import LeaseLostError, StoreUnavailableError
+from mainstay.stores.base import Acquired, Change, Contents, Finished, Held, Result
+from mainstay.stores.postgres import PostgresStore
+from support.fault_proxy import FAULTS, FaultProxy
+from support.pools import LONGEST
+from support.postgres import Postgres
+from support.store_conformance import ONE, RUN, TWO, acquired, lease_of, request, save
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = Postgres(fsync="on")
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def proxy(server):
+    proxy = FaultProxy(server.port)
+    yield proxy
+    proxy.close()
+    server.ask('DROP SCHEMA IF EXISTS "mainstay" CASCADE')
+
+
+def through(proxy, **options):
+    url = f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres"
+    return PostgresStore(url, **{"timeout": 5.0, **options})
+
+
+@pytest.fixture
+def store(proxy):
+    store = through(proxy)
+    yield store
+    store.close()
+
+
+class Persistent:
+    """A caller that sends again what was not answered."""
+
+    def __init__(self, call):
+        self.call = call
+        self.failures = 0
+
+    def __call__(self, *args, **options):
+        end = time.monotonic() + LONGEST
+        while True:
+            try:
+                return self.call(*args, **options)
+            except StoreUnavailableError as error:
+                if not error.retryable or time.monotonic() > end:
+                    raise
+                self.failures += 1
+
+
+class Sync:
+    def __init__(self, store):
+        self.acquire, self.commit = Persistent(store.acquire), Persistent(store.commit)
+        self.release = Persistent(store.release)
+
+
+class Async:
+    def __init__(self, store, runner):
+        def wait(call):
+            return Persistent(lambda *args, **options: runner.run(call(*args, **options)))
+
+        self.acquire, self.commit = wait(store.aacquire), wait(store.acommit)
+        self.release = wait(store.arelease)
+
+
+@pytest.fixture(params=["sync", "async"])
+def caller(request, store):
+    if request.param == "sync":
+        yield Sync(store)
+        return
+    with asyncio.Runner() as runner:
+        yield Async(store, runner)
+
+
+def work(caller):
+    """Go through a run with all that a run does, in two attempts."""
+    numbers = itertools.count(1)
+
+    def commit(lease, **change):
+        caller.commit(lease, Change(**change, sequence=next(numbers)))
+
+    lease = lease_of(caller.acquire(RUN, request()))
+    commit(lease, put={0: ONE})
+    commit(lease, document=b"1", drop=(0,))
+    commit(lease, put={1: ONE, 2: TWO})
+    caller.release(lease, "error", "no")
+    numbers = itertools.count(1)
+    answer = caller.acquire(RUN, request())
+    assert answer.contents == Contents(b"1", None, {1: ONE, 2: TWO})
+    lease = lease_of(answer)
+    commit(lease, document=b"2", put={3: TWO})
+    commit(lease, drop=(1,))
+    commit(lease, document=b"3", finished=True)
+    answer = caller.acquire(RUN, request())
+    assert isinstance(answer, Finished)
+    assert answer.record.attempt == 2
+    assert answer.contents == Contents(b"3", b"3", {2: TWO, 3: TWO})
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_failure_at_any_message_loses_and_doubles_nothing(server, proxy, store, caller, fault):
+    """Known fault: a save whose answer is lost ends the run, although it was made."""
+    work(caller)
+    for number in itertools.count(1):
+        assert store.forget(RUN)
+        proxy.fail_at(number, fault)
+        work(caller)
+        if not proxy.has_failed.is_set():
+            break
+    assert number > 10
+    assert caller.commit.failures > 5
+    [(generation, tokens)] = server.ask(
+        "SELECT max(generation), (SELECT token FROM mainstay.forgotten) FROM mainstay.run"
+    )
+    assert (generation, tokens) == (3, 2 * number)
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_a_call_that_nobody_answers_ends_in_its_time(proxy, colour):
+    """Known fault: a connection that passes nothing on any more hangs a run for good."""
+    store = through(proxy, timeout=0.5)
+    lease = acquired(store)
+    proxy.fail_at(1, "hole")
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailableError, match="did not answer in time") as unanswered:
+        if colour == "sync":
+            save(store, lease, b"one", sequence=1)
+        else:
+            asyncio.run(store.acommit(lease, Change(document=b"one", sequence=1)))
+    assert unanswered.value.retryable
+    assert 0.4 < time.monotonic() - began < LONGEST / 2
+    proxy.release()
+    Persistent(store.commit)(lease, Change(document=b"one", sequence=1))
+    assert store.load(RUN) == Contents(b"one", None)
+    store.close()
+
+
+def test_a_call_ends_in_its_time_where_a_connection_is_not_made(proxy):
+    store = through(proxy, timeout=0.5)
+    lease = acquired(store)
+    proxy.fail_at(1, "hole")
+    for _ in range(2):
+        with pytest.raises(StoreUnavailableError, match="did not answer in time"):
+            save(store, lease, b"one", sequence=1)
+    store.close()
+
+
+def test_a_call_takes_no_longer_than_a_third_of_its_lease(proxy):
+    store = through(proxy, timeout=None)
+    lease = attrs.evolve(acquired(store), seconds=1.5)
+    proxy.fail_at(1, "hole")
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailableError):
+        save(store, lease, b"one", sequence=1)
+    assert 0.4 < time.monotonic() - began < LONGEST / 2
+    store.close()
+
+
+def test_an_interrupted_save_leaves_no_answer_for_the_next(proxy, store):
+    lease = acquired(store)
+    proxy.fail_at(1, "delay")
+
+    def interrupt(number, frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt):
+            save(store, lease, b"one", sequence=1)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    proxy.release()
+    Persistent(store.commit)(lease, Change(document=b"one", sequence=1))
+    save(store, lease, b"two", sequence=2)
+    assert store.load(RUN) == Contents(b"two", b"one")
+
+
+def test_a_cancelled_save_leaves_no_answer_for_the_next(proxy, store):
+    lease = acquired(store)
+
+    async def cancelled():
+        await store.acommit(lease, Change())
+        proxy.fail_at(1, "delay")
+        saving = store.acommit(lease, Change(document=b"one", sequence=1))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(saving, 0.2)
+        proxy.release()
+        await store.acommit(lease, Change(document=b"one", sequence=1))
+        await store.acommit(lease, Change(document=b"two", sequence=2))
+
+    asyncio.run(cancelled())
+    assert store.load(RUN) == Contents(b"two", b"one")
+
+
+def test_connections_that_ended_while_nobody_used_them_are_not_noticed(proxy, store):
+    lease = acquired(store)
+    proxy.cut()
+    save(store, lease, b"one")
+    proxy.refuse()
+    proxy.cut()
+    with pytest.raises(StoreUnavailableError) as refused:
+        save(store, lease, b"two")
+    assert refused.value.retryable
+
+
+def waiting(server):
+    [(number,)] = server.ask("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    return number
+
+
+def until(condition):
+    end = time.monotonic() + LONGEST
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("change", [{"put": {0: ONE}}, {"put": {0: ONE, 1: TWO}}])
+def test_a_save_that_is_slow_is_seen_by_who_takes_the_run_over(server, store, change):
+    """Known fault: a zombie whose save is delayed is told "saved", and its successor misses it."""
+    now = [0.0]
+    store._clock = lambda: now[0]
+    zombie = acquired(store)
+    server.ask(
+        "CREATE FUNCTION mainstay.slow() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN PERFORM pg_advisory_xact_lock_shared(42); RETURN NEW; END'"
+    )
+    server.ask(
+        "CREATE TRIGGER slow BEFORE INSERT ON mainstay.result FOR EACH ROW"
+        " EXECUTE FUNCTION mainstay.slow()"
+    )
+    answers = []
+    with psycopg.connect(server.url, autocommit=True) as gate:
+        gate.execute("SELECT pg_advisory_lock(42)")
+        saving = threading.Thread(target=store.commit, args=(zombie, Change(**change)))
+        saving.start()
+        until(lambda: waiting(server) == 1)
+        now[0] = 31.0
+        taking = threading.Thread(target=lambda: answers.append(store.acquire(RUN, request())))
+        taking.start()
+        until(lambda: waiting(server) == 2 or answers)
+        assert not answers
+    saving.join()
+    taking.join()
+    [answer] = answers
+    assert isinstance(answer, Held) or answer.contents.results == change["put"]
+
+
+def test_what_waited_for_a_takeover_is_refused(server, store):
+    now = [0.0]
+    store._clock = lambda: now[0]
+    zombie = acquired(store)
+    errors = []
+
+    def late():
+        try:
+            store.commit(zombie, Change(put={0: ONE}, sequence=1))
+        except LeaseLostError as error:
+            errors.append(error)
+
+    with psycopg.connect(server.url) as taking:
+        taking.execute("UPDATE mainstay.run SET token = token + 1, granted = 'another'")
+        saving = threading.Thread(target=late)
+        saving.start()
+        until(lambda: waiting(server) == 1)
+        taking.commit()
+        saving.join()
+    assert len(errors) == 1
+    assert store.load(RUN).results == {}
+
+
+def test_a_crash_of_the_server_loses_nothing_that_was_acknowledged(server, store):
+    lease = acquired(store)
+    commit = Persistent(store.commit)
+    for number in range(1, 301):
+        if number % 100 == 0:
+            server.crash()
+            server.start()
+        result = Result("slot", str(number).encode())
+        commit(lease, Change(document=b"%d" % number, put={number: result}, sequence=number))
+    assert commit.failures <= 6
+    contents = store.load(RUN)
+    assert (contents.latest, contents.previous) == (b"300", b"299")
+    assert [*contents.results] == [*range(1, 301)]
+
+
+def test_an_owner_keeps_its_run_while_the_server_restarts(server, store):
+    """Known fault: all locks of sessions are free after it, though nobody has died."""
+    owner = attrs.evolve(request().owner, boot="another machine")
+    lease = acquired(store, owner=owner)
+    other = PostgresStore(server.url)
+    server.crash()
+    server.start()
+    assert isinstance(Persistent(other.acquire)(RUN, request()), Held)
+    Persistent(store.commit)(lease, Change(document=b"one", sequence=1))
+    other.close()
+
+
+def test_a_server_that_is_stopped_is_waited_for_no_longer_than_allowed(server, store):
+    store._timeout = 0.5
+    lease = acquired(store)
+    server.signal_all(signal.SIGSTOP)
+    try:
+        with pytest.raises(StoreUnavailableError) as stopped:
+            save(store, lease, b"one", sequence=1)
+    finally:
+        server.signal_all(signal.SIGCONT)
+    assert stopped.value.retryable
+    Persistent(store.commit)(lease, Change(document=b"one", sequence=1))
+    assert store.load(RUN) == Contents(b"one", None)
+
+
+def test_a_failover_that_loses_an_acquisition_leaves_one_owner():
+    """Known fault: the same token is given again, and two owners have it."""
+    primary = Postgres(fsync="on")
+    standby = Postgres(standby_of=primary, fsync="on")
+    hosts = f"127.0.0.1:{primary.port},127.0.0.1:{standby.port}"
+    store = PostgresStore(f"postgresql://postgres@{hosts}/postgres", timeout=5.0)
+    other = PostgresStore(f"postgresql://postgres@{hosts}/postgres", timeout=5.0)
+    try:
+        before = acquired(store)
+        save(store, before, b"one")
+        store.release(before, "error")
+        until(lambda: standby.ask("SELECT to_regclass('mainstay.run') IS NOT NULL") == [(True,)])
+        until(lambda: standby.ask("SELECT status FROM mainstay.run") == [("interrupted",)])
+        standby.ask("ALTER SYSTEM SET primary_conninfo = ''")
+        standby.ask("SELECT pg_reload_conf()")
+        until(lambda: not primary.ask("SELECT 1 FROM pg_stat_replication"))
+        first = acquired(store)
+        save(store, first, b"two", sequence=1)
+        primary.crash()
+        standby.ask("SELECT pg_promote()")
+        answer = Persistent(other.acquire)(RUN, request())
+        assert isinstance(answer, Acquired)
+        assert answer.record.token == first.token
+        assert answer.contents.latest == b"one"
+        with pytest.raises(LeaseLostError):
+            Persistent(store.commit)(first, Change(document=b"three", sequence=2))
+        save(other, lease_of(answer), b"other")
+    finally:
+        store.close()
+        other.close()
+        standby.remove()
+        primary.remove()
