@@ -15,6 +15,7 @@ from mainstay._core.context import current_context
 from mainstay._core.owner import this_process
 from mainstay.stores.base import Acquired, Held
 from mainstay.stores.postgres import PostgresStore
+from support.pgbouncer import PgBouncer
 from support.pools import LONGEST
 from support.postgres import Postgres
 from support.store_conformance import OTHER, RUN, StoreConformance, acquired, request, save
@@ -92,6 +93,21 @@ class TestPostgresStoreInTasks(StoreConformance):
         yield store
         store.close()
         store.end()
+
+
+@pytest.fixture(scope="module")
+def pooler(server):
+    pooler = PgBouncer(server)
+    yield pooler
+    pooler.remove()
+
+
+class TestBehindPgBouncer(StoreConformance):
+    @pytest.fixture(params=["", "?prepare=no"])
+    def store(self, request, url, pooler):
+        store = on_fake_clock(PostgresStore(pooler.url + request.param))
+        yield store
+        store.close()
 
 
 @pytest.fixture

@@ -143,12 +143,13 @@ def test_a_call_that_nobody_answers_ends_in_its_time(proxy, colour):
     store = through(proxy, timeout=0.5)
     lease = acquired(store)
     proxy.fail_at(1, "hole")
-    began = time.monotonic()
+    began, change = time.monotonic(), Change(document=b"one", sequence=1)
+    calls = {
+        "sync": lambda: store.commit(lease, change),
+        "async": lambda: asyncio.run(store.acommit(lease, change)),
+    }
     with pytest.raises(StoreUnavailableError, match="did not answer in time") as unanswered:
-        if colour == "sync":
-            save(store, lease, b"one", sequence=1)
-        else:
-            asyncio.run(store.acommit(lease, Change(document=b"one", sequence=1)))
+        calls[colour]()
     assert unanswered.value.retryable
     assert 0.4 < time.monotonic() - began < LONGEST / 2
     proxy.release()

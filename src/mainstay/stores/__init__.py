@@ -87,10 +87,15 @@ def _opened(url: str) -> Store:
     if parts is None or not path:
         raise ValueError(
             f"`store` must be a URL such as sqlite:///jobs.db (relative), sqlite:////var/jobs.db "
-            f"(absolute), sqlite:///jobs.db?mode=0660 or memory://, with %3F and %23 for ? and # "
-            f"in a name, not {url!r}"
+            f"(absolute), sqlite:///jobs.db?mode=0660, postgresql://app@db1,db2/jobs or memory://, "
+            f"with %3F and %23 for ? and # in a name, not {_masked(url)!r}"
         )
     return SQLiteStore(path, mode=int(parts["mode"] or "0600", 8))
+
+
+def _masked(url: str) -> str:
+    """Return a URL that is none of ours without what looks like a password."""
+    return re.sub(r"((?<=//)[^/:@]*:).*(?=@)|(password=)[^&]*", r"\1\2***", url)
 
 
 def _decoded(path: str) -> str:

@@ -206,7 +206,10 @@ class PostgresStore(Shared):
 
     def probe(self) -> Promises:
         """Find out what the server can promise."""
-        return Promises(fenced=True, durable=True)
+        self._guard.start()
+        self._guard.settled.wait(SYSTEM, call_seconds(self._timeout))
+        wanted = self._locks is not False
+        return self._run(self._operations.probing(pooled=self._guard.useless, locks=wanted))
 
     def close(self) -> None:
         """Close the connections of this process, but for that which proves that it lives.

@@ -27,6 +27,7 @@ from mainstay.stores.base import (
     Exit,
     Finished,
     Poisoned,
+    Promises,
     Record,
     Request,
     Result,
@@ -292,6 +293,36 @@ class Operations:
         """Have the end of *run* told; False if nobody works on it."""
         [found] = yield [self.sql.await_.bound({"name": run.name, "key": run.key})]
         return found.count > 0
+
+    def probing(self, *, pooled: bool, locks: bool) -> Operation[Promises]:
+        """Find out what the server promises.
+
+        Args:
+            pooled: True if a pooler is in between.
+            locks: True if the locks of sessions are wanted.
+        """
+        [answer] = yield [self.sql.facts.bound({})]
+        fsync, full_pages, commit, synchronous, standby, standbys, read_only = answer.rows[0]
+        problems = {
+            "fsync is off, so that a crash of the server can lose or damage all that was saved; "
+            "set fsync = on": fsync != "on",
+            "full_page_writes is off, so that a crash of the server can damage what was saved; set "
+            "full_page_writes = on": full_pages != "on",
+            "synchronous_commit is off, so that a crash of the server can lose the last saves; set "
+            "synchronous_commit = on": commit == "off",
+            "the server is read-only here; name all servers in the URL, with "
+            "target_session_attrs=read-write": standby or read_only == "on",
+            "a pooler is in between, so that the death of an owner elsewhere is known when its "
+            "lease ends, and not before; give the store a direct connection": pooled and locks,
+        }
+        loses = standbys > 0 and (not synchronous or commit in ("local", "off"))
+        return Promises(
+            fenced=True,
+            durable=(fsync, full_pages) == ("on", "on") and commit != "off",
+            failover="may lose the last saves: a standby is asynchronous" if loses else "",
+            proves_death=locks and not pooled,
+            problems=tuple(problem for problem, is_there in problems.items() if is_there),
+        )
 
 
 def payload(run: RunId) -> str:
