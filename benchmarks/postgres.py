@@ -1,0 +1,436 @@
+"""What does a durable save in PostgreSQL cost, over one row by hand on the same server?
+
+A server of Debian's package postgresql with fsync on and this process share the machine, without a
+network in between: so the count of round trips, which is given beside, matters more than the
+microseconds elsewhere. The row by hand is a prepared INSERT of psycopg on one connection, each a
+transaction of its own. Peers run as their documentation shows it, on the same server.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import multiprocessing
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import perf_counter
+
+import attrs
+import psycopg
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+
+from harness import Loop, Measure, Report, main, ratio, times_of
+
+from mainstay import checkpoint_run
+from mainstay._core.owner import this_process
+from mainstay.stores.base import Acquired, Change, Request, Result, RunId, RunLease
+from mainstay.stores.postgres import PostgresStore
+from support.fault_proxy import FaultProxy
+from support.postgres import Postgres
+
+PAYLOAD = "x" * 200
+LEASE = 60.0
+RAW, DOCUMENT, STEP, BOTH = "by hand: INSERT", "store: document", "store: step", "store: both"
+CP_STEP, CP_ITERATE = "mainstay, cp.step", "mainstay, cp.iterate, every=1"
+CP_ASTEP, RAW_ASYNC = "mainstay, async cp.step", "by hand, psycopg.AsyncConnection"
+DBOS_STEP, LANGGRAPH = "DBOS, a step of a workflow", "LangGraph, PostgresSaver.put"
+OWNER = """
+import sys, attrs
+from mainstay.stores.base import Request, RunId
+from mainstay._core.owner import this_process
+from mainstay.stores.postgres import PostgresStore
+
+owner = attrs.evolve(this_process(), boot="another machine")
+store = PostgresStore(sys.argv[1])
+store.acquire(RunId("takeover", sys.argv[2]), Request(owner=owner, life="a", lease=6.0))
+print("acquired", flush=True)
+sys.stdin.read()
+"""
+
+
+def payload() -> str:
+    """Give what is saved."""
+    return PAYLOAD
+
+
+async def apayload() -> str:
+    """Give what is saved."""
+    return PAYLOAD
+
+
+def lease_of(store: PostgresStore, run: RunId) -> RunLease:
+    """Acquire a run."""
+    answer = store.acquire(run, Request(owner=this_process(), life="a", lease=LEASE))
+    if not isinstance(answer, Acquired):
+        raise TypeError(answer)
+    return RunLease(run, answer.record.token, answer.record.grant, LEASE)
+
+
+def looped(step: Callable[[], object]) -> Loop:
+    """Give a loop over *step*."""
+
+    def loop(times: int) -> float:
+        started = perf_counter()
+        for _ in range(times):
+            step()
+        return perf_counter() - started
+
+    return loop
+
+
+def by_hand(url: str, table: str, value: bytes = PAYLOAD.encode()) -> Callable[[], object]:
+    """Insert a row, as a careful engineer would by hand."""
+    connection = psycopg.connect(url, autocommit=True, prepare_threshold=0)
+    connection.execute(
+        f"CREATE TABLE IF NOT EXISTS {table} (id int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
+        " run int8, number int8, slot text, value bytea)"
+    )
+    numbers = itertools.count()
+    statement = f"INSERT INTO {table} (run, number, slot, value) VALUES (1, %s, 'slot', %b)"  # noqa: S608
+    return lambda: connection.execute(statement, (next(numbers), value))
+
+
+def document(store: PostgresStore, run: RunId, value: bytes = PAYLOAD.encode()) -> Callable:
+    """Save a document."""
+    lease, numbers = lease_of(store, run), itertools.count(1)
+    return lambda: store.commit(lease, Change(document=value, sequence=next(numbers)))
+
+
+def step(store: PostgresStore, run: RunId) -> Callable:
+    """Save a result."""
+    lease, numbers, value = lease_of(store, run), itertools.count(1), PAYLOAD.encode()
+
+    def save() -> None:
+        number = next(numbers)
+        store.commit(lease, Change(put={number: Result("slot", value)}, sequence=number))
+
+    return save
+
+
+def both(store: PostgresStore, run: RunId) -> Callable:
+    """Save a document and a result."""
+    lease, numbers, value = lease_of(store, run), itertools.count(1), PAYLOAD.encode()
+
+    def save() -> None:
+        number = next(numbers)
+        put = {number: Result("slot", value)}
+        store.commit(lease, Change(document=value, put=put, sequence=number))
+
+    return save
+
+
+def items(store: PostgresStore) -> Loop:
+    """Save cursor and a state of 200 bytes with each item."""
+    runs = itertools.count()
+
+    def loop(times: int) -> float:
+        with checkpoint_run(f"items-{next(runs)}", store=store, lease=LEASE) as cp:
+            cp.state({"text": PAYLOAD})
+            started = perf_counter()
+            for _ in cp.iterate(range(times), key=int):
+                pass
+            return perf_counter() - started
+
+    return loop
+
+
+def async_steps(store: PostgresStore, runner: asyncio.Runner) -> Loop:
+    """Take steps of async runs."""
+    runs = itertools.count()
+
+    async def steps(times: int) -> float:
+        async with checkpoint_run(f"async-{next(runs)}", store=store, lease=LEASE) as cp:
+            started = perf_counter()
+            for _ in range(times):
+                await cp.step("step", apayload)
+            return perf_counter() - started
+
+    return lambda times: runner.run(steps(times))
+
+
+def async_by_hand(url: str, runner: asyncio.Runner) -> Loop:
+    """Insert rows in a task."""
+    statement = "INSERT INTO raw (run, number, slot, value) VALUES (1, %s, 'slot', %b)"
+    connection = runner.run(
+        psycopg.AsyncConnection.connect(url, autocommit=True, prepare_threshold=0)
+    )
+
+    async def inserts(times: int) -> float:
+        started = perf_counter()
+        for number in range(times):
+            await connection.execute(statement, (number, PAYLOAD.encode()))
+        return perf_counter() - started
+
+    return lambda times: runner.run(inserts(times))
+
+
+@contextlib.contextmanager
+def dbos_steps(url: str) -> Iterator[Loop]:
+    """Take the steps of one workflow for each loop."""
+    from dbos import DBOS  # noqa: PLC0415 - starts threads
+
+    config = {"name": "bench", "system_database_url": url, "log_level": "CRITICAL"}
+    DBOS(config=config)
+    taken = DBOS.step()(payload)
+
+    @DBOS.workflow()
+    def workflow(times: int) -> float:
+        return looped(taken)(times)
+
+    DBOS.launch()
+    yield workflow
+    DBOS.destroy()
+
+
+@contextlib.contextmanager
+def langgraph_puts(url: str) -> Iterator[Loop]:
+    """Put checkpoints of one thread."""
+    from langgraph.checkpoint.base import empty_checkpoint  # noqa: PLC0415 - heavy
+    from langgraph.checkpoint.postgres import PostgresSaver  # noqa: PLC0415
+
+    config = {"configurable": {"thread_id": "1", "checkpoint_ns": ""}}
+    with PostgresSaver.from_conn_string(url) as saver:
+        saver.setup()
+
+        def put() -> None:
+            checkpoint = empty_checkpoint()
+            checkpoint["channel_values"] = {"text": PAYLOAD}
+            saver.put(config, checkpoint, {}, {})
+
+        yield looped(put)
+
+
+def single(report: Report, url: str, *, quick: bool) -> None:
+    """Compare one caller with a row by hand."""
+    store = PostgresStore(url)
+    with contextlib.ExitStack() as held:
+        runner = held.enter_context(asyncio.Runner())
+        cp = held.enter_context(checkpoint_run("steps", store=store, lease=LEASE))
+        loops = {
+            RAW: looped(by_hand(url, "raw")),
+            DOCUMENT: looped(document(store, RunId("store", "document"))),
+            STEP: looped(step(store, RunId("store", "step"))),
+            BOTH: looped(both(store, RunId("store", "both"))),
+            CP_STEP: looped(lambda: cp.step("step", payload)),
+            CP_ITERATE: items(store),
+            RAW_ASYNC: async_by_hand(url, runner),
+            CP_ASTEP: async_steps(store, runner),
+            DBOS_STEP: held.enter_context(dbos_steps(url)),
+            LANGGRAPH: held.enter_context(langgraph_puts(url)),
+        }
+        times = times_of(loops, rounds=3 if quick else 60, sample_seconds=0.02 if quick else 0.06)
+        report.times("One caller, 200 bytes, microseconds in nanoseconds", times, RAW)
+    store.close()
+    for what, case, at_least, aim in (
+        ("a save of a document, at the store", DOCUMENT, 1.25, 1.1),
+        ("a save of a result, at the store", STEP, 1.25, 1.1),
+        ("`cp.step`", CP_STEP, 1.5, 1.3),
+        ("`cp.iterate(every=1)`", CP_ITERATE, 1.5, 1.3),
+        ("async `cp.step`", CP_ASTEP, 1.8, 1.4),
+    ):
+        report.measures.append(
+            Measure(f"PostgreSQL: {what} / INSERT by hand", at_least, aim, ratio(times, case, RAW))
+        )
+    peers = ratio(times, DBOS_STEP, CP_STEP)
+    report.measures.append(
+        Measure("PostgreSQL: a step of DBOS / `cp.step`", 5, 7, peers, more_is_better=True)
+    )
+
+
+def saving(url: str, number: int, pipe: "multiprocessing.connection.Connection") -> None:
+    """Save as fast as possible, what and as long as it is told: in a process of its own."""
+    store = PostgresStore(url, pool=1, session_locks=False)
+    saves = {
+        RAW: by_hand(url, "raw"),
+        DOCUMENT: document(store, RunId("process", f"document-{number}")),
+        STEP: step(store, RunId("process", f"step-{number}")),
+    }
+    for save in saves.values():
+        for _ in range(5):
+            save()
+    pipe.send(None)
+    while (order := pipe.recv()) is not None:
+        case, ends = order
+        save, count = saves[case], 0
+        while time.monotonic() < ends:
+            save()
+            count += 1
+        pipe.send(count)
+    store.close()
+
+
+def many(report: Report, url: str, *, quick: bool) -> None:
+    """Compare the saves per second of many processes."""
+    rows = []
+    goals = {1: (0.85, 0.95), 8: (0.85, 0.95), 32: (0.7, 0.9), 64: (0.7, 0.9)}
+    seconds, rounds = (0.2, 1) if quick else (1.0, 5)
+    start = multiprocessing.get_context("fork")
+    for processes in (1, 2) if quick else goals:
+        pipes = []
+        workers = []
+        for number in range(processes):
+            mine, theirs = start.Pipe()
+            worker = start.Process(target=saving, args=(url, number, theirs))
+            worker.start()
+            pipes.append(mine)
+            workers.append(worker)
+        for pipe in pipes:
+            pipe.recv()
+        rates: dict[str, list[float]] = {RAW: [], DOCUMENT: [], STEP: []}
+        for _ in range(rounds):
+            for case, found in rates.items():
+                ends = time.monotonic() + seconds
+                for pipe in pipes:
+                    pipe.send((case, ends))
+                found.append(sum(pipe.recv() for pipe in pipes) / seconds)
+        for pipe, worker in zip(pipes, workers, strict=True):
+            pipe.send(None)
+            worker.join()
+        shares = {
+            case: statistics.median(a / b for a, b in zip(rates[case], rates[RAW], strict=True))
+            for case in (DOCUMENT, STEP)
+        }
+        raw = statistics.median(rates[RAW])
+        rows.append([processes, f"{raw:,.0f}", *(f"{each:.2f}" for each in shares.values())])
+        at_least, aim = goals.get(processes, (0.85, 0.95))
+        for case, share in shares.items():
+            report.measures.append(
+                Measure(f"PostgreSQL, {processes} processes, {case}: saves per second / inserts",
+                        at_least, aim, share, more_is_better=True)
+            )  # fmt: skip
+    header = ["processes", "inserts by hand per second", "documents", "results"]
+    report.table("Saves per second over inserts by hand, a connection each", header, rows)
+
+
+def trips(report: Report, server: Postgres) -> None:
+    """Count what a client sends at once: each is a round trip."""
+    proxy = FaultProxy(server.port)
+    store = PostgresStore(
+        f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres", session_locks=False
+    )
+    counts = {}
+
+    def count(what: str, call: Callable, *args: object) -> object:
+        before = proxy.messages
+        answer = call(*args)
+        counts[what] = proxy.messages - before
+        return answer
+
+    save, one = store.commit, Result("slot", b"one")
+    both = Change(document=b"2", put={1: one}, drop=(0,), sequence=3)
+    try:
+        for name in ("first", "second"):  # the first one connects, and looks for the tables
+            run = RunId("trips", name)
+            lease = count("acquire, a new run", lease_of, store, run)
+            count("save a document", save, lease, Change(document=b"1", sequence=1))
+            count("save a result", save, lease, Change(put={0: one}, sequence=2))
+            count("save both, and drop one", save, lease, both)
+            count("renew eight", store.renew, [lease] * 8)
+            count("release", store.release, lease, "error")
+            lease = count("acquire and load", lease_of, store, run)
+            count("finish", save, lease, Change(document=b"3", finished=True, sequence=1))
+    finally:
+        store.close()
+        proxy.close()
+    report.table("Round trips", ["operation", "trips"], [*counts.items()])
+    for what, at_least in (
+        ("save a document", 1), ("save a result", 1), ("finish", 1), ("acquire and load", 2),
+    ):  # fmt: skip
+        report.measures.append(
+            Measure(f"PostgreSQL, round trips: {what}", at_least, 1, counts[what], unit="")
+        )
+
+
+def log(report: Report, url: str) -> None:
+    """Compare what is written to the log of the server."""
+    store = PostgresStore(url)
+    rows = []
+    for size in (200, 20_000, 200_000):
+        cases = {
+            "by hand": by_hand(url, f"raw{size}", os.urandom(size)),
+            "document": document(store, RunId("log", str(size)), os.urandom(size)),
+        }
+        with psycopg.connect(url, autocommit=True) as connection:
+            written = {}
+            for case, save in cases.items():
+                for _ in range(4):
+                    save()
+                connection.execute("CHECKPOINT")
+                save(), save()
+                [before] = connection.execute("SELECT pg_current_wal_lsn()").fetchone()
+                for _ in range(100):
+                    save()
+                [after] = connection.execute(
+                    "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), %s)", (before,)
+                ).fetchone()
+                written[case] = float(after) / 100
+        share = written["document"] / written["by hand"]
+        rows.append([f"{size:,}", *(f"{each:,.0f}" for each in written.values()), f"{share:.3f}x"])
+        if size == 20_000:  # noqa: PLR2004 - the one with a goal
+            report.measures.append(
+                Measure("PostgreSQL: bytes of WAL of a save of 20 kB / by hand", 1.1, 1.03, share)
+            )
+    header = ["bytes of a document", "WAL by hand", "WAL of a save", "ratio"]
+    report.table("Bytes written to the log per save", header, rows)
+    store.close()
+
+
+def takeover(report: Report, url: str, *, quick: bool) -> None:
+    """Measure from the SIGKILL of an owner elsewhere to the acquisition by another process."""
+    store = PostgresStore(url)
+    seconds = []
+    for number in range(2 if quick else 20):
+        run = RunId("takeover", str(number))
+        owner = subprocess.Popen(
+            [sys.executable, "-c", OWNER, url, str(number)],
+            stdout=subprocess.PIPE,
+            stdin=subprocess.PIPE,
+        )
+        if owner.stdout is not None:
+            owner.stdout.readline()
+        killed = perf_counter()
+        owner.send_signal(signal.SIGKILL)
+        request = Request(owner=attrs.evolve(this_process(), host="b"), life="b", lease=6.0)
+        while not isinstance(store.acquire(run, request), Acquired):
+            time.sleep(0.01)
+        seconds.append(perf_counter() - killed)
+        owner.communicate()
+    store.close()
+    report.say(
+        f"Takeover after SIGKILL of an owner whose process id proves nothing, lease 6 s: median "
+        f"{statistics.median(seconds):.3f} s, longest {max(seconds):.3f} s, of {len(seconds)}."
+    )
+    report.measures.append(
+        Measure("PostgreSQL: takeover after SIGKILL elsewhere", 1.0, 0.1, max(seconds), unit=" s")
+    )
+
+
+def report(*, quick: bool) -> Report:
+    """Run everything on one server."""
+    logging.disable(logging.CRITICAL)
+    found = Report()
+    server = Postgres(fsync="on", max_connections="200")
+    try:
+        [(version,)] = server.ask("SHOW server_version")
+        url = server.url.partition("?")[0]
+        found.say(f"PostgreSQL {version}, psycopg {psycopg.__version__}, fsync on, loopback.")
+        PostgresStore.migrate(url)
+        many(found, url, quick=quick)
+        single(found, url, quick=quick)
+        trips(found, server)
+        log(found, url)
+        takeover(found, url, quick=quick)
+    finally:
+        server.remove()
+    return found
+
+
+if __name__ == "__main__":
+    main(report, __doc__)
