@@ -9,8 +9,8 @@ import attrs
 
 from mainstay._core.arguments import Duration, to_count, to_number, to_seconds, to_share
 from mainstay._core.functions import Kind, kind_of, name_of, repr_of
-from mainstay._failover.prometheus import Missing, PrometheusQuestion
 from mainstay._core.misuse import shows_use
+from mainstay._failover.prometheus import Missing, PrometheusQuestion
 
 R_co = TypeVar("R_co", covariant=True)  # the resource
 
