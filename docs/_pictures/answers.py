@@ -23,7 +23,7 @@ from top import EXAMPLES, run_quickstart
 
 from mainstay import ops
 
-ROUNDS = 8
+ROUNDS = 2
 SCRAPED_EVERY = 1.0
 RATES_OVER = 5
 """Seconds; Grafana's own choice would be four scrapes."""

@@ -44,6 +44,9 @@ class Screen:
     def __init__(self, panels: list[Json], answers: Answers) -> None:
         self.panels = panels
         self.answers = answers
+        self.begins = min(
+            answer.points[0][0] for shown in answers.panels.values() for answer in shown
+        )
         rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
         self.height = rows * ROW + GAP
         self.figure = Figure(figsize=(WIDTH / 72, self.height / 72), facecolor=PAGE)
@@ -120,7 +123,7 @@ class Screen:
 
     def moments(self, axes: Axes) -> None:
         """Draw the annotations."""
-        axes.set_xlim(0, self.answers.seconds)
+        axes.set_xlim(self.begins, self.answers.seconds)
         for place, (color, times) in enumerate(self.answers.moments):
             x = [value for at in times for value in (at, at, math.nan)]
             y = [0.0, 1.0, math.nan] * len(times)
@@ -169,14 +172,17 @@ class Screen:
         self.moments(axes)
         shown = self.series(panel)
         axes.set_ylim(len(shown), 0)
+        pixels = (width - names) / (self.answers.seconds - self.begins)
+        size = min(10.0, 0.75 * (height - 18) / len(shown))
         for index, (answer, looks) in enumerate(shown):
             for begin, end, value in held(answer.points, self.answers.seconds):
                 words, color = looks.words(value)
                 axes.broken_barh(
                     [(begin, end - begin)], (index + 0.09, 0.82), facecolor=color, linewidth=0
                 )
-                if (end - begin) / self.answers.seconds * (width - names) > LETTER * len(words) + 8:
-                    axes.text(begin + 0.4, index + 0.53, words, color=readable(color), size=10,
+                if (end - begin) * pixels > LETTER * len(words) + 8:
+                    at = begin + 4 / pixels
+                    axes.text(at, index + 0.53, words, color=readable(color), size=size,
                               va="center_baseline", clip_on=True)  # fmt: skip
             middle = y + (height - 18) * (index + 0.5) / len(shown)
             self.text(x + names - 8, middle, answer.name, size=10, ha="right")
