@@ -168,7 +168,10 @@ def test_a_component_is_as_bad_as_it_is(rule_file, case):
     answers(
         rule_file,
         case.given,
-        (levels.level(SERIES, "5m").expression, [{"labels": labels, "value": case.level}]),
+        (
+            levels.level(SERIES, "5m").expression,
+            [{"labels": f'{{bad="{FAILING - case.level}",{labels[1:]}', "value": case.level}],
+        ),
         *((tile, expected or []) for tile, expected in tiles),
     )
 
@@ -216,6 +219,6 @@ def test_a_process_that_answers_no_more_is_missing(rule_file):
     ],
 )
 def test_a_member_is_in_the_worst_state_that_a_process_sees(rule_file, given, number):
-    expected = [{"labels": '{job="shop",component="db",member="a"}', "value": number}]
     of_a = f"({states.member_states(SERIES).expression}) and on (member) {OF_A}"
+    expected = [{"labels": '{bad="0",job="shop",component="db",member="a"}', "value": number}]
     answers(rule_file, given, (of_a, expected))

@@ -69,6 +69,25 @@ def test_every_query_of_the_dashboard_has_an_answer(system):
     print(f"queries with an answer: {len(every) - len(empty)} of {len(every)}")
 
 
+@pytest.mark.parametrize(
+    ("title", "bad", "well"),
+    [("Components", "refused", "copy"), ("Members and breakers", "deserted", "orders")],
+)
+def test_the_lines_of_a_panel_begin_with_what_is_bad(system, title, bad, well):
+    server, _, _ = system
+    (panel,) = [panel for panel in panels() if panel["title"] == title]
+    expression = as_sent(panel["targets"][-1]["expr"])
+
+    def lines():
+        now = time.time()
+        found = server.api("query_range", query=expression, start=now - 5, end=now, step=1)
+        components = [each["metric"]["component"] for each in found["result"]]
+        return components if {bad, well} <= {*components} else None
+
+    components = until(lines, "both components")
+    assert components.index(bad) < components.index(well)
+
+
 def test_every_rule_is_healthy(system):
     server, _, _ = system
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from mainstay._metrics import verdict
 from mainstay.ops import _queries as ask
 from mainstay.ops._dashboard import states
-from mainstay.ops._dashboard.questions import ALL
+from mainstay.ops._dashboard.questions import ALL, worst_first
 from mainstay.ops._grafana import color
 from mainstay.ops._grafana.query import Query
 from mainstay.ops._grafana.unit import SECONDS, SHARE, counted
@@ -88,7 +88,7 @@ def degraded(series: Series, window: str) -> tuple[Query, ...]:
             color=color.DEGRADED,
             unit=counted("% outvoted"),
         ),
-        Query(_late(series), "{{component}}: since the save", color=color.DEGRADED, unit=SECONDS),
+        Query(_late(series), "{{component}}: unsaved for", color=color.DEGRADED, unit=SECONDS),
     )
 
 
@@ -108,9 +108,13 @@ def level(series: Series, window: str) -> Query:
         _outvoted(series, window),
         _late(series),
     )
-    ever_called = f"{WELL} * (sum by ({ask.COMPONENT}) ({series('calls_total')}) > 0)"
-    terms = (*_at(FAILING, failing_ones), *_at(DEGRADED, degraded_ones), ever_called)
-    return Query("\nor ".join(terms), "{{component}}")
+    known = f"sum by ({ask.COMPONENT}) ({series('calls_total')})"
+    fail, degrade = (
+        "\nor ".join(_at(value, queries))
+        for value, queries in ((FAILING, failing_ones), (DEGRADED, degraded_ones))
+    )
+    every = f"{fail}\nor {degrade}\nor {WELL} * ({known} > 0)"
+    return Query(worst_first(every, ask.COMPONENT, (fail, degrade), known), "{{component}}")
 
 
 def _at(value: int, queries: Iterable[str]) -> Iterator[str]:

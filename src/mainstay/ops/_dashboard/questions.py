@@ -1,5 +1,7 @@
 """The questions that many panels ask, with the names of their answers."""
 
+from collections.abc import Sequence
+
 from mainstay.ops import _queries as ask
 from mainstay.ops._grafana.query import Query
 from mainstay.ops._promql import Series
@@ -21,6 +23,27 @@ def legend(*labels: str) -> str:
     parts = "".join(f" / {{{{{label}}}}}" for label in labels if label in _PARTS)
     others = ", ".join(f"{{{{{label}}}}}" for label in labels if label not in _PARTS)
     return f"{{{{component}}}}{parts}" + (f": {others}" if others else "")
+
+
+def worst_first(query: str, by: str, worst: Sequence[str], others: str) -> str:
+    """Return a query whose answers are in the order of how bad they are when the time shown ends.
+
+    Prometheus sorts the answers by their labels, and labels by their names: the label "bad" comes
+    before those that there are. What is so at the end is asked once, whatever number of points.
+
+    Args:
+        query: What is to be sorted.
+        by: The labels of its answers.
+        worst: Queries for what comes first, the worst first.
+        others: A query for all, whatever its values.
+    """
+    ranks = [f"max_over_time((\n{each}\n)[15s:15s] @ end())" for each in worst]
+    marked = [
+        f'label_replace(0 * {rank}, "bad", "{number}", "", "")'
+        for number, rank in enumerate((*ranks, f"({others})"))
+    ]
+    order = f"\nor on ({by}) ".join(marked)
+    return f"(\n{query}\n)\n+ on ({by}) group_left (bad) (\n{order}\n)"
 
 
 def rates(series: Series, name: str, *labels: str) -> Query:

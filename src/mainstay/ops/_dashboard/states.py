@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from mainstay._metrics import verdict
 from mainstay.ops import _queries as ask
+from mainstay.ops._dashboard.questions import worst_first
 from mainstay.ops._grafana import color
 from mainstay.ops._grafana.query import Query
 from mainstay.ops._grafana.word import Word
@@ -73,13 +74,13 @@ def breakers_in(series: Series, state: str) -> str:
 
 def breaker_states(series: Series) -> Query:
     """Return the query for the state of each breaker, as the number of it."""
-    return Query(
-        _first_of(
-            f"{BREAKERS[state]} * sgn({_in_state(series, 'breaker_state', state, ask.COMPONENT)})"
-            for state in verdict.WORST_BREAKERS
-        ),
-        "{{component}} (breaker)",
+    states = _first_of(
+        f"{BREAKERS[state]} * sgn({_in_state(series, 'breaker_state', state, ask.COMPONENT)})"
+        for state in verdict.WORST_BREAKERS
     )
+    bad = f"({states}) > {BREAKERS['closed']}"
+    known = f"max by ({ask.COMPONENT}) ({series('breaker_state')})"
+    return Query(worst_first(states, ask.COMPONENT, (bad,), known), "{{component}} (breaker)")
 
 
 def member_states(series: Series) -> Query:
@@ -87,7 +88,10 @@ def member_states(series: Series) -> Query:
     worse = _first_of(_members(series, state, NOBODY_SERVES) for state in OUT)
     nobody_serves = f"(\n{worse}\n)\nand on ({ask.COMPONENT}) {deserted_pools(series)}"
     others = [_members(series, state) for state in verdict.WORST_STATES]
-    return Query(_first_of((nobody_serves, *others)), MEMBER_LEGEND)
+    states = _first_of((nobody_serves, *others))
+    bad = f"({states}) > {MEMBERS['active']}"
+    known = f"max by ({_MEMBER}) ({series('member_state')})"
+    return Query(worst_first(states, _MEMBER, (bad,), known), MEMBER_LEGEND)
 
 
 def members_out(series: Series) -> Query:

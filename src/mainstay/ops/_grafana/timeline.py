@@ -10,8 +10,8 @@ LINES = 12
 """Lines on a page of a panel; more would be too low to be read."""
 
 
-POINTS = 300
-"""Points in time that are asked for: a change is shown to within a three-hundredth of the width."""
+POINTS = 200
+"""Points in time that are asked for: a change is shown to within a two-hundredth of the width."""
 
 
 def timeline(title: str, description: str, *queries: Query, words: tuple[Word, ...]) -> Panel:
