@@ -82,6 +82,10 @@ SERVERS = (
     "servers/test_asgi.py", "servers/test_wsgi.py", "servers/test_own_responses.py",
     "servers/test_random_requests.py", "servers/test_short_way.py",
 )  # fmt: skip
+RECEIVER = (
+    "servers/test_alertmanager.py", "servers/test_alertmanager_model.py",
+    "failover/test_alert_log.py", "package/test_arguments.py",
+)  # fmt: skip
 TESTS: dict[str, Sequence[str]] = {
     "_core/detector.py": (
         "core/test_detector.py", "core/test_silence.py", "breaker/test_breaker.py",
@@ -112,6 +116,11 @@ TESTS: dict[str, Sequence[str]] = {
     "_failover/engine.py": FAILOVER,
     "_failover/members.py": FAILOVER,
     "_failover/selection.py": FAILOVER,
+    "_metrics/promql.py": ("metrics/test_questions_in_promql.py",),
+    "_metrics/alertmanager.py": RECEIVER,
+    "_failover/alert_log.py": RECEIVER,
+    "_failover/alerted.py": RECEIVER,
+    "integrations/alertmanager.py": RECEIVER,
     "_limits/adaptive.py": ("limits/test_adaptive.py",),
     "_limits/fullness.py": ("limits/test_fullness.py", "servers/test_health.py"),
     "integrations/_own_responses.py": SERVERS,

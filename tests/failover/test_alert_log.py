@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainstay._failover.alert_log import AlertLog
+from mainstay._failover.alert_log import MOST_ALERTS, AlertLog
 from mainstay._metrics.alertmanager import Notice
 
 BEGIN = datetime(2026, 11, 30, tzinfo=UTC)
@@ -48,6 +48,13 @@ def log_of(*notices, most=10):
         ([firing(2), resolved(1, 3)], ["news", "news"], False),
         ([firing(2), firing(1), resolved(1, 3)], ["news", "known", "news"], False),
         ([firing(2), resolved(1, 3), firing(2)], ["news", "news", "older"], False),
+        ([firing(2), resolved(1, 2)], ["news", "news"], False),
+        ([firing(1), resolved(1, 2), firing(3), resolved(0, 9)], ["news"] * 3 + ["older"], True),
+        (
+            [firing(1), resolved(1, 2), resolved(0, 1), firing(1)],
+            ["news", "news", "known", "older"],
+            False,
+        ),
     ],
 )
 def test_what_is_said_is_about_one_time_that_an_alert_fires(notices, taken, fires):
@@ -92,6 +99,32 @@ def test_what_is_kept_is_bounded(kinds):
         assert len(log._firing) <= 5
         assert len(log._over) <= 5
         assert not log._firing.keys() & log._over.keys()
+
+
+def test_of_too_many_alerts_the_later_ones_are_refused():
+    log, taken = log_of(*(firing(1, fingerprint=each) for each in "abc"), most=2)
+    assert taken == ["news", "news", "full"]
+    log.take(resolved(1, 2, fingerprint="a"), "a")
+    assert log.take(firing(1, fingerprint="c"), "a") == "news"
+
+
+def test_of_too_many_alerts_that_are_over_the_first_are_forgotten():
+    log, _ = log_of(*(resolved(1, 2, fingerprint=each) for each in "abac"), most=2)
+    assert [log.take(firing(1, fingerprint=each), "a") for each in "acb"] == [
+        "older",
+        "older",
+        "news",
+    ]
+
+
+def test_one_that_fires_again_makes_room_among_those_that_are_over():
+    log, _ = log_of(resolved(1, 2), firing(3), resolved(1, 2, fingerprint="a"), most=2)
+    log.take(resolved(1, 2, fingerprint="b"), "a")
+    assert log.take(firing(1, fingerprint="a"), "a") == "older"
+
+
+def test_as_many_as_a_day_of_alerts_are_kept():
+    assert AlertLog()._most == MOST_ALERTS == 10_000
 
 
 def test_alerts_for_which_nobody_was_drained_are_told_until_they_are_met_or_over():

@@ -31,6 +31,7 @@ NASTY = "a\"b'c`d\\e\nf{member}"
         ("up{instance=~{member}}", "db.1", r'up{instance=~"db\\.1"}'),
         ('up # {member} and "\nor {member}', "a", 'up # {member} and "\nor "a"'),
         ('"\\"{member}" + {member}', "a", '"\\"a" + "a"'),
+        ("{member}", "\a\n\r\t", r'"\x07\n\r\t"'),
         ("up{a={member}, b={member}}", "{member}", 'up{a="{member}", b="{member}"}'),
     ],
 )
@@ -88,6 +89,7 @@ BUSY = json.dumps({"status": "error", "errorType": "timeout", "error": "expired"
     ("status", "body", "kind", "text"),
     [
         (400, ERROR, "query", "bad_data: parse error"),
+        (422, ERROR.replace(b"bad_data", b"execution"), "query", "execution: parse error"),
         (503, BUSY, "server", "timeout: expired"),
         (200, answer("vector", series("0", "0")), "series", "gives 2 series"),
         (200, answer("vector", [{"metric": {}, "histogram": []}]), "series", "histogram"),
@@ -100,7 +102,7 @@ BUSY = json.dumps({"status": "error", "errorType": "timeout", "error": "expired"
         (200, answer([], []), "answer", "no result"),
         (200, b"<html>", "answer", "no result"),
         (200, b"", "answer", "no result"),
-        (200, b"[]", "answer", "no result"),
+        (200, b"[]", "answer", "^its answer is no result of a query$"),
         (200, b"[" * 100_000, "answer", "no result"),
         (200, b"1" * 10_000, "answer", "no result"),
         (200, b'{"status": "error"}', "answer", "no result"),

@@ -37,7 +37,10 @@ def drained(pool):
     return [each.name for each in pool.status().members if each.state == "draining"]
 
 
-def test_the_member_that_an_alert_names_is_drained_until_the_alert_is_over(by, pool, metrics):
+def test_the_member_that_an_alert_names_is_drained_until_the_alert_is_over(
+    by, pool, metrics, caplog
+):
+    caplog.set_level(logging.INFO, "mainstay.failover")
     assert pool.call(use) == "a"
     assert post(by, alert("a")) == 200
     assert drained(pool) == ["a"]
@@ -45,6 +48,11 @@ def test_the_member_that_an_alert_names_is_drained_until_the_alert_is_over(by, p
     assert post(by, alert("a", ends=2)) == 200
     assert drained(pool) == []
     assert pool.call(use) == "a"
+    said = [each for each in caplog.messages if "switched" not in each]
+    assert said == [
+        "db: member a drained, since alert Errors fires",
+        "db: member a released, since alert Errors is over",
+    ]
     assert metrics("failovers_total", from_member="a", to_member="b", reason="drained") == 1
 
 
@@ -56,7 +64,8 @@ def test_a_member_is_released_once_no_alert_about_it_fires_any_more(by, pool):
     assert drained(pool) == []
 
 
-def test_what_is_said_twice_late_or_out_of_order_changes_nothing(by, pool):
+def test_what_is_said_twice_late_or_out_of_order_changes_nothing(by, pool, caplog):
+    caplog.set_level(logging.DEBUG, "mainstay.failover")
     post(by, alert("a"))
     post(by, alert("a"))
     post(by, alert("a", ends=2))
@@ -66,8 +75,17 @@ def test_what_is_said_twice_late_or_out_of_order_changes_nothing(by, pool):
     post(by, alert("a", ends=2))
     assert drained(pool) == ["a"]
     post(by, alert("b", ends=2))
-    post(by, alert("b"))
-    assert drained(pool) == ["a"]
+    post(by, alert("b"), alert("c"))
+    assert drained(pool) == ["a", "c"]
+    line = "db: ignored what is said of member b: alert Errors is known to be newer"
+    assert caplog.messages.count(line) == 1
+
+
+def test_an_alert_that_two_servers_saw_begin_is_over_at_its_end(by, pool):
+    """Alertmanager takes the earlier beginning once it hears of it."""
+    post(by, alert("a", starts=5))
+    post(by, alert("a", starts=4, ends=9))
+    assert drained(pool) == []
 
 
 def test_what_was_drained_by_hand_stays_so(by, pool, caplog):
@@ -167,6 +185,16 @@ def test_a_hot_standby_takes_over_and_a_cold_one_that_has_not_started_does_not(m
         assert "c1" not in site.opened
 
 
+def test_before_a_pool_is_open_a_cold_standby_counts_for_nobody(metrics):
+    site = Site()
+    members = [site.member("a"), site.member("b", standby="cold")]
+    pool = FailoverPool("db", members, on=Lost)
+    post(ByWsgi(Receiver([pool], token=TOKEN)), alert("a"))
+    assert drained(pool) == []
+    with pool:
+        assert pool.call(site.use) == "a1"
+
+
 def test_a_pool_that_is_not_open_yet_is_drained_as_well(pools, metrics):
     site = Site()
     pool = FailoverPool("db", [pools.member(site, name) for name in "ab"], on=Lost)
@@ -197,8 +225,21 @@ def test_a_member_that_is_added_again_is_not_drained_for_what_is_over(by, pool):
     pool.remove("a")
     post(by, alert("a", ends=2))
     pool.add(Member("a", "a"))
-    post(by, alert("b"))
+    post(by, alert("a"), alert("b"), alert("x"))
     assert drained(pool) == ["b"]
+    post(by, alert("c", starts=3))
+    pool.remove("c")
+    post(by, alert("a", starts=3), alert("c", starts=4))
+    assert drained(pool) == ["b"]
+
+
+def test_alerts_about_members_that_are_gone_hold_up_no_other(by, pool):
+    post(by, alert("a"), alert("b"))
+    post(by, alert("c"))
+    pool.remove("c")
+    pool.add(Member("d", "d"))
+    post(by, alert("x"), alert("a", ends=2), alert("d"))
+    assert drained(pool) == ["b", "d"]
 
 
 def test_labels_are_those_that_the_user_says(pool):
@@ -252,6 +293,7 @@ def test_without_the_token_nothing_is_taken_in(by, pool, headers, caplog):
     for body in (notification(alert("a")), b"x" * 5_000_000):
         answer = by.send(body, headers=headers)
         assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
+        assert answer.body == b"401 Unauthorized: the token is missing, or another one\n"
     assert drained(pool) == []
     said = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
     assert said == ["<Receiver of alerts about db>: refused a notification without the token"]
@@ -274,11 +316,20 @@ def test_other_methods_are_refused(by, pool, method):
     assert drained(pool) == []
 
 
-@pytest.mark.parametrize("length", [None, 5_000_000, 10**30])
+@pytest.mark.parametrize("length", [None, 5_000_000, 10**17, 10**30])
 def test_what_is_too_large_is_refused(by, pool, length):
     body = b" " * 4_200_000 + notification(alert("a"))
-    assert by.send(body, headers=logged_in(), length=length).status == 413
+    answer = by.send(body, headers=logged_in(), length=length)
+    assert answer.status == 413
+    assert b"a notification has at most 4194304 bytes" in answer.body
     assert drained(pool) == []
+
+
+def test_what_is_just_not_too_large_is_taken_in(by, pool):
+    body = notification(alert("a"))
+    body += b" " * (4 * 2**20 - len(body))
+    assert by.send(body, headers=logged_in()).status == 200
+    assert drained(pool) == ["a"]
 
 
 def test_what_says_no_length_is_cut_off(pool):
@@ -325,7 +376,7 @@ def broken(**changes):
         (broken(fingerprint=""), "alert 1 has no fingerprint"),
         (broken(fingerprint=7), "fingerprint"),
         (broken(labels=None), "alert 1 has no labels"),
-        (broken(labels={"member": 1}), "labels"),
+        (broken(labels={"component": "db", "member": 1}), "labels"),
         (broken(startsAt="soon"), "alert 1 has no startsAt"),
         (broken(startsAt=None), "startsAt"),
         (broken(startsAt="2026-11-30T00:00:00"), "startsAt"),

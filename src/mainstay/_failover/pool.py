@@ -329,6 +329,8 @@ class FailoverPool(Shared, Generic[R]):
     def release(self, name: str | None = None) -> None:
         """Undo `force` and `drain`; members that have come back serve at once, without a ramp.
 
+        A member that an alert has drained serves as well, until another alert is about it.
+
         Args:
             name: The member that this is about; None for all of them.
 
