@@ -117,10 +117,21 @@ def test_of_too_many_alerts_that_are_over_the_first_are_forgotten():
     ]
 
 
-def test_one_that_fires_again_makes_room_among_those_that_are_over():
-    log, _ = log_of(resolved(1, 2), firing(3), resolved(1, 2, fingerprint="a"), most=2)
-    log.take(resolved(1, 2, fingerprint="b"), "a")
-    assert log.take(firing(1, fingerprint="a"), "a") == "older"
+def test_one_that_fires_again_is_no_longer_one_that_is_over():
+    log, _ = log_of(resolved(1, 2), firing(3))
+    assert (len(log._firing), len(log._over)) == (1, 0)
+
+
+def test_all_that_was_over_before_is_a_replay():
+    history = [firing(1), resolved(1, 2), firing(5), resolved(3, 9), firing(10)]
+    log, taken = log_of(*history, resolved(2, 20))
+    assert taken == ["news"] * 5 + ["older"]
+    assert log.is_about("a")
+
+
+def test_one_that_is_over_without_an_end_is_the_one_that_began_then():
+    _, taken = log_of(firing(2), Notice("f", "resolved", at(2), None, {}))
+    assert taken == ["news", "news"]
 
 
 def test_as_many_as_a_day_of_alerts_are_kept():

@@ -8,6 +8,7 @@ import pytest
 
 from mainstay import FailoverPool, Member
 from mainstay._core.sharing import reset_all
+from mainstay._failover.alert_log import AlertLog
 from mainstay.integrations.alertmanager import Receiver
 from support.alerts import (
     TOKEN,
@@ -130,6 +131,7 @@ def test_what_was_released_by_hand_serves_until_the_alert_fires_anew(by, pool):
 
 
 def test_the_last_member_that_serves_is_never_drained(by, pool, caplog):
+    pool.call(use)
     assert post(by, *(alert(name) for name in "abc")) == 200
     assert drained(pool) == ["a", "b"]
     assert pool.call(use) == "c"
@@ -233,6 +235,26 @@ def test_a_member_that_is_added_again_is_not_drained_for_what_is_over(by, pool):
     assert drained(pool) == ["b"]
 
 
+def test_nor_is_one_that_was_left_as_the_last(by, pool):
+    pool.drain("b")
+    pool.drain("c")
+    post(by, alert("a"))
+    pool.remove("a")
+    post(by, alert("a", ends=2))
+    pool.add(Member("a", "a"))
+    pool.release("b")
+    post(by, alert("c", ends=2))
+    assert drained(pool) == ["c"]
+
+
+def test_an_alert_too_many_is_told(pool, caplog, monkeypatch):
+    monkeypatch.setattr("mainstay._failover.alerted.AlertLog", lambda: AlertLog(1))
+    post(ByWsgi(Receiver([pool], token=TOKEN)), alert("a"), alert("b"))
+    assert drained(pool) == ["a"]
+    line = "db: ignored what is said of member b: alert Errors is one too many"
+    assert caplog.messages.count(line) == 1
+
+
 def test_alerts_about_members_that_are_gone_hold_up_no_other(by, pool):
     post(by, alert("a"), alert("b"))
     post(by, alert("c"))
@@ -260,7 +282,14 @@ def test_two_receivers_drain_together(pool):
 
 def test_alerts_that_were_left_out_are_told(by, caplog):
     assert post(by, alert("a"), truncatedAlerts=7) == 200
-    assert "Alertmanager has left out 7 alerts: set max_alerts to 0" in caplog.text
+    line = "<Receiver of alerts about db>: Alertmanager has left out 7 alerts: set max_alerts to 0"
+    assert line in caplog.messages
+    caplog.clear()
+    body = notification(alert("a"))
+    for left_out in (b'"truncatedAlerts": null', b'"truncatedAlerts": "7"', b'"other": 7'):
+        sent = body.replace(b'"truncatedAlerts": 0', left_out)
+        assert by.send(sent, headers=logged_in()).status == 200
+    assert caplog.messages == []
 
 
 def test_after_a_reset_no_alert_is_known(by, pool):
