@@ -86,6 +86,7 @@ RECEIVER = (
     "servers/test_alertmanager.py", "servers/test_alertmanager_model.py",
     "failover/test_alert_log.py", "package/test_arguments.py",
 )  # fmt: skip
+MAP = ("checkpoint/test_map_model.py", "checkpoint/test_map.py", "checkpoint/test_malformed.py")
 TESTS: dict[str, Sequence[str]] = {
     "_core/detector.py": (
         "core/test_detector.py", "core/test_silence.py", "breaker/test_breaker.py",
@@ -146,6 +147,9 @@ TESTS: dict[str, Sequence[str]] = {
         "checkpoint/test_state.py", "checkpoint/test_metrics.py",
         "checkpoint/test_idempotency_key.py", "checkpoint/test_code_change.py",
     ),
+    "_checkpoint/above.py": MAP,
+    "_checkpoint/window.py": MAP,
+    "_checkpoint/spread.py": MAP,
     "_checkpoint/decision.py": (
         "checkpoint/test_decision.py", "checkpoint/test_ownership.py", "checkpoint/test_runs.py",
     ),

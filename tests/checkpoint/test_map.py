@@ -10,7 +10,7 @@ from datetime import timedelta
 import attrs
 import pytest
 
-from mainstay import checkpoint_run, checkpointed
+from mainstay import RunInterruptedError, checkpoint_run, checkpointed, interrupt_all
 from mainstay._checkpoint.document import opened
 from mainstay.errors import (
     CheckpointError,
@@ -211,6 +211,35 @@ def test_the_skipped_the_done_and_the_failed_are_counted(spreading, store, metri
         for outcome in ("done", "skipped", "failed")
     }
     assert outcomes == {"done": ITEMS, "skipped": 5, "failed": 1}
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("every", [1, 3])
+def test_so_many_items_are_expected_as_the_source_has(spreading, store, metrics, ordered, every):
+    """The gauge of what is done when all is through says it at every item, also on a resume."""
+    expected = []
+
+    async def body(cp, crash):
+        kept, seen = Kept(3), 0
+        source = [*range(ITEMS)]
+        options = {"executor": kept, "ahead": 5, "ordered": ordered}
+        async for n in spreading.map(cp, number, source, number, **options):
+            seen += 1
+            expected.append(metrics("checkpoint_items_expected"))
+            if crash and seen == 6:
+                raise OopsError
+            if n == ITEMS - 4:
+                kept.no_more()
+
+    job = spreading.job(body, store=store, every=every)
+    with pytest.raises(OopsError):
+        job(crash=True)
+    failed = metrics("checkpoint_items_total", outcome="done")
+    job(crash=False)
+    assert expected[:6] == [ITEMS] * 6
+    assert {*expected[6:]} == {ITEMS + failed}
+    done = metrics("checkpoint_items_total", outcome="done")
+    assert done + metrics("checkpoint_items_total", outcome="skipped") == ITEMS + failed
 
 
 def test_iterate_and_map_go_on_from_each_other(spreading, crashing):
@@ -784,7 +813,8 @@ def test_a_save_that_is_due_is_made_while_the_loop_waits(runner):
             assert had_two.wait(10)
             store.saved.clear()
             clock.advance(60)
-            assert store.saved.wait(10)
+            while not store.saved.wait(1):  # it was before the schedule had heard of the last one
+                clock.advance(60)
             saved.append(opened(store.load(RUN).latest).state)
         return n
 
@@ -822,6 +852,32 @@ def test_a_lost_lease_is_told_while_the_loop_waits(runner, store):
 
     with pytest.raises(LeaseLostError):
         runner.job(body, store=store, lease=0.06)()
+
+
+def test_interrupt_all_acts_while_the_loop_waits(runner, store):
+    had_one, released = threading.Event(), threading.Event()
+
+    def work(n):
+        if n == 1:
+            assert had_one.wait(10)
+            interrupt_all()
+            assert released.wait(10)
+        return n
+
+    async def body(cp):
+        log = cp.state([])
+        with ThreadPoolExecutor(1) as pool:
+            try:
+                async for n in cp.map(work, range(4), executor=pool):
+                    log.append(n)
+                    had_one.set()
+            finally:
+                released.set()
+
+    with pytest.raises(RunInterruptedError):
+        runner.job(body, store=store, every=timedelta(hours=1))()
+    assert opened(store.load(RUN).latest).state == [0]
+    assert store.list()[0][1] == "interrupted"
 
 
 def test_a_store_that_fails_while_the_loop_waits_ends_it(runner, store, monkeypatch):

@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from mainstay._checkpoint.above import Above, positions_in
 from mainstay._checkpoint.iteration import NOTHING, key_function
+from mainstay._checkpoint.shape import MOST_ABOVE, check_cursors
 from mainstay._checkpoint.spread import Spread
 from mainstay._checkpoint.window import SPAN, Window
 from mainstay.stores.base import RunId
@@ -175,3 +176,14 @@ def test_what_is_above_the_gap_is_saved_whatever_came_first(order, count):
     for position in sorted(n for n in done if n > gap):
         again.add(position, f"key {position}")
     assert again.saved() == above.saved()
+
+
+def test_items_are_done_so_far_beyond_the_gap_as_can_be_read_again():
+    window = Window(MOST_ABOVE, ordered=False)
+    window.begin(0)
+    assert window.has_room(MOST_ABOVE - 1, 0)
+    assert not window.has_room(MOST_ABOVE, 0)
+    above = Above()
+    above.add(MOST_ABOVE - 1, "last")
+    cursor = {"count": 0, "last": [], "digest": "", "closed": False, "at": "", "inner": {}}
+    check_cursors({"items": {**cursor, "above": above.saved()}})

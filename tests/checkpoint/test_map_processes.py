@@ -14,6 +14,7 @@ import pytest
 
 from mainstay import checkpoint_run
 from mainstay._checkpoint.document import opened
+from mainstay.errors import CheckpointError
 from mainstay.stores import MemoryStore, SQLiteStore
 from mainstay.stores.base import RunId
 from programs import checkpoint_jobs
@@ -154,6 +155,28 @@ def test_sigterm_acts_while_the_loop_waits(map_run, pool):
     assert code == -signal.SIGTERM
     assert time.monotonic() - before < 5
     assert run.saved() == [0, 1, 2]
+
+
+# `cp` in a forked process.
+
+
+in_hand = []
+
+
+def use_cp(n):
+    return in_hand[0].step("inside", double, n)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* multi-threaded:DeprecationWarning")
+def test_cp_inside_fn_in_a_forked_process_is_refused():
+    forking = multiprocessing.get_context("fork")
+    with (
+        ProcessPoolExecutor(1, mp_context=forking) as executor,
+        checkpoint_run("key", store=MemoryStore()) as cp,
+    ):
+        in_hand[:] = [cp]
+        with pytest.raises(CheckpointError, match=r"`cp.step` was used inside `fn` of `cp.map`"):
+            next(cp.map(use_cp, [1], executor=executor))
 
 
 # What cannot be sent.

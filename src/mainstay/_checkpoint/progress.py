@@ -133,7 +133,7 @@ class Progress:
         outermost = going[0]
         if outermost.length is None or outermost.nests:
             return None
-        return self.unsaved + max(0, outermost.length - outermost.count)
+        return self.unsaved + max(0, outermost.length - outermost.counted)
 
     def boundary(self, iteration: Iteration) -> None:
         """Record that the item in progress is done, and all before it."""

@@ -21,8 +21,11 @@ _MOST_LEVELS = 1_000
 MOST_INNER = 100
 """How many iterations may be inside each other."""
 
+MOST_ABOVE = 2**20
+"""How far beyond the first item that is not done items may be done."""
+
 _NONE_ABOVE = ["0", "0"]
-_DIGITS = re.compile("[0-9a-f]+")
+_DIGITS = re.compile(f"[0-9a-f]{{1,{MOST_ABOVE // 4}}}")
 
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 _MOST = 2**63

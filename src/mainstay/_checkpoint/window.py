@@ -10,6 +10,8 @@ out of order            then the one that ended first
 
 import attrs
 
+from mainstay._checkpoint.shape import MOST_ABOVE
+
 SPAN = 64
 """How many times `ahead` the source is read beyond the first gap."""
 
@@ -41,7 +43,8 @@ class Window:
         """True if the item at *position* may begin while *gap* is the first that is not done."""
         if self.ended or len(self._begun) >= self.ahead:
             return False
-        return self.ordered or not self._begun or position - gap < SPAN * self.ahead
+        most = min(SPAN * self.ahead, MOST_ABOVE)
+        return self.ordered or not self._begun or position - gap < most
 
     def begin(self, position: int) -> None:
         """Record that an item is under way."""
