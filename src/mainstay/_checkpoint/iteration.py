@@ -219,14 +219,9 @@ class Iteration:
         return item_digest(key)
 
     @property
-    def counted(self) -> int:
-        """How many items are done by the last boundary, by all attempts."""
-        return self.count
-
-    @property
     def done(self) -> int:
         """How many items are done, by all attempts."""
-        return self.counted + len(self.keys)
+        return self.count + len(self.keys)
 
     @property
     def position(self) -> int:

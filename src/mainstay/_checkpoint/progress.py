@@ -133,7 +133,8 @@ class Progress:
         outermost = going[0]
         if outermost.length is None or outermost.nests:
             return None
-        return self.unsaved + max(0, outermost.length - outermost.counted)
+        done = outermost.done - len(outermost.keys)  # as `unsaved`, at the last boundary
+        return self.unsaved + max(0, outermost.length - done)
 
     def boundary(self, iteration: Iteration) -> None:
         """Record that the item in progress is done, and all before it."""

@@ -58,9 +58,9 @@ class Spread(Iteration):
     _open: set[str] = attrs.field(factory=set)
 
     @property
-    def counted(self) -> int:
-        """How many items are done by the last boundary, by all attempts."""
-        return self.count + len(self._above)
+    def done(self) -> int:
+        """How many items are done, by all attempts."""
+        return self.count + len(self.keys) + len(self._above)
 
     @property
     def position(self) -> int:
