@@ -11,6 +11,7 @@ import attrs
 import pytest
 
 from mainstay import RunInterruptedError, checkpoint_run, checkpointed, interrupt_all
+from mainstay._checkpoint import results
 from mainstay._checkpoint.document import opened
 from mainstay.errors import (
     CheckpointError,
@@ -282,6 +283,102 @@ def test_a_document_of_items_in_order_is_as_it_always_was(spreading, store):
     }  # fmt: skip
 
 
+async def all_of_them(cp, items):
+    return [n async for n in items("abc")]
+
+
+async def left_by_break(cp, items):
+    async for n in items("abc"):
+        if n == "b":
+            break
+    await cp.step("after", number, 1)
+    return [n async for n in items("xyz")]
+
+
+async def left_by_an_error(cp, items):
+    async for n in items("abc"):
+        await cp.step("inside", number, n)
+        if n == "b":
+            raise OopsError
+
+
+async def left_by_an_error_that_was_dealt_with(cp, items):
+    log = cp.state([])
+    with contextlib.suppress(OopsError):
+        async for n in items("abc"):
+            log.append(n)
+            if n == "b":
+                raise OopsError
+    await cp.save()
+    log.append(await cp.step("after", number, 1))
+    raise OopsError
+
+
+async def a_step_while_an_error_propagates(cp, items):
+    log = cp.state([])
+    async for n in items("abc"):
+        log.append(n)
+        try:
+            if n == "b":
+                raise OopsError
+        finally:
+            await cp.step("finally", number, n)
+
+
+async def iterations_inside_items(cp, items):
+    log = cp.state([])
+    async for n in items("abc"):
+        async for inner in items("12", name="inner"):
+            log.append(n + inner)
+            if log[-1] == "b2":
+                raise OopsError
+
+
+async def saves_inside_items(cp, items):
+    log = cp.state([])
+    async for n in items("abc"):
+        log.append(n)
+        await cp.save()
+        if n == "c":
+            raise OopsError
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        all_of_them, left_by_break, left_by_an_error, left_by_an_error_that_was_dealt_with,
+        a_step_while_an_error_propagates, iterations_inside_items, saves_inside_items,
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("every", [1, 2])
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_map_that_ends_items_in_order_saves_what_an_iteration_does(
+    spreading, scenario, every, ordered
+):
+    async def by_iterate(cp):
+        return await scenario(cp, cp.iterate)
+
+    async def by_map(cp):
+        def items(source, **options):
+            one_at_a_time = {"ahead": 1, "ordered": ordered, **options}
+            return spreading.map(cp, number, source, **one_at_a_time)
+
+        return await scenario(cp, items)
+
+    saved = []
+    for body in (by_iterate, by_map):
+        store = MemoryStore()
+        job = spreading.job(body, store=store, every=every, on_code_change="ignore")
+        for _ in range(2):
+            with contextlib.suppress(OopsError):
+                job()
+        contents = store.load(RUN)
+        document = opened(contents.latest) if contents.latest else None
+        slots = sorted(result.slot for result in contents.results.values())
+        saved.append([document and (document.state, document.cursors, document.items), slots])
+    assert saved[0] == saved[1]
+
+
 CHANGES = {
     "reordered": [0, 2, 1, *range(3, ITEMS)],
     "another one done": [0, 1, 30, *range(3, ITEMS)],
@@ -379,6 +476,20 @@ def test_the_source_is_read_at_most_64_times_ahead_beyond_the_gap(runner, store,
     had = runner.job(body, store=store, every=timedelta(microseconds=1))()
     assert sorted(had) == [*range(200)]
     assert (hanging.furthest, had.index(0)) == (127, 127)
+
+
+@pytest.mark.timeout(20)
+def test_where_saves_are_rare_there_is_room_all_the_same(runner, store, monkeypatch):
+    """The executor ends a call only when another one comes, and no wait comes to a boundary."""
+    monkeypatch.setattr(results, "_LONGEST_WAIT", 3600.0)
+
+    async def body(cp):
+        kept = Kept(1)
+        source = until_the_end(kept, range(1000))
+        options = {"executor": kept, "ahead": 2, "ordered": False}
+        return [n async for n in cp.map(number, source, **options)]
+
+    assert sorted(runner.job(body, store=store, every=timedelta(hours=1))()) == [*range(1000)]
 
 
 def test_equal_keys_under_way_are_refused_out_of_order(spreading, store):

@@ -27,6 +27,7 @@ from mainstay._checkpoint.loops import (
 from mainstay._checkpoint.map_arguments import MapArguments
 from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.spread import Spread
+from mainstay._checkpoint.window import SPAN
 from mainstay._checkpoint.work import AnyFuture, Work
 from mainstay._core.functions import name_of
 
@@ -55,14 +56,13 @@ def results(run: Run, asked: MapArguments, executor: Executor) -> Iterator[Any]:
     work = Work(spread, asked.window(spread), run.recorder, submit)
     update, close = progressbar.bar(spread, shows=asked.progress)
     run.work.append(work)
+    work.limit = _items_to_boundary(run, work)
     try:
         while (position := _next_turn(run, work, items)) is not None:
             yield work.take(position)
-            if spread.used:
-                run.item_left(spread)
-            spread.item_done()
             update(1)
-            write(run, run.boundary(spread))
+            if _item_done(run, work):
+                _boundary(run, work)
         write(run, run.boundary(spread, ended=True))
     except GeneratorExit:
         spread.leave(sys._getframe().f_back)  # noqa: SLF001 - where it is closed
@@ -104,7 +104,26 @@ def _read(work: Work, items: Iterator[Any]) -> None:
 
 def _wait(run: Run, work: Work) -> None:
     if not work.wait(_LONGEST_WAIT) or run.schedule.due:
-        write(run, run.boundary(work.spread))
+        _boundary(run, work)
+
+
+def _item_done(run: Run, work: Work) -> bool:
+    """Record that the item in progress is done; True if there is to be a boundary after it."""
+    spread = work.spread
+    if spread.used:
+        run.item_left(spread)
+    spread.item_done()
+    return run.schedule.due or len(spread.keys) >= work.limit
+
+
+def _items_to_boundary(run: Run, work: Work) -> int:
+    """Return after how many items there is a boundary: soon enough to know where the gap is."""
+    return min(run.items_to_boundary(), SPAN * work.window.ahead // 2)
+
+
+def _boundary(run: Run, work: Work) -> None:
+    write(run, run.boundary(work.spread))
+    work.limit = _items_to_boundary(run, work)
 
 
 @attrs.define(eq=False)
@@ -134,11 +153,9 @@ class AsyncResults(AsyncIterator[Any]):
         spread = work.spread
         try:
             if spread.item is not NOTHING:
-                if spread.used:
-                    run.item_left(spread)
-                spread.item_done()
                 self._update(1)
-                await awrite(run, self._lock, lambda: run.boundary(spread))
+                if _item_done(run, work):
+                    await self._boundary(work)
             position = await self._next_turn(work)
             if position is not None:
                 return work.take(position)
@@ -183,6 +200,7 @@ class AsyncResults(AsyncIterator[Any]):
         self._work = work = _work_of(run, asked, spread, self._woken)
         run.work[:] = [each for each in run.work if not each.is_settled]
         run.work.append(work)
+        work.limit = _items_to_boundary(run, work)
         return work
 
     async def _next_turn(self, work: Work) -> int | None:
@@ -219,7 +237,12 @@ class AsyncResults(AsyncIterator[Any]):
         except TimeoutError:
             due = True
         if due:
-            await awrite(run, self._lock, lambda: run.boundary(work.spread))
+            await self._boundary(work)
+
+    async def _boundary(self, work: Work) -> None:
+        run = self._run
+        await awrite(run, self._lock, lambda: run.boundary(work.spread))
+        work.limit = _items_to_boundary(run, work)
 
     async def _end(self, work: Work) -> None:
         work.cancel()

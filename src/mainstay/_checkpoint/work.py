@@ -29,6 +29,7 @@ class Work:
     Attributes:
         spread: The iteration.
         window: Decides what begins, and whose turn is next.
+        limit: After how many items done there is a boundary, however little time passes.
     """
 
     spread: Spread
@@ -37,6 +38,7 @@ class Work:
     _submit: Callable[[Any], AnyFuture]
     _wake: Callable[[], object] = lambda: None
     _arrivals: "SimpleQueue[int]" = attrs.field(factory=SimpleQueue, init=False)
+    limit: int = attrs.field(default=1, init=False)
     _begun: dict[int, tuple[Item, AnyFuture]] = attrs.field(factory=dict, init=False)
     _error: Exception | None = attrs.field(default=None, init=False)
     _tasks: set["asyncio.Future[Any]"] = attrs.field(factory=set, init=False)
