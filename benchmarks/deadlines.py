@@ -89,16 +89,17 @@ def calls() -> Iterator[tuple[str, dict[str, Loop]]]:
 
 def report(*, quick: bool) -> Report:
     """Measure everything."""
-    rounds = harness.QUICK_ROUNDS if quick else harness.ROUNDS
+    rounds = harness.QUICK_ROUNDS if quick else ROUNDS
     result = Report()
-    times = times_of({name: loop_over(call) for name, call in blocks().items()}, rounds=rounds)
+    loops = {name: loop_over(call) for name, call in blocks().items()}
+    times = times_of(loops, rounds=rounds, sample_seconds=SAMPLE_SECONDS)
     result.times("A block", times, LIMIT)
     result.measures += [
         Measure("a deadline block, in LIMITs", 0.9, 0.6, ratio(times, BLOCK, LIMIT)),
         Measure("two nested deadline blocks, in LIMITs", 2, 1.4, ratio(times, NESTED, LIMIT)),
     ]
     for title, loops in calls():
-        times = times_of(loops, rounds=min(rounds, ROUNDS), sample_seconds=SAMPLE_SECONDS)
+        times = times_of(loops, rounds=rounds, sample_seconds=SAMPLE_SECONDS)
         result.times(f"A healthy call: {title}", times, "outside")
         value = ratio(times, "inside", "outside")
         text = f"a healthy call inside a deadline / outside: {title}"
