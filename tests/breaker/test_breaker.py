@@ -280,6 +280,26 @@ def test_a_retry_whose_on_does_not_match_raises_the_open_breakers_error_at_once(
     assert clock.now() == 0.0
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        CircuitOpenError("inner", 1.0),
+        ExceptionGroup("tasks", [CircuitOpenError("inner", 1.0), CircuitOpenError("other", 1.0)]),
+        ExceptionGroup("tasks", [ExceptionGroup("more", [CircuitOpenError("inner", 1.0)])]),
+    ],
+    ids=["alone", "in a group", "in a group in a group"],
+)
+def test_refusals_of_policies_inside_never_open_it(breaker_caller, metrics, refusal):
+    breaker = make(on=Exception)
+    for _ in range(20):
+        with pytest.raises(type(refusal)):
+            breaker_caller(breaker, Faults([refusal]))
+    assert (breaker.state, breaker.failures) == ("closed", 0)
+    with pytest.raises(ExceptionGroup):
+        breaker_caller(breaker, Faults([ExceptionGroup("tasks", [refusal, Lost("a")])]))
+    assert breaker.failures == 1
+
+
 def test_opened_by_hand_it_stays_open_until_it_is_closed_by_hand(breaker_caller, metrics, clock):
     breaker = make()
     breaker.open()

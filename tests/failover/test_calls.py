@@ -158,6 +158,30 @@ def test_a_refusal_that_on_matches_moves_on_and_is_not_charged(pool_caller, serv
     assert pool.status().members[0].score == 0.0
 
 
+def test_refusals_in_a_group_as_of_a_task_group_are_not_charged(pool_caller, servers, metrics):
+    def use(name):
+        if name == "b":
+            return name
+        refusals = [CircuitOpenError("left", 2.0), CircuitOpenError("right", 2.0)]
+        raise ExceptionGroup("tasks", [refusals[0], ExceptionGroup("more", refusals[1:])])
+
+    pool = servers.pool("a", "b", on=Exception)
+    assert [pool_caller(pool, use) for _ in range(10)] == ["b"] * 10
+    assert metrics.attempts_at("a") == {"rejected": 10}
+    assert pool.status().members[0].score == 0.0
+
+
+def test_a_group_of_a_refusal_and_more_is_charged(pool_caller, servers, metrics):
+    def use(name):
+        if name == "b":
+            return name
+        raise ExceptionGroup("tasks", [CircuitOpenError("left", 2.0), Lost(name)])
+
+    pool = servers.pool("a", "b", on=Exception)
+    assert pool_caller(pool, use) == "b"
+    assert metrics.attempts_at("a") == {"error": 1}
+
+
 def test_a_refusal_that_on_does_not_match_ends_the_call_and_is_not_charged(
     pool_caller, servers, metrics
 ):

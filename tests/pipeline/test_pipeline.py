@@ -148,6 +148,16 @@ def test_a_refused_call_has_no_duration_and_the_reason_of_who_refused(caller, me
     assert metrics("give_ups_total", component="shop", reason="open") == 1
 
 
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_refusal_in_the_function_is_no_error_of_its_own(caller, metrics, clock, wrapped):
+    refusal = CircuitOpenError("inner", 1.0)
+    error = ExceptionGroup("tasks", [refusal]) if wrapped else refusal
+    policy = pipeline("orders", timeout(9.0))
+    with pytest.raises(type(error)):
+        caller(policy, Faults([error]))
+    assert metrics("errors_total", component="orders", policy="pipeline") == 0
+
+
 def test_a_fallback_answers_and_nothing_has_given_up(caller, metrics, clock):
     policy = pipeline("orders", fallback(default="none", on=OSError), again(attempts=2))
     assert caller(policy, Faults([OSError("a"), OSError("b")])) == "none"

@@ -379,11 +379,14 @@ def test_failures_that_the_pool_does_not_count_leave_the_member_alone(runner):
 
 
 @pytest.mark.parametrize("on", [Exception, CircuitOpenError])
-def test_a_refusal_inside_a_copy_is_never_charged_to_its_member(runner, metrics, on):
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_refusal_inside_a_copy_is_never_charged_to_its_member(runner, metrics, on, wrapped):
     pool = pool_of("a", "b", on=on)
     policy = redundant(pool=pool, **runner.options, **HEDGED)
+    refusal = CircuitOpenError("inner", 1.0)
     for _ in range(9):
-        fn = at_members(runner, a=CircuitOpenError("inner", 1.0), b="page")
+        a = ExceptionGroup("tasks", [refusal]) if wrapped else refusal
+        fn = at_members(runner, a=a, b="page")
         assert runner.run(policy, fn) == "page"
     assert scores(pool) == {"a": 0.0, "b": 0.0}
     assert metrics("member_attempts_total", member="a", outcome="rejected") == 9

@@ -15,7 +15,15 @@ from mainstay._breaker.engine import POLICY, BreakerEngine
 from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
 from mainstay._core.clock import monotonic
 from mainstay._core.context import CallContext, block_context, current_context, process_contexts
-from mainstay._core.failures import FAILING, Judge, Verdict, is_a, is_refused, verdict_of
+from mainstay._core.failures import (
+    FAILING,
+    Judge,
+    Verdict,
+    is_a,
+    is_refusal,
+    is_refused,
+    verdict_of,
+)
 from mainstay._core.functions import (
     Kind,
     is_awaitable,
@@ -30,7 +38,6 @@ from mainstay._metrics.recorder import Recorder
 from mainstay.errors import (
     CircuitOpenError,
     DeadlineExpiredError,
-    RejectedError,
     ResultRefusedError,
 )
 
@@ -135,7 +142,7 @@ class BreakerCall(Call[Recorder]):
             self.end_interrupted(error)
         elif issubclass(type(error), DeadlineExpiredError) and self.context.left() <= 0:
             self.says_nothing(error, "timeout")  # the caller's time is over, whatever was called
-        elif issubclass(type(error), RejectedError):
+        elif is_refusal(error):
             self.says_nothing(error, "not_retryable")
         elif (verdict := self.ask(self._verdict, error)) is PREDICATE_ERROR:
             self.says_nothing(error, "predicate_error")

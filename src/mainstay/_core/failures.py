@@ -340,6 +340,21 @@ def is_a(error: BaseException | None, kind: type[_Error]) -> "TypeIs[_Error]":
     return issubclass(type(error), kind)
 
 
+def leaves_of(error: BaseException) -> list[BaseException]:
+    """Return what a group holds, down to what is no group; a `NoMemberError` is none of them."""
+    if not is_a(error, BaseExceptionGroup) or is_a(error, RejectedError):
+        return [error]
+    return [leaf for each in error.exceptions for leaf in leaves_of(each)]
+
+
+def is_refusal(error: BaseException) -> bool:
+    """True if *error* says that nothing was called: also a group of such, as a `TaskGroup` raises.
+
+    A breaker or a member around the call learns nothing from it.
+    """
+    return all(issubclass(type(leaf), RejectedError) for leaf in leaves_of(error))
+
+
 def described(value: object) -> str:
     """Return the `repr` of something of the user's, or its class's name where that raises."""
     try:

@@ -24,7 +24,15 @@ from mainstay._core.budget import RetryBudget, observe, spend
 from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
 from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context, current_context, process_contexts
-from mainstay._core.failures import FAILING, AttemptLog, Verdict, counted, is_a, is_refused
+from mainstay._core.failures import (
+    FAILING,
+    AttemptLog,
+    Verdict,
+    counted,
+    is_a,
+    is_refusal,
+    is_refused,
+)
 from mainstay._core.functions import (
     Kind,
     is_awaitable,
@@ -52,7 +60,6 @@ from mainstay.errors import (
     DeadlineExpiredError,
     MainstayError,
     NoMemberError,
-    RejectedError,
     ResultRefusedError,
     TimedOutError,
 )
@@ -380,11 +387,7 @@ class PoolCall(Call[Recorder]):
         if self.bound.raises == "group":
             self.errors.append(error)
             self.note(error, f"attempt {self.made}{where}, {seconds:.3f} s")
-        elif (
-            self.last is None
-            or issubclass(type(self.last), RejectedError)
-            or (not issubclass(type(error), RejectedError))
-        ):
+        elif self.last is None or is_refusal(self.last) or not is_refusal(error):
             self.last, self._last_place = error, self.made
 
     def refused(
@@ -403,7 +406,7 @@ class PoolCall(Call[Recorder]):
             reason: As in `give_ups_total`.
             charged: True if it counts against the member all the same.
         """
-        rejected = issubclass(type(error), RejectedError)
+        rejected = is_refusal(error)
         self.recorder.error(error)
         self._recorder_at(handle).attempt("rejected" if rejected else "error")
         if charged:

@@ -14,6 +14,7 @@ from mainstay._core.failures import (
     Judge,
     Verdict,
     checked_on_result,
+    is_refusal,
     verdict_judge_of,
     verdict_of,
 )
@@ -22,7 +23,6 @@ from mainstay._core.layers import Layer, classes_of
 from mainstay._failover.options import Failback, Member, Probe, check_hook
 from mainstay._failover.prometheus import PrometheusQuestion
 from mainstay._failover.selection import Selector, Strategy, strategy_of
-from mainstay.errors import RejectedError
 
 POLICY = "failover"
 
@@ -108,7 +108,7 @@ class PoolSettings:
         One that a policy inside the call raised before it called anything says nothing of it.
         """
         verdict = verdict_of(self.judge(error))
-        if verdict is Verdict.MEMBER_FAILED and issubclass(type(error), RejectedError):
+        if verdict is Verdict.MEMBER_FAILED and is_refusal(error):
             return Verdict.TRY_ANOTHER
         return verdict
 

@@ -23,7 +23,7 @@ from mainstay._core.context import (
     end,
     process_contexts,
 )
-from mainstay._core.failures import is_a
+from mainstay._core.failures import is_a, is_refusal
 from mainstay._core.functions import (
     Kind,
     is_awaitable,
@@ -41,7 +41,6 @@ from mainstay._metrics.pipeline import (
     tally_here,
 )
 from mainstay._pipeline.straight import StraightLayer, StraightWay
-from mainstay.errors import RejectedError
 
 
 @attrs.frozen(eq=False)
@@ -434,7 +433,7 @@ def _acounted(fn: Callable[..., Any]) -> Callable[..., Any]:
 def _note(tally: PipelineTally, attempt: PipelineAttempt, error: BaseException) -> None:
     if not is_a(error, Exception):
         attempt.is_cut = True
-    elif is_a(error, RejectedError):
+    elif is_refusal(error):
         tally.refused(attempt)
     else:
         tally.failed(attempt, error)

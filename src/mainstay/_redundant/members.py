@@ -33,7 +33,7 @@ from mainstay._core.call import recorder_in
 from mainstay._core.clock import Clock
 from mainstay._core.context import CallContext, current_context
 from mainstay._core.events import is_first, logger_of
-from mainstay._core.failures import FAILING, Verdict, class_name, described, leave_note
+from mainstay._core.failures import FAILING, Verdict, class_name, described, is_refusal, leave_note
 from mainstay._core.interrupts import limited
 from mainstay._core.threads import Pause
 from mainstay._failover.calls import check_interruptible, no_member, require_loop
@@ -43,7 +43,7 @@ from mainstay._failover.pool import FailoverPool
 from mainstay._failover.settings import POLICY
 from mainstay._metrics.pools import MemberRecorder
 from mainstay._metrics.recorder import Recorder
-from mainstay.errors import NoMemberError, RejectedError
+from mainstay.errors import NoMemberError
 
 
 class PoolMembers:
@@ -359,7 +359,7 @@ class MemberLoan:
         verdict: object = Verdict.MEMBER_FAILED
         outcome = "timeout"
         if not self.overdue:
-            rejected = issubclass(type(error), RejectedError)
+            rejected = is_refusal(error)
             verdict = Verdict.TRY_ANOTHER if rejected else self._verdict(error)
             outcome = "rejected" if verdict is Verdict.TRY_ANOTHER else "error"
         self._recorder.attempt(outcome)

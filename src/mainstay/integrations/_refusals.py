@@ -5,7 +5,7 @@ answered, the group is answered as one of them: a refusal before a time that is 
 refusals the one after which to wait longest. A `NoMemberError` is an exception of its own.
 """
 
-from mainstay._core.failures import is_a
+from mainstay._core.failures import leaves_of
 from mainstay.errors import DeadlineExpiredError, RejectedError
 
 ANSWERED = (RejectedError, DeadlineExpiredError)
@@ -16,17 +16,11 @@ def answered_as(
     error: BaseException, kinds: tuple[type[BaseException], ...] = ANSWERED
 ) -> BaseException:
     """Return the exception as which *error* is answered: itself, unless all in it is of *kinds*."""
-    leaves = _leaves(error)
+    leaves = leaves_of(error)
     if not all(issubclass(type(leaf), kinds) for leaf in leaves):
         return error
     first = next(kind for kind in kinds if any(issubclass(type(leaf), kind) for leaf in leaves))
     return max((leaf for leaf in leaves if issubclass(type(leaf), first)), key=_retry_after)
-
-
-def _leaves(error: BaseException) -> list[BaseException]:
-    if not is_a(error, BaseExceptionGroup) or is_a(error, RejectedError):
-        return [error]
-    return [leaf for each in error.exceptions for leaf in _leaves(each)]
 
 
 def _retry_after(error: BaseException) -> float:
