@@ -95,6 +95,14 @@ def test_no_idempotency_key_is_given_for_a_key_that_differs_in_every_process(run
         runner.job(body, store=store)()
 
 
+def test_what_has_no_exact_form_outside_of_items_is_named(runner, store):
+    async def body(cp):
+        cp.idempotency_key([object()])
+
+    with pytest.raises(UnsaveableValueError, match=r"^item\[0\] cannot be saved"):
+        runner.job(body, store=store)()
+
+
 def test_what_items_are_known_by_is_the_same_in_every_version(runner, store):
     """The keys made of it stand in the systems of others, which know by them what has been done."""
     known = []

@@ -354,3 +354,17 @@ def test_results_of_steps_in_an_item_that_was_left_by_break_are_removed(runner, 
     with pytest.raises(OopsError):
         runner.job(body, store=store, every=1)()
     assert not store.load(RUN).results
+
+
+def test_results_of_steps_are_removed_with_the_inner_item_that_they_are_of(runner, store):
+    async def body(cp):
+        async for order in cp.iterate(range(2), name="orders"):
+            async for line in cp.iterate(range(3), name="lines"):
+                await cp.step("charge", int)
+                if (order, line) == (1, 2):
+                    raise OopsError
+
+    with pytest.raises(OopsError):
+        runner.job(body, store=store, every=1)()
+    [kept] = store._runs.values()
+    assert len(kept.results) == 1  # that of the item in progress
