@@ -14,7 +14,7 @@ longer than its tests all the same is killed by time.
     python benchmarks/mutate.py _core/detector.py
     python benchmarks/mutate.py --share 0.25
 
-With a share, that part of each module's mutants is drawn, by a fixed seed.
+With a share, that part of each module's mutants is drawn, by a fixed seed or another one.
 """
 
 import argparse
@@ -431,7 +431,7 @@ def is_meant(mutant: Mutant, entry: Mapping[str, str]) -> bool:
     return mutant.scope == entry["in"] and entry["change"] in {"*", str(mutant)}
 
 
-def report(names: Sequence[str], share: float) -> Report:
+def report(names: Sequence[str], share: float, seed: int) -> Report:
     """Try the mutants of the modules."""
     result = Report()
     equals = tomllib.loads(EQUAL.read_text())
@@ -439,7 +439,7 @@ def report(names: Sequence[str], share: float) -> Report:
     left: list[list[object]] = []
     total: Counter[str] = Counter()
     for name in names:
-        counts, alive = tried(name, share, equals.get(name, ()))
+        counts, alive = tried(name, share, seed, equals.get(name, ()))
         rows.append(row_of(f"`{name}`", counts))
         left += alive
         total += counts
@@ -454,21 +454,21 @@ def report(names: Sequence[str], share: float) -> Report:
         "equal",
         "survived",
     ]
-    result.table(f"Mutants; {share:.0%} of each module's were run, seed {SEED}", header, rows)
+    result.table(f"Mutants; {share:.0%} of each module's were run, seed {seed}", header, rows)
     if left:
         result.table("Survivors", ["where", "in", "change", "what"], left)
     return result
 
 
 def tried(
-    name: str, share: float, equals: Sequence[Mapping[str, str]]
+    name: str, share: float, seed: int, equals: Sequence[Mapping[str, str]]
 ) -> tuple[Counter[str], list[list[object]]]:
     """Try the mutants of a module; return counts, and a line for each that is alive."""
     started = time.monotonic()
     module = Module(name)
     module.measure()
     numbers = range(len(module.mutants))
-    drawn = sorted(random.Random(SEED).sample(numbers, round(share * len(numbers))))
+    drawn = sorted(random.Random(seed).sample(numbers, round(share * len(numbers))))
     fates = module.fates(drawn)
     alive = [module.mutants[each] for each in drawn if fates[each] in {SURVIVED, UNREACHED}]
     listed = [[entry for entry in equals if is_meant(each, entry)] for each in alive]
@@ -497,6 +497,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("modules", nargs="*", metavar="module", help="which; all without any")
     parser.add_argument("--share", type=float, default=1.0, help="of each module's mutants")
+    parser.add_argument("--seed", type=int, default=SEED, help="another one draws others")
     chosen = parser.parse_args()
     unknown = {*chosen.modules} - {*TESTS}
     if unknown:
@@ -505,7 +506,7 @@ def main() -> None:
     sys.path.insert(0, str(ROOT / "src"))
     sys.dont_write_bytecode = True
     with quiet():
-        result = report(chosen.modules or [*TESTS], chosen.share)
+        result = report(chosen.modules or [*TESTS], chosen.share, chosen.seed)
     packages = ", ".join(f"{each} {version(each)}" for each in ("mainstay", "pytest", "hypothesis"))
     print(f"{platform.python_implementation()} {platform.python_version()}; {packages}.\n")
     print("\n\n".join(result.parts))
