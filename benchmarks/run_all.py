@@ -28,6 +28,7 @@ SCRIPTS = (
     "import_time.py",
     "checkpoint.py",
     "map.py",
+    "postgres.py",
     "scrape.py",
     "failover.py",
     "breaker.py",

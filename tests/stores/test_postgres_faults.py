@@ -321,7 +321,7 @@ def test_an_owner_keeps_its_run_while_the_server_restarts(server, store):
 
 
 def test_a_server_that_is_stopped_is_waited_for_no_longer_than_allowed(server, store):
-    store._timeout = 0.5
+    store._client._timeout = 0.5
     lease = acquired(store)
     server.signal_all(signal.SIGSTOP)
     try:

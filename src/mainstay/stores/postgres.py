@@ -5,7 +5,6 @@ between, so that a pooler may give each statement to another session of the serv
 tasks send the same statements: an operation is a generator, and here it is driven.
 """
 
-import asyncio
 import math
 import weakref
 from collections import Counter
@@ -14,23 +13,20 @@ from typing import Literal, TypeVar
 
 from mainstay._core.arguments import to_flag
 from mainstay._core.clock import SYSTEM, monotonic
-from mainstay._core.context import current_context
 from mainstay._core.forks import reset_after_fork
 from mainstay._core.sharing import Shared
 from mainstay.errors import LeaseLostError, StoreUnavailableError
 from mainstay.stores._postgres.address import DEFAULT_SCHEMA, to_address, to_schema
-from mainstay.stores._postgres.failures import Failure, told
+from mainstay.stores._postgres.client import Client
 from mainstay.stores._postgres.guard import Guard
 from mainstay.stores._postgres.operations import (
     Operation,
     Operations,
-    Pause,
     payload,
 )
-from mainstay.stores._postgres.pool import AsyncPool, Origin, Pool
-from mainstay.stores._postgres.schema import Exchanges, checking, migrating
+from mainstay.stores._postgres.pool import Origin
+from mainstay.stores._postgres.schema import migrating
 from mainstay.stores._postgres.statements import statements
-from mainstay.stores._postgres.waiting import adrive, drive
 from mainstay.stores.base import (
     Acquired,
     Acquisition,
@@ -52,7 +48,53 @@ _MOST_CONNECTIONS = 64
 
 
 class PostgresStore(Shared):
-    """Keeps runs in PostgreSQL."""
+    """Keeps runs in a PostgreSQL database: the store of many machines.
+
+    Any number of processes on any number of machines may use one database. What a commit wrote
+    survives what the server survives; `probe` says where that is less than it should be. A save is
+    one statement, one transaction and one round trip. The tables are made at first use, by a user
+    who may, or by `migrate`.
+
+    The death of an owner on another machine is known at once, by a lock that each process holds in
+    a session of the server, over one more connection. Behind a pooler that would prove nothing, and
+    the end of the lease counts; prepared statements are not used there either.
+
+    Async code uses connections of its own in each event loop, without threads.
+
+    A store URL is ``postgresql://user:password@host:5432/database``, with more hosts behind commas,
+    and options of libpq behind ``?``, such as ``sslmode=verify-full``; of several hosts, the one
+    that can be written to is used. ``prepare=no`` and ``schema=name`` may be among them. The
+    password may be left to `$PGPASSWORD` or a password file; it appears in no message.
+
+    Needs the extra ``postgres``.
+
+    Args:
+        url: Where the database is.
+        schema: In which schema of it the tables are, up to 48 bytes. What the URL says goes first.
+        pool: Most connections for saves, of the process and of each event loop, from 1 to 64; there
+            is one more for renewals, and one for the lock.
+        prepare: False to prepare no statements, which a pooler can break that cannot be told from a
+            server.
+        session_locks: False to hold no lock, and to do without the connection for it; True to
+            refuse to work behind a pooler; "auto" for where a lock proves something.
+        timeout: Most seconds for each round trip, above 0; None for a third of the lease that it is
+            about, and 10 seconds where it is about none. After that the connection is closed.
+
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If *url* is none of PostgreSQL, or an argument is out of its range. At use, if
+            the name or key of a run has NUL, which PostgreSQL cannot hold.
+        ImportError: If psycopg is not installed.
+        StoreUnavailableError: From every operation, if the server cannot be reached, refuses, or
+            does not answer in time. It is `retryable` where that passes.
+        StoreSchemaError: At first use, if the tables cannot be made, or are of a newer mainstay.
+        CorruptCheckpointError: From an operation, if the server finds a table damaged.
+
+    Example:
+        >>> from mainstay.stores import PostgresStore
+        >>> PostgresStore("postgresql://app:secret@db1,db2/jobs")
+        PostgresStore('postgresql://app@db1,db2/jobs')
+    """
 
     def __init__(
         self,
@@ -73,22 +115,14 @@ class PostgresStore(Shared):
         prepares = to_flag(prepare, "prepare") and address.prepare is not False
         self._origin = Origin(address, prepares)
         self._operations = Operations(statements(self._schema))
+        self._client = Client(self._origin, self.url, self._schema, self._size, self._timeout)
         self._clock: Callable[[], float] | None = None
-        self._has_tables = False
-        self._reset()
+        self._held: set[RunId] = set()
+        self._renew_guard()
         reset_after_fork(self, PostgresStore._after_fork)
 
     def __repr__(self) -> str:
         return f"PostgresStore({self.url!r})"
-
-    def _reset(self) -> None:
-        self._pool = Pool(self._origin, self._size)
-        self._renewals = Pool(self._origin, 1)
-        self._held: set[RunId] = set()
-        self._renew_guard()
-        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncPool] = (
-            weakref.WeakKeyDictionary()
-        )
 
     def _renew_guard(self) -> None:
         self._guard = Guard(
@@ -97,21 +131,29 @@ class PostgresStore(Shared):
         self._at_exit = weakref.finalize(self, self._guard.stop)
 
     def _after_fork(self) -> None:
-        for pool in self._pools():
-            pool.abandon()
+        self._client.abandon()
         self._at_exit.detach()
         self._guard.abandon()
-        self._reset()
-
-    def _pools(self) -> tuple[Pool | AsyncPool, ...]:
-        return self._pool, self._renewals, *self._loops.values()
+        self._held.clear()
+        self._renew_guard()
 
     @classmethod
     def migrate(cls, url: str) -> None:
-        """Make the tables, or bring them up to date."""
+        """Make the tables, or bring them up to date: for a user who may, once for each version.
+
+        Who uses the store then needs USAGE on the schema, and SELECT, INSERT, UPDATE and DELETE on
+        all its tables. Any number of processes may do this at once.
+
+        Args:
+            url: As for the store, with ``schema=name`` for another schema than ``mainstay``.
+
+        Raises:
+            StoreSchemaError: If the user may not make tables, or they are of a newer mainstay.
+            StoreUnavailableError: If the server cannot be reached, or refuses.
+        """
         store = cls(url)
         try:
-            store._prepare_tables(migrating(store.url, store._schema))
+            store._client.prepare_tables(migrating(store.url, store._schema))
         finally:
             store.close()
 
@@ -121,16 +163,16 @@ class PostgresStore(Shared):
         if self._locks is not False and not self._guard.held.number:
             self._guard.start()
             self._guard.settled.wait(SYSTEM, seconds)
-        return self._acquired(run, self._run(self._acquiring(run, request), request.lease))
+        return self._acquired(run, self._client.run(self._acquiring(run, request), request.lease))
 
     def load(self, run: RunId) -> Contents:
         """Return what is kept for *run*."""
-        return self._run(self._operations.loading(_checked(run)))
+        return self._client.run(self._operations.loading(_checked(run)))
 
     def commit(self, lease: RunLease, change: Change) -> None:
         """Write *change* and renew the lease."""
         try:
-            self._run(self._operations.committing(lease, change, self._now()), lease.seconds)
+            self._client.run(self._operations.committing(lease, change, self._now()), lease.seconds)
         except LeaseLostError:
             self._held.discard(lease.run)
             raise
@@ -142,13 +184,17 @@ class PostgresStore(Shared):
         if not leases:
             return []
         shortest = min(each.seconds for each in leases)
-        return self._run(self._operations.renewing(leases, self._now()), shortest, self._renewals)
+        return self._client.run(
+            self._operations.renewing(leases, self._now()), shortest, renews=True
+        )
 
     def release(
         self, lease: RunLease, how: Exit, error: str = "", drop: tuple[int, ...] = ()
     ) -> None:
         """Release the run before its end."""
-        self._run(self._operations.releasing(lease, how, error, drop, self._now()), lease.seconds)
+        self._client.run(
+            self._operations.releasing(lease, how, error, drop, self._now()), lease.seconds
+        )
         self._held.discard(lease.run)
 
     async def aacquire(self, run: RunId, request: Request) -> Acquisition:
@@ -157,13 +203,15 @@ class PostgresStore(Shared):
         if self._locks is not False and not self._guard.held.number:
             self._guard.start()
             await self._guard.settled.await_(SYSTEM, seconds)
-        return self._acquired(run, await self._arun(self._acquiring(run, request), request.lease))
+        return self._acquired(
+            run, await self._client.arun(self._acquiring(run, request), request.lease)
+        )
 
     async def acommit(self, lease: RunLease, change: Change) -> None:
         """As `commit`."""
         try:
             steps = self._operations.committing(lease, change, self._now())
-            await self._arun(steps, lease.seconds)
+            await self._client.arun(steps, lease.seconds)
         except LeaseLostError:
             self._held.discard(lease.run)
             raise
@@ -175,7 +223,7 @@ class PostgresStore(Shared):
     ) -> None:
         """As `release`."""
         steps = self._operations.releasing(lease, how, error, drop, self._now())
-        await self._arun(steps, lease.seconds)
+        await self._client.arun(steps, lease.seconds)
         self._held.discard(lease.run)
 
     def list(
@@ -187,38 +235,36 @@ class PostgresStore(Shared):
         limit: int | None = None,
     ) -> Sequence[tuple[Record, Status]]:
         """Return runs, sorted by name and key, each with its state."""
-        return self._run(self._operations.listing(name, status, after, limit, self._now()))
+        return self._client.run(self._operations.listing(name, status, after, limit, self._now()))
 
     def forget(self, run: RunId) -> bool:
         """Remove *run*."""
-        return self._run(self._operations.forgetting(_checked(run), self._now()))
+        return self._client.run(self._operations.forgetting(_checked(run), self._now()))
 
     def _count_runs(self) -> Counter[tuple[str, Status]]:
         """Count runs by name and state, as `count_runs` does."""
-        return self._run(self._operations.counting(self._now()))
+        return self._client.run(self._operations.counting(self._now()))
 
     def _surplus_runs(
         self, ended: RunId, most: int | None, seconds: float | None, wall: float
     ) -> Sequence[RunId]:
         """Choose among finished runs, as `surplus_runs` does; by the server's clock."""
         del wall
-        return self._run(self._operations.choosing(ended, most, seconds))
+        return self._client.run(self._operations.choosing(ended, most, seconds))
 
     def probe(self) -> Promises:
         """Find out what the server can promise."""
         self._guard.start()
         self._guard.settled.wait(SYSTEM, call_seconds(self._timeout))
         wanted = self._locks is not False
-        return self._run(self._operations.probing(pooled=self._guard.useless, locks=wanted))
+        return self._client.run(self._operations.probing(pooled=self._guard.useless, locks=wanted))
 
     def close(self) -> None:
         """Close the connections of this process, but for that which proves that it lives.
 
         That one is closed as well if the process has no run of the store.
         """
-        self._origin.generation += 1
-        for pool in self._pools():
-            pool.close()
+        self._client.close()
         if not self._held:
             self._at_exit()
             self._renew_guard()
@@ -228,7 +274,7 @@ class PostgresStore(Shared):
         ends = monotonic() + seconds
         with self._guard.hearing(payload(run)) as (begun, left):
             begun.wait(SYSTEM, ends - monotonic())
-            if monotonic() < ends and self._run(self._operations.awaiting(run)):
+            if monotonic() < ends and self._client.run(self._operations.awaiting(run)):
                 left.wait(SYSTEM, max(0.0, ends - monotonic()))
 
     async def _await_release(self, run: RunId, seconds: float) -> None:
@@ -236,7 +282,7 @@ class PostgresStore(Shared):
         ends = monotonic() + seconds
         with self._guard.hearing(payload(run)) as (begun, left):
             await begun.await_(SYSTEM, ends - monotonic())
-            if monotonic() < ends and await self._arun(self._operations.awaiting(run)):
+            if monotonic() < ends and await self._client.arun(self._operations.awaiting(run)):
                 await left.await_(SYSTEM, max(0.0, ends - monotonic()))
 
     def _acquiring(self, run: RunId, request: Request) -> Operation[Acquisition]:
@@ -256,105 +302,6 @@ class PostgresStore(Shared):
     def _now(self) -> float | None:
         """Return the time that statements are to take for the present one: a test's, or None."""
         return None if self._clock is None else self._clock()
-
-    def _run(
-        self, operation: Operation[T], lease: float | None = None, pool: Pool | None = None
-    ) -> T:
-        """Run an operation to its end, each exchange within the time that a call may take."""
-        seconds = call_seconds(self._timeout, lease)
-        pool = pool or self._pool
-        try:
-            if not self._has_tables:
-                self._prepare_tables(checking(self.url, self._schema))
-            wanted = next(operation)
-            while True:
-                if isinstance(wanted, Pause):
-                    current_context().clock.sleep(wanted.seconds)
-                    wanted = operation.send([])
-                    continue
-                try:
-                    answers = pool.exchange(wanted, monotonic() + seconds)
-                except Failure as failure:
-                    wanted = operation.throw(failure)
-                else:
-                    wanted = operation.send(answers)
-        except StopIteration as ended:
-            found: T = ended.value
-            return found
-        except Failure as failure:
-            raise told(failure, self.url) from None
-
-    async def _arun(self, operation: Operation[T], lease: float | None = None) -> T:
-        """As `_run`, in a task."""
-        seconds = call_seconds(self._timeout, lease)
-        try:
-            pool = self._pool_of_loop()
-            if not self._has_tables:
-                await self._aprepare_tables(pool, checking(self.url, self._schema))
-            wanted = next(operation)
-            while True:
-                if isinstance(wanted, Pause):
-                    await current_context().clock.asleep(wanted.seconds)
-                    wanted = operation.send([])
-                    continue
-                try:
-                    answers = await pool.exchange(wanted, monotonic() + seconds)
-                except Failure as failure:
-                    wanted = operation.throw(failure)
-                else:
-                    wanted = operation.send(answers)
-        except StopIteration as ended:
-            found: T = ended.value
-            return found
-        except Failure as failure:
-            raise told(failure, self.url) from None
-
-    def _pool_of_loop(self) -> AsyncPool:
-        loop = asyncio.get_running_loop()
-        found = self._loops.get(loop)
-        if found is None:
-            found = self._loops[loop] = AsyncPool(self._origin, self._size)
-        return found
-
-    def _prepare_tables(self, exchanges: Exchanges) -> None:
-        """Find or make the tables, on one session."""
-        ends = monotonic() + call_seconds(self._timeout)
-        session = self._pool.connected(ends)
-        try:
-            wanted = next(exchanges)
-            while True:
-                try:
-                    answers = drive(session.exchange(wanted, prepare=False), ends)
-                except Failure as failure:
-                    wanted = exchanges.throw(failure)
-                else:
-                    wanted = exchanges.send(answers)
-        except StopIteration:
-            self._has_tables = True
-            self._pool.keep(session)
-        except BaseException:
-            self._pool.drop(session)
-            raise
-
-    async def _aprepare_tables(self, pool: AsyncPool, exchanges: Exchanges) -> None:
-        """As `_prepare_tables`, in a task."""
-        ends = monotonic() + call_seconds(self._timeout)
-        session = await pool.connected(ends)
-        try:
-            wanted = next(exchanges)
-            while True:
-                try:
-                    answers = await adrive(session.exchange(wanted, prepare=False), ends)
-                except Failure as failure:
-                    wanted = exchanges.throw(failure)
-                else:
-                    wanted = exchanges.send(answers)
-        except StopIteration:
-            self._has_tables = True
-            pool.keep(session)
-        except BaseException:
-            pool.drop(session)
-            raise
 
 
 def _checked(run: RunId) -> RunId:

@@ -23,7 +23,7 @@ _PASSES = frozenset({
     "53000", "53200", "53300",  # no memory, no connection left
     "55000", "55P03",  # not in the state for it, locked
     "57014",  # a timeout of the server's
-    "57P01", "57P02", "57P03", "57P05",  # shut down, crashed, starting, idle for too long
+    "57P01", "57P02", "57P03", "57P05",  # stopped, crashed, starting, idle for too long
     "0A000",  # a prepared statement of before a change of the tables
     "26000", "42P05", "08P01",  # as UNPREPARED
 })  # fmt: skip

@@ -3,7 +3,7 @@
 A thread keeps one connection, which has nothing to do but hold a lock of the server's with a random
 number. Runs name the number; when the process dies, the server sees the connection end and frees
 the lock, at once. A connection that ends while the process lives is made again at once, with the
-same number: whoever finds the lock free looks again a moment later.
+same number: another process that finds the lock free looks again a moment later.
 
 The lock proves a death and guards nothing: who has lost a run is kept from writing by token and
 grant. Behind a pooler it would prove nothing, and none is held.
@@ -26,7 +26,7 @@ from mainstay.stores._postgres.pool import Origin, Pool
 from mainstay.stores._postgres.session import Session
 from mainstay.stores._postgres.statements import Statements
 from mainstay.stores._postgres.waiting import READ, drive
-from mainstay.stores._postgres.wire import Query
+from mainstay.stores._postgres.wire import Bound
 
 _MOST_BITS = 62
 
@@ -85,7 +85,7 @@ class Guard:
         self._ring()
 
     def abandon(self) -> None:
-        """Let go of what is the parent's, in a forked child."""
+        """Abandon what is the parent's, in a forked child."""
         self._pool.abandon()
         self._close_bell()
 
@@ -176,7 +176,7 @@ class Guard:
             self._pass_on(session)
         return pause
 
-    def _exchange(self, session: Session, query: Query) -> None:
+    def _exchange(self, session: Session, query: Bound) -> None:
         drive(session.exchange([query], prepare=False), monotonic() + self._CONNECT_SECONDS)
 
     def _pass_on(self, session: Session) -> None:

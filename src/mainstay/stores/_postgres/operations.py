@@ -1,7 +1,7 @@
-"""What each operation of the store asks of the server, step by step, for both colours.
+"""What each operation of the store asks of the server, step by step, for threads and for tasks.
 
 An operation is a generator: it yields the statements of one exchange and is sent their answers, or
-yields a `Pause`. The store drives it with a thread that blocks or a task that is suspended. No
+yields a `Rest`. The store drives it with a thread that blocks or a task that is suspended. No
 transaction is open between two exchanges: what was read is written back only if it is still as it
 was read.
 """
@@ -17,7 +17,7 @@ from mainstay._core.owner import Owner, is_dead
 from mainstay.errors import LeaseLostError, RunBusyError
 from mainstay.stores._postgres.failures import UNIQUE_VIOLATION, Failure
 from mainstay.stores._postgres.statements import COLUMNS, PAGE, Statements
-from mainstay.stores._postgres.wire import Answer, Query, Row
+from mainstay.stores._postgres.wire import Bound, Reply, Row
 from mainstay.stores.base import (
     RENEWALS_PER_LEASE,
     Acquired,
@@ -48,13 +48,13 @@ _UNNUMBERED = 2**62
 
 
 @attrs.frozen
-class Pause:
+class Rest:
     """A wait between two exchanges."""
 
     seconds: float
 
 
-Operation: TypeAlias = Generator[Sequence[Query] | Pause, list[Answer], T]
+Operation: TypeAlias = Generator[Sequence[Bound] | Rest, list[Reply], T]
 
 
 @attrs.frozen
@@ -103,7 +103,7 @@ class Operations:
             if gone and cut_off and suspect != before.grant and before.expires > clock:
                 suspect = before.grant
                 if not is_dead(before.owner, local=False):
-                    yield Pause(SECOND_LOOK)
+                    yield Rest(SECOND_LOOK)
                     continue
             answer = acquisition(before, run, request, now=clock, wall=wall, gone=gone, forgotten=0)
             fresh = isinstance(answer, Acquired) and answer.record is not before
@@ -134,7 +134,7 @@ class Operations:
         latest, previous = documents.rows[0]
         return Contents(latest, previous, (yield from self._all_results(results, asked)))
 
-    def _all_results(self, page: Answer, asked: Mapping[str, Any]) -> Operation[dict[int, Result]]:
+    def _all_results(self, page: Reply, asked: Mapping[str, Any]) -> Operation[dict[int, Result]]:
         found: dict[int, Result] = {}
         while True:
             for number, slot, value in page.rows:
@@ -282,7 +282,7 @@ class Operations:
                     raise RunBusyError(run.name, run.key, str(record.owner), record.expires - clock)
                 if gone == "crash" and cut_off and suspect != record.grant:
                     suspect = record.grant
-                    yield Pause(SECOND_LOOK)
+                    yield Rest(SECOND_LOOK)
                     continue
             values = {"name": run.name, "key": run.key, **_was(record)}
             [forgotten] = yield [self.sql.forget.bound(values)]

@@ -19,7 +19,7 @@ from mainstay.stores._postgres.address import Address
 from mainstay.stores._postgres.failures import UNPREPARED, Failure
 from mainstay.stores._postgres.session import Session
 from mainstay.stores._postgres.waiting import adrive, drive
-from mainstay.stores._postgres.wire import Answer, Query
+from mainstay.stores._postgres.wire import Bound, Reply
 
 _NO_HOST = Failure("no server is named", retryable=False)
 
@@ -104,7 +104,7 @@ class Pool:
         self._sessions = _Idle(origin)
         self._free = threading.Semaphore(size)
 
-    def exchange(self, queries: Sequence[Query], ends: float) -> list[Answer]:
+    def exchange(self, queries: Sequence[Bound], ends: float) -> list[Reply]:
         """Send statements as one transaction, and return their answers.
 
         Raises:
@@ -122,7 +122,7 @@ class Pool:
         finally:
             self._free.release()
 
-    def _exchange(self, queries: Sequence[Query], ends: float) -> list[Answer]:
+    def _exchange(self, queries: Sequence[Bound], ends: float, *, prepare: bool) -> list[Reply]:
         generation = self._origin.generation
         session = self._sessions.taken() or self.connected(ends)
         try:
@@ -164,7 +164,7 @@ class Pool:
         self._sessions.close()
 
     def abandon(self) -> None:
-        """Let go of all sessions, which are the parent's."""
+        """Abandon all sessions, which are the parent's."""
         self._sessions.abandon()
 
 
@@ -176,7 +176,7 @@ class AsyncPool:
         self._sessions = _Idle(origin)
         self._free = asyncio.Semaphore(size)
 
-    async def exchange(self, queries: Sequence[Query], ends: float) -> list[Answer]:
+    async def exchange(self, queries: Sequence[Bound], ends: float) -> list[Reply]:
         """As `Pool.exchange`."""
         try:
             async with asyncio.timeout(max(0.0, ends - monotonic())):
@@ -193,7 +193,9 @@ class AsyncPool:
         finally:
             self._free.release()
 
-    async def _exchange(self, queries: Sequence[Query], ends: float) -> list[Answer]:
+    async def _exchange(
+        self, queries: Sequence[Bound], ends: float, *, prepare: bool
+    ) -> list[Reply]:
         generation = self._origin.generation
         session = self._sessions.taken() or await self.connected(ends)
         try:

@@ -9,7 +9,7 @@ from collections.abc import Generator, Sequence
 from mainstay.errors import StoreSchemaError
 from mainstay.stores._postgres.address import quoted
 from mainstay.stores._postgres.failures import DENIED, READ_ONLY, Failure
-from mainstay.stores._postgres.wire import Answer, Query, statement
+from mainstay.stores._postgres.wire import Bound, Reply, statement
 
 _MIGRATIONS = (
     """
@@ -41,7 +41,7 @@ _MIGRATIONS = (
 LATEST = len(_MIGRATIONS)
 _LOCK = 0x6D7363792D7067  # "mscy-pg"
 
-Exchanges = Generator[Sequence[Query], list[Answer], None]
+Exchanges = Generator[Sequence[Bound], list[Reply], None]
 
 
 def checking(url: str, schema: str) -> Exchanges:
@@ -104,11 +104,11 @@ def migrating(url: str, schema: str) -> Exchanges:
         ) from None
 
 
-def _query(label: str, text: str, **values: object) -> Query:
+def _query(label: str, text: str, **values: object) -> Bound:
     return statement(label, text).bound(values)
 
 
-def _checked(versions: Answer, url: str) -> int:
+def _checked(versions: Reply, url: str) -> int:
     """Return the version of the tables."""
     found = [version for (version,) in versions.rows]
     if len(found) != 1:

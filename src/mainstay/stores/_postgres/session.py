@@ -1,4 +1,4 @@
-"""One connection to a server, as steps that both colours take.
+"""One connection to a server, as steps that threads and tasks take.
 
 What is sent goes in libpq's pipeline mode: all statements of an exchange, and the preparation of
 those that are sent a second time, travel together, and are one transaction. An exchange is done
@@ -15,7 +15,7 @@ from mainstay.stores._postgres.address import conninfo
 from mainstay.stores._postgres.driver import psycopg
 from mainstay.stores._postgres.failures import Failure, not_connected
 from mainstay.stores._postgres.waiting import READ, WRITE, Steps
-from mainstay.stores._postgres.wire import DECODERS, Answer, Query, statement
+from mainstay.stores._postgres.wire import DECODERS, Bound, Reply, statement
 
 _BINARY = 1
 _PREPARED_FROM = 2
@@ -78,7 +78,7 @@ class Session:
         facts = yield from self.exchange([_FACTS.bound({"pid": pid})], prepare=False)
         self.direct, self.since, _ = facts[0].rows[0]
 
-    def exchange(self, queries: Sequence[Query], *, prepare: bool) -> Steps[list[Answer]]:
+    def exchange(self, queries: Sequence[Bound], *, prepare: bool) -> Steps[list[Reply]]:
         """Send statements as one transaction, and return their answers.
 
         Args:
@@ -98,7 +98,7 @@ class Session:
             while connection.flush():
                 yield connection.socket, READ | WRITE
                 connection.consume_input()
-            answers: list[Answer] = []
+            answers: list[Reply] = []
             failure: Failure | None = None
             for results in sent:
                 for rank in range(results):
@@ -164,12 +164,12 @@ class Session:
             self._connection.finish()
 
     def abandon(self) -> None:
-        """Let go of a connection that is the parent's: close this side's copy, and say nothing."""
+        """Abandon a connection that is the parent's: close this side's copy, and say nothing."""
         self.usable = False
         with contextlib.suppress(OSError, psycopg().Error):
             os.close(self._connection.socket)
 
-    def _send(self, query: Query, *, prepare: bool) -> int:
+    def _send(self, query: Bound, *, prepare: bool) -> int:
         """Send a statement; return how many results it has."""
         connection, what = self._connection, query.statement
         uses = self._uses.get(what.name, 0)
@@ -202,7 +202,7 @@ class Session:
         return result
 
 
-def _answer(result: Any) -> Answer | Failure:
+def _answer(result: Any) -> Reply | Failure:
     """Return what a result says."""
     pq = psycopg().pq
     status, field = pq.ExecStatus, pq.DiagnosticField
@@ -216,9 +216,9 @@ def _answer(result: Any) -> Answer | Failure:
             )
             for row in range(result.ntuples)
         ]
-        return Answer(rows, len(rows))
+        return Reply(rows, len(rows))
     if result.status in (status.COMMAND_OK, status.PIPELINE_SYNC):
-        return Answer([], result.command_tuples or 0)
+        return Reply([], result.command_tuples or 0)
     if result.status == status.PIPELINE_ABORTED:
         return Failure("a statement before failed")
     code = (result.error_field(field.SQLSTATE) or b"").decode()

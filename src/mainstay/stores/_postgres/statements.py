@@ -2,7 +2,7 @@
 
 How a save is safe at the price of one statement: a change of the run's row checks token and grant
 and locks the row by itself. A result alone locks the row with FOR SHARE, with which an acquisition,
-which changes the token, conflicts; whoever has waited for the lock looks again, so that nobody who
+which changes the token, conflicts; what has waited for the lock looks again, so that nobody who
 lost the run meanwhile writes to it.
 
 The last two documents are in two columns, which are written in turns: what is not written is not

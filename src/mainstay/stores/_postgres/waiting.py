@@ -1,6 +1,6 @@
 """How the steps of a session wait for its socket: a thread blocks, a task is suspended.
 
-The steps are a generator that yields for what it waits, so that both colours share one source. A
+The steps are a generator that yields for what it waits, so that both share one source. A
 step that takes too long is given up; the session is of no use afterwards, and is closed by its
 pool. Nothing is ever cancelled at the server: a commit that is cancelled while the server waits
 for a standby would be reported as a success.

@@ -91,9 +91,9 @@ class Statement:
     formats: tuple[int, ...]
     _encoders: tuple[tuple[str, Callable[[Any], bytes]], ...]
 
-    def bound(self, values: Values) -> "Query":
+    def bound(self, values: Values) -> "Bound":
         """Return the statement with its values."""
-        return Query(
+        return Bound(
             self,
             [
                 None if (value := values[name]) is None else encode(value)
@@ -103,7 +103,7 @@ class Statement:
 
 
 @attrs.define(eq=False)
-class Query:
+class Bound:
     """A statement with its values."""
 
     statement: Statement
@@ -111,7 +111,7 @@ class Query:
 
 
 @attrs.define(eq=False)
-class Answer:
+class Reply:
     """What a statement answered.
 
     Attributes:
