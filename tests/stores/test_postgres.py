@@ -1,19 +1,23 @@
 """`PostgresStore` against a real server: what every store must do, in both colours."""
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import attrs
 import pytest
 
 from mainstay._core.context import current_context
 from mainstay._core.owner import this_process
-from mainstay.stores.base import Acquired, Held
+from mainstay.stores._postgres.operations import Operations
+from mainstay.stores._postgres.statements import statements
+from mainstay.stores.base import Acquired, AsyncStore, Change, Held, RunId
 from mainstay.stores.postgres import PostgresStore
 from support.pgbouncer import PgBouncer
 from support.pools import LONGEST
@@ -45,6 +49,7 @@ def now():
 
 def on_fake_clock(store):
     store._clock = now
+    store._operations = Operations(statements("mainstay", now=":now"))
     return store
 
 
@@ -87,6 +92,9 @@ class InTasks:
 
 
 class TestPostgresStoreInTasks(StoreConformance):
+    def test_it_is_a_store(self, store):
+        assert isinstance(store._store, AsyncStore)
+
     @pytest.fixture
     def store(self, url):
         store = InTasks(on_fake_clock(PostgresStore(url)))
@@ -226,3 +234,44 @@ def test_a_forked_child_and_its_parent_do_not_share_connections(store):
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     save(store, lease, b"one")
     assert isinstance(store.acquire(OTHER, request()), Acquired)
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_callers_take_turns_where_there_are_more_than_connections(url, colour):
+    store = PostgresStore(url, pool=2)
+    leases = [acquired(store, RunId("turns", str(number))) for number in range(16)]
+    changes = [Change(document=b"%d" % number, sequence=number + 1) for number in range(20)]
+
+    def save_all(lease):
+        for change in changes:
+            store.commit(lease, change)
+
+    async def asave_all():
+        async def one(lease):
+            for change in changes:
+                await store.acommit(lease, change)
+
+        await asyncio.gather(*map(one, leases))
+
+    if colour == "sync":
+        with ThreadPoolExecutor(16) as threads:
+            assert [*threads.map(save_all, leases)] == [None] * 16
+    else:
+        asyncio.run(asave_all())
+    assert {store.load(lease.run).latest for lease in leases} == {b"19"}
+    store.close()
+
+
+def test_an_event_loop_that_is_over_leaves_no_connection(server, store):
+    def connections():
+        return len(server.ask("SELECT 1 FROM pg_stat_activity WHERE application_name = 'mainstay'"))
+
+    lease = acquired(store)
+    before = connections()
+    for number in range(5):
+        asyncio.run(store.acommit(lease, Change(document=b"one", sequence=number + 1)))
+    gc.collect()
+    end = time.monotonic() + LONGEST
+    while connections() > before:
+        assert time.monotonic() < end
+        time.sleep(0.01)

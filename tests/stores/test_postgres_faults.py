@@ -15,6 +15,8 @@ import psycopg
 import pytest
 
 from mainstay.errors import LeaseLostError, StoreUnavailableError
+from mainstay.stores._postgres.operations import Operations
+from mainstay.stores._postgres.statements import statements
 from mainstay.stores.base import Acquired, Change, Contents, Finished, Held, Result
 from mainstay.stores.postgres import PostgresStore
 from support.fault_proxy import FAULTS, FaultProxy
@@ -227,6 +229,14 @@ def test_connections_that_ended_while_nobody_used_them_are_not_noticed(proxy, st
     assert refused.value.retryable
 
 
+def on_clock(store):
+    """Have the store take its time from the list that is given."""
+    now = [0.0]
+    store._clock = lambda: now[0]
+    store._operations = Operations(statements("mainstay", now=":now"))
+    return now
+
+
 def waiting(server):
     [(number,)] = server.ask("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
     return number
@@ -242,8 +252,7 @@ def until(condition):
 @pytest.mark.parametrize("change", [{"put": {0: ONE}}, {"put": {0: ONE, 1: TWO}}])
 def test_a_save_that_is_slow_is_seen_by_who_takes_the_run_over(server, store, change):
     """Known fault: a zombie whose save is delayed is told "saved", and its successor misses it."""
-    now = [0.0]
-    store._clock = lambda: now[0]
+    now = on_clock(store)
     zombie = acquired(store)
     server.ask(
         "CREATE FUNCTION mainstay.slow() RETURNS trigger LANGUAGE plpgsql AS"
@@ -271,8 +280,6 @@ def test_a_save_that_is_slow_is_seen_by_who_takes_the_run_over(server, store, ch
 
 
 def test_what_waited_for_a_takeover_is_refused(server, store):
-    now = [0.0]
-    store._clock = lambda: now[0]
     zombie = acquired(store)
     errors = []
 

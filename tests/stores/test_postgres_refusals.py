@@ -3,6 +3,7 @@
 import builtins
 import pickle
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -269,10 +270,15 @@ def test_a_pooler_that_hides_itself_breaks_prepared_statements_once(server, plac
     pooler = PgBouncer(server)
     try:
         store = PostgresStore(pooler.url, session_locks=False)
-        lease = acquired(store)
-        for number in range(20):
-            store.commit(lease, Change(document=b"%d" % number, sequence=number + 1))
-        assert store.load(RUN).latest == b"19"
+        leases = [acquired(store, RunId("a", str(number))) for number in range(4)]
+
+        def save_all(lease):
+            for number in range(20):
+                store.commit(lease, Change(document=b"%d" % number, sequence=number + 1))
+
+        with ThreadPoolExecutor() as threads:
+            assert [*threads.map(save_all, leases)] == [None] * 4
+        assert {store.load(lease.run).latest for lease in leases} == {b"19"}
         assert not store._origin.prepare
         store.close()
     finally:

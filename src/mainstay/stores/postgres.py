@@ -159,10 +159,9 @@ class PostgresStore(Shared):
 
     def acquire(self, run: RunId, request: Request) -> Acquisition:
         """Decide who may work on *run*."""
-        seconds = call_seconds(self._timeout, request.lease)
         if self._locks is not False and not self._guard.held.number:
             self._guard.start()
-            self._guard.settled.wait(SYSTEM, seconds)
+            self._guard.settled.wait(SYSTEM, call_seconds(self._timeout, request.lease) / 2)
         return self._acquired(run, self._client.run(self._acquiring(run, request), request.lease))
 
     def load(self, run: RunId) -> Contents:
@@ -199,9 +198,9 @@ class PostgresStore(Shared):
 
     async def aacquire(self, run: RunId, request: Request) -> Acquisition:
         """As `acquire`."""
-        seconds = call_seconds(self._timeout, request.lease)
         if self._locks is not False and not self._guard.held.number:
             self._guard.start()
+            seconds = call_seconds(self._timeout, request.lease) / 2
             await self._guard.settled.await_(SYSTEM, seconds)
         return self._acquired(
             run, await self._client.arun(self._acquiring(run, request), request.lease)

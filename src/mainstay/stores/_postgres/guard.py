@@ -47,7 +47,7 @@ class Guard:
     """
 
     _CONNECT_SECONDS: ClassVar[float] = 5.0
-    _PAUSES: ClassVar[tuple[float, float]] = (0.02, 1.0)
+    _LONGEST_PAUSE: ClassVar[float] = 1.0
 
     def __init__(self, origin: Origin, sql: Statements, url: str, *, locks: bool) -> None:
         self.held = SessionLock()
@@ -113,16 +113,16 @@ class Guard:
 
     def _keep(self) -> None:
         """Keep a connection until the end."""
-        shortest, longest = self._PAUSES
-        pause = shortest
+        lost = monotonic()
         try:
             while not self._stopped:
                 try:
                     session = self._pool.connected(monotonic() + self._CONNECT_SECONDS)
                 except Failure:
                     self.settled.set()
-                    SYSTEM.sleep(pause)
-                    pause = min(2 * pause, longest)
+                    # Soon at first: another process may look for the lock again in a moment.
+                    waited = monotonic() - lost
+                    SYSTEM.sleep(min(self._LONGEST_PAUSE, 0.01 + waited / 20))
                     continue
                 if not session.direct:
                     self._pool.drop(session)
@@ -130,11 +130,10 @@ class Guard:
                     return
                 try:
                     with contextlib.suppress(Failure):
-                        pause = self._serve(session, shortest)
+                        self._serve(session)
                 finally:
-                    self.held = SessionLock()
-                    if self._listening is not None:
-                        self._listening = None
+                    self.held, lost = SessionLock(), monotonic()
+                    self._listening = None
                     self._pool.drop(session)
         finally:
             self.settled.set()
@@ -150,7 +149,7 @@ class Guard:
                 self._url,
             )
 
-    def _serve(self, session: Session, pause: float) -> float:
+    def _serve(self, session: Session) -> None:
         """Hold the lock, and hear, until the connection ends."""
         if self._locks:
             self._exchange(session, self._sql.lock.bound({"lock": self._number}))
@@ -174,7 +173,6 @@ class Guard:
             if session.descriptor in ready:
                 session.take()
             self._pass_on(session)
-        return pause
 
     def _exchange(self, session: Session, query: Bound) -> None:
         drive(session.exchange([query], prepare=False), monotonic() + self._CONNECT_SECONDS)

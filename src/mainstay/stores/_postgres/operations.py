@@ -141,7 +141,8 @@ class Operations:
                 found[number] = Result(slot.decode("utf-8", "surrogatepass"), value)
             if page.count < PAGE:
                 return found
-            [page] = yield [self.sql.results.bound({**asked, "after": page.rows[-1][0]})]
+            rest = self.sql.results.bound({**asked, "after": page.rows[-1][0]})
+            _, page = yield [self.sql.in_order.bound({}), rest]
 
     def committing(self, lease: RunLease, change: Change, now: float | None) -> Operation[None]:
         """Write *change*."""
@@ -152,25 +153,25 @@ class Operations:
         }  # fmt: skip
         put, many = _put(change.put)
         values |= put
-        if many == "one" and change.document is None and not change.drop:
-            values["fresh"] = lease.seconds * (1 - 1 / RENEWALS_PER_LEASE)
-            [answer] = yield [self.sql.step.bound(values)]
-            if answer.count:
-                return
-        if change.drop:
-            values["drops"] = change.drop
-        if change.finished:
-            values["payload"] = payload(lease.run)
-        statement = self.sql.changes[_kind(change), many, bool(change.drop)]
         try:
+            if many == "one" and change.document is None and not change.drop:
+                values["fresh"] = lease.seconds * (1 - 1 / RENEWALS_PER_LEASE)
+                [answer] = yield [self.sql.step.bound(values)]
+                if answer.count:
+                    return
+            if change.drop:
+                values["drops"] = change.drop
+            if change.finished:
+                values["payload"] = payload(lease.run)
+            statement = self.sql.changes[_kind(change), many, bool(change.drop)]
             [answer] = yield [statement.bound(values)]
         except Failure as failure:
             if failure.code != UNIQUE_VIOLATION:
                 raise
             yield from self._commit_again(lease, change, now, failure)
-            return
-        if not answer.count:
-            yield from self._find_out(lease, change)
+        else:
+            if not answer.count:
+                yield from self._find_out(lease, change)
 
     def _commit_again(
         self, lease: RunLease, change: Change, now: float | None, failure: Failure

@@ -7,8 +7,8 @@ them: they are the parent's.
 
 import asyncio
 import ipaddress
+import queue
 import socket
-import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 
@@ -102,7 +102,9 @@ class Pool:
     def __init__(self, origin: Origin, size: int) -> None:
         self._origin = origin
         self._sessions = _Idle(origin)
-        self._free = threading.Semaphore(size)
+        self._free: queue.SimpleQueue[None] = queue.SimpleQueue()  # signal handlers may come back
+        for _ in range(size):
+            self._free.put(None)
 
     def exchange(self, queries: Sequence[Bound], ends: float) -> list[Reply]:
         """Send statements as one transaction, and return their answers.
@@ -110,23 +112,26 @@ class Pool:
         Raises:
             Failure: If that is not done before *ends*.
         """
-        if not self._free.acquire(timeout=max(0.0, ends - monotonic())):
-            raise _all_busy()
         try:
-            return self._exchange(queries, ends)
+            self._free.get(timeout=max(0.0, ends - monotonic()))
+        except queue.Empty:
+            raise _all_busy() from None
+        prepare = self._origin.prepare
+        try:
+            return self._exchange(queries, ends, prepare=prepare)
         except Failure as failure:
-            if failure.code not in UNPREPARED or not self._origin.prepare:
+            if failure.code not in UNPREPARED or not prepare:
                 raise
             self._origin.prepare = False  # nothing was done: the transaction has failed
-            return self._exchange(queries, ends)
+            return self._exchange(queries, ends, prepare=False)
         finally:
-            self._free.release()
+            self._free.put(None)
 
     def _exchange(self, queries: Sequence[Bound], ends: float, *, prepare: bool) -> list[Reply]:
         generation = self._origin.generation
         session = self._sessions.taken() or self.connected(ends)
         try:
-            return drive(session.exchange(queries, prepare=self._origin.prepare), ends)
+            return drive(session.exchange(queries, prepare=prepare), ends)
         except Failure as failure:
             _heed(failure, self._origin, session)
             raise
@@ -178,18 +183,22 @@ class AsyncPool:
 
     async def exchange(self, queries: Sequence[Bound], ends: float) -> list[Reply]:
         """As `Pool.exchange`."""
+        if self._free.locked():
+            try:
+                async with asyncio.timeout(max(0.0, ends - monotonic())):
+                    await self._free.acquire()
+            except TimeoutError:
+                raise _all_busy() from None
+        else:
+            await self._free.acquire()  # at once
+        prepare = self._origin.prepare
         try:
-            async with asyncio.timeout(max(0.0, ends - monotonic())):
-                await self._free.acquire()
-        except TimeoutError:
-            raise _all_busy() from None
-        try:
-            return await self._exchange(queries, ends)
+            return await self._exchange(queries, ends, prepare=prepare)
         except Failure as failure:
-            if failure.code not in UNPREPARED or not self._origin.prepare:
+            if failure.code not in UNPREPARED or not prepare:
                 raise
             self._origin.prepare = False
-            return await self._exchange(queries, ends)
+            return await self._exchange(queries, ends, prepare=False)
         finally:
             self._free.release()
 
@@ -199,7 +208,7 @@ class AsyncPool:
         generation = self._origin.generation
         session = self._sessions.taken() or await self.connected(ends)
         try:
-            return await adrive(session.exchange(queries, prepare=self._origin.prepare), ends)
+            return await adrive(session.exchange(queries, prepare=prepare), ends)
         except Failure as failure:
             _heed(failure, self._origin, session)
             raise

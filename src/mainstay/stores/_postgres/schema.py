@@ -9,7 +9,7 @@ from collections.abc import Generator, Sequence
 from mainstay.errors import StoreSchemaError
 from mainstay.stores._postgres.address import quoted
 from mainstay.stores._postgres.failures import DENIED, READ_ONLY, Failure
-from mainstay.stores._postgres.wire import Bound, Reply, statement
+from mainstay.stores._postgres.wire import Bound, Reply, parsed
 
 _MIGRATIONS = (
     """
@@ -39,6 +39,9 @@ _MIGRATIONS = (
 """The steps from each version of the schema to the next; the table `version` counts those made."""
 
 LATEST = len(_MIGRATIONS)
+# To read these tables is to hear what others have made; to_regclass() may not have heard of it.
+_IS_MISSING = "SELECT NOT EXISTS (SELECT FROM pg_{} WHERE {})"
+_VERSION = "schemaname = :name AND tablename = 'version'"
 _LOCK = 0x6D7363792D7067  # "mscy-pg"
 
 Exchanges = Generator[Sequence[Bound], list[Reply], None]
@@ -73,8 +76,8 @@ def migrating(url: str, schema: str) -> Exchanges:
         [_, _, spaces, tables] = yield [
             _query("begin", "BEGIN ISOLATION LEVEL READ COMMITTED"),
             _query("migration", f"SELECT pg_advisory_xact_lock({_LOCK}) IS NULL"),
-            _query("spaces", "SELECT to_regnamespace(:name) IS NULL", name=inside),
-            _query("tables", "SELECT to_regclass(:name) IS NULL", name=version),
+            _query("spaces", _IS_MISSING.format("namespace", "nspname = :name"), name=schema),
+            _query("tables", _IS_MISSING.format("tables", _VERSION), name=schema),
         ]
         if spaces.rows[0][0]:
             yield [_query("space", f"CREATE SCHEMA {inside}")]
@@ -105,7 +108,7 @@ def migrating(url: str, schema: str) -> Exchanges:
 
 
 def _query(label: str, text: str, **values: object) -> Bound:
-    return statement(label, text).bound(values)
+    return parsed(label, text).bound(values)
 
 
 def _checked(versions: Reply, url: str) -> int:

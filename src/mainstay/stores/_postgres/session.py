@@ -15,17 +15,20 @@ from mainstay.stores._postgres.address import conninfo
 from mainstay.stores._postgres.driver import psycopg
 from mainstay.stores._postgres.failures import Failure, not_connected
 from mainstay.stores._postgres.waiting import READ, WRITE, Steps
-from mainstay.stores._postgres.wire import DECODERS, Bound, Reply, statement
+from mainstay.stores._postgres.wire import DECODERS, Bound, Reply, parsed
 
+# Numbers of libpq.
+_COMMAND_OK, _TUPLES_OK, _PIPELINE_SYNC, _PIPELINE_ABORTED = 1, 2, 10, 11
+_SQLSTATE, _MESSAGE = ord("C"), ord("M")
 _BINARY = 1
 _PREPARED_FROM = 2
 _LOST = "the connection was lost"
 
-_FACTS = statement(
+_FACTS = parsed(
     "facts",
     "SELECT pg_backend_pid() = :pid, date_part('epoch', pg_postmaster_start_time())::float8,"
-    " (SELECT count(set_config(name, 'off', false)) FROM (VALUES ('enable_seqscan'), ('jit'))"
-    "  AS off (name) WHERE pg_backend_pid() = :pid)",
+    " (SELECT count(set_config(name, 'off', false)) FROM (VALUES ('enable_seqscan'),"
+    "  ('enable_bitmapscan'), ('jit')) AS off (name) WHERE pg_backend_pid() = :pid)",
 )
 """Whether the connection is direct: a pooler answers with a process id of its own. If it is, plans
 use the indexes, whatever size the tables had when a statement was prepared, and nothing is
@@ -50,6 +53,7 @@ class Session:
         self._connection: Any = None
         self._uses: dict[bytes, int] = {}
         self._prepares = False
+        self._errors: type[Exception] = psycopg().Error
 
     def connecting(self, parameters: Mapping[str, str]) -> Steps[None]:
         """Connect to one server.
@@ -90,7 +94,6 @@ class Session:
                 may have been done or not.
         """
         self.usable = self._prepares = False
-        errors = psycopg().Error
         try:
             sent = [self._send(query, prepare=prepare and self.direct) for query in queries]
             connection = self._connection
@@ -111,7 +114,7 @@ class Session:
             ready = yield from self._result(separated=False)
             end = _answer(ready)
             failure = failure or (end if isinstance(end, Failure) else None)
-        except errors as error:
+        except self._errors as error:
             raise self.lost(str(error)) from None
         # After a failure nobody knows what was prepared before the server met it.
         self.usable = failure is None or not self._prepares
@@ -129,7 +132,7 @@ class Session:
             self._connection.consume_input()
             while (told := self._connection.notifies()) is not None:
                 self.notified.append(told.extra.decode(errors="replace"))
-        except psycopg().Error as error:
+        except self._errors as error:
             raise self.lost(str(error)) from None
 
     @property
@@ -166,7 +169,7 @@ class Session:
     def abandon(self) -> None:
         """Abandon a connection that is the parent's: close this side's copy, and say nothing."""
         self.usable = False
-        with contextlib.suppress(OSError, psycopg().Error):
+        with contextlib.suppress(OSError, self._errors):
             os.close(self._connection.socket)
 
     def _send(self, query: Bound, *, prepare: bool) -> int:
@@ -204,25 +207,24 @@ class Session:
 
 def _answer(result: Any) -> Reply | Failure:
     """Return what a result says."""
-    pq = psycopg().pq
-    status, field = pq.ExecStatus, pq.DiagnosticField
-    if result.status == status.TUPLES_OK:
-        types = [DECODERS[result.ftype(column)] for column in range(result.nfields)]
+    status = result.status
+    if status == _TUPLES_OK:
+        decoders = [DECODERS[result.ftype(column)] for column in range(result.nfields)]
         get = result.get_value
         rows = [
             tuple(
                 None if (value := get(row, column)) is None else decode(value)
-                for column, decode in enumerate(types)
+                for column, decode in enumerate(decoders)
             )
             for row in range(result.ntuples)
         ]
         return Reply(rows, len(rows))
-    if result.status in (status.COMMAND_OK, status.PIPELINE_SYNC):
+    if status in (_COMMAND_OK, _PIPELINE_SYNC):
         return Reply([], result.command_tuples or 0)
-    if result.status == status.PIPELINE_ABORTED:
+    if status == _PIPELINE_ABORTED:
         return Failure("a statement before failed")
-    code = (result.error_field(field.SQLSTATE) or b"").decode()
-    said = result.error_field(field.MESSAGE_PRIMARY)
+    code = (result.error_field(_SQLSTATE) or b"").decode()
+    said = result.error_field(_MESSAGE)
     if said is None:  # libpq speaks, not the server
         message = result.get_error_message()
         return Failure(f"{_LOST}: {' '.join(message.split())}", "08006")

@@ -9,7 +9,7 @@ The last two documents are in two columns, which are written in turns: what is n
 written again, not even to the log. No column that a save changes is in an index, so that the new
 version of a row lies beside the old one.
 
-Times are the server's, unless a test gives `:now`.
+Times are the server's, unless the statements were made for those of a test.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from collections.abc import Iterable
 import attrs
 
 from mainstay.stores._postgres.address import quoted
-from mainstay.stores._postgres.wire import Statement, statement
+from mainstay.stores._postgres.wire import Statement, parsed
 
 COLUMNS = (
     "name", "key", "life", "token", "granted", "sequence", "status", "boot", "namespace", "pid",
@@ -28,7 +28,7 @@ PAGE = 1000
 
 _MUTABLE = COLUMNS[2:]
 _WALL = "date_part('epoch', clock_timestamp())"
-_NOW = f"coalesce(:now, {_WALL})"
+_NOW = ":now"
 _RUN = "name = :name AND key = :key"
 _GRANTED = f"{_RUN} AND token = :token AND granted = :granted"
 _OWNED = f"{_GRANTED} AND status = 'running'"
@@ -43,11 +43,11 @@ _LOCKED = (
     "AND objsubid = 1 AND pg_locks.granted "
     "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 )
-# A lock of before the server started proves nothing: all are gone with the server.
 _KEPT = (
     "('tcp_keepalives_idle', '2'), ('tcp_keepalives_interval', '1'), ('tcp_keepalives_count', '3'),"
     " ('idle_session_timeout', '0'), ('client_connection_check_interval', '1s')"
 )
+# A lock of before the server started proves nothing: all are gone with the server.
 _SESSION_GONE = (
     "CASE WHEN status = 'running' AND session <> 0 "
     "AND since = date_part('epoch', pg_postmaster_start_time()) "
@@ -84,6 +84,7 @@ class Statements:
         enter: Begins a run that is not there, or reads the one that is.
         take: Writes the record of a run that is as it was read.
         results: Reads a page of the results of a run.
+        in_order: Has the rest of a transaction read results in their order, without sorting them.
         documents: Reads the documents of a run.
         step: Saves one result, if the lease is fresh.
         changes: Changes of a run, by kind, by how many results they put, and whether they drop any.
@@ -107,6 +108,7 @@ class Statements:
     enter: Statement
     take: Statement
     results: Statement
+    in_order: Statement
     documents: Statement
     step: Statement
     changes: dict[tuple[str, str, bool], Statement]
@@ -126,8 +128,17 @@ class Statements:
     pages: dict[tuple[bool, bool, bool], Statement]
 
 
-def statements(schema: str) -> Statements:
-    """Return the statements for the tables in *schema*."""
+def statements(schema: str, *, now: str = _WALL) -> Statements:
+    """Return the statements for the tables in *schema*.
+
+    Args:
+        schema: The name of the schema.
+        now: The present time, in a statement; ``:now`` to give it with each.
+    """
+
+    def statement(name: str, text: str) -> Statement:
+        return parsed(name, text.replace(_NOW, now))
+
     inside = quoted(schema)
     run, result, forgotten = (f"{inside}.{table}" for table in ("run", "result", "forgotten"))
     channel = f"mainstay {schema}"
@@ -220,12 +231,14 @@ def statements(schema: str) -> Statements:
             f"SELECT id FROM {run} WHERE {_RUN} AND (:granted = '' OR granted = :granted "
             f"OR status = 'done')) AND number > :after ORDER BY number LIMIT {PAGE}",
         ),
+        in_order=statement(
+            "in_order", "SELECT set_config('enable_bitmapscan', 'off', TRUE) IS NULL"
+        ),
         documents=statement("documents", f"SELECT {_LATEST}, {_PREVIOUS} FROM {run} WHERE {_RUN}"),
         step=statement(
             "step",
             f"WITH owned AS (SELECT id FROM {run} WHERE {_OWNED} AND crashes = 0 "
-            f"AND expires > {_NOW} + :fresh FOR SHARE) {puts['one']} "
-            "ON CONFLICT (run, number) DO NOTHING",
+            f"AND expires > {_NOW} + :fresh FOR SHARE) {puts['one']}",
         ),
         changes={
             (kind, many, drops): change(kind, many, drops)

@@ -123,7 +123,7 @@ class Reply:
     count: int
 
 
-def statement(name: str, text: str) -> Statement:
+def parsed(name: str, text: str) -> Statement:
     """Return the statement that *text* is."""
     names = [*dict.fromkeys(_PARAMETER.findall(text))]
     numbered = _PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", text)
