@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import attrs
 
+from mainstay._checkpoint.copying import copy_runs
 from mainstay._checkpoint.document import Document, newest, opened, unseal
 from mainstay._checkpoint.shape import (
     DamagedError,
@@ -24,6 +25,7 @@ from mainstay._core.failures import counted, printable
 from mainstay.errors import CheckpointError, CorruptCheckpointError
 from mainstay.stores import store_of
 from mainstay.stores.base import Contents, Record, Result, RunId, Status, Store
+from mainstay.stores.selection import pages
 
 
 def add_to(subparsers: Any) -> None:
@@ -31,6 +33,7 @@ def add_to(subparsers: Any) -> None:
     help_text = "look after the runs in a store"
     command = subparsers.add_parser("checkpoints", help=help_text, description=help_text)
     actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
+    _add_copy(actions)
     for name, (run, help_text, takes_run) in _ACTIONS.items():
         action = actions.add_parser(name, help=help_text, description=help_text)
         action.add_argument("--store", help="its URL; without it $MAINSTAY_STORE")
@@ -40,6 +43,31 @@ def add_to(subparsers: Any) -> None:
             action.add_argument("name", help="the name of the run")
             action.add_argument("key", help="its key")
         action.set_defaults(run=run)
+
+
+def _add_copy(actions: Any) -> None:
+    help_text = "copy runs that nobody works on from one store to another"
+    action = actions.add_parser("copy", help=help_text, description=help_text)
+    action.add_argument("source", metavar="FROM", help="the URL of the store that has them")
+    action.add_argument("target", metavar="TO", help="the URL of the store that gets them")
+    action.add_argument("--name", help="only the runs of this name")
+    action.set_defaults(run=_copy)
+
+
+def _copy(options: argparse.Namespace) -> int:
+    """Copy runs; exit code 1 if one was left alone."""
+    source, target = _existing(options.source), store_of(options.target)
+    if source.url == target.url:
+        raise ValueError(f"FROM and TO must be two stores, not {source.url} twice")
+    copied = left = 0
+    for run, reason in copy_runs(source, target, options.name):
+        if reason:
+            left += 1
+            _print(f"left run {run.key!r} of {run.name}: {reason}")
+        else:
+            copied += 1
+    _print(f"{counted(copied, 'run')} copied, {left} left")
+    return 1 if left else 0
 
 
 def _add_filters(action: argparse.ArgumentParser) -> None:
@@ -77,7 +105,7 @@ def _chosen(store: Store, name: str | None, states: Sequence[Status] | None) -> 
     """Return the runs of *name*, or all, that are in one of *states*, or in any."""
     return [
         _Listed(record, state, _items(store, record.run))
-        for record, state in store.list(name)
+        for record, state in pages(store, name)
         if states is None or state in states
     ]
 
@@ -181,6 +209,8 @@ def _forget(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     """Check everything that is saved; exit code 1 if anything is damaged."""
     store = _store(options)
+    for weakness in store.probe().problems:
+        _print(f"{store.url}: {weakness}")
     runs = store.list()
     problems = [problem for record, _ in runs for problem in _problems(store, record)]
     for problem in problems:
@@ -199,8 +229,13 @@ _ACTIONS = {
 
 
 def _store(options: argparse.Namespace) -> Store:
-    """Return the store; a file that is not there is not made by looking at it."""
-    store = store_of(options.store)
+    """Return the store that the options name."""
+    return _existing(options.store)
+
+
+def _existing(url: str | None) -> Store:
+    """Return a store; a file that is not there is not made by looking at it."""
+    store = store_of(url)
     path = Path(store.url.removeprefix("sqlite:///"))  # no URL any more: nothing in it is quoted
     if store.url.startswith("sqlite:///"):
         try:
@@ -212,7 +247,7 @@ def _store(options: argparse.Namespace) -> Store:
 
 def _found(store: Store, options: argparse.Namespace) -> tuple[Record, Status]:
     run = RunId(options.name, options.key)
-    for record, state in store.list(options.name):
+    for record, state in pages(store, options.name):
         if record.run == run:
             return record, state
     raise ValueError(f"there is no run {options.key!r} of {options.name} in {store.url}")

@@ -1,0 +1,94 @@
+"""Copies of runs into another store, for users who outgrow one machine.
+
+A run is copied with its identity: its documents, results and arguments, its `life`, from which
+idempotency keys are made, and how its last attempt ended. Its next token is above all that it had,
+so that whatever remembers the highest one goes on to refuse what is older. The count of attempts
+and the times begin again.
+
+Runs that somebody works on are left alone, and so are poisoned ones, and those of which the other
+store has one. A run that changes while it is copied is taken out of the other store again.
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+from mainstay._core.owner import this_process
+from mainstay.errors import CheckpointError
+from mainstay.stores.base import (
+    Acquired,
+    Change,
+    Contents,
+    Exit,
+    Record,
+    Request,
+    RunId,
+    RunLease,
+    Status,
+    Store,
+)
+from mainstay.stores.selection import pages
+
+_LEASE = 60.0
+
+
+def copy_runs(source: Store, target: Store, name: str | None) -> Iterator[tuple[RunId, str]]:
+    """Copy runs, of one *name* or all; yield each with why it was left alone, or "".
+
+    Raises:
+        CheckpointError: If one of the stores cannot be used.
+    """
+    there = {record.run for record, _ in pages(target, name)}
+    for record, state in pages(source, name):
+        if record.run in there:
+            yield record.run, f"there is one in {target.url} already"
+        else:
+            yield record.run, _copied(source, target, record, state)
+
+
+def _copied(source: Store, target: Store, record: Record, state: Status) -> str:
+    if state == "running":
+        return f"{record.owner} works on it"
+    if state == "poisoned":
+        return "it is poisoned; forget it, or end it where it is with another max_crashes"
+    request = Request(
+        owner=this_process(),
+        life=record.life,
+        lease=_LEASE,
+        arguments=record.arguments,
+        above=record.token,
+    )
+    answer = target.acquire(record.run, request)
+    if not isinstance(answer, Acquired):
+        return f"there is one in {target.url} already"
+    lease = RunLease(record.run, answer.record.token, answer.record.grant, _LEASE)
+    try:
+        _write(target, lease, source.load(record.run), record, state)
+    except BaseException:
+        with contextlib.suppress(CheckpointError):  # the first one is raised
+            target.release(lease, "error")
+            target.forget(record.run)
+        raise
+    if not _is_as_it_was(source, record):
+        target.forget(record.run)
+        return "it went on while it was copied; end its workers first"
+    return ""
+
+
+def _write(
+    target: Store, lease: RunLease, contents: Contents, record: Record, state: Status
+) -> None:
+    done = state == "done"
+    if contents.previous is not None and not done:
+        target.commit(lease, Change(document=contents.previous, sequence=1))
+    change = Change(document=contents.latest, put=contents.results, finished=done, sequence=2)
+    if change.progress:
+        target.commit(lease, change)
+    if not done:
+        how: Exit = "crash" if record.status == "running" else record.exit or "error"
+        target.release(lease, how, record.error)
+
+
+def _is_as_it_was(source: Store, record: Record) -> bool:
+    now = (each for each, _ in pages(source, record.run.name) if each.run == record.run)
+    found = next(now, None)
+    return found is not None and (found.token, found.updated) == (record.token, record.updated)
