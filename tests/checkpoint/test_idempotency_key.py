@@ -125,3 +125,18 @@ def test_what_items_are_known_by_is_the_same_in_every_version(runner, store):
         ("items", order),
         ("", "eff4ad67718f8e775c3a9e7308dabfbf"),
     ]
+
+
+def test_after_a_break_it_is_that_of_the_run_again(runner, store):
+    keys = []
+
+    async def body(cp):
+        keys.append(cp.idempotency_key())
+        async for _ in cp.iterate([1, 2], key=lambda number: number):
+            keys.append(cp.idempotency_key())
+            break
+        keys.append(cp.idempotency_key())
+
+    runner.job(body, store=store)()
+    before, inside, after = keys
+    assert before == after != inside

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mainstay import register_type
+from mainstay._checkpoint.document import opened
 from mainstay.stores import MemoryStore
 from support.checkpoint_values import Totals
 from support.checkpoints import RUN, CrashError, OopsError, Runner
@@ -368,3 +369,41 @@ def test_results_of_steps_are_removed_with_the_inner_item_that_they_are_of(runne
         runner.job(body, store=store, every=1)()
     [kept] = store._runs.values()
     assert len(kept.results) == 1  # that of the item in progress
+
+
+def test_items_done_before_an_inner_iteration_are_counted_with_its_save(runner, store):
+    async def body(cp):
+        async for order in cp.iterate(range(3), name="orders"):
+            async for line in cp.iterate(range(2), name="lines"):
+                if (order, line) == (2, 1):
+                    raise OopsError
+                if order == 2:
+                    await cp.save()
+
+    with pytest.raises(OopsError):
+        runner.job(body, store=store, every=1_000)()
+    [kept] = store._runs.values()
+    assert opened(kept.latest).items == 2 + 5  # orders and lines
+
+
+def test_many_iterations_in_an_item_stay_over_when_deeper_ones_are(runner, store):
+    seen = []
+
+    async def body(cp, fails):
+        async for _ in cp.iterate("a", name="outer"):
+            for number in range(40):
+                async for _ in cp.iterate([number], name="many"):
+                    seen.append(number)
+            async for _ in cp.iterate("b", name="middle"):
+                async for _ in cp.iterate(range(6), name="inner"):
+                    await cp.save()
+            async for each in cp.iterate("xyz", name="late"):
+                if fails and each == "z":
+                    raise OopsError
+                await cp.save()
+
+    job = runner.job(body, store=store, every=1_000)
+    with pytest.raises(OopsError):
+        job(fails=True)
+    job(fails=False)
+    assert seen == [*range(40)]
