@@ -392,8 +392,8 @@ def test_many_iterations_in_an_item_stay_over_when_deeper_ones_are(runner, store
     async def body(cp, fails):
         async for _ in cp.iterate("a", name="outer"):
             for number in range(40):
-                async for _ in cp.iterate([number], name="many"):
-                    seen.append(number)
+                async for each in cp.iterate([number], name="many"):
+                    seen.append(each)  # noqa: PERF401 - in sync code as well
             async for _ in cp.iterate("b", name="middle"):
                 async for _ in cp.iterate(range(6), name="inner"):
                     await cp.save()
