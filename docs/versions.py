@@ -26,14 +26,14 @@ INDEX = """<!doctype html>
 """
 
 
-def build(site: Path, name: str) -> None:
-    """Build the pages of the installed version into a folder of the site."""
+def build(site: Path, name: str) -> int:
+    """Build the pages of the installed version into a folder of the site; give the exit code."""
     folder = site / name
     shutil.rmtree(folder, ignore_errors=True)
     options = ["-n", "-W", "--keep-going", "-q", "-d", str(site / ".doctrees")]
     command = [sys.executable, "-m", "sphinx", *options, str(DOCS), str(folder)]
     try:
-        subprocess.run(command, check=True)
+        return subprocess.run(command, check=False).returncode
     finally:
         shutil.rmtree(site / ".doctrees", ignore_errors=True)
 
@@ -55,8 +55,8 @@ def list_versions(site: Path) -> list[str]:
     return names
 
 
-def main() -> None:
-    """Build one version, and list all."""
+def main() -> int:
+    """Build one version, and list all; give the exit code."""
     parser = argparse.ArgumentParser(description="Build the documentation beside other versions.")
     parser.add_argument("site", type=Path, metavar="SITE", help="a folder, made if there is none")
     parser.add_argument(
@@ -68,9 +68,11 @@ def main() -> None:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.]*", options.name):
         parser.error(f"--name must be letters, digits and dots, not {options.name!r}")
     options.site.mkdir(parents=True, exist_ok=True)
-    build(options.site, options.name)
-    print(f"{options.site}: {', '.join(list_versions(options.site))}")
+    code = build(options.site, options.name)
+    if code == 0:
+        print(f"{options.site}: {', '.join(list_versions(options.site))}")
+    return code
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
