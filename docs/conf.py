@@ -5,6 +5,8 @@ import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
 
+from docutils import nodes
+from sphinx import addnodes
 from sphinx.application import Sphinx
 
 sys.path.append(str(Path(__file__).parent / "_extensions"))
@@ -68,6 +70,17 @@ def name_defaults(*arguments: object) -> tuple[object, object]:
     return signature, returns
 
 
+def shorten_overloads(_app: Sphinx, page: nodes.document) -> None:
+    """Show the types of overloads as those of other signatures, which Sphinx cannot parse."""
+    for signature in page.findall(addnodes.desc_signature):
+        for text in [text for text in signature.findall(nodes.Text) if "~" in text]:
+            short = text.replace("~typing.~P", "P")
+            short = re.sub(r"~?(?:\w+\.)*(\w+)", r"\1", short).replace("~", "")
+            short = re.sub(r"(\*+)(args|kwargs): P\b", r"\1\2: P.\2", short)
+            text.parent.replace(text, nodes.Text(short))
+
+
 def setup(app: Sphinx) -> None:
-    """Connect the hook above."""
+    """Connect the hooks above."""
     app.connect("autodoc-process-signature", name_defaults)
+    app.connect("doctree-read", shorten_overloads)
