@@ -12,7 +12,7 @@ from mainstay.ops._grafana import color
 from support.queries import all_rules, every_panel, exported_names, expressions, names_in, panels
 
 SCREEN = 24  # rows of the grid on a screen of 1080 lines, below Grafana's own
-UNITS = {"none", "percentunit", "s", "ops", "hertz", "bytes"}
+UNITS = {"none", "short", "percentunit", "s", "ops", "hertz", "bytes"}
 
 
 def titled(title):

@@ -7,7 +7,7 @@ import attrs
 import pytest
 
 from mainstay import ops
-from mainstay.ops._dashboard import levels, states
+from mainstay.ops._dashboard import contents, levels, states
 from mainstay.ops._dashboard.levels import DEGRADED, FAILING, WELL
 from mainstay.ops._promql import series_of
 from support.monitoring import promtool_test
@@ -222,3 +222,27 @@ def test_a_member_is_in_the_worst_state_that_a_process_sees(rule_file, given, nu
     of_a = f"({states.member_states(SERIES).expression}) and on (member) {OF_A}"
     expected = [{"labels": '{bad="0",job="shop",component="db",member="a"}', "value": number}]
     answers(rule_file, given, (of_a, expected))
+
+
+def test_what_did_not_happen_is_not_listed(rule_file):
+    """A tile for each zero would hide those that are none."""
+    given = [
+        *calls(success=100, recovered=0),
+        series("component_failures_total", "0x30"),
+        series("component_downtime_seconds_total", "0x30"),
+        series("checkpoint_resumes_total", "0x30", reason="crash"),
+        series("failovers_total", "3x30", from_member="a", to_member="b", reason="forced"),
+        series("breaker_transitions_total", "3x30", from_state="closed", to_state="open"),
+    ]
+    titles = (
+        *("Calls saved", "Failures", "Downtime"),
+        *("Resumed runs", "Failovers", "Changes of state"),
+    )
+    asked = [
+        as_sent(query.expression, during="20m")
+        for panel in contents.panels()
+        for query in panel.queries
+        if panel.title in titles
+    ]
+    assert len(asked) == len(titles)
+    answers(rule_file, given, *((expression, []) for expression in asked))

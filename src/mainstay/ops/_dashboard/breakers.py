@@ -1,7 +1,7 @@
 """What is particular to circuit breakers."""
 
 from mainstay.ops import _queries as ask
-from mainstay.ops._dashboard.questions import ALL, NOW, counts, time_since
+from mainstay.ops._dashboard.questions import ALL, NOW, counts, legend, time_since
 from mainstay.ops._grafana.graph import bars, graph
 from mainstay.ops._grafana.query import Query
 from mainstay.ops._grafana.row import Row
@@ -12,7 +12,8 @@ from mainstay.ops._promql import Series
 
 def breakers(series: Series) -> Row:
     """Return the row for circuit breakers."""
-    states = f"sum by ({ask.COMPONENT}, state) ({series('breaker_state')})"
+    not_closed = series("breaker_state", 'state!="closed"')
+    processes = f"sum by ({ask.COMPONENT}, state) ({not_closed}) > 0"
     changes = ask.events(
         series, "breaker_transitions_total", ALL, f"{ask.COMPONENT}, from_state, to_state"
     )
@@ -20,9 +21,9 @@ def breakers(series: Series) -> Row:
         "Circuit breakers ($breakers)",
         (
             graph(
-                "Processes by the state that they see",
-                "How many processes see each breaker in which state; of one process 1.",
-                Query(f"{states} > 0", "{{component}}: {{state}}"),
+                "Breakers that are not closed",
+                "How many processes see each breaker open or half open.",
+                Query(processes, legend("state")),
             ),
             stat(
                 "Time in state of a breaker",

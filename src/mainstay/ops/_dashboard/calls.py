@@ -8,7 +8,7 @@ from mainstay.ops._grafana.query import Query
 from mainstay.ops._grafana.row import Row
 from mainstay.ops._grafana.stat import stat
 from mainstay.ops._grafana.thresholds import PLAIN, above
-from mainstay.ops._grafana.unit import RATE, RATIO, SECONDS, SHARE
+from mainstay.ops._grafana.unit import NUMBER, RATE, SECONDS, SHARE
 from mainstay.ops._promql import Series
 
 MANY_ATTEMPTS = 2
@@ -42,7 +42,7 @@ def calls(series: Series) -> Row:
                 "Calls saved",
                 "How many calls of the time shown would have failed without mainstay, in the sense "
                 "of the panel beside.",
-                Query(f"sort_desc({ask.saved(series, ALL)})", CALL),
+                Query(f"sort_desc(({ask.saved(series, ALL)}) > 0)", CALL),
                 thresholds=PLAIN,
             ),
         ),
@@ -67,7 +67,7 @@ def calls(series: Series) -> Row:
                 "1 while nothing is tried again; what is above that is load that the policies add. "
                 "At the dashed line an alert fires.",
                 Query(ask.attempts_per_call(series, NOW), CALL),
-                unit=RATIO,
+                unit=NUMBER,
                 thresholds=above(degraded=MANY_ATTEMPTS),
             ),
         ),
@@ -95,7 +95,7 @@ def attempts(series: Series) -> Row:
                 "Seconds per second that calls waited between attempts: how many of them wait "
                 "at any moment.",
                 rates(series, "wait_seconds_total"),
-                unit=RATIO,
+                unit=NUMBER,
             ),
             bars(
                 "Retries inside retries",

@@ -1,10 +1,10 @@
 """What is particular to checkpointed functions."""
 
 from mainstay.ops import _queries as ask
-from mainstay.ops._dashboard.questions import ALL, NOW, counts, quantile, rates
+from mainstay.ops._dashboard.questions import ALL, NOW, counts, legend, quantile, rates
 from mainstay.ops._grafana.graph import graph
 from mainstay.ops._grafana.query import Query
-from mainstay.ops._grafana.row import Row
+from mainstay.ops._grafana.row import Row, low
 from mainstay.ops._grafana.stat import stat
 from mainstay.ops._grafana.thresholds import above
 from mainstay.ops._grafana.unit import BYTES, RATE, SECONDS, SHARE
@@ -18,8 +18,9 @@ def checkpoints(series: Series) -> Row:
         for name in ("checkpoint_last_save_timestamp_seconds", "checkpoint_interval_seconds")
     )
     runs = f"max by (component, state) ({series('checkpoint_runs')})"
+    resumed = ask.events(series, "checkpoint_resumes_total", ALL, f"{ask.COMPONENT}, reason")
     not_repeated, repeated = (
-        f"sum by ({ask.COMPONENT}) ({series(name)})"
+        f"sum by ({ask.COMPONENT}) ({series(name)}) > 0"
         for name in ("checkpoint_saved_seconds_total", "checkpoint_replayed_seconds_total")
     )
     expected = f"sum by ({ask.COMPONENT}) ({series('checkpoint_items_expected')})"
@@ -88,7 +89,7 @@ def checkpoints(series: Series) -> Row:
             stat(
                 "Resumed runs",
                 "Runs that went on within the time shown, by how the attempt before had ended.",
-                counts(series, "checkpoint_resumes_total", ALL, "reason"),
+                Query(f"{resumed} > 0", legend("reason")),
             ),
             stat(
                 "Work not repeated, and repeated",
@@ -99,7 +100,7 @@ def checkpoints(series: Series) -> Row:
                 unit=SECONDS,
             ),
         ),
-        (
+        low(
             stat(
                 "Taken over",
                 "Runs that another process took over within the time shown.",

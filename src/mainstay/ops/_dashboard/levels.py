@@ -79,9 +79,7 @@ def degraded(series: Series, window: str) -> tuple[Query, ...]:
             color=color.DEGRADED,
             unit=counted("% recovered"),
         ),
-        Query(
-            _full(series), "{{component}}", color=color.DEGRADED, unit=counted("wait for a place")
-        ),
+        Query(_full(series), "{{component}}", color=color.DEGRADED, unit=counted("wait")),
         Query(
             f"100 * ({_outvoted(series, window)})",
             "{{component}} / {{copy}}",

@@ -6,7 +6,7 @@ from mainstay.ops._grafana.graph import bars, graph
 from mainstay.ops._grafana.query import Query
 from mainstay.ops._grafana.row import Row
 from mainstay.ops._grafana.thresholds import above
-from mainstay.ops._grafana.unit import RATIO, SECONDS
+from mainstay.ops._grafana.unit import NUMBER, SECONDS
 from mainstay.ops._promql import Series
 
 MANY_ABANDONED = 16
@@ -26,9 +26,9 @@ def timeouts(series: Series) -> Row:
             ),
             graph(
                 "Abandoned threads",
-                "Threads that still run a call, or a copy of one, whose caller has left. At the "
-                "dashed line an alert fires.",
-                gauge(series, "abandoned_threads"),
+                "Threads that still run a call, or a copy of one, whose caller has left. Where one "
+                "process comes to the dashed line, an alert fires.",
+                gauge(series, "abandoned_threads", "sum"),
                 thresholds=above(degraded=MANY_ABANDONED),
             ),
         ),
@@ -51,7 +51,7 @@ def bulkheads(series: Series) -> Row:
                 "How many calls may run at a time (dashed), how many did in the mean, and how many "
                 "did at the moment of the scrape; over all processes.",
                 Query(places, "{{component}} limit", is_dashed=True),
-                Query(mean, "{{component}} mean", unit=RATIO),
+                Query(mean, "{{component}} mean", unit=NUMBER),
                 Query(inside, "{{component}} now"),
             ),
             graph(

@@ -1,10 +1,19 @@
 """What is particular to failover pools."""
 
+from mainstay._metrics import verdict
 from mainstay.ops import _queries as ask
-from mainstay.ops._dashboard.questions import ALL, NOW, counts, quantile, rates, time_since
+from mainstay.ops._dashboard.questions import (
+    ALL,
+    NOW,
+    counts,
+    legend,
+    quantile,
+    rates,
+    time_since,
+)
 from mainstay.ops._grafana.graph import bars, graph
 from mainstay.ops._grafana.query import Query
-from mainstay.ops._grafana.row import Row
+from mainstay.ops._grafana.row import Row, low
 from mainstay.ops._grafana.stat import stat
 from mainstay.ops._grafana.unit import RATE, SECONDS
 from mainstay.ops._promql import Series
@@ -14,15 +23,16 @@ FAILOVER = "{{component}}: {{from_member}} to {{to_member}} ({{reason}})"
 
 def pools(series: Series) -> Row:
     """Return the row for failover pools."""
-    states = f"sum by ({ask.COMPONENT}, member, state) ({series('member_state')})"
+    is_out = ask.one_of("state", [*{*verdict.WORST_STATES} - verdict.WELL])
+    out = f"sum by ({ask.COMPONENT}, member, state) ({series('member_state', is_out)}) > 0"
     by = f"{ask.COMPONENT}, from_member, to_member, reason"
     return Row(
         "Failover pools ($pools)",
         (
             graph(
-                "Processes by the state they see",
-                "How many processes see each member in which state; of one process 1.",
-                Query(f"{states} > 0", "{{component}} / {{member}}: {{state}}"),
+                "Members that are out",
+                "How many processes see each member in a state in which something is wrong.",
+                Query(out, legend("member", "state")),
             ),
             stat(
                 "Time in state",
@@ -49,7 +59,7 @@ def pools(series: Series) -> Row:
                 counts(series, "ejections_total", NOW, "member", "cause"),
             ),
         ),
-        (
+        low(
             stat(
                 "Time to detect",
                 "95 % of the faults of the time shown were noticed within this time.",

@@ -72,6 +72,6 @@ def time_since(series: Series, name: str, *labels: str) -> Query:
     return Query(f"time() - (max by ({by}) ({series(name)}) > 0)", legend(*labels))
 
 
-def gauge(series: Series, name: str) -> Query:
-    """Return the query for a gauge of each process."""
-    return Query(series(name), "{{component}} on {{instance}}")
+def gauge(series: Series, name: str, over: str) -> Query:
+    """Return the query for a gauge by component: the "min", "max" or "sum" over processes."""
+    return Query(f"{over} by ({ask.COMPONENT}) ({series(name)})", legend())

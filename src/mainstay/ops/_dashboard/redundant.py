@@ -5,7 +5,7 @@ from mainstay.ops._dashboard.questions import NOW, counts, gauge, rates
 from mainstay.ops._grafana.graph import bars, graph
 from mainstay.ops._grafana.query import Query
 from mainstay.ops._grafana.row import Row
-from mainstay.ops._grafana.unit import RATE, RATIO, SECONDS, SHARE
+from mainstay.ops._grafana.unit import NUMBER, RATE, SECONDS, SHARE
 from mainstay.ops._promql import Series
 
 
@@ -40,8 +40,9 @@ def redundant_calls(series: Series) -> Row:
             ),
             graph(
                 "Delay before a hedge",
-                "Time without an answer after which the next copy starts.",
-                gauge(series, "hedge_delay_seconds"),
+                "Time without an answer after which the next copy starts, in the process where "
+                "that is longest.",
+                gauge(series, "hedge_delay_seconds", "max"),
                 unit=SECONDS,
             ),
         ),
@@ -68,7 +69,7 @@ def redundant_calls(series: Series) -> Row:
                 "Seconds per second that copies ran whose answer nobody waited for: how many "
                 "of them run at any moment.",
                 rates(series, "wasted_seconds_total"),
-                unit=RATIO,
+                unit=NUMBER,
             ),
         ),
         is_collapsed=True,

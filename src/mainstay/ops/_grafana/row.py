@@ -7,6 +7,7 @@ from mainstay.ops._grafana.panel import Panel
 
 COLUMNS = 24
 HEADING = 1
+LOW = 5
 
 
 class Row:
@@ -27,6 +28,11 @@ class Row:
     def panels(self) -> Iterator[Panel]:
         """The panels in reading order."""
         return (panel for line in self.lines for panel in line)
+
+
+def low(*panels: Panel) -> tuple[Panel, ...]:
+    """Return panels as a line that is lower than others, for a few numbers."""
+    return tuple(panel.sized(0, LOW) for panel in panels)
 
 
 def placed(rows: Iterable[Row]) -> Iterator[Json]:

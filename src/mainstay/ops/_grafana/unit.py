@@ -19,7 +19,7 @@ class Unit:
 
 
 COUNT = Unit("none", decimals=0)
-RATIO = Unit("none", decimals=2)
+NUMBER = Unit("short")
 SHARE = Unit("percentunit", most=1)
 FINE_SHARE = Unit("percentunit", decimals=2, most=1)
 SECONDS = Unit("s")
