@@ -5,12 +5,12 @@ As in `test_alerts`: "0+2x30" starts at 0 and grows by 2 at each of 30 steps of 
 
 import attrs
 import pytest
+import yaml
 
-from mainstay import ops
 from mainstay.ops._dashboard import contents, levels, states
 from mainstay.ops._dashboard.levels import DEGRADED, FAILING, WELL
 from mainstay.ops._promql import series_of
-from support.monitoring import promtool_test
+from support.monitoring import RULE_GROUPS, promtool_test
 from support.queries import as_sent
 
 pytestmark = pytest.mark.process
@@ -136,7 +136,8 @@ CASES = [
 @pytest.fixture(scope="module")
 def rule_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("levels") / "rules.yml"
-    path.write_text(ops.rules())
+    groups = [{"name": f"mainstay-{name}", "rules": []} for name in RULE_GROUPS]
+    path.write_text(yaml.safe_dump({"groups": groups}))  # the dashboard needs none
     return path
 
 
