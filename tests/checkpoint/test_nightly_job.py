@@ -14,7 +14,7 @@ from support.store_conformance import DEAD
 
 pytestmark = pytest.mark.process
 PROGRAM = Path(__file__).parents[2] / "docs" / "examples" / "nightly_job.py"
-RUN = RunId("__main__.report", "2026-11-30")
+RUN = RunId("report", "2026-11-30")
 TOTAL = f"2026-11-30: {sum(range(200))}\n"
 
 
