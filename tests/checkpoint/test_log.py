@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from mainstay._checkpoint.state import State
 from mainstay.stores import MemoryStore
 from mainstay.testing import FakeClock
 from support.checkpoints import CrashError, OopsError, add_up
@@ -124,6 +125,38 @@ def test_a_run_that_saved_most_of_its_time_is_said(runner, said, fails):
     spent = f"{saves * 0.5:.1f} of the {saves * 0.5 + 2:.1f} s of attempt 1 went into {saves} saves"
     advice = "a larger `every`, or a timedelta, would repeat more after a crash and save less often"
     assert line == ("INFO", f"job: {spent}; {advice}")
+
+
+def test_the_time_that_encoding_takes_is_a_part_of_it(runner, said, monkeypatch):
+    def encoded(self):
+        clock.advance(0.5)
+        return encode(self)
+
+    async def body(cp):
+        async for _ in cp.iterate(range(20)):
+            clock.advance(0.1)
+
+    with FakeClock() as clock:
+        encode = State.encoded
+        monkeypatch.setattr(State, "encoded", encoded)
+        runner.job(body, store=MemoryStore(), every=1)()
+    assert [line for line in said() if "21 saves; a larger `every`" in line[1]]
+
+
+def test_where_steps_were_saved_it_is_they_that_should_be_larger(runner, said):
+    async def body(cp):
+        for number in range(20):
+            await cp.step(f"step {number}", int)
+
+    class SlowSteps(MemoryStore):
+        def commit(self, lease, change):
+            clock.advance(0.5)
+            super().commit(lease, change)
+
+    with FakeClock() as clock:
+        runner.job(body, store=SlowSteps())()
+    [line] = [line for line in said() if "saves" in line[1]]
+    assert "went into 21 saves; steps that do more would repeat more after a crash" in line[1]
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from mainstay.errors import (
 from mainstay.stores.base import Change, Exit, Record, RunId
 
 _MANY_SAVES = 10
+_LARGER = "a larger `every`, or a timedelta,"
 
 
 @attrs.define(eq=False)
@@ -59,6 +60,7 @@ class Run:
     work: list[Work] = attrs.field(factory=list, init=False)
     _saves: int = attrs.field(default=0, init=False)
     _saving: float = attrs.field(default=0.0, init=False)
+    _of_steps: int = attrs.field(default=0, init=False)
 
     @property
     def component(self) -> str:
@@ -202,7 +204,11 @@ class Run:
         return self._everything(codec.encode(value, "result"))
 
     def _everything(self, result: Json = MISSING) -> Change:
-        return self.progress.capture(self.hold.clock.now() - self.hold.acquired, result)
+        clock, hold = self.hold.clock, self.hold
+        began = clock.now()
+        change = self.progress.capture(began - hold.acquired, result)
+        self._saving += clock.now() - began
+        return change
 
     def write(self, change: Change) -> None:
         """Write a change, and count what it made last.
@@ -219,6 +225,7 @@ class Run:
 
     def _written(self, change: Change, seconds: float) -> None:
         self._saves, self._saving = self._saves + 1, self._saving + seconds
+        self._of_steps += change.document is None
         self.schedule.saved(seconds)
         self.recorder.saved(seconds, None if change.document is None else len(change.document))
         items = self.progress.saved(change)
@@ -262,14 +269,16 @@ class Run:
         """Log if most of the time of this attempt went into saving."""
         elapsed = self.hold.clock.now() - self.hold.acquired
         if self._saves >= _MANY_SAVES and elapsed >= 1.0 and self._saving > elapsed / 2:
+            cure = "steps that do more" if self._of_steps * 2 > self._saves else _LARGER
             logger_of("checkpoint").info(
-                "%s: %.1f of the %.1f s of attempt %d went into %d saves; a larger `every`, or a "
-                "timedelta, would repeat more after a crash and save less often",
+                "%s: %.1f of the %.1f s of attempt %d went into %d saves; %s would repeat more "
+                "after a crash and save less often",
                 self.component,
                 self._saving,
                 elapsed,
                 self.record.attempt,
                 self._saves,
+                cure,
             )
 
     @property
