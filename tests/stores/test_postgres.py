@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import attrs
 import pytest
 
+from mainstay import checkpoint_run
 from mainstay._core.context import current_context
 from mainstay._core.owner import this_process
 from mainstay.stores._postgres.operations import Operations
@@ -275,3 +276,60 @@ def test_an_event_loop_that_is_over_leaves_no_connection(server, store):
     while connections() > before:
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_a_run_goes_on_where_an_error_left_it(url, colour):
+    store, seen = PostgresStore(url), []
+
+    def sync_run(fails):
+        with checkpoint_run("nightly", store=store, lease=6) as cp:
+            for item in cp.iterate("abcd"):
+                if item == fails:
+                    raise ValueError(item)
+                seen.append(cp.step("upper", item.upper))
+
+    async def async_run(fails):
+        async def upper(item):
+            return item.upper()
+
+        async with checkpoint_run("nightly", store=store, lease=6) as cp:
+            async for item in cp.iterate("abcd"):
+                if item == fails:
+                    raise ValueError(item)
+                seen.append(await cp.step("upper", upper, item))
+
+    def attempt(fails):
+        if colour == "sync":
+            sync_run(fails)
+        else:
+            asyncio.run(async_run(fails))
+
+    with pytest.raises(ValueError, match="c"):
+        attempt("c")
+    attempt(None)
+    assert seen == ["A", "B", "C", "D"]
+    attempt(None)
+    assert len(seen) == 4
+    store.close()
+
+
+def test_who_waits_for_a_busy_run_gets_it_when_it_is_left(url):
+    store, began, seen = PostgresStore(url), threading.Event(), []
+
+    def first():
+        with checkpoint_run("busy", store=store, lease=60):
+            began.set()
+            time.sleep(0.3)
+            seen.append("first")
+
+    with ThreadPoolExecutor() as threads:
+        running = threads.submit(first)
+        assert began.wait(LONGEST)
+        other = PostgresStore(url)
+        with checkpoint_run("busy", store=other, on_busy="wait", on_complete="rerun", lease=60):
+            seen.append("second")
+        running.result()
+    assert seen == ["first", "second"]
+    other.close()
+    store.close()

@@ -86,8 +86,9 @@ class Operations:
         """Decide who may work on *run*."""
         asked = {
             "name": run.name, "key": run.key, "granted": request.grant, "life": request.life,
-            "arguments": request.arguments, "lease": request.lease, "now": now, "after": -1,
-            "session": session.number, "since": session.since, **_owner(request.owner),
+            "arguments": request.arguments, "lease": request.lease, "above": request.above,
+            "now": now, "after": -1, "session": session.number, "since": session.since,
+            **_owner(request.owner),
         }  # fmt: skip
         suspect = None
         while True:

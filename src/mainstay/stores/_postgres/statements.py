@@ -145,7 +145,8 @@ def statements(schema: str, *, now: str = _WALL) -> Statements:
     record = names(COLUMNS, "run.{}")
     notify = "CASE WHEN owned.awaited THEN pg_notify(:channel, :payload) END"
     made = (
-        ":life, forgotten.token + 1, :granted, 0, 'running', :boot, :namespace, :pid, :started, "
+        ":life, greatest(forgotten.token, :above) + 1, :granted, 0, 'running', "
+        ":boot, :namespace, :pid, :started, "
         f":host, :session, :since, {_NOW} + :lease, {_NOW}, {_NOW}, 1, 0, '', '', :arguments, "
         f"{_WALL}, {_WALL}"
     )
