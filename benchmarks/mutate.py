@@ -86,7 +86,7 @@ RECEIVER = (
     "servers/test_alertmanager.py", "servers/test_alertmanager_model.py",
     "failover/test_alert_log.py", "package/test_arguments.py",
 )  # fmt: skip
-MAP = ("checkpoint/test_map_model.py", "checkpoint/test_map.py", "checkpoint/test_malformed.py")
+MAP = ("checkpoint/test_map_model.py", "checkpoint/test_map.py")
 TESTS: dict[str, Sequence[str]] = {
     "_core/detector.py": (
         "core/test_detector.py", "core/test_silence.py", "breaker/test_breaker.py",

@@ -158,7 +158,7 @@ class Map(RuleBasedStateMachine):
             assert len(self.begun) <= self.ahead
 
 
-Map.TestCase.settings = settings(max_examples=examples(400), stateful_step_count=80, deadline=None)
+Map.TestCase.settings = settings(max_examples=examples(250), stateful_step_count=60, deadline=None)
 TestMap = Map.TestCase
 
 

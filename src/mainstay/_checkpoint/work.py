@@ -1,9 +1,9 @@
 """The items of a `cp.map` that are under way: what the sync and the async loop have in common.
 
-A loop reads an item where there is room, and the executor, or the event loop,
-gets it at once; when it ends, its position goes into a queue; the loop takes from that whose turn
-it is. What goes wrong, in the source, in the executor, or in the function, is kept until its turn,
-so that what came before it reaches the loop.
+A loop reads an item where there is room, and the executor or the event loop gets it at once. When
+the item ends, its position goes into a queue, and from that the loop knows whose turn it is. What
+goes wrong, in the source, in the executor or in the function, is kept until its turn, so that what
+came before it reaches the loop.
 """
 
 import asyncio
