@@ -58,24 +58,24 @@ T = TypeVar("T")  # what a function returns
 class FailoverPool(Shared, Generic[R]):
     """Resources that can replace each other: calls move to a member that works, and come back.
 
-    Members without `standby` are active; the others stand in for lost ones, one for each. Each
-    call is given the resource of one member; if it fails there, it goes on to another one, and
-    never to the same one twice. A member that fails too much is ejected, tried again after a
-    while by a single call (or by *probe*), and taken back step by step. It is safe to use from
-    threads and tasks. The pool opens at first use; ``with pool:`` opens it at once and closes it
-    at the end. It is async, and then needs ``async with``, if *fence* or any `open`, `close` or
-    probe is; an async pool belongs to the event loop that it is first used in.
+    Members without `standby` are active; each standby replaces a lost active member. Each call gets
+    the resource of a member; if it fails there, it goes on to another member, and never to the same
+    member twice. A member that fails too much is ejected, tried again after a while by a single
+    call (or by *probe*), and taken back step by step. A pool is safe to use from threads and tasks.
+    It opens at first use; ``with pool:`` opens it at once and closes it at the end. The pool is
+    async, and then needs ``async with``, if *fence* or any `open`, `close` or probe is async; an
+    async pool belongs to the event loop that it is first used in.
 
     ``@pool`` gives a function the resource, as `failover` does; other ways to use it are `call`,
     `lease`, and ``for attempt in pool:``. To type checkers a pool is generic in the resource.
 
     Args:
         name: The `component` label. Not empty.
-        members: At least one that is active; no two with the same name.
+        members: The members, with at least one active member; no two with the same name.
         on: What counts as a failure of a member: an exception class below `Exception`, a tuple of
             them, or a predicate that takes the exception and answers True, False, or a `Verdict`.
             Not async. All other exceptions pass through untouched.
-        attempts: Most members that one call tries, at least 1. None for every usable one once.
+        attempts: The most members that a call tries, at least 1. None for every usable member.
         timeout: Time from the start of a call, after which it tries no other member. It never
             interrupts a running attempt. Seconds or `timedelta`, above 0; None for no limit.
         attempt_timeout: Time for each attempt of a call, async only: then it is cancelled, fails
@@ -83,30 +83,29 @@ class FailoverPool(Shared, Generic[R]):
             shortened to the time left. Seconds or `timedelta`, above 0; None for no limit. Not for
             leases. Sync functions are refused; for them, wrap what they call in
             ``timeout(..., in_thread=True)``.
-        on_result: Takes what the function returned; True means that it counts as a failure of the
-            member. If the last member's is refused, the call raises a `ResultRefusedError` with
-            it. A plain function, not asked about blocks, which have no result.
-        select: Who of the members that serve gets a call: "priority" (the first one listed),
-            "round_robin", "weighted", "least_latency" (the better one of two taken at random), or
-            an object with a method ``pick(names)`` that gives one of the names.
-        probe: What members are asked now and then. None to find out by single calls.
+        on_result: A predicate for the result of the function; True means that the result counts as
+            a failure of the member. If the result of the last member is refused, the call raises a
+            `ResultRefusedError` with it. A plain function; not used for blocks.
+        select: Which of the serving members gets a call: "priority" (the first one listed),
+            "round_robin", "weighted", "least_latency" (the better of two random members), or an
+            object with a method ``pick(names)`` that returns one of the names.
+        probe: How the health of members is checked at intervals. None to use single calls.
         detect: When a member has failed too much.
         failback: How a member comes back.
-        when_all_down: What calls do while no member is well. "least_bad": the one that is the
-            least bad serves on, in state ``failing``. "raise": `NoMemberError` at once.
-            "wait": wait until the next one may be tried or a probe finds one well, or for the
-            deadline or *timeout*.
+        when_all_down: What calls do while no member works. "least_bad": the least bad member
+            continues to serve, in state ``failing``. "raise": `NoMemberError` at once. "wait": wait
+            until a member may be tried or a probe succeeds, at most for the deadline or *timeout*.
         fence: Called as ``fence(old, new)`` with the names of two members before the standby
             *new* takes over from *old*; it has to return first. If it raises, *new* gets no call,
             and the fence is asked again later. With a fence and no probe, a member that was fenced
             off comes back only after `release`; there is no ramp.
-        budget: What attempts after a call's first are charged to: a `RetryBudget`, or a share of
-            this pool's calls, 0 to 1. None for no such limit.
-        raises: What a call raises whose function ran and failed. "last": the last exception that
+        budget: The limit on further attempts of all calls: a `RetryBudget`, or a share of this
+            pool's calls, 0 to 1. None for no such limit.
+        raises: What a call raises if the function ran and failed. "last": the last exception that
             it raised, with a note that lists the attempts before. "group": an
-            `AllMembersFailedError` with one exception for each attempt, also for one alone. A
-            `RejectedError` of a policy inside the function counts as the last one only if there is
-            no other.
+            `AllMembersFailedError` with the exception of each attempt, also of a single one. A
+            `RejectedError` of a policy inside the function counts as the last exception only if
+            there is no other.
         metrics: Where to record. None for `default_metrics()`.
 
     Raises:

@@ -24,21 +24,21 @@ R = TypeVar("R")
 class Bulkhead(Shared):
     """Limit how many calls run at a time, so that the service behind it stays fast.
 
-    One count is kept over all threads, event loops, sync and async functions and blocks. A call for
-    which there is no place waits for at most *max_wait* seconds, or until the deadline around it if
-    that is sooner; then it is refused. Those who wait stand in one line for each `priority`: the
-    place that is given back goes straight to the first one, and one that has less time left than a
-    call usually takes is refused in its turn. A line of "low" moves only while nobody waits in that
-    of "normal", and that only while nobody does in that of "high"; so "low" may get nothing.
+    All threads, event loops, functions and blocks count together. A call for which there is no
+    place waits for at most *max_wait* seconds, or until the deadline around it if that is sooner;
+    then it is refused. There is a queue for each `priority`: a free place goes to the first call in
+    it, and a call that has less time left than a call usually takes is refused in its turn. Calls
+    of "normal" get a place only while no "high" call waits, and "low" calls only while no other
+    call waits; so "low" calls may get no place at all.
 
-    In a thread whose event loop runs, a ``def`` and ``with`` never wait: full is refused at once.
-    So is a call by code that has a place there already, for which it would wait itself. A child
-    process that was forked begins with all places free.
+    In a thread whose event loop is running, a ``def`` and ``with`` never wait: without a place they
+    are refused at once. So is a call by code that already has a place in the same bulkhead, since
+    it would wait for itself. A forked child process starts with all places free.
 
     Args:
         name: The `component` label. Not empty.
-        limit: How many calls run at a time, at least 1; or an `Adaptive`, which finds that out.
-        max_wait: Seconds (or a `timedelta`) that a call waits for a place at most. 0 never waits.
+        limit: How many calls run at a time, at least 1; or an `Adaptive`, which finds the limit.
+        max_wait: The most seconds (or a `timedelta`) that a call waits for a place. 0: no waiting.
         metrics: Where to record. None for `default_metrics()`.
 
     Raises:

@@ -10,12 +10,11 @@ from mainstay._limits.places import PRIORITIES
 class priority:  # noqa: N801 - used like a function, as `deadline` is
     """Set the priority of the calls inside the block in the queue of a bulkhead.
 
-    A bulkhead that is full serves those of "high" first, and those of "low" only while nobody else
-    waits. So under a load that lasts those of "low" are refused first and those of "high" last, and
-    "low" may get nothing for as long as the others come. Outside every block a call is "normal".
-    The innermost block counts. It follows the context: into nested calls, into the tasks made
-    inside the block, and into threads that run in a copy of the context; and ends with the block
-    for all of them.
+    A full bulkhead serves "high" calls first, and "low" calls only while no other call waits. So
+    under a lasting overload "low" calls are refused first and "high" calls last, and "low" calls
+    may get no place at all. Outside every block a call is "normal". The innermost block counts. The
+    priority follows the context: into nested calls, into the tasks made inside the block, and into
+    threads that run in a copy of the context; it ends with the block for all of them.
 
     Args:
         level: "high", "normal" or "low".

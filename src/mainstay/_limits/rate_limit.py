@@ -39,20 +39,19 @@ _ON_STORE_ERROR = ("local", "allow", "deny")
 class RateLimit(Shared):
     """Limits how many calls begin in a certain time; others wait for a turn, or are refused.
 
-    Turns come evenly, one every ``per / rate`` seconds, and up to *burst* of them are saved up
-    while nobody takes one. So in any window of *per* seconds, wherever it begins, at most
-    ``rate + burst`` calls go through. The clock is the monotonic one; steps of the wall clock
-    have no effect. A call without a turn waits for at most *max_wait* seconds, and no longer than
-    a `deadline` leaves; if its turn comes later than that it is refused at once. Those who wait
-    stand in one line, threads and tasks of all event loops alike: who came first is let through
-    first, also one that wants several turns. Async code waits without blocking its event loop.
-    Sync calls in a thread whose event loop runs never wait: they are let through or refused. One
-    limit serves any number of functions, threads and tasks.
+    Turns come evenly, one every ``per / rate`` seconds, and up to *burst* unused turns are saved
+    up. So in any window of *per* seconds, wherever it begins, at most ``rate + burst`` calls go
+    through. The clock is monotonic; steps of the wall clock have no effect. A call without a turn
+    waits for at most *max_wait* seconds, and no longer than a `deadline` leaves; a call whose turn
+    would come later is refused at once. Threads and tasks of all event loops wait in one queue,
+    first come, first served, also calls that need several turns. Async code waits without blocking
+    its event loop. Sync calls in a thread whose event loop is running never wait: they go through
+    or are refused. Any number of functions, threads and tasks may share a limit.
 
     Each process counts for itself, so *n* workers may make *n* times as many calls. With *shared*
     they share one limit, which a strategy of the package `limits` keeps in a store such as Redis
-    (``pip install 'mainstay[limits]'``), under the key ``mainstay/<name>``. Which calls go through
-    then, in bursts or evenly, is for that strategy to say, and no call waits. A store that does not
+    (``pip install 'mainstay[limits]'``), under the key ``mainstay/<name>``. That strategy then
+    decides which calls go through, in bursts or evenly, and no call waits. A store that does not
     answer within a second, or within the time left, counts as failed.
 
     Args:

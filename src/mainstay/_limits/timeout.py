@@ -179,20 +179,19 @@ def timeout(
     """Limit how long one call may take.
 
     An `async def` is interrupted at the end of its time, as by `asyncio.timeout`, and raises
-    `TimedOutError`. A cancellation from outside always wins, and a `TimeoutError` of somebody else
-    stays what it is. A plain `def` cannot be interrupted: it is told the time left, as by
-    `deadline`, so that the policies inside keep to it, and `remaining()` can be given to a client.
-    If it comes back late its value counts all the same, and a warning says so, once for each
-    function. With *in_thread* it runs in another thread, which is left behind at the end of its
-    time: the caller goes on, and what was called runs to its own end. No exception is ever injected
-    into a thread.
+    `TimedOutError`. A cancellation from outside always wins, and a `TimeoutError` of other code
+    stays what it is. A plain `def` cannot be interrupted: it runs as inside a `deadline`, so that
+    the policies inside keep to the time, and `remaining()` can be passed to a client. If it returns
+    late, its value counts all the same, and a warning says so, once for each function. With
+    *in_thread* it runs in another thread, which is abandoned at the end of its time: the caller
+    goes on, and the function runs to its own end. No exception is ever injected into a thread.
 
     Args:
         seconds: How long, as a number of seconds or a `timedelta`. Above 0. A surrounding
             `deadline` that ends earlier holds as well.
         in_thread: True to run a plain function in one of the policy's own daemon threads, in a
             copy of the caller's context.
-        threads: Most threads of this policy, those left behind included. At least 1.
+        threads: The most threads of this policy, abandoned threads included. At least 1.
         name: The `component` label. None for ``module.qualname`` of what is wrapped.
         metrics: Where to record. None for `default_metrics()`.
 
