@@ -50,6 +50,8 @@ def _rows(module: str, found: dict[str, list[str]], pages: dict[Definition, str]
     yield "| --- | --- | --- |"
     for name, members in sorted(found.items(), key=lambda each: each[0].lower()):
         what = definition(module, name)
+        if what not in pages:
+            raise ValueError(f"{module}.{name} is on no page of docs/reference: add it there")
         has = f" Has {', '.join(f'`{each}`' for each in members)}." if members else ""
         yield f"| `{name}` | {_sentence(what)}{has} | {pages[what]} |"
 

@@ -86,7 +86,7 @@ def test_a_table_that_nobody_writes_is_an_error():
 @pytest.mark.parametrize("path", [*PAGES, *PROGRAMS], ids=named)
 def test_what_a_page_imports_from_mainstay_is_public(path):
     for module, names in IMPORT.findall(path.read_text()):
-        wanted = set(re.findall(r"\w+", names.split("#")[0]))
+        wanted = set(re.findall(r"\w+", re.split("[#;]", names)[0]))
         there = PUBLIC[module].__all__ if module in PUBLIC else modules()[module].exports()
         assert wanted - {*there} == set()
 
