@@ -235,6 +235,15 @@ def test_a_member_that_is_added_again_is_not_drained_for_what_is_over(by, pool):
     assert drained(pool) == ["b"]
 
 
+def test_a_member_that_is_added_later_is_drained_once_its_alert_is_told_again(by, pool):
+    post(by, alert("x"))
+    pool.add(Member("x", "x"))
+    post(by, alert("a"))
+    assert drained(pool) == ["a"]
+    post(by, alert("x"))
+    assert drained(pool) == ["a", "x"]
+
+
 def test_nor_is_one_that_was_left_as_the_last(by, pool):
     pool.drain("b")
     pool.drain("c")
