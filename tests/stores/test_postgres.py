@@ -163,7 +163,7 @@ def test_the_death_of_an_owner_elsewhere_is_known_at_once(store, owner):
     killed = time.monotonic()
     while isinstance(answer := store.acquire(RUN, request()), Held):
         assert time.monotonic() < killed + LONGEST
-    assert time.monotonic() - killed < 1.0
+    assert time.monotonic() - killed < 10  # of 30 that the lease lasts
     assert isinstance(answer, Acquired)
     assert (answer.record.exit, answer.record.crashes) == ("crash", 1)
 

@@ -14,6 +14,7 @@ import attrs
 import psycopg
 import pytest
 
+from mainstay import checkpoint_run
 from mainstay.errors import LeaseLostError, StoreUnavailableError
 from mainstay.stores._postgres.operations import Operations
 from mainstay.stores._postgres.statements import statements
@@ -325,6 +326,67 @@ def test_an_owner_keeps_its_run_while_the_server_restarts(server, store):
     assert isinstance(Persistent(other.acquire)(RUN, request()), Held)
     Persistent(store.commit)(lease, Change(document=b"one", sequence=1))
     other.close()
+
+
+def test_an_owner_whose_connections_are_cut_again_and_again_keeps_its_run(proxy, store):
+    lease = acquired(store, owner=attrs.evolve(request().owner, boot="another machine"))
+    other, answers, over = through(proxy), [], threading.Event()
+
+    def contend():
+        acquire = Persistent(other.acquire)
+        while not over.is_set():
+            answers.append(acquire(RUN, request()))
+
+    contending = threading.Thread(target=contend)
+    contending.start()
+    try:
+        for number in range(1, 11):
+            proxy.cut()
+            seen = len(answers)
+            until(lambda seen=seen: len(answers) > seen + 20)
+            Persistent(store.commit)(lease, Change(document=b"%d" % number, sequence=number))
+    finally:
+        over.set()
+        contending.join()
+        other.close()
+    assert {type(answer) for answer in answers} == {Held}
+    assert store.load(RUN) == Contents(b"10", b"9")
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+@pytest.mark.parametrize("outage", ["crash", "cut"])
+def test_a_run_outlives_an_outage_that_is_shorter_than_its_lease(
+    server, proxy, store, colour, outage
+):
+    """Known fault: the first save that fails ends the run, though the server is back at once."""
+    seen = []
+
+    def before(item):
+        seen.append(item)
+        if item % 10 == 5 and outage == "cut":
+            proxy.cut()
+        if item == 15 and outage == "crash":
+            server.crash()
+            restarting.append(threading.Thread(target=server.start))
+            restarting[0].start()
+
+    async def tasks():
+        async with checkpoint_run("outage", store=store, lease=60) as cp:
+            async for item in cp.iterate(range(30)):
+                before(item)
+
+    restarting = []
+    if colour == "async":
+        asyncio.run(tasks())
+    else:
+        with checkpoint_run("outage", store=store, lease=60) as cp:
+            for item in cp.iterate(range(30)):
+                before(item)
+    for thread in restarting:
+        thread.join()
+    assert seen == [*range(30)]
+    [(record, state)] = store.list()
+    assert (record.attempt, state) == (1, "done")
 
 
 def test_a_server_that_is_stopped_is_waited_for_no_longer_than_allowed(server, store):

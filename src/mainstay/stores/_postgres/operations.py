@@ -40,9 +40,10 @@ from mainstay.stores.base import (
 
 T = TypeVar("T")
 
-SECOND_LOOK = 0.2
+SECOND_LOOK = 0.4
 """Seconds after which a session that was found gone is looked for again: one that was only cut off
-is back by then."""
+is back by then, unless the machine is very busy. Then a run is taken over too early, which costs
+the item in progress and no more."""
 
 _UNNUMBERED = 2**62
 
