@@ -4,6 +4,7 @@
 notation: "0+2x30" starts at 0 and grows by 2 at each of 30 steps, "0x30" stays at 0.
 """
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import yaml
 
 from mainstay import ops
-from support.monitoring import promtool_test
+from support.monitoring import alertmanager, fetch, post, promtool_test, until
 from support.processes import require_tool
 from support.queries import all_rules, panels
 
@@ -560,3 +561,49 @@ def test_the_inhibition_hints_name_alerts_that_there_are(hints):
             (pattern,) = re.findall(r'"(.*)"', *matchers)
             for each in pattern.split("|"):
                 assert [alert for alert in alerts if re.fullmatch(each, alert)], each
+
+
+@pytest.mark.parametrize(
+    ("said", "others", "left"),
+    [
+        pytest.param(
+            {"alertname": "ErrorBudgetBurnsFast", "policy": "retry"},
+            ["ErrorBudgetBurnsSlowly", "RetryAmplification", "BudgetExhausted"],
+            [],
+            id="an outage",
+        ),
+        pytest.param(
+            {"alertname": "NoHealthyMember", "instance": "a:1"},
+            ["ErrorBudgetBurnsFast", "ErrorBudgetBurnsSlowly", "PoolDegraded"],
+            ["CheckpointStale"],
+            id="a pool that is down",
+        ),
+        pytest.param(
+            {"alertname": "BreakerOpen", "instance": "a:1"},
+            ["ErrorBudgetBurnsFast"],
+            ["BulkheadFull"],
+            id="a breaker that is open",
+        ),
+    ],
+)
+def test_one_fault_is_one_notification(tmp_path, hints, said, others, left):
+    """Each of them is about one component; what is silenced is so by what says most."""
+    common = {"job": "shop", "component": "db"}
+    labels = [said, *({"alertname": name, "policy": "retry"} for name in (*others, *left))]
+    alerts = [
+        {"labels": common | each | {"alertname": f"Mainstay{each['alertname']}"}} for each in labels
+    ]
+    inhibit_rules = hints["inhibit_rules"]
+    with alertmanager(tmp_path, "http://127.0.0.1:9/", inhibit_rules=inhibit_rules) as url:
+        post(f"{url}/api/v2/alerts", alerts)
+
+        def states(wanted):
+            found = json.loads(fetch(f"{url}/api/v2/alerts")[0])
+            return {
+                alert["labels"]["alertname"].removeprefix("Mainstay")
+                for alert in found
+                if alert["status"]["state"] == wanted
+            }
+
+        until(lambda: states("suppressed") == {*others}, f"{others} to be silenced")
+        assert states("active") == {said["alertname"], *left}

@@ -44,6 +44,15 @@ def fetch(url, **headers):
         return response.read().decode(), response.headers
 
 
+def post(url, value):
+    """Send a value as JSON."""
+    body = json.dumps(value).encode()
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, data=body, headers=headers)  # noqa: S310 - as above
+    with urllib.request.urlopen(request) as response:  # noqa: S310 - as above
+        return response.read().decode()
+
+
 @contextmanager
 def process(command, log):
     """Run a server until the block ends."""
@@ -110,7 +119,7 @@ def prometheus(folder, *, targets=(), rules=(), alertmanager=None, data="data", 
 
 
 @contextmanager
-def alertmanager(folder, webhook, token=None):
+def alertmanager(folder, webhook, token=None, inhibit_rules=()):
     """Run an Alertmanager that passes everything on to a webhook at once, with a token."""
     folder.mkdir(exist_ok=True)
     binary = require_tool("prometheus-alertmanager", package="prometheus-alertmanager")
@@ -125,6 +134,7 @@ def alertmanager(folder, webhook, token=None):
             "group_interval": "1s",
         },
         "receivers": [{"name": "webhook", "webhook_configs": [receiver]}],
+        "inhibit_rules": list(inhibit_rules),
     }
     path = folder / "alertmanager.yml"
     path.write_text(yaml.safe_dump(config))
