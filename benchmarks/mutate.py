@@ -76,7 +76,7 @@ RETRY = (
 )  # fmt: skip
 OPS = (
     "ops/test_promql.py", "ops/test_rules.py", "ops/test_alerts.py", "ops/test_dashboard.py",
-    "ops/test_command_line.py", "ops/test_events.py",
+    "ops/test_command_line.py", "ops/test_events.py", "ops/test_levels.py",
 )  # fmt: skip
 SERVERS = (
     "servers/test_asgi.py", "servers/test_wsgi.py", "servers/test_own_responses.py",
