@@ -379,16 +379,17 @@ def test_a_map_that_ends_items_in_order_saves_what_an_iteration_does(
     assert saved[0] == saved[1]
 
 
+OTHERS = "items beyond the first that is not done are not the same, or in another order"
 CHANGES = {
-    "reordered": [0, 2, 1, *range(3, ITEMS)],
-    "another one done": [0, 1, 30, *range(3, ITEMS)],
-    "one more before": [20, *range(ITEMS)],
-    "shortened": [0, 1],
+    "reordered": ([0, 2, 1, *range(3, ITEMS)], OTHERS),
+    "another one done": ([0, 1, 30, *range(3, ITEMS)], OTHERS),
+    "one more before": ([20, *range(ITEMS)], OTHERS),
+    "shortened": ([0, 1], "it has ended, and 1 more had been done before"),
 }
 
 
-@pytest.mark.parametrize("items", CHANGES.values(), ids=CHANGES)
-def test_a_source_that_changed_where_items_are_done_is_refused(spreading, crashing, items):
+@pytest.mark.parametrize(("items", "problem"), CHANGES.values(), ids=CHANGES)
+def test_a_source_that_changed_where_items_are_done_is_refused(spreading, crashing, items, problem):
     """Where the first item is not done, and the two after it are."""
     store = MemoryStore()
 
@@ -408,7 +409,7 @@ def test_a_source_that_changed_where_items_are_done_is_refused(spreading, crashi
         job(range(ITEMS), crash=True)
     cursor = opened(store.load(RUN).latest).cursors["items"]
     assert (cursor["count"], cursor["above"][0]) == (0, "6")
-    with pytest.raises(SourceChangedError):
+    with pytest.raises(SourceChangedError, match=problem):
         job(items, crash=False)
     assert sorted(job(range(ITEMS), crash=False)) == [*range(ITEMS)]
 
@@ -508,10 +509,34 @@ def test_equal_keys_under_way_are_refused_out_of_order(spreading, store):
             log.append(n)
         return log
 
-    with pytest.raises(SourceChangedError, match="another item under way has the key 1, too"):
+    problem = "another item under way has the key 1, too; out of order give a `key` that tells all "
+    with pytest.raises(SourceChangedError, match=f"{problem}items apart$"):
         spreading.job(body, store=store)(ordered=False)
     in_order = spreading.job(body, store=store, key=lambda *_, **__: "in order")
     assert in_order(ordered=True) == [1, 2, 1, 3]
+
+
+def test_one_and_true_are_two_keys_and_a_key_may_come_again_later(spreading, store):
+    async def body(cp):
+        results = spreading.map(cp, repr, [1, True, 2, 1], lambda n: n, ahead=1, ordered=False)
+        return [each async for each in results]
+
+    assert spreading.job(body, store=store)() == ["1", "True", "2", "1"]
+
+
+def test_a_callable_source_that_begins_with_the_last_key_is_refused(spreading, store):
+    async def body(cp, shift):
+        def rows(last):
+            return range(0 if last is None else last + shift, 5)
+
+        async for n in spreading.map(cp, number, rows, number):
+            if n == 3:
+                raise OopsError
+
+    with pytest.raises(OopsError):
+        spreading.job(body, store=store)(1)
+    with pytest.raises(SourceChangedError, match="does not begin after it"):
+        spreading.job(body, store=store)(0)
 
 
 # Errors, at their turn.

@@ -3,6 +3,7 @@
 The model is a source of numbers, a set of those that the loop has had, and what of that is saved.
 """
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -11,7 +12,9 @@ from mainstay._checkpoint.above import Above, positions_in
 from mainstay._checkpoint.iteration import NOTHING, key_function
 from mainstay._checkpoint.shape import MOST_ABOVE, check_cursors
 from mainstay._checkpoint.spread import Spread
+from mainstay._checkpoint.value_digest import item_digest
 from mainstay._checkpoint.window import SPAN, Window
+from mainstay.errors import SourceChangedError
 from mainstay.stores.base import RunId
 from support.checkpoints import finished
 from support.examples import examples
@@ -76,6 +79,8 @@ class Map(RuleBasedStateMachine):
         self.done, self.begun, self.arrived = {*self.saved_done}, {}, set()
         self.in_progress = None
         assert spread.done == len(self.done)
+        last = max({*self.done, -1 if spread.first is None else spread.first}, default=-1)
+        assert spread.read == last + 1, "no more is read than has to be compared"
 
     @precondition(lambda self: self.may_begin())
     @rule()
@@ -132,6 +137,7 @@ class Map(RuleBasedStateMachine):
         self.spread.leave_item()
         self.done.add(self.in_progress)
         self.in_progress = None
+        assert self.spread.done == len(self.done)
 
     @rule(inside=st.booleans())
     def save(self, inside):
@@ -140,6 +146,8 @@ class Map(RuleBasedStateMachine):
             self.spread.inner = {"inner": {}}
         self.saved = self.spread.cursor()
         self.saved_done = {*self.done}
+        if self.key is not None and not self.ordered:
+            assert len(self.spread._open) == self.spread.read - self.gap()
 
     @rule(ordered=st.booleans(), ahead=st.integers(1, 12))
     def crash(self, ordered, ahead):
@@ -151,6 +159,12 @@ class Map(RuleBasedStateMachine):
         if not hasattr(self, "window") or self.in_progress is not None or self.begun:
             return
         assert self.may_begin() or (self.window.is_over and self.done == {*range(ITEMS)})
+
+    @invariant()
+    def nobody_waits_for_what_has_ended(self):
+        if not hasattr(self, "window") or self.in_progress is not None or self.may_begin():
+            return
+        assert self.window.turn() is not None or self.begun.keys() - self.arrived or not self.begun
 
     @invariant()
     def no_more_are_under_way_than_were_asked_for(self):
@@ -172,10 +186,26 @@ def test_what_is_above_the_gap_is_saved_whatever_came_first(order, count):
     assert passed == [f"key {n}" for n in range(gap)]
     assert above.gap == gap
     assert positions_in(above.saved(), gap) == {n for n in done if n > gap}
+    digests = [int(item_digest((n, f"key {n}")), 16) for n in done if n > gap]
+    assert int(above.saved()[1], 16) == sum(digests) % 2**128
     again = Above(gap)
     for position in sorted(n for n in done if n > gap):
         again.add(position, f"key {position}")
     assert again.saved() == above.saved()
+
+
+def test_the_item_in_progress_must_be_there_again():
+    """It was the fourth, the first three were not done, and there are only three now."""
+    for items, error in ((range(4), None), (range(3), "beyond the first that is not done")):
+        spread = spread_of(ordered=False)
+        cursor = {"count": 0, "last": [], "digest": spread.cursor()["digest"], "closed": False}
+        spread.restore({**cursor, "at": "", "inner": {"inner": {}}, "position": 3})
+        if error is None:
+            spread.pass_over(iter(items))
+            assert [item.position for item in spread.waiting] == [3, 0, 1, 2]
+        else:
+            with pytest.raises(SourceChangedError, match=error):
+                spread.pass_over(iter(items))
 
 
 def test_items_are_done_so_far_beyond_the_gap_as_can_be_read_again():

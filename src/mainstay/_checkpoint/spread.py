@@ -186,7 +186,6 @@ class Spread(Iteration):
             raise self.changed(
                 "the items beyond the first that is not done are not the same, or in another order"
             )
-        self._done_above = frozenset()
 
     def _key_under_way(self, key: object) -> SourceChangedError:
         return self._error(

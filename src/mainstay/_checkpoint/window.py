@@ -57,11 +57,11 @@ class Window:
     def turn(self) -> int | None:
         """Return the position whose result is next; None as long as that is under way."""
         if self.first is not None:
-            head = self.first
+            head: int | None = self.first
         elif self.ordered:
-            head = next(iter(self._begun), -1)
+            head = next(iter(self._begun), None)
         else:
-            return next(iter(self._arrived), None)
+            head = next(iter(self._arrived), None)
         return head if head in self._arrived else None
 
     def take(self, position: int) -> None:
