@@ -349,7 +349,7 @@ def test_a_relative_and_an_absolute_path_are_told_apart():
 
 @pytest.mark.parametrize(
     "url",
-    ["jobs.db", "sqlite://jobs.db", "sqlite:///", "mysql://x", "redis://x", "s3://x", "x"],
+    ["jobs.db", "sqlite://jobs.db", "sqlite:///", "mysql://x", "mqtt://x", "s3://x", "x"],
 )
 def test_a_url_of_no_kind_of_store_is_refused(url):
     """Known faults 18 and 19: Redis and S3 lose saves unless they are set up for it."""

@@ -12,6 +12,9 @@ from redis.retry import Retry
 from support.pools import LONGEST
 from support.processes import LOOPBACK, free_port, require_tool
 
+DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
+"""What `RedisStore` wants of a server."""
+
 
 class RedisServer:
     """One server process on a port of its own.

@@ -1,8 +1,8 @@
 """Where checkpointed runs are kept: the `Store` protocol, and the stores that come with mainstay.
 
-`SQLiteStore` is the embedded default, `PostgresStore` is for many machines, and `MemoryStore` is
-for tests. `store_of` finds the store that a URL, or `$MAINSTAY_STORE`, names. To write one, read
-`mainstay.stores.base`.
+`SQLiteStore` is the embedded default, `PostgresStore` and `RedisStore` are for many machines, and
+`MemoryStore` is for tests. `store_of` finds the store that a URL, or `$MAINSTAY_STORE`, names. To
+write one, read `mainstay.stores.base`.
 """
 
 import os
@@ -17,8 +17,17 @@ from mainstay.stores.sqlite import UNUSABLE, SQLiteStore
 
 if TYPE_CHECKING:
     from mainstay.stores.postgres import PostgresStore
+    from mainstay.stores.redis import RedisStore
 
-__all__ = ["MemoryStore", "PostgresStore", "Promises", "SQLiteStore", "Store", "store_of"]
+__all__ = [
+    "MemoryStore",
+    "PostgresStore",
+    "Promises",
+    "RedisStore",
+    "SQLiteStore",
+    "Store",
+    "store_of",
+]
 
 _VARIABLE = "MAINSTAY_STORE"
 _URL = re.compile(
@@ -27,6 +36,7 @@ _URL = re.compile(
 )
 
 _POSTGRES = re.compile("postgres(ql)?://")
+_REDIS = re.compile("rediss?://")
 
 _named: dict[str, Store] = {}
 _lock = threading.Lock()
@@ -39,8 +49,8 @@ def store_of(store: object = None) -> Store:
 
     Args:
         store: A `Store`, a URL (``sqlite:///jobs.db``, ``sqlite:////var/lib/jobs.db``,
-            ``sqlite:///jobs.db?mode=0660``, ``postgresql://app@db1,db2/jobs``, ``memory://``), or
-            None for the URL in `$MAINSTAY_STORE`.
+            ``sqlite:///jobs.db?mode=0660``, ``postgresql://app@db1,db2/jobs``,
+            ``redis://host/0``, ``memory://``), or None for the URL in `$MAINSTAY_STORE`.
 
     Raises:
         TypeError: If *store* is none of these.
@@ -72,6 +82,10 @@ def __getattr__(name: str) -> object:
         from mainstay.stores.postgres import PostgresStore  # noqa: PLC0415
 
         return PostgresStore
+    if name == "RedisStore":
+        from mainstay.stores.redis import RedisStore  # noqa: PLC0415
+
+        return RedisStore
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -80,6 +94,10 @@ def _opened(url: str) -> Store:
         from mainstay.stores.postgres import PostgresStore  # noqa: PLC0415
 
         return PostgresStore(url)
+    if _REDIS.match(url):
+        from mainstay.stores.redis import RedisStore  # noqa: PLC0415
+
+        return RedisStore(url)
     parts = _URL.fullmatch(url)
     if parts is not None and parts["path"] is None:
         return MemoryStore()
@@ -87,8 +105,9 @@ def _opened(url: str) -> Store:
     if parts is None or not path:
         raise ValueError(
             f"`store` must be a URL such as sqlite:///jobs.db (relative), sqlite:////var/jobs.db "
-            f"(absolute), sqlite:///jobs.db?mode=0660, postgresql://app@db1,db2/jobs or memory://, "
-            f"with %3F and %23 for ? and # in a name, not {_masked(url)!r}"
+            f"(absolute), sqlite:///jobs.db?mode=0660, postgresql://app@db1,db2/jobs, "
+            f"redis://host/0 or memory://, with %3F and %23 for ? and # in a name, not "
+            f"{_masked(url)!r}"
         )
     return SQLiteStore(path, mode=int(parts["mode"] or "0600", 8))
 

@@ -1,0 +1,1 @@
+"""What `RedisStore` is made of."""

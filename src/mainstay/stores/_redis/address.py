@@ -1,0 +1,95 @@
+"""The URL of a Redis store: what is for redis-py, what is ours, and what may be shown of it.
+
+Nothing else reads the URL, so that a password in it stays here.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+import attrs
+
+from mainstay.stores._redis.driver import client
+
+_URL = re.compile(r"rediss?://[^\0-\x20\x7f\ud800-\udfff]+")
+_DATABASE = re.compile(r"/?|/(?P<number>\d{1,9})")
+_FILES = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
+_FORMS = (
+    "must be such as redis://user:password@host:6379/0 or rediss://host/0, with what is not a "
+    "letter, a digit or one of -._~ in a name or password as %40 for @; its options are "
+    "durability=always or everysec and, of rediss, ssl_ca_certs=, ssl_certfile= and ssl_keyfile="
+)
+
+
+@attrs.frozen(eq=False, repr=False)
+class RedisAddress:
+    """Where the server is.
+
+    Attributes:
+        shown: The URL without the password, for messages.
+        everysec: True if the loss of the last second in a crash of the server is accepted.
+        encrypted: True for TLS.
+        parameters: What a connection is made with.
+    """
+
+    shown: str
+    everysec: bool
+    encrypted: bool
+    parameters: Mapping[str, object]
+
+    def __repr__(self) -> str:
+        return f"RedisAddress({self.shown!r})"
+
+
+def to_redis_address(url: object) -> RedisAddress:
+    """Return what *url* says.
+
+    Raises:
+        TypeError: If *url* is no string.
+        ValueError: If *url* is none of Redis, or has options that are not known.
+        ImportError: If redis-py is not installed.
+    """
+    client()
+    if not isinstance(url, str):
+        raise TypeError(f"`url` must be a str, not {type(url).__name__}")
+    try:
+        found = _parsed(url)
+    except ValueError:
+        found = None  # whose message may show what is in the URL
+    if found is None:
+        raise ValueError(f"`url` {_FORMS}")
+    return found
+
+
+def _parsed(url: str) -> RedisAddress | None:
+    parts = urlsplit(url) if _URL.fullmatch(url) else None
+    database = _DATABASE.fullmatch(parts.path) if parts is not None else None
+    if parts is None or database is None or not parts.hostname or parts.fragment:
+        return None
+    options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+    encrypted = parts.scheme == "rediss"
+    if options.keys() - {"durability"} - (_FILES if encrypted else frozenset()):
+        return None
+    durability = options.pop("durability", "always")
+    if durability not in ("always", "everysec"):
+        return None
+    host, port, number = unquote(parts.hostname), parts.port or 6379, int(database["number"] or 0)
+    parameters: dict[str, object] = {
+        "host": host,
+        "port": port,
+        "db": number,
+        **{name: str(Path(value)) for name, value in options.items()},
+    }
+    user = ""
+    if parts.username:
+        parameters["username"] = unquote(parts.username)
+        user = quote(unquote(parts.username), safe="") + "@"
+    if parts.password:
+        parameters["password"] = unquote(parts.password)
+    place = f"[{host}]" if ":" in host else quote(host, safe="")
+    shown = f"{parts.scheme}://{user}{place}:{port}/{number}"
+    everysec = durability == "everysec"
+    return RedisAddress(
+        shown + ("?durability=everysec" if everysec else ""), everysec, encrypted, parameters
+    )

@@ -1,0 +1,107 @@
+"""What a server or a connection said, and whether the same request may succeed a moment later."""
+
+import re
+
+from mainstay.errors import (
+    CheckpointError,
+    CorruptCheckpointError,
+    StoreSchemaError,
+    StoreUnavailableError,
+)
+
+_PASSES = frozenset({
+    "LOADING",  # reads its files after a start
+    "READONLY", "MASTERDOWN", "NOREPLICAS",  # a failover: a name that leads to a replica still
+    "TRYAGAIN", "CLUSTERDOWN",
+    "BUSY",  # with a script of somebody else's
+    "MISCONF",  # its disk is full
+    "NOSCRIPT", "UNKILLABLE", "UNBLOCKED",
+})  # fmt: skip
+_HINTS = {
+    "OOM": "; give the server more memory, or forget runs",
+    "MISCONF": "; free some of the disk of the server",
+    "NOAUTH": "; give user and password in the URL",
+    "WRONGPASS": "; mend user and password in the URL",
+    "NOPERM": (
+        "; grant the user the keys {mainstay}:* and the commands EVALSHA, SCRIPT LOAD, TIME, INFO, "
+        "CONFIG GET, and those that read and write strings, hashes and sorted sets"
+    ),
+    "MOVED": "; a cluster gives its keys to many servers: name one server that has them all",
+    "CROSSSLOT": "; name one server that is no cluster",
+}
+_CODES = {
+    "AskError": "MOVED",
+    "AuthenticationError": "WRONGPASS",
+    "AuthenticationWrongNumberOfArgsError": "WRONGPASS",
+    "BusyLoadingError": "LOADING",
+    "ClusterCrossSlotError": "CROSSSLOT",
+    "ClusterDownError": "CLUSTERDOWN",
+    "MasterDownError": "MASTERDOWN",
+    "MovedError": "MOVED",
+    "NoPermissionError": "NOPERM",
+    "NoScriptError": "NOSCRIPT",
+    "OutOfMemoryError": "OOM",
+    "ReadOnlyError": "READONLY",
+    "TryAgainError": "TRYAGAIN",
+}
+"""What the server said first, by the class that redis-py makes of that."""
+_CODE = re.compile(rf"\b({'|'.join({*_PASSES, *_HINTS, 'WRONGTYPE'})})\b")
+"""Redis 6 says what a script stumbled over in the middle of a sentence."""
+_LASTING = re.compile(
+    r"[Cc]ertificate|WRONG_VERSION_NUMBER|Name or service not known"
+    r"|nodename nor servname|No such file|wrong number of arguments"
+)
+"""What of a failure to connect will not pass."""
+
+
+class RedisFailure(Exception):  # noqa: N818 - never seen by users
+    """What went wrong, before it is told to users.
+
+    Attributes:
+        problem: In words, for people.
+        code: The first word of what the server said; empty if the server said nothing.
+        retryable: True if the same request may succeed a moment later.
+        cut: True if the connection was lost.
+    """
+
+    def __init__(
+        self, problem: str, code: str = "", *, retryable: bool | None = None, cut: bool = False
+    ) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.code = code
+        self.retryable = code in _PASSES if retryable is None else retryable
+        self.cut = cut
+
+
+def refused(error: BaseException) -> RedisFailure:
+    """Return the failure that a server answered with."""
+    message = " ".join(str(error).split())
+    known = _CODES.get(type(error).__name__)
+    found = _CODE.search(message)
+    code = known or (found[0] if found else "")
+    return RedisFailure(message, code)
+
+
+def lost(error: BaseException) -> RedisFailure:
+    """Return the failure for a connection that could not be made, or was lost."""
+    known = _CODES.get(type(error).__name__)
+    if known:
+        return refused(error)
+    problem = " ".join(str(error).split()) or "the connection was lost"
+    return RedisFailure(problem, retryable=_LASTING.search(problem) is None, cut=True)
+
+
+def late() -> RedisFailure:
+    """Return the failure for an answer that did not come."""
+    return RedisFailure("the server did not answer in time", retryable=True)
+
+
+def told_of(failure: RedisFailure, url: str) -> CheckpointError:
+    """Return the failure as the error that users see."""
+    if failure.code == "CORRUPT":
+        return CorruptCheckpointError(url, failure.problem)
+    if failure.code in ("WRONGTYPE", "SCHEMA"):
+        return StoreSchemaError(url, failure.problem)
+    problem = failure.problem + _HINTS.get(failure.code, "")
+    return StoreUnavailableError(url, problem, retryable=failure.retryable)

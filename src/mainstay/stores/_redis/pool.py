@@ -1,0 +1,254 @@
+"""The connections of a process: those of its threads, and those of each of its event loops.
+
+A connection that was kept may have ended since, as after a restart of the server. What is sent over
+it and fails is sent again over a new one, once, within the same time: every request may be sent
+twice. After a failure of any other kind, an interruption or a cancellation, the connection is
+closed, so that no answer is left for the next request.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from mainstay._core.clock import monotonic
+from mainstay.stores._redis.address import RedisAddress
+from mainstay.stores._redis.driver import client
+from mainstay.stores._redis.failures import RedisFailure, late, lost, refused
+from mainstay.stores._redis.operations import Command
+from mainstay.stores._redis.scripts import SCRIPTS
+
+_MOST_IDLE = 8
+_MOST_OF_A_LOOP = 32
+_LOAD: Sequence[Command] = [("SCRIPT", "LOAD", each.text) for each in SCRIPTS]
+
+
+def _parameters(
+    address: RedisAddress, retry: Callable[..., object], seconds: float | None
+) -> Mapping[str, object]:
+    return {
+        **address.parameters,
+        "socket_timeout": seconds,
+        "socket_connect_timeout": seconds,
+        "socket_keepalive": True,
+        "client_name": "mainstay",
+        "protocol": 2,
+        "retry": retry(client().backoff.NoBackoff(), 0),
+    }
+
+
+@contextlib.contextmanager
+def _translating() -> Iterator[None]:
+    """Raise what redis-py raises as a `RedisFailure`."""
+    errors = client().exceptions
+    try:
+        yield
+    except (errors.TimeoutError, TimeoutError):
+        raise late() from None
+    except errors.ResponseError as error:
+        raise refused(error) from None
+    except (errors.RedisError, OSError) as error:
+        raise lost(error) from None
+
+
+def _checked(answers: Sequence[Any]) -> list[Any]:
+    """Return the answers if none of them is an error."""
+    for each in answers:
+        if isinstance(each, Exception):
+            raise refused(each)
+    return [*answers]
+
+
+class RedisPool:
+    """The connections of the threads.
+
+    Args:
+        address: Where the server is.
+    """
+
+    def __init__(self, address: RedisAddress) -> None:
+        self._address = address
+        self._idle: list[Any] = []
+
+    def exchange(self, commands: Sequence[Command], ends: float) -> list[Any]:
+        """Send commands at once, and return their answers.
+
+        Raises:
+            RedisFailure: If one fails, or the time is over; they may have been done or not.
+        """
+        try:
+            return self._exchange(commands, ends)
+        except RedisFailure as failure:
+            if failure.code != "NOSCRIPT":
+                raise
+        self._exchange(_LOAD, ends)
+        return self._exchange(commands, ends)
+
+    def close(self) -> None:
+        """Close the connections that nobody uses."""
+        while self._idle:
+            self._idle.pop().disconnect()
+
+    def _exchange(self, commands: Sequence[Command], ends: float) -> list[Any]:
+        with contextlib.suppress(IndexError):
+            kept = self._idle.pop()
+            try:
+                return self._over(kept, commands, ends)
+            except RedisFailure as failure:
+                if failure.cut or failure.code == "READONLY":
+                    self.close()  # the others have ended, too, or lead to the same server
+                if not failure.cut:
+                    raise
+        return self._over(self._connected(ends), commands, ends)
+
+    def _connected(self, ends: float) -> Any:
+        library = client()
+        kind = library.SSLConnection if self._address.encrypted else library.Connection
+        connection = kind(**_parameters(self._address, library.retry.Retry, _left(ends)))
+        with _translating():
+            connection.connect()
+        return connection
+
+    def _over(self, connection: Any, commands: Sequence[Command], ends: float) -> list[Any]:
+        errors = client().exceptions
+        try:
+            # redis-py has no limit for a request, only one for the connection.
+            connection._sock.settimeout(_left(ends))  # noqa: SLF001
+            with _translating():
+                connection.send_packed_command(
+                    connection.pack_commands(commands), check_health=False
+                )
+                answers: list[Any] = []
+                for _ in commands:
+                    try:
+                        answers.append(connection.read_response())
+                    except errors.ResponseError as error:
+                        answers.append(error)
+                found = _checked(answers)
+        except BaseException as error:
+            if isinstance(error, RedisFailure) and error.code not in ("", "READONLY"):
+                self._keep(connection)
+            else:
+                connection.disconnect()
+            raise
+        self._keep(connection)
+        return found
+
+    def _keep(self, connection: Any) -> None:
+        if len(self._idle) < _MOST_IDLE:
+            self._idle.append(connection)
+        else:
+            connection.disconnect()
+
+
+class AsyncRedisPool:
+    """The connections of an event loop.
+
+    Args:
+        address: Where the server is.
+    """
+
+    def __init__(self, address: RedisAddress) -> None:
+        self._address = address
+        self._idle: list[Any] = []
+        self._loop = asyncio.get_running_loop()
+        self._free = asyncio.Semaphore(_MOST_OF_A_LOOP)
+        self._end: AsyncGenerator[None, None] | None = None
+
+    async def exchange(self, commands: Sequence[Command], ends: float) -> list[Any]:
+        """As `RedisPool.exchange`."""
+        if self._end is None:
+            self._end = self._until_the_loop_ends()
+            await anext(self._end)
+        with _translating():
+            async with asyncio.timeout(_left(ends)), self._free:
+                try:
+                    return await self._exchange(commands)
+                except RedisFailure as failure:
+                    if failure.code != "NOSCRIPT":
+                        raise
+                await self._exchange(_LOAD)
+                return await self._exchange(commands)
+
+    def close(self) -> None:
+        """Close the connections that nobody uses; from any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and they with it
+            self._loop.call_soon_threadsafe(self._begin_to_close)
+
+    def _begin_to_close(self) -> None:
+        closing = self._loop.create_task(self._close())
+        closing.add_done_callback(asyncio.Task.exception)
+
+    async def _close(self) -> None:
+        while self._idle:
+            await self._idle.pop().disconnect(nowait=True)
+
+    async def _until_the_loop_ends(self) -> AsyncGenerator[None, None]:
+        """Close the connections with the loop, which closes its generators when it ends."""
+        try:
+            yield
+        finally:
+            await self._close()
+
+    async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
+        with contextlib.suppress(IndexError):
+            kept = self._idle.pop()
+            try:
+                return await self._over(kept, commands)
+            except RedisFailure as failure:
+                if failure.cut or failure.code == "READONLY":
+                    await self._close()
+                if not failure.cut:
+                    raise
+        return await self._over(await self._connected(), commands)
+
+    async def _connected(self) -> Any:
+        library = client()
+        kinds = library.asyncio.connection
+        kind = kinds.SSLConnection if self._address.encrypted else kinds.Connection
+        connection = kind(**_parameters(self._address, library.asyncio.retry.Retry, None))
+        try:
+            with _translating():
+                await connection.connect()
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        return connection
+
+    async def _over(self, connection: Any, commands: Sequence[Command]) -> list[Any]:
+        errors = client().exceptions
+        try:
+            with _translating():
+                await connection.send_packed_command(
+                    connection.pack_commands(commands), check_health=False
+                )
+                answers: list[Any] = []
+                for _ in commands:
+                    try:
+                        answers.append(await connection.read_response())
+                    except errors.ResponseError as error:
+                        answers.append(error)
+                found = _checked(answers)
+        except BaseException as error:
+            if isinstance(error, RedisFailure) and error.code not in ("", "READONLY"):
+                self._keep(connection)
+            else:
+                await connection.disconnect(nowait=True)
+            raise
+        self._keep(connection)
+        return found
+
+    def _keep(self, connection: Any) -> None:
+        self._idle.append(connection)
+
+
+def _left(ends: float) -> float:
+    """Return the seconds that are left.
+
+    Raises:
+        RedisFailure: If there are none.
+    """
+    left = ends - monotonic()
+    if left <= 0:
+        raise late()
+    return left

@@ -1,0 +1,236 @@
+"""`RedisStore`: runs in a Redis or Valkey server, which many machines share.
+
+A save is one script, which checks token and grant and writes, in one round trip. Threads and tasks
+send the same commands: an operation is a generator, and here it is driven.
+"""
+
+import asyncio
+import math
+import weakref
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from mainstay._core.clock import monotonic
+from mainstay._core.forks import reset_after_fork
+from mainstay._core.sharing import Shared
+from mainstay.stores._redis import operations
+from mainstay.stores._redis.address import to_redis_address
+from mainstay.stores._redis.failures import RedisFailure, told_of
+from mainstay.stores._redis.operations import RedisOperation
+from mainstay.stores._redis.pool import AsyncRedisPool, RedisPool
+from mainstay.stores._redis.probing import probing, surveying
+from mainstay.stores.base import (
+    Acquisition,
+    Change,
+    Contents,
+    Exit,
+    Promises,
+    Record,
+    Request,
+    RunId,
+    RunLease,
+    Status,
+    call_seconds,
+)
+
+T = TypeVar("T")
+
+
+class RedisStore(Shared):
+    """Keeps runs in Redis 6 or newer, or Valkey: a store for many machines.
+
+    What a commit wrote is kept on this server's disk: the server must have ``appendonly yes``,
+    ``appendfsync always`` and ``maxmemory-policy noeviction``, or it is refused before the first
+    run. A failover to a replica can lose the last saves, since replicas lag behind, with Sentinel
+    and ``WAIT`` as well; the run then goes on from an earlier save. There are never two owners:
+    who has lost a run is kept from writing by the grant of the acquisition, also after a failover.
+    The death of an owner on another machine is known when its lease ends.
+
+    All keys begin with ``{mainstay}:``. In a Redis Cluster, one server must have them all.
+
+    Sync and async runs use the same object, and async ones no threads.
+
+    Args:
+        url: ``redis://user:password@host:6379/0``, or ``rediss://`` for TLS, which checks the
+            server's certificate, with ``?ssl_ca_certs=`` for a file of authorities of your own, and
+            ``ssl_certfile=`` and ``ssl_keyfile=`` for a certificate of the client.
+            ``?durability=everysec`` accepts ``appendfsync everysec``: saves are several times
+            faster, and a crash of the server loses those of its last second or two.
+        timeout: Seconds that an operation may take, above 0; None for a third of the lease that it
+            is about, and 10 where it is about none.
+
+    Raises:
+        TypeError: If *url* is no string, or *timeout* no number.
+        ValueError: If *url* is none of Redis, or *timeout* is out of its range.
+        ImportError: If redis-py is not installed; the extra `redis` brings it.
+        StoreUnavailableError: From every operation, if the server cannot be reached, refuses what
+            was asked, or does not answer in time; from an acquisition, if the server is set up to
+            lose what was saved.
+        StoreSchemaError: If the keys are those of a newer mainstay, or of another program.
+        CorruptCheckpointError: From an operation, if somebody else wrote into a run.
+
+    Example:
+        >>> from mainstay.stores import RedisStore
+        >>> RedisStore("redis://app:secret@db/0")
+        RedisStore('redis://app@db:6379/0')
+    """
+
+    def __init__(self, url: str, *, timeout: float | None = None) -> None:
+        self._address = to_redis_address(url)
+        self.url: str = self._address.shown
+        self._timeout = _to_timeout(timeout)
+        self._clock: Callable[[], float] | None = None
+        self._is_open = self._is_sound = False
+        self._reset()
+        reset_after_fork(self, RedisStore._reset)
+
+    def __repr__(self) -> str:
+        return f"RedisStore({self.url!r})"
+
+    def _reset(self) -> None:
+        """Begin without connections; those of the parent of a forked child stay open there."""
+        self._pool = RedisPool(self._address)
+        self._renewals = RedisPool(self._address)
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncRedisPool] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    def acquire(self, run: RunId, request: Request) -> Acquisition:
+        """Decide who may work on *run*."""
+        return self._run(self._acquiring(run, request), request.lease)
+
+    def load(self, run: RunId) -> Contents:
+        """Return what is kept for *run*."""
+        return self._run(operations.loading(run))
+
+    def commit(self, lease: RunLease, change: Change) -> None:
+        """Write *change* and renew the lease; a result alone renews it once a third is over."""
+        self._run(operations.committing(lease, change, self._now()), lease.seconds)
+
+    def renew(self, leases: Sequence[RunLease]) -> Sequence[RunLease]:
+        """Renew many leases by one script; return those that are lost."""
+        if not leases:
+            return []
+        shortest = min(each.seconds for each in leases)
+        return self._run(operations.renewing(leases, self._now()), shortest, self._renewals)
+
+    def release(
+        self, lease: RunLease, how: Exit, error: str = "", drop: tuple[int, ...] = ()
+    ) -> None:
+        """Release the run before its end."""
+        self._run(operations.releasing(lease, how, error, drop, self._now()), lease.seconds)
+
+    async def aacquire(self, run: RunId, request: Request) -> Acquisition:
+        """As `acquire`."""
+        return await self._arun(self._acquiring(run, request), request.lease)
+
+    async def acommit(self, lease: RunLease, change: Change) -> None:
+        """As `commit`."""
+        await self._arun(operations.committing(lease, change, self._now()), lease.seconds)
+
+    async def arelease(
+        self, lease: RunLease, how: Exit, error: str = "", drop: tuple[int, ...] = ()
+    ) -> None:
+        """As `release`."""
+        steps = operations.releasing(lease, how, error, drop, self._now())
+        await self._arun(steps, lease.seconds)
+
+    def list(
+        self,
+        name: str | None = None,
+        *,
+        status: Status | None = None,
+        after: RunId | None = None,
+        limit: int | None = None,
+    ) -> Sequence[tuple[Record, Status]]:
+        """Return runs, sorted by name and key, each with its state."""
+        return self._run(operations.listing(name, status, after, limit, self._now()))
+
+    def forget(self, run: RunId) -> bool:
+        """Remove *run*."""
+        return self._run(operations.forgetting(run, self._now()))
+
+    def probe(self) -> Promises:
+        """Find out what the server can promise."""
+        return self._run(probing(everysec=self._address.everysec))
+
+    def close(self) -> None:
+        """Close the connections of this process."""
+        pools: tuple[RedisPool | AsyncRedisPool, ...]
+        pools = self._pool, self._renewals, *self._loops.values()
+        for pool in pools:
+            pool.close()
+
+    def _acquiring(self, run: RunId, request: Request) -> RedisOperation[Acquisition]:
+        if not self._is_sound:
+            yield from surveying(everysec=self._address.everysec)
+            self._is_sound = True
+        return (yield from operations.acquiring(run, request, self._now()))
+
+    def _opened(self, operation: RedisOperation[T]) -> RedisOperation[T]:
+        if not self._is_open:
+            yield from operations.opening()
+            self._is_open = True
+        return (yield from operation)
+
+    def _now(self) -> float | None:
+        """Return the time that scripts are to take for the present one: a test's, or None."""
+        return None if self._clock is None else self._clock()
+
+    def _run(
+        self,
+        operation: RedisOperation[T],
+        lease: float | None = None,
+        pool: RedisPool | None = None,
+    ) -> T:
+        """Run an operation to its end, within the time that a call may take."""
+        ends = monotonic() + call_seconds(self._timeout, lease)
+        pool = pool or self._pool
+        steps = self._opened(operation)
+        try:
+            wanted = next(steps)
+            while True:
+                try:
+                    answers = pool.exchange(wanted, ends)
+                except RedisFailure as failure:
+                    wanted = steps.throw(failure)
+                else:
+                    wanted = steps.send(answers)
+        except StopIteration as ended:
+            found: T = ended.value
+            return found
+        except RedisFailure as failure:
+            raise told_of(failure, self.url) from None
+
+    async def _arun(self, operation: RedisOperation[T], lease: float | None = None) -> T:
+        """As `_run`, in a task."""
+        ends = monotonic() + call_seconds(self._timeout, lease)
+        loop = asyncio.get_running_loop()
+        pool = self._loops.get(loop)
+        if pool is None:
+            pool = self._loops[loop] = AsyncRedisPool(self._address)
+        steps = self._opened(operation)
+        try:
+            wanted = next(steps)
+            while True:
+                try:
+                    answers = await pool.exchange(wanted, ends)
+                except RedisFailure as failure:
+                    wanted = steps.throw(failure)
+                else:
+                    wanted = steps.send(answers)
+        except StopIteration as ended:
+            found: T = ended.value
+            return found
+        except RedisFailure as failure:
+            raise told_of(failure, self.url) from None
+
+
+def _to_timeout(timeout: object) -> float | None:
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise TypeError(f"`timeout` must be a number of seconds or None, not {timeout!r}")
+    if not 0 < timeout < math.inf:
+        raise ValueError(f"`timeout` must be above 0 seconds and finite, not {timeout}")
+    return float(timeout)
