@@ -3,8 +3,8 @@
 A server of Debian's package redis-server with `appendfsync always` and this process share the
 machine, without a network in between: so the count of round trips, which is given beside, matters
 more than the microseconds elsewhere. The raw SET is redis-py's own client on one connection, with a
-new value of the same size each time. With `appendfsync everysec` nothing waits for the disk: what is
-left is the script and the client.
+new value of the same size each time. With `appendfsync everysec` nothing waits for the disk: what
+is left is the script and the client.
 """
 
 import asyncio

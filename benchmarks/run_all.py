@@ -29,6 +29,7 @@ SCRIPTS = (
     "checkpoint.py",
     "map.py",
     "postgres.py",
+    "redis_store.py",
     "scrape.py",
     "failover.py",
     "breaker.py",

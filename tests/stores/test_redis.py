@@ -17,6 +17,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:This process .* multi-threaded:DeprecationWarning"),
 ]
 
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     server = RedisServer(tmp_path_factory.mktemp("redis"), *DURABLE)

@@ -232,17 +232,20 @@ def test_what_was_acknowledged_is_there_after_the_server_was_killed(tmp_path):
             saved.wait(LONGEST)
             server.kill()
 
-        killer = threading.Thread(target=kill)
-        killer.start()
-        try:
+        def save_for_ever():
+            nonlocal acknowledged
             for number in itertools.count(1):
                 put = {number: attrs.evolve(ONE, value=b"%d" % number)}
                 store.commit(lease, Change(document=b"%d" % number, put=put, sequence=number))
                 acknowledged = number
                 if number == 50:
                     saved.set()
-        except StoreUnavailableError as error:
-            assert error.retryable
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        with pytest.raises(StoreUnavailableError) as killed:
+            save_for_ever()
+        assert killed.value.retryable
         killer.join()
         server.start()
         contents = store.load(RUN)

@@ -1,0 +1,320 @@
+"""What `RedisStore` refuses, and how: one error that says what to do, and never a password."""
+
+import asyncio
+import builtins
+import pickle
+
+import pytest
+import redis
+
+from mainstay.errors import CorruptCheckpointError, StoreSchemaError, StoreUnavailableError
+from mainstay.stores import store_of
+from mainstay.stores._redis.probing import survey
+from mainstay.stores.base import Change, Contents, Promises, Result, RunId
+from mainstay.stores.redis import RedisStore
+from mainstay.stores.selection import count_runs
+from support.processes import LOOPBACK
+from support.redis_servers import DURABLE, RedisServer
+from support.store_conformance import ONE, RUN, TWO, acquired, lease_of, request, save
+
+SECRET = "hun%40ter2"  # noqa: S105 - that it is shown nowhere is the test
+SHOWN = ("hun", "ter2")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    server = RedisServer(tmp_path_factory.mktemp("redis"), *DURABLE)
+    with redis.Redis(port=server.port) as client:
+        client.acl_setuser("app", enabled=True, passwords=["+hun@ter2"], keys=["{mainstay}:*"],
+                           commands=["+@all", "-config"])  # fmt: skip
+        client.acl_setuser("guest", enabled=True, passwords=["+hun@ter2"], keys=["other:*"],
+                           commands=["+@all"])  # fmt: skip
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def client(server):
+    with redis.Redis(port=server.port) as client:
+        client.flushall()
+        yield client
+        client.flushall()
+        for setting, value in (
+            ("appendonly", "yes"), ("appendfsync", "always"), ("maxmemory-policy", "noeviction"),
+            ("maxmemory", "0"), ("maxclients", "10000"),
+        ):  # fmt: skip
+            client.config_set(setting, value)
+
+
+def url_of(server, user="", query=""):
+    return f"redis://{user}{'@' if user else ''}{LOOPBACK}:{server.port}/0{query}"
+
+
+def refused(url, use=acquired, **options):
+    store = RedisStore(url, **{"timeout": 5.0, **options})
+    with pytest.raises((StoreUnavailableError, StoreSchemaError, CorruptCheckpointError)) as error:
+        use(store)
+    store.close()
+    for secret in SHOWN:
+        assert secret not in f"{error.value!s} {error.value!r} {store!r} {store.url}"
+    assert pickle.loads(pickle.dumps(error.value)).args == error.value.args  # noqa: S301
+    return error.value
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("user", "problem"),
+    [
+        ("app:wrong", "mend user and password in the URL"),
+        (f"nobody:{SECRET}", "mend user and password in the URL"),
+        (f":{SECRET}", "mend user and password in the URL"),
+        (f"guest:{SECRET}", "grant the user the keys {mainstay}:*"),
+    ],
+)
+@pytest.mark.parametrize("caller_of", ["sync", "async"])
+def test_what_no_waiting_mends_is_refused_at_once(server, client, user, problem, caller_of):
+    use = acquired if caller_of == "sync" else lambda s: asyncio.run(s.aacquire(RUN, request()))
+    error = refused(url_of(server, user), use)
+    assert problem in str(error)
+    assert not error.retryable
+
+
+@pytest.mark.process
+def test_a_server_that_is_not_there_may_come_back(server, client):
+    error = refused(f"redis://app:{SECRET}@{LOOPBACK}:1/0")
+    assert error.retryable
+    assert "Connection refused" in str(error)
+
+
+@pytest.mark.process
+def test_a_server_that_has_no_such_database_is_refused(server, client):
+    error = refused(f"redis://{LOOPBACK}:{server.port}/4711")
+    assert "DB index is out of range" in str(error)
+    assert not error.retryable
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("settings", "query", "problem"),
+    [
+        ({"maxmemory-policy": "allkeys-lru"}, "", "set maxmemory-policy noeviction"),
+        ({"appendfsync": "everysec"}, "", "accept the loss of a second by appendfsync everysec"),
+        ({"appendfsync": "no"}, "?durability=everysec", "appendfsync is no"),
+        ({"appendonly": "no"}, "?durability=everysec", "appendonly is off"),
+    ],
+    ids=str,
+)
+def test_a_server_that_loses_what_was_saved_is_refused_before_the_first_run(
+    server, client, settings, query, problem
+):
+    """Known faults 18 and 19: Redis as it is set up by default loses saves."""
+    for setting, value in settings.items():
+        client.config_set(setting, value)
+    error = refused(url_of(server, query=query))
+    assert problem in str(error)
+    assert not error.retryable
+    assert client.keys("*:run:*") == []
+    store = RedisStore(url_of(server, query=query))
+    assert any(problem in each for each in store.probe().problems)
+    assert not store.probe().durable or "memory" in problem
+    store.close()
+
+
+@pytest.mark.process
+def test_what_a_server_promises_is_asked(server, client):
+    store = RedisStore(url_of(server))
+    assert store.probe() == Promises(fenced=True, durable=True)
+    store.close()
+    client.config_set("appendfsync", "everysec")
+    store = RedisStore(url_of(server, query="?durability=everysec"))
+    promises = store.probe()
+    assert not promises.durable
+    assert "loses the saves of its last second" in promises.problems[0]
+    save(store, acquired(store), b"one")
+    store.close()
+
+
+@pytest.mark.process
+def test_a_server_that_hides_its_settings_is_used_and_that_is_told(server, client):
+    """Known fault: managed services refuse CONFIG."""
+    store = RedisStore(url_of(server, f"app:{SECRET}"))
+    promises = store.probe()
+    assert not promises.durable
+    assert "does not show its setting appendfsync" in promises.problems[0]
+    save(store, acquired(store), b"one")
+    store.close()
+
+
+def test_a_server_that_is_too_old_is_refused():
+    facts = {"redis_version": "5.0.14", "aof_enabled": "1", "maxmemory_policy": "noeviction"}
+    found = survey(facts, "always", everysec=False)
+    assert found.fatal == ("it is Redis 5.0.14, and 6 or newer is needed; upgrade the server",)
+
+
+@pytest.mark.process
+def test_a_server_without_memory_refuses_and_keeps_what_there_is(server, client):
+    store = RedisStore(url_of(server))
+    lease = acquired(store)
+    save(store, lease, b"one", put={0: ONE})
+    client.config_set("maxmemory", "1")
+    with pytest.raises(StoreUnavailableError, match="give the server more memory") as full:
+        save(store, lease, b"two", put={1: TWO}, drop=(0,))
+    assert not full.value.retryable
+    client.config_set("maxmemory", "0")
+    assert store.load(RUN) == Contents(b"one", None, {0: ONE})
+    save(store, lease, b"two")
+    store.close()
+
+
+@pytest.mark.process
+def test_runs_of_a_newer_version_are_refused(server, client):
+    client.set("{mainstay}:version", "7")
+    error = refused(url_of(server), lambda store: store.load(RUN))
+    assert "it has format 7, and this mainstay knows 1; upgrade mainstay" in str(error)
+
+
+@pytest.mark.process
+def test_keys_of_another_program_are_refused(server, client):
+    client.set("{mainstay}:run:import\0acme", "mine")
+    assert isinstance(refused(url_of(server)), StoreSchemaError)
+    client.delete("{mainstay}:run:import\0acme")
+    client.hset("{mainstay}:run:import\0acme", mapping={"token": "1", "status": "running"})
+    assert isinstance(refused(url_of(server)), CorruptCheckpointError)
+    client.zadd("{mainstay}:runs", {"no end of a name": 0})
+    assert isinstance(refused(url_of(server), lambda s: s.list()), CorruptCheckpointError)
+
+
+@pytest.mark.process
+def test_scripts_that_the_server_forgot_are_loaded_again(server, client):
+    """Known fault: NOSCRIPT after a restart of the server."""
+    store = RedisStore(url_of(server))
+    lease = acquired(store)
+    client.script_flush()
+    save(store, lease, b"one")
+    client.script_flush()
+    asyncio.run(store.acommit(lease, Change(document=b"two")))
+    assert store.load(RUN) == Contents(b"two", b"one")
+    store.close()
+
+
+@pytest.mark.process
+def test_a_result_that_is_kept_is_never_overwritten(server, client):
+    store = RedisStore(url_of(server))
+    lease = acquired(store)
+    store.commit(lease, Change(put={0: ONE}))
+    with pytest.raises(StoreUnavailableError, match="kept already"):
+        store.commit(lease, Change(document=b"x", put={1: ONE, 0: TWO}))
+    assert store.load(RUN) == Contents(None, None, {0: ONE})
+    store.close()
+
+
+@pytest.mark.process
+def test_names_may_have_nul_and_are_sorted_as_python_sorts_them(server, client):
+    names = ["a", "a\0", "a\0b", "a\x01", "ab", "é", "\U0001f600", "\ud800"]
+    runs = [RunId(name, key) for name in names for key in ("", "\0", "k", "\0\0x", "{x}")]
+    store = RedisStore(url_of(server))
+    for run in reversed(runs):
+        acquired(store, run)
+    assert [record.run for record, _ in store.list()] == sorted(runs)
+    for name in names:
+        assert [each.run for each, _ in store.list(name)] == sorted(
+            run for run in runs if run.name == name
+        )
+    paged, after = [], None
+    while page := store.list("a", after=after, limit=1):
+        after = page[-1][0].run
+        paged.append(after)
+    assert paged == sorted(run for run in runs if run.name == "a")
+    assert count_runs(store)["a\0", "running"] == 5
+    store.close()
+
+
+@pytest.mark.process
+def test_a_hundred_thousand_results_are_kept_and_removed_at_once(server, client):
+    results = {number: Result("slot", b"%d" % number) for number in range(100_000)}
+    store = RedisStore(url_of(server), timeout=60.0)
+    lease = acquired(store)
+    store.commit(lease, Change(document=b"x", put=results, sequence=1))
+    store.release(lease, "error")
+    answer = store.acquire(RUN, request())
+    assert answer.contents.results == results
+    store.commit(lease_of(answer), Change(drop=(*results,), sequence=1))
+    assert store.load(RUN) == Contents(b"x", None, {})
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"redis://app:{SECRET}@db/0?unknown={SECRET}",
+        f"redis://app:{SECRET}@db/0?ssl_keyfile=x",
+        f"redis://app:{SECRET}@db/0?durability=never",
+        f"redis://app:{SECRET}@db/0?durability",
+        f"redis://app:{SECRET}@db/name",
+        f"redis://app:{SECRET}@db:port/0",
+        f"redis://app:{SECRET}@db:99999/0",
+        f"redis://app:{SECRET}@db/0 ",
+        f"redis://app:{SECRET}@/0",
+        f"redis://app:{SECRET}@db/0#x",
+        f"redis://[{SECRET}/0",
+    ],
+)
+def test_a_url_that_is_wrong_is_refused_without_what_is_in_it(url):
+    with pytest.raises(ValueError, match="`url` must be such as redis://") as error:
+        RedisStore(url)
+    for secret in SHOWN:
+        assert secret not in str(error.value)
+    assert error.value.__cause__ is None
+
+
+@pytest.mark.parametrize("url", ["http://db", "redis-cluster://db", ""])
+def test_a_url_of_another_kind_is_refused(url):
+    with pytest.raises(ValueError, match="`url` must be such as redis://"):
+        RedisStore(url)
+
+
+def test_a_url_that_is_no_text_is_refused():
+    with pytest.raises(TypeError, match="`url` must be a str"):
+        RedisStore(b"redis://db/0")
+
+
+@pytest.mark.parametrize(
+    ("timeout", "error"),
+    [(0, ValueError), (float("inf"), ValueError), (-1.0, ValueError), ("1", TypeError),
+     (True, TypeError)],
+)  # fmt: skip
+def test_a_timeout_out_of_its_range_is_refused(timeout, error):
+    with pytest.raises(error, match="`timeout` must"):
+        RedisStore("redis://db/0", timeout=timeout)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (f"redis://app:{SECRET}@db", "redis://app@db:6379/0"),
+        (f"redis://:{SECRET}@db:1/3", "redis://db:1/3"),
+        ("redis://a%40b@[::1]/0?durability=everysec",
+         "redis://a%40b@[::1]:6379/0?durability=everysec"),
+        (f"rediss://app:{SECRET}@db/0?ssl_ca_certs=/etc/ca.pem", "rediss://app@db:6379/0"),
+    ],
+)  # fmt: skip
+def test_a_url_is_shown_without_password_and_files(url, shown):
+    store = store_of(url)
+    assert store.url == shown
+    assert repr(store) == f"RedisStore({shown!r})"
+    for secret in SHOWN:
+        assert secret not in f"{store._address!r}"
+    assert store_of(url) is store
+
+
+def test_without_redis_py_the_extra_is_named(monkeypatch):
+    imported = builtins.__import__
+
+    def without(name, *args, **options):
+        if name.partition(".")[0] == "redis":
+            raise ImportError(name)
+        return imported(name, *args, **options)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ImportError, match=r"pip install 'mainstay\[redis\]'"):
+        RedisStore("redis://db/0")
