@@ -2,20 +2,41 @@
 
 import asyncio
 import contextvars
+import os
+import subprocess
 import threading
+import time
 
+import attrs
 import pytest
 import redis
 
+from mainstay import checkpoint_run
 from mainstay._core.context import current_context
+from mainstay._core.owner import this_process
+from mainstay.errors import LeaseLostError, StoreUnavailableError
+from mainstay.stores import store_of
+from mainstay.stores.base import Acquired, Change, Held, RunId
 from mainstay.stores.redis import RedisStore
+from support.pools import LONGEST
+from support.processes import LOOPBACK, free_port, require_tool
 from support.redis_servers import DURABLE, RedisServer
-from support.store_conformance import StoreConformance
+from support.store_conformance import (
+    ONE,
+    OTHER,
+    RUN,
+    StoreConformance,
+    acquired,
+    lease_of,
+    request,
+    save,
+)
 
 pytestmark = [
     pytest.mark.process,
     pytest.mark.filterwarnings("ignore:This process .* multi-threaded:DeprecationWarning"),
 ]
+ELSEWHERE = attrs.evolve(this_process(), boot="another machine")
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +112,125 @@ def store(url):
     store = RedisStore(url)
     yield store
     store.close()
+
+
+def test_a_run_goes_through_its_store_from_threads_and_from_tasks(store, url):
+    with checkpoint_run("nightly", store=url) as cp:
+        assert [cp.step("double", lambda each=each: 2 * each) for each in cp.iterate(range(3))] == [
+            0, 2, 4,
+        ]  # fmt: skip
+
+    async def one():
+        return 1
+
+    async def run():
+        async with checkpoint_run("async", store=store) as cp:
+            return await cp.step("one", one)
+
+    assert asyncio.run(run()) == 1
+    assert [(record.run.key, state) for record, state in store.list()] == [
+        ("async", "done"), ("nightly", "done"),
+    ]  # fmt: skip
+    store_of(url).close()
+
+
+def test_a_hundred_tasks_save_at_once_over_a_few_connections(store, server):
+    async def work(number):
+        run = RunId("many", str(number))
+        lease = lease_of(await store.aacquire(run, request()), run)
+        await asyncio.gather(*(store.acommit(lease, Change(put={each: ONE})) for each in range(5)))
+        await store.acommit(lease, Change(document=b"end", finished=True))
+
+    async def run():
+        await asyncio.gather(*map(work, range(100)))
+        with redis.Redis(port=server.port) as client:
+            return [each for each in client.client_list() if each["name"] == "mainstay"]
+
+    assert 0 < len(asyncio.run(run())) <= 32
+    assert len(store.list("many", status="done")) == 100
+    with redis.Redis(port=server.port) as client:
+        names = [each["name"] for each in client.client_list()]
+    assert names.count("mainstay") == 1  # of this thread: those of the loop ended with it
+
+
+def until(condition):
+    end = time.monotonic() + LONGEST
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_closing_ends_the_connections_of_threads_and_of_loops(store, server):
+    def count():
+        with redis.Redis(port=server.port) as client:
+            return [each["name"] for each in client.client_list()].count("mainstay")
+
+    async def use():
+        lease = lease_of(await store.aacquire(RUN, request()))
+        store.renew([lease])
+        assert count() == 2
+        store.close()
+        await asyncio.to_thread(until, lambda: not count())
+        await store.acommit(lease, Change(document=b"one"))
+
+    asyncio.run(use())
+    assert store.load(RUN).latest == b"one"
+
+
+def test_a_forked_child_and_its_parent_do_not_share_connections(store):
+    lease = acquired(store)
+    child = os.fork()
+    if child == 0:
+        try:
+            acquired(store, OTHER)
+            os._exit(0 if isinstance(store.acquire(RUN, request()), Held) else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    save(store, lease, b"one")
+    assert isinstance(store.acquire(OTHER, request()), Acquired)
+
+
+def test_the_server_s_clock_counts_and_not_that_of_a_client(store, monkeypatch):
+    acquired(store, owner=ELSEWHERE)
+    monkeypatch.setattr("time.time", lambda: 4e9)
+    assert isinstance(store.acquire(RUN, request()), Held)
+    [(record, state)] = store.list()
+    assert state == "running"
+    assert 29 < record.expires - record.seen <= 30
+
+
+def test_a_lease_that_ends_elsewhere_is_taken_over(store):
+    answer = store.acquire(RUN, request(owner=ELSEWHERE, lease=0.2))
+    end = time.monotonic() + LONGEST
+    while isinstance(store.acquire(RUN, request()), Held):
+        assert time.monotonic() < end
+    with pytest.raises(LeaseLostError):
+        store.commit(lease_of(answer), Change(document=b"zombie"))
+
+
+def test_an_encrypted_connection_checks_the_certificate(tmp_path):
+    names = {name: str(tmp_path / name) for name in ("key.pem", "cert.pem")}
+    subprocess.run(
+        [require_tool("openssl", package="openssl"), "req", "-x509", "-newkey", "rsa:2048",
+         "-nodes", "-keyout", names["key.pem"], "-out", names["cert.pem"], "-days", "2",
+         "-subj", "/CN=localhost", "-addext", f"subjectAltName=IP:{LOOPBACK}"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    port = free_port()
+    server = RedisServer(
+        tmp_path, *DURABLE, "--tls-port", str(port), "--tls-cert-file", names["cert.pem"],
+        "--tls-key-file", names["key.pem"], "--tls-auth-clients", "no",
+    )  # fmt: skip
+    try:
+        url = f"rediss://{LOOPBACK}:{port}/0"
+        store = RedisStore(f"{url}?ssl_ca_certs={names['cert.pem']}")
+        save(store, acquired(store), b"one")
+        assert asyncio.run(store.aacquire(RUN, request())).record.token == 1
+        store.close()
+        for use in (acquired, lambda each: asyncio.run(each.aacquire(RUN, request()))):
+            with pytest.raises(StoreUnavailableError, match="certificate verify failed") as error:
+                use(RedisStore(url))
+            assert not error.value.retryable
+    finally:
+        server.stop()
