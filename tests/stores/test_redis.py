@@ -151,6 +151,7 @@ def test_a_hundred_tasks_save_at_once_over_a_few_connections(store, server):
     with redis.Redis(port=server.port) as client:
         names = [each["name"] for each in client.client_list()]
     assert names.count("mainstay") == 1  # of this thread: those of the loop ended with it
+    assert store._loops == {}
 
 
 def until(condition):

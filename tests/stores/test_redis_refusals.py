@@ -145,6 +145,23 @@ def test_a_server_that_hides_its_settings_is_used_and_that_is_told(server, clien
     store.close()
 
 
+@pytest.mark.process
+def test_a_user_needs_no_more_than_the_commands_that_are_named(server, client):
+    commands = """evalsha script|load set get time info config|get hmget hgetall hget hset hdel zadd
+        zrem zrangebylex unlink client|setname select"""
+    client.acl_setuser("least", enabled=True, passwords=["+hun@ter2"], keys=["{mainstay}:*"],
+                       commands=[f"+{each}" for each in commands.split()])  # fmt: skip
+    store = RedisStore(url_of(server, f"least:{SECRET}"))
+    assert store.probe() == Promises(fenced=True, durable=True)
+    lease = acquired(store)
+    save(store, lease, b"one", put={0: ONE, 1: ONE}, drop=(0,))
+    assert store.renew([lease]) == []
+    assert len(store.list()) == 1
+    store.release(lease, "error", drop=(1,))
+    assert store.forget(RUN)
+    store.close()
+
+
 def test_a_server_that_is_too_old_is_refused():
     facts = {"redis_version": "5.0.14", "aof_enabled": "1", "maxmemory_policy": "noeviction"}
     found = survey(facts, "always", everysec=False)

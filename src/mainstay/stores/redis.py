@@ -6,7 +6,6 @@ send the same commands: an operation is a generator, and here it is driven.
 
 import asyncio
 import math
-import weakref
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -91,9 +90,7 @@ class RedisStore(Shared):
         """Begin without connections; those of the parent of a forked child stay open there."""
         self._pool = RedisPool(self._address)
         self._renewals = RedisPool(self._address)
-        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncRedisPool] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._loops: dict[asyncio.AbstractEventLoop, AsyncRedisPool] = {}
 
     def acquire(self, run: RunId, request: Request) -> Acquisition:
         """Decide who may work on *run*."""
@@ -208,7 +205,7 @@ class RedisStore(Shared):
         loop = asyncio.get_running_loop()
         pool = self._loops.get(loop)
         if pool is None:
-            pool = self._loops[loop] = AsyncRedisPool(self._address)
+            pool = self._loops[loop] = AsyncRedisPool(self._address, self._loops)
         steps = self._opened(operation)
         try:
             wanted = next(steps)

@@ -8,7 +8,7 @@ closed, so that no answer is left for the next request.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 from mainstay._core.clock import monotonic
@@ -18,7 +18,7 @@ from mainstay.stores._redis.failures import RedisFailure, late, lost, refused
 from mainstay.stores._redis.operations import Command
 from mainstay.stores._redis.scripts import SCRIPTS
 
-_MOST_IDLE = 8
+_MOST_IDLE = 64
 _MOST_OF_A_LOOP = 32
 _LOAD: Sequence[Command] = [("SCRIPT", "LOAD", each.text) for each in SCRIPTS]
 
@@ -79,6 +79,8 @@ class RedisPool:
         try:
             return self._exchange(commands, ends)
         except RedisFailure as failure:
+            if failure.code == "READONLY":
+                self.close()  # new ones may lead to another server by now
             if failure.code != "NOSCRIPT":
                 raise
         self._exchange(_LOAD, ends)
@@ -95,10 +97,9 @@ class RedisPool:
             try:
                 return self._over(kept, commands, ends)
             except RedisFailure as failure:
-                if failure.cut or failure.code == "READONLY":
-                    self.close()  # the others have ended, too, or lead to the same server
                 if not failure.cut:
                     raise
+                self.close()  # the others have ended, too
         return self._over(self._connected(ends), commands, ends)
 
     def _connected(self, ends: float) -> Any:
@@ -124,15 +125,11 @@ class RedisPool:
                         answers.append(connection.read_response())
                     except errors.ResponseError as error:
                         answers.append(error)
-                found = _checked(answers)
-        except BaseException as error:
-            if isinstance(error, RedisFailure) and error.code not in ("", "READONLY"):
-                self._keep(connection)
-            else:
-                connection.disconnect()
+        except BaseException:
+            connection.disconnect()
             raise
         self._keep(connection)
-        return found
+        return _checked(answers)
 
     def _keep(self, connection: Any) -> None:
         if len(self._idle) < _MOST_IDLE:
@@ -146,11 +143,17 @@ class AsyncRedisPool:
 
     Args:
         address: Where the server is.
+        pools: Those of all loops, from which this one is removed when its loop ends.
     """
 
-    def __init__(self, address: RedisAddress) -> None:
+    def __init__(
+        self,
+        address: RedisAddress,
+        pools: MutableMapping[asyncio.AbstractEventLoop, "AsyncRedisPool"],
+    ) -> None:
         self._address = address
         self._idle: list[Any] = []
+        self._pools = pools
         self._loop = asyncio.get_running_loop()
         self._free = asyncio.Semaphore(_MOST_OF_A_LOOP)
         self._end: AsyncGenerator[None, None] | None = None
@@ -165,6 +168,8 @@ class AsyncRedisPool:
                 try:
                     return await self._exchange(commands)
                 except RedisFailure as failure:
+                    if failure.code == "READONLY":
+                        await self._close()
                     if failure.code != "NOSCRIPT":
                         raise
                 await self._exchange(_LOAD)
@@ -188,6 +193,7 @@ class AsyncRedisPool:
         try:
             yield
         finally:
+            self._pools.pop(self._loop, None)
             await self._close()
 
     async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
@@ -196,10 +202,9 @@ class AsyncRedisPool:
             try:
                 return await self._over(kept, commands)
             except RedisFailure as failure:
-                if failure.cut or failure.code == "READONLY":
-                    await self._close()
                 if not failure.cut:
                     raise
+                await self._close()
         return await self._over(await self._connected(), commands)
 
     async def _connected(self) -> Any:
@@ -228,18 +233,11 @@ class AsyncRedisPool:
                         answers.append(await connection.read_response())
                     except errors.ResponseError as error:
                         answers.append(error)
-                found = _checked(answers)
-        except BaseException as error:
-            if isinstance(error, RedisFailure) and error.code not in ("", "READONLY"):
-                self._keep(connection)
-            else:
-                await connection.disconnect(nowait=True)
+        except BaseException:
+            await connection.disconnect(nowait=True)
             raise
-        self._keep(connection)
-        return found
-
-    def _keep(self, connection: Any) -> None:
         self._idle.append(connection)
+        return _checked(answers)
 
 
 def _left(ends: float) -> float:
