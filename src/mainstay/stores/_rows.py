@@ -28,7 +28,7 @@ from mainstay.stores.base import (
     Status,
 )
 
-_COLUMNS = (
+_COLUMNS: tuple[str, ...] = (
     "name", "key", "life", "token", "grant", "sequence", "status", "boot", "namespace", "pid",
     "started", "host", "expires", "seen", "saved", "attempt", "crashes", "exit", "error",
     "arguments", "created", "updated",
