@@ -28,7 +28,6 @@ import psycopg
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 from harness import Loop, Measure, Report, main, ratio, times_of
-
 from mainstay import checkpoint_run
 from mainstay._core.owner import this_process
 from mainstay.stores.base import Acquired, Change, Request, Result, RunId, RunLease

@@ -24,8 +24,8 @@ _HINTS = {
     "WRONGPASS": "; mend user and password in the URL",
     "NOPERM": (
         "; grant the user the keys {mainstay}:* and the commands EVALSHA, SCRIPT LOAD, SET, GET, "
-        "TIME, INFO, CONFIG GET, HMGET, HGETALL, HGET, HSET, HDEL, ZADD, ZREM, ZRANGEBYLEX, UNLINK, "
-        "CLIENT SETNAME and SELECT"
+        "TIME, INFO, CONFIG GET, HMGET, HGETALL, HGET, HSET, HDEL, ZADD, ZREM, ZRANGEBYLEX, "
+        "UNLINK, CLIENT SETNAME and SELECT"
     ),
     "MOVED": "; a cluster gives its keys to many servers: name one server that has them all",
     "CROSSSLOT": "; name one server that is no cluster",
