@@ -18,10 +18,12 @@ from mainstay.errors import LeaseLostError, StoreUnavailableError
 from mainstay.stores import store_of
 from mainstay.stores.base import Acquired, Change, Held, RunId
 from mainstay.stores.redis import RedisStore
+from mainstay.stores.selection import count_runs
 from support.pools import LONGEST
 from support.processes import LOOPBACK, free_port, require_tool
 from support.redis_servers import DURABLE, RedisServer
 from support.store_conformance import (
+    DEAD,
     ONE,
     OTHER,
     RUN,
@@ -36,6 +38,7 @@ pytestmark = [
     pytest.mark.process,
     pytest.mark.filterwarnings("ignore:This process .* multi-threaded:DeprecationWarning"),
 ]
+KEY = b"{mainstay}:run:"
 ELSEWHERE = attrs.evolve(this_process(), boot="another machine")
 
 
@@ -176,6 +179,27 @@ def test_closing_ends_the_connections_of_threads_and_of_loops(store, server):
 
     asyncio.run(use())
     assert store.load(RUN).latest == b"one"
+
+
+def test_more_runs_than_a_page_are_listed_and_counted(store, server):
+    acquired(store, RunId("a", "0"))
+    acquired(store, RunId("a", "1"), owner=DEAD)
+    with redis.Redis(port=server.port) as client:
+        record = client.hgetall(KEY + b"a\x000")
+        for number in range(1100):
+            member = b"b\x00%04d" % number
+            client.hset(KEY + member, mapping={**record, b"status": b"done"})
+            client.zadd("{mainstay}:runs", {member: 0})
+        client.delete(KEY + b"b\x000000")  # as if it were forgotten while it is read
+    assert count_runs(store) == {
+        ("a", "running"): 1, ("a", "interrupted"): 1, ("b", "done"): 1099,
+    }  # fmt: skip
+    assert len(store.list()) == 1101
+    assert len(store.list("b", limit=1050)) == 1050
+    assert [record.run.key for record, _ in store.list("b", status="done", limit=2)] == [
+        "0001", "0002",
+    ]  # fmt: skip
+    assert store.list("b", status="running") == []
 
 
 def test_a_forked_child_and_its_parent_do_not_share_connections(store):

@@ -9,6 +9,8 @@ import redis
 
 from mainstay.errors import CorruptCheckpointError, StoreSchemaError, StoreUnavailableError
 from mainstay.stores import store_of
+from mainstay.stores._redis.failures import lost, told_of
+from mainstay.stores._redis.failures import refused as refused_by
 from mainstay.stores._redis.probing import survey
 from mainstay.stores.base import Change, Contents, Promises, Result, RunId
 from mainstay.stores.redis import RedisStore
@@ -335,3 +337,33 @@ def test_without_redis_py_the_extra_is_named(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ImportError, match=r"pip install 'mainstay\[redis\]'"):
         RedisStore("redis://db/0")
+
+
+@pytest.mark.parametrize(
+    ("error", "retryable", "hint"),
+    [
+        (redis.exceptions.ReadOnlyError("You can't write against a read only replica."), True, ""),
+        (redis.exceptions.TryAgainError("Multiple keys request during rehashing"), True, ""),
+        (redis.exceptions.ClusterDownError("The cluster is down"), True, ""),
+        (redis.exceptions.MasterDownError("Link with MASTER is down"), True, ""),
+        (redis.exceptions.ResponseError("BUSY Redis is busy running a script."), True, ""),
+        (redis.exceptions.ResponseError("MISCONF Errors writing to the AOF file"), True, "disk"),
+        (redis.exceptions.ResponseError(
+            "Error running script (call to f_1): @user_script:1: @user_script: 1: -OOM command not "
+            "allowed when used memory > 'maxmemory'."), False, "more memory"),
+        (redis.exceptions.MovedError("1 127.0.0.1:1"), False, "one server that has them all"),
+        (redis.exceptions.ResponseError("unknown command 'EVALSHA'"), False, ""),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_passes_is_told_from_what_does_not(error, retryable, hint):
+    told = told_of(refused_by(error), "redis://db:6379/0")
+    assert isinstance(told, StoreUnavailableError)
+    assert told.retryable == retryable
+    assert hint in str(told)
+
+
+def test_a_server_that_reads_its_files_after_a_start_is_asked_again():
+    told = told_of(lost(redis.BusyLoadingError("Redis is loading the dataset in memory")), "url")
+    assert isinstance(told, StoreUnavailableError)
+    assert told.retryable

@@ -6,6 +6,7 @@ send the same commands: an operation is a generator, and here it is driven.
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -146,6 +147,10 @@ class RedisStore(Shared):
     def forget(self, run: RunId) -> bool:
         """Remove *run*."""
         return self._run(operations.forgetting(run, self._now()))
+
+    def _count_runs(self) -> Counter[tuple[str, Status]]:
+        """Count runs by name and state, as `count_runs` does."""
+        return self._run(operations.counting(self._now()))
 
     def probe(self) -> Promises:
         """Find out what the server can promise."""

@@ -7,6 +7,7 @@ read.
 
 import re
 import struct
+from collections import Counter
 from collections.abc import Generator, Sequence
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -59,6 +60,8 @@ _TAG = b"{mainstay}:"
 _RUNS, _FORGOTTEN, _VERSION = _TAG + b"runs", _TAG + b"forgotten", _TAG + b"version"
 _FORMAT = b"1"
 _PAGE = 500
+_NOT_OVER = (None, b"running")
+"""What the state of a run is that was forgotten just now, and of one whose owner may have gone."""
 _LENGTH = struct.Struct(">I")
 _END_OF_NAME = re.compile(b"\0(?!\xff)")
 _INTEGERS = frozenset({"token", "sequence", "pid", "started", "attempt", "crashes"})
@@ -194,6 +197,26 @@ def listing(
     return found[:limit]
 
 
+def counting(now: float | None) -> RedisOperation[Counter[tuple[str, Status]]]:
+    """Count runs by name and state; of those that nobody works on, only the state is read."""
+    counts: Counter[tuple[str, Status]] = Counter()
+    least, members = b"-", [b""] * _PAGE
+    while len(members) == _PAGE:
+        [members] = yield [("ZRANGEBYLEX", _RUNS, least, b"+", "LIMIT", 0, _PAGE)]
+        if not members:
+            break
+        least = b"(" + members[-1]
+        states = yield [("HGET", _keys(each)[0], "status") for each in members]
+        runs = [(_run(member), state) for member, state in zip(members, states, strict=True)]
+        running = [run for run, state in runs if state == b"running"]
+        counts.update((run.name, _status(state)) for run, state in runs if state not in _NOT_OVER)
+        if running:
+            clock, _wall, _forgotten, records = yield from _reading(running, now)
+            found = [_with_state(each, clock) for each, _was in records if each is not None]
+            counts.update((record.run.name, state) for record, state in found)
+    return counts
+
+
 def forgetting(run: RunId, now: float | None) -> RedisOperation[bool]:
     """Remove *run*."""
     member = _member(run)
@@ -230,6 +253,10 @@ def _how_gone(record: Record, now: float) -> Exit:
 
 def _with_state(record: Record, now: float) -> tuple[Record, Status]:
     return record, state_of(record, _how_gone(record, now))
+
+
+def _status(state: bytes) -> Status:
+    return cast("Status", _decoded(state))
 
 
 def _encoded(text: str) -> bytes:
