@@ -1,9 +1,11 @@
 """`crash_at_every_save`, the fixture for users' tests."""
 
+import asyncio
 import os
 import pickle
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,33 @@ def test_a_job_killed_at_every_save_comes_to_the_same(crash_at_every_save):
     assert {(crash.result, crash.error) for crash in crashes} == {(12, None)}
     saves = [(crash.save, crash.when) for crash in crashes]
     assert saves == [(save, when) for save in range(1, 6) for when in ("before", "after")]
+
+
+async def async_total(cp, numbers):
+    state = cp.state({"sum": 0})
+    async for number in cp.iterate(numbers):
+        state["sum"] += number
+    return await cp.step("double", lambda: state["sum"] * 2)
+
+
+def mapped_total(cp, numbers):
+    state = cp.state({"sum": 0})
+    with ThreadPoolExecutor(2) as pool:
+        for number in cp.map(int, numbers, executor=pool, ordered=False):
+            state["sum"] += number
+    return cp.step("double", lambda: state["sum"] * 2)
+
+
+def test_async_jobs_and_items_side_by_side_are_killed_at_every_save_too(crash_at_every_save):
+    in_tasks = crash_at_every_save(
+        lambda store: asyncio.run(checkpointed(store=store)(async_total)([1, 2, 3]))
+    )
+    in_threads = crash_at_every_save(
+        lambda store: checkpointed(store=store)(mapped_total)([1, 2, 3])
+    )
+    for rounds in (in_tasks, in_threads):
+        assert {(crash.result, crash.error) for crash in rounds} == {(12, None)}
+        assert len(rounds) == 10
 
 
 def test_a_job_that_does_not_survive_is_found_out(crash_at_every_save):

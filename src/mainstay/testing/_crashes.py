@@ -84,23 +84,36 @@ def _until(fn: Callable[[str], Any], url: str, save: int, when: When, ours: Path
     """Run *fn* in this process, which dies at that save; the file *ours* tells that it did."""
     from mainstay._checkpoint.run import Run  # noqa: PLC0415 - few tests need checkpoints
 
-    write = Run.write
+    write, awrite = Run.write, Run.awrite
     made = 0
 
     def die() -> None:
         ours.touch()
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def dying(run: Run, change: Any) -> None:
+    def begins() -> None:
         nonlocal made
         made += 1
         if made == save and when == "before":
             die()
-        write(run, change)
+
+    def ended() -> None:
         if made == save:
             die()
 
-    Run.write = dying  # type: ignore[method-assign,assignment]  # in a child of our own, which ends with it
+    def dying(run: Run, change: Any) -> None:
+        begins()
+        write(run, change)
+        ended()
+
+    async def adying(run: Run, change: Any) -> None:
+        begins()
+        await awrite(run, change)
+        ended()
+
+    # In a child of our own, which ends with it.
+    Run.write = dying  # type: ignore[method-assign,assignment]
+    Run.awrite = adying  # type: ignore[method-assign,assignment]
     return fn(url)
 
 
