@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainstay import checkpointed, deadline
+from mainstay import AsyncCheckpoint, checkpointed, deadline
 from mainstay._checkpoint import signals
 from mainstay._checkpoint.sending import resend_wait
 from mainstay._core.context import current_context
@@ -170,6 +171,50 @@ def test_the_deadline_of_the_caller_bounds_how_long_a_run_is_asked_for(runner, o
         with deadline(2.0), pytest.raises(StoreUnavailableError):
             runner.job(add_up, store=store, lease=LEASE)([1])
         assert clock.now() - began <= 2.0
+
+
+class Grants(MemoryStore):
+    """A store whose answer to an acquisition comes after the caller has been cancelled."""
+
+    task = None
+
+    def acquire(self, run, request):
+        answer = super().acquire(run, request)
+        if self.task is not None:
+            self.task.get_loop().call_soon_threadsafe(self.task.cancel)
+            threading.Event().wait(0.05)
+        return answer
+
+
+class AsyncGrants(Grants, AsyncOutage):
+    """The same, awaited."""
+
+    async def aacquire(self, run, request):
+        answer = MemoryStore.acquire(self, run, request)
+        if self.task is not None:
+            self.task.cancel()
+            await asyncio.sleep(0)
+        return answer
+
+
+@pytest.mark.parametrize("grants", [Grants, AsyncGrants])
+def test_a_run_that_comes_with_a_cancellation_is_released(grants):
+    """Known fault: the answer was dropped, and the run was busy until its lease ended."""
+    store = grants()
+
+    @checkpointed(store=store, lease=LEASE, key="{key}")
+    async def job(cp: AsyncCheckpoint, key: str) -> str:
+        return key
+
+    async def cancelled():
+        assert await job("another") == "another"  # by now the promises are checked
+        store.task = asyncio.create_task(job("mine"))
+        with pytest.raises(asyncio.CancelledError):
+            await store.task
+        store.task = None
+        assert await job("mine") == "mine"
+
+    asyncio.run(cancelled())
 
 
 class Unfenced(MemoryStore):

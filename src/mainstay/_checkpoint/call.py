@@ -188,14 +188,16 @@ class CheckpointCall(Call[CheckpointRecorder]):
         """Ask the store for the run, as `_acquire`."""
         if self.key.former is not None:
             await run_in_thread(self._look_for_former)
-        answer = await self.sender.aacquire(self.id, self._request(), self.left())
+        answers: list[Acquisition] = []
         try:
-            return self._answered(answer)
+            await self.sender.aacquire(self.id, self._request(), self.left(), answers.append)
+            return self._answered(answers[0])
         except BaseException as error:
-            if isinstance(answer, Acquired):
-                with self._noting(error):
-                    lease = self._lease_of(answer.record)
-                    await self.sender.arelease(lease, "error", in_words(error))
+            for answer in answers:
+                if isinstance(answer, Acquired):
+                    with self._noting(error):
+                        lease = self._lease_of(answer.record)
+                        await self.sender.arelease(lease, "error", in_words(error))
             raise
 
     def _request(self) -> Request:

@@ -103,14 +103,23 @@ class Sender:
         patience = min(left, self.lease / 2)
         return self._sent(lambda: self._acquired(run, request), lambda: patience)
 
-    async def aacquire(self, run: RunId, request: Request, left: float) -> Acquisition:
-        """Ask for a run, for no longer than *left* seconds."""
+    async def aacquire(
+        self, run: RunId, request: Request, left: float, heard: Callable[[Acquisition], object]
+    ) -> None:
+        """Ask for a run, for no longer than *left* seconds.
+
+        The answer goes to *heard*: it may have come where a cancellation is raised.
+        """
         native, patience = self.native, min(left, self.lease / 2)
+
+        async def ask(native: AsyncStore) -> None:
+            heard(await native.aacquire(run, request))
+
         if native is None or not are_checked(self.store):
-            send = self._in_thread(lambda: self._acquired(run, request))
+            send = self._in_thread(lambda: heard(self._acquired(run, request)))
         else:
-            send = lambda: to_its_end(native.aacquire(run, request))  # noqa: E731 - one of two
-        return await self._asent(send, lambda: patience)
+            send = lambda: to_its_end(ask(native))  # noqa: E731 - one of two
+        await self._asent(send, lambda: patience)
 
     def _acquired(self, run: RunId, request: Request) -> Acquisition:
         check_promises(self.store)
