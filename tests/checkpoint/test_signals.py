@@ -15,7 +15,7 @@ from mainstay._checkpoint import signals
 from mainstay._checkpoint.document import opened
 from mainstay.stores import MemoryStore, store_of
 from mainstay.stores.base import RunId
-from support.checkpoints import RUN
+from support.checkpoints import RUN, add_up
 
 
 class KilledError(BaseException):
@@ -208,6 +208,23 @@ def test_a_run_that_ends_before_its_next_boundary_keeps_its_result(runner, store
         runner.job(body, store=store)()
     assert record_of(store).status == "done"
     assert killed == [signal.SIGTERM]
+
+
+class PressedStore(MemoryStore):
+    """Ctrl-C is pressed while a run is released in it."""
+
+    def release(self, lease, how, error="", drop=()):
+        super().release(lease, how, error, drop)
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_during_a_release_leaves_sigterm_as_it_was(runner, metrics):
+    """Known fault: the run was watched for good, and the first SIGTERM did nothing."""
+    with pytest.raises(KeyboardInterrupt):
+        runner.job(add_up, store=PressedStore())([1, 2], fail_at=2)
+    assert signals._watched == []
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert metrics("calls_total", outcome="error") == 1
 
 
 def test_all_runs_of_the_main_thread_are_released(store, killed):

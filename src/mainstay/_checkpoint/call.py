@@ -388,18 +388,22 @@ class CheckpointCall(Call[CheckpointRecorder]):
     def _failed(self, error: BaseException) -> None:
         """Release the run, and record how the call ended."""
         run = self._given_up()
-        if run is not None:
-            with self._noting(error):
-                run.release("error", error)
-        self._record_failure(error)
+        try:
+            if run is not None:
+                with self._noting(error):
+                    run.release("error", error)
+        finally:  # a cancellation, or what a signal handler raises, may come while it is released
+            self._record_failure(error)
 
     async def _afailed(self, error: BaseException) -> None:
         """Release the run, and record how the call ended."""
         run = self._given_up()
-        if run is not None:
-            with self._noting(error):
-                await run.arelease("error", error)
-        self._record_failure(error)
+        try:
+            if run is not None:
+                with self._noting(error):
+                    await run.arelease("error", error)
+        finally:  # a cancellation, or what a signal handler raises, may come while it is released
+            self._record_failure(error)
 
     def _given_up(self) -> Run | None:
         """Record that the run is not finished; return it, if it was begun."""
