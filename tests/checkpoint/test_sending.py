@@ -1,15 +1,17 @@
 """Requests to a store that fails for a moment: sent again as long as the lease lasts."""
 
 import asyncio
+import gc
 import logging
 import threading
+import weakref
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mainstay import AsyncCheckpoint, checkpointed, deadline
-from mainstay._checkpoint import signals
+from mainstay._checkpoint import promises, signals
 from mainstay._checkpoint.sending import resend_wait
 from mainstay._core.context import current_context
 from mainstay.errors import CheckpointError, LeaseLostError, StoreUnavailableError
@@ -240,3 +242,46 @@ def test_what_weakens_a_promise_is_said_once(runner, caplog):
         for _ in range(3):
             assert runner.job(add_up, store=store)([1, 2]) == 3
     assert len([each for each in caplog.records if "fsync is off" in each.getMessage()]) == 1
+
+
+class Delegate:
+    """A store of somebody else's, which does everything by another one."""
+
+    __slots__ = ("acquire", "commit", "forget", "list", "load", "probe", "release", "renew", "url")
+
+    def __init__(self, store):
+        for name in Delegate.__slots__:
+            setattr(self, name, getattr(store, name))
+
+    def close(self):
+        """Do nothing."""
+
+
+class Equal(Delegate):
+    """One that can be compared, and so has no hash."""
+
+    __slots__ = ("__weakref__",)
+    __hash__ = None
+
+    def __eq__(self, other):
+        return type(other) is Equal and other.url == self.url
+
+
+@pytest.mark.parametrize("kind", [Delegate, Equal])
+def test_a_store_needs_neither_a_hash_nor_weak_references(runner, caplog, kind):
+    store = kind(Weak())
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            assert runner.job(add_up, store=store)([1, 2]) == 3
+    assert len([each for each in caplog.records if "fsync is off" in each.getMessage()]) == 1
+
+
+def test_a_store_is_not_kept_for_its_promises():
+    store = Weak()
+    promises.check_promises(store)
+    number, dead = id(store), weakref.ref(store)
+    assert number in promises._checked
+    del store
+    gc.collect()
+    assert dead() is None
+    assert number not in promises._checked

@@ -4,19 +4,22 @@ A store that is not fenced would let two owners write, so it is refused. What we
 promise is said in the log, and the store is used.
 """
 
-import os
 import weakref
+from collections.abc import Callable
 
 from mainstay._core.events import logger_of
+from mainstay._core.forks import around_forks
 from mainstay.errors import StoreUnavailableError
 from mainstay.stores.base import Store
 
-_checked: "weakref.WeakKeyDictionary[Store, int]" = weakref.WeakKeyDictionary()
+_checked: dict[int, Callable[[], Store | None]] = {}
+"""By the id of a store: what returns the store while it lives. A store need not have a hash."""
 
 
 def are_checked(store: Store) -> bool:
     """True if the promises of *store* were checked in this process."""
-    return _checked.get(store) == os.getpid()
+    known = _checked.get(id(store))
+    return known is not None and known() is store
 
 
 def check_promises(store: Store) -> None:
@@ -33,4 +36,11 @@ def check_promises(store: Store) -> None:
         raise StoreUnavailableError(store.url, reasons or "it cannot refuse a second owner")
     if reasons:
         logger_of("checkpoint").warning("%s: %s", store.url, reasons)
-    _checked[store] = os.getpid()
+    number = id(store)
+    try:
+        _checked[number] = weakref.ref(store, lambda _: _checked.pop(number, None))
+    except TypeError:  # its class has `__slots__`, and none for weak references
+        _checked[number] = lambda: store
+
+
+around_forks(in_child=_checked.clear)
