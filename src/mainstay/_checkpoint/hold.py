@@ -53,6 +53,7 @@ class Hold:
     _pid: int = attrs.field(factory=os.getpid, init=False)
     _renewed: float = attrs.field(init=False)
     _sequence: int = attrs.field(default=0, init=False)
+    _finishing: bool = attrs.field(default=False, init=False)
     _watch: Callable[[], bool] | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -110,6 +111,7 @@ class Hold:
         if self.over:
             raise self.ended()
         self._sequence += 1
+        self._finishing = change.finished
         return attrs.evolve(change, sequence=self._sequence)
 
     def _patience(self) -> float:
@@ -133,7 +135,7 @@ class Hold:
         """Record what the store said to a renewal, which was asked for at *now*."""
         if not lost:
             self._renewed = max(self._renewed, now)
-        elif not self.over:
+        elif not self.over and not self._finishing:  # a run that has just ended has no lease
             self._mark_lost()
 
     def was_not_renewed(self) -> None:
