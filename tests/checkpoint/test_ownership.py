@@ -78,6 +78,28 @@ def test_a_renewal_beside_the_last_save_loses_no_run(runner, metrics):
     assert metrics("checkpoint_lease_lost_total") == 0
 
 
+class AwayStore(MeanwhileStore):
+    """One whose answer takes most of a lease, in which the lease is renewed."""
+
+    def __init__(self, clock):
+        super().__init__()
+        self.clock = clock
+
+    def meanwhile(self, lease):
+        self.clock.advance(25.0)
+        super().meanwhile(lease)
+
+
+def test_a_slow_save_does_not_put_a_renewal_back():
+    """Known fault: a lease that was renewed beside a slow save ended too early."""
+    with FakeClock() as clock, checkpoint_run("key", store=AwayStore(clock), lease=30.0) as cp:
+        [run] = interruption._running.values()
+        cp.step("a", int)
+        clock.advance(10.0)
+        run.was_not_renewed()
+        assert not cp.lost
+
+
 def test_who_waits_gets_the_run_when_the_lease_ends(runner, store, metrics):
     with FakeClock() as clock:
         hold(store)

@@ -126,7 +126,7 @@ class Hold:
             self.recorder.save_failed()
 
     def _written(self, before: float) -> float:
-        self._renewed = before
+        self._renewed = max(self._renewed, before)
         return self.clock.now() - before
 
     # The lease between saves, from the thread that renews it and from the run's own.
