@@ -53,7 +53,7 @@ MARGIN = 0.1
 """The part of a lease, at its end, in which nothing is sent any more."""
 
 _FIRST_SPAN = 0.02
-_LONGEST_SPAN = 1 / 20
+_SPANS_PER_LEASE = 20
 _SHORTEST_WAIT = 0.001
 
 _unseen = Recorders(SeriesTable("mainstay", {})).calls("store", POLICY)
@@ -70,7 +70,7 @@ def resend_wait(failures: int, lease: float, chance: float) -> float:
         lease: Seconds that the lease lasts.
         chance: A random number from 0 to 1.
     """
-    span = min(_FIRST_SPAN * 2.0 ** min(failures, 20), lease * _LONGEST_SPAN)
+    span = min(_FIRST_SPAN * 2.0 ** min(failures, 20), lease / _SPANS_PER_LEASE)
     return max(_SHORTEST_WAIT, chance * span)
 
 
