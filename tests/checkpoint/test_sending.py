@@ -176,6 +176,38 @@ def test_the_deadline_of_the_caller_bounds_how_long_a_run_is_asked_for(runner, o
         assert clock.now() - began <= 2.0
 
 
+@pytest.mark.parametrize("what", ["acquire", "commit"])
+def test_a_request_whose_caller_is_cancelled_is_not_sent_once_more(outage, what):
+    """Known fault: a cancellation was held back until the lease was nearly over."""
+    store = outage(after=["acquire", "commit"].index(what), seconds=LEASE)
+    send, sent = store._asked, []
+
+    def cancelling(call, *args):
+        sent.append(call.__name__)
+        if sent.count(what) == 2:
+            task.get_loop().call_soon_threadsafe(task.cancel)
+            threading.Event().wait(0.05)
+        return send(call, *args)
+
+    store._asked = cancelling
+
+    @checkpointed(store=store, lease=LEASE)
+    async def job(cp: AsyncCheckpoint) -> None:
+        await cp.step("a", int)
+
+    async def cancelled():
+        nonlocal task
+        task = asyncio.create_task(job())
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    task = None
+    with FakeClock():
+        asyncio.run(cancelled())
+    assert sent.count(what) <= 3
+
+
 class Grants(MemoryStore):
     """A store whose answer to an acquisition comes after the caller has been cancelled."""
 

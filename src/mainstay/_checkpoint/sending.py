@@ -12,7 +12,7 @@ The rules:
 4. Each waits at random, up to a span that doubles, and that is a twentieth of the lease at most.
 5. In async code a store that is an `AsyncStore` is awaited, and any other called in a thread; the
    waits are the task's in both. A cancellation is raised when the request has ended, so that the
-   caller knows what was done.
+   caller knows what was done; the request is not sent once more then.
 """
 
 import random
@@ -196,7 +196,8 @@ class Sender:
         await current_context().clock.asleep(again.first_wait())
         repeated = WRAPPERS[Kind.ASYNC](again.bound(), send)
         loop = asyncio.get_running_loop()
-        return await to_its_end(loop.create_task(repeated(), context=helper_context()))
+        sending = loop.create_task(repeated(), context=helper_context())
+        return await to_its_end(sending, again.give_up)
 
     def _begin_again(
         self, error: StoreUnavailableError, patience: Callable[[], float]
@@ -213,11 +214,22 @@ class Sender:
 
 @attrs.define(eq=False)
 class _Again:
-    """A request that is sent again."""
+    """A request that is sent again.
+
+    Attributes:
+        sender: Sends it.
+        seconds: For how long.
+        failures: How often it has failed.
+    """
 
     sender: Sender
     seconds: float
     failures: int = 1
+    _given_up: bool = attrs.field(default=False, init=False)
+
+    def give_up(self) -> None:
+        """Send it no more, since its caller was cancelled."""
+        self._given_up = True
 
     def first_wait(self) -> float:
         """Return the seconds until the request is sent for the second time; they are used up."""
@@ -234,7 +246,9 @@ class _Again:
         return BoundRetry(settings, self.sender.component, _unseen)
 
     def _delay(self, error: Exception) -> float | bool:
-        if not is_a(error, StoreUnavailableError) or not error.retryable or self.sender.ends():
+        if self._given_up or self.sender.ends():
+            return False
+        if not is_a(error, StoreUnavailableError) or not error.retryable:
             return False
         self.failures += 1
         return self._wait()

@@ -138,10 +138,11 @@ async def run_in_thread(call: Callable[[], V]) -> V:
     return await to_its_end(future)
 
 
-async def to_its_end(call: Awaitable[V]) -> V:
+async def to_its_end(call: Awaitable[V], on_cancel: Callable[[], object] | None = None) -> V:
     """Await something to its end, also if the caller is cancelled meanwhile.
 
-    The cancellation is raised then, so that the caller knows that the call has ended.
+    The cancellation is raised then, so that the caller knows that the call has ended; *on_cancel*
+    is called as soon as it arrives.
     """
     import asyncio  # noqa: PLC0415 - as above
 
@@ -152,6 +153,8 @@ async def to_its_end(call: Awaitable[V]) -> V:
             await asyncio.wait((future,))
         except asyncio.CancelledError as error:
             cancelled = error
+            if on_cancel is not None:
+                on_cancel()
     if cancelled is None:
         return future.result()
     future.exception()  # looked at, so that asyncio does not complain; the cancellation goes on
