@@ -32,6 +32,8 @@ from mainstay.stores.base import RENEWALS_PER_LEASE, RunLease, Store
 
 _TOGETHER = 1 / 4
 _AFTER_FAILURE = 1 / 8
+_MANY = 64
+"""What is noted for later beyond this, and is out of date, is thrown away before its time."""
 
 
 class Renewable(Protocol):
@@ -70,6 +72,14 @@ class _WatchedRun:
     context: Context
     between: float
     renewal: float
+
+
+def _run_to_act_on(at: float, watched: _WatchedRun, *, save: bool) -> Renewable | None:
+    """Return the run that something was noted for, unless it has ended, or another time counts."""
+    run = watched.run
+    if run is None or run.over:
+        return None
+    return run if at == (run.schedule.due_at if save else watched.renewal) else None
 
 
 class Watcher:
@@ -118,7 +128,7 @@ class Watcher:
     def _add(self, at: float, watched: _WatchedRun, *, save: bool) -> None:
         """Add what is to be done at a time, from any thread or handler."""
         self._news.append((at, watched, save))
-        if at < self._until:
+        if at < self._until or len(self._news) > _MANY:
             self._wake.set()
 
     def _watch(self) -> None:
@@ -137,18 +147,25 @@ class Watcher:
         while self._news:
             at, watched, save = self._news.popleft()
             heapq.heappush(self._heap, (at, next(self._numbers), watched, save))
+        if len(self._heap) > 4 * len(self._runs) + _MANY:  # of each run two count, at most
+            self._heap = [
+                (at, number, watched, save)
+                for at, number, watched, save in self._heap
+                if _run_to_act_on(at, watched, save=save) is not None
+            ]
+            heapq.heapify(self._heap)
 
     def _act(self, now: float) -> None:
         renew = False
         while self._heap and self._heap[0][0] <= now:
             at, _, watched, save = heapq.heappop(self._heap)
-            run = watched.run
-            if run is None or run.over:
+            run = _run_to_act_on(at, watched, save=save)
+            if run is None:
                 continue
-            if not save:
-                renew = renew or at == watched.renewal
-            elif at == run.schedule.due_at:
+            if save:
                 run.schedule.due = True
+            else:
+                renew = True
         if renew:
             self._renew([*self._runs.values()], now)
 
