@@ -20,6 +20,7 @@ from mainstay.stores._redis.scripts import SCRIPTS
 
 _MOST_IDLE = 64
 _MOST_OF_A_LOOP = 32
+_LAST_SECONDS = 1.0
 _LOAD: Sequence[Command] = [("SCRIPT", "LOAD", each.text) for each in SCRIPTS]
 
 
@@ -194,7 +195,10 @@ class AsyncRedisPool:
             yield
         finally:
             self._pools.pop(self._loop, None)
-            await self._close()
+            while self._idle:  # to the end of TLS, for which the loop would not come back
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_LAST_SECONDS):
+                        await self._idle.pop().disconnect()
 
     async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
         with contextlib.suppress(IndexError):
