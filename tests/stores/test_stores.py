@@ -10,6 +10,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+from mainstay import checkpoint_run
 from mainstay._core.owner import Owner, is_dead, this_process
 from mainstay.errors import (
     CorruptCheckpointError,
@@ -233,6 +234,14 @@ def test_a_thread_that_ends_leaves_no_connection(store):
     thread.start()
     thread.join()
     assert len(store._connections._threads) == 0
+
+
+def test_nothing_is_remembered_of_a_run_that_has_ended(store):
+    """Known fault: 200 bytes for each run that the process ever had, for good."""
+    for number in range(3):
+        with checkpoint_run(str(number), store=store) as cp:
+            cp.step("a", int)
+    assert store._held == {}
 
 
 def test_an_empty_path_is_refused():

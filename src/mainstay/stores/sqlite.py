@@ -166,13 +166,13 @@ class SQLiteStore(Shared):
             # A single statement is a transaction by itself.
             if not change.put and not change.drop:
                 _rows.change_run(db, lease, change, current_context().clock.now(), wall_time())
-                return
-            if _rows.put_alone(db, lease, change, current_context().clock.now()):
-                return
-            with transaction(db, "IMMEDIATE"):
-                now, wall = current_context().clock.now(), wall_time()
-                if _rows.change_run(db, lease, change, now, wall):
-                    _rows.change_results(db, lease.run, change)
+            elif not _rows.put_alone(db, lease, change, current_context().clock.now()):
+                with transaction(db, "IMMEDIATE"):
+                    now, wall = current_context().clock.now(), wall_time()
+                    if _rows.change_run(db, lease, change, now, wall):
+                        _rows.change_results(db, lease.run, change)
+        if change.finished:
+            self._held.pop(lease.run, None)
 
     def renew(self, leases: Sequence[RunLease]) -> Sequence[RunLease]:
         """Renew many leases in one transaction; return those that are lost."""
