@@ -7,6 +7,7 @@ import attrs
 
 from mainstay._core.clock import wall_time
 from mainstay._core.context import current_context
+from mainstay._core.forks import reset_after_fork, unlocked_copy
 from mainstay._core.sharing import Shared
 from mainstay.errors import LeaseLostError, RunBusyError
 from mainstay.stores.base import (
@@ -68,6 +69,10 @@ class MemoryStore(Shared):
         self._runs: dict[RunId, _Stored] = {}
         self._forgotten = 0
         self._lock = threading.RLock()  # a signal handler may come back in on the same thread
+        reset_after_fork(self, MemoryStore._unlock)
+
+    def _unlock(self) -> None:
+        self._lock = unlocked_copy(self._lock)
 
     def acquire(self, run: RunId, request: Request) -> Acquisition:
         """Decide who may work on *run*."""
