@@ -1,4 +1,4 @@
-"""A task of Celery that goes on where it was, wherever it runs, and however often.
+"""A task of Celery that goes on where it was, on any worker, each time that it is delivered.
 
 celery --app celery_jobs worker --concurrency 4
 """
