@@ -11,6 +11,7 @@ store has one. A run that changes while it is copied is taken out of the other s
 
 import contextlib
 from collections.abc import Iterator
+from itertools import chain
 
 from mainstay._core.owner import this_process
 from mainstay.errors import CheckpointError
@@ -38,14 +39,18 @@ def copy_runs(source: Store, target: Store, name: str | None) -> Iterator[tuple[
         CheckpointError: If one of the stores cannot be used.
     """
     there = {record.run for record, _ in pages(target, name)}
+    before: RunId | None = None
     for record, state in pages(source, name):
         if record.run in there:
             yield record.run, f"there is one in {target.url} already"
         else:
-            yield record.run, _copied(source, target, record, state)
+            yield record.run, _copied(source, target, record, state, before)
+        before = record.run
 
 
-def _copied(source: Store, target: Store, record: Record, state: Status) -> str:
+def _copied(
+    source: Store, target: Store, record: Record, state: Status, before: RunId | None
+) -> str:
     if state == "running":
         return f"{record.owner} works on it"
     if state == "poisoned":
@@ -68,7 +73,7 @@ def _copied(source: Store, target: Store, record: Record, state: Status) -> str:
             target.release(lease, "error")
             target.forget(record.run)
         raise
-    if not _is_as_it_was(source, record):
+    if not _is_as_it_was(source, record, before):
         target.forget(record.run)
         return "it went on while it was copied; end its workers first"
     return ""
@@ -88,7 +93,9 @@ def _write(
         target.release(lease, how, record.error)
 
 
-def _is_as_it_was(source: Store, record: Record) -> bool:
-    now = (each for each, _ in pages(source, record.run.name) if each.run == record.run)
-    found = next(now, None)
-    return found is not None and (found.token, found.updated) == (record.token, record.updated)
+def _is_as_it_was(source: Store, record: Record, before: RunId | None) -> bool:
+    """True if a run has not changed; it follows *before*, unless another one has come between."""
+    nearest = source.list(record.run.name, after=before, limit=1)
+    found = chain(nearest, pages(source, record.run.name))
+    now = next((each for each, _ in found if each.run == record.run), None)
+    return now is not None and (now.token, now.updated) == (record.token, record.updated)
