@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from mainstay._checkpoint import commands as checkpoint_commands
 from mainstay._core.failures import printable
+from mainstay._core.masking import masked
 from mainstay._core.version import VERSION
 from mainstay._top import commands as top_commands
 from mainstay.errors import MainstayError
@@ -21,7 +22,7 @@ class _Parser(argparse.ArgumentParser):
     """Reports what is wrong in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, printable(f"{self.prog}: {message}") + "\n")
+        self.exit(2, printable(masked(f"{self.prog}: {message}")) + "\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -187,3 +187,9 @@ def test_the_one_who_copies_holds_the_run_meanwhile(source, target, monkeypatch)
     monkeypatch.setattr(source, "load", asked)
     assert copied(source, target) == {"acme": ""}
     assert attrs.evolve(target.list()[0][0], owner=DEAD).status == "interrupted"
+
+
+def test_a_url_in_the_wrong_place_is_not_repeated_with_its_password(capsys):
+    with pytest.raises(SystemExit):
+        main(["checkpoints", "list", "postgresql://app:secret@db/jobs"])
+    assert "postgresql://app:***@db/jobs" in capsys.readouterr().err

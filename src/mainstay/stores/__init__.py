@@ -11,6 +11,7 @@ import threading
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from mainstay._core.masking import masked
 from mainstay.stores.base import Promises, Store
 from mainstay.stores.memory import MemoryStore
 from mainstay.stores.sqlite import UNUSABLE, SQLiteStore
@@ -107,14 +108,9 @@ def _opened(url: str) -> Store:
             f"`store` must be a URL such as sqlite:///jobs.db (relative), sqlite:////var/jobs.db "
             f"(absolute), sqlite:///jobs.db?mode=0660, postgresql://app@db1,db2/jobs, "
             f"redis://host/0 or memory://, with %3F and %23 for ? and # in a name, not "
-            f"{_masked(url)!r}"
+            f"{masked(url)!r}"
         )
     return SQLiteStore(path, mode=int(parts["mode"] or "0600", 8))
-
-
-def _masked(url: str) -> str:
-    """Return a URL that is none of ours without what looks like a password."""
-    return re.sub(r"((?<=//)[^/:@]*:).*(?=@)|(password=)[^&]*", r"\1\2***", url)
 
 
 def _decoded(path: str) -> str:
