@@ -36,9 +36,9 @@ def check_promises(store: Store) -> None:
         raise StoreUnavailableError(store.url, reasons or "it cannot refuse a second owner")
     if reasons:
         logger_of("checkpoint").warning("%s: %s", store.url, reasons)
-    number = id(store)
+    number, forget = id(store), _checked.pop  # at the end of the process there are no globals
     try:
-        _checked[number] = weakref.ref(store, lambda _: _checked.pop(number, None))
+        _checked[number] = weakref.ref(store, lambda _: forget(number, None))
     except TypeError:  # its class has `__slots__`, and none for weak references
         _checked[number] = lambda: store
 
