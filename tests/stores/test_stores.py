@@ -21,6 +21,7 @@ from mainstay.stores import MemoryStore, SQLiteStore, store_of
 from mainstay.stores._connections import ThreadConnection
 from mainstay.stores._mounts import network_file_system
 from mainstay.stores._opening import Opener
+from mainstay.stores._schema import transaction
 from mainstay.stores.base import Acquired, Change, Held, Result, RunId
 from mainstay.testing import FakeClock, Faults
 from support.examples import strides
@@ -234,6 +235,30 @@ def test_a_thread_that_ends_leaves_no_connection(store):
     thread.start()
     thread.join()
     assert len(store._connections._threads) == 0
+
+
+class RungConnection:
+    """A connection; a signal handler raises as soon as a transaction has begun."""
+
+    def __init__(self, db):
+        self.db = db
+
+    def __getattr__(self, name):
+        return getattr(self.db, name)
+
+    def execute(self, statement):
+        self.db.execute(statement)
+        if statement.startswith("BEGIN"):
+            raise KeyboardInterrupt
+
+
+def test_no_transaction_is_left_open_by_a_signal_at_its_beginning():
+    """Known fault: the file stayed locked for all, and the thread could use it no more."""
+    db = RungConnection(sqlite3.connect(":memory:", isolation_level=None))
+    with pytest.raises(KeyboardInterrupt), transaction(db, "IMMEDIATE"):
+        pass
+    assert not db.in_transaction
+    db.close()
 
 
 def test_nothing_is_remembered_of_a_run_that_has_ended(store):

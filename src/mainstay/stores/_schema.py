@@ -74,8 +74,10 @@ def add_index(db: sqlite3.Connection) -> None:
 @contextlib.contextmanager
 def transaction(db: sqlite3.Connection, kind: str) -> Iterator[None]:
     """Run the block as one transaction."""
-    db.execute(f"BEGIN {kind}")
     try:
+        db.execute(
+            f"BEGIN {kind}"
+        )  # in here, since a signal handler may raise as soon as it has begun
         yield
         db.execute("COMMIT")
     except BaseException:
