@@ -75,9 +75,7 @@ def add_index(db: sqlite3.Connection) -> None:
 def transaction(db: sqlite3.Connection, kind: str) -> Iterator[None]:
     """Run the block as one transaction."""
     try:
-        db.execute(
-            f"BEGIN {kind}"
-        )  # in here, since a signal handler may raise as soon as it has begun
+        db.execute(f"BEGIN {kind}")  # in here: a signal handler may raise after it
         yield
         db.execute("COMMIT")
     except BaseException:
