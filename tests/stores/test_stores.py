@@ -261,6 +261,15 @@ def test_no_transaction_is_left_open_by_a_signal_at_its_beginning():
     db.close()
 
 
+def test_a_signal_handler_leaves_the_transaction_that_it_came_into():
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    with transaction(db, "IMMEDIATE"):
+        with pytest.raises(sqlite3.OperationalError), transaction(db, "IMMEDIATE"):
+            pass
+        assert db.in_transaction
+    db.close()
+
+
 def test_nothing_is_remembered_of_a_run_that_has_ended(store):
     """Known fault: 200 bytes for each run that the process ever had, for good."""
     for number in range(3):

@@ -74,12 +74,13 @@ def add_index(db: sqlite3.Connection) -> None:
 @contextlib.contextmanager
 def transaction(db: sqlite3.Connection, kind: str) -> Iterator[None]:
     """Run the block as one transaction."""
+    own = not db.in_transaction  # a signal handler that came into one must leave it alone
     try:
         db.execute(f"BEGIN {kind}")  # in here: a signal handler may raise after it
         yield
         db.execute("COMMIT")
     except BaseException:
-        if db.in_transaction:
+        if own and db.in_transaction:
             db.execute("ROLLBACK")
         raise
 
