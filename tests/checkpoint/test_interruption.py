@@ -1,5 +1,6 @@
 """`interrupt_all`: save at the next boundary, release, and raise there."""
 
+import asyncio
 import threading
 
 import pytest
@@ -67,6 +68,28 @@ def test_a_step_inside_an_item_is_no_boundary(runner, store):
     assert made == ["a", "A"]
     job(False)
     assert made == ["a", "A", "b", "B"]
+
+
+def test_steps_side_by_side_are_all_saved_before_the_run_ends(store):
+    made = []
+
+    @checkpointed(store=store, key=lambda _interrupted: "key")
+    async def job(cp, interrupted):
+        async def slow(name, waits):
+            for _ in range(waits):
+                await asyncio.sleep(0)
+            if interrupted and name == "b":
+                interrupt_all()
+            made.append(name)
+            return name
+
+        steps = (cp.step(name, slow, name, waits) for name, waits in (("a", 40), ("b", 10)))
+        return await asyncio.gather(*steps)
+
+    with pytest.raises(RunInterruptedError):
+        asyncio.run(job(True))
+    assert asyncio.run(job(False)) == ["a", "b"]
+    assert made == ["b", "a"]
 
 
 def test_an_inner_iteration_ends_where_it_may_save(runner, store):

@@ -356,11 +356,13 @@ class Checkpoint(_CheckpointBase):
             receipt 7
             receipt 7
         """
+        if self._run.hold.interrupting:
+            self._run.check_usable("cp.step")
+            loops.end_if_interrupted(self._run)
         step = self._begin_step(name, fn)
         if step.has_result:
             saved: R = self._replay(step, fn)
             return saved
-        loops.end_if_interrupted(self._run)
         try:
             result: R = loops.step(self._run, step, fn, args, kwargs)
         finally:
@@ -530,10 +532,12 @@ class AsyncCheckpoint(_CheckpointBase):
             CheckpointError: As `Checkpoint.step`.
             Exception: What *fn* raises.
         """
+        if self._run.hold.interrupting:
+            self._run.check_usable("cp.step")
+            await loops.aend_if_interrupted(self._run)
         step = self._begin_step(name, fn)
         if step.has_result:
             return self._replay(step, fn)
-        await loops.aend_if_interrupted(self._run)
         try:
             return await loops.astep(self._run, self._lock, step, fn, args, kwargs)
         finally:

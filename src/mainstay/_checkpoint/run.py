@@ -283,10 +283,14 @@ class Run:
 
     @property
     def at_boundary(self) -> bool:
-        """True if all that is done is saved, and only items around others are in progress."""
-        stack = self.progress.stack
-        all_saved = not self.progress.unsaved and not any(each.keys for each in stack)
-        return all_saved and (not stack or stack[-1].item is NOTHING)
+        """True if all is saved that was begun, but for items around others.
+
+        Steps side by side wait for the last of them.
+        """
+        progress, stack = self.progress, self.progress.stack
+        all_saved = not progress.unsaved and not any(each.keys for each in stack)
+        between = not stack or stack[-1].item is NOTHING
+        return all_saved and between and not progress.steps.unkept
 
     # What the outside knows of it.
 

@@ -254,6 +254,11 @@ class Steps:
         finally:
             del error  # else frame and exception keep each other alive, and the iterations around
 
+    @property
+    def unkept(self) -> bool:
+        """True if a step is going on whose result is not kept yet."""
+        return any(not each.has_result for each in self._going_on)
+
     def ended(self, step: Step) -> None:
         """Record that a step that had no result before is over."""
         step.place.going_on -= 1
