@@ -290,7 +290,7 @@ class Run:
         progress, stack = self.progress, self.progress.stack
         all_saved = not progress.unsaved and not any(each.keys for each in stack)
         between = not stack or stack[-1].item is NOTHING
-        return all_saved and between and not progress.steps.unkept
+        return all_saved and between and not progress.steps.unsaved
 
     # What the outside knows of it.
 

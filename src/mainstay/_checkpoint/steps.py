@@ -255,9 +255,9 @@ class Steps:
             del error  # else frame and exception keep each other alive, and the iterations around
 
     @property
-    def unkept(self) -> bool:
-        """True if a step is going on whose result is not kept yet."""
-        return any(not each.has_result for each in self._going_on)
+    def unsaved(self) -> bool:
+        """True if a step is going on, or a result of one is not saved yet."""
+        return bool(self._pending) or any(not each.has_result for each in self._going_on)
 
     def ended(self, step: Step) -> None:
         """Record that a step that had no result before is over."""
