@@ -16,7 +16,7 @@ from mainstay._core.context import current_context
 from mainstay._core.owner import this_process
 from mainstay.errors import LeaseLostError, StoreUnavailableError
 from mainstay.stores import store_of
-from mainstay.stores.base import Acquired, Change, Held, RunId
+from mainstay.stores.base import Acquired, AsyncStore, Change, Held, RunId
 from mainstay.stores.redis import RedisStore
 from mainstay.stores.selection import count_runs
 from support.pools import LONGEST
@@ -102,6 +102,9 @@ class InATask:
 
 
 class TestRedisStoreInTasks(StoreConformance):
+    def test_it_is_a_store(self, store):
+        assert isinstance(store._store, AsyncStore)
+
     @pytest.fixture
     def store(self, url):
         store = InATask(on_fake_clock(RedisStore(url)))
