@@ -533,6 +533,10 @@ class _CopiesError(MainstayError, ExceptionGroup[Exception]):
         """Make one of the same kind with other exceptions, for `split` and ``except*``."""
         return type(self)(self.component, excs, self.elapsed, self.answers)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        args = self.component, list(self.exceptions), self.elapsed, self.answers
+        return type(self), args, self.__dict__
+
     @staticmethod
     def _text(component: str, copies: int, elapsed: float) -> str:
         raise NotImplementedError
