@@ -2,7 +2,8 @@
 
 import re
 
-_PASSWORD = re.compile(r"((?<=//)[^/:@\s]*:)\S*(?=@)|(password=)[^&\s]*")
+_PASSWORD = re.compile(r"((?<=//)[^/:@\s]*:).*(?=@)|(password=)[^&\s]*", re.DOTALL)
+"""To the last @, since a password may have any sign in it: rather too much than too little."""
 
 
 def masked(text: str) -> str:

@@ -8,7 +8,8 @@ write one, read `mainstay.stores.base`.
 import os
 import re
 import threading
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from mainstay._core.masking import masked
@@ -36,8 +37,19 @@ _URL = re.compile(
     r"|memory://[^?#\0-\x1f\x7f\ud800-\udfff]*"
 )
 
-_POSTGRES = re.compile("postgres(ql)?://")
-_REDIS = re.compile("rediss?://")
+_SERVERS = {
+    "postgresql": "PostgresStore",
+    "postgres": "PostgresStore",
+    "redis": "RedisStore",
+    "rediss": "RedisStore",
+}
+"""The stores on servers, by the scheme of their URLs."""
+
+_AT_FIRST_USE = {
+    "PostgresStore": "mainstay.stores.postgres",
+    "RedisStore": "mainstay.stores.redis",
+}
+"""Where the stores are that not everybody uses: they are imported when they are asked for."""
 
 _named: dict[str, Store] = {}
 _lock = threading.Lock()
@@ -78,27 +90,20 @@ def store_of(store: object = None) -> Store:
 
 
 def __getattr__(name: str) -> object:
-    """Import the stores that not everybody uses when they are asked for."""
-    if name == "PostgresStore":
-        from mainstay.stores.postgres import PostgresStore  # noqa: PLC0415
-
-        return PostgresStore
-    if name == "RedisStore":
-        from mainstay.stores.redis import RedisStore  # noqa: PLC0415
-
-        return RedisStore
+    if name in _AT_FIRST_USE:
+        return _imported(name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+def _imported(name: str) -> Any:
+    return getattr(import_module(_AT_FIRST_USE[name]), name)
+
+
 def _opened(url: str) -> Store:
-    if _POSTGRES.match(url):
-        from mainstay.stores.postgres import PostgresStore  # noqa: PLC0415
-
-        return PostgresStore(url)
-    if _REDIS.match(url):
-        from mainstay.stores.redis import RedisStore  # noqa: PLC0415
-
-        return RedisStore(url)
+    scheme, separator, _ = url.partition("://")
+    if separator and scheme in _SERVERS:
+        store: Store = _imported(_SERVERS[scheme])(url)
+        return store
     parts = _URL.fullmatch(url)
     if parts is not None and parts["path"] is None:
         return MemoryStore()

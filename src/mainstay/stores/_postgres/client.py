@@ -51,14 +51,14 @@ class Client:
     def abandon(self) -> None:
         """Abandon all connections, which are the parent's."""
         for pool in self._pools():
-            pool.abandon()
+            pool.sessions.abandon()
         self._reset()
 
     def close(self) -> None:
         """Close the connections that nobody uses; the others when they are given back."""
         self._origin.generation += 1
         for pool in self._pools():
-            pool.close()
+            pool.sessions.close()
 
     def run(
         self, operation: Operation[T], lease: float | None = None, *, renews: bool = False
@@ -149,9 +149,9 @@ class Client:
                     wanted = exchanges.send(answers)
         except StopIteration:
             self._has_tables = True
-            self._pool.keep(session)
+            self._pool.sessions.give_back(session)
         except BaseException:
-            self._pool.drop(session)
+            self._pool.sessions.drop(session)
             raise
 
     async def _aprepare_tables(self, pool: AsyncPool, exchanges: Exchanges) -> None:
@@ -169,7 +169,7 @@ class Client:
                     wanted = exchanges.send(answers)
         except StopIteration:
             self._has_tables = True
-            pool.keep(session)
+            pool.sessions.give_back(session)
         except BaseException:
-            pool.drop(session)
+            pool.sessions.drop(session)
             raise

@@ -86,7 +86,7 @@ class Guard:
 
     def abandon(self) -> None:
         """Abandon what is the parent's, in a forked child."""
-        self._pool.abandon()
+        self._pool.sessions.abandon()
         self._close_bell()
 
     @contextlib.contextmanager
@@ -125,7 +125,7 @@ class Guard:
                     SYSTEM.sleep(min(self._LONGEST_PAUSE, 0.01 + waited / 20))
                     continue
                 if not session.direct:
-                    self._pool.drop(session)
+                    self._pool.sessions.drop(session)
                     self._give_up()
                     return
                 try:
@@ -134,7 +134,7 @@ class Guard:
                 finally:
                     self.held, lost = SessionLock(), monotonic()
                     self._listening = None
-                    self._pool.drop(session)
+                    self._pool.sessions.drop(session)
         finally:
             self.settled.set()
             self._close_bell()

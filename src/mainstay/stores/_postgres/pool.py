@@ -39,7 +39,7 @@ class Origin:
     generation: int = 0
 
 
-class _Idle:
+class Sessions:
     """Sessions that nobody uses, and all that there are."""
 
     def __init__(self, origin: Origin) -> None:
@@ -65,14 +65,21 @@ class _Idle:
         self._all.add(session)
         return session
 
-    def give_back(self, session: Session, generation: int) -> None:
-        """Keep the session for the next one, if it can be used again."""
+    def give_back(self, session: Session, generation: int | None = None) -> None:
+        """Keep the session for the next one, if it can be used again.
+
+        Args:
+            session: What `taken` or `opened` returned.
+            generation: That of the origin when the session was taken; None for the present one.
+        """
+        generation = self._origin.generation if generation is None else generation
         if session.usable and generation == self._origin.generation:
             self._idle.append((generation, session))
         else:
             self.drop(session)
 
     def drop(self, session: Session) -> None:
+        """Close a session."""
         self._all.discard(session)
         session.close()
 
@@ -85,6 +92,7 @@ class _Idle:
                 break
 
     def abandon(self) -> None:
+        """Abandon all, which are the parent's after a fork."""
         for session in self._all:
             session.abandon()
         self._all.clear()
@@ -97,11 +105,14 @@ class Pool:
     Args:
         origin: Where they lead.
         size: How many there are at most.
+
+    Attributes:
+        sessions: What there are.
     """
 
     def __init__(self, origin: Origin, size: int) -> None:
         self._origin = origin
-        self._sessions = _Idle(origin)
+        self.sessions = Sessions(origin)
         self._free: queue.SimpleQueue[None] = queue.SimpleQueue()  # signal handlers may come back
         for _ in range(size):
             self._free.put(None)
@@ -129,48 +140,32 @@ class Pool:
 
     def _exchange(self, queries: Sequence[Bound], ends: float, *, prepare: bool) -> list[Reply]:
         generation = self._origin.generation
-        session = self._sessions.taken() or self.connected(ends)
+        session = self.sessions.taken() or self.connected(ends)
         try:
             return drive(session.exchange(queries, prepare=prepare), ends)
         except Failure as failure:
             _heed(failure, self._origin, session)
             raise
         finally:
-            self._sessions.give_back(session, generation)
+            self.sessions.give_back(session, generation)
 
     def connected(self, ends: float) -> Session:
         """Open a session; each server gets its share of the time."""
         hosts = self._origin.address.hosts
         failures: list[Failure] = []
         for rank, host in enumerate(hosts):
-            session = self._sessions.opened()
+            session = self.sessions.opened()
             try:
                 drive(session.connecting(host), _share(ends, len(hosts) - rank))
             except Failure as failure:
-                self._sessions.drop(session)
+                self.sessions.drop(session)
                 failures.append(failure)
             except BaseException:
-                self._sessions.drop(session)
+                self.sessions.drop(session)
                 raise
             else:
                 return session
         raise _together(failures)
-
-    def keep(self, session: Session) -> None:
-        """Take back a session that `connected` returned."""
-        self._sessions.give_back(session, self._origin.generation)
-
-    def drop(self, session: Session) -> None:
-        """Close a session that `connected` returned."""
-        self._sessions.drop(session)
-
-    def close(self) -> None:
-        """Close the sessions that nobody uses."""
-        self._sessions.close()
-
-    def abandon(self) -> None:
-        """Abandon all sessions, which are the parent's."""
-        self._sessions.abandon()
 
 
 class AsyncPool:
@@ -178,7 +173,7 @@ class AsyncPool:
 
     def __init__(self, origin: Origin, size: int) -> None:
         self._origin = origin
-        self._sessions = _Idle(origin)
+        self.sessions = Sessions(origin)
         self._free = asyncio.Semaphore(size)
 
     async def exchange(self, queries: Sequence[Bound], ends: float) -> list[Reply]:
@@ -206,14 +201,14 @@ class AsyncPool:
         self, queries: Sequence[Bound], ends: float, *, prepare: bool
     ) -> list[Reply]:
         generation = self._origin.generation
-        session = self._sessions.taken() or await self.connected(ends)
+        session = self.sessions.taken() or await self.connected(ends)
         try:
             return await adrive(session.exchange(queries, prepare=prepare), ends)
         except Failure as failure:
             _heed(failure, self._origin, session)
             raise
         finally:
-            self._sessions.give_back(session, generation)
+            self.sessions.give_back(session, generation)
 
     async def connected(self, ends: float) -> Session:
         """As `Pool.connected`; names of hosts are looked up beside the loop."""
@@ -221,41 +216,25 @@ class AsyncPool:
         failures: list[Failure] = []
         for rank, host in enumerate(hosts):
             share = _share(ends, len(hosts) - rank)
-            session = self._sessions.opened()
+            session = self.sessions.opened()
             try:
                 async with asyncio.timeout(max(0.0, share - monotonic())):
                     found = await _looked_up(host)
                 await adrive(session.connecting(found), share)
             except TimeoutError:
-                self._sessions.drop(session)
+                self.sessions.drop(session)
                 failures.append(
                     Failure("the name of the host was not found in time", retryable=True)
                 )
             except Failure as failure:
-                self._sessions.drop(session)
+                self.sessions.drop(session)
                 failures.append(failure)
             except BaseException:
-                self._sessions.drop(session)
+                self.sessions.drop(session)
                 raise
             else:
                 return session
         raise _together(failures)
-
-    def keep(self, session: Session) -> None:
-        """As `Pool.keep`."""
-        self._sessions.give_back(session, self._origin.generation)
-
-    def drop(self, session: Session) -> None:
-        """As `Pool.drop`."""
-        self._sessions.drop(session)
-
-    def close(self) -> None:
-        """As `Pool.close`."""
-        self._sessions.close()
-
-    def abandon(self) -> None:
-        """As `Pool.abandon`."""
-        self._sessions.abandon()
 
 
 def _share(ends: float, servers: int) -> float:

@@ -19,7 +19,7 @@ def client() -> "ModuleType":
     """
     try:
         import redis  # noqa: PLC0415 - an extra
-        import redis.asyncio  # noqa: PLC0415
+        import redis.asyncio  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise ImportError(_MISSING) from error
     return redis

@@ -115,7 +115,7 @@ class RedisPool:
         errors = client().exceptions
         try:
             # redis-py has no limit for a request, only one for the connection.
-            connection._sock.settimeout(_left(ends))  # noqa: SLF001
+            connection._sock.settimeout(_left(ends))  # noqa: SLF001 - as above
             with _translating():
                 connection.send_packed_command(
                     connection.pack_commands(commands), check_health=False
