@@ -210,7 +210,7 @@ def without_waits() -> Iterator[list[float]]:
     slept: list[float] = []
     real, real_stamina = time.sleep, stamina._core._smart_sleep  # noqa: SLF001 - as its tests do
     time.sleep = slept.append
-    stamina._core._smart_sleep = slept.append  # noqa: SLF001
+    stamina._core._smart_sleep = slept.append  # noqa: SLF001 - its only way to sleep
     tenacity.nap.time.sleep = slept.append
     with testing.FakeClock() as clock:
         wait = clock.sleep
@@ -223,7 +223,7 @@ def without_waits() -> Iterator[list[float]]:
         try:
             yield slept
         finally:
-            time.sleep, stamina._core._smart_sleep = real, real_stamina  # noqa: SLF001
+            time.sleep, stamina._core._smart_sleep = real, real_stamina  # noqa: SLF001 - as above
             tenacity.nap.time.sleep = real
 
 
@@ -487,7 +487,7 @@ def says_when(name: str) -> bool:
     breaker.open()
     error = outcome(breaker.wrap(fails(0)))
     if name == "circuitbreaker":  # by way of the breaker that it holds
-        return 0 < error._circuit_breaker.open_remaining <= LONG  # noqa: SLF001
+        return 0 < error._circuit_breaker.open_remaining <= LONG  # noqa: SLF001 - what it shows
     return 0 < (getattr(error, "retry_after", None) or 0) <= LONG
 
 

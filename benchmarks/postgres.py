@@ -193,7 +193,7 @@ def dbos_steps(url: str) -> Iterator[Loop]:
 def langgraph_puts(url: str) -> Iterator[Loop]:
     """Put checkpoints of one thread."""
     from langgraph.checkpoint.base import empty_checkpoint  # noqa: PLC0415 - heavy
-    from langgraph.checkpoint.postgres import PostgresSaver  # noqa: PLC0415
+    from langgraph.checkpoint.postgres import PostgresSaver  # noqa: PLC0415 - a peer
 
     config = {"configurable": {"thread_id": "1", "checkpoint_ns": ""}}
     with PostgresSaver.from_conn_string(url) as saver:

@@ -248,7 +248,7 @@ def held(points: list[tuple[float, float]], until: float) -> list[tuple[float, f
 def readable(background: str) -> str:
     """Return a color of text that can be read on another one."""
     red, green, blue, alpha = to_rgba(background)
-    is_bright = (0.3 * red + 0.6 * green + 0.1 * blue) * alpha > 0.45  # noqa: PLR2004
+    is_bright = (0.3 * red + 0.6 * green + 0.1 * blue) * alpha > 0.45  # noqa: PLR2004 - by eye
     return DARK_TEXT if is_bright else TEXT
 
 

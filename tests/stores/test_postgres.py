@@ -23,6 +23,7 @@ from mainstay.stores.postgres import PostgresStore
 from support.pgbouncer import PgBouncer
 from support.pools import LONGEST
 from support.postgres import Postgres
+from support.server_stores import InTasks
 from support.store_conformance import OTHER, RUN, StoreConformance, acquired, request, save
 
 pytestmark = [
@@ -60,36 +61,6 @@ class TestPostgresStore(StoreConformance):
         store = on_fake_clock(PostgresStore(url))
         yield store
         store.close()
-
-
-class InTasks:
-    """A store whose `AsyncStore` half is called, in an event loop of its own."""
-
-    def __init__(self, store):
-        self._store = store
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._thread.start()
-
-    def __getattr__(self, name):
-        return getattr(self._store, name)
-
-    def _wait(self, task):
-        return asyncio.run_coroutine_threadsafe(task, self._loop).result(LONGEST)
-
-    def end(self):
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    def acquire(self, run, request):
-        return self._wait(self._store.aacquire(run, request))
-
-    def commit(self, lease, change):
-        return self._wait(self._store.acommit(lease, change))
-
-    def release(self, *args, **options):
-        return self._wait(self._store.arelease(*args, **options))
 
 
 class TestPostgresStoreInTasks(StoreConformance):

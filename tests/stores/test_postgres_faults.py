@@ -18,11 +18,12 @@ from mainstay import checkpoint_run
 from mainstay.errors import LeaseLostError, StoreUnavailableError
 from mainstay.stores._postgres.operations import Operations
 from mainstay.stores._postgres.statements import statements
-from mainstay.stores.base import Acquired, Change, Contents, Finished, Held, Result
+from mainstay.stores.base import Acquired, Change, Contents, Held, Result
 from mainstay.stores.postgres import PostgresStore
 from support.fault_proxy import FAULTS, FaultProxy
 from support.pools import LONGEST
 from support.postgres import Postgres
+from support.server_stores import Persistent, calling, work
 from support.store_conformance import ONE, RUN, TWO, acquired, lease_of, request, save
 
 pytestmark = pytest.mark.process
@@ -55,71 +56,10 @@ def store(proxy):
     store.close()
 
 
-class Persistent:
-    """A caller that sends again what was not answered."""
-
-    def __init__(self, call):
-        self.call = call
-        self.failures = 0
-
-    def __call__(self, *args, **options):
-        end = time.monotonic() + LONGEST
-        while True:
-            try:
-                return self.call(*args, **options)
-            except StoreUnavailableError as error:
-                if not error.retryable or time.monotonic() > end:
-                    raise
-                self.failures += 1
-
-
-class Sync:
-    def __init__(self, store):
-        self.acquire, self.commit = Persistent(store.acquire), Persistent(store.commit)
-        self.release = Persistent(store.release)
-
-
-class Async:
-    def __init__(self, store, runner):
-        def wait(call):
-            return Persistent(lambda *args, **options: runner.run(call(*args, **options)))
-
-        self.acquire, self.commit = wait(store.aacquire), wait(store.acommit)
-        self.release = wait(store.arelease)
-
-
 @pytest.fixture(params=["sync", "async"])
 def caller(request, store):
-    if request.param == "sync":
-        yield Sync(store)
-        return
-    with asyncio.Runner() as runner:
-        yield Async(store, runner)
-
-
-def work(caller):
-    """Go through a run with all that a run does, in two attempts."""
-    numbers = itertools.count(1)
-
-    def commit(lease, **change):
-        caller.commit(lease, Change(**change, sequence=next(numbers)))
-
-    lease = lease_of(caller.acquire(RUN, request()))
-    commit(lease, put={0: ONE})
-    commit(lease, document=b"1", drop=(0,))
-    commit(lease, put={1: ONE, 2: TWO})
-    caller.release(lease, "error", "no")
-    numbers = itertools.count(1)
-    answer = caller.acquire(RUN, request())
-    assert answer.contents == Contents(b"1", None, {1: ONE, 2: TWO})
-    lease = lease_of(answer)
-    commit(lease, document=b"2", put={3: TWO})
-    commit(lease, drop=(1,))
-    commit(lease, document=b"3", finished=True)
-    answer = caller.acquire(RUN, request())
-    assert isinstance(answer, Finished)
-    assert answer.record.attempt == 2
-    assert answer.contents == Contents(b"3", b"3", {2: TWO, 3: TWO})
+    with calling(store, request.param) as caller:
+        yield caller
 
 
 @pytest.mark.parametrize("fault", FAULTS)

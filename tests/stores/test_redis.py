@@ -1,10 +1,8 @@
 """`RedisStore` against a real server: what every store must do, from threads and from tasks."""
 
 import asyncio
-import contextvars
 import os
 import subprocess
-import threading
 import time
 
 import attrs
@@ -22,6 +20,7 @@ from mainstay.stores.selection import count_runs
 from support.pools import LONGEST
 from support.processes import LOOPBACK, free_port, require_tool
 from support.redis_servers import DURABLE, RedisServer
+from support.server_stores import InTasks
 from support.store_conformance import (
     DEAD,
     ONE,
@@ -73,41 +72,13 @@ class TestRedisStore(StoreConformance):
         store.close()
 
 
-class InATask:
-    """A store whose `AsyncStore` half is called, in an event loop of its own."""
-
-    def __init__(self, store):
-        self._store = store
-        self._runner = asyncio.Runner()
-        self._lock = threading.Lock()
-
-    def __getattr__(self, name):
-        return getattr(self._store, name)
-
-    def _wait(self, task):
-        with self._lock:
-            return self._runner.run(task, context=contextvars.copy_context())
-
-    def end(self):
-        self._runner.close()
-
-    def acquire(self, run, request):
-        return self._wait(self._store.aacquire(run, request))
-
-    def commit(self, lease, change):
-        return self._wait(self._store.acommit(lease, change))
-
-    def release(self, *args, **options):
-        return self._wait(self._store.arelease(*args, **options))
-
-
 class TestRedisStoreInTasks(StoreConformance):
     def test_it_is_a_store(self, store):
         assert isinstance(store._store, AsyncStore)
 
     @pytest.fixture
     def store(self, url):
-        store = InATask(on_fake_clock(RedisStore(url)))
+        store = InTasks(on_fake_clock(RedisStore(url)))
         yield store
         store.close()
         store.end()

@@ -16,14 +16,15 @@ import redis
 
 from mainstay._core.owner import this_process
 from mainstay.errors import LeaseLostError, StoreUnavailableError
-from mainstay.stores.base import Acquired, Change, Contents, Finished, RunId
+from mainstay.stores.base import Acquired, Change, Contents, RunId
 from mainstay.stores.redis import RedisStore
 from support.examples import strides
 from support.fault_proxy import FAULTS, FaultProxy
 from support.pools import LONGEST
 from support.processes import LOOPBACK
 from support.redis_servers import DURABLE, RedisServer
-from support.store_conformance import ONE, RUN, TWO, acquired, lease_of, request, save
+from support.server_stores import Persistent, calling, work
+from support.store_conformance import ONE, RUN, acquired, lease_of, request, save
 
 pytestmark = pytest.mark.process
 
@@ -55,71 +56,10 @@ def store(proxy):
     store.close()
 
 
-class Again:
-    """A caller that sends again what was not answered."""
-
-    def __init__(self, call):
-        self.call = call
-        self.failures = 0
-
-    def __call__(self, *args, **options):
-        end = time.monotonic() + LONGEST
-        while True:
-            try:
-                return self.call(*args, **options)
-            except StoreUnavailableError as error:
-                if not error.retryable or time.monotonic() > end:
-                    raise
-                self.failures += 1
-
-
-class FromThreads:
-    def __init__(self, store):
-        self.acquire, self.commit = Again(store.acquire), Again(store.commit)
-        self.release = Again(store.release)
-
-
-class FromTasks:
-    def __init__(self, store, runner):
-        def wait(call):
-            return Again(lambda *args, **options: runner.run(call(*args, **options)))
-
-        self.acquire, self.commit = wait(store.aacquire), wait(store.acommit)
-        self.release = wait(store.arelease)
-
-
 @pytest.fixture(params=["sync", "async"])
 def caller(request, store):
-    if request.param == "sync":
-        yield FromThreads(store)
-        return
-    with asyncio.Runner() as runner:
-        yield FromTasks(store, runner)
-
-
-def work(caller):
-    """Go through a run with all that a run does, in two attempts."""
-    numbers = itertools.count(1)
-
-    def commit(lease, **change):
-        caller.commit(lease, Change(**change, sequence=next(numbers)))
-
-    lease = lease_of(caller.acquire(RUN, request()))
-    commit(lease, put={0: ONE})
-    commit(lease, document=b"1", drop=(0,))
-    commit(lease, put={1: ONE, 2: TWO})
-    caller.release(lease, "error", "no")
-    numbers = itertools.count(1)
-    answer = caller.acquire(RUN, request())
-    assert answer.contents == Contents(b"1", None, {1: ONE, 2: TWO})
-    lease = lease_of(answer)
-    commit(lease, document=b"2", put={3: TWO})
-    commit(lease, drop=(1,))
-    commit(lease, document=b"3", finished=True)
-    answer = caller.acquire(RUN, request())
-    assert isinstance(answer, Finished)
-    assert answer.record.attempt == 2
-    assert answer.contents == Contents(b"3", b"3", {2: TWO, 3: TWO})
+    with calling(store, request.param) as caller:
+        yield caller
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -128,7 +68,7 @@ def test_a_failure_at_any_message_loses_and_doubles_nothing(server, proxy, store
     work(caller)
     rounds = 1
     for number in itertools.count(1, strides()):
-        assert Again(store.forget)(RUN)
+        assert Persistent(store.forget)(RUN)
         proxy.fail_at(number, fault)
         work(caller)
         rounds += 1
@@ -159,7 +99,7 @@ def test_a_call_that_nobody_answers_ends_in_its_time(proxy, caller_of, options):
         assert unanswered.value.retryable
         assert 0.4 < time.monotonic() - began < LONGEST / 2
     proxy.release()
-    Again(store.commit)(lease, change)
+    Persistent(store.commit)(lease, change)
     assert store.load(RUN) == Contents(b"one", None)
     store.close()
 
@@ -179,7 +119,7 @@ def test_an_interrupted_save_leaves_no_answer_for_the_next(proxy, store):
     finally:
         signal.signal(signal.SIGALRM, before)
     proxy.release()
-    Again(store.commit)(lease, Change(document=b"one", sequence=1))
+    Persistent(store.commit)(lease, Change(document=b"one", sequence=1))
     save(store, lease, b"two", sequence=2)
     assert store.load(RUN) == Contents(b"two", b"one")
 

@@ -59,7 +59,7 @@ def refused(url, use=acquired, **options):
     store.close()
     for secret in SHOWN:
         assert secret not in f"{error.value!s} {error.value!r} {store!r} {store.url}"
-    assert pickle.loads(pickle.dumps(error.value)).args == error.value.args  # noqa: S301
+    assert pickle.loads(pickle.dumps(error.value)).args == error.value.args  # noqa: S301 - ours
     return error.value
 
 
