@@ -12,7 +12,7 @@ import pytest
 from mainstay import Metrics, checkpoint_run, deadline, remaining
 from mainstay._checkpoint import watcher
 from mainstay._checkpoint.schedule import Schedule
-from mainstay._checkpoint.watcher import renews_now, watch
+from mainstay._checkpoint.watcher import renews_now, unwatch, watch
 from mainstay._core.clock import SYSTEM
 from mainstay._metrics.collector import recorders_of
 from mainstay.errors import StoreUnavailableError
@@ -71,6 +71,12 @@ class Job:
         self.answers.append("failed")
 
 
+def watched(store, job):
+    """Have a job watched over; give what ends that."""
+    watch(store, job)
+    return lambda: unwatch(store, job)
+
+
 def threads():
     return {each for each in threading.enumerate() if each.name.startswith("mainstay-lease")}
 
@@ -84,7 +90,7 @@ def wait_until(condition, seconds=60):
 
 def test_a_lease_is_renewed_three_times_in_its_time():
     store, began = Renewals(), monotonic()
-    unwatch = watch(store, Job("a", 0.3))
+    unwatch = watched(store, Job("a", 0.3))
     assert store.second.wait(60)
     unwatch()
     times = [at - began for at, _ in store.rounds[:2]]
@@ -103,7 +109,7 @@ def test_a_thousand_runs_have_one_thread_and_one_request_for_a_round():
     """Known fault: 1,000 async runs had 1,000 threads and as many requests."""
     store, before = Renewals(), threads()
     jobs = [Job(str(number), 6.0) for number in range(1000)]
-    ends = [watch(store, job) for job in jobs]
+    ends = [watched(store, job) for job in jobs]
     assert len(threads() - before) == 1
     wait_until(lambda: all(job.answers for job in jobs))
     for end in ends:
@@ -122,9 +128,9 @@ def kept():
 def test_what_has_ended_is_not_kept_until_its_lease_would_be_renewed(every):
     """Known fault: a kilobyte for each run that had ended, for a third of its lease."""
     store, job = Renewals(), Job("long", 3600.0, every)
-    end = watch(store, job)
+    end = watched(store, job)
     for _ in range(1000):
-        watch(store, Job("short", 3600.0))()
+        watched(store, Job("short", 3600.0))()
         job.schedule.begin()
     wait_until(lambda: kept() < 150)
     end()
@@ -133,7 +139,7 @@ def test_what_has_ended_is_not_kept_until_its_lease_would_be_renewed(every):
 
 def test_each_store_has_a_thread_of_its_own_so_that_one_that_hangs_stops_no_other():
     before = threads()
-    ends = [watch(Renewals(), Job("a", 30.0)) for _ in range(3)]
+    ends = [watched(Renewals(), Job("a", 30.0)) for _ in range(3)]
     assert len(threads() - before) == 3
     for end in ends:
         end()
@@ -143,7 +149,7 @@ def test_each_store_has_a_thread_of_its_own_so_that_one_that_hangs_stops_no_othe
 def test_the_run_whose_lease_is_lost_is_told_and_no_other():
     store = Renewals(lost={"b"})
     jobs = [Job(key, 0.06) for key in "abc"]
-    ends = [watch(store, job) for job in jobs]
+    ends = [watched(store, job) for job in jobs]
     wait_until(lambda: all(job.answers for job in jobs))
     for end in ends:
         end()
@@ -154,7 +160,7 @@ def test_the_run_whose_lease_is_lost_is_told_and_no_other():
 def test_a_store_that_fails_is_asked_again_soon_and_that_is_said_once(error, caplog):
     store, job = Renewals(error=error), Job("a", 0.3)
     with caplog.at_level(logging.WARNING):
-        end = watch(store, job)
+        end = watched(store, job)
         assert store.second.wait(60)
         end()
     assert {*job.answers} == {"failed"}
@@ -165,7 +171,7 @@ def test_a_store_that_fails_is_asked_again_soon_and_that_is_said_once(error, cap
 
 def test_a_run_that_has_ended_is_not_renewed_any_more():
     store, ended, going_on = Renewals(), Job("a", 0.03), Job("b", 0.03)
-    ends = [watch(store, ended), watch(store, going_on)]
+    ends = [watched(store, ended), watched(store, going_on)]
     ended.over = True
     assert store.second.wait(60)
     for end in ends:
@@ -175,7 +181,7 @@ def test_a_run_that_has_ended_is_not_renewed_any_more():
 
 def test_it_says_that_a_save_is_due_when_the_time_has_come_and_not_before():
     store, job = Renewals(), Job("a", 0.06, every=timedelta(seconds=0.1))
-    end = watch(store, job)
+    end = watched(store, job)
     assert store.second.wait(60)  # it has looked at the time, and gone on
     due_at = job.schedule.due_at
     wait_until(lambda: job.schedule.due)
@@ -194,7 +200,7 @@ def test_it_has_a_context_of_its_own():
     store = Renewals()
     with deadline(3600.0):
         request.set(object())
-        end = watch(store, Job("a", 0.03))
+        end = watched(store, Job("a", 0.03))
     assert store.second.wait(60)
     end()
     assert store.seen[0] is None
@@ -206,3 +212,16 @@ def test_the_runs_of_a_store_follow_each_other_without_a_thread_left_over():
         with checkpoint_run(str(number), store=store):
             assert threads() - before
     wait_until(lambda: threads() <= before)
+
+
+def test_what_a_signal_handler_raises_just_after_the_beginning_leaves_no_thread(monkeypatch):
+    def interrupted(store, run):
+        watch(store, run)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mainstay._checkpoint.call.watch", interrupted)
+    store, before = MemoryStore(), threads()
+    with pytest.raises(KeyboardInterrupt), checkpoint_run("a", store=store):
+        pass
+    wait_until(lambda: threads() <= before)
+    assert store.list()[0][1] == "interrupted"

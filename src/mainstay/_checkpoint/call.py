@@ -30,7 +30,7 @@ from mainstay._checkpoint.settings import CheckpointSettings
 from mainstay._checkpoint.state import State
 from mainstay._checkpoint.steps import Steps
 from mainstay._checkpoint.types import allowed_by, allowed_by_result
-from mainstay._checkpoint.watcher import watch
+from mainstay._checkpoint.watcher import unwatch, watch
 from mainstay._core.call import Call, recorder_in
 from mainstay._core.context import current_context
 from mainstay._core.events import logger_of, publish
@@ -123,7 +123,6 @@ class CheckpointCall(Call[CheckpointRecorder]):
     _run: Run | None = attrs.field(default=None, init=False)
     _thread: int = attrs.field(factory=threading.get_ident, init=False)
     _polls: int = attrs.field(default=0, init=False)
-    _unwatch: Callable[[], None] | None = attrs.field(default=None, init=False)
     sender: Sender = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -325,7 +324,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
     def _watch(self) -> bool:
         """Have a thread watch over the run; False if none can be started now."""
         try:
-            self._unwatch = watch(self.bound.settings.store, self.run.hold)
+            watch(self.bound.settings.store, self.run.hold)
         except RuntimeError:
             return False
         return True
@@ -417,8 +416,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
 
     def _end_watch(self, run: Run) -> None:
         interruption.ended(run.hold)
-        if self._unwatch is not None:
-            self._unwatch()
+        unwatch(self.bound.settings.store, run.hold)
 
     @contextlib.contextmanager
     def _noting(self, error: BaseException) -> Iterator[None]:

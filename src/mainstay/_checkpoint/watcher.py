@@ -15,7 +15,7 @@ import heapq
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextvars import Context
 from itertools import count
 from typing import Protocol
@@ -212,8 +212,8 @@ _watchers: dict[int, Watcher] = {}
 _lock = threading.RLock()
 
 
-def watch(store: Store, run: Renewable) -> Callable[[], None]:
-    """Watch over *run* until what is returned is called.
+def watch(store: Store, run: Renewable) -> None:
+    """Watch over *run* from now on.
 
     Raises:
         RuntimeError: If no thread can be started now.
@@ -224,12 +224,13 @@ def watch(store: Store, run: Renewable) -> Callable[[], None]:
             watcher = _watchers[id(store)] = Watcher(store)
         watcher.add(run)
 
-    def unwatch() -> None:
-        with _lock:
-            if watcher.remove(run) and _watchers.get(id(store)) is watcher:
-                del _watchers[id(store)]
 
-    return unwatch
+def unwatch(store: Store, run: Renewable) -> None:
+    """Watch over *run* no more, if it was watched."""
+    with _lock:
+        watcher = _watchers.get(id(store))
+        if watcher is not None and watcher.remove(run):
+            del _watchers[id(store)]
 
 
 def _after_fork_in_child() -> None:
