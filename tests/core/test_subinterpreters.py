@@ -22,6 +22,7 @@ from mainstay._core.workers import WorkerPool
 from mainstay._limits.shared_turns import SharedTurns
 from mainstay._metrics.writer import Writer
 from mainstay.integrations._watchdog import Watchdog
+from support.postgres import Postgres
 from support.processes import PROGRAMS
 
 CODE = {
@@ -106,12 +107,43 @@ CODE = {
     """,
 }
 
+IN_POSTGRESQL = """
+    import threading
+    from mainstay import checkpoint_run
+    from mainstay.stores import PostgresStore
+
+    store = PostgresStore("{url}")
+    with checkpoint_run("May", store=store) as cp:
+        assert cp.step("one", lambda: 1) == 1
+        guards = [each for each in threading.enumerate() if each.name == "mainstay-postgres"]
+        assert len(guards) == (0 if isolated else 1)
+    store.forget(store.list()[0][0].run)
+"""
+
 
 @pytest.mark.process
 @pytest.mark.parametrize("kind", ["legacy", "isolated"])
 @pytest.mark.parametrize("code", CODE.values(), ids=CODE)
 def test_it_works_in_a_subinterpreter(tmp_path, kind, code):
-    code = textwrap.dedent(code).replace("{tmp_path}", str(tmp_path))
+    run_inside(kind, code.replace("{tmp_path}", str(tmp_path)))
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("kind", ["legacy", "isolated"])
+def test_runs_in_postgresql_work_in_a_subinterpreter(server, kind):
+    run_inside(kind, IN_POSTGRESQL.replace("{url}", server.url))
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = Postgres()
+    yield server
+    server.remove()
+
+
+def run_inside(kind, code):
+    """Run code in a subinterpreter of a kind, to the end of that."""
+    code = textwrap.dedent(code)
     done = subprocess.run(
         [newer_python(), str(PROGRAMS / "subinterpreter.py"), kind, *sys.path],
         input=f"isolated = {kind == 'isolated'}\n{code}\nprint('done', flush=True)\n",

@@ -169,6 +169,24 @@ def test_without_session_locks_the_lease_counts(url, owner):
     other.close()
 
 
+def test_without_a_thread_for_the_lock_the_lease_counts(server, store, monkeypatch):
+    def refused(**_):
+        raise RuntimeError("daemon threads are disabled in this (sub)interpreter")
+
+    with monkeypatch.context() as limited:
+        limited.setattr(threading, "Thread", refused)
+        acquired(store)
+        began = time.monotonic()
+        store._wait_for_release(RUN, 0.1)
+        assert time.monotonic() - began >= 0.1
+    assert server.ask("SELECT session FROM mainstay.run") == [(0,)]
+    acquired(store, OTHER)
+    until = time.monotonic() + LONGEST
+    while not store._guard.held.number:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize("how", ["release", "finish"])
 @pytest.mark.parametrize("colour", ["sync", "async"])
 def test_who_waits_for_a_run_wakes_when_it_is_left(store, how, colour):

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from mainstay._core.clock import SYSTEM, monotonic
+from mainstay._core.exits import end_with_subinterpreter
 from mainstay._core.threads import Signal
 from mainstay.stores._postgres.failures import Failure
 from mainstay.stores._postgres.operations import SessionLock
@@ -64,20 +65,26 @@ class Guard:
         self._listening: Signal | None = None
         self._waiters: dict[object, tuple[str, Signal]] = {}
         self._bell: tuple[socket.socket, socket.socket] | None = None
+        end_with_subinterpreter(self, Guard.stop)
 
     def start(self) -> None:
-        """Start the thread, once."""
+        """Start the thread, once; if that cannot be now, the next call tries again."""
         if self._thread is None and not self.useless:
             with self._starting:
                 if self._thread is None:
                     self._bell = socket.socketpair()
                     for end in self._bell:
                         end.setblocking(False)
-                    thread = threading.Thread(
-                        target=self._keep, name="mainstay-postgres", daemon=True
-                    )
-                    thread.start()
-                    self._thread = thread
+                    try:
+                        thread = threading.Thread(
+                            target=self._keep, name="mainstay-postgres", daemon=True
+                        )
+                        thread.start()
+                    except RuntimeError:  # no more threads, or none that are daemons
+                        self._close_bell()
+                        self.settled.set()
+                    else:
+                        self._thread = thread
 
     def stop(self) -> None:
         """End the thread and its connection."""
