@@ -244,13 +244,19 @@ def single(report: Report, url: str, *, quick: bool) -> None:
     )
 
 
-def saving(url: str, number: int, pipe: "multiprocessing.connection.Connection") -> None:
-    """Save as fast as possible, what and as long as it is told: in a process of its own."""
+def saving(url: str, name: str, pipe: "multiprocessing.connection.Connection") -> None:
+    """Save as fast as possible, what and as long as it is told: in a process of its own.
+
+    Args:
+        url: Where the server is.
+        name: Of the runs, new ones: numbers of results that are kept already would be looked up.
+        pipe: What to do, and how often it was done.
+    """
     store = PostgresStore(url, pool=1, session_locks=False)
     saves = {
         RAW: by_hand(url, "raw"),
-        DOCUMENT: document(store, RunId("process", f"document-{number}")),
-        STEP: step(store, RunId("process", f"step-{number}")),
+        DOCUMENT: document(store, RunId("document", name)),
+        STEP: step(store, RunId("step", name)),
     }
     for save in saves.values():
         for _ in range(5):
@@ -278,7 +284,7 @@ def many(report: Report, url: str, *, quick: bool) -> None:
         workers = []
         for number in range(processes):
             mine, theirs = start.Pipe()
-            worker = start.Process(target=saving, args=(url, number, theirs))
+            worker = start.Process(target=saving, args=(url, f"{number} of {processes}", theirs))
             worker.start()
             pipes.append(mine)
             workers.append(worker)
