@@ -3,7 +3,9 @@
 A server of Debian's package postgresql with fsync on and this process share the machine, without a
 network in between: so the count of round trips, which is given beside, matters more than the
 microseconds elsewhere. The row by hand is a prepared INSERT of psycopg on one connection, each a
-transaction of its own. Peers run as their documentation shows it, on the same server.
+transaction of its own. Peers run as their documentation shows it, on the same server. absurd is
+installed by a file of SQL, which its package does not have: $ABSURD_SQL says where one of the same
+version is, sql/absurd.sql of its repository. Without that, its row is left out.
 """
 
 import asyncio
@@ -19,8 +21,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import attrs
 import psycopg
@@ -35,12 +39,17 @@ from mainstay.stores.postgres import PostgresStore
 from support.fault_proxy import FaultProxy
 from support.postgres import Postgres
 
+if TYPE_CHECKING:
+    from absurd_sdk import TaskContext
+
+ABSURD_SQL = os.environ.get("ABSURD_SQL")
 PAYLOAD = "x" * 200
 LEASE = 60.0
 RAW, DOCUMENT, STEP, BOTH = "by hand: INSERT", "store: document", "store: step", "store: both"
 CP_STEP, CP_ITERATE = "mainstay, cp.step", "mainstay, cp.iterate, every=1"
 CP_ASTEP, RAW_ASYNC = "mainstay, async cp.step", "by hand, psycopg.AsyncConnection"
 DBOS_STEP, LANGGRAPH = "DBOS, a step of a workflow", "LangGraph, PostgresSaver.put"
+ABSURD_STEP = "absurd, a step of a task"
 OWNER = """
 import sys, attrs
 from mainstay.stores.base import Request, RunId
@@ -207,6 +216,29 @@ def langgraph_puts(url: str) -> Iterator[Loop]:
         yield looped(put)
 
 
+@contextlib.contextmanager
+def absurd_steps(url: str, tables: str) -> Iterator[Loop]:
+    """Take the steps of one task for each loop, in its worker; *tables* is the SQL of absurd."""
+    from absurd_sdk import Absurd  # noqa: PLC0415 - a peer that most runs leave out
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(tables)
+    app, seconds = Absurd(url, queue_name="bench"), []
+    app.create_queue()
+
+    @app.register_task("bench")
+    def task(params: dict, context: "TaskContext") -> None:
+        seconds.append(looped(lambda: context.step("step", payload))(params["times"]))
+
+    def loop(times: int) -> float:
+        app.spawn("bench", {"times": times})
+        app.work_batch()
+        return seconds.pop()
+
+    yield loop
+    app.close()
+
+
 def single(report: Report, url: str, *, quick: bool) -> None:
     """Compare one caller with a row by hand."""
     store = PostgresStore(url)
@@ -225,8 +257,14 @@ def single(report: Report, url: str, *, quick: bool) -> None:
             DBOS_STEP: held.enter_context(dbos_steps(url)),
             LANGGRAPH: held.enter_context(langgraph_puts(url)),
         }
+        if ABSURD_SQL:
+            tables = Path(ABSURD_SQL).read_text(encoding="utf-8")
+            loops[ABSURD_STEP] = held.enter_context(absurd_steps(url, tables))
+            report.say(f"absurd {version('absurd-sdk')}, with the tables of that version.")
+        else:
+            report.say("absurd is left out: $ABSURD_SQL does not say where its SQL is.")
         times = times_of(loops, rounds=3 if quick else 150, sample_seconds=0.02 if quick else 0.03)
-        report.times("One caller, 200 bytes, microseconds in nanoseconds", times, RAW)
+        report.times("One caller, 200 bytes a save", times, RAW)
     store.close()
     for what, case, at_least, aim in (
         ("a save of a document, at the store", DOCUMENT, 1.25, 1.1),
@@ -425,9 +463,11 @@ def report(*, quick: bool) -> Report:
     found = Report()
     server = Postgres(fsync="on", max_connections="200")
     try:
-        [(version,)] = server.ask("SHOW server_version")
+        [(server_version,)] = server.ask("SHOW server_version")
         url = server.url.partition("?")[0]
-        found.say(f"PostgreSQL {version}, psycopg {psycopg.__version__}, fsync on, loopback.")
+        found.say(
+            f"PostgreSQL {server_version}, psycopg {psycopg.__version__}, fsync on, loopback."
+        )
         PostgresStore.migrate(url)
         many(found, url, quick=quick)
         single(found, url, quick=quick)
