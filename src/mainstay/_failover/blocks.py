@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 from mainstay._core.failures import class_name
 from mainstay._core.interrupts import TaskTimeout
 from mainstay._core.watching import around, watchers
-from mainstay._failover.calls import BoundPool, PoolCall, aacquire, acquire, require_loop
+from mainstay._failover.call import BoundPool, PoolCall
 from mainstay._failover.engine import PoolEngine
+from mainstay._failover.loops import aacquire, acquire, require_loop
 from mainstay._failover.members import LeaseEntry, MemberHandle
 
 if TYPE_CHECKING:

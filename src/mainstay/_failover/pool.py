@@ -31,8 +31,9 @@ from mainstay._core.misuse import shows_use
 from mainstay._core.sharing import Shared, reset_with_all
 from mainstay._core.threads import Pause, values_now
 from mainstay._failover.blocks import AsyncPoolBlock, LeaseBlock, PoolBlock
-from mainstay._failover.calls import BoundPool, caller, check_interruptible, require_loop, wrap
+from mainstay._failover.call import BoundPool
 from mainstay._failover.engine import PoolEngine, reset
+from mainstay._failover.loops import caller, require_loop, wrap
 from mainstay._failover.members import BY_HAND, Lease, Slot, lease_in_force
 from mainstay._failover.monitor import PoolStatus, member_status
 from mainstay._failover.openers import TaskOpener, ThreadOpener
@@ -42,6 +43,7 @@ from mainstay._failover.settings import (
     POLICY,
     Raises,
     WhenAllDown,
+    check_interruptible,
     check_type,
     checked_members,
     checked_settings,

@@ -199,6 +199,19 @@ def _kind_of(value: object) -> str:
     return f"an object of type {type(value).__name__}"
 
 
+def check_interruptible(settings: PoolSettings, what: str) -> None:
+    """Raise if a pool has a limit for attempts that sync code cannot keep.
+
+    Raises:
+        TypeError: If it has.
+    """
+    if settings.attempt_timeout is not None:
+        raise TypeError(
+            f"`attempt_timeout` of pool {settings.name!r} cannot interrupt {what}, since no thread "
+            f"can be stopped from outside; wrap what is called in `timeout(..., in_thread=True)`"
+        )
+
+
 def check_type(parameter: str, value: object, expected: type, *, none: bool = False) -> None:
     """Raise TypeError unless a parameter is an *expected*."""
     if not isinstance(value, expected) and not (none and value is None):

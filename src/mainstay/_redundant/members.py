@@ -36,11 +36,12 @@ from mainstay._core.events import is_first, logger_of
 from mainstay._core.failures import FAILING, Verdict, class_name, described, is_refusal, leave_note
 from mainstay._core.interrupts import limited
 from mainstay._core.threads import Pause
-from mainstay._failover.calls import check_interruptible, no_member, require_loop
+from mainstay._failover.call import no_member
 from mainstay._failover.engine import PoolEngine
+from mainstay._failover.loops import require_loop
 from mainstay._failover.members import Lease, LeaseEntry, MemberHandle, Slot, lease_here, set_lease
 from mainstay._failover.pool import FailoverPool
-from mainstay._failover.settings import POLICY
+from mainstay._failover.settings import POLICY, check_interruptible
 from mainstay._metrics.pools import MemberRecorder
 from mainstay._metrics.recorder import Recorder
 from mainstay.errors import NoMemberError

@@ -1,0 +1,309 @@
+"""The loops of a pool, sync and async side by side: they call, wait, and ask `PoolCall` in between.
+
+What `_wrap_sync` and `_wrap_async` return makes the first attempt itself where the context is plain
+and the pool's rotation stands: that is the path of every healthy call, and it takes no lock. From
+the first failure on, and in all other cases, `repeat` and `arepeat` do the work.
+
+What follows a caught exception happens outside its `except` block, so that later exceptions do
+not carry earlier ones along as their context.
+"""
+
+import functools
+from asyncio import CancelledError
+from collections.abc import Callable
+from types import NoneType
+from typing import Any, TypeAlias
+
+from mainstay._core.clock import monotonic
+from mainstay._core.context import block_context, process_contexts
+from mainstay._core.functions import (
+    Kind,
+    is_awaitable,
+    kind_of,
+    name_of,
+    refused_awaitable,
+    require_asyncio,
+    resource_first,
+    resource_first_or_as_self,
+    without_resource,
+)
+from mainstay._core.interrupts import limited
+from mainstay._core.layers import with_layers
+from mainstay._core.one_shot import is_file
+from mainstay._core.watching import awatched, watched, watchers
+from mainstay._failover.call import BoundPool, PoolCall
+from mainstay._failover.engine import PoolEngine
+from mainstay._failover.members import MemberHandle, lease_here, set_lease
+from mainstay._failover.openers import TaskOpener
+from mainstay._failover.settings import check_interruptible
+
+Args: TypeAlias = tuple[Any, ...]
+Kwargs: TypeAlias = dict[str, Any]
+_Placed: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def wrap(bound: BoundPool, fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a function that takes a member's resource, first or right after self or cls.
+
+    Raises:
+        TypeError: If its kind does not fit the pool, or it has no parameter for the resource.
+    """
+    return with_layers(without_resource(fn)(_caller(bound, fn, resource_first)), bound.layers)
+
+
+def caller(bound: BoundPool, fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what `wrap` does, as it is, for one call; a method may be the resource's own."""
+    return _caller(bound, fn, resource_first_or_as_self)
+
+
+def _caller(bound: BoundPool, fn: Callable[..., Any], placed: _Placed) -> Callable[..., Any]:
+    kind, name = kind_of(fn), bound.engine.settings.name
+    if kind is Kind.ASYNC:
+        return _wrap_async(bound, placed(fn))
+    if kind is not Kind.SYNC:
+        raise TypeError(
+            f"failover does not wrap generators such as {name_of(fn)}: what has been yielded "
+            f"cannot be taken back; use `for attempt in pool`"
+        )
+    if bound.engine.settings.is_async:
+        raise TypeError(
+            f"pool {name!r} is async, since something that it was given is, and {name_of(fn)} is "
+            f"not"
+        )
+    check_interruptible(bound.engine.settings, name_of(fn))
+    return _wrap_sync(bound, placed(fn))
+
+
+def _wrap_sync(  # noqa: C901 - flat, since each further call would cost every call
+    bound: BoundPool, fn: Callable[..., Any]
+) -> Callable[..., Any]:
+    engine = bound.engine
+    long = engine.settings.first_attempt_is_special() or bound.records_elsewhere()
+    plain: type = NoneType  # of the last result: asked once for each change, not at every call
+
+    def call(*args: Any, **kwargs: Any) -> Any:  # noqa: C901 - as above
+        nonlocal plain
+        started = monotonic()
+        rotation = engine.rotation
+        here = block_context()
+        if (
+            started >= rotation.wake
+            or long
+            or process_contexts
+            or (here is not None and not (here.plain and started < here.deadline))
+            or (args and any(map(is_file, args)))
+            or (kwargs and any(map(is_file, kwargs.values())))
+        ):
+            if started < rotation.rejects and bound.is_plain(started):
+                raise bound.resume(started).failed("no_member")
+            return repeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
+        try:
+            handle = rotation.pick()
+        except BaseException as error:
+            bound.resume(started).not_chosen(error)
+            raise
+        handle.flights.append(None)
+        if handle.opened.gone:  # it was retired between the two lines above
+            engine.done(handle)
+            return repeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
+        outer = lease_here()
+        set_lease(handle.lease)
+        try:
+            value = fn(handle.resource, *args, **kwargs)
+        except BaseException as error:
+            run = bound.resume(started, (fn, args, kwargs))
+            if run.raised(handle, error):
+                raise
+        else:
+            if type(value) is not plain:
+                if is_awaitable(value):
+                    raise _awaitable_refused(bound.resume(started), handle, fn, value)
+                plain = type(value)
+            now = monotonic()
+            if handle.slot.inspected:
+                engine.succeeded(handle, now, now - started)
+            handle.answered(now - started)
+            return value
+        finally:
+            set_lease(outer)
+            handle.flights.pop()
+            if handle.opened.gone:
+                engine.left(handle)
+        run.go_on()
+        return repeat(run, fn, args, kwargs)
+
+    return call
+
+
+def _wrap_async(  # noqa: C901 - flat, since each further call would cost every call
+    bound: BoundPool, fn: Callable[..., Any]
+) -> Callable[..., Any]:
+    engine = bound.engine
+    answered = engine.answers.append
+    long = engine.settings.first_attempt_is_special() or bound.records_elsewhere()
+    on_asyncio = False  # asked at the first call and when waiting: it is a system call in 3.11
+
+    async def call(*args: Any, **kwargs: Any) -> Any:  # noqa: C901 - as above
+        nonlocal on_asyncio
+        if not on_asyncio or engine.settings.is_async:
+            require_loop(engine)
+            on_asyncio = True
+        started = monotonic()
+        rotation = engine.rotation
+        here = block_context()
+        if (
+            started >= rotation.wake
+            or long
+            or process_contexts
+            or (here is not None and not (here.plain and started < here.deadline))
+            or (args and any(map(is_file, args)))
+            or (kwargs and any(map(is_file, kwargs.values())))
+        ):
+            if started < rotation.rejects and bound.is_plain(started):
+                raise bound.resume(started).failed("no_member")
+            return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
+        try:
+            handle = rotation.pick()
+        except BaseException as error:
+            bound.resume(started).not_chosen(error)
+            raise
+        handle.flights.append(None)
+        if handle.opened.gone:  # it was retired between the two lines above
+            engine.done(handle)
+            return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
+        outer = lease_here()
+        set_lease(handle.lease)
+        try:
+            value = await fn(handle.resource, *args, **kwargs)
+        except CancelledError as error:
+            bound.resume(started).cancelled(handle, error)
+            raise
+        except BaseException as error:
+            run = bound.resume(started, (fn, args, kwargs))
+            if run.raised(handle, error):
+                raise
+        else:
+            seconds = (now := monotonic()) - started
+            answered(seconds)
+            if handle.slot.inspected:
+                engine.succeeded(handle, now, seconds)
+            handle.answered(seconds)
+            return value
+        finally:
+            set_lease(outer)
+            handle.flights.pop()
+            if handle.opened.gone:
+                engine.left(handle)
+        run.go_on()
+        return await arepeat(run, fn, args, kwargs)
+
+    return call
+
+
+def repeat(run: PoolCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+    """Call one member after the other until *run* says that it is over."""
+    while True:
+        handle = acquire(run)
+        attempt = watched(fn, run.attempt(handle)) if watchers and run.made else fn
+        outer = lease_here()
+        set_lease(handle.lease)
+        try:
+            value = attempt(handle.resource, *args, **kwargs)
+            if not is_awaitable(value):
+                run.check_result(value)
+        except BaseException as error:
+            if run.raised(handle, error):
+                raise
+        else:
+            if is_awaitable(value):
+                raise _awaitable_refused(run, handle, fn, value)
+            run.succeeded(handle)
+            return value
+        finally:
+            set_lease(outer)
+            run.engine.done(handle)
+        run.go_on()
+
+
+async def arepeat(run: PoolCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+    """Call and await one member after the other until *run* says that it is over."""
+    while True:
+        handle = await aacquire(run)
+        attempt = awatched(fn, run.attempt(handle)) if watchers and run.made else fn
+        outer = lease_here()
+        set_lease(handle.lease)
+        try:
+            limit, clock = run.attempt_limit(), run.context.clock
+            overdue = functools.partial(run.attempt_timed_out, handle)
+            value = await limited(clock, limit, attempt(handle.resource, *args, **kwargs), overdue)
+            run.check_result(value)
+        except CancelledError as error:
+            run.cancelled(handle, error)
+            raise
+        except BaseException as error:
+            if run.raised(handle, error):
+                raise
+        else:
+            run.engine.answers.append(run.now() - run.attempt_started)
+            run.succeeded(handle)
+            return value
+        finally:
+            set_lease(outer)
+            run.engine.done(handle)
+        run.go_on()
+
+
+def acquire(run: PoolCall) -> MemberHandle:
+    """Choose a member for the next attempt, and wait for one if there is none yet."""
+    while True:
+        choice = run.choose()
+        if isinstance(choice, MemberHandle):
+            return choice
+        try:
+            choice.wait()
+        except BaseException as interrupt:
+            run.interrupted(None, interrupt)
+            raise
+        run.waited(choice)
+
+
+async def aacquire(run: PoolCall) -> MemberHandle:
+    """Choose a member for the next attempt, and await one if there is none yet."""
+    while True:
+        choice = run.choose()
+        if isinstance(choice, MemberHandle):
+            return choice
+        try:
+            await choice.await_()
+        except BaseException as interrupt:
+            run.interrupted(None, interrupt)
+            raise
+        run.waited(choice)
+
+
+def require_loop(engine: PoolEngine) -> None:
+    """Raise where no asyncio loop runs, or another one than an async pool's.
+
+    Raises:
+        RuntimeError: If the pool belongs to another event loop that is still open.
+        UnsupportedLoopError: Outside asyncio.
+    """
+    event_loop, opener = require_asyncio(engine.settings.name), engine.opener
+    if not isinstance(opener, TaskOpener) or opener.event_loop is event_loop:
+        return
+    if opener.event_loop is not None and not opener.event_loop.is_closed():
+        raise RuntimeError(
+            f"pool {engine.settings.name!r} belongs to another event loop, the one that it was "
+            f"opened in; give each loop a pool of its own"
+        )
+    engine.forget()
+    opener.event_loop = event_loop
+
+
+def _awaitable_refused(
+    run: PoolCall, handle: MemberHandle, fn: Callable[..., Any], value: object
+) -> TypeError:
+    """End a call of a plain function that returned something to await."""
+    error = refused_awaitable(fn, value)
+    run.refused(handle, error)
+    return error
