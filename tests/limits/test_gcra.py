@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mainstay._limits.gcra import Gcra
+from support.examples import strides
 from support.rates import most_in_a_window
 
 RATES = st.integers(1, 200)
@@ -75,10 +76,10 @@ def test_a_now_that_is_older_never_lets_more_through(rate, burst, times):
         assert taken <= honest
 
 
-def test_a_million_turns_later_nothing_has_drifted():
+def test_many_turns_later_nothing_has_drifted():
     gcra = Gcra(1000, 1.0, 1)
     gcra.take(0.0)
-    now, turns = 0.0, 1_000_000
+    now, turns = 0.0, 1_000_000 // strides()
     for _ in range(turns):
         now += gcra.wait(now, 1.0)
         gcra.take_due(now, 1.0)

@@ -14,6 +14,7 @@ from hypothesis.stateful import (
 )
 
 from mainstay._limits.places import PRIORITIES, Places, Waiter, WaiterState
+from support.examples import examples
 
 USUAL = 1.0
 
@@ -167,7 +168,7 @@ class TheModel(RuleBasedStateMachine):
 
 
 TestTheModel = TheModel.TestCase
-TestTheModel.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestTheModel.settings = settings(max_examples=examples(200), stateful_step_count=40, deadline=None)
 
 
 def waiter(priority="normal", deadline=float("inf")):

@@ -149,7 +149,7 @@ def test_a_locked_file_is_told_as_such(path, store, monkeypatch):
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreUnavailableError, match="locked"):
-        store.acquire(RUN, request())
+        store.acquire(RUN, request(lease=0.03))
     other.execute("ROLLBACK")
     other.close()
     assert isinstance(store.acquire(RUN, request()), Acquired)
