@@ -47,7 +47,7 @@ class Delay:
 
 @attrs.frozen
 class Start:
-    """When copies start; made by the functions of this module."""
+    """When copies start: the result of the functions of this module."""
 
     _delay: Delay = attrs.field(alias="delay")
 
@@ -89,18 +89,19 @@ def after(seconds: Duration) -> Start:
 def quantile(q: float, at_least: Duration = 0.001, at_most: Duration | None = None) -> Start:
     """Start the next copy when the call takes longer than the share *q* of the last calls.
 
-    What is measured is the time from the primary's start to the answer, also where another copy
-    gave it, so that about 1 - *q* of the calls start a second copy. The last calls, some thousands,
-    count. Until `max(20, 5 / (1 - q))` calls have been answered no copy is started for slowness.
+    The measured time of a call is that from the start of the primary to the answer, whichever copy
+    answered; so about 1 - *q* of the calls start a second copy. The last few thousand calls count.
+    No copy starts for slowness before `max(20, 5 / (1 - q))` calls have been answered.
 
     Args:
-        q: Above 0 and below 1: 0.95 hedges about 5 % of the calls.
-        at_least: Never start one earlier than this: seconds or a `timedelta`, at least 0.
-        at_most: Never start one later than this, once enough is known: seconds or a `timedelta`,
-            at least *at_least*. None for no such limit.
+        q: The quantile, above 0 and below 1: 0.95 hedges about 5 % of the calls.
+        at_least: The shortest delay of a copy: seconds or a `timedelta`, at least 0.
+        at_most: The longest delay of a copy, once enough calls were measured: seconds or a
+            `timedelta`, at least *at_least*. None for no such limit.
 
     Raises:
-        TypeError: If *q* is not a number, or one of the others neither a number nor a `timedelta`.
+        TypeError: If *q* is not a number, or *at_least* or *at_most* is neither a number nor a
+            `timedelta`.
         ValueError: If an argument is outside its range.
 
     Source:

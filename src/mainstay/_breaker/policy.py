@@ -26,20 +26,24 @@ R = TypeVar("R")
 class CircuitBreaker(Shared):
     """Stops calls to a service that fails too often, and tries single calls until it works again.
 
-    Closed, it lets all calls through and measures their failures by the rules of *detect*; open,
-    it lets none through, for a time that grows with each failed trial; then one call is the
-    trial, whose success closes it. One error soon after that opens it again. A cancelled call, and
-    an exception outside *on*, change nothing. It never holds a lock while user code runs, so calls
-    go side by side. Use it as a decorator, by `call`, or as ``with breaker:``, also in async code
-    and for any number of threads and tasks at once.
+    A closed breaker lets all calls through and measures their failures by the rules of *detect*. An
+    open breaker rejects all calls, for a time that grows with each failed trial. Then the next call
+    is a trial: its success closes the breaker, and its failure opens the breaker for longer. Soon
+    after a successful trial, a single error opens the breaker again. Cancelled calls, and
+    exceptions that *on* does not match, change nothing.
+
+    Use a breaker as a decorator, by `call`, or as ``with breaker:``, in sync and in async code. Any
+    number of threads and tasks may use one breaker at the same time; no lock is held while your
+    code runs.
 
     Args:
         name: The `component` label. Not empty.
-        on: What counts as a failure: an exception class below `Exception`, a tuple of them, or a
-            predicate that takes the exception and answers True or False. Not async.
-        detect: When it opens, and for how long.
-        on_result: Takes a result; True means that it counts as a failure, as for a client that
-            returns responses of status 503. The call returns it all the same. Not async.
+        on: What counts as a failure: a subclass of `Exception`, a tuple of such classes, or a plain
+            function that takes the exception and returns True or False.
+        detect: When the breaker opens, and for how long.
+        on_result: A predicate for results: True means that the call counts as a failure, as for a
+            client that returns responses with status 503. The call returns the result all the
+            same. A plain function.
         metrics: Where to record. None for `default_metrics()`.
 
     Raises:
@@ -48,8 +52,8 @@ class CircuitBreaker(Shared):
 
     Metrics:
         `calls_total`, `call_duration_seconds`, `give_ups_total`, `errors_total` with
-        ``policy="breaker"``, `breaker_state`, `breaker_transitions_total`. A call that is not let
-        through counts as ``outcome="rejected"`` and ``reason="open"``.
+        ``policy="breaker"``, `breaker_state`, `breaker_transitions_total`. A rejected call counts
+        as ``outcome="rejected"``, with ``reason="open"``.
 
     Example:
         >>> import httpx
@@ -111,17 +115,17 @@ class CircuitBreaker(Shared):
 
     @property
     def state(self) -> BreakerState:
-        """One of "closed", "open", and "half_open", when one call is or would be let through."""
+        """The state: "closed", "open", or "half_open" while a trial runs or may begin."""
         return self._bound.engine.state(current_context().clock.now())
 
     @property
     def failures(self) -> int:
-        """How many calls have failed in a row, at most since it was last closed."""
+        """The number of calls that have failed in a row since the breaker last closed."""
         return self._bound.engine.detector.failures
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds until a call may be let through; None if it is closed, or was opened by hand."""
+        """Seconds until the next trial; None if the breaker is closed, or was opened by `open`."""
         if self.state == "closed":
             return None
         return self._bound.engine.retry_after(current_context().clock.now())
@@ -132,7 +136,7 @@ class CircuitBreaker(Shared):
         return self._bound.engine.last_error
 
     def reset(self) -> None:
-        """Be as if just made: what a test asks for, so that no other test sees what it did."""
+        """Reset the breaker to its initial state; meant for tests that share a breaker."""
         self._bound.engine.close()
 
     def __repr__(self) -> str:
@@ -154,7 +158,7 @@ class CircuitBreaker(Shared):
         self._bound.engine.open()
 
     def close(self) -> None:
-        """Admit all calls, as if nothing had happened before."""
+        """Close the breaker, whatever opened it, and forget all failures."""
         self._bound.engine.close()
 
     def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
@@ -183,16 +187,16 @@ class CircuitBreaker(Shared):
         """Call *fn* through the breaker, without decorating it.
 
         Args:
-            fn: As for the decorator.
-            *args: Its arguments.
-            **kwargs: Its keyword arguments.
+            fn: A function or an async function.
+            *args: The arguments for *fn*.
+            **kwargs: The keyword arguments for *fn*.
 
         Returns:
-            What *fn* returns; something to await if *fn* is async.
+            The result of *fn*; an awaitable if *fn* is async.
 
         Raises:
-            CircuitOpenError: If it is open; *fn* is not called.
-            Exception: What *fn* raises.
+            CircuitOpenError: If the breaker is open; *fn* is not called.
+            Exception: The exception that *fn* raises.
 
         Example:
             >>> from mainstay import CircuitBreaker

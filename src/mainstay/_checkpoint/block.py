@@ -93,29 +93,39 @@ def checkpoint_run(  # noqa: PLR0913 - as `checkpointed`
     allow_pickle: bool = False,
     metrics: Metrics | None = None,
 ) -> CheckpointRun:
-    """Make a block survive `kill -9`: entered again, it continues where it was.
+    """Make a block survive `kill -9`: entered again, the block continues where it was.
 
-    The block form of `checkpointed`. The run ends where the block does; an exception that leaves
-    the block interrupts it. A block has no result: entered after the run has ended, its
-    `cp.complete` is True, `cp.iterate` yields nothing, and only steps that were saved answer.
-    There is no `recoverable`: `recover` can call a function, but no block of code in the middle
-    of one; write a function for what is to be run again in another process.
+    This is the block form of `checkpointed`. The run ends at the end of the block; an exception
+    that leaves the block interrupts the run. A block has no result. If the run has already ended,
+    the block is entered with `cp.complete` True: then `cp.iterate` yields nothing, and `cp.step`
+    returns saved results only. There is no `recoverable`, since `recover` can call a function, but
+    not a part of one.
 
     Args:
-        key: Which run it is.
-        store: As for `checkpointed`.
+        key: The key of the run.
+        store: The place where runs are kept: a `Store`, a URL such as ``sqlite:///jobs.db``, or
+            None for the URL in `$MAINSTAY_STORE`.
         name: The name of the run, and the `component` label. None to store the run under "run",
-            with the ``module.qualname`` of the code around as the label.
-        every: As for `checkpointed`.
-        version: As for `checkpointed`; the only thing that tells changed code here.
-        on_busy: As for `checkpointed`; "return" enters a complete `cp` when the other one ends.
-        on_complete: As for `checkpointed`; "return" enters a complete `cp`.
-        on_code_change: As for `checkpointed`.
-        lease: As for `checkpointed`.
-        max_crashes: As for `checkpointed`.
-        keep: As for `checkpointed`.
-        allow_pickle: As for `checkpointed`.
-        metrics: As for `checkpointed`.
+            with ``module.qualname`` of the code around the block as the label.
+        every: When to save: a number of items, a `timedelta`, or ``young_daly(mtbf=...)``.
+        version: A name for the present code. A change of the code in the block is noticed only by a
+            change of its version.
+        on_busy: What happens while another owner works on the run. "raise": `RunBusyError`.
+            "wait": wait until the run is free. "return": wait for the end of the run, and enter
+            the block with `cp.complete` True.
+        on_complete: What happens if the run has ended. "return": enter the block with `cp.complete`
+            True. "raise": `RunCompleteError`. "rerun": run the block again from the start.
+        on_code_change: What happens if the run was saved under another *version*: "warn", "raise",
+            "ignore" or a function, as for `checkpointed`.
+        lease: The time for which a run stays reserved for an owner that is silent and may be alive:
+            seconds or a `timedelta`, above 0.
+        max_crashes: The number of crashes in a row, without progress, after which the run is not
+            run again: at least 1; None for no limit.
+        keep: The finished runs of this name to keep: a number, a `timedelta`, or both as a tuple;
+            None for all.
+        allow_pickle: True to pickle values that have no exact form in JSON. Then everybody who can
+            write to the store can run code in this process.
+        metrics: Where to record. None for `default_metrics()`.
 
     Returns:
         A block for ``with``, which enters a `Checkpoint`, and for ``async with``, which enters an
@@ -124,7 +134,7 @@ def checkpoint_run(  # noqa: PLR0913 - as `checkpointed`
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If an argument is out of its range, or there is no store.
-        CheckpointError: From the block; see `mainstay.errors`.
+        CheckpointError: On entry, or from a method of `cp`; see `mainstay.errors`.
 
     Metrics:
         As for `checkpointed`.

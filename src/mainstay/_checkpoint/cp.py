@@ -53,58 +53,59 @@ class _CheckpointBase(Shared):
 
     @property
     def name(self) -> str:
-        """The function's name, which the run is stored under; "run" for a block without one."""
+        """The name of the run in the store; "run" for a block without a name."""
         return self._run.id.name
 
     @property
     def attempt(self) -> int:
-        """The number of this attempt, from 1; saved before the function began."""
+        """The number of this attempt, from 1; saved before the function starts."""
         return self._run.record.attempt
 
     @property
     def resumed(self) -> bool:
-        """True if an earlier attempt was interrupted, and this one goes on."""
+        """True if this attempt continues a run that was interrupted."""
         return self._run.resumed
 
     @property
     def complete(self) -> bool:
-        """True if the run had ended before; then nothing more can be saved in it."""
+        """True if the run had already ended; then nothing more can be saved."""
         return self._run.complete
 
     @property
     def token(self) -> int | None:
         """The fencing token, which grows with every attempt; None if the run had ended before.
 
-        Pass it on to whatever the run writes to. A resource that remembers the highest token it
-        has seen, and refuses lower ones, is safe from an attempt that was taken over.
+        Send the token with each write to another system. A system that remembers the highest token,
+        and refuses lower ones, is safe from writes of an attempt whose run was taken over.
         """
         lease = self._run.hold.lease
         return lease.token if lease else None
 
     @property
     def lost(self) -> bool:
-        """True if another process has taken the run over, so that nothing more will be saved."""
+        """True if another owner has taken the run over; this attempt can save nothing more."""
         return self._run.hold.lost
 
     def state(self, default: S) -> S:
-        """Return the state of the run: what was saved last, or *default* before that.
+        """Return the state of the run as it was last saved; *default* before the first save.
 
-        Change it in place. It is captured at item boundaries, together with the cursor, so it is
-        never ahead of it and never behind it. What is changed outside of items is run again on a
-        resume. Further calls return the same object.
+        Change the object in place. State and cursor are saved together, at the boundaries between
+        items, so they always belong to the same moment. Code outside of items runs again on a
+        resume, with its changes of the state. Further calls return the same object.
 
         Args:
-            default: Something that is changed in place: an attrs or dataclass instance that is not
-                frozen, a dict, a list, a set, a `Counter`, `defaultdict`, `OrderedDict` or `deque`.
-                Its type, and the types that its fields name, may be built again from
-                what was saved.
+            default: The first state, which can be changed in place: an attrs or dataclass instance
+                that is not frozen, a dict, a list, a set, a `Counter`, `defaultdict`,
+                `OrderedDict` or `deque`. On a resume, only its type and the types that its fields
+                name are built from the saved data, besides those of `register_type`.
 
         Raises:
             TypeError: If *default* cannot be changed in place.
             CheckpointError: Inside a step of the run.
-            UnsaveableValueError: If it cannot be saved.
-            UnknownTypeError: If a type was saved that may not be built.
-            CodeChangedError: If the type no longer takes what was saved, or another one was.
+            UnsaveableValueError: If the state cannot be saved.
+            UnknownTypeError: If the saved data has a type that may not be built.
+            CodeChangedError: If the type no longer accepts the saved data, or another type was
+                saved.
 
         Example:
             >>> from mainstay import checkpoint_run
@@ -120,19 +121,19 @@ class _CheckpointBase(Shared):
         return state
 
     def idempotency_key(self, item: object = None) -> str:
-        """Return a key for the side effects of an item: the same in every attempt.
+        """Return a key for the side effects of an item, which is the same in every attempt.
 
-        An item in progress when the process dies runs again. Send this key along with what it
-        does elsewhere, and let the other side ignore a key that it has seen.
+        An item that is in progress when the process dies runs again. Send this key with each
+        request to another system, so that the system can ignore a request that it has seen.
 
         Args:
-            item: The item in progress, or one of an iteration around it; None for the innermost.
-                With a `key` of the iteration any of its items. Outside of items any value; None
-                for the run.
+            item: The item in progress, or an item in progress of an outer iteration; None for the
+                innermost item. If the iteration has a `key`, any of its items. Outside of items,
+                any value that can be saved; None for the run.
 
         Returns:
-            32 hexadecimal digits, which also differ between runs, and between a run and the same
-            one after it was forgotten or rerun.
+            32 hexadecimal digits. Different runs have different keys, and so has a run after it was
+            forgotten or rerun.
 
         Raises:
             CheckpointError: If the iteration has no `key` and *item* is not the one in progress.
@@ -161,8 +162,8 @@ class _CheckpointBase(Shared):
 class Checkpoint(_CheckpointBase):
     """The `cp` of a checkpointed function: its run, with state, iterations and steps.
 
-    It belongs to the thread of the run. The first parameter of a function that `checkpointed`
-    wraps is one, and so is what `with checkpoint_run(...)` enters.
+    A function that `checkpointed` wraps gets it as the first argument; `with checkpoint_run(...)`
+    enters it. Use it in the thread of the run only.
 
     Metrics:
         `checkpoint_items_total`, `checkpoint_items_expected`, `checkpoint_steps_total`, and for
@@ -190,32 +191,33 @@ class Checkpoint(_CheckpointBase):
         name: str | None = None,
         progress: bool = False,
     ) -> Iterator[T]:
-        """Return the items of *source* after the last one that was saved.
+        """Return the items of *source* that are not done yet, for a ``for`` loop.
 
-        Lazily, in flat memory. When the loop asks for the next item, the one before is done, and
-        it is saved with the state if a save is due. So do an item's work before asking for the
-        next: for batches, iterate over batches. After `break` the item in progress is done, too;
-        after an exception that leaves the function it is not.
+        Items are read one by one, so memory does not grow with the source. When the loop asks for
+        the next item, the item before is done; cursor and state are then saved if a save is due. So
+        finish the work on an item before the loop asks for the next one; to work in batches,
+        iterate over batches. After `break`, the item in progress is done, too. After an exception
+        that leaves the function, the item in progress is not done.
 
         Args:
-            source: Any iterable, generators too, which must give the same items again from the
-                start: those that are done are passed over, and checked. Or a callable that takes
-                the key of the last item done, None at first, and returns the items after it; what
-                is before the cursor is then not looked at.
-            key: From an item to its key: a str, int, float, bool, bytes, None, UUID, date, time,
-                datetime, timedelta, Decimal, or a tuple of these; not NaN, and never the same twice
-                in a row.
-                None for position and content, where items can be saved. Needed with a callable.
-            name: What the iteration is called; needed only to tell it from another one when the
-                code between them may change.
-            progress: True to show a progress line, if stderr is a terminal.
+            source: An iterable, which on a resume must yield the same items from the start: the
+                items that are done are read again, compared and skipped. Or a callable that takes
+                the key of the last item that is done (None at first) and returns the items after
+                that one; then nothing before the cursor is read.
+            key: A function from an item to its key: a str, int, float, bool, bytes, None, UUID,
+                date, time, datetime, timedelta, Decimal, or a tuple of these. Not NaN, and never
+                the same for two neighbouring items. None to identify items by position and
+                content, if they can be saved. Required if *source* is a callable.
+            name: The name of the iteration. Needed only if the code may change so that the
+                iterations of the function come in another order.
+            progress: True to show a progress line if stderr is a terminal.
 
         Raises:
             TypeError: If an argument has the wrong type, or *key* is needed or async.
-            SourceChangedError: If the items are not those that were done before, or a key comes
-                twice in a row.
-            LeaseLostError: If another process has taken the run over.
-            CheckpointError: If an iteration of that *name* is still going on, or inside a step.
+            SourceChangedError: If the items differ from those that were done before, or two
+                neighbouring items have the same key.
+            LeaseLostError: If another owner has taken the run over.
+            CheckpointError: If an iteration of that *name* has not ended, or inside a step.
             UnsaveableValueError: If a key, an item without *key*, or the state cannot be saved.
             StoreUnavailableError: If the store cannot be written to.
 
@@ -258,31 +260,31 @@ class Checkpoint(_CheckpointBase):
     ) -> Iterator[R]:
         """Call *fn* for the items of *source* in an executor, and return the results for a loop.
 
-        As `iterate`, but *fn* has done its part of an item before the loop gets the result. Results
-        are not saved: what the loop makes of them is the state, which is saved between items. So a
-        result may be anything that the executor hands back. What was handed to the loop and saved
-        is not run again. After a crash the items that were finished or under way beyond that are,
-        at most *ahead*, and so are the items since the last save. They may still be running
-        elsewhere then: give *fn* an `idempotency_key` where that matters.
+        As `iterate`, but the loop gets the result of *fn* for each item. Results are not saved, so
+        a result may be any object that the executor can return; the loop puts what matters into
+        the state, which is saved between items. After a crash, the items since the last save run
+        again, and so do up to *ahead* items beyond them that had been started. These may still be
+        running elsewhere: pass an `idempotency_key` to *fn* if that matters.
 
-        What *fn* raises is raised in the loop at its item's turn; let it leave the run, and the
-        next attempt goes on with that item. Then, and after `break`, what has not begun is
-        cancelled, and the results of what is running are dropped. The executor is left as it is.
-        While the loop waits for a result, a save that is due is made. `cp` may be used in the loop
-        and is refused inside *fn*.
+        If *fn* raises, the loop raises that exception when the item's turn comes. If the exception
+        leaves the run, the next attempt continues with that item. Then, and after `break`, calls
+        that have not begun are cancelled, and the results of running calls are dropped. The
+        executor stays open. While the loop waits for a result, due saves are made. Use `cp` in the
+        loop, and not inside *fn*.
 
         Args:
-            fn: A plain function from an item to its result. An executor with processes needs one
-                that can be pickled, as functions of modules can.
-            source: As for `iterate`. It is read in the thread of the run.
-            key: As for `iterate`. With *ordered* false it must tell all items apart.
-            executor: What runs *fn*: a `ThreadPoolExecutor`, a `ProcessPoolExecutor`, or any other
-                `concurrent.futures.Executor`, such as those of loky and Dask. Needed.
-            ahead: The most items that are under way, or have a result that waits for its turn, at
-                least 1. None for 4 for each CPU, and at least 16; give more for a cluster.
-            ordered: True for results in the order of the source. False for results as they come:
-                the items done are saved one by one then, and the source is read up to 64 x *ahead*
-                items beyond the first that is not done.
+            fn: A plain function from an item to its result. An executor with processes needs a
+                function that can be pickled, such as a function of a module.
+            source: As for `iterate`. The source is read in the thread of the run.
+            key: As for `iterate`. With ``ordered=False``, all items must have different keys.
+            executor: The `concurrent.futures.Executor` that runs *fn*: a `ThreadPoolExecutor`, a
+                `ProcessPoolExecutor`, or an executor of loky or Dask, for example. Required.
+            ahead: The largest number of items that are running, or have a result that the loop has
+                not got yet; at least 1. None for 4 for each CPU, and at least 16. A cluster needs
+                more.
+            ordered: True for results in the order of the source. False for results in the order in
+                which they arrive: then the finished items are saved one by one, and the source is
+                read up to 64 x *ahead* items beyond the first unfinished item.
             name: As for `iterate`.
             progress: As for `iterate`.
 
@@ -290,11 +292,12 @@ class Checkpoint(_CheckpointBase):
             TypeError: If an argument has the wrong type, *executor* is None, or *fn* is async.
             ValueError: If *ahead* is below 1.
             SourceChangedError: As `iterate`.
-            LeaseLostError: If another process has taken the run over; also while the loop waits.
+            LeaseLostError: If another owner has taken the run over; also while the loop waits.
             CheckpointError: As `iterate`.
             UnsaveableValueError: As `iterate`.
             StoreUnavailableError: If the store cannot be written to.
-            Exception: What *fn* raises, or the executor: `BrokenProcessPool` if a process died.
+            Exception: The exception that *fn* raises, or the executor, such as `BrokenProcessPool`
+                if a process died.
 
         Example:
             >>> from concurrent.futures import ThreadPoolExecutor
@@ -322,27 +325,31 @@ class Checkpoint(_CheckpointBase):
     def step(self, name: str, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call *fn* once in the life of the run; later return the result that was saved.
 
-        The result is saved before it is returned. A step is atomic: it is saved as a whole or runs
-        again as a whole, and `step`, `iterate`, `save` and `state` are refused inside it. It is
-        known by its name and by the item it is in; a name used again there is numbered. What *fn*
-        raises is not saved, so that the step runs again, unless its class was given to
-        `register_type`, and its args build it as it is. The next use of the name is another step:
-        for a retry decorate *fn*, and do not put it around `step`.
+        The result is saved before it is returned. A step is atomic: it is saved as a whole, or runs
+        again as a whole; so `step`, `iterate`, `map`, `save` and `state` are refused inside a step.
+        A step is identified by its name and by the item in progress; if a name is used again in the
+        same item, a number is added. So to retry a step, decorate *fn* with `retry`: a retry around
+        `step` would be another step each time.
+
+        If *fn* raises, nothing is saved, and the step runs again on a resume. But an exception of a
+        class given to `register_type` counts as a result: it is saved, and raised again on a
+        resume.
 
         Args:
-            name: What the step is called.
-            fn: A plain function. Types that its return annotation names may be built again.
-            *args: Its arguments. They are not looked at when there is a result.
-            **kwargs: Its keyword arguments.
+            name: The name of the step.
+            fn: A plain function. On a resume, the types in its return annotation are built from the
+                saved data.
+            *args: The arguments for *fn*. They are ignored if there is a saved result.
+            **kwargs: The keyword arguments for *fn*.
 
         Raises:
-            TypeError: If *name* is no str, or *fn* cannot be called, or is async.
+            TypeError: If *name* is not a str, *fn* cannot be called, or *fn* is async.
             CheckpointError: Inside another step of the run.
             CodeChangedError: If another step was saved at this place.
             UnsaveableValueError: If the result cannot be saved.
             StoreUnavailableError: If the store cannot be written to.
-            RunCompleteError: If the run had ended before, without this step.
-            Exception: What *fn* raises, or raised when its exception was saved.
+            RunCompleteError: If the run has ended without this step.
+            Exception: The exception that *fn* raises, now or when it was saved.
 
         Example:
             >>> from mainstay import checkpoint_run
@@ -370,12 +377,12 @@ class Checkpoint(_CheckpointBase):
         return result
 
     def save(self) -> None:
-        """Save now; inside an item, when that item is done.
+        """Save now; inside an item, save when that item is done.
 
         Raises:
             CheckpointError: Inside a step of the run.
             RunCompleteError: If the run has ended.
-            LeaseLostError: If another process has taken the run over.
+            LeaseLostError: If another owner has taken the run over.
             StoreUnavailableError: If the store cannot be written to.
 
         Example:
@@ -393,8 +400,9 @@ class Checkpoint(_CheckpointBase):
 class AsyncCheckpoint(_CheckpointBase):
     """The `cp` of a checkpointed function in async code.
 
-    It belongs to the thread of its event loop. What it has the same as `Checkpoint` means the
-    same; saves wait for the disk in another thread, so that the event loop goes on.
+    Its attributes and methods mean the same as those of `Checkpoint`. Saves never block the event
+    loop: stores that block are called in another thread. Use it in the thread of its event loop
+    only.
 
     Example:
         >>> import asyncio
@@ -423,16 +431,16 @@ class AsyncCheckpoint(_CheckpointBase):
         name: str | None = None,
         progress: bool = False,
     ) -> AsyncIterator[T]:
-        """Return the items of *source* after the last one that was saved, for ``async for``.
+        """Return the items of *source* that are not done yet, for ``async for``.
 
-        As `Checkpoint.iterate`; *source* may be async, and a callable may return something async
-        or to be awaited.
+        As `Checkpoint.iterate`, but *source* may be an async iterable, and a callable may be async
+        or return an async iterable.
 
         Args:
-            source: Any iterable or async iterable, or a callable that returns one.
-            key: From an item to its key.
-            name: What the iteration is called.
-            progress: True to show a progress line.
+            source: An iterable or async iterable, or a callable that returns one.
+            key: A function from an item to its key, as for `Checkpoint.iterate`.
+            name: The name of the iteration.
+            progress: True to show a progress line if stderr is a terminal.
 
         Raises:
             TypeError: As `Checkpoint.iterate`.
@@ -482,25 +490,25 @@ class AsyncCheckpoint(_CheckpointBase):
     ) -> AsyncIterator[Any]:
         """Call *fn* for the items of *source* side by side, and return the results for `async for`.
 
-        As `Checkpoint.map`; *fn* may be async, and then runs in tasks of the event loop, which are
-        awaited before the run ends. *source* may be async, too.
+        As `Checkpoint.map`, but *fn* may be async: then it runs in tasks of the event loop, which
+        are awaited before the run ends. *source* may be async, too.
 
         Args:
-            fn: An async function from an item to its result; with an *executor* a plain one.
+            fn: An async function from an item to its result; with an *executor*, a plain function.
             source: As for `iterate`.
-            key: From an item to its key.
+            key: As for `Checkpoint.map`.
             executor: As for `Checkpoint.map`; None for tasks.
-            ahead: The most items under way.
-            ordered: True for results in the order of the source.
-            name: What the iteration is called.
-            progress: True to show a progress line.
+            ahead: As for `Checkpoint.map`.
+            ordered: As for `Checkpoint.map`.
+            name: The name of the iteration.
+            progress: True to show a progress line if stderr is a terminal.
 
         Raises:
-            TypeError: As `Checkpoint.map`; if *fn* is async and there is an *executor*, or if there
-                is none and *fn* returns nothing to await.
+            TypeError: As `Checkpoint.map`; also if *fn* is async and there is an *executor*, or if
+                there is no *executor* and *fn* returns no awaitable.
             ValueError: As `Checkpoint.map`.
             CheckpointError: As `Checkpoint.map`.
-            Exception: What *fn* raises, or the executor.
+            Exception: The exception that *fn* or the executor raises.
         """
         asked = MapArguments(
             fn=fn, source=source, key=key, executor=executor, ahead=ahead, ordered=ordered,
@@ -520,17 +528,17 @@ class AsyncCheckpoint(_CheckpointBase):
     async def step(self, name: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Call *fn*, sync or async, once in the life of the run; later return the saved result.
 
-        As `Checkpoint.step`.
+        As `Checkpoint.step`. A plain *fn* runs in the thread of the event loop.
 
         Args:
-            name: What the step is called.
-            fn: A function, async or not.
-            *args: Its arguments.
-            **kwargs: Its keyword arguments.
+            name: The name of the step.
+            fn: A function or an async function.
+            *args: The arguments for *fn*.
+            **kwargs: The keyword arguments for *fn*.
 
         Raises:
             CheckpointError: As `Checkpoint.step`.
-            Exception: What *fn* raises.
+            Exception: The exception that *fn* raises, now or when it was saved.
         """
         if self._run.hold.interrupting:
             self._run.check_usable("cp.step")
@@ -544,7 +552,7 @@ class AsyncCheckpoint(_CheckpointBase):
             self._run.progress.steps.ended(step)
 
     async def save(self) -> None:
-        """Save now; inside an item, when that item is done.
+        """Save now; inside an item, save when that item is done.
 
         Raises:
             CheckpointError: As `Checkpoint.save`.

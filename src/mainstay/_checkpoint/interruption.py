@@ -33,16 +33,16 @@ def ended(run: Interruptible) -> None:
 
 
 def interrupt_all() -> None:
-    """Interrupt all runs that go on in this process: each saves, and is released, and can go on.
+    """Interrupt all runs of this process: save and release each run, so that it can be continued.
 
-    Returns at once. Each run, in whatever thread or task, comes to its next boundary, which is
-    where its loop asks for the next item, or where a step begins outside of items. There it is
-    saved and released, so that any machine may go on with it, and `RunInterruptedError` is raised.
-    An item in progress is done first. Runs that begin later are not touched. Call it from the hook
-    by which a scheduler says that its worker ends, or from a signal handler.
+    Returns immediately. Each run, in whatever thread or task, goes on to its next boundary: where
+    its loop asks for the next item, or a step begins outside of items. There the run is saved and
+    released, so that any machine may continue it, and `RunInterruptedError` is raised. An item in
+    progress is done first. Runs that begin later are not interrupted. Call this function from the
+    hook by which a scheduler says that its worker ends, or from a signal handler.
 
     Metrics:
-        `checkpoint_resumes_total` with the reason "sigterm" when such a run goes on.
+        `checkpoint_resumes_total` with the reason "sigterm" when such a run continues.
 
     Example:
         >>> from mainstay import RunInterruptedError, checkpoint_run, interrupt_all

@@ -44,7 +44,7 @@ S = TypeVar("S")
 class CheckpointedFunction:
     """What `checkpointed(...)` returns: a decorator, and a caller.
 
-    Immutable: one object may wrap any number of functions.
+    Immutable: one object may wrap any number of functions. Each function has runs of its own.
     """
 
     settings: CheckpointSettings
@@ -135,12 +135,13 @@ class CheckpointedFunction:
         """Call *fn* as a checkpointed function, without decorating it.
 
         Args:
-            fn: As for the decorator. Its name is that of the run if the policy has none.
-            *args: Its arguments, without `cp`.
-            **kwargs: Its keyword arguments.
+            fn: A function whose first parameter is `cp`. If the policy has no name, the name of
+                *fn* is the name of the run.
+            *args: The arguments for *fn*, without `cp`.
+            **kwargs: The keyword arguments for *fn*.
 
         Returns:
-            What *fn* returns, or did; something to await if *fn* is async.
+            The result of *fn*, from this call or saved before; an awaitable if *fn* is async.
 
         Raises:
             TypeError: As for the decorator, before *fn* is called.
@@ -221,41 +222,47 @@ def checkpointed(  # noqa: PLR0913 - the vocabulary of the policy
 ) -> CheckpointedFunction:
     """Make a long function survive `kill -9`: called again, it continues where it was.
 
-    What was saved is never lost and never applied twice; a crash or error repeats at most the
-    items since the last save; use `cp.idempotency_key(item)` for their side effects. A run is
-    known by the function's name and a key. Once it has ended, its result is remembered.
+    What was saved is never lost, and never applied twice. After a crash or an error, at most the
+    items since the last save run again; use `cp.idempotency_key(item)` for their side effects. The
+    name of the function and a key identify a run. The result of a run that has ended is remembered,
+    and returned to later calls.
 
     Args:
-        store: Where runs are kept: a `Store`, a URL such as ``sqlite:///jobs.db``, or None for
-            the URL in `$MAINSTAY_STORE`.
-        key: Which run a call means: a format string over the parameters, a function of the
-            arguments that returns a str, or None for a digest of all arguments. For the last two
-            `self` and `cls` are no arguments: where instances have runs of their own, name what
-            tells them apart, as in ``"{self.tenant}-{day}"``.
-        every: When to save: after that many items (`int`, at least 1), that much time
-            (`timedelta`), or `young_daly(mtbf=...)`.
-        version: What the code is called; another one is a changed function.
-        on_busy: If somebody else works on the run: "raise" `RunBusyError`, "wait" until it is
-            free, or "return" the result of the other one, when it ends.
-        on_complete: If the run has ended: "return" its result, "raise" `RunCompleteError`, or
-            "rerun" it from the start.
-        on_code_change: If the run was saved by other code: "warn" and go on, "raise"
-            `CodeChangedError`, "ignore" it and drop fields that are gone, or a function that takes
-            the saved state as plain dicts and lists and returns the new state.
-        lease: How long a run stays reserved for a process that is silent, and not provably dead:
-            seconds or a `timedelta`, above 0. Renewed three times in that time, and by every save
-            of a boundary; the result of a step renews it once a third of it is over.
-        max_crashes: After how many deaths of the process in a row, without progress, the run is
-            not run again; at least 1, None for never.
-        keep: How many finished runs of this name to keep (`int`, at least 1), for how long
-            (`timedelta`, above 0), or both as a tuple; None for all. Others are forgotten when a
-            run ends.
-        recoverable: True if `recover()` may run it again in another process. Its arguments are
-            then saved at each call.
-        allow_pickle: True to pickle values that have no exact form in JSON. Who can write to the
-            store can then run code in this process.
-        name: The name of the runs, and the `component` label. None for the function's
-            ``module.qualname``.
+        store: The place where runs are kept: a `Store`, a URL such as ``sqlite:///jobs.db``, or
+            None for the URL in `$MAINSTAY_STORE`.
+        key: The key of the run that a call belongs to: a format string over the parameters, a
+            function that takes the arguments and returns a str, or None for a digest of all
+            arguments. The function and the digest do not get `self` and `cls`. If each instance
+            has runs of its own, name what tells instances apart, as in
+            ``"{self.tenant}-{day}"``.
+        every: When to save: after a number of items (`int`, at least 1), after some time
+            (`timedelta`, above 0), or ``young_daly(mtbf=...)``.
+        version: A name for the present code. A run counts as saved by other code if its version
+            differs, or the source of the function.
+        on_busy: What a call does while another owner works on the run. "raise": `RunBusyError`.
+            "wait": wait until the run is free. "return": wait for the end of the run, and return
+            its result.
+        on_complete: What a call does if the run has ended. "return": return the saved result.
+            "raise": `RunCompleteError`. "rerun": run the function again from the start.
+        on_code_change: What a call does if the run was saved by other code. "warn": log a warning
+            and go on. "raise": `CodeChangedError`. "ignore": go on, and drop saved fields that the
+            code no longer has. A function: it takes the saved state, as plain dicts and lists, and
+            returns the new state.
+        lease: The time for which a run stays reserved for an owner that is silent and may be alive:
+            seconds or a `timedelta`, above 0. The owner renews the lease three times in that time,
+            and with every save at a boundary; the result of a step renews the lease once a third
+            of the time is over.
+        max_crashes: The number of crashes in a row, without progress, after which the run is not
+            run again: at least 1; None for no limit.
+        keep: The finished runs of this name to keep: a number (`int`, at least 1), the time since
+            their end (`timedelta`, above 0), or both as a tuple; None for all. The other finished
+            runs are removed whenever a run ends.
+        recoverable: True to let `recover()` run interrupted runs again in another process. The
+            arguments are then saved with each call.
+        allow_pickle: True to pickle values that have no exact form in JSON. Then everybody who can
+            write to the store can run code in this process.
+        name: The name of the runs, and the `component` label. None for ``module.qualname`` of the
+            function.
         metrics: Where to record. None for `default_metrics()`.
 
     Returns:
@@ -266,13 +273,14 @@ def checkpointed(  # noqa: PLR0913 - the vocabulary of the policy
         ValueError: Here or at decoration, if an argument is out of its range, or there is no
             store.
         CheckpointError: From a call; see `mainstay.errors`.
-        DeadlineExpiredError: From a call, if it began with no time left; nothing was called.
+        DeadlineExpiredError: From a call that began with no time left; nothing was called.
         UnsupportedLoopError: From an async call outside asyncio.
-        Exception: From a call: the function's own.
+        Exception: From a call: the exception that the function raises.
 
     Metrics:
         `calls_total`, `call_duration_seconds`, `give_ups_total`, `errors_total` with
-        ``policy="checkpoint"``, `wait_seconds_total`, and all that begin with `checkpoint_`.
+        ``policy="checkpoint"``, `wait_seconds_total`, and all metrics that begin with
+        `checkpoint_`.
 
     Source:
         Fencing tokens: M. Kleppmann, "How to do distributed locking", 2016.

@@ -83,11 +83,11 @@ class Recovered:
     Attributes:
         name: The name of the run.
         key: Its key.
-        outcome: "done" if it was run to its end, "failed" if it raised, "left" if it was left
-            alone.
-        reason: Why it was left alone, or what it raised, for people; empty if it is done.
-        result: What the function returned.
-        error: What it raised.
+        outcome: "done" if the function ran to its end, "failed" if it raised an exception, "left"
+            if it was not run.
+        reason: For people: why the function was not run, or what it raised; empty if it is done.
+        result: The result of the function; None unless it is done.
+        error: The exception that the function raised; None unless it failed.
 
     Example:
         >>> from mainstay import checkpoint_run, recover
@@ -110,28 +110,29 @@ class Recovered:
 def recover(store: Store | str | None = None, *, limit: int | None = None) -> list[Recovered]:
     """Run interrupted runs again in this process, one after the other.
 
-    Considers every run in the store that has not ended. Runs again those whose owner is gone, and
-    whose function is decorated with ``recoverable=True``, is imported in this process, and is not
-    async. Leaves the others alone, and says why.
+    Looks at every run in the store that has not ended. A run is run again if its owner is gone, and
+    its function is decorated with ``recoverable=True``, is imported in this process, and is not
+    async. The other runs are left as they are; `Recovered.reason` says why.
 
-    Any number of machines may call this at once, each for some of the runs: a run that another one
-    took meanwhile is left alone, and every run is one machine's at a time.
+    Any number of machines may call this function at the same time, and share the runs: only one
+    machine at a time works on a run, and the others leave that run as it is.
 
     Args:
         store: A `Store`, a URL, or None for the URL in `$MAINSTAY_STORE`.
-        limit: Most runs to run again, at least 1; None for all. Those beyond are not considered.
+        limit: The largest number of runs to run again, at least 1; None for all. The search ends
+            with the last of these.
 
     Returns:
-        What became of each run that had not ended. What a function raises is in it; only what is
-        not an `Exception`, such as `KeyboardInterrupt`, gets out.
+        The outcome of each run that had not ended. An exception of a function is part of its
+        outcome; only exceptions that are no `Exception`, such as `KeyboardInterrupt`, are raised.
 
     Raises:
-        TypeError: If *store* is not a store, or *limit* no int.
+        TypeError: If *store* is not a store, or *limit* is not an int.
         ValueError: If there is no store, or *limit* is below 1.
-        StoreUnavailableError: If it cannot be read.
+        StoreUnavailableError: If the store cannot be read.
 
     Metrics:
-        As for the functions.
+        Those of the functions that run; see `checkpointed`.
 
     Example:
         >>> from mainstay import recover
@@ -158,22 +159,22 @@ async def recover_async(
 ) -> list[Recovered]:
     """Run interrupted runs of async functions again, one after the other.
 
-    As `recover`, which takes care of those that are not async.
+    As `recover`, which runs the runs of functions that are not async.
 
     Args:
         store: A `Store`, a URL, or None for the URL in `$MAINSTAY_STORE`.
         limit: As for `recover`.
 
     Returns:
-        What became of each run that had not ended.
+        The outcome of each run that had not ended.
 
     Raises:
-        TypeError: If *store* is not a store, or *limit* no int.
+        TypeError: If *store* is not a store, or *limit* is not an int.
         ValueError: If there is no store, or *limit* is below 1.
-        StoreUnavailableError: If it cannot be read.
+        StoreUnavailableError: If the store cannot be read.
 
     Metrics:
-        As for the functions.
+        Those of the functions that run; see `checkpointed`.
 
     Example:
         >>> import asyncio

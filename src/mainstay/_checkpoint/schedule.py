@@ -49,8 +49,8 @@ class YoungDaly:
     """Saves at the interval that costs least; see `young_daly`.
 
     Attributes:
-        mtbf: Mean seconds between failures, of whatever interrupts the run.
-        max_replay: Most seconds of work to repeat after a crash.
+        mtbf: The mean time between interruptions of the run, in seconds.
+        max_replay: The most work to repeat after a crash, in seconds.
     """
 
     mtbf: float
@@ -67,14 +67,14 @@ Every: TypeAlias = int | timedelta | YoungDaly
 def young_daly(*, mtbf: Duration, max_replay: Duration = 30.0) -> YoungDaly:
     """Save at the interval that costs least: every sqrt(2 x cost of a save x MTBF) seconds.
 
-    Saving more often spends more time on saves than crashes would cost; saving less often repeats
-    more work after each crash. The cost of a save is measured while the run goes on, and smoothed.
+    Saving more often costs more time for saves than crashes would; saving less often repeats more
+    work after each crash. The cost of a save is measured during the run, and smoothed.
 
     Args:
-        mtbf: Mean time between failures, of whatever interrupts the run: seconds or a
+        mtbf: The mean time between interruptions of the run, whatever their cause: seconds or a
             `timedelta`, above 0.
-        max_replay: Most seconds of work to repeat after a crash, which bounds the interval:
-            seconds or a `timedelta`, above 0.
+        max_replay: The most work to repeat after a crash, which is the longest interval: seconds or
+            a `timedelta`, above 0.
 
     Returns:
         A value for `every=`.
@@ -84,7 +84,7 @@ def young_daly(*, mtbf: Duration, max_replay: Duration = 30.0) -> YoungDaly:
         ValueError: If an argument is not above 0, or not finite.
 
     Metrics:
-        `checkpoint_interval_seconds` shows what it chose.
+        `checkpoint_interval_seconds` shows the interval that was chosen.
 
     Source:
         J. W. Young, "A first order approximation to the optimum checkpoint interval", CACM 17(9),

@@ -34,18 +34,18 @@ _registered: dict[str, type] = {}
 
 
 def register_type(cls: T) -> T:
-    """Allow a type to be built from saved data. Usable as a decorator.
+    """Allow a type to be built from saved data; usable as a decorator.
 
-    Not needed for the type of the default given to `cp.state()`, for the types that its fields
-    name, and for those in the return annotation of a step or in the annotations of a recoverable
-    function.
+    These types need no registration: the type of the default of `cp.state()`, the types that its
+    fields name, and the types in the return annotation of a step or in the annotations of a
+    recoverable function.
 
-    An exception class, once registered, is a result: it is saved when a step raises it, and
-    raised again on a resume instead of running the step.
+    An exception of a registered class counts as the result of a step: the exception is saved when a
+    step raises it, and on a resume it is raised again, and the step does not run.
 
     Args:
-        cls: An attrs class, a dataclass, an enum, or an exception class whose ``args`` build it as
-            it is: one that keeps more is not saved, and its step runs again.
+        cls: An attrs class, a dataclass, an enum, or an exception class that can be built from its
+            ``args`` alone. An exception that keeps more is not saved, and its step runs again.
 
     Returns:
         *cls*.

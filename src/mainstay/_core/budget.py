@@ -104,17 +104,17 @@ def _calls_in(slices: tuple[_Slice, ...]) -> int:
 class RetryBudget(Shared):
     """Limits extra calls to a share of the observed calls, so that retries cannot pile up load.
 
-    One object may be shared by any number of policies, threads and tasks: each call of theirs is
-    observed, and each retry, hedge or further attempt of theirs is charged. The first attempt is
-    never charged. A refusal is decided before any waiting, and the caller gets its original
-    error at once.
+    Any number of policies, threads and tasks may share one budget: all their calls are observed,
+    and every retry, hedge or further attempt is charged. First attempts are never charged. If the
+    budget denies an extra call, the call ends at once, without waiting, and raises its original
+    exception.
 
     Args:
         ratio: Extra calls per observed call, 0 to 1.
-        floor: Extra calls per second that are always allowed, so that a quiet program can retry
-            at all. At least 0. With 0, unspent credit is kept past the window until it makes one
-            whole call.
-        window: How far back calls and extra calls count: seconds or a `timedelta`, above 0.
+        floor: Extra calls per second that are always allowed, so that a program with few calls can
+            retry at all. At least 0. With 0, unspent credit is kept beyond the window until it is
+            enough for one extra call.
+        window: The time for which calls and extra calls count: seconds or a `timedelta`, above 0.
 
     Raises:
         TypeError: If an argument is not a number (or, for *window*, a `timedelta`).

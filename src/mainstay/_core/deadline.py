@@ -40,34 +40,35 @@ E = TypeVar("E", bound=DeadlineEntry)
 class deadline:  # noqa: N801 - used like a function, and a class because each call makes one
     """Limit the time for everything inside the block.
 
-    ``with`` never interrupts running code. A policy entered with no time left raises
-    `DeadlineExpiredError` before it calls anything; a retry does not start a wait that would
-    outlast it. A nested deadline can only shorten the outer one. It follows the context: into
-    nested calls, into the tasks made inside the block, and into threads that run in a copy of the
-    context; and ends with the block for all of them.
+    ``with`` never interrupts running code. A policy that is called with no time left raises
+    `DeadlineExpiredError` and calls nothing, and no retry starts a wait that would end after the
+    deadline. A nested deadline can only shorten the outer one. The deadline follows the context:
+    into nested calls, into tasks made inside the block, and into threads that run in a copy of the
+    context. It ends with the block for all of them.
 
-    ``async with`` interrupts as well: at the end of its time it cancels the task that entered it,
-    once, as `asyncio.timeout` does, and the block then ends with `DeadlineExpiredError`, whose
-    ``__cause__`` is the last exception of the policy that was interrupted. A cancellation from
-    outside wins, any other exception passes untouched, and shielded code goes on.
+    ``async with`` interrupts, too. When the time is over, the task that entered the block is
+    cancelled once, as by `asyncio.timeout`, and the block ends with `DeadlineExpiredError`; the
+    ``__cause__`` of that is the last exception of the policy that was interrupted. A cancellation
+    from outside wins over the deadline, any other exception passes unchanged, and shielded code
+    goes on.
 
     Args:
-        seconds: Time from the entry of the block, as a number of seconds or a `timedelta`. At
-            least 0, which leaves no time, and finite.
+        seconds: The time from the entry of the block: seconds or a `timedelta`, at least 0 and
+            finite. 0 leaves no time.
 
     Returns:
-        A context manager for ``with``, in sync and async code, and for ``async with``. Each entry
-        starts its time again.
+        A context manager for ``with``, in sync and async code, and for ``async with``. The time
+        starts again with each entry.
 
     Raises:
         TypeError: If *seconds* is neither a number nor a `timedelta`.
         ValueError: If *seconds* is negative, NaN or infinite.
         RuntimeError: From ``async with``, outside a task.
-        DeadlineExpiredError: From an ``async with`` block that its own time has ended.
+        DeadlineExpiredError: From an ``async with`` block whose own time was over.
 
     Metrics:
-        A call that began with no time left, or that ``async with`` interrupted, is
-        `calls_total{outcome="timeout"}`, and `give_ups_total{reason="timeout"}`.
+        A call that began with no time left, or that ``async with`` interrupted, counts in
+        `calls_total{outcome="timeout"}` and `give_ups_total{reason="timeout"}`.
 
     Source:
         The deadline in the request context of Finagle and gRPC; the counting of `Task.cancelling`
@@ -218,7 +219,7 @@ def remaining(default: Duration | None = None) -> float | None:
     """Return the seconds that are left of the surrounding `deadline`.
 
     Args:
-        default: What to answer without a deadline, and the most to answer with one: a number of
+        default: The time to return outside of deadlines, and the longest time to return inside:
             seconds or a `timedelta`, at least 0. None for no such limit.
 
     Returns:

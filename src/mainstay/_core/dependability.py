@@ -23,11 +23,11 @@ class DependabilityFigures:
     """How dependable a component was over a span of time.
 
     Attributes:
-        uptime: Seconds it was up.
-        downtime: Seconds it was down.
-        failures: Outages that began.
-        repairs: Outages that ended.
-        repaired: Seconds of the outages that ended, added up.
+        uptime: Seconds for which the component was up.
+        downtime: Seconds for which the component was down.
+        failures: The number of outages that began.
+        repairs: The number of outages that ended.
+        repaired: The length of the outages that ended, added up, in seconds.
 
     Source:
         The steady-state definitions of Avizienis, Laprie, Randell and Landwehr, "Basic Concepts
@@ -42,7 +42,7 @@ class DependabilityFigures:
 
     @property
     def availability(self) -> float:
-        """Uptime / total time, 0 to 1; NaN for no time at all."""
+        """Uptime / total time, 0 to 1; NaN if the total time is 0."""
         return _ratio(self.uptime, self.uptime + self.downtime, empty=math.nan)
 
     @property
@@ -61,12 +61,12 @@ class DependabilityFigures:
         return _ratio(self.repaired, self.repairs, empty=math.nan)
 
     def reliability(self, period: Duration) -> float:
-        """Return the chance of no failure in *period* of uptime: exp(-failure_rate x period)."""
+        """Return the probability of no failure in *period* seconds: exp(-failure_rate x period)."""
         seconds = to_seconds(period, "period")
         return math.exp(-self.failure_rate * seconds) if seconds else 1.0
 
     def reliability_linear(self, period: Duration) -> float:
-        """Return the first-order form, 1 - failure_rate x period, never below 0."""
+        """Return the first-order approximation, 1 - failure_rate x period, never below 0."""
         seconds = to_seconds(period, "period")
         return max(0.0, 1.0 - self.failure_rate * seconds) if seconds else 1.0
 

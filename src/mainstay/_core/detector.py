@@ -95,29 +95,33 @@ def gain_for(normal: float, bad: float) -> int:
 class Detect:
     """When a member or service has failed too much, and for how long it then gets no calls.
 
-    A member is ejected after *consecutive* failures in a row, or when its failures are too many
-    for its successes: each failure adds points to a score, each success takes one off, and at
-    *threshold* points it is ejected. How many points a failure adds follows from *normal* and
-    *bad*; with the defaults it is 14, the threshold is 84, a member that fails 15 % of its calls
-    is found after 66 of them on average, and one that fails 1 % is ejected by mistake less than
-    once in ten days at 50 calls a second. The detector is for shares of 10 % and more.
+    A member is ejected after *consecutive* failures in a row, or when the share of its failures is
+    too large: each failure adds points to a score, each success takes one point off, and at
+    *threshold* points the member is ejected. *normal* and *bad* decide how many points a failure
+    adds. With the defaults a failure adds 14 points, and the threshold is 84: a member that fails
+    15 % of its calls is ejected after 66 calls on average; a member that fails 1 % is ejected by
+    mistake less than once in ten days, at 50 calls a second. The score is made to detect shares of
+    10 % and more.
+
+    For a breaker, "ejected" means that the breaker opens.
 
     Args:
-        consecutive: Failures in a row that eject, at least 1.
+        consecutive: The number of failures in a row that ejects a member, at least 1.
         normal: The share of calls that may fail while all is well, above 0 and below *bad*.
-        bad: The share that is to be detected, below 1.
-        threshold: The score that ejects, at least 1; None for that of six failures.
-        slow: Seconds or `timedelta`, above 0, beyond which an answer is too late. Such answers
-            are measured by the same rules, apart from failures. It is also the silence after which
-            calls that their callers cancel count in a row, as answers that are too late. None for
-            no such limit, and a silence longer than each of the last 100 answers and 0.1 s; where
-            good answers take 10 s and callers leave after 1 s, *slow* has to say so. Infinity for
-            neither.
-        eject_for: Seconds or `timedelta` of the first ejection, above 0. Each one is between half
-            of it and the whole, at random, and the next ones are twice as long.
-        max_eject: Most seconds or `timedelta` of an ejection, at least *eject_for*.
-        trials: Calls that have to succeed, one after the other, before it is well again, at
-            least 1. Members of a pool with a probe come back by its answers, not by calls.
+        bad: The share of failures to detect, above *normal* and below 1.
+        threshold: The score that ejects a member, at least 1; None for the score of six failures.
+        slow: The time after which an answer is too late: seconds or a `timedelta`, above 0. Late
+            answers are measured by the same rules as failures, with a score of their own. A call
+            that its caller cancels after that time counts as a late answer, too. None for no limit
+            on answers; then a cancelled call counts if it lasted longer than each of the last 100
+            answers, and longer than 0.1 s. Set *slow* if callers cancel sooner than good answers
+            take. Infinity to count neither late answers nor cancelled calls.
+        eject_for: The length of the first ejection: seconds or a `timedelta`, above 0. The actual
+            length is random, between half of this and this; each further ejection in a row is
+            twice as long.
+        max_eject: The longest ejection: seconds or a `timedelta`, at least *eject_for*.
+        trials: The number of trials that must succeed in a row before the member is well again,
+            at least 1. In a pool with a probe, the probe readmits members, and trials do not.
 
     Raises:
         TypeError: If an argument has the wrong type.

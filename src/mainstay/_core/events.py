@@ -34,7 +34,7 @@ class Event:
 
     @property
     def level(self) -> int:
-        """The level it is logged at, as in `logging`; 0 for what is not logged."""
+        """The level of the log line, as in `logging`; 0 if the event is not logged."""
         return self._level
 
 
@@ -60,24 +60,24 @@ _at_work: ContextVar[tuple[Listener, ...]] = ContextVar("mainstay_listeners", de
 def on_event(fn: Listener) -> Callable[[], None]:
     """Call *fn* with every event of every policy of this process.
 
-    Events are the frozen objects that the log lines are made from: `str(event)` is the line,
-    `.policy`, `.kind` and `.component` say what it is about, the other attributes hold the
-    figures and, where there is one, the exception. *fn* runs in the thread or task of the call,
-    so it should return soon. What it raises is swallowed, and an event that it causes itself is not
-    handed to it.
+    Events are the frozen objects that the log lines are made from: `str(event)` is the line;
+    `.policy`, `.kind` and `.component` say which policy did what; the other attributes have the
+    figures and the exception, if there is one. *fn* runs in the thread or task of the call, so it
+    should return soon. An exception from *fn* is swallowed and counted. Events that *fn* causes
+    itself are not passed to *fn*.
 
     Args:
-        fn: Takes one event. Not async.
+        fn: A plain function that takes one event.
 
     Returns:
-        A function without parameters that ends it.
+        A function without parameters that ends the calls of *fn*.
 
     Raises:
         TypeError: If *fn* cannot be called, or is async or a generator.
 
     Metrics:
-        What *fn* raises counts in `hook_errors_total` of the policy's metrics, and in
-        `errors_total` with *fn*'s name as `component` and "event" as `policy`.
+        Exceptions from *fn* count in `hook_errors_total` of the policy's metrics, and in
+        `errors_total` with the name of *fn* as `component` and "event" as `policy`.
 
     Example:
         >>> from mainstay import on_event

@@ -37,7 +37,7 @@ Judge: TypeAlias = Callable[[Exception], Any]
 
 
 class Verdict(enum.Enum):
-    """The answers of a predicate `on` of a pool, besides True and False.
+    """What a predicate `on` of a pool may return besides True and False.
 
     Example:
         >>> from mainstay import FailoverPool, Member, Verdict
@@ -52,11 +52,11 @@ class Verdict(enum.Enum):
     """
 
     MEMBER_FAILED = True
-    """It counts against the member, and the call goes on to another one; equal to True."""
+    """The failure counts against the member, and the call tries another member; equal to True."""
     TRY_ANOTHER = "try_another"
-    """The member is well but busy, and the call goes on to another one."""
+    """The member is healthy but busy, and the call tries another member."""
     STOP = False
-    """The exception is the caller's, and passes through; equal to False."""
+    """The exception is no failure of the member, and passes through; equal to False."""
 
     def __eq__(self, other: object) -> bool:
         return self is other or (isinstance(other, bool) and other is self.value)

@@ -77,9 +77,9 @@ _FIRST: Final = vote.first()
 class Redundant(Shared):
     """What `redundant(...)` returns: a decorator, a caller, and the maker of races.
 
-    Immutable: one object may wrap any number of functions and be used by threads and tasks at the
-    same time. What its calls share is how long they take, for each function, and the threads that
-    sync copies run in.
+    Immutable: one object may wrap any number of functions, and may be used by threads and tasks at
+    the same time. The calls share the measured durations of each function, and the threads of sync
+    copies.
 
     Example:
         >>> from mainstay import redundant, vote
@@ -138,13 +138,13 @@ class Redundant(Shared):
         """Call *fn* redundantly, without decorating it.
 
         Args:
-            fn: As for the decorator. Its name is the `component` if the policy has none, and what
-                is known of how long it takes is kept under that name.
-            *args: Its arguments.
-            **kwargs: Its keyword arguments.
+            fn: A function or an async function. If the policy has no name, the name of *fn* is the
+                `component`. The measured durations are kept under the name of *fn*.
+            *args: The arguments for *fn*.
+            **kwargs: The keyword arguments for *fn*.
 
         Returns:
-            What *fn* returns; something to await if *fn* is async.
+            The accepted answer; an awaitable if *fn* is async.
 
         Raises:
             TypeError: As for the decorator, before *fn* is called.
@@ -159,16 +159,16 @@ class Redundant(Shared):
         return wrapped(*args, **kwargs)
 
     def race(self) -> RaceBlock:
-        """Make a block that starts its copies itself: ``with``, in async code ``async with``.
+        """Return a block that starts its copies itself: ``with``, in async code ``async with``.
 
-        The block starts each copy with ``race.start(fn, *args, **kwargs)`` and asks once for
-        ``race.result()``, awaited in async code. What still runs when the block is left is given
-        up. `on`, `on_result`, `decide`, `timeout` and `dispose` apply; a timeout counts from the
-        block's start.
+        In the block, start each copy with ``race.start(fn, *args, **kwargs)``, and call
+        ``race.result()`` once (in async code, await the result). Copies that still run at the end
+        of the block are abandoned in sync code, and cancelled in async code. `on`, `on_result`,
+        `decide`, `timeout` and `dispose` apply; `timeout` counts from the start of the block.
 
         Raises:
-            TypeError: If the policy has `copies`, `alternatives` or `start`, which the block says
-                itself; on entry, if a ``with`` would block the event loop.
+            TypeError: If the policy has `copies`, `alternatives` or `start`, which are decided by
+                the block here; on entry, if a ``with`` would block the event loop.
 
         Example:
             >>> from mainstay import redundant, vote
@@ -366,73 +366,78 @@ def redundant(  # noqa: PLR0913 - a policy's parameters are its vocabulary
 ) -> Redundant | _OnMembers:
     """Do the same work more than once: against slow calls (hedge), or wrong answers (vote).
 
-    Only for work that may be done more than once: every copy has its side effects. The call ends
-    as soon as its outcome cannot change. Results that are not returned go to *dispose*.
+    Only for work that may be done more than once: every copy has its side effects. The call ends as
+    soon as its outcome cannot change any more. Results that are not returned are passed to
+    *dispose*.
 
-    In async code the caller's own task runs the first copy, the primary; the others are tasks.
-    Losers are cancelled and not waited for. In sync code all copies run in daemon threads of the
-    policy; a loser cannot be stopped, but can ask `cancelled()`. Until enough is known for a
-    quantile, and when all threads are busy, the primary runs in the caller's thread.
+    In async code the caller's task runs the first copy, the primary; the other copies are tasks.
+    When the call ends, copies that still run are cancelled, and not awaited. In sync code all
+    copies run in daemon threads of the policy. A thread cannot be stopped, but its copy can call
+    `cancelled()` to see if it is still needed. The primary runs in the caller's thread while all
+    threads are busy, and until enough calls were measured for a quantile.
 
     Args:
-        copies: How many there are at most, at least 2. None for one more than there are
-            *alternatives*, or 2.
-        alternatives: Other functions that do the same work, for the second copy and so on; of the
-            same kind, called with the same arguments.
-        pool: A `FailoverPool`: each copy runs at another member, which the pool selects, and whose
-            resource goes in first. What a copy raises counts against its member as the `on` of the
-            pool says, and so do an answer that is outvoted or that the `on_result` of the pool
-            refuses, an attempt that takes longer than its `attempt_timeout`, and one that hangs
-            again and again when its caller leaves or its time is up (both async only). A copy for
-            which there is no member is not started as a hedge, and in a vote has failed.
+        copies: The largest number of copies, at least 2. None for 2, or with *alternatives* for one
+            copy of each function.
+        alternatives: Other functions that do the same work: one for the second copy, one for the
+            third, and so on. All are called with the same arguments; if the function is async,
+            they must be async as well.
+        pool: A `FailoverPool`: each copy runs at another member, which the pool selects, and gets
+            the resource of that member as its first argument. These count as failures of the
+            member: an exception that the `on` of the pool matches, an answer that is outvoted or
+            that the `on_result` of the pool refuses, and, in async code, a copy that exceeds the
+            `attempt_timeout` of the pool, or that hangs again and again until the call ends. If
+            the pool has no member for a copy, a hedge is not started; in a vote the copy fails.
         start: When copies start: `hedge.together()`, `hedge.after(seconds)` or
             `hedge.quantile(q)`. None for `hedge.quantile(0.95)` with `vote.first()`, otherwise
-            `hedge.together()`. A copy that fails starts the next one at once.
-        decide: Which answer to believe: `vote.first()`, `vote.majority()` and so on, or a rule of
+            `hedge.together()`. When a copy fails, the next copy starts immediately.
+        decide: Which answer to accept: `vote.first()`, `vote.majority()` and so on, or a rule of
             your own (`vote.Rule`).
-        on: What counts as the failure of a copy: an exception class below `Exception`, a tuple of
-            them, or a predicate that answers True or False. Any other exception ends the call.
-        on_result: Takes what a copy returns; True means that the copy has failed, as for a client
-            that returns responses of status 503. Not async. A result that is refused and not
-            raised goes to *dispose*.
-        timeout: Time for the call: seconds or a `timedelta`, above 0. A copy that then still runs
-            has failed with a `TimeoutError`. Async copies are cancelled; in sync code only the
-            waiting ends, and not even that where a copy runs in the caller's thread. A surrounding
-            `deadline` does the same; the one that ends first counts. Neither interrupts what
-            decides about answers: their ``==``, a `key`, *on*, *on_result*.
-        budget: What copies are charged to that start because the primary is slow or a copy
-            failed: a `RetryBudget`, or a share of this policy's calls, 0 to 1. None for no limit.
-            Copies that the decision needs are never charged. The copy after a failed one is, but
-            not denied while fewer calls than 1 / share were observed in the window.
-        dispose: Called with each result that is not returned, once: to close it. In async
-            functions it may be async. What it raises is logged.
-        primary: Async only. "inline" is cheapest, but a primary that swallows its cancellation,
-            or takes its time over it, holds up the answer of a faster copy. "task" gives it a
-            task of its own, which is never waited for.
-        raises: What a call raises where no copy answered. "last" is the exception that a copy
-            raised last, the primary's if two came at the same time, with a note that lists the
-            others. "group" is an `AllCopiesFailedError` with all of them.
-        threads: Sync only: most threads of this policy at once, at least 1.
-        name: The `component` label. None for ``module.qualname`` of what is wrapped.
+        on: What counts as the failure of a copy: a subclass of `Exception`, a tuple of such
+            classes, or a predicate that takes the exception and returns True or False. Any other
+            exception ends the call.
+        on_result: A predicate for results: True means that the copy has failed, as for a client
+            that returns responses with status 503. A plain function. Refused results are passed to
+            *dispose*, except the one that a `ResultRefusedError` carries.
+        timeout: The time for the call: seconds or a `timedelta`, above 0; None for no limit. Copies
+            that still run at the end of that time fail with a `TimeoutError`. Async copies are
+            cancelled. In sync code the call stops waiting, unless a copy runs in the caller's
+            thread. A surrounding `deadline` does the same; the earlier of the two counts. Neither
+            interrupts the code that judges answers: their ``==``, a `key`, *on*, *on_result*.
+        budget: The limit on copies that start because the primary is slow or a copy failed: a
+            `RetryBudget`, or a share of this policy's calls, 0 to 1. None for no such limit. Copies
+            that the decision needs are never charged. A copy that replaces a failed copy is
+            charged, but not denied while fewer than 1 / share calls were observed in the window.
+        dispose: Called once with each result that is not returned, to close it. For async functions
+            it may be async. An exception that it raises is logged.
+        primary: Async only: how the primary runs. "inline": in the caller's task, which is
+            cheapest; but a primary that ignores its cancellation, or ends slowly after it, delays
+            the answer of a faster copy. "task": in a task of its own, which the call never awaits.
+        raises: What a call raises if no copy answered. "last": the exception that was raised last
+            (that of the primary if two were raised at the same time), with a note that lists the
+            others. "group": an `AllCopiesFailedError` with all exceptions.
+        threads: Sync only: the largest number of threads of this policy, at least 1.
+        name: The `component` label. None for ``module.qualname`` of the wrapped function.
         metrics: Where to record. None for `default_metrics()`.
 
     Returns:
         A policy: a decorator, with `.call` and `.race()`.
 
     Raises:
-        TypeError: Here or at decoration, if an argument has the wrong type or kind.
-        ValueError: Here, if an argument is out of its range, or *copies* above the number of
-            members that the pool has now.
-        Exception: From a call: one outside *on*, or the one that a copy raised last, if none
-            answered.
+        TypeError: Here or at decoration, if an argument has the wrong type, or a function is sync
+            where an async one is needed, or the reverse.
+        ValueError: Here, if an argument is out of its range, or *copies* is larger than the present
+            number of members of the pool.
+        Exception: From a call: the first exception that *on* does not match; if no copy answered,
+            the exception that was raised last.
         AllCopiesFailedError: From a call with ``raises="group"``, if more than one copy was
             started and all failed.
-        ResultRefusedError: From a call, if no copy answered and *on_result* refused the last one's
-            result, which it has in `.result`.
+        ResultRefusedError: From a call, if no copy answered and *on_result* refused the last
+            result, which is in `.result`.
         NoDecisionError: From a call, if copies answered but the vote was not decided.
         TimeoutError: From a call, if its time was up before any copy had ended.
         NoMemberError: From a call, if the pool had no member for any copy.
-        DeadlineExpiredError: From a call, if it began with no time left; nothing was called.
+        DeadlineExpiredError: From a call that began with no time left; nothing was called.
         UnsupportedLoopError: From an async call outside asyncio.
 
     Metrics:
@@ -497,13 +502,13 @@ def redundant(  # noqa: PLR0913 - a policy's parameters are its vocabulary
 
 
 def cancelled() -> bool:
-    """Return True if the copy of a redundant call that asks is no longer needed.
+    """Return True if the copy that runs this code is no longer needed.
 
-    A copy in a thread cannot be stopped from outside; one that takes long can ask from time to
-    time and stop by itself. In async code it tells whether the running task is being cancelled.
+    A copy in a thread cannot be stopped from outside. A long copy can call this function from time
+    to time, and return early. In async code the answer says if the running task is being cancelled.
 
     Returns:
-        False outside of redundant calls, unless the running task is being cancelled.
+        True or False; outside of redundant calls True only if the running task is being cancelled.
 
     Example:
         >>> from mainstay import cancelled

@@ -24,18 +24,18 @@ from mainstay._redundant.sync_loop import SyncLoop
 
 
 class Race:
-    """What `with policy.race() as race` gives: start copies, then ask for the result once."""
+    """The value of `with policy.race() as race`: start copies, then ask for the result once."""
 
     def __init__(self, loop: SyncLoop) -> None:
         self._loop = loop
 
     def start(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
-        """Start a copy in a thread, or at the cap of threads in this one.
+        """Start a copy in a thread; if all threads are busy, run the copy in the calling thread.
 
         Args:
-            fn: A plain function. With a `pool` it takes the resource of a member first.
-            *args: Its arguments.
-            **kwargs: Its keyword arguments.
+            fn: A plain function. With a `pool`, its first argument is the resource of a member.
+            *args: The arguments for *fn*.
+            **kwargs: The keyword arguments for *fn*.
 
         Raises:
             TypeError: If *fn* is not a plain function.
@@ -58,7 +58,7 @@ class Race:
 
 
 class AsyncRace:
-    """What `async with policy.race() as race` gives: as `Race`, with tasks for threads."""
+    """The value of `async with policy.race() as race`: a `Race` with tasks in place of threads."""
 
     def __init__(self, loop: AsyncLoop) -> None:
         self._loop = loop
@@ -67,9 +67,9 @@ class AsyncRace:
         """Start a copy in a task.
 
         Args:
-            fn: An async function. With a `pool` it takes the resource of a member first.
-            *args: Its arguments.
-            **kwargs: Its keyword arguments.
+            fn: An async function. With a `pool`, its first argument is the resource of a member.
+            *args: The arguments for *fn*.
+            **kwargs: The keyword arguments for *fn*.
 
         Raises:
             TypeError: If *fn* is not an async function.

@@ -79,13 +79,14 @@ class AsyncBlock(Block):
 
 
 class Attempt:
-    """One attempt of a block: a context manager around the code that is to be retried.
+    """One attempt of a block: a context manager around the code to retry.
 
-    Used with a plain ``with``, in async code too.
+    Use a plain ``with``, also in async code.
 
     Attributes:
         number: The number of this attempt, from 1.
-        last_error: Inside the block, the exception of the attempt before; None in the first one.
+        last_error: Inside the block, the exception of the previous attempt; None in the first
+            attempt.
     """
 
     __slots__ = (
@@ -111,7 +112,7 @@ class Attempt:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the first attempt's start."""
+        """Seconds since the start of the first attempt."""
         return self._run.elapsed()
 
     def __aenter__(self) -> NoReturn:

@@ -59,8 +59,8 @@ _TIMEOUT: Final = _DefaultFloat(60.0)
 class Retry:
     """What `retry(...)` returns: a decorator, a caller, and the iterator of the block form.
 
-    Immutable: one object may wrap any number of functions and be used by threads and tasks at the
-    same time. No call leaves anything in it.
+    Immutable: one object may wrap any number of functions, and may be used by threads and tasks at
+    the same time. Calls keep no state in the object.
 
     Example:
         >>> import httpx
@@ -278,52 +278,57 @@ def retry(
 ) -> Retry:
     """Call a function again after a failure and a wait, until it succeeds or a limit is reached.
 
-    A call that succeeds at once costs one function call, two readings of the clock and three
-    additions. The last exception is raised as it is, with one note about the attempts.
-    `KeyboardInterrupt`, `SystemExit`, `GeneratorExit` and `asyncio.CancelledError` are never
-    retried, whatever `on` says. In sync code waits block the thread, in async code the task only.
+    If the call fails, the exception of the last attempt is raised unchanged, with one note that
+    lists the attempts. `KeyboardInterrupt`, `SystemExit`, `GeneratorExit` and
+    `asyncio.CancelledError` are never retried, whatever *on* says. Waits block the thread in sync
+    code, and only the task in async code.
+
+    A call that succeeds at the first attempt costs one function call, two readings of the clock and
+    three additions.
 
     Args:
-        on: What counts as a failure: an exception class below `Exception`, a tuple of them, a
-            tenacity ``retry_if_exception*`` strategy, or a predicate that takes the exception.
-            The predicate answers True, False, or a delay (seconds or a `timedelta`) that the
-            error asks for, as in a Retry-After header: it is used instead of *wait*, plus 0 to
-            10 % jitter; a negative or NaN delay means "use *wait*". In async functions it may be
-            async. All other exceptions pass through untouched.
-        attempts: Most calls, the first one included. At least 1; None for no limit.
-        timeout: Time from the start of the first attempt, after which no other one is scheduled.
-            It never interrupts a running one. Seconds or a `timedelta`, above 0; None for no limit.
-            With t seconds left, of this or of a surrounding `deadline`, a wait of t or more gives
-            up at once.
-        attempt_timeout: Time for each attempt, async only: it is cancelled, counts as failed
-            with a `TimedOutError` whatever *on* says, and is shortened to the time left. Seconds
-            or a `timedelta`, above 0.
-        wait: Time between attempts: constant seconds or `timedelta`, at least 0, or a tenacity
-            wait. None for uniform(0, min(5.0, 0.1 x 2^(n-1))) seconds after failed attempt n. A
-            zero wait does not sleep. Waits that do not fit into *timeout* end the call early: set
-            both.
-        stop: A tenacity stop, asked after each failure. With it, *attempts* and *timeout* are
-            None unless given.
-        on_result: Takes a result; True means that it is refused and counts as a failure. In async
-            functions it may be async. Not for generators and blocks.
-        budget: What retries are charged to: a `RetryBudget`, or a share of this policy's calls,
-            0 to 1. None for no such limit.
-        nested: What to do after an attempt in which another retry has given up after several
-            attempts. Both count it in `nested_retries_total`, and warn once for each pair of
-            retries. "allow": try again all the same, so that the attempts multiply. "once": give
-            up at once.
-        name: The `component` label. None for ``module.qualname`` of what is wrapped.
+        on: What counts as a failure: a subclass of `Exception`, a tuple of such classes, a tenacity
+            ``retry_if_exception*`` strategy, or a predicate that takes the exception. The predicate
+            returns True, False, or a delay (seconds or a `timedelta`) that the error asks for, as
+            in a Retry-After header. The delay replaces *wait*, plus 0 to 10 % jitter; a negative or
+            NaN delay means that *wait* is used. For async functions the predicate may be async. All
+            other exceptions pass through unchanged.
+        attempts: The largest number of attempts, the first included. At least 1; None for no limit.
+        timeout: The time after the start of the first attempt in which further attempts may start:
+            seconds or a `timedelta`, above 0; None for no limit. A running attempt is never
+            interrupted. If the next wait is as long as the time left, or longer, the call gives up
+            without waiting; a surrounding `deadline` limits the time left as well.
+        attempt_timeout: The time for each attempt, for async functions only: seconds or a
+            `timedelta`, above 0; None for no limit. An attempt that takes longer is cancelled and
+            fails with a `TimedOutError`, which counts as a failure whatever *on* says. If less time
+            is left for the whole call, the attempt gets only that.
+        wait: The time between attempts: seconds or a `timedelta`, at least 0, or a tenacity wait
+            strategy. None for a random time from 0 to min(5.0, 0.1 x 2^(n-1)) seconds after failed
+            attempt n. A wait of 0 does not sleep. A wait that does not fit into *timeout* ends the
+            call early, so set *timeout* as well if you set long waits.
+        stop: A tenacity stop strategy, which is asked after each failure. If *stop* is given, the
+            defaults of *attempts* and *timeout* are None.
+        on_result: A predicate for results: True means that the result is refused and counts as a
+            failure. For async functions the predicate may be async. Not for generators and blocks,
+            which have no result.
+        budget: The limit on the retries of all calls: a `RetryBudget`, or a share of this policy's
+            calls, 0 to 1. None for no such limit.
+        nested: What happens after an attempt in which an inner retry has already tried several
+            times and given up. "allow": this policy retries too, so that the attempts multiply.
+            "once": this policy gives up immediately. In both cases `nested_retries_total` counts
+            the attempt, and a warning is logged once for each pair of retries.
+        name: The `component` label. None for ``module.qualname`` of the wrapped function.
         metrics: Where to record. None for `default_metrics()`.
 
     Returns:
-        A policy, which is a decorator and has `.call` and a block form.
+        A policy: a decorator, with `.call` and a block form.
 
     Raises:
         TypeError: Here or at decoration, if an argument has the wrong type or does not fit *fn*.
         ValueError: Here, if an argument is out of its range.
         Exception: From a call: the last attempt's own exception.
         ResultRefusedError: From a call, if the last result was refused.
-        DeadlineExpiredError: From a call, if it began with no time left; nothing was called.
+        DeadlineExpiredError: From a call that began with no time left; the function was not called.
         UnsupportedLoopError: From an async call outside asyncio.
 
     Metrics:

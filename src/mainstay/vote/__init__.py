@@ -53,10 +53,10 @@ def quorum(k: int, *, key: Key | None = None) -> Rule:
     """Accept an answer that *k* copies agree on.
 
     Args:
-        k: How many have to agree: at least 1, at most the number of copies, which is checked at
-            decoration. If two answers could both reach it, the first one to do so wins.
-        key: What answers are compared by, with ``==``; it need not be hashable. None for the
-            answers themselves.
+        k: The number of copies that must agree: at least 1, and at most the number of copies, which
+            is checked at decoration. If two answers could both reach *k*, the first to do so wins.
+        key: A function from an answer to the value that is compared with ``==``, hashable or not.
+            None to compare the answers themselves.
 
     Raises:
         TypeError: If *k* is not a whole number, or *key* cannot be called.
@@ -112,19 +112,20 @@ def plurality(*, key: Key | None = None) -> Rule:
 
 
 def median(within: float | None = None) -> Rule:
-    """Accept the middle one of the answers, which must be numbers.
+    """Accept the median of the answers, which must be numbers.
 
-    More than half of all copies must answer, so that fewer than half that are wrong cannot
-    move it beyond the right ones. Of an even number of answers it is the lower middle one, so
-    that what is returned is always what a copy gave.
+    More than half of all copies must answer. As long as fewer than half of the answers are wrong,
+    the median lies between two right answers, or is one of them. The median of an even number of
+    answers is the lower of the two middle answers, so it is always the answer of a copy.
 
     Args:
-        within: If given, more than half of all copies must be no further than this from the
-            median: at least 0. The call then ends as soon as that many lie within this distance
-            of each other, and the answer may differ by it from the median of all.
+        within: A distance, at least 0: more than half of all copies must answer within this
+            distance of the median. The call then ends as soon as that many answers lie within this
+            distance of each other, so the accepted answer may differ from the median of all copies
+            by this distance. None for no such condition.
 
     Raises:
-        TypeError: If *within* is not a number; from a call, if an answer is not.
+        TypeError: If *within* is not a number; from a call, if an answer is not a number.
         ValueError: If *within* is negative or NaN.
 
     Example:
@@ -138,7 +139,7 @@ def median(within: float | None = None) -> Rule:
 
 
 def unanimous(*, key: Key | None = None) -> Rule:
-    """Accept an answer only if all copies give it; if one fails or differs, there is no decision.
+    """Accept an answer only if all copies agree on it; one failure or dissent means no decision.
 
     Args:
         key: As for `quorum`.

@@ -13,7 +13,8 @@ Key: TypeAlias = Callable[[Any], object]
 class Tally(Protocol):
     """Counts the answers of one call. Copies are numbered from 0; each ends at most once.
 
-    What a method raises ends the call, and so does a state that is not one of the three.
+    An exception from a method ends the call, and so does any state other than "undecided",
+    "decided" and "impossible".
 
     Attributes:
         winner: Once decided, the copy whose answer is returned.
@@ -26,7 +27,7 @@ class Tally(Protocol):
         ...
 
     def failed(self, copy: int, /) -> State:
-        """Count that a copy gives no answer."""
+        """Count that a copy has failed."""
         ...
 
     def needed(self) -> int:
@@ -39,7 +40,7 @@ class Tally(Protocol):
 
 
 class Rule(Protocol):
-    """Makes the tally of each call; shared by all of them.
+    """A rule of voting: makes a tally for each call. All calls share one rule.
 
     Example:
         >>> from mainstay import redundant, vote
@@ -53,9 +54,11 @@ class Rule(Protocol):
     """
 
     def tally(self, copies: int, /) -> Tally:
-        """Begin a vote of so many copies.
+        """Return the tally for a vote of *copies* copies.
+
+        Called for each call, and once at decoration to check the rule.
 
         Raises:
-            ValueError: If the rule does not fit that number. Asked for at decoration, too.
+            ValueError: If the rule does not fit that number of copies.
         """
         ...
