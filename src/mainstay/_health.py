@@ -18,12 +18,12 @@ class ComponentHealth:
     """The state of one component.
 
     Attributes:
-        component: Its name.
-        policy: The kind of policy that says so: "failover", "breaker" or "bulkhead".
-        state: "ok"; "failing": a member of a pool is, or a breaker lets a call through to find out;
-            "full": a bulkhead has turned calls away for ten seconds; "open": a breaker; "down": no
-            member of a pool is well.
-        since: When that began, in seconds since 1970.
+        component: The name of the component.
+        policy: The kind of its policy: "failover", "breaker" or "bulkhead".
+        state: "ok"; "failing": a member of the pool is failing or ejected, or the breaker is
+            half-open; "full": the bulkhead has rejected calls for ten seconds; "open": the breaker
+            is open; "down": no member of the pool is well.
+        since: When that state began, in seconds since 1970.
     """
 
     component: str
@@ -76,27 +76,28 @@ def health(ready: Iterable[str]) -> bool: ...
 def health(ready: Iterable[str] | None = None) -> dict[str, ComponentHealth] | bool:
     """Return the state of each component; with *ready*, whether the process is ready.
 
-    It knows the pools, breakers and bulkheads of this process. Where several have one name, the
-    worst of them speaks: "down", "open", "full", "failing", "ok", in this order. It calls nothing
-    and waits for nothing, so it may be asked at any time, also by a signal handler.
+    The components are the pools, breakers and bulkheads of this process. If several have the same
+    name, the worst state counts: "down", "open", "full", "failing", "ok", in this order. The
+    function calls no other code and never waits, so it may be called at any time, also from a
+    signal handler.
 
-    Liveness is no question for it: a process that answers at all is alive. Readiness looks only at
-    the components that you name, which should be those without which no request can be answered. A
-    name that nobody has made yet is not ready. "ok" and "failing" are ready, "full" and "open" are
-    not. "down" is not, except where only a call can find out that a member is well again: a pool
-    without a probe gets ready from time to time, for the next trial, or once it has got no call for
-    as long as `Detect.eject_for`. After `drain` nothing is ready.
+    For liveness no function is needed: a process that answers is alive. For readiness, name the
+    components without which the process cannot answer any request. "ok" and "failing" are ready;
+    "full" and "open" are not; a name that no pool, breaker or bulkhead has yet is not ready. "down"
+    is not ready, with one exception: in a pool without a probe, only a call can find out that a
+    member works again, so the pool is ready from time to time for the next trial, and after
+    `Detect.eject_for` without a call. After `drain` nothing is ready.
 
     Args:
-        ready: Names of components; none of them only asks if the process drains. None for the
-            health of all.
+        ready: The names of components. With no names, the answer is False only if the process
+            drains. None for the health of all components.
 
     Returns:
-        The health by component; with *ready*, True if all of these are ready.
+        The health by component; with *ready*, True if all these components are ready.
 
     Raises:
-        TypeError: If *ready* is a str, or holds something else than names.
-        ValueError: If a name in it is empty.
+        TypeError: If *ready* is a str, or contains other objects than names.
+        ValueError: If a name in *ready* is empty.
 
     Example:
         >>> from mainstay import CircuitBreaker, health
@@ -158,24 +159,24 @@ def checked_ready(ready: object) -> tuple[str, ...]:
 def drain(seconds: Duration = 0.0) -> None:
     """Take this process out of service: not ready from now on, no requests after *seconds*.
 
-    It is for the end of a process, as in a handler of SIGTERM. `health` with *ready*, and the
-    ``/health`` of the middlewares, say no at once, so that a load balancer looks elsewhere. For
-    *seconds* requests go through as before, since it takes until its next look; then the
-    middlewares refuse them. Requests that are under way, and the policies inside them, go on to
-    their end. Nothing waits here. Draining again can only shorten the time, and nothing takes it
-    back.
+    Call this function before the process ends, as in a handler of SIGTERM. From now on `health`
+    with *ready*, and the page ``/health`` of the middlewares, answer that the process is not ready,
+    so that a load balancer sends requests elsewhere. Until the load balancer has noticed, for
+    *seconds*, requests go through as before; after that the middlewares refuse new requests.
+    Requests that have begun go on to their end. The function itself does not wait. Calling it again
+    can only shorten the time, and draining cannot be undone.
 
     Args:
-        seconds: Seconds, or a `timedelta`, at least 0 and finite: longer than a load balancer
-            takes to notice.
+        seconds: The time until requests are refused: seconds or a `timedelta`, at least 0 and
+            finite; longer than the load balancer takes to notice.
 
     Raises:
         TypeError: If *seconds* is neither a number nor a `timedelta`.
         ValueError: If *seconds* is negative, NaN or infinite.
 
     Metrics:
-        A refused request is `calls_total{outcome="rejected"}` of its middleware, with the reason
-        "full" in `give_ups_total`.
+        A refused request counts in `calls_total{outcome="rejected"}` of its middleware, and in
+        `give_ups_total` with the reason "full".
 
     Example:
         >>> import signal

@@ -91,9 +91,9 @@ def _not_the_end(error: Exception) -> RuntimeError:
 
 
 class PoolAttempt(Generic[R]):
-    """One attempt of a block: a context manager that gives a member's resource.
+    """One attempt of a block: a context manager whose value is the resource of a member.
 
-    Used with a plain ``with``, in async code too.
+    Use a plain ``with``, also in async code.
 
     Attributes:
         number: The number of this attempt, from 1.

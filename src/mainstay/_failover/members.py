@@ -38,10 +38,10 @@ class Lease(Generic[R]):
     """The right of a call to use one member of a pool.
 
     Attributes:
-        member: Its name.
-        resource: Its resource, the same that the call is given.
-        epoch: A number that grows with every switch of the pool to another member; a resource
-            that remembers the highest one it has seen can refuse calls from before the switch.
+        member: The name of the member.
+        resource: The resource of the member, which the call got as its argument.
+        epoch: A number that grows with every switch of the pool to another member. A resource that
+            remembers the highest epoch can refuse calls from before the last switch.
     """
 
     member: str

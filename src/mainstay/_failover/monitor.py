@@ -53,14 +53,14 @@ class MemberStatus:
     """The status of one member.
 
     Attributes:
-        name: Its name.
-        state: As in `member_state`.
-        open: Whether it has a resource at the moment.
-        in_flight: How many calls use it.
-        score: From 0.0, spotless, to 1.0, ejected.
-        cause: Why it is ejected or failing; None if it is well.
-        seconds: How long until an ejected one is tried again; None if it is not ejected.
-        error: What starting it raised, if that failed the last time.
+        name: The name of the member.
+        state: The state, as in the metric `member_state`.
+        open: True if the member has a resource at the moment.
+        in_flight: The number of calls that use the member.
+        score: The score of the detector, from 0.0 (no failures) to 1.0 (ejected).
+        cause: Why the member is ejected or failing; None if it is well.
+        seconds: The time until the trial of an ejected member; None if it is not ejected.
+        error: The exception of the last start of the member; None if that succeeded.
     """
 
     name: str
@@ -78,12 +78,12 @@ class PoolStatus:
     """The status of a pool.
 
     Attributes:
-        name: Its name.
-        members: Its members, in the order listed.
-        serving: The names of those that get calls, the most preferred first.
-        epoch: How often it has switched.
-        forced: The member that was forced, or None.
-        down: Whether no member is well.
+        name: The name of the pool.
+        members: The status of each member, in the order of the pool.
+        serving: The names of the members that get calls, the most preferred first.
+        epoch: The number of switches to another member so far.
+        forced: The name of the member that `force` chose, or None.
+        down: True if no member is well.
     """
 
     name: str

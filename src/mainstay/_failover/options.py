@@ -23,24 +23,27 @@ class Member(Generic[R_co]):
     """A member of a pool, with its resource; to type checkers it is generic in the resource.
 
     Args:
-        name: What it is called in labels, events and errors. Not empty, and the only one of that
-            name in its pool.
-        resource: What is handed to calls, ready for use; for what is opened by itself, such as
-            the URL of a server. Never closed by the pool.
-        open: Makes the resource; in an async pool it may be async. A sync one runs in a thread of
-            the library, so that it can be given up on.
-        close: Takes the resource apart again, when it is not used any more; may be async too.
-        standby: None for an active member. "hot": opened, probed, and without traffic until an
-            active member is lost. "cold": opened only then, and closed when it is not needed any
-            more.
-        weight: Its share of the calls under ``select="weighted"``, above 0.
-        start_timeout: Most seconds, or `timedelta`, that opening may take, above 0; a fence and
-            the first probe of a standby included.
+        name: The name of the member in labels, events and errors. Not empty, and different from the
+            names of the other members.
+        resource: The object that calls get, ready for use, such as the URL of a server. The pool
+            never closes it. Give either *resource* or *open*.
+        open: A function without parameters that returns the resource. In an async pool it may be
+            async; a plain function runs in a thread of the library, so that the pool can stop
+            waiting for it.
+        close: A function that takes the resource and closes it, when no call uses it any more. In
+            an async pool it may be async.
+        standby: None for an active member. "hot": opened and probed, but without calls until an
+            active member is lost. "cold": opened when an active member is lost, and closed when the
+            member is no longer needed.
+        weight: The share of the calls under ``select="weighted"``, relative to the weights of the
+            other members; above 0.
+        start_timeout: The longest time for opening, including a fence and the first probe of a
+            standby: seconds or a `timedelta`, above 0.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If it is out of its range, or neither or both of *resource* and *open* are
-            given.
+        ValueError: If an argument is out of its range, or neither or both of *resource* and *open*
+            are given.
 
     Example:
         >>> from mainstay import Member
@@ -128,22 +131,23 @@ class Member(Generic[R_co]):
 class Probe:
     """A check of the health of every open member, at intervals.
 
-    Without one, an ejected member is tried by single calls.
+    In a pool without a probe, single calls are the trials of an ejected member.
 
     Args:
-        fn: Takes a resource and answers True or False; None if it cannot tell, which counts
-            neither for *rise* nor for *fall*. An exception counts as False, any other answer as an
-            error of *fn*'s. May be async. A sync one runs in a daemon thread.
-        every: Seconds or `timedelta` between two probes of a member, above 0.
-        timeout: Most seconds or `timedelta` that a probe may take, above 0. One that takes longer
-            has failed; it is not asked again before it has returned.
-        rise: Good probes in a row that readmit an ejected member, at least 1.
-        fall: Bad probes in a row that eject a member, at least 1.
-        jitter: By which share of *every* each interval is varied at random, 0 to 1.
+        fn: A function that takes a resource and returns True if the member is healthy, False if
+            not, or None if unknown, which counts neither for *rise* nor for *fall*. An exception
+            counts as False; any other result is an error of *fn*, and counts as False too. *fn*
+            may be async; a plain function runs in a daemon thread.
+        every: The time between two probes of a member: seconds or a `timedelta`, above 0.
+        timeout: The longest time for a probe: seconds or a `timedelta`, above 0. A probe that takes
+            longer has failed; the member is not probed again before the probe has returned.
+        rise: The number of good probes in a row that readmits an ejected member, at least 1.
+        fall: The number of failed probes in a row that ejects a member, at least 1.
+        jitter: The share of *every*, 0 to 1, by which each interval varies at random.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If it is out of its range.
+        ValueError: If an argument is out of its range.
 
     Example:
         >>> from mainstay import Probe
@@ -212,35 +216,36 @@ class Probe:
     ) -> Self:
         """Return a probe that asks Prometheus about each member, instead of the member itself.
 
-        The query has to give one number: 0 is a failure, anything else is healthy. Everything that
-        says nothing of the member is unknown, and counts neither for *rise* nor for *fall*: no
-        connection, no answer in time, a redirect, a login, a query that Prometheus refuses, several
-        series. So an outage of Prometheus ejects nobody, nor does it readmit anybody. Each kind of
-        it is logged once at WARNING, and then at DEBUG. Sync and async pools ask alike, from a
-        daemon thread. A cold standby is not asked about while it is started, since Prometheus has
-        not looked at it yet.
+        The query must return one number: 0 means failed, any other number means healthy. Any other
+        answer is unknown, and counts neither for *rise* nor for *fall*: no connection, no answer in
+        time, a redirect, a login page, an error of Prometheus, several series. So an outage of
+        Prometheus neither ejects nor readmits a member. The first problem of each kind is logged
+        at WARNING, the others at DEBUG. Sync and async pools send the queries from a daemon thread.
+        A cold standby is not probed while it starts, since Prometheus has no samples of it yet.
 
         Args:
-            url: Where Prometheus is, or what has its API: "http://prometheus:9090". A name and
-                password in it are sent as Basic authentication, and shown nowhere. No proxy is
-                used, and no redirect followed.
-            query: PromQL. ``{member}`` is the name of the member, quoted: as in
-                ``up{instance={member}}`` or ``up{instance="{member}"}``, and ``=~"{member}:.*"``
-                matches the name itself. Write ``== bool 1``, and not ``== 1``, which gives no
-                sample where it is not so.
-            headers: Sent with each question, such as ``{"X-Scope-OrgID": "shop"}``.
-            missing: What it means if there is no sample, or NaN: "unknown", "healthy" or "failure".
-            every: Seconds or `timedelta` between two questions about a member, above 0. More often
-                than Prometheus scrapes gives the same answer again.
-            timeout: Most seconds or `timedelta` for the whole answer, above 0.
-            rise: Healthy answers in a row that readmit an ejected member, at least 1.
-            fall: Failures in a row that eject a member, at least 1.
-            jitter: By which share of *every* each interval is varied at random, 0 to 1.
+            url: The address of Prometheus, or of a server with the same API, such as
+                "http://prometheus:9090". A user name and password in it are sent as Basic
+                authentication, and appear in no message. Proxies are not used, and redirects not
+                followed.
+            query: PromQL, with ``{member}`` in place of the name of the member: with or without
+                quotes around, as in ``up{instance={member}}`` or ``up{instance="{member}"}``. In a
+                pattern, as in ``=~"{member}:.*"``, the name is escaped. Write comparisons with
+                ``bool``: ``== 1`` returns no sample where it is false, ``== bool 1`` returns 0.
+            headers: Headers to send with each query, such as ``{"X-Scope-OrgID": "shop"}``.
+            missing: What a missing sample, or NaN, means: "unknown", "healthy" or "failure".
+            every: The time between two queries about a member: seconds or a `timedelta`, above 0.
+                An interval shorter than the scrape interval of Prometheus repeats the same answer.
+            timeout: The longest time for the whole answer: seconds or a `timedelta`, above 0.
+            rise: The number of healthy answers in a row that readmits an ejected member, at least
+                1.
+            fall: The number of failures in a row that ejects a member, at least 1.
+            jitter: The share of *every*, 0 to 1, by which each interval varies at random.
 
         Raises:
             TypeError: If an argument has the wrong type.
-            ValueError: If it is out of its range, *url* is none of HTTP, or a header cannot be
-                sent.
+            ValueError: If an argument is out of its range, *url* is not an HTTP address, or a
+                header cannot be sent.
 
         Example:
             >>> from mainstay import Probe
@@ -263,17 +268,18 @@ class Failback:
     """How a readmitted member gets its calls back.
 
     Args:
-        mode: "ramp": after *grace*, its share of the calls grows from nothing to the whole during
-            *ramp*. "grace": it gets its whole share after *grace*. "manual": it gets calls again
-            only after `pool.release()`, or if no other member is there.
-        grace: Seconds or `timedelta`, at least 0, that it has to stay well first.
-        ramp: Seconds or `timedelta`, at least 0.
-        jitter: By which share, 0 to 1, *grace* and *ramp* are made longer at random, so that not
-            all processes come back at once.
+        mode: "ramp": after *grace*, the share of the member grows from nothing to its whole share
+            during *ramp*. "grace": the member gets its whole share after *grace*. "manual": the
+            member gets calls only after `pool.release()`, or if no other member can serve.
+        grace: The time for which the member must stay well first: seconds or a `timedelta`, at
+            least 0.
+        ramp: The length of the ramp: seconds or a `timedelta`, at least 0.
+        jitter: The share, 0 to 1, by which *grace* and *ramp* are prolonged at random, so that the
+            processes do not all return to the member at the same moment.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If it is out of its range.
+        ValueError: If an argument is out of its range.
 
     Example:
         >>> from mainstay import Failback

@@ -244,14 +244,14 @@ class FailoverPool(Shared, Generic[R]):
         """Call *fn* with a member's resource before its arguments, without decorating it.
 
         Args:
-            fn: A function, or an async one. A method of the resource's own class, such as
-                ``Redis.get``, gets the resource as its self; any other whose first parameter is
-                named ``self`` or ``cls`` gets the resource after that.
-            *args: Its arguments but for the resource.
-            **kwargs: Its keyword arguments.
+            fn: A function or an async function. A method of the resource's own class, such as
+                ``Redis.get``, gets the resource as its ``self``. If the first parameter of another
+                function is named ``self`` or ``cls``, the resource is the second argument.
+            *args: The arguments for *fn*, without the resource.
+            **kwargs: The keyword arguments for *fn*.
 
         Returns:
-            What *fn* returns; something to await if *fn* is async.
+            The result of *fn*; an awaitable if *fn* is async.
 
         Raises:
             TypeError: If *fn* does not fit the pool, before it is called.
@@ -269,9 +269,9 @@ class FailoverPool(Shared, Generic[R]):
     def lease(self) -> LeaseBlock[R]:
         """Take one member for a block: ``with pool.lease() as resource:``, or ``async with``.
 
-        If the block raises what `on` matches, that counts against the member. The block is not
-        run again, and raises its own exception whatever `raises` says; what fails over is
-        ``for attempt in pool:``.
+        If the block raises an exception that `on` matches, that counts against the member. The
+        block does not run again, and always raises its own exception, whatever `raises` says. For
+        a block that runs again on another member, use ``for attempt in pool:``.
 
         Raises:
             TypeError: On entry by ``with``, if the pool is async.
@@ -328,12 +328,12 @@ class FailoverPool(Shared, Generic[R]):
             engine.replan(engine.monitor.clock.now(), news=True)
 
     def release(self, name: str | None = None) -> None:
-        """Undo `force` and `drain`; members that have come back serve at once, without a ramp.
+        """Undo `force` and `drain`; readmitted members serve at once, without a ramp.
 
-        A member that an alert has drained serves as well, until another alert is about it.
+        A member that an alert has drained serves as well, until another alert names it.
 
         Args:
-            name: The member that this is about; None for all of them.
+            name: The name of the member to release; None for all members.
 
         Raises:
             TypeError: If *name* is neither a str nor None.
@@ -366,7 +366,7 @@ class FailoverPool(Shared, Generic[R]):
             engine.replan(now, news=True)
 
     def drain(self, name: str) -> None:
-        """Keep new calls from member *name* until `release`; those that use it go on.
+        """Send no new calls to member *name* until `release`; calls that use it go on.
 
         Raises:
             TypeError: If *name* is not a str.
@@ -388,8 +388,8 @@ class FailoverPool(Shared, Generic[R]):
         """Add another member, after the others.
 
         Raises:
-            TypeError: If it is not a `Member`, or is async while the pool is not.
-            ValueError: If there is one with its name.
+            TypeError: If *member* is not a `Member`, or needs an async pool and the pool is sync.
+            ValueError: If the pool has a member with the same name.
 
         Example:
             >>> from mainstay import FailoverPool, Member
@@ -410,13 +410,13 @@ class FailoverPool(Shared, Generic[R]):
             engine.replan(engine.monitor.clock.now(), news=True)
 
     def remove(self, name: str) -> None:
-        """Take out member *name*; its resource is closed when the calls that use it are done.
+        """Remove member *name*; its resource is closed when the calls that use it are done.
 
-        If it was the last active one, a standby takes over.
+        If it was the last active member, a standby takes over.
 
         Raises:
             TypeError: If *name* is not a str.
-            ValueError: If there is no such member, or no other one.
+            ValueError: If there is no such member, or it is the only member.
 
         Example:
             >>> from mainstay import FailoverPool, Member
@@ -461,7 +461,7 @@ class FailoverPool(Shared, Generic[R]):
         """Call *fn* with every event of this pool; as `mainstay.on_event` otherwise.
 
         Returns:
-            A function without parameters that ends it.
+            A function without parameters that ends the calls of *fn*.
 
         Raises:
             TypeError: If *fn* cannot be called, or is async or a generator.
@@ -471,10 +471,11 @@ class FailoverPool(Shared, Generic[R]):
     # Opening and closing.
 
     def close(self) -> Awaitable[None] | None:
-        """Close what was opened and stop probing; the next call opens the pool again.
+        """Close all opened resources, and stop probing; the next call opens the pool again.
 
-        What calls use at the moment is closed when they are done. Of a sync pool it blocks until
-        the rest is closed; of an async pool it gives something to await that does.
+        A resource that a call uses is closed when that call is done. In a sync pool the method
+        blocks until the other resources are closed; in an async pool it returns an awaitable that
+        does.
         """
         if self._engine.settings.is_async:
             return _aclose(self._engine)
@@ -482,11 +483,11 @@ class FailoverPool(Shared, Generic[R]):
         return None
 
     def reset(self) -> None:
-        """Be as if just made: what a test asks for, so that no other test sees what it did.
+        """Reset the pool to its initial state; meant for tests that share a pool.
 
-        What was opened is closed, `add`, `remove`, `force` and `drain` are undone, every member is
-        well, and the next call opens the pool again. An async pool may be used in another event
-        loop then; what it closes in its present one is not awaited.
+        All resources that were opened are closed; `add`, `remove`, `force` and `drain` are undone;
+        every member is well; and the next call opens the pool again. An async pool may then be used
+        in another event loop; the closing in the present event loop is not awaited.
 
         Example:
             >>> from mainstay import FailoverPool, Member
@@ -575,16 +576,16 @@ class _PoolDecorator(Generic[R]):
 
 
 def failover(pool: FailoverPool[R], *, rerun: bool = True) -> _PoolDecorator[R]:
-    """Call a function with the resource of a member of *pool*, of another member if that fails.
+    """Call a function with the resource of a member of *pool*, and with another member on failure.
 
-    The resource goes in as the first argument, or as the second one after a first parameter named
-    ``self`` or ``cls``; callers leave it out. ``@failover(pool)`` is ``@pool``.
+    The resource is the first argument of the function, or the second one after ``self`` or ``cls``;
+    callers leave it out. ``@failover(pool)`` is the same as ``@pool``.
 
     Args:
         pool: The pool.
-        rerun: Whether the function may run again on another member after it failed on one. With
-            False a call moves on only if no member could be opened; for what must not happen
-            twice.
+        rerun: True if the function may run again on another member after it has failed. False for
+            functions that must not run twice: then a call tries another member only if the first
+            could not be opened.
 
     Returns:
         A decorator for functions and async functions, methods too.
@@ -595,7 +596,7 @@ def failover(pool: FailoverPool[R], *, rerun: bool = True) -> _PoolDecorator[R]:
         NoMemberError: From a call, if no member could be called.
         Exception: From a call: the last exception that the function raised, with a note that lists
             the attempts before; an `AllMembersFailedError` if the pool has ``raises="group"``.
-        DeadlineExpiredError: From a call, if it began with no time left; nothing was called.
+        DeadlineExpiredError: From a call that began with no time left; nothing was called.
         UnsupportedLoopError: From an async call outside asyncio.
 
     Metrics:
@@ -617,7 +618,7 @@ def failover(pool: FailoverPool[R], *, rerun: bool = True) -> _PoolDecorator[R]:
 
 
 def current_lease() -> Lease[Any]:
-    """Return the lease of the calling code: its member, the resource, and the epoch.
+    """Return the lease of the calling code: its member, resource and epoch.
 
     Raises:
         LookupError: Outside every call and block of a pool.

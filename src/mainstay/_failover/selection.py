@@ -31,9 +31,9 @@ _UNKNOWN = 1e9  # seconds expected of a member whose first answer is still out
 
 @runtime_checkable
 class Selector(Protocol):
-    """A way of your own to select a member: any object with a method `pick`.
+    """A selector of your own for members: any object with a method `pick`.
 
-    It is called outside every lock, by the thread or task of the call.
+    The thread or task of the call runs `pick`, outside of all locks.
 
     Example:
         >>> from mainstay import FailoverPool, Member
@@ -49,7 +49,8 @@ class Selector(Protocol):
         """Return the name of the member that gets the next call.
 
         Args:
-            members: The names of those that may get it, at least one, the most preferred first.
+            members: The names of the members that may get the call, at least one, the most
+                preferred first.
         """
         ...
 

@@ -90,26 +90,25 @@ _SHORTEST = 1e-6  # of an answer: a fake clock may not have moved
 class Adaptive:
     """A limit for `Bulkhead` that follows how long calls take.
 
-    The limit rises while calls take as long as they do without a queue, and falls when they take
-    longer, or when calls are dropped: by a timeout, the end of a deadline, a caller who leaves too
-    late, or an exception that *overload* matches. Other exceptions say nothing. What a call takes
-    without a queue is measured all the time, with half of the places for a moment every 30 s while
-    the limit is reached. A limit of which less than half is used does not rise.
+    The limit rises while calls take as long as they do without a queue. The limit falls when calls
+    take longer, or end by a timeout, a deadline, a late cancellation, or an exception that
+    *overload* matches. Other exceptions do not change the limit. The duration without a queue is
+    measured all the time: while the limit is reached, only half of the places are used for a moment
+    every 30 s. The limit does not rise while less than half of the places are used.
 
     Args:
-        initial: The limit to begin with, from *at_least* to *at_most*. The default is the nearest
-            of these to 20, so that a new process does not refuse its first calls; where many
-            processes share something small, 5 is the better beginning.
+        initial: The first limit, from *at_least* to *at_most*. The default is 20, or the nearest of
+            these bounds, so that a new process does not reject its first calls. If many processes
+            share a small service, begin with 5.
         at_least: The smallest limit, at least 1.
         at_most: The largest limit, at least *at_least*.
-        overload: Which exceptions say that there were too many calls, such as the one of your
-            client for status 429 or 503: an exception class below `Exception`, a tuple of them, or
-            a predicate that takes the exception and answers True or False. Not async. None for no
-            exception.
+        overload: The exceptions that mean too many calls, such as those of your client for status
+            429 or 503: a subclass of `Exception`, a tuple of such classes, or a plain function that
+            takes the exception and returns True or False. None for no exceptions.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If it is out of its range.
+        ValueError: If an argument is out of its range.
 
     Source:
         TCP Vegas (Brakmo, Peterson, 1995), Netflix's Gradient2 (2018), Envoy's gradient controller,

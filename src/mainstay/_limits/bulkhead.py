@@ -24,21 +24,24 @@ R = TypeVar("R")
 class Bulkhead(Shared):
     """Limit how many calls run at a time, so that the service behind it stays fast.
 
-    All threads, event loops, functions and blocks count together. A call for which there is no
-    place waits for at most *max_wait* seconds, or until the deadline around it if that is sooner;
-    then it is refused. There is a queue for each `priority`: a free place goes to the first call in
-    it, and a call that has less time left than a call usually takes is refused in its turn. Calls
-    of "normal" get a place only while no "high" call waits, and "low" calls only while no other
-    call waits; so "low" calls may get no place at all.
+    The calls of all threads, event loops, functions and blocks count together. A call without a
+    free place waits for at most *max_wait* seconds, or until the surrounding deadline if that is
+    sooner; then the call is rejected. Each `priority` has a queue, and a free place goes to the
+    first call in the queue. A call whose turn comes with less time left than a call usually takes
+    is rejected. "normal" calls get a place only while no "high" call waits, and "low" calls only
+    while no other call waits; so "low" calls may get no place at all.
 
-    In a thread whose event loop is running, a ``def`` and ``with`` never wait: without a place they
-    are refused at once. So is a call by code that already has a place in the same bulkhead, since
-    it would wait for itself. A forked child process starts with all places free.
+    In a thread whose event loop is running, a ``def`` and a ``with`` never wait: without a free
+    place they are rejected at once. A call from code that already has a place in the same bulkhead
+    is rejected at once, too, since it could wait for itself. A forked child process starts with all
+    places free.
 
     Args:
         name: The `component` label. Not empty.
-        limit: How many calls run at a time, at least 1; or an `Adaptive`, which finds the limit.
-        max_wait: The most seconds (or a `timedelta`) that a call waits for a place. 0: no waiting.
+        limit: The number of calls that may run at a time, at least 1; or an `Adaptive`, which finds
+            the limit.
+        max_wait: The longest time that a call waits for a place: seconds or a `timedelta`, at least
+            0 and finite. 0 for no waiting.
         metrics: Where to record. None for `default_metrics()`.
 
     Raises:
@@ -113,33 +116,33 @@ class Bulkhead(Shared):
 
     @property
     def limit(self) -> int:
-        """How many calls may run at a time now."""
+        """The number of calls that may run at a time, now."""
         return self._bound.engine.places.limit
 
     @property
     def in_flight(self) -> int:
-        """How many calls have a place; more than `limit` for a while after that was lowered."""
+        """The number of calls that have a place; above `limit` for a while after `limit` fell."""
         return self._bound.engine.places.in_flight
 
     @property
     def waiting(self) -> int:
-        """How many calls wait for a place."""
+        """The number of calls that wait for a place."""
         return self._bound.engine.places.waiting
 
     def __repr__(self) -> str:
         return f"<Bulkhead {self.name!r}: {self.in_flight} of {self.limit}>"
 
     def resize(self, limit: int) -> None:
-        """Change how many calls may run at a time, from the next one on. Never blocks.
+        """Change the number of calls that may run at a time, from the next call on. Never blocks.
 
-        A call that runs keeps its place; a lower limit is reached as they end.
+        Running calls keep their places, so a lower limit holds only after enough calls have ended.
 
         Args:
-            limit: At least 1.
+            limit: The new limit, at least 1.
 
         Raises:
-            TypeError: If *limit* is no whole number, or the bulkhead is adaptive.
-            ValueError: If it is below 1.
+            TypeError: If *limit* is not a whole number, or the bulkhead is adaptive.
+            ValueError: If *limit* is below 1.
 
         Example:
             >>> from mainstay import Bulkhead
@@ -157,7 +160,7 @@ class Bulkhead(Shared):
         engine.resize(to_count(limit, "limit"))
 
     def reset(self) -> None:
-        """Be as if just made: what a test asks for, so that no other test sees what it did."""
+        """Reset the bulkhead to its initial state; meant for tests that share a bulkhead."""
         self._blocks = OpenBlocks()
         self._bound.engine.reset()
 
@@ -187,17 +190,18 @@ class Bulkhead(Shared):
         """Call *fn* through the bulkhead, without decorating it.
 
         Args:
-            fn: As for the decorator.
-            *args: Its arguments.
-            **kwargs: Its keyword arguments.
+            fn: A function or an async function.
+            *args: The arguments for *fn*.
+            **kwargs: The keyword arguments for *fn*.
 
         Returns:
-            What *fn* returns; something to await if *fn* is async.
+            The result of *fn*; an awaitable if *fn* is async.
 
         Raises:
             BulkheadFullError: If there is no place in time; *fn* is not called.
-            DeadlineExpiredError: If the surrounding deadline leaves no time for it.
-            Exception: What *fn* raises.
+            DeadlineExpiredError: If no time of the surrounding deadline is left; *fn* is not
+                called.
+            Exception: The exception that *fn* raises.
 
         Example:
             >>> from mainstay import Bulkhead

@@ -49,8 +49,8 @@ _KEEP: Final = DefaultInt(1000)
 class Fallback:
     """What `fallback(...)` returns: a decorator and a caller.
 
-    Immutable: one object may wrap any number of functions and be used by threads and tasks at the
-    same time. Each function that it wraps has last good answers of its own.
+    Immutable: one object may wrap any number of functions, and may be used by threads and tasks at
+    the same time. Each wrapped function has last good answers of its own.
 
     Example:
         >>> from mainstay import fallback
@@ -131,17 +131,18 @@ class Fallback:
         """Call *fn* with the fallback, without decorating it; not with `last_good`.
 
         Args:
-            fn: As for the decorator. Its name is the `component` if the policy has none.
-            *args: Its arguments.
-            **kwargs: Its keyword arguments.
+            fn: A function or an async function. If the policy has no name, the name of *fn* is the
+                `component`.
+            *args: The arguments for *fn*.
+            **kwargs: The keyword arguments for *fn*.
 
         Returns:
-            What *fn* returns, or what stands in for it; something to await if *fn* is async.
+            The result of *fn*, or the fallback's; an awaitable if *fn* is async.
 
         Raises:
-            TypeError: As for the decorator, or if the policy has `last_good`: its answers belong
-                to a function that was decorated once. Before *fn* is called.
-            Exception: What *fn* raises, where it is not what `on` names.
+            TypeError: As for the decorator, before *fn* is called; also if the policy has
+                `last_good`, since last good answers belong to a decorated function.
+            Exception: The exception that *fn* raises, if `on` does not match it.
 
         Example:
             >>> from mainstay import fallback
@@ -204,38 +205,41 @@ def fallback(
 ) -> Fallback:
     """Return another answer when a call fails.
 
-    Give one of *default*, a value; *call*, a function; or *last_good*, the newest answer that the
-    same call has had. The user's exception is told to `on_event` and counted; without a fallback
-    that works, it is what is raised.
+    Set exactly one of *default*, a value; *call*, a function; or *last_good*, to return the last
+    good answer of the same call. The exception of the failed call is passed to `on_event`, and
+    counted. If there is no answer to return, that exception is raised.
 
     Args:
-        on: What is caught: an exception class below `Exception`, a tuple of them, or a predicate
-            that takes the exception and answers True or False. In async functions it may be async.
-            A delay, as `transient` answers it, counts as True. All other exceptions pass through.
-        default: What is returned. A list, dict or set is copied, one level deep, for each call.
-        call: Called as ``call(error, *args, **kwargs)`` with the arguments of the call; what it
-            returns is returned, what it raises is raised. In async functions it may be async.
-        last_good: How old the answer may be at most, in seconds or as a `timedelta`. Above 0.
-        key: With *last_good*, what tells calls apart: called with the arguments, and answers
-            something that can be hashed. None for the arguments themselves, for which all of them
-            have to be such; the self of a method has to be left out by a *key*. Keys are compared
-            by value and type.
-        keep: With *last_good*, most keys; the one that was answered longest ago goes. At least 1.
-        copy: With *last_good*, makes what is returned of what is kept, such as `copy.deepcopy`, so
-            that one caller cannot change the answer of another.
-        name: The `component` label. None for ``module.qualname`` of what is wrapped.
+        on: What is caught: a subclass of `Exception`, a tuple of such classes, or a predicate that
+            takes the exception and returns True or False. For async functions the predicate may be
+            async. A delay, as `transient` returns it, counts as True. All other exceptions pass
+            through.
+        default: The value to return. A list, dict or set is copied, one level deep, for each call.
+        call: A function that is called as ``call(error, *args, **kwargs)`` with the arguments of
+            the failed call. Its result is returned, its exception raised. For async functions it
+            may be async.
+        last_good: The greatest age of the answer to return: seconds or a `timedelta`, above 0.
+        key: With *last_good*, a function that takes the arguments of a call and returns a hashable
+            key; calls with the same key share an answer. None to use the arguments as the key:
+            then all arguments must be hashable. Methods need a *key* that leaves ``self`` out. Keys
+            are equal only if value and type are equal.
+        keep: With *last_good*, the largest number of keys, at least 1. The key that was answered
+            longest ago is dropped.
+        copy: With *last_good*, a function that copies an answer before it is returned, such as
+            `copy.deepcopy`, so that one caller cannot change the answer of another.
+        name: The `component` label. None for ``module.qualname`` of the wrapped function.
         metrics: Where to record. None for `default_metrics()`.
 
     Returns:
-        A policy, which is a decorator and has `.call`.
+        A policy: a decorator, with `.call`.
 
     Raises:
-        TypeError: Here or at decoration, if an argument has the wrong type or does not fit *fn*,
-            or not exactly one of *default*, *call* and *last_good* is given. From a call, if its
-            arguments cannot be a key.
+        TypeError: Here or at decoration, if an argument has the wrong type or does not fit the
+            function, or not exactly one of *default*, *call* and *last_good* is given. From a call,
+            if its arguments cannot be a key.
         ValueError: Here, if an argument is out of its range.
-        Exception: From a call: what *on* does not match; with *last_good* also what has no answer
-            that is new enough; what *call* raises.
+        Exception: From a call: an exception that *on* does not match; the exception of the function
+            if there is no last good answer that is new enough; the exception that *call* raises.
         UnsupportedLoopError: From an async call outside asyncio.
 
     Metrics:

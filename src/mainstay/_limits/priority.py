@@ -11,10 +11,11 @@ class priority:  # noqa: N801 - used like a function, as `deadline` is
     """Set the priority of the calls inside the block in the queue of a bulkhead.
 
     A full bulkhead serves "high" calls first, and "low" calls only while no other call waits. So
-    under a lasting overload "low" calls are refused first and "high" calls last, and "low" calls
-    may get no place at all. Outside every block a call is "normal". The innermost block counts. The
-    priority follows the context: into nested calls, into the tasks made inside the block, and into
-    threads that run in a copy of the context; it ends with the block for all of them.
+    under a lasting overload "low" calls are rejected first and "high" calls last, and "low" calls
+    may get no place at all. Outside of blocks a call is "normal"; in nested blocks the innermost
+    block counts. The priority follows the context: into nested calls, into the tasks made inside
+    the block, and into threads that run in a copy of the context. It ends with the block for all of
+    them.
 
     Args:
         level: "high", "normal" or "low".
@@ -24,10 +25,10 @@ class priority:  # noqa: N801 - used like a function, as `deadline` is
 
     Raises:
         TypeError: If *level* is not a str.
-        ValueError: If it is none of these.
+        ValueError: If *level* is none of these.
 
     Metrics:
-        `queue_wait_seconds` has it as the label `priority`.
+        `queue_wait_seconds` has the priority as the label `priority`.
 
     Example:
         >>> from mainstay import Bulkhead, priority

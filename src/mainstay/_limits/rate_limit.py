@@ -37,47 +37,47 @@ _ON_STORE_ERROR = ("local", "allow", "deny")
 
 
 class RateLimit(Shared):
-    """Limits how many calls begin in a certain time; others wait for a turn, or are refused.
+    """Limits how many calls begin in a certain time; other calls wait for a turn, or are rejected.
 
     Turns come evenly, one every ``per / rate`` seconds, and up to *burst* unused turns are saved
-    up. So in any window of *per* seconds, wherever it begins, at most ``rate + burst`` calls go
-    through. The clock is monotonic; steps of the wall clock have no effect. A call without a turn
-    waits for at most *max_wait* seconds, and no longer than a `deadline` leaves; a call whose turn
-    would come later is refused at once. Threads and tasks of all event loops wait in one queue,
-    first come, first served, also calls that need several turns. Async code waits without blocking
-    its event loop. Sync calls in a thread whose event loop is running never wait: they go through
-    or are refused. Any number of functions, threads and tasks may share a limit.
+    up. So in any window of *per* seconds, wherever it begins, at most ``rate + burst`` calls begin.
+    The clock is monotonic; steps of the wall clock have no effect. A call without a turn waits for
+    at most *max_wait* seconds, and no longer than a surrounding `deadline` leaves; a call whose
+    turn would come later is rejected at once. Threads and tasks of all event loops wait in one
+    queue: first come, first served, also for calls that need several turns. Async code waits
+    without blocking its event loop. Sync calls in a thread whose event loop is running never wait:
+    they go through or are rejected. Any number of functions, threads and tasks may share a limit.
 
-    Each process counts for itself, so *n* workers may make *n* times as many calls. With *shared*
-    they share one limit, which a strategy of the package `limits` keeps in a store such as Redis
-    (``pip install 'mainstay[limits]'``), under the key ``mainstay/<name>``. That strategy then
-    decides which calls go through, in bursts or evenly, and no call waits. A store that does not
-    answer within a second, or within the time left, counts as failed.
+    Each process counts its own calls, so *n* workers may make *n* times as many calls. With
+    *shared*, all workers share one limit, which a strategy of the package `limits` keeps in a store
+    such as Redis (``pip install 'mainstay[limits]'``), under the key ``mainstay/<name>``. Then the
+    strategy decides which calls go through, in bursts or evenly, and no call waits. A store that
+    does not answer within a second, or within the time left, counts as failed.
 
     Args:
         name: The `component` label. Not empty.
-        rate: How many turns come in *per*. Above 0; with *shared* a whole number.
-        per: Seconds or a `timedelta`. Above 0; with *shared* whole seconds. ``per / rate`` is from
-            1 ns to 10^9 seconds.
-        burst: How many turns may be taken at once after a time without any. At least 1.
-        max_wait: Seconds or a `timedelta` that a call waits for its turn at most. At least 0, which
-            never waits.
+        rate: The number of turns in each *per*, above 0; with *shared* a whole number.
+        per: The time for *rate* turns: seconds or a `timedelta`, above 0; with *shared* whole
+            seconds. ``per / rate`` must be from 1 ns to 10^9 seconds.
+        burst: The number of turns that may be taken at once after a quiet time, at least 1.
+        max_wait: The longest time that a call waits for its turn: seconds or a `timedelta`, at
+            least 0. 0 for no waiting.
         shared: A strategy of `limits.strategies`, or of `limits.aio.strategies` for async code.
             *burst* and *max_wait* then hold only while its store fails.
-        on_store_error: With *shared*, what happens while its store fails: "local", each process
-            keeps to the limit by itself; "allow", calls go through unlimited; "deny", calls are
-            refused.
+        on_store_error: With *shared*, what happens while its store fails. "local": each process
+            keeps to the limit by itself. "allow": all calls go through. "deny": all calls are
+            rejected.
         metrics: Where to record. None for `default_metrics()`.
 
     Raises:
-        TypeError: If an argument has the wrong type, or *shared* is no such strategy.
+        TypeError: If an argument has the wrong type, or *shared* is not a strategy of `limits`.
         ValueError: If an argument is out of range, or *on_store_error* is given without *shared*.
 
     Metrics:
         `calls_total`, `call_duration_seconds` (waiting included) and `give_ups_total` with
-        ``policy="rate_limit"``, and with *shared* `rate_store_errors_total`. A refused call counts
-        as ``outcome="rejected"``, with ``reason="rate"``, or ``reason="timeout"`` where it would
-        have waited but for the deadline.
+        ``policy="rate_limit"``, and with *shared* `rate_store_errors_total`. A rejected call counts
+        as ``outcome="rejected"``, with ``reason="rate"``, or with ``reason="timeout"`` if only the
+        deadline kept the call from waiting.
 
     Source:
         ITU-T Recommendation I.371, the generic cell rate algorithm.
@@ -170,10 +170,10 @@ class RateLimit(Shared):
         return f"<RateLimit {engine.name!r}: {engine.rate:g} in {engine.per:g} s>"
 
     def reset(self) -> None:
-        """Be as if just made: what a test asks for, so that no other test sees what it did.
+        """Reset the rate limit to its initial state; meant for tests that share a rate limit.
 
-        Calls that wait go on waiting for the turns of before. What a store of *shared* has counted
-        stays.
+        Calls that are waiting keep the turns that they wait for. The counts in the store of
+        *shared* stay.
         """
         self._bound.engine.reset()
 
@@ -203,19 +203,19 @@ class RateLimit(Shared):
         return wrap(pipe.bind(bound), fn)
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call *fn* when it is its turn, without decorating it.
+        """Call *fn* when its turn comes, without decorating it.
 
         Args:
-            fn: As for the decorator.
-            *args: Its arguments.
-            **kwargs: Its keyword arguments.
+            fn: A function or an async function.
+            *args: The arguments for *fn*.
+            **kwargs: The keyword arguments for *fn*.
 
         Returns:
-            What *fn* returns; something to await if *fn* is async.
+            The result of *fn*; an awaitable if *fn* is async.
 
         Raises:
             RateLimitedError: If there is no turn in time; *fn* is not called.
-            Exception: What *fn* raises.
+            Exception: The exception that *fn* raises.
 
         Example:
             >>> from mainstay import RateLimit
@@ -227,17 +227,17 @@ class RateLimit(Shared):
     # By hand.
 
     def acquire(self, cost: float = 1) -> None:
-        """Take turns in sync code, and wait for them if need be.
+        """Take turns in sync code, and wait for them if necessary.
 
-        It counts as a call that succeeds when it has them.
+        In the metrics this is a call, which succeeds when it has its turns.
 
         Args:
-            cost: How many. Above 0 and at most *burst*; with *shared* a whole number of at most
-                *rate*, and while the store fails one above *burst* is refused.
+            cost: The number of turns, above 0 and at most *burst*. With *shared*, a whole number of
+                at most *rate*; while the store fails, a *cost* above *burst* is rejected.
 
         Raises:
-            RateLimitedError: If they do not come in time. In a thread whose event loop runs it does
-                not wait.
+            RateLimitedError: If the turns do not come in time. In a thread whose event loop is
+                running, the method never waits.
             DeadlineExpiredError: If the surrounding deadline leaves no time.
             TypeError: If *cost* is not a number, or *shared* is a strategy for async code.
             ValueError: If *cost* is out of range.
@@ -254,13 +254,13 @@ class RateLimit(Shared):
         call.succeeded()
 
     async def acquire_async(self, cost: float = 1) -> None:
-        """As `acquire`, in async code, where it always waits.
+        """Take turns in async code, and wait for them without blocking the event loop.
 
         Args:
             cost: As for `acquire`.
 
         Raises:
-            RateLimitedError: If they do not come in time.
+            RateLimitedError: If the turns do not come in time.
             DeadlineExpiredError: If the surrounding deadline leaves no time.
             UnsupportedLoopError: Outside asyncio.
             TypeError: If *cost* is not a number, or *shared* is a strategy for sync code.

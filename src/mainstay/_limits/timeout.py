@@ -36,11 +36,11 @@ _THREADS: Final = DefaultInt(32)
 class Timeout:
     """What `timeout(...)` returns: a decorator and a caller.
 
-    Immutable: one object may wrap any number of functions and be used by threads and tasks at the
-    same time. Its threads, if it has any, are shared by all of them.
+    Immutable: one object may wrap any number of functions, and may be used by threads and tasks at
+    the same time. All wrapped functions share the threads of the policy, if it has any.
 
     Attributes:
-        seconds: How long a call may take.
+        seconds: The longest time for a call, in seconds.
 
     Example:
         >>> from mainstay import timeout
@@ -129,12 +129,13 @@ class Timeout:
         """Call *fn* with the limit, without decorating it.
 
         Args:
-            fn: As for the decorator. Its name is the `component` if the policy has none.
-            *args: Its arguments.
-            **kwargs: Its keyword arguments.
+            fn: A function or an async function. If the policy has no name, the name of *fn* is the
+                `component`.
+            *args: The arguments for *fn*.
+            **kwargs: The keyword arguments for *fn*.
 
         Returns:
-            What *fn* returns; something to await if *fn* is async.
+            The result of *fn*; an awaitable if *fn* is async.
 
         Raises:
             TypeError: As for the decorator, before *fn* is called.
@@ -178,32 +179,37 @@ def timeout(
 ) -> Timeout:
     """Limit how long one call may take.
 
-    An `async def` is interrupted at the end of its time, as by `asyncio.timeout`, and raises
-    `TimedOutError`. A cancellation from outside always wins, and a `TimeoutError` of other code
-    stays what it is. A plain `def` cannot be interrupted: it runs as inside a `deadline`, so that
-    the policies inside keep to the time, and `remaining()` can be passed to a client. If it returns
-    late, its value counts all the same, and a warning says so, once for each function. With
-    *in_thread* it runs in another thread, which is abandoned at the end of its time: the caller
-    goes on, and the function runs to its own end. No exception is ever injected into a thread.
+    An `async def` is interrupted at the end of its time, as by `asyncio.timeout`, and the call
+    raises `TimedOutError`. A cancellation from outside always wins, and a `TimeoutError` of other
+    code passes unchanged.
+
+    A plain `def` cannot be interrupted. It runs as inside a `deadline`: the policies inside keep to
+    the time, and `remaining()` can be passed to a client. If the function returns late, its result
+    is returned all the same, and a warning is logged, once for each function. With *in_thread* the
+    function runs in another thread. At the end of the time the call raises `TimedOutError`; the
+    thread is abandoned, and the function in it runs on to its own end. No exception is ever
+    injected into a thread.
 
     Args:
-        seconds: How long, as a number of seconds or a `timedelta`. Above 0. A surrounding
+        seconds: The longest time for a call: seconds or a `timedelta`, above 0. A surrounding
             `deadline` that ends earlier holds as well.
         in_thread: True to run a plain function in one of the policy's own daemon threads, in a
             copy of the caller's context.
-        threads: The most threads of this policy, abandoned threads included. At least 1.
-        name: The `component` label. None for ``module.qualname`` of what is wrapped.
+        threads: The largest number of threads of this policy, abandoned threads included; at least
+            1.
+        name: The `component` label. None for ``module.qualname`` of the wrapped function.
         metrics: Where to record. None for `default_metrics()`.
 
     Returns:
-        A policy, which is a decorator and has `.call`.
+        A policy: a decorator, with `.call`.
 
     Raises:
-        TypeError: Here or at decoration, if an argument has the wrong type or does not fit *fn*.
+        TypeError: Here or at decoration, if an argument has the wrong type or does not fit the
+            function.
         ValueError: Here, if an argument is out of its range.
         TimedOutError: From a call, at the end of its time.
-        BulkheadFullError: From a call, if *threads* of them run; nothing was called.
-        DeadlineExpiredError: From a call, if it began with no time left; nothing was called.
+        BulkheadFullError: From a call, if all *threads* are busy; the function was not called.
+        DeadlineExpiredError: From a call that began with no time left; the function was not called.
         UnsupportedLoopError: From an async call outside asyncio.
 
     Metrics:

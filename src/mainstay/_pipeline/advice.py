@@ -33,8 +33,8 @@ class LayerWarning:
     """A warning of `explain`.
 
     Attributes:
-        code: What kind of thing, "W0" to "W8", as on the page "Combine policies".
-        layer: The kind and the name of the policy that it is about, or the function's name.
+        code: The kind of warning, "W0" to "W8", as on the page "Combine policies".
+        layer: The kind and the name of the policy in question, or the name of the function.
         text: What is wrong, and what to do.
 
     Example:

@@ -54,10 +54,11 @@ class Explanation:
     """The worst case of a function with policies around it, and warnings: from `explain`.
 
     Attributes:
-        worst_seconds: The longest that one call takes; `math.inf` where nothing bounds it.
-        worst_calls: How often one call calls the function at most; `math.inf` likewise.
-        places: The most places of bulkheads that one call holds at the same time.
-        warnings: What is wrong, or likely to be.
+        worst_seconds: The longest time that one call can take; `math.inf` if it has no bound.
+        worst_calls: The largest number of calls of the function by one call; `math.inf` if it has
+            no bound.
+        places: The largest number of bulkhead places that one call holds at the same time.
+        warnings: What is wrong, or probably wrong, with the policies.
 
     Example:
         >>> from mainstay import explain, retry
@@ -82,26 +83,26 @@ class Explanation:
 def explain(what: Callable[..., Any], *, call_takes: Duration | None = None) -> Explanation:
     """Return the worst case of the policies around a function; nothing is called.
 
-    The function may be decorated by several policies, one on top of the other, and by decorators
-    of others in between that set ``__wrapped__`` (`functools.wraps`). The worst is not what is
-    likely: every attempt fails at the end of its time, and every wait is the longest one. No call
-    takes longer, if the function takes no longer than *call_takes*. A wait that an exception, a
-    predicate or a strategy asks for counts as up to the `timeout` of its policy. What the function
-    itself does by further policies, in blocks or in other functions, is not seen, nor is the time
-    that a checkpointed function takes to save.
+    The function may have several policies as decorators, one above the other. Decorators of other
+    libraries may be in between if they set ``__wrapped__``, as `functools.wraps` does. In the worst
+    case every attempt fails at the end of its time, and every wait is the longest possible. No call
+    takes longer than that, if the function itself takes no longer than *call_takes*. A wait that an
+    exception, a predicate or a strategy asks for counts as the `timeout` of its policy. Policies
+    inside the function, in blocks or in other functions, are not seen, nor is the time that a
+    checkpointed function needs for saves.
 
     Args:
         what: A function with policies around it, or a pipeline.
-        call_takes: The longest that one call of the function itself takes, such as the timeout of
-            its client: seconds or a `timedelta`, at least 0. None if nothing bounds it, but for the
-            policies.
+        call_takes: The longest time for one call of the function itself, such as the timeout of its
+            client: seconds or a `timedelta`, at least 0. None if only the policies limit that time.
 
     Returns:
-        The figures, and warnings; as a string, a small tree, outermost layer first.
+        The figures and warnings. Printed, the object is a small tree, with the outermost layer
+        first.
 
     Raises:
-        TypeError: If *what* cannot be called, or is a policy by itself; or if *call_takes* is
-            neither a number nor a `timedelta`.
+        TypeError: If *what* cannot be called, or is a policy without a function; or if *call_takes*
+            is neither a number nor a `timedelta`.
         ValueError: If *call_takes* is negative, NaN or infinite.
 
     Example:

@@ -37,12 +37,12 @@ class _Layer(Protocol):
 class Pipeline:
     """What `pipeline(...)` returns: a decorator and a caller.
 
-    Immutable: one object may wrap any number of functions and be used by threads and tasks at the
-    same time. Its shared objects are shared by all of them.
+    Immutable: one object may wrap any number of functions, and may be used by threads and tasks at
+    the same time. All wrapped functions share the breakers, pools and limits of the pipeline.
 
     Attributes:
         name: The name of the pipeline.
-        policies: Its layers, the outermost first.
+        policies: The layers of the pipeline, the outermost first.
 
     Example:
         >>> from mainstay import fallback, pipeline, retry
@@ -77,16 +77,16 @@ class Pipeline:
         """Call *fn* through all layers, without decorating it.
 
         Args:
-            fn: As for the decorator.
-            *args: Its arguments.
-            **kwargs: Its keyword arguments.
+            fn: A function or an async function.
+            *args: The arguments for *fn*.
+            **kwargs: The keyword arguments for *fn*.
 
         Returns:
-            What *fn* returns, or what a fallback answers; something to await if *fn* is async.
+            The result of *fn*, or of a fallback; an awaitable if *fn* is async.
 
         Raises:
-            TypeError: As for the decorator, or if a fallback of it has `last_good`, before *fn* is
-                called.
+            TypeError: As for the decorator, before *fn* is called; also if a fallback in the
+                pipeline has `last_good`.
             Exception: As for the decorated function.
 
         Example:
@@ -138,30 +138,34 @@ class Pipeline:
 def pipeline(name: str, *policies: Any, metrics: Metrics | None = None) -> Pipeline:
     """Combine several policies around a function: one call is one call in the metrics.
 
-    The first policy is the outermost. Their behaviour is that of the same decorators one above the
-    other; what differs is what is counted. One call of the pipeline is one call, and one failed
-    attempt is one error, however many layers see it. `retry`, `timeout`, `fallback` and
-    `redundant` count what is theirs under the name of the pipeline; a breaker, pool, bulkhead or
-    rate limit keeps its own name for its state, and may be shared with other pipelines. A pool
-    puts the resource of a member in as the first argument, or right after ``self`` or ``cls``.
+    The first policy is the outermost. The policies behave like the same decorators one above the
+    other, but are counted together: a call of the pipeline counts as one call, and a failed attempt
+    as one error, however many layers see the exception. `retry`, `timeout`, `fallback` and
+    `redundant` record under the name of the pipeline. A breaker, pool, bulkhead or rate limit
+    records its state under its own name, and other pipelines may share it. With a pool, the
+    resource of a member is the first argument of the function, or the second after ``self`` or
+    ``cls``.
 
-    A good order is `fallback`, `retry`, breaker or pool, rate limit, bulkhead, `timeout`: so every
-    attempt is limited, and a refused attempt can be repeated or answered for.
+    A good order is `fallback`, `retry`, breaker or pool, rate limit, bulkhead, `timeout`. Then
+    every attempt is limited, a rejected attempt can be retried, and the fallback answers if nothing
+    else does.
 
     Args:
         name: The `component` label. Not empty.
-        *policies: What `retry`, `timeout`, `fallback` and `redundant` return; a `CircuitBreaker`,
-            `FailoverPool`, ``failover(pool)``, `Bulkhead` or `RateLimit`. At least one.
-        metrics: Where to record. None for `default_metrics()`. Shared objects keep their own.
+        *policies: At least one of: the results of `retry`, `timeout`, `fallback` and `redundant`; a
+            `CircuitBreaker`, `FailoverPool`, ``failover(pool)``, `Bulkhead` or `RateLimit`.
+        metrics: Where to record. None for `default_metrics()`. Breakers, pools, bulkheads and rate
+            limits keep their own.
 
     Returns:
-        A policy, which is a decorator and has `.call`.
+        A policy: a decorator, with `.call`.
 
     Raises:
-        TypeError: Here, if there is no policy or one of them is none; at decoration, if a layer
-            does not fit the function, as one that is only for async functions.
-        ValueError: Here, if *name* is empty, or the same shared object is in it twice.
-        Exception: From a call: what the layers let through.
+        TypeError: Here, if there is no policy, or an argument is not a policy; at decoration, if a
+            layer does not fit the function, for example because it needs an async function.
+        ValueError: Here, if *name* is empty, or a breaker, pool, bulkhead or rate limit is given
+            twice.
+        Exception: From a call: the exception that leaves the outermost layer.
 
     Metrics:
         `calls_total`, `call_duration_seconds`, `call_attempts`, `errors_total` and

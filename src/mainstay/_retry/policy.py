@@ -136,12 +136,13 @@ class Retry:
         """Call *fn* with retries, without decorating it.
 
         Args:
-            fn: As for the decorator. Its name is the `component` if the policy has none.
-            *args: Its arguments.
-            **kwargs: Its keyword arguments.
+            fn: A function or an async function. If the policy has no name, the name of *fn* is the
+                `component`.
+            *args: The arguments for *fn*.
+            **kwargs: The keyword arguments for *fn*.
 
         Returns:
-            What *fn* returns; something to await if *fn* is async.
+            The result of *fn*; an awaitable if *fn* is async.
 
         Raises:
             TypeError: As for the decorator, before *fn* is called.
@@ -324,7 +325,8 @@ def retry(
         A policy: a decorator, with `.call` and a block form.
 
     Raises:
-        TypeError: Here or at decoration, if an argument has the wrong type or does not fit *fn*.
+        TypeError: Here or at decoration, if an argument has the wrong type or does not fit the
+            function.
         ValueError: Here, if an argument is out of its range.
         Exception: From a call: the last attempt's own exception.
         ResultRefusedError: From a call, if the last result was refused.
