@@ -19,12 +19,13 @@ class Workers:
     """The workers of one test, and the store of their runs.
 
     Args:
-        directory: Of the store and of what the workers say.
+        directory: Of what the workers say.
+        url: Of the store; None for a file in the directory.
         **variables: More of their environment.
     """
 
-    def __init__(self, directory, **variables):
-        url = f"sqlite:///{directory / 'jobs.db'}"
+    def __init__(self, directory, url=None, **variables):
+        url = url or f"sqlite:///{directory / 'jobs.db'}"
         self.store = store_of(url)
         self._log = directory / "log"
         self._log.touch()
@@ -65,6 +66,7 @@ class Workers:
         """End what was started."""
         for worker in self._started:
             self.kill(worker)
+        self.store.close()
 
     def said(self):
         """What all of them said."""
