@@ -37,14 +37,14 @@ _SHORTEST = 1e-9  # seconds of a window that a clock can tell from none
 _ROUNDING = 1e-9  # ten times 0.1 is meant to be a whole token
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class _Slice:
     number: int
     calls: int = 0
     extra: int = 0
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class BudgetWindow:
     """The calls and extra calls of a window, and what may still be spent."""
 

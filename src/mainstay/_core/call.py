@@ -70,7 +70,7 @@ def recorder_in(context: CallContext, recorder: R, component: str) -> R:
     return recorder if context.metrics is None else recorder.within(context.metrics, component)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Call(Generic[R]):
     """One call of a policy.
 

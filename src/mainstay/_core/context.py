@@ -39,7 +39,7 @@ Priority: TypeAlias = Literal["high", "normal", "low"]
 """How early a call is served where it has to wait, and how late it is refused."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class CallContext:
     """What is around a call, at the moment that it was asked for.
 
@@ -308,7 +308,7 @@ class MetricsEntry(Entry):
         return attrs.evolve(context, metrics=self.metrics)
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class _HelperClock:
     """The clock of a helper, for as long as it runs."""
 

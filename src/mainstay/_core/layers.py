@@ -24,7 +24,7 @@ LayerKind: TypeAlias = Literal[
 ]
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.frozen(eq=False, repr=False, kw_only=True)
 class Layer:
     """One policy around a function; durations in seconds, infinite where there is no limit.
 

@@ -3,7 +3,6 @@
 import contextvars
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import attrs
@@ -58,7 +57,7 @@ class Signal:
                 timer.cancel()
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Pause:
     """A decision to wait, and to ask again afterwards.
 
@@ -117,6 +116,7 @@ async def run_in_thread(call: Callable[[], V]) -> V:
     in the caller's own.
     """
     import asyncio  # noqa: PLC0415 - programs without async code do without it
+    from concurrent.futures import Future  # noqa: PLC0415 - as asyncio
 
     context = contextvars.copy_context()
     made: Future[V] = Future()

@@ -65,7 +65,7 @@ _WHY = {
 }
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class BoundRetry:
     """A policy bound to the code that it wraps."""
 
@@ -108,7 +108,7 @@ class BoundRetry:
         return call
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class RetryCall(Call[Recorder]):
     """The state of one call.
 

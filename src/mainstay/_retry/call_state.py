@@ -12,7 +12,7 @@ import attrs
 from mainstay._retry.strategies import FunctionCall
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Outcome:
     """How an attempt ended, as strategies read it: what tenacity's `Future` offers them.
 
@@ -42,7 +42,7 @@ class Outcome:
         return self.value
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class CallState:
     """The state of one call, with the attributes of tenacity's `RetryCallState`.
 

@@ -14,7 +14,7 @@ from mainstay._retry.strategies import RetryStrategy, Strategy
 from mainstay.errors import AllMembersFailedError, RejectedError
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@attrs.frozen(eq=False, repr=False, kw_only=True)
 class RetrySettings:
     """The parameters of a retry; durations in seconds, None where there is no limit."""
 
