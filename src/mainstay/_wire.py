@@ -45,8 +45,8 @@ def deadline_headers() -> dict[str, str]:
     """Return the headers that tell a server how much time its caller has left.
 
     Returns:
-        ``X-Request-Timeout-Ms`` and ``grpc-timeout``, in whole milliseconds, rounded down, at most
-        99,999,999; nothing outside every `deadline`.
+        The headers ``X-Request-Timeout-Ms`` and ``grpc-timeout``, in whole milliseconds, rounded
+        down, at most 99,999,999. Outside of deadlines an empty dict.
 
     Example:
         >>> from mainstay import deadline, deadline_headers
@@ -70,26 +70,26 @@ def deadline_from(
 ) -> deadline:
     """Return the `deadline` that the headers of a request ask for.
 
-    It can only shorten the one around it. Headers without a time, and those that are garbage, are
-    no deadline: the block then changes nothing.
+    The deadline can only shorten a surrounding one. If the headers have no time, or an invalid one,
+    the block changes nothing.
 
     Args:
-        headers: Those of the request: a mapping of any library, or pairs of name and value.
-        header: The name of the header that says how many milliseconds are left. ``grpc-timeout``
-            is read as well; of two times the shorter one counts.
-        at_most: The longest time that a request may ask for: seconds or a `timedelta`, above 0.
-            What asks for more gets that.
+        headers: The headers of the request: a mapping of any library, or pairs of name and value.
+        header: The name of the header that has the milliseconds left. ``grpc-timeout`` is read as
+            well; of two times, the shorter one counts.
+        at_most: The longest time that a request may ask for: seconds or a `timedelta`, above 0. A
+            request that asks for more gets this time.
 
     Returns:
         A block for ``with``, which never interrupts, and for ``async with``, which does.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If *header* is no name of a header, or *at_most* is out of range.
+        ValueError: If *header* is not a valid header name, or *at_most* is out of range.
 
     Metrics:
-        `wire_errors_total` counts headers that are garbage, negative, longer than eight digits, or
-        there more than once.
+        `wire_errors_total` counts headers that are not a number, negative, longer than eight
+        digits, or sent more than once.
 
     Example:
         >>> from mainstay import deadline_from, remaining

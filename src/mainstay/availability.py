@@ -37,21 +37,21 @@ around_forks(in_child=_reset_after_fork)
 class Availability(Shared):
     """Measures how dependable a component is: its uptime, its failures and its outages.
 
-    Pools and breakers keep one by themselves; for anything else, call `fail` when it fails and
-    `restore` when it works again. It starts up. Outages nest and overlap: the component is down
-    from the first `fail` to the `restore` that balances the last one, and that counts as one
-    failure.
+    Pools and breakers measure their availability themselves. For any other component, call `fail`
+    when it fails and `restore` when it works again. A component starts as up. Outages may nest and
+    overlap: the component is down from the first `fail` until each `fail` has its `restore`, and
+    that counts as one failure.
 
-    The figures since the start are the attributes below; `over` gives those of a sliding window.
-    Both know only of this process and its clock: while the process is dead, nothing counts. The
-    rules of `mainstay.ops` join Prometheus's own `up` for that.
+    The attributes below have the figures since the start; `over` returns the figures of a sliding
+    window. Both know only this process and its clock: the time for which the process is dead does
+    not count. To count that time as well, the rules of `mainstay.ops` use Prometheus's own `up`.
 
-    Time is that of the clock around the place where it is made. It is safe to use from threads,
-    tasks, signal handlers and finalisers, and after a fork.
+    The clock is that of the code that makes the object. Safe to use from threads, tasks, signal
+    handlers and finalisers, and after a fork.
 
     Args:
-        name: The `component` label. Several of one name count together; the component is up while
-            all of them are.
+        name: The `component` label. Several objects with the same name are one component, which is
+            up while all of them are up.
         metrics: Where to record. None for `default_metrics()`.
 
     Raises:
@@ -60,10 +60,10 @@ class Availability(Shared):
 
     Metrics:
         `component_up`, `component_uptime_seconds_total`, `component_downtime_seconds_total`,
-        `component_failures_total`; and, for people rather than for rules, `availability_ratio`,
-        `failure_rate_per_second`, `mtbf_seconds`, `mttr_seconds` since the start. They end with
-        the object. Worker processes of multiprocess mode bring the counters up to date each
-        second, and leave the figures since the start out.
+        `component_failures_total`; and for people, rather than for rules, the figures since the
+        start: `availability_ratio`, `failure_rate_per_second`, `mtbf_seconds`, `mttr_seconds`. The
+        series end with the object. In multiprocess mode, worker processes update the counters each
+        second, and do not export the figures since the start.
 
     Example:
         >>> from mainstay import Availability
@@ -111,7 +111,7 @@ class Availability(Shared):
         """Record that an outage ends.
 
         Raises:
-            ValueError: If none has begun, or the clock went back since the last change.
+            ValueError: If no outage has begun, or the clock went back since the last change.
         """
         self._track.change(OutageLog.restored)
         self._series.count(self._track)
@@ -128,7 +128,7 @@ class Availability(Shared):
 
     @property
     def availability(self) -> float:
-        """Uptime / total time since the start, 0 to 1; NaN for no time at all."""
+        """Uptime / total time since the start, 0 to 1; NaN if the total time is 0."""
         return self._track.over(math.inf).availability
 
     @property
@@ -147,10 +147,10 @@ class Availability(Shared):
         return self._track.over(math.inf).mttr
 
     def reliability(self, period: Duration) -> float:
-        """Return the chance that the component, being up, runs for *period* without a failure.
+        """Return the probability that the component, being up, runs for *period* without a failure.
 
-        It is exp(-failure_rate x period): exact if failures come at a constant rate,
-        independently of each other.
+        The formula is exp(-failure_rate x period), which is exact if failures come at a constant
+        rate and independently of each other.
 
         Args:
             period: Seconds or a `timedelta`, at least 0.
@@ -173,24 +173,24 @@ class Availability(Shared):
         return self._track.over(math.inf).reliability(period)
 
     def reliability_linear(self, period: Duration) -> float:
-        """Return the first-order form of `reliability`: 1 - failure_rate x period, never below 0.
+        """Return 1 - failure_rate x period, never below 0: an approximation of `reliability`.
 
-        It is close while failure_rate x period is far below 1, always too low, and says nothing
-        from 1 on. Takes and raises what `reliability` does.
+        The result is close while failure_rate x period is far below 1, never above `reliability`,
+        and useless from 1 on. Arguments and errors are those of `reliability`.
         """
         return self._track.over(math.inf).reliability_linear(period)
 
     def over(self, window: Duration) -> DependabilityFigures:
-        """Return the figures of the time from *window* ago until now.
+        """Return the figures of the last *window*.
 
         Args:
-            window: Seconds or a `timedelta`, above 0. Longer than the component has existed, it
-                is the time since the start. The last 2,048 outages are remembered; a window
-                that reaches further back begins with the oldest of them.
+            window: Seconds or a `timedelta`, above 0. If the component has not existed for so long,
+                the window begins at the start. The last 2,048 outages are remembered; a window that
+                reaches further back begins with the oldest of them.
 
         Returns:
-            An object with the same figures and methods as this one, and with what they come from:
-            `.uptime`, `.downtime`, `.failures`, `.repairs`, `.repaired`. It does not change.
+            A frozen object with the same figures and methods as this one, and with the numbers that
+            they are computed from: `.uptime`, `.downtime`, `.failures`, `.repairs`, `.repaired`.
 
         Raises:
             TypeError: If *window* is neither a number nor a `timedelta`.

@@ -88,9 +88,9 @@ class ResultRefusedError(MainstayError):
 
     Attributes:
         component: The name of the policy.
-        result: The last result, the one that was refused.
-        attempts: How many calls were made.
-        elapsed: Seconds from the start of the first call.
+        result: The last result, which was refused.
+        attempts: The number of attempts.
+        elapsed: Seconds from the start of the first attempt.
 
     Example:
         >>> from mainstay import ResultRefusedError, retry
@@ -119,12 +119,12 @@ class ResultRefusedError(MainstayError):
 class DeadlineExpiredError(MainstayError, TimeoutError):
     """The time of a `deadline` is over.
 
-    Either a policy was entered with no time left, and nothing was called; or an ``async with
-    deadline`` block was interrupted, with the last exception of the policy in it as ``__cause__``.
+    Either a policy was called with no time left, and called nothing; or an ``async with deadline``
+    block was interrupted: then ``__cause__`` is the last exception of the policy in the block.
 
     Attributes:
-        component: The name of the policy; of the code around the block that was interrupted.
-        seconds: How much time the block had that was interrupted; None if nothing was called.
+        component: The name of the policy; for an interrupted block, the name of the code around it.
+        seconds: The time that the interrupted block had; None if nothing was called.
 
     Example:
         >>> from mainstay import DeadlineExpiredError, deadline, retry
@@ -153,11 +153,11 @@ class DeadlineExpiredError(MainstayError, TimeoutError):
 class TimedOutError(MainstayError, TimeoutError):
     """A call, or an attempt, took longer than its own limit: `timeout` or `attempt_timeout`.
 
-    A `TimeoutError` of somebody else is never one of these.
+    A `TimeoutError` of other code is never turned into this one.
 
     Attributes:
         component: The name of the policy.
-        seconds: The limit that is over.
+        seconds: The limit, in seconds.
 
     Example:
         >>> import asyncio
@@ -210,12 +210,12 @@ class UnsupportedLoopError(MainstayError):
 class RejectedError(MainstayError):
     """A policy refused the call before the function ran.
 
-    It says nothing about what would have been called, so a breaker or pool around it does not
-    count it, and a `retry` whose `on` matches it waits for `retry_after`.
+    The error says nothing about the health of what would have been called, so a breaker or pool
+    around the policy does not count it. A `retry` whose `on` matches it waits for `retry_after`.
 
     Attributes:
         component: The name of the policy.
-        retry_after: Seconds until a call may be let through again; None if nobody can know.
+        retry_after: Seconds until a call may be let through again; None if that is unknown.
 
     Example:
         >>> from mainstay import CircuitBreaker, RejectedError
@@ -271,7 +271,7 @@ class CircuitOpenError(RejectedError):
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds until a call may be let through again; None if it was opened by hand."""
+        """Seconds until the next trial; None if the breaker was opened by `open`."""
         seconds: float | None = self.args[1]
         return seconds
 
@@ -286,10 +286,10 @@ class BulkheadFullError(RejectedError):
     """A bulkhead has no place for the call; nothing was called.
 
     Attributes:
-        component: The name of the bulkhead; of the `timeout` whose threads are all taken.
-        reason: As in `give_ups_total`: "full", "wait" after `max_wait`, or "shed" where the time
-            left is less than a call usually takes.
-        retry_after: Seconds until there may be a place; None if nobody can know.
+        component: The name of the bulkhead, or of the `timeout` whose threads are all busy.
+        reason: As in `give_ups_total`: "full" (at once), "wait" (after `max_wait`), or "shed" (less
+            time left than a call usually takes).
+        retry_after: Seconds until a place may be free; None if that is unknown.
 
     Example:
         >>> from mainstay import Bulkhead, BulkheadFullError
@@ -314,12 +314,12 @@ class BulkheadFullError(RejectedError):
 
     @property
     def reason(self) -> str:
-        """Why there was no place, as in `give_ups_total`."""
+        """Why the call got no place, as in `give_ups_total`."""
         return str(self.args[1])
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds until there may be a place; None if nobody can know."""
+        """Seconds until a place may be free; None if that is unknown."""
         seconds: float | None = self.args[2]
         return seconds
 
@@ -333,7 +333,7 @@ class RateLimitedError(RejectedError):
 
     Attributes:
         component: The name of the rate limit.
-        retry_after: Seconds until there is a turn; None if nobody can know.
+        retry_after: Seconds until the next turn; None if that is unknown.
 
     Example:
         >>> from mainstay import RateLimit, RateLimitedError
@@ -357,7 +357,7 @@ class RateLimitedError(RejectedError):
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds until there is a turn; None if nobody can know."""
+        """Seconds until the next turn; None if that is unknown."""
         seconds: float | None = self.args[1]
         return seconds
 
@@ -369,13 +369,13 @@ class RateLimitedError(RejectedError):
 class AllMembersFailedError(MainstayError, ExceptionGroup[Exception]):
     """Every member that a call tried has failed; the group has the exception of each attempt.
 
-    A pool with ``raises="group"`` raises it; others raise the exception that came last. Each
-    exception has a note with the member's name.
+    A pool with ``raises="group"`` raises this error; other pools raise the last exception itself.
+    Each exception has a note with the name of its member.
 
     Attributes:
         component: The name of the pool.
         retry_after: Seconds until an ejected member is tried again; None if none is ejected.
-        attempts: How many members were called.
+        attempts: The number of members that were called.
         elapsed: Seconds from the start of the call.
         members: The names of the members, in the order of `exceptions`.
 
@@ -459,9 +459,10 @@ class AllMembersFailedError(MainstayError, ExceptionGroup[Exception]):
 class NoMemberError(RejectedError, AllMembersFailedError):
     """No member of a pool could be called: all are ejected, drained, or could not be opened.
 
-    Raised whatever the pool's `raises` says, since no function ran. `exceptions` says of each
-    member why it was not called: what `open` raised, or a `MainstayError`. For `on` of a policy
-    around the pool it is one exception, whatever it holds.
+    Raised whatever the `raises` of the pool says, since the function never ran. `exceptions` has
+    one exception for each member, which says why the member was not called: the exception of
+    `open`, or a `MainstayError`. The `on` of a policy around the pool sees this error as one
+    exception, and not its parts.
 
     Attributes:
         component: The name of the pool.
@@ -530,7 +531,7 @@ class _CopiesError(MainstayError, ExceptionGroup[Exception]):
         self.answers = answers
 
     def derive(self, excs: Sequence[Exception], /) -> Self:  # type: ignore[override]  # of Exceptions alone
-        """Make one of the same kind with other exceptions, for `split` and ``except*``."""
+        """Make a group of some of the exceptions, for `split`, `subgroup` and ``except*``."""
         return type(self)(self.component, excs, self.elapsed, self.answers)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -545,14 +546,15 @@ class _CopiesError(MainstayError, ExceptionGroup[Exception]):
 class AllCopiesFailedError(_CopiesError):
     """No copy of a redundant call answered; the group has the exception of each copy.
 
-    A policy with ``raises="group"`` raises it; others raise the exception that came last. The
-    exceptions are in the order in which the copies started; a note on each says which copy, and
-    when. One that was still running when the time was up is a `TimeoutError`.
+    A policy with ``raises="group"`` raises this error; other policies raise the last exception
+    itself. The exceptions are in the order in which the copies started; a note on each says which
+    copy raised it, and when. A copy that was still running when the time was up has a
+    `TimeoutError`.
 
     Attributes:
         component: The name of the policy.
         elapsed: Seconds from the start of the first copy.
-        answers: Empty.
+        answers: Always empty, since no copy answered.
 
     Example:
         >>> from mainstay import AllCopiesFailedError, hedge, redundant
@@ -576,15 +578,16 @@ class AllCopiesFailedError(_CopiesError):
 class NoDecisionError(_CopiesError):
     """Copies of a redundant call answered, but the vote could not be decided.
 
-    It is an `ExceptionGroup` with one exception for each copy, in the order in which the copies
-    started, with a note that says what became of it. A copy that failed has its own exception, one
-    that answered a `MainstayError`.
+    The error is an `ExceptionGroup` with one exception for each copy, in the order in which the
+    copies started. A copy that failed has its own exception, a copy that answered has a
+    `MainstayError`; a note on each says how the copy ended.
 
     Attributes:
         component: The name of the policy.
         elapsed: Seconds from the start of the first copy.
-        answers: What was answered, by the copy: its number from 0 as a `str`, or with a `pool` the
-            name of its member. Where the policy has `dispose`, it has been called with them.
+        answers: The answers by copy: the keys are the numbers of the copies from 0, as `str`, or
+            with a `pool` the names of the members. If the policy has `dispose`, it has been called
+            with each answer.
 
     Example:
         >>> from mainstay import NoDecisionError, redundant, vote
@@ -626,10 +629,9 @@ class RunBusyError(CheckpointError):
     Attributes:
         component: The name of the policy, which is the name of the run.
         key: The key of the run.
-        owner: Who works on it, for people.
-        seconds_left: Seconds until its lease ends unless it is renewed.
-        retry_after: The same, as the name of an HTTP header and of a scheduler's setting: ask
-            again then.
+        owner: The owner of the run, for people.
+        seconds_left: Seconds until the lease of the owner ends, unless it is renewed.
+        retry_after: The same number, under the name of the HTTP header: when to try again.
 
     Example:
         >>> from mainstay import RunBusyError, checkpoint_run
@@ -700,7 +702,7 @@ class SourceChangedError(CheckpointError):
         component: The name of the policy, which is the name of the run.
         key: The key of the run.
         iteration: The name of the iteration.
-        position: How many items had been done.
+        position: The number of items that had been done.
         problem: What differs, and what to do about it.
 
     Example:
@@ -795,7 +797,7 @@ class PoisonedRunError(CheckpointError):
     Attributes:
         component: The name of the policy, which is the name of the run.
         key: The key of the run.
-        crashes: How many deaths in a row.
+        crashes: The number of deaths in a row.
     """
 
     def __init__(self, component: str, key: str, crashes: int) -> None:
@@ -843,7 +845,7 @@ class RunCompleteError(CheckpointError):
 
 
 class RunInterruptedError(CheckpointError):
-    """The run was interrupted by `interrupt_all`: what it had done is saved, and it is released.
+    """The run was interrupted by `interrupt_all`: its progress is saved, and the run is released.
 
     Attributes:
         component: The name of the policy, which is the name of the run.
@@ -873,11 +875,11 @@ class RunInterruptedError(CheckpointError):
 
 
 class CorruptCheckpointError(CheckpointError):
-    """The saved data is damaged, and no older generation of it can be read.
+    """The saved data is damaged, and no earlier save can be read.
 
     Attributes:
-        place: What is damaged.
-        problem: How.
+        place: The damaged data: a run, a result or a table.
+        problem: What is wrong with it.
     """
 
     def __init__(self, place: str, problem: str) -> None:
@@ -896,8 +898,8 @@ class UnsaveableValueError(CheckpointError):
     """A value cannot be saved.
 
     Attributes:
-        path: Where it is, such as "state.rows[3].lock".
-        problem: Why, and what to do about it.
+        path: Where the value is, such as "state.rows[3].lock".
+        problem: Why the value cannot be saved, and what to do about it.
 
     Example:
         >>> from mainstay import UnsaveableValueError, checkpoint_run
@@ -922,8 +924,8 @@ class UnknownTypeError(CheckpointError):
     """A saved value has a type that the program did not allow to be built.
 
     Attributes:
-        path: Where it is, such as "state.rows[3]".
-        type_name: The type, `module.qualname`; "pickled value" of what was pickled.
+        path: Where the value is, such as "state.rows[3]".
+        type_name: The type, as ``module.qualname``; "pickled value" for a pickled value.
     """
 
     def __init__(self, path: str, type_name: str) -> None:
@@ -945,9 +947,9 @@ class StoreUnavailableError(CheckpointError):
 
     Attributes:
         store: The store, as a URL.
-        problem: What it said.
-        retryable: True if the same request may succeed a moment later. A run sends it again while
-            its lease lasts.
+        problem: The message of the store.
+        retryable: True if the same request may succeed a moment later. A run repeats such a
+            request while its lease lasts.
 
     Example:
         >>> from mainstay import StoreUnavailableError, recover

@@ -70,8 +70,8 @@ class RetryScheduled(Event):
 
     Attributes:
         attempt: The number of the attempt that failed, from 1.
-        wait: Seconds until the next one.
-        error: Its exception; a `ResultRefusedError` if its result was refused.
+        wait: Seconds until the next attempt.
+        error: The exception of the attempt; a `ResultRefusedError` if its result was refused.
     """
 
     policy: ClassVar[str] = "retry"
@@ -92,10 +92,10 @@ class RetryGaveUp(Event):
     """A call ended without a result.
 
     Attributes:
-        attempts: How many attempts were made.
-        elapsed: Seconds from the start of the first one.
+        attempts: The number of attempts.
+        elapsed: Seconds from the start of the first attempt.
         reason: As in `give_ups_total`.
-        error: The exception of the last one; a `ResultRefusedError` if its result was refused.
+        error: The exception of the last attempt; a `ResultRefusedError` if its result was refused.
     """
 
     policy: ClassVar[str] = "retry"
@@ -107,7 +107,7 @@ class RetryGaveUp(Event):
 
     @property
     def level(self) -> int:
-        """WARNING; 0 where the exception was none of the policy's business."""
+        """WARNING; 0 if `on` does not match the exception."""
         return 0 if self.reason == "not_retryable" else logging.WARNING
 
     def __str__(self) -> str:
@@ -122,9 +122,10 @@ class BreakerChanged(Event):
     """A circuit breaker has changed its state.
 
     Attributes:
-        from_state: As in `breaker_transitions_total`.
-        to_state: As in `breaker_transitions_total`.
-        cause: Why it is open, as in `ejections_total`; None if it is not, or was opened by hand.
+        from_state: The state before, as in `breaker_transitions_total`.
+        to_state: The state now, as in `breaker_transitions_total`.
+        cause: Why the breaker is open, as in `ejections_total`; None if it is not open, or was
+            opened by `open`.
     """
 
     policy: ClassVar[str] = "breaker"
@@ -135,7 +136,7 @@ class BreakerChanged(Event):
 
     @property
     def level(self) -> int:
-        """WARNING when it opens, INFO otherwise."""
+        """WARNING if the breaker opens, INFO otherwise."""
         return logging.WARNING if self.to_state == "open" else logging.INFO
 
     def __str__(self) -> str:
@@ -148,9 +149,9 @@ class FallbackUsed(Event):
     """A fallback has answered in place of a call that failed.
 
     Attributes:
-        source: What it gave, as in `fallbacks_total`.
-        age: How many seconds old a last good answer is; None for what was not kept.
-        error: What the call has raised.
+        source: Which fallback answered, as in `fallbacks_total`.
+        age: The age of a last good answer, in seconds; None for other fallbacks.
+        error: The exception of the call.
     """
 
     policy: ClassVar[str] = "fallback"
@@ -161,7 +162,7 @@ class FallbackUsed(Event):
 
     @property
     def level(self) -> int:
-        """INFO: the caller has an answer, and what has failed says so itself."""
+        """INFO: the caller has an answer, and the failure is reported by the policy that saw it."""
         return logging.INFO
 
     def __str__(self) -> str:
@@ -182,10 +183,10 @@ class PoolGaveUp(PoolEvent):
     """A call ended without an answer of any member.
 
     Attributes:
-        attempts: How many members were tried.
+        attempts: The number of members that were tried.
         elapsed: Seconds from the start of the call.
         reason: As in `give_ups_total`.
-        error: What the call raises.
+        error: The exception that the call raises.
     """
 
     kind: ClassVar[str] = "pool_gave_up"
@@ -206,9 +207,9 @@ class MemberEjected(PoolEvent):
     """A member failed too much and gets no calls for a while.
 
     Attributes:
-        member: Its name.
+        member: The name of the member.
         cause: As in `ejections_total`.
-        seconds: For how long, until it is tried again.
+        seconds: The length of the ejection, until the first trial.
     """
 
     kind: ClassVar[str] = "member_ejected"
@@ -228,7 +229,7 @@ class MemberFailing(PoolEvent):
     """A member fails too much, and continues to serve because there is no other.
 
     Attributes:
-        member: Its name.
+        member: The name of the member.
         cause: As in `ejections_total`.
     """
 
@@ -248,8 +249,8 @@ class MemberReadmitted(PoolEvent):
     """A member that was ejected or failing works again.
 
     Attributes:
-        member: Its name.
-        seconds: How long it was ejected; 0.0 if it only was failing.
+        member: The name of the member.
+        seconds: The time for which the member was ejected; 0.0 if it was failing.
     """
 
     kind: ClassVar[str] = "member_readmitted"
@@ -266,10 +267,10 @@ class PoolSwitched(PoolEvent):
     """New calls go to another member.
 
     Attributes:
-        from_member: Where they went before.
-        to_member: Where they go now.
+        from_member: The member that got the calls before.
+        to_member: The member that gets new calls.
         reason: As in `failovers_total`.
-        epoch: The number of the pool from now on, as in `current_lease().epoch`.
+        epoch: The new epoch of the pool, as in `current_lease().epoch`.
     """
 
     kind: ClassVar[str] = "pool_switched"
@@ -290,8 +291,8 @@ class StandbyStarted(PoolEvent):
     """A standby is ready to take over.
 
     Attributes:
-        member: Its name.
-        seconds: How long that took.
+        member: The name of the member.
+        seconds: The time that the start took.
     """
 
     kind: ClassVar[str] = "standby_started"
@@ -305,12 +306,12 @@ class StandbyStarted(PoolEvent):
 
 @attrs.frozen
 class MemberBroken(PoolEvent):
-    """A function that you gave for a member raised, or took too long.
+    """A function of yours for a member raised an exception, or took too long.
 
     Attributes:
-        member: The member's name.
-        what: Which one: "open", "close", "fence" or "probe".
-        error: What it raised; a `TimeoutError` of ours if it took too long.
+        member: The name of the member.
+        what: The function: "open", "close", "fence" or "probe".
+        error: The exception of the function; a `TimeoutError` of the pool if it took too long.
     """
 
     kind: ClassVar[str] = "member_broken"
@@ -330,8 +331,8 @@ class HedgeStarted(Event):
     """A copy was started because the primary was slow, or because a copy failed.
 
     Attributes:
-        copy: Which one, from 1; 0 is the primary.
-        elapsed: Seconds since the primary's start.
+        copy: The number of the copy, from 1; 0 is the primary.
+        elapsed: Seconds since the start of the primary.
         reason: "slow" or "failed", as in `hedges_total`.
     """
 
@@ -350,10 +351,10 @@ class RedundantGaveUp(Event):
     """A call ended without an answer.
 
     Attributes:
-        copies: How many were started; 0 if the call began with no time left.
-        elapsed: Seconds from the start of the first one.
+        copies: The number of copies that were started; 0 if the call began with no time left.
+        elapsed: Seconds from the start of the first copy.
         reason: As in `give_ups_total`.
-        error: What is raised.
+        error: The exception that the call raises.
     """
 
     policy: ClassVar[str] = "redundant"
@@ -365,7 +366,7 @@ class RedundantGaveUp(Event):
 
     @property
     def level(self) -> int:
-        """WARNING; 0 where the exception was none of the policy's business."""
+        """WARNING; 0 if `on` does not match the exception."""
         return 0 if self.reason == "not_retryable" else logging.WARNING
 
     def __str__(self) -> str:
@@ -396,8 +397,8 @@ class RunResumed(CheckpointEvent):
     """A run goes on where an earlier attempt left it.
 
     Attributes:
-        reason: How the attempt before ended; empty if it was released.
-        items: How many items are done.
+        reason: How the previous attempt ended; empty if it released the run.
+        items: The number of items that are done.
     """
 
     kind: ClassVar[str] = "run_resumed"
@@ -406,7 +407,7 @@ class RunResumed(CheckpointEvent):
 
     @property
     def level(self) -> int:
-        """WARNING where another owner was still expected, INFO otherwise."""
+        """WARNING after a takeover, INFO otherwise."""
         return logging.WARNING if self.reason == "takeover" else logging.INFO
 
     def __str__(self) -> str:
@@ -431,7 +432,7 @@ class CheckpointDamaged(CheckpointEvent):
     """The last save cannot be read; the one before it is used.
 
     Attributes:
-        problem: What is wrong with it.
+        problem: What is wrong with the save.
     """
 
     kind: ClassVar[str] = "checkpoint_damaged"
@@ -461,10 +462,10 @@ class CodeChanged(CheckpointEvent):
 
 @attrs.frozen
 class RunPoisoned(CheckpointEvent):
-    """The run's process died too often in a row; it is not run again.
+    """The process of the run died too often in a row; the run is not run again.
 
     Attributes:
-        crashes: How many times.
+        crashes: The number of deaths in a row.
     """
 
     kind: ClassVar[str] = "run_poisoned"

@@ -19,13 +19,12 @@ _IDLE = ("idle", "iowait")
 
 
 class HostCollector(ScrapeCollector):
-    """How much of the machine's processors, memory and disks is in use, as shares from 0 to 1.
+    """Exports the use of the machine's processors, memory and disks, as shares from 0 to 1.
 
-    A collector of prometheus_client for programs that export their own metrics, and nothing but a
-    summary: where node_exporter runs, it knows more. It needs psutil, which ``mainstay[host]``
-    brings.
+    A collector of prometheus_client for programs that export their own metrics. It is only a
+    summary; node_exporter exports much more. Needs psutil: ``pip install 'mainstay[host]'``.
 
-    Register it once, in one process: the one that is scraped.
+    Register it in one process only, the one that is scraped.
 
     Args:
         namespace: The prefix of the names: ASCII letters, digits and underscores, not a digit
@@ -34,12 +33,12 @@ class HostCollector(ScrapeCollector):
     Raises:
         ImportError: If psutil is not installed.
         TypeError: If *namespace* is not a str.
-        ValueError: If *namespace* is not a name that Prometheus takes.
+        ValueError: If *namespace* is not a valid name for Prometheus.
 
     Metrics:
-        `host_cpu_usage_ratio` (since the scrape before; absent at the first one if that follows
-        at once), `host_memory_usage_ratio`, `host_disk_usage_ratio` by `mountpoint`: the root and
-        each file system on a device.
+        `host_cpu_usage_ratio` (since the last scrape; absent from a first scrape that follows
+        immediately), `host_memory_usage_ratio`, `host_disk_usage_ratio` by `mountpoint`: the root
+        and each file system on a device.
 
     Example:
         >>> from mainstay import HostCollector

@@ -29,16 +29,17 @@ mainstay out of `sys.modules` and imports it again finds there what it has recor
 class Metrics(Shared, Collector):
     """Where policies record, and what Prometheus reads: a collector of prometheus_client.
 
-    Made once for a registry and namespace; making it again there gives a view of the same counts.
-    Without one of your own, policies use `default_metrics()`, which is in `REGISTRY`, the one that
-    `prometheus_client.start_http_server` serves.
+    Policies without `metrics=` use `default_metrics()`, which is in `REGISTRY`, the registry that
+    `prometheus_client.start_http_server` serves. A second `Metrics` with the same registry and
+    namespace is a view of the same counts.
 
-    It is safe to use from threads, tasks, signal handlers and finalisers, and after a fork. With
-    `PROMETHEUS_MULTIPROC_DIR` set when it is made, what it records is read by
-    `prometheus_client.multiprocess.MultiProcessCollector`, and survives SIGKILL.
+    Safe to use from threads, tasks, signal handlers and finalisers, and after a fork. If
+    `PROMETHEUS_MULTIPROC_DIR` is set when the object is made, its counts are read by
+    `prometheus_client.multiprocess.MultiProcessCollector`, and survive SIGKILL.
 
     Args:
-        registry: The registry to be in. None for none: call `registry.register(metrics)` yourself.
+        registry: The registry to register with. None to call ``registry.register(metrics)``
+            yourself.
         namespace: The prefix of all names, such as `mainstay` in `mainstay_calls_total`: ASCII
             letters, digits and underscores, not a digit first.
         buckets: Other upper bounds for histograms: from the metric's name without prefix, such as
@@ -47,13 +48,13 @@ class Metrics(Shared, Collector):
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If *namespace* is not a name that Prometheus takes, *buckets* names no
-            histogram of mainstay or bounds that are not ascending, the registry already holds
-            other collectors with these names, or a view asks for other buckets; or if
-            `PROMETHEUS_MULTIPROC_DIR` names no directory.
+        ValueError: If *namespace* is not a valid name for Prometheus; *buckets* names no histogram
+            of mainstay, or has bounds that are not ascending; the registry already holds other
+            collectors with these names; a view asks for other buckets; or
+            `PROMETHEUS_MULTIPROC_DIR` is not a directory.
 
     Metrics:
-        All of them; the reference has the table.
+        All metrics of mainstay; the reference has the table.
 
     Example:
         >>> from prometheus_client import CollectorRegistry, generate_latest
@@ -114,7 +115,7 @@ class Metrics(Shared, Collector):
         return f"<Metrics of namespace {self._recorders.table.namespace!r}>"
 
     def describe(self) -> Iterable[Metric]:
-        """Return the families without samples, so that a registry can refuse a name twice."""
+        """Return the families without samples; registries use this to refuse duplicate names."""
         namespace = self._recorders.table.namespace
         return [empty_metric(namespace, family) for family in schema.FAMILIES]
 
@@ -197,9 +198,10 @@ _default: Metrics | None = None
 
 
 def default_metrics() -> Metrics:
-    """Return the `Metrics` of policies that were made without one, in `REGISTRY`.
+    """Return the `Metrics` that policies without `metrics=` use, which is in `REGISTRY`.
 
-    It is made at first use. Inside `mainstay.testing.recorded()` it is that block's.
+    The object is made at first use. Inside a block of `mainstay.testing.recorded()`, the function
+    returns the metrics of that block.
 
     Example:
         >>> from mainstay import default_metrics
@@ -216,10 +218,11 @@ def default_metrics() -> Metrics:
 
 
 def set_default_metrics(metrics: Metrics) -> None:
-    """Make policies that are made from now on without `metrics=` record into *metrics*.
+    """Make *metrics* the default of all policies that are made from now on.
 
     Args:
-        metrics: What `default_metrics()` is to return. Policies made before keep theirs.
+        metrics: The object that `default_metrics()` returns from now on. Policies that exist
+            already keep their metrics.
 
     Raises:
         TypeError: If *metrics* is not a `Metrics`.

@@ -32,7 +32,7 @@ class ScrapeCollector(Collector, abc.ABC):
         self._families = families
 
     def describe(self) -> Iterable[Metric]:
-        """Return the families without samples, so that a registry can refuse a name twice."""
+        """Return the families without samples; registries use this to refuse duplicate names."""
         return [empty_metric(self._namespace, family) for family in self._families]
 
     def collect(self) -> Iterator[Metric]:

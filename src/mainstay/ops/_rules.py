@@ -37,20 +37,20 @@ def rules(
 ) -> str:
     """Return recording and alerting rules for Prometheus 2.42 and newer.
 
-    The same as ``python -m mainstay rules``. Everything is computed by `job` and component;
-    while a process cannot be scraped, its components count as down.
+    The same as ``python -m mainstay rules``. All figures are computed by `job` and component. While
+    a process cannot be scraped, its components count as down.
 
     Args:
-        slo: The share of calls that are to succeed, above 0 and below 1.
-        selector: Conditions on all series, such as ``job="api",env!="test"``. Those on labels of
-            targets also choose which `up` counts. Empty for none.
-        namespace: The one that was given to `Metrics`.
-        windows: What availability, failure rate, MTBF, MTTR and reliability are computed over:
-            whole numbers of s, m, h, d or w.
+        slo: The share of calls that should succeed, above 0 and below 1.
+        selector: Conditions on all series, such as ``job="api",env!="test"``. Conditions on labels
+            of targets also apply to `up`. Empty for none.
+        namespace: The namespace that was given to `Metrics`.
+        windows: The windows of availability, failure rate, MTBF, MTTR and reliability: whole
+            numbers of s, m, h, d or w.
         labels: More labels for every rule.
-        min_events: How many calls must have failed before an error budget counts as burning, and
-            as many not retryable or recovered ones before their alerts; 1 or more. With few calls,
-            a single failure is a large share.
+        min_events: The number of failed calls from which an error budget counts as burning, at
+            least 1; also the number of not retryable calls, and of recovered calls, from which
+            their alerts fire. With few calls, a single failure would be a large share.
         runbook_base: The address of the page that explains the alerts, such as
             ``https://docs.example/mainstay/operations/alerts.html``: each alert gets a
             `runbook_url` that points to its paragraph there. Empty for none; then `runbook` names
@@ -61,9 +61,9 @@ def rules(
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If *slo* or *min_events* is out of range, *selector*, *namespace*, one of
-            *windows* or *runbook_base* cannot be read, or a label has a name that Prometheus
-            refuses or the rules use themselves.
+        ValueError: If *slo* or *min_events* is out of range; if *selector*, *namespace*, one of
+            *windows* or *runbook_base* is invalid; or if the name of a label is invalid for
+            Prometheus, or used by the rules themselves.
 
     Example:
         >>> from mainstay import ops

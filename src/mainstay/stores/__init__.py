@@ -56,9 +56,9 @@ _lock = threading.Lock()
 
 
 def store_of(store: object = None) -> Store:
-    """Return the store for a URL, or for what was given as `store=`.
+    """Return the store that a value of `store=` means.
 
-    A URL names the same store everywhere in a process.
+    The same URL means the same store object everywhere in a process.
 
     Args:
         store: A `Store`, a URL (``sqlite:///jobs.db``, ``sqlite:////var/lib/jobs.db``,
@@ -67,7 +67,8 @@ def store_of(store: object = None) -> Store:
 
     Raises:
         TypeError: If *store* is none of these.
-        ValueError: If the URL names no kind of store that there is, or there is none at all.
+        ValueError: If the URL is of no known kind of store, or *store* and `$MAINSTAY_STORE` are
+            both missing.
         ImportError: If the store needs an extra of mainstay that is not installed.
 
     Example:

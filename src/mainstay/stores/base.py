@@ -264,17 +264,17 @@ class Change:
 
 @attrs.frozen(kw_only=True)
 class Promises:
-    """What a store can promise where it is, as `Store.probe` found by asking and by trying.
+    """What a store can promise with its present settings, as `Store.probe` found out.
 
     Attributes:
-        fenced: True if a save of an owner who has lost the run is refused. A store that cannot
-            promise this is not used.
+        fenced: True if the store refuses a save of an owner that has lost the run. A store that
+            cannot promise this is not used.
         durable: True if a save that was acknowledged survives a crash of the store's machine.
-        failover: What a failover of the store to another machine may lose, for people; empty if it
-            loses nothing, or there is none.
-        proves_death: True if the death of an owner on another machine is known at once, so that
-            its lease need not be waited for.
-        problems: What breaks or weakens a promise and what to do about that, for people.
+        failover: For people: what a failover of the store to another machine may lose; empty if
+            nothing is lost, or there is no failover.
+        proves_death: True if the death of an owner on another machine is known at once, without
+            waiting for the end of its lease.
+        problems: For people: what breaks or weakens a promise, and what to do about it.
     """
 
     fenced: bool
@@ -286,32 +286,32 @@ class Promises:
 
 @runtime_checkable
 class Store(Protocol):
-    """Where runs are kept. Safe to use from several threads and after a fork.
+    """The place where runs are kept. Safe to use from several threads and after a fork.
 
     Every method may raise `StoreUnavailableError`, and `StoreSchemaError` at first use.
 
     Attributes:
-        url: What it is called in messages, without a password.
+        url: The name of the store in messages: a URL without a password.
     """
 
     url: str
 
     def acquire(self, run: RunId, request: Request) -> Acquisition:
-        """Decide by `acquisition` who may work on *run*, and write the outcome, atomically.
+        """Decide by `acquisition` who may work on *run*, and write the decision, atomically.
 
-        The answer holds what is kept for the run, if it is the caller's or has ended.
+        The answer has the saved data of the run if the caller got the run, or the run has ended.
         """
         ...
 
     def load(self, run: RunId) -> Contents:
-        """Return what is kept for *run*; empty for one that is not there."""
+        """Return the saved data of *run*; empty for a run that the store does not have."""
         ...
 
     def commit(self, lease: RunLease, change: Change) -> None:
-        """Write *change*, durably, and renew the lease.
+        """Write *change* durably, and renew the lease.
 
         Raises:
-            LeaseLostError: If token or grant is not the newest one, or the run has been released.
+            LeaseLostError: If the token or grant is not the newest, or the run has been released.
         """
         ...
 
@@ -322,13 +322,13 @@ class Store(Protocol):
     def release(
         self, lease: RunLease, how: Exit, error: str = "", drop: tuple[int, ...] = ()
     ) -> None:
-        """Release the run before its end; nothing happens if it is no longer the caller's.
+        """Release the run before its end; do nothing if another owner has the run.
 
         Args:
-            lease: What was acquired.
+            lease: The lease from `acquire`.
             how: How the attempt ended.
-            error: What ended it, for people.
-            drop: The numbers of results to remove.
+            error: For people: the error that ended the attempt.
+            drop: The numbers of the results to remove.
         """
         ...
 
@@ -342,26 +342,26 @@ class Store(Protocol):
     ) -> Sequence[tuple[Record, Status]]:
         """Return runs, sorted by name and key, each with its state.
 
-        The state is that of the record, but "interrupted" for a run whose owner is gone.
+        The state of a run whose owner is gone is "interrupted", whatever its record says.
 
         Args:
-            name: Of which name, or None for all.
-            status: In which state, or None for any.
-            after: The last one of the page before, or None to begin.
-            limit: Most runs to return, or None for all.
+            name: The name of the runs, or None for all names.
+            status: The state of the runs, or None for all states.
+            after: The last run of the previous page, or None to begin.
+            limit: The largest number of runs to return, or None for all.
         """
         ...
 
     def forget(self, run: RunId) -> bool:
-        """Remove *run* and all that is kept for it but its token; False if there was none.
+        """Remove *run* and its saved data, but for its token; False if there was no such run.
 
         Raises:
-            RunBusyError: If an owner works on it.
+            RunBusyError: If an owner works on the run.
         """
         ...
 
     def probe(self) -> Promises:
-        """Find out what the store can promise where it is; used once in each process."""
+        """Return what the store can promise with its present settings; called once per process."""
         ...
 
     def close(self) -> None:

@@ -16,8 +16,8 @@ from mainstay.stores.selection import count_runs
 class StoreCollector(ScrapeCollector):
     """Exports the number of runs in a store, by name and state.
 
-    Register it once, in one process: the one that is scraped. Each scrape reads the store; if
-    that fails, the metric is absent from that scrape.
+    Register it in one process only, the one that is scraped. Each scrape reads the store; if that
+    fails, the metric is absent from that scrape.
 
     Args:
         store: A `Store`, a URL, or None for the URL in `$MAINSTAY_STORE`.
@@ -25,8 +25,8 @@ class StoreCollector(ScrapeCollector):
             first.
 
     Raises:
-        TypeError: If *store* is no store, or *namespace* no string.
-        ValueError: If there is no store, or *namespace* is not a name that Prometheus takes.
+        TypeError: If *store* is not a store, or *namespace* is not a string.
+        ValueError: If there is no store, or *namespace* is not a valid name for Prometheus.
 
     Metrics:
         `checkpoint_runs`. A run whose owner is gone is "interrupted".

@@ -46,11 +46,11 @@ class _Stored:
 
 
 class MemoryStore(Shared):
-    """Keeps runs in the memory of this process; nothing survives it.
+    """Keeps runs in the memory of this process; nothing survives the process.
 
-    It keeps bytes, encoded and decoded as in any other store, so that a test on it tests what a
-    real one would do. Its clock is that of the context: a `FakeClock` makes leases end. Safe to use
-    from several threads.
+    Data is encoded to bytes and decoded as in the other stores, so that tests with this store test
+    the same behaviour. The clock is that of the context: a `FakeClock` makes leases end. Safe to
+    use from several threads.
 
     Example:
         >>> from mainstay import checkpoint_run
@@ -96,7 +96,7 @@ class MemoryStore(Shared):
             return answer
 
     def load(self, run: RunId) -> Contents:
-        """Return what is kept for *run*."""
+        """Return the saved data of *run*."""
         with self._lock:
             kept = self._runs.get(run)
             return Contents() if kept is None else kept.contents()
@@ -193,7 +193,7 @@ class MemoryStore(Shared):
             return True
 
     def probe(self) -> Promises:
-        """Return what memory can promise: nothing after the end of the process."""
+        """Return what memory can promise: nothing beyond the end of the process."""
         return Promises(fenced=True, durable=False, failover="loses everything")
 
     def close(self) -> None:

@@ -48,46 +48,47 @@ _MOST_CONNECTIONS = 64
 
 
 class PostgresStore(Shared):
-    """Keeps runs in a PostgreSQL database: the store of many machines.
+    """Keeps runs in a PostgreSQL database: a store for many machines.
 
-    Any number of processes on any number of machines may use one database. What a commit wrote
-    survives what the server survives; `probe` says where that is less than it should be. A save is
-    one statement, one transaction and one round trip. The tables are made at first use, by a user
-    who may, or by `migrate`.
+    Any number of processes on any number of machines may use one database. A commit is as durable
+    as the server makes its commits; `probe` says if the settings of the server weaken that. A save
+    is one statement, one transaction and one round trip. The tables are made at first use if the
+    user has the rights, or by `migrate`.
 
-    The death of an owner on another machine is known at once, by a lock that each process holds in
-    a session of the server, over one more connection. Behind a pooler that would prove nothing, and
-    the end of the lease counts; prepared statements are not used there either.
+    The death of an owner on another machine is known at once: each process holds a lock in a
+    session of the server, over a connection of its own. Behind a connection pooler such a lock
+    proves nothing, so there the end of the lease counts, and prepared statements are not used.
 
     Async code uses connections of its own in each event loop, without threads.
 
-    A store URL is ``postgresql://user:password@host:5432/database``, with more hosts behind commas,
-    and options of libpq behind ``?``, such as ``sslmode=verify-full``; of several hosts, the one
-    that can be written to is used. ``prepare=no`` and ``schema=name`` may be among them. The
-    password may be left to `$PGPASSWORD` or a password file; it appears in no message.
+    A store URL is ``postgresql://user:password@host:5432/database``. More hosts may follow behind
+    commas; the store uses the host that accepts writes. Options of libpq, such as
+    ``sslmode=verify-full``, follow behind ``?``, and so do ``prepare=no`` and ``schema=name``. The
+    password may also come from `$PGPASSWORD` or a password file; it appears in no message.
 
     Needs the extra ``postgres``.
 
     Args:
-        url: Where the database is.
-        schema: In which schema of it the tables are, up to 48 bytes. What the URL says goes first.
-        pool: Most connections for saves, of the process and of each event loop, from 1 to 64; there
-            is one more for renewals, and one for the lock.
-        prepare: False to prepare no statements, which a pooler can break that cannot be told from a
-            server.
-        session_locks: False to hold no lock, and to do without the connection for it; True to
-            refuse to work behind a pooler; "auto" for where a lock proves something.
-        timeout: Most seconds for each round trip, above 0; None for a third of the lease that it is
-            about, and 10 seconds where it is about none. After that the connection is closed.
+        url: The address of the database.
+        schema: The schema that has the tables, a name of up to 48 bytes. A schema in *url* wins.
+        pool: The largest number of connections for saves, for the sync code of the process and for
+            each event loop: 1 to 64. One more connection is for renewals, and one for the lock.
+        prepare: False to use no prepared statements, for a connection pooler that the store cannot
+            detect.
+        session_locks: "auto" to hold a lock, except behind a connection pooler. True to raise an
+            error behind a pooler. False to hold no lock, which saves its connection.
+        timeout: The longest time for each round trip, in seconds, above 0. None for a third of the
+            lease in question, and 10 seconds for requests without a lease. After that time the
+            connection is closed.
 
     Raises:
-        TypeError: If an argument is of another type.
-        ValueError: If *url* is none of PostgreSQL, or an argument is out of its range. At use, if
-            the name or key of a run has NUL, which PostgreSQL cannot hold.
+        TypeError: If an argument has the wrong type.
+        ValueError: If *url* is not a URL of PostgreSQL, or an argument is out of its range. At use,
+            if the name or key of a run contains NUL, which PostgreSQL cannot store.
         ImportError: If psycopg is not installed.
         StoreUnavailableError: From every operation, if the server cannot be reached, refuses, or
-            does not answer in time. It is `retryable` where that passes.
-        StoreSchemaError: At first use, if the tables cannot be made, or are of a newer mainstay.
+            does not answer in time. `retryable` is True if the problem may pass.
+        StoreSchemaError: At first use, if the tables cannot be made, or belong to a newer mainstay.
         CorruptCheckpointError: From an operation, if the server finds a table damaged.
 
     Example:
@@ -139,16 +140,18 @@ class PostgresStore(Shared):
 
     @classmethod
     def migrate(cls, url: str) -> None:
-        """Make the tables, or bring them up to date: for a user who may, once for each version.
+        """Make the tables, or bring them up to date; call this once for each version of mainstay.
 
-        Who uses the store then needs USAGE on the schema, and SELECT, INSERT, UPDATE and DELETE on
-        all its tables. Any number of processes may do this at once.
+        The user in *url* needs the right to make tables. Users of the store then need only USAGE on
+        the schema, and SELECT, INSERT, UPDATE and DELETE on all its tables. Any number of processes
+        may call this at the same time.
 
         Args:
             url: As for the store, with ``schema=name`` for another schema than ``mainstay``.
 
         Raises:
-            StoreSchemaError: If the user may not make tables, or they are of a newer mainstay.
+            StoreSchemaError: If the user may not make tables, or the tables belong to a newer
+                mainstay.
             StoreUnavailableError: If the server cannot be reached, or refuses.
         """
         store = cls(url)
@@ -165,7 +168,7 @@ class PostgresStore(Shared):
         return self._acquired(run, self._client.run(self._acquiring(run, request), request.lease))
 
     def load(self, run: RunId) -> Contents:
-        """Return what is kept for *run*."""
+        """Return the saved data of *run*."""
         return self._client.run(self._operations.loading(_checked(run)))
 
     def commit(self, lease: RunLease, change: Change) -> None:
@@ -259,9 +262,9 @@ class PostgresStore(Shared):
         return self._client.run(self._operations.probing(pooled=self._guard.useless, locks=wanted))
 
     def close(self) -> None:
-        """Close the connections of this process, but for that which proves that it lives.
+        """Close the connections of this process.
 
-        That one is closed as well if the process has no run of the store.
+        The connection that holds the lock stays open while the process has a run of this store.
         """
         self._client.close()
         if not self._held:

@@ -39,35 +39,36 @@ T = TypeVar("T")
 class RedisStore(Shared):
     """Keeps runs in Redis 6 or newer, or Valkey: a store for many machines.
 
-    What a commit wrote is kept on this server's disk: the server must have ``appendonly yes``,
-    ``appendfsync always`` and ``maxmemory-policy noeviction``, or it is refused before the first
-    run. A failover to a replica can lose the last saves, since replicas lag behind, with Sentinel
-    and ``WAIT`` as well; the run then goes on from an earlier save. There are never two owners:
-    who has lost a run is kept from writing by the grant of the acquisition, also after a failover.
-    The death of an owner on another machine is known when its lease ends.
+    Saves are kept on the disk of the server. For that the server must have ``appendonly yes``,
+    ``appendfsync always`` and ``maxmemory-policy noeviction``; otherwise the first run raises an
+    error. A failover to a replica can lose the last saves, also with Sentinel and ``WAIT``, since
+    replicas lag behind; the run then continues from an earlier save. A run never has two owners:
+    the store refuses saves of an owner that has lost the run, also after a failover. The death of
+    an owner on another machine is known when its lease ends.
 
-    All keys begin with ``{mainstay}:``. In a Redis Cluster, one server must have them all.
+    All keys begin with ``{mainstay}:``. In a Redis Cluster, one server must have all of them.
 
-    Sync and async runs use the same object, and async ones no threads.
+    Sync and async runs may share one object; async runs use no threads.
 
     Args:
         url: ``redis://user:password@host:6379/0``, or ``rediss://`` for TLS, which checks the
-            server's certificate, with ``?ssl_ca_certs=`` for a file of authorities of your own, and
-            ``ssl_certfile=`` and ``ssl_keyfile=`` for a certificate of the client.
-            ``?durability=everysec`` accepts ``appendfsync everysec``: saves are several times
-            faster, and a crash of the server loses those of its last second or two.
-        timeout: Seconds that an operation may take, above 0; None for a third of the lease that it
-            is about, and 10 where it is about none.
+            certificate of the server. Options follow behind ``?``: ``ssl_ca_certs=`` for a file
+            with your own certificate authorities, ``ssl_certfile=`` and ``ssl_keyfile=`` for a
+            client certificate. ``durability=everysec`` accepts a server with
+            ``appendfsync everysec``: saves are several times faster, and a crash of the server
+            loses the saves of its last second or two.
+        timeout: The longest time for an operation, in seconds, above 0. None for a third of the
+            lease in question, and 10 seconds for operations without a lease.
 
     Raises:
-        TypeError: If *url* is no string, or *timeout* no number.
-        ValueError: If *url* is none of Redis, or *timeout* is out of its range.
-        ImportError: If redis-py is not installed; the extra `redis` brings it.
-        StoreUnavailableError: From every operation, if the server cannot be reached, refuses what
-            was asked, or does not answer in time; from an acquisition, if the server is set up to
-            lose what was saved.
-        StoreSchemaError: If the keys are those of a newer mainstay, or of another program.
-        CorruptCheckpointError: From an operation, if somebody else wrote into a run.
+        TypeError: If *url* is not a string, or *timeout* is not a number.
+        ValueError: If *url* is not a URL of Redis, or *timeout* is out of its range.
+        ImportError: If redis-py is not installed; the extra `redis` installs it.
+        StoreUnavailableError: From every operation, if the server cannot be reached, refuses, or
+            does not answer in time; from an acquisition, if the settings of the server can lose
+            saves.
+        StoreSchemaError: If the keys belong to a newer mainstay, or to another program.
+        CorruptCheckpointError: From an operation, if another program wrote into a run.
 
     Example:
         >>> from mainstay.stores import RedisStore
@@ -98,7 +99,7 @@ class RedisStore(Shared):
         return self._run(self._acquiring(run, request), request.lease)
 
     def load(self, run: RunId) -> Contents:
-        """Return what is kept for *run*."""
+        """Return the saved data of *run*."""
         return self._run(operations.loading(run))
 
     def commit(self, lease: RunLease, change: Change) -> None:

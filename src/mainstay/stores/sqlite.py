@@ -71,31 +71,31 @@ _HINTS = {
 class SQLiteStore(Shared):
     """Keeps runs in a SQLite file: a store for the processes of one machine, without a server.
 
-    What a commit wrote survives SIGKILL and, as far as the disk keeps what it acknowledged, the
-    loss of power. Any number of processes and threads may use one file. The file, and the
-    `-wal` and `-shm` files beside it, belong together. It is made at first use.
+    Saves survive SIGKILL, and also the loss of power if the disk keeps what it has acknowledged.
+    Any number of processes and threads may use one file. The file is made at first use; SQLite
+    keeps a `-wal` and a `-shm` file beside it, and the three belong together.
 
-    A store URL is ``sqlite:///relative/path.db`` or ``sqlite:////absolute/path.db``, with
-    ``?mode=0660`` behind it where others are to use the file, too.
+    A store URL is ``sqlite:///relative/path.db`` or ``sqlite:////absolute/path.db``. If other users
+    use the file as well, add a mode: ``sqlite:////absolute/path.db?mode=0660``.
 
     Args:
-        path: The file. Its directory must exist. A relative path is one from the directory that is
-            the current one now.
-        network: True to use it all the same on a network file system, where SQLite cannot keep its
-            promises once a second machine uses the file; or if it has hard links, or is a mount by
-            itself, where it cannot once it is used by two names.
-        mode: Who may read and write a file that is made, from 0o600, its owner alone, to 0o666,
-            whatever the umask. A file that is there keeps its mode. The files beside it follow it.
+        path: The file. Its directory must exist. A relative path begins at the present working
+            directory.
+        network: True to allow a file on a network file system, or with hard links, or a file that
+            is itself a mount. SQLite then cannot keep its promises if a second machine uses the
+            file, or a process that knows it by another name.
+        mode: The permissions of a new file, whatever the umask: from 0o600 (the owner alone) to
+            0o666. An existing file keeps its permissions. The files beside it get the same.
 
     Raises:
-        TypeError: If *path* is no path, *network* neither True nor False, or *mode* no int.
+        TypeError: If *path* is not a path, *network* is not True or False, or *mode* is not an int.
         ValueError: If *path* names no file, or *mode* is out of its range.
         StoreUnavailableError: At first use, if the file cannot be opened, is on a network file
             system, has a hard link, or is a mount by itself; from every operation, if the disk is
             full or fails, another process has locked the file for 10 seconds, or one of its files
             was removed, replaced or cut short.
-        StoreSchemaError: At first use, if the file is no database, another program's, or made by
-            a newer mainstay.
+        StoreSchemaError: At first use, if the file is not a database, or belongs to another program
+            or to a newer mainstay.
         CorruptCheckpointError: From an operation, if SQLite finds the file damaged.
 
     Example:
@@ -149,15 +149,15 @@ class SQLiteStore(Shared):
             return answer
 
     def load(self, run: RunId) -> Contents:
-        """Return what is kept for *run*."""
+        """Return the saved data of *run*."""
         with self._connections.use() as db:
             return _rows.contents(db, run)
 
     def commit(self, lease: RunLease, change: Change) -> None:
         """Write *change* and renew the lease; a result alone renews it once a third of it is over.
 
-        A result alone is one statement and one page of the log. Renewing with it means a second
-        page and a transaction around both, which cost a step a quarter to a half more.
+        A result alone is one statement and one page of the log. A renewal with it would be a second
+        page, and a transaction around both, and would make a step a quarter to a half slower.
         """
         mine, generation = self._owning(lease.run)
         with mine as db:

@@ -45,14 +45,14 @@ def _this_clock(clock: "FakeClock", _around: Clock) -> "FakeClock":
 class FakeClock(Shared):
     """A clock that moves only when a policy sleeps or `advance` is called.
 
-    Inside its block every policy, deadline and budget runs on it. Where a policy would sleep, the
-    clock moves on at once. With several sleepers, tasks or threads, it moves to the one that is to
-    wake first, as real time would. Code that sleeps by itself, with `time.sleep` or
-    `asyncio.sleep`, is not affected.
+    Inside the block, every policy, deadline and budget uses this clock. When a policy sleeps, the
+    clock moves on at once, and nobody waits. If several tasks or threads sleep, the clock moves to
+    the first that has to wake, as real time would. Code that calls `time.sleep` or `asyncio.sleep`
+    itself is not affected.
 
     Args:
-        everywhere: Hold for all threads and tasks of the process, also for those that were not
-            started inside the block. Without it, the clock follows the context.
+        everywhere: True to use the clock in all threads and tasks of the process, also in those
+            that were not started inside the block. False to let the clock follow the context.
 
     Raises:
         TypeError: If *everywhere* is neither True nor False.
@@ -99,18 +99,18 @@ class FakeClock(Shared):
         ]
 
     def now(self) -> float:
-        """Return the seconds since the clock was made."""
+        """Return the seconds by which this clock has moved."""
         return self._now
 
     def wall(self) -> float:
-        """Return the seconds since 1970: those at which the clock was made, and `now`."""
+        """Return the seconds since 1970: the real time at which the clock was made, plus `now`."""
         return self._epoch + self._now
 
     def advance(self, seconds: Duration) -> None:
-        """Move the clock; what is due on the way happens, in its order.
+        """Move the clock; sleepers that are due on the way wake, in order.
 
         Args:
-            seconds: How far, as a number of seconds or a `timedelta`, at least 0.
+            seconds: How far to move: seconds or a `timedelta`, at least 0.
 
         Raises:
             TypeError: If *seconds* is neither a number nor a `timedelta`.
@@ -132,7 +132,7 @@ class FakeClock(Shared):
             self._changed.notify_all()
 
     def sleep(self, seconds: float) -> None:
-        """Sleep on this clock: move it, unless another sleeper is to wake before."""
+        """Sleep on this clock: move the clock, unless another sleeper has to wake before."""
         woken = threading.Event()
         with self._changed:
             timer = self._set(seconds, woken.set, sleeper=True)
@@ -330,8 +330,8 @@ class _NoWaits:
 class no_waits(ContextDecorator):  # noqa: N801 - used like a function; a block, which entries know
     """Skip the waits between attempts; nothing else changes.
 
-    The policies decide as they would, with the waits they would make: one that would outlast its
-    timeout still gives up, and `wait_seconds_total` counts what would have been waited.
+    The policies decide as with real waits: a wait that does not fit into the timeout still ends the
+    call, and `wait_seconds_total` counts the waits that were skipped.
 
     Example:
         >>> from mainstay import retry

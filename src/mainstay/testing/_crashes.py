@@ -25,10 +25,11 @@ class Crash:
     """One round of `crash_at_every_save`: where the process died, and how the second run ended.
 
     Attributes:
-        save: Which save it died at, from 1.
-        when: "before" or "after" that save was written.
-        result: What the function returned when it was run again.
-        error: What it raised when it was run again, or None; `RuntimeError` if its process died.
+        save: The number of the save at which the process died, from 1.
+        when: "before" or "after": if the process died before or after that save was written.
+        result: The result of the function when it ran again.
+        error: The exception of the function when it ran again, or None; a `RuntimeError` if the
+            process of the second run died.
     """
 
     save: int

@@ -25,17 +25,18 @@ class _DelayedStep:
 class Faults(Shared):
     """A stand-in for something that fails: a callable that follows a script.
 
-    Each call takes the next step. An exception, or a class of one, is raised; `Faults.delay(...)`
-    sleeps first; `Faults.HANG` sleeps for ever; anything else is returned. It sleeps on the clock
-    of its context, so with a `FakeClock` that takes no time. Threads and tasks may share it:
-    each step is taken once.
+    Each call takes the next step. A step that is an exception, or an exception class, is raised;
+    `Faults.delay(...)` sleeps first; `Faults.HANG` sleeps for ever; any other step is returned. The
+    sleep is on the clock of the context, so that it takes no time with a `FakeClock`. Threads and
+    tasks may share one object: each step is taken once.
 
     Args:
-        script: The steps, in order; it may be endless.
-        then: The step of all calls after the last one. None returns None.
+        script: The steps, in order: an iterable, which may be endless.
+        then: The step of all calls after the script. None returns None.
 
     Raises:
-        TypeError: If *script* is not several steps: a single one is `Faults(then=step)`.
+        TypeError: If *script* is not an iterable of steps; for a single step write
+            ``Faults(then=step)``.
 
     Attributes:
         HANG: The step that never ends.
@@ -72,13 +73,13 @@ class Faults(Shared):
         error: BaseException | type[BaseException] = ConnectionError,
         result: object = None,
     ) -> "Faults":
-        """Return one that fails at random, in the same order for the same seed.
+        """Return `Faults` that fail at random, always in the same order for the same *seed*.
 
         Args:
-            seed: Where the random numbers start.
+            seed: The seed of the random numbers.
             rate: The share of calls that fail, 0 to 1.
-            error: What failing calls raise.
-            result: What the others return.
+            error: The exception, or exception class, that failing calls raise.
+            result: The result of the other calls.
 
         Raises:
             TypeError: If *seed* is not a whole number, *rate* not a number, or *error* not an
@@ -102,11 +103,12 @@ class Faults(Shared):
 
     @staticmethod
     def delay(seconds: Duration, step: object = None) -> object:
-        """Return a step that sleeps for *seconds*, at least 0, and is then *step*.
+        """Return a step that sleeps for *seconds*, at least 0, before *step*.
 
         Raises:
             TypeError: If *seconds* is neither a number nor a `timedelta`.
-            ValueError: If *seconds* is negative, NaN or infinite; for ever is `Faults.HANG`.
+            ValueError: If *seconds* is negative, NaN or infinite; to sleep for ever use
+                `Faults.HANG`.
 
         Example:
             >>> from mainstay.testing import FakeClock, Faults

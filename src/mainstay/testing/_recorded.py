@@ -13,7 +13,7 @@ _NAMESPACE = "mainstay"
 
 
 class RecordedMetrics(Metrics):
-    """A `Metrics` without a registry, from which tests read values; `recorded` makes it."""
+    """The metrics of a `recorded` block: a `Metrics` without a registry, for tests to read."""
 
     def __init__(self) -> None:
         self._recorders = Recorders(SeriesTable(_NAMESPACE, {}))
@@ -22,7 +22,7 @@ class RecordedMetrics(Metrics):
         """Return the sum of the samples of one name that have these labels, among others.
 
         Args:
-            name: The sample's name without its prefix: "calls_total",
+            name: The name of the samples without the prefix, such as "calls_total" or
                 "call_duration_seconds_count".
             **labels: Labels and their values.
 
@@ -57,12 +57,12 @@ def _family_of(sample: str) -> Family:
 
 
 class recorded(ContextDecorator):  # noqa: N801 - used like a function; a block, which entries know
-    """Record what policies inside the block do into separate metrics.
+    """Record the policies inside the block into separate metrics.
 
-    Its value is a `Metrics` in no registry with one more method, `.value(name, **labels)`, which
-    adds up the samples of that name with those labels. It stays readable after the block. Gauges,
-    such as `member_state`, and the availability of a pool or breaker that was made outside stay in
-    its own metrics, since they show what is, and not what happened inside.
+    The value of the block is a `RecordedMetrics`, with the method `.value(name, **labels)`: the sum
+    of the samples of that name with those labels. It can be read after the block, too. A pool or
+    breaker that was made outside of the block keeps its gauges, such as `member_state`, and its
+    availability in its own metrics, since these show its state, and not what happened in the block.
 
     Example:
         >>> from mainstay import retry

@@ -27,14 +27,15 @@ _COMPONENT = Matcher("component", "=~", '"$component"')
 def dashboard(*, slo: float = 0.999, selector: str = "", namespace: str = "mainstay") -> str:
     """Return a dashboard for Grafana 9 and newer, as JSON to import.
 
-    The same as ``python -m mainstay dashboard``. It asks for the metrics themselves and needs no
-    recording rules. What is wrong is red on the first screen, with its name. The rows of the
-    policies are collapsed, and say in their headings how many components use them.
+    The same as ``python -m mainstay dashboard``. The queries use the metrics themselves and need no
+    recording rules. Problems are red on the first screen, with the name of the component. The rows
+    of the policies are collapsed; the heading of each row has the number of its components.
 
     Args:
-        slo: The share of calls that are to succeed, above 0 and below 1; the error budget follows.
+        slo: The share of calls that should succeed, above 0 and below 1; the error budget is
+            1 - *slo*.
         selector: Conditions on all series, such as ``job="api",env!="test"``. Empty for none.
-        namespace: The one that was given to `Metrics`.
+        namespace: The namespace that was given to `Metrics`.
 
     Returns:
         The dashboard as JSON.
