@@ -31,21 +31,23 @@ def _look_up(kind: type[BaseException]) -> Row:
 
 
 class Transient:
-    """The predicate for `on` that is true of errors that are temporary.
+    """A predicate for `on` that matches temporary errors.
 
-    Its answers are those of a table of the classes of builtins, urllib, httpx, requests, urllib3,
-    aiohttp, gRPC, botocore, redis, psycopg, asyncpg, PyMySQL, SQLAlchemy, sqlite3, pymongo, openai,
-    anthropic and what is generated like them; none of these is imported. Everything else is False,
-    but for an unknown class raised ``from`` another exception, which has that one's answer.
+    The answers come from a table of the exception classes of builtins, urllib, httpx, requests,
+    urllib3, aiohttp, gRPC, botocore, redis, psycopg, asyncpg, PyMySQL, SQLAlchemy, sqlite3,
+    pymongo, openai, anthropic, and of clients that are generated like the last two. None of these
+    libraries is imported. Other classes are not temporary; but an exception of an unknown class
+    that was raised ``from`` another exception has the answer of that other exception.
 
-    Where the request was not sent, it may be sent again. Where it may have been processed, it may
-    if its method is idempotent (RFC 9110), or it has an ``Idempotency-Key``. **Where the exception
-    does not tell the method (builtins, urllib, aiohttp's timeouts, databases), it is retried**:
-    who decorates a function says that it may be called again.
+    A request that was not sent may be sent again. A request that may have been processed may be
+    sent again if its method is idempotent (RFC 9110), or it has an ``Idempotency-Key``. **If the
+    exception does not tell the method (builtins, urllib, aiohttp's timeouts, databases), the call
+    is retried**: by decorating a function you say that it may be called again.
 
-    `retry`, `fallback`, and pools that look for another member ask by a call: *may it be sent
-    again?* Breakers, and pools about a member's health, ask `failing`: *is what was called
-    failing?* A POST that timed out is a failure of the server, and yet may not be sent again.
+    There are two questions. `retry`, `fallback`, and pools that look for another member call the
+    predicate: *may the request be sent again?* Breakers, and pools that judge the health of a
+    member, call `failing`: *is the server failing?* A POST that timed out is a failure of the
+    server, and yet may not be sent again.
 
     Example:
         >>> import httpx
@@ -86,11 +88,11 @@ class Transient:
         return self._answer(error).again
 
     def failing(self, error: BaseException, /) -> bool:
-        """Return whether what was called is failing.
+        """Return True if the error says that the server is failing.
 
-        It is not where the error says nothing of the server's health: statuses 408, 409, 425 and
-        429, throttling, `RejectedError`, our own deadline, and what only says that two callers met,
-        such as deadlocks and lock timeouts.
+        These errors say nothing about the health of the server: statuses 408, 409, 425 and 429,
+        throttling, `RejectedError`, `DeadlineExpiredError`, and conflicts between two callers, such
+        as deadlocks and lock timeouts.
 
         Example:
             >>> from mainstay import CircuitOpenError, transient
@@ -100,7 +102,7 @@ class Transient:
         return self._answer(error).failing
 
     def why(self, error: BaseException, /) -> str:
-        """Return in words what is decided about *error*, and why.
+        """Return in words what the predicate decides about *error*, and why.
 
         Example:
             >>> from mainstay import transient
@@ -123,13 +125,14 @@ class Transient:
         any_method: bool = False,
         also: tuple[type[Exception], ...] = (),
     ) -> "Transient":
-        """Return another predicate.
+        """Return a predicate with other settings.
 
         Args:
-            statuses: Which statuses of HTTP pass, 100 to 599: in place of 408, 425, 429, 500, 502,
-                503, 504 and 529.
-            any_method: True to send every method again, also where it may have been processed.
-            also: Exception classes that pass besides.
+            statuses: The HTTP statuses that are temporary, each from 100 to 599. The default is
+                408, 425, 429, 500, 502, 503, 504 and 529.
+            any_method: True to send requests of every method again, also if they may have been
+                processed.
+            also: More exception classes that are temporary.
 
         Raises:
             TypeError: If an argument has the wrong type.

@@ -27,41 +27,42 @@ __all__ = ["Middleware"]
 class Middleware:
     """Retries, a breaker and a limit for each host, and metrics: a client middleware.
 
-    Give it to a session: ``aiohttp.ClientSession(middlewares=[Middleware()])``. Each host has a
-    component of its own in the metrics, and a breaker and a limit where they are asked for. What
-    cannot be sent again is not: a body that is an async generator or a file that cannot seek, once
-    an attempt has read from it; and what *retry* says, which by default is `transient`.
+    Pass it to a session: ``aiohttp.ClientSession(middlewares=[Middleware()])``. In the metrics each
+    host is a component, with its own breaker and limit if these are set. Requests are retried as
+    *retry* says, by default as `transient` decides. A request is never repeated if its body cannot
+    be sent again: an async generator, or a file that cannot seek, from which an attempt has read.
 
-    **Answers are answers.** One whose status is a failure is closed before the next attempt; the
-    last one is returned, as aiohttp itself would. Exceptions are those of aiohttp. Where ours end a
-    request (a breaker is open, there is no place, no time is left), they are those of aiohttp as
-    well: ``except aiohttp.ClientError`` is enough.
+    **Responses stay responses.** If the status of a response counts as a failure, the response is
+    closed before the next attempt; the last response is returned, as by aiohttp itself. Exceptions
+    are those of aiohttp. If mainstay ends a request (the breaker is open, no place is free, no time
+    is left), the exception is also an ``aiohttp.ClientError``, so ``except aiohttp.ClientError`` is
+    enough.
 
-    **The time left is the client's limit.** Within a `deadline` an attempt is interrupted at its
-    end, and so is the body of an answer, dripping or not; the headers of `deadline_headers` are
-    sent. A websocket goes on, since it is no answer that ends.
+    **The deadline limits each request.** At the end of a surrounding `deadline` an attempt is
+    interrupted, and so is the reading of a body. The headers of `deadline_headers` are sent. A
+    websocket is not interrupted.
 
-    What is raised while the body is read, after the answer has come, is not repeated: put `retry`
-    around the function for that.
+    An exception while the body is read, after the response has arrived, is not retried; for that,
+    put `retry` around the function.
 
     Args:
         retry: A `retry(...)`. None for ``retry(on=transient, attempts=3)``.
-        breaker: When to leave a host alone: a `Detect`. None for no breakers.
-        limit: How many requests of a host run at a time: a number, or an `Adaptive`. A request has
-            its place until its answer is read or closed, a websocket until it is. None for no
-            limit.
-        budget: What retries are charged to: a `RetryBudget`, or a share of the requests of each
-            host, 0 to 1. None for no such limit.
-        name: The `component` label. None for the host, with its port unless that is the usual one.
+        breaker: When a host gets no requests for a while: a `Detect`. None for no breakers.
+        limit: The number of requests to a host that may run at a time, or an `Adaptive`. A request
+            keeps its place until its response is read or closed, a websocket until it is closed.
+            None for no limit.
+        budget: The limit on retries: a `RetryBudget`, or a share of the requests to each host, 0 to
+            1. None for no such limit.
+        name: The `component` label. None for the host, with its port unless that is the default.
         metrics: Where to record. None for `default_metrics()`.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If one is out of range, or *budget* is given twice.
+        ValueError: If an argument is out of its range, or *budget* is given twice.
 
     Metrics:
-        Those of `retry`, of `CircuitBreaker` and of `Bulkhead`. At most 1,000 hosts are known at a
-        time; the one that was used least recently goes.
+        Those of `retry`, `CircuitBreaker` and `Bulkhead`. At most 1,000 hosts are kept; the host
+        that was used least recently is dropped.
 
     Example:
         >>> import aiohttp

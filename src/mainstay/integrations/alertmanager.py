@@ -44,35 +44,36 @@ _ONCE: Final = ("full", "unknown", "elsewhere")
 
 
 class Receiver(Shared):
-    """Drain the members of pools that alerts name, until these are over: Alertmanager's webhook.
+    """Drain the members of pools that alerts name, while they fire: a webhook for Alertmanager.
 
     An alert names a pool in its label *label*, and a member in its label *member_label*. While an
-    alert about a member fires, new calls go to other members, as after `FailoverPool.drain`; once
-    none fires any more, the member is released. What a person does counts for more: what was
-    drained by hand stays so, what was forced is left alone, and what was released while the alert
-    fires serves, until another alert is about it. A member without which no other one is ready is
-    never drained, which is logged; once another one is, the next notification drains the member.
+    alert about a member fires, new calls go to other members, as after `FailoverPool.drain`. When
+    no alert about the member fires any more, the member is released. What you do by hand wins: a
+    member that you drained stays drained, a member that you forced serves, and a member that you
+    released serves until another alert names it. The last ready member is never drained, which is
+    logged; the next notification drains it if another member is ready by then.
 
-    What is said of an alert twice, late or out of order changes nothing: alerts are known by
-    fingerprint and by when they began. An alert that names no pool of these, or no member, is
-    logged and ignored. Pools take no part in it that are in another process: with several, give
-    each an address of its own, or use `Probe.promql`.
+    Notifications that come twice, late or out of order change nothing: alerts are identified by
+    their fingerprint and start time. An alert about an unknown pool or member is logged and
+    ignored. Only pools of this process are drained. If there are several processes, each needs a
+    receiver with its own address; or use `Probe.promql`.
 
-    The object is an application of both ASGI and WSGI, to be served or mounted at any path. It
-    answers 200 to what it has taken in, 401 to what has not the token, 400 to what is no
-    notification (version 4), 413 to more than 4 MiB, and 405 to anything but POST. It is as safe as
-    its token: serve it over TLS, or where only Alertmanager gets to.
+    The object is an application of both ASGI and WSGI, to serve or mount at any path. It answers
+    200 to a notification, 401 to a request without the token, 400 to any other body (notifications
+    must be of version 4), 413 to a body of more than 4 MiB, and 405 to methods other than POST.
+    Everybody who has the token can drain members: serve the receiver over TLS, or where only
+    Alertmanager can reach it.
 
     Args:
-        pools: The pools that alerts may be about; no two of one name.
-        token: What Alertmanager sends as bearer token (``authorization: credentials:``). Printable
+        pools: The pools that alerts may name; no two with the same name.
+        token: The bearer token that Alertmanager sends (``authorization: credentials:``). Printable
             ASCII without spaces, not empty.
         label: The label of alerts that names a pool.
         member_label: The label of alerts that names a member.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If two pools have one name, *token* cannot be sent, or a label is empty.
+        ValueError: If two pools have the same name, *token* cannot be sent, or a label is empty.
 
     Metrics:
         Those of the pool: `member_state{state="draining"}`, and `failovers_total` with the reason

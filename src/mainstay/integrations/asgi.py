@@ -47,30 +47,32 @@ _TRY_AGAIN_LATER = 1013
 class Middleware:
     """Put a deadline, a bulkhead and metrics around each request of an ASGI application.
 
-    A request has as much time as its headers leave (`deadline_from`): then it is interrupted, as by
-    ``async with deadline``. With *bulkhead* it needs a place, which it keeps until its response is
-    out, body included; tasks that the application runs after that have none. A `RejectedError`, of
-    the bulkhead or of a policy in the application, is answered by 503 with Retry-After, a
-    `DeadlineExpiredError` by 504, unless a response has begun. Then, and with any other exception,
-    it is the server's turn. After `drain` and its time, requests are refused.
+    The headers of a request say how much time is left (`deadline_from`). At the end of that time
+    the request is interrupted, as by ``async with deadline``. With *bulkhead*, a request needs a
+    place, and keeps it until the response is sent, body included; background tasks after the
+    response have no place. A `RejectedError`, from the bulkhead or from a policy in the
+    application, is answered with status 503 and Retry-After, a `DeadlineExpiredError` with 504. If
+    the response has already begun, and for any other exception, the exception goes to the server.
+    After `drain` and its time, new requests are refused.
 
-    *health* answers GET and HEAD: 200 if the components of *ready* are ready, else 503, with the
-    health of all. It counts nowhere, nor does what is exempt. Websockets get no deadline and no
-    place, since they may stay for hours, and are not counted; a `RejectedError` before they are
-    accepted refuses them. Lifespan and everything else passes.
+    The path *health* answers GET and HEAD with the health of all components: with status 200 if
+    the components of *ready* are ready, otherwise 503. This path and *exempt* paths are not
+    counted. Websockets may last for hours, so they get no deadline and no place, and are not
+    counted; a `RejectedError` before a websocket is accepted refuses it. Lifespan and all other
+    types pass through.
 
-    Put it inside of what turns exceptions into responses, as ``app.add_middleware`` of FastAPI and
-    Starlette does.
+    The middleware must be inside the layer that turns exceptions into responses;
+    ``app.add_middleware`` of FastAPI and Starlette puts it there.
 
     Args:
-        app: The application: takes scope, receive and send.
-        bulkhead: What requests need a place of. None for no limit.
+        app: The application: a callable that takes scope, receive and send.
+        bulkhead: The bulkhead that each request needs a place of. None for no limit.
         at_most: The longest time that the headers of a request may ask for: seconds or a
-            `timedelta`, above 0. It limits no request that asks for none.
-        header: The header with the milliseconds that are left. ``grpc-timeout`` is read as well.
-        health: The path of the page about health. None for no such page.
-        ready: The components without which the process is not ready.
-        exempt: Paths that go straight through, with all below them, such as "/metrics".
+            `timedelta`, above 0. Requests that ask for no time have no limit.
+        header: The header that has the milliseconds left. ``grpc-timeout`` is read as well.
+        health: The path of the health page. None for no such page.
+        ready: The names of the components that must be ready for the process to be ready.
+        exempt: Paths, such as "/metrics", that skip the middleware, with all paths below them.
         name: The `component` label. None for the name of *app*.
         metrics: Where to record. None for `default_metrics()`.
 
@@ -80,10 +82,10 @@ class Middleware:
 
     Metrics:
         `calls_total`, `call_duration_seconds`, `give_ups_total` and `errors_total` with
-        ``policy="pipeline"``. One request is one call: "success" below status 500, "error" from
-        there on and for exceptions, "timeout" for deadlines, "rejected" where the bulkhead or a
-        process that drains refused it, "cancelled" if the client or the server ended it. No path is
-        a label. `wire_errors_total` counts headers that are garbage.
+        ``policy="pipeline"``. One request is one call, with the outcome "success" for a status
+        below 500, "error" for other statuses and for exceptions, "timeout" for deadlines,
+        "rejected" if the bulkhead or a draining process refused it, and "cancelled" if the client
+        or the server ended it. Paths are not labels. `wire_errors_total` counts invalid headers.
 
     Example:
         >>> import asyncio

@@ -39,39 +39,39 @@ __all__ = [
 class ClientInterceptor(grpc.UnaryUnaryClientInterceptor):
     """Retries, a breaker, a limit and the time left for the unary calls of a channel.
 
-    Make one for each channel. Without a *name* each service of the channel is a component of its
-    own, with a breaker and a limit of its own, at most 1,000 of them.
+    Make one interceptor for each channel. Without a *name*, each service of the channel is a
+    component with its own breaker and limit, up to 1,000 services.
 
-    - A call is repeated as *retry* says, by default up to two times where `transient` says so:
+    - A call is retried as *retry* says, by default up to two times as `transient` decides:
       UNAVAILABLE and RESOURCE_EXHAUSTED, after the wait that the server asks for.
-    - The ``timeout=`` of a call is for all its attempts together, as gRPC has it.
-    - Each attempt has the time that a `deadline` around the call leaves, if that is shorter, and
-      gRPC tells the server. A call that the deadline ends raises an exception that is both
-      `DeadlineExpiredError` and `grpc.RpcError`, with DEADLINE_EXCEEDED as its code.
-    - What an open breaker or a full bulkhead refuses is an exception that is both ours and
-      `grpc.RpcError`, with UNAVAILABLE or RESOURCE_EXHAUSTED as its code.
+    - The ``timeout=`` of a call is for all its attempts together, as in gRPC itself.
+    - Inside a `deadline`, each attempt has at most the time left, and gRPC tells the server. A call
+      that the deadline ends raises an exception that is both a `DeadlineExpiredError` and a
+      `grpc.RpcError`, with the code DEADLINE_EXCEEDED.
+    - A call that an open breaker or a full bulkhead rejects raises an exception that is both a
+      `RejectedError` and a `grpc.RpcError`, with the code UNAVAILABLE or RESOURCE_EXHAUSTED.
 
-    Calls by ``.future`` get the time left and nothing else: no attempts, no metrics. gRPC's own
-    retries are to be off, or the two multiply: ``options=[("grpc.enable_retries", 0)]``.
+    Calls by ``.future`` get only the time left: no retries, no metrics. Turn off the retries of
+    gRPC itself, or the two multiply: ``options=[("grpc.enable_retries", 0)]``.
 
     Args:
-        retry: When to try again. None for ``retry(on=transient, attempts=3)``.
-        breaker: When a service has failed too much: it is then refused for a time. None for no
-            breaker.
-        limit: How many calls of a service run at a time. None for no limit.
-        budget: What attempts after the first are charged to: a `RetryBudget`, or a share of the
-            calls of each service, 0 to 1.
+        retry: A `retry(...)`. None for ``retry(on=transient, attempts=3)``.
+        breaker: When a service gets no calls for a while: a `Detect`. None for no breakers.
+        limit: The number of calls to a service that may run at a time, or an `Adaptive`. None for
+            no limit.
+        budget: The limit on retries: a `RetryBudget`, or a share of the calls to each service, 0 to
+            1. None for no such limit.
         name: The `component` of all calls, which then share breaker and limit. None for the name
             of the service, such as "shop.Orders".
         metrics: Where to record. None for `default_metrics()`.
 
     Raises:
         ImportError: When the module is imported, if grpcio is missing or of an unknown version.
-        TypeError: If an argument has the wrong type, or *retry* has what only async code can do.
-        ValueError: If an argument is out of range, or *budget* is given twice.
+        TypeError: If an argument has the wrong type, or *retry* has an option for async code only.
+        ValueError: If an argument is out of its range, or *budget* is given twice.
 
     Metrics:
-        Those of `retry`, of `CircuitBreaker` with *breaker*, of `Bulkhead` with *limit*.
+        Those of `retry`; with *breaker* those of `CircuitBreaker`, with *limit* of `Bulkhead`.
 
     Example:
         >>> import grpc
@@ -128,7 +128,7 @@ class AsyncClientInterceptor(grpc.aio.UnaryUnaryClientInterceptor):
     Raises:
         ImportError: As for `ClientInterceptor`.
         TypeError: If an argument has the wrong type.
-        ValueError: If one is out of range, or *budget* is given twice.
+        ValueError: If an argument is out of its range, or *budget* is given twice.
 
     Metrics:
         As for `ClientInterceptor`.
@@ -173,11 +173,11 @@ class AsyncClientInterceptor(grpc.aio.UnaryUnaryClientInterceptor):
 class ServerInterceptor(grpc.ServerInterceptor):
     """Put the caller's deadline around every handler of a server, and answer errors with statuses.
 
-    What is left of the time that a client gives its call is the `deadline` in the handler: what
-    the handler calls gives up in time, and `remaining` tells how much there is. It interrupts
-    nothing. In a stream it holds for each response.
+    The time that is left of a client's call is the `deadline` of its handler: policies in the
+    handler give up in time, and `remaining` returns the time left. Nothing is interrupted. In a
+    stream the deadline holds for each response.
 
-    A handler that raises an error of ours answers with a status that clients understand:
+    If a handler raises an error of mainstay, the client gets a status that it understands:
 
     | raised | status |
     | --- | --- |
@@ -185,17 +185,17 @@ class ServerInterceptor(grpc.ServerInterceptor):
     | any other `RejectedError` | UNAVAILABLE |
     | `DeadlineExpiredError`, `TimedOutError` | DEADLINE_EXCEEDED |
 
-    with the time after which to come again, where the error knows it, as the trailer
-    ``grpc-retry-pushback-ms``, which `transient` reads, and gRPC's own retries.
+    If the error has a `retry_after`, the trailer ``grpc-retry-pushback-ms`` carries it; `transient`
+    and gRPC's own retries read that trailer.
 
     Args:
         at_most: The longest time that a client may ask for: seconds or a `timedelta`, above 0.
-            It limits no call that asks for none. None for no such limit.
+            Calls that ask for no time have no limit. None for no such limit.
 
     Raises:
         ImportError: When the module is imported, if grpcio is missing or of an unknown version.
         TypeError: If *at_most* has the wrong type.
-        ValueError: If it is out of range.
+        ValueError: If *at_most* is out of its range.
 
     Example:
         >>> from concurrent.futures import ThreadPoolExecutor
@@ -224,7 +224,7 @@ class AsyncServerInterceptor(grpc.aio.ServerInterceptor):
     Raises:
         ImportError: As for `ServerInterceptor`.
         TypeError: If *at_most* has the wrong type.
-        ValueError: If it is out of range.
+        ValueError: If *at_most* is out of its range.
 
     Example:
         >>> import grpc

@@ -34,43 +34,45 @@ _Bytes = httpx.ByteStream
 class Transport(httpx.BaseTransport):
     """Retries, a breaker and a limit for each host, and metrics: a transport around another.
 
-    Give it to a client: ``httpx.Client(transport=Transport())``. Each host has a component of its
-    own in the metrics, and a breaker and a limit where they are asked for. What cannot be sent
-    again is not: a body that is a generator or a file, once an attempt has read from it; and what
-    *retry* says, which by default is `transient`, and so a POST only where nothing was sent or the
-    server asks for it.
+    Pass it to a client: ``httpx.Client(transport=Transport())``. In the metrics each host is a
+    component, with its own breaker and limit if these are set. Requests are retried as *retry*
+    says, by default as `transient` decides: a POST only if nothing was sent, or the server asks for
+    a retry. A request is never repeated if its body cannot be sent again: a generator or a file
+    from which an attempt has read.
 
-    **Answers are answers.** One whose status is a failure is closed before the next attempt; the
-    last one is returned, as the client itself would. Exceptions are httpx's own. Where ours end a
-    request (a breaker is open, there is no place, no time is left), they are httpx's as well:
+    **Responses stay responses.** If the status of a response counts as a failure, the response is
+    closed before the next attempt; the last response is returned, as by the client itself.
+    Exceptions are those of httpx. If mainstay ends a request (the breaker is open, no place is
+    free, no time is left), the exception is also an ``httpx.TransportError``, so
     ``except httpx.TransportError`` is enough.
 
-    **The time left is the client's limit.** Within a `deadline` the limits of a request are no
-    longer than what it leaves, the headers of `deadline_headers` are sent, and a body that drips
-    ends with it. The body of an answer over HTTP/2 is looked at by pieces; and a server that drips
-    the headers, or takes the request in drop by drop, outlasts it.
+    **The deadline limits each request.** Inside a `deadline` the timeouts of a request are no
+    longer than the time left, the headers of `deadline_headers` are sent, and the reading of a body
+    ends with the deadline, even if bytes keep coming. With HTTP/2 that is checked after each piece
+    of the body. A server that sends its headers byte by byte, or reads the request so slowly, can
+    exceed the deadline.
 
-    What is raised while the body is read, after the answer has come, is not repeated: put `retry`
-    around the function for that.
+    An exception while the body is read, after the response has arrived, is not retried; for that,
+    put `retry` around the function.
 
     Args:
-        transport: What sends the requests. None for ``httpx.HTTPTransport()``.
+        transport: The transport that sends the requests. None for ``httpx.HTTPTransport()``.
         retry: A `retry(...)`. None for ``retry(on=transient, attempts=3)``.
-        breaker: When to leave a host alone: a `Detect`. None for no breakers.
-        limit: How many requests of a host run at a time: a number, or an `Adaptive`. A request has
-            its place until its answer is read or closed. None for no limit.
-        budget: What retries are charged to: a `RetryBudget`, or a share of the requests of each
-            host, 0 to 1. None for no such limit.
-        name: The `component` label. None for the host, with its port unless that is the usual one.
+        breaker: When a host gets no requests for a while: a `Detect`. None for no breakers.
+        limit: The number of requests to a host that may run at a time, or an `Adaptive`. A request
+            keeps its place until its response is read or closed. None for no limit.
+        budget: The limit on retries: a `RetryBudget`, or a share of the requests to each host, 0 to
+            1. None for no such limit.
+        name: The `component` label. None for the host, with its port unless that is the default.
         metrics: Where to record. None for `default_metrics()`.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If one is out of range, or *budget* is given twice.
+        ValueError: If an argument is out of its range, or *budget* is given twice.
 
     Metrics:
-        Those of `retry`, of `CircuitBreaker` and of `Bulkhead`. At most 1,000 hosts are known at a
-        time; the one that was used least recently goes.
+        Those of `retry`, `CircuitBreaker` and `Bulkhead`. At most 1,000 hosts are kept; the host
+        that was used least recently is dropped.
 
     Example:
         >>> import httpx
@@ -155,11 +157,11 @@ class Transport(httpx.BaseTransport):
 class AsyncTransport(httpx.AsyncBaseTransport):
     """As `Transport`, for ``httpx.AsyncClient``, on asyncio.
 
-    At the end of a `deadline` an attempt is interrupted, and so is a body, whichever protocol
-    brings it. Waits suspend the task only.
+    At the end of a `deadline` an attempt is interrupted, and so is the reading of a body, with any
+    protocol. Waits suspend only the task.
 
     Args:
-        transport: What sends the requests. None for ``httpx.AsyncHTTPTransport()``.
+        transport: The transport that sends the requests. None for ``httpx.AsyncHTTPTransport()``.
         retry: As for `Transport`; it may have an `attempt_timeout`, and an async `on`.
         breaker: As for `Transport`.
         limit: As for `Transport`.
@@ -169,7 +171,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If one is out of range, or *budget* is given twice.
+        ValueError: If an argument is out of its range, or *budget* is given twice.
 
     Metrics:
         As for `Transport`.

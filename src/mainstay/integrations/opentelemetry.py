@@ -59,23 +59,24 @@ _NOT_KEPT: Any = None
 class MetricExporter(sdk.MetricExporter):
     """Adds the metrics of mainstay to each export of another exporter.
 
-    Give it to the reader in place of the exporter that it wraps. At each export it adds all that
-    `Metrics` holds as one scope, `mainstay`: counters as sums, gauges, and histograms with their
-    buckets, with the exemplars since the last export. The names are those of Prometheus with a dot
-    after the namespace and no `_total`: `mainstay.calls`, `mainstay.call_duration_seconds`; the
-    attributes are the labels. The temporality is that which *exporter* prefers for counters and
-    histograms. With delta, what was counted while an export failed is in the next one.
+    Pass it to the reader in place of the exporter that it wraps. Each export gets all metrics of
+    mainstay as one more scope, `mainstay`: counters as sums, gauges, and histograms with their
+    buckets and with the exemplars since the last export. The names are those of Prometheus, with a
+    dot after the namespace and without `_total`: `mainstay.calls`,
+    `mainstay.call_duration_seconds`. The attributes are the labels. The temporality is the one that
+    *exporter* prefers for counters and histograms; with delta, the counts of an export that failed
+    are in the next export.
 
-    Do not let Prometheus scrape the same program into the same back end: each number would be there
-    twice.
+    Do not also let Prometheus scrape the same program into the same back end: each number would be
+    there twice.
 
-    A reader exports nothing where the program itself has nothing to tell. So this class makes a
-    gauge, `mainstay.exporting`, of the global `MeterProvider`; a program whose provider is not the
-    global one needs an observable gauge of its own.
+    A reader exports nothing if the program itself has no metrics. So this class makes a gauge,
+    `mainstay.exporting`, in the global `MeterProvider`. A program with another provider needs an
+    observable gauge of its own.
 
     Args:
-        exporter: What sends the batches, as an `OTLPMetricExporter`.
-        metrics: What to export. None for `default_metrics()`.
+        exporter: The exporter that sends the batches, such as an `OTLPMetricExporter`.
+        metrics: The metrics to export. None for `default_metrics()`.
 
     Raises:
         ImportError: When the module is imported, if the SDK is missing or of an unknown version.
@@ -268,20 +269,21 @@ def _wake_readers() -> None:
 def trace_attempts(tracer_provider: TracerProvider | None = None) -> Callable[[], None]:
     """Make a span of each attempt after the first, so that a trace shows why a call took long.
 
-    Attempts of `retry` and `FailoverPool`, and the copies of `redundant` beside the primary. A span
-    is current while its attempt runs: what the attempt itself traces is below it. The first attempt
-    has none, since what is called is traced by others, if at all; so that a call which succeeds at
-    once is as quick as without.
+    These attempts get a span: those of `retry` and `FailoverPool` after the first, and the copies
+    of `redundant` other than the primary. The span is current while its attempt runs, so the spans
+    of the attempt itself are its children. A first attempt gets no span, so that tracing costs a
+    call that succeeds at once nothing.
 
     A span has the name ``<component> attempt``, and the attributes `mainstay.policy`,
-    `mainstay.component`, `mainstay.attempt` (the number, from 2), `mainstay.member` in a pool, and
-    after a failure `error.type` and the status ERROR. Messages and arguments are not in it.
+    `mainstay.component`, `mainstay.attempt` (the number, from 2), in a pool `mainstay.member`, and
+    after a failure `error.type` and the status ERROR. It has no messages and no arguments.
 
     Args:
-        tracer_provider: Where the spans go. None for the global one, also where it is set later.
+        tracer_provider: The provider of the spans. None for the global provider, even if that is
+            set later.
 
     Returns:
-        A function without parameters that ends it.
+        A function without parameters that ends the tracing.
 
     Raises:
         ImportError: When the module is imported, if the SDK is missing or of an unknown version.

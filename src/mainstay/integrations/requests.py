@@ -36,43 +36,45 @@ _USUAL_PORTS = {"http": 80, "https": 443}
 class Adapter(BaseAdapter):
     """Retries, a breaker and a limit for each host, and metrics: an adapter around another.
 
-    Mount it in a session: ``session.mount("https://", Adapter())``. Each host has a component of
-    its own in the metrics, and a breaker and a limit where they are asked for. What cannot be sent
-    again is not: a body that is a generator, or a file that cannot seek, once an attempt has read
-    from it; and what *retry* says, which by default is `transient`, and so a POST only where
-    nothing was sent or the server asks for it.
+    Mount it in a session: ``session.mount("https://", Adapter())``. In the metrics each host is a
+    component, with its own breaker and limit if these are set. Requests are retried as *retry*
+    says, by default as `transient` decides: a POST only if nothing was sent, or the server asks for
+    a retry. A request is never repeated if its body cannot be sent again: a generator, or a file
+    that cannot seek, from which an attempt has read.
 
-    **Answers are answers.** One whose status is a failure is closed before the next attempt; the
-    last one is returned, as requests itself would. Exceptions are those of requests. Where ours end
-    a request (a breaker is open, there is no place, no time is left), they are those of requests
-    as well: ``except requests.RequestException`` is enough.
+    **Responses stay responses.** If the status of a response counts as a failure, the response is
+    closed before the next attempt; the last response is returned, as by requests itself. Exceptions
+    are those of requests. If mainstay ends a request (the breaker is open, no place is free, no
+    time is left), the exception is also a ``requests.RequestException``, so
+    ``except requests.RequestException`` is enough.
 
-    **The time left is the client's limit.** Within a `deadline` the timeouts of a request are no
-    longer than what it leaves, the headers of `deadline_headers` are sent, and a body that drips
-    ends with it. A server that drips the headers outlasts it.
+    **The deadline limits each request.** Inside a `deadline` the timeouts of a request are no
+    longer than the time left, the headers of `deadline_headers` are sent, and the reading of a body
+    ends with the deadline, even if bytes keep coming. A server that sends its headers byte by byte
+    can exceed the deadline.
 
-    What is raised while the body is read, after the answer has come, is not repeated: put `retry`
-    around the function for that.
+    An exception while the body is read, after the response has arrived, is not retried; for that,
+    put `retry` around the function.
 
     Args:
-        adapter: What sends the requests. None for ``requests.adapters.HTTPAdapter()``, which does
-            not retry by itself.
+        adapter: The adapter that sends the requests. None for ``requests.adapters.HTTPAdapter()``,
+            which does not retry by itself.
         retry: A `retry(...)`. None for ``retry(on=transient, attempts=3)``.
-        breaker: When to leave a host alone: a `Detect`. None for no breakers.
-        limit: How many requests of a host run at a time: a number, or an `Adaptive`. A request has
-            its place until its answer is read or closed. None for no limit.
-        budget: What retries are charged to: a `RetryBudget`, or a share of the requests of each
-            host, 0 to 1. None for no such limit.
-        name: The `component` label. None for the host, with its port unless that is the usual one.
+        breaker: When a host gets no requests for a while: a `Detect`. None for no breakers.
+        limit: The number of requests to a host that may run at a time, or an `Adaptive`. A request
+            keeps its place until its response is read or closed. None for no limit.
+        budget: The limit on retries: a `RetryBudget`, or a share of the requests to each host, 0 to
+            1. None for no such limit.
+        name: The `component` label. None for the host, with its port unless that is the default.
         metrics: Where to record. None for `default_metrics()`.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If one is out of range, or *budget* is given twice.
+        ValueError: If an argument is out of its range, or *budget* is given twice.
 
     Metrics:
-        Those of `retry`, of `CircuitBreaker` and of `Bulkhead`. At most 1,000 hosts are known at a
-        time; the one that was used least recently goes.
+        Those of `retry`, `CircuitBreaker` and `Bulkhead`. At most 1,000 hosts are kept; the host
+        that was used least recently is dropped.
 
     Example:
         >>> import requests

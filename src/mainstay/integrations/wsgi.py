@@ -40,24 +40,24 @@ class Middleware:
     """Put a deadline, a bulkhead and metrics around each request of a WSGI application.
 
     As `mainstay.integrations.asgi.Middleware`, with the same arguments, for code that runs in
-    threads. Nothing interrupts that: the time that is left is in force as in ``with deadline``, for
-    the policies in the application and for `remaining`, and a response that is late is a response
-    all the same; a body that goes on after its time is cut off. A place is kept until the server
-    has sent the body.
+    threads. A thread cannot be interrupted, so the time left holds as in ``with deadline``: for the
+    policies in the application, and for `remaining`. A late response is sent all the same, but a
+    body that goes on after the end of the time is cut off. A request keeps its place until the
+    server has sent the body.
 
-    Flask and Django turn all that a view raises into a response of their own, and leave nothing to
-    answer but what the bulkhead has refused: give them handlers for `RejectedError` and
+    Flask and Django turn all exceptions of a view into responses of their own, so the middleware
+    answers only for its bulkhead. Give Flask or Django error handlers for `RejectedError` and
     `DeadlineExpiredError`.
 
     Args:
-        app: The application: takes environ and start_response.
-        bulkhead: What requests need a place of. None for no limit.
+        app: The application: a callable that takes environ and start_response.
+        bulkhead: The bulkhead that each request needs a place of. None for no limit.
         at_most: The longest time that the headers of a request may ask for: seconds or a
-            `timedelta`, above 0. It limits no request that asks for none.
-        header: The header with the milliseconds that are left. ``grpc-timeout`` is read as well.
-        health: The path of the page about health. None for no such page.
-        ready: The components without which the process is not ready.
-        exempt: Paths that go straight through, with all below them, such as "/metrics".
+            `timedelta`, above 0. Requests that ask for no time have no limit.
+        header: The header that has the milliseconds left. ``grpc-timeout`` is read as well.
+        health: The path of the health page. None for no such page.
+        ready: The names of the components that must be ready for the process to be ready.
+        exempt: Paths, such as "/metrics", that skip the middleware, with all paths below them.
         name: The `component` label. None for the name of *app*.
         metrics: Where to record. None for `default_metrics()`.
 
@@ -66,7 +66,7 @@ class Middleware:
         ValueError: If an argument is out of its range, or a path does not begin with a slash.
 
     Metrics:
-        Those of `mainstay.integrations.asgi.Middleware`. A request is "cancelled" where the server
+        Those of `mainstay.integrations.asgi.Middleware`. A request is "cancelled" if the server
         does not take the whole response.
 
     Example:
