@@ -24,7 +24,7 @@ class HostCollector(ScrapeCollector):
     A collector of prometheus_client for programs that export their own metrics. It is only a
     summary; node_exporter exports much more. Needs psutil: ``pip install 'mainstay[host]'``.
 
-    Register it in one process only, the one that is scraped.
+    Register the collector only in one process that is scraped.
 
     Args:
         namespace: The prefix of the names: ASCII letters, digits and underscores, not a digit

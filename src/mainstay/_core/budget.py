@@ -111,9 +111,9 @@ class RetryBudget(Shared):
 
     Args:
         ratio: Extra calls per observed call, 0 to 1.
-        floor: Extra calls per second that are always allowed, so that a program with few calls can
-            retry at all. At least 0. With 0, unspent credit is kept beyond the window until it is
-            enough for one extra call.
+        floor: Extra calls per second that are always allowed, for programs with few calls. At least
+            0. With 0, unspent credit is kept beyond the window until it is enough for one extra
+            call.
         window: The time for which calls and extra calls count: seconds or a `timedelta`, above 0.
 
     Raises:

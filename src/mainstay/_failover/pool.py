@@ -61,12 +61,14 @@ class FailoverPool(Shared, Generic[R]):
     """Resources that can replace each other: calls move to a member that works, and come back.
 
     Members without `standby` are active; each standby replaces a lost active member. Each call gets
-    the resource of a member; if it fails there, it goes on to another member, and never to the same
-    member twice. A member that fails too much is ejected, tried again after a while by a single
-    call (or by *probe*), and taken back step by step. A pool is safe to use from threads and tasks.
-    It opens at first use; ``with pool:`` opens it at once and closes it at the end. The pool is
-    async, and then needs ``async with``, if *fence* or any `open`, `close` or probe is async; an
-    async pool belongs to the event loop that it is first used in.
+    the resource of a member. If the call fails there, it tries another member, and no member twice.
+    A member that fails too much is ejected, tried again after a while by a single call (or by
+    *probe*), and gets its share of the calls back step by step.
+
+    A pool is safe to use from threads and tasks. The pool opens at first use; ``with pool:`` opens
+    the pool on entry and closes it at the end. If *fence* or any `open`, `close` or probe is async,
+    the pool is async: then use ``async with``. An async pool belongs to the event loop in which it
+    is first used.
 
     ``@pool`` gives a function the resource, as `failover` does; other ways to use it are `call`,
     `lease`, and ``for attempt in pool:``. To type checkers a pool is generic in the resource.
@@ -78,13 +80,13 @@ class FailoverPool(Shared, Generic[R]):
             them, or a predicate that takes the exception and answers True, False, or a `Verdict`.
             Not async. All other exceptions pass through untouched.
         attempts: The most members that a call tries, at least 1. None for every usable member.
-        timeout: Time from the start of a call, after which it tries no other member. It never
-            interrupts a running attempt. Seconds or `timedelta`, above 0; None for no limit.
-        attempt_timeout: Time for each attempt of a call, async only: then it is cancelled, fails
-            with a `TimedOutError` whatever *on* says, and counts against its member, unless it was
-            shortened to the time left. Seconds or `timedelta`, above 0; None for no limit. Not for
-            leases. Sync functions are refused; for them, wrap what they call in
-            ``timeout(..., in_thread=True)``.
+        timeout: The time after the start of a call in which it may try further members: seconds or
+            a `timedelta`, above 0; None for no limit. A running attempt is never interrupted.
+        attempt_timeout: The time for each attempt of a call, for async functions only: seconds or a
+            `timedelta`, above 0; None for no limit. An attempt that takes longer is cancelled and
+            fails with a `TimedOutError`, whatever *on* says. That counts against its member, unless
+            less time was left for the whole call. Not for leases. Sync functions are refused:
+            inside them, use ``timeout(..., in_thread=True)``.
         on_result: A predicate for the result of the function; True means that the result counts as
             a failure of the member. If the result of the last member is refused, the call raises a
             `ResultRefusedError` with it. A plain function; not used for blocks.

@@ -145,7 +145,7 @@ class MetricExporter(sdk.MetricExporter):
         return result
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
-        """Call that of the wrapped exporter, which then sends what it holds."""
+        """Make the wrapped exporter send what it holds."""
         return self._exporter.force_flush(timeout_millis=timeout_millis)
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:

@@ -16,7 +16,7 @@ from mainstay.stores.selection import count_runs
 class StoreCollector(ScrapeCollector):
     """Exports the number of runs in a store, by name and state.
 
-    Register it in one process only, the one that is scraped. Each scrape reads the store; if that
+    Register the collector only in the process that is scraped. Each scrape reads the store; if that
     fails, the metric is absent from that scrape.
 
     Args:
