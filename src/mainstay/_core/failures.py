@@ -197,7 +197,7 @@ def _check_class(each: object, parameter: str) -> None:
         )
 
 
-@attrs.frozen(eq=False, repr=False)
+@attrs.frozen(repr=False)
 class ErrorClasses:
     """The verdict of exception classes: True if an exception is of one of them."""
 
@@ -220,7 +220,7 @@ def _called(predicate: Judge) -> str:
     return f"the predicate {name_of(predicate)}"
 
 
-@attrs.frozen(eq=False, repr=False)
+@attrs.frozen(repr=False)
 class Predicate:
     """The verdict of a predicate."""
 
@@ -235,7 +235,7 @@ class Predicate:
         return _verdict_of_all([self(leaf) for leaf in error.exceptions])
 
 
-@attrs.frozen(eq=False, repr=False)
+@attrs.frozen(repr=False)
 class AsyncPredicate:
     """The verdict of an async predicate, to be awaited."""
 

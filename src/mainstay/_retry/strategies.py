@@ -45,7 +45,7 @@ def stop_of(stop: object) -> Strategy | None:
     raise TypeError(f"`stop` must be a tenacity stop, not {stop!r}")
 
 
-@attrs.frozen(eq=False, repr=False)
+@attrs.frozen(repr=False)
 class RetryStrategy:
     """One of tenacity's retry strategies, given as `on=`."""
 
