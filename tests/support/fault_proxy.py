@@ -45,7 +45,7 @@ class FaultProxy:
         self._refuses = False
         self._lock = threading.Lock()
         self._sockets, self._threads = set(), []
-        self._start(self._accept)
+        self._accepting = self._start(self._accept)
 
     def fail_at(self, number, fault):
         """Fail at the message with that number from now on, from 1."""
@@ -75,6 +75,7 @@ class FaultProxy:
         """End all connections and threads."""
         _shut(self._listener)
         self._listener.close()
+        self._accepting.join()  # or a connection that it makes meanwhile would not be cut
         self.release()
         self.cut()
         for thread in self._threads:
@@ -86,6 +87,7 @@ class FaultProxy:
         thread = threading.Thread(target=target, args=args)
         self._threads.append(thread)
         thread.start()
+        return thread
 
     def _accept(self):
         with contextlib.suppress(OSError):
