@@ -111,8 +111,8 @@ class ResultRefusedError(MainstayError):
 
     def __str__(self) -> str:
         return (
-            f"{self.component}: `on_result` refused the last of {self.attempts} result(s) "
-            f"after {self.elapsed:.3f} s; it is in `.result`"
+            f"{self.component}: `on_result` refused the last of "
+            f"{_counted(self.attempts, 'result')} after {self.elapsed:.3f} s; it is in `.result`"
         )
 
 
@@ -145,8 +145,8 @@ class DeadlineExpiredError(MainstayError, TimeoutError):
         if self.seconds is not None:
             return f"{self.component}: the {self.seconds} s of `deadline` are over"
         return (
-            f"{self.component}: no time left of the surrounding `deadline(...)`, so it was not "
-            f"called; give it more seconds, or check `remaining()` before"
+            f"{self.component}: no time left of the surrounding `deadline(...)`: not called; "
+            f"give the deadline more seconds, or check `remaining()` before the call"
         )
 
 
@@ -602,8 +602,8 @@ class NoDecisionError(_CopiesError):
     @staticmethod
     def _text(component: str, copies: int, elapsed: float) -> str:
         return (
-            f"{component}: no decision by {copies} copies in {elapsed:.3f} s; their answers are "
-            f"in `.answers`, and notes in `.exceptions` say what became of each"
+            f"{component}: no decision by {copies} copies in {elapsed:.3f} s; the answers are in "
+            f"`.answers`, and a note on each of `.exceptions` says how the copy ended"
         )
 
 
@@ -655,7 +655,7 @@ class RunBusyError(CheckpointError):
     def __str__(self) -> str:
         return (
             f"{self.component}: {self.owner} works on run {self.key!r}, with a lease for another "
-            f"{self.seconds_left:.1f} s; wait for it, or use on_busy='wait' or 'return'"
+            f"{self.seconds_left:.1f} s; try again then, or use on_busy='wait' or 'return'"
         )
 
 
@@ -809,7 +809,7 @@ class PoisonedRunError(CheckpointError):
     def __str__(self) -> str:
         return (
             f"{self.component}: run {self.key!r} died {_counted(self.crashes, 'time')} in a row "
-            f"without progress and is not run again; find out why, then forget it"
+            f"without progress and is not run again; find out why, then forget the run"
         )
 
 
@@ -938,7 +938,7 @@ class UnknownTypeError(CheckpointError):
             return f"{self.path} was pickled, and is unpickled only with allow_pickle=True"
         return (
             f"{self.path} is a {self.type_name}, which is not among the types that may be built; "
-            f"name it in the annotations, or allow it with register_type({self.type_name})"
+            f"name the type in the annotations, or allow it with register_type({self.type_name})"
         )
 
 
@@ -968,8 +968,8 @@ class StoreUnavailableError(CheckpointError):
 
     def __str__(self) -> str:
         return (
-            f"{self.store} is not available: {self.problem}; what it holds is as it was, so try "
-            f"again when that is mended"
+            f"{self.store} is not available: {self.problem}; its content is unchanged; try again "
+            f"when the problem is solved"
         )
 
 

@@ -83,7 +83,7 @@ class RetryScheduled(Event):
     def __str__(self) -> str:
         return (
             f"{self.component}: attempt {self.attempt} failed with {class_name(self.error)}; "
-            f"the next one follows in {self.wait:.3f} s"
+            f"the next attempt starts in {self.wait:.3f} s"
         )
 
 
@@ -239,8 +239,8 @@ class MemberFailing(PoolEvent):
 
     def __str__(self) -> str:
         return (
-            f"{self.component}: member {self.member} is failing ({self.cause}) and serves on, "
-            f"since no other one is well"
+            f"{self.component}: member {self.member} is failing ({self.cause}) and continues to "
+            f"serve, since no other member is well"
         )
 
 
@@ -412,7 +412,7 @@ class RunResumed(CheckpointEvent):
 
     def __str__(self) -> str:
         return (
-            f"{self.component}: attempt {self.attempt} goes on after {self.reason or 'nothing'}; "
+            f"{self.component}: attempt {self.attempt} goes on after {self.reason or 'a release'}; "
             f"{counted(self.items, 'item')} done"
         )
 

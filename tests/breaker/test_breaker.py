@@ -744,7 +744,7 @@ def test_a_predicate_that_raises_is_warned_of_and_counts_as_an_error(metrics, cl
 def test_an_answer_that_is_no_verdict_is_a_predicate_error(metrics, clock, answer):
     with pytest.raises(Lost) as caught:
         SYNC.called(make(on=lambda error: answer), Faults(then=Lost))
-    assert "`on` must answer True, False or a Verdict" in caught.value.__notes__[0]
+    assert "`on` must return True, False or a Verdict" in caught.value.__notes__[0]
     assert metrics("give_ups_total", reason="predicate_error") == 1
 
 
@@ -754,7 +754,7 @@ def test_the_first_exception_of_a_class_that_on_does_not_name_is_logged(metrics,
         for _ in range(3):
             with pytest.raises(KeyError):
                 SYNC.called(breaker, Faults(then=KeyError))
-    assert caplog.text.count("mail: KeyError is not what `on` names (Lost)") == 1
+    assert caplog.text.count("mail: `on` does not match KeyError (Lost)") == 1
 
 
 def test_a_breaker_opened_by_hand_ignores_a_trial_on_its_way(clock):

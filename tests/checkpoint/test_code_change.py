@@ -107,7 +107,7 @@ def test_state_that_no_longer_fits_its_type_is_told_so(runner, store):
         cp.state(Other())
 
     interrupted(runner, store)
-    with pytest.raises(CodeChangedError, match="no longer takes what was saved"):
+    with pytest.raises(CodeChangedError, match="no longer accepts its saved data"):
         runner.job(body, store=store)()
 
 

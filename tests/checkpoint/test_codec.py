@@ -240,7 +240,7 @@ def test_a_field_that_is_new_takes_its_default():
 
 
 def test_an_enum_member_that_is_gone_is_told_so():
-    with pytest.raises(UnsaveableValueError, match="no longer takes"):
+    with pytest.raises(UnsaveableValueError, match="no longer accepts"):
         CODEC.decode({"$": "enum", "t": "support.checkpoint_values.Paint", "v": "GREEN"}, "state")
 
 

@@ -171,7 +171,7 @@ def test_verify_finds_what_is_damaged(capsys, kept):
     store.close()
     code, out, _ = command(capsys, "verify", "--store", kept)
     assert code == 1
-    assert "run 'True' of job: the last save: it does not begin as what mainstay saves does" in out
+    assert "run 'True' of job: the last save: it does not begin like saved data of mainstay" in out
     assert "step 'fetch'" in out
     shown = json.loads(command(capsys, "show", "job", "True", "--store", kept)[1])
     assert shown["saved"].startswith("damaged")

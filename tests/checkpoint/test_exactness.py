@@ -153,7 +153,7 @@ def test_what_was_pickled_of_a_class_that_is_gone_is_changed_code(runner, store,
     with pytest.raises(OopsError):
         job(globals()["Gone"]())
     monkeypatch.delitem(globals(), "Gone")
-    with pytest.raises(CodeChangedError, match=r"state\['part'\]: what was saved of it cannot be"):
+    with pytest.raises(CodeChangedError, match=r"state\['part'\]: its saved data cannot be"):
         job()
 
 

@@ -108,7 +108,7 @@ def test_a_list_in_place_of_a_callable_source_is_checked_by_its_last_key(runner,
         runner.job(add_up, store=store)(after, 30)
     job, again = runner.job(add_up, store=store), []
     if seen is None:
-        with pytest.raises(SourceChangedError, match="after 2 items: the items up to there"):
+        with pytest.raises(SourceChangedError, match="after 2 items: the items before that"):
             job(rows)
     else:
         job(rows, None, again)
@@ -264,7 +264,7 @@ def test_another_item_in_place_of_the_one_in_progress_is_refused(runner, store):
     job = runner.job(body, store=store)
     with pytest.raises(OopsError):
         job("AB", "By")
-    with pytest.raises(SourceChangedError, match="the item in progress"):
+    with pytest.raises(SourceChangedError, match="item that was in progress"):
         job("AC", "")
 
 

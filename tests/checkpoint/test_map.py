@@ -379,12 +379,12 @@ def test_a_map_that_ends_items_in_order_saves_what_an_iteration_does(
     assert saved[0] == saved[1]
 
 
-OTHERS = "items beyond the first that is not done are not the same, or in another order"
+OTHERS = "items beyond the first unfinished item are not the same, or in another order"
 CHANGES = {
     "reordered": ([0, 2, 1, *range(3, ITEMS)], OTHERS),
     "another one done": ([0, 1, 30, *range(3, ITEMS)], OTHERS),
     "one more before": ([20, *range(ITEMS)], OTHERS),
-    "shortened": ([0, 1], "it has ended, and 1 more had been done before"),
+    "shortened": ([0, 1], "it ends too early: 1 more had been done before"),
 }
 
 
@@ -436,7 +436,7 @@ def test_a_callable_source_is_asked_for_what_follows_the_first_gap(spreading, cr
     job = spreading.job(body, store=store)
     with pytest.raises(CrashError):
         job(crash=True)
-    with pytest.raises(SourceChangedError, match="beyond the first that is not done"):
+    with pytest.raises(SourceChangedError, match="beyond the first unfinished item"):
         job(crash=False, shift=1)
     assert sorted(job(crash=False)) == [*range(ITEMS)]
     assert asked == [None, 2, 2]

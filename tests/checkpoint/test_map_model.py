@@ -209,7 +209,7 @@ def test_what_is_above_the_gap_is_saved_whatever_came_first(order, count):
 
 def test_the_item_in_progress_must_be_there_again():
     """It was the fourth, the first three were not done, and there are only three now."""
-    for items, error in ((range(4), None), (range(3), "beyond the first that is not done")):
+    for items, error in ((range(4), None), (range(3), "beyond the first unfinished")):
         spread = spread_of(ordered=False)
         cursor = {"count": 0, "last": [], "digest": spread.cursor()["digest"], "closed": False}
         spread.restore({**cursor, "at": "", "inner": {"inner": {}}, "position": 3})

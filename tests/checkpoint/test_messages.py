@@ -47,7 +47,7 @@ def circle():
         (untidy(), "state", "attribute 'cache' is not among its fields", "make it one"),
         (unfinished(), "state", "field 'lock' has no value", "give it one"),
         (circle(), "state", "contains itself", "in place of references"),
-        ([Zone()], "state[0]", "no zone that can be saved", "use zoneinfo.ZoneInfo"),
+        ([Zone()], "state[0]", "not a time zone that can be saved", "use zoneinfo.ZoneInfo"),
         ([dt.datetime(2024, 1, 1, tzinfo=Zone())], "state[0]", "no name", "datetime.timezone"),
     ],
 )
@@ -89,7 +89,7 @@ def test_a_store_that_is_locked_says_for_how_long_and_by_whom(tmp_path, monkeypa
 def test_a_store_that_cannot_be_opened_says_what_it_needs(tmp_path):
     store = SQLiteStore(tmp_path / "missing" / "runs.db")
     with pytest.raises(
-        StoreUnavailableError, match=r"directory must exist.*; what it holds is as it"
+        StoreUnavailableError, match=r"directory must exist.*; its content is unchanged"
     ):
         store.list()
 
@@ -131,7 +131,7 @@ def test_a_type_that_no_longer_takes_what_was_saved_is_changed_code(runner, stor
     else:
         with pytest.raises(OopsError):
             runner.job(before, store=store)()
-    with pytest.raises(CodeChangedError, match="no longer takes what was saved of it") as changed:
+    with pytest.raises(CodeChangedError, match="no longer accepts its saved data") as changed:
         runner.job(after, store=store)()
     assert changed.value.key == "key"
     assert "cannot be saved" not in str(changed.value)

@@ -126,7 +126,7 @@ def test_the_collector_counts_runs_by_name_and_state(caplog, monkeypatch):
 
     monkeypatch.setattr(store, "list", unreachable)
     assert runs("import", "running") is None
-    assert "runs are not counted" in caplog.text
+    assert "the runs of the store could not be counted" in caplog.text
 
 
 @pytest.mark.process

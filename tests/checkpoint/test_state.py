@@ -329,7 +329,7 @@ def test_a_tag_on_a_class_of_another_kind_builds_nothing(store, tag, cls):
     body = {"enum": "ONE", "flag": 1, "error": [1], "object": {"x": 1}}[tag]
     BUILT.clear()
     saved = {"$": tag, "t": f"{cls.__module__}.{cls.__qualname__}", "v": body}
-    with pytest.raises(UnsaveableValueError, match="no longer takes what was saved of it"):
+    with pytest.raises(UnsaveableValueError, match="no longer accepts its saved data"):
         Codec(allowed_by()).decode([saved], "state")
     assert BUILT == []
 

@@ -454,7 +454,7 @@ def test_a_method_of_the_resources_own_class_takes_the_resource_as_its_self():
 def test_a_method_of_another_class_than_the_resources_is_never_called(fn, args):
     with (
         FailoverPool("clients", [Member("a", 1)], on=Lost) as pool,
-        pytest.raises(TypeError, match="is a method of another class"),
+        pytest.raises(TypeError, match="is a method, but not of the resource"),
     ):
         pool.call(fn, *args)
 

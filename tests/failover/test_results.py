@@ -113,6 +113,6 @@ def test_an_answer_that_would_have_to_be_awaited_is_no_answer(sync_and_async, ma
         "breaker": lambda: CircuitBreaker("db", on=Lost, on_result=on_result),
         "redundant": lambda: redundant(on_result=on_result),
     }[make]()
-    with pytest.raises(TypeError, match="`on_result` must answer a bool, not an awaitable"):
+    with pytest.raises(TypeError, match="`on_result` must return a bool, not an awaitable"):
         sync_and_async.called(policy, str, *([] if make == "pool" else [200]))
     assert metrics.reasons() == {"predicate_error": 1}

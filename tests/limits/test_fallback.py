@@ -138,7 +138,7 @@ def test_a_predicate_that_raises_does_not_hide_the_exception(caller, metrics, co
 def test_a_predicate_has_to_say_true_or_false(caller, metrics):
     with pytest.raises(ConnectionRefusedError) as caught:
         caller(fallback(on=lambda _: "yes", default=1), Faults(then=ConnectionRefusedError("no")))
-    assert any("must answer True or False" in note for note in caught.value.__notes__)
+    assert any("must return True or False" in note for note in caught.value.__notes__)
 
 
 def test_no_time_left_calls_nothing(caller, metrics, clock):

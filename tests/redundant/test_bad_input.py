@@ -115,7 +115,7 @@ def test_a_race_needs_a_start_and_gives_its_result_once():
             race.result()
         race.start(plain)
         assert race.result() == 1
-        with pytest.raises(RuntimeError, match="asked for once"):
+        with pytest.raises(RuntimeError, match="called once"):
             race.result()
         with pytest.raises(RuntimeError, match="no copy can join"):
             race.start(plain)

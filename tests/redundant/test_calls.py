@@ -410,7 +410,7 @@ def test_a_predicate_that_gives_no_verdict_is_noted_on_the_error(call, metrics, 
     with pytest.raises(Lost) as caught:
         call([Lost("gone")], on=lambda _error: verdict, **HEDGED)
     (note,) = caught.value.__notes__
-    what = f"`on` must answer True or False, not {verdict!r}, {NOT_MATCHED}"
+    what = f"`on` must return True or False, not {verdict!r}, {NOT_MATCHED}"
     assert note == f"mainstay.redundant it: {what}"
     assert metrics.reasons() == {"predicate_error": 1}
 

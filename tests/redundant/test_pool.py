@@ -219,7 +219,7 @@ def test_so_do_alternatives():
 
 def test_a_method_of_neither_class_is_refused():
     policy = redundant(pool=FailoverPool("db", CLIENTS, on=Lost), start=hedge.together())
-    with pytest.raises(TypeError, match="it is a method of another class"):
+    with pytest.raises(TypeError, match="it is a method, but not of the resource"):
         policy.call(Other.get, "k")
 
 

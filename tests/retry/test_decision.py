@@ -80,7 +80,7 @@ def test_false_is_no_hint():
 
 @given(st.none() | st.text() | st.lists(st.integers()) | st.complex_numbers() | st.binary())
 def test_any_other_verdict_is_a_type_error_that_shows_it(verdict):
-    with pytest.raises(TypeError, match="`on` must answer True, False, or a delay") as caught:
+    with pytest.raises(TypeError, match="`on` must return True, False, or a delay") as caught:
         hint_of(verdict)
     assert repr(verdict) in str(caught.value)
 

@@ -99,7 +99,7 @@ def test_the_log_line_is_the_event_in_words(caller, events, caplog):
         caller(retry(on=Lost, attempts=2, wait=3, name="fetch"), Faults(then=Lost))
     assert [each.getMessage() for each in caplog.records] == [str(each) for each in events]
     first, last = caplog.messages
-    assert first == "fetch: attempt 1 failed with Lost; the next one follows in 3.000 s"
+    assert first == "fetch: attempt 1 failed with Lost; the next attempt starts in 3.000 s"
     assert last == "fetch: gave up (attempts) after 2 attempts in 3.000 s with Lost"
 
 
@@ -115,11 +115,11 @@ def test_the_first_exception_of_a_class_that_on_does_not_name_is_logged(caller, 
         for error in (KeyError, KeyError, IndexError):
             with pytest.raises(error):
                 caller(policy, Faults([error("arguments, never logged")]))
-    passes = "is not what `on` names (Lost, TimeoutError), so it passes through"
+    passes = "(Lost, TimeoutError), so the exception passes through"
     assert [(each.levelname, each.getMessage()) for each in lines_of(caplog)] == [
-        ("INFO", f"fetch: KeyError {passes}"),
-        ("DEBUG", f"fetch: KeyError {passes}"),
-        ("INFO", f"fetch: IndexError {passes}"),
+        ("INFO", f"fetch: `on` does not match KeyError {passes}"),
+        ("DEBUG", f"fetch: `on` does not match KeyError {passes}"),
+        ("INFO", f"fetch: `on` does not match IndexError {passes}"),
     ]
     assert [each.reason for each in events] == ["not_retryable"] * 3
 

@@ -160,7 +160,7 @@ def test_any_other_verdict_is_a_type_error_noted_on_the_users_exception(caller, 
     assert caught.value is error
     (note,) = error.__notes__
     assert "TypeError" in note
-    assert "`on` must answer True, False, or a delay" in note
+    assert "`on` must return True, False, or a delay" in note
     assert repr(verdict) in note
     assert len(fetch.calls) == 1
     assert metrics.reasons() == {"predicate_error": 1}

@@ -39,7 +39,7 @@ def test_the_last_refused_result_is_carried_by_the_error(function_caller, metric
     assert error.attempts == 3
     assert error.component == "fetch"
     assert 0 <= error.elapsed < 60
-    assert str(error).startswith("fetch: `on_result` refused the last of 3 result(s) after 0.0")
+    assert str(error).startswith("fetch: `on_result` refused the last of 3 results after 0.0")
     assert "third" not in str(error)
     assert metrics.outcomes() == {"error": 1}
     assert metrics.reasons() == {"refused_result": 1}

@@ -107,7 +107,10 @@ def test_what_was_forced_is_left_alone(by, pool, caplog):
     assert drained(pool) == []
     post(by, alert("a", ends=2))
     assert pool.status().forced == "a"
-    assert "db: member a is forced, and serves on though alert Errors fires" in caplog.messages
+    assert (
+        "db: member a is forced, and continues to serve although alert Errors fires"
+        in caplog.messages
+    )
 
 
 def test_one_that_is_forced_while_it_is_drained_stays_forced(by, pool):
@@ -135,7 +138,7 @@ def test_the_last_member_that_serves_is_never_drained(by, pool, caplog):
     assert post(by, *(alert(name) for name in "abc")) == 200
     assert drained(pool) == ["a", "b"]
     assert pool.call(use) == "c"
-    line = "db: member c serves on though alert Errors fires: no other one is ready"
+    line = "db: member c continues to serve although alert Errors fires: no other member is ready"
     assert caplog.messages.count(line) == 1
     post(by, alert("a", ends=2))
     assert drained(pool) == ["b", "c"]
@@ -331,7 +334,7 @@ def test_without_the_token_nothing_is_taken_in(by, pool, headers, caplog):
     for body in (notification(alert("a")), b"x" * 5_000_000):
         answer = by.send(body, headers=headers)
         assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
-        assert answer.body == b"401 Unauthorized: the token is missing, or another one\n"
+        assert answer.body == b"401 Unauthorized: the token is missing or wrong\n"
     assert drained(pool) == []
     said = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
     assert said == ["<Receiver of alerts about db>: refused a notification without the token"]
@@ -397,15 +400,15 @@ def broken(**changes):
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (b"", "no JSON"),
-        (b"{", "no JSON"),
-        (b"\xff", "no JSON"),
-        (b"[" * 100_000, "no JSON"),
-        (b"9" * 5_000, "no JSON"),
-        (b"null", "no notification"),
-        (b"[]", "no notification"),
-        (b"{}", "no notification"),
-        (notification(alerts={}), "no notification"),
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b"\xff", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"9" * 5_000, "not JSON"),
+        (b"null", "not a notification"),
+        (b"[]", "not a notification"),
+        (b"{}", "not a notification"),
+        (notification(alerts={}), "not a notification"),
         (notification(alert(), version="3"), "version"),
         (notification(alert(), version=4), "version"),
         (notification(alerts=[None]), "neither firing nor resolved"),

@@ -252,7 +252,7 @@ def test_a_pooler_is_told_once_and_no_lock_is_held_behind_it(server, place, capl
         for number in range(3):
             acquired(store, RunId("a", str(number)))
         [told] = [each.message for each in caplog.records if "pooler" in each.message]
-        assert told.startswith(f"{store.url} is behind a pooler: the death of an owner is known")
+        assert told.startswith(f"{store.url} is behind a pooler, so the death of an owner is known")
         assert not store.probe().proves_death
         assert any("a pooler is in between" in problem for problem in store.probe().problems)
         store.close()

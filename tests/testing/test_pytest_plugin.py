@@ -142,7 +142,7 @@ SHARED = """
         assert asyncio.run(asynchronous.call(use)) == "a"
         with caplog.at_level(logging.INFO, "mainstay"), pytest.raises(KeyError):
             retry(on=OSError, name="work").call(raise_key_error)
-        assert "KeyError is not what `on` names" in caplog.text
+        assert "`on` does not match KeyError" in caplog.text
         assert (orders.limit, orders.in_flight, adaptive.limit) == (2, 0, 20)
         orders.resize(1)
         orders.__enter__()

@@ -151,4 +151,4 @@ def test_policies_and_the_log_call_it_by_its_name(caplog, metrics):
     assert repr(retry(on=transient)) == "<Retry: on transient>"
     with caplog.at_level("INFO", "mainstay.retry"), pytest.raises(KeyError):
         retry(on=transient, name="fetch").call({}.__getitem__, 1)
-    assert "fetch: KeyError is not what `on` names (transient)" in caplog.text
+    assert "fetch: `on` does not match KeyError (transient)" in caplog.text

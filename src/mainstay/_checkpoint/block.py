@@ -73,7 +73,9 @@ class CheckpointRun:
 
     def _begun(self) -> CheckpointCall:
         if self._call is not None:
-            raise RuntimeError("this checkpoint_run is entered already; make another one")
+            raise RuntimeError(
+                "this block is entered already; call checkpoint_run(...) for another block"
+            )
         return self._bound.begin(self._key)
 
 

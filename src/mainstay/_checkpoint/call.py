@@ -311,8 +311,8 @@ class CheckpointCall(Call[CheckpointRecorder]):
         if not run.complete:
             if not self._watch():
                 logger_of(POLICY).warning(
-                    "%s: no thread can be started to watch over attempt %d, which asks for the "
-                    "time and renews its lease by itself, with each item",
+                    "%s: no thread can be started to watch over attempt %d; the attempt itself "
+                    "renews its lease and looks if a save is due, at each item",
                     self.component,
                     run.record.attempt,
                 )

@@ -118,7 +118,7 @@ class Codec:
         if encode is not None:
             return encode(self, value, left - 1)
         if issubclass(cls, tzinfo):
-            raise CodecError(f"{cls.__qualname__} is no zone that can be saved; {ZONES}")
+            raise CodecError(f"{cls.__qualname__} is not a time zone that can be saved; {ZONES}")
         if is_buildable(cls) or (isinstance(value, Exception) and self._knows(cls)):
             if self._knows(cls):
                 return self._encode_object(value, cls, left - 1)
@@ -233,7 +233,7 @@ class Codec:
         try:
             return build(values)
         except TypeError as error:  # a class has lost its hash since
-            raise CodecError(f"what was saved of it cannot be put together: {error}") from None
+            raise CodecError(f"its saved data cannot be put together: {error}") from None
 
     def _parts(self, saved: Json) -> "_Parts":
         """Return the parts of a value, what names each in a path, and what joins them again."""
@@ -261,7 +261,9 @@ class Codec:
         if cls is None:
             raise NotAllowedError(name)
         if not _KINDS[tag](cls):
-            raise CodecError(f"{name} no longer takes what was saved of it, as it is no {tag}")
+            raise CodecError(
+                f"{name} no longer accepts its saved data, since it is not a {tag} any more"
+            )
         if tag == "object" and self.on_gone is not None:
             body = self._without_what_is_gone(cls, body, self.on_gone)
         parts, name_part, join = _as_plain(tag, body)
@@ -273,7 +275,7 @@ class Codec:
                 return _BUILDERS[tag](cls, join(values))
             except Exception as error:  # noqa: BLE001 - as may a user's __init__
                 raise CodecError(
-                    f"{name_of(cls)} no longer takes what was saved of it: {error}", error
+                    f"{name_of(cls)} no longer accepts its saved data: {error}", error
                 ) from None
 
         return parts, name_part, build
@@ -308,7 +310,7 @@ class Codec:
                 return pickle.loads(base64.b85decode(body))  # noqa: S301 - the user allows it
             return SCALAR_DECODERS[tag](body)
         except Exception as error:  # noqa: BLE001 - a zone or module is not there any more
-            raise CodecError(f"what was saved of it cannot be read: {error}", error) from None
+            raise CodecError(f"its saved data cannot be read: {error}", error) from None
 
     @staticmethod
     def _paired(tag: str) -> Callable[[list[Any]], Any]:

@@ -211,7 +211,7 @@ def unseal(sealed: bytes) -> bytes:
         DamagedError: If anything in it is not what it was.
     """
     if type(sealed) is not bytes or not sealed.startswith(_MAGICS):
-        raise DamagedError("it does not begin as what mainstay saves does")
+        raise DamagedError("it does not begin like saved data of mainstay")
     if len(sealed) < _BODY:
         raise DamagedError("it is cut off")
     head, body = sealed[:_HEAD_SIZE], sealed[_BODY:]

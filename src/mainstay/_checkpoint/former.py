@@ -31,8 +31,8 @@ def former_of(store: Store, run: RunId, key: str, *, reruns: bool, component: st
             if state == "done" and reruns:
                 return run
             logger_of("checkpoint").warning(
-                "%s: goes on with the run that is stored under %r, which may be that of other "
-                "arguments, too; new ones are stored under %r",
+                "%s: continues the run that an earlier version stored under %r, which other "
+                "arguments may have, too; new runs are stored under %r",
                 component,
                 key,
                 run.key,

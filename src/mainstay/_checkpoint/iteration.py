@@ -131,8 +131,8 @@ class Iteration:
             raise CodeChangedError(
                 self.run.name,
                 self.run.key,
-                f"iteration {self.name!r} was that of a `cp.map` with ordered=False, and items "
-                f"beyond the first that is not done are done",
+                f"iteration {self.name!r} was a `cp.map` with ordered=False, and has items that "
+                f"were done after the first unfinished item",
                 "use `cp.map`, or forget the run",
             )
         self.count = self.began = self._start = cursor["count"]
@@ -241,7 +241,7 @@ class Iteration:
     def check_item(self) -> None:
         """Check that saved iterations inside an item belong to the one in progress."""
         if self._at and item_digest(self.last) != self._at:
-            raise self.changed("the item in progress when the run was saved is another one now")
+            raise self.changed("the item that was in progress at the last save is now another item")
 
     def leave_item(self) -> None:
         """Forget what was inside the item in progress."""
@@ -294,7 +294,7 @@ class Iteration:
 
     def _passed(self, chunk: list[Any], left: int) -> int:
         if not chunk:
-            raise self.changed(f"it has ended, and {left} more had been done before")
+            raise self.changed(f"it ends too early: {left} more had been done before")
         self._add([*map(self.key_of, chunk)])
         return left - len(chunk)
 
@@ -303,7 +303,7 @@ class Iteration:
         digest = self._digest.digest()
         same = digest == self._expected if self._expected else is_same_key(self._done, self.last)
         if not same:
-            raise self.changed("the items up to there are not the same, or in another order")
+            raise self.changed("the items before that are not the same, or in another order")
 
 
 def key_function(key: Callable[[Any], Any] | None, name: str, done: int) -> Callable[[Any], Any]:

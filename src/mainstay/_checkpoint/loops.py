@@ -30,16 +30,18 @@ def check_iteration(source: object, key: object, name: object, progress: object)
     trusted = is_trusted(source)
     if not trusted and not isinstance(source, Iterable | AsyncIterable):
         raise TypeError(
-            f"`source` must be an iterable or a callable that gives one, not {source!r}"
+            f"`source` must be an iterable or a callable that returns one, not {source!r}"
         )
     if key is not None and not callable(key):
         raise TypeError(f"`key` must be a function from an item to its key, not {key!r}")
     if callable(key) and not isinstance(key, type) and kind_of(key) is not Kind.SYNC:
         raise TypeError(
-            f"`key` must be a plain function: it is asked for each item, not {name_of(key)}"
+            f"`key` must be a plain function: it is called for each item, not {name_of(key)}"
         )
     if trusted and key is None:
-        raise TypeError("`key` is needed with a callable source, which is given the last one")
+        raise TypeError(
+            "`key` is needed with a callable source, which gets the key of the last item"
+        )
     if name is not None and not (isinstance(name, str) and name):
         raise TypeError(f"`name` must be a str that is not empty, or None, not {name!r}")
     to_flag(progress, "progress")

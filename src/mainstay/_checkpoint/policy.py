@@ -104,8 +104,8 @@ class CheckpointedFunction:
         check_key(self.key, arguments)
         if self.recoverable and arguments.place:
             raise TypeError(
-                f"`recoverable` is for functions: what {name_of(fn)} is a method of could not be "
-                f"made again in another process"
+                f"`recoverable` is for functions, and {name_of(fn)} is a method: its object could "
+                f"not be made again in another process"
             )
         name = self.name or name_of(fn)
         bound = BoundCheckpoint(

@@ -20,4 +20,6 @@ def forget_old(settings: CheckpointSettings, ended: RunId) -> None:
             with contextlib.suppress(RunBusyError):  # rerun meanwhile, so no old run any more
                 settings.store.forget(run)
     except CheckpointError as error:
-        logger_of("checkpoint").warning("old runs of %s stay: %s", ended.name, error)
+        logger_of("checkpoint").warning(
+            "old runs of %s could not be removed: %s", ended.name, error
+        )

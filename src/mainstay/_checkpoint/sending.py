@@ -207,7 +207,7 @@ class Sender:
         if not error.retryable or seconds <= 0 or self.ends():
             return None
         logger_of("checkpoint").warning(
-            "%s: %s; it is asked again for %.1f s", self.component, error, seconds
+            "%s: %s; the store is asked again for up to %.1f s", self.component, error, seconds
         )
         return _Again(self, seconds)
 

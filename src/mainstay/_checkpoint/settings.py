@@ -122,5 +122,5 @@ def _warn_of_gone(component: str, field: str) -> None:
     """Warn, once, that a field was saved that its class has no more."""
     if is_first("gone", component, field):
         logger_of("checkpoint").warning(
-            "%s: %s was saved and is no field any more; its value is dropped", component, field
+            "%s: the saved field %s no longer exists; its value is dropped", component, field
         )

@@ -62,7 +62,7 @@ def parsed(body: bytes) -> Json:
     try:
         return json.loads(body.decode())
     except ValueError as error:
-        raise DamagedError(f"it is no JSON: {error}") from None
+        raise DamagedError(f"it is not JSON: {error}") from None
     except RecursionError:
         raise DamagedError("it is nested deeper than anything that is saved") from None
 
@@ -180,7 +180,7 @@ def _scalar(node: Json) -> Iterable[Json]:
     except ZoneInfoNotFoundError:  # it was there where this was saved
         pass
     except Exception as error:  # noqa: BLE001 - whatever a constructor makes of anything
-        raise DamagedError(f"{node!r:.60} is no {node[TAG]}: {error!r:.200}") from None
+        raise DamagedError(f"{node!r:.60} is not a {node[TAG]}: {error!r:.200}") from None
     return ()
 
 

@@ -181,10 +181,10 @@ class Spread(Iteration):
     def _verify_above(self) -> None:
         missing = sum(position >= self.read for position in self._done_above)
         if missing:
-            raise self.changed(f"it has ended, and {missing} more had been done before")
+            raise self.changed(f"it ends too early: {missing} more had been done before")
         if self._above.saved() != self._saved_above or self._last_to_reread() >= self.read:
             raise self.changed(
-                "the items beyond the first that is not done are not the same, or in another order"
+                "the items beyond the first unfinished item are not the same, or in another order"
             )
 
     def _key_under_way(self, key: object) -> SourceChangedError:

@@ -110,9 +110,9 @@ class State:
             return
         if codec.encode(default, "state") == self.saved and is_first("rebound", self.run.name):
             logger_of("checkpoint").warning(
-                "%s: items are done, and the state is still what it began as; change the object "
-                "that cp.state() returned in place, since a name that is bound to another object "
-                "is not saved", self.run.name
+                "%s: items are done, and the state has not changed since the beginning; change "
+                "the object that cp.state() returned in place: if you bind the name to another "
+                "object, that object is not saved", self.run.name
             )  # fmt: skip
 
 

@@ -233,9 +233,12 @@ class Steps:
         except CheckpointError as refused:  # the exception itself matters more
             if is_first("checkpoint", "exception", name):
                 logger_of("checkpoint").warning(
-                    "%s: an exception of %s is raised as it is, and no result, so that its step "
-                    "runs again: %s", self._run.name, name.removeprefix("builtins."), refused
-                )  # fmt: skip
+                    "%s: an exception of class %s cannot be saved as a result, so its step "
+                    "runs again on a resume: %s",
+                    self._run.name,
+                    name.removeprefix("builtins."),
+                    refused,
+                )
             return False
         self._keep(step, {TAG: "raised", "v": saved})
         self._propagates(step.number, error)
@@ -273,8 +276,8 @@ class Steps:
         number = self._next
         if number >= MOST_RESULTS:
             raise CheckpointError(
-                f"{in_words(self._run)} has saved {number} results of steps, which is as many as "
-                f"a run can have; begin another run for what is left to do"
+                f"{in_words(self._run)} has saved {number} results of steps, which is the most "
+                f"that a run can have; use another run for the rest"
             )
         self._next += 1
         self._goes_with(place, number)

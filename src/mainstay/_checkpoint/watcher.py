@@ -194,7 +194,7 @@ class Watcher:
             lost = {each.run for each in self._store.renew([run.held for run in runs])}
         except Exception as error:  # noqa: BLE001 - whatever a store raises, the thread goes on
             if is_first("renewal", self._store.url, class_name(error)):
-                logger_of("checkpoint").warning("no lease is renewed: %s", in_words(error))
+                logger_of("checkpoint").warning("leases could not be renewed: %s", in_words(error))
             for run in runs:
                 run.was_not_renewed()
             return False

@@ -157,7 +157,7 @@ class Call(Generic[R]):
             level = logging.DEBUG
         else:
             return
-        text = "%s: %s is not what `on` names (%s), so it passes through"
+        text = "%s: `on` does not match %s (%s), so the exception passes through"
         logger_of(self.policy).log(level, text, self.component, name, judge)
 
     def note(self, error: BaseException, text: str) -> None:

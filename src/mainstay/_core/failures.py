@@ -149,7 +149,7 @@ def checked_on_result(
     if on_result is None:
         return None
     if not callable(on_result):
-        raise TypeError(f"`on_result` must take a result and answer a bool, not {on_result!r}")
+        raise TypeError(f"`on_result` must take a result and return a bool, not {on_result!r}")
     if kind_of(on_result) in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
         raise TypeError(
             f"`on_result` must return its answer, but {name_of(on_result)} is a generator, which "
@@ -170,7 +170,7 @@ def is_refused(on_result: Callable[[Any], object], value: object) -> bool:
     if is_awaitable(answer):
         if inspect.iscoroutine(answer):
             answer.close()
-        raise TypeError("`on_result` must answer a bool, not an awaitable")
+        raise TypeError("`on_result` must return a bool, not an awaitable")
     return bool(answer)
 
 
@@ -184,7 +184,7 @@ def verdict_of(answer: object) -> object:
         return FAILING
     if isinstance(answer, bool | Verdict):
         return Verdict(answer)
-    raise TypeError(f"`on` must answer True, False or a Verdict, not {described(answer)}")
+    raise TypeError(f"`on` must return True, False or a Verdict, not {described(answer)}")
 
 
 def _check_class(each: object, parameter: str) -> None:

@@ -146,9 +146,9 @@ def resource_first_or_as_self(fn: Callable[..., Any]) -> Callable[..., Any]:
             in_class and not (args and _is_method_of(method, type(args[0])))
         ):
             raise TypeError(
-                f"{name_of(fn)} has no parameter for the resource of a member: it is a method of "
-                f"another class than that, which is {type(resource).__qualname__}; pass a function "
-                f"that takes the resource first, such as `lambda resource: ...`"
+                f"{name_of(fn)} has no parameter for the resource of a member: it is a method, but "
+                f"not of the resource, whose class is {type(resource).__qualname__}; pass a "
+                f"function that takes the resource first, such as `lambda resource: ...`"
             )
         return as_function(resource, *args, **kwargs)
 
@@ -322,8 +322,8 @@ def _parameters_of(fn: Callable[..., Any]) -> tuple[inspect.Signature | None, in
     place = int(bool(parameters) and parameters[0].name in {"self", "cls"})
     if len(parameters) <= place or parameters[place].kind not in _POSITIONAL:
         raise TypeError(
-            f"{name_of(fn)} has no parameter for the resource of a member, which goes in first, or "
-            f"right after `self` or `cls`; one of the resource's own methods is called by `.call`"
+            f"{name_of(fn)} has no parameter for the resource of a member, which is the first, or "
+            f"the second after `self` or `cls`; to call a method of the resource itself use `.call`"
         )
     return signature, place
 

@@ -215,7 +215,7 @@ class LeaseBlock(Generic[R]):
 
     def _begin(self) -> PoolCall:
         if self._call is not None:
-            raise RuntimeError("a lease is for one block; ask the pool for another one")
+            raise RuntimeError("a lease is for one block; call `pool.lease()` for another one")
         # A block that fails raises its own exception, whatever `raises` says.
         self._call = BoundPool(self._engine, False, "last", self._engine.monitor.recorder).begin()
         return self._call

@@ -113,7 +113,7 @@ def check_answer(answer: object) -> None:
     if answer is False:
         raise UnhealthyError("the probe answered False")
     if answer is not True:
-        raise TypeError(f"a probe must answer True, False or None, not {answer!r}")
+        raise TypeError(f"a probe must return True, False or None, not {answer!r}")
 
 
 def _thread(name: str, fn: Callable[..., object], /, *args: Any) -> threading.Thread:

@@ -35,7 +35,7 @@ from mainstay._failover.call import BoundPool, PoolCall
 from mainstay._failover.engine import PoolEngine
 from mainstay._failover.members import MemberHandle, lease_here, set_lease
 from mainstay._failover.openers import TaskOpener
-from mainstay._failover.settings import check_interruptible
+from mainstay._failover.settings import ASYNC_BECAUSE, check_interruptible
 
 Args: TypeAlias = tuple[Any, ...]
 Kwargs: TypeAlias = dict[str, Any]
@@ -67,8 +67,8 @@ def _caller(bound: BoundPool, fn: Callable[..., Any], placed: _Placed) -> Callab
         )
     if bound.engine.settings.is_async:
         raise TypeError(
-            f"pool {name!r} is async, since something that it was given is, and {name_of(fn)} is "
-            f"not"
+            f"pool {name!r} is async, since {ASYNC_BECAUSE}, and {name_of(fn)} is a plain "
+            f"function; make it `async def`"
         )
     check_interruptible(bound.engine.settings, name_of(fn))
     return _wrap_sync(bound, placed(fn))

@@ -183,12 +183,12 @@ class Probe:
         jitter: float = 0.1,
     ) -> None:
         if not callable(fn):
-            raise TypeError(f"`fn` must take a resource and answer a bool, not {fn!r}")
+            raise TypeError(f"`fn` must take a resource and return a bool, not {fn!r}")
         check_hook("fn", fn)
         answers = getattr(fn, "__annotations__", {}).get("return", bool)
         if not _may_be_bool(answers):
             raise TypeError(
-                f"`fn` must answer a bool, and {name_of(fn)} is annotated to return {answers!r}; "
+                f"`fn` must return a bool, and {name_of(fn)} is annotated to return {answers!r}; "
                 f"return True or False, or None if it cannot tell"
             )
         self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue]  # by attrs

@@ -40,6 +40,7 @@ from mainstay._failover.openers import TaskOpener, ThreadOpener
 from mainstay._failover.options import Failback, Member, Probe
 from mainstay._failover.selection import Selector
 from mainstay._failover.settings import (
+    ASYNC_BECAUSE,
     POLICY,
     Raises,
     WhenAllDown,
@@ -541,7 +542,7 @@ class FailoverPool(Shared, Generic[R]):
     def _require_sync(self, sync: str, asynchronous: str) -> None:
         if self._engine.settings.is_async:
             raise TypeError(
-                f"pool {self.name!r} is async, since something that it was given is: instead of "
+                f"pool {self.name!r} is async, since {ASYNC_BECAUSE}: instead of "
                 f"`{sync}` it is `{asynchronous}`"
             )
 

@@ -26,6 +26,8 @@ from mainstay._failover.selection import Selector, Strategy, strategy_of
 
 POLICY = "failover"
 
+ASYNC_BECAUSE = "a function given to it (`fence`, `open`, `close` or the probe) is async"
+
 WhenAllDown: TypeAlias = Literal["least_bad", "raise", "wait"]
 Raises: TypeAlias = Literal["last", "group"]
 

@@ -206,7 +206,7 @@ class FallbackCall(Call[Recorder]):
             return False
         if verdict is not PREDICATE_ERROR:
             close_coroutine(verdict)
-            what = f"`on` must answer True or False, not {described(verdict)}"
+            what = f"`on` must return True or False, not {described(verdict)}"
             self.predicate_failed(error, what)
         self.give_up("predicate_error", error, "error", attempts=1)
         return False

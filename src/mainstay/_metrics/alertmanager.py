@@ -62,9 +62,9 @@ def notification_in(body: bytes) -> Notification:
     try:
         sent = json.loads(body)
     except (ValueError, RecursionError):
-        raise NotificationError("the body is no JSON") from None
+        raise NotificationError("the body is not JSON") from None
     if not isinstance(sent, dict) or not isinstance(sent.get("alerts"), list):
-        raise NotificationError("the body is no notification of Alertmanager's")
+        raise NotificationError("the body is not a notification of Alertmanager")
     if sent.get("version") != _VERSION:
         raise NotificationError(f"the version of the notification is not {_VERSION}")
     truncated = sent.get("truncatedAlerts", 0)

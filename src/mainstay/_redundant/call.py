@@ -250,7 +250,7 @@ class RedundantCall(Call[Recorder]):
             return "not_retryable"
         if verdict is not PREDICATE_ERROR:
             close_coroutine(verdict)
-            what = f"`on` must answer True or False, not {described(verdict)}"
+            what = f"`on` must return True or False, not {described(verdict)}"
             self.predicate_failed(error, what)
         return "predicate_error"
 

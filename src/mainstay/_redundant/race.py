@@ -151,7 +151,7 @@ def _checked(call: RedundantCall, fn: object, kind: Kind) -> Callable[..., Any]:
         given = name_of(fn) if callable(fn) else repr(fn)
         raise TypeError(f"this race starts functions of `{kind.value}`, not {given}")
     if call.round.most:
-        raise RuntimeError("`result` has been asked for: no copy can join the race any more")
+        raise RuntimeError("`start` must come before `result`: no copy can join the race any more")
     pool = call.bound.settings.pool
     if pool is not None:
         check_members(pool, call.round.made + 1)
@@ -162,7 +162,7 @@ def _end_entries(call: RedundantCall) -> None:
     """Fix the number of copies, and begin to count them."""
     round_, settings = call.round, call.bound.settings
     if round_.most:
-        raise RuntimeError("`result` of a race can be asked for once")
+        raise RuntimeError("`result` of a race can be called once")
     if not round_.made:
         raise RuntimeError("a race needs at least one `start` before its `result`")
     if not settings.takes_first:

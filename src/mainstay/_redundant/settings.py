@@ -175,8 +175,9 @@ def check_blocking(settings: RedundantSettings, what: str) -> None:
         )
     if settings.pool is not None and settings.pool.is_async:
         raise TypeError(
-            f"pool {settings.pool.name!r} is async, since something that it was given is, and "
-            f"{what} is not"
+            f"pool {settings.pool.name!r} is async, since a function given to "
+            f"it (`fence`, `open`, `close` or the probe) is async, and "
+            f"{what} is not async"
         )
     if settings.pool is not None:
         settings.pool.check_interruptible(what)

@@ -122,7 +122,7 @@ class Attempt:
 
     def __enter__(self) -> Self:
         if self._entered:
-            raise RuntimeError("an attempt can be made once; the next one comes from the loop")
+            raise RuntimeError("an attempt can be entered once; the loop yields the next attempt")
         self._entered = True
         limit = self._run.attempt_limit()
         if limit is not None:

@@ -275,7 +275,7 @@ class RetryCall(Call[Recorder]):
             refused = self._refuses(value)
             if inspect.isawaitable(refused):
                 close_coroutine(refused)
-                raise TypeError("`on_result` must answer a bool, not an awaitable, in sync code")
+                raise TypeError("`on_result` must return a bool, not an awaitable, in sync code")
             return bool(refused)
         except BaseException as error:
             self._broken_on_result(error)

@@ -70,7 +70,7 @@ def hint_of(verdict: object) -> float | None:
         delay = as_float(verdict)
     else:
         raise TypeError(
-            f"`on` must answer True, False, or a delay in seconds or as a timedelta, "
+            f"`on` must return True, False, or a delay in seconds or as a timedelta, "
             f"not {described(verdict)}"
         )
     return delay if delay >= 0 else math.nan

@@ -30,8 +30,14 @@ _LONGEST_LENGTH: Final = 18
 _LINES: Final[dict[What | Literal["elsewhere"], tuple[int, str]]] = {
     "drained": (logging.WARNING, "member %s drained, since alert %s fires"),
     "drained too": (logging.INFO, "member %s, drained already, stays so while alert %s fires"),
-    "forced": (logging.WARNING, "member %s is forced, and serves on though alert %s fires"),
-    "last": (logging.WARNING, "member %s serves on though alert %s fires: no other one is ready"),
+    "forced": (
+        logging.WARNING,
+        "member %s is forced, and continues to serve although alert %s fires",
+    ),
+    "last": (
+        logging.WARNING,
+        "member %s continues to serve although alert %s fires: no other member is ready",
+    ),
     "released": (logging.INFO, "member %s released, since alert %s is over"),
     "over": (logging.INFO, "member %s stays drained by hand, though alert %s is over"),
     "older": (logging.DEBUG, "ignored what is said of member %s: alert %s is known to be newer"),
@@ -175,10 +181,10 @@ class Receiver(Shared):
         if not self._is_login(logins):
             level = logging.WARNING if is_first(POLICY, "receiver", "token") else logging.DEBUG
             logger_of(POLICY).log(level, "%r: refused a notification without the token", self)
-            text = "the token is missing, or another one"
+            text = "the token is missing or wrong"
             return in_words(HTTPStatus.UNAUTHORIZED, text, ("www-authenticate", "Bearer"))
         if length is not None and not (length.isascii() and length.isdecimal()):
-            return in_words(HTTPStatus.BAD_REQUEST, "the length is no number")
+            return in_words(HTTPStatus.BAD_REQUEST, "the length is not a number")
         if length is not None and (len(length) > _LONGEST_LENGTH or int(length) > _LONGEST_BODY):
             return _too_long()
         return None
@@ -198,7 +204,7 @@ class Receiver(Shared):
             logger_of(POLICY).warning("%r: refused a notification: %s", self, error)
             return in_words(HTTPStatus.BAD_REQUEST, str(error))
         self._take(notification)
-        return in_words(HTTPStatus.OK, "taken in")
+        return in_words(HTTPStatus.OK, "accepted")
 
     # What is done.
 
@@ -269,7 +275,7 @@ def _alerted(pools: object) -> dict[str, AlertedPool]:
     found: dict[str, AlertedPool] = {}
     for pool in pools:
         if not isinstance(pool, FailoverPool):
-            raise TypeError(f"`pools` must be a list of pools, and {_kind_of(pool)} is none")
+            raise TypeError(f"`pools` must be a list of pools, and {_kind_of(pool)} is not a pool")
         if pool.name in found:
             raise ValueError(f"`pools` must have different names, and {pool.name!r} occurs twice")
         found[pool.name] = AlertedPool(pool._engine)  # noqa: SLF001 - hidden from users only

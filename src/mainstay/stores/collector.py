@@ -51,7 +51,9 @@ class StoreCollector(ScrapeCollector):
         try:
             found = count_runs(self._store)
         except CheckpointError as error:
-            logging.getLogger("mainstay.checkpoint").warning("runs are not counted: %s", error)
+            logging.getLogger("mainstay.checkpoint").warning(
+                "the runs of the store could not be counted: %s", error
+            )
             return
         names = sorted({name for name, _ in found})
         own = set(names[:MOST_COMPONENTS])

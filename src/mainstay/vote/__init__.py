@@ -114,12 +114,12 @@ def plurality(*, key: Key | None = None) -> Rule:
 def median(within: float | None = None) -> Rule:
     """Accept the median of the answers, which must be numbers.
 
-    More than half of all copies must answer. As long as fewer than half of the answers are wrong,
+    More than half of all copies must return. As long as fewer than half of the answers are wrong,
     the median lies between two right answers, or is one of them. The median of an even number of
     answers is the lower of the two middle answers, so it is always the answer of a copy.
 
     Args:
-        within: A distance, at least 0: more than half of all copies must answer within this
+        within: A distance, at least 0: more than half of all copies must return within this
             distance of the median. The call then ends as soon as that many answers lie within this
             distance of each other, so the accepted answer may differ from the median of all copies
             by this distance. None for no such condition.

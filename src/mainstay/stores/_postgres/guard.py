@@ -151,8 +151,8 @@ class Guard:
         self.settled.set()
         if self._locks:
             logging.getLogger("mainstay.checkpoint").warning(
-                "%s is behind a pooler: the death of an owner is known when its lease ends, and "
-                "not before; for less, give the store a direct connection",
+                "%s is behind a pooler, so the death of an owner is known only when its lease "
+                "ends; to know it at once, give the store a direct connection",
                 self._url,
             )
 
