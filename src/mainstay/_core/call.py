@@ -96,12 +96,19 @@ class Call(Generic[R]):
         """Return the seconds since the call began."""
         return self.context.clock.now() - self.started
 
-    def left(self, timeout: float | None = None) -> float:
-        """Return the seconds until *timeout* or the deadline, whichever is first."""
+    def left(self, timeout: float | None = None, now: float | None = None) -> float:
+        """Return the seconds until *timeout* or the deadline, whichever is first.
+
+        Args:
+            timeout: Seconds from the start of the call; None for the deadline alone.
+            now: The time, where it was read just now; None to read the clock.
+        """
         end = self.context.deadline
-        if timeout is not None:
-            end = min(end, self.started + timeout)
-        return end - self.context.clock.now() if end < math.inf else end
+        if timeout is not None and self.started + timeout < end:
+            end = self.started + timeout
+        if end == math.inf:
+            return end
+        return end - (self.context.clock.now() if now is None else now)
 
     def check_time_left(self) -> None:
         """End the call if it begins with no time left.

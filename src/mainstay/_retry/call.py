@@ -19,7 +19,7 @@ import attrs
 from mainstay._core.arguments import to_seconds
 from mainstay._core.budget import observe, spend
 from mainstay._core.call import PREDICATE_ERROR, Call, close_coroutine, recorder_in
-from mainstay._core.clock import monotonic
+from mainstay._core.clock import SYSTEM, monotonic
 from mainstay._core.context import current_context
 from mainstay._core.events import is_first, is_observed, logger_of, publish
 from mainstay._core.failures import (
@@ -86,10 +86,12 @@ class BoundRetry:
         context = current_context()
         recorder = recorder_in(context, self.recorder, self.component)
         now = context.clock.now()
+        entered = now if context.clock is SYSTEM else monotonic()
         call = RetryCall(
-            self.component, recorder, context, now, self.settings, function, now, monotonic()
+            self.component, recorder, context, now, self.settings, function, now, entered
         )
-        call.check_time_left()
+        if now >= context.deadline:
+            call.check_time_left()
         if self.settings.budget is not None:
             observe(self.settings.budget)
         if function is not None and has_one_shot(function[1], function[2]):
@@ -357,6 +359,7 @@ class RetryCall(Call[Recorder]):
             self.used_up = used_up(*self.function, self.files)
         if self.used_up is not None:
             return "attempts", 0.0
+        now: float | None = self._attempt_began  # the next one's: when the last one has ended
         if settings.stop is None and not callable(settings.wait):
             wait = self._wait(hint, None)
         else:
@@ -364,7 +367,8 @@ class RetryCall(Call[Recorder]):
             wait = state.upcoming_sleep = self._wait(hint, state)
             if settings.stop is not None and settings.stop(state):
                 return "attempts", wait
-        if decision.out_of_time(wait, self.left(settings.timeout)):
+            now = None  # a strategy may have taken its time
+        if decision.out_of_time(wait, self.left(settings.timeout, now)):
             return "timeout", wait
         if settings.budget is not None and not spend(settings.budget):
             return "budget", wait
