@@ -115,6 +115,7 @@ TESTS: dict[str, Sequence[str]] = {
     "_breaker/engine.py": ("breaker/test_breaker.py", "failover/test_late_cancellations.py"),
     "_failover/planner.py": FAILOVER,
     "_failover/engine.py": FAILOVER,
+    "_failover/rotation.py": FAILOVER,
     "_failover/members.py": FAILOVER,
     "_failover/selection.py": FAILOVER,
     "_metrics/promql.py": ("metrics/test_questions_in_promql.py",),

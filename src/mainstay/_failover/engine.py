@@ -5,14 +5,11 @@ what it says is carried out. Calls read `rotation`, a snapshot of who serves, wi
 `outbox` holds back what must not happen under it, and `monitor` tells what has happened.
 """
 
-import math
 import random
 import threading
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, TypeAlias
-
-import attrs
 
 from mainstay._core.clock import Clock
 from mainstay._core.condition import Condition, tell_condition
@@ -31,7 +28,8 @@ from mainstay._failover.openers import TaskOpener, ThreadOpener
 from mainstay._failover.options import NO_RESOURCE, Member
 from mainstay._failover.outbox import Outbox
 from mainstay._failover.probes import TaskProber, ThreadProber
-from mainstay._failover.selection import LeastLatency, Pick, Priority, ramped
+from mainstay._failover.rotation import CLOSED, Rotation, rotation_of
+from mainstay._failover.selection import LeastLatency, Priority
 from mainstay._failover.settings import POLICY, PoolSettings
 from mainstay._metrics.collector import Metrics, recorders_of
 
@@ -40,34 +38,6 @@ chance = random.random
 _LATE_BY = 0.5
 """Seconds by which the last probe of a suspected member may be late, in a machine at work."""
 
-
-@attrs.frozen(eq=False)
-class Rotation:
-    """Who serves, until the next change: what calls read without the lock.
-
-    Attributes:
-        plan: What it follows from.
-        handles: One for each member that serves, the most preferred first.
-        spares: One for each member that a call may go on to which has tried those.
-        pick: Returns the handle of the next call.
-        wake: Until when a call may use `pick` alone, in seconds of the clock.
-        rejects: Until when a call that begins finds nobody, nor anything to wait for.
-    """
-
-    plan: planner.Plan
-    handles: tuple[MemberHandle, ...]
-    spares: tuple[MemberHandle, ...]
-    pick: Pick
-    wake: float
-    rejects: float = -math.inf
-
-
-def _nobody() -> MemberHandle:
-    raise LookupError("nobody serves")
-
-
-CLOSED = Rotation(planner.Plan(), (), (), _nobody, -math.inf)
-"""The rotation of a pool that has to be opened first."""
 
 Choice: TypeAlias = MemberHandle | Pause | None
 """A member to call, a wait, or None if there is nobody."""
@@ -173,8 +143,7 @@ class PoolEngine:
             elif not tried:
                 choice = rotation.pick()
             else:
-                known = (*rotation.handles, *rotation.spares)
-                handles = [each for each in known if each.lease.member in step]
+                handles = rotation.handles_of(step)
                 choice = self.settings.strategy.among(handles, clock.now, chance)
             choice.flights.append(None)
             if not choice.opened.gone:
@@ -632,16 +601,17 @@ def _views_of(engine: PoolEngine) -> list[planner.MemberView]:
 
 def _rotation_of(engine: PoolEngine, now: float) -> Rotation:
     """Return what calls are to read of the plan."""
-    plan, slots, epoch = engine.plan, engine.slots, engine.epoch
-    strategy, clock = engine.settings.strategy, engine.monitor.clock.now
-    handles = tuple(slots[name].handle_at(epoch) for name in plan.serving)
-    spares = tuple(slots[name].handle_at(epoch) for name in plan.spares)
-    if not handles:
-        rejects = planner.next_member(plan, engine.rules, now=now) is None
-        return Rotation(plan, (), spares, _nobody, -math.inf, plan.wake if rejects else -math.inf)
-    pick = ramped(handles, lambda some: strategy.order(some, clock, chance), clock, chance)
-    probed = engine.settings.probe is None or engine.prober is not None
-    return Rotation(plan, handles, spares, pick, plan.wake if probed else -math.inf)
+    slots, epoch = engine.slots, engine.epoch
+    return rotation_of(
+        engine.plan,
+        engine.rules,
+        engine.settings.strategy,
+        lambda name: slots[name].handle_at(epoch),
+        now=now,
+        clock=engine.monitor.clock.now,
+        chance=chance,
+        stands=engine.settings.probe is None or engine.prober is not None,
+    )
 
 
 def _rest(engine: PoolEngine) -> None:
