@@ -55,7 +55,7 @@ SEED = 1
 
 FAILOVER = (
     "failover/test_planner.py", "failover/test_engine.py", "failover/test_ejection.py",
-    "failover/test_calls.py",
+    "failover/test_calls.py", "failover/test_rotation.py",
     "failover/test_standbys.py", "failover/test_selection.py", "failover/test_operations.py",
     "failover/test_opening.py", "failover/test_fencing.py", "failover/test_closing.py",
     "failover/test_probes.py", "failover/test_suspicion.py", "failover/test_results.py",
@@ -115,7 +115,9 @@ TESTS: dict[str, Sequence[str]] = {
     "_breaker/engine.py": ("breaker/test_breaker.py", "failover/test_late_cancellations.py"),
     "_failover/planner.py": FAILOVER,
     "_failover/engine.py": FAILOVER,
+    "_failover/operations.py": FAILOVER,
     "_failover/rotation.py": FAILOVER,
+    "_failover/suspicion.py": FAILOVER,
     "_failover/members.py": FAILOVER,
     "_failover/selection.py": FAILOVER,
     "_metrics/promql.py": ("metrics/test_questions_in_promql.py",),

@@ -28,9 +28,10 @@ from mainstay._core.layers import Layer
 from mainstay._core.one_shot import NO_FILES, Positions, positions_of, used_up
 from mainstay._core.threads import Pause, values_now
 from mainstay._core.watching import WatchedAttempt
-from mainstay._failover.engine import PoolEngine, suspect
+from mainstay._failover.engine import PoolEngine
 from mainstay._failover.members import MemberHandle, Slot
 from mainstay._failover.settings import POLICY, Raises
+from mainstay._failover.suspicion import suspect
 from mainstay._metrics.pools import MemberRecorder
 from mainstay._metrics.recorder import Recorder
 from mainstay.errors import (

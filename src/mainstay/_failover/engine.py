@@ -1,14 +1,16 @@
-"""A pool at work: its state behind one short lock, and every change of it.
+"""A pool at work: its state behind one short lock, which calls, probes, starts and time change.
 
 `planner` decides and this acts: after each change the members are looked at, a `Plan` is made, and
 what it says is carried out. Calls read `rotation`, a snapshot of who serves, without the lock;
-`outbox` holds back what must not happen under it, and `monitor` tells what has happened.
+`outbox` holds back what must not happen under it, and `monitor` tells what has happened. What the
+owner of the pool does is in `operations`, and what a call does that has failed everywhere in
+`suspicion`.
 """
 
 import random
 import threading
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from typing import Any, TypeAlias
 
 from mainstay._core.clock import Clock
@@ -34,10 +36,6 @@ from mainstay._failover.settings import POLICY, PoolSettings
 from mainstay._metrics.collector import Metrics, recorders_of
 
 chance = random.random
-
-_LATE_BY = 0.5
-"""Seconds by which the last probe of a suspected member may be late, in a machine at work."""
-
 
 Choice: TypeAlias = MemberHandle | Pause | None
 """A member to call, a wait, or None if there is nobody."""
@@ -517,73 +515,11 @@ class PoolEngine:
             prober.stop()
 
 
-def suspect(
-    engine: PoolEngine,
-    now: float,
-    tried: Sequence[Slot],
-    requested: Collection[str],
-    suspects: list[Slot],
-) -> float | None:
-    """Have the probe asked at once about the members that failed, while a standby is left.
-
-    Each of them may be why the standby is not started. A good answer about the one that was tried
-    last ends the wait.
-
-    Args:
-        engine: That of the pool.
-        now: The time.
-        tried: The members that a call has failed at: all that serve.
-        requested: The names of those that it has had started because all are down.
-        suspects: Those that it has had asked about; the others are added.
-
-    Returns:
-        For how long to wait for news; None if nothing will come of it.
-    """
-    probe, names = engine.settings.probe, [slot.name for slot in tried]
-    with engine.outbox, engine.lock:
-        step = planner.next_member(
-            engine.plan, engine.rules, now=now, tried=names, requested=requested
-        )
-        if step is not None:  # since just now
-            return 0.0
-        if probe is None or engine.prober is None or set(engine.plan.reserves).issubset(names):
-            return None
-        for slot in tried:
-            if slot not in suspects and slot.detector.phase is Phase.WELL and slot.has_failures:
-                suspects.append(slot)
-                if slot.suspected_at is None:
-                    slot.suspected_at = now
-                    engine.outbox.add(engine.prober.wake)
-        last = tried[-1]
-        if last in suspects and last.suspected_at is None and last.detector.phase is Phase.WELL:
-            return None
-        since = [slot.suspected_at for slot in suspects if slot.suspected_at is not None]
-        if not since:
-            return None
-        left = max(since) + probe.fall * probe.timeout + _LATE_BY - now
-        return left if left > 0 else None
-
-
 def _ends_suspicion(slot: Slot, error: Exception | None, fall: int) -> bool:
     """True if nothing more will come of asking about a suspected member at once."""
     knows_nothing = is_a(error, UnknownHealthError)  # nor would it the next moment
     found_out = slot.bad_probes >= fall or slot.detector.phase is not Phase.WELL
     return error is None or knows_nothing or found_out
-
-
-def reset(engine: PoolEngine, settings: PoolSettings) -> None:
-    """Have a pool be as if just made with *settings*; calls that are under way change nothing."""
-    engine.stop()
-    with engine.outbox, engine.lock:
-        engine.settings = settings
-        engine.slots.clear()
-        engine.answers.clear()
-        engine.fencing = Fencing() if settings.fence is not None else None
-        engine.plan = planner.Plan()
-        engine.epoch, engine.forced, engine.last_active = 0, None, ""
-        for member in engine.members:
-            engine.enlist(member)
-        engine.monitor.refresh()
 
 
 def _condition_of(engine: PoolEngine) -> Condition:

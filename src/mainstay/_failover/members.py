@@ -13,7 +13,7 @@ that is `gone` sees to it that the resource is closed.
 import math
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import attrs
 
@@ -25,9 +25,6 @@ from mainstay._metrics.pools import MemberRecorder
 from mainstay.errors import MainstayError
 
 R = TypeVar("R")
-
-BY_HAND: Final = "the user"
-"""Who drains a member by `FailoverPool.drain`."""
 
 LATENCY_MEMORY = 10.0
 """Seconds in which a slow answer's weight falls to a third."""

@@ -1,7 +1,6 @@
 """The face of failover: `FailoverPool`, `failover`, and `current_lease`."""
 
 import functools
-import math
 import sys
 from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
@@ -22,21 +21,19 @@ import attrs
 
 from mainstay._core.arguments import Duration, to_flag
 from mainstay._core.budget import RetryBudget
-from mainstay._core.context import current_context
-from mainstay._core.detector import Detect, Phase
+from mainstay._core.detector import Detect
 from mainstay._core.events import Event, checked_listener
 from mainstay._core.failures import Classes
-from mainstay._core.functions import Kind, is_async_frame, kind_of
+from mainstay._core.functions import is_async_frame
 from mainstay._core.misuse import shows_use
 from mainstay._core.sharing import Shared, reset_with_all
-from mainstay._core.threads import Pause, values_now
+from mainstay._failover import operations
 from mainstay._failover.blocks import AsyncPoolBlock, LeaseBlock, PoolBlock
 from mainstay._failover.call import BoundPool
-from mainstay._failover.engine import PoolEngine, reset
+from mainstay._failover.engine import PoolEngine
 from mainstay._failover.loops import caller, require_loop, wrap
-from mainstay._failover.members import BY_HAND, Lease, Slot, lease_in_force
+from mainstay._failover.members import Lease, lease_in_force
 from mainstay._failover.monitor import PoolStatus, member_status
-from mainstay._failover.openers import TaskOpener, ThreadOpener
 from mainstay._failover.options import Failback, Member, Probe
 from mainstay._failover.selection import Selector
 from mainstay._failover.settings import (
@@ -45,7 +42,6 @@ from mainstay._failover.settings import (
     Raises,
     WhenAllDown,
     check_interruptible,
-    check_type,
     checked_members,
     checked_settings,
 )
@@ -325,10 +321,7 @@ class FailoverPool(Shared, Generic[R]):
             >>> pool.call(str)
             'A'
         """
-        engine = self._engine
-        with engine.outbox, engine.lock:
-            engine.forced = _slot_of(engine, name).name
-            engine.replan(engine.monitor.clock.now(), news=True)
+        operations.force(self._engine, name)
 
     def release(self, name: str | None = None) -> None:
         """Undo `force` and `drain`; readmitted members serve at once, without a ramp.
@@ -351,22 +344,7 @@ class FailoverPool(Shared, Generic[R]):
             >>> pool.call(str)
             'B'
         """
-        engine = self._engine
-        now, fencing = engine.monitor.clock.now(), engine.fencing
-        with engine.outbox, engine.lock:
-            slots = engine.slots.values() if name is None else (_slot_of(engine, name),)
-            if name in (None, engine.forced):
-                engine.forced = None
-            for slot in slots:
-                slot.drained_by.clear()
-                slot.grace_until = slot.ramp_until = -math.inf
-                # Without a probe, nobody but the user can know that it may serve again.
-                displaced = fencing is not None and fencing.is_displaced(slot)
-                ejected = slot.detector.phase is not Phase.WELL
-                if displaced and ejected and engine.settings.probe is None:
-                    slot.detector.readmit(now)
-                slot.barred = False
-            engine.replan(now, news=True)
+        operations.release(self._engine, name)
 
     def drain(self, name: str) -> None:
         """Send no new calls to member *name* until `release`; calls that use it go on.
@@ -382,10 +360,7 @@ class FailoverPool(Shared, Generic[R]):
             >>> pool.call(str), pool.status().serving
             ('B', ('b',))
         """
-        engine = self._engine
-        with engine.outbox, engine.lock:
-            _slot_of(engine, name).drained_by.add(BY_HAND)
-            engine.replan(engine.monitor.clock.now(), news=True)
+        operations.drain(self._engine, name)
 
     def add(self, member: Member[R]) -> None:
         """Add another member, after the others.
@@ -401,16 +376,7 @@ class FailoverPool(Shared, Generic[R]):
             >>> [member.name for member in pool.status().members]
             ['a', 'b', 'c']
         """
-        engine = self._engine
-        check_type("member", member, Member)
-        for hook in (member.open, member.close):
-            if hook is not None and kind_of(hook) is Kind.ASYNC and not engine.settings.is_async:
-                raise TypeError(f"member {member.name!r} is async, and pool {self.name!r} is not")
-        with engine.outbox, engine.lock:
-            if member.name in engine.slots:
-                raise ValueError(f"pool {self.name!r} already has a member {member.name!r}")
-            engine.enlist(member)
-            engine.replan(engine.monitor.clock.now(), news=True)
+        operations.add(self._engine, member)
 
     def remove(self, name: str) -> None:
         """Remove member *name*; its resource is closed when the calls that use it are done.
@@ -428,23 +394,7 @@ class FailoverPool(Shared, Generic[R]):
             >>> pool.call(str)
             'B'
         """
-        engine = self._engine
-        with engine.outbox, engine.lock:
-            slot = _slot_of(engine, name)
-            if len(engine.slots) == 1:
-                raise ValueError(f"pool {self.name!r} would have no members without {name!r}")
-            del engine.slots[name]
-            if slot.member.standby is None:
-                engine.last_active = name
-            if engine.fencing is not None:
-                engine.fencing.leave(name)
-            if engine.forced == name:
-                engine.forced = None
-            if slot.start is not None:
-                engine.outbox.add(slot.start.stop)
-                slot.start = None
-            engine.close(slot, slot.take_away())
-            engine.replan(engine.monitor.clock.now(), news=True)
+        operations.remove(self._engine, name)
 
     def status(self) -> PoolStatus:
         """Return the status of the pool and of its members at this moment."""
@@ -481,8 +431,8 @@ class FailoverPool(Shared, Generic[R]):
         does.
         """
         if self._engine.settings.is_async:
-            return _aclose(self._engine)
-        _close(self._engine)
+            return operations.aclose(self._engine)
+        operations.close(self._engine)
         return None
 
     def reset(self) -> None:
@@ -500,16 +450,11 @@ class FailoverPool(Shared, Generic[R]):
             >>> pool.call(str)
             'A'
         """
-        opener = self._engine.opener
-        reset(self._engine, self._make_settings())
-        if isinstance(opener, ThreadOpener):
-            opener.join()
-        else:
-            opener.reset()
+        operations.reset(self._engine, self._make_settings())
 
     def __enter__(self) -> Self:
         self._require_sync("with pool", "async with pool")
-        while (pause := _opening(self._engine)) is not None:
+        while (pause := operations.opening(self._engine)) is not None:
             pause.wait()
         return self
 
@@ -519,11 +464,11 @@ class FailoverPool(Shared, Generic[R]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        _close(self._engine)
+        operations.close(self._engine)
 
     async def __aenter__(self) -> Self:
         require_loop(self._engine)
-        while (pause := _opening(self._engine)) is not None:
+        while (pause := operations.opening(self._engine)) is not None:
             await pause.await_()
         return self
 
@@ -533,7 +478,7 @@ class FailoverPool(Shared, Generic[R]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await _aclose(self._engine)
+        await operations.aclose(self._engine)
 
     def _layer(self, fn: Callable[..., Any], pipe: Pipe) -> Callable[..., Any]:
         """Wrap a function as a layer of a pipeline."""
@@ -639,33 +584,6 @@ def current_lease() -> Lease[Any]:
     return lease
 
 
-def _opening(engine: PoolEngine) -> Pause | None:
-    """Open a pool; return how long to wait for its members, None if all starts have ended."""
-    clock = engine.monitor.clock = current_context().clock
-    engine.open()
-    now = clock.now()
-    engine.settle(now)
-    progress, ends = engine.progress, engine.plan.starting.values()
-    return Pause(clock, max(0.0, max(ends) - now), progress) if ends else None
-
-
-def _close(engine: PoolEngine) -> None:
-    """Close a sync pool, and wait until its threads have ended, but for those that hang."""
-    engine.stop()
-    if isinstance(engine.opener, ThreadOpener):
-        engine.opener.join()
-
-
-async def _aclose(engine: PoolEngine) -> None:
-    """Close a pool, and await its tasks if it is async, but for those that hang."""
-    if not isinstance(engine.opener, TaskOpener):
-        _close(engine)
-        return
-    engine.stop()
-    limits = [slot.member.start_timeout for slot in values_now(engine.slots)]
-    await engine.opener.join(max(limits, default=0.0))
-
-
 def _bound(engine: PoolEngine, *, rerun: bool = True) -> BoundPool:
     return BoundPool(engine, rerun, engine.settings.raises, engine.monitor.recorder)
 
@@ -679,12 +597,3 @@ def _layer(bound: BoundPool, fn: Callable[..., Any], pipe: Pipe) -> Callable[...
 def _check_callable(fn: object) -> None:
     if not callable(fn):
         raise TypeError(f"failover wraps callables, not {fn!r}")
-
-
-def _slot_of(engine: PoolEngine, name: object) -> Slot:
-    check_type("name", name, str)
-    slot = engine.slots.get(str(name))
-    if slot is None:
-        known = ", ".join(engine.slots)
-        raise ValueError(f"pool {engine.settings.name!r} has no member {name!r}; it has {known}")
-    return slot

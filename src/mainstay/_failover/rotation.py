@@ -64,7 +64,7 @@ def rotation_of(
         now: The time.
         clock: Returns the time of a call.
         chance: Returns random numbers.
-        stands: False if every call has to ask the engine, whoever serves.
+        stands: False if every call has to ask the engine, also while somebody serves.
     """
     handles = tuple(map(handle_of, plan.serving))
     spares = tuple(map(handle_of, plan.spares))
