@@ -23,7 +23,7 @@ from mainstay.stores.postgres import PostgresStore
 from support.pgbouncer import PgBouncer
 from support.pools import LONGEST
 from support.postgres import Postgres
-from support.server_stores import InTasks
+from support.server_stores import InTasks, ServerStoreConformance, wait_for_release
 from support.store_conformance import OTHER, RUN, StoreConformance, acquired, request, save
 
 pytestmark = [
@@ -95,6 +95,10 @@ def store(url):
     store = PostgresStore(url)
     yield store
     store.close()
+
+
+class TestOnTheServer(ServerStoreConformance):
+    """With the store above."""
 
 
 ELSEWHERE = attrs.evolve(this_process(), boot="another machine")
@@ -176,40 +180,13 @@ def test_without_a_thread_for_the_lock_the_lease_counts(server, store, monkeypat
     with monkeypatch.context() as limited:
         limited.setattr(threading, "Thread", refused)
         acquired(store)
-        began = time.monotonic()
-        store._wait_for_release(RUN, 0.1)
-        assert time.monotonic() - began >= 0.1
+        assert wait_for_release(store, "sync", seconds=0.1) >= 0.1
     assert server.ask("SELECT session FROM mainstay.run") == [(0,)]
     acquired(store, OTHER)
     until = time.monotonic() + LONGEST
     while not store._guard.held.number:
         assert time.monotonic() < until
         time.sleep(0.01)
-
-
-@pytest.mark.parametrize("how", ["release", "finish"])
-@pytest.mark.parametrize("colour", ["sync", "async"])
-def test_who_waits_for_a_run_wakes_when_it_is_left(store, how, colour):
-    lease = acquired(store)
-    began = time.monotonic()
-
-    def leave():
-        time.sleep(0.1)
-        if how == "release":
-            store.release(lease, "error")
-        else:
-            save(store, lease, b"end", finished=True)
-
-    thread = threading.Thread(target=leave)
-    thread.start()
-    if colour == "sync":
-        store._wait_for_release(RUN, LONGEST)
-    else:
-        asyncio.run(store._await_release(RUN, LONGEST))
-    assert time.monotonic() - began < LONGEST / 2
-    thread.join()
-    store._wait_for_release(RUN, LONGEST)
-    assert time.monotonic() - began < LONGEST / 2
 
 
 def test_a_forked_child_and_its_parent_do_not_share_connections(store):

@@ -12,7 +12,6 @@ from mainstay.stores import store_of
 from mainstay.stores._postgres.session import Session
 from mainstay.stores.base import Acquired, Change, Promises, Result, RunId
 from mainstay.stores.postgres import PostgresStore
-from mainstay.stores.selection import count_runs, surplus_runs
 from support.pgbouncer import PgBouncer
 from support.postgres import Postgres
 from support.store_conformance import ONE, RUN, acquired, lease_of, request, save
@@ -186,21 +185,6 @@ def test_a_hundred_thousand_results_are_read_page_by_page(place):
     assert answer.contents.results == store.load(RUN).results == dict.fromkeys(range(100_000), ONE)
     store.commit(lease_of(answer), Change(drop=tuple(range(99_999))))
     assert store.load(RUN).results == {99_999: ONE}
-    store.close()
-
-
-@pytest.mark.process
-def test_runs_are_counted_and_chosen_where_they_are(place):
-    store = PostgresStore(f"postgresql://postgres@{place}/postgres")
-    for number in range(5):
-        save(store, acquired(store, RunId("a", str(number))), b"end", finished=True)
-    acquired(store, RunId("a", "5"))
-    store.release(acquired(store, RunId("b", "0")), "error")
-    assert count_runs(store) == {("a", "done"): 5, ("a", "running"): 1, ("b", "interrupted"): 1}
-    last = RunId("a", "4")
-    assert {run.key for run in surplus_runs(store, last, 3, None, 0.0)} == {"0", "1"}
-    assert {run.key for run in surplus_runs(store, last, None, 0.0, 0.0)} == {"0", "1", "2", "3"}
-    assert surplus_runs(store, last, None, 60.0, 0.0) == []
     store.close()
 
 

@@ -1,9 +1,12 @@
 """`RedisStore` against a real server: what every store must do, from threads and from tasks."""
 
 import asyncio
+import itertools
 import os
 import subprocess
+import threading
 import time
+from collections import Counter
 
 import attrs
 import pytest
@@ -14,13 +17,14 @@ from mainstay._core.context import current_context
 from mainstay._core.owner import this_process
 from mainstay.errors import LeaseLostError, StoreUnavailableError
 from mainstay.stores import store_of
+from mainstay.stores._redis.operations import channel_of
 from mainstay.stores.base import Acquired, AsyncStore, Change, Held, RunId
 from mainstay.stores.redis import RedisStore
-from mainstay.stores.selection import count_runs
+from mainstay.stores.selection import count_runs, surplus_runs
 from support.pools import LONGEST
 from support.processes import LOOPBACK, free_port, require_tool
 from support.redis_servers import DURABLE, RedisServer
-from support.server_stores import InTasks
+from support.server_stores import InTasks, ServerStoreConformance, wait_for_release
 from support.store_conformance import (
     DEAD,
     ONE,
@@ -38,6 +42,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:This process .* multi-threaded:DeprecationWarning"),
 ]
 KEY = b"{mainstay}:run:"
+ASKED = {"subscribe", "unsubscribe", "hget", "evalsha"}
 ELSEWHERE = attrs.evolve(this_process(), boot="another machine")
 
 
@@ -89,6 +94,10 @@ def store(url):
     store = RedisStore(url)
     yield store
     store.close()
+
+
+class TestOnTheServer(ServerStoreConformance):
+    """With the store above."""
 
 
 def test_a_run_goes_through_its_store_from_threads_and_from_tasks(store, url):
@@ -174,6 +183,80 @@ def test_more_runs_than_a_page_are_listed_and_counted(store, server):
         "0001", "0002",
     ]  # fmt: skip
     assert store.list("b", status="running") == []
+
+
+def test_the_run_that_has_just_ended_is_kept_where_the_clock_was_stepped_back(store, server):
+    runs = [RunId("a", str(number)) for number in range(5)]
+    for run in runs:
+        save(store, acquired(store, run), b"end", finished=True)
+    with redis.Redis(port=server.port) as client:
+        for place, run in enumerate(runs):
+            client.zadd("{mainstay}:finished:a", {channel_of(run): 1e9 + place})
+    for run, most in itertools.product(runs, range(1, 7)):
+        kept = [run, *(each for each in reversed(runs) if each != run)][:most]
+        assert {*surplus_runs(store, run, most, None, 0.0)} == {*runs} - {*kept}
+
+
+def asked(server):
+    """How often each command was asked for, but for those of the tests."""
+    with redis.Redis(port=server.port) as client:
+        found = client.info("commandstats")
+    names = {name.removeprefix("cmdstat_"): each["calls"] for name, each in found.items()}
+    return Counter({name: calls for name, calls in names.items() if name in ASKED})
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_a_wait_asks_three_times_however_long_it_is(store, server, colour):
+    acquired(store)
+    before = asked(server)
+    assert wait_for_release(store, colour, seconds=0.5) >= 0.5
+    assert asked(server) - before == {"subscribe": 1, "hget": 1, "unsubscribe": 1}
+    lease = acquired(store, OTHER)
+    save(store, lease, b"one")  # over a connection that listened
+    assert store.load(OTHER).latest == b"one"
+
+
+def test_where_many_tasks_listen_the_others_wait_for_their_time(store, server):
+    lease = acquired(store)
+
+    async def run():
+        waits = [asyncio.create_task(store._await_release(RUN, 0.3)) for _ in range(40)]
+        with redis.Redis(port=server.port) as client:
+            until = time.monotonic() + LONGEST
+            while client.pubsub_numsub(channel_of(RUN))[0][1] < 32:
+                assert time.monotonic() < until
+                await asyncio.sleep(0.005)
+        done, pending = await asyncio.wait(waits, timeout=0.01)
+        await store.arelease(lease, "error")
+        await asyncio.wait(waits)
+        return len(done), len(pending)
+
+    assert asyncio.run(run()) == (0, 40)
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_who_waits_and_cannot_listen_asks(store, url, server, colour):
+    with redis.Redis(port=server.port) as client:
+        client.acl_setuser("deaf", enabled=True, nopass=True, keys=["*"], commands=["+@all"],
+                           reset_channels=True)  # fmt: skip
+    deaf = RedisStore(url.replace("//", "//deaf:any@"))
+    lease = acquired(deaf)
+    with pytest.raises(StoreUnavailableError, match="channels"):
+        wait_for_release(deaf, colour)
+    timer = threading.Timer(0.2, deaf.release, (lease, "error"))
+    timer.start()
+
+    async def awaits():
+        async with checkpoint_run(RUN.key, store=deaf, name=RUN.name, on_busy="wait") as cp:
+            return cp.attempt
+
+    if colour == "sync":
+        with checkpoint_run(RUN.key, store=deaf, name=RUN.name, on_busy="wait") as cp:
+            assert cp.attempt == 2
+    else:
+        assert asyncio.run(awaits()) == 2
+    timer.join()
+    deaf.close()
 
 
 def test_a_forked_child_and_its_parent_do_not_share_connections(store):

@@ -3,6 +3,7 @@
 import asyncio
 import builtins
 import pickle
+import threading
 
 import pytest
 import redis
@@ -14,9 +15,11 @@ from mainstay.stores._redis.failures import refused as refused_by
 from mainstay.stores._redis.probing import survey
 from mainstay.stores.base import Change, Contents, Promises, Result, RunId
 from mainstay.stores.redis import RedisStore
-from mainstay.stores.selection import count_runs
+from mainstay.stores.selection import count_runs, surplus_runs
+from support.pools import LONGEST
 from support.processes import LOOPBACK
 from support.redis_servers import DURABLE, RedisServer
+from support.server_stores import wait_for_release
 from support.store_conformance import ONE, RUN, TWO, acquired, lease_of, request, save
 
 SECRET = "hun%40ter2"  # noqa: S105 - that it is shown nowhere is the test
@@ -150,8 +153,10 @@ def test_a_server_that_hides_its_settings_is_used_and_that_is_told(server, clien
 @pytest.mark.process
 def test_a_user_needs_no_more_than_the_commands_that_are_named(server, client):
     commands = """evalsha script|load set get time info config|get hmget hgetall hget hset hdel zadd
-        zrem zrangebylex unlink client|setname select"""
+        zrem zrangebylex zrangebyscore zrevrange zrevrank unlink client|setname select publish
+        subscribe unsubscribe"""
     client.acl_setuser("least", enabled=True, passwords=["+hun@ter2"], keys=["{mainstay}:*"],
+                       reset_channels=True, channels=["{mainstay}:*"],
                        commands=[f"+{each}" for each in commands.split()])  # fmt: skip
     store = RedisStore(url_of(server, f"least:{SECRET}"))
     assert store.probe() == Promises(fenced=True, durable=True)
@@ -159,7 +164,9 @@ def test_a_user_needs_no_more_than_the_commands_that_are_named(server, client):
     save(store, lease, b"one", put={0: ONE, 1: ONE}, drop=(0,))
     assert store.renew([lease]) == []
     assert len(store.list()) == 1
-    store.release(lease, "error", drop=(1,))
+    threading.Timer(0.1, store.release, (lease, "error", "", (1,))).start()
+    assert wait_for_release(store, "sync") < LONGEST / 2
+    assert surplus_runs(store, RUN, 1, 60.0, 0.0) == []
     assert store.forget(RUN)
     store.close()
 

@@ -6,10 +6,13 @@ import threading
 import time
 from contextlib import contextmanager
 
+import pytest
+
 from mainstay.errors import StoreUnavailableError
-from mainstay.stores.base import Change, Contents, Finished
+from mainstay.stores.base import Change, Contents, Finished, RunId
+from mainstay.stores.selection import count_runs, surplus_runs
 from support.pools import LONGEST
-from support.store_conformance import ONE, RUN, TWO, lease_of, request
+from support.store_conformance import ONE, OTHER, RUN, TWO, acquired, lease_of, request, save
 
 
 class InTasks:
@@ -113,3 +116,63 @@ def work(caller):
     assert isinstance(answer, Finished)
     assert answer.record.attempt == 2
     assert answer.contents == Contents(b"3", b"3", {2: TWO, 3: TWO})
+
+
+def wait_for_release(store, colour, run=RUN, seconds=LONGEST):
+    """Wait as `on_busy="wait"` does, "sync" or "async"; give the seconds that took."""
+    began = time.monotonic()
+    if colour == "sync":
+        store._wait_for_release(run, seconds)
+    else:
+        asyncio.run(store._await_release(run, seconds))
+    return time.monotonic() - began
+
+
+class ServerStoreConformance:
+    """What a store does where its runs are, besides what every store must do."""
+
+    @pytest.mark.parametrize("how", ["release", "finish"])
+    @pytest.mark.parametrize("colour", ["sync", "async"])
+    def test_who_waits_for_a_run_wakes_when_it_is_left(self, store, how, colour):
+        lease = acquired(store)
+
+        def leave():
+            time.sleep(0.1)
+            if how == "release":
+                store.release(lease, "error")
+            else:
+                save(store, lease, b"end", finished=True)
+
+        thread = threading.Thread(target=leave)
+        thread.start()
+        assert wait_for_release(store, colour) < LONGEST / 2
+        thread.join()
+        assert wait_for_release(store, colour) < LONGEST / 2
+
+    @pytest.mark.parametrize("colour", ["sync", "async"])
+    def test_who_waits_for_a_run_does_not_wait_longer_than_that(self, store, colour):
+        acquired(store)
+        store.release(acquired(store, OTHER), "error")
+        assert 0.1 <= wait_for_release(store, colour, seconds=0.1) < LONGEST
+
+    def test_runs_are_counted_and_chosen(self, store):
+        for number in range(5):
+            save(store, acquired(store, RunId("a", str(number))), b"end", finished=True)
+        save(store, acquired(store, RunId("b", "1")), b"end", finished=True)
+        acquired(store, RunId("a", "5"))
+        store.release(acquired(store, RunId("b", "0")), "error")
+        assert count_runs(store) == {
+            ("a", "done"): 5, ("a", "running"): 1, ("b", "done"): 1, ("b", "interrupted"): 1,
+        }  # fmt: skip
+        last = RunId("a", "4")
+
+        def chosen(most, seconds):
+            return {run.key for run in surplus_runs(store, last, most, seconds, 0.0)}
+
+        assert chosen(3, None) == {"0", "1"}
+        assert chosen(1, None) == chosen(None, 0.0) == chosen(3, 0.0) == {"0", "1", "2", "3"}
+        assert chosen(3, 60.0) == {"0", "1"}
+        assert chosen(9, 60.0) == chosen(None, 60.0) == set()
+        store.forget(RunId("a", "0"))
+        acquired(store, RunId("a", "1"), rerun=True)
+        assert chosen(1, None) == chosen(None, 0.0) == {"2", "3"}

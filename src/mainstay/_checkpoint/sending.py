@@ -159,16 +159,24 @@ class Sender:
         hear = getattr(self.store, "_wait_for_release", None)
         if hear is None or clock is not SYSTEM:
             clock.sleep(seconds)
-        else:
+            return
+        until = clock.now() + seconds
+        try:
             hear(run, seconds)
+        except StoreUnavailableError:  # the run is asked for next, which goes on or tells why not
+            clock.sleep(max(0.0, until - clock.now()))
 
     async def await_(self, run: RunId, seconds: float, clock: Clock) -> None:
         """As `wait`, in async code."""
         hear = getattr(self.store, "_await_release", None)
         if hear is None or clock is not SYSTEM:
             await clock.asleep(seconds)
-        else:
+            return
+        until = clock.now() + seconds
+        try:
             await hear(run, seconds)
+        except StoreUnavailableError:  # as in `wait`
+            await clock.asleep(max(0.0, until - clock.now()))
 
     def _in_thread(self, call: Callable[[], T]) -> Callable[[], Awaitable[T]]:
         return lambda: run_in_thread(call)

@@ -153,6 +153,13 @@ class RedisStore(Shared):
         """Count runs by name and state, as `count_runs` does."""
         return self._run(operations.counting(self._now()))
 
+    def _surplus_runs(
+        self, ended: RunId, most: int | None, seconds: float | None, wall: float
+    ) -> Sequence[RunId]:
+        """Choose among finished runs, as `surplus_runs` does; by the server's clock."""
+        del wall
+        return self._run(operations.choosing(ended, most, seconds, self._now()))
+
     def probe(self) -> Promises:
         """Find out what the server can promise."""
         return self._run(probing(everysec=self._address.everysec))
@@ -163,6 +170,26 @@ class RedisStore(Shared):
         pools = self._pool, self._renewals, *self._loops.values()
         for pool in pools:
             pool.close()
+
+    def _wait_for_release(self, run: RunId, seconds: float) -> None:
+        """Return when *run* is released or ends, or after *seconds*."""
+        ends = monotonic() + seconds
+        try:
+            self._pool.hear(
+                operations.channel_of(run), lambda: self._run(operations.awaiting(run)), ends
+            )
+        except RedisFailure as failure:
+            raise told_of(failure, self.url) from None
+
+    async def _await_release(self, run: RunId, seconds: float) -> None:
+        """As `_wait_for_release`, in a task."""
+        ends = monotonic() + seconds
+        try:
+            await self._pool_of_loop().hear(
+                operations.channel_of(run), lambda: self._arun(operations.awaiting(run)), ends
+            )
+        except RedisFailure as failure:
+            raise told_of(failure, self.url) from None
 
     def _acquiring(self, run: RunId, request: Request) -> RedisOperation[Acquisition]:
         if not self._is_sound:
@@ -208,10 +235,7 @@ class RedisStore(Shared):
     async def _arun(self, operation: RedisOperation[T], lease: float | None = None) -> T:
         """As `_run`, in a task."""
         ends = monotonic() + call_seconds(self._timeout, lease)
-        loop = asyncio.get_running_loop()
-        pool = self._loops.get(loop)
-        if pool is None:
-            pool = self._loops[loop] = AsyncRedisPool(self._address, self._loops)
+        pool = self._pool_of_loop()
         steps = self._opened(operation)
         try:
             wanted = next(steps)
@@ -227,6 +251,13 @@ class RedisStore(Shared):
             return found
         except RedisFailure as failure:
             raise told_of(failure, self.url) from None
+
+    def _pool_of_loop(self) -> AsyncRedisPool:
+        loop = asyncio.get_running_loop()
+        pool = self._loops.get(loop)
+        if pool is None:
+            pool = self._loops[loop] = AsyncRedisPool(self._address, self._loops)
+        return pool
 
 
 def _to_timeout(timeout: object) -> float | None:

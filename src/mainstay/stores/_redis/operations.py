@@ -25,6 +25,7 @@ from mainstay.stores._redis.scripts import (
     READ,
     RELEASE,
     RENEW,
+    SURPLUS,
     TAKE,
     TAKEN,
     WAS,
@@ -57,7 +58,8 @@ _Read: TypeAlias = tuple[Record | None, Sequence[bytes]]
 """A record, and what it must still be, so that what is decided of it holds."""
 
 _TAG = b"{mainstay}:"
-_RUNS, _FORGOTTEN, _VERSION = _TAG + b"runs", _TAG + b"forgotten", _TAG + b"version"
+_RUN, _RUNS = _TAG + b"run:", _TAG + b"runs"
+_FORGOTTEN, _VERSION = _TAG + b"forgotten", _TAG + b"version"
 _FORMAT = b"1"
 _PAGE = 500
 _NOT_OVER = (None, b"running")
@@ -95,7 +97,7 @@ def acquiring(run: RunId, request: Request, now: float | None) -> RedisOperation
         began = isinstance(answer, Acquired) and answer.began
         [taken] = yield [
             TAKE.called(
-                [*_keys(member), _RUNS, _FORGOTTEN],
+                [*_keys(member), _RUNS, _FORGOTTEN, _finished(run.name)],
                 *was,
                 forgotten,
                 "1" if began else "",
@@ -121,7 +123,7 @@ def committing(lease: RunLease, change: Change, now: float | None) -> RedisOpera
     puts = [part for number, put in change.put.items() for part in (number, _packed(put))]
     [answer] = yield [
         COMMIT.called(
-            [*_keys(_member(lease.run))],
+            [*_keys(_member(lease.run)), _finished(lease.run.name)],
             _time(now),
             lease.token,
             lease.grant,
@@ -226,10 +228,31 @@ def forgetting(run: RunId, now: float | None) -> RedisOperation[bool]:
             return False
         if record.status == "running" and not _how_gone(record, clock):
             raise RunBusyError(run.name, run.key, str(record.owner), record.expires - clock)
-        keys = [*_keys(member), _RUNS, _FORGOTTEN]
+        keys = [*_keys(member), _RUNS, _FORGOTTEN, _finished(run.name)]
         [forgotten] = yield [FORGET.called(keys, *was, member)]
         if forgotten:
             return True
+
+
+def choosing(
+    ended: RunId, most: int | None, seconds: float | None, now: float | None
+) -> RedisOperation[list[RunId]]:
+    """Choose among finished runs, as `surplus_runs` does."""
+    limits = ("" if each is None else repr(each) for each in (most, seconds))
+    keys = [_keys(_member(ended))[0], _finished(ended.name)]
+    [found] = yield [SURPLUS.called(keys, _time(now), *limits)]
+    return [_run(each.removeprefix(_RUN)) for each in found]
+
+
+def awaiting(run: RunId) -> RedisOperation[bool]:
+    """Return whether somebody works on *run*."""
+    [state] = yield [("HGET", channel_of(run), "status")]
+    return bool(state == b"running")
+
+
+def channel_of(run: RunId) -> bytes:
+    """Return where scripts tell that a run was released or has ended: its key."""
+    return _keys(_member(run))[0]
 
 
 def _reading(
@@ -286,7 +309,12 @@ def _run(member: bytes) -> RunId:
 
 def _keys(member: bytes) -> tuple[bytes, bytes]:
     """Return the keys of a run and of its results."""
-    return _TAG + b"run:" + member, _TAG + b"results:" + member
+    return _RUN + member, _TAG + b"results:" + member
+
+
+def _finished(name: str) -> bytes:
+    """Return the key of the finished runs of a name, sorted by when they ended."""
+    return _TAG + b"finished:" + _escaped(name)
 
 
 def _bytes_of(limit: bytes) -> bytes:

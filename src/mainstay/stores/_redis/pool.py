@@ -8,7 +8,15 @@ closed, so that no answer is left for the next request.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
 from typing import Any
 
 from mainstay._core.clock import monotonic
@@ -20,6 +28,7 @@ from mainstay.stores._redis.scripts import SCRIPTS
 
 _MOST_IDLE = 64
 _MOST_OF_A_LOOP = 32
+_MOST_LISTENERS = 32
 _LAST_SECONDS = 1.0
 _LOAD: Sequence[Command] = [("SCRIPT", "LOAD", each.text) for each in SCRIPTS]
 
@@ -86,6 +95,37 @@ class RedisPool:
                 raise
         self._exchange(_LOAD, ends)
         return self._exchange(commands, ends)
+
+    def hear(self, channel: bytes, is_wanted: Callable[[], bool], ends: float) -> None:
+        """Return when something is published, or at *ends*.
+
+        Args:
+            channel: Where.
+            is_wanted: Asked once nothing is missed any more; returns False to wait for nothing.
+            ends: When to give up.
+
+        Raises:
+            RedisFailure: If the server refuses, or the connection is lost.
+        """
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._connected(ends)
+        try:
+            connection._sock.settimeout(_left(ends))  # noqa: SLF001 - as below
+            with _translating():
+                connection.send_command("SUBSCRIBE", channel, check_health=False)
+                connection.read_response()
+                if is_wanted():
+                    connection.can_read(max(0.0, ends - monotonic()))
+                connection._sock.settimeout(_LAST_SECONDS)  # noqa: SLF001 - as below
+                connection.send_command("UNSUBSCRIBE", channel, check_health=False)
+                while connection.read_response()[0] != b"unsubscribe":
+                    pass
+        except BaseException:
+            connection.disconnect()
+            raise
+        self._keep(connection)
 
     def close(self) -> None:
         """Close the connections that nobody uses."""
@@ -157,13 +197,12 @@ class AsyncRedisPool:
         self._pools = pools
         self._loop = asyncio.get_running_loop()
         self._free = asyncio.Semaphore(_MOST_OF_A_LOOP)
+        self._listeners = 0
         self._end: AsyncGenerator[None, None] | None = None
 
     async def exchange(self, commands: Sequence[Command], ends: float) -> list[Any]:
         """As `RedisPool.exchange`."""
-        if self._end is None:
-            self._end = self._until_the_loop_ends()
-            await anext(self._end)
+        await self._begin()
         with _translating():
             async with asyncio.timeout(_left(ends)), self._free:
                 try:
@@ -176,10 +215,29 @@ class AsyncRedisPool:
                 await self._exchange(_LOAD)
                 return await self._exchange(commands)
 
+    async def hear(
+        self, channel: bytes, is_wanted: Callable[[], Awaitable[bool]], ends: float
+    ) -> None:
+        """As `RedisPool.hear`; where many tasks listen already, return at *ends*."""
+        await self._begin()
+        if self._listeners >= _MOST_LISTENERS:
+            await asyncio.sleep(max(0.0, ends - monotonic()))
+            return
+        self._listeners += 1
+        try:
+            await self._hear(channel, is_wanted, ends)
+        finally:
+            self._listeners -= 1
+
     def close(self) -> None:
         """Close the connections that nobody uses; from any thread."""
         with contextlib.suppress(RuntimeError):  # the loop has ended, and they with it
             self._loop.call_soon_threadsafe(self._begin_to_close)
+
+    async def _begin(self) -> None:
+        if self._end is None:
+            self._end = self._until_the_loop_ends()
+            await anext(self._end)
 
     def _begin_to_close(self) -> None:
         closing = self._loop.create_task(self._close())
@@ -210,6 +268,28 @@ class AsyncRedisPool:
                     raise
                 await self._close()
         return await self._over(await self._connected(), commands)
+
+    async def _hear(
+        self, channel: bytes, is_wanted: Callable[[], Awaitable[bool]], ends: float
+    ) -> None:
+        with _translating():
+            async with asyncio.timeout(_left(ends)):
+                connection = self._idle.pop() if self._idle else await self._connected()
+            try:
+                async with asyncio.timeout(_left(ends)):
+                    await connection.send_command("SUBSCRIBE", channel, check_health=False)
+                    await connection.read_response()
+                    wanted = await is_wanted()
+                if wanted:
+                    await connection.read_response(timeout=max(0.0, ends - monotonic()))
+                async with asyncio.timeout(_LAST_SECONDS):
+                    await connection.send_command("UNSUBSCRIBE", channel, check_health=False)
+                    while (await connection.read_response())[0] != b"unsubscribe":
+                        pass
+            except BaseException:
+                await connection.disconnect(nowait=True)
+                raise
+        self._idle.append(connection)
 
     async def _connected(self) -> Any:
         library = client()

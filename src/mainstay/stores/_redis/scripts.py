@@ -57,6 +57,7 @@ def _script(text: str) -> Script:
         "$TIMES": _TIMES,
         "$IN_PARTS": _IN_PARTS,
         "$CONTENTS": _CONTENTS,
+        "$TELL": _TELL,
     }.items():
         text = text.replace(name, value)
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
@@ -74,6 +75,9 @@ local function in_parts(command, key, values)
     redis.call(command, key, unpack(values, first, math.min(first + 999, #values)))
   end
 end
+"""
+_TELL = """
+redis.pcall('PUBLISH', KEYS[1], '')  -- without the right to that, those who wait ask now and then
 """
 _CONTENTS = """
 {redis.call('HMGET', KEYS[1], 'generation', 'document0', 'document1'),
@@ -95,7 +99,7 @@ return $CONTENTS
 """)
 
 TAKE = _script("""
--- KEYS: run, results, list of runs, token of the forgotten runs.
+-- KEYS: run, results, list of runs, token of the forgotten runs, finished runs of the name.
 -- ARGV: what the record was, what the token was, whether the run begins, its place in the list,
 -- then the names and values of fields.
 local is = redis.call('HMGET', KEYS[1], $WAS)
@@ -106,13 +110,14 @@ if not is[1] and (redis.call('GET', KEYS[4]) or '0') ~= ARGV[$MANY + 1] then ret
 if ARGV[$MANY + 2] == '1' then
   redis.call('UNLINK', KEYS[1], KEYS[2])
   redis.call('ZADD', KEYS[3], 0, ARGV[$MANY + 3])
+  redis.call('ZREM', KEYS[5], KEYS[1])
 end
 if #ARGV > $MANY + 3 then redis.call('HSET', KEYS[1], unpack(ARGV, $MANY + 4)) end
 return $CONTENTS
 """)
 
 COMMIT = _script("""$TIMES $IN_PARTS
--- KEYS: run, results.
+-- KEYS: run, results, finished runs of the name.
 -- ARGV: time, token, grant, seconds of the lease, sequence, whether it ends, whether there is a
 -- document, the document, how many results, their numbers and values, numbers to remove.
 local is = redis.call('HMGET', KEYS[1], 'token', 'grant', 'status', 'sequence', 'expires',
@@ -147,6 +152,10 @@ if not (alone and is[6] == '0' and tonumber(is[5]) - now > lease * $FRESH) then
 end
 in_parts('HSET', KEYS[2], puts)
 in_parts('HDEL', KEYS[2], drops)
+if ends then
+  redis.call('ZADD', KEYS[3], text(wall), KEYS[1])
+  $TELL
+end
 return 0
 """)
 
@@ -177,11 +186,12 @@ for number = 6, #ARGV do drops[#drops + 1] = ARGV[number] end
 redis.call('HSET', KEYS[1], 'status', 'interrupted', 'exit', ARGV[4], 'error', ARGV[5],
   'crashes', '0', 'seen', text(now), 'updated', text(wall))
 in_parts('HDEL', KEYS[2], drops)
+$TELL
 return 1
 """)
 
 FORGET = _script("""
--- KEYS: run, results, list of runs, token of the forgotten runs.
+-- KEYS: run, results, list of runs, token of the forgotten runs, finished runs of the name.
 -- ARGV: what the record was, its place in the list.
 local is = redis.call('HMGET', KEYS[1], $WAS)
 for number = 1, $MANY do
@@ -190,8 +200,31 @@ end
 local forgotten = tonumber(redis.call('GET', KEYS[4]) or '0')
 if tonumber(is[1]) > forgotten then redis.call('SET', KEYS[4], is[1]) end
 redis.call('ZREM', KEYS[3], ARGV[$MANY + 1])
+redis.call('ZREM', KEYS[5], KEYS[1])
 redis.call('UNLINK', KEYS[1], KEYS[2])
 return 1
 """)
 
-SCRIPTS = (READ, LOAD, TAKE, COMMIT, RENEW, RELEASE, FORGET)
+SURPLUS = _script("""$TIMES
+-- KEYS: a finished run, all of its name. ARGV: time, how many to keep, for how many seconds; either
+-- may be empty. The run itself is kept, as the newest, whatever the clock said when.
+local found, known = {}, {[KEYS[1]] = true}
+local function add(runs)
+  for _, run in ipairs(runs) do
+    if not known[run] then found[#found + 1] = run end
+    known[run] = true
+  end
+end
+if ARGV[2] ~= '' then
+  local others = tonumber(ARGV[2]) - 1
+  local rank = redis.call('ZREVRANK', KEYS[2], KEYS[1])
+  if rank and rank < others then others = others + 1 end
+  add(redis.call('ZREVRANGE', KEYS[2], others, -1))
+end
+if ARGV[3] ~= '' then
+  add(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '(' .. text(wall - ARGV[3])))
+end
+return found
+""")
+
+SCRIPTS = (READ, LOAD, TAKE, COMMIT, RENEW, RELEASE, FORGET, SURPLUS)
