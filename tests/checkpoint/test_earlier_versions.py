@@ -26,7 +26,12 @@ GO_ON = [
 pytestmark = pytest.mark.usefixtures("nothing_registered")
 
 
-@pytest.fixture(params=sorted({file.name.partition("-")[0] for file in FIXTURES.glob("*.db")}))
+def commits(kind):
+    """The commits that files of a kind are of."""
+    return sorted(file.name.partition("-")[0] for file in FIXTURES.glob(f"*-{kind}.db"))
+
+
+@pytest.fixture(params=commits("released"))
 def opened(request, tmp_path):
     """Opens a copy of a file: `opened("killed")`."""
     stores = []
@@ -118,6 +123,25 @@ def test_a_run_goes_on_after_a_step_with_parts_that_has_its_result(opened):
     store = opened("released")
     assert jobs.run(jobs.interrupted_after_parts, store) == ["loaded", 20]
     assert jobs.calls == ["loaded", "compute 2"]
+
+
+@pytest.mark.parametrize("opened", commits("map"), indirect=True)
+@pytest.mark.parametrize("how", ["released", "killed"])
+@pytest.mark.parametrize("fn", jobs.MAPS, ids=lambda fn: fn.__name__)
+def test_a_map_goes_on_with_the_items_that_are_not_done(opened, caplog, fn, how):
+    store, name = opened("map"), jobs.killed(fn) if how == "killed" else id_of(fn).name
+    run = RunId(name, "key")
+    before = states(store)
+    result = jobs.run(fn, store, name=name)
+    done = [100, 0, 300] if fn is jobs.mapped_as_done else [0, 100, 200]
+    assert result[:3] == done
+    assert sorted(result) == [row["cents"] for row in jobs.ROWS]
+    prices = [call for call in jobs.calls if call.startswith("price")]
+    missing = [f"price {row['id']}" for row in jobs.ROWS if row["cents"] not in done]
+    assert sorted(prices) == missing
+    assert states(store) == before | {run: "done"}
+    assert [record.attempt for record, _ in store.list() if record.run == run] == [2]
+    assert "other code" not in caplog.text
 
 
 def test_the_files_are_small():

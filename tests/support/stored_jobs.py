@@ -8,6 +8,7 @@ is never edited, and a new question is a new job. Only what both commits have ma
 import asyncio
 import dataclasses
 import enum
+from concurrent.futures import Executor, Future
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -299,6 +300,73 @@ def interrupted_after_parts(cp):
     return [loaded, cp.step("last", compute, 2)]
 
 
+class TwoByTwo(Executor):
+    """Keeps two calls, and makes the second one first when another one comes."""
+
+    def __init__(self):
+        self._kept = []
+
+    def submit(self, fn, /, item):
+        if len(self._kept) == 2:
+            self.make_kept()
+        self._kept.append((Future(), fn, item))
+        return self._kept[-1][0]
+
+    def make_kept(self):
+        while self._kept:
+            future, fn, item = self._kept.pop()
+            future.set_result(fn(item))
+
+    def until_the_end(self, source):
+        yield from source
+        self.make_kept()
+
+
+def price(row):
+    calls.append(f"price {row['id']}")
+    return row["cents"]
+
+
+async def aprice(row):
+    return price(row)
+
+
+def id_of_row(row):
+    return row["id"]
+
+
+def mapped(cp):
+    """Items that are worked on side by side, whose results come in order."""
+    seen, pairs = cp.state([]), TwoByTwo()
+    rows = pairs.until_the_end(ROWS)
+    for cents in cp.map(price, rows, id_of_row, executor=pairs, ahead=4):
+        reach(f"result {cents}")
+        seen.append(cents)
+    return seen
+
+
+def mapped_as_done(cp):
+    """As before, whose results come as they are done."""
+    seen, pairs = cp.state([]), TwoByTwo()
+    rows = pairs.until_the_end(ROWS)
+    for cents in cp.map(price, rows, id_of_row, executor=pairs, ahead=4, ordered=False):
+        reach(f"result {cents}")
+        seen.append(cents)
+    return seen
+
+
+async def mapped_in_tasks(cp):
+    """Items that are worked on in tasks, whose results come in order."""
+    seen = cp.state([])
+    async for cents in cp.map(aprice, ROWS, id_of_row, ahead=4):
+        reach(f"result {cents}")
+        seen.append(cents)
+    return seen
+
+
+MAPS = {mapped: "result 300", mapped_as_done: "result 200", mapped_in_tasks: "result 300"}
+"""The jobs with `cp.map`, which is younger than the others, and where each is stopped."""
+
 PLACES = {
     by_position: "item row 3",
     by_key: "item row 3",
@@ -321,8 +389,13 @@ DEATHS = {
 """As before, and where the process is killed."""
 
 
+def killed(fn):
+    """Give the name of the run of a job whose process is killed, where another one has its own."""
+    return f"{fn.__name__} killed"
+
+
 def run(fn, store, **options):
     """Run a job, in the name that it has by default."""
     job = checkpointed(store=store, key=lambda: "key", **options)(fn)
     value = job()
-    return asyncio.run(value) if fn is asynchronous else value
+    return asyncio.run(value) if asyncio.iscoroutine(value) else value
