@@ -16,7 +16,14 @@ from procrastinate import App, BaseRetryStrategy, PsycopgConnector, RetryDecisio
 from procrastinate.exceptions import UniqueViolation
 from procrastinate.jobs import Job, Status
 
-from mainstay import Checkpoint, RunBusyError, RunInterruptedError, checkpointed, interrupt_all
+from mainstay import (
+    AsyncCheckpoint,
+    Checkpoint,
+    RunBusyError,
+    RunInterruptedError,
+    checkpointed,
+    interrupt_all,
+)
 
 DATABASE = os.environ.get("DATABASE_URL", "postgresql://127.0.0.1/jobs")
 STALLED = 30.0  # seconds without a sign of life, after which the jobs of a worker are given back
@@ -56,7 +63,7 @@ def report(cp: Checkpoint, day: str) -> str:
 
 
 @checkpointed(store=DATABASE, name="summary", key="{day}", every=10, max_crashes=3)
-async def summary(cp: Checkpoint, day: str) -> str:
+async def summary(cp: AsyncCheckpoint, day: str) -> str:
     """As `report`, in async code."""
     total = cp.state([0])
     async for number in cp.iterate(range(200), key=lambda number: number):

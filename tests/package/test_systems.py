@@ -7,9 +7,12 @@ Each test runs in a process from which all is taken away that the system does no
 import os
 import subprocess
 import sys
+import textwrap
 
 import pytest
 
+from support.postgres import Postgres
+from support.redis_servers import DURABLE, RedisServer
 from support.source import ROOT, modules
 
 pytestmark = pytest.mark.process
@@ -70,6 +73,36 @@ def test_the_live_view_says_what_it_needs():
     assert "top needs a terminal as Linux and macOS have" in said
     assert "Traceback" not in said
     assert code == 2
+
+
+@pytest.fixture(scope="module")
+def urls(tmp_path_factory):
+    """Where stores on servers are."""
+    postgres = Postgres()
+    server = RedisServer(tmp_path_factory.mktemp("redis"), *DURABLE)
+    yield {"postgres": postgres.url, "redis": server.url}
+    server.stop()
+    postgres.remove()
+
+
+@pytest.mark.parametrize("kind", ["postgres", "redis"])
+@pytest.mark.parametrize("system", ["macos", "windows"])
+def test_stores_on_servers_can_be_used(urls, system, kind):
+    program = """
+        import support.elsewhere, asyncio, sys
+        from mainstay import checkpoint_run
+
+        url, system = sys.argv[1:]
+
+        async def in_tasks():
+            async with checkpoint_run(system + " in tasks", store=url) as cp:
+                return await cp.step("two", lambda: 2)
+
+        with checkpoint_run(system, store=url) as cp:
+            print(cp.step("one", lambda: 1), asyncio.run(in_tasks()))
+    """
+    found = run_on(system, "-c", textwrap.dedent(program), urls[kind], system)
+    assert found == (0, "1 2\n")
 
 
 @pytest.mark.parametrize("system", ["macos", "windows"])

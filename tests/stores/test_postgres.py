@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -171,6 +172,22 @@ def test_without_session_locks_the_lease_counts(url, owner):
     store.release(lease, "error")
     store.close()
     other.close()
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_a_system_without_poll_will_do(url, monkeypatch, colour):
+    """Known fault: on Windows the store could not be imported."""
+    monkeypatch.delattr(select, "poll")
+    store = PostgresStore(url)
+    lease = acquired(store, owner=ELSEWHERE)
+    save(store, lease, b"x" * 1_000_000)  # more than a socket takes at once
+    timer = threading.Timer(0.1, store.release, (lease, "error"))
+    timer.start()
+    assert wait_for_release(store, colour) < LONGEST / 2
+    timer.join()
+    assert store._guard.held.number
+    assert isinstance(store.acquire(RUN, request()), Acquired)
+    store.close()
 
 
 def test_without_a_thread_for_the_lock_the_lease_counts(server, store, monkeypatch):

@@ -15,6 +15,8 @@ import concurrent.futures
 import io
 import multiprocessing
 import os
+import select
+import selectors
 import signal
 import sqlite3
 import subprocess
@@ -32,6 +34,8 @@ OF_POSIX = (
     *("fchmod", "fchown", "chown", "killpg", "statvfs", "mkfifo", "setsid"),
     *("O_CLOEXEC", "O_DIRECTORY", "O_NOFOLLOW", "O_NONBLOCK"),
 )
+OF_SELECT = ("poll", "epoll", "POLLIN", "POLLOUT", "POLLERR", "POLLHUP", "POLLPRI")
+OF_SELECTORS = ("EpollSelector", "PollSelector")
 SIGNALS = ("SIGKILL", "SIGWINCH", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGHUP", "SIGCHLD")
 OF_SIGNAL = (*SIGNALS, "setitimer", "alarm", "pthread_kill", "pthread_sigmask", "sigwait")
 
@@ -51,6 +55,10 @@ def take_away(system: str) -> None:
             _remove(os, name)
         for name in OF_SIGNAL:
             _remove(signal, name)
+        for name in OF_SELECT:
+            _remove(select, name)
+        for name in OF_SELECTORS:
+            _remove(selectors, name)
         for name in MODULES[system]:
             sys.modules[name] = None
         _let_kill_be_of_windows()

@@ -12,7 +12,6 @@ grant. Behind a pooler it would prove nothing, and none is held.
 import contextlib
 import logging
 import secrets
-import select
 import socket
 import threading
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ from mainstay.stores._postgres.operations import SessionLock
 from mainstay.stores._postgres.pool import Origin, Pool
 from mainstay.stores._postgres.session import Session
 from mainstay.stores._postgres.statements import Statements
-from mainstay.stores._postgres.waiting import READ, drive
+from mainstay.stores._postgres.waiting import READ, drive, ready
 from mainstay.stores._postgres.wire import Bound
 
 _MOST_BITS = 62
@@ -171,13 +170,10 @@ class Guard:
                     self._exchange(session, self._sql.listen.bound({}))
                 self._listening = heard = wanted or Signal()
                 heard.set()
-            poller = select.poll()
-            poller.register(session.descriptor, READ)
-            poller.register(bell, READ)
-            ready = dict(poller.poll())
-            if bell.fileno() in ready:
+            found = ready([(session.descriptor, READ), (bell.fileno(), READ)], None)
+            if bell.fileno() in found:
                 bell.recv(4096)
-            if session.descriptor in ready:
+            if session.descriptor in found:
                 session.take()
             self._pass_on(session)
 

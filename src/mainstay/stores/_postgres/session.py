@@ -7,14 +7,13 @@ when the server says that it is ready again, which is after the commit.
 
 import contextlib
 import os
-import select
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mainstay.stores._postgres.address import conninfo
 from mainstay.stores._postgres.driver import psycopg
 from mainstay.stores._postgres.failures import Failure, not_connected
-from mainstay.stores._postgres.waiting import READ, WRITE, Steps
+from mainstay.stores._postgres.waiting import READ, WRITE, Steps, ready
 from mainstay.stores._postgres.wire import DECODERS, Bound, Reply, parsed
 
 # Numbers of libpq.
@@ -233,6 +232,4 @@ def _answer(result: Any) -> Reply | Failure:
 
 def _is_silent(descriptor: int) -> bool:
     """Return True if nothing is there to read: an idle server says nothing but good-bye."""
-    poller = select.poll()
-    poller.register(descriptor, READ)
-    return not poller.poll(0)
+    return not ready([(descriptor, READ)], 0)

@@ -8,7 +8,7 @@ for a standby would be reported as a success.
 
 import asyncio
 import select
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import TypeAlias, TypeVar
 
 from mainstay._core.clock import monotonic
@@ -16,7 +16,8 @@ from mainstay.stores._postgres.failures import Failure
 
 T = TypeVar("T")
 
-READ, WRITE = select.POLLIN, select.POLLOUT
+READ, WRITE = 1, 4
+"""For what to wait, as `select.poll` numbers that."""
 
 Wait: TypeAlias = tuple[int, int]
 """A file descriptor, and for what of it to wait: READ, WRITE or both."""
@@ -24,15 +25,27 @@ Wait: TypeAlias = tuple[int, int]
 Steps: TypeAlias = Generator[Wait, None, T]
 
 
+def ready(waits: Sequence[Wait], seconds: float | None) -> list[int]:
+    """Wait until descriptors are ready, and return them; none after *seconds*, None for ever."""
+    if not hasattr(select, "poll"):  # Windows
+        reads = [descriptor for descriptor, events in waits if events & READ]
+        writes = [descriptor for descriptor, events in waits if events & WRITE]
+        readable, writable, _ = select.select(reads, writes, (), seconds)
+        return [*readable, *writable]
+    poller = select.poll()
+    for wait in waits:
+        poller.register(*wait)
+    found = poller.poll(None if seconds is None else seconds * 1000)
+    return [descriptor for descriptor, _ in found]
+
+
 def drive(steps: Steps[T], ends: float) -> T:
     """Run the steps to their end, blocking the thread; fail at *ends*."""
     try:
         while True:
-            descriptor, events = next(steps)
-            poller = select.poll()
-            poller.register(descriptor, events)
+            wait = next(steps)
             left = ends - monotonic()
-            if left <= 0 or not poller.poll(left * 1000 + 1):
+            if left <= 0 or not ready([wait], left):
                 steps.throw(_late())
     except StopIteration as ended:
         answer: T = ended.value
