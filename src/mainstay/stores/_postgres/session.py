@@ -26,12 +26,23 @@ _LOST = "the connection was lost"
 _FACTS = parsed(
     "facts",
     "SELECT pg_backend_pid() = :pid, date_part('epoch', pg_postmaster_start_time())::float8,"
-    " (SELECT count(set_config(name, 'off', false)) FROM (VALUES ('enable_seqscan'),"
-    "  ('enable_bitmapscan'), ('jit')) AS off (name) WHERE pg_backend_pid() = :pid)",
+    " current_setting('default_transaction_isolation'),"
+    " (SELECT count(set_config(name, value, false)) FROM (VALUES ('enable_seqscan', 'off'),"
+    "  ('enable_bitmapscan', 'off'), ('jit', 'off'),"
+    "  ('default_transaction_isolation', 'read committed')) AS wanted (name, value)"
+    "  WHERE pg_backend_pid() = :pid)",
 )
 """Whether the connection is direct: a pooler answers with a process id of its own. If it is, plans
 use the indexes, whatever size the tables had when a statement was prepared, and nothing is
-compiled: what it costs to read a table as a whole is set so high that it would be."""
+compiled: what it costs to read a table as a whole is set so high that it would be. And what waited
+for a row of a run reads all that is kept beside it as it is then, not as it was before."""
+
+_NEWEST = ("read committed", "read uncommitted")
+_TOO_OLD = (
+    "behind a pooler, default_transaction_isolation must be 'read committed', or a run that is "
+    "taken over could miss its last save; have ALTER ROLE ... SET default_transaction_isolation = "
+    "'read committed' run for the user, or give the store a direct connection"
+)
 
 
 class Session:
@@ -79,7 +90,9 @@ class Session:
         pid = connection.backend_pid
         self.usable = True
         facts = yield from self.exchange([_FACTS.bound({"pid": pid})], prepare=False)
-        self.direct, self.since, _ = facts[0].rows[0]
+        self.direct, self.since, isolation, _ = facts[0].rows[0]
+        if not self.direct and isolation not in _NEWEST:
+            raise Failure(_TOO_OLD, retryable=False)
 
     def exchange(self, queries: Sequence[Bound], *, prepare: bool) -> Steps[list[Reply]]:
         """Send statements as one transaction, and return their answers.
