@@ -16,6 +16,7 @@ from mainstay._core.owner import this_process
 from mainstay.errors import StoreUnavailableError
 from mainstay.stores.base import Acquired, Contents, Held
 from mainstay.stores.postgres import PostgresStore
+from support.fault_proxy import FaultProxy
 from support.pgbouncer import PgBouncer
 from support.pools import LONGEST
 from support.postgres import Postgres
@@ -127,6 +128,22 @@ def test_a_run_that_was_forgotten_meanwhile_begins(server, store, other):
     assert isinstance(found, Acquired)
     assert found.began
     assert (found.record.token, found.contents) == (10, Contents())
+
+
+def test_a_run_that_was_left_is_acquired_with_its_contents_in_one_round_trip(server, url):
+    proxy = FaultProxy(server.port)
+    store = PostgresStore(url.replace(str(server.port), str(proxy.port)), session_locks=False)
+    released(store)
+    before = proxy.messages
+    found = store.acquire(RUN, request(arguments=b"new"))
+    assert proxy.messages - before == 1
+    assert isinstance(found, Acquired)
+    assert not found.began
+    assert (found.record.token, found.record.attempt, found.record.exit) == (2, 2, "error")
+    assert found.record.arguments == b"new"
+    assert found.contents == Contents(b"old", None, {0: ONE})
+    store.close()
+    proxy.close()
 
 
 def test_behind_a_pooler_only_read_committed_will_do(server, url, request):

@@ -96,10 +96,12 @@ class Operations:
             entered, results = yield [self.sql.enter.bound(asked), self.sql.results.bound(asked)]
             if not entered.rows:
                 continue  # somebody has just made it, or just removed it
-            began, clock, wall, cut_off, latest, previous, *row = entered.rows[0]
+            how, clock, wall, cut_off, idle, latest, previous, *row = entered.rows[0]
             before = _record(row)
-            if began:
-                return Acquired(before, began=True)
+            if how != "found":
+                found = yield from self._all_results(results, {**asked, "granted": ""})
+                contents = Contents(latest, previous, found)
+                return Acquired(before, began=how == "begun", idle=idle, contents=contents)
             lock, since = row[COLUMNS.index("session")], row[COLUMNS.index("since")]
             gone = _how_gone(before, clock, cut_off=cut_off)
             if gone and cut_off and suspect != before.grant and before.expires > clock:

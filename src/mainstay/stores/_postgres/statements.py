@@ -9,6 +9,11 @@ The last two documents are in two columns, which are written in turns: what is n
 written again, not even to the log. No column that a save changes is in an index, so that the new
 version of a row lies beside the old one.
 
+An acquisition is one statement where no owner need be looked for: for a run that is not there, or
+that was left. A run that somebody has is read, and taken by a second one if it still is as it was
+read. Results are read by a statement of its own behind that, in the same transaction, which locks
+the row: what they are is not what they were when the first one began, and may have waited.
+
 Times are the server's, unless the statements were made for those of a test.
 """
 
@@ -26,6 +31,7 @@ COLUMNS = (
 )  # fmt: skip
 PAGE = 1000
 
+_OWNER = ("boot", "namespace", "pid", "started", "host", "session", "since")
 _MUTABLE = COLUMNS[2:]
 _WALL = "date_part('epoch', clock_timestamp())"
 _NOW = ":now"
@@ -81,7 +87,7 @@ class Statements:
     """All statements, for the tables of one schema.
 
     Attributes:
-        enter: Begins a run that is not there, or reads the one that is.
+        enter: Begins a run that is not there, resumes one that was left, or reads the one that is.
         take: Writes the record of a run that is as it was read.
         results: Reads a page of the results of a run.
         in_order: Has the rest of a transaction read results in their order, without sorting them.
@@ -199,14 +205,27 @@ def statements(schema: str, *, now: str = _WALL) -> Statements:
                     WHERE NOT EXISTS (SELECT FROM {run} WHERE {_RUN}) FOR SHARE
                 ) AS forgotten
                 ON CONFLICT (name, key) DO NOTHING RETURNING {record}
+            ), was AS (
+                SELECT id, greatest(0, seen - saved) AS idle FROM {run}
+                WHERE {_RUN} AND status = 'interrupted' FOR UPDATE
+            ), resumed AS (
+                UPDATE {run} AS run SET {names(_OWNER, "{0} = :{0}")}, token = token + 1,
+                    granted = :granted, sequence = 0, status = 'running',
+                    expires = {_NOW} + :lease, seen = {_NOW}, saved = {_NOW},
+                    attempt = attempt + 1, crashes = 0,
+                    arguments = coalesce(:arguments, arguments), updated = {_WALL}, awaited = FALSE
+                FROM was WHERE run.id = was.id
+                RETURNING was.idle, {_LATEST}, {_PREVIOUS}, {record}
             )
-            SELECT TRUE, {_NOW}, {_WALL}, FALSE, NULL::bytea, NULL::bytea, made.* FROM made
+            SELECT 'begun', {_NOW}, {_WALL}, FALSE, 0, NULL::bytea, NULL::bytea, made.* FROM made
             UNION ALL
-            SELECT FALSE, {_NOW}, {_WALL}, {_SESSION_GONE},
+            SELECT 'resumed', {_NOW}, {_WALL}, FALSE, resumed.* FROM resumed
+            UNION ALL
+            SELECT 'found', {_NOW}, {_WALL}, {_SESSION_GONE}, 0,
                 CASE WHEN status = 'done' OR run.granted = :granted THEN {_LATEST} END,
                 CASE WHEN status = 'done' OR run.granted = :granted THEN {_PREVIOUS} END,
                 {record}
-            FROM {run} AS run WHERE {_RUN}
+            FROM {run} AS run WHERE {_RUN} AND NOT EXISTS (SELECT FROM resumed)
             """,
         ),
         take=statement(
@@ -238,8 +257,8 @@ def statements(schema: str, *, now: str = _WALL) -> Statements:
         documents=statement("documents", f"SELECT {_LATEST}, {_PREVIOUS} FROM {run} WHERE {_RUN}"),
         step=statement(
             "step",
-            f"WITH owned AS (SELECT id FROM {run} WHERE {_OWNED} AND crashes = 0 "
-            f"AND expires > {_NOW} + :fresh FOR SHARE) {puts['one']}",
+            f"INSERT INTO {result} (run, number, slot, value) SELECT id, :number, :slot, :value "
+            f"FROM {run} WHERE {_OWNED} AND crashes = 0 AND expires > {_NOW} + :fresh FOR SHARE",
         ),
         changes={
             (kind, many, drops): change(kind, many, drops)
