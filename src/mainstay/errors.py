@@ -662,6 +662,9 @@ class RunBusyError(CheckpointError):
 class LeaseLostError(CheckpointError):
     """Another owner took the run over while this process was silent; nothing was saved.
 
+    Or a failover of the store lost what was saved before: then the next attempt goes on from what
+    is left, since a save on top of it would hide that something is missing.
+
     Attributes:
         component: The name of the policy, which is the name of the run.
         key: The key of the run.
@@ -690,8 +693,9 @@ class LeaseLostError(CheckpointError):
 
     def __str__(self) -> str:
         return (
-            f"{self.component}: run {self.key!r} was taken over, so token {self.token} saves "
-            f"nothing any more; stop here, or give the run a longer `lease`"
+            f"{self.component}: run {self.key!r} was taken over, or a failover of its store lost "
+            f"saves, so token {self.token} saves nothing any more; stop here, or give the run a "
+            f"longer `lease`"
         )
 
 

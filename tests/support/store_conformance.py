@@ -360,6 +360,39 @@ class StoreConformance:
         store.commit(lease, Change(put={1: TWO}, sequence=2))
         assert store.load(RUN).results == {0: ONE, 1: TWO}
 
+    @pytest.mark.parametrize(
+        "lost",
+        [
+            {"after": 3},
+            {"after": 1, "after_result": 1},
+            {"after": 3, "after_result": 0},
+        ],
+        ids=["document", "result", "document before a result"],
+    )
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"document": b"two"},
+            {"put": {3: TWO}},
+            {"put": {3: TWO, 4: TWO}},
+            {"document": b"two", "put": {3: TWO}, "drop": (0,)},
+            {"document": b"two", "finished": True},
+        ],
+        ids=["document", "result", "results", "both", "end"],
+    )
+    def test_a_save_that_builds_on_what_a_failover_lost_is_refused(self, store, change, lost):
+        """Known fault: its owner goes on, and what was lost before it is missing for good."""
+        lease = acquired(store)
+        save(store, lease, b"one", sequence=1)
+        store.commit(lease, Change(put={0: ONE}, sequence=2, after=1))
+        there = store.load(RUN)
+        with pytest.raises(LeaseLostError):
+            store.commit(lease, Change(**change, sequence=4, **lost))
+        assert store.load(RUN) == there
+        store.commit(lease, Change(**change, sequence=4, after=1, after_result=0))
+        assert store.load(RUN) != there
+        store.commit(lease, Change(**change, sequence=4, after=1, after_result=0))
+
     def test_many_leases_are_renewed_at_once_and_the_lost_ones_named(self, store):
         assert store.renew([]) == []
         with FakeClock() as clock:

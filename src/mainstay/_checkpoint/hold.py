@@ -53,6 +53,8 @@ class Hold:
     _pid: int = attrs.field(factory=os.getpid, init=False)
     _renewed: float = attrs.field(init=False)
     _sequence: int = attrs.field(default=0, init=False)
+    _saved: int = attrs.field(default=0, init=False)
+    _result: int = attrs.field(default=-1, init=False)
     _finishing: bool = attrs.field(default=False, init=False)
     _watch: Callable[[], bool] | None = attrs.field(default=None, init=False)
 
@@ -90,7 +92,7 @@ class Hold:
         except Exception as error:
             self._not_written(error)
             raise
-        return self._written(before)
+        return self._written(before, numbered)
 
     async def acommit(self, change: Change) -> float:
         """Write a change, as `commit`."""
@@ -100,7 +102,7 @@ class Hold:
         except Exception as error:
             self._not_written(error)
             raise
-        return self._written(before)
+        return self._written(before, numbered)
 
     def _numbered(self, change: Change) -> Change:
         if self.lease is None or os.getpid() != self._pid:
@@ -114,7 +116,7 @@ class Hold:
         self._finishing = change.finished
         return Change(  # a third of what `attrs.evolve` takes
             document=change.document, put=change.put, drop=change.drop, finished=change.finished,
-            sequence=self._sequence,
+            sequence=self._sequence, after=self._saved, after_result=self._result,
         )  # fmt: skip
 
     def _patience(self) -> float:
@@ -128,7 +130,11 @@ class Hold:
         else:
             self.recorder.save_failed()
 
-    def _written(self, before: float) -> float:
+    def _written(self, before: float, change: Change) -> float:
+        if change.document is not None:
+            self._saved, self._result = change.sequence, -1
+        elif change.put:
+            self._result = max(change.put)
         self._renewed = max(self._renewed, before)
         return self.clock.now() - before
 

@@ -46,9 +46,13 @@ _OLD = (
     f"SELECT id{_DONE} AND updated < ? "
     "AND NOT (boot = ? AND (instr(namespace, ?) OR NOT instr(namespace, 'time:')) AND seen >= ?)"
 )
+_ROW = f"id * {MOST_RESULTS} + ?"
 _GRANTED = _RUN + ' AND token = ? AND "grant" = ?'
 _OWNED = _GRANTED + " AND status = 'running'"
-_NEXT = _OWNED + " AND sequence < ?"
+_BUILDS = (
+    f" AND sequence >= ? AND (? < 0 OR EXISTS (SELECT 1 FROM result WHERE result.id = run.{_ROW}))"
+)
+_NEXT = f"{_OWNED}{_BUILDS} AND sequence < ?"
 _RECORDS = f"SELECT {_NAMES} FROM run"
 _ROWS = f"SELECT id, latest, previous, {_NAMES} FROM run"
 _LISTED = (
@@ -70,10 +74,9 @@ _RELEASE = (
     "UPDATE run SET status = 'interrupted', exit = ?, error = ?, crashes = 0, seen = ?, "
     "updated = ?" + _OWNED
 )
-_ROW = f"id * {MOST_RESULTS} + ?"
 _INSERT = f"INSERT INTO result SELECT {_ROW}, ?, ? FROM run"
 _PUT = _INSERT + _RUN
-_STEP = f"{_INSERT}{_OWNED} AND crashes = 0 AND expires > ?"
+_STEP = f"{_INSERT}{_OWNED} AND crashes = 0 AND expires > ?{_BUILDS}"
 _KEPT = f"SELECT slot, value FROM result WHERE id = (SELECT {_ROW} FROM run{_RUN})"
 _DROP = f"DELETE FROM result WHERE id = (SELECT {_ROW} FROM run{_RUN})"
 _UNNUMBERED = 2**62
@@ -208,17 +211,17 @@ def change_run(
     run, sequence = lease.run, change.sequence
     renewed = now + lease.seconds, now, wall
     owned = run.name, run.key, lease.token, lease.grant
-    below = sequence or _UNNUMBERED
+    bounds = *_builds_on(change), sequence or _UNNUMBERED
     values: tuple[object, ...]
     if change.finished:
         document = change.document
-        statement, values = _FINISH, (*renewed, sequence, now, document, document, *owned, below)
+        statement, values = _FINISH, (*renewed, sequence, now, document, document, *owned, *bounds)
     elif change.document is not None:
-        statement, values = _SAVE, (*renewed, sequence, now, change.document, *owned, below)
+        statement, values = _SAVE, (*renewed, sequence, now, change.document, *owned, *bounds)
     elif change.progress:
-        statement, values = _PROGRESS, (*renewed, sequence, now, *owned, below)
+        statement, values = _PROGRESS, (*renewed, sequence, now, *owned, *bounds)
     else:
-        statement, values = _RENEW, (*renewed, sequence, *owned, below)
+        statement, values = _RENEW, (*renewed, sequence, *owned, *bounds)
     if db.execute(statement, values).rowcount:
         return True
     if sequence and db.execute(_APPLIED, (*owned, sequence)).fetchall():
@@ -232,6 +235,11 @@ def renew(db: sqlite3.Connection, lease: RunLease, now: float, wall: float) -> b
         return change_run(db, lease, Change(), now, wall)
     except LeaseLostError:
         return False
+
+
+def _builds_on(change: Change) -> tuple[int, int, int]:
+    """Return the values of `_BUILDS`."""
+    return change.after, change.after_result, change.after_result
 
 
 def change_results(db: sqlite3.Connection, run: RunId, change: Change) -> None:
@@ -261,7 +269,7 @@ def put_alone(db: sqlite3.Connection, lease: RunLease, change: Change, now: floa
     run, ((number, result),) = lease.run, change.put.items()
     fresh = now + lease.seconds * (1 - 1 / RENEWALS_PER_LEASE)
     owned = run.name, run.key, lease.token, lease.grant
-    values = number, result.slot, result.value, *owned, fresh
+    values = number, result.slot, result.value, *owned, fresh, *_builds_on(change)
     try:
         return db.execute(_STEP, values).rowcount > 0
     except sqlite3.IntegrityError:

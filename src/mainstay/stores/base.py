@@ -25,6 +25,9 @@ The rules:
    was the last one of the run. A commit of results alone need not keep its number: their own
    numbers tell that they are there. An acquisition with the grant that the run has is answered as
    it was the first time. A renewal has no number, and a release that finds nothing does nothing.
+   A commit also says what it builds on (`Change.after` and `Change.after_result`): where a failover
+   lost that, the commit is refused, since what the owner takes for saved, and does not send again,
+   is not there. A failover loses what came last, so that nothing else need be looked for.
 4. A result has a number from 0 up, below `MOST_RESULTS`. The owner of the run chooses it above
    those of all results that are kept, so that nothing is ever overwritten. A store may count on
    both: to keep results in the order of their numbers makes each save an append.
@@ -248,6 +251,10 @@ class Change:
         finished: True if the run ends here, with the result in the document.
         sequence: The number of the commit, from 1 up; 0 for a renewal, and for what nobody sends a
             second time.
+        after: The number of the last commit with a document that was acknowledged to the owner; 0
+            if there was none.
+        after_result: The number of the last result that was acknowledged since then; -1 if there
+            was none.
     """
 
     document: bytes | None = None
@@ -255,6 +262,8 @@ class Change:
     drop: tuple[int, ...] = ()
     finished: bool = False
     sequence: int = 0
+    after: int = 0
+    after_result: int = -1
 
     @property
     def progress(self) -> bool:
@@ -311,7 +320,8 @@ class Store(Protocol):
         """Write *change* durably, and renew the lease.
 
         Raises:
-            LeaseLostError: If the token or grant is not the newest, or the run has been released.
+            LeaseLostError: If the token or grant is not the newest, the run has been released, or
+                a failover lost the save that this one builds on.
         """
         ...
 

@@ -108,7 +108,7 @@ class MemoryStore(Shared):
             kept = self._runs.get(lease.run)
             if kept is not None and _has_applied(kept.record, lease, change):
                 return
-            if kept is None or not _is_owned(kept.record, lease):
+            if kept is None or not _is_owned(kept.record, lease) or _is_cut(kept, change):
                 raise LeaseLostError(lease.run.name, lease.run.key, lease.token)
             if change.document is not None:
                 kept.previous = change.document if change.finished else kept.latest
@@ -211,6 +211,12 @@ def _is_owned(record: Record, lease: RunLease) -> bool:
 def _has_applied(record: Record, lease: RunLease, change: Change) -> bool:
     """True if a change was written before, and is sent again because the answer was lost."""
     return _is_granted(record, lease) and 0 < change.sequence <= record.sequence
+
+
+def _is_cut(kept: _Stored, change: Change) -> bool:
+    """True if what a change builds on is not there any more."""
+    result = change.after_result
+    return kept.record.sequence < change.after or not (result < 0 or result in kept.results)
 
 
 def _by_run(item: tuple[RunId, _Stored]) -> RunId:

@@ -153,7 +153,7 @@ class Operations:
         values = {
             **_lease(lease), "now": now, "lease": lease.seconds, "sequence": change.sequence,
             "below": change.sequence or _UNNUMBERED, "document": change.document,
-            "channel": self.sql.channel,
+            "after": change.after, "after_result": change.after_result, "channel": self.sql.channel,
         }  # fmt: skip
         put, many = _put(change.put)
         values |= put

@@ -164,8 +164,16 @@ def statements(schema: str, *, now: str = _WALL) -> Statements:
         "many": (f"{put}many.* FROM owned, unnest(:numbers, :slots, :values) AS many"),
     }
 
+    builds = (
+        "sequence >= :after AND (:after_result < 0 OR EXISTS (SELECT FROM "
+        f"{result} AS result WHERE result.run = run.id AND result.number = :after_result))"
+    )
+
     def change(kind: str, many: str, drops: bool) -> Statement:  # noqa: FBT001 - part of a key
-        update = f"UPDATE {run} SET {CHANGES[kind]} WHERE {_OWNED} AND sequence < :below"
+        update = (
+            f"UPDATE {run} AS run SET {CHANGES[kind]} WHERE {_OWNED} AND sequence < :below "
+            f"AND {builds}"
+        )
         notifies = kind == "finish"
         name = f"{kind}_{many}_{'drop' if drops else 'keep'}"
         if many == "none" and not drops and not notifies:
@@ -258,7 +266,8 @@ def statements(schema: str, *, now: str = _WALL) -> Statements:
         step=statement(
             "step",
             f"INSERT INTO {result} (run, number, slot, value) SELECT id, :number, :slot, :value "
-            f"FROM {run} WHERE {_OWNED} AND crashes = 0 AND expires > {_NOW} + :fresh FOR SHARE",
+            f"FROM {run} AS run WHERE {_OWNED} AND crashes = 0 AND expires > {_NOW} + :fresh "
+            f"AND {builds} FOR SHARE",
         ),
         changes={
             (kind, many, drops): change(kind, many, drops)

@@ -24,7 +24,8 @@ _int8, _float8 = struct.Struct(">q"), struct.Struct(">d")
 _PARAMETER = re.compile(r"(?<!:):([a-z_]+)")
 
 PARAMETERS = {
-    "above": INT8, "after": INT8, "after_key": TEXT, "after_name": TEXT, "arguments": BYTEA,
+    "above": INT8, "after": INT8, "after_key": TEXT, "after_name": TEXT, "after_result": INT8,
+    "arguments": BYTEA,
     "attempt": INT8,
     "began": BOOL, "below": INT8, "boot": TEXT, "channel": TEXT, "crashes": INT8, "created": FLOAT8,
     "document": BYTEA, "drops": INT8_ARRAY, "error": TEXT, "exit": TEXT, "expires": FLOAT8,

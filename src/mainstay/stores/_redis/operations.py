@@ -132,6 +132,8 @@ def committing(lease: RunLease, change: Change, now: float | None) -> RedisOpera
             "1" if change.finished else "",
             "" if change.document is None else "1",
             b"" if change.document is None else change.document,
+            change.after,
+            change.after_result,
             len(change.put),
             *puts,
             *change.drop,

@@ -119,16 +119,18 @@ return $CONTENTS
 COMMIT = _script("""$TIMES $IN_PARTS
 -- KEYS: run, results, finished runs of the name.
 -- ARGV: time, token, grant, seconds of the lease, sequence, whether it ends, whether there is a
--- document, the document, how many results, their numbers and values, numbers to remove.
+-- document, the document, the sequence and the result that it builds on, how many results, their
+-- numbers and values, numbers to remove.
 local is = redis.call('HMGET', KEYS[1], 'token', 'grant', 'status', 'sequence', 'expires',
   'crashes', 'generation')
 if is[1] ~= ARGV[2] or is[2] ~= ARGV[3] then return 1 end
 local sequence, before = tonumber(ARGV[5]), tonumber(is[4])
 if sequence > 0 and sequence <= before then return 0 end
-if is[3] ~= 'running' then return 1 end
+if is[3] ~= 'running' or before < tonumber(ARGV[9]) then return 1 end
+if ARGV[10] ~= '-1' and redis.call('HEXISTS', KEYS[2], ARGV[10]) == 0 then return 1 end
 local puts, drops = {}, {}
-local first_drop = 10 + 2 * tonumber(ARGV[9])
-for number = 10, first_drop - 1, 2 do
+local first_drop = 12 + 2 * tonumber(ARGV[11])
+for number = 12, first_drop - 1, 2 do
   local kept = redis.call('HGET', KEYS[2], ARGV[number])
   if kept and kept ~= ARGV[number + 1] then return 2 end
   puts[#puts + 1], puts[#puts + 2] = ARGV[number], ARGV[number + 1]
