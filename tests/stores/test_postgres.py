@@ -17,7 +17,7 @@ import pytest
 from mainstay import checkpoint_run
 from mainstay._core.context import current_context
 from mainstay._core.owner import this_process
-from mainstay.stores._postgres.operations import Operations
+from mainstay.stores._postgres.operations import Operations, SessionLock, second_look
 from mainstay.stores._postgres.statements import statements
 from mainstay.stores.base import Acquired, AsyncStore, Change, Held, RunId
 from mainstay.stores.postgres import PostgresStore
@@ -142,6 +142,20 @@ def test_the_death_of_an_owner_elsewhere_is_known_at_once(store, owner):
     assert time.monotonic() - killed < 10  # of 30 that the lease lasts
     assert isinstance(answer, Acquired)
     assert (answer.record.exit, answer.record.crashes) == ("crash", 1)
+
+
+@pytest.mark.parametrize(
+    ("ours", "seconds"),
+    [
+        (SessionLock(), 0.4),
+        (SessionLock(7, 1.0, 0.001), 0.05),
+        (SessionLock(7, 1.0, 0.02), 0.1),
+        (SessionLock(7, 1.0, 3.0), 0.4),
+    ],
+    ids=["none", "near", "far", "very far"],
+)
+def test_a_cut_off_session_gets_the_time_that_our_own_took_several_times(ours, seconds):
+    assert second_look(ours) == pytest.approx(seconds)
 
 
 def test_a_stopped_owner_keeps_its_run_while_the_lease_lasts(store, owner):

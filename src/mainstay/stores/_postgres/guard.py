@@ -122,8 +122,9 @@ class Guard:
         lost = monotonic()
         try:
             while not self._stopped:
+                began = monotonic()
                 try:
-                    session = self._pool.connected(monotonic() + self._CONNECT_SECONDS)
+                    session = self._pool.connected(began + self._CONNECT_SECONDS)
                 except Failure:
                     self.settled.set()
                     # Soon at first: another process may look for the lock again in a moment.
@@ -136,7 +137,7 @@ class Guard:
                     return
                 try:
                     with contextlib.suppress(Failure):
-                        self._serve(session)
+                        self._serve(session, began)
                 finally:
                     self.held, lost = SessionLock(), monotonic()
                     self._listening = None
@@ -155,11 +156,11 @@ class Guard:
                 self._url,
             )
 
-    def _serve(self, session: Session) -> None:
-        """Hold the lock, and hear, until the connection ends."""
+    def _serve(self, session: Session, began: float) -> None:
+        """Hold the lock, and hear, until the connection ends, which *began* to be made then."""
         if self._locks:
             self._exchange(session, self._sql.lock.bound({"lock": self._number}))
-            self.held = SessionLock(self._number, session.since)
+            self.held = SessionLock(self._number, session.since, monotonic() - began)
         self.settled.set()
         heard: Signal | None = None
         bell = self._bell[0] if self._bell is not None else None

@@ -40,10 +40,8 @@ from mainstay.stores.base import (
 
 T = TypeVar("T")
 
-SECOND_LOOK = 0.4
-"""Seconds after which a session that was found gone is looked for again: one that was only cut off
-is back by then, unless the machine is very busy. Then a run is taken over too early, which costs
-the item in progress and no more."""
+_SOONEST_LOOK, _LATEST_LOOK = 0.05, 0.4
+_TIMES_OURS = 5
 
 _UNNUMBERED = 2**62
 
@@ -65,10 +63,22 @@ class SessionLock:
     Attributes:
         number: Its number; 0 if there is none.
         since: When the server started that has it.
+        seconds: What it took to connect and to take it.
     """
 
     number: int = 0
     since: float = 0.0
+    seconds: float = _LATEST_LOOK / _TIMES_OURS
+
+
+def second_look(ours: SessionLock) -> float:
+    """Return the seconds after which a session that was found gone is looked for again.
+
+    One that was only cut off is back by then, since that takes about as long as *ours* took. If it
+    takes several times as long, a run is taken over too early, which costs the item in progress and
+    no more.
+    """
+    return min(_LATEST_LOOK, max(_SOONEST_LOOK, _TIMES_OURS * ours.seconds))
 
 
 @attrs.frozen(eq=False)
@@ -107,7 +117,7 @@ class Operations:
             if gone and cut_off and suspect != before.grant and before.expires > clock:
                 suspect = before.grant
                 if not is_dead(before.owner, local=False):
-                    yield Rest(SECOND_LOOK)
+                    yield Rest(second_look(session))
                     continue
             answer = acquisition(before, run, request, now=clock, wall=wall, gone=gone, forgotten=0)
             fresh = isinstance(answer, Acquired) and answer.record is not before
@@ -287,7 +297,7 @@ class Operations:
                     raise RunBusyError(run.name, run.key, str(record.owner), record.expires - clock)
                 if gone == "crash" and cut_off and suspect != record.grant:
                     suspect = record.grant
-                    yield Rest(SECOND_LOOK)
+                    yield Rest(second_look(SessionLock()))
                     continue
             values = {"name": run.name, "key": run.key, **_was(record)}
             [forgotten] = yield [self.sql.forget.bound(values)]
