@@ -64,7 +64,8 @@ class MeanwhileStore(MemoryStore):
 
     def meanwhile(self, lease):
         """Renew the lease, as the thread does that watches over the run."""
-        [run] = interruption._running.values()
+        [known] = interruption._running.values()
+        run = known()
         run.was_renewed(run.clock.now(), lost=bool(self.renew([lease])))
 
 
@@ -93,10 +94,10 @@ class AwayStore(MeanwhileStore):
 def test_a_slow_save_does_not_put_a_renewal_back():
     """Known fault: a lease that was renewed beside a slow save ended too early."""
     with FakeClock() as clock, checkpoint_run("key", store=AwayStore(clock), lease=30.0) as cp:
-        [run] = interruption._running.values()
+        [known] = interruption._running.values()
         cp.step("a", int)
         clock.advance(10.0)
-        run.was_not_renewed()
+        known().was_not_renewed()
         assert not cp.lost
 
 

@@ -211,11 +211,15 @@ def test_a_run_that_ends_before_its_next_boundary_keeps_its_result(runner, store
 
 
 class PressedStore(MemoryStore):
-    """Ctrl-C is pressed while a run is released in it."""
+    """Ctrl-C is pressed while a run is released in it for the first time."""
+
+    pressed = False
 
     def release(self, lease, how, error="", drop=()):
         super().release(lease, how, error, drop)
-        raise KeyboardInterrupt
+        if not self.pressed:
+            self.pressed = True
+            raise KeyboardInterrupt
 
 
 def test_ctrl_c_during_a_release_leaves_sigterm_as_it_was(runner, metrics):
@@ -225,6 +229,13 @@ def test_ctrl_c_during_a_release_leaves_sigterm_as_it_was(runner, metrics):
     assert signals._watched == []
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     assert metrics("calls_total", outcome="error") == 1
+
+
+def test_a_run_that_nobody_has_any_more_keeps_no_sigterm_from_the_process(killed):
+    checkpoint_run("dropped", store=MemoryStore()).__enter__()
+    with pytest.raises(KilledError):
+        terminate()
+    assert killed == [signal.SIGTERM]
 
 
 def test_all_runs_of_the_main_thread_are_released(store, killed):

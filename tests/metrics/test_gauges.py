@@ -160,12 +160,16 @@ def test_a_change_that_comes_in_while_another_is_written_is_what_stands(worker):
 
 
 def test_a_worker_writes_how_many_items_its_runs_are_to_come_to(worker):
-    recorder, run = worker.checkpoint("it"), object()
+    recorder, run = worker.checkpoint("it"), Source(0.0)
     gauge = worker.number(CHECKPOINT_EXPECTED, "it")
     recorder.iterates(run, 10)
     assert written(gauge) == {(): 10.0}
     recorder.items("done", 4)
     recorder.over(run)
+    assert written(gauge) == {(): 4.0}
+    recorder.iterates(run, 10)
+    del run  # as where a signal handler leaves it without an end
+    finish_all()
     assert written(gauge) == {(): 4.0}
 
 

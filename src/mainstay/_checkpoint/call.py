@@ -40,6 +40,7 @@ from mainstay._core.owner import this_process
 from mainstay._core.threads import run_in_thread
 from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay.errors import (
+    CheckpointError,
     CodeChangedError,
     CorruptCheckpointError,
     PoisonedRunError,
@@ -174,12 +175,17 @@ class CheckpointCall(Call[CheckpointRecorder]):
             CheckpointError: If it is busy, complete, poisoned, or cannot go on.
         """
         self._look_for_former()
-        answer = self.sender.acquire(self.id, self._request(), self.left())
+        request, answer = self._request(), None
         try:
+            answer = self.sender.acquire(self.id, request, self.left())
             return self._answered(answer)
         except BaseException as error:
-            if isinstance(answer, Acquired):
-                with self._noting(error):
+            with self._noting(error):
+                if answer is None and not is_a(error, CheckpointError):
+                    # A signal handler's, when the store may have given the run: it knows the grant.
+                    again = attrs.evolve(request, rerun=False)
+                    answer = self.sender.store.acquire(self.id, again)
+                if isinstance(answer, Acquired):
                     self.sender.release(self._lease_of(answer.record), "error", in_words(error))
             raise
 
@@ -377,8 +383,9 @@ class CheckpointCall(Call[CheckpointRecorder]):
 
     def _succeeded(self, run: Run) -> None:
         """Record that the run has its result."""
-        self._end_watch(run)
         run.hold.over = True
+        self._end_watch(run)
+        interruption.ended(run.hold)
         self.recorder.over(run)
         run.tell_cost()
         self.end("recovered" if run.resumed else "success")
@@ -386,37 +393,30 @@ class CheckpointCall(Call[CheckpointRecorder]):
 
     def _failed(self, error: BaseException) -> None:
         """Release the run, and record how the call ended."""
-        run = self._given_up()
+        run = self._run
         try:
             if run is not None:
                 with self._noting(error):
                     run.release("error", error)
+                    self._end_watch(run)
         finally:  # a cancellation, or what a signal handler raises, may come while it is released
             self._record_failure(error)
 
     async def _afailed(self, error: BaseException) -> None:
         """Release the run, and record how the call ended."""
-        run = self._given_up()
+        run = self._run
         try:
             if run is not None:
                 with self._noting(error):
                     await run.arelease("error", error)
+                    self._end_watch(run)
         finally:  # a cancellation, or what a signal handler raises, may come while it is released
             self._record_failure(error)
 
-    def _given_up(self) -> Run | None:
-        """Record that the run is not finished; return it, if it was begun."""
-        run = self._run
-        if run is not None:
-            self._end_watch(run)
-            self.recorder.over(run)
-            if any(each.item is not NOTHING for each in run.progress.stack):
-                self.recorder.items("failed", 1)
-        return run
-
     def _end_watch(self, run: Run) -> None:
-        interruption.ended(run.hold)
-        unwatch(self.bound.settings.store, run.hold)
+        """Have nobody watch over a run that is finished or released, which nobody else would do."""
+        if not run.complete:
+            unwatch(self.bound.settings.store, run.hold)
 
     @contextlib.contextmanager
     def _noting(self, error: BaseException) -> Iterator[None]:
@@ -428,6 +428,11 @@ class CheckpointCall(Call[CheckpointRecorder]):
 
     def _record_failure(self, error: BaseException) -> None:
         run = self._run
+        if run is not None:
+            interruption.ended(run.hold)
+            self.recorder.over(run)
+            if any(each.item is not NOTHING for each in run.progress.stack):
+                self.recorder.items("failed", 1)
         if not is_a(error, Exception) or is_a(error, RunInterruptedError):
             self.end_interrupted(error)
         elif issubclass(type(error), _REJECTED) and (run is None or run.complete):

@@ -6,6 +6,7 @@ asks for the next item, or a step begins outside of items, the run is saved and 
 """
 
 from typing import Protocol
+from weakref import ref
 
 from mainstay._core.forks import around_forks
 from mainstay._core.threads import values_now
@@ -19,12 +20,14 @@ class Interruptible(Protocol):
         ...
 
 
-_running: dict[int, Interruptible] = {}
+_running: dict[int, ref[Interruptible]] = {}
+"""Weakly: an exception of a signal handler may leave a run without an end."""
 
 
 def began(run: Interruptible) -> None:
     """Make a run known, from its beginning to its end."""
-    _running[id(run)] = run
+    key = id(run)
+    _running[key] = ref(run, lambda _: _running.pop(key, None))
 
 
 def ended(run: Interruptible) -> None:
@@ -58,8 +61,10 @@ def interrupt_all() -> None:
         ...     next(cp.iterate(range(1, 32)))
         4
     """
-    for run in values_now(_running):
-        run.interrupt()
+    for known in values_now(_running):
+        run = known()
+        if run is not None:
+            run.interrupt()
 
 
 around_forks(in_child=_running.clear)

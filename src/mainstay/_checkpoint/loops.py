@@ -247,8 +247,8 @@ async def aend_if_interrupted(run: Run) -> None:
 def step(run: Run, begun: Step, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """Compute the result of a step, and save it."""
     steps = run.progress.steps
-    entered = enter_step(begun)
     try:
+        enter_step(begun)
         value = fn(*args, **kwargs)
         if type(value) is CoroutineType:
             value.close()
@@ -259,7 +259,7 @@ def step(run: Run, begun: Step, fn: Callable[..., Any], args: Any, kwargs: Any) 
             write(run, run.step_saved(begun))
         raise
     finally:
-        leave_step(entered)
+        leave_step(begun)
     run.recorder.step("executed")
     steps.keep_value(begun, value, fn)
     write(run, run.step_saved(begun))
@@ -271,8 +271,8 @@ async def astep(
 ) -> Any:
     """Compute the result of a step, and save it."""
     steps = run.progress.steps
-    entered = enter_step(begun)
     try:
+        enter_step(begun)
         value = fn(*args, **kwargs)
         if inspect.isawaitable(value):
             value = await value
@@ -282,7 +282,7 @@ async def astep(
             await awrite(run, lock, functools.partial(run.step_saved, begun))
         raise
     finally:
-        leave_step(entered)
+        leave_step(begun)
     run.recorder.step("executed")
     steps.keep_value(begun, value, fn)
     await awrite(run, lock, functools.partial(run.step_saved, begun))

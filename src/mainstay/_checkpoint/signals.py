@@ -4,6 +4,9 @@ Only over the default handler, only in the main thread, and only while a run goe
 handler sets flags and nothing else. A second SIGTERM acts at once. Where several runs go on in the
 main thread, the first one that comes to a boundary ends the process; the others keep what they
 saved last, and their leases are released, too.
+
+Runs are held weakly: one that an exception of another handler left without an end keeps no SIGTERM
+from the process.
 """
 
 import contextlib
@@ -12,6 +15,7 @@ import signal
 import threading
 from types import FrameType
 from typing import Literal, Protocol
+from weakref import ref
 
 from mainstay._core.forks import around_forks
 from mainstay.errors import CheckpointError
@@ -34,29 +38,34 @@ class Stoppable(Protocol):
         ...
 
 
-_watched: list[Stoppable] = []
+_watched: list[ref[Stoppable]] = []
 _requested = False
+
+
+def _going_on() -> list[Stoppable]:
+    return [run for each in _watched if (run := each()) is not None]
 
 
 def watch(run: Stoppable) -> None:
     """Make SIGTERM wait for the boundaries of *run*, if it may."""
     if threading.current_thread() is not threading.main_thread():
         return
-    if not _watched:
-        if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-            return
+    handler = signal.getsignal(signal.SIGTERM)
+    if handler not in (signal.SIG_DFL, _on_sigterm) and not _going_on():
+        return
+    _watched.append(ref(run))  # first: `unwatch` restores the handler of a run that is there
+    if handler is signal.SIG_DFL:
         try:
             signal.signal(signal.SIGTERM, _on_sigterm)
         except ValueError:  # no subinterpreter may handle signals
-            return
-    _watched.append(run)
+            _watched.clear()
 
 
 def unwatch(run: Stoppable) -> None:
     """Restore what was before the first run; end now if that was requested meanwhile."""
-    if not any(each is run for each in _watched):
+    if not any(each is run for each in _going_on()):
         return
-    _watched[:] = [each for each in _watched if each is not run]
+    _watched[:] = [each for each in _watched if each() not in (run, None)]
     if not _watched:
         if _requested:
             _end()
@@ -70,8 +79,9 @@ def is_requested() -> bool:
 
 def end_if_requested(run: Stoppable) -> None:
     """End the process if SIGTERM came and *run*, which was saved just now, is at a boundary."""
-    if _requested and run.at_boundary and any(each is run for each in _watched):
-        for each in _watched:
+    going_on = _going_on()
+    if _requested and run.at_boundary and any(each is run for each in going_on):
+        for each in going_on:
             with contextlib.suppress(CheckpointError):  # the lease will end by itself
                 each.release("sigterm")
         _end()
@@ -79,10 +89,11 @@ def end_if_requested(run: Stoppable) -> None:
 
 def _on_sigterm(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as handlers are
     global _requested
-    if _requested:
+    going_on = _going_on()
+    if _requested or not going_on:
         _end()
     _requested = True
-    for run in _watched:
+    for run in going_on:
         run.stop_soon()
 
 

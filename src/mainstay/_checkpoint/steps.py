@@ -24,11 +24,10 @@ and the label. Earlier versions let steps have steps and iterations inside them;
 the names of their cursors, have parts such as `load#1()` for these steps, too.
 """
 
-import contextlib
 import re
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from typing import Any
 from zlib import crc32
 
@@ -207,7 +206,8 @@ class Steps:
 
     def around(self) -> Step | None:
         """Return the innermost step that the calling code is inside of."""
-        return next((step for step in reversed(_AROUND.get()) if step in self._going_on), None)
+        around = (known() for known in reversed(_AROUND.get()))
+        return next((step for step in around if step in self._going_on), None)
 
     def keep_value(self, step: Step, value: object, fn: Callable[..., Any]) -> None:
         """Take what a step of *fn* returned as its result.
@@ -375,19 +375,27 @@ class Steps:
             self._inside.add(number)
 
 
-_AROUND: ContextVar[tuple[Step, ...]] = ContextVar("mainstay_steps", default=())
-"""The steps that the calling code was begun in, of all runs, the innermost last."""
+_AROUND: ContextVar[tuple[weakref.ref[Step], ...]] = ContextVar("mainstay_steps", default=())
+"""The steps that the calling code was begun in, of all runs, the innermost last.
+
+One that an exception of a signal handler left before its end is over with its run.
+"""
 
 
-def enter_step(step: Step) -> Token[tuple[Step, ...]]:
+def enter_step(step: Step) -> None:
     """Make *step* the innermost one around what is called from now on, until `leave_step`."""
-    return _AROUND.set((*_AROUND.get(), step))
+    around = [each for each in _AROUND.get() if each() is not None]
+    _AROUND.set((*around, weakref.ref(step)))
 
 
-def leave_step(entered: Token[tuple[Step, ...]]) -> None:
-    """Go back to the steps that were around before `enter_step`."""
-    with contextlib.suppress(ValueError):  # a coroutine that is closed in another context
-        _AROUND.reset(entered)
+def leave_step(step: Step) -> None:
+    """Go back to the steps that were around before `enter_step`, if it was called in this context.
+
+    It was not for a coroutine that is closed in another one.
+    """
+    around, this = _AROUND.get(), weakref.ref(step)
+    if this in around:
+        _AROUND.set(around[: around.index(this)])
 
 
 def name_in(slot: str) -> str:

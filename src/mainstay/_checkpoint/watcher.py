@@ -9,16 +9,26 @@ The same thread sets `Schedule.due` when the time of a run's next save has come,
 need not ask the clock after every item. It waits in real time on purpose: a lease has to be renewed
 while nobody sleeps on the run's clock. It is a daemon and ends with the last run, so it keeps no
 process alive.
+
+A run is held weakly. Where an exception of a signal handler comes in between two steps of its end,
+nobody ends the run; then the thread hears that the run is gone, and releases it, as its own code
+would have done.
+
+A signal handler may come in anywhere, and use runs itself. So what it may share with the code that
+it came into is a queue, a dict and a deque, whose operations are whole, and a lock that its thread
+may have already. Only the thread ends itself, with that lock, so that no run comes too late.
 """
 
 import heapq
 import math
+import queue
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import Context
 from itertools import count
 from typing import Protocol
+from weakref import ref
 
 import attrs
 
@@ -28,12 +38,15 @@ from mainstay._core.context import helper_context
 from mainstay._core.events import is_first, logger_of
 from mainstay._core.failures import class_name, in_words
 from mainstay._core.forks import around_forks
+from mainstay._core.threads import values_now
 from mainstay.stores.base import RENEWALS_PER_LEASE, RunLease, Store
 
 _TOGETHER = 1 / 4
 _AFTER_FAILURE = 1 / 8
 _MANY = 64
 """What is noted for later beyond this, and is out of date, is thrown away before its time."""
+
+_DROPPED = "its code was left without an end, as by an exception of a signal handler"
 
 
 class Renewable(Protocol):
@@ -57,18 +70,24 @@ class Renewable(Protocol):
         ...
 
 
+def _no_run() -> None:
+    """Stand in for a run that is not watched any more."""
+
+
 @attrs.define(eq=False)
 class _WatchedRun:
     """A run in the watcher, until it is removed.
 
     Attributes:
-        run: The run; None once it is removed, for the sake of what is noted for later.
+        run: Returns the run; None once nobody has it, or it is removed.
+        lease: Its lease.
         context: What its renewals run in: its clock, and nothing else of its caller's.
         between: Seconds between two renewals.
         renewal: When the next one is due.
     """
 
-    run: Renewable | None
+    run: Callable[[], Renewable | None]
+    lease: RunLease
     context: Context
     between: float
     renewal: float
@@ -76,7 +95,7 @@ class _WatchedRun:
 
 def _run_to_act_on(at: float, watched: _WatchedRun, *, save: bool) -> Renewable | None:
     """Return the run that something was noted for, unless it has ended, or another time counts."""
-    run = watched.run
+    run = watched.run()
     if run is None or run.over:
         return None
     return run if at == (run.schedule.due_at if save else watched.renewal) else None
@@ -94,54 +113,82 @@ class Watcher:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._runs: dict[int, _WatchedRun] = {}
+        self._runs: dict[str, _WatchedRun] = {}  # by grant
         self._heap: list[tuple[float, int, _WatchedRun, bool]] = []
         self._news: deque[tuple[float, _WatchedRun, bool]] = deque()
         self._numbers = count()
-        self._wake = threading.Event()
+        self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._until = -math.inf
-        self._stopped = False
         threading.Thread(
             target=Context().run, args=(self._watch,), name="mainstay-leases", daemon=True
         ).start()
 
     def add(self, run: Renewable) -> None:
         """Watch over *run* from now on."""
-        between = run.held.seconds / RENEWALS_PER_LEASE
-        watched = _WatchedRun(run, helper_context(), between, monotonic() + between)
-        self._runs[id(run)] = watched
+        lease = run.held
+        between = lease.seconds / RENEWALS_PER_LEASE
+        watched = _WatchedRun(
+            ref(run, lambda _: self._wake_up(dropped=True)),
+            lease,
+            helper_context(),
+            between,
+            monotonic() + between,
+        )
+        self._runs[lease.grant] = watched
         run.schedule.alarm = lambda at: self._add(at, watched, save=True)
         self._add(watched.renewal, watched, save=False)
         if run.schedule.due_at < math.inf:
             self._add(run.schedule.due_at, watched, save=True)
 
-    def remove(self, run: Renewable) -> bool:
-        """Forget *run*; return True if it was the last one, so that the thread ends."""
-        watched = self._runs.pop(id(run), None)
-        if watched is not None:
-            watched.run = None
-        if not self._runs:
-            self._stopped = True
-            self._wake.set()
-        return self._stopped
+    def remove(self, run: Renewable) -> None:
+        """Forget *run*."""
+        try:
+            watched = self._runs.pop(run.held.grant, None)
+            if watched is not None:
+                watched.run = _no_run
+        finally:
+            if not self._runs:
+                self._wake_up()
+
+    def _wake_up(self, *, dropped: bool = False) -> None:
+        """Have the thread look; *dropped* is True if nobody may have some run any more."""
+        self._wake.put(dropped)
 
     def _add(self, at: float, watched: _WatchedRun, *, save: bool) -> None:
         """Add what is to be done at a time, from any thread or handler."""
         self._news.append((at, watched, save))
         if at < self._until or len(self._news) > _MANY:
-            self._wake.set()
+            self._wake_up()
 
     def _watch(self) -> None:
-        while not self._stopped:
-            self._wake.clear()
+        while self._goes_on():
             self._take_in()
             self._until = until = self._heap[0][0] if self._heap else math.inf
             if self._news:  # noted before `_until` was there to be seen
                 continue
-            self._wake.wait(min(max(until - monotonic(), 0.0), threading.TIMEOUT_MAX))
-            if not self._stopped:
-                self._take_in()
-                self._act(monotonic())
+            if self._woken(until):
+                self._release_dropped()
+            self._take_in()
+            self._act(monotonic())
+
+    def _goes_on(self) -> bool:
+        """Return False if there is no run left, and none will come."""
+        if self._runs:
+            return True
+        with _lock:
+            if not self._runs and _watchers.get(id(self._store)) is self:
+                del _watchers[id(self._store)]
+            return bool(self._runs)
+
+    def _woken(self, until: float) -> bool:
+        """Wait until then, or until somebody wakes it; return True if a run may be dropped."""
+        dropped, wait = False, min(max(until - monotonic(), 0.0), threading.TIMEOUT_MAX)
+        try:
+            dropped = self._wake.get(timeout=wait)
+            while True:
+                dropped = self._wake.get_nowait() or dropped
+        except queue.Empty:
+            return dropped
 
     def _take_in(self) -> None:
         while self._news:
@@ -167,13 +214,13 @@ class Watcher:
             else:
                 renew = True
         if renew:
-            self._renew([*self._runs.values()], now)
+            self._renew(values_now(self._runs), now)
 
     def _renew(self, runs: Sequence[_WatchedRun], now: float) -> None:
         """Renew the leases whose time has come or soon comes, those of one clock together."""
         groups: dict[int, list[tuple[_WatchedRun, Renewable]]] = {}
         for watched in runs:
-            run = watched.run
+            run = watched.run()
             if (
                 run is not None
                 and not run.over
@@ -202,6 +249,22 @@ class Watcher:
             run.was_renewed(now, lost=run.held.run in lost)
         return True
 
+    def _release_dropped(self) -> None:
+        """Release the runs that nobody has any more, and that were not removed."""
+        for watched in values_now(self._runs):
+            lease = watched.lease
+            if watched.run() is None and self._runs.pop(lease.grant, None) is watched:
+                watched.context.run(self._release, lease)
+
+    def _release(self, lease: RunLease) -> None:
+        try:
+            self._store.release(lease, "error", _DROPPED)
+        except Exception as error:  # noqa: BLE001 - as above
+            logger_of("checkpoint").warning(
+                "%s: run %r is not released, so that others have to wait for the end of its "
+                "lease: %s", lease.run.name, lease.run.key, in_words(error)
+            )  # fmt: skip
+
 
 def renews_now(renewal: float, between: float, now: float) -> bool:
     """True if a lease is renewed at *now*: its time has come, or comes soon enough to keep step."""
@@ -227,10 +290,9 @@ def watch(store: Store, run: Renewable) -> None:
 
 def unwatch(store: Store, run: Renewable) -> None:
     """Watch over *run* no more, if it was watched."""
-    with _lock:
-        watcher = _watchers.get(id(store))
-        if watcher is not None and watcher.remove(run):
-            del _watchers[id(store)]
+    watcher = _watchers.get(id(store))
+    if watcher is not None:
+        watcher.remove(run)
 
 
 def _after_fork_in_child() -> None:

@@ -1,6 +1,7 @@
 """How many items a component is to have counted when the iterations that go on are through."""
 
 from collections.abc import Callable
+from weakref import ref
 
 from mainstay._core.threads import values_now
 from mainstay._metrics.gauges import NumberGauge
@@ -20,7 +21,7 @@ class ExpectedItems:
         self._gauge = gauge
         self._counted = counted
         self._began = False
-        self._left: dict[object, int | None] = {}
+        self._left: dict[ref[object], int | None] = {}  # a handler may leave a run without an end
         gauge.follow(self, ExpectedItems.value)
 
     def value(self) -> float | None:
@@ -35,15 +36,18 @@ class ExpectedItems:
     def begin(self, run: object, left: int | None) -> None:
         """Record that an iteration of *run* begins, with what the run has left from then on."""
         self._began = True
-        self._left[run] = left
+        self._left[ref(run, self._forgotten)] = left
         self._gauge.changed()
 
     def go_on(self, run: object, left: int | None) -> None:
         """Record what *run* has left, if it has begun an iteration."""
-        if run in self._left:
+        if ref(run) in self._left:
             self.begin(run, left)
 
     def forget(self, run: object) -> None:
         """Record that *run* counts nothing more."""
+        self._forgotten(ref(run))
+
+    def _forgotten(self, run: "ref[object]") -> None:
         if self._left.pop(run, 0) != 0:
             self._gauge.changed()

@@ -1,0 +1,80 @@
+"""A stand-in for a signal handler, which comes in at a place of a call that the test names.
+
+Python lets a handler in where a function begins, where a call of something in C or of a class has
+ended, and where a loop goes back. A trace function sees these places in the same order each time.
+"""
+
+import dis
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+_BACK = {dis.opmap[each] for each in dis.opmap if each.startswith("JUMP_BACKWARD")}
+_CALLS = {dis.opmap[each] for each in ("CALL", "CALL_FUNCTION_EX")}
+_MAKES = ("__init__", "__new__")
+
+
+class Handler:
+    """Comes in at one place of a call, counted from 1; at none if that is 0.
+
+    Attributes:
+        places: How many places there were so far.
+        where: The place where it came in.
+    """
+
+    def __init__(self, act: Callable[[], object], at: int) -> None:
+        self.act = act
+        self.at = at
+        self.places = 0
+        self.where = ""
+        self._before: dict[FrameType, int] = {}
+        self._python: set[FrameType] = set()
+
+    def call(self, fn: Callable[[], object]) -> None:
+        """Call a function, and come into it."""
+        sys.setprofile(self._profile)
+        sys.settrace(self._enter)
+        try:
+            fn()
+        finally:
+            sys.settrace(None)
+            sys.setprofile(None)
+            self._before.clear()
+            self._python.clear()
+
+    def _profile(self, frame: FrameType, event: str, _: object) -> None:
+        if event in ("c_return", "c_exception"):
+            self._python.discard(frame)
+
+    def _enter(self, frame: FrameType, _event: str, _arg: object) -> Any:
+        if frame.f_code is Handler.call.__code__:
+            return None
+        if frame.f_back is not None and frame.f_code.co_name not in _MAKES:
+            self._python.add(frame.f_back)
+        frame.f_trace_lines = False
+        frame.f_trace_opcodes = True
+        self._comes_in(frame)
+        return self._trace
+
+    def _trace(self, frame: FrameType, event: str, _: object) -> Any:
+        if event == "opcode":
+            before = self._before.get(frame)
+            code = frame.f_code.co_code[frame.f_lasti]
+            self._before[frame] = code
+            if before in _BACK or (before in _CALLS and frame not in self._python):
+                self._comes_in(frame)
+            if code in _CALLS:
+                self._python.discard(frame)
+        elif event == "return":
+            self._before.pop(frame, None)
+            self._python.discard(frame)
+        return self._trace
+
+    def _comes_in(self, frame: FrameType) -> None:
+        self.places += 1
+        if self.places == self.at:
+            name = Path(frame.f_code.co_filename).name
+            self.where = f"{name}:{frame.f_lineno} {frame.f_code.co_name}"
+            self.act()
