@@ -1,24 +1,27 @@
 """Requests to a store that fails for a moment: sent again as long as the lease lasts."""
 
 import asyncio
+import contextlib
 import gc
 import logging
 import threading
 import weakref
+from contextlib import nullcontext
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mainstay import AsyncCheckpoint, checkpointed, deadline
+from mainstay import AsyncCheckpoint, checkpointed, deadline, on_event, retry
 from mainstay._checkpoint import promises, signals
 from mainstay._checkpoint.sending import resend_wait
 from mainstay._core.context import current_context
+from mainstay._core.watching import watch_attempts
 from mainstay.errors import CheckpointError, LeaseLostError, StoreUnavailableError
 from mainstay.stores import MemoryStore
 from mainstay.stores.base import AsyncStore, Promises
 from mainstay.testing import FakeClock
-from support.checkpoints import add_up
+from support.checkpoints import OopsError, add_up
 
 LEASE = 30.0
 
@@ -139,14 +142,54 @@ def test_a_process_that_is_to_end_sends_nothing_again(runner, outage, monkeypatc
         assert clock.now() == began
 
 
-def test_it_is_said_once_for_how_long_the_store_is_asked_again(runner, outage, caplog):
-    store = outage(after=1, seconds=5.0)
-    with FakeClock(), caplog.at_level(logging.WARNING):
+def test_what_is_sent_again_is_said_in_the_log_of_checkpoints(runner, outage, caplog):
+    store = outage(after=1, seconds=1.0)
+    with FakeClock(), caplog.at_level(logging.INFO):
         runner.job(add_up, store=store, lease=LEASE)([1, 2, 3])
-    told = [each.getMessage() for each in caplog.records if "asked again" in each.getMessage()]
-    assert len(told) == 1
-    assert "connection lost" in told[0]
-    assert "27.0 s" in told[0]
+    first, *later = [each for each in caplog.records if "asked again" in each.getMessage()]
+    assert {each.name for each in caplog.records} == {"mainstay.checkpoint"}
+    assert first.levelname == "WARNING"
+    assert first.getMessage().startswith("job: the store did not take a save (failure 1): memory:")
+    assert "connection lost" in first.getMessage()
+    assert first.getMessage().endswith(" s, and for 27.0 s at most")
+    assert {each.levelname for each in later} == {"INFO"}
+    assert "(failure 2)" in later[0].getMessage()
+
+
+@pytest.mark.parametrize(
+    ("after", "what"), [(0, "give the run"), (1, "take a save"), (2, "release the run")]
+)
+def test_the_log_says_which_request_is_sent_again(runner, outage, caplog, after, what):
+    store = outage(after=after, seconds=1.0)
+    with FakeClock(), contextlib.suppress(OopsError):
+        runner.job(add_up, store=store, lease=LEASE)([1, 2], fail_at=2)
+    assert f"job: the store did not {what} (failure 1)" in caplog.text
+
+
+def test_what_is_sent_again_is_no_retry_of_the_users(runner, outage):
+    """Known fault: listeners and spans were told of a retry named as the job, by no policy."""
+    heard, seen = [], []
+    store = outage(after=2, seconds=10 * LEASE)
+    stops = on_event(heard.append), watch_attempts(lambda each: nullcontext(seen.append(each)))
+    try:
+        with FakeClock(), pytest.raises(StoreUnavailableError) as caught:
+            runner.job(add_up, store=store, lease=LEASE)([1, 2, 3])
+    finally:
+        for stop in stops:
+            stop()
+    assert (heard, seen) == ([], [])
+    assert "mainstay.retry" not in " ".join(getattr(caught.value, "__notes__", ()))
+
+
+def test_a_retry_around_a_run_is_not_nested_in_what_is_sent_again(outage, caplog):
+    """Known fault: it gave up after one attempt, since a retry inside it had done so already."""
+    store = outage(after=1, seconds=1.5 * LEASE)
+    on = StoreUnavailableError
+    again = retry(on=on, attempts=2, timeout=None, wait=LEASE, nested="once")
+    with FakeClock():
+        job = again(checkpointed(store=store, lease=LEASE)(lambda cp: cp.step("a", int, 7)))
+        assert job() == 7
+    assert "another retry" not in caplog.text
 
 
 def test_a_run_that_was_taken_over_during_an_outage_is_lost(outage):

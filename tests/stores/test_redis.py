@@ -220,7 +220,7 @@ def test_where_many_tasks_listen_the_others_wait_for_their_time(store, server):
     lease = acquired(store)
 
     async def run():
-        waits = [asyncio.create_task(store._await_release(RUN, 0.3)) for _ in range(40)]
+        waits = [asyncio.create_task(store._await_release(RUN, 2.0)) for _ in range(40)]
         with redis.Redis(port=server.port) as client:
             until = time.monotonic() + LONGEST
             while client.pubsub_numsub(channel_of(RUN))[0][1] < 32:
@@ -228,7 +228,7 @@ def test_where_many_tasks_listen_the_others_wait_for_their_time(store, server):
                 await asyncio.sleep(0.005)
         done, pending = await asyncio.wait(waits, timeout=0.01)
         await store.arelease(lease, "error")
-        await asyncio.wait(waits)
+        await asyncio.gather(*waits)
         return len(done), len(pending)
 
     assert asyncio.run(run()) == (0, 40)

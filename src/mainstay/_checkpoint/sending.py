@@ -2,9 +2,11 @@
 
 The rules:
 
-1. A request that fails with a `StoreUnavailableError` that is `retryable` is sent again, by `retry`
-   itself, until its patience ends; all others fail at once. The store knows a request again that
-   it has carried out, and whose answer was lost.
+1. A request that fails with a `StoreUnavailableError` that is `retryable` is sent again until its
+   patience ends; all others fail at once. The store knows a request again that it has carried out,
+   and whose answer was lost. This is no call of `retry`, which users would see in their listeners,
+   logs, spans and notes without having made one: it is said in the log of checkpoints, and counted
+   in `checkpoint_store_retries_total`.
 2. Patience ends with the lease, less a tenth of it for the way, by the clock of the run and from
    the last renewal on: later somebody else may have the run. An acquisition has half a lease; a
    release a third, since after that the lease is soon over by itself.
@@ -15,6 +17,7 @@ The rules:
    caller knows what was done; the request is not sent once more then.
 """
 
+import logging
 import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -23,17 +26,10 @@ import attrs
 
 from mainstay._checkpoint.promises import are_checked, check_promises
 from mainstay._core.clock import SYSTEM, Clock
-from mainstay._core.context import current_context, helper_context
+from mainstay._core.context import current_context
 from mainstay._core.events import logger_of
-from mainstay._core.failures import is_a, judge_of
-from mainstay._core.functions import Kind
 from mainstay._core.threads import run_in_thread, to_its_end
 from mainstay._metrics.checkpoint import CheckpointRecorder
-from mainstay._metrics.recorders import Recorders
-from mainstay._metrics.series import SeriesTable
-from mainstay._retry.call import POLICY, BoundRetry
-from mainstay._retry.loops import WRAPPERS
-from mainstay._retry.settings import RetrySettings
 from mainstay.errors import StoreUnavailableError
 from mainstay.stores.base import (
     RENEWALS_PER_LEASE,
@@ -56,8 +52,8 @@ _FIRST_SPAN = 0.02
 _SPANS_PER_LEASE = 20
 _SHORTEST_WAIT = 0.001
 
-_unseen = Recorders(SeriesTable("mainstay", {})).calls("store", POLICY)
-"""Takes what `retry` records here: users have `checkpoint_store_retries_total` for it."""
+_GIVE, _SAVE, _RELEASE = "give the run", "take a save", "release the run"
+"""What is asked of a store, as the log says it."""
 
 _chance = random.random
 
@@ -101,7 +97,7 @@ class Sender:
     def acquire(self, run: RunId, request: Request, left: float) -> Acquisition:
         """Ask for a run, for no longer than *left* seconds."""
         patience = min(left, self.lease / 2)
-        return self._sent(lambda: self._acquired(run, request), lambda: patience)
+        return self._sent(_GIVE, lambda: self._acquired(run, request), lambda: patience)
 
     async def aacquire(
         self, run: RunId, request: Request, left: float, heard: Callable[[Acquisition], object]
@@ -119,7 +115,7 @@ class Sender:
             send = self._in_thread(lambda: heard(self._acquired(run, request)))
         else:
             send = lambda: to_its_end(ask(native))  # noqa: E731 - one of two
-        await self._asent(send, lambda: patience)
+        await self._asent(_GIVE, send, lambda: patience)
 
     def _acquired(self, run: RunId, request: Request) -> Acquisition:
         check_promises(self.store)
@@ -127,7 +123,7 @@ class Sender:
 
     def commit(self, lease: RunLease, change: Change, patience: Callable[[], float]) -> None:
         """Write a change; *patience* is the seconds until nothing is to be sent any more."""
-        self._sent(lambda: self.store.commit(lease, change), patience)
+        self._sent(_SAVE, lambda: self.store.commit(lease, change), patience)
 
     async def acommit(self, lease: RunLease, change: Change, patience: Callable[[], float]) -> None:
         """Write a change; *patience* is the seconds until nothing is to be sent any more."""
@@ -136,12 +132,13 @@ class Sender:
             send = self._in_thread(lambda: self.store.commit(lease, change))
         else:
             send = lambda: to_its_end(native.acommit(lease, change))  # noqa: E731 - one of two
-        await self._asent(send, patience)
+        await self._asent(_SAVE, send, patience)
 
     def release(self, lease: RunLease, how: Exit, error: str, drop: tuple[int, ...] = ()) -> None:
         """Release a run before its end."""
         patience = self.lease / RENEWALS_PER_LEASE
-        self._sent(lambda: self.store.release(lease, how, error, drop), lambda: patience)
+        send = lambda: self.store.release(lease, how, error, drop)  # noqa: E731 - as the others
+        self._sent(_RELEASE, send, lambda: patience)
 
     async def arelease(
         self, lease: RunLease, how: Exit, error: str, drop: tuple[int, ...] = ()
@@ -152,7 +149,7 @@ class Sender:
             send = self._in_thread(lambda: self.store.release(lease, how, error, drop))
         else:
             send = lambda: to_its_end(native.arelease(lease, how, error, drop))  # noqa: E731 - as above
-        await self._asent(send, lambda: patience)
+        await self._asent(_RELEASE, send, lambda: patience)
 
     def wait(self, run: RunId, seconds: float, clock: Clock) -> None:
         """Wait to ask again for a run that is held, or until the store says that it was left."""
@@ -181,86 +178,71 @@ class Sender:
     def _in_thread(self, call: Callable[[], T]) -> Callable[[], Awaitable[T]]:
         return lambda: run_in_thread(call)
 
-    def _sent(self, send: Callable[[], T], patience: Callable[[], float]) -> T:
-        try:
-            return send()
-        except StoreUnavailableError as error:
-            again = self._begin_again(error, patience)
-            if again is None:
-                raise
-        current_context().clock.sleep(again.first_wait())
-        repeated: Callable[[], T] = WRAPPERS[Kind.SYNC](again.bound(), send)
-        return helper_context().run(repeated)
+    def _sent(self, what: str, send: Callable[[], T], patience: Callable[[], float]) -> T:
+        again = None
+        while True:
+            try:
+                return send()
+            except StoreUnavailableError as error:
+                again = again or self._again(what, patience)
+                wait = again.wait_after(error)
+                if wait is None:
+                    raise
+            current_context().clock.sleep(wait)
 
-    async def _asent(self, send: Callable[[], Awaitable[T]], patience: Callable[[], float]) -> T:
-        import asyncio  # noqa: PLC0415 - programs without async code do without it
+    async def _asent(
+        self, what: str, send: Callable[[], Awaitable[T]], patience: Callable[[], float]
+    ) -> T:
+        again = None
+        while True:
+            try:
+                return await send()
+            except StoreUnavailableError as error:
+                again = again or self._again(what, patience)
+                wait = again.wait_after(error)
+                if wait is None:
+                    raise
+            await current_context().clock.asleep(wait)
 
-        try:
-            return await send()
-        except StoreUnavailableError as error:
-            again = self._begin_again(error, patience)
-            if again is None:
-                raise
-        await current_context().clock.asleep(again.first_wait())
-        repeated = WRAPPERS[Kind.ASYNC](again.bound(), send)
-        loop = asyncio.get_running_loop()
-        sending = loop.create_task(repeated(), context=helper_context())
-        return await to_its_end(sending, again.give_up)
-
-    def _begin_again(
-        self, error: StoreUnavailableError, patience: Callable[[], float]
-    ) -> "_Again | None":
-        """Return how a request goes on that has failed; None if it does not."""
-        seconds = patience()
-        if not error.retryable or seconds <= 0 or self.ends():
-            return None
-        logger_of("checkpoint").warning(
-            "%s: %s; the store is asked again for up to %.1f s", self.component, error, seconds
-        )
-        return _Again(self, seconds)
+    def _again(self, what: str, patience: Callable[[], float]) -> "_Again":
+        clock = current_context().clock
+        return _Again(self, what, clock, clock.now() + patience())
 
 
 @attrs.define(eq=False)
 class _Again:
-    """A request that is sent again.
+    """A request that has failed.
 
     Attributes:
         sender: Sends it.
-        seconds: For how long.
+        what: What the store is to do.
+        clock: By which it waits.
+        until: When its patience ends.
         failures: How often it has failed.
     """
 
     sender: Sender
-    seconds: float
-    failures: int = 1
-    _given_up: bool = attrs.field(default=False, init=False)
+    what: str
+    clock: Clock
+    until: float
+    failures: int = 0
 
-    def give_up(self) -> None:
-        """Send it no more, since its caller was cancelled."""
-        self._given_up = True
-
-    def first_wait(self) -> float:
-        """Return the seconds until the request is sent for the second time; they are used up."""
-        wait = min(self._wait(), self.seconds / 2)
-        self.seconds -= wait
-        return wait
-
-    def bound(self) -> BoundRetry:
-        """Return the retry that sends it until it succeeds, or its time is over."""
-        settings = RetrySettings(
-            judge=judge_of(self._delay), attempts=None, timeout=self.seconds, attempt_timeout=None,
-            wait=None, stop=None, on_result=None, budget=None, nested="allow",
-        )  # fmt: skip
-        return BoundRetry(settings, self.sender.component, _unseen)
-
-    def _delay(self, error: Exception) -> float | bool:
-        if self._given_up or self.sender.ends():
-            return False
-        if not is_a(error, StoreUnavailableError) or not error.retryable:
-            return False
+    def wait_after(self, error: StoreUnavailableError) -> float | None:
+        """Return the seconds until it is sent again; None if it is not."""
+        sender, left = self.sender, self.until - self.clock.now()
+        if not error.retryable or left <= 0 or sender.ends():
+            return None
         self.failures += 1
-        return self._wait()
-
-    def _wait(self) -> float:
-        self.sender.recorder.store_retried()
-        return resend_wait(self.failures, self.sender.lease, _chance())
+        wait = resend_wait(self.failures, sender.lease, _chance())
+        if self.failures == 1:
+            wait = min(wait, left / 2)  # once more, however short the lease
+        if wait >= left:
+            return None
+        sender.recorder.store_retried()
+        logger_of("checkpoint").log(
+            logging.WARNING if self.failures == 1 else logging.INFO,
+            "%s: the store did not %s (failure %d): %s; it is asked again in %.3f s, and for "
+            "%.1f s at most",
+            sender.component, self.what, self.failures, error, wait, left,
+        )  # fmt: skip
+        return wait
