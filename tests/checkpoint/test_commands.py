@@ -13,6 +13,7 @@ from mainstay import checkpoint_run, checkpointed
 from mainstay.__main__ import main
 from mainstay._checkpoint import commands
 from mainstay.stores import SQLiteStore
+from support.sqlite_files import connection_of
 
 
 def command(capsys, *arguments):
@@ -59,12 +60,12 @@ def test_list_prints_a_header_and_a_line_for_each_run(capsys, kept, monkeypatch)
 def test_list_says_how_long_ago_a_run_began_and_changed(capsys, kept, monkeypatch, seconds, shown):
     monkeypatch.setattr(commands, "wall_time", lambda: 2e9)
     store = SQLiteStore(kept.removeprefix("sqlite:///"))
-    with store._connections.use() as db:
+    with connection_of(store) as db:
         db.execute("UPDATE run SET created = ?, updated = ?", (2e9 - seconds, 2e9 - 5))
     store.close()
     _, out, _ = command(capsys, "list", "--store", kept)
     assert [line.split()[3:5] for line in out.splitlines()[1:]] == [[shown, "5s"]] * 2
-    with store._connections.use() as db:
+    with connection_of(store) as db:
         db.execute("UPDATE run SET updated = created")
     store.close()
     _, out, _ = command(capsys, "list", "--store", kept)
@@ -115,7 +116,7 @@ def test_list_tells_how_far_a_run_is_that_is_damaged_or_has_saved_nothing(capsys
 
     assert items() == ([5, 3, 0], ["5", "3", "0"])
     store = SQLiteStore(kept.removeprefix("sqlite:///"))
-    with store._connections.use() as db:
+    with connection_of(store) as db:
         db.execute("UPDATE run SET latest = x'00', previous = x'00' WHERE key = 'True'")
     store.close()
     assert items() == ([5, None, 0], ["5", "?", "0"])
@@ -165,7 +166,7 @@ def test_forget_removes_a_run(capsys, kept):
 def test_verify_finds_what_is_damaged(capsys, kept):
     assert command(capsys, "verify", "--store", kept) == (0, "2 runs, 0 damaged parts\n", "")
     store = SQLiteStore(kept.removeprefix("sqlite:///"))
-    with store._connections.use() as db:
+    with connection_of(store) as db:
         db.execute("UPDATE run SET latest = x'00' WHERE key = 'True'")
         db.execute("UPDATE result SET value = x'00'")
     store.close()
@@ -285,7 +286,7 @@ def odd(request, url):
     with pytest.raises(ValueError, match="error"):
         checkpointed(store=url, name=f"ü{raw}", key=lambda: f"key{raw}").call(work)
     store = SQLiteStore(url.removeprefix("sqlite:///"))
-    with store._connections.use() as db:
+    with connection_of(store) as db:
         db.execute("UPDATE result SET value = x'00'")
     store.close()
     return raw, escaped, url

@@ -17,6 +17,7 @@ from mainstay.errors import CorruptCheckpointError, StoreUnavailableError
 from mainstay.stores import SQLiteStore, store_of
 from mainstay.stores.base import RunId
 from support.checkpoints import RUN, OopsError, Runner, add_up
+from support.sqlite_files import connection_of
 
 
 def damaged(sealed):
@@ -156,7 +157,7 @@ def test_what_could_not_be_synced_is_not_taken_for_saved(url, monkeypatch):
     with pytest.raises(OopsError):
         job([0, 1, 2, 3], 2)
     before = store.load(RUN)
-    with store._connections.use() as db:
+    with connection_of(store) as db:
         first = db
     failure = sqlite3.OperationalError("disk I/O error")
     failure.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
@@ -169,7 +170,7 @@ def test_what_could_not_be_synced_is_not_taken_for_saved(url, monkeypatch):
         with pytest.raises(StoreUnavailableError):
             job([0, 1, 2, 3])
     assert store.load(RUN) == before
-    with store._connections.use() as db:
+    with connection_of(store) as db:
         assert db is not first
     assert job([0, 1, 2, 3]) == 6
     store.close()

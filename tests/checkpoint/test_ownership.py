@@ -27,6 +27,7 @@ from mainstay.stores import MemoryStore, SQLiteStore
 from mainstay.stores.base import Held, Request, RunId
 from mainstay.testing import FakeClock
 from support.checkpoints import RUN, add_up
+from support.sqlite_files import connection_of
 from support.store_conformance import DEAD, acquired, request
 
 # Forking beside other threads is what some tests are about; Python 3.12 and newer warn of it.
@@ -287,7 +288,7 @@ def test_a_damaged_argument_is_no_reason_to_run_with_another(url):
 
     with pytest.raises(KeyError):
         job(1)
-    with store._connections.use() as db:
+    with connection_of(store) as db:
         db.execute("UPDATE run SET arguments = x'00'")
     [outcome] = [each for each in recover(store) if each.name == "recovered"]
     assert (outcome.outcome, outcome.reason) == ("failed", "it raised CorruptCheckpointError")

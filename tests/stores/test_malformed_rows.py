@@ -12,6 +12,7 @@ from mainstay import StoreCollector, checkpointed
 from mainstay.__main__ import main
 from mainstay.errors import CorruptCheckpointError
 from mainstay.stores import SQLiteStore
+from support.sqlite_files import connection_of
 
 MALFORMED = {
     "life": b"x",
@@ -58,7 +59,7 @@ def store(tmp_path):
 
 
 def write(store, statement, *values):
-    with store._connections.use() as db:
+    with connection_of(store) as db:
         db.execute(statement, values)
 
 

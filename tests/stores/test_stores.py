@@ -25,6 +25,7 @@ from mainstay.stores._schema import transaction
 from mainstay.stores.base import Acquired, Change, Held, Result, RunId
 from mainstay.testing import FakeClock, Faults
 from support.examples import strides
+from support.sqlite_files import connection_of
 from support.store_conformance import DEAD, ONE, RUN, TWO, StoreConformance, acquired, request, save
 
 # Forking beside other threads is what some tests are about; Python 3.12 and newer warn of it.
@@ -98,7 +99,7 @@ def test_the_file_is_durable_and_its_log_small(path, store):
 
 def test_a_connection_syncs_every_commit(store):
     """Known fault 3: WAL with synchronous=NORMAL loses commits with the power."""
-    with store._connections.use() as db:
+    with connection_of(store) as db:
         assert db.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
@@ -255,18 +256,21 @@ class RungConnection:
 def test_no_transaction_is_left_open_by_a_signal_at_its_beginning():
     """Known fault: the file stayed locked for all, and the thread could use it no more."""
     db = RungConnection(sqlite3.connect(":memory:", isolation_level=None))
-    with pytest.raises(KeyboardInterrupt), transaction(db, "IMMEDIATE"):
-        pass
+    with pytest.raises(KeyboardInterrupt):
+        transaction(db, "IMMEDIATE", lambda: None)
     assert not db.in_transaction
     db.close()
 
 
 def test_a_signal_handler_leaves_the_transaction_that_it_came_into():
     db = sqlite3.connect(":memory:", isolation_level=None)
-    with transaction(db, "IMMEDIATE"):
-        with pytest.raises(sqlite3.OperationalError), transaction(db, "IMMEDIATE"):
-            pass
+
+    def came_into() -> None:
+        with pytest.raises(sqlite3.OperationalError):
+            transaction(db, "IMMEDIATE", lambda: None)
         assert db.in_transaction
+
+    transaction(db, "IMMEDIATE", came_into)
     db.close()
 
 
@@ -484,7 +488,7 @@ def test_no_connection_is_shared_by_threads_or_carried_over_a_fork(store):
     connections = []
 
     def connect():
-        with store._connections.use() as db:
+        with connection_of(store) as db:
             connections.append(db)
 
     connect()

@@ -1,7 +1,9 @@
 """A stand-in for a signal handler, which comes in at a place of a call that the test names.
 
 Python lets a handler in where a function begins, where a call of something in C or of a class has
-ended, and where a loop goes back. A trace function sees these places in the same order each time.
+ended, and where a loop goes back. A trace function sees these places in the same order each time:
+also in the standard library, whose locks and blocks are part of ours. `interruptions` has those in
+the code of mainstay alone.
 """
 
 import dis
@@ -11,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-_BACK = {dis.opmap[each] for each in dis.opmap if each.startswith("JUMP_BACKWARD")}
+_BACK = {dis.opmap[each] for each in dis.opmap if "JUMP_BACKWARD" in each}
 _CALLS = {dis.opmap[each] for each in ("CALL", "CALL_FUNCTION_EX")}
 _MAKES = ("__init__", "__new__")
 
@@ -33,8 +35,9 @@ class Handler:
         self._python: set[FrameType] = set()
 
     def call(self, fn: Callable[[], object]) -> None:
-        """Call a function, and come into it."""
+        """Call a function, and come into it at the place, if it has so many."""
         sys.setprofile(self._profile)
+        sys._getframe().f_trace_opcodes = True  # Python 3.12 asks for it before it starts to trace
         sys.settrace(self._enter)
         try:
             fn()

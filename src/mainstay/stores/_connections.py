@@ -14,11 +14,12 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from mainstay._core.forks import around_forks
 from mainstay.stores._files import Inode, StoreFiles
 
+T = TypeVar("T")
 Translation: TypeAlias = Callable[[sqlite3.Error], Exception]
 
 _all: "weakref.WeakSet[Connections]" = weakref.WeakSet()
@@ -53,8 +54,8 @@ class Connection(sqlite3.Connection):
 class ThreadConnection:
     """The connection of one thread, open or not, and the lock that is held while it is used.
 
-    Entered, it is the connection; no fork happens until it is left. What SQLite raises meanwhile
-    is translated.
+    It is used by a function, and no block: an exception of a signal handler may come in before the
+    first line of what ends a block, and the lock would be held for good.
     """
 
     def __init__(self, owner: "Connections", translated: Translation) -> None:
@@ -64,42 +65,39 @@ class ThreadConnection:
         self._translated = translated
         self.uses = 0  # above 0 for a signal handler that comes into the middle of a use
 
-    def __enter__(self) -> Connection:
-        while (connection := self._locked()) is None:
-            self._owner.refresh()
-        return connection
+    def use(self, work: Callable[[Connection], T]) -> T:
+        """Return what *work* makes of the connection; no fork happens until then.
 
-    def _locked(self) -> Connection | None:
-        """Take the lock, unless all connections have to be closed before this one is opened."""
-        self.lock.acquire()
+        What SQLite raises meanwhile is translated.
+        """
         try:
-            opened = self.connection
-            if opened and not self.uses and opened.files is not self._owner.files:
-                self.close()
-            self.connection = self.connection or self._owner.open()
-        except BaseException as error:
-            self.lock.release()
-            if isinstance(error, sqlite3.Error):
-                raise self._translated(error) from error
-            raise
-        if self.connection is None:
-            self.lock.release()
-        else:
-            self.uses += 1
+            while True:
+                with self.lock:
+                    connection = self._opened()
+                    if connection is not None:
+                        return self._used(connection, work)
+                self._owner.refresh()
+        except sqlite3.Error as error:
+            raise self._translated(error) from error
+
+    def _opened(self) -> Connection | None:
+        """Return the connection; None if all have to be closed before this one is opened."""
+        opened = self.connection
+        if opened and not self.uses and opened.files is not self._owner.files:
+            self.close()
+        self.connection = self.connection or self._owner.open()
         return self.connection
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
-    ) -> None:
-        self.uses -= 1
-        if self.connection is not None:
-            if error is None:
-                self.connection.files.saved()
-            if self.connection.serves_once and not self.uses:
+    def _used(self, connection: Connection, work: Callable[[Connection], T]) -> T:
+        self.uses += 1
+        try:
+            value = work(connection)
+            connection.files.saved()
+            return value
+        finally:
+            self.uses -= 1
+            if connection.serves_once and not self.uses:
                 self.close()
-        self.lock.release()
-        if isinstance(error, sqlite3.Error):
-            raise self._translated(error) from error
 
     def close(self) -> None:
         connection, self.connection = self.connection, None
@@ -154,8 +152,12 @@ class Connections:
         """The files that connections have open; None if there is no connection."""
         return None if self._files is None else self._files()
 
-    def use(self) -> ThreadConnection:
-        """Return the calling thread's connection, for a ``with``, to the files that are there."""
+    def use(self, work: Callable[[Connection], T]) -> T:
+        """Return what *work* makes of the calling thread's connection to the files there are."""
+        return self.mine().use(work)
+
+    def mine(self) -> ThreadConnection:
+        """Return the calling thread's connection to the files that are there."""
         try:
             mine = self._local.connection
         except AttributeError:

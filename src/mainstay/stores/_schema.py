@@ -4,12 +4,13 @@ Any number of processes may open a new file at once: each reads the version, and
 something to migrate reads it again inside its own transaction.
 """
 
-import contextlib
 import sqlite3
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from mainstay.errors import StoreSchemaError
+
+T = TypeVar("T")
 
 APPLICATION_ID = 0x6D736379  # "mscy"
 
@@ -52,33 +53,35 @@ def migrate(db: sqlite3.Connection, url: str) -> None:
     Raises:
         StoreSchemaError: If it is another program's database, or made by a newer mainstay.
     """
-    with transaction(db, "DEFERRED"):
-        version = _version(db, url)
-    if version == len(_MIGRATIONS):
-        return
-    with transaction(db, "IMMEDIATE"):
-        for step in _MIGRATIONS[_version(db, url) :]:
-            for statement in filter(str.strip, step.split(";")):
-                db.execute(statement)
-        db.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
-        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    if transaction(db, "DEFERRED", lambda: _version(db, url)) < len(_MIGRATIONS):
+        transaction(db, "IMMEDIATE", lambda: _migrate(db, url))
+
+
+def _migrate(db: sqlite3.Connection, url: str) -> None:
+    for step in _MIGRATIONS[_version(db, url) :]:
+        for statement in filter(str.strip, step.split(";")):
+            db.execute(statement)
+    db.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
+    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
 def add_index(db: sqlite3.Connection) -> None:
     """Index the finished runs, among which `keep` chooses; versions that do not know it heed it."""
     if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'finished'").fetchall():
-        with transaction(db, "IMMEDIATE"):
-            db.execute(_FINISHED)
+        transaction(db, "IMMEDIATE", lambda: db.execute(_FINISHED))
 
 
-@contextlib.contextmanager
-def transaction(db: sqlite3.Connection, kind: str) -> Iterator[None]:
-    """Run the block as one transaction."""
+def transaction(db: sqlite3.Connection, kind: str, work: Callable[[], T]) -> T:
+    """Return what *work* returns, done as one transaction.
+
+    No block: an exception of a signal handler may come in before the first line of its end.
+    """
     own = not db.in_transaction  # a signal handler that came into one must leave it alone
     try:
         db.execute(f"BEGIN {kind}")  # in here: a signal handler may raise after it
-        yield
+        value = work()
         db.execute("COMMIT")
+        return value  # noqa: TRY300 - of what is in the transaction
     except BaseException:
         if own and db.in_transaction:
             db.execute("ROLLBACK")

@@ -10,13 +10,14 @@ fsyncs each time.
 Why not over a network: the log's index is shared memory, which other machines do not share.
 """
 
-import contextlib
+import functools
 import os
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import attrs
 
@@ -31,7 +32,7 @@ from mainstay.errors import (
     StoreUnavailableError,
 )
 from mainstay.stores import _rows
-from mainstay.stores._connections import Connections, ThreadConnection
+from mainstay.stores._connections import Connection, Connections, ThreadConnection
 from mainstay.stores._opening import Opener, code_of
 from mainstay.stores._schema import transaction
 from mainstay.stores.base import (
@@ -53,6 +54,8 @@ from mainstay.stores.base import (
     how_gone,
     state_of,
 )
+
+T = TypeVar("T")
 
 UNUSABLE = re.compile("[\0\ud800-\udfff]")
 """What no name of a file can have: NUL, and what UTF-8 cannot encode."""
@@ -131,7 +134,8 @@ class SQLiteStore(Shared):
 
     def acquire(self, run: RunId, request: Request) -> Acquisition:
         """Decide who may work on *run*."""
-        with self._writing(seconds=request.lease) as (db, now, wall):
+
+        def decided(db: sqlite3.Connection, now: float, wall: float) -> Acquisition:
             before = _rows.find(db, run)
             gone: Exit = self._how_gone(before, now, wall) if before else ""
             forgotten = _rows.forgotten(db) if before is None else 0
@@ -148,10 +152,11 @@ class SQLiteStore(Shared):
                 return attrs.evolve(answer, contents=_rows.contents(db, run))
             return answer
 
+        return self._written(decided, seconds=request.lease)
+
     def load(self, run: RunId) -> Contents:
         """Return the saved data of *run*."""
-        with self._connections.use() as db:
-            return _rows.contents(db, run)
+        return self._connections.use(lambda db: _rows.contents(db, run))
 
     def commit(self, lease: RunLease, change: Change) -> None:
         """Write *change* and renew the lease; a result alone renews it once a third of it is over.
@@ -160,17 +165,22 @@ class SQLiteStore(Shared):
         page, and a transaction around both, and would make a step a quarter to a half slower.
         """
         mine, generation = self._owning(lease.run)
-        with mine as db:
+
+        def commit(db: Connection) -> None:
             self._check(generation)
             db.wait_for_lock(call_seconds(None, lease.seconds))
             # A single statement is a transaction by itself.
             if not change.put and not change.drop:
                 _rows.change_run(db, lease, change, current_context().clock.now(), wall_time())
             elif not _rows.put_alone(db, lease, change, current_context().clock.now()):
-                with transaction(db, "IMMEDIATE"):
-                    now, wall = current_context().clock.now(), wall_time()
-                    if _rows.change_run(db, lease, change, now, wall):
-                        _rows.change_results(db, lease.run, change)
+                transaction(db, "IMMEDIATE", lambda: commit_together(db))
+
+        def commit_together(db: Connection) -> None:
+            now, wall = current_context().clock.now(), wall_time()
+            if _rows.change_run(db, lease, change, now, wall):
+                _rows.change_results(db, lease.run, change)
+
+        mine.use(commit)
         if change.finished:
             self._held.pop(lease.run, None)
 
@@ -179,28 +189,31 @@ class SQLiteStore(Shared):
         if not leases:
             return []
         files = self._connections
-        with files.use() as db:
-            db.wait_for_lock(call_seconds(None, min(each.seconds for each in leases)))
-            with transaction(db, "IMMEDIATE"):
-                now, wall = current_context().clock.now(), wall_time()
-                return [
-                    each
-                    for each in leases
-                    if self._held.get(each.run, (files.generation,))[0] == files.generation
-                    and not _rows.renew(db, each, now, wall)
-                ]
+
+        def lost(db: sqlite3.Connection, now: float, wall: float) -> Sequence[RunLease]:
+            return [
+                each
+                for each in leases
+                if self._held.get(each.run, (files.generation,))[0] == files.generation
+                and not _rows.renew(db, each, now, wall)
+            ]
+
+        return self._written(lost, seconds=min(each.seconds for each in leases))
 
     def release(
         self, lease: RunLease, how: Exit, error: str = "", drop: tuple[int, ...] = ()
     ) -> None:
         """Release the run before its end."""
-        self._connections.use()
+        self._connections.mine()
         here = self._connections.generation, self._connections.database
         if self._held.get(lease.run, here)[1] == here[1]:
             self._held[lease.run] = here  # it makes no difference what was lost with the log
-        with self._writing(lease.run, lease.seconds) as (db, now, wall):
+
+        def release(db: sqlite3.Connection, now: float, wall: float) -> None:
             if _rows.release(db, lease, how, error, now, wall):
                 _rows.drop(db, lease.run, drop)
+
+        self._written(release, lease.run, lease.seconds)
         self._held.pop(lease.run, None)
 
     def list(
@@ -215,8 +228,8 @@ class SQLiteStore(Shared):
         now, wall = current_context().clock.now(), wall_time()
         found: list[tuple[Record, Status]] = []
         while limit is None or len(found) < limit:
-            with self._connections.use() as db:
-                records = _rows.page(db, name, status, after, limit)
+            page = functools.partial(_rows.page, name=name, status=status, after=after, limit=limit)
+            records = self._connections.use(page)
             for each in records:
                 state = state_of(each, self._how_gone(each, now, wall))
                 if status is None or state == status:
@@ -228,7 +241,8 @@ class SQLiteStore(Shared):
 
     def forget(self, run: RunId) -> bool:
         """Remove *run*."""
-        with self._writing() as (db, now, wall):
+
+        def forget(db: sqlite3.Connection, now: float, wall: float) -> bool:
             record = _rows.find(db, run)
             if record is None:
                 return False
@@ -237,11 +251,12 @@ class SQLiteStore(Shared):
             _rows.forget(db, record)
             return True
 
+        return self._written(forget)
+
     def _count_runs(self) -> Counter[tuple[str, Status]]:
         """Count runs by name and state, as `count_runs` does."""
         now, wall = current_context().clock.now(), wall_time()
-        with self._connections.use() as db, transaction(db, "DEFERRED"):
-            counts, running = _rows.count(db)
+        counts, running = self._read(_rows.count)
         for record in running:
             state = state_of(record, self._how_gone(record, now, wall))
             counts[record.run.name, "running"] -= 1
@@ -253,11 +268,14 @@ class SQLiteStore(Shared):
     ) -> Sequence[RunId]:
         """Choose among finished runs, as `surplus_runs` does."""
         now = current_context().clock.now()
-        with self._connections.use() as db, transaction(db, "DEFERRED"):
+
+        def surplus(db: sqlite3.Connection) -> Sequence[RunId]:
             found = set() if most is None else _rows.surplus(db, ended, most)
             if seconds is not None:
                 found |= _rows.too_old(db, ended, seconds, now, wall)
             return _rows.runs(db, found)
+
+        return self._read(surplus)
 
     def probe(self) -> Promises:
         """Return what a file can promise: everything on a local disk."""
@@ -285,7 +303,7 @@ class SQLiteStore(Shared):
         held = self._held.get(run)
         if held is None:  # acquired by another object
             held = self._held[run] = self._connections.generation, self._connections.database
-        mine = self._connections.use()
+        mine = self._connections.mine()
         self._check(held[0])
         return mine, held[0]
 
@@ -298,24 +316,35 @@ class SQLiteStore(Shared):
                 f"saved in it; leave the files of a store alone, and run it again",
             )
 
-    @contextlib.contextmanager
-    def _writing(
-        self, owned: RunId | None = None, seconds: float | None = None
-    ) -> Iterator[tuple[sqlite3.Connection, float, float]]:
-        """Run the block as one transaction, with the times inside it.
+    def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Return what *work* reads in one transaction."""
+        return self._connections.use(lambda db: transaction(db, "DEFERRED", lambda: work(db)))
+
+    def _written(
+        self,
+        work: Callable[[sqlite3.Connection, float, float], T],
+        owned: RunId | None = None,
+        seconds: float | None = None,
+    ) -> T:
+        """Return what *work* does as one transaction, with the times inside it.
 
         Args:
-            owned: The run that the block is about, if it is the caller's.
-            seconds: How long the lease lasts that the block is about.
+            work: What is done.
+            owned: The run that is written to, if it is the caller's.
+            seconds: How long the lease lasts that the work is about.
         """
         files = self._connections
-        mine, held = (files.use(), files.generation) if owned is None else self._owning(owned)
-        with mine as db:
+        mine, held = (files.mine(), files.generation) if owned is None else self._owning(owned)
+
+        def write(db: Connection) -> T:
             if owned is not None:
                 self._check(held)
             db.wait_for_lock(call_seconds(None, seconds))
-            with transaction(db, "IMMEDIATE"):
-                yield db, current_context().clock.now(), wall_time()
+            return transaction(
+                db, "IMMEDIATE", lambda: work(db, current_context().clock.now(), wall_time())
+            )
+
+        return mine.use(write)
 
     def _translated(self, error: sqlite3.Error) -> Exception:
         code = code_of(error)
