@@ -22,7 +22,7 @@ from mainstay._checkpoint.settings import CheckpointSettings
 from mainstay._checkpoint.steps import Step
 from mainstay._checkpoint.value_digest import digest
 from mainstay._checkpoint.work import Work
-from mainstay._core.events import logger_of
+from mainstay._core.events import is_first, logger_of
 from mainstay._core.failures import class_name, counted
 from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay.errors import (
@@ -119,6 +119,23 @@ class Run:
         if iteration.began:
             self.recorder.items("skipped", iteration.began)
         self.recorder.iterates(self, self.progress.items_left())
+        self._warn_of_price()
+
+    def _warn_of_price(self) -> None:
+        """Say once if each item is saved in a store where each save is a slow and priced request."""
+        store = self.settings.store
+        if (
+            self.settings.every == 1
+            and getattr(store, "_saves_cost", False)
+            and is_first("every", self.component)
+        ):
+            logger_of("checkpoint").warning(
+                "%s: every=1 saves after each item, and each save in %s is a request that takes "
+                "some 20 to 100 ms and has a price; give `every` a timedelta, such as "
+                "timedelta(minutes=1), or young_daly(...)",
+                self.component,
+                store.url,
+            )
 
     def items_to_boundary(self) -> int:
         """Return after how many items an iteration is to come to a boundary."""

@@ -1,8 +1,8 @@
 """Where checkpointed runs are kept: the `Store` protocol, and the stores that come with mainstay.
 
-`SQLiteStore` is the embedded default, `PostgresStore` and `RedisStore` are for many machines, and
-`MemoryStore` is for tests. `store_of` finds the store that a URL, or `$MAINSTAY_STORE`, names. To
-write one, read `mainstay.stores.base`.
+`SQLiteStore` is the embedded default, `PostgresStore`, `RedisStore` and `S3Store` are for many
+machines, and `MemoryStore` is for tests. `store_of` finds the store that a URL, or
+`$MAINSTAY_STORE`, names. To write one, read `mainstay.stores.base`.
 """
 
 import os
@@ -20,12 +20,14 @@ from mainstay.stores.sqlite import UNUSABLE, SQLiteStore
 if TYPE_CHECKING:
     from mainstay.stores.postgres import PostgresStore
     from mainstay.stores.redis import RedisStore
+    from mainstay.stores.s3 import S3Store
 
 __all__ = [
     "MemoryStore",
     "PostgresStore",
     "Promises",
     "RedisStore",
+    "S3Store",
     "SQLiteStore",
     "Store",
     "store_of",
@@ -42,12 +44,14 @@ _SERVERS = {
     "postgres": "PostgresStore",
     "redis": "RedisStore",
     "rediss": "RedisStore",
+    "s3": "S3Store",
 }
 """The stores on servers, by the scheme of their URLs."""
 
 _AT_FIRST_USE = {
     "PostgresStore": "mainstay.stores.postgres",
     "RedisStore": "mainstay.stores.redis",
+    "S3Store": "mainstay.stores.s3",
 }
 """Where the stores are that not everybody uses: they are imported when they are asked for."""
 
@@ -63,7 +67,8 @@ def store_of(store: object = None) -> Store:
     Args:
         store: A `Store`, a URL (``sqlite:///jobs.db``, ``sqlite:////var/lib/jobs.db``,
             ``sqlite:///jobs.db?mode=0660``, ``postgresql://app@db1,db2/jobs``,
-            ``redis://host/0``, ``memory://``), or None for the URL in `$MAINSTAY_STORE`.
+            ``redis://host/0``, ``s3://bucket/prefix``, ``memory://``), or None for the URL in
+            `$MAINSTAY_STORE`.
 
     Raises:
         TypeError: If *store* is none of these.
@@ -113,8 +118,8 @@ def _opened(url: str) -> Store:
         raise ValueError(
             f"`store` must be a URL such as sqlite:///jobs.db (relative), sqlite:////var/jobs.db "
             f"(absolute), sqlite:///jobs.db?mode=0660, postgresql://app@db1,db2/jobs, "
-            f"redis://host/0 or memory://, with %3F and %23 for ? and # in a name, not "
-            f"{masked(url)!r}"
+            f"redis://host/0, s3://bucket/prefix or memory://, with %3F and %23 for ? and # in a "
+            f"name, not {masked(url)!r}"
         )
     return SQLiteStore(path, mode=int(parts["mode"] or "0600", 8))
 

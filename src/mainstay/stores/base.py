@@ -510,6 +510,21 @@ def state_of(record: Record, gone: Exit) -> Status:
     return "interrupted" if record.status == "running" and gone else record.status
 
 
+def is_granted(record: Record, lease: RunLease) -> bool:
+    """True if *lease* is of the last acquisition of the run: rule 2."""
+    return (record.token, record.grant) == (lease.token, lease.grant)
+
+
+def is_owned(record: Record, lease: RunLease) -> bool:
+    """True if the run is still of who has *lease*."""
+    return is_granted(record, lease) and record.status == "running"
+
+
+def has_applied(record: Record, lease: RunLease, change: Change) -> bool:
+    """True if *change* was written, and is sent again because the answer was lost: rule 3."""
+    return is_granted(record, lease) and 0 < change.sequence <= record.sequence
+
+
 def call_seconds(limit: float | None, lease: float | None = None) -> float:
     """Return the seconds that an operation may take: rule 8.
 

@@ -27,7 +27,9 @@ from mainstay.stores.base import (
     RunLease,
     Status,
     acquisition,
+    has_applied,
     how_gone,
+    is_owned,
     state_of,
 )
 
@@ -106,9 +108,9 @@ class MemoryStore(Shared):
         now, wall = current_context().clock.now(), wall_time()
         with self._lock:
             kept = self._runs.get(lease.run)
-            if kept is not None and _has_applied(kept.record, lease, change):
+            if kept is not None and has_applied(kept.record, lease, change):
                 return
-            if kept is None or not _is_owned(kept.record, lease) or _is_cut(kept, change):
+            if kept is None or not is_owned(kept.record, lease) or _is_cut(kept, change):
                 raise LeaseLostError(lease.run.name, lease.run.key, lease.token)
             if change.document is not None:
                 kept.previous = change.document if change.finished else kept.latest
@@ -146,7 +148,7 @@ class MemoryStore(Shared):
         now, wall = current_context().clock.now(), wall_time()
         with self._lock:
             kept = self._runs.get(lease.run)
-            if kept is None or not _is_owned(kept.record, lease):
+            if kept is None or not is_owned(kept.record, lease):
                 return
             for number in drop:
                 kept.results.pop(number, None)
@@ -198,19 +200,6 @@ class MemoryStore(Shared):
 
     def close(self) -> None:
         """Do nothing: there is nothing to close."""
-
-
-def _is_granted(record: Record, lease: RunLease) -> bool:
-    return (record.token, record.grant) == (lease.token, lease.grant)
-
-
-def _is_owned(record: Record, lease: RunLease) -> bool:
-    return _is_granted(record, lease) and record.status == "running"
-
-
-def _has_applied(record: Record, lease: RunLease, change: Change) -> bool:
-    """True if a change was written before, and is sent again because the answer was lost."""
-    return _is_granted(record, lease) and 0 < change.sequence <= record.sequence
 
 
 def _is_cut(kept: _Stored, change: Change) -> bool:

@@ -1,0 +1,1 @@
+"""What `S3Store` is made of."""

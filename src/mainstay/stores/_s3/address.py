@@ -1,0 +1,111 @@
+"""The URL of an S3 store: what is for obstore, what is ours, and what may be shown of it.
+
+Nothing else reads the URL, so that a secret in it stays here.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+import attrs
+
+from mainstay.stores._s3.driver import client
+
+_URL = re.compile(r"s3://[^\0-\x20\x7f\ud800-\udfff]+")
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
+_PREFIX = re.compile(
+    r"(?!\.{1,2}(/|$))[A-Za-z0-9!_.*'()-]+(/(?!\.{1,2}(/|$))[A-Za-z0-9!_.*'()-]+)*"
+)
+_ENDPOINT = re.compile(r"https?://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._~/-]*)?")
+_REGION = re.compile(r"[A-Za-z0-9-]+")
+_FORMS = (
+    "must be such as s3://bucket/prefix?endpoint=https://host:9000&region=eu-west-1; prefix, "
+    "endpoint and region may be left out, the prefix has letters, digits and !_.*'()-, and access "
+    "key and secret are those of the environment, or key:secret@ before the bucket, with %2F for / "
+    "and %2B for +"
+)
+
+Credentials = Mapping[str, object]
+
+
+@attrs.frozen(eq=False, repr=False)
+class S3Address:
+    """Where the bucket is.
+
+    Attributes:
+        shown: The URL without the secret, for messages.
+        bucket: The bucket.
+        prefix: What the names of all objects begin with; empty, or with a slash at its end.
+        parameters: What a client is made with.
+    """
+
+    shown: str
+    bucket: str
+    prefix: str
+    parameters: Mapping[str, object]
+
+    def __repr__(self) -> str:
+        return f"S3Address({self.shown!r})"
+
+
+def to_s3_address(url: object) -> S3Address:
+    """Return what *url* says.
+
+    Raises:
+        TypeError: If *url* is no string.
+        ValueError: If *url* is none of S3, or has options that are not known.
+        ImportError: If obstore is not installed.
+    """
+    client()
+    if not isinstance(url, str):
+        raise TypeError(f"`url` must be a str, not {type(url).__name__}")
+    try:
+        found = _parsed(url)
+    except ValueError:
+        found = None  # whose message may show what is in the URL
+    if found is None:
+        raise ValueError(f"`url` {_FORMS}")
+    return found
+
+
+def _parsed(url: str) -> S3Address | None:
+    parts = urlsplit(url) if _URL.fullmatch(url) else None
+    if parts is None or parts.fragment:
+        return None
+    user, at, bucket = parts.netloc.rpartition("@")
+    prefix = parts.path.strip("/")
+    options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+    endpoint, region = options.pop("endpoint", ""), options.pop("region", "")
+    sound = (
+        not options
+        and _BUCKET.fullmatch(bucket)
+        and (not prefix or _PREFIX.fullmatch(prefix))
+        and (not endpoint or _ENDPOINT.fullmatch(endpoint))
+        and (not region or _REGION.fullmatch(region))
+    )
+    if not sound:
+        return None
+    parameters: dict[str, object] = {}
+    if endpoint:
+        parameters["endpoint"] = endpoint.rstrip("/")
+    if region:
+        parameters["region"] = region
+    shown_user = ""
+    if at:
+        key, _, secret = user.partition(":")
+        if not key or not secret:
+            return None
+        parameters["credential_provider"] = _giving(unquote(key), unquote(secret))
+        shown_user = quote(unquote(key), safe="") + "@"
+    query = "&".join(
+        f"{name}={value}" for name, value in (("endpoint", endpoint), ("region", region)) if value
+    )
+    shown = f"s3://{shown_user}{bucket}{'/' if prefix else ''}{prefix}{'?' if query else ''}{query}"
+    return S3Address(shown, bucket, f"{prefix}/" if prefix else "", parameters)
+
+
+def _giving(key: str, secret: str) -> Callable[[], Credentials]:
+    """Return what gives obstore a key: as an option, it would be mixed with the environment's."""
+    return lambda: {
+        "access_key_id": key, "secret_access_key": secret, "token": None, "expires_at": None,
+    }  # fmt: skip

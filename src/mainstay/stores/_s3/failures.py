@@ -1,0 +1,125 @@
+"""What a server or a connection said, and whether the same request may succeed a moment later."""
+
+import re
+
+from mainstay.errors import (
+    CheckpointError,
+    CorruptCheckpointError,
+    StoreSchemaError,
+    StoreUnavailableError,
+)
+
+_STATUS = re.compile(r"status code: (\d{3})")
+_CODE = re.compile(r"<Code>([A-Za-z0-9.]+)</Code>")
+_MESSAGE = re.compile(r"<Message>([^<]*)</Message>")
+_FORBIDDEN = 403
+_NO_KEY = (
+    "there is no access key; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, give the machine a "
+    "role, or write key:secret@ before the bucket in the URL"
+)
+_PASSING_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+_PASSING_CODES = frozenset({"RequestTimeout", "SlowDown", "OperationAborted"})
+_HINTS = {
+    "NoSuchBucket": "; create the bucket, or mend its name in the URL",
+    "PermanentRedirect": "; give ?region= in the URL the region of the bucket",
+    "AuthorizationHeaderMalformed": "; give ?region= in the URL the region of the bucket",
+    "InvalidAccessKeyId": "; mend the access key",
+    "SignatureDoesNotMatch": "; mend the secret of the access key",
+    "ExpiredToken": "; the session token of the environment has expired",
+    "RequestTimeTooSkewed": "; set the clock of this machine",
+    "AccessDenied": (
+        "; grant the access key s3:GetObject, s3:PutObject and s3:DeleteObject on the objects of "
+        "the prefix, and s3:ListBucket on the bucket"
+    ),
+}
+_LASTING = re.compile(
+    r"[Cc]ertificate|Name or service not known|nodename nor servname|No address associated"
+    r"|builder error|BadScheme"
+)
+"""What of a failure without an answer will not pass."""
+_LATE = re.compile(r"\bTimedOut\b|timed out")
+_OF_THE_MACHINE = re.compile(r"//169\.254\.|/latest/api/token")
+"""Where obstore asks for the role of the machine, if it was given no access key."""
+_CAUSE = re.compile(r'(?:message|error): "([^"]+)"|\b(InvalidCertificate\(\s*\w+)')
+
+
+class S3Failure(Exception):  # noqa: N818 - never seen by users
+    """What went wrong, before it is told to users.
+
+    Attributes:
+        problem: In words, for people.
+        code: What the server calls it, or what we do; empty if the server said nothing.
+        retryable: True if the same request may succeed a moment later.
+        cut: True if the connection was lost.
+        status: The status of the answer; 0 if there was none.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        code: str = "",
+        *,
+        retryable: bool = False,
+        cut: bool = False,
+        status: int = 0,
+    ) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.code = code
+        self.retryable = retryable
+        self.cut = cut
+        self.status = status
+
+
+def failed(text: str) -> S3Failure:
+    """Return the failure of which obstore says *text*."""
+    status = _STATUS.search(text)
+    number = int(status[1]) if status else 0
+    if _OF_THE_MACHINE.search(text):
+        passes = number in _PASSING_STATUSES
+        return S3Failure(_NO_KEY, "NoKey", retryable=passes, status=number)
+    return _refused(text, number) if number else _lost(text)
+
+
+def _refused(text: str, status: int) -> S3Failure:
+    """Return the failure that a server answered with."""
+    code, message = _first(_CODE, text), _first(_MESSAGE, text)
+    if not code and status == _FORBIDDEN:
+        code = "AccessDenied"
+    told = ": ".join(filter(None, (code, message))) or "the server refused"
+    passes = status in _PASSING_STATUSES or code in _PASSING_CODES
+    return S3Failure(f"{told} (status {status})", code, retryable=passes, status=status)
+
+
+def _lost(text: str) -> S3Failure:
+    """Return the failure for a request that was not answered."""
+    if _LATE.search(text):
+        return late()
+    causes = [" ".join("".join(each).split()) for each in _CAUSE.findall(text)]
+    told = causes[-1] if causes else "the connection was lost"
+    return S3Failure(told, retryable=_LASTING.search(text) is None, cut=True)
+
+
+def _first(pattern: re.Pattern[str], text: str) -> str:
+    found = pattern.search(text)
+    return "" if found is None else " ".join(found[1].split())
+
+
+def late() -> S3Failure:
+    """Return the failure for an answer that did not come."""
+    return S3Failure("the server did not answer in time", retryable=True)
+
+
+def corrupt(what: str) -> S3Failure:
+    """Return the failure for an object that no mainstay can have written."""
+    return S3Failure(what, "CORRUPT")
+
+
+def told_of(failure: S3Failure, url: str) -> CheckpointError:
+    """Return the failure as the error that users see."""
+    if failure.code == "CORRUPT":
+        return CorruptCheckpointError(url, failure.problem)
+    if failure.code == "SCHEMA":
+        return StoreSchemaError(url, failure.problem)
+    problem = failure.problem + _HINTS.get(failure.code, "")
+    return StoreUnavailableError(url, problem, retryable=failure.retryable)
