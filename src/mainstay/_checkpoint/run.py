@@ -122,7 +122,7 @@ class Run:
         self._warn_of_price()
 
     def _warn_of_price(self) -> None:
-        """Say once if each item is saved in a store where each save is a slow and priced request."""
+        """Say once if each item is saved where each save is a slow request with a price."""
         store = self.settings.store
         if (
             self.settings.every == 1

@@ -40,6 +40,7 @@ _LASTING = re.compile(
 _LATE = re.compile(r"\bTimedOut\b|timed out")
 _OF_THE_MACHINE = re.compile(r"//169\.254\.|/latest/api/token")
 """Where obstore asks for the role of the machine, if it was given no access key."""
+_REDIRECTED = re.compile(r"redirect without LOCATION")
 _CAUSE = re.compile(r'(?:message|error): "([^"]+)"|\b(InvalidCertificate\(\s*\w+)')
 
 
@@ -78,6 +79,8 @@ def failed(text: str) -> S3Failure:
     if _OF_THE_MACHINE.search(text):
         passes = number in _PASSING_STATUSES
         return S3Failure(_NO_KEY, "NoKey", retryable=passes, status=number)
+    if _REDIRECTED.search(text):
+        return S3Failure("the bucket is in another region", "PermanentRedirect")
     return _refused(text, number) if number else _lost(text)
 
 

@@ -7,14 +7,15 @@ import os
 
 from mainstay.stores._s3.failures import S3Failure
 from mainstay.stores._s3.names import Names
-from mainstay.stores._s3.requests import ABSENT, Delete, Put, S3Operation
+from mainstay.stores._s3.requests import ABSENT, Delete, Get, Put, S3Operation
 from mainstay.stores.base import Promises
 
 _FAILOVER = (
     "kept as the service keeps objects; a copy of the bucket elsewhere lags behind, and going over "
     "to the copy can lose the last saves; never two owners"
 )
-_NOT_SUPPORTED = frozenset({400, 405, 501})
+_UNKNOWN_METHODS = (405, 501)
+_UNKNOWN_CODES = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest"})
 _CURE = (
     "two owners could write to one run here; use a service that has conditional writes, such as "
     "Amazon S3, or a newer version of this one, or another store"
@@ -34,19 +35,19 @@ def _tried(name: str) -> S3Operation[str]:
     try:
         return (yield from _steps(name))
     except S3Failure as failure:
-        if failure.status not in _NOT_SUPPORTED:
+        if failure.status not in _UNKNOWN_METHODS and failure.code not in _UNKNOWN_CODES:
             raise
         return f"the server does not know a write under a condition: {failure.problem}"
 
 
 def _steps(name: str) -> S3Operation[str]:
-    [first] = yield [Put(name, b"first", ABSENT)]
+    first = yield from _written(Put(name, b"first", ABSENT))
     if first is None:
         return "If-None-Match: * was refused for an object that is not there"
     [again] = yield [Put(name, b"again", ABSENT)]
     if again is not None:
         return "If-None-Match: * was ignored: an object was written over that had to stay"
-    [second] = yield [Put(name, b"second", first)]
+    second = yield from _written(Put(name, b"second", first))
     if second is None:
         return "If-Match was refused although the object had that ETag"
     if not first or second == first:
@@ -59,3 +60,12 @@ def _steps(name: str) -> S3Operation[str]:
     if gone is not None:
         return "If-Match was ignored: an object was written that was not there"
     return ""
+
+
+def _written(put: Put) -> S3Operation[str | None]:
+    """Write an object; return its ETag, also if the answer was lost and it was sent again."""
+    [etag] = yield [put]
+    if etag is not None:
+        return str(etag)
+    [found] = yield [Get(put.name)]
+    return found.etag if found is not None and found.data == put.data else None
