@@ -21,7 +21,7 @@ from pathlib import Path
 import attrs
 
 from mainstay import AsyncCheckpoint, Checkpoint, checkpointed, young_daly
-from mainstay.stores import SQLiteStore, store_of
+from mainstay.stores import store_of
 
 ITEMS = 20
 EVERY = {
@@ -144,31 +144,42 @@ def deadly_job(cp: Checkpoint) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def die_at(when, operation, number):
-    """Kill this process at one call of a store operation."""
-    call = getattr(SQLiteStore, operation)
+def die_at(kind, when, operation, number):
+    """Kill this process at one call of an operation of a kind of store, sync or async."""
+    call = getattr(kind, operation)
     made = 0
+
+    def dies(moment):
+        if made == number and when == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def dying(self, *args, **kwargs):
         nonlocal made
         made += 1
-        if made == number and when == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
+        dies("before")
         answer = call(self, *args, **kwargs)
-        if made == number:
-            os.kill(os.getpid(), signal.SIGKILL)
+        dies("after")
         return answer
 
-    setattr(SQLiteStore, operation, dying)
+    async def adying(self, *args, **kwargs):
+        nonlocal made
+        made += 1
+        dies("before")
+        answer = await call(self, *args, **kwargs)
+        dies("after")
+        return answer
+
+    setattr(kind, operation, adying if inspect.iscoroutinefunction(call) else dying)
 
 
 def run(url, plan):
     say("pid", os.getpid())
     when, operation, number = plan.get("die") or [None, "", 0]
+    store = store_of(url)
     if when:
-        die_at(when, operation, number)
+        die_at(type(store), when, operation, number)
     fn = globals()[plan["job"]]
-    options = {"store": store_of(url), "every": EVERY[plan.get("every", "1")], "name": "job",
+    options = {"store": store, "every": EVERY[plan.get("every", "1")], "name": "job",
                "key": lambda *_: "key", "max_crashes": None, **plan.get("options", {})}  # fmt: skip
     job = checkpointed(**options)(fn)
     value = job(*plan.get("args", []))
