@@ -30,6 +30,7 @@ SCRIPTS = (
     "map.py",
     "postgres.py",
     "redis_store.py",
+    "s3.py",
     "scrape.py",
     "failover.py",
     "breaker.py",

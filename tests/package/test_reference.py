@@ -128,6 +128,7 @@ NOT_FOR_READERS = {
     "NoMemberError": {"derive"},
     "PostgresStore": {"aacquire", "acommit", "arelease"},
     "RedisStore": {"aacquire", "acommit", "arelease"},
+    "S3Store": {"aacquire", "acommit", "arelease"},
     "RecordedMetrics": {"collect", "describe"},
     "FakeClock": {"asleep", "bell", "call_later", "sleep", "wait_for", "wall"},
     "CheckpointedFunction": {"key", "metrics", "name", "recoverable", "settings"},

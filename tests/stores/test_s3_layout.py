@@ -17,7 +17,7 @@ from mainstay.stores._s3.failures import S3Failure, told_of
 from mainstay.stores._s3.layout import (
     LONGEST_TOMBSTONE,
     Forgotten,
-    Part,
+    ResultsPart,
     Stored,
     from_object,
     packed,
@@ -61,7 +61,7 @@ STORED = st.builds(
     RECORDS,
     st.none() | BYTES | NAMES,
     st.none() | BYTES | NAMES,
-    st.lists(st.builds(Part, NAMES, RANGES), max_size=3).map(tuple),
+    st.lists(st.builds(ResultsPart, NAMES, RANGES), max_size=3).map(tuple),
     RESULTS.map(lambda found: {n: packed(n, each) for n, each in found.items()}),
 )
 A_RECORD = Record(

@@ -119,23 +119,7 @@ class Run:
         if iteration.began:
             self.recorder.items("skipped", iteration.began)
         self.recorder.iterates(self, self.progress.items_left())
-        self._warn_of_price()
-
-    def _warn_of_price(self) -> None:
-        """Say once if each item is saved where each save is a slow request with a price."""
-        store = self.settings.store
-        if (
-            self.settings.every == 1
-            and getattr(store, "_saves_cost", False)
-            and is_first("every", self.component)
-        ):
-            logger_of("checkpoint").warning(
-                "%s: every=1 saves after each item, and each save in %s is a request that takes "
-                "some 20 to 100 ms and has a price; give `every` a timedelta, such as "
-                "timedelta(minutes=1), or young_daly(...)",
-                self.component,
-                store.url,
-            )
+        _tell_price(self)
 
     def items_to_boundary(self) -> int:
         """Return after how many items an iteration is to come to a boundary."""
@@ -317,3 +301,16 @@ class Run:
         known_by = self.progress.known_by(item)
         parts = (self.id.name, self.id.key, self.record.life, *known_by)
         return digest(*(part.encode() for part in parts))
+
+
+def _tell_price(run: Run) -> None:
+    """Log once if each item is saved where each save is a slow request with a price."""
+    store, every = run.settings.store, run.settings.every
+    if every == 1 and getattr(store, "_saves_cost", False) and is_first("every", run.component):
+        logger_of("checkpoint").warning(
+            "%s: every=1 saves after each item, and each save in %s is a request that takes some "
+            "20 to 100 ms and has a price; give `every` a timedelta, such as "
+            "timedelta(minutes=1), or young_daly(...)",
+            run.component,
+            store.url,
+        )

@@ -6,18 +6,16 @@ connection was lost is sent again once at once, since a connection may have ende
 it; rule 3 of stores makes that right.
 """
 
-import contextlib
 import os
-from collections.abc import Iterator
 from typing import Any
-
-import attrs
 
 from mainstay.stores._s3.address import S3Address
 from mainstay.stores._s3.driver import client
 from mainstay.stores._s3.failures import S3Failure, failed
 from mainstay.stores._s3.requests import Delete, Found, Get, Listed, ListPage, Put, S3Request
 
+_CONFLICT = 409
+"""Another write to the object is under way: nothing is known yet of the condition."""
 _PAGE = 1000
 _SHARES = (1.0, 0.5, 0.25, 0.125)
 _SLACK = 1.1
@@ -52,6 +50,7 @@ class Bucket:
 
     def __init__(self, address: S3Address) -> None:
         self._address = address
+        self._library = client()
         self._clients: dict[float, Any] = {}
 
     def send(self, request: S3Request, seconds: float) -> Any:
@@ -62,34 +61,38 @@ class Bucket:
                 been done or not.
         """
         store = self._client(seconds)
-        with _translating(request) as answer:
+        try:
             match request:
                 case Get(name=name):
-                    found = client().get(store, name)
-                    answer.is_(_found(found.meta, found.bytes()))
+                    found = self._library.get(store, name)
+                    return _found(found.meta, found.bytes())
                 case Put():
-                    answer.is_(_etag(client().put(store, **_written(request))))
+                    return _etag(self._library.put(store, **_written(request)))
                 case Delete(names=names):
-                    client().delete(store, [*names])
+                    self._library.delete(store, [*names])
+                    return None
                 case ListPage():
-                    answer.is_(_page(next(_listed(store, request), [])))
-        return answer.value
+                    return _page(next(self._library.list(store, **_wanted(request)), []))
+        except (self._library.exceptions.BaseError, OSError) as error:
+            return self._nothing(request, error)
 
     async def asend(self, request: S3Request, seconds: float) -> Any:
         """As `send`, in a task."""
         store = self._client(seconds)
-        with _translating(request) as answer:
+        try:
             match request:
                 case Get(name=name):
-                    found = await client().get_async(store, name)
-                    answer.is_(_found(found.meta, await found.bytes_async()))
+                    found = await self._library.get_async(store, name)
+                    return _found(found.meta, await found.bytes_async())
                 case Put():
-                    answer.is_(_etag(await client().put_async(store, **_written(request))))
+                    return _etag(await self._library.put_async(store, **_written(request)))
                 case Delete(names=names):
-                    await client().delete_async(store, [*names])
+                    await self._library.delete_async(store, [*names])
+                    return None
                 case ListPage():
-                    answer.is_(_page(await anext(_listed(store, request), [])))
-        return answer.value
+                    return _page(await anext(self._library.list(store, **_wanted(request)), []))
+        except (self._library.exceptions.BaseError, OSError) as error:
+            return self._nothing(request, error)
 
     def close(self) -> None:
         """Close the connections that nobody uses."""
@@ -105,7 +108,7 @@ class Bucket:
         if found is None:
             limit = f"{max(1, round(seconds * 1000))}ms"
             options = {"timeout": limit, "connect_timeout": limit, "allow_http": True}
-            found = self._clients[seconds] = client().store.S3Store(
+            found = self._clients[seconds] = self._library.store.S3Store(
                 self._address.bucket,
                 **self._address.parameters,
                 client_options=options,
@@ -113,43 +116,22 @@ class Bucket:
             )
         return found
 
+    def _nothing(self, request: S3Request, error: Exception) -> None:
+        """Return where an error says that there is no such object, or that a condition is not met.
 
-@attrs.define(eq=False)
-class _Answer:
-    value: Any = None
-
-    def is_(self, value: Any) -> None:
-        self.value = value
-
-
-@contextlib.contextmanager
-def _translating(request: S3Request) -> Iterator[_Answer]:
-    """Give the place for an answer; raise what obstore raises as an `S3Failure`.
-
-    An object that is not there, and a condition that does not hold, are answers.
-    """
-    answer = _Answer()
-    errors = client().exceptions
-    try:
-        yield answer
-    except (errors.BaseError, OSError) as error:
+        Raises:
+            S3Failure: Otherwise.
+        """
         failure = failed(str(error))
-        if not _is_answer(request, error, failure):
+        missing = isinstance(error, FileNotFoundError)
+        if isinstance(request, Put):
+            errors = self._library.exceptions
+            refused = isinstance(error, errors.PreconditionError | errors.AlreadyExistsError)
+            answers = request.condition is not None and (refused or missing)
+        else:
+            answers = missing
+        if not answers or failure.status == _CONFLICT or failure.code == "NoSuchBucket":
             raise failure from None
-
-
-def _is_answer(request: S3Request, error: Exception, failure: S3Failure) -> bool:
-    missing = isinstance(error, FileNotFoundError) and failure.code != "NoSuchBucket"
-    if isinstance(request, Put) and request.condition is not None:
-        errors = client().exceptions
-        refused = isinstance(error, errors.PreconditionError | errors.AlreadyExistsError)
-        return (refused and failure.status != _CONFLICT and failure.code != "NoSuchBucket") or (
-            missing
-        )
-    return missing and not isinstance(request, Put)
-
-
-_CONFLICT = 409
 
 
 def _written(put: Put) -> dict[str, Any]:
@@ -166,8 +148,8 @@ def _found(meta: Any, data: Any) -> Found:
     return Found(bytes(data), meta["e_tag"] or "", meta["last_modified"].timestamp())
 
 
-def _listed(store: Any, request: ListPage) -> Any:
-    return client().list(store, request.folder, offset=request.after or None, chunk_size=_PAGE)
+def _wanted(page: ListPage) -> dict[str, Any]:
+    return {"prefix": page.folder, "offset": page.after or None, "chunk_size": _PAGE}
 
 
 def _page(found: Any) -> list[Listed]:

@@ -13,7 +13,7 @@ from mainstay.stores._s3.failures import S3Failure
 from mainstay.stores._s3.layout import (
     Document,
     Forgotten,
-    Part,
+    ResultsPart,
     Stored,
     packed,
     together,
@@ -172,7 +172,9 @@ def released(
     return attrs.evolve(before, record=record, parts=parts, tail=tail)
 
 
-def _dropped(before: Stored, drop: tuple[int, ...]) -> tuple[tuple[Part, ...], dict[int, bytes]]:
+def _dropped(
+    before: Stored, drop: tuple[int, ...]
+) -> tuple[tuple[ResultsPart, ...], dict[int, bytes]]:
     """Return the parts and the tail without the results that are dropped."""
     if not drop:
         return before.parts, {**before.tail}
@@ -203,7 +205,7 @@ def in_parts(stored: Stored, namer: Namer) -> tuple[Stored, Mapping[str, bytes]]
     if sum(map(len, tail.values())) > LARGEST_TAIL:
         name = namer()
         written[name] = together(tail.values())
-        parts, tail = (*parts, Part(name, ranges_of(tail))), {}
+        parts, tail = (*parts, ResultsPart(name, ranges_of(tail))), {}
     return Stored(stored.record, latest, previous, parts, tail), written
 
 

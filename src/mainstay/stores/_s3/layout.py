@@ -33,6 +33,7 @@ Document: TypeAlias = bytes | str | None
 Tail: TypeAlias = Mapping[int, bytes]
 """Results by number, each as it is written."""
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # `dumps` would make one each time
 _ENTRY = struct.Struct(">III")
 _TIMES = ("expires", "seen", "saved", "created", "updated")
 _COUNTS = ("token", "sequence", "attempt", "crashes")
@@ -41,7 +42,7 @@ _NAMED = (*_TEXTS, *_COUNTS, *_TIMES)
 
 
 @attrs.frozen
-class Part:
+class ResultsPart:
     """A part that has results.
 
     Attributes:
@@ -68,7 +69,7 @@ class Stored:
     record: Record
     latest: Document = None
     previous: Document = None
-    parts: tuple[Part, ...] = ()
+    parts: tuple[ResultsPart, ...] = ()
     tail: Tail = attrs.field(factory=dict)
 
     def names(self) -> frozenset[str]:
@@ -159,7 +160,7 @@ def to_object(stored: Stored | Forgotten, nonce: str) -> bytes:
 
 
 def _line(header: Mapping[str, Any]) -> bytes:
-    return json.dumps(header, separators=(",", ":")).encode() + b"\n"
+    return _encode(header).encode() + b"\n"
 
 
 def from_object(data: bytes, run: RunId) -> tuple[Stored | Forgotten, str]:
@@ -203,7 +204,7 @@ def _stored(header: Mapping[str, Any], rest: bytes, run: RunId) -> Stored:
         "exit": _one_of(header["exit"], get_args(Exit)),
     }
     record = Record(run=run, owner=owner, arguments=arguments, **checked)
-    parts = tuple(Part(_text(name), _ranges(live)) for name, live in header["parts"])
+    parts = tuple(ResultsPart(_text(name), _ranges(live)) for name, live in header["parts"])
     return Stored(record, latest, previous, parts, entries(tail))
 
 

@@ -13,6 +13,7 @@ letters that any server takes, in the order in which Python sorts runs by name a
     the end of name and key   !, before which nothing sorts
 """
 
+import functools
 import re
 
 from mainstay.stores.base import RunId
@@ -38,6 +39,7 @@ _PART = re.compile(r"[!~][0-9a-f]{2}|[._A].|[^!~._A]")
 _RUN = re.compile(rf"(?P<name>[^/]*){_END}/(?P<key>[^/]*){_END}")
 
 
+@functools.lru_cache(maxsize=4096)  # each save asks for the same names again
 def escaped(text: str) -> str:
     """Return *text* in letters that names of objects may have, sorted as *text* is."""
     return "".join(map(_WRITTEN.__getitem__, text.encode("utf-8", "surrogatepass")))

@@ -288,11 +288,13 @@ class S3Operations:
                     lost.append(write.lease)
                 else:
                     plans += [] if plan is None else [plan]
-            yield [
+            parts = [
                 Put(self._names.part(plan.write.lease.run, part), data)
                 for plan in plans
                 for part, data in plan.parts.items()
             ]
+            if parts:
+                yield parts
             writes = yield from self._sent(plans)
         return lost
 
@@ -301,6 +303,8 @@ class S3Operations:
         keys = [(self._names.run(each.lease.run), each.lease.grant) for each in writes]
         held = [self._held.pop(key, None) for key in keys]
         unknown = [each for each, known in enumerate(held) if known is None]
+        if not unknown:
+            return held
         answers = yield [Get(keys[each][0]) for each in unknown]
         read: list[Version | None] = [*held]
         for each, answer in zip(unknown, answers, strict=True):
@@ -333,9 +337,9 @@ class S3Operations:
 
     def _sent(self, plans: Sequence[_Plan]) -> S3Operation[list[_Write]]:
         """Send what was decided; return what is to be decided again, since somebody was faster."""
-        etags = yield [each.swap for each in plans]
+        etags = (yield [each.swap for each in plans]) if plans else []
         refused = [each for each, etag in zip(plans, etags, strict=True) if etag is None]
-        answers = yield [Get(each.name) for each in refused]
+        answers = (yield [Get(each.name) for each in refused]) if refused else []
         found = {
             each.nonce: _version(answer, each.write.lease.run)
             for each, answer in zip(refused, answers, strict=True)
@@ -366,7 +370,7 @@ class S3Operations:
 
     def _gathering(self, run: RunId, stored: Stored) -> S3Operation[Contents]:
         names = sorted(stored.names())
-        answers = yield [Get(self._names.part(run, each)) for each in names]
+        answers = (yield [Get(self._names.part(run, each)) for each in names]) if names else []
         data: dict[str, bytes] = {}
         for name, found in zip(names, answers, strict=True):
             if found is None:
@@ -477,7 +481,7 @@ class S3Operations:
             or each.name not in self._seen
             or self._seen[each.name].etag != each.etag
         ]
-        answers = yield [Get(each.name) for each, _ in changed]
+        answers = (yield [Get(each.name) for each, _ in changed]) if changed else []
         read = {
             each.name: _looked_at(answer, run)
             for (each, run), answer in zip(changed, answers, strict=True)

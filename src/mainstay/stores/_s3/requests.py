@@ -93,4 +93,4 @@ class Listed:
 
 S3Request: TypeAlias = Get | Put | Delete | ListPage
 S3Operation: TypeAlias = Generator[Sequence[S3Request], list[Any], T]
-"""Yields requests that may be sent side by side, and is sent their answers in the same order."""
+"""Yields requests, one at least, that may be sent side by side; is sent their answers in order."""

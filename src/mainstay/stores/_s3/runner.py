@@ -77,8 +77,8 @@ class S3Runner:
             raise told_of(failure, self._url) from None
 
     def _sent(self, requests: Sequence[S3Request], budget: "_Budget") -> list[Any]:
-        if len(requests) <= 1:
-            return [self._answer(each, budget) for each in requests]
+        if len(requests) == 1:
+            return [self._answer(requests[0], budget)]
         with ThreadPoolExecutor(min(len(requests), _SIDE_BY_SIDE)) as threads:
             return [*threads.map(lambda each: self._answer(each, budget), requests)]
 
@@ -91,8 +91,8 @@ class S3Runner:
         return self.bucket.send(request, budget.seconds())
 
     async def _asent(self, requests: Sequence[S3Request], budget: "_Budget") -> list[Any]:
-        if len(requests) <= 1:
-            return [await self._aanswer(each, budget) for each in requests]
+        if len(requests) == 1:
+            return [await self._aanswer(requests[0], budget)]
         free = asyncio.Semaphore(_SIDE_BY_SIDE)
 
         async def one(request: S3Request) -> Any:
