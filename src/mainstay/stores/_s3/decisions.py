@@ -115,7 +115,7 @@ def changed(
     """Return a run after a change, with its lease renewed; None if the change is there already.
 
     Raises:
-        LeaseLostError: If the run is no longer the caller's.
+        LeaseLostError: If the run is no longer the caller's, or lacks what the change builds on.
         S3Failure: If a result has the number of another one.
     """
     if not isinstance(before, Stored):
@@ -123,7 +123,7 @@ def changed(
     record = before.record
     if has_applied(record, lease, change):
         return None
-    if not is_owned(record, lease):
+    if not is_owned(record, lease) or _is_cut(before, change):
         raise LeaseLostError(lease.run.name, lease.run.key, lease.token)
     puts = {number: packed(number, result) for number, result in change.put.items()}
     if any(before.tail.get(number, entry) != entry for number, entry in puts.items()):
@@ -149,6 +149,14 @@ def changed(
         parts,
         {**tail, **puts},
     )
+
+
+def _is_cut(before: Stored, change: Change) -> bool:
+    """True if what a change builds on is not there any more."""
+    result = change.after_result
+    live = (bounds for part in before.parts for bounds in part.live)
+    kept = result in before.tail or any(first <= result <= last for first, last in live)
+    return before.record.sequence < change.after or not (result < 0 or kept)
 
 
 def released(
