@@ -3,8 +3,8 @@
 Any number of processes may come to a new database at once: each that has something to migrate does
 so in one transaction, behind a lock that lasts as long, and looks again once it has the lock.
 
-The columns have no CHECK: the server reads the text of each anew for every save, whatever column is
-changed, which is a fifth of what a save of a document costs it.
+The columns have no CHECK: the server parses the text of each again at every save, whichever columns
+change, which is a fifth of what a save of a document costs it.
 """
 
 from collections.abc import Generator, Sequence
