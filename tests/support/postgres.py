@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 
 from support.pools import LONGEST
-from support.processes import free_port, require_tool
+from support.processes import LOOPBACK, free_port, require_tool
 
 OPTIONS = {
     "listen_addresses": "127.0.0.1",
@@ -66,14 +66,19 @@ class Postgres:
         standby_of: The primary.
         for_ever_starting: True for one that looks for an archive which never comes.
         refuses: True for one that answers, but takes no connections.
+        site: The `Site` that it is at, if it is not here.
         **settings: Of its command line, besides `OPTIONS`.
     """
 
-    def __init__(self, *, standby_of=None, for_ever_starting=False, refuses=False, **settings):
+    def __init__(
+        self, *, standby_of=None, for_ever_starting=False, refuses=False, site=None, **settings
+    ):
         self.directory = directory()
         self.data = self.directory / "data"
         self.port = free_port()
-        self.url = f"postgresql://postgres@127.0.0.1:{self.port}/postgres?connect_timeout=2"
+        host = LOOPBACK if site is None else site.hosts[0]
+        self.url = f"postgresql://postgres@{host}:{self.port}/postgres?connect_timeout=2"
+        self._site = site
         if standby_of is None:
             subprocess.run(["/bin/cp", "-a", empty(), self.data], check=True, **whose())
         else:
@@ -85,6 +90,10 @@ class Postgres:
             if owner := whose():
                 shutil.chown(signal_file, **owner)
             settings = {"restore_command": "sleep 60", **settings}
+        if site is not None:
+            settings = {"listen_addresses": "*", **settings}
+            with (self.data / "pg_hba.conf").open("a") as rules:
+                rules.write("host all all samenet trust\n")
         settings = {**OPTIONS, **settings}
         self._settings = [
             each for key, value in settings.items() for each in ("-c", f"{key}={value}")
@@ -93,9 +102,11 @@ class Postgres:
 
     def start(self, *, refuses=False):
         """Start it, and wait until it answers."""
+        inside = [] if self._site is None else self._site.inside("postgres")
         self.process = subprocess.Popen(
-            [command("postgres"), "-D", self.data, "-p", str(self.port), *self._settings],
-            cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **whose(),
+            [*inside, command("postgres"), "-D", self.data, "-p", str(self.port), *self._settings],
+            cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            **({} if inside else whose()),
         )  # fmt: skip
         self._wait(refuses=refuses)
 

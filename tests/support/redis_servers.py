@@ -22,11 +22,15 @@ class RedisServer:
     Args:
         directory: Where it works.
         *options: Of its command line.
+        site: The `Site` that it is at, if it is not here.
     """
 
-    def __init__(self, directory, *options):
+    def __init__(self, directory, *options, site=None):
         self.port = free_port()
-        self.url = f"redis://{LOOPBACK}:{self.port}"
+        self.host = LOOPBACK if site is None else site.hosts[0]
+        self.url = f"redis://{self.host}:{self.port}"
+        self._inside = [] if site is None else site.inside()
+        self._bind = ["--bind", LOOPBACK] if site is None else ["--protected-mode", "no"]
         self.directory = directory
         self.options = options
         self.process = None
@@ -36,14 +40,14 @@ class RedisServer:
         """Start it, and wait until it answers, be it with an error."""
         binary = require_tool("redis-server", package="redis-server")
         self.process = subprocess.Popen(
-            [binary, "--port", str(self.port), "--bind", LOOPBACK, "--save", "",
+            [*self._inside, binary, "--port", str(self.port), *self._bind, "--save", "",
              "--dir", self.directory, *self.options],
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
         end = time.monotonic() + LONGEST
         while True:
             try:
-                with redis.Redis(port=self.port, retry=Retry(NoBackoff(), 0)) as client:
+                with redis.Redis(self.host, self.port, retry=Retry(NoBackoff(), 0)) as client:
                     client.set("name", str(self.port))
             except (redis.AuthenticationError, redis.BusyLoadingError, redis.ResponseError):
                 return
