@@ -187,8 +187,18 @@ class Counted(StoreMachine):
         seen["owners"] += sum(each.kind == "acquire" for each in log)
 
 
+BATCH = 500
+"""Orders of events of one seed: Hypothesis keeps all that it has tried."""
+
+
 def run(examples: int, number: int) -> None:
     """Try so many orders of events."""
+    for first in range(0, examples, BATCH):
+        try_out(min(BATCH, examples - first), number + first)
+
+
+def try_out(examples: int, number: int) -> None:
+    """Try the orders of events that a seed leads to."""
     plan = settings(
         max_examples=examples,
         stateful_step_count=50,
