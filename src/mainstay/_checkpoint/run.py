@@ -233,7 +233,7 @@ class Run:
         if change.document is not None:
             self.recorder.items("done", items)
             self.schedule.begin()
-        self.recorder.goes_on(self, self.progress.items_left())
+            self.recorder.goes_on(self, self.progress.items_left())
         self.hold.over = change.finished
 
     # The end.

@@ -71,7 +71,7 @@ class State:
                 f"`default` must be something that is changed in place, such as an attrs instance "
                 f"or a dataclass instance that is not frozen, a dict or a list, not {default!r}"
             )
-        codec = attrs.evolve(self.codec, allowed=allowed_by(default))
+        codec = self.codec.allowing(allowed_by(default))
         if self.saved is MISSING:
             codec.encode(default, "state")
             value = default

@@ -200,7 +200,7 @@ class Steps:
             place.going_on += 1
             self._going_on.add(step)
         else:
-            of = f"the result of step {step.label!r} of {in_words(self._run)}"
+            of = f"{_result_of(step)} of {in_words(self._run)}"
             step.saved = opened_value(self._results[step.number].value, of, check_result)
         return step
 
@@ -216,8 +216,8 @@ class Steps:
             UnsaveableValueError: If it cannot be saved.
             CheckpointError: If there is no number left.
         """
-        codec = attrs.evolve(self._codec, allowed=allowed_by_result(fn))
-        self._keep(step, codec.encode(value, f"the result of step {step.label!r}"))
+        codec, what = self._codec.allowing(allowed_by_result(fn)), _result_of(step)
+        self._keep(step, codec.encode(value, what), what)
 
     def keep_error(self, step: Step, error: Exception) -> bool:
         """Take what a step raised as its result; False if it is not to be saved.
@@ -240,14 +240,14 @@ class Steps:
                     refused,
                 )
             return False
-        self._keep(step, {TAG: "raised", "v": saved})
+        self._keep(step, {TAG: "raised", "v": saved}, _result_of(step))
         self._propagates(step.number, error)
         return True
 
     def replay(self, step: Step, fn: Callable[..., Any]) -> Any:
         """Return the saved value of a step of *fn*, or raise the saved exception."""
-        codec = attrs.evolve(self._codec, allowed=allowed_by_result(fn))
-        place = f"the result of step {step.label!r}"
+        codec = self._codec.allowing(allowed_by_result(fn))
+        place = _result_of(step)
         if type(step.saved) is not dict or step.saved.get(TAG) != "raised":
             return restored(codec, step.saved, place, self._run)
         error = restored(codec, step.saved["v"], place, self._run)
@@ -267,12 +267,12 @@ class Steps:
         step.place.going_on -= 1
         self._going_on.discard(step)
 
-    def _keep(self, step: Step, saved: Json) -> None:
-        step.number = self._add_result(step.place, step.position, step.use, step.name, saved)
+    def _keep(self, step: Step, saved: Json, what: str) -> None:
+        sealed = seal(to_bytes(saved), what)
+        step.number = self._add_result(step.place, step.position, step.use, step.name, sealed)
 
-    def _add_result(self, place: Place, position: int, use: int, name: str, saved: Json) -> int:
+    def _add_result(self, place: Place, position: int, use: int, name: str, sealed: bytes) -> int:
         """Keep a result for the next save; return its number."""
-        sealed = seal(to_bytes(saved), f"the result of step {_label(name, use)!r}")
         number = self._next
         if number >= MOST_RESULTS:
             raise CheckpointError(
@@ -290,7 +290,8 @@ class Steps:
     def keep_cursors(self, place: Place, cursors: dict[str, Json]) -> int:
         """Keep cursors of a place for the next save, out of the document; return their number."""
         self.has_cursors = True
-        return self._add_result(place, _CURSORS, 0, "", cursors)
+        sealed = seal(to_bytes(cursors), "the cursors of iterations that have ended")
+        return self._add_result(place, _CURSORS, 0, "", sealed)
 
     def is_unsaved(self, number: int) -> bool:
         """True if the result of that number is not saved; not if its item is done."""
@@ -396,6 +397,10 @@ def leave_step(step: Step) -> None:
     around, this = _AROUND.get(), weakref.ref(step)
     if this in around:
         _AROUND.set(around[: around.index(this)])
+
+
+def _result_of(step: Step) -> str:
+    return f"the result of step {step.label!r}"
 
 
 def name_in(slot: str) -> str:
