@@ -5,6 +5,12 @@ import pytest
 from support.processes import program
 
 
+def wrong_of(*arguments):
+    """Return how often a handler came in, and what was wrong after it."""
+    [places, *wrong] = program("checkpoint_interrupts.py", *arguments).splitlines()
+    return int(places), wrong
+
+
 @pytest.mark.process
 @pytest.mark.parametrize("what", ["raises", "interrupts", "runs"])
 @pytest.mark.parametrize(
@@ -18,6 +24,12 @@ def test_a_handler_leaves_nothing_behind_and_costs_no_item(what, where, job):
     were running until the end of their lease. And a handler that came into the end of a run, and
     used one itself, waited for ever for a lock of its own thread.
     """
-    [places, *wrong] = program("checkpoint_interrupts.py", what, where, job, "151").splitlines()
-    assert int(places) > 20
+    places, wrong = wrong_of(what, where, job, "every", "401")
+    assert places > 8
     assert wrong == []
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("where", ["memory", "sqlite"])
+def test_a_timer_that_raises_leaves_nothing_behind_and_costs_no_item(where):
+    assert wrong_of("raises", where, "items", "random", "100") == (200, [])

@@ -205,8 +205,11 @@ def test_a_result_that_is_none_is_told(runner, store, metrics, body):
         work()
     [(number, kept)] = store._runs[RUN].results.items()
     store._runs[RUN].results[number] = attrs.evolve(kept, value=seal(body))
-    with pytest.raises(CorruptCheckpointError, match="step 'charge' of run 'key' of job is"):
+    with pytest.raises(
+        CorruptCheckpointError, match="step 'charge' of run 'key' of job is"
+    ) as told:
         work()
+    assert told.value.__cause__ is None  # none of a class that nobody can import
     assert metrics("checkpoint_corrupt_total") == 1
 
 
@@ -226,10 +229,11 @@ def test_a_place_that_is_none_is_told(store, of):
     slot = f"{_checksum(of)} {of}" if of.isprintable() else of
     kept.results[0] = Result(slot, kept.results[0].value)
     with (
-        pytest.raises(CorruptCheckpointError, match="of run 'key' of job is damaged"),
+        pytest.raises(CorruptCheckpointError, match="of run 'key' of job is damaged") as told,
         checkpoint_run("key", store=store, name="job"),
     ):
         pass
+    assert told.value.__cause__ is None
     assert len([*_problems(store, kept.record)]) == 1
 
 

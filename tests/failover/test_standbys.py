@@ -9,6 +9,7 @@ import time
 import pytest
 
 from mainstay import AllMembersFailedError, Detect, FailoverPool, Member, Probe, failover
+from mainstay.errors import MainstayError
 from support.pools import AT_ONCE, LONGEST, Lost, Pools, ause, state_of, use, wait_until
 
 
@@ -350,3 +351,6 @@ def test_a_cold_standby_whose_warm_up_fails_is_closed_and_not_used(clock, is_asy
                 pool.call(use)
         pool.close()
     assert closed == ["cold"]
+    error = pool.status().members[1].error
+    assert isinstance(error, MainstayError)  # of a class that users can name
+    assert str(error) == "the probe answered False"

@@ -2,12 +2,14 @@
 
 Arguments: what the handler does, "raises", "interrupts" (it calls `interrupt_all`) or "runs" (a run
 of its own in the same store); where runs are kept, "memory" or "sqlite"; what is run, as in `JOBS`;
-at every how many places. Prints how many places there were, and then what was wrong afterwards and
-where, with how often: nothing if all was well.
+"every" and at every how many places, or "random" and how often a timer is to hit.
+Prints how often the handler came in, and then what was wrong afterwards and where, with how often:
+nothing if all was well.
 """
 
 import faulthandler
 import gc
+import random
 import sys
 import tempfile
 import threading
@@ -26,9 +28,10 @@ from mainstay._checkpoint import interruption, signals, steps, watcher
 from mainstay.errors import StoreUnavailableError
 from mainstay.stores import MemoryStore, SQLiteStore
 from mainstay.testing import recorded
-from support.handlers import Handler
+from support.handlers import Handler, TimedHandler
 
 LONGEST = 60.0  # seconds for a run, which takes a hundredth of one
+LONGEST_HIT = 0.002  # seconds after which the timer hits at the latest
 SOON = 0.5  # seconds in which the watcher's thread sees what nobody has any more
 
 
@@ -181,17 +184,29 @@ class Trials:
             self._store = SQLiteStore(self._folder / f"{self._stores}.db")
         self._threads = threads()
 
-    def all_of(self, run: Callable[[Any, str], int], every: int) -> None:
-        """Try every so many places."""
-        for number in range(3):  # what is asked only once, and imported, is not asked again
-            self._interrupted(run, f"warm {number}", Handler(lambda: None, 0))
-        handler = Handler(lambda: self._act(self._store), 1)
-        while self._interrupted(run, f"place {handler.at}", handler):
-            self.places += 1
-            handler = Handler(handler.act, handler.at + every)
+    def _acts(self) -> None:
+        self._act(self._store)
 
-    def _interrupted(self, run: Callable[[Any, str], int], key: str, handler: Handler) -> bool:
-        """Try a place; return False if there was none."""
+    def every(self, run: Callable[[Any, str], int], stride: int) -> None:
+        """Try places so far from each other."""
+        for number in range(3):  # what is asked only once, and imported, is not asked again
+            self._interrupted(run, f"warm {number}", Handler(self._acts, 0))
+        at = 1
+        while self._interrupted(run, f"place {at}", Handler(self._acts, at)):
+            at += stride
+
+    def random(self, run: Callable[[Any, str], int], times: int) -> None:
+        """Have a timer hit so often, at random."""
+        dice, end, runs = random.Random(times), self.places + times, 0
+        while self.places < end:
+            runs += 1
+            handler = TimedHandler(self._acts, dice.uniform(1e-6, LONGEST_HIT))
+            self._interrupted(run, f"random {runs}", handler)
+
+    def _interrupted(
+        self, run: Callable[[Any, str], int], key: str, handler: Handler | TimedHandler
+    ) -> bool:
+        """Try a place; return False if the handler did not come in."""
         faulthandler.dump_traceback_later(LONGEST, exit=True)
         again = partial(run, self._store, key)
         with recorded():
@@ -203,19 +218,20 @@ class Trials:
             self.found[f"{each}: {handler.where}"] += 1
         if wrong:
             self._begin_again()
+        self.places += handler.where != ""
         return handler.where != ""
 
 
-def main(act: str, where: str, job: str, every: int) -> None:
+def main(act: str, where: str, job: str, how: str, number: int) -> None:
     gc.disable()  # what is left must go without a collection
     sys.unraisablehook = lambda _: None  # of finalizers that the handler came into
     with tempfile.TemporaryDirectory() as folder:
         trials = Trials(act, where, folder)
         for form in (in_function, in_block):
-            trials.all_of(partial(form, JOBS[job]), every)
+            {"every": trials.every, "random": trials.random}[how](partial(form, JOBS[job]), number)
     print(trials.places)
     for what, times in sorted(trials.found.items()):
         print(times, what)
 
 
-main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))
+main(*sys.argv[1:5], number=int(sys.argv[5]))

@@ -7,6 +7,7 @@ the code of mainstay alone.
 """
 
 import dis
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +79,42 @@ class Handler:
     def _comes_in(self, frame: FrameType) -> None:
         self.places += 1
         if self.places == self.at:
-            name = Path(frame.f_code.co_filename).name
-            self.where = f"{name}:{frame.f_lineno} {frame.f_code.co_name}"
+            self.where = _place(frame)
             self.act()
+
+
+class TimedHandler:
+    """A real handler, which comes in after a time, if the call takes so long.
+
+    Attributes:
+        where: The place where it came in.
+    """
+
+    def __init__(self, act: Callable[[], object], seconds: float) -> None:
+        self.act = act
+        self.seconds = seconds
+        self.where = ""
+        self._armed = False
+
+    def call(self, fn: Callable[[], object]) -> None:
+        """Call a function, and come into it when the time is over."""
+        before = signal.signal(signal.SIGALRM, self._comes_in)
+        try:
+            self._armed = True
+            signal.setitimer(signal.ITIMER_REAL, self.seconds)
+            fn()
+        finally:
+            self._armed = False
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+    def _comes_in(self, _signal: int, frame: FrameType | None) -> None:
+        if self._armed and frame is not None:
+            self._armed = False
+            self.where = _place(frame)
+            self.act()
+
+
+def _place(frame: FrameType) -> str:
+    name = Path(frame.f_code.co_filename).name
+    return f"{name}:{frame.f_lineno} {frame.f_code.co_name}"

@@ -148,7 +148,7 @@ def opened_value(sealed: bytes, place: str, check: Callable[[Json], object]) -> 
         tree = parsed(unseal(sealed))
         check(tree)
     except DamagedError as error:
-        raise CorruptCheckpointError(place, str(error)) from error
+        raise CorruptCheckpointError(place, str(error)) from None
     return tree
 
 

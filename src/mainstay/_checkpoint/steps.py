@@ -356,7 +356,7 @@ class Steps:
         try:
             position, use, path, name = _parts_of(slot)
         except DamagedError as error:
-            raise CorruptCheckpointError(f"a step of {in_words(self._run)}", str(error)) from error
+            raise CorruptCheckpointError(f"a step of {in_words(self._run)}", str(error)) from None
         place = _place_at(path, places)
         self._goes_with(place, number)
         if position == _CURSORS:

@@ -19,10 +19,11 @@ from typing import Any
 
 from mainstay._core.clock import monotonic
 from mainstay._core.functions import is_async, name_of
+from mainstay.errors import MainstayError
 
 
-class UnhealthyError(Exception):
-    """A probe answered False."""
+class UnhealthyError(MainstayError):
+    """A probe answered False: what `MemberStatus.error` and `MemberBroken.error` are then."""
 
 
 class UnknownHealthError(Exception):
