@@ -1,7 +1,5 @@
 """What happens to the members of a pool, told of answers one by one."""
 
-from types import SimpleNamespace
-
 import attrs
 import pytest
 
@@ -181,22 +179,6 @@ def test_calls_that_wait_hear_of_what_comes_back_and_of_the_end_and_of_nothing_e
         engine.settle(clock.now())
         assert engine.progress is waiting  # it was time to look, and there was nothing
     assert engine.progress is not waiting
-
-
-def test_a_call_waits_for_as_many_answers_of_the_probe_as_eject_a_member(clock):
-    members = [Member("a", "a"), Member("z", open=list, standby="cold")]
-    probe = Probe(lambda _resource: True, every=1000.0, timeout=4.0, fall=3)
-    pool = FailoverPool("db", members, on=Lost, probe=probe)
-    engine = pool._engine
-    woken = []
-    with pool:
-        prober, engine.prober = engine.prober, SimpleNamespace(wake=lambda: woken.append(1))
-        slot = engine.slots["a"]
-        engine.failed(engine.choose(current_context().clock, (), set()), clock.now())
-        seconds = engines.suspect(engine, clock.now(), [slot], set(), [])
-        engine.prober = prober
-    assert woken == [1]
-    assert 12.0 <= seconds <= 13.0
 
 
 def test_the_next_trial_follows_as_soon_as_one_has_passed(clock):

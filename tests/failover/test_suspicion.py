@@ -3,10 +3,13 @@
 import asyncio
 import contextlib
 import threading
+from types import SimpleNamespace
 
 import pytest
 
-from mainstay import Detect, FailoverPool, Probe, deadline
+from mainstay import Detect, FailoverPool, Member, Probe, deadline
+from mainstay._core.context import current_context
+from mainstay._failover.suspicion import suspect
 from support.callers import awaitable
 from support.pools import LONGEST, Lost, state_of, wait_until
 
@@ -219,3 +222,19 @@ def test_a_call_that_leaves_at_what_it_waits_for_leaves_nothing_behind(site, met
 
     asyncio.run(main())
     assert metrics.outcomes() == {"cancelled": 1}
+
+
+def test_a_call_waits_for_as_many_answers_of_the_probe_as_eject_a_member(clock):
+    members = [Member("a", "a"), Member("z", open=list, standby="cold")]
+    probe = Probe(lambda _resource: True, every=1000.0, timeout=4.0, fall=3)
+    pool = FailoverPool("db", members, on=Lost, probe=probe)
+    engine = pool._engine
+    woken = []
+    with pool:
+        prober, engine.prober = engine.prober, SimpleNamespace(wake=lambda: woken.append(1))
+        slot = engine.slots["a"]
+        engine.failed(engine.choose(current_context().clock, (), set()), clock.now())
+        seconds = suspect(engine, clock.now(), [slot], set(), [])
+        engine.prober = prober
+    assert woken == [1]
+    assert 12.0 <= seconds <= 13.0
