@@ -20,8 +20,7 @@ from typing import ClassVar, Literal, TypeAlias
 
 import attrs
 
-from mainstay._core.detector import Cause
-from mainstay._core.events import Event
+from mainstay._core.events import Cause, Event
 from mainstay._core.failures import class_name, counted
 
 __all__ = [

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mainstay import Detect
-from mainstay._core.detector import DECAY, Cause, Detector, HealthChange, Phase, gain_for
+from mainstay._core.detector import DECAY, Detector, HealthChange, Phase, gain_for
+from mainstay._core.events import Cause
 
 DETECT = Detect()
 H = DETECT.threshold

@@ -45,15 +45,13 @@ Source:
 
 import enum
 import math
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import attrs
 
 from mainstay._core.arguments import Duration, to_count, to_number, to_seconds
+from mainstay._core.events import Cause
 from mainstay._core.silence import Silence
-
-Cause: TypeAlias = Literal["consecutive", "rate", "slow", "probe", "dissent"]
-"""Why a member was ejected."""
 
 DECAY = 30.0
 _FAILURES_TO_THRESHOLD = 6

@@ -9,7 +9,7 @@ import logging
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import ClassVar, Protocol, TypeAlias
+from typing import ClassVar, Literal, Protocol, TypeAlias
 
 import attrs
 
@@ -37,6 +37,9 @@ class Event:
         """The level of the log line, as in `logging`; 0 if the event is not logged."""
         return self._level
 
+
+Cause: TypeAlias = Literal["consecutive", "rate", "slow", "probe", "dissent"]
+"""Why a member was ejected, or a breaker opened; here, so that events need no detector."""
 
 Listener: TypeAlias = Callable[[Event], object]
 

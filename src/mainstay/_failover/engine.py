@@ -16,7 +16,8 @@ from typing import Any, TypeAlias
 from mainstay._core.clock import Clock
 from mainstay._core.condition import Condition, tell_condition
 from mainstay._core.context import current_context, helper_context
-from mainstay._core.detector import Cause, Detector, HealthChange, Phase
+from mainstay._core.detector import Detector, HealthChange, Phase
+from mainstay._core.events import Cause
 from mainstay._core.failures import is_a, leave_note
 from mainstay._core.forks import reset_after_fork
 from mainstay._core.silence import ANSWERS, longest_silence
