@@ -116,7 +116,7 @@ class BreakerCall(Call[Recorder]):
         try:
             return is_refused(on_result, value)
         except Exception as error:
-            self.hook_failed("on_result", error)
+            self.hook_failed("`on_result`", error)
             self.says_nothing(error, "predicate_error")
             raise
         except BaseException as error:

@@ -149,11 +149,16 @@ class Call(Generic[R]):
         return PREDICATE_ERROR
 
     def hook_failed(self, hook: str, broken: Exception) -> None:
-        """Record that something else of the user's has raised; log that once for each class."""
+        """Record that another parameter of the user's raised, as `on` may; log each class once.
+
+        Args:
+            hook: The parameter, as the log names it.
+            broken: What it raised.
+        """
         self.recorder.hook_failed("predicate")
         name = class_name(broken)
         if is_first(self.policy, self.component, hook, name):
-            logger_of(self.policy).warning("%s: `%s` raised %s", self.component, hook, name)
+            logger_of(self.policy).warning("%s: %s raised %s", self.component, hook, name)
 
     def not_matched(self, judge: object, error: Exception) -> None:
         """Log that `on` does not match *error*."""

@@ -343,7 +343,7 @@ class PoolCall(Call[Recorder]):
         try:
             refused = is_refused(on_result, value)
         except Exception as error:
-            self.hook_failed("on_result", error)
+            self.hook_failed("`on_result`", error)
             self._judged = JudgedError(error, PREDICATE_ERROR, "error")
             raise
         if refused:

@@ -153,7 +153,7 @@ class BoundFallback:
             try:
                 copied = copy(value)
             except Exception as error:  # noqa: BLE001 - the call has an answer, which is not to be lost
-                self.resume(now).hook_failed("copy", error)
+                self.resume(now).hook_failed("`copy`", error)
                 return
             kept.put(key, copied, now)
 

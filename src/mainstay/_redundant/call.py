@@ -450,7 +450,7 @@ def _is_refused(call: RedundantCall, answer: Any) -> bool:
             for on_result in (call.bound.settings.on_result, of_pool)
         )
     except Exception as error:
-        call.hook_failed("on_result", error)
+        call.hook_failed("`on_result`", error)
         raise
 
 

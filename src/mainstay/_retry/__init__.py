@@ -1,4 +1,5 @@
-"""Retry: `decision` decides, `loops` and `blocks` act, `run` keeps one call, `policy` is the face.
+"""Retry: `decision` decides, `loops` and `blocks` act, `call` keeps one call, `policy` is the face.
 
-`strategies` makes tenacity's objects usable, `events` says what is told to logs and listeners.
+`settings` are what users gave. `strategies` makes tenacity's objects usable, which read a call by
+`call_state`. `nested` tells a retry that another one inside it has given up.
 """

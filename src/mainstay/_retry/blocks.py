@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 class Block:
     """The attempts of one block, as both loop statements ask for them."""
 
-    __slots__ = ("_last_error", "_open", "_run", "_wait")
+    __slots__ = ("_call", "_last_error", "_open", "_wait")
 
-    def __init__(self, run: RetryCall) -> None:
-        self._run = run
+    def __init__(self, call: RetryCall) -> None:
+        self._call = call
         self._open = False
         self._wait: float | None = 0.0
         self._last_error: Exception | None = None
@@ -36,7 +36,7 @@ class Block:
         if wait is None:
             raise StopIteration
         if wait:
-            self._run.sleep(wait)
+            self._call.sleep(wait)
         return self._attempt()
 
     def attempt_ended(self, wait: float | None, error: Exception | None) -> None:
@@ -58,7 +58,7 @@ class Block:
         # An attempt keeps the error no longer than it lasts: its traceback leads to the frame
         # that the attempt is a variable of.
         error, self._last_error = self._last_error, None
-        return Attempt(self, self._run, error)
+        return Attempt(self, self._call, error)
 
 
 class AsyncBlock(Block):
@@ -74,7 +74,7 @@ class AsyncBlock(Block):
         if wait is None:
             raise StopAsyncIteration
         if wait:
-            await self._run.asleep(wait)
+            await self._call.asleep(wait)
         return self._attempt()
 
 
@@ -91,29 +91,29 @@ class Attempt:
 
     __slots__ = (
         "_block",
+        "_call",
         "_entered",
         "_limit",
-        "_run",
         "_timeout",
         "_watch",
         "last_error",
         "number",
     )
 
-    def __init__(self, block: Block, run: RetryCall, last_error: Exception | None) -> None:
+    def __init__(self, block: Block, call: RetryCall, last_error: Exception | None) -> None:
         self._block = block
-        self._run = run
+        self._call = call
         self._limit = 0.0
         self._entered = False
         self._timeout: TaskTimeout | None = None
         self._watch: ExitStack | None = None
         self.last_error = last_error
-        self.number: int = run.made + 1
+        self.number: int = call.made + 1
 
     @property
     def elapsed(self) -> float:
         """Seconds since the start of the first attempt."""
-        return self._run.elapsed()
+        return self._call.elapsed()
 
     def __aenter__(self) -> NoReturn:
         raise TypeError("write `with attempt:`, without `async`, in async code too")
@@ -124,14 +124,14 @@ class Attempt:
         if self._entered:
             raise RuntimeError("an attempt can be entered once; the loop yields the next attempt")
         self._entered = True
-        limit = self._run.attempt_limit()
+        limit = self._call.attempt_limit()
         if limit is not None:
             self._limit = limit
             from mainstay._core.interrupts import TaskTimeout  # noqa: PLC0415 - the policy has loaded it
 
-            self._timeout = TaskTimeout(self._run.context.clock, limit)
-        if watchers and self._run.made:
-            self._watch = around(watched_attempt(self._run))
+            self._timeout = TaskTimeout(self._call.context.clock, limit)
+        if watchers and self._call.made:
+            self._watch = around(watched_attempt(self._call))
         return self
 
     def __exit__(
@@ -140,28 +140,28 @@ class Attempt:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        run = self._run
+        call = self._call
         self.last_error = None
         if self._watch is not None:
             self._watch.__exit__(exc_type, error, traceback)
         self._block.attempt_ended(None, None)
         ours = self._timeout is not None and self._timeout.stop(error)
         if error is None:
-            run.accept(None, refused=False)
+            call.accept(None, refused=False)
         elif ours:
-            expired = run.attempt_timed_out(self._limit)
+            expired = call.attempt_timed_out(self._limit)
             if not self._goes_on(expired):
                 raise expired from error
             return True
         elif is_a(error, Exception):
             return self._goes_on(error)
         else:
-            run.interrupted(error)
+            call.interrupted(error)
         return False
 
     def _goes_on(self, error: Exception) -> bool:
         """True if another attempt follows *error*, which then goes no further."""
-        wait = self._run.after(error, self._run.verdict(error))
+        wait = self._call.after(error, self._call.verdict(error))
         if wait is None:
             return False
         self._block.attempt_ended(wait, error)

@@ -11,7 +11,6 @@ import inspect
 import logging
 import math
 import random
-from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
@@ -115,7 +114,10 @@ class RetryCall(Call[Recorder]):
     """The state of one call.
 
     Attributes:
+        settings: The parameters of the policy.
         function: What is called, as strategies see it; None in a block.
+        entered: When it began, by the system's clock whatever clock it goes by: notes of retries
+            in it are told by that from those that an exception brings along from earlier.
         made: Attempts that have ended.
         idle: Seconds waited between them.
         last_error: What the last attempt raised, while another one is to follow.
@@ -127,8 +129,8 @@ class RetryCall(Call[Recorder]):
     policy: ClassVar[str] = POLICY
     settings: RetrySettings
     function: FunctionCall | None
-    _attempt_began: float
-    entered: float  # by the system's clock
+    _attempt_began: float  # from the end of the one before on, if there is no wait
+    entered: float
     made: int = 0
     idle: float = 0.0
     last_error: Exception | None = None
@@ -136,8 +138,8 @@ class RetryCall(Call[Recorder]):
     files: Positions = NO_FILES
     used_up: str | None = None
     _log: AttemptLog = attrs.field(factory=AttemptLog)
-    _attempt_expired: bool = False
-    _last_hint: float = math.nan
+    _attempt_expired: bool = False  # by `attempt_timeout`: a failure, whatever `on` says
+    _last_hint: float = math.nan  # the delay that the attempt before asked for
 
     # An attempt has ended: what the loops ask.
 
@@ -152,13 +154,13 @@ class RetryCall(Call[Recorder]):
             verdict = self.predicate_failed(error, f"TypeError: {broken}")
             hint = None
         if hint is None:
-            _end_at_once(self, error, verdict)
+            self._end_at_once(error, verdict)
             return None
         inner = inner_retry(error, self.entered)
         if inner is not None and _may_not_nest(self, inner):
             self._end_with(error, "attempts", _WHY["nested"])
             return None
-        if not hint >= 0 and issubclass(type(error), _WITH_A_HINT):
+        if not hint >= 0 and issubclass(type(error), _WITH_A_HINT):  # `on` has named no delay
             ours: Any = error  # which no type checker learns from that
             hint = math.nan if ours.retry_after is None else ours.retry_after
         last, self._last_hint = self._last_hint, hint
@@ -168,7 +170,7 @@ class RetryCall(Call[Recorder]):
             reason, wait = self._decide(hint, error)
         except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
             self.note(error, f"`wait` or `stop` raised {described(broken)}, so it gave up")
-            self.hook_failed("wait` or `stop", broken)
+            self.hook_failed("`wait` or `stop`", broken)
             self._give_up("predicate_error", error)
             return None
         except BaseException as interrupt:
@@ -179,6 +181,16 @@ class RetryCall(Call[Recorder]):
             return wait
         self._end_with(error, reason, self.used_up or _WHY[reason])
         return None
+
+    def _end_at_once(self, error: Exception, verdict: object) -> None:
+        """End the call with *error*, which `on` does not have repeated, or could not judge."""
+        if verdict is PREDICATE_ERROR:
+            self._give_up("predicate_error", error)
+        elif _is_failing(self, error):
+            self._end_with(error, "attempts", "not safe to repeat")
+        else:
+            self.not_matched(self.settings.judge, error)
+            self._give_up("not_retryable", error)
 
     def _end_with(self, error: Exception, reason: "RetryReason", why: str) -> None:
         """End the call with *error*, and leave the note of the policy on it."""
@@ -235,7 +247,7 @@ class RetryCall(Call[Recorder]):
             self._log.add("", error, now - self._attempt_began)
         else:  # the same, without a call
             self._log.append((self.made, "", error, now - self._attempt_began))
-        self._attempt_began = now  # of the next one, unless there is a wait before it
+        self._attempt_began = now
 
     # What the user's own functions say.
 
@@ -271,10 +283,11 @@ class RetryCall(Call[Recorder]):
 
     def refuses(self, value: object) -> bool:
         """Ask `on_result` about *value*."""
-        if self.settings.on_result is None:
+        on_result = self.settings.on_result
+        if on_result is None:
             return False
         try:
-            refused = self._refuses(value)
+            refused = on_result(value)
             if inspect.isawaitable(refused):
                 close_coroutine(refused)
                 raise TypeError("`on_result` must return a bool, not an awaitable, in sync code")
@@ -285,22 +298,20 @@ class RetryCall(Call[Recorder]):
 
     async def arefuses(self, value: object) -> bool:
         """Ask `on_result`, async or not, about *value*."""
-        if self.settings.on_result is None:
+        on_result = self.settings.on_result
+        if on_result is None:
             return False
         try:
-            refused = self._refuses(value)
+            refused = on_result(value)
             return bool(await refused if inspect.isawaitable(refused) else refused)
         except BaseException as error:
             self._broken_on_result(error)
             raise
 
-    def _refuses(self, value: object) -> bool | Awaitable[bool]:
-        return self.settings.on_result is not None and self.settings.on_result(value)
-
     def _broken_on_result(self, broken: BaseException) -> None:
         if is_a(broken, Exception):
             self.made += 1
-            self.hook_failed("on_result", broken)
+            self.hook_failed("`on_result`", broken)
             self._give_up("predicate_error", broken)
         else:
             self.interrupted(broken)
@@ -359,7 +370,7 @@ class RetryCall(Call[Recorder]):
             self.used_up = used_up(*self.function, self.files)
         if self.used_up is not None:
             return "attempts", 0.0
-        now: float | None = self._attempt_began  # the next one's: when the last one has ended
+        now: float | None = self._attempt_began  # which is when the last one has ended
         if settings.stop is None and not callable(settings.wait):
             wait = self._wait(hint, None)
         else:
@@ -380,7 +391,7 @@ class RetryCall(Call[Recorder]):
         try:
             return self._decide(math.nan, None, value)
         except Exception as broken:
-            self.hook_failed("wait` or `stop", broken)
+            self.hook_failed("`wait` or `stop`", broken)
             self._give_up("predicate_error", error)
             raise
         except BaseException as interrupt:
@@ -437,17 +448,6 @@ class RetryCall(Call[Recorder]):
 def watched_attempt(call: RetryCall) -> WatchedAttempt:
     """Return what those are told who watch the next attempt."""
     return WatchedAttempt(POLICY, call.component, call.made + 1)
-
-
-def _end_at_once(call: RetryCall, error: Exception, verdict: object) -> None:
-    """End the call with *error*, which `on` does not have repeated, or could not judge."""
-    if verdict is PREDICATE_ERROR:
-        call._give_up("predicate_error", error)  # noqa: SLF001 - of this module
-    elif _is_failing(call, error):
-        call._end_with(error, "attempts", "not safe to repeat")  # noqa: SLF001 - as above
-    else:
-        call.not_matched(call.settings.judge, error)
-        call._give_up("not_retryable", error)  # noqa: SLF001 - as above
 
 
 def _may_not_nest(call: RetryCall, inner: str) -> bool:

@@ -24,6 +24,10 @@ from mainstay._retry.call import BoundRetry, RetryCall, watched_attempt
 Args: TypeAlias = tuple[Any, ...]
 Kwargs: TypeAlias = dict[str, Any]
 
+_END = object()
+"""In place of an item of an async generator that has ended."""
+_UNWATCHED = nullcontext()
+
 
 def wrap_sync(  # noqa: C901 - flat, since each further call would cost every call
     bound: BoundRetry, fn: Callable[..., Any]
@@ -248,10 +252,6 @@ def wrap_async_generator(bound: BoundRetry, fn: Callable[..., Any]) -> Callable[
                 return
 
     return call
-
-
-_END = object()
-_UNWATCHED = nullcontext()
 
 
 async def _first_item(
