@@ -29,7 +29,7 @@ from mainstay._core.functions import (
 )
 from mainstay._core.interrupts import limited
 from mainstay._core.layers import with_layers
-from mainstay._core.one_shot import is_file
+from mainstay._core.one_shot import NO_FILE, File, is_file
 from mainstay._core.watching import awatched, watched, watchers
 from mainstay._failover.call import BoundPool, PoolCall
 from mainstay._failover.engine import PoolEngine
@@ -81,7 +81,7 @@ def _wrap_sync(  # noqa: C901 - flat, since each further call would cost every c
     long = engine.settings.first_attempt_is_special() or bound.records_elsewhere()
     plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
-    def call(*args: Any, **kwargs: Any) -> Any:  # noqa: C901 - as above
+    def call(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0912 - as above
         nonlocal plain
         started = monotonic()
         rotation = engine.rotation
@@ -91,12 +91,14 @@ def _wrap_sync(  # noqa: C901 - flat, since each further call would cost every c
             or long
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
-            or (args and any(map(is_file, args)))
             or (kwargs and any(map(is_file, kwargs.values())))
         ):
             if started < rotation.rejects and bound.is_plain(started):
                 raise bound.resume(started).failed("no_member")
             return repeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
+        for each in args:
+            if type(each) not in NO_FILE and isinstance(each, File):
+                return repeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         try:
             handle = rotation.pick()
         except BaseException as error:
@@ -143,7 +145,7 @@ def _wrap_async(  # noqa: C901 - flat, since each further call would cost every 
     long = engine.settings.first_attempt_is_special() or bound.records_elsewhere()
     on_asyncio = False  # asked at the first call and when waiting: it is a system call in 3.11
 
-    async def call(*args: Any, **kwargs: Any) -> Any:  # noqa: C901 - as above
+    async def call(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0912 - as above
         nonlocal on_asyncio
         if not on_asyncio or engine.settings.is_async:
             require_loop(engine)
@@ -156,12 +158,14 @@ def _wrap_async(  # noqa: C901 - flat, since each further call would cost every 
             or long
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
-            or (args and any(map(is_file, args)))
             or (kwargs and any(map(is_file, kwargs.values())))
         ):
             if started < rotation.rejects and bound.is_plain(started):
                 raise bound.resume(started).failed("no_member")
             return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
+        for each in args:
+            if type(each) not in NO_FILE and isinstance(each, File):
+                return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         try:
             handle = rotation.pick()
         except BaseException as error:
