@@ -1,4 +1,4 @@
-"""The state of a circuit breaker, behind one short lock: a detector and what follows from it.
+"""`BreakerEngine`: the state of a circuit breaker behind one short lock, as its detector has it.
 
     detector     breaker      calls
     WELL         closed       all go through

@@ -1,4 +1,4 @@
-"""`CircuitBreaker`: the health of a pool's member alone, around a function or a block."""
+"""`CircuitBreaker`: the detector of pools, around a function or a block of a single service."""
 
 from collections.abc import Callable
 from types import TracebackType

@@ -1,8 +1,8 @@
-"""The items that are done above the first gap: which they are, and a sum that tells their keys.
+"""The finished items of a `cp.map` beyond the first unfinished item.
 
-Items that are worked on side by side may be done in any order. Those below the first gap are known
-by their number and the digest of their keys in order, as in every iteration. Those above it have a
-bit each, and their keys are in a sum, which no order changes.
+Items in parallel may end in any order. The items before the first unfinished one are recorded by
+their number and the digest of their keys in order, as in every iteration. The finished items beyond
+it have a bit each, and a sum of their keys, which does not depend on the order.
 """
 
 from typing import Any

@@ -1,12 +1,12 @@
-"""The cursors of iterations that have ended, kept out of the document.
+"""`Archive`: the cursors of iterations that have ended, kept out of the document.
 
-A run may go through thousands of iterations, one after the other, and each must be known on a
-resume. If the document held all of their cursors, each save would write more than the one before.
-So of each place it holds a few, and the others stand in rows, as results of steps do: written once,
-and removed with the item that they are in.
+A run may have thousands of iterations, one after the other, and a resume needs the cursor of each.
+If the document held all cursors, each save would be larger than the one before. So the document
+holds a few cursors of each place; the others are in rows, like results of steps: written once, and
+removed with the item that they belong to.
 
-A row holds only what the document of the save before held, too. So if the newest document is
-damaged, what the rows say is true of the one before as well.
+A row has only cursors that the document of the previous save had, too. So if the newest document is
+damaged, the rows also fit the document before it.
 """
 
 from collections.abc import Sequence

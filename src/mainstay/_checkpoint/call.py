@@ -1,7 +1,7 @@
-"""A call of a checkpointed function or block, sync and async side by side.
+"""`CheckpointCall`: a call of a checkpointed function or block, sync and async side by side.
 
-It waits for its run, makes one attempt at it, saves what comes out, and releases the run if the
-attempt fails. What happens in between is in `loops`.
+A call waits for its run, makes one attempt at it, saves the result, and releases the run if the
+attempt fails. The loops over items, and the steps, are in `loops`.
 """
 
 import contextlib

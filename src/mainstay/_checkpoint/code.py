@@ -1,9 +1,8 @@
-"""What is known of the code of a function: its version, and a digest of its source.
+"""`Code`: the version of a function and a digest of its source, to detect changed code.
 
-The digest is the same for the same program, whatever its layout: comments, blank lines, docstrings,
-annotations and decorators do not count; names, constants and structure do. Fields of the syntax
-tree that are empty are left out, so that a newer Python that adds fields does not look like a
-changed function.
+The digest does not depend on the layout: comments, blank lines, docstrings, annotations and
+decorators do not count; names, constants and structure do. Empty fields of the syntax tree are left
+out, so that a newer Python with more fields does not look like a changed function.
 """
 
 import ast

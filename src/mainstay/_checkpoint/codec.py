@@ -1,6 +1,7 @@
-"""Values as JSON, exactly: what is read back equals what was saved, types included, or is refused.
+"""`Codec`: values as JSON. A value that is read back equals the saved value, types included.
 
-Plain JSON values are themselves. Everything else is an object with a tag:
+A value that has no such form is refused. Plain JSON values are saved as they are, all others as an
+object with a tag:
 
     {"$": tag, "v": ...}                  a value of a built-in type
     {"$": "object", "t": type, "v": {}}   attrs and dataclass instances, field by field
@@ -13,8 +14,9 @@ Plain JSON values are themselves. Everything else is an object with a tag:
     {"$": "deque", "m": maxlen, "v": []}
     {"$": "raised", "v": exception}       what a step raised, in place of what it returned
 
-Subclasses of built-in types are refused, since what they add would be lost without a word. So are
-types that nobody allowed (see `types`): on saving already, because later is too late.
+Subclasses of built-in types are refused, since their additions would be lost silently. Types that
+the program did not allow (see `types`) are refused already when they are saved, since after a crash
+it would be too late.
 """
 
 import base64

@@ -1,12 +1,12 @@
 """Copies of runs into another store, for users who outgrow one machine.
 
 A run is copied with its identity: its documents, results and arguments, its `life`, from which
-idempotency keys are made, and how its last attempt ended. Its next token is above all that it had,
-so that whatever remembers the highest one goes on to refuse what is older. The count of attempts
-and the times begin again.
+idempotency keys are made, and how its last attempt ended. Its next token is higher than all earlier
+ones, so that a resource that remembers the highest token still refuses older ones. The number of
+attempts and the times begin again.
 
-Runs that somebody works on are left alone, and so are poisoned ones, and those of which the other
-store has one. A run that changes while it is copied is taken out of the other store again.
+Runs with an owner, poisoned runs, and runs that the other store already has are not copied. A run
+that changes while it is copied is removed from the other store again.
 """
 
 import contextlib

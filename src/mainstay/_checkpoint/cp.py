@@ -1,4 +1,4 @@
-"""What users have in hand inside a run: `Checkpoint`, and `AsyncCheckpoint` in async code."""
+"""`Checkpoint` and `AsyncCheckpoint`: the `cp` that users get inside a run."""
 
 import asyncio
 from collections.abc import (

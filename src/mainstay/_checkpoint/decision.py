@@ -1,4 +1,4 @@
-"""What to do about a run: an answer of the store in, an action out. Nothing here acts.
+"""What a call does about its run: the answer of the store in, an action out. Nothing here acts.
 
 answer of the store     `on_busy`     `on_complete`     then
 acquired                any           any               run

@@ -13,10 +13,10 @@ and the result, once the function has ended. A result of a step stands in an env
 
     "MSC" | version | flags | BLAKE2b-128 of all that is before and behind it | body
 
-The envelope tells a flipped bit, and large values are compressed: flag 1 says so, with zlib.
-Version 2 is that of a document whose other cursors stand in results (see `archive`), version 3 that
-of one with iterations whose items are done out of order (see `spread`): versions of mainstay that
-know nothing of that, and would do what is done again, refuse it.
+The checksum of the envelope detects a flipped bit. Large values are compressed with zlib, which
+flag 1 says. Version 2 means that further cursors are in results (see `archive`), version 3 that
+items of an iteration were done out of order (see `spread`): earlier versions of mainstay, which
+would do finished items again, refuse such documents.
 """
 
 import contextlib

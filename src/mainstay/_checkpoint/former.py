@@ -1,4 +1,4 @@
-"""Runs that an earlier version began under other keys: found, and gone on with."""
+"""Runs that an earlier version stored under other keys: how they are found and continued."""
 
 from mainstay._core.events import logger_of
 from mainstay.stores.base import RunId, Store

@@ -1,8 +1,8 @@
-"""The hold of one attempt on its run: the lease, what is sent under it, and how it ends.
+"""`Hold`: the hold of one attempt on its run: the lease, the requests under it, and its end.
 
-It numbers the saves, renews the lease with each, and knows when the lease was renewed last; so it
-decides for how long a save is sent again, and when a run is lost. What is in a save, and what is
-counted with it, is the business of `Run`.
+The hold numbers the saves, renews the lease with each save, and knows the last renewal. So it
+decides for how long a save is sent again, and when a run is lost. `Run` decides what is in a save,
+and what is counted with it.
 """
 
 import os

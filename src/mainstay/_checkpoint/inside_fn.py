@@ -1,7 +1,7 @@
-"""What is called for the items of a `cp.map`, told by the context: there `cp` is refused.
+"""Marks in the context that code runs inside the `fn` of a `cp.map`, where `cp` is refused.
 
-What such a function does is not in the order of the run, and what it returns goes to the loop. An
-executor that calls it at once, or in a forked process, would let it use `cp` all the same.
+The calls of `fn` have no order, and their results go to the loop. Without the mark, an executor
+that calls `fn` at once, or in a forked process, would let `fn` use `cp`.
 """
 
 import contextlib

@@ -1,13 +1,14 @@
-"""Instances taken apart, and built again: of attrs classes and dataclasses, and exceptions.
+"""How instances of attrs classes, dataclasses and exceptions are taken apart and built again.
 
-An instance of an attrs class or dataclass is its fields, and is rebuilt as unpickling does it,
-without the constructor: a converter that is run a second time, or a `__post_init__`, would change
-what was saved. Only where a field came or went since then is the constructor asked, which knows the
-default of what is new. An exception is its args and its notes, and its constructor is asked.
+An instance of an attrs class or dataclass is saved as its fields, and rebuilt as by unpickling,
+without the constructor: a converter that runs a second time, or a `__post_init__`, would change the
+saved values. Only if fields were added or removed since the save, the constructor is called, since
+it knows the defaults of new fields. An exception is saved as its args and notes, and rebuilt by its
+constructor.
 
-Whatever else an instance holds would be lost without a word, so that it is refused. It is found
-where Python keeps it: in the instance's dict, in a slot of any class that it is of, and, for
-classes written in C, in whatever only they know.
+An instance with any other data is refused, since that data would be lost silently. Such data is
+looked for where Python keeps it: in the dict of the instance, in the slots of all its classes, and
+in base classes that are written in C.
 """
 
 import enum

@@ -1,6 +1,6 @@
-"""`interrupt_all`: asks all runs of the process to save, and to make room for another machine.
+"""`interrupt_all`: makes all runs of the process save and release, for another machine to continue.
 
-For schedulers and workers that take the signals of the process themselves. Where the loop of a run
+For schedulers and workers that handle the signals of the process themselves. When the loop of a run
 asks for the next item, or a step begins outside of items, the run is saved and released, and
 `RunInterruptedError` is raised there; never inside an item.
 """

@@ -1,12 +1,12 @@
-"""Where an iteration is: how many items are done, the last key, and the digest of all keys.
+"""`Iteration`: the progress of one loop: number of done items, last key, digest of all keys.
 
-The digest is fed in chunks, and does not depend on how they are cut. Passing over what is done
-feeds it again, so that any other order, any item more or less before the cursor, gives another
-digest.
+The digest is computed in chunks, and does not depend on their lengths. On a resume, the keys of the
+done items are digested again: another order, or an item more or less before the cursor, gives
+another digest.
 
-An iterator cannot see whether its loop was left by `break` or by an exception that still
-propagates: it is dropped in both cases. But the frame that drops it is at some instruction then,
-and a traceback says at which instruction each frame was left (`exit_points`).
+An iterator cannot see if its loop was left by `break` or by an exception that still propagates: it
+is dropped in both cases. But the frame that drops it is at an instruction then, and a traceback
+says at which instruction each frame was left (`exit_points`).
 """
 
 import contextlib

@@ -1,9 +1,9 @@
 """From the arguments of a call to the key of its run.
 
-A template joins values with the text between its fields. Where a value has that text in it, as
-``a-b`` in ``{tenant}-{day}``, nobody could tell where it ends: such a value is quoted, as
-``~3~a-b``, by its length. Earlier versions did not, so that the run may be there under the key
-that they gave it.
+A template joins values with the text between its fields. If a value contains that text, as ``a-b``
+does in ``{tenant}-{day}``, its end would be ambiguous: such a value is quoted with its length, as
+``~3~a-b``. Earlier versions did not quote, so a run may be stored under its unquoted key (see
+`former`).
 """
 
 import functools

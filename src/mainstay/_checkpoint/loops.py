@@ -1,7 +1,7 @@
 """The loops inside a run, sync and async side by side: iterations, and steps.
 
-They call the user's code, wait, and write what `Run` puts together. The async ones write off the
-event loop, one change at a time. What is around them is in `call`.
+They call the user's code, wait, and write the changes that `Run` makes. The async loops write
+without blocking the event loop, one change at a time. The call around them is in `call`.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What a `cp.map` is asked for, checked."""
+"""`MapArguments`: the checked arguments of a `cp.map`."""
 
 import os
 import sys

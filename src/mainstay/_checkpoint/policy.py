@@ -1,4 +1,4 @@
-"""What users import for functions: `checkpointed`."""
+"""`checkpointed(...)`, and the `CheckpointedFunction` that it makes."""
 
 import functools
 from collections.abc import Callable, Coroutine

@@ -1,11 +1,11 @@
-"""How far a run is, and how that is captured: state, iterations and steps.
+"""`Progress`: how far a run is (state, iterations and steps), and what of that a save captures.
 
 It knows no store, no clock and no context.
 
-State is captured at item boundaries only. That is what makes a save right: everything before the
-boundary is in it, nothing after it is. An iteration inside an item of another one may save its
-own boundaries only if the state was not changed in that item before it began, since what did that
-runs again on a resume; otherwise its saves wait for the end of the item.
+State is captured at item boundaries only. This makes a save exact: everything before the boundary
+is in the save, and nothing after it. An iteration inside an item of another iteration may save at
+its own boundaries only if the outer item had not changed the state before, since the code that
+changed it runs again on a resume; otherwise these saves wait for the end of the outer item.
 """
 
 from collections.abc import Callable, Iterator

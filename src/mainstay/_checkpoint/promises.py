@@ -1,7 +1,7 @@
-"""What a store promises, checked before the first run in it: once in each process.
+"""The check of a store's promises before its first run, once in each process.
 
-A store that is not fenced would let two owners write, so it is refused. What weakens another
-promise is said in the log, and the store is used.
+A store that is not fenced would let two owners write, and is refused. Problems that weaken another
+promise are logged, and the store is used.
 """
 
 import weakref

@@ -1,7 +1,7 @@
-"""`recover`: runs interrupted runs again, in whatever process is there.
+"""`recover`: runs interrupted runs again, in any process.
 
-For that, the functions that are decorated with ``recoverable=True`` are known by name here, and the
-arguments of their calls are saved.
+This module knows by name the functions that are decorated with ``recoverable=True``; the arguments
+of their calls are saved.
 """
 
 from collections.abc import Callable, Iterator

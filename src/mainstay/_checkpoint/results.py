@@ -1,8 +1,8 @@
 """The loops of `cp.map`, sync and async side by side.
 
-Between two results they read the source, give items to the executor, and wait. Waiting is a
-boundary: what is done is saved where a save is due, and a run that is lost or has to end does so.
-Nothing that asks for that knows which loop waits, so each looks every tenth of a second.
+Between two results they read the source, pass items to the executor, and wait. Waiting is a
+boundary: a due save is made, and a run that is lost, or has to end, ends. The threads that ask for
+this do not know which loop waits, so each loop looks every tenth of a second.
 """
 
 import asyncio

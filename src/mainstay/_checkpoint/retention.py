@@ -1,4 +1,4 @@
-"""Retention: which finished runs are forgotten when another one ends."""
+"""`keep=`: which finished runs are removed when another run of the same name ends."""
 
 import contextlib
 

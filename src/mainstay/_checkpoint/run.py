@@ -1,8 +1,8 @@
-"""A run while one attempt has it: what may be saved, what is saved, and what is recorded of it.
+"""`Run`: a run during one attempt: what may be saved, what is saved, and what is recorded.
 
-`Run` stands between the loops, which call the user's code and wait, and the store. What is to be
-written is put together in the thread of the call, by `Progress`; only `write` and `release`, each
-sync and async, touch the store, by way of the `Hold` on the run.
+`Run` is between the loops, which call the user's code and wait, and the store. `Progress` puts each
+change together in the thread of the call; only `write` and `release`, each sync and async, touch
+the store, through the `Hold` on the run.
 """
 
 import threading

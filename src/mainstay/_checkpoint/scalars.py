@@ -1,4 +1,4 @@
-"""The JSON of values of built-in types without parts: themselves, or an object with a tag."""
+"""The JSON form of built-in values without parts: the value itself, or an object with a tag."""
 
 import base64
 import math

@@ -13,15 +13,15 @@
                                            in an item                everything, at its end
     the end of the run                                               everything
 
-A save is due after so many items, or so many seconds, whichever the policy counts in; sooner after
-`cp.save()` in an item; and at every end of an item once the process is to end, or the run is lost.
+A save is due after the number of items, or of seconds, that `every` has; sooner after `cp.save()`
+in an item; and at the end of every item once the process has to end, or the run is lost.
 
-The saves of an iteration inside an item wait for the end of that item where the item has changed
-the state before: what did that runs again on a resume, and must not find its change saved.
+The saves of an iteration inside an item wait for the end of that item if the item has changed the
+state before: the code that changed it runs again on a resume, and must not find its change saved.
 
-While nothing is due, an iteration does not ask: the watcher's thread sets `Schedule.due` when the
-time has come, and the loops look at that after every item. Where the clock is not the system's, or
-the time is so near that another thread would notice it too late, the loops ask the clock.
+Iterations do not read the clock to find out: the thread of the watcher sets `Schedule.due` when the
+time has come, and the loops look at it after every item. If the clock is not the system's, or the
+time is so near that another thread would be too late, the loops read the clock themselves.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""What a run asks of its store, sync and async; sent again while the store fails for a moment.
+"""The requests of a run to its store, sync and async, and when a failed request is sent again.
 
 The rules:
 
@@ -7,11 +7,11 @@ The rules:
    and whose answer was lost. This is no call of `retry`, which users would see in their listeners,
    logs, spans and notes without having made one: it is said in the log of checkpoints, and counted
    in `checkpoint_store_retries_total`.
-2. Patience ends with the lease, less a tenth of it for the way, by the clock of the run and from
-   the last renewal on: later somebody else may have the run. An acquisition has half a lease; a
-   release a third, since after that the lease is soon over by itself.
-3. It ends at once where the process was asked to end.
-4. Each waits at random, up to a span that doubles, and that is a twentieth of the lease at most.
+2. Patience ends at the end of the lease, less a tenth of it for the transport, by the clock of the
+   run and from the last renewal on: later, another owner may have the run. For an acquisition,
+   patience is half a lease; for a release a third, since the lease ends by itself soon after.
+3. Patience ends at once if the process was asked to end.
+4. Waits are random, up to a limit that doubles, and that is a twentieth of the lease at most.
 5. In async code a store that is an `AsyncStore` is awaited, and any other called in a thread; the
    waits are the task's in both. A cancellation is raised when the request has ended, so that the
    caller knows what was done; the request is not sent once more then.

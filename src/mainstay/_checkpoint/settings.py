@@ -1,4 +1,4 @@
-"""The parameters of a checkpointed function, checked."""
+"""`CheckpointSettings`: the checked parameters of a checkpointed function."""
 
 import functools
 from collections.abc import Callable

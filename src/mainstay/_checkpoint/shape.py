@@ -1,8 +1,8 @@
-"""The shape of what was saved: what may stand where, checked before anything is made of it.
+"""The shape of saved data, checked before values are built from it.
 
-A checksum tells what was changed by accident. Who can write to the store can seal anything, and so
-may a program with a mistake: of that nothing here is surprised, however deep, large or odd it is.
-Nothing is recursive, and no type is built.
+A checksum detects accidental changes. But a writer with access to the store, or a faulty program,
+can write any data with a correct checksum. The checks here handle all of it, however deep, large or
+odd: nothing is recursive, and no type is built.
 """
 
 import json

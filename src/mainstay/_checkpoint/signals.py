@@ -1,9 +1,9 @@
 """SIGTERM: save at the next boundary, release, and then end as by SIGTERM.
 
-Only over the default handler, only in the main thread, and only while a run goes on there. The
-handler sets flags and nothing else. A second SIGTERM acts at once. Where several runs go on in the
-main thread, the first one that comes to a boundary ends the process; the others keep what they
-saved last, and their leases are released, too.
+The handler is installed only in place of the default handler, only in the main thread, and only
+while a run goes on there. It only sets flags. A second SIGTERM ends the process at once. If several
+runs go on in the main thread, the first one that comes to a boundary ends the process; the others
+keep their last save, and their leases are released, too.
 
 Runs are held weakly: one that an exception of another handler left without an end keeps no SIGTERM
 from the process.

@@ -1,15 +1,14 @@
-"""Where an iteration is whose items are worked on side by side: `cp.map`.
+"""`Spread`: the progress of a `cp.map`, whose items may end in any order.
 
-It is an iteration of which items may be done in any order. The cursor says so only where there is
-something to say: in the order of the source it is that of `iterate`, and either goes on from the
-other's.
+As long as all items before the last done one are done, the cursor is that of `iterate`, and either
+can continue from the other's cursor. Otherwise the cursor also has
 
-    "above"     which items beyond the first gap are done, and the sum of their keys
-    "position"  where the item in progress is, if it is not the first that is not done
+    "above"     the done items beyond the first unfinished one, and the sum of their keys
+    "position"  the position of the item in progress, if it is not the first unfinished one
 
-On a resume the source is read as far as items are done, and the keys are compared before anything
-begins. An item inside of which iterations were saved comes before all others: the state has what
-they made of it.
+On a resume, the source is read up to the last done item, and the keys are compared before an item
+begins. An item with saved inner iterations comes before all others, since the state has their
+changes.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""The state of a run: what was saved of it, or the default, and how it is restored."""
+"""`State`: the object of `cp.state`: the saved value or the default, and how it is restored."""
 
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable

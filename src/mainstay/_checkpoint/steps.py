@@ -1,21 +1,21 @@
-"""The steps of a run: which of them a saved result is of, and which results are not saved yet.
+"""The steps of a run: which saved result belongs to which step, and which results are unsaved.
 
-A step is known by its place (outside everything, or inside an item, told by its key), its name, and
-how often that name was used there before. It also has a position there: on a resume another name at
-the same position means that the code is not the one that saved it. Where steps overlap in tasks,
-their order says nothing: there they have no position.
+A step is identified by its place (outside of items, or inside an item, by the key of the item), its
+name, and the number of earlier uses of that name in the place. It also has a position in its place:
+if another name is at that position on a resume, the code has changed. Steps that overlap in tasks
+have no order, and so no position.
 
-A place is left when its item is done, and until the next save its results are kept. An item with an
-equal key that comes meanwhile is told by its position, too.
+When an item is done, its place is left; its results are kept until the next save. If an item with
+an equal key comes before that save, its position is used to tell the two apart.
 
-A step is atomic: nothing of its run is inside it. Which steps are going on around the code that
-asks goes with the context: what a step calls is inside it, tasks begun there included, as long as
-the step goes on; what runs beside it in other tasks is not.
+A step is atomic: no other operation of its run may be inside it. The context says which steps are
+around the code: everything that a step calls is inside the step while it goes on, including tasks
+that it starts; other tasks beside it are not.
 
-Cursors of iterations that have ended stand in results, too (see `archive`), in the place that the
-iterations are in; their name is empty, as that of no step is.
+Cursors of iterations that have ended are saved as results, too (see `archive`), in the place of the
+iteration, with an empty name, which no step has.
 
-A result has a number, one above the highest there is, and a slot, which says what it is of:
+A result has a number, one above the highest so far, and a slot, which says what it belongs to:
 
     checksum | position | use | length of the path | path of the place | name of the step
 

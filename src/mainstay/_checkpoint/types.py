@@ -1,9 +1,9 @@
-"""Which types may be built from what was saved, and nothing else may.
+"""`register_type`, and the types that may be built from saved data.
 
-Saved data names types, and a store is not the program: who can write to it could name any type.
-So only types are built that the program itself has named: the type of the default given to
-`state()`, what its fields and the annotations of a function or step name, and what was given to
-`register_type`. Nothing is ever imported because saved data says so.
+Saved data names types, and everybody who can write to the store could name any type. So only types
+are built that the program itself has named: the type of the default of `state()`, the types in its
+fields and in the annotations of a function or step, and those given to `register_type`. Nothing is
+ever imported because saved data says so.
 """
 
 import contextlib

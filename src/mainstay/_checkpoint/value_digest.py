@@ -1,7 +1,8 @@
-"""What items and arguments are told apart by, in every process alike.
+"""Digests of items and arguments, which are the same in every process.
 
-`hash()` differs from process to process, so an item is known by its key's `repr`, and keys are
-limited to types whose `repr` is the same everywhere. Sets are put in order, dicts keep theirs.
+`hash()` differs from process to process. So an item is identified by the `repr` of its key, and
+keys are limited to types whose `repr` is the same everywhere. Sets are sorted, dicts keep their
+order.
 """
 
 import hashlib

@@ -1,9 +1,9 @@
-"""What runs need while their own threads are busy: leases renewed, and to hear that a save is due.
+"""`Watcher`: renews leases and sets saves due while the threads of the runs are busy.
 
-One thread for each store of the process watches over all runs in it, however many there are. Every
-save renews the lease of its run; between saves the thread does, three times in each lease, and
-renews at once those whose time comes within a quarter of theirs, so that they soon keep step and a
-round is one request. Where that fails it asks again after an eighth of the time.
+One thread for each store of the process watches all runs in that store. Every save renews the lease
+of its run; between saves, the thread renews it three times in each lease. Leases that are due
+within a quarter of this time are renewed in the same round, so that soon all leases are renewed by
+one request. If a renewal fails, it is sent again after an eighth of the time.
 
 The same thread sets `Schedule.due` when the time of a run's next save has come, so that the loops
 need not ask the clock after every item. It waits in real time on purpose: a lease has to be renewed

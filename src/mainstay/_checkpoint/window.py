@@ -1,4 +1,4 @@
-"""Which items to begin, and whose result is next, where items are worked on side by side.
+"""`Window`: which items of a `cp.map` begin, and whose result is next.
 
 room for another item     if fewer than `ahead` are under way or wait for their turn
 and out of order          if the next one is less than 64 x `ahead` above the first gap

@@ -1,9 +1,9 @@
-"""The items of a `cp.map` that are under way: what the sync and the async loop have in common.
+"""The items of a `cp.map` in progress: what the sync and the async loop have in common.
 
-A loop reads an item where there is room, and the executor or the event loop gets it at once. When
-the item ends, its position goes into a queue, and from that the loop knows whose turn it is. What
-goes wrong, in the source, in the executor or in the function, is kept until its turn, so that what
-came before it reaches the loop.
+While there is room, a loop reads an item, and passes it to the executor or the event loop at once.
+When the item ends, its position goes into a queue, from which the loop knows whose turn it is. An
+error of the source, the executor or the function is kept until its turn, so that all results before
+it reach the loop.
 """
 
 import asyncio

@@ -1,1 +1,1 @@
-"""What every policy stands on: time, names, deadlines, budgets, events. Knows no policy."""
+"""The parts that all policies use: calls, time, deadlines, budgets, events. Knows no policy."""

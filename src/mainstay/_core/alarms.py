@@ -1,13 +1,15 @@
-"""One timer of an event loop for many that wait on it, nearly all of which end before their time.
+"""`Alarms`: one timer of an event loop for all deadlines in it, nearly all of which end early.
 
-A timer for each would be most of what a deadline costs. So the loop has a single one, set for the
-first time that is to come, and what waits is noted in two places:
+A timer for each deadline would be most of its cost. So each event loop has a single timer, set for
+the earliest alarm, and alarms are kept in two places:
 
-1. Young is what was added since the timer went off last. It is in no order, so that adding one and
-   ending it before its time, which is what nearly all calls do, cost an operation on a dict each.
-2. When the timer goes off, all that is still young becomes old: it is put into a heap, by time. One
-   that has ended stays there until its time comes, or until more than half of the heap is of that
-   kind and the heap is made again.
+1. A *young* alarm was added since the timer last went off. Young alarms are in a dict, in no order:
+   to add one, and to end it before its time, as nearly all calls do, is one dict operation each.
+2. When the timer goes off, all alarms that are still young become *old*: they are put into a heap,
+   by time. An old alarm that ends stays in the heap until its time comes, or until more than half
+   of the heap has ended and the heap is built again.
+
+Used by `interrupts`, for ``async with deadline``, `timeout` and `attempt_timeout`.
 """
 
 import heapq

@@ -1,4 +1,4 @@
-"""Counts, numbers, shares, switches and durations of users: checked, or refused by name."""
+"""Checks of arguments that all policies share: counts, numbers, shares, flags and durations."""
 
 import math
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""How many extra calls the policies may make, as a share of the calls they were asked for.
+"""`RetryBudget`: how many extra calls policies may make, as a share of the observed calls.
 
 The rules, for a budget of `ratio` r, `floor` f per second and `window` w seconds:
 

@@ -1,13 +1,14 @@
-"""What every call of every policy has: a recorder, a context, a start, its limits, and an end.
+"""`Call`, the base of the calls of all policies: recorder, context, start, limits, end.
 
-The policies extend `Call` by what is theirs alone. What is here is here once:
+Each policy has a subclass, such as `RetryCall`, with what only that policy needs. The rules that
+hold for all of them are here:
 
 1. A call records where its context says, else where its policy does (`recorder_in`).
 2. A call that begins with no time left ends as "timeout" before anything is called, and is told.
 3. The time left is that of the policy's own limit or of the deadline, whichever is shorter.
-4. `on` is asked behind a guard: where it raises, or answers what it may not, that is a
-   `PREDICATE_ERROR`. The user's own exception goes on with a note that says so, which is also
-   logged, once for each class of exceptions.
+4. `on` is called behind a guard: if it raises, or returns an invalid verdict, the verdict is
+   `PREDICATE_ERROR`. The user's own exception is raised with a note that says so, and the note is
+   logged once for each class of exceptions.
 5. An exception that `on` does not match is logged at DEBUG, the first of each class at INFO.
 6. A cancellation by a deadline around the call ends it as "timeout", any other as "cancelled";
    it goes through unchanged.

@@ -1,8 +1,8 @@
-"""Time: the only module that reads a clock or sleeps.
+"""`Clock`: the only module that reads a clock or sleeps.
 
-What a clock has is all in seconds of its own monotonic time, but for a second reading, the wall
-time. `SYSTEM` is the real one; `mainstay.testing.FakeClock` is the other. Decisions get numbers
-from it and never see it.
+All times are seconds of the clock's own monotonic time, except the wall time. `SYSTEM` is the real
+clock, `mainstay.testing.FakeClock` the other. Loops read the clock of their context and pass
+numbers to decisions, which never see a clock.
 """
 
 import threading

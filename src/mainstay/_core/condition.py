@@ -1,4 +1,4 @@
-"""How the shared objects of the process are: what each of them says of itself, for `health`."""
+"""`Condition`: the health of a pool, breaker or bulkhead, as each reports it to `health`."""
 
 import weakref
 from collections.abc import Callable, Iterator

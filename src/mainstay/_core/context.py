@@ -1,4 +1,4 @@
-"""What is around a call: its clock, its deadline, and the metrics it records into.
+"""The context of a call: the clock, deadline and metrics that the blocks around it have set.
 
 One context variable holds the *entry* of the innermost block around the code; each entry knows the
 one around it. The rules:

@@ -1,4 +1,4 @@
-"""The time left for everything inside a block, and what happens when it is over.
+"""`deadline`: the time left for everything inside a block, and what happens when it is over.
 
     form                 at the end of its time
     with deadline        nothing: policies read what is left before they start and before they wait
@@ -6,8 +6,8 @@
 
 1. Nested deadlines end each by itself. To an inner one the cancellation of an outer one comes from
    outside, so of several that have ended the outermost speaks.
-2. A cancellation is taken for ours where a deadline around the code has ended by it: the policy
-   counts a timeout, and lets it through unchanged (`interrupts`, which async code loads).
+2. If a deadline around a call caused a cancellation, the policy counts a timeout, and lets the
+   cancellation through unchanged (`interrupts`, which only async code loads).
 """
 
 import math

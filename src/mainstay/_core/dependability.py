@@ -1,8 +1,9 @@
-"""The classic figures of dependability, and the history of outages they come from.
+"""The figures of dependability (availability, MTBF, MTTR), and the `OutageLog` that they come from.
 
-Pure arithmetic: the time is an argument. An `OutageLog` is a value; each step returns a new one. To
-read it is a step as well: nothing that happens later may change what was read, so an outage whose
-time was taken before a reading begins or ends with that reading.
+Pure arithmetic: the time is an argument. An `OutageLog` is a value, and each step returns a new
+one. A reading is a step as well, so that later steps never change figures that were read before: an
+outage whose time lies before a reading begins or ends at that reading. Used by `Availability`, and
+by the series of pools and breakers.
 """
 
 import math

@@ -1,4 +1,6 @@
-"""When a member, or what a circuit breaker protects, has failed too much. Nothing here acts.
+"""`Detector`: decides when a member of a pool, or the service behind a breaker, fails too much.
+
+It decides and never acts; the engines of pools and breakers act on its answers.
 
     phase      what happens                            then
     WELL       success                                 its score falls by 1, its run ends

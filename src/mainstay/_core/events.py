@@ -1,7 +1,7 @@
-"""What policies tell while they work: to the log, and to the listeners of `on_event`.
+"""`Event` and `on_event`: how policies report what they did, to the log and to listeners.
 
-A listener can neither break nor change a call: what it raises is swallowed, and counted by the
-policy's recorder.
+A listener can neither break nor change a call: its exceptions are swallowed, and counted by the
+recorder of the policy.
 """
 
 import functools

@@ -1,8 +1,8 @@
-"""The end of a subinterpreter, in which no thread may be left: Python would end the process.
+"""The end of a subinterpreter: threads that are left at that moment would end the whole process.
 
-In the main interpreter nothing is done: there daemon threads end with the process, also those that
-hang. A subinterpreter (mod_wsgi runs applications in them) waits here for the threads of its
-policies, once their owners have been asked to end those that wait for work.
+In the main interpreter nothing is done, since daemon threads end with the process, even if they
+hang. A subinterpreter (mod_wsgi runs applications in them) first asks the owners of idle threads to
+end them, and then waits for the threads of its policies.
 """
 
 import atexit

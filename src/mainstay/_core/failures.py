@@ -1,12 +1,12 @@
-"""What counts as a failure, the `on=` of every policy, and what is noted on exceptions.
+"""`on=`: which exceptions are failures, for all policies; and the notes that policies leave.
 
-`on` is an exception class below `Exception`, a tuple of them, or a predicate. One of our own
-exception groups matches if every leaf of it does: classes are compared with the group as well,
-predicates only ever see leaves. The one exception is `NoMemberError`: where no member could be
-tried it is the exception that it is, and its entries, which say why of each member, are not judged.
+`on` is a subclass of `Exception`, a tuple of such classes, or a predicate. An exception group of
+mainstay matches if all its leaves match: classes are compared with the group as well, predicates
+only see leaves. `NoMemberError` is the one exception: it is judged as a whole, and not by its
+entries, which say why each member could not be called.
 
-Exceptions are told apart by their type, as `except` does: `isinstance` also asks for `__class__`,
-which a property of the user's may answer or raise.
+Exceptions are compared by their type, as `except` does. `isinstance` would also read `__class__`,
+which a property of the user's class may answer falsely, or raise.
 """
 
 import contextlib

@@ -1,7 +1,8 @@
 """What happens around `os.fork`: the one registry of everything that a fork would break.
 
-A child lacks its parent's other threads, but not the locks that they held, nor the files and
-sockets that they used. The owner of such a thing says here what is to happen to it.
+A child process has none of its parent's other threads, but all the locks that they held, and the
+files and sockets that they used. The owners of locks, threads and connections register here what to
+do before and after a fork.
 """
 
 import os

@@ -1,7 +1,7 @@
-"""The facts about a callable that policies need: its name, its kind, where a resource goes.
+"""What policies need to know of a callable: its name, its kind, and the place of a resource.
 
-Name and kind are looked for through `functools.partial` and in objects with `__call__`; nothing
-else in the package asks these questions.
+`functools.partial` and objects with `__call__` are looked through. No other module asks these
+questions.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
-"""How a task is interrupted when a time is over, and how that is told from any other cancellation.
+"""How a task is interrupted when its time is over, and how other cancellations are recognized.
 
-Both ways cancel the task once, and take the request back with `Task.uncancel` afterwards: if no
-other one is pending then, the cancellation was theirs alone.
+``async with deadline`` and `timeout` both cancel the task once, and take the request back with
+`Task.uncancel` afterwards: if no other request is pending then, the cancellation was only theirs.
 
 Source:
     The counting of `Task.cancelling` and `Task.uncancel` is that of `asyncio.timeout`, which

@@ -1,8 +1,7 @@
-"""What a policy can make of one call at most, in numbers: what `explain` reads.
+"""`Layer`: the worst case that a policy can make of one call, in numbers, for `explain`.
 
-A wrapper answers for itself: under `LAYERS` it has a function that returns its layers. They are
-made when they are asked for, since a pool may have got more members by then; a call does not pay
-for them.
+Each wrapper has, under the name `LAYERS`, a function that returns its layers. Layers are made when
+`explain` asks for them, since a pool may have more members by then, and calls do not pay for them.
 """
 
 import functools

@@ -1,6 +1,6 @@
-"""What users write at first: a decorator without its parentheses, another library's parameters.
+"""Errors for first mistakes: a decorator without parentheses, parameters of other libraries.
 
-Python's own message for these names neither the cure nor the word that is meant.
+Python's own messages for these mistakes name neither the cure nor the parameter that is meant.
 """
 
 import functools

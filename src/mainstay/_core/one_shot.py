@@ -1,8 +1,9 @@
-"""Arguments that can be read only once: which ones, and whether an attempt has used them up.
+"""Arguments that can be read only once, and if an attempt has used them up.
 
-Known are generators, async generators and coroutines that have begun, and files: one that can be
-read and cannot seek, or does not stand where it stood before the attempt. Nothing else is guessed:
-iterators of other classes, cursors and clients are passed again, and so is what lies in containers.
+These count as used up: generators, async generators and coroutines that have begun; files that can
+be read but cannot seek; and files whose position differs from that before the attempt. Nothing else
+is guessed: iterators of other classes, cursors, clients and the contents of containers are passed
+again. Used by `retry`, pools and redundant calls, before they call a function again.
 """
 
 import inspect

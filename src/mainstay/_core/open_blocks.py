@@ -1,12 +1,12 @@
-"""Which call a block of a shared object belongs to, in whatever order blocks are left.
+"""`OpenBlocks`: which call ends when a block of a shared object is left, in whatever order.
 
-One object, as in ``with breaker:``, is open any number of times at once, and what leaves it says
-nothing but who it is. The call that is over is, in this order,
+A shared object, as in ``with breaker:``, may be open any number of times at once, and ``__exit__``
+is not told which of its blocks is left. The call that ends is, in this order,
 
-1. that of the code which is leaving: the frame that the ``with`` statement stands in is the same
-   at both ends, also in a generator that is closed elsewhere or read alternately with another one;
-2. the innermost of the context: an `ExitStack` enters and leaves by frames of its own;
-3. the one entered last.
+1. the call of the frame that is leaving: the frame of the ``with`` statement is the same on entry
+   and exit, also in a generator that is closed elsewhere or read alternately with another one;
+2. the innermost call of the context, since an `ExitStack` enters and leaves in frames of its own;
+3. the call that was entered last.
 """
 
 import itertools

@@ -1,15 +1,15 @@
-"""Which process owns something that outlives it, and whether that process is provably dead.
+"""`Owner`: which process owns a run or a file that outlives it, and if it is provably dead.
 
-A process id alone proves nothing: ids are used again, each container counts its own, and `/proc`
-may hide the processes of other users. So an owner also names the boot of the machine, the
-namespaces of its id and of its clocks, and when it started. It is provably dead if
+A process id alone proves nothing: ids are used again, each container has ids of its own, and
+`/proc` may hide the processes of other users. So an owner also has the boot of the machine, the
+namespaces of its id and of its clocks, and the time of its start. It is provably dead if
 
     the machine has booted since, for what only this machine can reach
     the kernel knows no process with that id; on the same boot, in the same namespace of ids
     that process has ended, and was not yet waited for
     that process started at another time, by the same clock
 
-Everything else is no proof: then the lease of a run counts, and a file of figures stays.
+Nothing else is a proof. Without a proof, the lease of a run counts, and a file of metrics stays.
 """
 
 import functools

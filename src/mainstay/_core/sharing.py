@@ -1,7 +1,6 @@
-"""Objects that calls share, and that remember them: pools, breakers, budgets, latencies.
+"""`Shared`: objects that calls share and that remember calls, such as pools, breakers and budgets.
 
-Each is one, and has no copy. Tests want all of them as if just made: what remembers calls says
-here how it forgets them.
+They cannot be copied or pickled. Tests reset all of them: each class registers here how.
 """
 
 import weakref

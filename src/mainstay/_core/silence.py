@@ -1,10 +1,10 @@
-"""How long a member has been called without an answer, as told by attempts that were cancelled.
+"""`Silence`: how long a member has been called without an answer, by its cancelled attempts.
 
-Nobody learns from one cancelled attempt whether its member hangs or its caller was in a hurry. So
-what counts is the silence: the time for which the member was being called since its last answer,
-that is the time covered by the attempts at it that were cancelled since then, overlaps counted
-once. It is too long when it exceeds the limit that was set, or, without one, each of the last
-`ANSWERS` answers of the pool or breaker, and `FLOOR` seconds. All pure; times are of any one clock.
+One cancelled attempt does not show if the member hangs or the caller was impatient. So the silence
+counts: the time since the last answer in which the member was being called, which is the time of
+the attempts that were cancelled since then, overlaps counted once. A silence is too long if it
+exceeds the limit that was set; without a limit, if it exceeds each of the last `ANSWERS` answers of
+the pool or breaker, and `FLOOR` seconds. Pure; all times are of one clock.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Threads and tasks side by side: signals both can wait for, and looks at what others change."""
+"""Signals that threads and tasks wait for, and safe reads of collections that others change."""
 
 import contextvars
 import math

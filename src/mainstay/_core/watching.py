@@ -1,6 +1,7 @@
-"""Attempts after the first of a call, shown to those who make spans of them.
+"""Watchers of the attempts after the first of a call, such as `trace_attempts`, which makes spans.
 
-Mostly nobody does, and then `watchers` is empty, which is all that the loops of the policies ask.
+Usually there is no watcher: then `watchers` is empty, and the loops of the policies only check
+that.
 """
 
 from collections.abc import Awaitable, Callable

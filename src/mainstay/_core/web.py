@@ -1,9 +1,9 @@
-"""Asks a server of HTTP for one answer, within limits of time and length.
+"""`fetch`: one HTTP request, with a limit for the whole time and for the length of the answer.
 
-The time is that of the whole exchange: connecting, the handshake, sending, and every piece of the
-headers and the body, so that a server that sends a byte now and then gains nothing by it. Only the
-system's resolver of names cannot be ended. Redirects are not followed, since what a request carries
-is for nobody else.
+The time covers the whole exchange: connecting, the handshake, sending, and all pieces of headers
+and body, so a server that sends a byte now and then times out as well. Only the name resolution of
+the system cannot be interrupted. Redirects are not followed, since the headers of a request are
+meant for its server only. Used by `Probe.promql`.
 """
 
 import base64

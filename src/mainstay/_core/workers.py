@@ -1,4 +1,4 @@
-"""The threads that run what their callers may leave behind: copies of a call, calls with a limit.
+"""`WorkerPool`: daemon threads for calls that callers may abandon: copies, timed calls.
 
 The threads are daemon threads of the policy's own. Daemon threads, because a call that hangs must
 not keep the process alive, which the threads of `concurrent.futures` do. Their own, because calls

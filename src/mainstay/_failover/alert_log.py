@@ -1,9 +1,9 @@
-"""Which alerts about the members of a pool fire, from what is said of them. Pure.
+"""`AlertLog`: which alerts about the members of a pool fire, by the notifications so far. Pure.
 
-What is said may come twice, late, or out of order. An alert is known by its fingerprint, and each
-time that it fires by when that began. What is said of it is about
+Notifications may come twice, late, or out of order. An alert is identified by its fingerprint, and
+each period in which it fires by the start of that period.
 
-    said                            heard of before                 it then
+    notification                    known before                    the alert then
     firing, began later             anything                        fires again
     firing, began then or earlier   that it fires                   fires, as it did
     firing, began then or earlier   that it is over                 is over: a replay

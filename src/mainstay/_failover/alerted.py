@@ -1,9 +1,9 @@
-"""A pool whose members are drained while alerts about them fire.
+"""`AlertedPool`: a pool whose members are drained while alerts about them fire.
 
-What a person does counts for more: a member that was drained by hand stays drained when the alert
-is over, one that was forced is left alone, and one that was released while the alert fires serves,
-until another alert, or the same one again, is about it. An alert never drains a member without
-which no other one is ready; it does once another one is, at the next notification.
+Changes by hand win: a member that was drained by hand stays drained when the alert is over, a
+forced member is left alone, and a member that was released while the alert fires serves until
+another alert, or the same alert again, names it. The last ready member is never drained; if another
+member is ready at the next notification, it is. Used by `integrations.alertmanager.Receiver`.
 """
 
 from collections.abc import Iterable

@@ -1,8 +1,8 @@
 """The block forms: `with pool.lease()`, and `for attempt in pool` with `with attempt` in it.
 
-The loop statement asks for the next member, and waits for it. The `with` statement is the
-attempt: where it ends is decided what follows, so that `return` and `break` in it are a success.
-A lease is one attempt and never a second one.
+The loop statement waits for, and gets, the next member. The `with` statement is the attempt: its
+end decides what follows, so that `return` and `break` in it count as a success. A lease is a single
+attempt.
 """
 
 from types import TracebackType

@@ -1,8 +1,7 @@
-"""One call of a pool: what the loops ask, and what is recorded.
+"""`PoolCall`: one call of a pool, from its start to its recorded end.
 
-`PoolCall` stands between the loops, which act, and the engine, which decides. A loop asks it for a
-member (`choose`), tells it how the attempt ended (`succeeded`, `raised`), and lets go on what it
-is told to.
+`PoolCall` is between the loops, which act, and the engine, which decides. A loop asks for a member
+(`choose`), reports how the attempt ended (`succeeded`, `raised`), and raises what it is told to.
 """
 
 import logging

@@ -1,10 +1,10 @@
-"""A pool at work: its state behind one short lock, which calls, probes, starts and time change.
+"""`PoolEngine`: the state of a pool behind one short lock, and all changes of that state.
 
-`planner` decides and this acts: after each change the members are looked at, a `Plan` is made, and
-what it says is carried out. Calls read `rotation`, a snapshot of who serves, without the lock;
-`outbox` holds back what must not happen under it, and `monitor` tells what has happened. What the
-owner of the pool does is in `operations`, and what a call does that has failed everywhere in
-`suspicion`.
+`planner` decides, and the engine acts: after each change it makes a `Plan` from the members, and
+carries the plan out. Calls read `rotation`, a snapshot of the members that serve, without the lock.
+`outbox` delays everything that must not run under the lock, and `monitor` reports what happened.
+What the owner of the pool does is in `operations`, and what a call does that has failed everywhere
+in `suspicion`.
 """
 
 import random

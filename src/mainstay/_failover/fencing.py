@@ -1,8 +1,8 @@
-"""Who may do whose work in a pool with a fence: only such pools have a `Fencing`.
+"""`Fencing`: which member may do which duty in a pool with a fence; other pools have none.
 
-A standby may do a duty once the fence has returned for everyone who did it before; until then no
-call goes to it. A member that is fenced off gets no calls until a probe, a trial or the user lets
-it back in. An active member that serves again does its own duty, also if another one did it.
+A standby may do a duty when the fence has returned for each member that did the duty before; until
+then the standby gets no calls. A fenced member gets no calls until a probe, a trial or the user
+readmits it. An active member that serves again does its own duty, even if another member did it.
 
     old did the duties of    after fence(old, new) has returned
     itself, b                new may do those of old and b; old is barred, new is not

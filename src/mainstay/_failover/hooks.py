@@ -5,7 +5,8 @@ sync      plain     in the calling thread, which is always one of the library's
 async     async     in the calling task
 async     plain     in a daemon thread of its own, so that it cannot hold up the event loop
 
-What a thread does cannot be ended: who waited for it gives up, and it goes on.
+A thread cannot be ended: when the time of a hook is over, the pool stops waiting, and the thread
+runs on.
 """
 
 import asyncio

@@ -1,11 +1,11 @@
 """The loops of a pool, sync and async side by side: they call, wait, and ask `PoolCall` in between.
 
-What `_wrap_sync` and `_wrap_async` return makes the first attempt itself where the context is plain
-and the pool's rotation stands: that is the path of every healthy call, and it takes no lock. From
-the first failure on, and in all other cases, `repeat` and `arepeat` do the work.
+The wrappers of `_wrap_sync` and `_wrap_async` make the first attempt themselves if the context is
+plain and the rotation of the pool is valid: this is the path of every healthy call, and it takes no
+lock. From the first failure on, and in all other cases, `repeat` and `arepeat` do the work.
 
-What follows a caught exception happens outside its `except` block, so that later exceptions do
-not carry earlier ones along as their context.
+The code that follows a caught exception is outside of the `except` block, so that later exceptions
+do not have earlier ones as their context.
 """
 
 import functools

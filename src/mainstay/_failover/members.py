@@ -1,13 +1,13 @@
-"""What a pool consists of: a slot for each member, what it has opened, and what a call takes along.
+"""The parts of a pool: a slot for each member, its opened resources, and the handle of a call.
 
     Slot          a member in a pool: its health, and its part in the plan
     Opened        a resource and the calls that use it; a slot may open several, one after another
     MemberHandle  a slot, an `Opened` and a generation of its health: what one attempt belongs to
     Lease         what users see of a handle
 
-A call says that it uses an `Opened` by an entry in its list `flights`, and takes one out when it
-is done. Appending to a list and taking from it need no lock. Who takes the last entry out of one
-that is `gone` sees to it that the resource is closed.
+A call that uses an `Opened` adds an entry to its list `flights`, and removes one when it is done:
+both need no lock. The call that removes the last entry of an `Opened` that is `gone` has its
+resource closed.
 """
 
 import math

@@ -1,7 +1,7 @@
-"""What is seen of a pool: its events, its metrics, and its status.
+"""`PoolMonitor`: what users see of a pool: its events, its metrics, and its status.
 
-Everything that happens to a member is told here once: counted, logged, and handed to listeners.
-Events wait in the outbox until the pool's lock has been left.
+The engine reports here everything that happens to a member: it is counted, logged, and passed to
+listeners. Events wait in the outbox until the lock of the pool is free.
 """
 
 import logging

@@ -1,8 +1,8 @@
 """Opening and closing members: the user's `open`, `close` and `fence`, in threads or in tasks.
 
-They never run in the thread or task of a call, so that a call can give up on them: `ThreadOpener`
-runs each in a daemon thread, `TaskOpener` in a task of the pool's event loop. Both tell the pool
-how it went; a call that waits, waits for the pool.
+These functions never run in the thread or task of a call, so that a call can stop waiting:
+`ThreadOpener` runs each in a daemon thread, `TaskOpener` in a task of the pool's event loop. Both
+report the outcome to the pool; calls wait for the pool, and not for an opener.
 """
 
 import asyncio

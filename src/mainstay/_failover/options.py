@@ -1,4 +1,4 @@
-"""What users give: members, probes, and how to detect, eject and take back. Checked when made."""
+"""The classes that users pass to a pool: `Member`, `Probe` and `Failback`, checked when made."""
 
 import math
 import re

@@ -1,10 +1,10 @@
-"""What has to wait until the lock of a pool has been left.
+"""`Outbox`: actions that have to wait until the lock of a pool is free.
 
     with self.outbox, self.lock:
         ...  # change the pool; `self.outbox.add(act)` for what runs code of the user's
 
-Nothing of the user's runs under the lock: what is to be started, closed or told is added here. The
-lock is left first, and then the same `with` has it done, whatever the block came to.
+No code of the user's runs under the lock: starts, closes and events are added here instead. The
+`with` statement leaves the lock first and then runs what was added, also after an exception.
 """
 
 from collections import deque

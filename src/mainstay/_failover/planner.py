@@ -1,7 +1,8 @@
-"""Who serves, who is started and stopped, and what a call does next: values in, a value out.
+"""The decisions of a pool: who serves, who is started and stopped, and what a call does next.
 
-`plan` takes a view of each member and returns a `Plan`, which holds until something changes or its
-`wake` has come; `next_member` takes that and returns what a call does. Nothing here acts.
+Values in, a value out; nothing here acts. `plan` takes a view of each member and returns a `Plan`,
+which holds until a member changes or its time `wake` comes. `next_member` takes the plan and
+returns what a call does next. The engine carries both out.
 
     member                                            then
     active, well and past its grace                   serves
@@ -14,12 +15,12 @@
     well, in its grace, and nobody else ready         serves nevertheless
     standby, well, and nobody else ready              serves too, if an active one is lost
 
-The work of an active member is a duty, which has that member's name; standbys take over duties. A
-pool without an active member keeps the duty of the one that was removed last.
+The work of an active member is a *duty*, with the name of that member; standbys take over duties. A
+pool without an active member keeps the duty of the active member that was removed last.
 
-Who is to serve is wanted; of those, the ones that are open do. A cold standby that is open and not
-wanted is stopped. While nobody is open and no active member is lost, as at the start, nobody
-serves: calls wait for the active members, not for the first that is opened.
+Members that should serve are *wanted*; wanted members that are open serve. A cold standby that is
+open and not wanted is stopped. If no member is open and no active member is lost, as at the start,
+nobody serves: calls wait for the active members, and not for the first member that is opened.
 
 What happens when all members are down is one table, `ALL_DOWN`, which `is_kept`, `plan` and
 `last_resort` read:

@@ -1,11 +1,10 @@
-"""Probes: asking the members of a pool whether they are well, from a thread or a task.
+"""Probes: checks of the members of a pool, from a thread (`ThreadProber`) or a task (`TaskProber`).
 
-`ProbeRounds` knows when each member is to be asked and what to make of the answers. `ThreadProber`
-and `TaskProber` act, side by side. Each question has a thread or a task of its own, so that one
-that hangs holds up no other. It is a bad answer when its time is over, and again after each
-interval that it goes on to hang; the resource is not asked again before it has returned. About a
-member that is suspected it is asked at once, and again, until it is ejected or answers well. The
-probers hold the pool weakly and end with it.
+`ProbeRounds` knows when each member is due, and how answers count. Each probe has a thread or a
+task of its own, so that a probe that hangs delays no other. Such a probe counts as failed when its
+time is over, and again for each interval in which it hangs; the member is not probed again before
+the probe has returned. A suspected member is probed at once, and again, until it is ejected or a
+probe succeeds. The probers hold the pool by a weak reference, and end with it.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
-"""A probe that asks Prometheus: what a query about a member says of that one.
+"""`Probe.promql`: a probe that queries Prometheus about a member.
 
-An answer that says nothing, or none at all, leaves a member as it is: those who cannot be asked
-about it must not take it out of service.
+No answer, or an answer without a clear value, leaves the member as it is: an outage of Prometheus
+must not take a member out of service.
 """
 
 import functools

@@ -1,8 +1,9 @@
-"""Which of those that serve gets the next call. Every pick costs the same, however many there are.
+"""`select=`: which of the serving members gets the next call, at a cost that is always the same.
 
-A strategy turns the handles that serve into a function without parameters that returns the next
-one; there is another one whenever members, weights or health change, which is when the work is
-done. It also picks among the few that are left when a call goes on to another member.
+A strategy turns the handles of the serving members into a function without parameters that returns
+the next handle. That function is made again whenever members, weights or health change, which is
+when the work is done. A strategy also picks among the members that are left for a call that has
+failed at others.
 
 Source:
     M. Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", IEEE Transactions on

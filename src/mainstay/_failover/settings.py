@@ -1,4 +1,4 @@
-"""The parameters of a pool, checked, as its other parts read them."""
+"""`PoolSettings`: the checked parameters of a pool."""
 
 import math
 from collections.abc import Callable, Iterable

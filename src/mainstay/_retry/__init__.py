@@ -1,5 +1,5 @@
-"""Retry: `decision` decides, `loops` and `blocks` act, `call` keeps one call, `policy` is the face.
+"""Retry: `policy` is what users import, `loops` and `blocks` act, `call` is one call.
 
-`settings` are what users gave. `strategies` makes tenacity's objects usable, which read a call by
-`call_state`. `nested` tells a retry that another one inside it has given up.
+`decision` decides what follows a failed attempt, `strategies` and `call_state` make tenacity's
+objects usable, `nested` finds a retry inside a retry, and `settings` has the checked parameters.
 """

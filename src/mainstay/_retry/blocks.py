@@ -1,7 +1,7 @@
 """The block forms: `for attempt in policy` and `async for attempt in policy`.
 
-The loop statement asks for the next attempt, and waits for it. The `with` statement is the
-attempt: what follows is decided where it ends, so that `return` and `break` in it are a success.
+The loop statement waits, and gets the next attempt. The `with` statement is the attempt: its end
+decides what follows, so that `return` and `break` in it count as a success.
 """
 
 from types import TracebackType

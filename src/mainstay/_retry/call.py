@@ -1,10 +1,10 @@
-"""One call of a retry policy: what the loops ask, and what is recorded.
+"""`RetryCall`: one call of a retry policy, from its start to its recorded end.
 
-`RetryCall` stands between the loops, which act, and `decision`, which decides. It feeds the
-decision with the clock, the strategies and the budget, and records and tells what comes out. A
-loop asks it after a failed attempt (`after`) or a result (`accept`) how long to wait before the
-next one. None means that the call is over and recorded: the loop lets the exception go on, or
-returns the result.
+`RetryCall` is between the loops, which act, and `decision`, which decides. It passes times,
+strategies and the budget to the decision, and records and reports the outcome. After a failed
+attempt (`after`), or a result (`accept`), a loop asks for the seconds to wait before the next
+attempt. None means that the call is over and recorded: the loop lets the exception pass, or returns
+the result.
 """
 
 import inspect

@@ -1,7 +1,7 @@
-"""The state of a call as tenacity's strategies read it.
+"""`CallState`: the state of a call in the form that tenacity's strategies read.
 
-They get an object with the attributes of tenacity's `RetryCallState`, built after a failure and
-only if a strategy is there to read it.
+It has the attributes of tenacity's `RetryCallState`. It is built after a failure, and only for
+policies with a strategy.
 """
 
 from collections.abc import Callable

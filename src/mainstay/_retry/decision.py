@@ -9,9 +9,10 @@
     True, or a delay    fewer           False    wait < left     spent     "budget"
     True, or a delay    fewer           False    wait < left     granted   wait, again
 
-The columns are asked from left to right and no further than needed: a wait is computed only if
-another attempt may follow, and the budget is charged only if one will. A refused result counts
-as a verdict True, and gives up as "refused_result" wherever the table says "attempts".
+The columns are evaluated from left to right, and no further than necessary: a wait is computed only
+if another attempt may follow, and the budget is charged only if another attempt will follow. A
+refused result counts as the verdict True; where the table says "attempts", its reason is
+"refused_result".
 """
 
 import math

@@ -1,12 +1,12 @@
 """The loops of retry, sync and async side by side: they call, wait, and ask `RetryCall` in between.
 
-Each of the four `wrap_*` keeps the kind of the function it wraps. What `wrap_sync` and
-`wrap_async` return makes the first attempt itself where the context is plain and the settings ask
-for nothing more, because that is the path of every healthy call: it builds nothing. From the first
-failure on, and in all other cases, `repeat` and `arepeat` do the work.
+Each of the four `wrap_*` returns a wrapper of the same kind as its function. The wrappers of
+`wrap_sync` and `wrap_async` make the first attempt themselves if the context is plain and the
+settings need nothing more: this is the path of every healthy call, and it builds no objects. From
+the first failure on, and in all other cases, `repeat` and `arepeat` do the work.
 
-What follows a caught exception happens outside its `except` block, so that later exceptions do
-not carry earlier ones along as their context.
+The code that follows a caught exception is outside of the `except` block, so that later exceptions
+do not have earlier ones as their context.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator

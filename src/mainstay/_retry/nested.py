@@ -1,4 +1,4 @@
-"""A retry inside a retry: found by the note that the inner one leaves on what it raises."""
+"""A retry inside a retry: found by the note that the inner retry leaves on its exception."""
 
 from typing import Self
 

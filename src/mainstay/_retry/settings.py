@@ -1,4 +1,4 @@
-"""What a retry was told: its parameters, checked."""
+"""`RetrySettings`: the checked parameters of a retry."""
 
 import math
 from collections.abc import Callable

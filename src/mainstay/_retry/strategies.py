@@ -1,7 +1,7 @@
 """tenacity's strategies as retry takes them: `wait=`, `stop=` and `on=`.
 
-tenacity's objects are callables of a `RetryCallState` that they only read; they get a `CallState`
-(`call_state`). tenacity itself is never imported here: who passes one of its objects has done so.
+tenacity's objects are callables that read a `RetryCallState`; they get a `CallState` instead.
+tenacity is never imported here: a user who passes one of its objects has imported it already.
 """
 
 import inspect
