@@ -420,7 +420,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
 
     @contextlib.contextmanager
     def _noting(self, error: BaseException) -> Iterator[None]:
-        """Note on the user's error what goes wrong while the run is given back after it."""
+        """Note on the user's exception what goes wrong while the run is released after it."""
         try:
             yield
         except Exception as unreleased:  # noqa: BLE001 - the one that propagates is the user's
@@ -449,10 +449,10 @@ class CheckpointCall(Call[CheckpointRecorder]):
 
 
 def run_to_end(call: CheckpointCall, body: Callable[[Run], Any]) -> Any:
-    """Return what *body* makes of the run, or what it came to before.
+    """Run *body*, and return its result, or the result that was saved before.
 
     Raises:
-        TypeError: If *body* returns something to await, which nobody would.
+        TypeError: If *body* returns an awaitable, which would never be awaited.
     """
     run = call.enter()
     try:
@@ -467,7 +467,7 @@ def run_to_end(call: CheckpointCall, body: Callable[[Run], Any]) -> Any:
 
 
 async def arun_to_end(call: CheckpointCall, body: Callable[[Run], Coroutine[Any, Any, Any]]) -> Any:
-    """Return what *body* makes of the run, or what it came to before."""
+    """Run *body*, and return its result, or the result that was saved before."""
     run = await call.aenter()
     try:
         value = run.result(call.bound.codec()) if run.complete else await body(run)

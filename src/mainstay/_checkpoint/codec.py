@@ -72,8 +72,8 @@ class Codec:
         allowed: The types that may be built; None to save any, for what is never read back.
         allow_pickle: True to pickle what cannot be saved otherwise.
         advice: What to do about a value that cannot be saved.
-        on_gone: Told of each saved field that its class has no more, which is then dropped; None
-            to refuse it.
+        on_gone: Called with each saved field that its class no longer has, which is then dropped;
+            None to refuse such fields.
     """
 
     allowed: Allowed | None
@@ -242,7 +242,7 @@ class Codec:
             raise CodecError(f"its saved data cannot be put together: {error}") from None
 
     def _parts(self, saved: Json) -> "_Parts":
-        """Return the parts of a value, what names each in a path, and what joins them again."""
+        """Return the parts of a value, and the functions that name each in a path and join them."""
         if type(saved) is list:
             return saved, _index, _same
         tag = saved.get(TAG)

@@ -151,7 +151,7 @@ _LONGEST_ERROR = 100
 
 
 def _span(seconds: float) -> str:
-    """Return a time in the largest unit of which there are two, so that it is never far off."""
+    """Return a time in words, in the largest unit of which there are at least two."""
     for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
         if seconds >= 2 * length:
             return f"{int(seconds // length)}{unit}"

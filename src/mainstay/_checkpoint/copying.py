@@ -94,7 +94,7 @@ def _write(
 
 
 def _is_as_it_was(source: Store, record: Record, before: RunId | None) -> bool:
-    """True if a run has not changed; it follows *before*, unless another one has come between."""
+    """True if a run has not changed since it was read; *before* precedes it in the list."""
     nearest = source.list(record.run.name, after=before, limit=1)
     found = chain(nearest, pages(source, record.run.name))
     now = next((each for each, _ in found if each.run == record.run), None)

@@ -156,15 +156,15 @@ def restored(codec: Codec, saved: Json, place: str, run: RunId, *, migrates: boo
     """Return the value that was saved of *run*.
 
     Args:
-        codec: How it was saved.
-        saved: What was saved.
-        place: The beginning of the path to what is wrong.
+        codec: The codec of the saved value.
+        saved: The saved value.
+        place: The beginning of the path in messages.
         run: The run as messages name it.
-        migrates: True if a function can turn what was saved into what it is now.
+        migrates: True if `on_code_change` is a function that migrates the value.
 
     Raises:
-        CodeChangedError: If a type no longer takes what was saved of it.
-        UnknownTypeError: If it names a type that may not be built.
+        CodeChangedError: If a type no longer accepts its saved data.
+        UnknownTypeError: If the saved data names a type that may not be built.
     """
     try:
         return codec.decode(saved, place)
@@ -188,7 +188,7 @@ def seal(body: bytes, what: str = "what is saved", magic: bytes = _MAGIC) -> byt
     """Put *body* in an envelope.
 
     Raises:
-        UnsaveableValueError: If it is too large; *what* says what it is.
+        UnsaveableValueError: If *body* is too large; *what* names it in the message.
     """
     if len(body) > shape.MOST_BYTES:
         raise UnsaveableValueError(
@@ -208,7 +208,7 @@ def unseal(sealed: bytes) -> bytes:
     """Take the body out of an envelope.
 
     Raises:
-        DamagedError: If anything in it is not what it was.
+        DamagedError: If the envelope or the body is damaged.
     """
     if type(sealed) is not bytes or not sealed.startswith(_MAGICS):
         raise DamagedError("it does not begin like saved data of mainstay")

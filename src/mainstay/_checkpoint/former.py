@@ -10,14 +10,15 @@ EXACT = "t"
 def former_of(store: Store, run: RunId, key: str, *, reruns: bool, component: str) -> RunId:
     """Return the run that an earlier version began under *key*, or *run* if there is none.
 
-    It is that of another call if a version began it that tells these apart.
+    A run under *key* whose version already quoted keys belongs to another call, and is not
+    returned.
 
     Args:
-        store: Where the runs are.
+        store: The store of the runs.
         run: The run, by the key of this version.
         key: The key of earlier versions.
-        reruns: True if a finished run is to begin again.
-        component: What the run is called in messages.
+        reruns: True if a finished run begins again.
+        component: The name of the run in messages.
 
     Raises:
         StoreUnavailableError: If the store cannot be read.

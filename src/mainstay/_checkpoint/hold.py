@@ -158,7 +158,7 @@ class Hold:
         self.schedule.ask_in_loops(True)
 
     def renew_alone(self) -> None:
-        """Renew the lease, if nobody else does and it is time; have it watched if that is possible.
+        """Renew the lease if it is due and no watcher does; hand it to a watcher if possible.
 
         At boundaries.
         """
@@ -177,7 +177,7 @@ class Hold:
             self.schedule.ask_in_loops(False)
 
     def _mark_lost(self) -> None:
-        """Record that somebody else has taken the run over."""
+        """Record that another owner has taken the run over."""
         if not self.lost:
             self.lost = True
             self.schedule.save_soon(always=True)

@@ -32,8 +32,8 @@ _CACHED_HASH = "_attrs_cached_hash"
 def is_buildable(cls: type) -> bool:
     """True if *cls* is saved by name, field by field, or, as an exception, by its args.
 
-    A class that is one of C's besides, such as `dict`, is not: what that holds is in no field, and
-    only its own `__new__` can make it.
+    A subclass of a class written in C, such as `dict`, is not: the content of that class is in no
+    field, and only its own `__new__` can make an instance.
     """
     if issubclass(cls, enum.Enum):
         return True

@@ -55,21 +55,21 @@ class Iteration:
 
     Attributes:
         run: The run as messages name it: by its component and key.
-        name: What it is called, with its number where the name was used before.
-        trusted: True if the source begins after the last key by itself.
-        scope: The items around it, which tell it from iterations of its name in other items.
-        by_position: True if items have no key of the user's, and are told apart by their place.
-        count: Items done whose keys are in the digest.
-        last: The key of the last item done, or in progress.
-        keys: The keys of items done that are not in the digest yet.
-        used: True if something in the item in progress was saved or begun that ends with it.
-        nests: True if there are iterations inside its items.
-        dirty: True if the item in progress changed the state itself, before one of them.
-        began: How many items were done before this attempt.
-        length: How many items the source has, with those that are done; None if it does not say.
+        name: The name of the iteration, with a number if the name was used before.
+        trusted: True if the source is a callable, which begins after the last key.
+        scope: The items around the iteration, which are part of its identity.
+        by_position: True if items have no key of the user's, and are identified by position.
+        count: The number of done items whose keys are in the digest.
+        last: The key of the last item that is done, or of the item in progress.
+        keys: The keys of done items that are not in the digest yet.
+        used: True if steps or iterations were saved or begun in the item in progress.
+        nests: True if there are iterations inside the items.
+        dirty: True if the item in progress changed the state before an iteration inside it.
+        began: The number of items that were done before this attempt.
+        length: The number of items of the source, done ones included; None if unknown.
         inner: The cursors of iterations inside the item in progress.
-        names: How often each name was used for them.
-        waits: True if saves wait for the end of the item around it.
+        names: The number of uses of each name by these iterations.
+        waits: True if saves wait for the end of the outer item.
     """
 
     run: RunId
@@ -193,14 +193,14 @@ class Iteration:
         return f"{self.scope}{self.item_label()}/"
 
     def digest_of_item(self, item: object) -> str:
-        """Return 32 hexadecimal digits that an item is known by, None being the one in progress.
+        """Return 32 hexadecimal digits that identify an item; None means the item in progress.
 
-        Without a key of the user's, an item equal to the one in progress is that one. Of any other
-        nobody knows which place it has; the digits of two equal ones would be the same.
+        Without a key of the user's, an item equal to the one in progress is that item. The place of
+        any other item is unknown, and equal items would have the same digits.
 
         Raises:
-            CheckpointError: If there is no key of the user's, and it is another item.
-            UnsaveableValueError: If its key is not the same in every process.
+            CheckpointError: If there is no key of the user's, and *item* is not in progress.
+            UnsaveableValueError: If the key of *item* is not the same in every process.
         """
         if item is None or item is self.item:
             return self._item_digest(self.last)
@@ -252,7 +252,7 @@ class Iteration:
         self.dirty = False
 
     def same_key(self, key: object) -> SourceChangedError:
-        """Return the error of a key that is the same as the one before it."""
+        """Return the error of two neighbouring items with the same key."""
         if self.trusted and self.read == self._start:
             return self.changed(
                 f"the key {key!r:.60} comes twice in a row, so the source does not begin after it"
@@ -263,7 +263,7 @@ class Iteration:
         )
 
     def changed(self, problem: str) -> SourceChangedError:
-        """Return the error of a source that is not what it was."""
+        """Return the error of a source whose items have changed."""
         return self._error(f"{problem}; {_ADVICE}")
 
     def _error(self, problem: str) -> SourceChangedError:
@@ -332,7 +332,7 @@ def numbered(used: dict[str, int], name: str) -> str:
 
 
 def exit_points(frame: FrameType | None) -> ExitPoints:
-    """Return where *frame* is; if it is a generator's, where the frames are that it works for."""
+    """Return the instruction of *frame*; for a generator, those of the frames that consume it."""
     points = []
     while frame is not None:
         points.append((id(frame), frame.f_lasti))

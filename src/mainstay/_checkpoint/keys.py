@@ -29,9 +29,9 @@ class RunKey:
     """The key of a run.
 
     Attributes:
-        text: What it is stored under.
-        former: What earlier versions stored it under, if that is something else.
-        is_exact: True if a template made it, and no other call of the function has it.
+        text: The key under which the run is stored.
+        former: The key of earlier versions, if it differs.
+        is_exact: True if a template made the key, and no other call of the function has it.
     """
 
     text: str
@@ -166,7 +166,7 @@ def key_of_call(
 def _parts_of(key: str) -> tuple[tuple[str, str | None], ...]:
     """Return the parts of a format string, each with the text up to the next field.
 
-    That is None for what need not be told from anything: text, and the last field.
+    The text is None where no ambiguity is possible: for literal text, and for the last field.
     """
     parts: list[tuple[str, str | None]] = []
     for literal, field, spec, conversion in string.Formatter().parse(key):

@@ -212,10 +212,10 @@ def _ends_here(run: Run) -> bool:
 
 
 def end_if_interrupted(run: Run) -> None:
-    """End the run where it is saved as it is, if that was asked.
+    """Release and end a run that is saved as it is, if `interrupt_all` asked for that.
 
     Raises:
-        RunInterruptedError: If it was.
+        RunInterruptedError: If so.
     """
     if _ends_here(run):
         run.release("sigterm")
@@ -234,10 +234,10 @@ async def awrite(run: Run, lock: asyncio.Lock, change_of: Callable[[], Change | 
 
 
 async def aend_if_interrupted(run: Run) -> None:
-    """End the run where it is saved as it is, if that was asked.
+    """Release and end a run that is saved as it is, if `interrupt_all` asked for that.
 
     Raises:
-        RunInterruptedError: If it was.
+        RunInterruptedError: If so.
     """
     if _ends_here(run):
         await run.arelease("sigterm")

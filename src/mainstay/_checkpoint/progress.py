@@ -33,12 +33,12 @@ class Progress:
 
     Attributes:
         run: The run as messages name it: by its component and key.
-        code: What is known of the function.
-        document: What was saved before this attempt.
+        code: The version and digest of the function.
+        document: The document that was saved before this attempt.
         steps: The steps, saved and new.
         state: The state.
         stack: The iterations that are going on, the outermost first.
-        unsaved: Items done since the last save.
+        unsaved: The number of items done since the last save.
         out_of_order: True if there were iterations whose items may be done in any order.
     """
 
@@ -171,7 +171,7 @@ class Progress:
                 self.stack[-1].dirty = True  # nobody knows what the state was when it was left
 
     def _end_inner(self, iteration: Iteration) -> None:
-        """Record that *iteration* goes on, so that all that began inside its item is over.
+        """Record that *iteration* goes on: all iterations inside its item are over.
 
         Raises:
             CheckpointError: If *iteration* is over itself.

@@ -41,7 +41,7 @@ async def ashown(items: AsyncIterator[Any], iteration: Iteration) -> AsyncIterat
 def bar(
     iteration: Iteration, *, shows: bool = True
 ) -> tuple[Callable[[int], object], Callable[[], object]]:
-    """Return what advances a bar, and what ends it, if it *shows* at all."""
+    """Return the functions that advance and end a bar; they do nothing unless it *shows*."""
     if not (shows and _is_terminal()):
         return lambda _count: None, lambda: None
     total = iteration.length

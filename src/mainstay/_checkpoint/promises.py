@@ -23,10 +23,10 @@ def are_checked(store: Store) -> bool:
 
 
 def check_promises(store: Store) -> None:
-    """Have *store* say what it can promise, unless it did so in this process.
+    """Check what *store* can promise, unless this process has done so already.
 
     Raises:
-        StoreUnavailableError: If it cannot keep a second owner from writing.
+        StoreUnavailableError: If the store cannot keep a second owner from writing.
     """
     if are_checked(store):
         return

@@ -41,12 +41,12 @@ class Run:
     """A run that one attempt has, or has found complete.
 
     Attributes:
-        id: Which run it is, by the name that it is stored under.
+        id: The name and key of the run in the store.
         hold: The right to save.
-        schedule: When it is saved.
-        thread: The thread that the call is in.
+        schedule: When saves are due.
+        thread: The thread of the call.
         resumed: True if an earlier attempt was interrupted.
-        work: The items of `cp.map` that are under way, by iteration.
+        work: The items of `cp.map` in progress, by iteration.
     """
 
     settings: CheckpointSettings
@@ -115,7 +115,7 @@ class Run:
         return self.progress.begin_iteration(key, name, trusted=trusted)
 
     def iterating(self, iteration: Iteration) -> None:
-        """Record that an iteration goes on after what was done before."""
+        """Record that an iteration begins, after the items that were done before."""
         if iteration.began:
             self.recorder.items("skipped", iteration.began)
         self.recorder.iterates(self, self.progress.items_left())

@@ -109,8 +109,8 @@ def save_at(
 
     Args:
         moment: The end of an item, of an iteration or of a step, or `cp.save()`.
-        unsaved: How many items were done since the last save.
-        in_item: True if *moment* is inside an item, which for "item" is one around that.
+        unsaved: The number of items done since the last save.
+        in_item: True if *moment* is inside an item; for "item", inside an outer item.
         due: True if a save is due.
         waits: True if the saves of the iteration have to wait for the item around it.
     """

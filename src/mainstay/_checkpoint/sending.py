@@ -152,7 +152,7 @@ class Sender:
         await self._asent(_RELEASE, send, lambda: patience)
 
     def wait(self, run: RunId, seconds: float, clock: Clock) -> None:
-        """Wait to ask again for a run that is held, or until the store says that it was left."""
+        """Wait before asking for a held run again, or until the store says that it was released."""
         hear = getattr(self.store, "_wait_for_release", None)
         if hear is None or clock is not SYSTEM:
             clock.sleep(seconds)

@@ -73,7 +73,7 @@ def unwatch(run: Stoppable) -> None:
 
 
 def is_requested() -> bool:
-    """True if SIGTERM came, so that the process is to end."""
+    """True if SIGTERM has arrived, so that the process has to end."""
     return _requested
 
 

@@ -27,11 +27,11 @@ class State:
 
     Attributes:
         run: The run as messages name it: by its component and key.
-        saved: What was saved before this attempt, as JSON.
-        codec: How it is saved, but for the types that the default will name.
-        migrate: Turns what was saved into what it is now, where it does not fit; or None.
-        is_old: True if other code saved it, so that `migrate` is to be asked in any case.
-        items: How many items are done in what was saved.
+        saved: The state that was saved before this attempt, as JSON.
+        codec: The codec of the state, without the types that the default will add.
+        migrate: The function of `on_code_change`, which migrates saved data; or None.
+        is_old: True if other code saved the state, so that `migrate` is called in any case.
+        items: The number of items that were done when the state was saved.
     """
 
     run: RunId
@@ -48,10 +48,10 @@ class State:
         return self._value is not MISSING
 
     def encoded(self) -> Json:
-        """Return it as JSON as it is now; as it was saved if nobody has asked for it.
+        """Return the present state as JSON; the saved state if `cp.state` was not called.
 
         Raises:
-            UnsaveableValueError: If it cannot be saved.
+            UnsaveableValueError: If the state cannot be saved.
         """
         return self.codec.encode(self._value, "state") if self.is_known else self.saved
 

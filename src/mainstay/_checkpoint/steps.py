@@ -59,16 +59,16 @@ class Place:
     """Where steps are: outside everything, or inside an item.
 
     Attributes:
-        path: What tells it from all others.
-        saved: The numbers of the results that there were at the beginning, by name and use.
-        positions: The name and use that each of these had, by position.
-        numbers: The numbers of the results that go when it is left.
-        inner: The places of items inside it that are not left, by label.
-        begun: How many steps were begun.
-        uses: How often each name was used.
-        going_on: How many steps that had no result before have not ended.
-        overlapped: True if there were ever two at once.
-        cursors: Those of iterations in it that are not in the document.
+        path: The path that identifies the place.
+        saved: The numbers of the results that were saved before this attempt, by name and use.
+        positions: The name and use of each of these results, by position.
+        numbers: The numbers of the results that are removed when the place is left.
+        inner: The places of items inside this place that are not left, by label.
+        begun: The number of steps that were begun.
+        uses: The number of uses of each name.
+        going_on: The number of running steps without a saved result.
+        overlapped: True if two steps ever ran at the same time.
+        cursors: The cursors of iterations in this place that are not in the document.
     """
 
     path: str = ""
@@ -121,7 +121,7 @@ class Step:
 
 
 class Steps:
-    """All steps of one attempt at a run, and what they came to.
+    """All steps of one attempt at a run, and their results.
 
     `saved` may be called in the thread that writes; all else belongs to the thread of the run.
 
@@ -130,12 +130,12 @@ class Steps:
         has_cursors: True if results hold cursors.
 
     Args:
-        results: What the store keeps, by number.
+        results: The results in the store, by number.
         run: The run as messages name it: by its component and key.
-        codec: How results are saved, but for the types that a step's annotation will name.
+        codec: The codec of results, without the types that annotations of steps will add.
 
     Raises:
-        CorruptCheckpointError: If what a result is of is damaged.
+        CorruptCheckpointError: If the slot of a result is damaged.
     """
 
     def __init__(self, results: Mapping[int, Result], run: RunId, codec: Codec) -> None:
@@ -176,7 +176,7 @@ class Steps:
         self._left.add(outer.path_of(label))
 
     def _label_in(self, outer: Place, label: str, position: int) -> str:
-        """Name an item as no other one does that may come again on a resume."""
+        """Return a label for an item that no other item has which may come again on a resume."""
         exact = f"{label}@{position}"
         taken = exact in outer.inner or outer.path_of(label) in self._left
         return exact if taken else label
@@ -341,7 +341,7 @@ class Steps:
     def check_resumable(self, cursors: Mapping[str, Json]) -> None:
         """Raise if the run was interrupted in a step with steps or iterations inside it.
 
-        Only earlier versions saved that, and only they can go on from it.
+        Only earlier versions allowed that, and only they can continue such a run.
         """
         step = _interrupted_inside(self.outside, cursors)
         if step is not None:

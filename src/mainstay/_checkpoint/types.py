@@ -85,7 +85,7 @@ def allowed_by(*named: object) -> Allowed:
 def allowed_by_result(fn: Callable[..., Any]) -> Allowed:
     """Return the types that the return annotation of *fn* names; of a class, what it makes.
 
-    They are cached by the function, and not by a partial or method of it, which come and go.
+    The types are cached by function, and not by partial or method, since these are short-lived.
     """
     annotated = _annotated(fn)
     if not isinstance(annotated, type) and not getattr(annotated, "__annotations__", None):

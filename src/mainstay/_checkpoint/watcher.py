@@ -217,7 +217,7 @@ class Watcher:
             self._renew(values_now(self._runs), now)
 
     def _renew(self, runs: Sequence[_WatchedRun], now: float) -> None:
-        """Renew the leases whose time has come or soon comes, those of one clock together."""
+        """Renew the leases that are or soon will be due, with one request for each clock."""
         groups: dict[int, list[tuple[_WatchedRun, Renewable]]] = {}
         for watched in runs:
             run = watched.run()

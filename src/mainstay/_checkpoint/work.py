@@ -170,7 +170,7 @@ class Work:
 
 
 def no_end(error: BaseException) -> BaseException:
-    """Return *error*, or one around it where it would end a loop in silence."""
+    """Return *error*, or an error around it if *error* would silently end the loop."""
     if not isinstance(error, StopIteration | StopAsyncIteration):
         return error
     around = RuntimeError(f"{type(error).__name__} was raised, which would end the loop")
@@ -179,6 +179,6 @@ def no_end(error: BaseException) -> BaseException:
 
 
 def _look_at(task: "asyncio.Future[Any]") -> None:
-    """Take the error of a task that nobody wants, which asyncio would complain about."""
+    """Read the exception of a dropped task, so that asyncio does not warn about it."""
     if not task.cancelled():
         task.exception()

@@ -28,7 +28,7 @@ _MOST_ENDED = 64
 
 
 class Waiting(Protocol):
-    """Something that waits for its time."""
+    """An object that waits for its time: the alarm calls it then."""
 
     def is_over(self) -> bool:
         """Return True if it does not wait any more."""
@@ -121,7 +121,7 @@ class Alarms:
 class _Last(threading.local):
     """The alarms of the event loop that ran last in each thread.
 
-    It is the loop, by its timer, and what waits that keep them. With them they go.
+    The timer of the event loop and the waiting objects keep the alarms alive; nothing else does.
     """
 
     alarms: Callable[[], Alarms | None] = staticmethod(lambda: None)

@@ -50,7 +50,7 @@ def to_share(value: object, parameter: str) -> float:
 
 
 def to_flag(value: object, parameter: str) -> bool:
-    """Return True or False; nothing that only counts as one of them is accepted.
+    """Return *value*, which must be True or False itself.
 
     Raises:
         TypeError: If *value* is neither.

@@ -78,9 +78,9 @@ class Call(Generic[R]):
     Attributes:
         policy: The kind of policy, as in labels.
         component: The name of the policy, for people; as a label it may be "_other".
-        recorder: Where it is recorded.
-        context: Its clock and its deadline.
-        started: When it began, in seconds of the clock.
+        recorder: Where the call is recorded.
+        context: The clock, deadline and metrics of the call.
+        started: When the call began, in seconds of the clock.
     """
 
     policy: ClassVar[str]
@@ -189,9 +189,10 @@ class Call(Generic[R]):
         """Record that the call was cancelled, or the program is being ended.
 
         Args:
-            error: What goes through: a `CancelledError`, `KeyboardInterrupt` and the like.
-            attempts: How many attempts were begun.
-            last: What the attempt before raised, which a deadline that ended the call names.
+            error: The exception that passes through: a `CancelledError`, `KeyboardInterrupt` and so
+                on.
+            attempts: The number of attempts that were begun.
+            last: The exception of the previous attempt, for the cause of an expired deadline.
         """
         if _is_interruption(error, last):
             self.recorder.gave_up("timeout")

@@ -41,7 +41,7 @@ Priority: TypeAlias = Literal["high", "normal", "low"]
 
 @attrs.frozen(eq=False, repr=False)
 class CallContext:
-    """What is around a call, at the moment that it was asked for.
+    """The context of a call, as it is at one moment.
 
     Attributes:
         clock: Tells the time and sleeps.
@@ -125,7 +125,7 @@ def current_context() -> CallContext:
 
 
 def context_of(entry: Entry) -> CallContext:
-    """Return what *entry* and those around it set, for a caller whose context is not at hand."""
+    """Return the context that *entry* and the entries around it make, for code outside of it."""
     context = DEFAULT_CONTEXT
     for each in reversed(_in_force(entry)):
         context = each.applied_to(context)
@@ -133,7 +133,7 @@ def context_of(entry: Entry) -> CallContext:
 
 
 def _in_force(entry: Entry | None) -> list[Entry]:
-    """Return *entry* and those around it as far as they are in force, and join them up."""
+    """Return those of *entry* and the entries around it that are in force, linked together."""
     found: list[Entry] = []
     while entry is not None:
         if entry.block() is not None:
@@ -172,7 +172,7 @@ def leave(block: object, entries: list[Entry]) -> Entry | None:
 
 
 def end(entry: Entry) -> None:
-    """Put *entry* out of force, for everybody who has it."""
+    """End *entry*, for everybody who has inherited it."""
     entry.block = no_block
     entry.plain = False  # those who inherited it ask `current_context`, which forgets it
     outer = entry.outer

@@ -114,7 +114,7 @@ class Point:
 
 @attrs.frozen
 class History:
-    """Moments in order, in blocks, so that one more copies a block and the list of them at most.
+    """Moments in order, in blocks, so that adding one copies one block and the list at most.
 
     Attributes:
         blocks: Full blocks, the oldest first.
@@ -125,7 +125,7 @@ class History:
     recent: tuple[Point, ...]
 
     def followed_by(self, point: Point) -> "History":
-        """Return the history with one more moment, without those that are forgotten."""
+        """Return the history with one more moment, and without moments that are too old."""
         if len(self.recent) < _BLOCK:
             return History(self.blocks, (*self.recent, point))
         return History((*self.blocks, self.recent)[-(MOST_POINTS // _BLOCK) :], (point,))

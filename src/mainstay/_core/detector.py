@@ -196,7 +196,7 @@ class _Evidence:
     score: int = 0
 
     def add_bad(self, gain: int, detect: Detect) -> Literal["consecutive", "rate"] | None:
-        """Add a bad answer; return the rule that it breaks, if it does."""
+        """Add a bad answer; return the rule that is now broken, or None."""
         self.run += 1
         self.score = min(self.score + gain, detect.threshold)
         if self.run >= detect.consecutive:
@@ -204,7 +204,7 @@ class _Evidence:
         return "rate" if self.score >= detect.threshold else None
 
     def add_late(self, detect: Detect) -> Literal["consecutive"] | None:
-        """Add one to the run alone; return the rule that it breaks, if it does."""
+        """Add one to the run only; return the rule that is now broken, or None."""
         self.run += 1
         return "consecutive" if self.run >= detect.consecutive else None
 
@@ -219,24 +219,24 @@ class Detector:
     """The health of one member. Times are seconds of any one clock, given by the caller.
 
     Attributes:
-        detect: What it is measured by.
-        phase: Where it stands.
-        generation: What results must belong to in order to count.
-        cause: Why it was ejected, or is failing; the last time, if it is well.
-        until: The end of the ejection, or of the trial's lease.
-        level: How long the next ejection is: twice as long for each.
-        since: Since when it has been in rotation; after a readmission that may be later than now.
+        detect: The settings.
+        phase: The present phase.
+        generation: The present generation; results of others do not count.
+        cause: Why the member is ejected or failing; if it is well, the cause of the last time.
+        until: The end of the ejection, or of the lease of the trial.
+        level: The level of the next ejection; each level doubles its length.
+        since: Since when the member is in rotation; after a readmission possibly in the future.
         failing_since: When the first of the failures that led to the present phase happened; None
-            while there are none.
-        ejected_at: When it was ejected, and stayed so since; None while it is not.
+            without failures.
+        ejected_at: When the member was ejected; None while it is not ejected.
         outage: The seconds from the last ejection to its readmission.
-        passed: How many trials have succeeded since the last that did not.
-        gain: What a failure adds to the score.
+        passed: The number of trials that have succeeded in a row.
+        gain: The points that a failure adds to the score.
         too_slow: Seconds beyond which an answer is too late; infinity for no such limit.
 
-    Threads read the clock before they get the lock that a detector is changed under, so that a
-    reading may be older than the last one. Within an outage, from the first failure to the
-    readmission, it counts as the newest one: no ejection or lease ends earlier for it.
+    Threads read the clock before they get the lock under which a detector changes, so a reading may
+    be older than the last one. Within an outage, from the first failure to the readmission, such a
+    reading counts as the newest one, so that no ejection or lease ends too early.
     """
 
     detect: Detect
@@ -295,9 +295,9 @@ class Detector:
         return self._newest
 
     def may_be_tried(self, now: float) -> bool:
-        """True if a call may find out now whether it is well again.
+        """True if a call may be the trial of the member now.
 
-        One that serves on while it fails is left alone for as long as a first ejection would be.
+        A failing member that continues to serve is left alone for the time of a first ejection.
         """
         if self.phase is Phase.FAILING:
             return now >= self._newest + self.detect.eject_for
@@ -306,13 +306,13 @@ class Detector:
     # Results of calls.
 
     def heard(self) -> None:
-        """Record that it has answered, without a word on whether that was right."""
+        """Record that the member has answered, whether the answer was right or not."""
         self._silence.end()
 
     def succeeded(
         self, generation: int, now: float, chance: float = 1.0, *, slow: bool = False
     ) -> HealthChange | None:
-        """Record an answer; *slow* if it came too late to be a good one."""
+        """Record an answer; *slow* says that it came too late."""
         self._silence.end()
         if generation != self.generation:
             return None

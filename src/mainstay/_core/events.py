@@ -45,7 +45,7 @@ Listener: TypeAlias = Callable[[Event], object]
 
 
 class ListenerFailed(Protocol):
-    """Told of a listener that raised, and what; "reentry" if it was not called at all."""
+    """Is called with a listener that raised, and its exception; "reentry" if it was not called."""
 
     def __call__(
         self, listener: Callable[..., object], error: Exception, hook: str = "listener", /
@@ -101,7 +101,7 @@ def on_event(fn: Listener) -> Callable[[], None]:
 
 
 def checked_listener(fn: Listener) -> Listener:
-    """Return *fn*; what cannot be called, or would have to be awaited, is refused."""
+    """Return *fn*; raise if it cannot be called, or is not a plain function."""
     if not callable(fn):
         raise TypeError(f"`fn` must be callable with one event, not {fn!r}")
     if kind_of(fn) is not Kind.SYNC:
@@ -153,11 +153,11 @@ def is_observed(policy: str, level: int) -> bool:
 
 
 def publish(event: Event, listener_failed: ListenerFailed) -> None:
-    """Log *event* and hand it to every listener; nothing they raise gets out.
+    """Log *event* and pass it to every listener; their exceptions are swallowed.
 
     Args:
-        event: What happened.
-        listener_failed: Told of each listener that raised, and what.
+        event: The event.
+        listener_failed: Called with each listener that raised, and its exception.
     """
     if event.level:
         tell(_log, event, listener_failed)
@@ -171,10 +171,10 @@ def _log(event: Event) -> None:
 
 
 def tell(listener: Listener, event: Event, listener_failed: ListenerFailed) -> None:
-    """Hand *event* to one listener; nothing it raises gets out.
+    """Pass *event* to one listener; its exceptions are swallowed.
 
-    A listener, or a handler of the log, that uses a policy which fails makes events itself. They
-    are not handed to it while it is at work on one, or it would never end.
+    A listener or log handler that uses a policy may cause events itself. These are not passed to a
+    listener that is running, or it would never end.
     """
     at_work = _at_work.get()
     if listener in at_work:

@@ -27,15 +27,15 @@ _owners: "weakref.WeakKeyDictionary[Any, Callable[[Any], object]]" = weakref.Wea
 
 
 def end_with_subinterpreter(owner: T, end: Callable[[T], object]) -> None:
-    """Have *end* called with *owner*, if that lives then, and again until its threads have ended.
+    """Call *end* with *owner*, if it still lives, when the subinterpreter ends.
 
-    It is to end those that wait for work.
+    *end* has to end the idle threads of *owner*; it is called until all of them have ended.
     """
     _owners[owner] = end
 
 
 def end_threads() -> None:
-    """Have all threads end, those at work as soon as they wait for more, and wait for them."""
+    """End all threads, busy ones as soon as they are idle, and wait for them."""
     until = monotonic() + PATIENCE
     while threads := [each for each in threading.enumerate() if each.name.startswith(PREFIX)]:
         if monotonic() > until:

@@ -161,10 +161,10 @@ def checked_on_result(
 
 
 def is_refused(on_result: Callable[[Any], object], value: object) -> bool:
-    """True if `on_result` takes what was returned for a failure; what it raises goes through.
+    """True if `on_result` refuses a result; its exceptions pass through.
 
     Raises:
-        TypeError: If its answer would have to be awaited, which would always count as True.
+        TypeError: If `on_result` returns an awaitable, which would always count as True.
     """
     answer = on_result(value)
     if is_awaitable(answer):
@@ -284,9 +284,9 @@ class AttemptLog(list[tuple[int, str, BaseException, float]]):
         """Record that an attempt failed.
 
         Args:
-            where: What is to be said of the attempt besides its number, such as ", at member b".
-            error: What it raised.
-            seconds: How long it took.
+            where: Text to put after the number of the attempt, such as ", at member b".
+            error: The exception of the attempt.
+            seconds: The time that the attempt took.
         """
         made = self[-1][0] if self else 0
         self.append((made + 1, where, error, seconds))
@@ -294,12 +294,12 @@ class AttemptLog(list[tuple[int, str, BaseException, float]]):
             del self[1]
 
     def note(self, summary: str, name: str = "attempt {}", *, whole: bool = False) -> str:
-        """Return the note on what is raised: *summary*, and each attempt before it.
+        """Return the note for the call's exception: *summary*, and the attempts before it.
 
         Args:
-            summary: What the note begins with.
-            name: What an attempt is called, before what was said of it besides.
-            whole: True to list the last attempt too, whose exception is not what is raised.
+            summary: The beginning of the note.
+            name: The word for an attempt.
+            whole: True to list the last attempt too, if the call raises another exception.
         """
         lines = [
             f"{name.format(number)}{where}: {_in_one_line(error)} ({seconds:.3f} s)"
@@ -392,8 +392,8 @@ def printable(text: str, *, in_json: bool = False) -> str:
     Every line of the commands and of the log goes through here.
 
     Args:
-        text: What users, exceptions, or those who write to a store have put together.
-        in_json: True if it is JSON, whose own escapes are used, and whose lines are kept.
+        text: A text from users, exceptions or the content of a store.
+        in_json: True if *text* is JSON: then the escapes of JSON are used, and lines are kept.
     """
     if text.isprintable():
         return text

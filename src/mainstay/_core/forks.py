@@ -37,7 +37,7 @@ def around_forks(
 
 
 def unlocked_copy(lock: "threading.RLock") -> "threading.RLock":
-    """Return *lock*, or another one if a thread that is not here any more holds it."""
+    """Return *lock*, or a new lock if a thread that the child does not have holds it."""
     if not lock.acquire(blocking=False):
         return threading.RLock()
     lock.release()

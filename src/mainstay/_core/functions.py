@@ -186,10 +186,10 @@ def without_resource(fn: Callable[..., Any]) -> Callable[[Callable[..., Any]], C
 def name_of(fn: Any) -> str:
     """Return the name of a callable, `module.qualname`; an object with `__call__` by its class.
 
-    Messages have this in place of its `repr`: that of a partial shows its arguments, and that of a
-    method its object, where there may be what is nobody's business.
+    Messages use this name in place of the `repr`, which for a partial shows arguments, and for a
+    method its object; either may contain secrets.
 
-    Methods of built-in types do not say where they are from: they are from `builtins`.
+    Methods of built-in types have no module; they get `builtins`.
     """
     fn = _named(fn)
     module = getattr(fn, "__module__", None)
@@ -241,13 +241,14 @@ def is_awaitable(value: object) -> bool:
 
 
 def refused_awaitable(fn: object, value: object) -> TypeError:
-    """Return what to raise where a plain function returned something to await.
+    """Return the error to raise if a plain function returned an awaitable.
 
-    Nobody would see it fail. A coroutine is closed, so that Python does not complain of it.
+    The failure of the awaitable would never be seen. A coroutine is closed, so that Python does not
+    warn that it was never awaited.
 
     Args:
         fn: The function, or its name.
-        value: What it returned.
+        value: The awaitable.
     """
     what = f"something to await, a {type(value).__name__}"
     if inspect.iscoroutine(value):
@@ -293,7 +294,7 @@ def _named(fn: Callable[..., Any]) -> Any:
 
 
 def _has(cls: type, fn: Callable[..., Any]) -> bool:
-    """True if *cls* or a base of that has *fn* itself under its name, and not what wraps it."""
+    """True if *cls* or a base class has *fn* itself under its name, and not a wrapper of it."""
     name: str = getattr(fn, "__name__", "")
     return any(vars(each).get(name) is fn for each in cls.__mro__)
 

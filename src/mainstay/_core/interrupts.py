@@ -55,7 +55,7 @@ class InterruptingEntry(DeadlineEntry):
         task: What is cancelled. None for the task that runs here.
 
     Attributes:
-        alarm: What tells it that its time has ended.
+        alarm: The alarm that goes off at the end of the time.
         cause: The last exception of the policy that was interrupted.
         fired: True once it has cancelled the task.
 
@@ -109,7 +109,7 @@ class InterruptingEntry(DeadlineEntry):
             self._task.cancel()
 
     def cancels(self, task: "Task[Any] | None", clock: Clock) -> bool:
-        """Return True if it is *task* that it will cancel, by that *clock*."""
+        """True if the entry will cancel *task*, by *clock*."""
         is_due = self.block() is not None and not self.fired
         return is_due and self._task is task and self.clock() is clock
 
@@ -206,9 +206,9 @@ DONE = cast("Awaitable[None]", _Done())
 class TaskTimeout:
     """Cancels the current task after a time, and tells its own cancellation from any other.
 
-    Between `start` and `stop` a cancellation that this object asked for surfaces as
-    `CancelledError`; `stop` takes it back and says so. One that came from outside at the same
-    moment wins: `stop` then answers False, and the `CancelledError` must go on.
+    Between `start` and `stop`, a cancellation by this object appears as a `CancelledError`; `stop`
+    takes the cancellation back and returns True. A cancellation from outside at the same moment
+    wins: `stop` then returns False, and the `CancelledError` must be raised.
     """
 
     __slots__ = ("_cancelling", "_fired", "_stopped", "_task", "_timer")

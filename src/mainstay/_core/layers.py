@@ -29,21 +29,21 @@ class Layer:
 
     Attributes:
         kind: The kind of policy, as in labels.
-        component: Its name.
-        calls: How often it calls what is inside, at most.
-        at_once: How many of those may run at the same time.
-        first_wait: The longest wait between the first two.
-        waits: The longest that it waits, before the first, between them, and in total.
-        timeout: After how long it begins no other one.
-        attempt_timeout: How long each may take, before it is interrupted.
+        component: The name of the policy.
+        calls: The largest number of calls of the inside (the layers and the function within).
+        at_once: The largest number of these calls at the same time.
+        first_wait: The longest wait between the first two of these calls.
+        waits: The longest waits in total, before the first call and between the calls.
+        timeout: The time after which no further call of the inside begins.
+        attempt_timeout: The time after which a call of the inside is interrupted.
         interrupts: True if *timeout* ends the call, whatever runs.
-        leaves: True if the caller goes on at the end of a time that is set from outside.
-        tells: True if *timeout* is told to the policies inside, as a deadline.
-        places: The places that a call holds.
-        once: True if it repeats nothing that another retry has given up.
-        stops: True if something of the user's says when it ends, of which nothing is known.
-        classes: Which exceptions it looks at; None where only a predicate can tell.
-        then: What it calls after a failure, in place of what is inside.
+        leaves: True if the caller stops waiting at the end of an outer time limit.
+        tells: True if *timeout* is a deadline for the policies inside.
+        places: The number of bulkhead places that a call holds.
+        once: True if the policy does not repeat a call that an inner retry has given up.
+        stops: True if a strategy of the user's ends the call, of which nothing is known.
+        classes: The exception classes of `on`; None if `on` is a predicate.
+        then: The function that is called after a failure, in place of the inside.
     """
 
     kind: LayerKind
@@ -84,8 +84,8 @@ def with_layers(wrapper: F, layers: Layers) -> F:
 def layers_around(what: Callable[..., Any]) -> tuple[list[Layer], Callable[..., Any]]:
     """Return the layers of a decorated function, outermost first, and the function itself.
 
-    It goes from each wrapper to what that wraps. One by others has what it has copied from ours,
-    which therefore counts once.
+    Wrappers are followed inwards. A wrapper of another library has copied the attributes of the
+    wrapper inside it, so equal layers count once.
     """
     found: list[Layer] = []
     last: Layers | None = None

@@ -31,11 +31,11 @@ def shows_use(
 def keywords_only(
     *, example: str, elsewhere: Mapping[str, str]
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Make a function that makes policies say what to write in place of what it cannot take.
+    """Make wrong arguments of a function such as `retry` raise an error that says what to write.
 
     Args:
-        example: How it is used.
-        elsewhere: Parameters of other libraries, and what says the same here.
+        example: How the function is used.
+        elsewhere: Parameters of other libraries, and what to write instead.
     """
 
     def decorated(make: Callable[P, R]) -> Callable[P, R]:

@@ -76,16 +76,16 @@ def used_up(
 def check_shareable(
     fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], *, before: int = 0
 ) -> None:
-    """Raise if an argument is one that only one copy of a call could read.
+    """Raise if only one copy of a call could read one of the arguments.
 
     Args:
-        fn: What the first copy calls.
+        fn: The function of the first copy.
         args: The arguments, without those that a policy adds.
         kwargs: The keyword arguments.
-        before: How many arguments a policy puts before them.
+        before: The number of arguments that a policy puts before them.
 
     Raises:
-        ValueError: If there is one, which it names.
+        ValueError: If there is such an argument; the message names it.
     """
     for name, value in _named(fn, args, kwargs, before):
         what = _GENERATED_WORDS.get(type(value)) or (
@@ -128,7 +128,7 @@ def _name_at(fn: Callable[..., Any], place: int) -> str:
 
 
 def _begun(value: object) -> str | None:
-    """Return what *value* is if it is a generator or a coroutine that has begun."""
+    """Return the kind of *value* in words, if it is a generator or coroutine that has begun."""
     begun = False
     if isinstance(value, GeneratorType):
         begun = inspect.getgeneratorstate(value) != inspect.GEN_CREATED

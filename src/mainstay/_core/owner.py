@@ -126,10 +126,10 @@ def _counts_ids_alike(owner: Owner, here: Owner) -> bool:
 
 
 def _times_alike(owner: Owner, here: Owner) -> bool:
-    """Return True if the start that was written can be compared with that of the process.
+    """True if the saved start of the owner can be compared with that of the process.
 
-    Where it was not written by which clock, that of a process with its id has to do: if it is ours,
-    the owner would have written what we read.
+    If the clock of the start was not saved, the clock of a process with the owner's id is used: if
+    it is this process's clock, the owner would have written the same time.
     """
     theirs = part(owner.namespace, "time") or _namespace(str(owner.pid), "time")
     return owner.started > 0 and theirs == part(here.namespace, "time")

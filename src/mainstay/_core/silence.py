@@ -65,8 +65,8 @@ class Silence:
     def counts(self, began: float, ended: float, longest: float) -> bool:
         """Return True if an attempt counts against the member, given that its silence is too long.
 
-        Ten attempts that hang side by side are one finding: one that overlaps the last that
-        counted, and ends less than *longest* seconds after it, does not count again.
+        Ten attempts that hang at the same time count once: an attempt that overlaps the last one
+        that counted, and ends less than *longest* seconds after it, does not count.
         """
         last_began, last_ended = self._counted
         # One that begins when the last one ends follows it, unless it has no length of its own.

@@ -99,10 +99,10 @@ def values_now(mapping: Mapping[Any, V]) -> list[V]:
 
 
 def get_or_create(known: dict[K, V], key: K, create: Callable[[], V]) -> V:
-    """Return what is known by *key*, made by *create* at first use, without a lock.
+    """Return the value of *key*, made by *create* at first use, without a lock.
 
-    Two threads, or a thread and its signal handler, may create it at the same time. Then the one
-    that is kept first stands, for both of them.
+    Two threads, or a thread and its signal handler, may create the value at the same time; then
+    both get the one that was stored first.
     """
     found = known.get(key)
     return known.setdefault(key, create()) if found is None else found
@@ -111,9 +111,9 @@ def get_or_create(known: dict[K, V], key: K, create: Callable[[], V]) -> V:
 async def run_in_thread(call: Callable[[], V]) -> V:
     """Make a blocking call in a thread, to its end, in the caller's context.
 
-    It cannot be taken back: a cancellation that arrives meanwhile is raised when the call has
-    ended, so that the caller knows what was done. Where no thread can be started now it is made
-    in the caller's own.
+    The call cannot be cancelled: a cancellation that arrives meanwhile is raised when the call has
+    ended, so that the caller knows what was done. If no thread can be started, the call is made in
+    the caller's thread.
     """
     import asyncio  # noqa: PLC0415 - programs without async code do without it
     from concurrent.futures import Future  # noqa: PLC0415 - as asyncio
@@ -139,10 +139,10 @@ async def run_in_thread(call: Callable[[], V]) -> V:
 
 
 async def to_its_end(call: Awaitable[V], on_cancel: Callable[[], object] | None = None) -> V:
-    """Await something to its end, also if the caller is cancelled meanwhile.
+    """Await an awaitable to its end, even if the caller is cancelled meanwhile.
 
-    The cancellation is raised then, so that the caller knows that the call has ended; *on_cancel*
-    is called as soon as it arrives.
+    The cancellation is raised at the end, so that the caller knows that the call has ended;
+    *on_cancel* is called as soon as the cancellation arrives.
     """
     import asyncio  # noqa: PLC0415 - as above
 

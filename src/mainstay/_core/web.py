@@ -37,11 +37,11 @@ _LONGEST_TEXT = 200
 
 
 class WebError(Exception):
-    """Raised where a server has given no answer.
+    """Raised if a server gives no usable answer.
 
     Args:
         kind: "time", "connection", "length" or "http".
-        text: What happened, with the name of the server, and without what is in nobody's interest.
+        text: What happened, with the name of the server and without secrets.
     """
 
     def __init__(self, kind: str, text: str) -> None:
@@ -138,7 +138,7 @@ def _refuse(url: str, parameter: str) -> NoReturn:
 
 
 def _without_secrets(url: str) -> str:
-    """Return a URL, or what was meant as one, without what may be a login or a token."""
+    """Return a URL, valid or not, without the parts that may be a login or a token."""
     has_query = "?" in url
     if "@" in url:
         url = f"...{url[url.rindex('@') :]}"
@@ -146,11 +146,12 @@ def _without_secrets(url: str) -> str:
 
 
 def checked_headers(headers: object, address: WebAddress) -> dict[str, str]:
-    """Return what to send as headers besides those that every request has, names in lower case.
+    """Return the user's headers, checked, with names in lower case.
 
     Raises:
         TypeError: If *headers* is neither None nor a mapping of strs.
-        ValueError: If one cannot be sent, or is not the user's to send, or if there are two logins.
+        ValueError: If a header cannot be sent, or only this module may set it, or there are two
+            logins.
     """
     if headers is not None and not isinstance(headers, Mapping):
         raise TypeError(
@@ -303,6 +304,6 @@ def _answer_of(answer: http.client.HTTPResponse, body: bytes) -> WebAnswer:
 
 
 def short(text: str) -> str:
-    """Return the words of somebody else, so that they fit into a line of a log."""
+    """Return a text from outside, escaped and cut so that it fits into a log line."""
     text = printable(text.strip())
     return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}..."

@@ -46,12 +46,12 @@ class Worker:
         self.ident: int = thread.ident or 0
 
     def run(self, job: Job) -> None:
-        """Have it do a job; only for the one who took it."""
+        """Run a job in the thread; only the caller that took the worker may do so."""
         self._job = job
         self._lock.release()
 
     def end(self) -> None:
-        """End its thread; only for the one who took it."""
+        """End the thread; only the caller that took the worker may do so."""
         self._lock.release()  # without a job
 
     def _work(self) -> None:

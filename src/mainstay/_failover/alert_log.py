@@ -32,11 +32,11 @@ class KnownAlert:
     """What is known of an alert.
 
     Attributes:
-        name: What it is called.
-        member: Whom it is about.
-        starts: The latest time at which it began, of those heard of.
-        resolved: The latest of them that is over; None if none is.
-        is_met: True if the member was drained for it since then.
+        name: The name of the alert.
+        member: The member that the alert names.
+        starts: The latest known start.
+        resolved: The latest known start of a period that is over; None if there is none.
+        is_met: True if the member was drained for the alert since the latest start.
     """
 
     name: str
@@ -55,7 +55,7 @@ class AlertLog:
         self._over: dict[str, KnownAlert] = {}
 
     def take(self, notice: Notice, member: str) -> Taken:
-        """Record what is said of an alert about *member*; return what came of that."""
+        """Record a notification about an alert that names *member*; return its effect."""
         known = self._firing.get(notice.fingerprint)
         if known is None:
             return self._take_new(notice, member)
@@ -100,7 +100,7 @@ class AlertLog:
         return any(each.member == member for each in self._firing.values())
 
     def unmet(self) -> dict[str, list[KnownAlert]]:
-        """Return the alerts that fire, and for which nobody was drained, by member."""
+        """Return the alerts that fire and whose member was not drained, by member."""
         unmet: dict[str, list[KnownAlert]] = {}
         for alert in self._firing.values():
             if not alert.is_met:

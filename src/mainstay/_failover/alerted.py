@@ -42,7 +42,7 @@ class AlertOutcome:
 class AlertedPool:
     """A pool, and the alerts about it.
 
-    Its state is under the lock of the pool: what is decided is done before anybody else decides.
+    Its state is under the lock of the pool, so that decisions are carried out one after the other.
     """
 
     def __init__(self, engine: PoolEngine) -> None:
@@ -55,7 +55,7 @@ class AlertedPool:
             self._log = AlertLog()
 
     def take(self, notices: Iterable[tuple[str, Notice]]) -> list[AlertOutcome]:
-        """Do what follows from what is said of alerts about members, those that are over first."""
+        """Carry out a notification: release members whose alerts are over, then drain others."""
         engine, outcomes = self._engine, list[AlertOutcome]()
         with engine.outbox, engine.lock:
             names: dict[str, str] = {}

@@ -107,20 +107,20 @@ class BoundPool:
         return plain and not process_contexts and self.engine.settings.budget is None
 
     def resume(self, started: float, function: "FunctionCall | None" = None) -> "PoolCall":
-        """Return the call that began without one on the short path, which no file is given to."""
+        """Return the `PoolCall` of a call that began on the short path, which has no files."""
         context, name = current_context(), self.engine.settings.name
         return PoolCall(name, self.recorder, context, started, self, self.engine, started, function)
 
 
 @attrs.frozen(eq=False)
 class JudgedError:
-    """What an attempt came to, judged by `on` or by the pool itself.
+    """The exception of an attempt, judged by `on` or by the pool itself.
 
     Attributes:
-        error: What it raised, or what was made of it.
-        verdict: What it says of the member; `PREDICATE_ERROR` where `on_result` could not say.
+        error: The exception of the attempt, or one that the pool made for it.
+        verdict: The verdict about the member; `PREDICATE_ERROR` if `on_result` raised.
         outcome: As in `member_attempts_total`.
-        ends_as: Why the call gives up with it, though others are left; None if it may go on.
+        ends_as: Why the call gives up although other members are left; None if it may go on.
     """
 
     error: Exception
@@ -135,12 +135,12 @@ class PoolCall(Call[Recorder]):
 
     Attributes:
         attempt_started: When the last attempt began.
-        function: What is called, with its arguments but for the resource; None in a block.
-        files: Where the files among the arguments stood.
-        made: Attempts that have failed.
-        last: What the call raises if it fails: the last exception of the function that was not
-            raised by a policy in it before anything was called, or else the last of those.
-        errors: All that the attempts raised, if the call is to raise a group.
+        function: The function and its arguments without the resource; None in a block.
+        files: The positions of the files among the arguments before the first attempt.
+        made: The number of attempts that have failed.
+        last: What the call raises if it fails: the last exception of the function that is no
+            `RejectedError`, or else the last `RejectedError`.
+        errors: The exceptions of all attempts, if the call raises a group.
     """
 
     policy: ClassVar[str] = POLICY
@@ -223,7 +223,7 @@ class PoolCall(Call[Recorder]):
             self.recorder.waited(pause.seconds)
 
     def attempt(self, handle: MemberHandle) -> WatchedAttempt:
-        """Return what those are told who watch the next attempt."""
+        """Return the description of the next attempt, for its watchers."""
         return WatchedAttempt(POLICY, self.component, self.made + 1, handle.slot.name)
 
     # After an attempt.
@@ -241,9 +241,9 @@ class PoolCall(Call[Recorder]):
             self.recorder.success(now - self.started)
 
     def raised(self, handle: MemberHandle, error: BaseException) -> bool:
-        """Record what an attempt raised; return True if it is what the call raises.
+        """Record the exception of an attempt; return True if the call raises that exception.
 
-        If so, the loop lets it go on from where it caught it; if not, it asks `go_on`.
+        If so, the loop raises it again where it was caught; if not, the loop calls `go_on`.
         """
         if not is_a(error, Exception):
             self.interrupted(handle, error)
@@ -268,7 +268,7 @@ class PoolCall(Call[Recorder]):
                 del over  # its traceback leads here, and would keep it until a collection
 
     def _after(self, handle: MemberHandle, error: Exception) -> Exception | None:
-        """Record a failed attempt; return what the call raises, or None if it goes on."""
+        """Record a failed attempt; return the exception that the call raises, or None to go on."""
         if issubclass(type(error), DeadlineExpiredError) and self.context.left() <= 0:
             self.refused(handle, error, "timeout")  # the caller's time is over, whatever was called
             return error
@@ -378,10 +378,10 @@ class PoolCall(Call[Recorder]):
         """Record that the call ended with an exception that is the caller's.
 
         Args:
-            handle: Of the member that was called.
-            error: What it raised.
+            handle: The handle of the member that was called.
+            error: The exception of the attempt.
             reason: As in `give_ups_total`.
-            charged: True if it counts against the member all the same.
+            charged: True if the exception counts against the member all the same.
         """
         rejected = is_refusal(error)
         self.recorder.error(error)
@@ -473,7 +473,7 @@ class PoolCall(Call[Recorder]):
 def no_member(
     engine: PoolEngine, now: float, elapsed: float = 0.0, called: Collection[Slot] = ()
 ) -> NoMemberError:
-    """Return what a call raises that no member could be called for, but those that were."""
+    """Return the `NoMemberError` of a call, with the reason for each member that was not called."""
     absent = [slot for slot in values_now(engine.slots) if slot not in called]
     why = [slot.absence(now) for slot in absent]
     return NoMemberError(

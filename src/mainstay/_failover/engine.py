@@ -113,9 +113,9 @@ class PoolEngine:
         """Return what a call does next; a handle is in use until `done`.
 
         Args:
-            clock: That of the call.
-            tried: The members that it has tried.
-            requested: The names of those that it has had started because all are down.
+            clock: The clock of the call.
+            tried: The members that the call has tried.
+            requested: The names of the members whose start the call has requested.
         """
         self.monitor.clock = clock
         names = [slot.name for slot in tried]
@@ -231,12 +231,12 @@ class PoolEngine:
             self.left(handle)
 
     def left(self, handle: MemberHandle) -> None:
-        """Close what an attempt has used, if it is gone and this was the last one."""
+        """Close the resource of an attempt, if it is `gone` and nothing else uses it."""
         with self.outbox, self.lock:
             self.close(handle.slot, handle.opened)
 
     def close(self, slot: Slot, opened: Opened | None) -> None:
-        """Have a resource closed that no new call uses, unless one uses it still."""
+        """Close a resource that no new call uses, unless a running call still uses it."""
         if opened is not None and opened.claim():
             self.outbox.add_helper(self.opener.close, slot.member, opened.resource)
 

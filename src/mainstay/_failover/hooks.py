@@ -41,10 +41,10 @@ class UnknownHealthError(Exception):
 
 
 def not_awaitable(value: Any, hook: str) -> Any:
-    """Return what a hook of a sync pool has returned.
+    """Return the result of a hook of a sync pool.
 
     Raises:
-        TypeError: If it has to be awaited, which nobody would do.
+        TypeError: If the result is an awaitable, which would never be awaited.
     """
     if inspect.isawaitable(value):
         if inspect.iscoroutine(value):

@@ -52,7 +52,7 @@ def wrap(bound: BoundPool, fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def caller(bound: BoundPool, fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what `wrap` does, as it is, for one call; a method may be the resource's own."""
+    """Return the wrapper for one call; *fn* may be a method of the resource's own class."""
     return _caller(bound, fn, resource_first_or_as_self)
 
 

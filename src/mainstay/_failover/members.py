@@ -92,7 +92,7 @@ class Opened:
     Attributes:
         flights: One entry for each call that uses it.
         gone: True if no new call may use it any more.
-        closed: True if somebody has taken it on to close it.
+        closed: True if a thread or task is closing it, or has closed it.
     """
 
     resource: Any
@@ -101,7 +101,7 @@ class Opened:
     closed: bool = False
 
     def claim(self) -> bool:
-        """True if the caller is to close it, being gone; nobody else is told so."""
+        """True for exactly one caller, which has to close the resource, once it is `gone`."""
         if self.flights or self.closed:
             return False
         self.closed = True
@@ -113,11 +113,11 @@ class MemberStart:
     """A member that is being started.
 
     Attributes:
-        began: When, in seconds of the pool's clock.
-        until: When it is given up.
-        replaces: Whom the fence is to be asked about first.
-        reused: The resource that is there already, if only the fence is to be asked.
-        cancel: Ends the task that is at it, if one is.
+        began: When the start began, in seconds of the pool's clock.
+        until: When the pool stops waiting for the start.
+        replaces: The members for which the fence is called first.
+        reused: The resource, if it is open already and only the fence is called.
+        cancel: Cancels the task of the start, if there is one.
     """
 
     began: float
@@ -161,19 +161,19 @@ class Slot:
     """A member in a pool.
 
     Attributes:
-        measured: True if every answer is to be looked at, for its latency.
-        start: Its start, while it is being started.
-        start_error: Why it could not be started, the last time.
-        barred: True if it gets no calls, however well, until somebody lets it back in.
-        promoted: True if it is a standby that stands in for a lost active member.
-        drained_by: Who wants that no new call uses it.
-        grace_until: Until when it gets no calls after a readmission, if others are there.
-        ramp_until: When its share of the calls is whole again.
-        strikes: Failures since it was opened.
-        has_failures: True if its health is not spotless.
-        inspected: True if a success has to be looked at, since it may change something.
-        good_probes, bad_probes: So many in a row.
-        handle: The last one that was made for it.
+        measured: True if every answer is inspected, for its latency.
+        start: The present start of the member, if there is one.
+        start_error: The exception of the last start, if that failed.
+        barred: True if the member gets no calls, however healthy, until it is readmitted.
+        promoted: True if the member is a standby that stands in for a lost active member.
+        drained_by: Who drains the member: the user, an alert, or both.
+        grace_until: The end of the grace period after a readmission.
+        ramp_until: The end of the ramp, when the share of calls is whole again.
+        strikes: The number of failures since the member was opened.
+        has_failures: True if the detector has recorded failures.
+        inspected: True if successes are inspected, since they may change the health.
+        good_probes, bad_probes: The number of good and of failed probes in a row.
+        handle: The last handle that was made for the member.
     """
 
     member: Member[Any]
@@ -249,7 +249,7 @@ class Slot:
         return "active" if self.promoted else f"standby_{self.member.standby}"
 
     def absence(self, now: float) -> Exception:
-        """Return why no call was given to it: what opening it raised, or else what it is."""
+        """Return why the member got no call: the exception of its start, or else its state."""
         return self.start_error or MainstayError(self._why_absent(now))
 
     def _why_absent(self, now: float) -> str:

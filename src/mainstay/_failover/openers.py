@@ -27,7 +27,7 @@ from mainstay._failover.settings import PoolSettings
 
 
 class OpenedPool(Protocol):
-    """What is told how it went."""
+    """The pool, as openers report to it."""
 
     @property
     def settings(self) -> PoolSettings:

@@ -1,7 +1,7 @@
-"""What its owner does to a pool: opens and closes it, and has a say in who serves.
+"""The operations of a pool's owner: open, close, force, drain, release, add and remove.
 
-Each change is one step under the lock of the pool. `FailoverPool` says what each of them means to
-users; the alerts of `alerted` drain and release in the same way.
+Each operation is one step under the lock of the pool. `FailoverPool` says what each means to users;
+the alerts of `alerted` drain and release in the same way.
 """
 
 import math
@@ -118,7 +118,7 @@ def add(engine: PoolEngine, member: Member[Any]) -> None:
 
 
 def remove(engine: PoolEngine, name: object) -> None:
-    """Take out a member; what it has opened is closed when no call uses it any more."""
+    """Remove a member; its resource is closed when no call uses it any more."""
     with engine.outbox, engine.lock:
         slot = _slot_of(engine, name)
         if len(engine.slots) == 1:

@@ -319,7 +319,7 @@ def _may_be_bool(annotation: object) -> bool:
 
 
 def check_hook(parameter: str, hook: object) -> None:
-    """Raise unless it is None, or a function that returns what it makes."""
+    """Raise unless *hook* is None, or a function that returns its result."""
     if hook is None:
         return
     if not callable(hook):

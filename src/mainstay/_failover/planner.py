@@ -70,9 +70,9 @@ class PlanRules:
 
     Attributes:
         all_down: What happens while no member is well.
-        probed: True if a probe tells who is well; else single calls try ejected members.
-        one_leads: True if new calls go to one member; else to all that serve.
-        goes_on: True if a call that failed at all who serve may go on to others that are open.
+        probed: True if a probe checks the members; otherwise single calls are the trials.
+        one_leads: True if new calls go to one member; otherwise to all that serve.
+        goes_on: True if a call that failed at all serving members may try other open members.
     """
 
     all_down: AllDown = ALL_DOWN["least_bad"]
@@ -86,15 +86,15 @@ class MemberView:
     """What planning needs to know of a member.
 
     Attributes:
-        trial_at: When its ejection ends, or the lease of its trial.
-        is_open: True if it has a resource.
-        draining: True if the user wants no new calls for it.
-        barred: True if it gets no calls, however well, until somebody lets it back in.
-        grace_until: Until when it is spared after a readmission, if others are there.
-        ramp_until: When its share of the calls is whole again.
-        start_until: When its start is given up; None if it is not being started.
-        cleared: The duties that it may take over; None for all.
-        usable: True if a call may be given to it at all, be it as a trial.
+        trial_at: The end of the ejection, or of the lease of the trial.
+        is_open: True if the member has a resource.
+        draining: True if the member gets no new calls, at the user's request.
+        barred: True if the member gets no calls, however healthy, until it is readmitted.
+        grace_until: The end of the grace period after a readmission.
+        ramp_until: The end of the ramp, when the share of calls is whole again.
+        start_until: When the pool stops waiting for the start; None without a start.
+        cleared: The duties that the member may take over; None for all.
+        usable: True if the member may get a call at all, if only as a trial.
     """
 
     name: str
@@ -134,13 +134,13 @@ class MemberView:
 
 @attrs.frozen
 class Assignment:
-    """Who does what, by name.
+    """Which member does what, by name.
 
     Attributes:
-        serving: Who gets calls, the most preferred first.
-        wanted: Who is to be started, if it is not open.
-        stand_ins: Which standbys stand in, each with the duties that it is to do.
-        idle_cold: Which cold standbys are not needed.
+        serving: The members that get calls, the most preferred first.
+        wanted: The members that have to be open.
+        stand_ins: The standbys that stand in, each with its duties.
+        idle_cold: The cold standbys that are not needed.
     """
 
     serving: tuple[str, ...]
@@ -255,7 +255,7 @@ def plan(
 
 
 def _least_bad(views: Sequence[MemberView]) -> str | None:
-    """Return who is to serve although it is ejected, since nobody is well."""
+    """Return the ejected member that serves all the same, since no member is well."""
     if any(view.well for view in views):
         return None
     ready = [view for view in views if view.is_open and not view.draining and view.usable]
@@ -421,8 +421,8 @@ class WaitFor:
     """Ask again after a time.
 
     Attributes:
-        seconds: After how long.
-        news: True if something may come of it earlier, which is told.
+        seconds: The time to wait.
+        news: True if the pool may wake the call earlier.
     """
 
     seconds: float
@@ -471,12 +471,12 @@ def next_member(
 def last_resort(
     ejected: Sequence[MemberView], all_down: AllDown, requested: Collection[str], now: float
 ) -> NextStep:
-    """Return what a call does that finds nobody to call while no member is well.
+    """Return what a call does that finds no member to call while no member is well.
 
     Args:
-        ejected: Whom it has not tried, the soonest trial first.
+        ejected: The members that the call has not tried, the soonest trial first.
         all_down: What happens while no member is well.
-        requested: Whom it has had started already.
+        requested: The members whose start the call has requested already.
         now: The time.
     """
     if all_down.serves_on:
@@ -507,9 +507,9 @@ def is_kept(rules: PlanRules, *, forced: bool, others_well: bool) -> bool:
 
 
 def comebacks(views: Sequence[MemberView], rules: PlanRules, now: float) -> tuple[str, ...]:
-    """Return which standbys have been ejected for long enough and cannot be tried by a call.
+    """Return the standbys whose ejection is over and that no call can try.
 
-    Nobody needs them, or their next start will tell whether they are well.
+    They are not needed, or their next start will show if they are well.
     """
     actives = [view for view in views if view.standby is None]
     nobody_is_lost = bool(actives) and all(view.well for view in actives)

@@ -31,7 +31,7 @@ _chance = random.random
 
 
 class ProbedPool(Protocol):
-    """Whose members are asked, and what is told."""
+    """The pool, as probers read its members and report to it."""
 
     @property
     def slots(self) -> Mapping[str, Slot]:
@@ -56,11 +56,11 @@ class ProbeQuestion:
     """One probe of one member.
 
     Attributes:
-        until: When it has taken too long, in seconds of the clock; if it has, when it counts
-            once more.
-        late: True if it has, which was counted already.
-        in_thread: True if a thread of an async pool is at it, which cannot be ended.
-        cancel: Ends the task that is at it, if one is.
+        until: When the probe has taken too long, in seconds of the clock; once it has, when it
+            counts as failed again.
+        late: True if the probe has taken too long, and was counted as failed.
+        in_thread: True if the probe of an async pool runs in a thread, which cannot be ended.
+        cancel: Cancels the task of the probe, if there is one.
     """
 
     slot: Slot

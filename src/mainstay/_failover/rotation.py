@@ -15,12 +15,12 @@ class Rotation:
     """Who serves.
 
     Attributes:
-        plan: What it follows from.
-        handles: One for each member that serves, the most preferred first.
-        spares: One for each member that a call may go on to which has tried those.
-        pick: Returns the handle of the next call.
-        wake: Until when a call may use `pick` alone, in seconds of the clock.
-        rejects: Until when a call that begins finds nobody, nor anything to wait for.
+        plan: The plan behind the rotation.
+        handles: A handle for each member that serves, the most preferred first.
+        spares: A handle for each other member that a call may try after those.
+        pick: Returns the handle for the next call.
+        wake: Until when calls may use `pick` alone, in seconds of the clock.
+        rejects: Until when new calls are rejected, since no member can be called or awaited.
     """
 
     plan: Plan

@@ -177,7 +177,7 @@ def ramped(
     now: Now,
     chance: Chance,
 ) -> Pick:
-    """Return a pick that gives members that have just come back a part of what would be theirs."""
+    """Return a pick that gives members in their ramp only a part of their share."""
     growing = frozenset(each.slot for each in handles if each.slot.share(now()) < 1)
     settled = [each for each in handles if each.slot not in growing]
     if not growing or not settled:

@@ -40,9 +40,9 @@ class PoolSettings:
     """The parameters of a pool, under the names that `FailoverPool` has for them.
 
     Attributes:
-        judge: The verdict of `on` about an exception.
-        strategy: What `select` stands for.
-        is_async: True if anything that the user gave has to be awaited.
+        judge: Returns the verdict of `on` about an exception.
+        strategy: The strategy of `select`.
+        is_async: True if a function of the user's is async.
     """
 
     name: str
@@ -107,7 +107,7 @@ class PoolSettings:
     def verdict(self, error: Exception) -> object:
         """Return what an exception says of its member: a `Verdict`, or `FAILING`.
 
-        One that a policy inside the call raised before it called anything says nothing of it.
+        A `RejectedError` of a policy inside the function says nothing of the member.
         """
         verdict = verdict_of(self.judge(error))
         if verdict is Verdict.MEMBER_FAILED and is_refusal(error):
@@ -197,7 +197,7 @@ def checked_members(members: object) -> list[Member[Any]]:
 
 
 def _kind_of(value: object) -> str:
-    """Return what to call a value that may have a password in it."""
+    """Return how a message names a value that may contain a password."""
     return f"an object of type {type(value).__name__}"
 
 

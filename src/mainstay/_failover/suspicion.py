@@ -1,7 +1,7 @@
-"""Members that a call has failed at, while a standby that is well does not serve: suspected ones.
+"""Suspected members: those at which a call has failed while a healthy standby does not serve.
 
-The standby serves once such a member is ejected. The probe would find out at its next round, which
-may be far; so it is asked at once, and the call waits for the verdict in place of giving up.
+The standby serves once such a member is ejected. The next round of the probe may be far off, so the
+suspected member is probed at once, and the call waits for the verdict instead of giving up.
 """
 
 from collections.abc import Collection, Sequence
@@ -28,14 +28,14 @@ def suspect(
     last ends the wait.
 
     Args:
-        engine: That of the pool.
+        engine: The engine of the pool.
         now: The time.
-        tried: The members that a call has failed at: all that serve.
-        requested: The names of those that it has had started because all are down.
-        suspects: Those that it has had asked about; the others are added.
+        tried: The members at which the call has failed: all that serve.
+        requested: The names of the members whose start the call has requested.
+        suspects: The members that the call has had probed; the others are added.
 
     Returns:
-        For how long to wait for news; None if nothing will come of it.
+        The seconds to wait for news; None if waiting is useless.
     """
     probe, names = engine.settings.probe, [slot.name for slot in tried]
     with engine.outbox, engine.lock:

@@ -99,7 +99,7 @@ class BoundRetry:
         return call
 
     def resume(self, started: float, function: FunctionCall | None) -> "RetryCall":
-        """Return the call that began without one on the short path, which no file is given to."""
+        """Return the `RetryCall` of a call that began on the short path, which has no files."""
         context = current_context()
         recorder, settings = self.recorder, self.settings
         call = RetryCall(
@@ -115,15 +115,15 @@ class RetryCall(Call[Recorder]):
 
     Attributes:
         settings: The parameters of the policy.
-        function: What is called, as strategies see it; None in a block.
-        entered: When it began, by the system's clock whatever clock it goes by: notes of retries
-            in it are told by that from those that an exception brings along from earlier.
-        made: Attempts that have ended.
-        idle: Seconds waited between them.
-        last_error: What the last attempt raised, while another one is to follow.
-        one_shot: True if an attempt may use an argument up.
-        files: Where the files among the arguments stood.
-        used_up: What an attempt has used up, in words, so that no other one may follow; or None.
+        function: The function and its arguments, for strategies; None in a block.
+        entered: When the call began, by the system's clock, whatever the clock of the call: notes
+            of retries inside it are told by that from notes that an exception brings from earlier.
+        made: The number of attempts that have ended.
+        idle: The seconds waited between attempts.
+        last_error: The exception of the last attempt, while another attempt follows.
+        one_shot: True if an attempt may use up an argument.
+        files: The positions of the files among the arguments before the first attempt.
+        used_up: The argument that an attempt has used up, in words, or None.
     """
 
     policy: ClassVar[str] = POLICY
@@ -446,7 +446,7 @@ class RetryCall(Call[Recorder]):
 
 
 def watched_attempt(call: RetryCall) -> WatchedAttempt:
-    """Return what those are told who watch the next attempt."""
+    """Return the description of the next attempt, for its watchers."""
     return WatchedAttempt(POLICY, call.component, call.made + 1)
 
 

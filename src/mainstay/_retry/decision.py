@@ -45,9 +45,10 @@ def default_wait(attempt: int, chance: float) -> float:
 
 
 def hinted_wait(hint: float, chance: float) -> float:
-    """Return the seconds to wait where the error itself asks for *hint*: up to 10 % more.
+    """Return the seconds to wait if the error itself asks for *hint* seconds: up to 10 % more.
 
-    Never less, since the server said when to come back; more, so that not all come back at once.
+    Never less, since the server said when to come back; more, so that callers do not all come back
+    at the same moment.
     """
     return hint * (1.0 + HINT_JITTER * chance)
 

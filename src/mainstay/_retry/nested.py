@@ -8,8 +8,8 @@ class RetryNote(str):
 
     Attributes:
         component: The retry that left it.
-        left_at: When, in seconds of the system's clock, whatever clock the call went by: what an
-            exception that is raised again carries from an earlier call is told by that.
+        left_at: When the note was left, in seconds of the system's clock, whatever the clock of the
+            call: this tells the note from one of an earlier call on the same exception.
     """
 
     __slots__ = ("component", "left_at")

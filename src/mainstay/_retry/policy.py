@@ -385,7 +385,7 @@ def settings_of(policy: Retry) -> RetrySettings:
 
 
 def check_kind(policy: Retry, kind: Kind, what: object) -> None:
-    """Raise if a policy has a parameter that does not fit *what*, which is of that kind.
+    """Raise if a policy has a parameter that does not fit a function of this *kind*.
 
     Raises:
         TypeError: As from the decorator.
