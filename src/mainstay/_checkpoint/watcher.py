@@ -10,13 +10,13 @@ need not ask the clock after every item. It waits in real time on purpose: a lea
 while nobody sleeps on the run's clock. It is a daemon and ends with the last run, so it keeps no
 process alive.
 
-A run is held weakly. Where an exception of a signal handler comes in between two steps of its end,
-nobody ends the run; then the thread hears that the run is gone, and releases it, as its own code
+A run is held by a weak reference. If an exception of a signal handler interrupts the end of a run,
+nothing else ends it; then the thread learns that the run is gone, and releases it as the run itself
 would have done.
 
-A signal handler may come in anywhere, and use runs itself. So what it may share with the code that
-it came into is a queue, a dict and a deque, whose operations are whole, and a lock that its thread
-may have already. Only the thread ends itself, with that lock, so that no run comes too late.
+A signal handler may interrupt any of this code, and use runs itself. So it shares with that code
+only a queue, a dict and a deque, whose operations are atomic, and a lock that its thread may hold
+already. Only the thread ends itself, under that lock, so that no run is added too late.
 """
 
 import heapq
