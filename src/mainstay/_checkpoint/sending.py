@@ -4,9 +4,10 @@ The rules:
 
 1. A request that fails with a `StoreUnavailableError` that is `retryable` is sent again until its
    patience ends; all others fail at once. The store knows a request again that it has carried out,
-   and whose answer was lost. This is no call of `retry`, which users would see in their listeners,
-   logs, spans and notes without having made one: it is said in the log of checkpoints, and counted
-   in `checkpoint_store_retries_total`.
+   and whose answer was lost. `retry` decides how long to wait, and whether there is time for that;
+   but nothing is a call of `retry`, which users would hear of in listeners, logs, spans and notes
+   without having made one, and which a retry around the run would take for a retry inside it. What
+   is sent again is said in the log of checkpoints, and counted in `checkpoint_store_retries_total`.
 2. Patience ends at the end of the lease, less a tenth of it for the transport, by the clock of the
    run and from the last renewal on: later, another owner may have the run. For an acquisition,
    patience is half a lease; for a release a third, since the lease ends by itself soon after.
@@ -30,6 +31,7 @@ from mainstay._core.context import current_context
 from mainstay._core.events import logger_of
 from mainstay._core.threads import run_in_thread, to_its_end
 from mainstay._metrics.checkpoint import CheckpointRecorder
+from mainstay._retry.decision import default_wait, out_of_time
 from mainstay.errors import StoreUnavailableError
 from mainstay.stores.base import (
     RENEWALS_PER_LEASE,
@@ -48,8 +50,8 @@ T = TypeVar("T")
 MARGIN = 0.1
 """The part of a lease, at its end, in which nothing is sent any more."""
 
-_FIRST_SPAN = 0.02
-_SPANS_PER_LEASE = 20
+_FIRST_WAIT = 0.04
+_WAITS_PER_LEASE = 20
 _SHORTEST_WAIT = 0.001
 
 _GIVE, _SAVE, _RELEASE = "give the run", "take a save", "release the run"
@@ -66,8 +68,8 @@ def resend_wait(failures: int, lease: float, chance: float) -> float:
         lease: Seconds that the lease lasts.
         chance: A random number from 0 to 1.
     """
-    span = min(_FIRST_SPAN * 2.0 ** min(failures, 20), lease / _SPANS_PER_LEASE)
-    return max(_SHORTEST_WAIT, chance * span)
+    longest = lease / _WAITS_PER_LEASE
+    return max(_SHORTEST_WAIT, default_wait(failures, chance, _FIRST_WAIT, longest))
 
 
 @attrs.frozen(eq=False)
@@ -236,7 +238,7 @@ class _Again:
         wait = resend_wait(self.failures, sender.lease, _chance())
         if self.failures == 1:
             wait = min(wait, left / 2)  # once more, however short the lease
-        if wait >= left:
+        if out_of_time(wait, left):
             return None
         sender.recorder.store_retried()
         logger_of("checkpoint").log(

@@ -26,22 +26,26 @@ FIRST_WAIT = 0.1
 LONGEST_WAIT = 5.0
 HINT_JITTER = 0.1
 NEXT_TO_NOTHING = 0.001
-_DOUBLINGS = 6  # 0.1 x 2^6 is above LONGEST_WAIT; more would only overflow in the end
+_MOST_DOUBLINGS = 60  # more than any wait needs; only to stay within a float
 
 
-def default_wait(attempt: int, chance: float) -> float:
+def default_wait(
+    attempt: int, chance: float, first: float = FIRST_WAIT, longest: float = LONGEST_WAIT
+) -> float:
     """Return the seconds to wait after failed attempt *attempt*: uniform(0, min(5, 0.1 x 2^(n-1))).
 
     Args:
         attempt: The number of the attempt that failed, from 1.
         chance: A random number from 0 to 1.
+        first: The most seconds after the first attempt.
+        longest: The most seconds after any attempt.
 
     Source:
         "Full jitter" in Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog,
         2015.
     """
-    doublings = min(attempt - 1, _DOUBLINGS)
-    return chance * min(LONGEST_WAIT, FIRST_WAIT * 2.0**doublings)
+    doublings = min(attempt - 1, _MOST_DOUBLINGS)
+    return chance * min(longest, first * 2.0**doublings)
 
 
 def hinted_wait(hint: float, chance: float) -> float:
