@@ -262,11 +262,13 @@ def test_a_broken_standby_is_found_before_it_is_needed(pools, site, metrics):
 
 def test_a_dropped_pool_keeps_nothing(servers):
     """Known fault 8: redis-py's clients are kept by their threads."""
+    before = {*threading.enumerate()}
     pool = servers.pool("a", "b", probe=Probe(lambda _resource: True, every=1000.0))
     pool.call(servers.use)
     alive = weakref.ref(pool._engine)
     del pool
     wait_until(lambda: gc.collect() >= 0 and alive() is None)
+    wait_until(lambda: {*threading.enumerate()} <= before)
 
 
 def union(_resource) -> Awaitable[bool] | bool:

@@ -140,12 +140,12 @@ class ThreadProber:
     """Asks from a thread of its own, each question in another one."""
 
     def __init__(self, pool: ProbedPool, probe: Probe, threads: HookThreads) -> None:
-        self._pool = weakref.ref(pool)
         self._probe = probe
         self._threads = threads
         self._rounds = ProbeRounds(probe)
         self._clock = current_context().clock
-        self._bell = self._clock.bell(still=True)
+        self._bell = bell = self._clock.bell(still=True)
+        self._pool = weakref.ref(pool, lambda _: bell.ring())  # the thread would wait for `every`
         self._stopped = False
         end_with_subinterpreter(self, ThreadProber.stop)
 
