@@ -8,7 +8,9 @@ import attrs
 import pytest
 
 from mainstay import DeadlineExpiredError, deadline, on_event, retry
+from mainstay._core.events import _listeners
 from mainstay.testing import FakeClock, Faults
+from support.interruptions import at_each_interruption
 
 
 class Lost(ConnectionError):
@@ -373,3 +375,28 @@ def test_a_call_without_time_left_is_told_as_no_attempt(caller, events, context)
         caller(retry(on=Lost, name="fetch"), Faults(["page"]))
     (event,) = events
     assert (event.attempts, event.reason) == (0, "timeout")
+
+
+def test_a_signal_handler_may_listen_while_its_thread_begins_to_or_ends():
+    """Known fault: it waited for ever for a lock of its own thread."""
+
+    def attempt():
+        heard = []
+        stops = [on_event(heard.append)]
+
+        def handler():
+            stops.append(on_event(heard.append))
+            stops.pop(0)()
+
+        def action():
+            stops.append(on_event(heard.append))
+            stops.pop()()
+
+        def check():
+            for stop in stops:
+                stop()
+            assert _listeners == {}
+
+        return action, handler, check
+
+    assert at_each_interruption(attempt) > 10

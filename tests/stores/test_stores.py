@@ -1,4 +1,5 @@
 import gc
+import itertools
 import os
 import shutil
 import sqlite3
@@ -25,6 +26,7 @@ from mainstay.stores._schema import transaction
 from mainstay.stores.base import Acquired, Change, Held, Result, RunId
 from mainstay.testing import FakeClock, Faults
 from support.examples import strides
+from support.interruptions import at_each_interruption
 from support.sqlite_files import connection_of
 from support.store_conformance import DEAD, ONE, RUN, TWO, StoreConformance, acquired, request, save
 
@@ -509,3 +511,21 @@ def test_nothing_is_evicted(store):
     for number in range(100):
         save(store, acquired(store, RunId("import", str(number))), b"x" * 10_000)
     assert len(store.list()) == 100
+
+
+def test_a_signal_handler_may_name_the_store_that_its_thread_is_about_to_name():
+    """Known fault: it waited for ever for a lock of its own thread."""
+
+    def attempt():
+        url, found = f"memory://{next(numbers)}", []
+
+        def name():
+            found.append(store_of(url))
+
+        def check():
+            assert found[0] is found[1]
+
+        return name, name, check
+
+    numbers = itertools.count()
+    assert at_each_interruption(attempt) > 5

@@ -6,7 +6,6 @@ recorder of the policy.
 
 import functools
 import logging
-import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import ClassVar, Literal, Protocol, TypeAlias
@@ -15,6 +14,7 @@ import attrs
 
 from mainstay._core.failures import printable
 from mainstay._core.functions import Kind, kind_of, name_of
+from mainstay._core.threads import values_now
 
 
 @attrs.frozen
@@ -55,8 +55,9 @@ class ListenerFailed(Protocol):
 # A library leaves it to the program whether its lines go anywhere.
 logging.getLogger("mainstay").addHandler(logging.NullHandler())
 
-_listeners: tuple[tuple[Listener], ...] = ()
-_lock = threading.Lock()
+_listeners: dict[object, Listener] = {}
+"""By registration, so that a function may listen twice. No lock: handlers may come back in."""
+
 _at_work: ContextVar[tuple[Listener, ...]] = ContextVar("mainstay_listeners", default=())
 
 
@@ -87,15 +88,11 @@ def on_event(fn: Listener) -> Callable[[], None]:
         >>> stop = on_event(lambda event: print(event.kind, event.component))
         >>> stop()
     """
-    global _listeners
-    registration = (checked_listener(fn),)  # one of its own, so that a function may listen twice
-    with _lock:
-        _listeners = (*_listeners, registration)
+    registration = object()
+    _listeners[registration] = checked_listener(fn)
 
     def stop() -> None:
-        global _listeners
-        with _lock:
-            _listeners = tuple(each for each in _listeners if each is not registration)
+        _listeners.pop(registration, None)
 
     return stop
 
@@ -161,7 +158,7 @@ def publish(event: Event, listener_failed: ListenerFailed) -> None:
     """
     if event.level:
         tell(_log, event, listener_failed)
-    for (listener,) in _listeners:
+    for listener in values_now(_listeners):
         tell(listener, event, listener_failed)
 
 

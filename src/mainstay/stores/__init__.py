@@ -5,14 +5,15 @@ machines, and `MemoryStore` is for tests. `store_of` finds the store that a URL,
 `$MAINSTAY_STORE`, names. To write one, read `mainstay.stores.base`.
 """
 
+import functools
 import os
 import re
-import threading
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from mainstay._core.masking import masked
+from mainstay._core.threads import get_or_create
 from mainstay.stores.base import Promises, Store
 from mainstay.stores.memory import MemoryStore
 from mainstay.stores.sqlite import UNUSABLE, SQLiteStore
@@ -56,7 +57,6 @@ _AT_FIRST_USE = {
 """Where the stores are that not everybody uses: they are imported when they are asked for."""
 
 _named: dict[str, Store] = {}
-_lock = threading.Lock()
 
 
 def store_of(store: object = None) -> Store:
@@ -88,8 +88,7 @@ def store_of(store: object = None) -> Store:
                 f"`store` must be given, or ${_VARIABLE} set, to a URL such as sqlite:///jobs.db"
             )
     if isinstance(store, str):
-        with _lock:
-            return _named.setdefault(store, _named.get(store) or _opened(store))
+        return get_or_create(_named, store, functools.partial(_opened, store))
     if isinstance(store, type) or not isinstance(store, Store):
         raise TypeError(f"`store` must be a Store, a URL or None, not {store!r}")
     return store

@@ -59,7 +59,7 @@ class Guard:
         self._url = url
         self._locks = locks
         self._thread: threading.Thread | None = None
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()  # a signal handler may come back in on the same thread
         self._stopped = False
         self._listening: Signal | None = None
         self._waiters: dict[object, tuple[str, Signal]] = {}
@@ -71,19 +71,27 @@ class Guard:
         if self._thread is None and not self.useless:
             with self._starting:
                 if self._thread is None:
-                    self._bell = socket.socketpair()
-                    for end in self._bell:
-                        end.setblocking(False)
-                    try:
-                        thread = threading.Thread(
-                            target=self._keep, name="mainstay-postgres", daemon=True
-                        )
-                        thread.start()
-                    except RuntimeError:  # no more threads, or none that are daemons
-                        self._close_bell()
-                        self.settled.set()
-                    else:
-                        self._thread = thread
+                    self._begin()
+
+    def _begin(self) -> None:
+        try:
+            thread = threading.Thread(target=self._keep, name="mainstay-postgres", daemon=True)
+            bell = socket.socketpair()
+            for end in bell:
+                end.setblocking(False)
+            if self._thread is None:
+                self._bell, self._thread = bell, thread
+                thread.start()
+            else:  # a signal handler has been here meanwhile
+                for end in bell:
+                    end.close()
+        except RuntimeError:  # no more threads, or none that are daemons
+            self._thread = None
+            self._close_bell()
+            self.settled.set()
+        except BaseException:
+            self._thread = None
+            raise
 
     def stop(self) -> None:
         """End the thread and its connection."""
