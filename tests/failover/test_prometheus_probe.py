@@ -51,7 +51,6 @@ def test_a_probe_shows_what_it_asks_and_no_login():
     assert (probe.every, probe.timeout, probe.rise, probe.fall, probe.jitter) == (5, 1, 2, 3, 0.1)
 
 
-@pytest.mark.process
 @pytest.mark.parametrize(
     ("values", "missing", "expected"),
     [
@@ -73,7 +72,6 @@ def test_a_sample_is_an_answer_and_none_is_what_the_user_says(values, missing, e
         assert Probe.promql(server.url, "up", missing=missing).fn("resource") is expected
 
 
-@pytest.mark.process
 @pytest.mark.parametrize(
     ("url", "path"),
     [
@@ -126,7 +124,6 @@ SILENCE = {
 }
 
 
-@pytest.mark.process
 @pytest.mark.parametrize(("script", "kind", "text"), SILENCE.values(), ids=SILENCE)
 def test_everything_else_is_unknown_and_said(script, kind, text):
     with ScriptedServer(script) as server:
@@ -162,7 +159,6 @@ def states(pool):
     return [each.state for each in pool.status().members]
 
 
-@pytest.mark.process
 def test_what_prometheus_says_ejects_and_readmits(pools, metrics):
     def script(connection, stop):
         about_a = "n%3D%22a%22" in server.requests[-1]
@@ -179,7 +175,6 @@ def test_what_prometheus_says_ejects_and_readmits(pools, metrics):
     assert metrics("ejections_total", member="a", cause="probe") >= 1
 
 
-@pytest.mark.process
 @pytest.mark.parametrize(("script", "kind", "text"), SILENCE.values(), ids=SILENCE)
 def test_prometheus_out_of_order_ejects_nobody(pools, metrics, caplog, script, kind, text):
     rounds = 2 if kind == "time" else 5
@@ -202,14 +197,12 @@ def asking():
     return {each for each in threading.enumerate() if each.name.startswith(ours)}
 
 
-@pytest.mark.process
 def test_nobody_is_ejected_where_no_prometheus_is(pools, metrics, caplog):
     with probed(pools, f"http://{LOOPBACK}:{free_port()}", fall=1) as (pool, _):
         pools.until(lambda: "Connection refused" in caplog.text)
         assert states(pool) == ["active", "active"]
 
 
-@pytest.mark.process
 def test_a_cold_standby_starts_without_being_asked_about(pools, metrics):
     """Prometheus has not looked at it yet, and says that it is down."""
     site = Site()
@@ -223,7 +216,6 @@ def test_a_cold_standby_starts_without_being_asked_about(pools, metrics):
     assert not any("%22b%22" in each for each in server.requests)
 
 
-@pytest.mark.process
 def test_a_name_that_is_looked_up_for_too_long_ejects_nobody(metrics, monkeypatch, caplog):
     """The resolver cannot be ended; it is left behind, and asked once only."""
     stop = []
@@ -244,7 +236,6 @@ def test_a_name_that_is_looked_up_for_too_long_ejects_nobody(metrics, monkeypatc
         stop.extend([None] * 10)
 
 
-@pytest.mark.process
 def test_an_async_pool_goes_on_while_prometheus_is_slow(metrics):
     async def main():
         async with FailoverPool(

@@ -408,26 +408,31 @@ def rule_file(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.alert}: {case.why}")
-def test_an_alert_fires_when_it_should(rule_file, case):
+def promtool_case(case):
     firing = f'ALERTS{{alertname="Mainstay{case.alert}",alertstate="firing"}}'
-    promtool_test(
-        rule_file,
-        [
+    return {
+        "name": f"{case.alert}: {case.why}",
+        "interval": f"{case.step}m",
+        "input_series": [*case.series, up(case.minutes)],
+        "promql_expr_test": [
             {
-                "interval": f"{case.step}m",
-                "input_series": [*case.series, up(case.minutes)],
-                "promql_expr_test": [
-                    {
-                        "expr": f"count({firing})",
-                        "eval_time": f"{case.minutes}m",
-                        "exp_samples": [{"labels": "{}", "value": 1}] if case.fires else [],
-                    }
-                ],
+                "expr": f"count({firing})",
+                "eval_time": f"{case.minutes}m",
+                "exp_samples": [{"labels": "{}", "value": 1}] if case.fires else [],
             }
         ],
-        evaluation_interval=f"{case.every}m",
-    )
+    }
+
+
+@pytest.mark.parametrize("alert", [*dict.fromkeys(case.alert for case in CASES)])
+def test_an_alert_fires_when_it_should(rule_file, alert):
+    """Promtool is started once for cases that are evaluated alike, and names those that differ."""
+    alike = {}
+    for case in CASES:
+        if case.alert == alert:
+            alike.setdefault(case.every, []).append(promtool_case(case))
+    for every, cases in alike.items():
+        promtool_test(rule_file, cases, evaluation_interval=f"{every}m")
 
 
 def test_every_alert_has_a_case_that_fires_and_one_that_must_not():

@@ -141,19 +141,25 @@ def rule_file(tmp_path_factory):
     return path
 
 
-def answers(rule_file, given, *asked):
-    """Check what expressions answer after half an hour."""
+def asked(given, *expressions):
+    """Give what promtool is to check: what expressions answer after half an hour."""
     checks = [
         {"expr": as_sent(each, interval="5m"), "eval_time": "30m", "exp_samples": expected}
-        for each, expected in asked
+        for each, expected in expressions
     ]
-    promtool_test(
-        rule_file, [{"interval": "1m", "input_series": given, "promql_expr_test": checks}]
-    )
+    return {"interval": "1m", "input_series": given, "promql_expr_test": checks}
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.why)
-def test_a_component_is_as_bad_as_it_is(rule_file, case):
+def answers(rule_file, given, *expressions):
+    promtool_test(rule_file, [asked(given, *expressions)])
+
+
+def test_a_component_is_as_bad_as_it_is(rule_file):
+    """Promtool is started once for all cases, and names those that differ."""
+    promtool_test(rule_file, [promtool_case(case) for case in CASES])
+
+
+def promtool_case(case):
     labels = '{job="shop",component="db"}'
     said = {
         FAILING: levels.failing(SERIES, "5m"),
@@ -166,15 +172,15 @@ def test_a_component_is_as_bad_as_it_is(rule_file, case):
         )
         for level, queries in said.items()
     ]
-    answers(
-        rule_file,
-        case.given,
-        (
-            levels.level(SERIES, "5m").expression,
-            [{"labels": f'{{bad="{FAILING - case.level}",{labels[1:]}', "value": case.level}],
+    level = {"labels": f'{{bad="{FAILING - case.level}",{labels[1:]}', "value": case.level}
+    return {
+        "name": case.why,
+        **asked(
+            case.given,
+            (levels.level(SERIES, "5m").expression, [level]),
+            *((tile, expected or []) for tile, expected in tiles),
         ),
-        *((tile, expected or []) for tile, expected in tiles),
-    )
+    }
 
 
 def test_what_is_failing_is_said_once(rule_file):

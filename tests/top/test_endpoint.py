@@ -50,18 +50,15 @@ def said(url):
     return failure if samples is None else samples
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("path", ["metrics", "gzip"])
 def test_metrics_are_read_also_where_they_are_packed(server, path):
     assert ("shop", "retry", "success") in said(f"{server}/{path}")["calls_total"]
 
 
-@pytest.mark.process
 def test_a_login_is_sent(server):
     assert "calls_total" in said(server.replace("//", "//me:secret@") + "/login")
 
 
-@pytest.mark.process
 @pytest.mark.parametrize(
     ("path", "failure"),
     [
@@ -87,7 +84,6 @@ def test_what_is_no_exposition_is_said_in_one_line(server, path, failure):
     assert said(f"{server}/{path}") == failure
 
 
-@pytest.mark.process
 @pytest.mark.parametrize(
     ("path", "failure"),
     [("hang", "no answer within 0.3s"), ("drip", "no end of the answer within 0.3s")],
@@ -97,12 +93,10 @@ def test_what_takes_too_long_is_left(server, path, failure, monkeypatch):
     assert said(f"{server}/{path}") == failure
 
 
-@pytest.mark.process
 def test_nobody_listens_there():
     assert said(f"{LOOPBACK}:{free_port()}") == "nobody listens there"
 
 
-@pytest.mark.process
 def test_a_server_without_tls_is_none_of_https(server):
     with pytest.raises(ScrapeError, match=r"^no answer \(.*\)$"):
         Endpoint(server.replace("http:", "https:")).fetch()
