@@ -136,7 +136,7 @@ class BreakerCall(Call[Recorder]):
         self.end_interrupted(error)
 
     def raised(self, error: BaseException) -> None:
-        """Record what the call raised, which goes on."""
+        """Record the exception of the call, which is raised again."""
         if not is_a(error, Exception):
             self.engine.released(self.generation, self.now())
             self.end_interrupted(error)

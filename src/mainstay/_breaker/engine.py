@@ -47,15 +47,15 @@ _chance = random.random
 
 
 class BreakerEngine:
-    """Decides whether calls go through, and takes in how they end.
+    """Decides if calls go through, and records how they end.
 
     Attributes:
-        is_open: True if a call has to ask before it may go through.
-        open_until: Until when no call may go through, in seconds of the clock, trials included.
-        inspects_successes: True if a success may change something.
-        held_open: True if it was opened by hand.
+        is_open: True if calls have to ask the engine before they may go through.
+        open_until: Until when all calls are rejected, trials included, in seconds of the clock.
+        inspects_successes: True if a success may change the state.
+        held_open: True if the breaker was opened by hand.
         last_error: The last exception that counted as a failure.
-        answers: How many seconds the last answers of coroutines took.
+        answers: The seconds that the last answers of async calls took.
     """
 
     def __init__(self, name: str, detect: Detect, metrics: Metrics) -> None:
@@ -145,7 +145,7 @@ class BreakerEngine:
         self._publish(event)
 
     def released(self, generation: int, now: float) -> None:
-        """Record that a call ended in a way that says nothing about what it called."""
+        """Record that a call ended in a way that says nothing about the service."""
         with self._lock:
             self.detector.release(generation, now)
             event = self._updated()

@@ -285,11 +285,11 @@ class BulkheadCall(Call[Recorder]):
         self.recorder.success(now - self.started)
 
     def raised(self, error: BaseException, *, may_be_late: bool = False) -> None:
-        """Record what the call raised, which goes on.
+        """Record the exception of the call, which is raised again.
 
         Args:
-            error: What it raised.
-            may_be_late: True if a cancellation may show that what was called hangs.
+            error: The exception.
+            may_be_late: True if a cancellation may show that the service hangs.
         """
         self.own.held(self.now() - self.admitted)
         if not is_a(error, Exception):

@@ -23,16 +23,16 @@ Sample: TypeAlias = tuple[float, float, int]
 
 
 class Follower:
-    """Tells the decision what happened, and others what it decided.
+    """Passes results to the decision, and the decided limit to the bulkhead.
 
     Args:
-        settings: What the user gave.
+        settings: The settings of the user.
         answers: The seconds that the last calls took, newest last.
-        decided: Called with the new limit, behind the lock.
+        decided: Called with the new limit, under the lock.
 
     Attributes:
-        samples: Where successes are put.
-        due: When a call that begins has to look, in seconds of the clock.
+        samples: The durations of successes, to be passed on.
+        due: When the next call that begins passes them on, in seconds of the clock.
     """
 
     def __init__(

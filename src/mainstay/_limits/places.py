@@ -80,7 +80,7 @@ class Waiter:
     permits: Permits = attrs.field(factory=deque)
 
     def is_gone(self) -> bool:
-        """True if nobody would hear that it has a place."""
+        """True if the waiter would never learn that it has a place."""
         return self.event_loop is not None and not self.event_loop.is_running()
 
     def is_late(self, usual: Callable[[], float]) -> bool:
@@ -106,13 +106,13 @@ class Places:
     """As many places as the limit says, for all threads and event loops.
 
     Args:
-        limit: How many there are.
-        usual: Returns how many seconds a call usually takes; called behind the lock.
+        limit: The number of places.
+        usual: Returns how many seconds a call usually takes; called under the lock.
 
     Attributes:
-        limit: How many there are to be.
-        total: How many there are: more than the limit while some are owed.
-        permits: Those that are free.
+        limit: The number of places that there should be.
+        total: The number of places that there are: above the limit until enough calls have ended.
+        permits: The free places.
         busy: False if a free place may be taken without the lock.
     """
 
@@ -139,7 +139,7 @@ class Places:
         self.reset()
 
     def reset(self) -> None:
-        """Begin with all places free; who has one of the old has none of these."""
+        """Begin again with all places free; old places no longer count."""
         with self._lock:
             self._handed.clear()
             self.permits = deque([None] * self.limit)
@@ -211,14 +211,14 @@ class Places:
         return waiter.permits if waiter.state is WaiterState.TAKEN else None
 
     def abandon(self, waiter: Waiter) -> None:
-        """End the wait, and free the place that came of it; a second time nothing is left to do."""
+        """End the wait, and free a place that was handed over; the second time do nothing."""
         permits = self.withdraw(waiter)
         if permits is not None:
             waiter.state = WaiterState.GONE
             self.give_back(permits)
 
     def resize(self, limit: int) -> None:
-        """Have another number of places from now on; nobody who has one loses it."""
+        """Change the number of places from now on; running calls keep theirs."""
         with self._lock:
             self.limit = limit
             new = max(0, limit - self.total)  # what was owed before is there already
@@ -229,7 +229,7 @@ class Places:
     # What follows from each change.
 
     def settle(self) -> None:
-        """Hand free places to those who wait, and pay what is owed."""
+        """Hand free places to waiters, and remove places above the limit."""
         with self._lock:
             if self._settling:  # this is a signal handler: the one it came into does it
                 self._again = True

@@ -79,7 +79,7 @@ class RateEngine:
         reset_with_all(self, RateEngine.reset)
 
     def reset(self) -> None:
-        """Begin with turns of which none is taken; who waits for old ones goes on waiting."""
+        """Begin again with no turn taken; calls that wait for old turns go on waiting."""
         self.turns = Turns(self.name, Gcra(self.rate, self.per, self.burst))
 
     def store_failed(self, metrics: Metrics | None, error: Exception) -> bool:
@@ -216,7 +216,7 @@ class RateCall(Call[Recorder]):
             raise DeadlineExpiredError(self.component)
 
     def _waiter(self, cost: float, *, may_wait: bool) -> TurnWaiter | None:
-        """Take turns without waiting; return who waits for them, if that is needed."""
+        """Take turns without waiting; return the waiter if the call has to wait."""
         engine, context = self.engine, self.context
         if cost > engine.burst:  # a cost for the store, which is away
             raise RateLimitedError(self.component, None)
@@ -244,7 +244,7 @@ class RateCall(Call[Recorder]):
         self.recorder.success(self.elapsed())
 
     def raised(self, error: BaseException) -> None:
-        """Record what the call raised, which goes on."""
+        """Record the exception of the call, which is raised again."""
         if not is_a(error, Exception):
             self.end_interrupted(error)
         elif is_a(error, DeadlineExpiredError) and self.context.left() <= 0:

@@ -110,14 +110,14 @@ class LimitedCall(Call[Recorder]):
             )
 
     def ended_by(self, error: BaseException, own: Any = None) -> None:
-        """Record what the call raised, which goes on.
+        """Record the exception of the call, which is raised again.
 
         Args:
-            error: What it raised.
-            own: The entry of its own time, if *error* is the cancellation that this asked for.
+            error: The exception.
+            own: The entry of the call's own time, if that has caused the cancellation.
 
         Raises:
-            TimedOutError: In place of it, if its time is over.
+            TimedOutError: In place of *error*, if the time of the call is over.
         """
         if own is not None:
             raise self.timed_out() from (own.cause or error)

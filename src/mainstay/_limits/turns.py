@@ -33,17 +33,17 @@ LOOK_AGAIN = 0.1
 
 @attrs.define(eq=False)
 class TurnWaiter:
-    """One that waits for its turns.
+    """A call that waits for its turns.
 
     Attributes:
-        cost: How many turns it wants at once.
-        clock: By which it waits.
-        latest: When it waits no longer.
-        deadline: When it is no use to be let through any more.
-        called: Set when it is the first in the line.
-        turn: When its turns come, known once it is the first.
-        due: When they were to come, by those before it when it came.
-        missing: True if it was passed over.
+        cost: The number of turns that the call needs.
+        clock: The clock of the call.
+        latest: Until when the call waits.
+        deadline: When a turn would come too late.
+        called: Set when the call is the first in the line.
+        turn: When its turns come; known once the call is the first.
+        due: When its turns were expected, by the calls before it.
+        missing: True if the call was passed over.
     """
 
     cost: float

@@ -95,8 +95,8 @@ class CheckpointRecorder(Recorder):
         """Record that an iteration of *run* begins.
 
         Args:
-            run: Anything that stands for it until it is over.
-            left: How many items it is still to count; None where nobody can know.
+            run: An object that identifies the run until it is over.
+            left: The number of items that it will still count; None if unknown.
         """
         self._expected.begin(run, left)
 
@@ -117,7 +117,7 @@ class CheckpointRecorder(Recorder):
         self.table.add(self._saves, _STEPS[source])
 
     def resumed(self, reason: str, saved_seconds: float, replayed_seconds: float) -> None:
-        """Record that a run goes on, what need not be done again, and what must."""
+        """Record that a run is resumed, and the work that is saved and that is repeated."""
         self.table.add(self._saves, _RESUMES[reason])
         self.table.add(self._saves, _SAVED_SECONDS, saved_seconds)
         self.table.add(self._saves, _REPLAYED_SECONDS, replayed_seconds)

@@ -330,11 +330,11 @@ class _Failing:
     a retry repeats when that is over: what the next attempt raises has no context but its own.
 
     Attributes:
-        layers: The innermost first.
-        tokens: What they have returned when they were entered.
+        layers: The layers, the innermost first.
+        tokens: What each layer returned when it was entered.
         started: When the call began.
-        call: Its arguments.
-        failure: What the function has raised, until it is raised again: its traceback leads here.
+        call: The arguments of the call.
+        failure: The exception of the function, until it is raised again: its traceback leads here.
     """
 
     layers: list[StraightLayer]
@@ -344,7 +344,7 @@ class _Failing:
     failure: list[BaseException]
 
     def come_to(self, number: int) -> Any:
-        """Return what so many layers make of it, the innermost ones; or raise that."""
+        """Return, or raise, what the given number of innermost layers make of the failure."""
         if not number:
             self._raise()
         layer = self.layers[number - 1]

@@ -30,15 +30,15 @@ from mainstay._pipeline.advice import LayerWarning, warnings_of
 
 @attrs.frozen(kw_only=True, eq=False)
 class Part:
-    """What a layer and everything inside it come to at worst.
+    """The worst case of a layer with everything inside it.
 
     Attributes:
         layer: The layer; None for the function.
-        name: What it is called.
+        name: The name of the layer or function.
         seconds: The longest time of a call.
-        after: How long a call may go on after the end of a time that it was told.
-        calls: How often the function is called.
-        places: Places of bulkheads that are held at the same time.
+        after: How long a call may go on after the end of a deadline around it.
+        calls: The largest number of calls of the function.
+        places: The largest number of bulkhead places at the same time.
     """
 
     layer: Layer | None
@@ -138,7 +138,7 @@ def explain(what: Callable[..., Any], *, call_takes: Duration | None = None) -> 
 
 
 def around(layer: Layer, inside: Part) -> Part:
-    """Return what a layer and what is inside it come to at worst."""
+    """Return the worst case of a layer with everything inside it."""
     seconds, after, places = inside.seconds, inside.after, inside.places
     one, own = min(seconds, layer.attempt_timeout), _own(layer)
     if layer.kind == "timeout":

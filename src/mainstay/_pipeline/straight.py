@@ -49,7 +49,7 @@ class StraightLayer:
         """Record an answer; *kept* is what `enter` returned."""
 
     def failed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:
-        """Handle an exception, in its handler: None if it goes on, else what `go_on` needs."""
+        """Handle an exception, in its handler: return None to raise it again, else what `go_on` needs."""
         raise NotImplementedError
 
     async def afailed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:
@@ -294,13 +294,13 @@ class StraightWay:
     """The layers of one function on the straight way.
 
     Args:
-        layers: All of them, the innermost first.
+        layers: All layers, the innermost first.
 
     Attributes:
-        enterers: Those that admit calls, in the order in which they are asked: bulkheads first, so
-            that places are given back first, and the rate limit last.
+        enterers: The layers that admit calls, in the order in which they are entered: bulkheads
+            first, so that places are given back first, and the rate limit last.
         timed: The timeout right around the function, or None.
-        limit: Its seconds, or None.
+        limit: The seconds of that timeout, or None.
     """
 
     def __init__(self, layers: list[StraightLayer]) -> None:

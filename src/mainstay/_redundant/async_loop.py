@@ -197,8 +197,8 @@ class FastHedgedCall:
     def slow(self) -> None:
         """Start one more copy, because the primary takes long, or end with the deadline.
 
-        The timer that all calls share runs in the context of none: what starts here has the one
-        that the call began in.
+        The shared timer does not run in the context of a call, so the copy is started in the
+        context in which its call began.
         """
         self._context.run(self._slow)
 
@@ -226,9 +226,9 @@ class CallerTask:
     interrupted: bool = False
 
     def interrupt(self) -> None:
-        """Cancel the task, unless somebody else is just doing so.
+        """Cancel the task, unless it is being cancelled already.
 
-        That may be a timeout of its own, which it survives: so ask again.
+        That may be a timeout of the task's own, which the task survives: so try again later.
         """
         if not self.runs_primary:
             return
@@ -239,7 +239,7 @@ class CallerTask:
             self._event_loop.call_later(_AGAIN, self.interrupt)
 
     def leave_primary(self) -> bool:
-        """Take the cancellation back; True if there was another one, which came from outside."""
+        """Take the cancellation back; return True if another one came from outside."""
         self.runs_primary = False
         return self.interrupted and self._task.uncancel() > self._cancelling
 

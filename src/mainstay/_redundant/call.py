@@ -48,15 +48,15 @@ class RedundantCall(Call[Recorder]):
     """One call, and what happens to its copies.
 
     Attributes:
-        is_async: True if what it calls is awaited.
-        round: Its copies.
-        fns: What each copy calls.
-        members: The members of a pool that they use, or None.
-        settled: True if the end is certain.
-        closed: True if it is over for the caller.
-        until: When its time is up, that of the policy's `timeout` or of a deadline around it.
-        expired: The copies that still ran when its time was up.
-        failure: What it raises; None if it returns an answer, or is open.
+        is_async: True if the functions are async.
+        round: The copies of the call.
+        fns: The function of each copy.
+        members: The pool members of the copies, or None without a pool.
+        settled: True if the end of the call is certain.
+        closed: True if the call is over for the caller.
+        until: When the time is up: that of `timeout` or of a surrounding deadline.
+        expired: The copies that still ran when the time was up.
+        failure: The exception of the call; None if it returns an answer, or is open.
     """
 
     policy: ClassVar[str] = POLICY
@@ -133,8 +133,8 @@ class RedundantCall(Call[Recorder]):
         """Decide whether one more copy starts, and record that it does, or why it does not.
 
         Args:
-            reason: Why it is wanted.
-            room: Whether there is a thread or task for it.
+            reason: Why the copy is wanted.
+            room: True if there is a thread or task for the copy.
         """
         round_, members, copy = self.round, self.members, self.round.made
         denial = round_.denial = forbids_hedge(
@@ -297,7 +297,7 @@ class RedundantCall(Call[Recorder]):
     # Copies end when it is settled.
 
     def late(self, copy: int, answer: Any) -> None:
-        """Record an answer that nobody wants any more, and dispose of it."""
+        """Record an answer that came too late, and dispose of it."""
         if self.members is not None:
             _judge_late(self, self.members, copy, answer)
         self.bound.copies.wasted(self.now() - self.round.began[copy])
@@ -309,7 +309,7 @@ class RedundantCall(Call[Recorder]):
         self.bound.copies.wasted(self.now() - self.round.began[copy])
 
     def _release_member(self, copy: int, error: Exception | None = None) -> None:
-        """Tell the pool, if there is one, that a copy has ended, and what it failed with, if so."""
+        """Report to the pool, if there is one, that a copy has ended, with its exception if it failed."""
         if self.members is None:
             return
         if error is None:
@@ -401,7 +401,7 @@ class RedundantCall(Call[Recorder]):
     # Answers that are not returned.
 
     def _let_go(self, dissenters: Collection[int] | None = None) -> None:
-        """Tell the pool what came of the answers, and dispose of those that are not returned."""
+        """Report the answers to the pool, and dispose of those that are not returned."""
         if self.members is not None:
             self.members.settle(dissenters)
         answers, self.round.answers = self.round.answers, {}
@@ -423,7 +423,7 @@ class RedundantCall(Call[Recorder]):
 
 
 def watched_copy(call: RedundantCall, copy: int) -> WatchedAttempt:
-    """Return what those are told who watch a copy beside the primary."""
+    """Return the description of a copy beside the primary, for its watchers."""
     label = call.label(copy)
     member = label if isinstance(label, str) else None
     return WatchedAttempt(call.policy, call.component, copy + 1, member)

@@ -34,19 +34,19 @@ class Round:
     """The copies of one call. They are numbered as they start; 0 is the primary.
 
     Attributes:
-        tally: Counts the vote; None where the first answer wins.
-        most: How many copies there may be.
-        wanted: How many should have started by now; some may have found no room yet.
-        made: How many were started.
-        running: Those that have not ended.
-        began: When each one started, in seconds of the call's clock.
-        state: Whether the vote is settled.
-        winner: Once it is decided, the copy whose answer is returned.
-        dissenters: Once it is decided, the copies whose answers differ from the winner's.
+        tally: The tally of the vote; None if the first answer wins.
+        most: The largest number of copies.
+        wanted: The number of copies that should have started; some may wait for a thread.
+        made: The number of copies that were started.
+        running: The copies that have not ended.
+        began: When each copy started, in seconds of the call's clock.
+        state: The state of the vote.
+        winner: Once the vote is decided, the copy whose answer is returned.
+        dissenters: Once the vote is decided, the copies whose answers differ from the winner's.
         denial: What forbade the last hedge.
-        ended: When each one ended that did so before the round was over.
-        answers: What was answered, by copy.
-        errors: What was raised, by copy.
+        ended: When each copy ended, if the round was not over by then.
+        answers: The answers, by copy.
+        errors: The exceptions, by copy.
     """
 
     tally: Tally | None
@@ -74,7 +74,7 @@ class Round:
         return copy
 
     def answered(self, copy: int, answer: Any, now: float) -> None:
-        """Count an answer. What the rule raises about it goes through."""
+        """Count an answer. Exceptions of the rule pass through."""
         self.running.discard(copy)
         self.ended[copy] = now
         self.answers[copy] = answer
@@ -85,13 +85,13 @@ class Round:
             self._want(self.tally)
 
     def failed(self, copy: int, error: Exception, now: float, *, replaceable: bool = True) -> None:
-        """Count a failure. What the rule raises about it goes through.
+        """Count a failure. Exceptions of the rule pass through.
 
         Args:
             copy: The copy.
-            error: What it raised.
-            now: When.
-            replaceable: False if there would be no member for another one either.
+            error: The exception of the copy.
+            now: The time.
+            replaceable: False if the pool has no member for another copy either.
         """
         self.running.discard(copy)
         self.ended[copy] = now
@@ -104,7 +104,7 @@ class Round:
                 self._want(self.tally)
 
     def _apply(self, tally: Tally, state: State) -> None:
-        """Apply what a tally answered, which may be one of the user's."""
+        """Apply the new state of a tally, which may be one of the user's."""
         if state == "decided":
             if tally.winner not in self.answers:
                 raise ValueError(f"the tally decided for {tally.winner!r}, which is no answer")
@@ -137,7 +137,7 @@ class Round:
         return self.state != "undecided" or not self.running
 
     def reason(self) -> RedundantReason:
-        """Return why a round that is over has no winner: what forbade the copy that it lacked."""
+        """Return why a round that is over has no winner: what forbade the missing copy."""
         denial = self.denial
         if denial == "no_member" or (denial == "budget" and self.state == "undecided"):
             return denial
@@ -182,8 +182,8 @@ def forbids_hedge(
 
 
 def last_failed(copies: Iterable[int], ended: Mapping[int, float]) -> int:
-    """Return whose exception is raised where no copy answered: that of the one that failed last.
+    """Return the copy whose exception is raised if no copy answered: the copy that failed last.
 
-    Of those that failed at the same time it is the one that started first, such as the primary.
+        Of copies that failed at the same time, that is the one that started first.
     """
     return max(copies, key=lambda copy: (ended[copy], -copy))

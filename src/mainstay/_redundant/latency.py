@@ -36,7 +36,7 @@ class LatencyTracker:
 
     Attributes:
         delay: Seconds after which the next copy starts; None while unknown, or without hedging.
-        timers: What tells async calls that they are slow.
+        timers: The timers that wake slow async calls.
     """
 
     def __init__(self, start: Delay, budget: RetryBudget | None) -> None:
@@ -161,14 +161,14 @@ class TimedCall(Protocol):
 
 
 class SharedTimer:
-    """Tells the calls of one event loop when they are slow, by one timer of that loop.
+    """Wakes the slow calls of one event loop, by a single timer of that loop.
 
-    A call only notes when it is due, and takes that back when it is answered. The timer finds the
-    first one that is still waiting, and is set for that.
+    A call only records when it is due, and removes that record when it is answered. The timer is
+    set for the first call that still waits.
 
     Attributes:
-        waiting: When each call is due, in seconds of the system's clock. An answered one takes
-            itself out.
+        waiting: When each call is due, in seconds of the system's clock; answered calls are
+            removed.
         event_loop: The event loop.
     """
 
@@ -215,7 +215,7 @@ class SharedTimer:
 class LoopTimers(threading.local):
     """The timers of a component: in each thread, that of the event loop that ran there last.
 
-    It is the event loop and the calls that keep a timer. With them it goes, however they end.
+    The event loop and its calls keep a timer alive; nothing else does.
     """
 
     _last: Callable[[], SharedTimer | None] = staticmethod(lambda: None)

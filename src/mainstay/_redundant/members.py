@@ -72,10 +72,10 @@ class PoolMembers:
         return tuple(self._engine.slots)
 
     def check_interruptible(self, what: str) -> None:
-        """Raise if it has a limit for attempts that *what*, which is sync, cannot keep.
+        """Raise if the pool has an `attempt_timeout`, which *what*, being sync, cannot keep.
 
         Raises:
-            TypeError: If it has.
+            TypeError: If the pool has one.
         """
         check_interruptible(self._engine.settings, what)
 
@@ -95,7 +95,7 @@ class CopyMembers:
     """The members of one call, by copy; each is given to one copy at most.
 
     Attributes:
-        over: Whether the call has ended.
+        over: True if the call has ended.
         cut_short: True if its copies are cancelled because its caller left, or its time was up.
     """
 
@@ -286,7 +286,7 @@ class CopyMembers:
             loan.released(cut_short=self.cut_short)
 
     def _take_loan(self, copy: int) -> "MemberLoan | None":
-        """Return the loan of a copy, for the one who ends it."""
+        """Remove and return the loan of a copy; the caller has to end the loan."""
         offer = self._offers.pop(copy, None)
         return offer if isinstance(offer, MemberLoan) else None
 

@@ -36,7 +36,7 @@ class RedundantSettings:
 
     Attributes:
         takes_first: True if the first answer wins, so that nothing is voted on.
-        on_result: Tells whether an answer counts as a failure; None if none does.
+        on_result: Returns True if an answer counts as a failure; None if no answer does.
         timeout: Seconds for a call, or None.
         pool: The pool whose members the copies run at, or None.
     """
@@ -104,10 +104,10 @@ class BoundRedundant:
         self.abandoned.show(recorders.number(ABANDONED_THREADS, self.component))
 
     def check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Raise if an argument of a call is one that only one copy could read.
+        """Raise if only one copy could read one of the arguments of a call.
 
         Raises:
-            ValueError: If there is one, which it names.
+            ValueError: If there is such an argument; the message names it.
         """
         if self.fns and has_one_shot(args, kwargs):
             check_shareable(self.fns[0], args, kwargs, before=int(self.settings.pool is not None))
