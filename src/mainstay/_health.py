@@ -1,4 +1,4 @@
-"""`health` and `drain`: what a load balancer asks of a process, and how it is told to go away."""
+"""`health` and `drain`: if a process is ready for requests, and how it stops getting them."""
 
 import math
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""`HostCollector`: how much of the machine is in use."""
+"""`HostCollector`: the use of the machine's processors, memory and disks."""
 
 import os
 from collections.abc import Iterator

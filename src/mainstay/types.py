@@ -1,4 +1,4 @@
-"""What users get in hand, or name in an annotation, and never make themselves."""
+"""The public classes that users get, or name in annotations, and never make themselves."""
 
 from mainstay._checkpoint.policy import CheckpointedFunction
 from mainstay._checkpoint.recovery import Recovered

@@ -1,5 +1,5 @@
-"""Timeout, bulkhead, rate limit and fallback: what bounds a call, and what stands in for it.
+"""Timeouts, bulkheads, rate limits and fallbacks.
 
-`adaptive` decides how many calls can be borne, `places` who runs and who waits, `gcra` whose turn
-it is.
+Each policy has a module that users import, and a `..._calls` module with its calls. `adaptive`
+decides the limit of a bulkhead, `places` who runs and who waits, `gcra` when the next turn comes.
 """

@@ -1,4 +1,4 @@
-"""How many calls at a time what is called can bear, learned from how long they take.
+"""`Adaptive`: how many calls at a time a service can handle, learned from how long calls take.
 
     what comes in                              then
     a success                                  its seconds join the window, unless that has 500

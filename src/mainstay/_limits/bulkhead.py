@@ -1,4 +1,4 @@
-"""`Bulkhead`: at most so many calls at a time, however many want to."""
+"""`Bulkhead`: limits how many calls run at a time."""
 
 from collections.abc import Callable
 from types import TracebackType

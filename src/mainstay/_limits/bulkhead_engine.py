@@ -1,4 +1,4 @@
-"""What all calls of a bulkhead share, and what records them."""
+"""`BulkheadEngine`: what the calls of a bulkhead share: its places, its limit and its recorder."""
 
 import statistics
 from collections import deque

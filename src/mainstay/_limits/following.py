@@ -1,7 +1,7 @@
-"""What an adaptive limit is told of calls, gathered so that no call pays for the decision.
+"""`Follower`: collects the results of calls for an adaptive limit, so that no call pays for it.
 
-Answers go into a deque, and are handed over every 0.25 s by a call that begins then. What is to be
-known at once, a drop, is handed over at once, with the answers before it.
+Durations go into a deque, and are passed to the decision every 0.25 s, by a call that begins then.
+A dropped call is passed on at once, with the durations before it.
 """
 
 import math

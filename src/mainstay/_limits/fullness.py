@@ -1,8 +1,8 @@
-"""For how long a bulkhead has been full.
+"""`Fullness`: for how long a bulkhead has been full.
 
-Places come and go without a lock, and nobody writes down when one was free. What is known are the
-looks that found none: those of calls that had to wait or were refused, and of `health`. It counts
-as full once such looks have followed each other for `FULL_AFTER` seconds.
+Places are taken and freed without a lock, and the times at which one was free are not recorded.
+Known are only the moments at which none was free: to calls that had to wait or were refused, and to
+`health`. A bulkhead counts as full after `FULL_AFTER` seconds of only such moments.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""The generic cell rate algorithm: whether there is a turn now, and when the next one comes.
+"""`Gcra`, the generic cell rate algorithm: if there is a turn now, and when the next one comes.
 
 Times are of any one clock that never goes back; nothing here reads one.
 """

@@ -1,10 +1,10 @@
-"""Who has a place of a bulkhead: whether a call would wait for one that its own caller has.
+"""Finds out if a call would wait for a place of a bulkhead that its own caller has.
 
     the caller has its place                     it is found by
     by a block, or after a wait                  `HeldPlace`, which its context has
     on the short path, where nobody notes it     the frame of what took it, below the caller's
 
-A task that the caller has made is somebody else, and may wait.
+A task that the caller has started is not the caller, and may wait.
 """
 
 import sys

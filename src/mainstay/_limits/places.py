@@ -1,4 +1,4 @@
-"""The places of a bulkhead, and the lines of threads and tasks that wait for one.
+"""`Places`: the places of a bulkhead, and the queues of threads and tasks that wait for one.
 
     state of a waiter   becomes   by
     WAITING             GIVEN     somebody who hands it a place, the first of its line

@@ -1,4 +1,4 @@
-"""`priority`: how early the calls inside a block are served where they have to wait."""
+"""`priority`: how early the calls inside a block are served if they have to wait."""
 
 from typing import NoReturn
 

@@ -1,7 +1,7 @@
 """Calls through a rate limit, sync beside async.
 
-What `_wrap_sync` and `_wrap_async` return calls at once where the context is plain and there is a
-turn: that is the path of every healthy call.
+The wrappers of `_wrap_sync` and `_wrap_async` call at once if the context is plain and there is a
+turn: this is the path of every healthy call.
 """
 
 from collections.abc import Callable

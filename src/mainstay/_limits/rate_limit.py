@@ -1,4 +1,4 @@
-"""`RateLimit`: so many calls in so much time, for a function, a block, or anything that costs."""
+"""`RateLimit`: limits how many calls, or units of cost, begin in a certain time."""
 
 from collections.abc import Callable
 from types import TracebackType

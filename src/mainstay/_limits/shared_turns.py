@@ -1,7 +1,7 @@
 """A rate limit that many processes share: a strategy of the package `limits`, asked within a time.
 
-A store that does not answer would hold the call for as long as its client does, which may be for
-ever. So it is asked in a thread, or a task, that is left behind after `PATIENCE` seconds.
+A store that does not answer would block the call for as long as its client waits, possibly for
+ever. So the store is asked in a thread or task, which is abandoned after `PATIENCE` seconds.
 """
 
 import asyncio

@@ -7,8 +7,8 @@
         and that of a deadline around it too        goes on        the same     the same
     raises anything else                            goes on        the same     the same
 
-The time of a call is a `deadline` around it, so that whatever is inside keeps to it. A copy of the
-context in another thread has one of its own, which holds for as long as the thread runs.
+The time of a call is a `deadline` around it, so that the policies inside keep to it. In another
+thread, the copy of the context has a deadline of its own, which holds while the thread runs.
 """
 
 from collections.abc import Callable

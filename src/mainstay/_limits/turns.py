@@ -1,12 +1,12 @@
-"""The turns of a rate limit, and the one line of threads and tasks that wait for them.
+"""`Turns`: the turns of a rate limit, and the queue of threads and tasks that wait for them.
 
     place in the line   waits for                                    and then
     first               the time of its turn, by the clock           takes it, and calls the next
     any other           to be called, at most until its turn is due  looks who is before it
 
-Nobody has a turn in advance. So an event loop that stalls makes those behind it late and lets
-nobody through twice, and one who is cancelled leaves no gap. One whose event loop does not run any
-more is passed over.
+No call has a turn in advance. So a stalled event loop delays the calls behind it, but no turn is
+used twice, and a cancelled call leaves no gap. A call whose event loop no longer runs is passed
+over.
 """
 
 import contextlib

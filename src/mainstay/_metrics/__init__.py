@@ -1,7 +1,7 @@
-"""Counts and durations: what there is to record, where it is kept, how Prometheus reads it.
+"""Metrics: which there are, where the counts are kept, and how Prometheus reads them.
 
-`schema` says what exists and `layouts` what is written together. `cells` keeps counts and durations
-(`multiprocess` keeps them in files), `series` is the table of them, and `gauges` asks for the rest.
-`recorder` and those beside it are what policies call, `recorders` finds them, `collector` is what
-Prometheus reads. Only this package imports prometheus_client.
+`schema` has all metrics, `layouts` those that are written together. `cells` keeps counts and
+durations (`multiprocess` in files), `series` is the table of them, and `gauges` reads states at
+each scrape. Policies call `recorder` and the other recorders beside it, which `recorders` finds;
+Prometheus reads `collector`. Only this package imports prometheus_client.
 """

@@ -1,4 +1,4 @@
-"""What still runs though its caller has left: copies of redundant calls, calls past their limit."""
+"""Abandoned calls: copies and timed calls that still run although their caller has left."""
 
 import threading
 from typing import TYPE_CHECKING, Any

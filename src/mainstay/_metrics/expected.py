@@ -1,4 +1,4 @@
-"""How many items a component is to have counted when the iterations that go on are through."""
+"""How many items a component will have counted at the end of its present iterations."""
 
 from collections.abc import Callable
 from weakref import ref

@@ -1,6 +1,6 @@
-"""What has been recorded so far: the numbers of every series, for those who export them.
+"""`readings`: the present numbers of all series, for exporters.
 
-`Metrics` hands them to Prometheus; an integration may hand them to something else.
+`Metrics` passes them to Prometheus, and the OpenTelemetry integration to its exporter.
 """
 
 from collections.abc import Iterator, Mapping

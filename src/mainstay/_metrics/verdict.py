@@ -1,6 +1,6 @@
-"""From which figures on something is not well: what `mainstay top` and the dashboard both go by.
+"""The limits from which a component is failing or degraded, for `mainstay top` and the dashboard.
 
-*Failing* is what callers feel, *degraded* what mainstay covers.
+*Failing* is what callers feel, *degraded* is what mainstay covers.
 """
 
 TOO_MANY = 0.05

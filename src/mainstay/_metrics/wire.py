@@ -1,4 +1,4 @@
-"""What reads headers calls to record those that say nothing that can be read."""
+"""The recorder of invalid headers."""
 
 from mainstay._metrics.layouts import WIRE_LAYOUT
 from mainstay._metrics.schema import WIRE_ERRORS

@@ -1,1 +1,1 @@
-"""Several policies around one function as one call, and what they come to at worst."""
+"""Pipelines: several policies around one function that count as one call; and `explain`."""

@@ -1,4 +1,4 @@
-"""What is wrong with policies in this order, or likely to be: the warnings of `explain`.
+"""The warnings of `explain`: what is, or probably is, wrong with the order of policies.
 
 code  the layer that is named
 W0    turns what has a limit into what has none; or the function, for which nothing sets one

@@ -1,4 +1,4 @@
-"""`explain`: what several policies around a function come to at worst, and what is wrong with them.
+"""`explain`: the worst case of several policies around a function, and warnings about them.
 
 From the inside out, with T the longest time of what is inside and S how long that may go on after
 a time that it was told, which no policy in it lets begin another attempt:

@@ -1,7 +1,7 @@
 """Redundant calls: hedged, voted, at the members of a pool.
 
-What decides: `decision` says which copy starts and which one wins, `latency` when a call is slow.
-What a call is: `settings` is what users gave, `call` one call, `members` the members of a pool that
-its copies use. What acts: `sync_loop` and `async_loop`, `workers` runs copies in sync code, `race`
-is the block form. What users import: `policy`.
+What users import: `policy`. What decides: `decision` which copy starts and which one wins,
+`latency` when a call is slow. The parts of a call: `settings` are the checked parameters, `call` is
+one call, `members` are the pool members of its copies. What acts: `sync_loop` and `async_loop`, and
+`race`, the block form.
 """

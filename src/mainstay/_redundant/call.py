@@ -1,12 +1,12 @@
-"""One redundant call: its copies, from the first start to the last answer that nobody wants.
+"""`RedundantCall`: one redundant call, from the start of its first copy to its last late answer.
 
 A call is *open* while its round is not over, *settled* as soon as its end is certain, and *closed*
 when it has been recorded. A copy that ends before the call is settled counts (`answered`,
 `failed`); afterwards it is late (`late`, `given_up`). Each answer is either the one that is
 returned or disposed of, once.
 
-What is decided is in `decision`. The loops, which start, await and stop copies, tell a
-`RedundantCall` what happened and ask it what follows; it knows nothing of them.
+The decisions are in `decision`. The loops, which start, await and stop copies, report to the
+`RedundantCall` what happened, and ask what follows; the call knows nothing of the loops.
 """
 
 import functools

@@ -1,7 +1,7 @@
-"""Which copy of a call starts when, and which one wins: values in, values out. Nothing here acts.
+"""`Round`: which copy of a call starts when, and which one wins. Nothing here acts.
 
-A `Round` is what a call knows of its copies. The loops tell it which of them started and how they
-ended, and do what it answers:
+Values in, values out. The loops report to the round which copies started and how they ended, and do
+what it answers:
 
     event                    then
     the call begins          start `planned` copies, the primary first
@@ -10,8 +10,8 @@ ended, and do what it answers:
     the call is slow         start one hedge, and wait as long again for the next one
     the round is over        stop what runs; return the winner's answer, or raise
 
-What the vote lacks is the call itself: it cannot be decided without. A hedge is one copy more. It
-is charged to the budget, and started only if nothing forbids it (`forbids_hedge`).
+Copies that the vote lacks are part of the call, since it cannot be decided without them. A hedge is
+one copy more: it is charged to the budget, and starts only if nothing forbids it (`forbids_hedge`).
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping

@@ -1,12 +1,12 @@
-"""How long the calls of one component take, and when one of them is slow.
+"""`LatencyTracker`: how long the calls of one component take, and when a call is slow.
 
-A call that was answered leaves its duration in a queue and goes on. The one that finds `BATCH` of
-them there, or the oldest `LATEST` seconds old, takes them to the sketch and the budget, as does
-everybody who wants to know. The only lock here is held for those additions, never while code of the
-user's runs.
+A call that was answered only puts its duration into a queue. The call that finds `BATCH` durations
+in the queue, or the oldest of them `LATEST` seconds old, adds them to the sketch and the budget,
+and so does every reader. The only lock is held for these additions, never while the user's code
+runs.
 
-Async calls are told that they are slow by a timer that they share. Nearly all of them are answered
-in time, and a timer for each would be most of what such a call costs.
+Slow async calls are woken by a timer that they share: nearly all calls are answered in time, and a
+timer for each would be most of the cost of a call.
 """
 
 import math

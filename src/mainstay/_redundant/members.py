@@ -1,7 +1,7 @@
-"""The members of a pool that the copies of one call run at: who has which, what came of it.
+"""`CopyMembers`: the pool members at which the copies of one call run, and how the copies count.
 
-A copy's member is reserved when the copy is decided on, so that a hedge for which there is none is
-not started; where one is still being started, the copy waits for it. What a pool is told:
+The member of a copy is reserved when the copy is decided on, so that a hedge without a member is
+not started; if the member is still being started, the copy waits for it. What the pool records:
 
     the copy                          its member
     answers                           has succeeded

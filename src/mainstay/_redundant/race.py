@@ -1,7 +1,8 @@
 """The block form: copies that the block starts itself, each with a function and arguments.
 
-Everything that is started runs at once, in a thread or a task of its own. `result` is when the
-number of copies is known, and with it what the vote needs; what ended before is counted then.
+Each copy that is started runs at once, in a thread or a task of its own. Only at `result` the
+number of copies is known, and so what the vote needs; copies that have ended before are counted
+then.
 """
 
 import functools

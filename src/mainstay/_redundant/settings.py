@@ -1,4 +1,4 @@
-"""What a redundant call was told, checked; and what it is bound to."""
+"""`RedundantSettings`: the checked parameters of a redundant call, and what binds it."""
 
 import math
 from collections.abc import Callable, Iterable

@@ -1,9 +1,9 @@
-"""How long calls take: one quantile of them, live, in constant memory and time.
+"""`Sketch`: one quantile of the durations of calls, always current, in constant memory and time.
 
-Durations are counted in bins, `STEPS` of equal width to each power of two, so that a bin is at most
-1 / `STEPS` as wide as what it holds. A pointer stands on the bin of the quantile and moves with the
-counts, so that nothing is ever searched. When so many have been counted, all counts are halved:
-what is old fades away.
+Durations are counted in bins, `STEPS` of equal width for each power of two, so that the width of a
+bin is at most 1 / `STEPS` of its durations. A pointer marks the bin of the quantile and moves with
+the counts, so nothing is ever searched. After a certain number of durations all counts are halved,
+so that old durations fade.
 
 Pure arithmetic: no clock and no lock.
 
