@@ -77,5 +77,5 @@ class Archive:
             return
         del self._moving[place.path]
         for name, cursor in moved.items():
-            if kept.get(name) is cursor:  # or it has gone on since
+            if kept.get(name) is cursor:  # or the iteration has gone on since
                 place.cursors[name] = kept.pop(name)

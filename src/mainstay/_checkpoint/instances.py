@@ -105,7 +105,7 @@ def is_frozen(value: object) -> bool:
     if cls.__setattr__ is object.__setattr__ or not (attrs.has(cls) or parameters):
         return False
     names = [name for name in field_names(cls) if hasattr(value, name)]
-    copy = object.__new__(cls)  # hooks may do more than to refuse
+    copy = object.__new__(cls)  # a copy, since `__setattr__` of the user may do more than refuse
     for name in names:
         object.__setattr__(copy, name, getattr(value, name))
     return bool(names) and not any(_can_be_set(copy, name) for name in names)

@@ -299,7 +299,7 @@ class Iteration:
         return left - len(chunk)
 
     def _verify(self) -> None:
-        # Without a digest the source was a callable then; of what it gave the last key is known.
+        # Without a digest, the source was a callable, of whose items only the last key is known.
         digest = self._digest.digest()
         same = digest == self._expected if self._expected else is_same_key(self._done, self.last)
         if not same:
@@ -323,7 +323,7 @@ def numbered(used: dict[str, int], name: str) -> str:
     """Return a name that nothing else among *used* has: `name`, `name#2`, `name#3` and so on."""
     number = used.get(name, 0) + 1
     unique = name if number == 1 else f"{name}#{number}"
-    while unique != name and unique in used:  # a name that users gave
+    while unique != name and unique in used:  # a name that a user chose
         number += 1
         unique = f"{name}#{number}"
     used[name] = number

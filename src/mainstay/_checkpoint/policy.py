@@ -119,7 +119,7 @@ class CheckpointedFunction:
         wrap = _wrap_async if kind is Kind.ASYNC else _wrap_sync
         wrapped = wrap(fn, arguments, functools.partial(self._begin, bound, arguments))
         if self.recoverable:
-            # If somebody else has the run meanwhile, or finishes it, that is to stand.
+            # If another owner has the run meanwhile, or finishes it, the run stays as it is.
             settings = attrs.evolve(self.settings, on_busy="raise", on_complete="return")
             again = attrs.evolve(bound, settings=settings)
 

@@ -168,7 +168,7 @@ class Progress:
             self._flush(iteration)
             self._pop(iteration)
             if self.stack and self.state.is_known:
-                self.stack[-1].dirty = True  # nobody knows what the state was when it was left
+                self.stack[-1].dirty = True  # the state at the `break` is unknown
 
     def _end_inner(self, iteration: Iteration) -> None:
         """Record that *iteration* goes on: all iterations inside its item are over.

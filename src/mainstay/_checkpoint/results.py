@@ -261,7 +261,7 @@ def _work_of(run: Run, asked: MapArguments, spread: Spread, woken: asyncio.Event
             return event_loop.create_task(_awaited(asked.fn, value))
 
     def wake_from_another_thread() -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
+        with contextlib.suppress(RuntimeError):  # the event loop is closed, so no task waits
             event_loop.call_soon_threadsafe(woken.set)
 
     wake = woken.set if executor is None else wake_from_another_thread

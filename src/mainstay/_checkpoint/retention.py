@@ -17,7 +17,7 @@ def forget_old(settings: CheckpointSettings, ended: RunId) -> None:
         return
     try:
         for run in surplus_runs(settings.store, ended, count, seconds, wall_time()):
-            with contextlib.suppress(RunBusyError):  # rerun meanwhile, so no old run any more
+            with contextlib.suppress(RunBusyError):  # the run was started again meanwhile
                 settings.store.forget(run)
     except CheckpointError as error:
         logger_of("checkpoint").warning(

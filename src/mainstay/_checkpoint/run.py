@@ -179,7 +179,7 @@ class Run:
         """Return what saves the result of a step, if that is still to be saved."""
         progress = self.progress
         if not progress.steps.is_pending(step):
-            return None  # the save of another task had it, or its item is done
+            return None  # another task has saved the result, or its item is done
         save = save_at("step", unsaved=progress.unsaved, in_item=bool(progress.stack))
         return progress.steps.save_alone(step) if save == "result" else self._everything()
 
@@ -293,7 +293,7 @@ class Run:
         between = not stack or stack[-1].item is NOTHING
         return all_saved and between and not progress.steps.unsaved
 
-    # What the outside knows of it.
+    # What metrics and logs say of the run.
 
     def idempotency_key(self, item: object) -> str:
         """Return what an item, or the run itself, is known by to the rest of the world."""

@@ -4,10 +4,10 @@ The rules:
 
 1. A request that fails with a `StoreUnavailableError` that is `retryable` is sent again until its
    patience ends; all others fail at once. The store knows a request again that it has carried out,
-   and whose answer was lost. `retry` decides how long to wait, and whether there is time for that;
-   but nothing is a call of `retry`, which users would hear of in listeners, logs, spans and notes
-   without having made one, and which a retry around the run would take for a retry inside it. What
-   is sent again is said in the log of checkpoints, and counted in `checkpoint_store_retries_total`.
+   and whose answer was lost. `retry` decides how long to wait, and if there is time for that. But
+   these are not calls of `retry`: users would see them in their listeners, logs, spans and notes,
+   and a retry around the run would count them as nested retries. Instead the log of checkpoints
+   has them, and `checkpoint_store_retries_total` counts them.
 2. Patience ends at the end of the lease, less a tenth of it for the transport, by the clock of the
    run and from the last renewal on: later, another owner may have the run. For an acquisition,
    patience is half a lease; for a release a third, since the lease ends by itself soon after.

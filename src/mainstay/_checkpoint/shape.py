@@ -177,7 +177,7 @@ def _is_number(value: object, *kinds: type) -> bool:
 def _scalar(node: Json) -> Iterable[Json]:
     try:
         SCALAR_DECODERS[node[TAG]](node["v"])
-    except ZoneInfoNotFoundError:  # it was there where this was saved
+    except ZoneInfoNotFoundError:  # the time zone existed where the value was saved
         pass
     except Exception as error:  # noqa: BLE001 - whatever a constructor makes of anything
         raise DamagedError(f"{node!r:.60} is not a {node[TAG]}: {error!r:.200}") from None

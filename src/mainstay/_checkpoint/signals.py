@@ -5,8 +5,8 @@ while a run goes on there. It only sets flags. A second SIGTERM ends the process
 runs go on in the main thread, the first one that comes to a boundary ends the process; the others
 keep their last save, and their leases are released, too.
 
-Runs are held weakly: one that an exception of another handler left without an end keeps no SIGTERM
-from the process.
+Runs are held by weak references: a run that an exception of another handler left without an end
+does not keep SIGTERM from the process.
 """
 
 import contextlib

@@ -92,7 +92,7 @@ def allowed_by_result(fn: Callable[..., Any]) -> Allowed:
         return _NOTHING
     try:
         return _results[annotated]
-    except (KeyError, TypeError):  # the latter if it can be no key of that dict
+    except (KeyError, TypeError):  # a TypeError if it cannot be a key of that dict
         pass
     hints = {"return": annotated} if isinstance(annotated, type) else hints_of(annotated)
     if "return" not in hints:  # or not yet: a type may be defined further down

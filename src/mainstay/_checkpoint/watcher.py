@@ -194,7 +194,7 @@ class Watcher:
         while self._news:
             at, watched, save = self._news.popleft()
             heapq.heappush(self._heap, (at, next(self._numbers), watched, save))
-        if len(self._heap) > 4 * len(self._runs) + _MANY:  # of each run two count, at most
+        if len(self._heap) > 4 * len(self._runs) + _MANY:  # at most two of each run are valid
             self._heap = [
                 (at, number, watched, save)
                 for at, number, watched, save in self._heap

@@ -33,8 +33,8 @@ from mainstay._core.forks import reset_after_fork, unlocked_copy
 from mainstay._core.sharing import Shared, reset_with_all
 
 SLICES = 100
-_SHORTEST = 1e-9  # seconds of a window that a clock can tell from none
-_ROUNDING = 1e-9  # ten times 0.1 is meant to be a whole token
+_SHORTEST = 1e-9  # the shortest window that a clock can measure
+_ROUNDING = 1e-9  # so that ten times 0.1 makes a whole token
 
 
 @attrs.define(eq=False, repr=False)

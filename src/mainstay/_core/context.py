@@ -174,7 +174,7 @@ def leave(block: object, entries: list[Entry]) -> Entry | None:
 def end(entry: Entry) -> None:
     """End *entry*, for everybody who has inherited it."""
     entry.block = no_block
-    entry.plain = False  # those who inherited it ask `current_context`, which forgets it
+    entry.plain = False  # code that inherited the entry then asks `current_context`, which drops it
     outer = entry.outer
     if outer is not None and outer.block() is None:
         around = _in_force(outer)
@@ -208,7 +208,7 @@ class DeadlineEntry(Entry):
     def applied_to(self, context: CallContext) -> CallContext:
         """Return *context* with no more time left than this one leaves."""
         clock = self.clock()
-        if clock is None:  # gone, and its time with it
+        if clock is None:  # the block is gone, and its time with it
             return context
         until = self.until
         if clock is not context.clock:

@@ -44,7 +44,7 @@ _ASYNC_CODE = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 def kind_of(fn: Callable[..., Any]) -> Kind:
     """Return how *fn* must be called: sync, async, or as a generator of either."""
     fn = _unwrap_partial(fn)
-    # What calls a function is not a function of its own; to ask takes as long as to ask of it.
+    # A plain function has no `__call__` of its own; to look at it would double the time.
     for candidate in (fn,) if type(fn) is FunctionType else (fn, type(fn).__call__):
         if inspect.iscoroutinefunction(candidate):
             return Kind.ASYNC
@@ -74,7 +74,7 @@ def wraps(fn: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[...
     def give_identity(wrapper: Callable[..., Any]) -> Callable[..., Any]:
         for name in functools.WRAPPER_ASSIGNMENTS:
             source = named if name in _NAMES else fn
-            with contextlib.suppress(AttributeError, TypeError):  # a stand-in answers anything
+            with contextlib.suppress(AttributeError, TypeError):  # a mock has every attribute
                 setattr(wrapper, name, getattr(source, name))
         wrapper.__dict__.update(getattr(fn, "__dict__", {}))
         wrapper.__wrapped__ = fn  # type: ignore[attr-defined]  # as functools does
@@ -236,7 +236,7 @@ def name_of_frame(frame: FrameType) -> str:
 
 def is_awaitable(value: object) -> bool:
     """True if *value* is there to be awaited: a coroutine, a future, a call of a client."""
-    kind = type(value)  # mostly a plain one; to miss an attribute takes long
+    kind = type(value)  # usually a plain value; a failing attribute look-up is slow
     return kind not in _PLAIN and getattr(kind, "__await__", None) is not None
 
 

@@ -62,7 +62,7 @@ def _showing_use(
             return make(*args, **kwargs)
         except TypeError:
             problem = _problem(make, args, kwargs, elsewhere)
-            if problem is None:  # it was called, and has raised that itself
+            if problem is None:  # the function was called, and raised the TypeError itself
                 raise
         raise TypeError(f"`{_name(make)}` {problem}; write {example}")
 

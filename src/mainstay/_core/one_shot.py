@@ -121,7 +121,7 @@ def _name_at(fn: Callable[..., Any], place: int) -> str:
     """Return the name of the argument at a place, or else that."""
     try:
         parameters = [*inspect.signature(fn).parameters.values()]
-    except (TypeError, ValueError):  # a builtin that does not tell
+    except (TypeError, ValueError):  # a builtin without a signature
         parameters = []
     named = [each for each in parameters if each.kind <= inspect.Parameter.POSITIONAL_OR_KEYWORD]
     return f"`{named[place].name}`" if place < len(named) else str(place + 1)

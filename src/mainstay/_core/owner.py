@@ -74,7 +74,7 @@ def is_dead(owner: Owner, *, local: bool = True) -> bool:
         return True
     found = _read(str(owner.pid)) if _shows_own_ids() else None
     if found is None:
-        return False  # hidden, or gone just now
+        return False  # hidden, or ended a moment ago
     return found.has_ended or (found.started != owner.started and _times_alike(owner, here))
 
 
@@ -138,12 +138,12 @@ def _times_alike(owner: Owner, here: Owner) -> bool:
 def _is_used(pid: int) -> bool:
     """Return False if the kernel knows no process with that id."""
     if pid <= 0 or sys.platform == "win32":
-        return True  # it would mean many processes; on Windows signal 0 asks nothing: it is Ctrl-C
+        return True  # ids up to 0 mean groups of processes; on Windows signal 0 is Ctrl-C
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except (OSError, OverflowError):  # it lives and is another user's, or nobody may ask
+    except (OSError, OverflowError):  # it lives, and is another user's, or asking is forbidden
         return True
     return True
 
@@ -161,7 +161,7 @@ def _read(process: str) -> _Process | None:
     try:
         status = (_PROC / process / "stat").read_bytes()
         state, *fields = status.rpartition(b")")[2].split()
-        # Of one that has ended, other threads may go on; else its parent has not waited for it.
+        # The main thread has ended; other threads may go on, or the parent has not waited for it.
         has_ended = state in b"XZ" and len([*(_PROC / process / "task").iterdir()]) <= 1
         return _Process(int(fields[18]), has_ended)
     except (OSError, ValueError, IndexError):

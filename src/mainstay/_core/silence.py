@@ -69,10 +69,10 @@ class Silence:
         that counted, and ends less than *longest* seconds after it, does not count.
         """
         last_began, last_ended = self._counted
-        # One that begins when the last one ends follows it, unless it has no length of its own.
+        # An attempt that begins when the last one ends is no overlap, unless it has no length.
         overlaps = (began < last_ended or ended <= last_ended) and last_began <= ended
         if overlaps and ended < last_ended + longest:
             return False
-        if ended > last_ended:  # one that comes late, from another thread, is not the last one
+        if ended > last_ended:  # a late report from another thread is not the last attempt
             self._counted = (began, ended)
         return True

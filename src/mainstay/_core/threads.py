@@ -31,7 +31,7 @@ class Signal:
         bell = clock.bell(still=True)
         self._wakers[bell] = bell.ring
         try:
-            if not self._is_set:  # it may have come in between, and not have seen the entry
+            if not self._is_set:  # the signal may have come before the entry was there
                 bell.wait(seconds)
         finally:
             del self._wakers[bell]

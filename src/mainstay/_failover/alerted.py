@@ -62,7 +62,7 @@ class AlertedPool:
             for member, notice in notices:
                 if member not in engine.slots:
                     outcomes.append(AlertOutcome("unknown", member, notice.name))
-                    if notice.status == "firing":  # one that is over is, also if it is added again
+                    if notice.status == "firing":  # the end is recorded, for a member added again
                         continue
                 taken = self._log.take(notice, member)
                 names[member] = notice.name

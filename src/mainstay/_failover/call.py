@@ -323,7 +323,7 @@ class PoolCall(Call[Recorder]):
         where = f"attempt {self.made + 1} at member {handle.slot.name}"
         error = TimedOutError(self.component, limit, where)
         whole = self.engine.settings.attempt_timeout
-        if whole is not None and limit < whole:  # its caller had no more time
+        if whole is not None and limit < whole:  # the time of its caller was over
             self._judged = JudgedError(error, Verdict.TRY_ANOTHER, "cancelled", "timeout")
         else:
             self._judged = JudgedError(error, Verdict.MEMBER_FAILED, "timeout")

@@ -3,8 +3,8 @@
 `planner` decides, and the engine acts: after each change it makes a `Plan` from the members, and
 carries the plan out. Calls read `rotation`, a snapshot of the members that serve, without the lock.
 `outbox` delays everything that must not run under the lock, and `monitor` reports what happened.
-What the owner of the pool does is in `operations`, and what a call does that has failed everywhere
-in `suspicion`.
+`operations` has what the owner of the pool does, and `suspicion` what a call does that has failed
+at all serving members.
 """
 
 import random
@@ -128,7 +128,7 @@ class PoolEngine:
                 rotation.plan, self.rules, now=now, tried=names, requested=requested
             )
             if step is None:
-                if rotation is CLOSED:  # by another thread just now
+                if rotation is CLOSED:  # by another thread, a moment ago
                     continue
                 return None
             if isinstance(step, planner.WaitFor):
@@ -518,7 +518,7 @@ class PoolEngine:
 
 def _ends_suspicion(slot: Slot, error: Exception | None, fall: int) -> bool:
     """True if nothing more will come of asking about a suspected member at once."""
-    knows_nothing = is_a(error, UnknownHealthError)  # nor would it the next moment
+    knows_nothing = is_a(error, UnknownHealthError)  # nor would it know more a moment later
     found_out = slot.bad_probes >= fall or slot.detector.phase is not Phase.WELL
     return error is None or knows_nothing or found_out
 

@@ -26,7 +26,7 @@ class Fencing:
     def join(self, name: str, others: Collection[str]) -> None:
         """Add the duty of a new active member beside *others*, the present members."""
         if not self._holders.keys() & others:
-            self._holders.clear()  # it does the work of the one that was removed last
+            self._holders.clear()  # it does the duty of the member that was removed last
         self._holders[name] = name
 
     def leave(self, name: str) -> None:

@@ -87,7 +87,7 @@ async def called(
         error: BaseException | None = None
         try:
             value = hook(*args)
-        except StopIteration as raised:  # no future can hold one
+        except StopIteration as raised:  # a future cannot hold a StopIteration
             error = RuntimeError(f"{name_of(hook)} raised StopIteration")
             error.__cause__ = raised
         except BaseException as raised:  # noqa: BLE001 - raised where it is awaited

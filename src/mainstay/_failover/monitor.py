@@ -240,7 +240,7 @@ class PoolMonitor:
     def _switches(self) -> SwitchRecorder:
         return recorders_of(current_context().metrics or self.metrics).switches(self.name)
 
-    # Who hears of it.
+    # Log, listeners and gauges.
 
     def is_observed(self, level: int) -> bool:
         """True if an event of *level* would reach anybody."""

@@ -87,7 +87,7 @@ def release(engine: PoolEngine, name: object) -> None:
         for slot in slots:
             slot.drained_by.clear()
             slot.grace_until = slot.ramp_until = -math.inf
-            # Without a probe, nobody but the user can know that it may serve again.
+            # Without a probe, only the user can know that the member may serve again.
             displaced = fencing is not None and fencing.is_displaced(slot)
             ejected = slot.detector.phase is not Phase.WELL
             if displaced and ejected and engine.settings.probe is None:

@@ -82,7 +82,7 @@ class RoundRobin:
     """One after the other."""
 
     def order(self, handles: Sequence[MemberHandle], _now: Now, chance: Chance, /) -> Pick:
-        # Not all processes are to begin with the same one, nor to follow it by the same one.
+        # Processes should not all begin with the same member, nor go on in the same order.
         turn = sorted(handles, key=lambda _handle: chance())
         return itertools.cycle(turn).__next__
 

@@ -49,7 +49,7 @@ class StraightLayer:
         """Record an answer; *kept* is what `enter` returned."""
 
     def failed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:
-        """Handle an exception, in its handler: return None to raise it again, else what `go_on` needs."""
+        """Handle an exception in its handler: None to raise it again, or what `go_on` needs."""
         raise NotImplementedError
 
     async def afailed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:

@@ -309,7 +309,7 @@ class RedundantCall(Call[Recorder]):
         self.bound.copies.wasted(self.now() - self.round.began[copy])
 
     def _release_member(self, copy: int, error: Exception | None = None) -> None:
-        """Report to the pool, if there is one, that a copy has ended, with its exception if it failed."""
+        """Report to the pool, if any, that a copy has ended, with its exception if it failed."""
         if self.members is None:
             return
         if error is None:

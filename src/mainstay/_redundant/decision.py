@@ -184,6 +184,6 @@ def forbids_hedge(
 def last_failed(copies: Iterable[int], ended: Mapping[int, float]) -> int:
     """Return the copy whose exception is raised if no copy answered: the copy that failed last.
 
-        Of copies that failed at the same time, that is the one that started first.
+    Of copies that failed at the same time, that is the one that started first.
     """
     return max(copies, key=lambda copy: (ended[copy], -copy))

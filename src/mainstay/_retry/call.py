@@ -116,8 +116,8 @@ class RetryCall(Call[Recorder]):
     Attributes:
         settings: The parameters of the policy.
         function: The function and its arguments, for strategies; None in a block.
-        entered: When the call began, by the system's clock, whatever the clock of the call: notes
-            of retries inside it are told by that from notes that an exception brings from earlier.
+        entered: When the call began, by the system's clock, whatever the clock of the call: this
+            tells notes of retries inside the call from earlier notes of the same exception.
         made: The number of attempts that have ended.
         idle: The seconds waited between attempts.
         last_error: The exception of the last attempt, while another attempt follows.
@@ -161,7 +161,7 @@ class RetryCall(Call[Recorder]):
             self._end_with(error, "attempts", _WHY["nested"])
             return None
         if not hint >= 0 and issubclass(type(error), _WITH_A_HINT):  # `on` has named no delay
-            ours: Any = error  # which no type checker learns from that
+            ours: Any = error  # type checkers do not see this
             hint = math.nan if ours.retry_after is None else ours.retry_after
         last, self._last_hint = self._last_hint, hint
         if hint >= 0:

@@ -53,7 +53,7 @@ def wrap_sync(  # noqa: C901 - flat, since each further call would cost every ca
             if type(each) not in NO_FILE and isinstance(each, File):
                 return repeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         try:
-            value = fn(*args, **kwargs) if kwargs else fn(*args)  # an empty one is copied, too
+            value = fn(*args, **kwargs) if kwargs else fn(*args)  # else {} is copied, too
         except Exception as error:
             run = bound.resume(started, (fn, args, kwargs))
             wait = run.after(error, run.verdict(error))

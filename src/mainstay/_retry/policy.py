@@ -375,7 +375,7 @@ def retry(
     return Retry(settings, checked_name_or_none(name), metrics_of(metrics), async_hook, given)
 
 
-# For what makes its own loop, and wraps nothing: the clients of others.
+# For code with a loop of its own, which wraps no function: the HTTP clients.
 
 
 def settings_of(policy: Retry) -> RetrySettings:
