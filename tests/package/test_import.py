@@ -47,6 +47,14 @@ def test_deadlines_and_budgets_do_not_load_prometheus_client() -> None:
     assert loaded_after(code, "prometheus_client") == []
 
 
+def test_clients_of_stores_are_loaded_by_the_first_store_that_needs_them() -> None:
+    clients = "obstore", "psycopg", "redis"
+    code = "import mainstay, mainstay.stores, mainstay.stores.s3; mainstay.checkpointed"
+    assert loaded_after(code, *clients) == []
+    made = "from mainstay.stores import store_of; store_of('s3://bucket')"
+    assert loaded_after(made, *clients) == ["obstore"]
+
+
 JUDGE_EVERY_CLASS = """
 import sys
 from mainstay import transient

@@ -223,7 +223,9 @@ def test_a_list_goes_on_behind_its_page_and_passes_over_what_was_forgotten(
     bucket.objects["jobs/runs/notes.txt"] = b"x" * 200, 0.0
     bucket.objects["jobs/runs/a!/notes.txt"] = b"x" * 200, 0.0
     left = sorted(runs[1::2])
+    bucket.kinds()
     assert [record.run for record, _ in store.list()] == left
+    assert bucket.kinds() == {"list": 8, "get": len(left)}
     assert [record.run for record, _ in store.list(limit=4)] == left[:4]
     assert [record.run for record, _ in store.list("b", status="done")] == left[-4:][1:]
     paged, after = [], None
@@ -344,7 +346,9 @@ def test_the_clock_of_the_owner_does_not_matter(store, other):
         clock.advance(5)
         store.commit(lease_of(store.acquire(OTHER, request(owner=ELSEWHERE)), OTHER), Change())
     with FakeClock() as clock:
-        assert isinstance(other.acquire(RUN, request()), Held)
+        answer = other.acquire(RUN, request())
+        assert isinstance(answer, Held)
+        assert answer.left == 30.0
         clock.advance(40)
         answer = other.acquire(RUN, request())
     assert isinstance(answer, Acquired)
@@ -498,6 +502,31 @@ def test_a_failure_at_any_request_of_forget_leaves_the_run_or_its_token(moment):
         if next(counted) <= number:
             break
     assert number > 3
+
+
+def test_what_was_written_and_not_answered_is_known_by_its_nonce(store, bucket):
+    lease = acquired(store)
+
+    def lose(request):
+        bucket.after = lambda _request: None
+        if isinstance(request, Put):
+            raise CUT
+
+    bucket.after = lose
+    save(store, lease, b"one")  # without a number, by which it could be known as well
+    assert store.load(RUN) == Contents(b"one", None)
+    bucket.after = lose
+    assert store.renew([lease]) == []
+    save(store, lease, b"end", finished=True)
+    swaps = [OBJECT]
+
+    def lose_the_swap(request):
+        if isinstance(request, Put) and swaps:
+            swaps.pop()
+            raise CUT
+
+    bucket.after = lose_the_swap
+    assert store.forget(RUN)
 
 
 def test_a_save_that_was_answered_late_is_not_done_a_second_time(store, bucket):

@@ -13,7 +13,7 @@ import pytest
 from mainstay.errors import StoreUnavailableError
 from mainstay.stores import store_of
 from mainstay.stores._s3 import bucket as bucket_module
-from mainstay.stores._s3.failures import failed, told_of
+from mainstay.stores._s3.failures import S3Failure, failed, told_of
 from mainstay.stores._s3.requests import Delete, Put
 from mainstay.stores.base import Promises, RunId
 from mainstay.stores.s3 import S3Store
@@ -235,6 +235,16 @@ def test_a_bucket_that_is_not_there_is_told_where_an_object_is_read(service):
     service.answer = 404, b""
     store = S3Store(url_of(service.server_port))
     assert store._runner.run(store._operations._reading("name", None)) is None
+
+
+@pytest.mark.process
+def test_a_conflict_with_a_write_under_way_says_nothing_of_the_condition(service):
+    """Known fault: a client takes 409 for a condition that does not hold."""
+    service.answer = 409, told("ConditionalRequestConflict")
+    for condition in ("", "etag"):
+        with pytest.raises(S3Failure) as conflict:
+            S3Store(url_of(service.server_port))._runner.bucket.send(Put("n", b"", condition), 5.0)
+        assert (conflict.value.status, conflict.value.retryable) == (409, True)
 
 
 def test_a_server_that_is_not_there_may_come_back():

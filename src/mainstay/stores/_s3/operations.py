@@ -360,8 +360,8 @@ class S3Operations:
         return again
 
     def _hold(self, name: str, version: Version, grant: str) -> None:
-        """Keep a version for the next write of its owner, if that is who has *grant*."""
-        if isinstance(version.stored, Stored) and version.stored.record.grant == grant:
+        """Keep a version for the next write of who has *grant*."""
+        if isinstance(version.stored, Stored):
             self._held[name, grant] = version
             if version.modified is None:
                 _remember(self._observed, name, (version.etag, self.clock()))
@@ -474,17 +474,11 @@ class S3Operations:
         self, page: Sequence[tuple[Listed, RunId]]
     ) -> S3Operation[list[tuple[Record, Status]]]:
         """Return the records of listed objects with their states; those that changed are read."""
-        changed = [
-            (each, run)
-            for each, run in page
-            if not each.etag
-            or each.name not in self._seen
-            or self._seen[each.name].etag != each.etag
-        ]
-        answers = (yield [Get(each.name) for each, _ in changed]) if changed else []
+        unknown = [(each, run) for each, run in page if not self._is_seen(each)]
+        answers = (yield [Get(each.name) for each, _ in unknown]) if unknown else []
         read = {
             each.name: _looked_at(answer, run)
-            for (each, run), answer in zip(changed, answers, strict=True)
+            for (each, run), answer in zip(unknown, answers, strict=True)
         }
         found: list[tuple[Record, Status]] = []
         for each, _ in page:
