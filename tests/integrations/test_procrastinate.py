@@ -119,10 +119,31 @@ def test_a_job_that_is_fetched_while_it_runs_waits_for_its_turn(workers, server,
     deliver(workers, task)
     workers.until_in_the_middle()
     begin(workers, HASTY)
+    workers.wait_until(lambda: workers.said().count("Starting worker") == 2)
     first.send_signal(signal.SIGSTOP)  # which looks like its end
     workers.wait_until(lambda: "RunBusyError" in workers.said())
     first.send_signal(signal.SIGCONT)
     assert workers.until_done().attempt == 1
+    workers.wait_until(lambda: states(server) == ["succeeded"])
+    assert workers.said().count(RESULT) == 1
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_worker_that_another_one_took_for_dead_ends_and_its_job_is_done(workers, server, task):
+    """Known fault: a worker that begins removes the stopped one, which then cannot fetch jobs."""
+    first = begin(workers, HASTY)
+    deliver(workers, task)
+    workers.until_in_the_middle()
+    first.send_signal(signal.SIGSTOP)
+    workers.wait_until(lambda: server.ask(
+        "SELECT 1 FROM procrastinate_workers WHERE last_heartbeat < now() - interval '2 s'"
+    ))  # fmt: skip
+    begin(workers, HASTY, seconds="0.0")
+    workers.wait_until(lambda: "RunBusyError" in workers.said())
+    first.send_signal(signal.SIGCONT)
+    assert first.wait(60) == 1, workers.said()
+    fetch_now(server)
+    assert workers.until_done().attempt == (1 if task == "make_report" else 2)
     workers.wait_until(lambda: states(server) == ["succeeded"])
     assert workers.said().count(RESULT) == 1
 
