@@ -106,14 +106,20 @@ def pytest_collection() -> Iterator[Any]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
-    """Know which test is running, from its first fixture to its last."""
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[Any]:
+    """Know which test is running, from its first fixture to its last.
+
+    After the last example of a page its objects go, and with its pools their threads.
+    """
     global _unmarked
     _unmarked = "" if item.get_closest_marker("process") else item.nodeid
     try:
         return (yield)
     finally:
         _unmarked = ""
+        if isinstance(item, SybilItem) and (nextitem is None or nextitem.path != item.path):
+            item.example.document.namespace.clear()
+            gc.collect()
 
 
 @pytest.hookimpl(tryfirst=True)

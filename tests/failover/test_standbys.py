@@ -169,15 +169,13 @@ def test_a_fenced_pool_without_a_probe_never_goes_back_by_itself(site, metrics, 
 @pytest.mark.parametrize("hangs", ["fence", "open", "probe"])
 def test_a_standby_that_takes_too_long_to_start_is_given_up(pools, site, metrics, clock, hangs):
     """The limit covers all three: the fence, the start, and the warm-up."""
-    began = threading.Event()
+    began, over = threading.Event(), threading.Event()
 
     def hook(name, fn):
-        go = threading.Event()
-
         def plain(*args):
             if args != ("a0",):  # the member whose failures have the probe asked at once
                 began.set()
-                go.wait(LONGEST / 2)
+                over.wait(LONGEST / 2)
             return fn(*args)
 
         async def hang(*args):
@@ -219,6 +217,8 @@ def test_a_standby_that_takes_too_long_to_start_is_given_up(pools, site, metrics
     assert "starting member c took longer than 30.000 s" in map(str, heard)
     assert state_of(pool, "c") == "ejected"
     pool.remove("c")
+    over.set()
+    pools.close(pool)
 
 
 def test_a_standby_serves_while_a_failing_active_member_is_opened_again(site, metrics):
