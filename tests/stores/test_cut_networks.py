@@ -26,7 +26,7 @@ from support.store_conformance import lease_of, request
 
 pytestmark = pytest.mark.process
 
-SLACK = 2.0  # seconds, on a machine that is busy
+SLACK = 5.0  # seconds, on a machine that is busy
 CUTS = {"save": (6.0, 1.5), "acquisition": (6.0, 1.5), "renewal": (4.0, 1.6)}
 """Seconds of a lease, and of a cut that falls into its next save, acquisition or renewal."""
 
