@@ -17,7 +17,8 @@ from prometheus_client import CollectorRegistry
 from mainstay import StoreCollector, checkpoint_run, checkpointed
 from mainstay._core.owner import this_process
 from mainstay._metrics.schema import MOST_COMPONENTS
-from mainstay.stores import MemoryStore, SQLiteStore
+from mainstay.stores import MemoryStore, PostgresStore, RedisStore, S3Store, SQLiteStore
+from mainstay.stores._optional import ChoosingStore, CountingStore, WakingStore
 from mainstay.stores._rows import _OLD, _SURPLUS
 from mainstay.stores.base import Acquired, Change, Request, RunId, RunLease
 from mainstay.stores.selection import count_runs, surplus_runs, too_many
@@ -26,6 +27,21 @@ from mainstay.testing import FakeClock
 DAY = 86_400.0
 OLD_BOOT = attrs.evolve(this_process(), boot="00000000-0000-0000-0000-000000000000")
 DEAD = attrs.evolve(this_process(), started=this_process().started + 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_of"),
+    [
+        (MemoryStore, set()),
+        (SQLiteStore, {CountingStore, ChoosingStore}),
+        (PostgresStore, {CountingStore, ChoosingStore, WakingStore}),
+        (RedisStore, {CountingStore, ChoosingStore, WakingStore}),
+        (S3Store, set()),
+    ],
+)
+def test_a_store_does_itself_what_the_table_says(kind, is_of):
+    kinds = {CountingStore, ChoosingStore, WakingStore}
+    assert {each for each in kinds if issubclass(kind, each)} == is_of
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ from mainstay._core.threads import run_in_thread, to_its_end
 from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay._retry.decision import default_wait, out_of_time
 from mainstay.errors import StoreUnavailableError
+from mainstay.stores._optional import WakingStore
 from mainstay.stores.base import (
     RENEWALS_PER_LEASE,
     Acquisition,
@@ -155,25 +156,25 @@ class Sender:
 
     def wait(self, run: RunId, seconds: float, clock: Clock) -> None:
         """Wait before asking for a held run again, or until the store says that it was released."""
-        hear = getattr(self.store, "_wait_for_release", None)
-        if hear is None or clock is not SYSTEM:
+        store = self.store
+        if clock is not SYSTEM or not isinstance(store, WakingStore):
             clock.sleep(seconds)
             return
         until = clock.now() + seconds
         try:
-            hear(run, seconds)
+            store._wait_for_release(run, seconds)
         except StoreUnavailableError:  # the run is asked for next, which goes on or tells why not
             clock.sleep(max(0.0, until - clock.now()))
 
     async def await_(self, run: RunId, seconds: float, clock: Clock) -> None:
         """As `wait`, in async code."""
-        hear = getattr(self.store, "_await_release", None)
-        if hear is None or clock is not SYSTEM:
+        store = self.store
+        if clock is not SYSTEM or not isinstance(store, WakingStore):
             await clock.asleep(seconds)
             return
         until = clock.now() + seconds
         try:
-            await hear(run, seconds)
+            await store._await_release(run, seconds)
         except StoreUnavailableError:  # as in `wait`
             await clock.asleep(max(0.0, until - clock.now()))
 

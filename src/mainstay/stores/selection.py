@@ -1,12 +1,13 @@
 """Questions about all runs of a store: how many are in which state, and which are too many.
 
-Any store can answer them by `list`. One that has `_count_runs` or `_surplus_runs` does so where its
-runs are, without reading a hundred thousand of them.
+Any store can answer them by `list`. A `CountingStore` or a `ChoosingStore` does so where its runs
+are, without reading a hundred thousand of them.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from mainstay.stores._optional import ChoosingStore, CountingStore
 from mainstay.stores.base import Record, RunId, Status, Store
 
 _PAGE = 500
@@ -34,10 +35,8 @@ def count_runs(store: Store) -> Counter[tuple[str, Status]]:
     Raises:
         StoreUnavailableError: If the store cannot be read.
     """
-    counts = getattr(store, "_count_runs", None)
-    if counts is not None:
-        found: Counter[tuple[str, Status]] = counts()
-        return found
+    if isinstance(store, CountingStore):
+        return store._count_runs()
     return Counter((record.run.name, state) for record, state in pages(store))
 
 
@@ -56,10 +55,8 @@ def surplus_runs(
     Raises:
         StoreUnavailableError: If the store cannot be read.
     """
-    surplus = getattr(store, "_surplus_runs", None)
-    if surplus is not None:
-        found: Sequence[RunId] = surplus(ended, most, seconds, wall)
-        return found
+    if isinstance(store, ChoosingStore):
+        return store._surplus_runs(ended, most, seconds, wall)
     records = [record for record, _ in pages(store, ended.name, "done")]
     return too_many(records, ended, most, seconds, wall)
 
