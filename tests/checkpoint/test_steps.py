@@ -8,16 +8,19 @@ import weakref
 
 import pytest
 
-from mainstay import checkpoint_run, checkpointed, register_type
+from mainstay import checkpoint_run, checkpointed, interrupt_all, register_type
 from mainstay._checkpoint.document import opened
+from mainstay._checkpoint.steps import name_in
 from mainstay.errors import (
     CheckpointError,
     CodeChangedError,
+    RunInterruptedError,
     StoreUnavailableError,
     UnknownTypeError,
     UnsaveableValueError,
 )
-from mainstay.stores import SQLiteStore
+from mainstay.stores import MemoryStore, SQLiteStore
+from mainstay.stores.base import RunId
 from mainstay.testing import Faults
 from support.checkpoint_values import Totals
 from support.checkpoints import RUN, CrashError, OopsError
@@ -519,3 +522,32 @@ def test_steps_that_follow_each_other_are_checked_still(store):
         asyncio.run(job("publish"))
     with pytest.raises(CodeChangedError, match="step 'publish' is now 'notify'"):
         asyncio.run(job("notify"))
+
+
+class PressedStore(MemoryStore):
+    """Ctrl-C is pressed before the first result is saved."""
+
+    pressed = False
+
+    def commit(self, lease, change):
+        if change.put and not self.pressed:
+            self.pressed = True
+            raise KeyboardInterrupt
+        super().commit(lease, change)
+
+
+def test_a_result_that_ctrl_c_kept_from_its_save_is_saved_with_the_next_one():
+    """Known fault: it was not before all was saved, and `interrupt_all` had to wait until then."""
+    store = PressedStore()
+
+    def job(cp):
+        with pytest.raises(KeyboardInterrupt):
+            cp.step("a", int, 1)
+        cp.step("b", int, 2)
+        interrupt_all()
+        cp.step("c", int, 3)
+
+    with pytest.raises(RunInterruptedError):
+        checkpointed(store=store, key="key", name="job").call(job)
+    results = store.load(RunId("job", "key")).results
+    assert [name_in(each.slot) for each in results.values()] == ["a", "b"]

@@ -9,6 +9,7 @@ nothing if all was well.
 
 import faulthandler
 import gc
+import os
 import random
 import sys
 import tempfile
@@ -23,7 +24,14 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from mainstay import Checkpoint, RunInterruptedError, checkpoint_run, checkpointed, interrupt_all
+from mainstay import (
+    Checkpoint,
+    Metrics,
+    RunInterruptedError,
+    checkpoint_run,
+    checkpointed,
+    interrupt_all,
+)
 from mainstay._checkpoint import interruption, signals, steps, watcher
 from mainstay.errors import StoreUnavailableError
 from mainstay.stores import MemoryStore, SQLiteStore
@@ -123,6 +131,21 @@ def left_in(store: Any) -> Iterator[str]:
         yield "the lock of the connections"
 
 
+def files() -> int:
+    """Return how many files are open."""
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - one more is open for that
+
+
+def left_in_metrics(metrics: Metrics) -> Iterator[str]:
+    """Say what a run left in its gauge, which is to show what was counted once no run goes on."""
+    counted = sum(
+        metrics.value("checkpoint_items_total", component="job", outcome=outcome) or 0.0
+        for outcome in ("done", "skipped")
+    )
+    if metrics.value("checkpoint_items_expected", component="job") not in (None, counted):
+        yield "a run whose items are expected"
+
+
 def left(store: Any, before: set[threading.Thread]) -> Iterator[str]:
     """Say what a run left behind."""
     ends = monotonic() + SOON
@@ -183,6 +206,7 @@ class Trials:
         if self._where == "sqlite":
             self._store = SQLiteStore(self._folder / f"{self._stores}.db")
         self._threads = threads()
+        self._files = 0
 
     def _acts(self) -> None:
         self._act(self._store)
@@ -209,10 +233,14 @@ class Trials:
         """Try a place; return False if the handler did not come in."""
         faulthandler.dump_traceback_later(LONGEST, exit=True)
         again = partial(run, self._store, key)
-        with recorded():
+        with recorded() as metrics:
             with suppress(Interrupt, RunInterruptedError, OSError):
                 handler.call(again)
-            wrong = [*left(self._store, self._threads), *wrong_with(again)]
+            wrong = [*left(self._store, self._threads), *left_in_metrics(metrics)]
+            wrong += wrong_with(again)
+        if 0 < self._files < files():
+            wrong.append("a file")
+        self._files = files()
         faulthandler.cancel_dump_traceback_later()
         for each in wrong:
             self.found[f"{each}: {handler.where}"] += 1

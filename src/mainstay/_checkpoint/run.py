@@ -181,7 +181,7 @@ class Run:
         if not progress.steps.is_pending(step):
             return None  # another task has saved the result, or its item is done
         save = save_at("step", unsaved=progress.unsaved, in_item=bool(progress.stack))
-        return progress.steps.save_alone(step) if save == "result" else self._everything()
+        return progress.steps.save_alone() if save == "result" else self._everything()
 
     # Saves that are asked for, and the last one.
 

@@ -318,9 +318,12 @@ class Steps:
         """True if a step has a result that is not saved; not if its item is done."""
         return self.is_unsaved(step.number)
 
-    def save_alone(self, step: Step) -> Change:
-        """Return the save of the pending result of one step."""
-        return Change(put={step.number: self._pending[step.number]})
+    def save_alone(self) -> Change:
+        """Return the save of the pending results: of one step, mostly.
+
+        Of another one where that is in another task, or a signal handler raised before its save.
+        """
+        return Change(put=dict(self._pending))
 
     def to_save(self, *, finished: bool) -> tuple[dict[int, Result], tuple[int, ...]]:
         """Return the results that a save of everything adds, and the numbers that it removes."""
