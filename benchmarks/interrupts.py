@@ -6,8 +6,8 @@ library; and at random moments, by a timer. The handler raises an exception, cal
 `interrupt_all()`, or makes a run of its own in the same store.
 
 Left behind is a run in the watcher, a run that is "running" in the store and that nobody has, a
-lock that is held, a transaction, a thread, a step, a run that waits for SIGTERM. Another attempt
-has to come to the right result.
+lock that is held, a transaction, a thread, a file, a step, a run that waits for SIGTERM, or one
+whose items are expected. Another attempt has to come to the right result.
 """
 
 import argparse
