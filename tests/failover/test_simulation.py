@@ -9,7 +9,7 @@ import statistics
 
 import pytest
 
-from mainstay import AllMembersFailedError, FailoverPool, Member
+from mainstay import AllMembersFailedError, FailoverPool, Member, failover
 from mainstay._core.context import current_context
 from mainstay.testing import FakeClock, recorded
 from support.examples import examples
@@ -29,13 +29,14 @@ def simulate(seed, error_rates, *, attempts=1, select="round_robin"):
         members = [Member(f"m{i}", i) for i in range(len(error_rates))]
         pool = FailoverPool("db", members, on=Lost, select=select, attempts=attempts)
 
+        @failover(pool)  # it looks at the function once, and `.call` each time
         def use(member):
             if random.random() < error_rates[member]:
                 raise Lost
 
         for _ in range(SECONDS * RATE):
             try:
-                pool.call(use)
+                use()
             except (Lost, AllMembersFailedError):
                 errors += 1
             clock.advance(1 / RATE)
