@@ -27,6 +27,7 @@ from mainstay._limits.bulkhead_calls import BulkheadCall
 from mainstay.testing import FakeClock, recorded
 from support.bulkheads import BULKHEAD_FORMS, MAY_WAIT, Inside, until
 from support.callers import ASYNC, SYNC
+from support.examples import examples
 
 
 @pytest.fixture(params=BULKHEAD_FORMS.values(), ids=[*BULKHEAD_FORMS])
@@ -573,7 +574,7 @@ def test_t18_the_place_is_held_while_an_inner_retry_waits(form, metrics, clock):
 def test_t23_a_limit_that_nobody_needs_does_not_grow(form, metrics, clock):
     """Known fault T23: with one call at a time, the limit of a peer rose from 10 to 60."""
     bulkhead = Bulkhead("orders", limit=Adaptive(initial=10))
-    for _ in range(500):
+    for _ in range(examples(500)):
         form(bulkhead, clock.advance, 0.01)
     assert bulkhead.limit == 10
     assert metrics("limit_changes_total") == 0
@@ -733,7 +734,7 @@ def test_an_adaptive_limit_grows_where_it_is_reached(metrics, clock):
             await current_context().clock.asleep(0.1)
 
         async def caller():
-            for _ in range(100):
+            for _ in range(30):
                 await work()
 
         await asyncio.gather(*(caller() for _ in range(20)))
