@@ -246,9 +246,7 @@ def requests(report: Report, server: S3Server) -> None:
     for what, at_least in (
         ("save a document", 1), ("save a result", 1), ("finish", 1), ("acquire and load", 2),
     ):  # fmt: skip
-        report.measures.append(
-            Measure(f"S3, requests: {what}", at_least, 1, counts[what], unit="")
-        )
+        report.measures.append(Measure(f"S3, requests: {what}", at_least, 1, counts[what], unit=""))
 
 
 def many(report: Report, server: S3Server, *, quick: bool) -> None:

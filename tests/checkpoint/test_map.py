@@ -24,6 +24,7 @@ from mainstay.errors import (
 from mainstay.stores import MemoryStore
 from mainstay.testing import FakeClock
 from support.checkpoints import RUN, CrashError, OopsError
+from support.examples import strides
 from support.executors import Kept
 
 ITEMS = 14
