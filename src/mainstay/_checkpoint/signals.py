@@ -79,8 +79,10 @@ def is_requested() -> bool:
 
 def end_if_requested(run: Stoppable) -> None:
     """End the process if SIGTERM came and *run*, which was saved just now, is at a boundary."""
+    if not (_requested and run.at_boundary):
+        return
     going_on = _going_on()
-    if _requested and run.at_boundary and any(each is run for each in going_on):
+    if any(each is run for each in going_on):
         for each in going_on:
             with contextlib.suppress(CheckpointError):  # the lease will end by itself
                 each.release("sigterm")

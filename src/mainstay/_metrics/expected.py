@@ -41,8 +41,10 @@ class ExpectedItems:
 
     def go_on(self, run: object, left: int | None) -> None:
         """Record what *run* has left, if it has begun an iteration."""
-        if ref(run) in self._left:
-            self.begin(run, left)
+        known = ref(run)
+        if known in self._left:
+            self._left[known] = left
+            self._gauge.changed()
 
     def forget(self, run: object) -> None:
         """Record that *run* counts nothing more."""
