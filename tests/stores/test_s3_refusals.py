@@ -276,6 +276,7 @@ Debug source: HttpError {{ kind: Connect, source: reqwest::Error {{ {} }} }}"""
         ("IncompleteMessage", True, "the connection was lost"),
         ("PUT http://169.254.169.254/latest/api/token: TimedOut", False,
          "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+        ("PUT http://169.254.169.254/latest/api/token - status code: 503", True, "give the"),
     ],
 )  # fmt: skip
 def test_a_request_without_an_answer_is_told_by_its_innermost_cause(text, retryable, problem):

@@ -18,7 +18,7 @@ from mainstay import StoreCollector, checkpoint_run, checkpointed
 from mainstay._core.owner import this_process
 from mainstay._metrics.schema import MOST_COMPONENTS
 from mainstay.stores import MemoryStore, PostgresStore, RedisStore, S3Store, SQLiteStore
-from mainstay.stores._optional import ChoosingStore, CountingStore, WakingStore
+from mainstay.stores._optional import ChoosingStore, CountingStore, PricedStore, WakingStore
 from mainstay.stores._rows import _OLD, _SURPLUS
 from mainstay.stores.base import Acquired, Change, Request, RunId, RunLease
 from mainstay.stores.selection import count_runs, surplus_runs, too_many
@@ -36,11 +36,11 @@ DEAD = attrs.evolve(this_process(), started=this_process().started + 1)
         (SQLiteStore, {CountingStore, ChoosingStore}),
         (PostgresStore, {CountingStore, ChoosingStore, WakingStore}),
         (RedisStore, {CountingStore, ChoosingStore, WakingStore}),
-        (S3Store, set()),
+        (S3Store, {PricedStore}),
     ],
 )
 def test_a_store_does_itself_what_the_table_says(kind, is_of):
-    kinds = {CountingStore, ChoosingStore, WakingStore}
+    kinds = {CountingStore, ChoosingStore, WakingStore, PricedStore}
     assert {each for each in kinds if issubclass(kind, each)} == is_of
 
 

@@ -30,6 +30,7 @@ from mainstay.errors import (
     CorruptCheckpointError,
     RunCompleteError,
 )
+from mainstay.stores._optional import PricedStore
 from mainstay.stores.base import Change, Exit, Record, RunId
 
 _MANY_SAVES = 10
@@ -304,13 +305,13 @@ class Run:
 
 
 def _tell_price(run: Run) -> None:
-    """Log once if each item is saved where each save is a slow request with a price."""
+    """Log once if each item is saved where each save is slow and has a price."""
     store, every = run.settings.store, run.settings.every
-    if every == 1 and getattr(store, "_saves_cost", False) and is_first("every", run.component):
+    if every == 1 and isinstance(store, PricedStore) and is_first("every", run.component):
         logger_of("checkpoint").warning(
-            "%s: every=1 saves after each item, and each save in %s is a request that takes some "
-            "20 to 100 ms and has a price; give `every` a timedelta, such as "
-            "timedelta(minutes=1), or young_daly(...)",
+            "%s: every=1 saves after each item, and each save in %s is %s; give `every` a "
+            "timedelta, such as timedelta(minutes=1), or young_daly(...)",
             run.component,
-            store.url,
+            run.settings.store.url,
+            store._price_of_saves(),
         )

@@ -4,12 +4,13 @@ A caller looks whether a store is of one of these kinds, and does itself what an
 to it: it reads all runs by `Store.list`, or asks for the run again after a while. So nobody who
 writes a store need know of them; their names begin with an underscore, and may change.
 
-    protocol          its caller                     SQLite  PostgreSQL  Redis
-    CountingStore     `selection.count_runs`         yes     yes         yes
-    ChoosingStore     `selection.surplus_runs`       yes     yes         yes
-    WakingStore       `Sender.wait`, `Sender.await_` no      yes         yes
+    protocol          its caller                     SQLite  PostgreSQL  Redis  S3
+    CountingStore     `selection.count_runs`         yes     yes         yes    no
+    ChoosingStore     `selection.surplus_runs`       yes     yes         yes    no
+    WakingStore       `Sender.wait`, `Sender.await_` no      yes         yes    no
+    PricedStore       `Run.iterating`                no      no          no     yes
 
-The others, `MemoryStore` and `S3Store`, are of none.
+`MemoryStore` is of none.
 """
 
 from collections import Counter
@@ -55,4 +56,13 @@ class WakingStore(Protocol):
 
     async def _await_release(self, run: RunId, seconds: float) -> None:
         """As `_wait_for_release`, in a task."""
+        ...
+
+
+@runtime_checkable
+class PricedStore(Protocol):
+    """Saves at a price that whoever saves after each item is told of."""
+
+    def _price_of_saves(self) -> str:
+        """Return what each save is, in words that follow "each save in the store is"."""
         ...

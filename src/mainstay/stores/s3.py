@@ -77,9 +77,6 @@ class S3Store(Shared):
         S3Store('s3://key@jobs/nightly?region=eu-west-1')
     """
 
-    _saves_cost: bool = True
-    """Saves are slow and have a price: a run that saves after each item says so."""
-
     def __init__(self, url: str, *, timeout: float | None = None) -> None:
         self._address = to_s3_address(url)
         self.url: str = self._address.shown
@@ -162,6 +159,10 @@ class S3Store(Shared):
     def close(self) -> None:
         """Close the connections of this process."""
         self._runner.bucket.close()
+
+    def _price_of_saves(self) -> str:
+        """Return what each save is, as `PricedStore` says."""
+        return "a request that takes some 20 to 100 ms and has a price"
 
     def _probing(self) -> S3Operation[Promises]:
         if self._promises is None:
