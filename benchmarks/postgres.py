@@ -109,7 +109,12 @@ def by_hand(url: str, table: str, value: bytes = PAYLOAD.encode()) -> Callable[[
 def document(store: PostgresStore, run: RunId, value: bytes = PAYLOAD.encode()) -> Callable:
     """Save a document."""
     lease, numbers = lease_of(store, run), itertools.count(1)
-    return lambda: store.commit(lease, Change(document=value, sequence=next(numbers)))
+
+    def save() -> None:
+        number = next(numbers)
+        store.commit(lease, Change(document=value, sequence=number, after=number - 1))
+
+    return save
 
 
 def step(store: PostgresStore, run: RunId) -> Callable:
@@ -118,7 +123,8 @@ def step(store: PostgresStore, run: RunId) -> Callable:
 
     def save() -> None:
         number = next(numbers)
-        store.commit(lease, Change(put={number: Result("slot", value)}, sequence=number))
+        put, after = {number: Result("slot", value)}, number - 1 or -1
+        store.commit(lease, Change(put=put, sequence=number, after_result=after))
 
     return save
 
@@ -130,7 +136,7 @@ def both(store: PostgresStore, run: RunId) -> Callable:
     def save() -> None:
         number = next(numbers)
         put = {number: Result("slot", value)}
-        store.commit(lease, Change(document=value, put=put, sequence=number))
+        store.commit(lease, Change(document=value, put=put, sequence=number, after=number - 1))
 
     return save
 
@@ -354,6 +360,54 @@ def many(report: Report, url: str, *, quick: bool) -> None:
     report.table("Saves per second over inserts by hand, a connection each", header, rows)
 
 
+def cpu_seconds(pid: int) -> float:
+    """Give the time that a process has had a processor for."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
+def processors(report: Report, url: str, *, quick: bool) -> None:
+    """Compare the work of server and client where nothing waits for the disk: load adds little."""
+    url = f"{url}?options=-c%20synchronous_commit%3Doff"
+    saves, rounds = (20, 3) if quick else (300, 60)
+    with contextlib.ExitStack() as held:
+        connection = held.enter_context(psycopg.connect(url, autocommit=True))
+
+        def opened() -> PostgresStore:
+            store = PostgresStore(url, pool=1, session_locks=False)
+            held.callback(store.close)
+            return store
+
+        def servers() -> set[int]:
+            of_clients = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'"
+            return {pid for (pid,) in connection.execute(of_clients)}
+
+        cases = {}
+        for case, made in {
+            RAW: lambda: by_hand(url, "raw"),
+            DOCUMENT: lambda: document(opened(), RunId("processors", "document")),
+            STEP: lambda: step(opened(), RunId("processors", "step")),
+        }.items():
+            before = servers()
+            save = made()
+            looped(save)(20)
+            [pid] = servers() - before
+            cases[case] = save, pid
+        taken: dict[str, list[tuple[float, float]]] = {case: [] for case in cases}
+        for _ in range(rounds):
+            for case, (save, pid) in random.sample([*cases.items()], len(cases)):
+                server, client = cpu_seconds(pid), time.process_time()
+                looped(save)(saves)
+                both = cpu_seconds(pid) - server, time.process_time() - client
+                taken[case].append((both[0] / saves * 1e6, both[1] / saves * 1e6))
+    least = {case: [min(each) for each in zip(*both, strict=True)] for case, both in taken.items()}
+    rows = [
+        [case, *(f"{each:.1f}" for each in both), f"{sum(both) / sum(least[RAW]):.2f}x"]
+        for case, both in least.items()
+    ]
+    header = ["case", "server", "client", "both, vs by hand"]
+    report.table("Microseconds of a processor per save, least of all rounds", header, rows)
+
+
 def trips(report: Report, server: Postgres) -> None:
     """Count what a client sends at once: each is a round trip."""
     proxy = FaultProxy(server.port)
@@ -471,6 +525,7 @@ def report(*, quick: bool) -> Report:
         PostgresStore.migrate(url)
         many(found, url, quick=quick)
         single(found, url, quick=quick)
+        processors(found, url, quick=quick)
         trips(found, server)
         log(found, url)
         takeover(found, url, quick=quick)
