@@ -167,17 +167,18 @@ class Operations:
         }  # fmt: skip
         put, many = _put(change.put)
         values |= put
+        on_result = change.after_result >= 0
         try:
             if many == "one" and change.document is None and not change.drop:
                 values["fresh"] = lease.seconds * (1 - 1 / RENEWALS_PER_LEASE)
-                [answer] = yield [self.sql.step.bound(values)]
+                [answer] = yield [self.sql.step[on_result].bound(values)]
                 if answer.count:
                     return
             if change.drop:
                 values["drops"] = change.drop
             if change.finished:
                 values["payload"] = payload(lease.run)
-            statement = self.sql.changes[_kind(change), many, bool(change.drop)]
+            statement = self.sql.changes[_kind(change), many, bool(change.drop), on_result]
             [answer] = yield [statement.bound(values)]
         except Failure as failure:
             if failure.code != UNIQUE_VIOLATION:
