@@ -239,7 +239,7 @@ def test_a_run_that_nobody_has_and_that_cannot_be_released_is_said(caplog):
     before = threads()
     enter_and_drop(Unavailable())
     wait_until(lambda: threads() <= before)
-    assert "run: run 'a' is not released, so that others have to wait" in caplog.text
+    assert "run: a run that its code has left is not released, so that others" in caplog.text
 
 
 def test_what_a_signal_handler_raises_just_after_the_beginning_leaves_no_thread(monkeypatch):

@@ -261,9 +261,11 @@ class Watcher:
             self._store.release(lease, "error", _DROPPED)
         except Exception as error:  # noqa: BLE001 - as above
             logger_of("checkpoint").warning(
-                "%s: run %r is not released, so that others have to wait for the end of its "
-                "lease: %s", lease.run.name, lease.run.key, in_words(error)
-            )  # fmt: skip
+                "%s: a run that its code has left is not released, so that others have to wait for "
+                "the end of its lease: %s",
+                lease.run.name,
+                in_words(error),
+            )
 
 
 def renews_now(renewal: float, between: float, now: float) -> bool:
