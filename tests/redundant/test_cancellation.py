@@ -124,10 +124,10 @@ def test_a_timeout_around_the_call_is_a_timeout(run, primary):
     async def main():
         copies = Copies(hang, hang)
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(3 * SOON):
+            async with asyncio.timeout(LATER):
                 await policy(primary)(copies)()
         assert asyncio.current_task().cancelling() == 0
-        await turns(lambda: copies.cancelled == 2)
+        await turns(lambda: copies.cancelled == copies.begun > 0)
 
     run(main())
 
