@@ -16,12 +16,14 @@ import pytest
 from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
 
+from mainstay import checkpoint_run
 from mainstay._core import exits
 from mainstay._core.exits import end_threads
 from mainstay._core.workers import WorkerPool
 from mainstay._limits.shared_turns import SharedTurns
 from mainstay._metrics.writer import Writer
 from mainstay.integrations._watchdog import Watchdog
+from mainstay.stores import MemoryStore
 from support.postgres import Postgres
 from support.processes import PROGRAMS
 
@@ -199,6 +201,18 @@ def test_the_threads_of_a_shared_limit_end(new_threads):
     ]
     end_threads()
     assert not any(each.name.startswith(exits.PREFIX) for each in new_threads())
+
+
+def test_the_thread_that_renews_leases_ends(new_threads):
+    """Known fault: the end of a subinterpreter did not wait for the thread, once in 66 times."""
+    store = MemoryStore()
+    for _ in range(2):
+        with checkpoint_run("May", store=store) as cp:
+            assert [each.name for each in new_threads()] == ["mainstay-leases"]
+            end_threads()
+            assert new_threads() == []
+            cp.step("one", lambda: 1)
+        store.forget(store.list()[0][0].run)
 
 
 def test_a_thread_that_hangs_is_given_up(monkeypatch):

@@ -36,6 +36,7 @@ from mainstay._checkpoint.schedule import Schedule
 from mainstay._core.clock import Clock, monotonic
 from mainstay._core.context import helper_context
 from mainstay._core.events import is_first, logger_of
+from mainstay._core.exits import end_with_subinterpreter
 from mainstay._core.failures import class_name, in_words
 from mainstay._core.forks import around_forks
 from mainstay._core.threads import values_now
@@ -119,6 +120,8 @@ class Watcher:
         self._numbers = count()
         self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._until = -math.inf
+        self._ends = False
+        end_with_subinterpreter(self, Watcher._end)
         threading.Thread(
             target=Context().run, args=(self._watch,), name="mainstay-leases", daemon=True
         ).start()
@@ -173,12 +176,18 @@ class Watcher:
 
     def _goes_on(self) -> bool:
         """Return False if there is no run left, and none will come."""
-        if self._runs:
+        if self._runs and not self._ends:
             return True
         with _lock:
-            if not self._runs and _watchers.get(id(self._store)) is self:
+            goes_on = bool(self._runs) and not self._ends
+            if not goes_on and _watchers.get(id(self._store)) is self:
                 del _watchers[id(self._store)]
-            return bool(self._runs)
+            return goes_on
+
+    def _end(self) -> None:
+        """End the thread, also if there are runs, which are renewed no more."""
+        self._ends = True
+        self._wake_up()
 
     def _woken(self, until: float) -> bool:
         """Wait until then, or until somebody wakes it; return True if a run may be dropped."""
