@@ -5,8 +5,12 @@ import contextlib
 import hashlib
 import os
 import pickle
+import ssl
+import subprocess
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
@@ -14,11 +18,11 @@ from mainstay.errors import StoreUnavailableError
 from mainstay.stores import store_of
 from mainstay.stores._s3 import bucket as bucket_module
 from mainstay.stores._s3.failures import S3Failure, failed, told_of
-from mainstay.stores._s3.requests import Delete, Put
+from mainstay.stores._s3.requests import Delete, ListPage, Put
 from mainstay.stores.base import Promises, RunId
 from mainstay.stores.s3 import S3Store
 from support.fake_bucket import CUT, LATE, FakeBucket, store_on
-from support.processes import LOOPBACK
+from support.processes import LOOPBACK, require_tool
 from support.store_conformance import acquired, save
 
 SECRET = "hun%2Fter2"  # noqa: S105 - that it is shown nowhere is the test
@@ -147,7 +151,29 @@ class Service(BaseHTTPRequestHandler):
             self.say(*self.server.answer)
 
     def do_GET(self):
+        asked = dict(parse_qsl(urlsplit(self.path).query))
+        if "list-type" in asked and self.server.answer is None:
+            self.say(200, self.listed(asked))
+            return
         self.say(*(self.server.answer or (404, b"<Error><Code>NoSuchKey</Code></Error>")))
+
+    def listed(self, asked):
+        """Give seven names after what was asked for, as servers do that give less than allowed."""
+        last = max(asked.get("start-after", ""), asked.get("continuation-token", ""))
+        names = sorted(name.removeprefix("/bucket/") for name in self.server.objects)
+        left = [name for name in names if name.startswith(asked["prefix"]) and name > last]
+        page, more = left[:7], len(left) > 7
+        token = f"<NextContinuationToken>{page[-1]}</NextContinuationToken>" if more else ""
+        found = "".join(
+            f"<Contents><Key>{name}</Key><LastModified>2026-11-30T12:00:00.000Z</LastModified>"
+            f'<ETag>"{name}"</ETag><Size>500</Size></Contents>'
+            for name in page
+        )
+        truncated = "true" if more else "false"
+        return (
+            f"<ListBucketResult><IsTruncated>{truncated}</IsTruncated>{token}{found}"
+            "</ListBucketResult>"
+        ).encode()
 
     def say(self, status, body, *headers):
         self.send_response(status)
@@ -247,6 +273,17 @@ def test_a_conflict_with_a_write_under_way_says_nothing_of_the_condition(service
         assert (conflict.value.status, conflict.value.retryable) == (409, True)
 
 
+@pytest.mark.process
+def test_a_server_that_lists_less_at_once_than_it_may_is_read_to_the_end(service):
+    names = [f"jobs/runs/a!/{number:04d}!" for number in range(1020)]
+    service.objects = {f"/bucket/{name}": b"" for name in names}
+    bucket = S3Store(url_of(service.server_port))._runner.bucket
+    page = bucket.send(ListPage("jobs/runs"), 30.0)
+    assert [each.name for each in page] == names[:1000]
+    page = bucket.send(ListPage("jobs/runs", names[999]), 30.0)
+    assert [each.name for each in page] == names[1000:]
+
+
 def test_a_server_that_is_not_there_may_come_back():
     error = refused(url_of(1))
     assert error.retryable
@@ -257,6 +294,47 @@ def test_a_server_that_is_not_there_may_come_back():
 def test_a_server_without_tls_where_tls_is_asked_for_is_told(service):
     error = refused(url_of(service.server_port, scheme="https"))
     assert "s3://app@bucket/jobs" in str(error)
+
+
+def issue(folder, name, *how, extensions=""):
+    """Make a key and a certificate."""
+    openssl = require_tool("openssl", package="openssl")
+    paths = {kind: str(folder / f"{name}.{kind}") for kind in ("key", "csr", "pem", "ext")}
+    Path(paths["ext"]).write_text(extensions)
+    subprocess.run(
+        [openssl, "req", "-newkey", "rsa:2048", "-nodes", "-keyout", paths["key"],
+         "-out", paths["csr"], "-subj", f"/CN={name}"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    subprocess.run(
+        [openssl, "x509", "-req", "-in", paths["csr"], "-days", "2", "-out", paths["pem"],
+         "-extfile", paths["ext"], *how],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return paths
+
+
+@pytest.mark.process
+def test_a_certificate_is_checked_against_authorities_of_the_user_s_own(
+    service, tmp_path, monkeypatch
+):
+    key = str(tmp_path / "authority.key")
+    authority = issue(
+        tmp_path, "authority", "-signkey", key, extensions="basicConstraints=critical,CA:TRUE"
+    )
+    signed = ("-CA", authority["pem"], "-CAkey", key, "-CAcreateserial")
+    extensions = f"subjectAltName=IP:{LOOPBACK}\nbasicConstraints=CA:FALSE"
+    server = issue(tmp_path, "server", *signed, extensions=extensions)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(server["pem"], server["key"])
+    service.socket = context.wrap_socket(service.socket, server_side=True)
+    service.answer = 503, told("SlowDown")
+    url = url_of(service.server_port, scheme="https")
+    error = refused(url)
+    assert "the server's certificate is refused: UnknownIssuer" in str(error)
+    assert not error.retryable
+    monkeypatch.setenv("SSL_CERT_FILE", authority["pem"])
+    assert "SlowDown" in str(refused(url))
 
 
 LOST = """Generic S3 error: Error performing PUT http://h/b/k in 1ms - HTTP error: error sending
@@ -270,7 +348,8 @@ Debug source: HttpError {{ kind: Connect, source: reqwest::Error {{ {} }} }}"""
          "Name or service not known"),
         ('error: "failed to lookup address information: Temporary failure in name resolution"',
          True, "Temporary failure in name resolution"),
-        ("error: InvalidCertificate(\n  UnknownIssuer)", False, "InvalidCertificate"),
+        ("error: InvalidCertificate(\n  UnknownIssuer)", False,
+         "certificate is refused: UnknownIssuer; for authorities of your own, name their file in"),
         ('message: "Connection reset by peer"', True, "Connection reset by peer"),
         ("source: TimedOut", True, "the server did not answer in time"),
         ("IncompleteMessage", True, "the connection was lost"),

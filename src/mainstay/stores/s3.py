@@ -55,7 +55,8 @@ class S3Store(Shared):
         url: ``s3://bucket/prefix?endpoint=https://host:9000&region=eu-west-1``. Without
             ``endpoint=`` Amazon is meant, without ``region=`` what `$AWS_REGION` says. Access key
             and secret are those of `$AWS_ACCESS_KEY_ID` and `$AWS_SECRET_ACCESS_KEY`, or of the
-            role that the machine has, or ``key:secret@`` before the bucket.
+            role that the machine has, or ``key:secret@`` before the bucket. The server's
+            certificate is checked; `$SSL_CERT_FILE` names a file of authorities of your own.
         timeout: Seconds that an operation may take, above 0; None for a third of the lease that it
             is about, and 10 where it is about none. An operation about no lease, such as `list`,
             may take that time for each of its requests.
@@ -144,7 +145,7 @@ class S3Store(Shared):
         """Return runs, sorted by name and key, each with its state.
 
         A thousand runs take one request, and one more for each run that has changed since this
-        process read it, whatever its state.
+        process read it, whatever its state. The last 10,000 that were read are remembered.
         """
         return self._runner.run(self._operations.listing(name, status, after, limit))
 

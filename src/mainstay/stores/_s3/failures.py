@@ -20,6 +20,7 @@ _NO_KEY = (
 _PASSING_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 _PASSING_CODES = frozenset({"RequestTimeout", "SlowDown", "OperationAborted"})
 _HINTS = {
+    "Certificate": "; for authorities of your own, name their file in $SSL_CERT_FILE",
     "NoSuchBucket": "; create the bucket, or mend its name in the URL",
     "PermanentRedirect": "; give ?region= in the URL the region of the bucket",
     "AuthorizationHeaderMalformed": "; give ?region= in the URL the region of the bucket",
@@ -33,7 +34,7 @@ _HINTS = {
     ),
 }
 _LASTING = re.compile(
-    r"[Cc]ertificate|Name or service not known|nodename nor servname|No address associated"
+    r"Name or service not known|nodename nor servname|No address associated"
     r"|builder error|BadScheme"
 )
 """What of a failure without an answer will not pass."""
@@ -41,7 +42,8 @@ _LATE = re.compile(r"\bTimedOut\b|timed out")
 _OF_THE_MACHINE = re.compile(r"//169\.254\.|/latest/api/token")
 """Where obstore asks for the role of the machine, if it was given no access key."""
 _REDIRECTED = re.compile(r"redirect without LOCATION")
-_CAUSE = re.compile(r'(?:message|error): "([^"]+)"|\b(InvalidCertificate\(\s*\w+)')
+_CAUSE = re.compile(r'(?:message|error): "([^"]+)"')
+_CERTIFICATE = re.compile(r"\bInvalidCertificate\(\s*(\w+)")
 
 
 class S3Failure(Exception):  # noqa: N818 - never seen by users
@@ -98,7 +100,10 @@ def _lost(text: str) -> S3Failure:
     """Return the failure for a request that was not answered."""
     if _LATE.search(text):
         return late()
-    causes = [" ".join("".join(each).split()) for each in _CAUSE.findall(text)]
+    certificate = _CERTIFICATE.search(text)
+    if certificate is not None:
+        return S3Failure(f"the server's certificate is refused: {certificate[1]}", "Certificate")
+    causes = [" ".join(each.split()) for each in _CAUSE.findall(text)]
     told = causes[-1] if causes else "the connection was lost"
     return S3Failure(told, retryable=_LASTING.search(text) is None, cut=True)
 

@@ -525,8 +525,9 @@ def _looked_at(found: Found | None, run: RunId) -> _Seen | None:
 
 
 def _remember(known: dict[str, V], name: str, value: V) -> None:
-    """Keep what is known of an object, and forget what was learnt first if there is too much."""
+    """Keep what is known of an object; if there is too much, forget a tenth, the oldest first."""
     known.pop(name, None)
     known[name] = value
-    while len(known) > _MOST_KNOWN:
-        known.pop(next(iter(known)), None)
+    if len(known) > _MOST_KNOWN:
+        for oldest in [*known][: _MOST_KNOWN // 10 + 1]:
+            known.pop(oldest, None)
