@@ -61,7 +61,7 @@ class WakingStore(Protocol):
 
 @runtime_checkable
 class PricedStore(Protocol):
-    """Saves at a price that whoever saves after each item is told of."""
+    """Saves at a price, which a run that saves after each item tells."""
 
     def _price_of_saves(self) -> str:
         """Return what each save is, in words that follow "each save in the store is"."""
