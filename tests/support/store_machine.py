@@ -250,4 +250,4 @@ class StoreMachine(RuleBasedStateMachine):
         document = opened(self.server.load(RUN).latest)
         assert document.state == [*range(ITEMS)], "an item is lost, or counted twice"
         self.do_item("b")
-        assert "b" not in self.workers
+        assert "b" not in self.workers, "a finished run goes on"
