@@ -34,7 +34,7 @@ _FACTS = parsed(
     "  WHERE pg_backend_pid() = :pid)",
 )
 """Whether the connection is direct: a pooler answers with a process id of its own. If it is, plans
-use the indexes, whatever size the tables had when a statement was prepared; each is made once, since
+use the indexes, whatever size the tables had when a statement was prepared; each is made once, as
 that takes longer than a save; and nothing is compiled: what it costs to read a table as a whole is
 set so high that it would be. And what waited for a row of a run reads all that is kept beside it as
 it is then, not as it was before."""
