@@ -31,7 +31,7 @@ ITEMS = PARTS * SIZE
 LEASE = 30.0
 RUN = RunId("run", "key")
 NAMES = ("a", "b")
-WORKERS = st.sampled_from(NAMES)
+WORKERS, TROUBLE = st.sampled_from(NAMES), st.sampled_from(TROUBLES)
 
 
 class Worker:
@@ -168,8 +168,9 @@ class StoreMachine(RuleBasedStateMachine):
             if name not in self.acting:
                 self.do_item(name)
 
-    @rule(name=WORKERS, count=st.integers(1, 4))
-    def work(self, name, count):
+    @rule(name=WORKERS, count=st.integers(1, 6), troubles=st.lists(TROUBLE, max_size=6))
+    def work(self, name, count, troubles):
+        self.server.troubles.extend(troubles)
         for _ in range(count):
             self.do_item(name)
 
@@ -201,11 +202,11 @@ class StoreMachine(RuleBasedStateMachine):
 
     # What happens to the server.
 
-    @rule(troubles=st.lists(st.sampled_from(TROUBLES), min_size=1, max_size=4))
+    @rule(troubles=st.lists(TROUBLE, min_size=1, max_size=4))
     def get_into_trouble(self, troubles):
         self.server.troubles.extend(troubles)
 
-    @rule(count=st.integers(1, 12))
+    @rule(count=st.integers(1, 6))
     def lose_the_last_writes(self, count):
         self.server.forget_writes(count)
         self.heed_cuts()
