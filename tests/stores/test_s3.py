@@ -702,7 +702,7 @@ class AgainstMemory(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.clock = FakeClock()
+        self.clock = FakeClock(everywhere=True)  # requests side by side are sent by threads
         self.clock.__enter__()
         self.bucket = FakeBucket()
         self.memory = MemoryStore()
