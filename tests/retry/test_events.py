@@ -379,10 +379,12 @@ def test_a_call_without_time_left_is_told_as_no_attempt(caller, events, context)
 
 def test_a_signal_handler_may_listen_while_its_thread_begins_to_or_ends():
     """Known fault: it waited for ever for a lock of its own thread."""
+    attempts = []
 
     def attempt():
         heard = []
         stops = [on_event(heard.append)]
+        attempts.append(stops)
 
         def handler():
             stops.append(on_event(heard.append))
@@ -400,3 +402,6 @@ def test_a_signal_handler_may_listen_while_its_thread_begins_to_or_ends():
         return action, handler, check
 
     assert at_each_interruption(attempt) > 10
+    for stop in attempts[-1]:  # which nothing interrupted
+        stop()
+    assert _listeners == {}
