@@ -136,6 +136,16 @@ def files() -> int:
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - one more is open for that
 
 
+def leaves_files(before: int) -> bool:
+    """True if more files stay open than *before*; a thread that ends has its own for a moment."""
+    ends = monotonic() + SOON
+    while files() > before:
+        if monotonic() > ends:
+            return True
+        sleep(0.0001)
+    return False
+
+
 def left_in_metrics(metrics: Metrics) -> Iterator[str]:
     """Say what a run left in its gauge, which is to show what was counted once no run goes on."""
     counted = sum(
@@ -238,7 +248,7 @@ class Trials:
                 handler.call(again)
             wrong = [*left(self._store, self._threads), *left_in_metrics(metrics)]
             wrong += wrong_with(again)
-        if 0 < self._files < files():
+        if self._files and leaves_files(self._files):
             wrong.append("a file")
         self._files = files()
         faulthandler.cancel_dump_traceback_later()
