@@ -40,7 +40,7 @@ from support.handlers import Handler, TimedHandler
 
 LONGEST = 60.0  # seconds for a run, which takes a hundredth of one
 LONGEST_HIT = 0.002  # seconds after which the timer hits at the latest
-SOON = 0.5  # seconds in which the watcher's thread sees what nobody has any more
+SOON = 5.0  # seconds in which the watcher's thread sees what nobody has any more
 
 
 class Interrupt(BaseException):
