@@ -38,22 +38,16 @@ def interrupted(point: int, handler: Callable[[], object], action: Callable[[], 
     """Run *action*, with *handler* at its *point*-th interruption; say whether it has that many."""
     passed = -1
 
-    def trace(frame: FrameType, _event: str, _arg: object) -> Any:
+    def trace(frame: FrameType, event: str, _arg: object) -> Any:
+        nonlocal passed
         if not frame.f_code.co_filename.startswith(SOURCES):
             return None
         frame.f_trace_opcodes = True
-        places = interruptions(frame.f_code)
-
-        def trace_inside(frame: FrameType, event: str, _arg: object) -> Any:
-            nonlocal passed
-            if event == "opcode" and frame.f_lasti in places:
-                passed += 1
-                if passed == point:
-                    sys.settrace(None)  # what follows is as fast as it is
-                    handler()
-            return trace_inside
-
-        return trace_inside
+        if event == "opcode" and frame.f_lasti in interruptions(frame.f_code):
+            passed += 1
+            if passed == point:
+                handler()
+        return trace
 
     before = sys.gettrace()
     sys._getframe().f_trace_opcodes = True  # Python 3.12 asks for it before it starts to trace
