@@ -5,13 +5,12 @@ between, so that a pooler may give each statement to another session of the serv
 tasks send the same statements: an operation is a generator, and here it is driven.
 """
 
-import math
 import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar
 
-from mainstay._core.arguments import to_flag
+from mainstay._core.arguments import to_flag, to_number
 from mainstay._core.clock import SYSTEM, monotonic
 from mainstay._core.forks import reset_after_fork
 from mainstay._core.sharing import Shared
@@ -111,7 +110,7 @@ class PostgresStore(Shared):
         self.url: str = address.shown
         self._schema = address.schema or to_schema(schema)
         self._size = _to_size(pool)
-        self._timeout = _to_timeout(timeout)
+        self._timeout = None if timeout is None else to_number(timeout, "timeout", zero=False)
         self._locks = _to_locks(session_locks)
         prepares = to_flag(prepare, "prepare") and address.prepare is not False
         self._origin = Origin(address, prepares)
@@ -330,13 +329,3 @@ def _to_locks(session_locks: object) -> bool | None:
     if not isinstance(session_locks, bool):
         raise TypeError(f'`session_locks` must be "auto", True or False, not {session_locks!r}')
     return session_locks
-
-
-def _to_timeout(timeout: object) -> float | None:
-    if timeout is None:
-        return None
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
-        raise TypeError(f"`timeout` must be a number of seconds or None, not {timeout!r}")
-    if not 0 < timeout < math.inf:
-        raise ValueError(f"`timeout` must be above 0 seconds and finite, not {timeout}")
-    return float(timeout)

@@ -5,11 +5,11 @@ send the same commands: an operation is a generator, and here it is driven.
 """
 
 import asyncio
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from mainstay._core.arguments import to_number
 from mainstay._core.clock import monotonic
 from mainstay._core.forks import reset_after_fork
 from mainstay._core.sharing import Shared
@@ -79,7 +79,7 @@ class RedisStore(Shared):
     def __init__(self, url: str, *, timeout: float | None = None) -> None:
         self._address = to_redis_address(url)
         self.url: str = self._address.shown
-        self._timeout = _to_timeout(timeout)
+        self._timeout = None if timeout is None else to_number(timeout, "timeout", zero=False)
         self._clock: Callable[[], float] | None = None
         self._is_open = self._is_sound = False
         self._reset()
@@ -258,13 +258,3 @@ class RedisStore(Shared):
         if pool is None:
             pool = self._loops[loop] = AsyncRedisPool(self._address, self._loops)
         return pool
-
-
-def _to_timeout(timeout: object) -> float | None:
-    if timeout is None:
-        return None
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
-        raise TypeError(f"`timeout` must be a number of seconds or None, not {timeout!r}")
-    if not 0 < timeout < math.inf:
-        raise ValueError(f"`timeout` must be above 0 seconds and finite, not {timeout}")
-    return float(timeout)

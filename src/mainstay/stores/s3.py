@@ -5,9 +5,9 @@ document and the last results. Threads and tasks send the same requests: an oper
 generator, and here it is driven.
 """
 
-import math
 from collections.abc import Sequence
 
+from mainstay._core.arguments import to_number
 from mainstay._core.forks import reset_after_fork
 from mainstay._core.sharing import Shared
 from mainstay.stores._s3.address import to_s3_address
@@ -81,7 +81,7 @@ class S3Store(Shared):
     def __init__(self, url: str, *, timeout: float | None = None) -> None:
         self._address = to_s3_address(url)
         self.url: str = self._address.shown
-        self._timeout = _to_timeout(timeout)
+        self._timeout = None if timeout is None else to_number(timeout, "timeout", zero=False)
         self._names = Names(self._address.prefix)
         self._promises: Promises | None = None
         self._reset()
@@ -175,13 +175,3 @@ class S3Store(Shared):
         if not promises.fenced:
             raise S3Failure("; ".join(promises.problems))
         return (yield from self._operations.acquiring(run, request))
-
-
-def _to_timeout(timeout: object) -> float | None:
-    if timeout is None:
-        return None
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
-        raise TypeError(f"`timeout` must be a number of seconds or None, not {timeout!r}")
-    if not 0 < timeout < math.inf:
-        raise ValueError(f"`timeout` must be above 0 seconds and finite, not {timeout}")
-    return float(timeout)
