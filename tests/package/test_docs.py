@@ -101,3 +101,17 @@ def test_links_to_files_lead_to_files(path):
 @pytest.mark.parametrize("page", sorted((DOCS / "policies").glob("*.md")), ids=named)
 def test_the_page_of_a_policy_leads_to_what_its_time_limits_end(page):
     assert "(../explanation/time-limits.md)" in page.read_text()
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "tutorial.md"], ids=named)
+def test_a_component_whose_metrics_a_page_shows_is_on_no_other_page(page):
+    """All pages record into one registry, in any order."""
+    shown = set(re.findall(r'^mainstay_.*component="(\w+)"', page.read_text(), re.MULTILINE))
+    others = [path for path in (*PAGES, *(ROOT / "src").rglob("*.py")) if path != page]
+    assert [
+        (component, named(path))
+        for component in shown
+        for path in others
+        if f'"{component}"' in path.read_text()
+    ] == []
+    assert shown
