@@ -10,7 +10,7 @@ import redis
 
 from mainstay.errors import CorruptCheckpointError, StoreSchemaError, StoreUnavailableError
 from mainstay.stores import store_of
-from mainstay.stores._redis.failures import lost, told_of
+from mainstay.stores._redis.failures import lost
 from mainstay.stores._redis.failures import refused as refused_by
 from mainstay.stores._redis.probing import survey
 from mainstay.stores.base import Change, Contents, Promises, Result, RunId
@@ -364,13 +364,13 @@ def test_without_redis_py_the_extra_is_named(monkeypatch):
     ids=str,
 )  # fmt: skip
 def test_what_passes_is_told_from_what_does_not(error, retryable, hint):
-    told = told_of(refused_by(error), "redis://db:6379/0")
+    told = refused_by(error).told("redis://db:6379/0")
     assert isinstance(told, StoreUnavailableError)
     assert told.retryable == retryable
     assert hint in str(told)
 
 
 def test_a_server_that_reads_its_files_after_a_start_is_asked_again():
-    told = told_of(lost(redis.BusyLoadingError("Redis is loading the dataset in memory")), "url")
+    told = lost(redis.BusyLoadingError("Redis is loading the dataset in memory")).told("url")
     assert isinstance(told, StoreUnavailableError)
     assert told.retryable

@@ -17,7 +17,7 @@ import pytest
 from mainstay.errors import StoreUnavailableError
 from mainstay.stores import store_of
 from mainstay.stores._s3 import bucket as bucket_module
-from mainstay.stores._s3.failures import S3Failure, failed, told_of
+from mainstay.stores._s3.failures import S3Failure, failed
 from mainstay.stores._s3.requests import Delete, ListPage, Put
 from mainstay.stores.base import Promises, RunId
 from mainstay.stores.s3 import S3Store
@@ -359,7 +359,7 @@ Debug source: HttpError {{ kind: Connect, source: reqwest::Error {{ {} }} }}"""
     ],
 )  # fmt: skip
 def test_a_request_without_an_answer_is_told_by_its_innermost_cause(text, retryable, problem):
-    error = told_of(failed(LOST.format(text)), "s3://bucket")
+    error = failed(LOST.format(text)).told("s3://bucket")
     assert error.retryable == retryable
     assert problem in str(error)
 

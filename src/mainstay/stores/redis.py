@@ -15,7 +15,7 @@ from mainstay._core.forks import reset_after_fork
 from mainstay._core.sharing import Shared
 from mainstay.stores._redis import operations
 from mainstay.stores._redis.address import to_redis_address
-from mainstay.stores._redis.failures import RedisFailure, told_of
+from mainstay.stores._redis.failures import RedisFailure
 from mainstay.stores._redis.operations import RedisOperation
 from mainstay.stores._redis.pool import AsyncRedisPool, RedisPool
 from mainstay.stores._redis.probing import probing, surveying
@@ -179,7 +179,7 @@ class RedisStore(Shared):
                 operations.channel_of(run), lambda: self._run(operations.awaiting(run)), ends
             )
         except RedisFailure as failure:
-            raise told_of(failure, self.url) from None
+            raise failure.told(self.url) from None
 
     async def _await_release(self, run: RunId, seconds: float) -> None:
         """As `_wait_for_release`, in a task."""
@@ -189,7 +189,7 @@ class RedisStore(Shared):
                 operations.channel_of(run), lambda: self._arun(operations.awaiting(run)), ends
             )
         except RedisFailure as failure:
-            raise told_of(failure, self.url) from None
+            raise failure.told(self.url) from None
 
     def _acquiring(self, run: RunId, request: Request) -> RedisOperation[Acquisition]:
         if not self._is_sound:
@@ -230,7 +230,7 @@ class RedisStore(Shared):
             found: T = ended.value
             return found
         except RedisFailure as failure:
-            raise told_of(failure, self.url) from None
+            raise failure.told(self.url) from None
 
     async def _arun(self, operation: RedisOperation[T], lease: float | None = None) -> T:
         """As `_run`, in a task."""
@@ -250,7 +250,7 @@ class RedisStore(Shared):
             found: T = ended.value
             return found
         except RedisFailure as failure:
-            raise told_of(failure, self.url) from None
+            raise failure.told(self.url) from None
 
     def _pool_of_loop(self) -> AsyncRedisPool:
         loop = asyncio.get_running_loop()

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from mainstay._core.clock import monotonic
 from mainstay._core.context import current_context
-from mainstay.stores._postgres.failures import Failure, told
+from mainstay.stores._postgres.failures import Failure
 from mainstay.stores._postgres.operations import Operation, Rest
 from mainstay.stores._postgres.pool import AsyncPool, Origin, Pool
 from mainstay.stores._postgres.schema import Exchanges, checking
@@ -95,7 +95,7 @@ class Client:
             found: T = ended.value
             return found
         except Failure as failure:
-            raise told(failure, self._url) from None
+            raise failure.told(self._url) from None
 
     async def arun(self, operation: Operation[T], lease: float | None = None) -> T:
         """As `run`, in a task."""
@@ -120,7 +120,7 @@ class Client:
             found: T = ended.value
             return found
         except Failure as failure:
-            raise told(failure, self._url) from None
+            raise failure.told(self._url) from None
 
     def _pool_of_loop(self) -> AsyncPool:
         loop = asyncio.get_running_loop()

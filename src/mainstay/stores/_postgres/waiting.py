@@ -46,7 +46,7 @@ def drive(steps: Steps[T], ends: float) -> T:
             wait = next(steps)
             left = ends - monotonic()
             if left <= 0 or not ready([wait], left):
-                steps.throw(_late())
+                steps.throw(Failure.late())
     except StopIteration as ended:
         answer: T = ended.value
         return answer
@@ -60,7 +60,7 @@ async def adrive(steps: Steps[T], ends: float) -> T:
             descriptor, events = next(steps)
             left = ends - monotonic()
             if left <= 0 or not await _ready(loop, descriptor, events, left):
-                steps.throw(_late())
+                steps.throw(Failure.late())
     except StopIteration as ended:
         answer: T = ended.value
         return answer
@@ -89,7 +89,3 @@ async def _ready(
 def _wake(woken: "asyncio.Future[bool]", ready: bool) -> None:  # noqa: FBT001 - of a callback
     if not woken.done():
         woken.set_result(ready)
-
-
-def _late() -> Failure:
-    return Failure("the server did not answer in time", retryable=True)

@@ -9,7 +9,7 @@ import attrs
 
 from mainstay._core.clock import monotonic
 from mainstay.stores._s3.bucket import Bucket, step_of
-from mainstay.stores._s3.failures import S3Failure, late, told_of
+from mainstay.stores._s3.failures import S3Failure
 from mainstay.stores._s3.requests import S3Operation, S3Request
 from mainstay.stores.base import call_seconds
 
@@ -56,7 +56,7 @@ class S3Runner:
             found: T = ended.value
             return found
         except S3Failure as failure:
-            raise told_of(failure, self._url) from None
+            raise failure.told(self._url) from None
 
     async def arun(self, operation: S3Operation[T], lease: float | None = None) -> T:
         """As `run`, in a task."""
@@ -74,7 +74,7 @@ class S3Runner:
             found: T = ended.value
             return found
         except S3Failure as failure:
-            raise told_of(failure, self._url) from None
+            raise failure.told(self._url) from None
 
     def _sent(self, requests: Sequence[S3Request], budget: "_Budget") -> list[Any]:
         if len(requests) == 1:
@@ -141,5 +141,5 @@ class _Budget:
             return self.limit
         seconds = step_of(self.limit, self.ends - monotonic())
         if seconds is None:
-            raise late()
+            raise S3Failure.late()
         return seconds
