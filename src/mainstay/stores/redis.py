@@ -13,6 +13,7 @@ from mainstay._core.arguments import to_number
 from mainstay._core.clock import monotonic
 from mainstay._core.forks import reset_after_fork
 from mainstay._core.sharing import Shared
+from mainstay.stores._driving import adrive, drive
 from mainstay.stores._redis import operations
 from mainstay.stores._redis.address import to_redis_address
 from mainstay.stores._redis.failures import RedisFailure
@@ -216,19 +217,8 @@ class RedisStore(Shared):
         """Run an operation to its end, within the time that a call may take."""
         ends = monotonic() + call_seconds(self._timeout, lease)
         pool = pool or self._pool
-        steps = self._opened(operation)
         try:
-            wanted = next(steps)
-            while True:
-                try:
-                    answers = pool.exchange(wanted, ends)
-                except RedisFailure as failure:
-                    wanted = steps.throw(failure)
-                else:
-                    wanted = steps.send(answers)
-        except StopIteration as ended:
-            found: T = ended.value
-            return found
+            return drive(self._opened(operation), lambda wanted: pool.exchange(wanted, ends))
         except RedisFailure as failure:
             raise failure.told(self.url) from None
 
@@ -236,19 +226,8 @@ class RedisStore(Shared):
         """As `_run`, in a task."""
         ends = monotonic() + call_seconds(self._timeout, lease)
         pool = self._pool_of_loop()
-        steps = self._opened(operation)
         try:
-            wanted = next(steps)
-            while True:
-                try:
-                    answers = await pool.exchange(wanted, ends)
-                except RedisFailure as failure:
-                    wanted = steps.throw(failure)
-                else:
-                    wanted = steps.send(answers)
-        except StopIteration as ended:
-            found: T = ended.value
-            return found
+            return await adrive(self._opened(operation), lambda wanted: pool.exchange(wanted, ends))
         except RedisFailure as failure:
             raise failure.told(self.url) from None
 

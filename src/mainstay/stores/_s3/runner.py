@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import attrs
 
 from mainstay._core.clock import monotonic
+from mainstay.stores._driving import adrive, drive
 from mainstay.stores._s3.bucket import Bucket, step_of
 from mainstay.stores._s3.failures import S3Failure
 from mainstay.stores._s3.requests import S3Operation, S3Request
@@ -44,17 +45,7 @@ class S3Runner:
         """
         budget = _Budget(call_seconds(self._timeout, lease), whole=lease is not None)
         try:
-            wanted = next(operation)
-            while True:
-                try:
-                    answers = self._sent(wanted, budget)
-                except S3Failure as failure:
-                    wanted = operation.throw(failure)
-                else:
-                    wanted = operation.send(answers)
-        except StopIteration as ended:
-            found: T = ended.value
-            return found
+            return drive(operation, lambda wanted: self._sent(wanted, budget))
         except S3Failure as failure:
             raise failure.told(self._url) from None
 
@@ -62,17 +53,7 @@ class S3Runner:
         """As `run`, in a task."""
         budget = _Budget(call_seconds(self._timeout, lease), whole=lease is not None)
         try:
-            wanted = next(operation)
-            while True:
-                try:
-                    answers = await self._asent(wanted, budget)
-                except S3Failure as failure:
-                    wanted = operation.throw(failure)
-                else:
-                    wanted = operation.send(answers)
-        except StopIteration as ended:
-            found: T = ended.value
-            return found
+            return await adrive(operation, lambda wanted: self._asent(wanted, budget))
         except S3Failure as failure:
             raise failure.told(self._url) from None
 
