@@ -4,7 +4,6 @@ Nothing else reads the URL, so that a password in it stays here. libpq's own mes
 are not shown either: they quote the part that they stumble over.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
@@ -12,10 +11,10 @@ from urllib.parse import parse_qsl, quote, urlencode
 import attrs
 
 from mainstay.stores._postgres.driver import psycopg
+from mainstay.stores._urls import to_url
 
 DEFAULT_SCHEMA = "mainstay"
 _MOST_BYTES = 48  # PostgreSQL cuts identifiers at 63, and the channel has a prefix
-_KIND = re.compile(r"postgres(ql)?://")
 _OWN = frozenset({"prepare", "schema"})
 _DEFAULTS = {
     "application_name": "mainstay",
@@ -57,11 +56,10 @@ def to_address(url: object) -> Address:
         ValueError: If *url* is none of PostgreSQL, or libpq does not know what is in it.
         ImportError: If psycopg is not installed.
     """
-    if not isinstance(url, str):
-        raise TypeError(f"`url` must be a str, not {type(url).__name__}")
-    if not _KIND.match(url) or re.search("[\0-\x20\x7f\ud800-\udfff]|%00", url):
+    text = to_url(url, "postgres(ql)?", _FORMS)
+    if "%00" in text:
         raise ValueError(f"`url` {_FORMS}")
-    place, _, query = url.partition("?")
+    place, _, query = text.partition("?")
     options = parse_qsl(query, keep_blank_values=True)
     ours = {name: value for name, value in options if name in _OWN}
     rest = [(name, value) for name, value in options if name not in _OWN]
