@@ -61,6 +61,11 @@ def refused(url, use=lambda store: store.load(RUN), **options):
         (f"postgres:{SECRET}", "missing", 'database "missing" does not exist'),
         (f"nobody:{SECRET}", "postgres", 'role "nobody" does not exist'),
         (f"known:{SECRET}", "postgres?sslmode=require", "does not support SSL"),
+        (f"known:{SECRET}", "postgres?sslmode=on", 'invalid sslmode value: "on"'),
+        (f"known:{SECRET}", "postgres?keepalives_idle=x", 'invalid integer value "x"'),
+        (f"known:{SECRET}", "postgres?service=unknown", 'service "unknown" not found'),
+        (f"known:{SECRET}", "postgres?options=-cunknown%3D1", "unrecognized configuration"),
+        (f"known:{SECRET}", "postgres?options=-cwork_mem%3Dx", "invalid value for parameter"),
     ],
 )
 def test_what_no_waiting_mends_is_refused_at_once(place, user, database, problem):
@@ -282,6 +287,11 @@ def test_a_pooler_that_hides_itself_breaks_prepared_statements_once(server, plac
         f"postgresql://app:{SECRET}%zz@db/jobs",
         f"postgresql://app:{SECRET}@db/jobs%00",
         f"postgresql://app:{SECRET}@db/jobs ",
+        f"postgresql://app:{SECRET}@db:0/jobs",
+        f"postgresql://app:{SECRET}@db:65536/jobs",
+        f"postgresql://app:{SECRET}@db:name/jobs",
+        f"postgresql://app:{SECRET}@db1:5432,db2:x/jobs",
+        f"postgresql://app:{SECRET}@db1,db2/jobs?port=1,2,3",
         f"mysql://app:{SECRET}@db/jobs",
     ],
 )

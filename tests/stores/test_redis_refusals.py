@@ -99,6 +99,20 @@ def test_a_server_that_has_no_such_database_is_refused(server, client):
 
 
 @pytest.mark.process
+@pytest.mark.parametrize("content", [None, "no certificate"], ids=["missing", "damaged"])
+@pytest.mark.parametrize("option", ["ssl_ca_certs", "ssl_certfile"])
+def test_a_file_that_is_no_certificate_is_named_and_not_asked_for_again(
+    server, client, tmp_path, option, content
+):
+    path = tmp_path / "file.pem"
+    if content is not None:
+        path.write_text(content)
+    error = refused(f"rediss://{LOOPBACK}:{server.port}/0?{option}={path}")
+    assert "mend the files that ssl_ca_certs=, ssl_certfile= and ssl_keyfile= name" in str(error)
+    assert not error.retryable
+
+
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("settings", "query", "problem"),
     [
@@ -283,6 +297,11 @@ def test_a_hundred_thousand_results_are_kept_and_removed_at_once(server, client)
         f"redis://app:{SECRET}@/0",
         f"redis://app:{SECRET}@db/0#x",
         f"redis://[{SECRET}/0",
+        f"redis://app:{SECRET}@db:0/0",
+        f"redis://app:{SECRET}@db1,db2/0",
+        f"redis://app:{SECRET}@db..local/0",
+        f"redis://app:{SECRET}@{'d' * 64}/0",
+        f"rediss://app:{SECRET}@db/0?ssl_keyfile=key.pem",
     ],
 )
 def test_a_url_that_is_wrong_is_refused_without_what_is_in_it(url):

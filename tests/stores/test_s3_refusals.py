@@ -1,5 +1,6 @@
 """What `S3Store` refuses, and how: one error that says what to do, and never a secret."""
 
+import asyncio
 import builtins
 import contextlib
 import hashlib
@@ -23,7 +24,7 @@ from mainstay.stores.base import Promises, RunId
 from mainstay.stores.s3 import S3Store
 from support.fake_bucket import CUT, LATE, FakeBucket, store_on
 from support.processes import LOOPBACK, require_tool
-from support.store_conformance import acquired, save
+from support.store_conformance import RUN, acquired, request, save
 
 SECRET = "hun%2Fter2"  # noqa: S105 - that it is shown nowhere is the test
 SHOWN = ("hun", "ter2")
@@ -296,6 +297,18 @@ def test_a_server_without_tls_where_tls_is_asked_for_is_told(service):
     assert "s3://app@bucket/jobs" in str(error)
 
 
+@pytest.mark.process
+@pytest.mark.parametrize("caller_of", ["sync", "async"])
+def test_an_endpoint_that_breaks_the_client_is_an_error_like_any_other(monkeypatch, caller_of):
+    """Known fault: obstore panics, and a panic is no `Exception`."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://256.0.0.1")
+    use = acquired if caller_of == "sync" else lambda s: asyncio.run(s.aacquire(RUN, request()))
+    error = refused(f"s3://app:{SECRET}@bucket/jobs?region=eu-west-1", use)
+    assert "obstore failed: " in str(error)
+    assert "mend endpoint= in the URL" in str(error)
+    assert not error.retryable
+
+
 def issue(folder, name, *how, extensions=""):
     """Make a key and a certificate."""
     openssl = require_tool("openssl", package="openssl")
@@ -373,6 +386,11 @@ def test_a_request_without_an_answer_is_told_by_its_innermost_cause(text, retrya
         f"s3://app:{SECRET}@bucket/jobs?unknown={SECRET}",
         f"s3://app:{SECRET}@bucket/jobs?endpoint=ftp://{SECRET}",
         f"s3://app:{SECRET}@bucket/jobs?endpoint=http://app:{SECRET}@host",
+        f"s3://app:{SECRET}@bucket/jobs?endpoint=http://host:65536",
+        f"s3://app:{SECRET}@bucket/jobs?endpoint=http://host:name",
+        f"s3://app:{SECRET}@bucket/jobs?endpoint=http://host:0",
+        f"s3://app:{SECRET}@bucket/jobs?endpoint=http://[::1",
+        f"s3://app:{SECRET}@bucket/jobs?endpoint=http://:9000",
         f"s3://app:{SECRET}@bucket/jobs?region={SECRET}/",
         f"s3://app:{SECRET}@bucket/jobs?region",
         f"s3://app:{SECRET}@bucket/../jobs",

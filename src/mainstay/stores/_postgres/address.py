@@ -4,6 +4,7 @@ Nothing else reads the URL, so that a password in it stays here. libpq's own mes
 are not shown either: they quote the part that they stumble over.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
@@ -15,6 +16,8 @@ from mainstay.stores._urls import to_url
 
 DEFAULT_SCHEMA = "mainstay"
 _MOST_BYTES = 48  # PostgreSQL cuts identifiers at 63, and the channel has a prefix
+_PORT = re.compile("[0-9]{1,5}")
+_LAST_PORT = 65_535
 _OWN = frozenset({"prepare", "schema"})
 _DEFAULTS = {
     "application_name": "mainstay",
@@ -103,12 +106,22 @@ def conninfo(parameters: Mapping[str, str]) -> bytes:
 def _parsed(url: str) -> dict[str, str]:
     library = psycopg()
     try:
-        found: Mapping[str, Any] = library.conninfo.conninfo_to_dict(url)
+        found: Mapping[str, Any] | None = library.conninfo.conninfo_to_dict(url)
     except library.Error:
+        found = None
+    if found is None or not _has_ports(found):
         raise ValueError(
             f"`url` {_FORMS}; its options are those of libpq, and prepare=no and schema=name"
-        ) from None
+        )
     return {name: str(value) for name, value in found.items() if value is not None}
+
+
+def _has_ports(found: Mapping[str, Any]) -> bool:
+    """True if there is one port, or one for each host, all in their range; "" is the usual one."""
+    ports = str(found.get("port", "")).split(",")
+    hosts = str(found.get("host", found.get("hostaddr", ""))).split(",")
+    numbers = [int(port) if _PORT.fullmatch(port) else 0 for port in ports if port]
+    return len(ports) in (1, len(hosts)) and all(0 < number <= _LAST_PORT for number in numbers)
 
 
 def _to_prepare(text: str) -> bool:

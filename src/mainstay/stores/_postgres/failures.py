@@ -44,6 +44,7 @@ _LASTING = re.compile(
     r"|root certificate|certificate verify|server does not support SSL|no such user"
     r"|no such database|not allowed to connect|certificate authentication"
     r"|Name or service not known|unsupported startup parameter|invalid connection option"
+    r"|invalid (integer |\w+ )?value|definition of service|unrecognized configuration parameter"
 )
 """What of a failure to connect will not pass: libpq gives no code of it."""
 

@@ -14,11 +14,13 @@ from mainstay.stores._redis.driver import client
 from mainstay.stores._urls import read_url
 
 _DATABASE = re.compile(r"/?|/(?P<number>\d{1,9})")
+_PORT = 6379
 _FILES = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
 _FORMS = (
     "must be such as redis://user:password@host:6379/0 or rediss://host/0, with what is not a "
-    "letter, a digit or one of -._~ in a name or password as %40 for @; its options are "
-    "durability=always or everysec and, of rediss, ssl_ca_certs=, ssl_certfile= and ssl_keyfile="
+    "letter, a digit or one of -._~ in a name or password as %40 for @; it has one host, and its "
+    "options are durability=always or everysec and, of rediss, ssl_ca_certs=, ssl_certfile= and, "
+    "with that, ssl_keyfile="
 )
 
 
@@ -63,7 +65,12 @@ def _read(parts: SplitResult, options: dict[str, str]) -> RedisAddress | None:
     durability = options.pop("durability", "always")
     if durability not in ("always", "everysec"):
         return None
-    host, port, number = unquote(parts.hostname), parts.port or 6379, int(database["number"] or 0)
+    if "ssl_keyfile" in options and "ssl_certfile" not in options:
+        return None
+    port = _PORT if parts.port is None else parts.port
+    host, number = unquote(parts.hostname), int(database["number"] or 0)
+    if not port or "," in host or not host.encode("idna"):
+        return None
     parameters: dict[str, object] = {
         "host": host,
         "port": port,

@@ -16,6 +16,9 @@ _PASSES = frozenset({
 _HINTS: Mapping[str, str] = {
     "OOM": "; give the server more memory, or forget runs",
     "MISCONF": "; free some of the disk of the server",
+    "TLSFILES": (
+        "; mend the files that ssl_ca_certs=, ssl_certfile= and ssl_keyfile= name in the URL"
+    ),
     "NOAUTH": "; give user and password in the URL",
     "WRONGPASS": "; mend user and password in the URL",
     "NOPERM": (
@@ -45,9 +48,12 @@ _CODES = {
 """What the server said first, by the class that redis-py makes of that."""
 _CODE = re.compile(rf"\b({'|'.join({*_PASSES, *_HINTS, 'WRONGTYPE'})})\b")
 """Redis 6 says what a script stumbled over in the middle of a sentence."""
+_FILE = re.compile(
+    r"No such file|Is a directory|PEM lib|KEY_VALUES_MISMATCH|NO_CERTIFICATE_OR_CRL_FOUND"
+)
 _LASTING = re.compile(
     r"[Cc]ertificate|WRONG_VERSION_NUMBER|Name or service not known"
-    r"|nodename nor servname|No such file|wrong number of arguments"
+    r"|nodename nor servname|wrong number of arguments"
 )
 """What of a failure to connect will not pass."""
 
@@ -74,4 +80,6 @@ def lost(error: BaseException) -> RedisFailure:
     if known:
         return refused(error)
     problem = " ".join(str(error).split()) or "the connection was lost"
+    if _FILE.search(problem):
+        return RedisFailure(problem, "TLSFILES", cut=True)
     return RedisFailure(problem, retryable=_LASTING.search(problem) is None, cut=True)

@@ -5,7 +5,7 @@ Nothing else reads the URL, so that a secret in it stays here.
 
 import re
 from collections.abc import Callable, Mapping
-from urllib.parse import SplitResult, quote, unquote
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import attrs
 
@@ -68,7 +68,7 @@ def _read(parts: SplitResult, options: dict[str, str]) -> S3Address | None:
         not options
         and _BUCKET.fullmatch(bucket)
         and (not prefix or _PREFIX.fullmatch(prefix))
-        and (not endpoint or _ENDPOINT.fullmatch(endpoint))
+        and (not endpoint or _is_endpoint(endpoint))
         and (not region or _REGION.fullmatch(region))
     )
     if not sound:
@@ -90,6 +90,11 @@ def _read(parts: SplitResult, options: dict[str, str]) -> S3Address | None:
     )
     shown = f"s3://{shown_user}{bucket}{'/' if prefix else ''}{prefix}{'?' if query else ''}{query}"
     return S3Address(shown, bucket, f"{prefix}/" if prefix else "", parameters)
+
+
+def _is_endpoint(text: str) -> bool:
+    parts = urlsplit(text)
+    return _ENDPOINT.fullmatch(text) is not None and bool(parts.hostname) and parts.port != 0
 
 
 def _giving(key: str, secret: str) -> Callable[[], Credentials]:
