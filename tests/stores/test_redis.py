@@ -24,7 +24,7 @@ from mainstay.stores.selection import count_runs, surplus_runs
 from support.pools import LONGEST
 from support.processes import LOOPBACK, free_port, require_tool
 from support.redis_servers import DURABLE, RedisServer
-from support.server_stores import InTasks, ServerStoreConformance, wait_for_release
+from support.server_stores import InTasks, ServerStoreConformance, until, wait_for_release
 from support.store_conformance import (
     DEAD,
     ONE,
@@ -138,13 +138,6 @@ def test_a_hundred_tasks_save_at_once_over_a_few_connections(store, server):
         names = [each["name"] for each in client.client_list()]
     assert names.count("mainstay") == 1  # of this thread: those of the loop ended with it
     assert store._loops == {}
-
-
-def until(condition):
-    end = time.monotonic() + LONGEST
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 def test_closing_ends_the_connections_of_threads_and_of_loops(store, server):

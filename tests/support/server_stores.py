@@ -1,16 +1,20 @@
-"""What the tests of stores on servers share: callers that send again, and calls from tasks."""
+"""What the tests of stores on servers share: callers that send again, calls from tasks, suites."""
 
 import asyncio
 import itertools
+import signal
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
+import attrs
 import pytest
 
 from mainstay.errors import StoreUnavailableError
 from mainstay.stores.base import Change, Contents, Finished, RunId
 from mainstay.stores.selection import count_runs, surplus_runs
+from support.examples import strides
+from support.fault_proxy import FAULTS
 from support.pools import LONGEST
 from support.store_conformance import ONE, OTHER, RUN, TWO, acquired, lease_of, request, save
 
@@ -118,6 +122,27 @@ def work(caller):
     assert answer.contents == Contents(b"3", b"3", {2: TWO, 3: TWO})
 
 
+def until(condition):
+    """Wait until a condition holds."""
+    end = time.monotonic() + LONGEST
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+@contextmanager
+def making(kind, url):
+    """Give a function that makes stores, which are closed at the end."""
+    with ExitStack() as made:
+
+        def make(**options):
+            store = kind(url, **{"timeout": 5.0, **options})
+            made.callback(store.close)
+            return store
+
+        yield make
+
+
 def wait_for_release(store, colour, run=RUN, seconds=LONGEST):
     """Wait as `on_busy="wait"` does, "sync" or "async"; give the seconds that took."""
     began = time.monotonic()
@@ -176,3 +201,121 @@ class ServerStoreConformance:
         store.forget(RunId("a", "0"))
         acquired(store, RunId("a", "1"), rerun=True)
         assert chosen(1, None) == chosen(None, 0.0) == {"2", "3"}
+
+
+class ServerFaultConformance:
+    """What is lost, doubled or left hanging when connections fail: nothing.
+
+    Needs the fixtures `server`, `proxy`, a `FaultProxy` in front of that, and `through`, which is
+    `making` a store by way of the proxy.
+    """
+
+    def check(self, server):
+        """Look for more that must hold after `work`, where that can be seen."""
+
+    @pytest.mark.parametrize("colour", ["sync", "async"])
+    @pytest.mark.parametrize("fault", FAULTS)
+    def test_a_failure_at_any_message_loses_and_doubles_nothing(
+        self, server, proxy, through, fault, colour
+    ):
+        """Known fault: a save whose answer is lost ends the run, although it was made."""
+        store = through()
+        with calling(store, colour) as caller:
+            work(caller)
+            rounds = 1
+            for number in itertools.count(1, strides()):
+                assert Persistent(store.forget)(RUN)
+                proxy.fail_at(number, fault)
+                work(caller)
+                rounds += 1
+                if not proxy.has_failed.is_set():
+                    break
+        assert number > 10
+        proxy.fail_at(0, None)
+        [(record, _)] = store.list()
+        assert (record.token, record.attempt) == (2 * rounds, 2)
+        self.check(server)
+
+    @pytest.mark.parametrize("colour", ["sync", "async"])
+    @pytest.mark.parametrize("options", [{"timeout": 0.5}, {"timeout": None}])
+    def test_a_call_that_nobody_answers_ends_in_its_time(self, proxy, through, colour, options):
+        """Known fault: a connection that passes nothing on any more hangs a run for good."""
+        store = through(**options)
+        lease = attrs.evolve(acquired(store), seconds=1.5)
+        change = Change(document=b"one", sequence=1)
+        calls = {
+            "sync": lambda: store.commit(lease, change),
+            "async": lambda: asyncio.run(store.acommit(lease, change)),
+        }
+        proxy.fail_at(1, "hole")
+        for _ in range(2):  # the second time, a connection is made
+            began = time.monotonic()
+            with pytest.raises(StoreUnavailableError, match="did not answer in time") as late:
+                calls[colour]()
+            assert late.value.retryable
+            assert 0.4 < time.monotonic() - began < LONGEST / 2
+        proxy.release()
+        Persistent(store.commit)(lease, change)
+        assert store.load(RUN) == Contents(b"one", None)
+
+    @pytest.mark.parametrize("colour", ["sync", "async"])
+    def test_connections_that_ended_while_nobody_used_them_are_not_noticed(
+        self, proxy, through, colour
+    ):
+        store = through()
+        lease = acquired(store)
+        with asyncio.Runner() as runner:
+
+            def commit(document):
+                if colour == "sync":
+                    return store.commit(lease, Change(document=document))
+                return runner.run(store.acommit(lease, Change(document=document)))
+
+            commit(b"one")
+            proxy.cut()
+            commit(b"two")
+            proxy.refuse()
+            proxy.cut()
+            with pytest.raises(StoreUnavailableError) as refused:
+                commit(b"three")
+        assert refused.value.retryable
+
+    def test_an_interrupted_save_leaves_no_answer_for_the_next(self, proxy, through):
+        """The handler of the signal runs at once, or when the request has ended."""
+        store = through(timeout=1.0)
+        lease = acquired(store)
+        proxy.fail_at(1, "delay")
+
+        def interrupt(number, frame):
+            raise KeyboardInterrupt
+
+        before = signal.signal(signal.SIGALRM, interrupt)
+        began = time.monotonic()
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            with pytest.raises(KeyboardInterrupt):
+                save(store, lease, b"one", sequence=1)
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        assert time.monotonic() - began < LONGEST / 2
+        proxy.release()
+        Persistent(store.commit)(lease, Change(document=b"one", sequence=1))
+        Persistent(store.commit)(lease, Change(document=b"two", sequence=2))
+        assert store.load(RUN) == Contents(b"two", b"one")
+
+    def test_a_cancelled_save_leaves_no_answer_for_the_next(self, proxy, through):
+        store = through()
+        lease = acquired(store)
+
+        async def cancelled():
+            await store.acommit(lease, Change())
+            proxy.fail_at(1, "delay")
+            saving = store.acommit(lease, Change(document=b"one", sequence=1))
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(saving, 0.2)
+            proxy.release()
+            await store.acommit(lease, Change(document=b"one", sequence=1))
+            await store.acommit(lease, Change(document=b"two", sequence=2))
+
+        asyncio.run(cancelled())
+        assert store.load(RUN) == Contents(b"two", b"one")
