@@ -22,13 +22,11 @@ import pytest
 from mainstay import checkpoint_run, checkpointed, recover
 from mainstay.__main__ import main
 from mainstay._checkpoint.document import opened
-from mainstay._core.context import current_context
-from mainstay._core.owner import this_process
 from mainstay.errors import LeaseLostError, StoreUnavailableError
 from mainstay.stores import store_of
 from mainstay.stores._s3.layout import Stored, to_object
 from mainstay.stores._s3.requests import Put
-from mainstay.stores.base import Acquired, AsyncStore, Change, Contents, Held, Result, RunId
+from mainstay.stores.base import Acquired, Change, Contents, Held, Result, RunId
 from mainstay.stores.s3 import S3Store
 from programs import checkpoint_jobs, contender
 from support.examples import strides
@@ -36,22 +34,23 @@ from support.fault_proxy import FaultProxy
 from support.job_server import JobServer
 from support.pools import LONGEST
 from support.s3_servers import SECRET, S3Server
-from support.server_stores import InTasks, ServerFaultConformance, making
+from support.server_stores import InTasksConformance, ServerFaultConformance, making
 from support.store_conformance import (
     DEAD,
+    ELSEWHERE,
     ONE,
     RUN,
     TWO,
     StoreConformance,
     acquired,
     lease_of,
+    now,
     request,
     save,
     states,
 )
 
 pytestmark = pytest.mark.process
-ELSEWHERE = attrs.evolve(this_process(), boot="another machine")
 ITEMS = [*range(checkpoint_jobs.ITEMS)]
 RESULT = [ITEMS, [row * 10 for row in ITEMS if row % 3 == 1], [1000]]
 
@@ -77,33 +76,22 @@ def url(server):
     server.empty()
 
 
-def now():
-    return current_context().clock.now()
-
-
-def on_fake_clock(store):
+@pytest.fixture
+def clocked(url):
+    store = S3Store(url)
     store._operations.clock = now
-    return store
+    yield store
+    store.close()
 
 
 class TestS3Store(StoreConformance):
     @pytest.fixture
-    def store(self, url):
-        store = on_fake_clock(S3Store(url))
-        yield store
-        store.close()
+    def store(self, clocked):
+        return clocked
 
 
-class TestS3StoreInTasks(StoreConformance):
-    def test_it_is_a_store(self, store):
-        assert isinstance(store._store, AsyncStore)
-
-    @pytest.fixture
-    def store(self, url):
-        store = InTasks(on_fake_clock(S3Store(url)))
-        yield store
-        store.close()
-        store.end()
+class TestS3StoreInTasks(InTasksConformance):
+    """With the store above."""
 
 
 @pytest.fixture

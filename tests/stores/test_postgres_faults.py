@@ -8,7 +8,6 @@ import asyncio
 import signal
 import threading
 
-import attrs
 import psycopg
 import pytest
 
@@ -21,7 +20,7 @@ from mainstay.stores.postgres import PostgresStore
 from support.fault_proxy import FaultProxy
 from support.postgres import Postgres
 from support.server_stores import Persistent, ServerFaultConformance, making, until
-from support.store_conformance import ONE, RUN, TWO, acquired, lease_of, request, save
+from support.store_conformance import ELSEWHERE, ONE, RUN, TWO, acquired, lease_of, request, save
 
 pytestmark = pytest.mark.process
 
@@ -140,8 +139,7 @@ def test_a_crash_of_the_server_loses_nothing_that_was_acknowledged(server, store
 
 def test_an_owner_keeps_its_run_while_the_server_restarts(server, store):
     """Known fault: all locks of sessions are free after it, though nobody has died."""
-    owner = attrs.evolve(request().owner, boot="another machine")
-    lease = acquired(store, owner=owner)
+    lease = acquired(store, owner=ELSEWHERE)
     other = PostgresStore(server.url)
     server.crash()
     server.start()
@@ -151,7 +149,7 @@ def test_an_owner_keeps_its_run_while_the_server_restarts(server, store):
 
 
 def test_an_owner_whose_connections_are_cut_again_and_again_keeps_its_run(proxy, store, through):
-    lease = acquired(store, owner=attrs.evolve(request().owner, boot="another machine"))
+    lease = acquired(store, owner=ELSEWHERE)
     other, answers, over = through(), [], threading.Event()
 
     def contend():

@@ -11,7 +11,6 @@ import attrs
 import pytest
 import redis
 
-from mainstay._core.owner import this_process
 from mainstay.errors import LeaseLostError, StoreUnavailableError
 from mainstay.stores.base import Acquired, Change, RunId
 from mainstay.stores.redis import RedisStore
@@ -20,7 +19,7 @@ from support.pools import LONGEST
 from support.processes import LOOPBACK
 from support.redis_servers import DURABLE, RedisServer
 from support.server_stores import ServerFaultConformance, making, until
-from support.store_conformance import ONE, RUN, acquired, lease_of, request, save
+from support.store_conformance import ELSEWHERE, ONE, RUN, acquired, lease_of, request, save
 
 pytestmark = pytest.mark.process
 
@@ -103,7 +102,6 @@ def test_after_a_failover_that_lost_an_acquisition_its_owner_cannot_save(tmp_pat
     place = ("--replicaof", LOOPBACK, str(link.port))
     replica = RedisServer(tmp_path_factory.mktemp("replica"), *DURABLE, *place)
     mine, other = RedisStore(primary.url), RedisStore(replica.url)
-    elsewhere = attrs.evolve(this_process(), boot="another machine")
     try:
         save(mine, acquired(mine), b"before", finished=True)
         until(lambda: other_has(replica, RUN))
@@ -114,7 +112,7 @@ def test_after_a_failover_that_lost_an_acquisition_its_owner_cannot_save(tmp_pat
         assert readonly.value.retryable
         link.refuse()  # replication stops here
         link.cut()
-        lost = acquired(mine, rerun=True, owner=elsewhere)
+        lost = acquired(mine, rerun=True, owner=ELSEWHERE)
         save(mine, lost, b"lost", sequence=1)
         primary.kill()
         with redis.Redis(port=replica.port) as client:

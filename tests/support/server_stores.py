@@ -2,21 +2,34 @@
 
 import asyncio
 import itertools
+import os
 import signal
 import threading
 import time
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 
 import attrs
 import pytest
 
+from mainstay import checkpoint_run
 from mainstay.errors import StoreUnavailableError
-from mainstay.stores.base import Change, Contents, Finished, RunId
+from mainstay.stores.base import Acquired, AsyncStore, Change, Contents, Finished, Held, RunId
 from mainstay.stores.selection import count_runs, surplus_runs
 from support.examples import strides
 from support.fault_proxy import FAULTS
 from support.pools import LONGEST
-from support.store_conformance import ONE, OTHER, RUN, TWO, acquired, lease_of, request, save
+from support.store_conformance import (
+    ONE,
+    OTHER,
+    RUN,
+    TWO,
+    StoreConformance,
+    acquired,
+    lease_of,
+    request,
+    save,
+)
 
 
 class InTasks:
@@ -153,8 +166,46 @@ def wait_for_release(store, colour, run=RUN, seconds=LONGEST):
     return time.monotonic() - began
 
 
+class InTasksConformance(StoreConformance):
+    """What every store must do, from tasks.
+
+    Needs the fixture `clocked`: a store on the clock of the context.
+    """
+
+    @pytest.fixture
+    def store(self, clocked):
+        store = InTasks(clocked)
+        yield store
+        store.end()
+
+    def test_it_is_a_store(self, store):
+        assert isinstance(store._store, AsyncStore)
+
+
 class ServerStoreConformance:
     """What a store does where its runs are, besides what every store must do."""
+
+    def test_a_run_goes_through_its_store_from_threads_and_from_tasks(self, store):
+        with checkpoint_run("nightly", store=store, every=timedelta(hours=1)) as cp:
+            assert [cp.step("double", int.__mul__, 2, each) for each in cp.iterate(range(3))] == [
+                0, 2, 4,
+            ]  # fmt: skip
+
+        async def one():
+            return 1
+
+        async def run():
+            async with checkpoint_run("async", store=store) as cp:
+                return await cp.step("one", one)
+
+        assert asyncio.run(run()) == 1
+        assert [(record.run.key, state) for record, state in store.list()] == [
+            ("async", "done"), ("nightly", "done"),
+        ]  # fmt: skip
+
+
+class ListeningStoreConformance(ServerStoreConformance):
+    """What a store does besides that listens, chooses by itself, and has its own connections."""
 
     @pytest.mark.parametrize("how", ["release", "finish"])
     @pytest.mark.parametrize("colour", ["sync", "async"])
@@ -201,6 +252,20 @@ class ServerStoreConformance:
         store.forget(RunId("a", "0"))
         acquired(store, RunId("a", "1"), rerun=True)
         assert chosen(1, None) == chosen(None, 0.0) == {"2", "3"}
+
+    @pytest.mark.filterwarnings("ignore:This process .* multi-threaded:DeprecationWarning")
+    def test_a_forked_child_and_its_parent_do_not_share_connections(self, store):
+        lease = acquired(store)
+        child = os.fork()
+        if child == 0:
+            try:
+                acquired(store, OTHER)
+                os._exit(0 if isinstance(store.acquire(RUN, request()), Held) else 1)
+            finally:
+                os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        save(store, lease, b"one")
+        assert isinstance(store.acquire(OTHER, request()), Acquired)
 
 
 class ServerFaultConformance:
