@@ -259,14 +259,15 @@ def test_a_lease_that_ends_elsewhere_is_taken_over_by_the_clock_of_the_server(st
     other.close()
 
 
-def test_a_lease_that_ends_elsewhere_is_taken_over_by_who_watches(store, url):
-    other = S3Store(url)
+def test_a_lease_that_ends_elsewhere_is_taken_over_by_who_watches(url):
+    owner, other = S3Store(url, timeout=5.0), S3Store(url)
     other.probe()
-    store.acquire(RUN, request(owner=ELSEWHERE, lease=0.5))
+    owner.acquire(RUN, request(owner=ELSEWHERE, lease=0.5))
     began = time.monotonic()
     while isinstance(other.acquire(RUN, request()), Held):
         assert time.monotonic() - began < LONGEST
     assert 0.3 < time.monotonic() - began < 3.0
+    owner.close()
     other.close()
 
 
