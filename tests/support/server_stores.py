@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import pickle
 import signal
 import threading
 import time
@@ -13,7 +14,7 @@ import attrs
 import pytest
 
 from mainstay import checkpoint_run
-from mainstay.errors import StoreUnavailableError
+from mainstay.errors import CorruptCheckpointError, StoreSchemaError, StoreUnavailableError
 from mainstay.stores.base import Acquired, AsyncStore, Change, Contents, Finished, Held, RunId
 from mainstay.stores.selection import count_runs, surplus_runs
 from support.examples import strides
@@ -30,6 +31,9 @@ from support.store_conformance import (
     request,
     save,
 )
+
+SECRET = "hun%40ter2"  # noqa: S105 - that it is shown nowhere is a test
+SHOWN = ("hun", "ter2")
 
 
 class InTasks:
@@ -133,6 +137,18 @@ def work(caller):
     assert isinstance(answer, Finished)
     assert answer.record.attempt == 2
     assert answer.contents == Contents(b"3", b"3", {2: TWO, 3: TWO})
+
+
+def refusal(kind, url, use=acquired, **options):
+    """Give the error of a use of a store of that kind, which can be pickled and shows no secret."""
+    store = kind(url, **{"timeout": 5.0, **options})
+    with pytest.raises((StoreUnavailableError, StoreSchemaError, CorruptCheckpointError)) as error:
+        use(store)
+    store.close()
+    for secret in (*SHOWN, "Debug"):
+        assert secret not in f"{error.value!s} {error.value!r} {store!r} {store.url}"
+    assert pickle.loads(pickle.dumps(error.value)).args == error.value.args  # noqa: S301 - ours
+    return error.value
 
 
 def until(condition):
