@@ -13,8 +13,8 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 import attrs
 
-from mainstay._core.owner import Owner, is_dead
-from mainstay.errors import LeaseLostError, RunBusyError
+from mainstay._core.owner import Owner
+from mainstay.errors import LeaseLostError
 from mainstay.stores._redis.failures import RedisFailure
 from mainstay.stores._redis.scripts import (
     COMMIT,
@@ -30,6 +30,7 @@ from mainstay.stores._redis.scripts import (
     TAKEN,
     WAS,
 )
+from mainstay.stores._transitions import check_forgettable, gone_by_server
 from mainstay.stores.base import (
     Acquired,
     Acquisition,
@@ -87,7 +88,7 @@ def acquiring(run: RunId, request: Request, now: float | None) -> RedisOperation
     member = _member(run)
     while True:
         clock, wall, forgotten, [(before, was)] = yield from _reading([run], now)
-        gone: Exit = _how_gone(before, clock) if before else ""
+        gone: Exit = gone_by_server(before, clock) if before else ""
         answer = acquisition(
             before, run, request, now=clock, wall=wall, gone=gone, forgotten=forgotten
         )
@@ -228,8 +229,7 @@ def forgetting(run: RunId, now: float | None) -> RedisOperation[bool]:
         clock, _wall, _forgotten, [(record, was)] = yield from _reading([run], now)
         if record is None:
             return False
-        if record.status == "running" and not _how_gone(record, clock):
-            raise RunBusyError(run.name, run.key, str(record.owner), record.expires - clock)
+        check_forgettable(record, gone_by_server(record, clock), clock)
         keys = [*_keys(member), _RUNS, _FORGOTTEN, _finished(run.name)]
         [forgotten] = yield [FORGET.called(keys, *was, member)]
         if forgotten:
@@ -267,17 +267,8 @@ def _reading(
     return float(clock), float(wall), int(forgotten), records
 
 
-def _how_gone(record: Record, now: float) -> Exit:
-    """Return how the owner of a run has gone, by the server's clock; "" if it has not."""
-    if record.status != "running":
-        return ""
-    if is_dead(record.owner, local=False):
-        return "crash"
-    return "takeover" if record.expires <= now else ""
-
-
 def _with_state(record: Record, now: float) -> tuple[Record, Status]:
-    return record, state_of(record, _how_gone(record, now))
+    return record, state_of(record, gone_by_server(record, now))
 
 
 def _status(state: bytes) -> Status:

@@ -16,7 +16,7 @@ import attrs
 
 from mainstay._core.clock import monotonic, wall_time
 from mainstay._core.owner import Owner
-from mainstay.errors import LeaseLostError, RunBusyError
+from mainstay.errors import LeaseLostError
 from mainstay.stores._s3.decisions import (
     acquired,
     changed,
@@ -24,7 +24,6 @@ from mainstay.stores._s3.decisions import (
     in_parts,
     is_litter,
     released,
-    seconds_of,
 )
 from mainstay.stores._s3.failures import S3Failure, corrupt
 from mainstay.stores._s3.layout import (
@@ -48,6 +47,7 @@ from mainstay.stores._s3.requests import (
     Put,
     S3Operation,
 )
+from mainstay.stores._transitions import check_forgettable
 from mainstay.stores.base import (
     Acquired,
     Acquisition,
@@ -217,9 +217,7 @@ class S3Operations:
                 return False
             record = version.stored.record
             silent = yield from self._silence(name, version)
-            if record.status == "running" and not gone_by(record, silent):
-                left = seconds_of(record) - silent
-                raise RunBusyError(run.name, run.key, str(record.owner), left)
+            check_forgettable(record, gone_by(record, silent), record.seen + silent)
             gone = Forgotten(record.token)
             if (yield from self._swapping(name, run, version, gone)) is not None:
                 yield from self._removing(run, record.token + 1, frozenset())
