@@ -161,9 +161,9 @@ class PostgresStore(Shared):
 
     def acquire(self, run: RunId, request: Request) -> Acquisition:
         """Decide who may work on *run*."""
-        if self._locks is not False and not self._guard.held.number:
-            self._guard.start()
-            self._guard.settled.wait(SYSTEM, call_seconds(self._timeout, request.lease) / 2)
+        guard = self._guard_to_await()
+        if guard is not None:
+            guard.settled.wait(SYSTEM, call_seconds(self._timeout, request.lease) / 2)
         return self._acquired(run, self._client.run(self._acquiring(run, request), request.lease))
 
     def load(self, run: RunId) -> Contents:
@@ -200,10 +200,9 @@ class PostgresStore(Shared):
 
     async def aacquire(self, run: RunId, request: Request) -> Acquisition:
         """As `acquire`."""
-        if self._locks is not False and not self._guard.held.number:
-            self._guard.start()
-            seconds = call_seconds(self._timeout, request.lease) / 2
-            await self._guard.settled.await_(SYSTEM, seconds)
+        guard = self._guard_to_await()
+        if guard is not None:
+            await guard.settled.await_(SYSTEM, call_seconds(self._timeout, request.lease) / 2)
         return self._acquired(
             run, await self._client.arun(self._acquiring(run, request), request.lease)
         )
@@ -255,10 +254,11 @@ class PostgresStore(Shared):
 
     def probe(self) -> Promises:
         """Find out what the server can promise."""
-        self._guard.start()
-        self._guard.settled.wait(SYSTEM, call_seconds(self._timeout))
+        guard = self._guard
+        guard.start()
+        guard.settled.wait(SYSTEM, call_seconds(self._timeout))
         wanted = self._locks is not False
-        return self._client.run(self._operations.probing(pooled=self._guard.useless, locks=wanted))
+        return self._client.run(self._operations.probing(pooled=guard.useless, locks=wanted))
 
     def close(self) -> None:
         """Close the connections of this process.
@@ -285,6 +285,17 @@ class PostgresStore(Shared):
             await begun.await_(SYSTEM, ends - monotonic())
             if monotonic() < ends and await self._client.arun(self._operations.awaiting(run)):
                 await left.await_(SYSTEM, max(0.0, ends - monotonic()))
+
+    def _guard_to_await(self) -> Guard | None:
+        """Return the guard, started, if its lock is wanted and not held yet.
+
+        `close` may put another one in its place at any moment, which nobody has started.
+        """
+        guard = self._guard
+        if self._locks is False or guard.held.number:
+            return None
+        guard.start()
+        return guard
 
     def _acquiring(self, run: RunId, request: Request) -> Operation[Acquisition]:
         if self._locks and self._guard.useless:
