@@ -424,7 +424,11 @@ class CheckpointCall(Call[CheckpointRecorder]):
         try:
             yield
         except Exception as unreleased:  # noqa: BLE001 - the one that propagates is the user's
-            self.note(error, str(unreleased))
+            self.note(
+                error,
+                f"the run was not released, so that others may have to wait for the end of its "
+                f"lease: {unreleased}",
+            )
 
     def _record_failure(self, error: BaseException) -> None:
         run = self._run
