@@ -83,7 +83,8 @@ class PostgresStore(Shared):
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If *url* is not a URL of PostgreSQL, or an argument is out of its range. At use,
-            if the name or key of a run contains NUL, which PostgreSQL cannot store.
+            if the name or key of a run contains NUL, which PostgreSQL cannot store, or if they are
+            too long for an index: below 2,600 bytes together is never too long.
         ImportError: If psycopg is not installed.
         StoreUnavailableError: From every operation, if the server cannot be reached, refuses, or
             does not answer in time. `retryable` is True if the problem may pass.

@@ -14,6 +14,7 @@ READ_ONLY = "25006"
 NO_TABLE = "42P01"
 NO_SCHEMA = "3F000"
 DENIED = "42501"
+TOO_LONG = "54000"
 UNPREPARED = frozenset({"26000", "42P05", "08P01"})
 """What a pooler causes that gives each transaction to another session of the server."""
 
@@ -33,7 +34,6 @@ _HINTS = {
         "tables"
     ),
     "53100": "; free some of the disk of the server",
-    "54000": "; name and key of a run must be below 2,600 bytes together",
     "22P05": "; the database must have the encoding UTF8",
     READ_ONLY: "; name all servers in the URL, with target_session_attrs=read-write",
 }
@@ -71,8 +71,13 @@ def not_connected(message: str) -> Failure:
     return Failure(problem, retryable=_LASTING.search(problem) is None)
 
 
-def told(failure: Failure, url: str) -> CheckpointError:
+def told(failure: Failure, url: str) -> CheckpointError | ValueError:
     """Return the failure as the error that users see."""
+    if failure.code == TOO_LONG:
+        return ValueError(
+            f"name and key of a run must be below 2,600 bytes together in PostgreSQL: "
+            f"{failure.problem}"
+        )
     if failure.code in ("XX001", "XX002"):
         return CorruptCheckpointError(url, failure.problem)
     if failure.code in (NO_TABLE, NO_SCHEMA, "42703"):
