@@ -17,6 +17,7 @@ from mainstay._core.sharing import Shared
 from mainstay.errors import LeaseLostError, StoreUnavailableError
 from mainstay.stores._postgres.address import DEFAULT_SCHEMA, to_address, to_schema
 from mainstay.stores._postgres.client import Client
+from mainstay.stores._postgres.failures import Failure, told
 from mainstay.stores._postgres.guard import Guard
 from mainstay.stores._postgres.operations import (
     Operation,
@@ -150,6 +151,8 @@ class PostgresStore(Shared):
             url: As for the store, with ``schema=name`` for another schema than ``mainstay``.
 
         Raises:
+            TypeError: If *url* is not a string.
+            ValueError: If *url* is not a URL of PostgreSQL.
             StoreSchemaError: If the user may not make tables, or the tables belong to a newer
                 mainstay.
             StoreUnavailableError: If the server cannot be reached, or refuses.
@@ -157,6 +160,8 @@ class PostgresStore(Shared):
         store = cls(url)
         try:
             store._client.prepare_tables(migrating(store.url, store._schema))
+        except Failure as failure:
+            raise told(failure, store.url) from None
         finally:
             store.close()
 
