@@ -77,10 +77,7 @@ def opening() -> RedisOperation[None]:
     _, version = yield [("SET", _VERSION, _FORMAT, "NX"), ("GET", _VERSION)]
     if version != _FORMAT:
         told = version.decode(errors="replace") if isinstance(version, bytes) else version
-        raise RedisFailure(
-            f"it has format {told}, and this mainstay knows {_FORMAT.decode()}; upgrade mainstay",
-            "SCHEMA",
-        )
+        raise RedisFailure.newer("it", told, _FORMAT.decode())
 
 
 def acquiring(run: RunId, request: Request, now: float | None) -> RedisOperation[Acquisition]:
@@ -143,7 +140,7 @@ def committing(lease: RunLease, change: Change, now: float | None) -> RedisOpera
     if answer == LOST:
         raise LeaseLostError(lease.run.name, lease.run.key, lease.token)
     if answer == TAKEN:
-        raise RedisFailure("a result with such a number is kept already, and is another one")
+        raise RedisFailure.taken()
 
 
 def renewing(leases: Sequence[RunLease], now: float | None) -> RedisOperation[list[RunLease]]:
@@ -295,7 +292,7 @@ def _member(run: RunId) -> bytes:
 def _run(member: bytes) -> RunId:
     end = _END_OF_NAME.search(member)
     if end is None:
-        raise RedisFailure(f"{_RUNS.decode()} holds what no mainstay wrote: {member!r}", "CORRUPT")
+        raise RedisFailure.corrupt(f"{_RUNS.decode()} holds what no mainstay wrote: {member!r}")
     name = member[: end.start()].replace(b"\0\xff", b"\0")
     return RunId(_decoded(name), _decoded(member[end.end() :]))
 
@@ -351,7 +348,7 @@ def _record(run: RunId, row: Sequence[bytes | None]) -> _Read:
         owner = Owner(*(values.pop(each) for each in _OWNERS))
         return Record(run=run, owner=owner, **values), was
     except (TypeError, ValueError):
-        raise RedisFailure(f"the record of {run} is none that mainstay wrote", "CORRUPT") from None
+        raise RedisFailure.corrupt(f"the record of {run} is none that mainstay wrote") from None
 
 
 def _value(name: str, value: bytes | None) -> Any:

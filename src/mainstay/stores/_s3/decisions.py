@@ -117,7 +117,7 @@ def changed(
         return None
     puts = {number: packed(number, result) for number, result in change.put.items()}
     if any(before.tail.get(number, entry) != entry for number, entry in puts.items()):
-        raise S3Failure("a result with such a number is kept already, and is another one")
+        raise S3Failure.taken()
     latest, previous = before.latest, before.previous
     if change.document is not None:
         previous = change.document if change.finished else latest

@@ -25,7 +25,7 @@ from mainstay.stores._s3.decisions import (
     is_litter,
     released,
 )
-from mainstay.stores._s3.failures import S3Failure, corrupt
+from mainstay.stores._s3.failures import S3Failure
 from mainstay.stores._s3.layout import (
     LONGEST_TOMBSTONE,
     Document,
@@ -372,7 +372,7 @@ class S3Operations:
         data: dict[str, bytes] = {}
         for name, found in zip(names, answers, strict=True):
             if found is None:
-                raise corrupt(f"part {name} of {run} is missing")
+                raise S3Failure.corrupt(f"part {name} of {run} is missing")
             data[name] = found.data
 
         def whole(document: Document) -> bytes | None:
@@ -385,7 +385,7 @@ class S3Operations:
                 for first, last in part.live:
                     results.update((each, inside[each]) for each in range(first, last + 1))
             except KeyError:
-                raise corrupt(f"part {part.name} of {run} lacks results") from None
+                raise S3Failure.corrupt(f"part {part.name} of {run} lacks results") from None
         results |= results_of(stored.tail)
         return Contents(whole(stored.latest), whole(stored.previous), dict(sorted(results.items())))
 
