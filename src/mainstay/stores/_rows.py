@@ -76,7 +76,10 @@ _RELEASE = (
 )
 _INSERT = f"INSERT INTO result SELECT {_ROW}, ?, ? FROM run"
 _PUT = _INSERT + _RUN
-_STEP = f"{_INSERT}{_OWNED} AND crashes = 0 AND expires > ?{_BUILDS}"
+_STEP = (  # whose text for a number is a mismatch; INSERT ... SELECT would write a table between
+    f"INSERT INTO result VALUES (coalesce((SELECT {_ROW} FROM run{_OWNED} AND crashes = 0 "
+    f"AND expires > ?{_BUILDS}), 'refused'), ?, ?)"
+)
 _KEPT = f"SELECT slot, value FROM result WHERE id = (SELECT {_ROW} FROM run{_RUN})"
 _DROP = f"DELETE FROM result WHERE id = (SELECT {_ROW} FROM run{_RUN})"
 _UNNUMBERED = 2**62
@@ -269,11 +272,12 @@ def put_alone(db: sqlite3.Connection, lease: RunLease, change: Change, now: floa
     run, ((number, result),) = lease.run, change.put.items()
     fresh = now + lease.seconds * (1 - 1 / RENEWALS_PER_LEASE)
     owned = run.name, run.key, lease.token, lease.grant
-    values = number, result.slot, result.value, *owned, fresh, *_builds_on(change)
+    values = number, *owned, fresh, *_builds_on(change), result.slot, result.value
     try:
-        return db.execute(_STEP, values).rowcount > 0
+        db.execute(_STEP, values)
     except sqlite3.IntegrityError:
         return False
+    return True
 
 
 def release(
