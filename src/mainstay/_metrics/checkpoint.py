@@ -61,8 +61,7 @@ class CheckpointRecorder(Recorder):
 
     def saved(self, seconds: float, size: int | None) -> None:
         """Record a save that took *seconds*; *size* is the document's, if there was one."""
-        self.table.observe(self._saves, seconds)
-        self.table.add(self._saves, _SAVES["ok"])
+        self.table.observe(self._saves, seconds, _SAVES["ok"])
         if size is not None:
             self.table.observe(self._sizes, size)
         self._last_save.set(wall_time())

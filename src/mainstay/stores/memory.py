@@ -27,9 +27,11 @@ from mainstay.stores.base import (
     RunLease,
     Status,
     acquisition,
+    committed,
     has_applied,
     how_gone,
     is_owned,
+    released,
     state_of,
 )
 
@@ -118,17 +120,7 @@ class MemoryStore(Shared):
             kept.results.update(change.put)
             for number in change.drop:
                 kept.results.pop(number, None)
-            record = kept.record
-            kept.record = attrs.evolve(
-                record,
-                status="done" if change.finished else "running",
-                sequence=max(record.sequence, change.sequence),
-                expires=now + lease.seconds,
-                seen=now,
-                saved=now if change.progress else record.saved,
-                crashes=0 if change.progress else record.crashes,
-                updated=wall,
-            )
+            kept.record = committed(kept.record, lease, change, now=now, wall=wall)
 
     def renew(self, leases: Sequence[RunLease]) -> Sequence[RunLease]:
         """Renew many leases at once; return those that are lost."""
@@ -152,10 +144,7 @@ class MemoryStore(Shared):
                 return
             for number in drop:
                 kept.results.pop(number, None)
-            kept.record = attrs.evolve(
-                kept.record, status="interrupted", exit=how, error=error, crashes=0, seen=now,
-                updated=wall,
-            )  # fmt: skip
+            kept.record = released(kept.record, how, error, now=now, wall=wall)
 
     def list(
         self,

@@ -9,6 +9,7 @@ import attrs
 
 from mainstay._core.owner import is_dead
 from mainstay.errors import LeaseLostError
+from mainstay.stores import base
 from mainstay.stores._s3.failures import S3Failure
 from mainstay.stores._s3.layout import (
     Document,
@@ -30,6 +31,7 @@ from mainstay.stores.base import (
     RunId,
     RunLease,
     acquisition,
+    committed,
     has_applied,
     is_owned,
 )
@@ -134,16 +136,7 @@ def changed(
         latest = change.document
     parts, tail = _dropped(before, change.drop)
     return Stored(
-        attrs.evolve(
-            record,
-            status="done" if change.finished else "running",
-            sequence=max(record.sequence, change.sequence),
-            expires=now + lease.seconds,
-            seen=now,
-            saved=now if change.progress else record.saved,
-            crashes=0 if change.progress else record.crashes,
-            updated=wall,
-        ),
+        committed(record, lease, change, now=now, wall=wall),
         latest,
         previous,
         parts,
@@ -173,10 +166,7 @@ def released(
     if not isinstance(before, Stored) or not is_owned(before.record, lease):
         return None
     parts, tail = _dropped(before, drop)
-    record = attrs.evolve(
-        before.record, status="interrupted", exit=how, error=error, crashes=0, seen=now,
-        updated=wall,
-    )  # fmt: skip
+    record = base.released(before.record, how, error, now=now, wall=wall)
     return attrs.evolve(before, record=record, parts=parts, tail=tail)
 
 
