@@ -13,7 +13,7 @@ from mainstay._core.owner import Owner
 from mainstay.errors import CorruptCheckpointError, StoreSchemaError
 from mainstay.stores._s3 import decisions
 from mainstay.stores._s3.decisions import LARGEST_TAIL, in_parts
-from mainstay.stores._s3.failures import S3Failure, told_of
+from mainstay.stores._s3.failures import S3Failure
 from mainstay.stores._s3.layout import (
     LONGEST_TOMBSTONE,
     Forgotten,
@@ -116,13 +116,13 @@ def header(**changes):
 def test_what_no_mainstay_wrote_is_told(data):
     with pytest.raises(S3Failure) as failure:
         from_object(data, A_RECORD.run)
-    assert isinstance(told_of(failure.value, "s3://bucket"), CorruptCheckpointError)
+    assert isinstance(failure.value.told("s3://bucket"), CorruptCheckpointError)
 
 
 def test_what_a_newer_mainstay_wrote_is_told():
     with pytest.raises(S3Failure) as failure:
         from_object(header(format=2), A_RECORD.run)
-    told = told_of(failure.value, "s3://bucket")
+    told = failure.value.told("s3://bucket")
     assert isinstance(told, StoreSchemaError)
     assert "upgrade mainstay" in str(told)
 

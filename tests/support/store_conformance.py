@@ -14,6 +14,7 @@ import threading
 import attrs
 import pytest
 
+from mainstay._core.context import current_context
 from mainstay._core.owner import this_process
 from mainstay.errors import LeaseLostError, RunBusyError
 from mainstay.stores.base import (
@@ -36,7 +37,13 @@ RUN = RunId("import", "acme")
 ONE = Result("slot", b"one")
 TWO = Result("slot", b"two")
 OTHER = RunId("import", "other")
+ELSEWHERE = attrs.evolve(this_process(), boot="another machine")
 DEAD = attrs.evolve(this_process(), started=this_process().started + 1)
+
+
+def now():
+    """Give the time of the context's clock, which a store on a server is to take for its own."""
+    return current_context().clock.now()
 
 
 def request(**changes):

@@ -24,7 +24,6 @@ from mainstay.stores._postgres.operations import (
     payload,
 )
 from mainstay.stores._postgres.pool import Origin
-from mainstay.stores._postgres.schema import migrating
 from mainstay.stores._postgres.statements import statements
 from mainstay.stores.base import (
     Acquired,
@@ -155,7 +154,7 @@ class PostgresStore(Shared):
         """
         store = cls(url)
         try:
-            store._client.prepare_tables(migrating(store.url, store._schema))
+            store._client.migrate()
         finally:
             store.close()
 

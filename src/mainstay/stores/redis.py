@@ -13,9 +13,10 @@ from mainstay._core.arguments import to_number
 from mainstay._core.clock import monotonic
 from mainstay._core.forks import reset_after_fork
 from mainstay._core.sharing import Shared
+from mainstay.stores._driving import adrive, drive
 from mainstay.stores._redis import operations
 from mainstay.stores._redis.address import to_redis_address
-from mainstay.stores._redis.failures import RedisFailure, told_of
+from mainstay.stores._redis.failures import RedisFailure
 from mainstay.stores._redis.operations import RedisOperation
 from mainstay.stores._redis.pool import AsyncRedisPool, RedisPool
 from mainstay.stores._redis.probing import probing, surveying
@@ -179,7 +180,7 @@ class RedisStore(Shared):
                 operations.channel_of(run), lambda: self._run(operations.awaiting(run)), ends
             )
         except RedisFailure as failure:
-            raise told_of(failure, self.url) from None
+            raise failure.told(self.url) from None
 
     async def _await_release(self, run: RunId, seconds: float) -> None:
         """As `_wait_for_release`, in a task."""
@@ -189,7 +190,7 @@ class RedisStore(Shared):
                 operations.channel_of(run), lambda: self._arun(operations.awaiting(run)), ends
             )
         except RedisFailure as failure:
-            raise told_of(failure, self.url) from None
+            raise failure.told(self.url) from None
 
     def _acquiring(self, run: RunId, request: Request) -> RedisOperation[Acquisition]:
         if not self._is_sound:
@@ -216,41 +217,19 @@ class RedisStore(Shared):
         """Run an operation to its end, within the time that a call may take."""
         ends = monotonic() + call_seconds(self._timeout, lease)
         pool = pool or self._pool
-        steps = self._opened(operation)
         try:
-            wanted = next(steps)
-            while True:
-                try:
-                    answers = pool.exchange(wanted, ends)
-                except RedisFailure as failure:
-                    wanted = steps.throw(failure)
-                else:
-                    wanted = steps.send(answers)
-        except StopIteration as ended:
-            found: T = ended.value
-            return found
+            return drive(self._opened(operation), lambda wanted: pool.exchange(wanted, ends))
         except RedisFailure as failure:
-            raise told_of(failure, self.url) from None
+            raise failure.told(self.url) from None
 
     async def _arun(self, operation: RedisOperation[T], lease: float | None = None) -> T:
         """As `_run`, in a task."""
         ends = monotonic() + call_seconds(self._timeout, lease)
         pool = self._pool_of_loop()
-        steps = self._opened(operation)
         try:
-            wanted = next(steps)
-            while True:
-                try:
-                    answers = await pool.exchange(wanted, ends)
-                except RedisFailure as failure:
-                    wanted = steps.throw(failure)
-                else:
-                    wanted = steps.send(answers)
-        except StopIteration as ended:
-            found: T = ended.value
-            return found
+            return await adrive(self._opened(operation), lambda wanted: pool.exchange(wanted, ends))
         except RedisFailure as failure:
-            raise told_of(failure, self.url) from None
+            raise failure.told(self.url) from None
 
     def _pool_of_loop(self) -> AsyncRedisPool:
         loop = asyncio.get_running_loop()

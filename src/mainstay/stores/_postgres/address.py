@@ -12,10 +12,12 @@ from urllib.parse import parse_qsl, quote, urlencode
 import attrs
 
 from mainstay.stores._postgres.driver import psycopg
+from mainstay.stores._urls import to_url
 
 DEFAULT_SCHEMA = "mainstay"
 _MOST_BYTES = 48  # PostgreSQL cuts identifiers at 63, and the channel has a prefix
-_KIND = re.compile(r"postgres(ql)?://")
+_PORT = re.compile("[0-9]{1,5}")
+_LAST_PORT = 65_535
 _OWN = frozenset({"prepare", "schema"})
 _DEFAULTS = {
     "application_name": "mainstay",
@@ -57,11 +59,10 @@ def to_address(url: object) -> Address:
         ValueError: If *url* is none of PostgreSQL, or libpq does not know what is in it.
         ImportError: If psycopg is not installed.
     """
-    if not isinstance(url, str):
-        raise TypeError(f"`url` must be a str, not {type(url).__name__}")
-    if not _KIND.match(url) or re.search("[\0-\x20\x7f\ud800-\udfff]|%00", url):
+    text = to_url(url, "postgres(ql)?", _FORMS)
+    if "%00" in text:
         raise ValueError(f"`url` {_FORMS}")
-    place, _, query = url.partition("?")
+    place, _, query = text.partition("?")
     options = parse_qsl(query, keep_blank_values=True)
     ours = {name: value for name, value in options if name in _OWN}
     rest = [(name, value) for name, value in options if name not in _OWN]
@@ -105,12 +106,22 @@ def conninfo(parameters: Mapping[str, str]) -> bytes:
 def _parsed(url: str) -> dict[str, str]:
     library = psycopg()
     try:
-        found: Mapping[str, Any] = library.conninfo.conninfo_to_dict(url)
+        found: Mapping[str, Any] | None = library.conninfo.conninfo_to_dict(url)
     except library.Error:
+        found = None
+    if found is None or not _has_ports(found):
         raise ValueError(
             f"`url` {_FORMS}; its options are those of libpq, and prepare=no and schema=name"
-        ) from None
+        )
     return {name: str(value) for name, value in found.items() if value is not None}
+
+
+def _has_ports(found: Mapping[str, Any]) -> bool:
+    """True if there is one port, or one for each host, all in their range; "" is the usual one."""
+    ports = str(found.get("port", "")).split(",")
+    hosts = str(found.get("host", found.get("hostaddr", ""))).split(",")
+    numbers = [int(port) if _PORT.fullmatch(port) else 0 for port in ports if port]
+    return len(ports) in (1, len(hosts)) and all(0 < number <= _LAST_PORT for number in numbers)
 
 
 def _to_prepare(text: str) -> bool:

@@ -25,7 +25,7 @@ from mainstay.stores._postgres.operations import SessionLock
 from mainstay.stores._postgres.pool import Origin, Pool
 from mainstay.stores._postgres.session import Session
 from mainstay.stores._postgres.statements import Statements
-from mainstay.stores._postgres.waiting import READ, drive, ready
+from mainstay.stores._postgres.waiting import READ, finish, ready
 from mainstay.stores._postgres.wire import Bound
 
 _MOST_BITS = 62
@@ -187,7 +187,7 @@ class Guard:
             self._pass_on(session)
 
     def _exchange(self, session: Session, query: Bound) -> None:
-        drive(session.exchange([query], prepare=False), monotonic() + self._CONNECT_SECONDS)
+        finish(session.exchange([query], prepare=False), monotonic() + self._CONNECT_SECONDS)
 
     def _pass_on(self, session: Session) -> None:
         """Wake those who wait for the runs that were left."""

@@ -18,7 +18,7 @@ from mainstay._core.clock import monotonic
 from mainstay.stores._postgres.address import Address
 from mainstay.stores._postgres.failures import UNPREPARED, Failure
 from mainstay.stores._postgres.session import Session
-from mainstay.stores._postgres.waiting import adrive, drive
+from mainstay.stores._postgres.waiting import afinish, finish
 from mainstay.stores._postgres.wire import Bound, Reply
 
 _NO_HOST = Failure("no server is named", retryable=False)
@@ -142,7 +142,7 @@ class Pool:
         generation = self._origin.generation
         session = self.sessions.taken() or self.connected(ends)
         try:
-            return drive(session.exchange(queries, prepare=prepare), ends)
+            return finish(session.exchange(queries, prepare=prepare), ends)
         except Failure as failure:
             _heed(failure, self._origin, session)
             raise
@@ -156,7 +156,7 @@ class Pool:
         for rank, host in enumerate(hosts):
             session = self.sessions.opened()
             try:
-                drive(session.connecting(host), _share(ends, len(hosts) - rank))
+                finish(session.connecting(host), _share(ends, len(hosts) - rank))
             except Failure as failure:
                 self.sessions.drop(session)
                 failures.append(failure)
@@ -203,7 +203,7 @@ class AsyncPool:
         generation = self._origin.generation
         session = self.sessions.taken() or await self.connected(ends)
         try:
-            return await adrive(session.exchange(queries, prepare=prepare), ends)
+            return await afinish(session.exchange(queries, prepare=prepare), ends)
         except Failure as failure:
             _heed(failure, self._origin, session)
             raise
@@ -220,7 +220,7 @@ class AsyncPool:
             try:
                 async with asyncio.timeout(max(0.0, share - monotonic())):
                     found = await _looked_up(host)
-                await adrive(session.connecting(found), share)
+                await afinish(session.connecting(found), share)
             except TimeoutError:
                 self.sessions.drop(session)
                 failures.append(
