@@ -327,4 +327,5 @@ def test_an_error_keeps_its_own_face_where_the_run_cannot_be_released(monkeypatc
     with pytest.raises(KeyError, match="mine") as raised:
         checkpointed(store=store, name="job").call(job)
     [note] = raised.value.__notes__
-    assert note.startswith("mainstay.checkpoint job: memory:// is not available: down; ")
+    assert note.startswith("mainstay.checkpoint job: the run was not released, so that others may")
+    assert "memory:// is not available: down; " in note

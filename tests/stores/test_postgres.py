@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from mainstay import checkpoint_run
+from mainstay.stores._postgres.guard import Guard
 from mainstay.stores._postgres.operations import Operations, SessionLock, second_look
 from mainstay.stores._postgres.statements import statements
 from mainstay.stores.base import Acquired, Change, Held, RunId
@@ -186,6 +187,29 @@ def test_without_session_locks_the_lease_counts(url, owner):
     store.release(lease, "error")
     store.close()
     other.close()
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_a_store_that_is_closed_while_it_is_asked_for_a_run_keeps_nobody_waiting(
+    url, monkeypatch, colour
+):
+    store = PostgresStore(url, timeout=LONGEST)
+    start = Guard.start
+
+    def start_and_close(guard):
+        start(guard)
+        store.close()  # as another thread may, at this moment
+
+    monkeypatch.setattr(Guard, "start", start_and_close)
+    began = time.monotonic()
+    if colour == "sync":
+        answer = store.acquire(RUN, request())
+    else:
+        answer = asyncio.run(store.aacquire(RUN, request()))
+    assert isinstance(answer, Acquired)
+    assert time.monotonic() - began < LONGEST / 4
+    monkeypatch.undo()
+    store.close()
 
 
 @pytest.mark.parametrize("colour", ["sync", "async"])

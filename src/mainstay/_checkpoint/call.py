@@ -5,6 +5,7 @@ attempt fails. The loops over items, and the steps, are in `loops`.
 """
 
 import contextlib
+import functools
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -73,6 +74,7 @@ class BoundCheckpoint:
         component: What it is called.
         name: What its runs are stored under.
         fn: The function; None for a block.
+        begins: False if a run that is not there counts as one that has ended.
     """
 
     settings: CheckpointSettings
@@ -81,6 +83,7 @@ class BoundCheckpoint:
     name: str
     code: Code
     fn: Callable[..., Any] | None = None
+    begins: bool = True
 
     def begin(self, key: RunKey, arguments: bytes | None = None) -> "CheckpointCall":
         """Begin a call in its context.
@@ -187,6 +190,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
                     answer = self.sender.store.acquire(self.id, again)
                 if isinstance(answer, Acquired):
                     self.sender.release(self._lease_of(answer.record), "error", in_words(error))
+                    self._forget_phantom(answer)
             raise
 
     async def _aacquire(self) -> float | None:
@@ -203,7 +207,13 @@ class CheckpointCall(Call[CheckpointRecorder]):
                     with self._noting(error):
                         lease = self._lease_of(answer.record)
                         await self.sender.arelease(lease, "error", in_words(error))
+                        await run_in_thread(functools.partial(self._forget_phantom, answer))
             raise
+
+    def _forget_phantom(self, answer: Acquired) -> None:
+        """Forget a run that the store began and this call is not to begin."""
+        if answer.began and not self.bound.begins:
+            self.bound.settings.store.forget(self.id)
 
     def _request(self) -> Request:
         settings = self.bound.settings
@@ -240,6 +250,8 @@ class CheckpointCall(Call[CheckpointRecorder]):
             self._polls += 1
             return min(poll_wait(self._polls, answer.left), left)
         if isinstance(answer, Acquired):
+            if answer.began and not self.bound.begins:
+                raise RunCompleteError(self.component, self.id.key)
             self._run = self._opened(record, self._lease_of(record), answer.contents, answer.idle)
         if isinstance(answer, Finished):
             self._run = self._opened(record, None, answer.contents)
@@ -424,7 +436,11 @@ class CheckpointCall(Call[CheckpointRecorder]):
         try:
             yield
         except Exception as unreleased:  # noqa: BLE001 - the one that propagates is the user's
-            self.note(error, str(unreleased))
+            self.note(
+                error,
+                f"the run was not released, so that others may have to wait for the end of its "
+                f"lease: {unreleased}",
+            )
 
     def _record_failure(self, error: BaseException) -> None:
         run = self._run

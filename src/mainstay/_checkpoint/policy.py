@@ -119,9 +119,9 @@ class CheckpointedFunction:
         wrap = _wrap_async if kind is Kind.ASYNC else _wrap_sync
         wrapped = wrap(fn, arguments, functools.partial(self._begin, bound, arguments))
         if self.recoverable:
-            # If another owner has the run meanwhile, or finishes it, the run stays as it is.
+            # If another owner has the run meanwhile, or finishes or removes it, it stays as it is.
             settings = attrs.evolve(self.settings, on_busy="raise", on_complete="return")
-            again = attrs.evolve(bound, settings=settings)
+            again = attrs.evolve(bound, settings=settings, begins=False)
 
             def with_key(key: str) -> Callable[..., Any]:
                 return wrap(fn, arguments, lambda _args, _kwargs: again.begin(RunKey(key)))

@@ -42,7 +42,7 @@ class ServerFailure(Exception):  # noqa: N818 - never seen by users
         """Return the failure for an answer that did not come."""
         return cls("the server did not answer in time", retryable=True)
 
-    def told(self, url: str) -> CheckpointError:
+    def told(self, url: str) -> CheckpointError | ValueError:
         """Return the failure as the error that users of the store at *url* see."""
         problem = self.problem + self.HINTS.get(self.code, "")
         if self.code in self.CORRUPT:

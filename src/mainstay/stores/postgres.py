@@ -82,7 +82,8 @@ class PostgresStore(Shared):
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If *url* is not a URL of PostgreSQL, or an argument is out of its range. At use,
-            if the name or key of a run contains NUL, which PostgreSQL cannot store.
+            if the name or key of a run contains NUL, which PostgreSQL cannot store, or if they are
+            too long for an index: below 2,600 bytes together is never too long.
         ImportError: If psycopg is not installed.
         StoreUnavailableError: From every operation, if the server cannot be reached, refuses, or
             does not answer in time. `retryable` is True if the problem may pass.
@@ -148,6 +149,8 @@ class PostgresStore(Shared):
             url: As for the store, with ``schema=name`` for another schema than ``mainstay``.
 
         Raises:
+            TypeError: If *url* is not a string.
+            ValueError: If *url* is not a URL of PostgreSQL.
             StoreSchemaError: If the user may not make tables, or the tables belong to a newer
                 mainstay.
             StoreUnavailableError: If the server cannot be reached, or refuses.
@@ -160,9 +163,9 @@ class PostgresStore(Shared):
 
     def acquire(self, run: RunId, request: Request) -> Acquisition:
         """Decide who may work on *run*."""
-        if self._locks is not False and not self._guard.held.number:
-            self._guard.start()
-            self._guard.settled.wait(SYSTEM, call_seconds(self._timeout, request.lease) / 2)
+        guard = self._guard_to_await()
+        if guard is not None:
+            guard.settled.wait(SYSTEM, call_seconds(self._timeout, request.lease) / 2)
         return self._acquired(run, self._client.run(self._acquiring(run, request), request.lease))
 
     def load(self, run: RunId) -> Contents:
@@ -199,10 +202,9 @@ class PostgresStore(Shared):
 
     async def aacquire(self, run: RunId, request: Request) -> Acquisition:
         """As `acquire`."""
-        if self._locks is not False and not self._guard.held.number:
-            self._guard.start()
-            seconds = call_seconds(self._timeout, request.lease) / 2
-            await self._guard.settled.await_(SYSTEM, seconds)
+        guard = self._guard_to_await()
+        if guard is not None:
+            await guard.settled.await_(SYSTEM, call_seconds(self._timeout, request.lease) / 2)
         return self._acquired(
             run, await self._client.arun(self._acquiring(run, request), request.lease)
         )
@@ -254,10 +256,11 @@ class PostgresStore(Shared):
 
     def probe(self) -> Promises:
         """Find out what the server can promise."""
-        self._guard.start()
-        self._guard.settled.wait(SYSTEM, call_seconds(self._timeout))
+        guard = self._guard
+        guard.start()
+        guard.settled.wait(SYSTEM, call_seconds(self._timeout))
         wanted = self._locks is not False
-        return self._client.run(self._operations.probing(pooled=self._guard.useless, locks=wanted))
+        return self._client.run(self._operations.probing(pooled=guard.useless, locks=wanted))
 
     def close(self) -> None:
         """Close the connections of this process.
@@ -284,6 +287,17 @@ class PostgresStore(Shared):
             await begun.await_(SYSTEM, ends - monotonic())
             if monotonic() < ends and await self._client.arun(self._operations.awaiting(run)):
                 await left.await_(SYSTEM, max(0.0, ends - monotonic()))
+
+    def _guard_to_await(self) -> Guard | None:
+        """Return the guard, started, if its lock is wanted and not held yet.
+
+        `close` may put another one in its place at any moment, which nobody has started.
+        """
+        guard = self._guard
+        if self._locks is False or guard.held.number:
+            return None
+        guard.start()
+        return guard
 
     def _acquiring(self, run: RunId, request: Request) -> Operation[Acquisition]:
         if self._locks and self._guard.useless:

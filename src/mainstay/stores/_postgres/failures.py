@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 
+from mainstay.errors import CheckpointError
 from mainstay.stores._failure import ServerFailure
 
 UNIQUE_VIOLATION = "23505"
@@ -11,6 +12,7 @@ NO_TABLE = "42P01"
 NO_SCHEMA = "3F000"
 NO_COLUMN = "42703"
 DENIED = "42501"
+TOO_LONG = "54000"
 UNPREPARED = frozenset({"26000", "42P05", "08P01"})
 """What a pooler causes that gives each transaction to another session of the server."""
 
@@ -34,7 +36,6 @@ _HINTS: Mapping[str, str] = {
         "tables"
     ),
     "53100": "; free some of the disk of the server",
-    "54000": "; name and key of a run must be below 2,600 bytes together",
     "22P05": "; the database must have the encoding UTF8",
     READ_ONLY: "; name all servers in the URL, with target_session_attrs=read-write",
 }
@@ -59,6 +60,15 @@ class Failure(ServerFailure):
     def __init__(self, problem: str, code: str = "", *, retryable: bool | None = None) -> None:
         passes = code in _PASSES or code.startswith("08")
         super().__init__(problem, code, retryable=passes if retryable is None else retryable)
+
+    def told(self, url: str) -> CheckpointError | ValueError:
+        """Return the failure as the error that users of the store at *url* see."""
+        if self.code == TOO_LONG:
+            return ValueError(
+                f"name and key of a run must be below 2,600 bytes together in PostgreSQL: "
+                f"{self.problem}"
+            )
+        return super().told(url)
 
 
 def not_connected(message: str) -> Failure:
