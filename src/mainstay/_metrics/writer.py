@@ -13,7 +13,6 @@ not long, when the process ends. What a full disk or a broken file costs is gaug
 
 import atexit
 import itertools
-import logging
 import queue
 import threading
 import weakref
@@ -21,6 +20,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from mainstay._core.clock import monotonic
+from mainstay._core.events import logger_of
 from mainstay._core.exits import end_with_subinterpreter
 from mainstay._core.forks import around_forks
 
@@ -32,7 +32,6 @@ PATIENCE = 1.0
 
 Job: TypeAlias = Callable[[], object]
 
-_log = logging.getLogger("mainstay.metrics")
 
 _writers: "weakref.WeakSet[Writer]" = weakref.WeakSet()
 _writing = threading.RLock()
@@ -118,7 +117,7 @@ def _run(
             except Exception:  # noqa: BLE001 - whatever it is, the other gauges go on
                 if not warned:
                     warned = True
-                    _log.exception("gauges of this process are not written")
+                    logger_of("metrics").exception("gauges of this process are not written")
         del job  # it may be all that keeps alive what the thread works for
 
 
