@@ -270,10 +270,10 @@ def pool_level(members: Mapping[str, Mapping[str, float]]) -> tuple[Level, str]:
     if out and not serving:
         return Level.FAILING, "nobody serves"
     if out:
-        return Level.DEGRADED, f"{', '.join(out)} out, {len(serving)} of {len(members)} serve"
+        return Level.DEGRADED, f"{words.names(out)} out, {len(serving)} of {len(members)} serve"
     failing = [name for name, state in worst.items() if state not in verdict.WELL]
     if failing:
-        return Level.DEGRADED, f"{', '.join(failing)} {worst[failing[0]]}"
+        return Level.DEGRADED, f"{words.names(failing)} {worst[failing[0]]}"
     return Level.WELL, ""
 
 
@@ -352,7 +352,7 @@ def copies_rows(figures: Figures) -> list[CopiesRow]:
             CopiesRow(
                 component=key[0],
                 level=Level.DEGRADED if suspects else Level.WELL,
-                why=f"{', '.join(suspects)} outvoted" if suspects else "",
+                why=f"{words.names(suspects)} outvoted" if suspects else "",
                 hedged=_hedged(hedges.get(key, 0.0), calls) if ever_hedged.get(key) else None,
                 delay=delays.get(key),
                 wins=_wins(wins.get(key, {}), hedges.get(key, 0.0)),
