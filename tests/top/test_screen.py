@@ -117,6 +117,20 @@ def test_in_a_low_terminal_what_is_well_is_folded_and_what_is_wrong_stays():
     assert "● 18 more, well   360 calls/s" in text
 
 
+def test_what_does_not_answer_any_more_is_not_said_to_be_well():
+    names = ("payments", *(f"well-{number}" for number in range(20)))
+    target = Target("localhost:8000")
+    model = Model([target], every=2.0)
+    for at in (0.0, 2.0):
+        target.answered(trouble(20 * at, names), at=at, took=0.1)
+        model.tick(at)
+    target.failed("nobody listens there", at=4.0)
+    model.tick(4.0)
+    text = lines(model.view(4.0, 1_000.0), height=16)
+    assert "● 19 more, no answer" in text
+    assert not any("well," in line or "more, well" in line for line in text)
+
+
 def test_a_run_shows_how_far_it_is_and_how_long_it_takes_still():
     def run(items):
         return {

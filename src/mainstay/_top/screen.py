@@ -269,21 +269,29 @@ class Screen:
             folded = {*well[count:]}
             title = section.title
             lines = [text for place, (_, text) in enumerate(section.rows) if place not in folded]
-            if folded and section.folds_to_line:
-                lines.append(self._folded_calls([section.rows[place][0] for place in folded]))
-            elif folded:
-                more = " more" if len(folded) < len(section.rows) else ""
-                self._paint.add(title, f"{GAP}{len(folded)}{more}, {section.word}", "quiet")
+            if folded:
+                said = self._folded([section.rows[place][0] for place in folded], section)
+                if section.folds_to_line:
+                    lines.append(said)
+                else:
+                    title.append(GAP).append_text(said)
             body += [self._paint.text(), title, *lines]
         return body
 
-    def _folded_calls(self, rows: Sequence[AnyRow]) -> Text:
+    def _folded(self, rows: Sequence[AnyRow], section: Section) -> Text:
+        """Return how many rows are not shown: those that are well, and those of targets down."""
         line = self._paint.text()
-        self._paint.add(line, "● ", "well")
-        rate = sum(row.rate or 0.0 for row in rows if isinstance(row, CallsRow))
-        return self._paint.add(
-            line, f"{len(rows)} more, well{GAP}{words.rate(rate)} calls/s", "quiet"
-        )
+        living = [row for row in rows if row.age is None]
+        more = " more" if len(rows) < len(section.rows) else ""
+        if section.folds_to_line:
+            self._paint.add(line, "● ", "well" if living else "faint")
+        said = [f"{len(living)}{more}, {section.word}"] if living else []
+        if living and section.folds_to_line:
+            rate = sum(row.rate or 0.0 for row in living if isinstance(row, CallsRow))
+            said.append(f"{words.rate(rate)} calls/s")
+        if len(living) < len(rows):
+            said.append(f"{len(rows) - len(living)}{more}, no answer")
+        return self._paint.add(line, GAP.join(said), "quiet")
 
     def _cut(self, body: list[Text], room: int) -> list[Text]:
         if len(body) <= room:
