@@ -107,10 +107,28 @@ def test_wider_terminals_show_more():
 
 def test_in_a_low_terminal_what_is_well_is_folded_and_what_is_wrong_stays():
     names = ("payments", *(f"well-{number}" for number in range(20)))
-    text = lines(view_of(trouble(0, names), trouble(40, names)), height=16)
+    view = view_of(trouble(0, names), trouble(40, names))
+    text = lines(view, height=13)
     assert "● 20 more, well   400 calls/s" in text
     assert any(line.startswith("✗ payments") for line in text)
     assert not any("well-1" in line for line in text)
+    text = lines(view, height=15)
+    assert [line[:8] for line in text if "well-" in line] == ["● well-0", "● well-1"]
+    assert "● 18 more, well   360 calls/s" in text
+
+
+def test_what_does_not_answer_any_more_is_not_said_to_be_well():
+    names = ("payments", *(f"well-{number}" for number in range(20)))
+    target = Target("localhost:8000")
+    model = Model([target], every=2.0)
+    for at in (0.0, 2.0):
+        target.answered(trouble(20 * at, names), at=at, took=0.1)
+        model.tick(at)
+    target.failed("nobody listens there", at=4.0)
+    model.tick(4.0)
+    text = lines(model.view(4.0, 1_000.0), height=16)
+    assert "● 19 more, no answer" in text
+    assert not any("well," in line or "more, well" in line for line in text)
 
 
 def test_a_run_shows_how_far_it_is_and_how_long_it_takes_still():
@@ -139,6 +157,14 @@ def test_without_a_height_everything_is_shown():
     assert all(any(name in line for line in text) for name in names)
 
 
+def test_a_picture_of_any_height_is_as_wide_as_a_terminal_unless_that_does_no_harm():
+    def widest(**options):
+        drawn = Screen(console(), once=True).lines(TROUBLE, Choice(), 30, None, **options)
+        return max(line.cell_len for line in drawn)
+
+    assert widest() <= 30 < widest(is_cut=False)
+
+
 def test_once_has_neither_keys_nor_sparklines():
     drawn = Screen(console(), once=True).lines(TROUBLE, Choice(), 80, None)
     text = "\n".join(line.plain for line in drawn)
@@ -151,6 +177,27 @@ def test_an_encoding_without_these_glyphs_gets_ascii():
         text = "\n".join(lines(TROUBLE, choice, encoding="ascii"))
         assert text.isascii()
     assert "x payments" in "\n".join(lines(TROUBLE, encoding="ascii"))
+
+
+def test_columns_stand_below_each_other_in_ascii_too():
+    names = ("payments", "日本語サービス", "emoji-🚀", "much-longer-than-there-is-room-for")
+    view = view_of(trouble(0, names), trouble(40, names))
+    for kinds in ({}, {"encoding": "ascii"}):
+        text = [line for line in lines(view, **kinds) if line.endswith(" 1.00")]
+        assert len({cell_len(line) for line in text}) == 1
+
+
+def test_the_help_is_complete_in_every_width():
+    for width in (40, 80, 120):
+        text = " ".join(" ".join(lines(TROUBLE, Choice(has_help=True), width, 50)).split())
+        assert "names that contain what follows; enter ends, esc clears" in text
+        assert "half open" in text
+        assert "…" not in text[text.index("sort: worst first") :]
+
+
+def test_what_is_cut_in_the_verdict_says_so():
+    view = view_of(*(trouble(calls, ("much-longer-than-there-is-room-for",)) for calls in (0, 40)))
+    assert "…" in lines(view, width=40)[0]
 
 
 def test_both_palettes_have_the_same_roles_and_only_what_fails_is_filled():
@@ -185,6 +232,16 @@ def test_a_pool_of_many_members_shows_those_that_are_out_first():
     (line,) = [line for line in lines(view_of({"member_state": states})) if "ejected" in line]
     assert line.startswith("▲ db ✗ member-29 ejected ● member-00 ")
     assert line.endswith("● member-03 +25")
+
+
+def test_since_when_a_breaker_is_open_is_told_also_where_processes_differ():
+    here = {"breaker_state": {("payments", "open"): 1.0, ("payments", "closed"): 11.0}}
+    here["breaker_state"] |= {("mail", "closed"): 12.0}
+    here["breaker_since_timestamp_seconds"] = {("payments",): 886.0}
+    here["calls_total"] = {("payments", "breaker", "rejected"): 40.0}
+    view = view_of({**here, "calls_total": {}}, here)
+    text = [line for line in lines(view, width=120) if "1 of 12" in line]
+    assert text == ["✗ payments open in 1 of 12 1m54s refuses 20/s"]
 
 
 def test_sort_and_filter():

@@ -291,6 +291,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
         run = Run(settings, self.recorder, self.id, hold, schedule, progress, self._thread)
         if lease is None:
             return run
+        self.recorder.begins()
         steps.check_resumable(saved.cursors)
         self._check_code(saved, record)
         run.resumed = record.attempt > 1

@@ -59,6 +59,10 @@ class CheckpointRecorder(Recorder):
         finder: _RunFinder = metrics._recorders  # noqa: SLF001 - which users do not see
         return finder.checkpoint(component)
 
+    def begins(self) -> None:
+        """Record that an attempt begins: the store keeps its number, and who makes it."""
+        self._last_save.set(wall_time())
+
     def saved(self, seconds: float, size: int | None) -> None:
         """Record a save that took *seconds*; *size* is the document's, if there was one."""
         self.table.observe(self._saves, seconds, _SAVES["ok"])

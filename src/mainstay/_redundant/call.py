@@ -144,6 +144,8 @@ class RedundantCall(Call[Recorder]):
             token=lambda: self._take_token(lenient=reason == "failed"),
         )
         if denial is None:
+            if reason == "slow":
+                round_.hedges = (*round_.hedges, copy)
             self.bound.copies.hedged(reason)
             if is_observed(POLICY, logging.INFO):
                 event = HedgeStarted(self.component, copy, self.elapsed(), reason)
@@ -337,7 +339,8 @@ class RedundantCall(Call[Recorder]):
         if round_.made == 1:
             self.recorder.success(seconds)
         else:
-            self.recorder.call("recovered" if winner else "success", seconds, self.made())
+            outcome = "recovered" if round_.is_recovered() else "success"
+            self.recorder.call(outcome, seconds, self.made())
         if winner == 0 and self.members is None:
             self.bound.copies.primary_won()
         else:

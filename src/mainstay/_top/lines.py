@@ -242,24 +242,32 @@ class Lines:
             self._paint.add(text, f" {words.rate(member.rate)}/s", "faint")
         return text
 
-    def breaker(self, row: BreakerRow) -> Text:
-        """Return a breaker."""
-        line = self._start(row)
+    def breakers(self, breakers: Sequence[BreakerRow]) -> list[tuple[AnyRow, Text]]:
+        """Return a line for each breaker."""
+        states = [self._state(row) for row in breakers]
+        width = max([15, *map(cell_len, states)])
+        lines: list[tuple[AnyRow, Text]] = []
+        for row, state in zip(breakers, states, strict=True):
+            line = self._start(row)
+            style = LEVELS[row.level][1] if row.level else "quiet"
+            self._paint.add(line, f" {self._paint.fit(state, width)}", self._or_faint(row, style))
+            if row.refused:
+                self._paint.add(
+                    line, f" refuses {words.rate(row.refused)}/s", self._or_faint(row, "text")
+                )
+            if row.outages:
+                outages = words.counted(row.outages, "outage")
+                self._paint.add(line, f"  {outages} since the start", self._or_faint(row, "quiet"))
+            lines.append((row, self._aged(line, row)))
+        return lines
+
+    def _state(self, row: BreakerRow) -> str:
         said = STATE_WORDS.get(row.state, row.state)
         if row.processes is not None:
             said += " in {} of {}".format(*row.processes)
         if row.since is not None:
             said += f" {self._since(row.since)}"
-        style = LEVELS[row.level][1] if row.level else "quiet"
-        self._paint.add(line, f" {self._paint.fit(said, 15)}", self._or_faint(row, style))
-        if row.refused:
-            self._paint.add(
-                line, f" refuses {words.rate(row.refused)}/s", self._or_faint(row, "text")
-            )
-        if row.outages:
-            outages = words.counted(row.outages, "outage")
-            self._paint.add(line, f"  {outages} since the start", self._or_faint(row, "quiet"))
-        return self._aged(line, row)
+        return said
 
     def limit(self, row: LimitRow) -> Text:
         """Return a bulkhead."""
