@@ -69,7 +69,6 @@ class BoundTimeout:
                 timeout=self.seconds,
                 interrupts=is_async or in_thread,
                 leaves=in_thread,
-                tells=True,
             ),
         )
 
