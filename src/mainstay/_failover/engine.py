@@ -325,7 +325,7 @@ class PoolEngine:
                         detector.failing_since = now
                     self._eject(slot, "probe", now)
                 elif detector.trial_due(now):
-                    detector.postpone(now, chance())
+                    detector.lengthen(now, chance())
                     self.close(slot, slot.take_away())
                     self.replan(now)
             slot.inspect()
@@ -373,7 +373,7 @@ class PoolEngine:
                 cause: Cause = "probe" if what == "probe" else "consecutive"
                 self._eject(slot, cause, now, can_stay=False)
             else:
-                slot.detector.postpone(now, chance())
+                slot.detector.lengthen(now, chance())
         slot.inspect()
         self.replan(now, news=True)
 
