@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import attrs
 
@@ -30,9 +30,6 @@ ASYNC_BECAUSE = "a function given to it (`fence`, `open`, `close` or the probe) 
 
 WhenAllDown: TypeAlias = Literal["least_bad", "raise", "wait"]
 Raises: TypeAlias = Literal["last", "group"]
-
-_MODES = ("least_bad", "raise", "wait")
-_RAISES = ("last", "group")
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -142,8 +139,8 @@ def checked_settings(  # noqa: PLR0913 - a pool's parameters are its vocabulary
     check_type("probe", probe, Probe, none=True)
     check_type("detect", detect, Detect)
     check_type("failback", failback, Failback)
-    _check_word("when_all_down", when_all_down, _MODES)
-    _check_word("raises", raises, _RAISES)
+    _check_word("when_all_down", when_all_down, get_args(WhenAllDown))
+    _check_word("raises", raises, get_args(Raises))
     check_hook("fence", fence)
     hooks: list[Callable[..., Any] | None] = [fence, probe.fn if probe else None]
     hooks += [hook for member in members for hook in (member.open, member.close)]
