@@ -1,6 +1,7 @@
-"""Checks of arguments that all policies share: counts, numbers, shares, flags and durations."""
+"""Checks of arguments that all policies share: numbers, durations, flags and choices."""
 
 import math
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TypeAlias
 
@@ -96,6 +97,27 @@ def to_seconds(value: object, parameter: str, *, zero: bool = True) -> float:
         least = "at least 0" if zero else "above 0"
         raise ValueError(f"`{parameter}` must be finite and {least} seconds, not {value!r}")
     return seconds
+
+
+def to_limit(value: object, parameter: str) -> float | None:
+    """Return a limit of time in seconds, above 0; None for no limit.
+
+    Raises:
+        TypeError: If *value* is not a number, a `timedelta` or None.
+        ValueError: If *value* is NaN, infinite, or not above 0.
+    """
+    return None if value is None else to_seconds(value, parameter, zero=False)
+
+
+def check_choice(value: object, parameter: str, choices: Sequence[object]) -> None:
+    """Raise unless *value* is one of *choices*.
+
+    Raises:
+        ValueError: If it is none of them.
+    """
+    if value not in choices:
+        *others, last = map(repr, choices)
+        raise ValueError(f"`{parameter}` must be {', '.join(others)} or {last}, not {value!r}")
 
 
 class DefaultInt(int):

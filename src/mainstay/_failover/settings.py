@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import attrs
 
-from mainstay._core.arguments import Duration, to_count, to_seconds
+from mainstay._core.arguments import Duration, check_choice, to_count, to_limit
 from mainstay._core.budget import RetryBudget, budget_of
 from mainstay._core.detector import Detect
 from mainstay._core.failures import (
@@ -139,8 +139,8 @@ def checked_settings(  # noqa: PLR0913 - a pool's parameters are its vocabulary
     check_type("probe", probe, Probe, none=True)
     check_type("detect", detect, Detect)
     check_type("failback", failback, Failback)
-    _check_word("when_all_down", when_all_down, get_args(WhenAllDown))
-    _check_word("raises", raises, get_args(Raises))
+    check_choice(when_all_down, "when_all_down", get_args(WhenAllDown))
+    check_choice(raises, "raises", get_args(Raises))
     check_hook("fence", fence)
     hooks: list[Callable[..., Any] | None] = [fence, probe.fn if probe else None]
     hooks += [hook for member in members for hook in (member.open, member.close)]
@@ -148,12 +148,8 @@ def checked_settings(  # noqa: PLR0913 - a pool's parameters are its vocabulary
         name=checked_name(name),
         judge=verdict_judge_of(on),
         attempts=None if attempts is None else to_count(attempts, "attempts"),
-        timeout=None if timeout is None else to_seconds(timeout, "timeout", zero=False),
-        attempt_timeout=(
-            None
-            if attempt_timeout is None
-            else to_seconds(attempt_timeout, "attempt_timeout", zero=False)
-        ),
+        timeout=to_limit(timeout, "timeout"),
+        attempt_timeout=to_limit(attempt_timeout, "attempt_timeout"),
         on_result=checked_on_result(on_result),
         strategy=strategy_of(select),
         probe=probe,
@@ -215,8 +211,3 @@ def check_type(parameter: str, value: object, expected: type, *, none: bool = Fa
     """Raise TypeError unless a parameter is an *expected*."""
     if not isinstance(value, expected) and not (none and value is None):
         raise TypeError(f"`{parameter}` must be a {expected.__name__}, not {value!r}")
-
-
-def _check_word(parameter: str, value: object, words: tuple[str, ...]) -> None:
-    if value not in words:
-        raise ValueError(f"`{parameter}` must be one of {', '.join(words)}, not {value!r}")
