@@ -219,7 +219,7 @@ class DeadlineEntry(Entry):
         return CallContext(context.clock, until, context.metrics, context.priority)
 
 
-class ToldDeadline:
+class CallDeadline:
     """The deadline of one call, without a block: in force as long as the call keeps it.
 
     For the short path, in plain *outer*.

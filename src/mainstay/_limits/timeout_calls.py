@@ -22,7 +22,7 @@ import attrs
 from mainstay._core.call import Call, recorder_in
 from mainstay._core.clock import Bell, monotonic
 from mainstay._core.context import (
-    ToldDeadline,
+    CallDeadline,
     block_context,
     current_context,
     end,
@@ -72,7 +72,7 @@ class BoundTimeout:
             ),
         )
 
-    def begin(self) -> "LimitedCall":
+    def begin(self) -> "TimeoutCall":
         """Begin a call in its context.
 
         Raises:
@@ -80,17 +80,17 @@ class BoundTimeout:
         """
         context = current_context()
         recorder = recorder_in(context, self.recorder, self.component)
-        call = LimitedCall(self.component, recorder, context, context.clock.now(), self)
+        call = TimeoutCall(self.component, recorder, context, context.clock.now(), self)
         call.check_time_left()
         return call
 
-    def resume(self, started: float) -> "LimitedCall":
+    def resume(self, started: float) -> "TimeoutCall":
         """Return the call that began without one on the short path."""
-        return LimitedCall(self.component, self.recorder, current_context(), started, self)
+        return TimeoutCall(self.component, self.recorder, current_context(), started, self)
 
 
 @attrs.define(eq=False)
-class LimitedCall(Call[Recorder]):
+class TimeoutCall(Call[Recorder]):
     """One call with a limit."""
 
     policy: ClassVar[str] = POLICY
@@ -242,12 +242,12 @@ def wrap_sync(bound: BoundTimeout, fn: Callable[..., Any]) -> Callable[..., Any]
         here = block_context()
         if process_contexts or (here is not None and not (here.plain and started < here.deadline)):
             return _call(bound, fn, args, kwargs)
-        told = ToldDeadline(here, started + most)
+        own_deadline = CallDeadline(here, started + most)
         try:
             try:
                 value = fn(*args, **kwargs)
             finally:
-                told.end()
+                own_deadline.end()
         except BaseException as error:
             bound.resume(started).ended_by(error)
             raise
@@ -388,7 +388,7 @@ class _Job:
             return fn(*args, **kwargs)
 
 
-def _refused(run: LimitedCall, fn: Callable[..., Any], value: object) -> TypeError:
+def _refused(run: TimeoutCall, fn: Callable[..., Any], value: object) -> TypeError:
     """End a call of a plain function that returned something to await."""
     error = refused_awaitable(fn, value)
     run.ended_by(error)

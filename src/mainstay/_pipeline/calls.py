@@ -17,7 +17,7 @@ from mainstay._core.call import recorder_in
 from mainstay._core.clock import monotonic
 from mainstay._core.context import (
     CallContext,
-    ToldDeadline,
+    CallDeadline,
     block_context,
     current_context,
     end,
@@ -50,21 +50,21 @@ class BoundPipeline:
     component: str
     recorder: PipelineRecorder
 
-    def begin(self) -> "PipelineRun":
+    def begin(self) -> "PipelineCall":
         """Begin a call in its context."""
         context = current_context()
         recorder = recorder_in(context, self.recorder, self.component)
-        return PipelineRun(PipelineTally(recorder), context, context.clock.now(), tally_here())
+        return PipelineCall(PipelineTally(recorder), context, context.clock.now(), tally_here())
 
-    def resume(self, started: float, error: BaseException) -> "PipelineRun":
+    def resume(self, started: float, error: BaseException) -> "PipelineCall":
         """Return the call that began on the straight way, whose function has raised."""
         tally = PipelineTally(self.recorder)
         _note(tally, tally.attempt(), error)
-        return PipelineRun(tally, current_context(), started, tally_here())
+        return PipelineCall(tally, current_context(), started, tally_here())
 
 
 @attrs.frozen(eq=False)
-class PipelineRun:
+class PipelineCall:
     """One call.
 
     Attributes:
@@ -158,11 +158,11 @@ def straight(  # noqa: C901 - flat, since each further call would cost every cal
                     if limit is None:
                         value = fn(*args, **kwargs) if kwargs else fn(*args)
                     else:
-                        told = ToldDeadline(here, started + limit)
+                        own_deadline = CallDeadline(here, started + limit)
                         try:
                             value = fn(*args, **kwargs) if kwargs else fn(*args)
                         finally:
-                            told.end()
+                            own_deadline.end()
                     if type(value) is not plain:
                         if is_awaitable(value):
                             raise refused_awaitable(fn, value)
