@@ -77,7 +77,7 @@ class BoundBreaker:
         return call
 
     def resume(self, started: float, generation: int) -> "BreakerCall":
-        """Return the call that began without one on the short path."""
+        """Return the call that began without one on the fast path."""
         return self._call(current_context(), started, generation)
 
     def _call(self, context: CallContext, started: float, generation: int = 0) -> "BreakerCall":

@@ -134,7 +134,7 @@ def begin_limited(
     until: float,
     block: "Callable[[], object] | None" = None,
 ) -> InterruptingEntry:
-    """Have *task* cancelled at *until*, on the short path: by the system's clock, in plain *outer*.
+    """Have *task* cancelled at *until*, on the fast path: by the system's clock, in plain *outer*.
 
     Args:
         task: What is cancelled: the task that runs here.

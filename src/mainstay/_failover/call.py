@@ -107,7 +107,7 @@ class BoundPool:
         return plain and not process_contexts and self.engine.settings.budget is None
 
     def resume(self, started: float, function: FunctionCall | None = None) -> "PoolCall":
-        """Return the `PoolCall` of a call that began on the short path, which has no files."""
+        """Return the `PoolCall` of a call that began on the fast path, which has no files."""
         context, name = current_context(), self.engine.settings.name
         return PoolCall(name, self.recorder, context, started, self, self.engine, started, function)
 

@@ -86,7 +86,7 @@ class BoundBulkhead:
         return held
 
     def resume(self, started: float) -> "BulkheadCall":
-        """Return the call that began then on the short path, in its context."""
+        """Return the call that began then on the fast path, in its context."""
         context, engine = current_context(), self.engine
         own = engine.own
         if context.metrics is not None:
@@ -106,7 +106,7 @@ class BulkheadCall(Call[Recorder]):
     Attributes:
         own: Records what only bulkheads have.
         admitted: When it got its place.
-        held: Its place; None before it has one, and on the short path.
+        held: Its place; None before it has one, and on the fast path.
     """
 
     policy: ClassVar[str] = POLICY

@@ -105,7 +105,7 @@ class BoundFallback:
         return self._call(context, context.clock.now())
 
     def resume(self, started: float) -> "FallbackCall":
-        """Return the call that began without one on the short path."""
+        """Return the call that began without one on the fast path."""
         return self._call(current_context(), started)
 
     def _call(self, context: Any, started: float) -> "FallbackCall":

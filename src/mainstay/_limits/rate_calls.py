@@ -288,9 +288,9 @@ def _wrap_sync(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
             or (here is not None and not (here.plain and started < here.deadline))
             or engine.turns.take(started) is not None
         ):
-            general = bound.begin()
-            general.enter()
-            return _call(general, fn, args, kwargs)
+            begun = bound.begin()
+            begun.enter()
+            return _call(begun, fn, args, kwargs)
         try:
             value = fn(*args, **kwargs)
         except BaseException as error:
@@ -325,9 +325,9 @@ def _wrap_async(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
             or (here is not None and not (here.plain and started < here.deadline))
             or engine.turns.take(started) is not None
         ):
-            general = bound.begin()
-            await general.aenter()
-            return await _acall(general, fn, args, kwargs)
+            begun = bound.begin()
+            await begun.aenter()
+            return await _acall(begun, fn, args, kwargs)
         try:
             value = await fn(*args, **kwargs)
         except BaseException as error:

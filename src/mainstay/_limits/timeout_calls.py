@@ -85,7 +85,7 @@ class BoundTimeout:
         return call
 
     def resume(self, started: float) -> "TimeoutCall":
-        """Return the call that began without one on the short path."""
+        """Return the call that began without one on the fast path."""
         return TimeoutCall(self.component, self.recorder, current_context(), started, self)
 
 

@@ -240,7 +240,7 @@ class SharedRecorder(Recorder):
         _note_end("success")
 
     def passed(self) -> None:
-        """Record an answer that came the straight way, of which the pipeline knows."""
+        """Record an answer that came on the fast path, of which the pipeline knows."""
         try:
             self._local.cells[self.calls][1][_SUCCESS] += 1.0
         except (AttributeError, KeyError):  # the first call in this thread
@@ -297,7 +297,7 @@ class Pipe:
 
     Attributes:
         bounds: What each layer made for the function, the innermost first; None where nothing is
-            of use to the straight way.
+            of use to the fast path.
     """
 
     def __init__(

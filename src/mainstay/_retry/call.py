@@ -99,7 +99,7 @@ class BoundRetry:
         return call
 
     def resume(self, started: float, function: FunctionCall | None) -> "RetryCall":
-        """Return the `RetryCall` of a call that began on the short path, which has no files."""
+        """Return the `RetryCall` of a call that began on the fast path, which has no files."""
         context = current_context()
         recorder, settings = self.recorder, self.settings
         call = RetryCall(
