@@ -191,7 +191,7 @@ def wrap(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any]:
 def _wrap_sync(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any]:
     engine = bound.engine
     success = bound.recorder.success
-    long = bound.on_result is not None
+    always_slow = bound.on_result is not None
     plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
     @wraps(fn)
@@ -200,7 +200,7 @@ def _wrap_sync(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any
         started = monotonic()
         here = block_context()
         if (
-            long
+            always_slow
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
         ):
@@ -232,7 +232,7 @@ def _wrap_async(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., An
     engine = bound.engine
     success = bound.recorder.success
     answered = engine.answers.append
-    long = bound.on_result is not None
+    always_slow = bound.on_result is not None
     on_asyncio = False  # asked at the first call: it is a system call in 3.11
 
     @wraps(fn)
@@ -244,7 +244,7 @@ def _wrap_async(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., An
         started = monotonic()
         here = block_context()
         if (
-            long
+            always_slow
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
         ):

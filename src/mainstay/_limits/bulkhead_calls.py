@@ -351,7 +351,7 @@ def _wrap_sync(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., An
     engine = bound.engine
     places, follower = engine.places, engine.follower
     answered, took = engine.own.answered, engine.answers.append
-    long = bound.recorder is not engine.recorder
+    always_slow = bound.recorder is not engine.recorder
     plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
     @wraps(fn)
@@ -361,7 +361,7 @@ def _wrap_sync(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., An
         here = block_context()
         if (
             places.busy
-            or long
+            or always_slow
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
             or (follower is not None and started >= follower.due)
@@ -406,7 +406,7 @@ def _wrap_async(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., A
     engine = bound.engine
     places, follower = engine.places, engine.follower
     answered, took = engine.own.answered, engine.answers.append
-    long = bound.recorder is not engine.recorder
+    always_slow = bound.recorder is not engine.recorder
     on_asyncio = False  # asked at the first call: it is a system call in 3.11
 
     @wraps(fn)
@@ -419,7 +419,7 @@ def _wrap_async(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., A
         here = block_context()
         if (
             places.busy
-            or long
+            or always_slow
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
             or (follower is not None and started >= follower.due)

@@ -274,7 +274,7 @@ def wrap(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
 
 def _wrap_sync(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
     engine, success = bound.engine, bound.recorder.success
-    long = engine.shared is not None
+    always_slow = engine.shared is not None
     plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
     @wraps(fn)
@@ -283,7 +283,7 @@ def _wrap_sync(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
         started = monotonic()
         here = block_context()
         if (
-            long
+            always_slow
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
             or engine.turns.take(started) is not None
@@ -308,7 +308,7 @@ def _wrap_sync(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
 
 def _wrap_async(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
     engine, success = bound.engine, bound.recorder.success
-    long = engine.shared is not None
+    always_slow = engine.shared is not None
     on_asyncio = False  # asked at the first call: it is a system call in 3.11
 
     @wraps(fn)
@@ -320,7 +320,7 @@ def _wrap_async(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
         started = monotonic()
         here = block_context()
         if (
-            long
+            always_slow
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
             or engine.turns.take(started) is not None
