@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import attrs
 
 from mainstay._core.clock import SYSTEM, Clock
-from mainstay._core.condition import Condition, HealthState
 from mainstay._core.context import current_context
 from mainstay._core.detector import Phase
 from mainstay._core.events import (
@@ -25,6 +24,7 @@ from mainstay._core.events import (
     tell,
 )
 from mainstay._core.failures import is_a
+from mainstay._core.health import HealthReport, HealthState
 from mainstay._core.threads import values_now
 from mainstay._failover.hooks import UnhealthyError, UnknownHealthError
 from mainstay._failover.members import Slot
@@ -148,8 +148,8 @@ class PoolMonitor:
             slot.detector.phase is Phase.WELL and slot.well for slot in values_now(self._slots)
         )
 
-    def condition(self, *, probed: bool) -> Condition:
-        """Return how the pool is.
+    def health(self, *, probed: bool) -> HealthReport:
+        """Return the health of the pool.
 
         Calls may be sent to one that is down where nothing but a call finds out if a member is
         well again; else it would stay down for want of calls.
@@ -164,7 +164,7 @@ class PoolMonitor:
                 for slot in values_now(self._slots)
             )
         )
-        return Condition(self.name, POLICY, self._state, now - self._since, is_ready=is_ready)
+        return HealthReport(self.name, POLICY, self._state, now - self._since, is_ready=is_ready)
 
     def _present_state(self, *, down: bool) -> HealthState:
         if down:
