@@ -117,7 +117,7 @@ class BreakerCall(Call[Recorder]):
             return is_refused(on_result, value)
         except Exception as error:
             self.hook_failed("`on_result`", error)
-            self.says_nothing(error, "predicate_error")
+            self.not_counted(error, "predicate_error")
             raise
         except BaseException as error:
             self.raised(error)
@@ -141,14 +141,14 @@ class BreakerCall(Call[Recorder]):
             self.engine.released(self.generation, self.now())
             self.end_interrupted(error)
         elif issubclass(type(error), DeadlineExpiredError) and self.context.left() <= 0:
-            self.says_nothing(error, "timeout")  # the caller's time is over, whatever was called
+            self.not_counted(error, "timeout")  # the caller's time is over, whatever was called
         elif is_refusal(error):
-            self.says_nothing(error, "not_retryable")
+            self.not_counted(error, "not_retryable")
         elif (verdict := self.ask(self._verdict, error)) is PREDICATE_ERROR:
-            self.says_nothing(error, "predicate_error")
+            self.not_counted(error, "predicate_error")
         elif verdict not in (Verdict.MEMBER_FAILED, FAILING):
             self.not_matched(self.judge, error)
-            self.says_nothing(error, "not_retryable")
+            self.not_counted(error, "not_retryable")
         else:
             now = self.now()
             self.recorder.error(error)
@@ -163,8 +163,8 @@ class BreakerCall(Call[Recorder]):
     def _verdict(self, error: Exception) -> object:
         return verdict_of(self.judge(error))
 
-    def says_nothing(self, error: Exception, reason: str) -> None:
-        """Record an exception that says nothing about what the breaker protects."""
+    def not_counted(self, error: Exception, reason: str) -> None:
+        """End the call with an exception that does not count for or against the service."""
         self.engine.released(self.generation, self.now())
         self.recorder.error(error)
         self.recorder.gave_up(reason)
@@ -217,7 +217,7 @@ def _wrap_sync(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any
             raise
         if type(value) is not plain:
             if is_awaitable(value):
-                raise _refused(bound.resume(started, generation), fn, value)
+                raise _awaitable_refused(bound.resume(started, generation), fn, value)
             plain = type(value)
         now = monotonic()
         if engine.inspects_successes:
@@ -279,7 +279,7 @@ def _call(call: BreakerCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs)
         call.raised(error)
         raise
     if is_awaitable(value):
-        raise _refused(call, fn, value)
+        raise _awaitable_refused(call, fn, value)
     call.returned(value)
     return value
 
@@ -298,8 +298,8 @@ async def _acall(call: BreakerCall, fn: Callable[..., Any], args: Args, kwargs: 
     return value
 
 
-def _refused(call: BreakerCall, fn: Callable[..., Any], value: object) -> TypeError:
+def _awaitable_refused(call: BreakerCall, fn: Callable[..., Any], value: object) -> TypeError:
     """End a call of a plain function that returned something to await."""
     error = refused_awaitable(fn, value)
-    call.says_nothing(error, "not_retryable")
+    call.not_counted(error, "not_retryable")
     return error

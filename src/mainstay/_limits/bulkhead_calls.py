@@ -390,7 +390,7 @@ def _wrap_sync(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., An
             raise
         if type(value) is not plain:
             if is_awaitable(value):
-                raise _refused(bound.resume(started), fn, value)
+                raise _awaitable_refused(bound.resume(started), fn, value)
             plain = type(value)
         seconds = monotonic() - started
         took(seconds)
@@ -468,7 +468,7 @@ def _call(call: BulkheadCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs
         call.raised(error)
         raise
     if is_awaitable(value):
-        raise _refused(call, fn, value)
+        raise _awaitable_refused(call, fn, value)
     call.succeeded()
     return value
 
@@ -488,7 +488,7 @@ async def _acall(call: BulkheadCall, fn: Callable[..., Any], args: Args, kwargs:
     return value
 
 
-def _refused(call: BulkheadCall, fn: Callable[..., Any], value: object) -> TypeError:
+def _awaitable_refused(call: BulkheadCall, fn: Callable[..., Any], value: object) -> TypeError:
     """End a call of a plain function that returned something to await."""
     error = refused_awaitable(fn, value)
     call.raised(error)

@@ -300,7 +300,7 @@ def wrap_sync(bound: BoundFallback, fn: Callable[..., Any]) -> Callable[..., Any
             (run or bound.resume(started)).end_interrupted(error)
             raise
         if type(value) is not plain and is_awaitable(value):
-            raise _refused(run or bound.resume(started), fn, value)
+            raise _awaitable_refused(run or bound.resume(started), fn, value)
         plain = type(value)
         if run is not None:
             run.returned(key, value)
@@ -356,7 +356,7 @@ def wrap_async(bound: BoundFallback, fn: Callable[..., Any]) -> Callable[..., An
     return call
 
 
-def _refused(run: FallbackCall, fn: Callable[..., Any], value: object) -> TypeError:
+def _awaitable_refused(run: FallbackCall, fn: Callable[..., Any], value: object) -> TypeError:
     """End a call of a plain function that returned something to await."""
     error = refused_awaitable(fn, value)
     run.caught(error, False)

@@ -187,7 +187,7 @@ class RateCall(Call[Recorder]):
             answer = shared.ask(int(cost), self._patience(shared))
         except Exception as error:  # noqa: BLE001 - whatever the store's client raises
             return self._store_failed(error)
-        self._take_in(answer)
+        self._apply(answer)
         return False
 
     async def _aasked(self, shared: "SharedTurns", cost: float) -> bool:
@@ -195,7 +195,7 @@ class RateCall(Call[Recorder]):
             answer = await shared.aask(int(cost), self._patience(shared))
         except Exception as error:  # noqa: BLE001 - whatever the store's client raises
             return self._store_failed(error)
-        self._take_in(answer)
+        self._apply(answer)
         return False
 
     def _patience(self, shared: "SharedTurns") -> float:
@@ -206,7 +206,7 @@ class RateCall(Call[Recorder]):
         self._check_time_left_after_store()
         return decides
 
-    def _take_in(self, answer: "StoreAnswer") -> None:
+    def _apply(self, answer: "StoreAnswer") -> None:
         if not answer.admitted:
             raise RateLimitedError(self.component, answer.retry_after)
         self._check_time_left_after_store()
@@ -298,7 +298,7 @@ def _wrap_sync(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
             raise
         if type(value) is not plain:
             if is_awaitable(value):
-                raise _refused(bound.resume(started), fn, value)
+                raise _awaitable_refused(bound.resume(started), fn, value)
             plain = type(value)
         success(monotonic() - started)
         return value
@@ -346,7 +346,7 @@ def _call(call: RateCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) ->
         call.raised(error)
         raise
     if is_awaitable(value):
-        raise _refused(call, fn, value)
+        raise _awaitable_refused(call, fn, value)
     call.succeeded()
     return value
 
@@ -361,7 +361,7 @@ async def _acall(call: RateCall, fn: Callable[..., Any], args: Args, kwargs: Kwa
     return value
 
 
-def _refused(call: RateCall, fn: Callable[..., Any], value: object) -> TypeError:
+def _awaitable_refused(call: RateCall, fn: Callable[..., Any], value: object) -> TypeError:
     """End a call of a plain function that returned something to await."""
     error = refused_awaitable(fn, value)
     call.raised(error)

@@ -253,7 +253,7 @@ def wrap_sync(bound: BoundTimeout, fn: Callable[..., Any]) -> Callable[..., Any]
             raise
         if type(value) is not plain:
             if is_awaitable(value):
-                raise _refused(bound.resume(started), fn, value)
+                raise _awaitable_refused(bound.resume(started), fn, value)
             plain = type(value)
         seconds = monotonic() - started
         if seconds <= most:
@@ -276,7 +276,7 @@ def _call(
         run.ended_by(error)
         raise
     if is_awaitable(value):
-        raise _refused(run, fn, value)
+        raise _awaitable_refused(run, fn, value)
     run.returned()
     return value
 
@@ -318,7 +318,7 @@ def wrap_in_thread(bound: BoundTimeout, fn: Callable[..., Any]) -> Callable[...,
             finally:
                 job.error = None  # its traceback leads here
         if is_awaitable(job.value):
-            raise _refused(run, fn, job.value)
+            raise _awaitable_refused(run, fn, job.value)
         run.returned()
         return job.value
 
@@ -388,7 +388,7 @@ class _Job:
             return fn(*args, **kwargs)
 
 
-def _refused(run: TimeoutCall, fn: Callable[..., Any], value: object) -> TypeError:
+def _awaitable_refused(run: TimeoutCall, fn: Callable[..., Any], value: object) -> TypeError:
     """End a call of a plain function that returned something to await."""
     error = refused_awaitable(fn, value)
     run.ended_by(error)

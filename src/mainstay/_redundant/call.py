@@ -417,7 +417,7 @@ class RedundantCall(Call[Recorder]):
             if answer is self._returned:  # copies may share what they answer
                 continue
             try:
-                _see_to(self, dispose, dispose(answer))
+                _await_disposal(self, dispose, dispose(answer))
             except Exception as error:  # noqa: BLE001 - must not end a call that has its answer
                 _dispose_failed(self, dispose, error)
 
@@ -470,8 +470,8 @@ def _judge_late(call: RedundantCall, members: "CopyMembers", copy: int, answer: 
 # What `dispose` returned.
 
 
-def _see_to(call: RedundantCall, dispose: Callable[[Any], Any], result: Any) -> None:
-    """Await what an async `dispose` returned, off the caller's path; refuse it elsewhere."""
+def _await_disposal(call: RedundantCall, dispose: Callable[[Any], Any], result: Any) -> None:
+    """Await what an async `dispose` returned, in a task; raise if the code is sync."""
     if not is_awaitable(result):
         return
     if not call.is_async:
