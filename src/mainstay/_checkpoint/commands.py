@@ -63,7 +63,7 @@ def _copy(options: argparse.Namespace) -> int:
     for run, reason in copy_runs(source, target, options.name):
         if reason:
             left += 1
-            _print(f"left run {run.key!r} of {run.name}: {reason}")
+            _print(f"left {run_in_words(run)}: {reason}")
         else:
             copied += 1
     _print(f"{counted(copied, 'run')} copied, {left} left")
@@ -202,7 +202,7 @@ def _forget(options: argparse.Namespace) -> int:
     store = _store(options)
     record, _ = _found(store, options)
     store.forget(record.run)
-    _print(f"forgot run {record.run.key!r} of {record.run.name}")
+    _print(f"forgot {run_in_words(record.run)}")
     return 0
 
 
