@@ -197,7 +197,7 @@ def test_the_threads_of_a_shared_limit_end(new_threads):
     turns = SharedTurns(strategy, "api", 10, 1)
     assert turns.ask(1, 10).admitted
     assert [each.name for each in new_threads() if each.name.startswith(exits.PREFIX)] == [
-        "mainstay-rate-limit"
+        "mainstay-worker"
     ]
     end_threads()
     assert not any(each.name.startswith(exits.PREFIX) for each in new_threads())
