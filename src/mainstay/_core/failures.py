@@ -19,6 +19,7 @@ import attrs
 
 from mainstay._core.functions import (
     Kind,
+    close_coroutine,
     is_async,
     is_async_hook,
     is_awaitable,
@@ -168,8 +169,7 @@ def is_refused(on_result: Callable[[Any], object], value: object) -> bool:
     """
     answer = on_result(value)
     if is_awaitable(answer):
-        if inspect.iscoroutine(answer):
-            answer.close()
+        close_coroutine(answer)
         raise TypeError("`on_result` must return a bool, not an awaitable")
     return bool(answer)
 

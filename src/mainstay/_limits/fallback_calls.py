@@ -21,12 +21,13 @@ from typing import Any, ClassVar
 
 import attrs
 
-from mainstay._core.call import PREDICATE_ERROR, Call, close_coroutine, recorder_in
+from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
 from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context, current_context, process_contexts
 from mainstay._core.events import is_first, is_observed, logger_of, publish
 from mainstay._core.failures import Judge, class_name, described, in_words, is_a
 from mainstay._core.functions import (
+    close_coroutine,
     is_awaitable,
     name_of,
     refused_awaitable,

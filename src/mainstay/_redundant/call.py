@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from mainstay._core.budget import observe, spend
-from mainstay._core.call import PREDICATE_ERROR, Call, close_coroutine
+from mainstay._core.call import PREDICATE_ERROR, Call
 from mainstay._core.clock import SYSTEM
 from mainstay._core.context import CallContext
 from mainstay._core.events import is_observed, logger_of, publish
 from mainstay._core.failures import AttemptLog, counted, described, is_a, is_refused
-from mainstay._core.functions import is_awaitable, refused_awaitable
+from mainstay._core.functions import close_coroutine, is_awaitable, refused_awaitable
 from mainstay._core.watching import WatchedAttempt
 from mainstay._metrics.recorder import Recorder
 from mainstay._redundant.decision import HedgeReason, Round, forbids_hedge, last_failed

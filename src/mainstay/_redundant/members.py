@@ -29,11 +29,10 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from mainstay._core.call import recorder_in
+from mainstay._core.call import predicate_failed, recorder_in
 from mainstay._core.clock import Clock
 from mainstay._core.context import CallContext, current_context
-from mainstay._core.events import is_first, logger_of
-from mainstay._core.failures import FAILING, Verdict, class_name, described, is_refusal, leave_note
+from mainstay._core.failures import FAILING, Verdict, described, is_refusal
 from mainstay._core.interrupts import limited
 from mainstay._core.threads import Pause
 from mainstay._failover.call import no_member
@@ -379,12 +378,8 @@ class MemberLoan:
         try:
             return settings.verdict(error)
         except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
-            text = f"`on` raised {described(broken)}, so the exception counts as not matched"
-            leave_note(error, f"mainstay.{POLICY} {settings.name}", text)
-            self._calls.hook_failed("predicate")
-            name = class_name(error)
-            if is_first(POLICY, settings.name, "predicate", name):
-                logger_of(POLICY).warning("%s: for %s %s", settings.name, name, text)
+            what = f"`on` raised {described(broken)}"
+            predicate_failed(self._calls, POLICY, settings.name, error, what)
             return Verdict.STOP
 
     def released(self, *, cut_short: bool) -> None:
