@@ -55,7 +55,7 @@ class BoundBreaker:
     recorder: Recorder
 
     def layers(self) -> tuple[Layer, ...]:
-        """Return what it makes of a call at most."""
+        """Return the worst case of a call, for `explain`."""
         classes = classes_of(self.judge)
         return (Layer(kind="breaker", component=self.engine.name, classes=classes),)
 

@@ -81,7 +81,7 @@ def to_seconds(value: object, parameter: str, *, zero: bool = True) -> float:
     Args:
         value: Seconds or a `timedelta`. Finite, not negative.
         parameter: The name that the error messages use.
-        zero: Whether 0 is a sensible value.
+        zero: True if 0 is allowed.
 
     Raises:
         TypeError: If *value* is neither a number nor a `timedelta`.
@@ -121,4 +121,4 @@ def check_choice(value: object, parameter: str, choices: Sequence[object]) -> No
 
 
 class DefaultInt(int):
-    """A default that is told from the same number written by the caller."""
+    """A default that can be distinguished from the same number given by the caller."""

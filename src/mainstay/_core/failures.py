@@ -324,7 +324,7 @@ def leave_note(
 ) -> None:
     """Leave the note "*owner*: *text*" on *error*, in place of an earlier one of that owner.
 
-    *kind* makes the note of its text, where that is to be told from others.
+    *kind* makes the note of its text, if the note has to be recognized later.
 
     An exception that refuses notes is left as it is: a note is never worth an error.
     """

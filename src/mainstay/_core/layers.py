@@ -65,7 +65,7 @@ class Layer:
         return f"{self.kind} {self.component}"
 
     def misses(self, error: type[Exception]) -> bool:
-        """True if it is known not to look at exceptions of a class."""
+        """True if `on` is known not to match exceptions of a class."""
         return self.classes is not None and not issubclass(error, self.classes)
 
 

@@ -72,7 +72,7 @@ class BoundPool:
     recorder: Recorder
 
     def layers(self) -> tuple[Layer, ...]:
-        """Return what it makes of a call at most: members may come and go until it is asked."""
+        """Return the worst case of a call, for `explain`, with the members that there are now."""
         return (self.engine.settings.layer(slot.member for slot in values_now(self.engine.slots)),)
 
     def begin(self, function: FunctionCall | None = None) -> "PoolCall":

@@ -130,7 +130,7 @@ class HookThreads:
         self.reset()
 
     def reset(self) -> None:
-        """Know of no thread, nor of one that holds the lock: a forked child leaves them behind."""
+        """Forget all threads, and the lock that one may hold: a forked child has none of them."""
         self._lock = threading.RLock()
         self._limits: dict[threading.Thread, float] = {}
 

@@ -77,7 +77,7 @@ class PoolSettings:
         return self.probe.fn
 
     def layer(self, members: Iterable[Member[Any]]) -> Layer:
-        """Return what a pool of these members makes of a call at most."""
+        """Return the worst case of a call of a pool with these members."""
         everyone = list(members)
         return Layer(
             kind="failover",

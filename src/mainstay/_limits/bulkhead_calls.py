@@ -62,7 +62,7 @@ class BoundBulkhead:
     recorder: Recorder
 
     def layers(self) -> tuple[Layer, ...]:
-        """Return what it makes of a call at most."""
+        """Return the worst case of a call, for `explain`."""
         engine = self.engine
         return (Layer(kind="bulkhead", component=engine.name, places=1, waits=engine.max_wait),)
 
@@ -315,7 +315,7 @@ class BulkheadCall(Call[Recorder]):
             follower.cancelled(self.context.clock, self.admitted)
 
     def _follow(self, error: Exception) -> None:
-        """Tell an adaptive limit of an exception."""
+        """Report an exception to the adaptive limit, if there is one."""
         engine, clock = self.engine, self.context.clock
         follower = engine.follower
         if follower is None:

@@ -108,7 +108,7 @@ class BulkheadEngine:
             self.own.limit_changed(up=limit > before)
 
     def reset(self) -> None:
-        """Be as if just made; who has a place goes on, and does not count any more."""
+        """Reset to the initial state; calls that have a place go on, and no longer count."""
         self.answers.clear()
         if self.follower is not None:
             self.follower.reset()

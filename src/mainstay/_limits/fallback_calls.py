@@ -47,7 +47,7 @@ _COPIED = (list, dict, set)
 
 
 class Source(enum.Enum):
-    """What a fallback gives."""
+    """What a fallback returns in place of an exception."""
 
     VALUE = "value"
     CALL = "call"
@@ -61,17 +61,15 @@ class Source(enum.Enum):
 
 @attrs.frozen(eq=False)
 class FallbackSettings:
-    """What a fallback was told, checked.
+    """The checked parameters of a fallback.
 
     Attributes:
-        judge: Says which exceptions are caught.
-        source: What it gives.
-        default: The value.
-        call: The function.
-        age: How many seconds old the last good answer may be.
-        key: Tells calls apart, or None for their arguments.
-        keep: Most keys.
-        copy: Makes what is returned of what is kept, or None.
+        judge: Returns the verdict of `on` about an exception.
+        source: What is returned in place of the exception.
+        age: The greatest age of a last good answer, in seconds.
+        key: From the arguments of a call to the key of its answer; None to use the arguments.
+        keep: The largest number of keys.
+        copy: Copies an answer before it is kept and returned; None for no copy.
     """
 
     judge: Judge
@@ -95,7 +93,7 @@ class BoundFallback:
     kept: LastGood | None
 
     def layers(self) -> tuple[Layer, ...]:
-        """Return what it makes of a call at most."""
+        """Return the worst case of a call, for `explain`."""
         classes = classes_of(self.settings.judge)
         then = self.settings.call
         return (Layer(kind="fallback", component=self.component, classes=classes, then=then),)

@@ -113,7 +113,7 @@ class BoundRate:
     recorder: Recorder
 
     def layers(self) -> tuple[Layer, ...]:
-        """Return what it makes of a call at most."""
+        """Return the worst case of a call, for `explain`."""
         engine = self.engine
         waits = engine.max_wait + (0.0 if engine.shared is None else engine.shared.patience)
         return (Layer(kind="rate_limit", component=engine.name, waits=waits),)

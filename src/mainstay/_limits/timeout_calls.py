@@ -60,7 +60,7 @@ class BoundTimeout:
     abandoned: AbandonedCalls | None
 
     def layers(self, *, is_async: bool = False) -> tuple[Layer, ...]:
-        """Return what it makes of a call at most."""
+        """Return the worst case of a call, for `explain`."""
         in_thread = self.workers is not None
         return (
             Layer(
@@ -231,7 +231,7 @@ async def _acall(
 
 
 def wrap_sync(bound: BoundTimeout, fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Tell a `def` the time that it has."""
+    """Run a `def` with a deadline, at which it is not stopped: it can ask for the time left."""
     success, most = bound.recorder.success, bound.seconds
     plain: type = NoneType  # of the last result: asked once for each change, not at every call
 

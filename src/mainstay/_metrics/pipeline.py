@@ -286,7 +286,7 @@ def _note_failure(error: BaseException) -> None:
 
 
 class Pipe:
-    """What a policy is given to become a layer of a pipeline.
+    """The pipeline as a policy sees it that becomes one of its layers.
 
     Args:
         component: The name of the pipeline.

@@ -347,7 +347,7 @@ class RedundantCall(Call[Recorder]):
             for copy in round_.dissenters:
                 self.bound.copies.dissented(self.label(copy))
         if round_.answers or self._refused or self.members is not None:
-            self._let_go(round_.dissenters)
+            self._dispose_rest(round_.dissenters)
         return answer
 
     def record_failure(self) -> BaseException:
@@ -372,7 +372,7 @@ class RedundantCall(Call[Recorder]):
         if reason not in ("not_retryable", "predicate_error") and self.round.tally is not None:
             self.bound.copies.voted(self.round.verdict())
         self.give_up(reason, failure, outcome, attempts=self.made())
-        self._let_go()
+        self._dispose_rest()
         self.round.errors = {}
         return failure
 
@@ -383,7 +383,7 @@ class RedundantCall(Call[Recorder]):
         self.bound.latency.took_longer_than(self.elapsed())
         errors, self.round.errors = self.round.errors, {}
         self.end_interrupted(error, self.made(), next(reversed(errors.values()), None))
-        self._let_go()
+        self._dispose_rest()
 
     def made(self) -> int:
         """Return the number of copies that were started, and had a member if there is a pool."""
@@ -400,7 +400,7 @@ class RedundantCall(Call[Recorder]):
 
     # Answers that are not returned.
 
-    def _let_go(self, dissenters: Collection[int] | None = None) -> None:
+    def _dispose_rest(self, dissenters: Collection[int] | None = None) -> None:
         """Report the answers to the pool, and dispose of those that are not returned."""
         if self.members is not None:
             self.members.settle(dissenters)
@@ -455,7 +455,7 @@ def _is_refused(call: RedundantCall, answer: Any) -> bool:
 
 
 def _judge_late(call: RedundantCall, members: "CopyMembers", copy: int, answer: Any) -> None:
-    """Tell the pool of an answer that came when the call was settled."""
+    """Report to the pool an answer that came after the call was settled."""
     try:
         refused = _is_refused(call, answer)
     except Exception:  # noqa: BLE001 - logged, and nobody is left who could get it
@@ -495,7 +495,7 @@ async def awaited(awaitable: Any) -> Any:
 
 
 def _dispose_failed(call: RedundantCall, dispose: Callable[[Any], Any], error: Exception) -> None:
-    """Tell of an exception that nobody can get any more."""
+    """Log and count an exception of `dispose`: the caller may have returned long ago."""
     logger_of(POLICY).error("%s: `dispose` raised", call.component, exc_info=error)
     call.recorder.listener_failed(dispose, error, "dispose")
 

@@ -236,7 +236,7 @@ class CopyMembers:
         self._answered.add(copy)
 
     def settle(self, dissenters: Collection[int] | None) -> None:
-        """Tell the pool, at the end of the call, what came of the copies that have answered.
+        """Report to the pool, at the end of the call, what came of the copies that have answered.
 
         Args:
             dissenters: Those that were outvoted; None if no vote was decided.
@@ -247,7 +247,7 @@ class CopyMembers:
             self._judge(copy, dissenters)
 
     def late(self, copy: int) -> None:
-        """Tell the pool of an answer that came when the call was settled."""
+        """Report to the pool an answer that came after the call was settled."""
         self._judge(copy, None)
 
     def _judge(self, copy: int, dissenters: Collection[int] | None) -> None:
@@ -262,7 +262,7 @@ class CopyMembers:
             loan.succeeded()
 
     def failed(self, copy: int, error: Exception) -> None:
-        """Tell the pool that a copy has failed by itself."""
+        """Report to the pool that a copy has failed by itself."""
         loan = self._take_loan(copy)
         if loan is not None:
             loan.failed(error)
@@ -273,13 +273,13 @@ class CopyMembers:
         return isinstance(offer, MemberLoan) and offer.overdue
 
     def refused(self, copy: int) -> None:
-        """Tell the pool that the answer of a copy counts as a failure."""
+        """Report to the pool that the answer of a copy counts as a failure."""
         loan = self._take_loan(copy)
         if loan is not None:
             loan.refused()
 
     def released(self, copy: int) -> None:
-        """Tell the pool that a copy has ended and nothing follows from that."""
+        """Report to the pool that a copy has ended and nothing follows from that."""
         loan = self._take_loan(copy)
         if loan is not None:
             loan.released(cut_short=self.cut_short)
@@ -334,28 +334,28 @@ class MemberLoan:
         self._engine.done(self._handle)
 
     def answered(self) -> None:
-        """Tell how long an answer in async code took, whatever it is worth."""
+        """Report how long an answer in async code took, whatever it is worth."""
         self._engine.answers.append(self._seconds or 0.0)
 
     def succeeded(self) -> None:
-        """Tell that the member has answered."""
+        """Report that the member has answered."""
         self._recorder.attempt("success")
         if self._handle.slot.inspected:
             now = self._clock.now()
             self._engine.succeeded(self._handle, now, self._seconds or 0.0)
 
     def dissented(self) -> None:
-        """Tell that the member has answered, and was outvoted."""
+        """Report that the member has answered, and was outvoted."""
         self._recorder.attempt("success")
         self._engine.dissented(self._handle, self._clock.now())
 
     def unjudged(self) -> None:
-        """Tell that the member has answered, and that no vote says if it was right."""
+        """Report that the member has answered, and that no vote says if it was right."""
         self._recorder.attempt("success")
         self._engine.released(self._handle, self._clock.now(), answered=True)
 
     def failed(self, error: Exception) -> None:
-        """Tell what the attempt has raised; the `on` of the pool says if that counts."""
+        """Report what the attempt has raised; the `on` of the pool says if that counts."""
         verdict: object = Verdict.MEMBER_FAILED
         outcome = "timeout"
         if not self.overdue:
@@ -369,7 +369,7 @@ class MemberLoan:
             self._engine.released(self._handle, self._clock.now())
 
     def refused(self) -> None:
-        """Tell that the member has answered what counts as a failure."""
+        """Report that the member has answered what counts as a failure."""
         self._recorder.attempt("error")
         self._engine.failed(self._handle, self._clock.now())
 
@@ -383,7 +383,7 @@ class MemberLoan:
             return Verdict.STOP
 
     def released(self, *, cut_short: bool) -> None:
-        """Tell that nothing is known of the attempt, but perhaps that the member is silent.
+        """Report that nothing is known of the attempt, but perhaps that the member is silent.
 
         Args:
             cut_short: True if the attempt was cancelled because its caller left, or its time was
@@ -401,7 +401,7 @@ class MemberLoan:
         self._recorder.attempt(outcome)
 
     def unused(self) -> None:
-        """Tell that there was no attempt."""
+        """Report that there was no attempt."""
         _give_back(self._engine, self._handle, self._clock.now())
 
 

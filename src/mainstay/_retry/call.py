@@ -74,7 +74,7 @@ class BoundRetry:
     recorder: Recorder
 
     def layers(self) -> tuple[Layer, ...]:
-        """Return what it makes of a call at most."""
+        """Return the worst case of a call, for `explain`."""
         return (self.settings.layer(self.component),)
 
     def begin(self, function: FunctionCall | None = None) -> "RetryCall":

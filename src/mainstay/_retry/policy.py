@@ -48,7 +48,7 @@ On: TypeAlias = Classes | Callable[[Exception], object] | Strategy
 
 
 class _DefaultFloat(float):
-    """A default that is told from the same number written by the caller."""
+    """A default that can be distinguished from the same number given by the caller."""
 
 
 _ATTEMPTS: Final = DefaultInt(5)
@@ -376,7 +376,7 @@ def retry(
 
 
 def settings_of(policy: Retry) -> RetrySettings:
-    """Return what a policy was told."""
+    """Return the settings of a policy."""
     settings: RetrySettings = policy._settings  # noqa: SLF001 - of this module
     return settings
 
