@@ -141,13 +141,7 @@ class Call(Generic[R]):
 
     def predicate_failed(self, error: Exception, what: str) -> object:
         """Leave a note that `on` could not judge the user's exception, and log that once."""
-        self.recorder.hook_failed("predicate")
-        said = f"{what}, so the exception counts as not matched"
-        self.note(error, said)
-        name = class_name(error)
-        if is_first(self.policy, self.component, "predicate", name):
-            logger_of(self.policy).warning("%s: for %s %s", self.component, name, said)
-        return PREDICATE_ERROR
+        return predicate_failed(self.recorder, self.policy, self.component, error, what)
 
     def hook_failed(self, hook: str, broken: Exception) -> None:
         """Record that another parameter of the user's raised, as `on` may; log each class once.
@@ -218,12 +212,19 @@ class Call(Generic[R]):
         return None
 
 
+def predicate_failed(
+    recorder: CallRecorder, policy: str, component: str, error: Exception, what: str
+) -> object:
+    """Leave a note that the `on` of a policy could not judge *error*, and log that once."""
+    recorder.hook_failed("predicate")
+    said = f"{what}, so the exception counts as not matched"
+    leave_note(error, f"mainstay.{policy} {component}", said)
+    name = class_name(error)
+    if is_first(policy, component, "predicate", name):
+        logger_of(policy).warning("%s: for %s %s", component, name, said)
+    return PREDICATE_ERROR
+
+
 def _is_interruption(error: BaseException, last: Exception | None) -> bool:
     interrupts = sys.modules.get("mainstay._core.interrupts")  # not loaded, no deadline interrupts
     return interrupts is not None and interrupts.is_interruption(error, last)
-
-
-def close_coroutine(value: object) -> None:
-    """Close a coroutine that nobody will await, so that Python does not warn about it."""
-    if inspect.iscoroutine(value):
-        value.close()

@@ -19,6 +19,7 @@ import attrs
 
 from mainstay._core.functions import (
     Kind,
+    close_coroutine,
     is_async,
     is_async_hook,
     is_awaitable,
@@ -168,8 +169,7 @@ def is_refused(on_result: Callable[[Any], object], value: object) -> bool:
     """
     answer = on_result(value)
     if is_awaitable(answer):
-        if inspect.iscoroutine(answer):
-            answer.close()
+        close_coroutine(answer)
         raise TypeError("`on_result` must return a bool, not an awaitable")
     return bool(answer)
 
@@ -324,7 +324,7 @@ def leave_note(
 ) -> None:
     """Leave the note "*owner*: *text*" on *error*, in place of an earlier one of that owner.
 
-    *kind* makes the note of its text, where that is to be told from others.
+    *kind* makes the note of its text, if the note has to be recognized later.
 
     An exception that refuses notes is left as it is: a note is never worth an error.
     """

@@ -1,4 +1,4 @@
-"""`WorkerPool`: daemon threads for calls that callers may abandon: copies, timed calls.
+"""`WorkerPool`: daemon threads for calls that callers may abandon: copies, timed calls, stores.
 
 The threads are daemon threads of the policy's own. Daemon threads, because a call that hangs must
 not keep the process alive, which the threads of `concurrent.futures` do. Their own, because calls
@@ -74,7 +74,7 @@ class Worker:
 class WorkerPool:
     """The threads of one policy: at most so many, made when they are needed."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: float) -> None:
         self._most = most
         self._reset_after_fork()
         reset_after_fork(self, WorkerPool._reset_after_fork)

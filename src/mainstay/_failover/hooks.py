@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mainstay._core.clock import monotonic
-from mainstay._core.functions import is_async, name_of
+from mainstay._core.functions import close_coroutine, is_async, name_of
 from mainstay.errors import MainstayError
 
 
@@ -47,8 +47,7 @@ def not_awaitable(value: Any, hook: str) -> Any:
         TypeError: If the result is an awaitable, which would never be awaited.
     """
     if inspect.isawaitable(value):
-        if inspect.iscoroutine(value):
-            value.close()
+        close_coroutine(value)
         raise TypeError(
             f"`{hook}` of a sync pool returned something to await; make it an `async def`, so "
             f"that the pool is async"
@@ -131,7 +130,7 @@ class HookThreads:
         self.reset()
 
     def reset(self) -> None:
-        """Know of no thread, nor of one that holds the lock: a forked child leaves them behind."""
+        """Forget all threads, and the lock that one may hold: a forked child has none of them."""
         self._lock = threading.RLock()
         self._limits: dict[threading.Thread, float] = {}
 

@@ -272,7 +272,7 @@ class Slot:
         return (now - self.grace_until) / (self.ramp_until - self.grace_until)
 
     def inspect(self) -> None:
-        """Bring up to date whether successes have to be looked at."""
+        """Update `has_failures` and `inspected` after a change of the health."""
         self.has_failures = not self.detector.pristine
         self.inspected = self.has_failures or self.measured or self.detector.too_slow < math.inf
 
@@ -286,7 +286,7 @@ class Slot:
         return opened
 
     def begin_start(self, now: float, replaces: tuple[str, ...] = ()) -> MemberStart:
-        """Have it count as being started from now on; return the start."""
+        """Record that a start of the member begins; return the start."""
         until = now + self.member.start_timeout
         self.start = MemberStart(now, until, replaces, self.opened)
         return self.start

@@ -113,7 +113,7 @@ class ThreadOpener:
         self.threads.join()
 
     def reset(self) -> None:
-        """Know of no thread, as in a forked child."""
+        """Forget all threads, as in a forked child."""
         self.threads.reset()
 
 

@@ -62,7 +62,7 @@ class BoundBulkhead:
     recorder: Recorder
 
     def layers(self) -> tuple[Layer, ...]:
-        """Return what it makes of a call at most."""
+        """Return the worst case of a call, for `explain`."""
         engine = self.engine
         return (Layer(kind="bulkhead", component=engine.name, places=1, waits=engine.max_wait),)
 
@@ -86,7 +86,7 @@ class BoundBulkhead:
         return held
 
     def resume(self, started: float) -> "BulkheadCall":
-        """Return the call that began then on the short path, in its context."""
+        """Return the call that began then on the fast path, in its context."""
         context, engine = current_context(), self.engine
         own = engine.own
         if context.metrics is not None:
@@ -106,7 +106,7 @@ class BulkheadCall(Call[Recorder]):
     Attributes:
         own: Records what only bulkheads have.
         admitted: When it got its place.
-        held: Its place; None before it has one, and on the short path.
+        held: Its place; None before it has one, and on the fast path.
     """
 
     policy: ClassVar[str] = POLICY
@@ -315,7 +315,7 @@ class BulkheadCall(Call[Recorder]):
             follower.cancelled(self.context.clock, self.admitted)
 
     def _follow(self, error: Exception) -> None:
-        """Tell an adaptive limit of an exception."""
+        """Report an exception to the adaptive limit, if there is one."""
         engine, clock = self.engine, self.context.clock
         follower = engine.follower
         if follower is None:
@@ -351,7 +351,7 @@ def _wrap_sync(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., An
     engine = bound.engine
     places, follower = engine.places, engine.follower
     answered, took = engine.own.answered, engine.answers.append
-    long = bound.recorder is not engine.recorder
+    always_slow = bound.recorder is not engine.recorder
     plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
     @wraps(fn)
@@ -361,7 +361,7 @@ def _wrap_sync(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., An
         here = block_context()
         if (
             places.busy
-            or long
+            or always_slow
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
             or (follower is not None and started >= follower.due)
@@ -390,7 +390,7 @@ def _wrap_sync(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., An
             raise
         if type(value) is not plain:
             if is_awaitable(value):
-                raise _refused(bound.resume(started), fn, value)
+                raise _awaitable_refused(bound.resume(started), fn, value)
             plain = type(value)
         seconds = monotonic() - started
         took(seconds)
@@ -406,7 +406,7 @@ def _wrap_async(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., A
     engine = bound.engine
     places, follower = engine.places, engine.follower
     answered, took = engine.own.answered, engine.answers.append
-    long = bound.recorder is not engine.recorder
+    always_slow = bound.recorder is not engine.recorder
     on_asyncio = False  # asked at the first call: it is a system call in 3.11
 
     @wraps(fn)
@@ -419,7 +419,7 @@ def _wrap_async(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., A
         here = block_context()
         if (
             places.busy
-            or long
+            or always_slow
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
             or (follower is not None and started >= follower.due)
@@ -468,7 +468,7 @@ def _call(call: BulkheadCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs
         call.raised(error)
         raise
     if is_awaitable(value):
-        raise _refused(call, fn, value)
+        raise _awaitable_refused(call, fn, value)
     call.succeeded()
     return value
 
@@ -488,7 +488,7 @@ async def _acall(call: BulkheadCall, fn: Callable[..., Any], args: Args, kwargs:
     return value
 
 
-def _refused(call: BulkheadCall, fn: Callable[..., Any], value: object) -> TypeError:
+def _awaitable_refused(call: BulkheadCall, fn: Callable[..., Any], value: object) -> TypeError:
     """End a call of a plain function that returned something to await."""
     error = refused_awaitable(fn, value)
     call.raised(error)

@@ -21,12 +21,13 @@ from typing import Any, ClassVar
 
 import attrs
 
-from mainstay._core.call import PREDICATE_ERROR, Call, close_coroutine, recorder_in
+from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
 from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context, current_context, process_contexts
 from mainstay._core.events import is_first, is_observed, logger_of, publish
 from mainstay._core.failures import Judge, class_name, described, in_words, is_a
 from mainstay._core.functions import (
+    close_coroutine,
     is_awaitable,
     name_of,
     refused_awaitable,
@@ -46,7 +47,7 @@ _COPIED = (list, dict, set)
 
 
 class Source(enum.Enum):
-    """What a fallback gives."""
+    """What a fallback returns in place of an exception."""
 
     VALUE = "value"
     CALL = "call"
@@ -60,17 +61,15 @@ class Source(enum.Enum):
 
 @attrs.frozen(eq=False)
 class FallbackSettings:
-    """What a fallback was told, checked.
+    """The checked parameters of a fallback.
 
     Attributes:
-        judge: Says which exceptions are caught.
-        source: What it gives.
-        default: The value.
-        call: The function.
-        age: How many seconds old the last good answer may be.
-        key: Tells calls apart, or None for their arguments.
-        keep: Most keys.
-        copy: Makes what is returned of what is kept, or None.
+        judge: Returns the verdict of `on` about an exception.
+        source: What is returned in place of the exception.
+        age: The greatest age of a last good answer, in seconds.
+        key: From the arguments of a call to the key of its answer; None to use the arguments.
+        keep: The largest number of keys.
+        copy: Copies an answer before it is kept and returned; None for no copy.
     """
 
     judge: Judge
@@ -94,7 +93,7 @@ class BoundFallback:
     kept: LastGood | None
 
     def layers(self) -> tuple[Layer, ...]:
-        """Return what it makes of a call at most."""
+        """Return the worst case of a call, for `explain`."""
         classes = classes_of(self.settings.judge)
         then = self.settings.call
         return (Layer(kind="fallback", component=self.component, classes=classes, then=then),)
@@ -105,7 +104,7 @@ class BoundFallback:
         return self._call(context, context.clock.now())
 
     def resume(self, started: float) -> "FallbackCall":
-        """Return the call that began without one on the short path."""
+        """Return the call that began without one on the fast path."""
         return self._call(current_context(), started)
 
     def _call(self, context: Any, started: float) -> "FallbackCall":
@@ -300,7 +299,7 @@ def wrap_sync(bound: BoundFallback, fn: Callable[..., Any]) -> Callable[..., Any
             (run or bound.resume(started)).end_interrupted(error)
             raise
         if type(value) is not plain and is_awaitable(value):
-            raise _refused(run or bound.resume(started), fn, value)
+            raise _awaitable_refused(run or bound.resume(started), fn, value)
         plain = type(value)
         if run is not None:
             run.returned(key, value)
@@ -356,7 +355,7 @@ def wrap_async(bound: BoundFallback, fn: Callable[..., Any]) -> Callable[..., An
     return call
 
 
-def _refused(run: FallbackCall, fn: Callable[..., Any], value: object) -> TypeError:
+def _awaitable_refused(run: FallbackCall, fn: Callable[..., Any], value: object) -> TypeError:
     """End a call of a plain function that returned something to await."""
     error = refused_awaitable(fn, value)
     run.caught(error, False)

@@ -113,7 +113,7 @@ class BoundRate:
     recorder: Recorder
 
     def layers(self) -> tuple[Layer, ...]:
-        """Return what it makes of a call at most."""
+        """Return the worst case of a call, for `explain`."""
         engine = self.engine
         waits = engine.max_wait + (0.0 if engine.shared is None else engine.shared.patience)
         return (Layer(kind="rate_limit", component=engine.name, waits=waits),)
@@ -187,7 +187,7 @@ class RateCall(Call[Recorder]):
             answer = shared.ask(int(cost), self._patience(shared))
         except Exception as error:  # noqa: BLE001 - whatever the store's client raises
             return self._store_failed(error)
-        self._take_in(answer)
+        self._apply(answer)
         return False
 
     async def _aasked(self, shared: "SharedTurns", cost: float) -> bool:
@@ -195,7 +195,7 @@ class RateCall(Call[Recorder]):
             answer = await shared.aask(int(cost), self._patience(shared))
         except Exception as error:  # noqa: BLE001 - whatever the store's client raises
             return self._store_failed(error)
-        self._take_in(answer)
+        self._apply(answer)
         return False
 
     def _patience(self, shared: "SharedTurns") -> float:
@@ -206,7 +206,7 @@ class RateCall(Call[Recorder]):
         self._check_time_left_after_store()
         return decides
 
-    def _take_in(self, answer: "StoreAnswer") -> None:
+    def _apply(self, answer: "StoreAnswer") -> None:
         if not answer.admitted:
             raise RateLimitedError(self.component, answer.retry_after)
         self._check_time_left_after_store()
@@ -274,7 +274,7 @@ def wrap(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
 
 def _wrap_sync(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
     engine, success = bound.engine, bound.recorder.success
-    long = engine.shared is not None
+    always_slow = engine.shared is not None
     plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
     @wraps(fn)
@@ -283,14 +283,14 @@ def _wrap_sync(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
         started = monotonic()
         here = block_context()
         if (
-            long
+            always_slow
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
             or engine.turns.take(started) is not None
         ):
-            general = bound.begin()
-            general.enter()
-            return _call(general, fn, args, kwargs)
+            begun = bound.begin()
+            begun.enter()
+            return _call(begun, fn, args, kwargs)
         try:
             value = fn(*args, **kwargs)
         except BaseException as error:
@@ -298,7 +298,7 @@ def _wrap_sync(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
             raise
         if type(value) is not plain:
             if is_awaitable(value):
-                raise _refused(bound.resume(started), fn, value)
+                raise _awaitable_refused(bound.resume(started), fn, value)
             plain = type(value)
         success(monotonic() - started)
         return value
@@ -308,7 +308,7 @@ def _wrap_sync(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
 
 def _wrap_async(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
     engine, success = bound.engine, bound.recorder.success
-    long = engine.shared is not None
+    always_slow = engine.shared is not None
     on_asyncio = False  # asked at the first call: it is a system call in 3.11
 
     @wraps(fn)
@@ -320,14 +320,14 @@ def _wrap_async(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
         started = monotonic()
         here = block_context()
         if (
-            long
+            always_slow
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
             or engine.turns.take(started) is not None
         ):
-            general = bound.begin()
-            await general.aenter()
-            return await _acall(general, fn, args, kwargs)
+            begun = bound.begin()
+            await begun.aenter()
+            return await _acall(begun, fn, args, kwargs)
         try:
             value = await fn(*args, **kwargs)
         except BaseException as error:
@@ -346,7 +346,7 @@ def _call(call: RateCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) ->
         call.raised(error)
         raise
     if is_awaitable(value):
-        raise _refused(call, fn, value)
+        raise _awaitable_refused(call, fn, value)
     call.succeeded()
     return value
 
@@ -361,7 +361,7 @@ async def _acall(call: RateCall, fn: Callable[..., Any], args: Args, kwargs: Kwa
     return value
 
 
-def _refused(call: RateCall, fn: Callable[..., Any], value: object) -> TypeError:
+def _awaitable_refused(call: RateCall, fn: Callable[..., Any], value: object) -> TypeError:
     """End a call of a plain function that returned something to await."""
     error = refused_awaitable(fn, value)
     call.raised(error)

@@ -115,7 +115,7 @@ class Latest:
 
 
 class Beginnings(Generic[S]):
-    """Tells when the present states of one source began, as far as they were looked at.
+    """When the present states of one source began, as far as they were looked at.
 
     Args:
         states: Asks the source for them.

@@ -419,7 +419,7 @@ def _read(directory: str) -> dict[tuple[str, ...], float | str]:
 
 
 class Forwarded(list[float]):
-    """Slots that hand on what is added to them. Reading one gives 0, so `+=` sets the addend."""
+    """Slots that pass on what is added to them. A slot reads as 0, so `+=` sets the addend."""
 
     def __init__(self, forward: Sequence[Callable[[float], object]]) -> None:
         super().__init__([0.0] * len(forward))
@@ -454,7 +454,7 @@ class Forwarding:
             gauge.labels(*labels).set(number)
 
     def cell(self, group: Group) -> Cell:
-        """Make a cell whose slots hand on to the metrics of the same name."""
+        """Make a cell whose slots pass on to the metrics of the same name."""
         counters = [
             self._counter(each).labels(*labels).inc for each, labels in group.counter_series()
         ]

@@ -240,7 +240,7 @@ class SharedRecorder(Recorder):
         _note_end("success")
 
     def passed(self) -> None:
-        """Record an answer that came the straight way, of which the pipeline knows."""
+        """Record an answer that came on the fast path, of which the pipeline knows."""
         try:
             self._local.cells[self.calls][1][_SUCCESS] += 1.0
         except (AttributeError, KeyError):  # the first call in this thread
@@ -286,7 +286,7 @@ def _note_failure(error: BaseException) -> None:
 
 
 class Pipe:
-    """What a policy is given to become a layer of a pipeline.
+    """The pipeline as a policy sees it that becomes one of its layers.
 
     Args:
         component: The name of the pipeline.
@@ -297,7 +297,7 @@ class Pipe:
 
     Attributes:
         bounds: What each layer made for the function, the innermost first; None where nothing is
-            of use to the straight way.
+            of use to the fast path.
     """
 
     def __init__(

@@ -1,11 +1,12 @@
 """The thread of a worker process of multiprocess mode, which writes what no call may write.
 
-Nobody scrapes a worker, so its gauges are written at each change, through gauges of
-prometheus_client. These take one lock for the whole process, which a thread cannot take twice: a
-signal handler that comes in while its own thread holds it would wait for ever, and so would a
-child that was forked while another thread does. So a change is only put into a queue, which a
-signal handler may use at any time, and this thread does the writing. No process is forked while it
-does.
+Nobody scrapes a worker, so its gauges are written at each change. To write one may take a while:
+files are made, become longer, and those of processes that are gone are removed. And where the
+gauges are those of prometheus_client (`multiprocess.files_work`), it takes one lock for the whole
+process, for which a signal handler would wait for ever that comes in while its own thread holds it,
+and so would a child that was forked while another thread does. So a change is only put into a
+queue, which a signal handler may use at any time, and this thread does the writing. No process is
+forked while it does.
 
 It begins when there is something to write, ends with what it works for, and is waited for, though
 not long, when the process ends. What a full disk or a broken file costs is gauges, and no call.

@@ -13,13 +13,13 @@ from mainstay._metrics.pipeline import Pipe, PipelineRecorder
 from mainstay._metrics.schema import GIVE_UP_REASONS
 from mainstay._pipeline.calls import (
     BoundPipeline,
-    astraight,
     counted,
-    straight,
     wrap_async,
+    wrap_fast_async,
+    wrap_fast_sync,
     wrap_sync,
 )
-from mainstay._pipeline.straight import straight_way
+from mainstay._pipeline.fast_path import fast_path
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -128,11 +128,11 @@ class Pipeline:
         nested = inside.pop()
         bound = BoundPipeline(self.name, recorder)
         is_async = kind is Kind.ASYNC
-        general = (wrap_async if is_async else wrap_sync)(bound, nested)
-        way = straight_way(kinds[::-1], pipe.bounds, inside, is_async=is_async)
-        if way is None:
-            return general
-        return (astraight if is_async else straight)(bound, way, fn, general)
+        slow = (wrap_async if is_async else wrap_sync)(bound, nested)
+        path = fast_path(kinds[::-1], pipe.bounds, inside, is_async=is_async)
+        if path is None:
+            return slow
+        return (wrap_fast_async if is_async else wrap_fast_sync)(bound, path, fn, slow)
 
 
 def pipeline(name: str, *policies: Any, metrics: Metrics | None = None) -> Pipeline:

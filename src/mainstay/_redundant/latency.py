@@ -58,7 +58,7 @@ class LatencyTracker:
         self._counts = False
 
     def _forget(self) -> None:
-        """Know of no call, as if just made."""
+        """Forget all calls."""
         start = self._start
         with self._lock:
             self._durations.clear()
@@ -75,7 +75,7 @@ class LatencyTracker:
             gauge.changed()
 
     def answered(self, seconds: float, now: float, *, at_once: bool = False) -> None:
-        """Record that a call was answered after *seconds*, which the budget is to be told, too.
+        """Record that a call was answered after *seconds*, for the budget too.
 
         Args:
             seconds: Since its primary began.

@@ -11,7 +11,7 @@ from mainstay._core.context import block_context
 from mainstay._core.deadline import begin_interrupting, deadline, end_interrupting
 from mainstay._limits.bulkhead import Bulkhead
 from mainstay._metrics.collector import Metrics
-from mainstay._pipeline.straight import StraightAsyncBulkhead
+from mainstay._pipeline.fast_path import FastAsyncBulkhead
 from mainstay._wire import TIMEOUT_HEADER
 from mainstay.errors import DeadlineExpiredError
 from mainstay.integrations._own_responses import OwnResponse, answer_to
@@ -119,7 +119,7 @@ class Middleware:
         self._app = app
         self._rules: RequestRules = rules_of(
             app,
-            StraightAsyncBulkhead,
+            FastAsyncBulkhead,
             bulkhead=bulkhead,
             at_most=at_most,
             header=header,
