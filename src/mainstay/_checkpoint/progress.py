@@ -282,7 +282,8 @@ class Progress:
         self._archive.capture(self._places())
         inner: dict[str, Json] = {}
         for iteration in reversed(self.stack):
-            self._flush(iteration)
+            if iteration.keys:
+                self._flush(iteration)
             inner = {iteration.name: iteration.cursor(inner)}
         migrated = self.state.migrate is None or self.state.is_known
         document = Document(

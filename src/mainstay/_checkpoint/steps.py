@@ -327,6 +327,8 @@ class Steps:
 
     def to_save(self, *, finished: bool) -> tuple[dict[int, Result], tuple[int, ...]]:
         """Return the results that a save of everything adds, and the numbers that it removes."""
+        if not (finished or self._pending or self._over):
+            return {}, ()
         pending = [*self._pending.items()]  # first: a thread that writes takes out what is saved
         gone = self._over | self._inside if finished else {*self._over}
         return {n: result for n, result in pending if n not in gone}, tuple(gone)
