@@ -61,12 +61,6 @@ def test_what_no_waiting_mends_is_refused_at_once(place, user, database, problem
     assert not error.retryable
 
 
-def test_a_migration_tells_that_the_server_is_not_there():
-    with pytest.raises(StoreUnavailableError, match="refused") as error:
-        PostgresStore.migrate(f"postgresql://known:{SECRET}@127.0.0.1:1/postgres")
-    assert error.value.retryable
-
-
 @pytest.mark.process
 def test_a_server_that_is_not_there_may_come_back(place):
     error = refused(f"postgresql://known:{SECRET}@127.0.0.1:1/postgres")

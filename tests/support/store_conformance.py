@@ -210,6 +210,14 @@ class StoreConformance:
             clock.advance(20)
             assert isinstance(store.acquire(RUN, request()), Held)
 
+    @pytest.mark.parametrize("seconds", [1e9, 1e13, 1e300])
+    def test_a_lease_may_be_as_long_as_its_owner_likes(self, store, seconds):
+        """Known fault: a run with a lease of thousands of years was taken for damaged."""
+        lease = attrs.evolve(acquired(store, lease=seconds), seconds=seconds)
+        save(store, lease, b"one", put={0: ONE})
+        assert len(store.list()) == 1
+        assert isinstance(store.acquire(RUN, request()), Held)
+
     def test_a_zombie_changes_nothing(self, store):
         """Known fault 5: without a token for each acquisition it writes, and renews its
         successor's lease.

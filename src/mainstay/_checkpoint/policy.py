@@ -11,7 +11,13 @@ from mainstay._checkpoint.code import Code, code_digest
 from mainstay._checkpoint.codec import Codec
 from mainstay._checkpoint.cp import AsyncCheckpoint, Checkpoint
 from mainstay._checkpoint.decision import OnBusy, OnCodeChange, OnComplete
-from mainstay._checkpoint.keys import Arguments, RunKey, check_key, key_of_call
+from mainstay._checkpoint.keys import (
+    Arguments,
+    RunKey,
+    check_key,
+    checked_run_name,
+    key_of_call,
+)
 from mainstay._checkpoint.recovery import Recoverable, encoded_arguments, remember
 from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.schedule import Every
@@ -20,7 +26,6 @@ from mainstay._checkpoint.types import allowed_by, hints_of
 from mainstay._core.arguments import Duration, to_flag
 from mainstay._core.functions import (
     Kind,
-    checked_name_or_none,
     kind_of,
     name_of,
     without_resource,
@@ -304,6 +309,6 @@ def checkpointed(  # noqa: PLR0913 - the vocabulary of the policy
         ),
         key=key,
         recoverable=to_flag(recoverable, "recoverable"),
-        name=checked_name_or_none(name),
+        name=checked_run_name(name),
         metrics=metrics_of(metrics),
     )  # fmt: skip

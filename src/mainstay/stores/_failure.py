@@ -42,6 +42,24 @@ class ServerFailure(Exception):  # noqa: N818 - never seen by users
         """Return the failure for an answer that did not come."""
         return cls("the server did not answer in time", retryable=True)
 
+    @classmethod
+    def taken(cls) -> Self:
+        """Return the failure for a result whose number another result has."""
+        return cls("a result with such a number is kept already, and is another one")
+
+    @classmethod
+    def corrupt(cls, what: str) -> Self:
+        """Return the failure for what no mainstay can have written."""
+        return cls(what, "CORRUPT")
+
+    @classmethod
+    def newer(cls, what: str, found: object, known: object) -> Self:
+        """Return the failure for *what* has a format that is *found*, and not the one *known*."""
+        return cls(
+            f"{what} has format {found}, and this mainstay knows {known}; upgrade mainstay",
+            "SCHEMA",
+        )
+
     def told(self, url: str) -> CheckpointError | ValueError:
         """Return the failure as the error that users of the store at *url* see."""
         problem = self.problem + self.HINTS.get(self.code, "")

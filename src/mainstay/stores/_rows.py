@@ -6,6 +6,7 @@ ids of runs are used again, but no run leaves a result behind. There is room for
 which the table of runs checks, each with 2^32 results, which the caller of a store checks.
 """
 
+import math
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -305,6 +306,10 @@ def _is_time(value: object) -> bool:
     return type(value) is float and -_LONGEST < value < _LONGEST
 
 
+def _is_end(value: object) -> bool:
+    return type(value) is float and -_LONGEST < value < math.inf
+
+
 def _is_number(value: object) -> bool:
     return type(value) is int and 0 <= value < _MOST
 
@@ -318,7 +323,8 @@ def _one_of(*values: str) -> Callable[[object], bool]:
 
 
 _SOUND: dict[str, tuple[Callable[[object], bool], object]] = {
-    **dict.fromkeys(("expires", "seen", "saved", "created", "updated"), (_is_time, 0.0)),
+    "expires": (_is_end, 0.0),
+    **dict.fromkeys(("seen", "saved", "created", "updated"), (_is_time, 0.0)),
     **dict.fromkeys(("token", "attempt"), (_is_number, 1)),
     **dict.fromkeys(("sequence", "pid", "started", "crashes"), (_is_number, 0)),
     "status": (_one_of(*get_args(Status)), "interrupted"),

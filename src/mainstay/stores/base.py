@@ -525,30 +525,6 @@ def has_applied(record: Record, lease: RunLease, change: Change) -> bool:
     return is_granted(record, lease) and 0 < change.sequence <= record.sequence
 
 
-def committed(
-    record: Record, lease: RunLease, change: Change, *, now: float, wall: float
-) -> Record:
-    """Return the record of a run whose owner has written *change*."""
-    progress = change.progress
-    return Record(  # half of what `attrs.evolve` takes
-        run=record.run, life=record.life, token=record.token, grant=record.grant,
-        sequence=max(record.sequence, change.sequence),
-        status="done" if change.finished else "running",
-        owner=record.owner, expires=now + lease.seconds, seen=now,
-        saved=now if progress else record.saved,
-        attempt=record.attempt, crashes=0 if progress else record.crashes,
-        exit=record.exit, error=record.error, arguments=record.arguments,
-        created=record.created, updated=wall,
-    )  # fmt: skip
-
-
-def released(record: Record, how: Exit, error: str, *, now: float, wall: float) -> Record:
-    """Return the record of a run whose owner has released it before its end."""
-    return attrs.evolve(
-        record, status="interrupted", exit=how, error=error, crashes=0, seen=now, updated=wall
-    )
-
-
 def call_seconds(limit: float | None, lease: float | None = None) -> float:
     """Return the seconds that an operation may take: rule 8.
 

@@ -27,7 +27,6 @@ from mainstay._core.context import current_context
 from mainstay._core.sharing import Shared
 from mainstay.errors import (
     CorruptCheckpointError,
-    RunBusyError,
     StoreSchemaError,
     StoreUnavailableError,
 )
@@ -35,6 +34,7 @@ from mainstay.stores import _rows
 from mainstay.stores._connections import Connection, Connections, ThreadConnection
 from mainstay.stores._opening import Opener, code_of
 from mainstay.stores._schema import transaction
+from mainstay.stores._transitions import check_forgettable
 from mainstay.stores.base import (
     Acquired,
     Acquisition,
@@ -246,8 +246,7 @@ class SQLiteStore(Shared):
             record = _rows.find(db, run)
             if record is None:
                 return False
-            if record.status == "running" and not self._how_gone(record, now, wall):
-                raise RunBusyError(run.name, run.key, str(record.owner), record.expires - now)
+            check_forgettable(record, self._how_gone(record, now, wall), now)
             _rows.forget(db, record)
             return True
 

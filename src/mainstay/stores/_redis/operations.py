@@ -13,8 +13,8 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 import attrs
 
-from mainstay._core.owner import Owner, is_dead
-from mainstay.errors import LeaseLostError, RunBusyError
+from mainstay._core.owner import Owner
+from mainstay.errors import LeaseLostError
 from mainstay.stores._redis.failures import RedisFailure
 from mainstay.stores._redis.scripts import (
     COMMIT,
@@ -30,6 +30,7 @@ from mainstay.stores._redis.scripts import (
     TAKEN,
     WAS,
 )
+from mainstay.stores._transitions import check_forgettable, gone_by_server
 from mainstay.stores.base import (
     Acquired,
     Acquisition,
@@ -76,10 +77,7 @@ def opening() -> RedisOperation[None]:
     _, version = yield [("SET", _VERSION, _FORMAT, "NX"), ("GET", _VERSION)]
     if version != _FORMAT:
         told = version.decode(errors="replace") if isinstance(version, bytes) else version
-        raise RedisFailure(
-            f"it has format {told}, and this mainstay knows {_FORMAT.decode()}; upgrade mainstay",
-            "SCHEMA",
-        )
+        raise RedisFailure.newer("it", told, _FORMAT.decode())
 
 
 def acquiring(run: RunId, request: Request, now: float | None) -> RedisOperation[Acquisition]:
@@ -87,7 +85,7 @@ def acquiring(run: RunId, request: Request, now: float | None) -> RedisOperation
     member = _member(run)
     while True:
         clock, wall, forgotten, [(before, was)] = yield from _reading([run], now)
-        gone: Exit = _how_gone(before, clock) if before else ""
+        gone: Exit = gone_by_server(before, clock) if before else ""
         answer = acquisition(
             before, run, request, now=clock, wall=wall, gone=gone, forgotten=forgotten
         )
@@ -142,7 +140,7 @@ def committing(lease: RunLease, change: Change, now: float | None) -> RedisOpera
     if answer == LOST:
         raise LeaseLostError(lease.run.name, lease.run.key, lease.token)
     if answer == TAKEN:
-        raise RedisFailure("a result with such a number is kept already, and is another one")
+        raise RedisFailure.taken()
 
 
 def renewing(leases: Sequence[RunLease], now: float | None) -> RedisOperation[list[RunLease]]:
@@ -228,8 +226,7 @@ def forgetting(run: RunId, now: float | None) -> RedisOperation[bool]:
         clock, _wall, _forgotten, [(record, was)] = yield from _reading([run], now)
         if record is None:
             return False
-        if record.status == "running" and not _how_gone(record, clock):
-            raise RunBusyError(run.name, run.key, str(record.owner), record.expires - clock)
+        check_forgettable(record, gone_by_server(record, clock), clock)
         keys = [*_keys(member), _RUNS, _FORGOTTEN, _finished(run.name)]
         [forgotten] = yield [FORGET.called(keys, *was, member)]
         if forgotten:
@@ -267,17 +264,8 @@ def _reading(
     return float(clock), float(wall), int(forgotten), records
 
 
-def _how_gone(record: Record, now: float) -> Exit:
-    """Return how the owner of a run has gone, by the server's clock; "" if it has not."""
-    if record.status != "running":
-        return ""
-    if is_dead(record.owner, local=False):
-        return "crash"
-    return "takeover" if record.expires <= now else ""
-
-
 def _with_state(record: Record, now: float) -> tuple[Record, Status]:
-    return record, state_of(record, _how_gone(record, now))
+    return record, state_of(record, gone_by_server(record, now))
 
 
 def _status(state: bytes) -> Status:
@@ -304,7 +292,7 @@ def _member(run: RunId) -> bytes:
 def _run(member: bytes) -> RunId:
     end = _END_OF_NAME.search(member)
     if end is None:
-        raise RedisFailure(f"{_RUNS.decode()} holds what no mainstay wrote: {member!r}", "CORRUPT")
+        raise RedisFailure.corrupt(f"{_RUNS.decode()} holds what no mainstay wrote: {member!r}")
     name = member[: end.start()].replace(b"\0\xff", b"\0")
     return RunId(_decoded(name), _decoded(member[end.end() :]))
 
@@ -360,7 +348,7 @@ def _record(run: RunId, row: Sequence[bytes | None]) -> _Read:
         owner = Owner(*(values.pop(each) for each in _OWNERS))
         return Record(run=run, owner=owner, **values), was
     except (TypeError, ValueError):
-        raise RedisFailure(f"the record of {run} is none that mainstay wrote", "CORRUPT") from None
+        raise RedisFailure.corrupt(f"the record of {run} is none that mainstay wrote") from None
 
 
 def _value(name: str, value: bytes | None) -> Any:

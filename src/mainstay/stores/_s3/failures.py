@@ -101,8 +101,3 @@ def _lost(text: str) -> S3Failure:
 def _first(pattern: re.Pattern[str], text: str) -> str:
     found = pattern.search(text)
     return "" if found is None else " ".join(found[1].split())
-
-
-def corrupt(what: str) -> S3Failure:
-    """Return the failure for an object that no mainstay can have written."""
-    return S3Failure(what, "CORRUPT")

@@ -16,7 +16,7 @@ import attrs
 
 from mainstay._core.clock import monotonic, wall_time
 from mainstay._core.owner import Owner
-from mainstay.errors import LeaseLostError, RunBusyError
+from mainstay.errors import LeaseLostError
 from mainstay.stores._s3.decisions import (
     acquired,
     changed,
@@ -24,9 +24,8 @@ from mainstay.stores._s3.decisions import (
     in_parts,
     is_litter,
     released,
-    seconds_of,
 )
-from mainstay.stores._s3.failures import S3Failure, corrupt
+from mainstay.stores._s3.failures import S3Failure
 from mainstay.stores._s3.layout import (
     LONGEST_TOMBSTONE,
     Document,
@@ -48,6 +47,7 @@ from mainstay.stores._s3.requests import (
     Put,
     S3Operation,
 )
+from mainstay.stores._transitions import check_forgettable
 from mainstay.stores.base import (
     Acquired,
     Acquisition,
@@ -217,9 +217,7 @@ class S3Operations:
                 return False
             record = version.stored.record
             silent = yield from self._silence(name, version)
-            if record.status == "running" and not gone_by(record, silent):
-                left = seconds_of(record) - silent
-                raise RunBusyError(run.name, run.key, str(record.owner), left)
+            check_forgettable(record, gone_by(record, silent), record.seen + silent)
             gone = Forgotten(record.token)
             if (yield from self._swapping(name, run, version, gone)) is not None:
                 yield from self._removing(run, record.token + 1, frozenset())
@@ -374,7 +372,7 @@ class S3Operations:
         data: dict[str, bytes] = {}
         for name, found in zip(names, answers, strict=True):
             if found is None:
-                raise corrupt(f"part {name} of {run} is missing")
+                raise S3Failure.corrupt(f"part {name} of {run} is missing")
             data[name] = found.data
 
         def whole(document: Document) -> bytes | None:
@@ -387,7 +385,7 @@ class S3Operations:
                 for first, last in part.live:
                     results.update((each, inside[each]) for each in range(first, last + 1))
             except KeyError:
-                raise corrupt(f"part {part.name} of {run} lacks results") from None
+                raise S3Failure.corrupt(f"part {part.name} of {run} lacks results") from None
         results |= results_of(stored.tail)
         return Contents(whole(stored.latest), whole(stored.previous), dict(sorted(results.items())))
 
