@@ -589,10 +589,11 @@ def test_a_part_that_is_missing_is_told_and_one_that_has_gone_meanwhile_is_not(
         other.load(RUN)
 
 
-def test_a_damaged_run_is_told_and_the_others_are_listed(store, other, bucket):
+@pytest.mark.parametrize("content", [b"x" * 200, b""], ids=["other", "empty"])
+def test_a_damaged_run_is_told_and_the_others_are_listed(store, other, bucket, content):
     for run in (RUN, OTHER):
         acquired(store, run)
-    bucket.objects[OBJECT] = b"x" * 200, 0.0
+    bucket.objects[OBJECT] = content, 0.0
     for use in (acquired, lambda each: each.load(RUN), lambda each: each.forget(RUN)):
         with pytest.raises(CorruptCheckpointError, match="none that mainstay wrote"):
             use(other)

@@ -28,7 +28,7 @@ from mainstay.stores._s3.decisions import (
 )
 from mainstay.stores._s3.failures import S3Failure, corrupt
 from mainstay.stores._s3.layout import (
-    LONGEST_TOMBSTONE,
+    TOMBSTONE_SIZES,
     Document,
     Forgotten,
     Stored,
@@ -238,7 +238,7 @@ class S3Operations:
             shown = [
                 (each, run)
                 for each in page
-                if each.size > LONGEST_TOMBSTONE and (run := self._names.run_of(each.name))
+                if each.size not in TOMBSTONE_SIZES and (run := self._names.run_of(each.name))
             ]
             while shown and (limit is None or len(found) < limit):
                 wanted = limit is not None and status is None
