@@ -594,12 +594,15 @@ def test_a_damaged_run_is_told_and_the_others_are_listed(store, other, bucket, c
     for run in (RUN, OTHER):
         acquired(store, run)
     bucket.objects[OBJECT] = content, 0.0
-    for use in (acquired, lambda each: each.load(RUN), lambda each: each.forget(RUN)):
+    for use in (acquired, lambda each: each.load(RUN)):
         with pytest.raises(CorruptCheckpointError, match="none that mainstay wrote"):
             use(other)
     [(record, state), (_, running)] = other.list()
     assert (record.run, state, running) == (RUN, "interrupted", "running")
     assert record.error.startswith("damaged: the object of")
+    assert other.forget(RUN)
+    assert [record.run for record, _ in other.list()] == [OTHER]
+    assert acquired(store).token == 1
 
 
 def test_a_result_that_is_there_is_not_replaced(store):
