@@ -87,14 +87,19 @@ _UNNUMBERED = 2**62
 _RESULTS = "FROM result WHERE id BETWEEN ? AND ?"
 
 
-def find(db: sqlite3.Connection, run: RunId) -> Record | None:
+def find(db: sqlite3.Connection, run: RunId, *, mended: bool = False) -> Record | None:
     """Return the record of a run, or None if there is none.
 
+    Args:
+        db: The connection.
+        run: Which run.
+        mended: True for one that is only to be removed.
+
     Raises:
-        CorruptCheckpointError: If it cannot be what was written.
+        CorruptCheckpointError: If it cannot be what was written, unless it is *mended*.
     """
     rows = db.execute(_RECORDS + _RUN, (run.name, run.key)).fetchall()
-    return _record_of(rows[0]) if rows else None
+    return _record_of(rows[0], mended=mended) if rows else None
 
 
 def page(
@@ -342,7 +347,8 @@ def _values_of(row: Sequence[Any], *, mended: bool = False) -> dict[str, Any]:
 
     Args:
         row: As it was read.
-        mended: True to say in `error` what is damaged, for lists, which have others to show.
+        mended: True to say in `error` what is damaged, for lists, which have others to show, and
+            where the run is removed.
 
     Raises:
         CorruptCheckpointError: If one of them cannot be what was written there.

@@ -17,7 +17,9 @@ class StoreCollector(ScrapeCollector):
     """Exports the number of runs in a store, by name and state.
 
     Register the collector only in the process that is scraped. Each scrape reads the store; if that
-    fails, the metric is absent from that scrape.
+    fails, the metric is absent from that scrape. A scrape waits 10 seconds for a server that hangs,
+    or for the `timeout` of the store, which should be below the scrape timeout of Prometheus:
+    ``StoreCollector(PostgresStore(url, timeout=2.0))``.
 
     Args:
         store: A `Store`, a URL, or None for the URL in `$MAINSTAY_STORE`.
