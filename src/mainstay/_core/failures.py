@@ -335,6 +335,13 @@ def leave_note(
         error.add_note(kind(start + text))
 
 
+CAUSE: Any = BaseException.__dict__["__cause__"]
+CONTEXT: Any = BaseException.__dict__["__context__"]
+_EXCEPTIONS: Any = BaseExceptionGroup.__dict__["exceptions"]
+"""What Python itself keeps of an exception: to read and set it so never asks a class of the user's,
+which may refuse, as a frozen dataclass does."""
+
+
 def is_a(error: BaseException | None, kind: type[_Error]) -> "TypeIs[_Error]":
     """True if *error* is of *kind*; unlike `isinstance`, never asks the error for its class."""
     return issubclass(type(error), kind)
@@ -344,7 +351,7 @@ def leaves_of(error: BaseException) -> list[BaseException]:
     """Return what a group holds, down to what is no group; a `NoMemberError` is none of them."""
     if not is_a(error, BaseExceptionGroup) or is_a(error, RejectedError):
         return [error]
-    return [leaf for each in error.exceptions for leaf in leaves_of(each)]
+    return [leaf for each in _EXCEPTIONS.__get__(error) for leaf in leaves_of(each)]
 
 
 def is_refusal(error: BaseException) -> bool:

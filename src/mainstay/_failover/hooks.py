@@ -78,7 +78,7 @@ async def called(
 
     def deliver(value: Any, error: BaseException | None) -> None:
         if not answer.done():
-            answer.set_exception(error) if error else answer.set_result(value)
+            answer.set_result(value) if error is None else answer.set_exception(error)
         elif error is None and late is not None:
             late(value)
 
