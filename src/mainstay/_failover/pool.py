@@ -492,7 +492,7 @@ class FailoverPool(Shared, Generic[R]):
             )
 
 
-class _PoolDecorator(Generic[R]):
+class _PoolDecorator(Shared, Generic[R]):
     """What `failover(pool)` makes."""
 
     _kind: ClassVar[str] = POLICY
