@@ -93,6 +93,7 @@ def judge_of(on: object, parameter: str = "on") -> Judge:
         raise TypeError(
             f"`{parameter}` must be an exception class, a tuple of them, or a predicate, not {on!r}"
         )
+    _check_no_strategy(on, parameter, "exception classes, or a predicate that takes an exception")
     if kind_of(on) in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
         raise TypeError(
             f"`{parameter}` must return its verdict, and the generator {name_of(on)} does not"
@@ -150,6 +151,7 @@ def checked_on_result(
         return None
     if not callable(on_result):
         raise TypeError(f"`on_result` must take a result and return a bool, not {on_result!r}")
+    _check_no_strategy(on_result, "on_result", "a function that takes a result")
     if kind_of(on_result) in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
         raise TypeError(
             f"`on_result` must return its answer, but {name_of(on_result)} is a generator, which "
@@ -194,6 +196,15 @@ def _check_class(each: object, parameter: str) -> None:
         raise TypeError(
             f"`{parameter}` takes classes below Exception, not {each.__name__}: exceptions such as "
             f"KeyboardInterrupt and CancelledError are never failures"
+        )
+
+
+def _check_no_strategy(given: object, parameter: str, instead: str) -> None:
+    """Refuse what tenacity calls with the state of a retry: its answer here would be wrong."""
+    if any(str(each.__module__).startswith("tenacity.") for each in type(given).__mro__):
+        raise TypeError(
+            f"`{parameter}` takes no strategy of tenacity here, as {type(given).__name__} is; give "
+            f"{instead}"
         )
 
 
