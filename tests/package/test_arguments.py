@@ -267,7 +267,7 @@ def test_no_parameter_takes_a_number_that_makes_no_sense(fn, given, parameter):
 
 @pytest.mark.parametrize("policy", WRAPPERS, ids=lambda policy: type(policy).__name__)
 def test_what_cannot_be_called_is_refused_before_anything_else(policy):
-    with pytest.raises(TypeError, match="wraps callables, not <nonsense>"):
+    with pytest.raises(TypeError, match=r"wraps callables, not (<nonsense>|an object)"):
         policy.call(Nonsense())
 
 

@@ -372,7 +372,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
         try:
             await self._drop_work()
         except BaseException as interrupted:
-            await self._afailed(error or interrupted)
+            await self._afailed(interrupted if error is None else error)
             raise
         if error is not None:
             await self._afailed(error)

@@ -124,12 +124,12 @@ class Call(Generic[R]):
 
     # The verdict of `on`.
 
-    def ask(self, judge: Judge, error: Exception) -> Any:
+    def ask(self, judge: Judge, error: Exception, parameter: str = "on") -> Any:
         """Return what `on` answers about *error*; `PREDICATE_ERROR` where it raises."""
         try:
             return judge(error)
         except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
-            return self.predicate_failed(error, f"`on` raised {described(broken)}")
+            return self.predicate_failed(error, f"`{parameter}` raised {described(broken)}")
 
     async def aask(self, judge: Judge, error: Exception) -> Any:
         """As `ask`, where the answer may have to be awaited."""

@@ -167,7 +167,8 @@ def is_interruption(error: BaseException, last: Exception | None = None) -> bool
     found = False
     while entry is not None:
         if isinstance(entry, InterruptingEntry) and entry.fired and entry.block() is not None:
-            entry.cause = entry.cause or last
+            if entry.cause is None:
+                entry.cause = last
             found = True
         entry = entry.outer
     return found

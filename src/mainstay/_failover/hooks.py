@@ -77,7 +77,7 @@ async def called(
 
     def deliver(value: Any, error: BaseException | None) -> None:
         if not answer.done():
-            answer.set_exception(error) if error else answer.set_result(value)
+            answer.set_result(value) if error is None else answer.set_exception(error)
         elif error is None and late is not None:
             late(value)
 
@@ -114,7 +114,8 @@ def check_answer(answer: object) -> None:
     if answer is False:
         raise UnhealthyError("the probe answered False")
     if answer is not True:
-        raise TypeError(f"a probe must return True, False or None, not {answer!r}")
+        kind = type(answer).__name__  # not its `repr`: it may be a resource with a password
+        raise TypeError(f"a probe must return True, False or None, not an object of type {kind}")
 
 
 def _thread(name: str, fn: Callable[..., object], /, *args: Any) -> threading.Thread:

@@ -250,7 +250,8 @@ class Slot:
 
     def absence(self, now: float) -> Exception:
         """Return why the member got no call: the exception of its start, or else its state."""
-        return self.start_error or MainstayError(self._why_absent(now))
+        error = self.start_error
+        return MainstayError(self._why_absent(now)) if error is None else error
 
     def _why_absent(self, now: float) -> str:
         if self.draining:

@@ -189,7 +189,10 @@ class Probe:
         jitter: float = 0.1,
     ) -> None:
         if not callable(fn):
-            raise TypeError(f"`fn` must take a resource and return a bool, not {fn!r}")
+            kind = type(fn).__name__  # not its `repr`: it may be a resource with a password
+            raise TypeError(
+                f"`fn` must take a resource and return a bool, not an object of type {kind}"
+            )
         check_hook("fn", fn)
         answers = getattr(fn, "__annotations__", {}).get("return", bool)
         if not _may_be_bool(answers):
@@ -328,7 +331,8 @@ def check_hook(parameter: str, hook: object) -> None:
     if hook is None:
         return
     if not callable(hook):
-        raise TypeError(f"`{parameter}` must be callable, not {hook!r}")
+        kind = type(hook).__name__  # not its `repr`: it may be an address with a password
+        raise TypeError(f"`{parameter}` must be callable, not an object of type {kind}")
     if kind_of(hook) in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
         raise TypeError(
             f"`{parameter}` must return what it makes, but {name_of(hook)} is a generator"

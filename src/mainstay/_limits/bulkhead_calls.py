@@ -7,16 +7,17 @@ place is given back first.
 
 from asyncio import CancelledError
 from collections.abc import Callable
+from datetime import timedelta
 from threading import get_ident
 from types import NoneType
 from typing import Any, ClassVar, TypeAlias
 
 import attrs
 
-from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
+from mainstay._core.call import PREDICATE_ERROR, Call, close_coroutine, recorder_in
 from mainstay._core.clock import finish, monotonic
 from mainstay._core.context import block_context, current_context, process_contexts
-from mainstay._core.failures import is_a
+from mainstay._core.failures import Judge, described, is_a
 from mainstay._core.functions import (
     Kind,
     is_awaitable,
@@ -321,13 +322,21 @@ class BulkheadCall(Call[Recorder]):
         if follower is None:
             return
         if issubclass(type(error), TimedOutError | DeadlineExpiredError) or (
-            engine.overload is not None
-            and (verdict := self.ask(engine.overload, error))
-            and verdict is not PREDICATE_ERROR
+            engine.overload is not None and self._is_overload(engine.overload, error)
         ):
             follower.dropped(clock, self.admitted)
         else:
             follower.failed(clock)
+
+    def _is_overload(self, overload: Judge, error: Exception) -> bool:
+        verdict = self.ask(overload, error, "overload")
+        if isinstance(verdict, int | float | timedelta):
+            return verdict is not False  # a delay counts as True
+        if verdict is not PREDICATE_ERROR:
+            close_coroutine(verdict)
+            what = f"`overload` must return True or False, not {described(verdict)}"
+            self.predicate_failed(error, what)
+        return False
 
 
 def wrap(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., Any]:

@@ -25,7 +25,7 @@ from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
 from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context, current_context, process_contexts
 from mainstay._core.events import is_first, is_observed, logger_of, publish
-from mainstay._core.failures import Judge, class_name, described, in_words, is_a
+from mainstay._core.failures import CAUSE, Judge, class_name, described, in_words, is_a
 from mainstay._core.functions import (
     close_coroutine,
     is_awaitable,
@@ -251,8 +251,8 @@ class FallbackCall(Call[Recorder]):
         if not is_a(broken, Exception):
             self.end_interrupted(broken, last=error)
             return
-        if broken.__cause__ is None and broken is not error.__cause__:
-            broken.__cause__ = error
+        if CAUSE.__get__(broken) is None and broken is not CAUSE.__get__(error):
+            CAUSE.__set__(broken, error)
         self.note(broken, f"the fallback raised this in place of {in_words(error)}")
         self.recorder.error(broken)
         self.end("error")

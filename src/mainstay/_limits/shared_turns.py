@@ -86,7 +86,7 @@ class SharedTurns:
             here, needed = ("async", "limits.aio") if is_async else ("sync", "limits")
             raise TypeError(
                 f"rate limit {self._name}: {what} is {here} code, where `shared` must be of "
-                f"{needed}.strategies, not {self._strategy!r}"
+                f"{needed}.strategies, not an object of type {type(self._strategy).__name__}"
             )
 
     # def
@@ -178,7 +178,7 @@ def _is_async(strategy: object) -> bool:
     except ImportError as error:
         raise TypeError(
             f"`shared` takes a strategy of the package limits, which is not installed "
-            f"(pip install 'mainstay[limits]'), not {strategy!r}"
+            f"(pip install 'mainstay[limits]'), not an object of type {type(strategy).__name__}"
         ) from error
     if isinstance(strategy, aio_strategies.RateLimiter):
         return True
@@ -186,7 +186,8 @@ def _is_async(strategy: object) -> bool:
         return False
     raise TypeError(
         f"`shared` must be a strategy of limits.strategies, or of limits.aio.strategies for async "
-        f"code, such as SlidingWindowCounterRateLimiter(storage), not {strategy!r}"
+        f"code, such as SlidingWindowCounterRateLimiter(storage), not an object of type "
+        f"{type(strategy).__name__}"
     )
 
 

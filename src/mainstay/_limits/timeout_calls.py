@@ -119,7 +119,7 @@ class TimeoutCall(Call[Recorder]):
             TimedOutError: In place of *error*, if the time of the call is over.
         """
         if own is not None:
-            raise self.timed_out() from (own.cause or error)
+            raise self.timed_out() from (error if own.cause is None else own.cause)
         other = self._instead_of(error)
         if other is not None:
             raise other from error

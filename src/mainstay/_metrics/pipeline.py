@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
-from mainstay._core.failures import is_a
+from mainstay._core.failures import CAUSE, is_a
 from mainstay._metrics.layouts import CALL_LAYOUT, OUTCOME_LAYOUT, WAIT_LAYOUT, pipeline_failures
 from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import CALLS
@@ -110,7 +110,7 @@ class PipelineTally:
         its time. What a layer says of anything else sums up attempts that have failed already, or
         is about none, as the end of the time while it waited for the next one.
         """
-        if any(each is error or each is error.__cause__ for each in self._failures):
+        if any(each is error or each is CAUSE.__get__(error) for each in self._failures):
             return
         for attempt in tuple(self._open):
             if _may_be_of(error, attempt):

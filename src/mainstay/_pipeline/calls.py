@@ -23,7 +23,7 @@ from mainstay._core.context import (
     end,
     process_contexts,
 )
-from mainstay._core.failures import is_a, is_refusal
+from mainstay._core.failures import CONTEXT, is_a, is_refusal
 from mainstay._core.functions import (
     Kind,
     is_awaitable,
@@ -379,11 +379,11 @@ class _Failing:
 
     def _raise(self) -> NoReturn:
         failure = self.failure.pop()
-        context = failure.__context__
+        context = CONTEXT.__get__(failure)
         try:
             raise failure
         finally:
-            failure.__context__ = context  # and not what the caller of the pipeline handles
+            CONTEXT.__set__(failure, context)  # and not what the caller of the pipeline handles
             del failure
 
     def _leave(self, layer: FastLayer, kept: Any) -> None:

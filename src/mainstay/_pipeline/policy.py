@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from itertools import chain
-from typing import Any, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, ParamSpec, Protocol, Self, TypeVar, cast
 
 import attrs
 
@@ -54,6 +54,16 @@ class Pipeline:
     name: str
     policies: tuple[Any, ...]
     _metrics: Metrics = attrs.field(alias="metrics")
+    _given: Metrics | None = attrs.field(alias="given")
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (self.name, self.policies, self._given)
 
     def __repr__(self) -> str:
         return f"<Pipeline {self.name!r} of {', '.join(map(repr, self.policies))}>"
@@ -213,7 +223,12 @@ def pipeline(name: str, *policies: Any, metrics: Metrics | None = None) -> Pipel
                 f"{twice!r} is in pipeline {name!r} twice, so each call would use it twice; leave "
                 f"one out"
             )
-    return Pipeline(name, policies, metrics_of(metrics))
+    return Pipeline(name, policies, metrics_of(metrics), metrics)
+
+
+def _again(name: str, policies: tuple[Any, ...], metrics: Metrics | None) -> Pipeline:
+    """Make a pipeline from the parameters of another one, in the process that unpickles it."""
+    return pipeline(name, *policies, metrics=metrics)
 
 
 def _anything(*args: Any, **kwargs: Any) -> None:

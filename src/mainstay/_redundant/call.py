@@ -23,7 +23,7 @@ from mainstay._core.call import PREDICATE_ERROR, Call
 from mainstay._core.clock import SYSTEM
 from mainstay._core.context import CallContext
 from mainstay._core.events import is_observed, logger_of, publish
-from mainstay._core.failures import AttemptLog, counted, described, is_a, is_refused
+from mainstay._core.failures import CONTEXT, AttemptLog, counted, described, is_a, is_refused
 from mainstay._core.functions import close_coroutine, is_awaitable, refused_awaitable
 from mainstay._core.watching import WatchedAttempt
 from mainstay._metrics.recorder import Recorder
@@ -235,7 +235,8 @@ class RedundantCall(Call[Recorder]):
         try:
             round_.failed(copy, error, self.context.clock.now(), replaceable=not lacking)
         except Exception as broken:  # noqa: BLE001 - of a rule of the user's
-            broken.__context__ = broken.__context__ or error
+            if CONTEXT.__get__(broken) is None:
+                CONTEXT.__set__(broken, error)
             self._broken(broken, f"the failure of copy {copy} was counted")
             return False
         self.settled = round_.state == "decided"

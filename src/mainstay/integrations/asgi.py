@@ -259,7 +259,7 @@ class _AsgiRequest:
             entry = end_interrupting(self._block, type(error))
             if entry is not None:
                 expired = DeadlineExpiredError(call.component, self._seconds)
-                expired.__cause__ = entry.cause or error
+                expired.__cause__ = error if entry.cause is None else entry.cause
                 error = expired
         call.raised(error, has_left=self.has_left)
         return error
