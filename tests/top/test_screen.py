@@ -105,6 +105,13 @@ def test_wider_terminals_show_more():
     assert {"p50", "recov.", "att."} <= {*headings[-1]}
 
 
+def test_short_names_leave_room_for_more():
+    for name, titles in (("payments", {"recov."}), ("a-name-that-is-28-columns-wide", set())):
+        view = view_of(*(trouble(calls, (name, "prices")) for calls in (0, 40)))
+        text = lines(view, width=108)
+        assert {*text[3].split()} & {"recov."} == titles
+
+
 def test_in_a_low_terminal_what_is_well_is_folded_and_what_is_wrong_stays():
     names = ("payments", *(f"well-{number}" for number in range(20)))
     view = view_of(trouble(0, names), trouble(40, names))
