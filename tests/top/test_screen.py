@@ -153,6 +153,17 @@ def test_a_run_shows_how_far_it_is_and_how_long_it_takes_still():
     assert any(line.startswith("● import    8,200 items  41 %") for line in lines(view, width=40))
 
 
+def test_what_is_wrong_with_a_run_is_told_before_what_may_be_cut_off():
+    def run(saves, failed):
+        return {
+            "checkpoint_saves_total": {("import", "ok"): saves, ("import", "error"): failed},
+            "checkpoint_last_save_timestamp_seconds": {("import",): 998.0},
+        }
+
+    text = lines(view_of(run(1.0, 0.0), run(2.0, 1.0)), width=40)
+    assert "✗ import        0 items  saves fail  sa…" in text
+
+
 def test_what_finds_no_room_is_counted():
     text = lines(TROUBLE, height=8)
     assert text[-2] == "  6 more lines"

@@ -326,6 +326,8 @@ class Lines:
             self._paint.add(line, f" {words.rate(row.rate)}/s", self._or_faint(row, "text"))
         if row.left is not None:
             self._paint.add(line, f"  {words.age(row.left)} left", self._or_faint(row, "text"))
+        if row.level and row.why != "save is late":
+            self._paint.add(line, f"  {row.why}", f"{LEVELS[row.level][1]} strong")
         if row.saved is not None:
             style = "bad" if row.why == "save is late" else "quiet"
             saved = f"  saved {words.age(row.saved)} ago"
@@ -334,8 +336,6 @@ class Lines:
             self._paint.add(
                 line, f", every {words.interval(row.every)}", self._or_faint(row, "quiet")
             )
-        if row.level and row.why != "save is late":
-            self._paint.add(line, f"  {row.why}", f"{LEVELS[row.level][1]} strong")
         if self._columns.errors and row.saves:
             self._paint.add(line, f"  {words.rate(row.saves)} saves/s", "faint")
         return self._aged(line, row)
