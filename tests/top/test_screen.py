@@ -105,6 +105,11 @@ def test_wider_terminals_show_more():
     assert {"p50", "recov.", "att."} <= {*headings[-1]}
 
 
+def test_names_may_be_shorter_than_the_title_above_them():
+    view = view_of(*(trouble(calls, ("db", "a")) for calls in (0, 40)))
+    assert lines(view)[3].startswith("  CALLS ")
+
+
 def test_short_names_leave_room_for_more():
     for name, titles in (("payments", {"recov."}), ("a-name-that-is-28-columns-wide", set())):
         view = view_of(*(trouble(calls, (name, "prices")) for calls in (0, 40)))

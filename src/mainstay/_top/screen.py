@@ -224,7 +224,7 @@ class Screen:
             view.runs,
         )
         names = [cell_len(printable(row.component)) for rows in every for row in rows]
-        columns = Columns.of(width, max(names, default=0))
+        columns = Columns.of(width, max([len("CALLS"), *names]))
         if self._once:
             columns = attrs.evolve(columns, spark=0)
         lines = Lines(self._paint, columns, width)
