@@ -111,6 +111,16 @@ def test_once_prints_everything_that_there_is_and_ends(target):
 
 
 @pytest.mark.process
+def test_a_reader_who_has_seen_enough_is_no_error(target):
+    command = [sys.executable, "-m", "mainstay", "top", target]
+    with subprocess.Popen(
+        command, env=environment({}), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as top:
+        top.stdout.close()
+        assert (top.stderr.read(), top.wait(timeout=20)) == (b"", 0)
+
+
+@pytest.mark.process
 def test_once_in_ascii(target):
     lines = once(target, PYTHONIOENCODING="ascii")
     assert all(line.isascii() for line in lines)

@@ -105,6 +105,18 @@ def test_wider_terminals_show_more():
     assert {"p50", "recov.", "att."} <= {*headings[-1]}
 
 
+def test_names_may_be_shorter_than_the_title_above_them():
+    view = view_of(*(trouble(calls, ("db", "a")) for calls in (0, 40)))
+    assert lines(view)[3].startswith("  CALLS ")
+
+
+def test_short_names_leave_room_for_more():
+    for name, titles in (("payments", {"recov."}), ("a-name-that-is-28-columns-wide", set())):
+        view = view_of(*(trouble(calls, (name, "prices")) for calls in (0, 40)))
+        text = lines(view, width=108)
+        assert {*text[3].split()} & {"recov."} == titles
+
+
 def test_in_a_low_terminal_what_is_well_is_folded_and_what_is_wrong_stays():
     names = ("payments", *(f"well-{number}" for number in range(20)))
     view = view_of(trouble(0, names), trouble(40, names))
@@ -144,6 +156,17 @@ def test_a_run_shows_how_far_it_is_and_how_long_it_takes_still():
     row = "● import    8,200 items  41 % 100/s  1m58s left  saved 2s ago"
     assert row in lines(view)
     assert any(line.startswith("● import    8,200 items  41 %") for line in lines(view, width=40))
+
+
+def test_what_is_wrong_with_a_run_is_told_before_what_may_be_cut_off():
+    def run(saves, failed):
+        return {
+            "checkpoint_saves_total": {("import", "ok"): saves, ("import", "error"): failed},
+            "checkpoint_last_save_timestamp_seconds": {("import",): 998.0},
+        }
+
+    text = lines(view_of(run(1.0, 0.0), run(2.0, 1.0)), width=40)
+    assert "✗ import        0 items  saves fail  sa…" in text
 
 
 def test_what_finds_no_room_is_counted():
@@ -230,8 +253,8 @@ def test_a_pool_of_many_members_shows_those_that_are_out_first():
     states = {("db", f"member-{number:02}", "active"): 1.0 for number in range(30)}
     states |= {("db", "member-29", "active"): 0.0, ("db", "member-29", "ejected"): 1.0}
     (line,) = [line for line in lines(view_of({"member_state": states})) if "ejected" in line]
-    assert line.startswith("▲ db ✗ member-29 ejected ● member-00 ")
-    assert line.endswith("● member-03 +25")
+    assert line.startswith("▲ db    ✗ member-29 ejected ● member-00 ")
+    assert line.endswith("● member-02 +26")
 
 
 def test_since_when_a_breaker_is_open_is_told_also_where_processes_differ():

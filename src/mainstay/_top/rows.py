@@ -269,6 +269,8 @@ def pool_level(members: Mapping[str, Mapping[str, float]]) -> tuple[Level, str]:
     out = [name for name, state in worst.items() if state in ("ejected", "draining")]
     if out and not serving:
         return Level.FAILING, "nobody serves"
+    if out and len(serving) == len(members):
+        return Level.DEGRADED, f"{words.names(out)} out in some processes"
     if out:
         return Level.DEGRADED, f"{words.names(out)} out, {len(serving)} of {len(members)} serve"
     failing = [name for name, state in worst.items() if state not in verdict.WELL]

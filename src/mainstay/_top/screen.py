@@ -215,9 +215,6 @@ class Screen:
         return lines
 
     def _sections(self, view: View, choice: Choice, width: int) -> list[Section]:
-        columns = Columns.of(width)
-        if self._once:
-            columns = attrs.evolve(columns, spark=0)
         every: tuple[Sequence[AnyRow], ...] = (
             view.calls,
             view.pools,
@@ -227,7 +224,9 @@ class Screen:
             view.runs,
         )
         names = [cell_len(printable(row.component)) for rows in every for row in rows]
-        columns = attrs.evolve(columns, name=min(columns.name, max(names, default=0)))
+        columns = Columns.of(width, max([len("CALLS"), *names]))
+        if self._once:
+            columns = attrs.evolve(columns, spark=0)
         lines = Lines(self._paint, columns, width)
         sections = [
             Section(

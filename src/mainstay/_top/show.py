@@ -92,9 +92,11 @@ def _print_once(watch: Watched, console: Console) -> None:
     view = watch.model.view(monotonic(), wall_time())
     width = console.width if console.is_terminal else max(console.width, 80)
     screen = Screen(console, once=True)
-    for line in screen.lines(view, Choice(), width, None, is_cut=console.is_terminal):
-        line.rstrip()
-        console.print(line, crop=False, end="\n")
+    with console.capture() as picture:  # rich ends the program where nobody reads what it prints
+        for line in screen.lines(view, Choice(), width, None, is_cut=console.is_terminal):
+            line.rstrip()
+            console.print(line, crop=False, end="\n")
+    sys.stdout.write(picture.get())
 
 
 class _Live:

@@ -216,11 +216,11 @@ def redundant_alerts(series: Series, min_events: int) -> Iterator[Alert]:
     layers = 'policy=~"redundant|pipeline"'
     wasted = ask.rate(series, "wasted_seconds_total", "30m", ask.COMPONENT)
     spent = ask.rate(series, "call_duration_seconds_sum", "30m", ask.COMPONENT, layers)
-    calls = ask.events(series, "calls_total", "30m", ask.COMPONENT, layers)
+    hedges = ask.events(series, "hedges_total", "30m", ask.COMPONENT)
     yield Alert(
         "HedgeWasteHigh",
         "ticket",
-        f"{wasted} / {spent} > 0.5\nand {calls} >= {min_events}",
+        f"{wasted} / {spent} > 0.5\nand {hedges} >= {min_events}",
         "The copies of {{ $labels.component }} do mostly wasted work",
         "Copies whose answer nobody waited for ran {{ $value | humanizePercentage }} of the time "
         "that calls took.",
