@@ -1,7 +1,7 @@
 """Calls of a pipeline, sync beside async: the layers' own wrappers inside each other, as one call.
 
-What `wrap_fast_sync` and `wrap_fast_async` return takes the fast path where the context is plain
-and every layer admits the call at once: that is the path of every healthy call.
+What `wrap_fast_sync` and `wrap_fast_async` return takes the fast path, that of every healthy call,
+where the context is plain and every layer admits the call at once.
 
 `counted` is the innermost of them, around the function: each time that it is called is an attempt.
 The outermost says which call the attempts, and what the layers tell, belong to (`PipelineTally`).

@@ -287,7 +287,7 @@ class FastTimeout(FastLayer):
 
     def failed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - as above
         """Record what the call raised, or that its time is over, of which *kept* tells."""
-        self.bound.resume(started).ended_by(error, kept)
+        self.bound.resume(started).raised(error, kept)
 
 
 class FastPath:
