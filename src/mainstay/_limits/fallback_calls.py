@@ -235,7 +235,7 @@ class FallbackCall(Call[Recorder]):
         answers.answered(settings.source.value, age)
         self.end("recovered")
         if is_observed(POLICY, logging.INFO):
-            from mainstay.events import FallbackUsed  # noqa: PLC0415 - when first told
+            from mainstay.events import FallbackUsed  # noqa: PLC0415 - when first published
 
             event = FallbackUsed(self.component, settings.source.value, age, error)
             publish(event, self.recorder.listener_failed)
