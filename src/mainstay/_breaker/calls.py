@@ -1,7 +1,7 @@
 """Calls through a circuit breaker, sync beside async.
 
 What `_wrap_sync` and `_wrap_async` return calls at once where the context is plain and the breaker
-closed: that is the path of every healthy call, and it takes no lock.
+closed: this is the fast path, that of every healthy call, and it takes no lock.
 """
 
 from asyncio import CancelledError

@@ -17,6 +17,7 @@ import attrs
 from mainstay._checkpoint.spread import Item, Spread
 from mainstay._checkpoint.window import Window
 from mainstay._core.failures import leave_note
+from mainstay._core.threads import retrieve_exception
 from mainstay._metrics.checkpoint import CheckpointRecorder
 
 AnyFuture: TypeAlias = "Future[Any] | asyncio.Future[Any]"
@@ -156,7 +157,7 @@ class Work:
             future.cancel()
             if isinstance(future, asyncio.Future):
                 self._tasks.add(future)
-                future.add_done_callback(_look_at)
+                future.add_done_callback(retrieve_exception)
 
     async def settled(self) -> None:
         """Wait until tasks that were cancelled have ended, cancelled or not."""
@@ -178,9 +179,3 @@ def no_end(error: BaseException) -> BaseException:
     around = RuntimeError(f"{type(error).__name__} was raised, which would end the loop")
     around.__cause__ = error
     return around
-
-
-def _look_at(task: "asyncio.Future[Any]") -> None:
-    """Read the exception of a dropped task, so that asyncio does not warn about it."""
-    if not task.cancelled():
-        task.exception()

@@ -4,7 +4,7 @@ Each policy has a subclass, such as `RetryCall`, with what only that policy need
 hold for all of them are here:
 
 1. A call records where its context says, else where its policy does (`recorder_in`).
-2. A call that begins with no time left ends as "timeout" before anything is called, and is told.
+2. A call that begins with no time left ends as "timeout" before anything is called.
 3. The time left is that of the policy's own limit or of the deadline, whichever is shorter.
 4. `on` is called behind a guard: if it raises, or returns an invalid verdict, the verdict is
    `PREDICATE_ERROR`. The user's own exception is raised with a note that says so, and the note is
@@ -12,7 +12,7 @@ hold for all of them are here:
 5. An exception that `on` does not match is logged at DEBUG, the first of each class at INFO.
 6. A cancellation by a deadline around the call ends it as "timeout", any other as "cancelled";
    it goes through unchanged.
-7. An end is recorded once, before it is told.
+7. An end is recorded once, before its event is published.
 """
 
 import inspect
@@ -195,7 +195,7 @@ class Call(Generic[R]):
             self.end("cancelled", attempts)
 
     def give_up(self, reason: str, error: Exception, outcome: str, *, attempts: int) -> None:
-        """Record and tell that the call ends with *error*."""
+        """Record that the call ends with *error*, and publish that or log it."""
         self.recorder.gave_up(reason)
         self.end(outcome, max(attempts, 1))
         level = logging.DEBUG if reason == "not_retryable" else logging.WARNING

@@ -131,7 +131,7 @@ def logger_of(policy: str) -> _GuardedLogger:
 
 
 def _in_one_line(record: logging.LogRecord) -> bool:
-    """Escape what a name, or whatever else is put into a line, would tell a terminal."""
+    """Escape what a name, or whatever else is put into a line, would command a terminal to do."""
     if isinstance(record.args, tuple):
         record.args = tuple(
             printable(str(each)) if isinstance(each, str | BaseException) else each
@@ -173,9 +173,9 @@ def publish(event: Event, listener_failed: ListenerFailed) -> None:
         listener_failed: Called with each listener that raised, and its exception.
     """
     if event.level:
-        tell(_log, event, listener_failed)
+        notify(_log, event, listener_failed)
     for listener in values_now(_listeners):
-        tell(listener, event, listener_failed)
+        notify(listener, event, listener_failed)
 
 
 def _log(event: Event) -> None:
@@ -184,7 +184,7 @@ def _log(event: Event) -> None:
     logger_of(event.policy).logger.log(event.level, "%s", str(event))
 
 
-def tell(listener: Listener, event: Event, listener_failed: ListenerFailed) -> None:
+def notify(listener: Listener, event: Event, listener_failed: ListenerFailed) -> None:
     """Pass *event* to one listener; its exceptions are swallowed.
 
     A listener or log handler that uses a policy may cause events itself. These are not passed to a

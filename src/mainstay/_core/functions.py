@@ -315,7 +315,7 @@ def _is_method_of(fn: Callable[..., Any], cls: type) -> bool:
 def _parameters(fn: Callable[..., Any]) -> list[inspect.Parameter]:
     try:
         return [*inspect.signature(fn).parameters.values()]
-    except (TypeError, ValueError):  # a builtin that does not tell
+    except (TypeError, ValueError):  # a builtin without a signature
         return []
 
 
@@ -323,7 +323,7 @@ def _parameters_of(fn: Callable[..., Any]) -> tuple[inspect.Signature | None, in
     """Return the signature of a function, and the place of the parameter for a resource."""
     try:
         signature = inspect.signature(fn)
-    except (TypeError, ValueError):  # a builtin that does not tell
+    except (TypeError, ValueError):  # a builtin without a signature
         return None, 0
     parameters = [*signature.parameters.values()]
     place = int(bool(parameters) and parameters[0].name in {"self", "cls"})

@@ -5,9 +5,10 @@ not keep the process alive, which the threads of `concurrent.futures` do. Their 
 that hang would starve everybody who shares them. The one that was idle last works next, so that as
 few as possible stay warm, and one that has had nothing to do for `IDLE_SECONDS` ends.
 
-A worker is taken from the pool, given one job, and released by the job itself, just before it tells
-its result: the caller that wakes up finds the worker idle again. Its thread takes no lock for that:
-a caller in a signal handler, who waits for it, may have come in where its own thread has the lock.
+A worker is taken from the pool, given one job, and released by the job itself, just before it
+reports its result: the caller that wakes up finds the worker idle again. Its thread takes no lock
+for that: a caller in a signal handler, who waits for it, may have come in where its own thread has
+the lock.
 """
 
 import contextlib

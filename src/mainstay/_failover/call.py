@@ -403,7 +403,7 @@ class PoolCall(Call[Recorder]):
         self._forget()
 
     def cancelled(self, handle: MemberHandle, error: CancelledError) -> None:
-        """Record that a coroutine was cancelled, which tells of a member that is silent."""
+        """Record that a coroutine was cancelled, which may mean that the member is silent."""
         late = self.engine.cancelled(handle, self.attempt_started, self.now())
         self._recorder_at(handle).attempt("timeout" if late else "cancelled")
         self.end_interrupted(error, self.made + 1, self.last)
@@ -457,7 +457,7 @@ class PoolCall(Call[Recorder]):
         self.errors = []
 
     def give_up(self, reason: str, error: Exception, outcome: str, *, attempts: int) -> None:
-        """Record and tell that the call ends with *error*; the pool has listeners of its own."""
+        """Record and publish that the call ends with *error*; the pool has listeners of its own."""
         elapsed = self.elapsed()
         self.recorder.gave_up(reason)
         self.recorder.call(outcome, elapsed, max(attempts, 1))

@@ -32,7 +32,7 @@ class UnknownHealthError(Exception):
 
     Args:
         text: Why.
-        kind: What kind of reason that is, in a word; told once of each kind.
+        kind: What kind of reason that is, in a word; each kind is logged once as a warning.
     """
 
     def __init__(self, text: str = "the probe answered None", kind: str = "None") -> None:

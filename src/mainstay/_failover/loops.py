@@ -1,8 +1,9 @@
 """The loops of a pool, sync and async side by side: they call, wait, and ask `PoolCall` in between.
 
 The wrappers of `_wrap_sync` and `_wrap_async` make the first attempt themselves if the context is
-plain and the rotation of the pool is valid: this is the path of every healthy call, and it takes no
-lock. From the first failure on, and in all other cases, `repeat` and `arepeat` do the work.
+plain and the rotation of the pool is valid: this is the fast path, that of every healthy call, and
+it takes no lock. From the first failure on, and in all other cases, `repeat` and `arepeat` do the
+work.
 
 The code that follows a caught exception is outside of the `except` block, so that later exceptions
 do not have earlier ones as their context.

@@ -1,8 +1,8 @@
 """Calls through a bulkhead, sync beside async.
 
 The wrappers of `_wrap_sync` and `_wrap_async` take a place at once if the context is plain and no
-call waits: this is the path of every healthy call, and it takes no lock. However a call ends, its
-place is given back first.
+call waits: this is the fast path, that of every healthy call, and it takes no lock. However a call
+ends, its place is given back first.
 """
 
 from asyncio import CancelledError

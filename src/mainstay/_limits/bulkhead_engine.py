@@ -38,7 +38,7 @@ class BulkheadEngine:
         own: Records what only bulkheads have.
         places: The places and who waits for them.
         answers: How many seconds the last calls took that succeeded, without their wait.
-        follower: What tells an adaptive limit of calls, or None.
+        follower: Reports calls to an adaptive limit; None for a fixed one.
         overload: Which exceptions say that there were too many calls, or None.
         fullness: For how long it has been full.
     """
@@ -74,7 +74,7 @@ class BulkheadEngine:
         report_health(self, BulkheadEngine.health)
 
     def _show(self) -> None:
-        """Have a forked child show what it begins with, which no change will tell of."""
+        """Have a forked child show what it begins with, which no change will report."""
         self.own.refresh()
 
     def usual(self) -> float:

@@ -126,7 +126,7 @@ class BoundFallback:
         try:
             made = key(*args, **kwargs)
         except Exception as error:
-            self.begin().ended_by(error)
+            self.begin().key_failed(error)
             raise
         try:
             return key_of(made)
@@ -135,7 +135,7 @@ class BoundFallback:
             raise self._no_key(what, error) from error
 
     def _no_key(self, what: str, error: TypeError) -> TypeError:
-        self.begin().ended_by(error)
+        self.begin().key_failed(error)
         return TypeError(
             f"{self.component}: {what} cannot be told apart ({error}); give `key=`, a function of "
             f"the arguments that answers something that can be hashed"
@@ -175,8 +175,8 @@ class FallbackCall(Call[Recorder]):
         if self.context.left() <= 0:
             raise DeadlineExpiredError(self.component)
 
-    def ended_by(self, error: Exception) -> None:
-        """Record that the call ended with *error* before anything was called."""
+    def key_failed(self, error: Exception) -> None:
+        """Record that the call has no key, and ended before anything was called."""
         self.recorder.error(error)
         self.end("error")
 
@@ -235,7 +235,7 @@ class FallbackCall(Call[Recorder]):
         answers.answered(settings.source.value, age)
         self.end("recovered")
         if is_observed(POLICY, logging.INFO):
-            from mainstay.events import FallbackUsed  # noqa: PLC0415 - when first told
+            from mainstay.events import FallbackUsed  # noqa: PLC0415 - when first published
 
             event = FallbackUsed(self.component, settings.source.value, age, error)
             publish(event, self.recorder.listener_failed)

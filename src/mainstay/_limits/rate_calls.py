@@ -1,20 +1,19 @@
 """Calls through a rate limit, sync beside async.
 
 The wrappers of `_wrap_sync` and `_wrap_async` call at once if the context is plain and there is a
-turn: this is the path of every healthy call.
+turn: this is the fast path, that of every healthy call.
 """
 
 from collections.abc import Callable
 from types import NoneType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import attrs
 
 from mainstay._core.call import Call, recorder_in
 from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context, current_context, process_contexts
-from mainstay._core.events import is_first, logger_of
-from mainstay._core.failures import class_name, in_words, is_a
+from mainstay._core.failures import is_a
 from mainstay._core.functions import (
     Kind,
     is_awaitable,
@@ -26,83 +25,16 @@ from mainstay._core.functions import (
     wraps,
 )
 from mainstay._core.layers import Layer, with_layers
-from mainstay._core.sharing import reset_with_all
-from mainstay._limits.gcra import Gcra
-from mainstay._limits.turns import Turns, TurnWaiter
-from mainstay._metrics.collector import Metrics, recorders_of
+from mainstay._limits.rate_engine import POLICY, RateEngine
+from mainstay._limits.turns import TurnWaiter
 from mainstay._metrics.recorder import Recorder
 from mainstay.errors import DeadlineExpiredError, RateLimitedError
 
 if TYPE_CHECKING:
     from mainstay._limits.shared_turns import SharedTurns, StoreAnswer
 
-POLICY = "rate_limit"
-
-StoreErrorAction: TypeAlias = Literal["local", "allow", "deny"]
 Args: TypeAlias = tuple[Any, ...]
 Kwargs: TypeAlias = dict[str, Any]
-
-
-@attrs.define(eq=False)
-class RateEngine:
-    """What all calls of one rate limit share.
-
-    Attributes:
-        name: The name of the rate limit.
-        rate: How many turns come in `per`.
-        per: Seconds.
-        burst: How many turns may be taken at once.
-        max_wait: Seconds that a call waits for its turn at most.
-        shared: The turns that many processes share, or None.
-        on_store_error: What to do where these cannot be had.
-        metrics: Where it records.
-        recorder: What records its calls.
-        turns: The turns of this process.
-    """
-
-    name: str
-    rate: float
-    per: float
-    burst: float
-    max_wait: float
-    shared: "SharedTurns | None"
-    on_store_error: StoreErrorAction
-    metrics: Metrics
-    recorder: Recorder = attrs.field(init=False)
-    turns: Turns = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.recorder = recorders_of(self.metrics).calls(self.name, POLICY)
-        if self.shared is not None:
-            recorders_of(self.metrics).rate_store(self.name)  # so that it starts at 0
-        self.reset()
-        reset_with_all(self, RateEngine.reset)
-
-    def reset(self) -> None:
-        """Begin again with no turn taken; calls that wait for old turns go on waiting."""
-        self.turns = Turns(self.name, Gcra(self.rate, self.per, self.burst))
-
-    def store_failed(self, metrics: Metrics | None, error: Exception) -> bool:
-        """Record that the store could not be asked; return True if this process decides.
-
-        Raises:
-            RateLimitedError: If nothing is let through then.
-        """
-        action = self.on_store_error
-        recorders_of(metrics or self.metrics).rate_store(self.name).failed(action)
-        if is_first(POLICY, self.name, "store", class_name(error)):
-            text = "%s: the store of the shared rate limit failed with %s; %s"
-            logger_of(POLICY).warning(text, self.name, in_words(error), _ACTIONS[action])
-        if action == "deny":
-            raise RateLimitedError(self.name, None) from error
-        return action == "local"
-
-
-_ACTIONS: dict[StoreErrorAction, str] = {
-    "local": "each process keeps to the limit by itself",
-    "allow": "calls go through unlimited",
-    "deny": "calls are refused",
-}
 
 
 @attrs.frozen(eq=False)

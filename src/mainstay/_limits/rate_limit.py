@@ -11,14 +11,8 @@ from mainstay._core.functions import checked_name, require_asyncio
 from mainstay._core.misuse import shows_use
 from mainstay._core.open_blocks import OpenBlocks
 from mainstay._core.sharing import Shared
-from mainstay._limits.rate_calls import (
-    POLICY,
-    BoundRate,
-    RateCall,
-    RateEngine,
-    StoreErrorAction,
-    wrap,
-)
+from mainstay._limits.rate_calls import BoundRate, RateCall, wrap
+from mainstay._limits.rate_engine import POLICY, RateEngine, StoreErrorAction
 from mainstay._metrics.collector import Metrics, metrics_of
 from mainstay._metrics.pipeline import Pipe
 

@@ -14,6 +14,7 @@ import attrs
 
 from mainstay._core.clock import wall_time
 from mainstay._core.forks import reset_after_fork
+from mainstay._core.threads import retrieve_exception
 from mainstay._core.workers import Worker, WorkerPool
 
 PATIENCE = 1.0
@@ -144,7 +145,7 @@ class SharedTurns:
         finally:
             if not answer.done():
                 answer.cancel()
-                answer.add_done_callback(_look_at)
+                answer.add_done_callback(retrieve_exception)
         if not answer.done():
             raise TimeoutError(f"no answer within {seconds:.3f} s")
         return answer.result()
@@ -163,12 +164,6 @@ class SharedTurns:
         return StoreAnswer(
             admitted=False, retry_after=min(max(0.0, reset - wall_time()), self._per)
         )
-
-
-def _look_at(answer: "asyncio.Future[StoreAnswer]") -> None:
-    """Take what was left behind, so that asyncio does not complain that nobody did."""
-    if not answer.cancelled():
-        answer.exception()
 
 
 def _is_async(strategy: object) -> bool:

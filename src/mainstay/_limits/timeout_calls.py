@@ -108,7 +108,7 @@ class TimeoutCall(Call[Recorder]):
                 self.bound.seconds,
             )
 
-    def ended_by(self, error: BaseException, own: Any = None) -> None:
+    def raised(self, error: BaseException, own: Any = None) -> None:
         """Record the exception of the call, which is raised again.
 
         Args:
@@ -197,7 +197,7 @@ def wrap_async(bound: BoundTimeout, fn: Callable[..., Any]) -> Callable[..., Any
         except BaseException as error:
             end(entry)
             own = entry if entry.is_left_by(type(error)) else None
-            bound.resume(started).ended_by(error, own)
+            bound.resume(started).raised(error, own)
             raise
         end(entry)
         entry.is_left_by(None)
@@ -220,7 +220,7 @@ async def _acall(
     try:
         value = await fn(*args, **kwargs)
     except BaseException as error:
-        run.ended_by(error, end_interrupting(block, type(error)))
+        run.raised(error, end_interrupting(block, type(error)))
         raise
     end_interrupting(block, None)
     run.returned()
@@ -249,7 +249,7 @@ def wrap_sync(bound: BoundTimeout, fn: Callable[..., Any]) -> Callable[..., Any]
             finally:
                 own_deadline.end()
         except BaseException as error:
-            bound.resume(started).ended_by(error)
+            bound.resume(started).raised(error)
             raise
         if type(value) is not plain:
             if is_awaitable(value):
@@ -273,7 +273,7 @@ def _call(
         with deadline(bound.seconds):
             value = fn(*args, **kwargs)
     except BaseException as error:
-        run.ended_by(error)
+        run.raised(error)
         raise
     if is_awaitable(value):
         raise _awaitable_refused(run, fn, value)
@@ -313,7 +313,7 @@ def wrap_in_thread(bound: BoundTimeout, fn: Callable[..., Any]) -> Callable[...,
             raise run.left_behind()
         if job.error is not None:
             try:
-                run.ended_by(job.error)
+                run.raised(job.error)
                 raise job.error
             finally:
                 job.error = None  # its traceback leads here
@@ -391,5 +391,5 @@ class _Job:
 def _awaitable_refused(run: TimeoutCall, fn: Callable[..., Any], value: object) -> TypeError:
     """End a call of a plain function that returned something to await."""
     error = refused_awaitable(fn, value)
-    run.ended_by(error)
+    run.raised(error)
     return error

@@ -1,13 +1,14 @@
 """What the layers of a pipeline record with: their events become those of the pipeline's call.
 
-    what a layer tells      of `retry`, `timeout`, ...      of a breaker, pool, bulkhead, rate limit
+    what a layer records    of `retry`, `timeout`, ...      of a breaker, pool, bulkhead, rate limit
     the end of a call       -                               `calls_total` of its own
     that it gave up         -                               `give_ups_total` of its own
     a failed attempt        once, of the pipeline           once, of the pipeline
     a wait                  of the pipeline                 of its own
 
-The end of the pipeline's call, and why it gave up, are those of the layer that told it last, the
-outermost one. Which call that is, a context variable says: tasks and threads of copies inherit it.
+The end of the pipeline's call, and why it gave up, are those of the layer that recorded it last,
+the outermost one. A context variable says which call that is: tasks and threads of copies inherit
+it.
 """
 
 from collections import deque
@@ -52,7 +53,7 @@ class PipelineAttempt:
 
 
 class PipelineTally:
-    """What the layers have told of one call of a pipeline.
+    """What the layers have recorded of one call of a pipeline.
 
     Attributes:
         recorder: Counts its failed attempts.

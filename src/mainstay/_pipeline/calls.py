@@ -1,10 +1,10 @@
 """Calls of a pipeline, sync beside async: the layers' own wrappers inside each other, as one call.
 
-What `wrap_fast_sync` and `wrap_fast_async` return takes the fast path where the context is plain
-and every layer admits the call at once: that is the path of every healthy call.
+What `wrap_fast_sync` and `wrap_fast_async` return takes the fast path, that of every healthy call,
+where the context is plain and every layer admits the call at once.
 
 `counted` is the innermost of them, around the function: each time that it is called is an attempt.
-The outermost says which call the attempts, and what the layers tell, belong to (`PipelineTally`).
+The outermost says which call the attempts, and what the layers record, belong to (`PipelineTally`).
 """
 
 from collections.abc import Callable
@@ -68,7 +68,7 @@ class PipelineCall:
     """One call.
 
     Attributes:
-        tally: What its layers tell of it.
+        tally: What its layers record of it.
         context: Its clock.
         started: When it began, in seconds of the clock.
         outer: The tally of the call around it.
@@ -175,7 +175,7 @@ def wrap_fast_sync(  # noqa: C901 - flat, since each further call would cost eve
                     for leave, token in zip(leaves, places_taken):  # noqa: B905 - both have one for each layer, and to look costs every call
                         leave(token, now, seconds)
                     if timed is not None and seconds > timed.bound.seconds:
-                        timed.bound.resume(started).returned()  # tells the log, which may block
+                        timed.bound.resume(started).returned()  # may log, which may block
                     success(seconds)
                     return value
                 try:
@@ -250,7 +250,7 @@ def wrap_fast_async(  # noqa: C901, PLR0915 - as above
                     for leave, token in zip(leaves, places_taken):  # noqa: B905 - as above
                         leave(token, now, seconds)
                     if timed is not None and seconds > timed.bound.seconds:
-                        timed.bound.resume(started).returned()  # tells the log, which may block
+                        timed.bound.resume(started).returned()  # may log, which may block
                     success(seconds)
                     return value
                 try:

@@ -1,7 +1,7 @@
 """`explain`: the worst case of several policies around a function, and warnings about them.
 
 From the inside out, with T the longest time of what is inside and S how long that may go on after
-a time that it was told, which no policy in it lets begin another attempt:
+a time that it was given, which no policy in it lets begin another attempt:
 
     layer                  its longest time                                 S after it
     function               what it takes                                    the same

@@ -167,7 +167,7 @@ class FastBreaker(FastLayer):
         self.bound.resume(started, kept).raised(error)
 
     async def afailed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:
-        """As `failed`, where a cancellation may tell of a silence."""
+        """As `failed`, where a cancellation may be a sign of silence."""
         if is_a(error, CancelledError):
             self.bound.resume(started, kept).cancelled(error)
             return None
@@ -286,8 +286,8 @@ class FastTimeout(FastLayer):
     """The limit of time right around the function."""
 
     def failed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - as above
-        """Record what the call raised, or that its time is over, of which *kept* tells."""
-        self.bound.resume(started).ended_by(error, kept)
+        """Record what the call raised, or that its time is over, which *kept* knows."""
+        self.bound.resume(started).raised(error, kept)
 
 
 class FastPath:

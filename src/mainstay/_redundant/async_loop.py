@@ -304,7 +304,7 @@ class AsyncLoop:
             self._limit = call.context.clock.call_later(seconds, self._expire)
 
     def slow_at(self, due: float) -> None:
-        """Start one more copy at *due*, in place of a `SharedTimer` that would have told of it."""
+        """Start one more copy at *due*, in place of a `SharedTimer`."""
         seconds = max(0.0, due - self.call.now())
         self._timer = self.call.context.clock.call_later(seconds, self.slow)
 

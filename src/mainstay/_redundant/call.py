@@ -434,7 +434,7 @@ def watched_copy(call: RedundantCall, copy: int) -> WatchedAttempt:
 
 
 def cut_short(call: RedundantCall) -> None:
-    """Have copies that are cancelled from now on tell of members that are silent; not in a race."""
+    """Have copies that are cancelled from now on mean silent members, except in a race."""
     if call.members is not None and call.bound.fns and not call.settled:
         call.members.cut_short = True
 

@@ -2,8 +2,8 @@
 
 Each of the four `wrap_*` returns a wrapper of the same kind as its function. The wrappers of
 `wrap_sync` and `wrap_async` make the first attempt themselves if the context is plain and the
-settings need nothing more: this is the path of every healthy call, and it builds no objects. From
-the first failure on, and in all other cases, `repeat` and `arepeat` do the work.
+settings need nothing more: this is the fast path, that of every healthy call, and it builds no
+objects. From the first failure on, and in all other cases, `repeat` and `arepeat` do the work.
 
 The code that follows a caught exception is outside of the `except` block, so that later exceptions
 do not have earlier ones as their context.
