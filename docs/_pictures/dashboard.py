@@ -18,7 +18,9 @@ from card import number
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
+from matplotlib.textpath import TextPath
 from top import PICTURE
 
 FILE = PICTURE.with_name("dashboard.svg")
@@ -27,14 +29,14 @@ DESCRIPTION = (
     "Below are calls by outcome and their times, and how components, members and breakers were "
     "over time, with lines where a pool failed over."
 )
-WIDTH, ROW, GAP = 760.0, 27.0, 8.0
+WIDTH, ROW, GAP = 760.0, 35.0, 8.0
 COLUMNS = 24
 PAGE, PANEL, EDGE, TEXT, DIM = "#0b0e14", "#161b22", "#30363d", "#e6edf3", "#9aa4af"
 DARK_TEXT = "#0b0e14"
 LINES = ("#6fb1e8", "#c2689a", "#b7a6f0", "#8fd6c6", "#d9b382", "#9fc35a", "#7d8590", "#e08a6d")
 """Of series without a color of their own; neither red nor amber, which mean something."""
 FONT = 'text{font-family:system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}'
-LINE, LETTER = 17.0, 6.0
+SMALL, LINE = 12.0, 19.0
 EVENTS = 6
 
 
@@ -71,7 +73,7 @@ class Screen:
 
     def text(self, x: float, y: float, words: str, color: Any = TEXT, **looks: Any) -> None:
         """Write a line of text, whose middle is at *y*."""
-        self.page.text(x, y, words, color=color, va="center_baseline", **{"size": 11} | looks)
+        self.page.text(x, y, words, color=color, va="center_baseline", **{"size": 13} | looks)
 
     def draw(self) -> None:
         """Draw all panels."""
@@ -114,11 +116,10 @@ class Screen:
             if is_filled:
                 self.box(x, middle - LINE / 2 + 1, width, LINE - 2, color)
             on_it = DARK_TEXT if is_filled else None
-            room = int((width - 10) / LETTER) - len(words) - 2
-            name = answer.name.split(" (")[0]
-            name = name if len(name) <= room else f"{name[: room - 1]}…"
-            self.text(x + 5, middle, name, on_it or TEXT, size=10)
-            self.text(x + width - 5, middle, words, on_it or color, size=10, ha="right",
+            room = width - 20 - length(words, "bold")
+            name = cut(answer.name.split(" (")[0], room)
+            self.text(x + 5, middle, name, on_it or TEXT, size=SMALL)
+            self.text(x + width - 5, middle, words, on_it or color, size=SMALL, ha="right",
                       weight="bold")  # fmt: skip
 
     def moments(self, axes: Axes) -> None:
@@ -135,8 +136,8 @@ class Screen:
         """Draw values over time, and what they are called."""
         custom = panel["fieldConfig"]["defaults"].get("custom", {})
         is_stacked = custom.get("stacking", {}).get("mode") == "normal"
-        legend = 104.0 if is_stacked else 150.0
-        axes = self.axes(x + 42, y + 4, width - 42 - legend, height - 22)
+        legend = 122.0 if is_stacked else 184.0
+        axes = self.axes(x + 46, y + 4, width - 46 - legend, height - 24)
         self.moments(axes)
         below: dict[float, float] = {}
         names = []
@@ -158,35 +159,48 @@ class Screen:
             axes.set_ylim(bottom=0)
         ranked = sorted(names, reverse=not is_stacked)
         for rank, (value, name, color, looks) in enumerate(ranked[: int(height / LINE)]):
-            middle = y + 10 + 15 * rank
+            middle = y + 10 + 17 * rank
             left = x + width - legend + 8
             self.box(left, middle - 3, 7, 7, color)
-            self.text(left + 11, middle, name.split(" (")[0], DIM, size=10)
-            self.text(x + width, middle, looks.words(value)[0], DIM, size=10, ha="right")
+            self.text(left + 11, middle, name.split(" (")[0], DIM, size=SMALL)
+            self.text(x + width, middle, looks.words(value)[0], DIM, size=SMALL, ha="right")
         style(axes, lambda value: Looks(panel["fieldConfig"], "").words(value)[0])
 
     def timeline(self, panel: Json, x: float, y: float, width: float, height: float) -> None:
         """Draw states over time, a line for each."""
-        names = 118.0
-        axes = self.axes(x + names, y, width - names - 4, height - 18)
+        names = 136.0
+        axes = self.axes(x + names, y, width - names - 4, height - 20)
         self.moments(axes)
         shown = self.series(panel)
         axes.set_ylim(len(shown), 0)
         pixels = (width - names) / (self.answers.seconds - self.begins)
-        size = min(10.0, 0.75 * (height - 18) / len(shown))
+        size = min(SMALL, 0.75 * (height - 20) / len(shown))
         for index, (answer, looks) in enumerate(shown):
             for begin, end, value in held(answer.points, self.answers.seconds):
                 words, color = looks.words(value)
                 axes.broken_barh(
                     [(begin, end - begin)], (index + 0.09, 0.82), facecolor=color, linewidth=0
                 )
-                if (end - begin) * pixels > LETTER * len(words) + 8:
+                if (end - begin) * pixels > length(words) + 8:
                     at = begin + 4 / pixels
                     axes.text(at, index + 0.53, words, color=readable(color), size=size,
                               va="center_baseline", clip_on=True)  # fmt: skip
-            middle = y + (height - 18) * (index + 0.5) / len(shown)
-            self.text(x + names - 8, middle, answer.name, size=10, ha="right")
+            middle = y + (height - 20) * (index + 0.5) / len(shown)
+            self.text(x + names - 8, middle, answer.name, size=SMALL, ha="right")
         style(axes, None)
+
+
+def length(words: str, weight: str = "normal") -> float:
+    """Return how many pixels small text takes, in a font that is as wide as any that is likely."""
+    font = FontProperties(family="DejaVu Sans", weight=weight)
+    return float(TextPath((0, 0), words, size=SMALL, prop=font).get_extents().width)
+
+
+def cut(words: str, room: float) -> str:
+    """Return small text, cut where it is too long."""
+    while length(words) > room:
+        words = f"{words.removesuffix('…')[:-1].rstrip()}…"
+    return words
 
 
 class Looks:
@@ -256,7 +270,7 @@ def style(axes: Axes, words: Callable[[float], str] | None) -> None:
     """Have axes look as the rest does."""
     for spine in axes.spines.values():
         spine.set_visible(False)
-    axes.tick_params(colors=DIM, labelsize=10, pad=3, bottom=False, left=False)
+    axes.tick_params(colors=DIM, labelsize=SMALL, pad=3, bottom=False, left=False)
     axes.tick_params(which="minor", labelleft=False, left=False)
     axes.xaxis.set_major_formatter(lambda at, _: f"{at:g} s")
     if words is None:

@@ -39,7 +39,7 @@ SHOWS = (
         )
     ),
 )
-WIDTH, HEIGHT = 120, 30
+WIDTH, HEIGHT = 108, 27
 NOON = time.mktime((2026, 11, 30, 12, 0, 0, 0, 0, -1))
 EVERY = 0.2
 ROUNDS = 3

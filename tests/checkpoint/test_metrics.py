@@ -164,6 +164,16 @@ def test_gauges_are_absent_until_they_are_known():
     assert registry.get_sample_value(name, labels) > 1.6e9
 
 
+def test_a_run_that_has_not_saved_yet_tells_since_when_it_goes_on(runner, metrics, store):
+    seen = []
+
+    async def body(cp):
+        seen.append(metrics("checkpoint_last_save_timestamp_seconds"))
+
+    runner.job(body, store=store)()
+    assert seen[0] > 1.6e9
+
+
 # How many items there are to be.
 
 

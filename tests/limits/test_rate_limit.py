@@ -258,7 +258,7 @@ def test_a_cost_that_is_no_number_is_refused(metrics, cost):
         ({"max_wait": math.nan}, ValueError, "`max_wait`.*nan"),
         ({"max_wait": math.inf}, ValueError, "`max_wait`.*inf"),
         ({"max_wait": None}, TypeError, "`max_wait`"),
-        ({"on_store_error": "raise"}, ValueError, "'local', 'allow', 'deny', not 'raise'"),
+        ({"on_store_error": "raise"}, ValueError, "'local', 'allow' or 'deny', not 'raise'"),
         ({"on_store_error": None}, ValueError, "`on_store_error`"),
         ({"on_store_error": "deny"}, ValueError, "`on_store_error` is for a limit with `shared`"),
         ({"shared": 3}, TypeError, "`shared` must be a strategy of limits.strategies.*not 3"),

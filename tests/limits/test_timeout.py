@@ -221,7 +221,7 @@ def test_what_ends_the_program_is_no_error(metrics, context, error):
     assert metrics.outcomes() == {"cancelled": 2}
 
 
-# In real time, where a plain function takes the short path.
+# In real time, where a plain function takes the fast path.
 
 
 def test_a_plain_function_keeps_its_late_value_and_its_late_exception(metrics, caplog):

@@ -126,10 +126,10 @@ def slowly(minutes, count, step=1):
     return " ".join(f"{number}x{minutes // step - 1}" for number in range(count + 1))
 
 
-def wasted(seconds, calls="0+100x120"):
-    call = {"component": "look", "policy": "redundant"}
+def wasted(seconds, hedges="0+50x120", policy="redundant"):
+    call = {"component": "look", "policy": policy}
     return [
-        series("calls_total", calls, **call, outcome="success"),
+        series("hedges_total", hedges, component="look", reason="slow"),
         series("wasted_seconds_total", f"0+{seconds}x120", component="look"),
         series("call_duration_seconds_sum", "0+10x120", **call),
     ]
@@ -200,6 +200,16 @@ def checkpoint(saves, running=1):
         series("checkpoint_last_save_timestamp_seconds", saves, component="import"),
         series("checkpoint_interval_seconds", "60x120", component="import"),
         series("checkpoint_runs", f"{running}x120", component="import", state="running"),
+    ]
+
+
+def began_after_a_day():
+    """Give a run that the store knows a minute before the process that saves is scraped."""
+    labels = {"component": "import"}
+    return [
+        series("checkpoint_runs", f"0x{DAY} 1x60", **labels, state="running"),
+        series("checkpoint_last_save_timestamp_seconds", f"0x{DAY + 2} {DAY * 60}x60", **labels),
+        series("checkpoint_interval_seconds", f"60x{DAY + 60}", **labels),
     ]
 
 
@@ -316,10 +326,14 @@ CASES = [
          [series("give_ups_total", "0+1x20", **CALL, reason="attempts")]),
     Case("HedgeWasteHigh", True, "80 % in vain", 90, wasted(8)),
     Case("HedgeWasteHigh", False, "5 % in vain", 90, wasted(0.5)),
-    Case("HedgeWasteHigh", True, "80 % of one call a minute", 90,
+    Case("HedgeWasteHigh", True, "80 %, with one hedge a minute", 90,
          wasted(8, slowly(1, 120)), few=True),
-    Case("HedgeWasteHigh", False, "80 % of one call in five minutes", 90,
+    Case("HedgeWasteHigh", False, "80 %, with one hedge in five minutes", 90,
          wasted(8, slowly(5, 24)), few=True),
+    Case("HedgeWasteHigh", True, "80 % in vain, in a pipeline", 90,
+         wasted(8, policy="pipeline")),
+    Case("HedgeWasteHigh", False, "the last copy of each vote comes too late", 90,
+         wasted(8, "0x120")),
     Case("VotersDisagree", True, "3 of 100 are outvoted", 40, votes(3)),
     Case("VotersDisagree", False, "nobody is", 40, votes(0)),
     Case("VotersDisagree", True, "one vote in an hour, and each has a loser", 11 * HOUR + 30, [
@@ -371,6 +385,11 @@ CASES = [
     Case("CheckpointStale", False, "its interval is an hour", 60,
          [*checkpoint("0x60"),
           series("checkpoint_interval_seconds", "3600x60", component="import", instance="b:1")]),
+    Case("CheckpointStale", True, "it hangs before its first save", 30, checkpoint("_x5 300x60")),
+    Case("CheckpointStale", False, "it has begun, and its process was not scraped since", DAY + 2,
+         began_after_a_day()),
+    Case("CheckpointStale", False, "it has begun, a day after the one before", DAY + 10,
+         began_after_a_day()),
     Case("CheckpointCorrupt", True, "one could not be read", 10,
          [series("checkpoint_corrupt_total", "0x5 1x5", component="import")]),
     Case("CheckpointCorrupt", True, "one could not be read before the first scrape", 10,
@@ -444,7 +463,8 @@ def test_every_alert_has_a_case_that_fires_and_one_that_must_not():
 
 def test_every_alert_on_a_share_of_calls_has_cases_with_few_calls():
     """One that fires, since an outage is one also where little is asked, and one that must not."""
-    of_calls = {"calls_total", "votes_total", "call_errors", "attempts_per_call", "calls_recovered"}
+    of_calls = {"calls_total", "votes_total", "hedges_total"}
+    of_calls |= {"call_errors", "attempts_per_call", "calls_recovered"}
     on_a_share = {
         rule["alert"]
         for rule in all_rules()

@@ -18,6 +18,8 @@ PAGES = [
     *(DOCS / name for name in ("index.md", "which-policy.md", "tutorial.md")),
     *(DOCS / "operations" / name for name in ("dashboard.md", "top.md")),
 ]
+PAGE_WIDTH = 736.0
+"""Pixels that the text of a page is wide, as the theme has it."""
 LETTER = 7.3
 """Pixels that a letter takes at most, on average: those of `mono` do, the others less."""
 SVG = "{http://www.w3.org/2000/svg}"
@@ -86,6 +88,14 @@ def test_a_picture_is_small_and_needs_nothing_from_elsewhere(path):
     text = path.read_text()
     assert len(text) < 40_000
     assert text.replace("http://www.w3.org/2000/svg", "").count("http") == 0
+
+
+@pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.stem)
+def test_a_picture_can_be_read_in_the_column_of_a_page(path):
+    text = path.read_text()
+    width = float(re.search(r'viewBox="0 0 ([\d.]+) ', text)[1])
+    sizes = re.findall(r"font(?:-size)?: ?([\d.]+)px", text)
+    assert min(map(float, sizes)) * min(1.0, PAGE_WIDTH / width) >= 11
 
 
 @pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.stem)

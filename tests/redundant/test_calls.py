@@ -98,6 +98,14 @@ def test_each_further_delay_starts_one_more_copy(call, clock, metrics):
     assert metrics("hedges_total", reason="slow") == 2
 
 
+def test_the_faster_one_of_copies_that_start_together_is_no_recovery(runner, clock, metrics):
+    fns = [runner.fn(Faults([after(9, "slow")])), runner.fn(Faults([after(0.1, "fast")]))]
+    policy = redundant(alternatives=fns[1:], start=hedge.together(), **runner.options)
+    assert runner.run(policy, fns[0]) == "fast"
+    assert metrics("copy_wins_total", copy="1") == 1
+    assert metrics.outcomes() == {"success": 1}
+
+
 def test_no_more_than_all_copies_start(call, clock):
     faults = Faults(then=after(5, "page"))
     assert call(faults, copies=3, **HEDGED) == "page"
@@ -616,6 +624,26 @@ def test_a_majority_of_two_ends_a_vote_of_three(call, clock, metrics):
     assert metrics.outcomes() == {"success": 1}
 
 
+def test_an_answer_that_the_primary_agrees_with_too_late_is_no_recovery(call, metrics):
+    script = [after(9, 7), after(0.1, 7), after(0.2, 7)]
+    assert call(script, copies=3, decide=vote.majority()) == 7
+    assert metrics("votes_total", verdict="unanimous") == 1
+    assert metrics.outcomes() == {"success": 1}
+
+
+def test_a_vote_without_a_primary_that_failed_is_a_recovery(call, metrics):
+    script = [after(0.1, Lost), after(0.2, 7), after(0.3, 7)]
+    assert call(script, copies=3, decide=vote.majority()) == 7
+    assert metrics.outcomes() == {"recovered": 1}
+
+
+def test_an_outvoted_copy_that_is_not_the_primary_is_no_recovery(call, metrics):
+    script = [after(9, 7), after(0.1, 666), after(0.2, 7), after(0.3, 7), after(0.4, 7)]
+    assert call(script, copies=5, decide=vote.majority()) == 7
+    assert metrics("votes_total", verdict="decided") == 1
+    assert metrics.outcomes() == {"success": 1}
+
+
 def test_an_outvoted_copy_is_counted(call, metrics):
     script = [after(0.1, 666), after(0.2, 7), after(0.3, 7)]
     assert call(script, copies=3, decide=vote.majority()) == 7
@@ -879,7 +907,7 @@ def test_a_race_returns_the_first_answer(runner, clock, metrics):
     answer = runner.race(policy, Faults([after(0.3, "slow")]), Faults([after(0.2, "fast")]))
     assert answer == "fast"
     assert seconds(clock) == 0.2
-    assert metrics.outcomes() == {"recovered": 1}
+    assert metrics.outcomes() == {"success": 1}
 
 
 def test_a_race_may_be_a_vote(runner):

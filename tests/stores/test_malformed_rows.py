@@ -95,6 +95,9 @@ def test_a_row_that_cannot_have_been_written_is_damage(capsys, store, job, colum
     registry.register(StoreCollector(store))
     assert b'checkpoint_runs{component="job",state="done"} 1.0' in generate_latest(registry)
 
+    assert commanded(capsys, store, "forget", "job", "bad")[0] == 0
+    assert job("bad") == "bad"
+
 
 @pytest.mark.parametrize("column", ["name", "key"])
 def test_a_run_that_cannot_be_named_is_told(store, job, column):

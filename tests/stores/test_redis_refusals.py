@@ -18,7 +18,7 @@ from support.pools import LONGEST
 from support.processes import LOOPBACK
 from support.redis_servers import DURABLE, RedisServer
 from support.server_stores import SECRET, refusal, wait_for_release
-from support.store_conformance import ONE, RUN, TWO, acquired, lease_of, request, save
+from support.store_conformance import ONE, OTHER, RUN, TWO, acquired, lease_of, request, save
 
 refused = functools.partial(refusal, RedisStore)
 
@@ -206,8 +206,31 @@ def test_keys_of_another_program_are_refused(server, client):
     client.delete("{mainstay}:run:import\0acme")
     client.hset("{mainstay}:run:import\0acme", mapping={"token": "1", "status": "running"})
     assert isinstance(refused(url_of(server)), CorruptCheckpointError)
+    client.delete("{mainstay}:run:import\0acme")
     client.zadd("{mainstay}:runs", {"no end of a name": 0})
     assert isinstance(refused(url_of(server), lambda s: s.list()), CorruptCheckpointError)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("field", "value"), [("token", "x"), ("status", "lost"), ("expires", "never"), ("pid", "")]
+)
+def test_a_damaged_run_is_told_and_hides_no_other_one(server, client, field, value):
+    """Known fault: nothing could be listed, and the run could not be forgotten."""
+    store = RedisStore(url_of(server))
+    for run in (RUN, OTHER):
+        acquired(store, run)
+    client.hset("{mainstay}:run:import\0acme", field, value)
+    with pytest.raises(CorruptCheckpointError, match="none that mainstay wrote"):
+        store.acquire(RUN, request())
+    [(record, state), (_, running)] = store.list()
+    assert (record.run, state, running) == (RUN, "interrupted", "running")
+    assert record.error.startswith("damaged: the record of")
+    assert sum(count_runs(store).values()) == 2
+    assert store.forget(RUN)
+    assert [record.run for record, _ in store.list()] == [OTHER]
+    assert acquired(store).grant
+    store.close()
 
 
 @pytest.mark.process

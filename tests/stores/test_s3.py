@@ -589,16 +589,20 @@ def test_a_part_that_is_missing_is_told_and_one_that_has_gone_meanwhile_is_not(
         other.load(RUN)
 
 
-def test_a_damaged_run_is_told_and_the_others_are_listed(store, other, bucket):
+@pytest.mark.parametrize("content", [b"x" * 200, b""], ids=["other", "empty"])
+def test_a_damaged_run_is_told_and_the_others_are_listed(store, other, bucket, content):
     for run in (RUN, OTHER):
         acquired(store, run)
-    bucket.objects[OBJECT] = b"x" * 200, 0.0
-    for use in (acquired, lambda each: each.load(RUN), lambda each: each.forget(RUN)):
+    bucket.objects[OBJECT] = content, 0.0
+    for use in (acquired, lambda each: each.load(RUN)):
         with pytest.raises(CorruptCheckpointError, match="none that mainstay wrote"):
             use(other)
     [(record, state), (_, running)] = other.list()
     assert (record.run, state, running) == (RUN, "interrupted", "running")
     assert record.error.startswith("damaged: the object of")
+    assert other.forget(RUN)
+    assert [record.run for record, _ in other.list()] == [OTHER]
+    assert acquired(store).token == 1
 
 
 def test_a_result_that_is_there_is_not_replaced(store):

@@ -29,7 +29,8 @@ LEAVE = "\x1b[?1049l"
     ("arguments", "message"),
     [
         ([], "the following arguments are required: URL"),
-        (["ftp://host"], "URL must be one of HTTP, such as http://localhost:8000/metrics"),
+        (["ftp://host"], "URL must be one of HTTP, such as localhost:8000 or https://shop.example"),
+        (["http://me:secret@host:0"], "/metrics, not 'http://...@host:0'"),
         (["host", "--every", "0"], "must be seconds from 0.5 to 3600, not '0'"),
         (["host", "--every", "nan"], "must be seconds from 0.5 to 3600, not 'nan'"),
         (["host", "--every", "soon"], "must be seconds from 0.5 to 3600, not 'soon'"),
@@ -107,6 +108,16 @@ def test_once_prints_everything_that_there_is_and_ends(target):
         text,
         re.MULTILINE,
     )
+
+
+@pytest.mark.process
+def test_a_reader_who_has_seen_enough_is_no_error(target):
+    command = [sys.executable, "-m", "mainstay", "top", target]
+    with subprocess.Popen(
+        command, env=environment({}), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as top:
+        top.stdout.close()
+        assert (top.stderr.read(), top.wait(timeout=20)) == (b"", 0)
 
 
 @pytest.mark.process
@@ -259,6 +270,17 @@ def test_without_colour_there_is_none(target):
     with terminal(80, 24, target, NO_COLOR="1") as top:
         top.wait_for("payments")
         assert not re.search(r"\x1b\[[\d;]*(?:3|4)\d[;m]", top.written)
+
+
+@pytest.mark.process
+def test_a_terminal_that_cannot_be_drawn_over_gets_one_picture(target):
+    top = Terminal(80, 24, target, TERM="dumb")
+    top.process.wait(timeout=20)
+    lines = top.picture()
+    assert top.close() == (0, True)
+    assert "failing" in lines[0]
+    assert max(map(len, lines)) <= 80  # rich asks such a terminal for no size
+    assert "\x1b" not in top.written
 
 
 @pytest.mark.process

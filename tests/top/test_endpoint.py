@@ -26,7 +26,18 @@ def test_an_endpoint_is_named_by_what_tells_it_apart(url, name):
 
 
 @pytest.mark.parametrize(
-    "url", ["", "ftp://host/metrics", "http://", "host:port", "host:99999", "host:0", "a b", "a\nb"]
+    "url",
+    [
+        "",
+        "ftp://host/metrics",
+        "http://",
+        "host:port",
+        "host:99999",
+        "host:0",
+        "a b",
+        "a\nb",
+        "[::1",
+    ],
 )
 def test_what_is_no_url_of_http_is_refused(url):
     with pytest.raises(ValueError, match="URL must be one of HTTP, such as"):

@@ -187,7 +187,7 @@ def members(**states):
         (members(a="failing", b="active"), DEGRADED, "a failing"),
         (members(a="trial"), DEGRADED, "a trial"),
         (members(a="ejected", b="failing"), DEGRADED, "a out, 1 of 2 serve"),
-        ({"a": {"ejected": 1.0, "active": 3.0}}, DEGRADED, "a out, 1 of 1 serve"),
+        ({"a": {"ejected": 1.0, "active": 3.0}}, DEGRADED, "a out in some processes"),
     ],
 )
 def test_an_ejected_member_is_covered_unless_nobody_serves(states, level, why):
@@ -292,6 +292,11 @@ def test_a_hedge_says_how_often_how_late_and_to_what_end():
     assert (row.hedged, row.delay, row.wins, row.votes) == (0.04, 0.045, 0.75, None)
 
 
+def test_the_layer_of_a_pipeline_hedges_a_share_of_the_calls_of_the_pipeline():
+    samples = calls("pipeline", success=100) | {"hedges_total": {("shop", "slow"): 4.0}}
+    assert copies(samples).hedged == 0.04
+
+
 def test_wins_are_not_told_of_members_since_nobody_knows_who_was_first():
     samples = {"hedges_total": {("shop", "slow"): 3.0}, "copy_wins_total": {("shop", "a"): 3.0}}
     assert copies(samples).wins is None
@@ -343,6 +348,12 @@ def test_a_run_says_what_is_done_and_how_old_the_save_is():
     assert (row.items, row.rate, row.saved, row.every) == (18_349, 62.0, 4.0, 2.0)
     assert (row.share, row.left) == (0.5, 300.0)
     assert row.level is WELL
+
+
+def test_a_run_that_has_not_saved_yet_is_listed():
+    now = {"checkpoint_last_save_timestamp_seconds": {("job",): 1_000.0}}
+    (row,) = rows.run_rows(figures(now, {}), wall=1_030.0, seen={})
+    assert (row.component, row.items, row.saved) == ("job", 0, 30.0)
 
 
 def test_a_function_whose_runs_all_fail_before_a_save_is_listed():

@@ -105,12 +105,42 @@ def test_wider_terminals_show_more():
     assert {"p50", "recov.", "att."} <= {*headings[-1]}
 
 
+def test_names_may_be_shorter_than_the_title_above_them():
+    view = view_of(*(trouble(calls, ("db", "a")) for calls in (0, 40)))
+    assert lines(view)[3].startswith("  CALLS ")
+
+
+def test_short_names_leave_room_for_more():
+    for name, titles in (("payments", {"recov."}), ("a-name-that-is-28-columns-wide", set())):
+        view = view_of(*(trouble(calls, (name, "prices")) for calls in (0, 40)))
+        text = lines(view, width=108)
+        assert {*text[3].split()} & {"recov."} == titles
+
+
 def test_in_a_low_terminal_what_is_well_is_folded_and_what_is_wrong_stays():
     names = ("payments", *(f"well-{number}" for number in range(20)))
-    text = lines(view_of(trouble(0, names), trouble(40, names)), height=16)
+    view = view_of(trouble(0, names), trouble(40, names))
+    text = lines(view, height=13)
     assert "● 20 more, well   400 calls/s" in text
     assert any(line.startswith("✗ payments") for line in text)
     assert not any("well-1" in line for line in text)
+    text = lines(view, height=15)
+    assert [line[:8] for line in text if "well-" in line] == ["● well-0", "● well-1"]
+    assert "● 18 more, well   360 calls/s" in text
+
+
+def test_what_does_not_answer_any_more_is_not_said_to_be_well():
+    names = ("payments", *(f"well-{number}" for number in range(20)))
+    target = Target("localhost:8000")
+    model = Model([target], every=2.0)
+    for at in (0.0, 2.0):
+        target.answered(trouble(20 * at, names), at=at, took=0.1)
+        model.tick(at)
+    target.failed("nobody listens there", at=4.0)
+    model.tick(4.0)
+    text = lines(model.view(4.0, 1_000.0), height=16)
+    assert "● 19 more, no answer" in text
+    assert not any("well," in line or "more, well" in line for line in text)
 
 
 def test_a_run_shows_how_far_it_is_and_how_long_it_takes_still():
@@ -128,6 +158,17 @@ def test_a_run_shows_how_far_it_is_and_how_long_it_takes_still():
     assert any(line.startswith("● import    8,200 items  41 %") for line in lines(view, width=40))
 
 
+def test_what_is_wrong_with_a_run_is_told_before_what_may_be_cut_off():
+    def run(saves, failed):
+        return {
+            "checkpoint_saves_total": {("import", "ok"): saves, ("import", "error"): failed},
+            "checkpoint_last_save_timestamp_seconds": {("import",): 998.0},
+        }
+
+    text = lines(view_of(run(1.0, 0.0), run(2.0, 1.0)), width=40)
+    assert "✗ import        0 items  saves fail  sa…" in text
+
+
 def test_what_finds_no_room_is_counted():
     text = lines(TROUBLE, height=8)
     assert text[-2] == "  6 more lines"
@@ -137,6 +178,14 @@ def test_without_a_height_everything_is_shown():
     names = ("payments", *(f"well-{number:02}" for number in range(60)))
     text = lines(view_of(trouble(0, names), trouble(40, names)), height=None)
     assert all(any(name in line for line in text) for name in names)
+
+
+def test_a_picture_of_any_height_is_as_wide_as_a_terminal_unless_that_does_no_harm():
+    def widest(**options):
+        drawn = Screen(console(), once=True).lines(TROUBLE, Choice(), 30, None, **options)
+        return max(line.cell_len for line in drawn)
+
+    assert widest() <= 30 < widest(is_cut=False)
 
 
 def test_once_has_neither_keys_nor_sparklines():
@@ -151,6 +200,27 @@ def test_an_encoding_without_these_glyphs_gets_ascii():
         text = "\n".join(lines(TROUBLE, choice, encoding="ascii"))
         assert text.isascii()
     assert "x payments" in "\n".join(lines(TROUBLE, encoding="ascii"))
+
+
+def test_columns_stand_below_each_other_in_ascii_too():
+    names = ("payments", "日本語サービス", "emoji-🚀", "much-longer-than-there-is-room-for")
+    view = view_of(trouble(0, names), trouble(40, names))
+    for kinds in ({}, {"encoding": "ascii"}):
+        text = [line for line in lines(view, **kinds) if line.endswith(" 1.00")]
+        assert len({cell_len(line) for line in text}) == 1
+
+
+def test_the_help_is_complete_in_every_width():
+    for width in (40, 80, 120):
+        text = " ".join(" ".join(lines(TROUBLE, Choice(has_help=True), width, 50)).split())
+        assert "names that contain what follows; enter ends, esc clears" in text
+        assert "half open" in text
+        assert "…" not in text[text.index("sort: worst first") :]
+
+
+def test_what_is_cut_in_the_verdict_says_so():
+    view = view_of(*(trouble(calls, ("much-longer-than-there-is-room-for",)) for calls in (0, 40)))
+    assert "…" in lines(view, width=40)[0]
 
 
 def test_both_palettes_have_the_same_roles_and_only_what_fails_is_filled():
@@ -183,8 +253,18 @@ def test_a_pool_of_many_members_shows_those_that_are_out_first():
     states = {("db", f"member-{number:02}", "active"): 1.0 for number in range(30)}
     states |= {("db", "member-29", "active"): 0.0, ("db", "member-29", "ejected"): 1.0}
     (line,) = [line for line in lines(view_of({"member_state": states})) if "ejected" in line]
-    assert line.startswith("▲ db ✗ member-29 ejected ● member-00 ")
-    assert line.endswith("● member-03 +25")
+    assert line.startswith("▲ db    ✗ member-29 ejected ● member-00 ")
+    assert line.endswith("● member-02 +26")
+
+
+def test_since_when_a_breaker_is_open_is_told_also_where_processes_differ():
+    here = {"breaker_state": {("payments", "open"): 1.0, ("payments", "closed"): 11.0}}
+    here["breaker_state"] |= {("mail", "closed"): 12.0}
+    here["breaker_since_timestamp_seconds"] = {("payments",): 886.0}
+    here["calls_total"] = {("payments", "breaker", "rejected"): 40.0}
+    view = view_of({**here, "calls_total": {}}, here)
+    text = [line for line in lines(view, width=120) if "1 of 12" in line]
+    assert text == ["✗ payments open in 1 of 12 1m54s refuses 20/s"]
 
 
 def test_sort_and_filter():

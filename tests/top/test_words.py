@@ -80,6 +80,14 @@ def test_a_number_has_its_noun(count, text):
     assert words.counted(count, "item") == text
 
 
+@pytest.mark.parametrize(
+    ("them", "text"),
+    [(["a"], "a"), (["a", "b", "c"], "a, b, c"), (["a", "b", "c", "d"], "a, b +2")],
+)
+def test_of_many_names_two_are_told(them, text):
+    assert words.names(them) == text
+
+
 @given(st.floats(0, 1e9))
 def test_all_of_them_are_short(number):
     texts = words.rate(number), words.took(number), words.age(number), words.percent(number % 1)

@@ -239,7 +239,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
         action = action_on(answer, settings.on_busy, settings.on_complete, waited=waited)
         record = answer.record
         if action == "poisoned":
-            self._tell(RunPoisoned, record, record.crashes)
+            self._publish(RunPoisoned, record, record.crashes)
             raise PoisonedRunError(self.component, self.id.key, record.crashes)
         if action == "complete":
             raise RunCompleteError(self.component, self.id.key)
@@ -269,7 +269,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
     def _opened(
         self, record: Record, lease: RunLease | None, contents: Contents, idle: float = 0.0
     ) -> Run:
-        """Read what is kept for the run, and tell what is found."""
+        """Read what is kept for the run, and publish what is found."""
         settings = self.bound.settings
         label = RunId(self.component, self.id.key)
         try:
@@ -280,7 +280,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
             raise
         for problem in problems:
             self.recorder.damaged()
-            self._tell(CheckpointDamaged, record, problem)
+            self._publish(CheckpointDamaged, record, problem)
         code = self.bound.code
         saved = document or Document(code=code)
         progress = Progress(label, code, saved, steps, self._state(label, saved))
@@ -291,13 +291,14 @@ class CheckpointCall(Call[CheckpointRecorder]):
         run = Run(settings, self.recorder, self.id, hold, schedule, progress, self._thread)
         if lease is None:
             return run
+        self.recorder.begins()
         steps.check_resumable(saved.cursors)
         self._check_code(saved, record)
         run.resumed = record.attempt > 1
         if run.resumed:
             reason = record.exit or "error"
             self.recorder.resumed(reason, saved.seconds, idle)
-            self._tell(RunResumed, record, reason, saved.items)
+            self._publish(RunResumed, record, reason, saved.items)
         return run
 
     def _state(self, label: RunId, saved: Document) -> State:
@@ -321,7 +322,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
             return
         if choice == "raise":
             raise CodeChangedError(self.component, self.id.key, problem)
-        self._tell(CodeChanged, record, problem)
+        self._publish(CodeChanged, record, problem)
 
     def _watched(self) -> Run:
         """Return the run, watched over from now on."""
@@ -371,7 +372,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
         try:
             await self._drop_work()
         except BaseException as interrupted:
-            await self._afailed(error or interrupted)
+            await self._afailed(interrupted if error is None else error)
             raise
         if error is not None:
             await self._afailed(error)
@@ -459,7 +460,9 @@ class CheckpointCall(Call[CheckpointRecorder]):
         if run is not None:
             signals.unwatch(run)
 
-    def _tell(self, kind: Callable[..., CheckpointEvent], record: Record, *figures: object) -> None:
+    def _publish(
+        self, kind: Callable[..., CheckpointEvent], record: Record, *figures: object
+    ) -> None:
         event = kind(self.component, self.id.key, record.attempt, *figures)
         publish(event, self.recorder.listener_failed)
 

@@ -168,13 +168,13 @@ class Watcher:
 
     def _watch(self) -> None:
         while self._goes_on():
-            self._take_in()
+            self._collect_news()
             self._until = until = self._heap[0][0] if self._heap else math.inf
             if self._news:  # noted before `_until` was there to be seen
                 continue
             if self._woken(until):
                 self._release_dropped()
-            self._take_in()
+            self._collect_news()
             self._act(monotonic())
 
     def _goes_on(self) -> bool:
@@ -202,7 +202,7 @@ class Watcher:
         except queue.Empty:
             return dropped
 
-    def _take_in(self) -> None:
+    def _collect_news(self) -> None:
         while self._news:
             at, watched, save = self._news.popleft()
             heapq.heappush(self._heap, (at, next(self._numbers), watched, save))

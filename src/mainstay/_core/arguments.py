@@ -1,6 +1,7 @@
-"""Checks of arguments that all policies share: counts, numbers, shares, flags and durations."""
+"""Checks of arguments that all policies share: numbers, durations, flags and choices."""
 
 import math
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TypeAlias
 
@@ -80,7 +81,7 @@ def to_seconds(value: object, parameter: str, *, zero: bool = True) -> float:
     Args:
         value: Seconds or a `timedelta`. Finite, not negative.
         parameter: The name that the error messages use.
-        zero: Whether 0 is a sensible value.
+        zero: True if 0 is allowed.
 
     Raises:
         TypeError: If *value* is neither a number nor a `timedelta`.
@@ -98,5 +99,26 @@ def to_seconds(value: object, parameter: str, *, zero: bool = True) -> float:
     return seconds
 
 
+def to_limit(value: object, parameter: str) -> float | None:
+    """Return a limit of time in seconds, above 0; None for no limit.
+
+    Raises:
+        TypeError: If *value* is not a number, a `timedelta` or None.
+        ValueError: If *value* is NaN, infinite, or not above 0.
+    """
+    return None if value is None else to_seconds(value, parameter, zero=False)
+
+
+def check_choice(value: object, parameter: str, choices: Sequence[object]) -> None:
+    """Raise unless *value* is one of *choices*.
+
+    Raises:
+        ValueError: If it is none of them.
+    """
+    if value not in choices:
+        *others, last = map(repr, choices)
+        raise ValueError(f"`{parameter}` must be {', '.join(others)} or {last}, not {value!r}")
+
+
 class DefaultInt(int):
-    """A default that is told from the same number written by the caller."""
+    """A default that can be distinguished from the same number given by the caller."""

@@ -250,15 +250,21 @@ def refused_awaitable(fn: object, value: object) -> TypeError:
         fn: The function, or its name.
         value: The awaitable.
     """
-    what = f"something to await, a {type(value).__name__}"
-    if inspect.iscoroutine(value):
-        value.close()
-        what = "a coroutine"
+    kind = type(value).__name__
+    what = "a coroutine" if close_coroutine(value) else f"something to await, a {kind}"
     who = fn if isinstance(fn, str) else name_of(fn)
     return TypeError(
         f"{who} is not an async function, but returned {what}; decorate the async function "
         f"itself, or an `async def` that awaits it"
     )
+
+
+def close_coroutine(value: object) -> bool:
+    """Close a coroutine that nobody will await, so that Python does not warn; True if it is one."""
+    if inspect.iscoroutine(value):
+        value.close()
+        return True
+    return False
 
 
 def running_loop() -> "AbstractEventLoop | None":
@@ -309,7 +315,7 @@ def _is_method_of(fn: Callable[..., Any], cls: type) -> bool:
 def _parameters(fn: Callable[..., Any]) -> list[inspect.Parameter]:
     try:
         return [*inspect.signature(fn).parameters.values()]
-    except (TypeError, ValueError):  # a builtin that does not tell
+    except (TypeError, ValueError):  # a builtin without a signature
         return []
 
 
@@ -317,7 +323,7 @@ def _parameters_of(fn: Callable[..., Any]) -> tuple[inspect.Signature | None, in
     """Return the signature of a function, and the place of the parameter for a resource."""
     try:
         signature = inspect.signature(fn)
-    except (TypeError, ValueError):  # a builtin that does not tell
+    except (TypeError, ValueError):  # a builtin without a signature
         return None, 0
     parameters = [*signature.parameters.values()]
     place = int(bool(parameters) and parameters[0].name in {"self", "cls"})

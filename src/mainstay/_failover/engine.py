@@ -14,12 +14,12 @@ from collections.abc import Collection, Iterable
 from typing import Any, TypeAlias
 
 from mainstay._core.clock import Clock
-from mainstay._core.condition import Condition, tell_condition
 from mainstay._core.context import current_context, helper_context
 from mainstay._core.detector import Detector, HealthChange, Phase
 from mainstay._core.events import Cause
 from mainstay._core.failures import is_a, leave_note
 from mainstay._core.forks import reset_after_fork
+from mainstay._core.health import HealthReport, report_health
 from mainstay._core.silence import ANSWERS, longest_silence
 from mainstay._core.threads import Pause, Signal, values_now
 from mainstay._failover import planner
@@ -93,7 +93,7 @@ class PoolEngine:
             self.enlist(member)
         self.monitor.follow()
         reset_after_fork(self, _reset_after_fork)
-        tell_condition(self, _condition_of)
+        report_health(self, _health_of)
 
     def enlist(self, member: Member[Any]) -> None:
         """Add a member after the others."""
@@ -325,7 +325,7 @@ class PoolEngine:
                         detector.failing_since = now
                     self._eject(slot, "probe", now)
                 elif detector.trial_due(now):
-                    detector.postpone(now, chance())
+                    detector.lengthen(now, chance())
                     self.close(slot, slot.take_away())
                     self.replan(now)
             slot.inspect()
@@ -373,7 +373,7 @@ class PoolEngine:
                 cause: Cause = "probe" if what == "probe" else "consecutive"
                 self._eject(slot, cause, now, can_stay=False)
             else:
-                slot.detector.postpone(now, chance())
+                slot.detector.lengthen(now, chance())
         slot.inspect()
         self.replan(now, news=True)
 
@@ -523,9 +523,9 @@ def _ends_suspicion(slot: Slot, error: Exception | None, fall: int) -> bool:
     return error is None or knows_nothing or found_out
 
 
-def _condition_of(engine: PoolEngine) -> Condition:
-    """Return how a pool is."""
-    return engine.monitor.condition(probed=engine.settings.probe is not None)
+def _health_of(engine: PoolEngine) -> HealthReport:
+    """Return the health of a pool."""
+    return engine.monitor.health(probed=engine.settings.probe is not None)
 
 
 def _views_of(engine: PoolEngine) -> list[planner.MemberView]:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mainstay._core.clock import monotonic
-from mainstay._core.functions import is_async, name_of
+from mainstay._core.functions import close_coroutine, is_async, name_of
 from mainstay.errors import MainstayError
 
 
@@ -32,7 +32,7 @@ class UnknownHealthError(Exception):
 
     Args:
         text: Why.
-        kind: What kind of reason that is, in a word; told once of each kind.
+        kind: What kind of reason that is, in a word; each kind is logged once as a warning.
     """
 
     def __init__(self, text: str = "the probe answered None", kind: str = "None") -> None:
@@ -47,8 +47,7 @@ def not_awaitable(value: Any, hook: str) -> Any:
         TypeError: If the result is an awaitable, which would never be awaited.
     """
     if inspect.isawaitable(value):
-        if inspect.iscoroutine(value):
-            value.close()
+        close_coroutine(value)
         raise TypeError(
             f"`{hook}` of a sync pool returned something to await; make it an `async def`, so "
             f"that the pool is async"
@@ -78,7 +77,7 @@ async def called(
 
     def deliver(value: Any, error: BaseException | None) -> None:
         if not answer.done():
-            answer.set_exception(error) if error else answer.set_result(value)
+            answer.set_result(value) if error is None else answer.set_exception(error)
         elif error is None and late is not None:
             late(value)
 
@@ -115,7 +114,8 @@ def check_answer(answer: object) -> None:
     if answer is False:
         raise UnhealthyError("the probe answered False")
     if answer is not True:
-        raise TypeError(f"a probe must return True, False or None, not {answer!r}")
+        kind = type(answer).__name__  # not its `repr`: it may be a resource with a password
+        raise TypeError(f"a probe must return True, False or None, not an object of type {kind}")
 
 
 def _thread(name: str, fn: Callable[..., object], /, *args: Any) -> threading.Thread:
@@ -131,7 +131,7 @@ class HookThreads:
         self.reset()
 
     def reset(self) -> None:
-        """Know of no thread, nor of one that holds the lock: a forked child leaves them behind."""
+        """Forget all threads, and the lock that one may hold: a forked child has none of them."""
         self._lock = threading.RLock()
         self._limits: dict[threading.Thread, float] = {}
 

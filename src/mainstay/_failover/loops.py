@@ -1,8 +1,9 @@
 """The loops of a pool, sync and async side by side: they call, wait, and ask `PoolCall` in between.
 
 The wrappers of `_wrap_sync` and `_wrap_async` make the first attempt themselves if the context is
-plain and the rotation of the pool is valid: this is the path of every healthy call, and it takes no
-lock. From the first failure on, and in all other cases, `repeat` and `arepeat` do the work.
+plain and the rotation of the pool is valid: this is the fast path, that of every healthy call, and
+it takes no lock. From the first failure on, and in all other cases, `repeat` and `arepeat` do the
+work.
 
 The code that follows a caught exception is outside of the `except` block, so that later exceptions
 do not have earlier ones as their context.
@@ -78,7 +79,7 @@ def _wrap_sync(  # noqa: C901 - flat, since each further call would cost every c
     bound: BoundPool, fn: Callable[..., Any]
 ) -> Callable[..., Any]:
     engine = bound.engine
-    long = engine.settings.first_attempt_is_special() or bound.records_elsewhere()
+    always_slow = engine.settings.first_attempt_is_special() or bound.records_elsewhere()
     plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
     def call(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0912 - as above
@@ -88,7 +89,7 @@ def _wrap_sync(  # noqa: C901 - flat, since each further call would cost every c
         here = block_context()
         if (
             started >= rotation.wake
-            or long
+            or always_slow
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
             or (kwargs and any(map(is_file, kwargs.values())))
@@ -142,7 +143,7 @@ def _wrap_async(  # noqa: C901 - flat, since each further call would cost every 
 ) -> Callable[..., Any]:
     engine = bound.engine
     answered = engine.answers.append
-    long = engine.settings.first_attempt_is_special() or bound.records_elsewhere()
+    always_slow = engine.settings.first_attempt_is_special() or bound.records_elsewhere()
     on_asyncio = False  # asked at the first call and when waiting: it is a system call in 3.11
 
     async def call(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0912 - as above
@@ -155,7 +156,7 @@ def _wrap_async(  # noqa: C901 - flat, since each further call would cost every 
         here = block_context()
         if (
             started >= rotation.wake
-            or long
+            or always_slow
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
             or (kwargs and any(map(is_file, kwargs.values())))

@@ -250,7 +250,8 @@ class Slot:
 
     def absence(self, now: float) -> Exception:
         """Return why the member got no call: the exception of its start, or else its state."""
-        return self.start_error or MainstayError(self._why_absent(now))
+        error = self.start_error
+        return MainstayError(self._why_absent(now)) if error is None else error
 
     def _why_absent(self, now: float) -> str:
         if self.draining:
@@ -272,7 +273,7 @@ class Slot:
         return (now - self.grace_until) / (self.ramp_until - self.grace_until)
 
     def inspect(self) -> None:
-        """Bring up to date whether successes have to be looked at."""
+        """Update `has_failures` and `inspected` after a change of the health."""
         self.has_failures = not self.detector.pristine
         self.inspected = self.has_failures or self.measured or self.detector.too_slow < math.inf
 
@@ -286,7 +287,7 @@ class Slot:
         return opened
 
     def begin_start(self, now: float, replaces: tuple[str, ...] = ()) -> MemberStart:
-        """Have it count as being started from now on; return the start."""
+        """Record that a start of the member begins; return the start."""
         until = now + self.member.start_timeout
         self.start = MemberStart(now, until, replaces, self.opened)
         return self.start

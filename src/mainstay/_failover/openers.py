@@ -52,7 +52,7 @@ class OpenedPool(Protocol):
 
 
 CloseFailed: TypeAlias = Callable[[str, str, BaseException], object]
-"""Told of a resource that could not be closed: the member's name, "close", and what it raised."""
+"""Called if a resource cannot be closed, with the member's name, "close", and what it raised."""
 
 
 class ThreadOpener:
@@ -86,7 +86,7 @@ class ThreadOpener:
             if warm_up is not None and opened is not None:
                 with suppress(UnknownHealthError):
                     check_answer(not_awaitable(warm_up(opened.resource), "fn"))
-        except Exception as error:  # noqa: BLE001 - told to those who wait for the member
+        except Exception as error:  # noqa: BLE001 - raised for those who wait for the member
             if opened is not None and opened is not start.reused:
                 self._close(member, opened.resource)
             pool.started(slot, start, None, error, what)
@@ -113,7 +113,7 @@ class ThreadOpener:
         self.threads.join()
 
     def reset(self) -> None:
-        """Know of no thread, as in a forked child."""
+        """Forget all threads, as in a forked child."""
         self.threads.reset()
 
 

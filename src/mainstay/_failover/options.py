@@ -7,7 +7,14 @@ from typing import Any, Final, Generic, Literal, Self, TypeVar, get_args, overlo
 
 import attrs
 
-from mainstay._core.arguments import Duration, to_count, to_number, to_seconds, to_share
+from mainstay._core.arguments import (
+    Duration,
+    check_choice,
+    to_count,
+    to_number,
+    to_seconds,
+    to_share,
+)
 from mainstay._core.functions import Kind, kind_of, name_of, repr_of
 from mainstay._core.misuse import shows_use
 from mainstay._failover.prometheus import Missing, PrometheusQuestion
@@ -112,8 +119,7 @@ class Member(Generic[R_co]):
             raise ValueError(f"member {name!r} needs `resource` or `open`, and not both")
         check_hook("open", open)
         check_hook("close", close)
-        if standby not in (None, "hot", "cold"):
-            raise ValueError(f"`standby` must be None, 'hot' or 'cold', not {standby!r}")
+        check_choice(standby, "standby", (None, "hot", "cold"))
         if standby == "cold" and open is None:
             raise ValueError(f"cold standby {name!r} needs `open`: a resource is there already")
         self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue]  # by attrs
@@ -183,7 +189,10 @@ class Probe:
         jitter: float = 0.1,
     ) -> None:
         if not callable(fn):
-            raise TypeError(f"`fn` must take a resource and return a bool, not {fn!r}")
+            kind = type(fn).__name__  # not its `repr`: it may be a resource with a password
+            raise TypeError(
+                f"`fn` must take a resource and return a bool, not an object of type {kind}"
+            )
         check_hook("fn", fn)
         answers = getattr(fn, "__annotations__", {}).get("return", bool)
         if not _may_be_bool(answers):
@@ -300,8 +309,7 @@ class Failback:
         ramp: Duration = 30.0,
         jitter: float = 0.2,
     ) -> None:
-        if mode not in ("ramp", "grace", "manual"):
-            raise ValueError(f"`mode` must be 'ramp', 'grace' or 'manual', not {mode!r}")
+        check_choice(mode, "mode", ("ramp", "grace", "manual"))
         seconds = to_seconds(ramp, "ramp")
         self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue]  # by attrs
             mode,
@@ -323,7 +331,8 @@ def check_hook(parameter: str, hook: object) -> None:
     if hook is None:
         return
     if not callable(hook):
-        raise TypeError(f"`{parameter}` must be callable, not {hook!r}")
+        kind = type(hook).__name__  # not its `repr`: it may be an address with a password
+        raise TypeError(f"`{parameter}` must be callable, not an object of type {kind}")
     if kind_of(hook) in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
         raise TypeError(
             f"`{parameter}` must return what it makes, but {name_of(hook)} is a generator"

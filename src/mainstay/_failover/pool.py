@@ -492,7 +492,7 @@ class FailoverPool(Shared, Generic[R]):
             )
 
 
-class _PoolDecorator(Generic[R]):
+class _PoolDecorator(Shared, Generic[R]):
     """What `failover(pool)` makes."""
 
     _kind: ClassVar[str] = POLICY
@@ -560,7 +560,9 @@ def failover(pool: FailoverPool[R], *, rerun: bool = True) -> _PoolDecorator[R]:
         '1 from a'
     """
     if not isinstance(pool, FailoverPool):
-        raise TypeError(f"`pool` must be a FailoverPool, not {pool!r}")
+        raise TypeError(
+            f"`pool` must be a FailoverPool, not an object of type {type(pool).__name__}"
+        )
     engine = pool._engine  # noqa: SLF001 - of a class of this file, hidden from users only
     return _PoolDecorator(_bound(engine, rerun=to_flag(rerun, "rerun")))
 
@@ -596,4 +598,4 @@ def _layer(bound: BoundPool, fn: Callable[..., Any], pipe: Pipe) -> Callable[...
 
 def _check_callable(fn: object) -> None:
     if not callable(fn):
-        raise TypeError(f"failover wraps callables, not {fn!r}")
+        raise TypeError(f"failover wraps callables, not an object of type {type(fn).__name__}")

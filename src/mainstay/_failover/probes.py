@@ -189,7 +189,7 @@ class ThreadProber:
             ask = question_about(self._probe.fn, question.slot.name)
             check_answer(not_awaitable(ask(question.opened.resource), "fn"))
             error = None
-        except Exception as raised:  # noqa: BLE001 - a failure of the member, and told
+        except Exception as raised:  # noqa: BLE001 - a failure of the member, which is reported
             error = raised
         now = self._clock.now()
         if self._rounds.answered(question, now):
@@ -265,7 +265,7 @@ class TaskProber:
             question.in_thread = False
             check_answer(await awaited(answer))
             error = None
-        except Exception as raised:  # noqa: BLE001 - a failure of the member, and told
+        except Exception as raised:  # noqa: BLE001 - a failure of the member, which is reported
             error = raised
         finally:
             now = self._clock.now()

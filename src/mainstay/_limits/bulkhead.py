@@ -22,7 +22,7 @@ R = TypeVar("R")
 
 
 class Bulkhead(Shared):
-    """Limit how many calls run at a time, so that the service behind it stays fast.
+    """Limits how many calls run at a time, so that the service behind it stays fast.
 
     The calls of all threads, event loops, functions and blocks count together. A call without a
     free place waits for at most *max_wait* seconds, or until the surrounding deadline if that is

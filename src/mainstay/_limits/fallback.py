@@ -35,7 +35,7 @@ R = TypeVar("R")
 
 
 class _NotGiven:
-    """Tells a parameter that was not given from every value."""
+    """What a parameter is that was not given: any value, None too, may be an answer."""
 
     def __repr__(self) -> str:
         return "..."

@@ -21,12 +21,13 @@ from typing import Any, ClassVar
 
 import attrs
 
-from mainstay._core.call import PREDICATE_ERROR, Call, close_coroutine, recorder_in
+from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
 from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context, current_context, process_contexts
 from mainstay._core.events import is_first, is_observed, logger_of, publish
-from mainstay._core.failures import Judge, class_name, described, in_words, is_a
+from mainstay._core.failures import CAUSE, Judge, class_name, described, in_words, is_a
 from mainstay._core.functions import (
+    close_coroutine,
     is_awaitable,
     name_of,
     refused_awaitable,
@@ -46,7 +47,7 @@ _COPIED = (list, dict, set)
 
 
 class Source(enum.Enum):
-    """What a fallback gives."""
+    """What a fallback returns in place of an exception."""
 
     VALUE = "value"
     CALL = "call"
@@ -60,17 +61,15 @@ class Source(enum.Enum):
 
 @attrs.frozen(eq=False)
 class FallbackSettings:
-    """What a fallback was told, checked.
+    """The checked parameters of a fallback.
 
     Attributes:
-        judge: Says which exceptions are caught.
-        source: What it gives.
-        default: The value.
-        call: The function.
-        age: How many seconds old the last good answer may be.
-        key: Tells calls apart, or None for their arguments.
-        keep: Most keys.
-        copy: Makes what is returned of what is kept, or None.
+        judge: Returns the verdict of `on` about an exception.
+        source: What is returned in place of the exception.
+        age: The greatest age of a last good answer, in seconds.
+        key: From the arguments of a call to the key of its answer; None to use the arguments.
+        keep: The largest number of keys.
+        copy: Copies an answer before it is kept and returned; None for no copy.
     """
 
     judge: Judge
@@ -94,7 +93,7 @@ class BoundFallback:
     kept: LastGood | None
 
     def layers(self) -> tuple[Layer, ...]:
-        """Return what it makes of a call at most."""
+        """Return the worst case of a call, for `explain`."""
         classes = classes_of(self.settings.judge)
         then = self.settings.call
         return (Layer(kind="fallback", component=self.component, classes=classes, then=then),)
@@ -105,7 +104,7 @@ class BoundFallback:
         return self._call(context, context.clock.now())
 
     def resume(self, started: float) -> "FallbackCall":
-        """Return the call that began without one on the short path."""
+        """Return the call that began without one on the fast path."""
         return self._call(current_context(), started)
 
     def _call(self, context: Any, started: float) -> "FallbackCall":
@@ -127,7 +126,7 @@ class BoundFallback:
         try:
             made = key(*args, **kwargs)
         except Exception as error:
-            self.begin().ended_by(error)
+            self.begin().key_failed(error)
             raise
         try:
             return key_of(made)
@@ -136,7 +135,7 @@ class BoundFallback:
             raise self._no_key(what, error) from error
 
     def _no_key(self, what: str, error: TypeError) -> TypeError:
-        self.begin().ended_by(error)
+        self.begin().key_failed(error)
         return TypeError(
             f"{self.component}: {what} cannot be told apart ({error}); give `key=`, a function of "
             f"the arguments that answers something that can be hashed"
@@ -176,8 +175,8 @@ class FallbackCall(Call[Recorder]):
         if self.context.left() <= 0:
             raise DeadlineExpiredError(self.component)
 
-    def ended_by(self, error: Exception) -> None:
-        """Record that the call ended with *error* before anything was called."""
+    def key_failed(self, error: Exception) -> None:
+        """Record that the call has no key, and ended before anything was called."""
         self.recorder.error(error)
         self.end("error")
 
@@ -236,7 +235,7 @@ class FallbackCall(Call[Recorder]):
         answers.answered(settings.source.value, age)
         self.end("recovered")
         if is_observed(POLICY, logging.INFO):
-            from mainstay.events import FallbackUsed  # noqa: PLC0415 - when first told
+            from mainstay.events import FallbackUsed  # noqa: PLC0415 - when first published
 
             event = FallbackUsed(self.component, settings.source.value, age, error)
             publish(event, self.recorder.listener_failed)
@@ -252,8 +251,8 @@ class FallbackCall(Call[Recorder]):
         if not is_a(broken, Exception):
             self.end_interrupted(broken, last=error)
             return
-        if broken.__cause__ is None and broken is not error.__cause__:
-            broken.__cause__ = error
+        if CAUSE.__get__(broken) is None and broken is not CAUSE.__get__(error):
+            CAUSE.__set__(broken, error)
         self.note(broken, f"the fallback raised this in place of {in_words(error)}")
         self.recorder.error(broken)
         self.end("error")
@@ -300,7 +299,7 @@ def wrap_sync(bound: BoundFallback, fn: Callable[..., Any]) -> Callable[..., Any
             (run or bound.resume(started)).end_interrupted(error)
             raise
         if type(value) is not plain and is_awaitable(value):
-            raise _refused(run or bound.resume(started), fn, value)
+            raise _awaitable_refused(run or bound.resume(started), fn, value)
         plain = type(value)
         if run is not None:
             run.returned(key, value)
@@ -356,7 +355,7 @@ def wrap_async(bound: BoundFallback, fn: Callable[..., Any]) -> Callable[..., An
     return call
 
 
-def _refused(run: FallbackCall, fn: Callable[..., Any], value: object) -> TypeError:
+def _awaitable_refused(run: FallbackCall, fn: Callable[..., Any], value: object) -> TypeError:
     """End a call of a plain function that returned something to await."""
     error = refused_awaitable(fn, value)
     run.caught(error, False)

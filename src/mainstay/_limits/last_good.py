@@ -36,10 +36,10 @@ class Good:
 
 
 class LastGood:
-    """The newest answers, at most so many.
+    """The newest answer of each key, for a limited number of keys.
 
     Args:
-        keep: Most keys.
+        keep: The largest number of keys.
     """
 
     def __init__(self, keep: int) -> None:

@@ -22,7 +22,7 @@ import attrs
 from mainstay._core.call import Call, recorder_in
 from mainstay._core.clock import Bell, monotonic
 from mainstay._core.context import (
-    ToldDeadline,
+    CallDeadline,
     block_context,
     current_context,
     end,
@@ -60,7 +60,7 @@ class BoundTimeout:
     abandoned: AbandonedCalls | None
 
     def layers(self, *, is_async: bool = False) -> tuple[Layer, ...]:
-        """Return what it makes of a call at most."""
+        """Return the worst case of a call, for `explain`."""
         in_thread = self.workers is not None
         return (
             Layer(
@@ -69,11 +69,10 @@ class BoundTimeout:
                 timeout=self.seconds,
                 interrupts=is_async or in_thread,
                 leaves=in_thread,
-                tells=True,
             ),
         )
 
-    def begin(self) -> "LimitedCall":
+    def begin(self) -> "TimeoutCall":
         """Begin a call in its context.
 
         Raises:
@@ -81,17 +80,17 @@ class BoundTimeout:
         """
         context = current_context()
         recorder = recorder_in(context, self.recorder, self.component)
-        call = LimitedCall(self.component, recorder, context, context.clock.now(), self)
+        call = TimeoutCall(self.component, recorder, context, context.clock.now(), self)
         call.check_time_left()
         return call
 
-    def resume(self, started: float) -> "LimitedCall":
-        """Return the call that began without one on the short path."""
-        return LimitedCall(self.component, self.recorder, current_context(), started, self)
+    def resume(self, started: float) -> "TimeoutCall":
+        """Return the call that began without one on the fast path."""
+        return TimeoutCall(self.component, self.recorder, current_context(), started, self)
 
 
 @attrs.define(eq=False)
-class LimitedCall(Call[Recorder]):
+class TimeoutCall(Call[Recorder]):
     """One call with a limit."""
 
     policy: ClassVar[str] = POLICY
@@ -109,7 +108,7 @@ class LimitedCall(Call[Recorder]):
                 self.bound.seconds,
             )
 
-    def ended_by(self, error: BaseException, own: Any = None) -> None:
+    def raised(self, error: BaseException, own: Any = None) -> None:
         """Record the exception of the call, which is raised again.
 
         Args:
@@ -120,7 +119,7 @@ class LimitedCall(Call[Recorder]):
             TimedOutError: In place of *error*, if the time of the call is over.
         """
         if own is not None:
-            raise self.timed_out() from (own.cause or error)
+            raise self.timed_out() from (error if own.cause is None else own.cause)
         other = self._instead_of(error)
         if other is not None:
             raise other from error
@@ -198,7 +197,7 @@ def wrap_async(bound: BoundTimeout, fn: Callable[..., Any]) -> Callable[..., Any
         except BaseException as error:
             end(entry)
             own = entry if entry.is_left_by(type(error)) else None
-            bound.resume(started).ended_by(error, own)
+            bound.resume(started).raised(error, own)
             raise
         end(entry)
         entry.is_left_by(None)
@@ -221,7 +220,7 @@ async def _acall(
     try:
         value = await fn(*args, **kwargs)
     except BaseException as error:
-        run.ended_by(error, end_interrupting(block, type(error)))
+        run.raised(error, end_interrupting(block, type(error)))
         raise
     end_interrupting(block, None)
     run.returned()
@@ -232,7 +231,7 @@ async def _acall(
 
 
 def wrap_sync(bound: BoundTimeout, fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Tell a `def` the time that it has."""
+    """Run a `def` with a deadline, at which it is not stopped: it can ask for the time left."""
     success, most = bound.recorder.success, bound.seconds
     plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
@@ -243,18 +242,18 @@ def wrap_sync(bound: BoundTimeout, fn: Callable[..., Any]) -> Callable[..., Any]
         here = block_context()
         if process_contexts or (here is not None and not (here.plain and started < here.deadline)):
             return _call(bound, fn, args, kwargs)
-        told = ToldDeadline(here, started + most)
+        own_deadline = CallDeadline(here, started + most)
         try:
             try:
                 value = fn(*args, **kwargs)
             finally:
-                told.end()
+                own_deadline.end()
         except BaseException as error:
-            bound.resume(started).ended_by(error)
+            bound.resume(started).raised(error)
             raise
         if type(value) is not plain:
             if is_awaitable(value):
-                raise _refused(bound.resume(started), fn, value)
+                raise _awaitable_refused(bound.resume(started), fn, value)
             plain = type(value)
         seconds = monotonic() - started
         if seconds <= most:
@@ -274,10 +273,10 @@ def _call(
         with deadline(bound.seconds):
             value = fn(*args, **kwargs)
     except BaseException as error:
-        run.ended_by(error)
+        run.raised(error)
         raise
     if is_awaitable(value):
-        raise _refused(run, fn, value)
+        raise _awaitable_refused(run, fn, value)
     run.returned()
     return value
 
@@ -314,12 +313,12 @@ def wrap_in_thread(bound: BoundTimeout, fn: Callable[..., Any]) -> Callable[...,
             raise run.left_behind()
         if job.error is not None:
             try:
-                run.ended_by(job.error)
+                run.raised(job.error)
                 raise job.error
             finally:
                 job.error = None  # its traceback leads here
         if is_awaitable(job.value):
-            raise _refused(run, fn, job.value)
+            raise _awaitable_refused(run, fn, job.value)
         run.returned()
         return job.value
 
@@ -389,8 +388,8 @@ class _Job:
             return fn(*args, **kwargs)
 
 
-def _refused(run: LimitedCall, fn: Callable[..., Any], value: object) -> TypeError:
+def _awaitable_refused(run: TimeoutCall, fn: Callable[..., Any], value: object) -> TypeError:
     """End a call of a plain function that returned something to await."""
     error = refused_awaitable(fn, value)
-    run.ended_by(error)
+    run.raised(error)
     return error

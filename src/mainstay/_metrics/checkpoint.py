@@ -59,10 +59,13 @@ class CheckpointRecorder(Recorder):
         finder: _RunFinder = metrics._recorders  # noqa: SLF001 - which users do not see
         return finder.checkpoint(component)
 
+    def begins(self) -> None:
+        """Record that an attempt begins: the store keeps its number, and who makes it."""
+        self._last_save.set(wall_time())
+
     def saved(self, seconds: float, size: int | None) -> None:
         """Record a save that took *seconds*; *size* is the document's, if there was one."""
-        self.table.observe(self._saves, seconds)
-        self.table.add(self._saves, _SAVES["ok"])
+        self.table.observe(self._saves, seconds, _SAVES["ok"])
         if size is not None:
             self.table.observe(self._sizes, size)
         self._last_save.set(wall_time())

@@ -357,7 +357,7 @@ CHECKPOINT_REPLAYED_SECONDS = Family(
 CHECKPOINT_LAST_SAVE = Family(
     "checkpoint_last_save_timestamp_seconds",
     "gauge",
-    "When the last save was made, in seconds since 1970.",
+    "When the last save was made, or an attempt began since, in seconds since 1970.",
     ("component",),
     mode="max",
 )

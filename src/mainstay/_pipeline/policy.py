@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from itertools import chain
-from typing import Any, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, ParamSpec, Protocol, Self, TypeVar, cast
 
 import attrs
 
@@ -13,13 +13,13 @@ from mainstay._metrics.pipeline import Pipe, PipelineRecorder
 from mainstay._metrics.schema import GIVE_UP_REASONS
 from mainstay._pipeline.calls import (
     BoundPipeline,
-    astraight,
     counted,
-    straight,
     wrap_async,
+    wrap_fast_async,
+    wrap_fast_sync,
     wrap_sync,
 )
-from mainstay._pipeline.straight import straight_way
+from mainstay._pipeline.fast_path import fast_path
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -54,6 +54,16 @@ class Pipeline:
     name: str
     policies: tuple[Any, ...]
     _metrics: Metrics = attrs.field(alias="metrics")
+    _given: Metrics | None = attrs.field(alias="given")
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (self.name, self.policies, self._given)
 
     def __repr__(self) -> str:
         return f"<Pipeline {self.name!r} of {', '.join(map(repr, self.policies))}>"
@@ -128,11 +138,11 @@ class Pipeline:
         nested = inside.pop()
         bound = BoundPipeline(self.name, recorder)
         is_async = kind is Kind.ASYNC
-        general = (wrap_async if is_async else wrap_sync)(bound, nested)
-        way = straight_way(kinds[::-1], pipe.bounds, inside, is_async=is_async)
-        if way is None:
-            return general
-        return (astraight if is_async else straight)(bound, way, fn, general)
+        slow = (wrap_async if is_async else wrap_sync)(bound, nested)
+        path = fast_path(kinds[::-1], pipe.bounds, inside, is_async=is_async)
+        if path is None:
+            return slow
+        return (wrap_fast_async if is_async else wrap_fast_sync)(bound, path, fn, slow)
 
 
 def pipeline(name: str, *policies: Any, metrics: Metrics | None = None) -> Pipeline:
@@ -213,7 +223,12 @@ def pipeline(name: str, *policies: Any, metrics: Metrics | None = None) -> Pipel
                 f"{twice!r} is in pipeline {name!r} twice, so each call would use it twice; leave "
                 f"one out"
             )
-    return Pipeline(name, policies, metrics_of(metrics))
+    return Pipeline(name, policies, metrics_of(metrics), metrics)
+
+
+def _again(name: str, policies: tuple[Any, ...], metrics: Metrics | None) -> Pipeline:
+    """Make a pipeline from the parameters of another one, in the process that unpickles it."""
+    return pipeline(name, *policies, metrics=metrics)
 
 
 def _anything(*args: Any, **kwargs: Any) -> None:

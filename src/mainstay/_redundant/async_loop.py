@@ -15,8 +15,8 @@ starts. The rules:
 4. Changes to context variables by an inline primary are seen by the caller, as after a plain
    await; those of other copies are not. Copies run in a copy of the caller's context.
 
-Losers are cancelled and not waited for. Each has a callback that takes its result to `dispose` or
-its exception off the event loop's hands; it is the whole reaper, so that nothing has to be ended.
+Losers are cancelled and not waited for. A callback of each passes its result to `dispose`, or reads
+its exception so that the event loop does not complain; no other task has to wait for them.
 
 Most hedged calls end as they begin: the primary answers, and nothing else has happened that
 anybody has to decide about. So where the first answer wins and the primary starts alone, a call is
@@ -304,7 +304,7 @@ class AsyncLoop:
             self._limit = call.context.clock.call_later(seconds, self._expire)
 
     def slow_at(self, due: float) -> None:
-        """Start one more copy at *due*, in place of a `SharedTimer` that would have told of it."""
+        """Start one more copy at *due*, in place of a `SharedTimer`."""
         seconds = max(0.0, due - self.call.now())
         self._timer = self.call.context.clock.call_later(seconds, self.slow)
 

@@ -43,6 +43,7 @@ class Round:
         state: The state of the vote.
         winner: Once the vote is decided, the copy whose answer is returned.
         dissenters: Once the vote is decided, the copies whose answers differ from the winner's.
+        hedges: The copies that were started because the primary was slow.
         denial: What forbade the last hedge.
         ended: When each copy ended, if the round was not over by then.
         answers: The answers, by copy.
@@ -58,6 +59,7 @@ class Round:
     state: State = "undecided"
     winner: int = 0
     dissenters: Collection[int] = ()
+    hedges: Collection[int] = ()
     denial: Denial | None = None
     ended: dict[int, float] = attrs.field(factory=dict, init=False)
     answers: dict[int, Any] = attrs.field(factory=dict, init=False)
@@ -149,6 +151,16 @@ class Round:
         """True if every copy that was started has failed."""
         return len(self.errors) == self.made
 
+    def is_recovered(self) -> bool:
+        """True if the primary alone would not have given the answer.
+
+        It failed, was outvoted, or was beaten by a copy that was started because it was slow. That
+        another copy was faster of those that began with it, or agreed sooner, saves nobody.
+        """
+        if 0 in self.errors or 0 in self.dissenters:
+            return True
+        return self.tally is None and self.winner in self.hedges
+
     def verdict(self) -> str:
         """Return how the vote ended, as in `votes_total`."""
         if self.state != "decided":
@@ -168,9 +180,9 @@ def forbids_hedge(
 
     Args:
         left: Seconds that the call has left.
-        room: Whether there is a thread or task for the copy.
-        member: Tells whether its pool has a member for it.
-        token: Takes one call from the budget, if there is one.
+        room: True if there is a thread or task for the copy.
+        member: Returns True if the pool has a member for the copy.
+        token: Takes one extra call from the budget; returns False if none is left.
     """
     if left <= 0:
         return "deadline"

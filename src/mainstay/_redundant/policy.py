@@ -21,7 +21,7 @@ from typing import (
 import attrs
 
 from mainstay import hedge, vote
-from mainstay._core.arguments import Duration, to_count, to_seconds
+from mainstay._core.arguments import Duration, check_choice, to_count, to_limit
 from mainstay._core.budget import RetryBudget
 from mainstay._core.failures import checked_on_result
 from mainstay._core.functions import (
@@ -472,10 +472,8 @@ def redundant(  # noqa: PLR0913 - a policy's parameters are its vocabulary
         raise TypeError(
             f"`start` must be made by `mainstay.hedge`, such as `hedge.after(0.2)`, not {start!r}"
         )
-    if primary not in ("inline", "task"):
-        raise ValueError(f'`primary` must be "inline" or "task", not {primary!r}')
-    if raises not in ("last", "group"):
-        raise ValueError(f'`raises` must be "last" or "group", not {raises!r}')
+    check_choice(primary, "primary", ("inline", "task"))
+    check_choice(raises, "raises", ("last", "group"))
     when = delay_of(start or (hedge.quantile(0.95) if takes_first else hedge.together()))
     settings = RedundantSettings(
         start=when,
@@ -483,7 +481,7 @@ def redundant(  # noqa: PLR0913 - a policy's parameters are its vocabulary
         takes_first=takes_first,
         judge=checked_on(on),
         on_result=checked_on_result(on_result),
-        timeout=None if timeout is None else to_seconds(timeout, "timeout", zero=False),
+        timeout=to_limit(timeout, "timeout"),
         budget=checked_budget(budget, together=when.together),
         dispose=checked_dispose(dispose),
         primary=primary,

@@ -17,7 +17,7 @@ import attrs
 
 from mainstay._core.arguments import to_seconds
 from mainstay._core.budget import observe, spend
-from mainstay._core.call import PREDICATE_ERROR, Call, close_coroutine, recorder_in
+from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
 from mainstay._core.clock import SYSTEM, monotonic
 from mainstay._core.context import current_context
 from mainstay._core.events import is_first, is_observed, logger_of, publish
@@ -31,6 +31,7 @@ from mainstay._core.failures import (
     is_a,
     leave_note,
 )
+from mainstay._core.functions import close_coroutine
 from mainstay._core.layers import Layer
 from mainstay._core.one_shot import NO_FILES, Positions, has_one_shot, positions_of, used_up
 from mainstay._core.watching import WatchedAttempt
@@ -73,7 +74,7 @@ class BoundRetry:
     recorder: Recorder
 
     def layers(self) -> tuple[Layer, ...]:
-        """Return what it makes of a call at most."""
+        """Return the worst case of a call, for `explain`."""
         return (self.settings.layer(self.component),)
 
     def begin(self, function: FunctionCall | None = None) -> "RetryCall":
@@ -99,7 +100,7 @@ class BoundRetry:
         return call
 
     def resume(self, started: float, function: FunctionCall | None) -> "RetryCall":
-        """Return the `RetryCall` of a call that began on the short path, which has no files."""
+        """Return the `RetryCall` of a call that began on the fast path, which has no files."""
         context = current_context()
         recorder, settings = self.recorder, self.settings
         call = RetryCall(

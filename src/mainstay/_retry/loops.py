@@ -2,8 +2,8 @@
 
 Each of the four `wrap_*` returns a wrapper of the same kind as its function. The wrappers of
 `wrap_sync` and `wrap_async` make the first attempt themselves if the context is plain and the
-settings need nothing more: this is the path of every healthy call, and it builds no objects. From
-the first failure on, and in all other cases, `repeat` and `arepeat` do the work.
+settings need nothing more: this is the fast path, that of every healthy call, and it builds no
+objects. From the first failure on, and in all other cases, `repeat` and `arepeat` do the work.
 
 The code that follows a caught exception is outside of the `except` block, so that later exceptions
 do not have earlier ones as their context.
@@ -33,7 +33,7 @@ def wrap_sync(  # noqa: C901 - flat, since each further call would cost every ca
     bound: BoundRetry, fn: Callable[..., Any]
 ) -> Callable[..., Any]:
     """Retry a `def`."""
-    long = bound.settings.first_attempt_is_special()
+    always_slow = bound.settings.first_attempt_is_special()
     success = bound.recorder.success
     plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
@@ -43,7 +43,7 @@ def wrap_sync(  # noqa: C901 - flat, since each further call would cost every ca
         started = monotonic()
         here = block_context()
         if (
-            long
+            always_slow
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
             or (kwargs and any(map(is_file, kwargs.values())))
@@ -80,7 +80,7 @@ def wrap_async(  # noqa: C901 - as above
     bound: BoundRetry, fn: Callable[..., Any]
 ) -> Callable[..., Any]:
     """Retry an `async def`."""
-    long = bound.settings.first_attempt_is_special()
+    always_slow = bound.settings.first_attempt_is_special()
     success = bound.recorder.success
     on_asyncio = False  # told once, and asked again at failures: to ask is a system call in 3.11
 
@@ -93,7 +93,7 @@ def wrap_async(  # noqa: C901 - as above
         started = monotonic()
         here = block_context()
         if (
-            long
+            always_slow
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
             or (kwargs and any(map(is_file, kwargs.values())))

@@ -18,7 +18,7 @@ from typing import (
 
 import attrs
 
-from mainstay._core.arguments import DefaultInt, Duration, to_seconds
+from mainstay._core.arguments import DefaultInt, Duration, check_choice, to_count, to_limit
 from mainstay._core.budget import RetryBudget, budget_of
 from mainstay._core.failures import Classes, checked_on_result
 from mainstay._core.functions import (
@@ -48,7 +48,7 @@ On: TypeAlias = Classes | Callable[[Exception], object] | Strategy
 
 
 class _DefaultFloat(float):
-    """A default that is told from the same number written by the caller."""
+    """A default that can be distinguished from the same number given by the caller."""
 
 
 _ATTEMPTS: Final = DefaultInt(5)
@@ -355,20 +355,17 @@ def retry(
         timeout = None if timeout is _TIMEOUT else timeout
     given = dict(locals())  # the parameters, and nothing else yet: what a copy is made of
     hooks = {"on": on, "on_result": on_result}
+    check_choice(nested, "nested", ("allow", "once"))
     settings = RetrySettings(
         judge=judge_of(on),
-        attempts=_checked_attempts(attempts),
-        timeout=None if timeout is None else to_seconds(timeout, "timeout", zero=False),
-        attempt_timeout=(
-            None
-            if attempt_timeout is None
-            else to_seconds(attempt_timeout, "attempt_timeout", zero=False)
-        ),
+        attempts=None if attempts is None else to_count(attempts, "attempts"),
+        timeout=to_limit(timeout, "timeout"),
+        attempt_timeout=to_limit(attempt_timeout, "attempt_timeout"),
         wait=wait_of(wait),
         stop=stop_of(stop),
         on_result=checked_on_result(on_result, may_be_async=True),
         budget=budget_of(budget),
-        nested=_checked_nested(nested),
+        nested=nested,
     )
     _load_what_failures_need(settings)
     async_hook = next((n for n, h in hooks.items() if is_async_hook(h)), None)
@@ -379,7 +376,7 @@ def retry(
 
 
 def settings_of(policy: Retry) -> RetrySettings:
-    """Return what a policy was told."""
+    """Return the settings of a policy."""
     settings: RetrySettings = policy._settings  # noqa: SLF001 - of this module
     return settings
 
@@ -430,21 +427,3 @@ def _load_what_failures_need(settings: RetrySettings) -> None:
         import mainstay._core.interrupts  # noqa: PLC0415 - programs without async code do without it
     if settings.asks_a_strategy():
         import mainstay._retry.call_state  # noqa: F401, PLC0415 - only strategies read it
-
-
-def _checked_nested(nested: object) -> Literal["allow", "once"]:
-    if nested == "allow":
-        return "allow"
-    if nested == "once":
-        return "once"
-    raise ValueError(f'`nested` must be "allow" or "once", not {nested!r}')
-
-
-def _checked_attempts(attempts: object) -> int | None:
-    if attempts is None:
-        return None
-    if not isinstance(attempts, int) or isinstance(attempts, bool):
-        raise TypeError(f"`attempts` must be a whole number or None, not {attempts!r}")
-    if attempts < 1:
-        raise ValueError(f"`attempts` must be at least 1, the first call, not {attempts}")
-    return attempts

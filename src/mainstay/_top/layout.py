@@ -21,27 +21,38 @@ class Size:
     well: int
     folded: int
 
-    def lines(self, *, is_folded: bool) -> int:
-        """Return how many lines it takes with its title and the blank line above."""
-        well = min(self.folded, self.well) if is_folded else self.well
-        return _TITLE_AND_BLANK + self.bad + well
+    def lines(self, well: int) -> int:
+        """Return how many lines it takes with its title and the blank line above.
+
+        Args:
+            well: How many of the rows that are well are shown; the others are folded.
+        """
+        rest = self.folded if well < self.well else 0
+        return _TITLE_AND_BLANK + self.bad + well + rest
+
+    @property
+    def least(self) -> int:
+        """The smallest number of rows that are well to show: all where folding gains nothing."""
+        return 0 if self.well > self.folded else self.well
 
 
-def folded(sizes: Sequence[Size], room: int) -> tuple[bool, ...]:
-    """Return for each section True if its rows that are well are folded into one line.
+def fitted(sizes: Sequence[Size], room: int) -> tuple[int, ...]:
+    """Return for each section how many of its rows that are well are shown.
 
     Sections are folded one by one, where it gains most first, until all have room or all that is
-    well is folded.
+    well is folded. The last one that was folded shows as many rows as there is room for.
     """
-    result = [False] * len(sizes)
+    shown = [size.well for size in sizes]
 
     def gain(place: int) -> int:
-        return sizes[place].lines(is_folded=False) - sizes[place].lines(is_folded=True)
+        return sizes[place].lines(sizes[place].well) - sizes[place].lines(sizes[place].least)
 
-    used = sum(size.lines(is_folded=False) for size in sizes)
+    used = sum(size.lines(size.well) for size in sizes)
     for place in sorted(range(len(sizes)), key=lambda place: (-gain(place), place)):
-        if used <= room or gain(place) <= 0:
+        if used <= room:
             break
-        result[place] = True
+        shown[place] = sizes[place].least
         used -= gain(place)
-    return tuple(result)
+        if used <= room and gain(place) > 0:
+            shown[place] += room - used
+    return tuple(shown)

@@ -47,6 +47,9 @@ STATE_WORDS = {
 }
 
 
+_LONGEST_NAME = 28
+
+
 @attrs.frozen(kw_only=True)
 class Columns:
     """What there is room for in a width."""
@@ -62,9 +65,15 @@ class Columns:
     name: int
 
     @classmethod
-    def of(cls, width: int) -> "Columns":
-        """Return what a width has room for: 40, 60, 80, 120 and 160 are what it is made for."""
-        wide, wider = width >= 120, width >= 160  # noqa: PLR2004 - as above
+    def of(cls, width: int, longest: int) -> "Columns":
+        """Return what there is room for in 40, 60, 80, 120, 160 columns, or between.
+
+        Args:
+            width: Columns of the terminal.
+            longest: Those of the longest name: short ones leave room for more.
+        """
+        spare = max(0, _LONGEST_NAME - longest)
+        wide, wider = width + spare >= 120, width + spare >= 160  # noqa: PLR2004 - as above
         usual, some = width >= 80, width >= 60  # noqa: PLR2004
         return cls(
             policy=wide,
@@ -75,7 +84,7 @@ class Columns:
             attempts=some,
             errors=wider,
             members=wide,
-            name=28 if wide else 17 if some else 14,
+            name=min(longest, _LONGEST_NAME if wide else 17 if some else 14),
         )
 
 
@@ -242,24 +251,32 @@ class Lines:
             self._paint.add(text, f" {words.rate(member.rate)}/s", "faint")
         return text
 
-    def breaker(self, row: BreakerRow) -> Text:
-        """Return a breaker."""
-        line = self._start(row)
+    def breakers(self, breakers: Sequence[BreakerRow]) -> list[tuple[AnyRow, Text]]:
+        """Return a line for each breaker."""
+        states = [self._state(row) for row in breakers]
+        width = max([15, *map(cell_len, states)])
+        lines: list[tuple[AnyRow, Text]] = []
+        for row, state in zip(breakers, states, strict=True):
+            line = self._start(row)
+            style = LEVELS[row.level][1] if row.level else "quiet"
+            self._paint.add(line, f" {self._paint.fit(state, width)}", self._or_faint(row, style))
+            if row.refused:
+                self._paint.add(
+                    line, f" refuses {words.rate(row.refused)}/s", self._or_faint(row, "text")
+                )
+            if row.outages:
+                outages = words.counted(row.outages, "outage")
+                self._paint.add(line, f"  {outages} since the start", self._or_faint(row, "quiet"))
+            lines.append((row, self._aged(line, row)))
+        return lines
+
+    def _state(self, row: BreakerRow) -> str:
         said = STATE_WORDS.get(row.state, row.state)
         if row.processes is not None:
             said += " in {} of {}".format(*row.processes)
         if row.since is not None:
             said += f" {self._since(row.since)}"
-        style = LEVELS[row.level][1] if row.level else "quiet"
-        self._paint.add(line, f" {self._paint.fit(said, 15)}", self._or_faint(row, style))
-        if row.refused:
-            self._paint.add(
-                line, f" refuses {words.rate(row.refused)}/s", self._or_faint(row, "text")
-            )
-        if row.outages:
-            outages = words.counted(row.outages, "outage")
-            self._paint.add(line, f"  {outages} since the start", self._or_faint(row, "quiet"))
-        return self._aged(line, row)
+        return said
 
     def limit(self, row: LimitRow) -> Text:
         """Return a bulkhead."""
@@ -309,6 +326,8 @@ class Lines:
             self._paint.add(line, f" {words.rate(row.rate)}/s", self._or_faint(row, "text"))
         if row.left is not None:
             self._paint.add(line, f"  {words.age(row.left)} left", self._or_faint(row, "text"))
+        if row.level and row.why != "save is late":
+            self._paint.add(line, f"  {row.why}", f"{LEVELS[row.level][1]} strong")
         if row.saved is not None:
             style = "bad" if row.why == "save is late" else "quiet"
             saved = f"  saved {words.age(row.saved)} ago"
@@ -317,8 +336,6 @@ class Lines:
             self._paint.add(
                 line, f", every {words.interval(row.every)}", self._or_faint(row, "quiet")
             )
-        if row.level and row.why != "save is late":
-            self._paint.add(line, f"  {row.why}", f"{LEVELS[row.level][1]} strong")
         if self._columns.errors and row.saves:
             self._paint.add(line, f"  {words.rate(row.saves)} saves/s", "faint")
         return self._aged(line, row)

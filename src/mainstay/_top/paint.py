@@ -76,10 +76,18 @@ class Paint:
 
     def add(self, line: Text, text: str, roles: str) -> Text:
         """Add a piece to a line in the style of its roles, and return the line."""
-        if self.is_ascii:
-            text = text.translate(_TO_ASCII).encode("ascii", "replace").decode()
-        line.append(text, " ".join(self._styles[role] for role in roles.split()))
+        line.append(self._written(text), " ".join(self._styles[role] for role in roles.split()))
         return line
+
+    def _written(self, text: str) -> str:
+        """Return a text as the terminal can write it."""
+        if not self.is_ascii:
+            return text
+        return text.translate(_TO_ASCII).encode("ascii", "replace").decode()
+
+    def cut(self, line: Text, width: int) -> None:
+        """Cut a line that is too long."""
+        line.truncate(width, overflow="crop" if self.is_ascii else "ellipsis")
 
     def title(self, title: str) -> Text:
         """Return the first line of a section."""
@@ -87,6 +95,7 @@ class Paint:
 
     def fit(self, text: str, width: int) -> str:
         """Return a text in so many columns, cut where it is too long."""
+        text = self._written(text)
         if cell_len(text) > width:
             text = set_cell_size(text, max(0, width - 1)) + "…"
         return set_cell_size(text, width)

@@ -269,11 +269,13 @@ def pool_level(members: Mapping[str, Mapping[str, float]]) -> tuple[Level, str]:
     out = [name for name, state in worst.items() if state in ("ejected", "draining")]
     if out and not serving:
         return Level.FAILING, "nobody serves"
+    if out and len(serving) == len(members):
+        return Level.DEGRADED, f"{words.names(out)} out in some processes"
     if out:
-        return Level.DEGRADED, f"{', '.join(out)} out, {len(serving)} of {len(members)} serve"
+        return Level.DEGRADED, f"{words.names(out)} out, {len(serving)} of {len(members)} serve"
     failing = [name for name, state in worst.items() if state not in verdict.WELL]
     if failing:
-        return Level.DEGRADED, f"{', '.join(failing)} {worst[failing[0]]}"
+        return Level.DEGRADED, f"{words.names(failing)} {worst[failing[0]]}"
     return Level.WELL, ""
 
 
@@ -341,7 +343,9 @@ def copies_rows(figures: Figures) -> list[CopiesRow]:
     rows = []
     used = {key for each in (ever_hedged, ever_voted) for key, count in each.items() if count}
     for key in sorted(used):
-        calls = shares.get((key[0], "redundant"), _NO_CALLS).calls
+        calls = sum(
+            shares.get((key[0], policy), _NO_CALLS).calls for policy in ("redundant", "pipeline")
+        )
         outvoted = _most_frequent(dissents.get(key, {}))
         suspects = [
             copy
@@ -352,7 +356,7 @@ def copies_rows(figures: Figures) -> list[CopiesRow]:
             CopiesRow(
                 component=key[0],
                 level=Level.DEGRADED if suspects else Level.WELL,
-                why=f"{', '.join(suspects)} outvoted" if suspects else "",
+                why=f"{words.names(suspects)} outvoted" if suspects else "",
                 hedged=_hedged(hedges.get(key, 0.0), calls) if ever_hedged.get(key) else None,
                 delay=delays.get(key),
                 wins=_wins(wins.get(key, {}), hedges.get(key, 0.0)),
@@ -378,7 +382,7 @@ _NOT_SEEN = RunFigures()
 
 
 def run_rows(figures: Figures, *, wall: float, seen: Mapping[str, RunFigures]) -> list[RunRow]:
-    """Return a row for each checkpointed function that has saved, or whose runs have ended.
+    """Return a row for each checkpointed function with a run that has begun, or has ended.
 
     Args:
         figures: The figures.
@@ -389,14 +393,14 @@ def run_rows(figures: Figures, *, wall: float, seen: Mapping[str, RunFigures]) -
     for (component, policy, _), count in figures.now.get(schema.CALLS.name, {}).items():
         if policy == "checkpoint":
             ever[component,] = ever.get((component,), 0.0) + count
+    last = figures.now.get(schema.CHECKPOINT_LAST_SAVE.name, {})
     failed = nested(figures.grown.get(schema.CHECKPOINT_SAVES.name, {}))
     made = figures.rates.get(schema.CHECKPOINT_SAVES.name, {})
     items = figures.now.get(schema.CHECKPOINT_ITEMS.name, {})
-    last = figures.now.get(schema.CHECKPOINT_LAST_SAVE.name, {})
     intervals = figures.now.get(schema.CHECKPOINT_INTERVAL.name, {})
     shares = shares_by_policy(figures.grown)
     rows = []
-    for key in sorted(key for key, count in ever.items() if count):
+    for key in sorted({*last, *(key for key, count in ever.items() if count)}):
         (component,) = key
         age = max(0.0, wall - last[key]) if key in last else None
         its = seen.get(component, _NOT_SEEN)

@@ -15,7 +15,7 @@ from rich.text import Text
 from mainstay._core.failures import printable
 from mainstay._top import words
 from mainstay._top.choice import Choice
-from mainstay._top.layout import Size, folded
+from mainstay._top.layout import Size, fitted
 from mainstay._top.lines import STATES, Columns, Lines
 from mainstay._top.paint import GAP, Paint
 from mainstay._top.view import AnyRow, CallsRow, Finding, Level, View
@@ -25,12 +25,17 @@ R = TypeVar("R", bound=AnyRow)
 _HELP = (
     ("q", "quit"),
     ("s", "sort: worst first, by name, by rate"),
-    ("/", "show only components whose names contain what follows; enter ends, esc clears"),
+    ("/", "show only names that contain what follows; enter ends, esc clears"),
     ("↵ ↑ ↓", "one component alone, the one above, the one below"),
     ("esc", "back"),
     ("p", "pause: figures stand still until p is pressed again"),
     ("?", "this help"),
 )
+_OUTCOMES = {
+    "succeeded": ("─", "well"),
+    "recovered by the policy": ("━", "bad"),
+    "failed": ("■", "worst"),
+}
 
 
 @attrs.frozen(kw_only=True)
@@ -60,7 +65,15 @@ class Screen:
         self._paint = Paint(console)
         self._once = once
 
-    def lines(self, view: View, choice: Choice, width: int, height: int | None) -> list[Text]:
+    def lines(
+        self,
+        view: View,
+        choice: Choice,
+        width: int,
+        height: int | None,
+        *,
+        is_cut: bool = True,
+    ) -> list[Text]:
         """Return the picture, one text for each line.
 
         Args:
@@ -68,11 +81,12 @@ class Screen:
             choice: What the reader wants to see of it.
             width: Columns.
             height: Lines; None for as many as there are.
+            is_cut: False where longer lines than the width do no harm.
         """
         top = self._verdict(view, choice, width)
         bottom = [] if self._once else [self._keys(view, choice, width)]
         if choice.has_help:
-            body = self._help()
+            body = self._help(width)
         else:
             sections = self._sections(shown(view, choice), choice, width)
             room = None if height is None else height - len(top) - len(bottom)
@@ -81,9 +95,8 @@ class Screen:
             body = self._cut(body, height - len(top) - len(bottom))
             body += [Text()] * (height - len(top) - len(bottom) - len(body))
         picture = [*top, *body, *bottom]
-        for line in picture:
-            if height is not None:
-                line.truncate(width, overflow="crop" if self._paint.is_ascii else "ellipsis")
+        for line in picture if is_cut else ():
+            self._paint.cut(line, width)
         return picture
 
     def _verdict(self, view: View, choice: Choice, width: int) -> list[Text]:
@@ -138,7 +151,7 @@ class Screen:
             if too_long > 0 and place:
                 return self._paint.add(line, f"{GAP}+{left}", style)
             if too_long > 0:
-                part.truncate(max(1, part.cell_len - too_long))
+                self._paint.cut(part, max(1, part.cell_len - too_long))
             line.append_text(part)
         return line
 
@@ -170,32 +183,38 @@ class Screen:
         line.append_text(right)
         return line
 
-    def _help(self) -> list[Text]:
+    def _help(self, width: int) -> list[Text]:
         lines = [self._paint.text()]
         for key, meaning in _HELP:
-            line = self._paint.text()
-            self._paint.add(line, f"  {self._paint.fit(key, 8)}", "strong")
-            lines.append(self._paint.add(line, meaning, "quiet"))
-        legend = self._paint.text()
-        self._paint.add(legend, "  calls:  ", "quiet")
-        for glyphs, meaning, style in (
-            ("─", "succeeded", "well"),
-            ("━", "recovered by the policy", "bad"),
-            ("■", "failed", "worst"),
-        ):
-            self._paint.add(legend, f"{glyphs} ", style)
-            self._paint.add(legend, f"{meaning}{GAP}", "quiet")
-        states = self._paint.text()
-        self._paint.add(states, "  states: ", "quiet")
-        for state, (glyph, style) in STATES.items():
-            self._paint.add(states, f"{glyph} ", style)
-            self._paint.add(states, f"{state.replace('_', ' ')}  ", "quiet")
-        return [*lines, self._paint.text(), legend, states]
+            pieces = [
+                self._paint.add(self._paint.text(), word, "quiet") for word in meaning.split()
+            ]
+            lines += self._wrapped(key, "strong", pieces, " ", width)
+        lines.append(self._paint.text())
+        for what, glyphs in (("calls", _OUTCOMES), ("states", STATES)):
+            pieces = []
+            for word, (glyph, style) in glyphs.items():
+                piece = self._paint.add(self._paint.text(), f"{glyph} ", style)
+                pieces.append(self._paint.add(piece, word.replace("_", " "), "quiet"))
+            lines += self._wrapped(f"{what}:", "quiet", pieces, GAP, width)
+        return lines
+
+    def _wrapped(
+        self, head: str, roles: str, pieces: Sequence[Text], gap: str, width: int
+    ) -> list[Text]:
+        """Return lines of pieces behind a head, in a column that is as wide for all heads."""
+        lines: list[Text] = []
+        for piece in pieces:
+            if not lines or lines[-1].cell_len + len(gap) + piece.cell_len > width:
+                line = self._paint.text()
+                self._paint.add(line, f"  {self._paint.fit('' if lines else head, 8)}", roles)
+                lines.append(line)
+            else:
+                lines[-1].append(gap)
+            lines[-1].append_text(piece)
+        return lines
 
     def _sections(self, view: View, choice: Choice, width: int) -> list[Section]:
-        columns = Columns.of(width)
-        if self._once:
-            columns = attrs.evolve(columns, spark=0)
         every: tuple[Sequence[AnyRow], ...] = (
             view.calls,
             view.pools,
@@ -205,7 +224,9 @@ class Screen:
             view.runs,
         )
         names = [cell_len(printable(row.component)) for rows in every for row in rows]
-        columns = attrs.evolve(columns, name=min(columns.name, max(names, default=0)))
+        columns = Columns.of(width, max([len("CALLS"), *names]))
+        if self._once:
+            columns = attrs.evolve(columns, spark=0)
         lines = Lines(self._paint, columns, width)
         sections = [
             Section(
@@ -216,7 +237,7 @@ class Screen:
             Section(title=self._paint.title("POOLS"), rows=lines.pools(view.pools)),
             Section(
                 title=self._paint.title("BREAKERS"),
-                rows=[(row, lines.breaker(row)) for row in view.breakers],
+                rows=lines.breakers(view.breakers),
                 word="closed",
             ),
             Section(
@@ -239,29 +260,37 @@ class Screen:
         return [section for section in sections if section.rows]
 
     def _fitted(self, sections: Sequence[Section], room: int | None) -> list[Text]:
-        folds = (False,) * len(sections)
-        if room is not None:
-            folds = folded([section.size() for section in sections], room)
+        sizes = [section.size() for section in sections]
+        shown = [size.well for size in sizes] if room is None else fitted(sizes, room)
         body = []
-        for section, is_folded in zip(sections, folds, strict=True):
-            well = [row for row, _ in section.rows if not row.level]
+        for section, count in zip(sections, shown, strict=True):
+            well = [place for place, (row, _) in enumerate(section.rows) if not row.level]
+            folded = {*well[count:]}
             title = section.title
-            lines = [text for row, text in section.rows if row.level or not is_folded]
-            if is_folded and section.folds_to_line:
-                lines.append(self._folded_calls(well))
-            elif is_folded:
-                more = " more" if len(well) < len(section.rows) else ""
-                self._paint.add(title, f"{GAP}{len(well)}{more}, {section.word}", "quiet")
+            lines = [text for place, (_, text) in enumerate(section.rows) if place not in folded]
+            if folded:
+                said = self._folded([section.rows[place][0] for place in folded], section)
+                if section.folds_to_line:
+                    lines.append(said)
+                else:
+                    title.append(GAP).append_text(said)
             body += [self._paint.text(), title, *lines]
         return body
 
-    def _folded_calls(self, rows: Sequence[AnyRow]) -> Text:
+    def _folded(self, rows: Sequence[AnyRow], section: Section) -> Text:
+        """Return how many rows are not shown: those that are well, and those of targets down."""
         line = self._paint.text()
-        self._paint.add(line, "● ", "well")
-        rate = sum(row.rate or 0.0 for row in rows if isinstance(row, CallsRow))
-        return self._paint.add(
-            line, f"{len(rows)} more, well{GAP}{words.rate(rate)} calls/s", "quiet"
-        )
+        living = [row for row in rows if row.age is None]
+        more = " more" if len(rows) < len(section.rows) else ""
+        if section.folds_to_line:
+            self._paint.add(line, "● ", "well" if living else "faint")
+        said = [f"{len(living)}{more}, {section.word}"] if living else []
+        if living and section.folds_to_line:
+            rate = sum(row.rate or 0.0 for row in living if isinstance(row, CallsRow))
+            said.append(f"{words.rate(rate)} calls/s")
+        if len(living) < len(rows):
+            said.append(f"{len(rows) - len(living)}{more}, no answer")
+        return self._paint.add(line, GAP.join(said), "quiet")
 
     def _cut(self, body: list[Text], room: int) -> list[Text]:
         if len(body) <= room:

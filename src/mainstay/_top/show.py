@@ -28,9 +28,9 @@ _SOON = 0.05
 
 
 def show(endpoints: Sequence[Endpoint], *, namespace: str, every: float, once: bool) -> None:
-    """Show endpoints until the reader has had enough; once, or where there is no terminal, once."""
+    """Show endpoints until the reader has had enough; once where nothing can be drawn over."""
     console = Console(highlight=False, soft_wrap=True)
-    once = once or not console.is_terminal
+    once = once or not console.is_terminal or console.is_dumb_terminal
     watch = Watched(endpoints, namespace=namespace, every=FIRST_WAIT if once else every)
     with contextlib.closing(watch):
         if once:
@@ -91,9 +91,12 @@ def _print_once(watch: Watched, console: Console) -> None:
         watch.model.tick(monotonic())
     view = watch.model.view(monotonic(), wall_time())
     width = console.width if console.is_terminal else max(console.width, 80)
-    for line in Screen(console, once=True).lines(view, Choice(), width, None):
-        line.rstrip()
-        console.print(line, crop=False, end="\n")
+    screen = Screen(console, once=True)
+    with console.capture() as picture:  # rich ends the program where nobody reads what it prints
+        for line in screen.lines(view, Choice(), width, None, is_cut=console.is_terminal):
+            line.rstrip()
+            console.print(line, crop=False, end="\n")
+    sys.stdout.write(picture.get())
 
 
 class _Live:

@@ -1,5 +1,7 @@
 """Numbers as people read them: two or three figures, and a unit."""
 
+from collections.abc import Sequence
+
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
 
@@ -48,3 +50,10 @@ def interval(seconds: float) -> str:
 def counted(count: float, noun: str) -> str:
     """Return a number with its noun."""
     return f"{count:,.0f} {noun}" + ("" if round(count) == 1 else "s")
+
+
+def names(them: Sequence[str]) -> str:
+    """Return up to three names, or two and how many more there are."""
+    if len(them) <= 3:  # noqa: PLR2004 - as the first line says
+        return ", ".join(them)
+    return f"{them[0]}, {them[1]} +{len(them) - 2}"

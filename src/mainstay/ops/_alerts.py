@@ -213,15 +213,14 @@ def retry_alerts(series: Series, min_events: int) -> Iterator[Alert]:
 
 def redundant_alerts(series: Series, min_events: int) -> Iterator[Alert]:
     """Warn of redundant calls that cost more, or agree less, than they should."""
+    layers = 'policy=~"redundant|pipeline"'
     wasted = ask.rate(series, "wasted_seconds_total", "30m", ask.COMPONENT)
-    spent = ask.rate(
-        series, "call_duration_seconds_sum", "30m", ask.COMPONENT, 'policy="redundant"'
-    )
-    calls = ask.events(series, "calls_total", "30m", ask.COMPONENT, 'policy="redundant"')
+    spent = ask.rate(series, "call_duration_seconds_sum", "30m", ask.COMPONENT, layers)
+    hedges = ask.events(series, "hedges_total", "30m", ask.COMPONENT)
     yield Alert(
         "HedgeWasteHigh",
         "ticket",
-        f"{wasted} / {spent} > 0.5\nand {calls} >= {min_events}",
+        f"{wasted} / {spent} > 0.5\nand {hedges} >= {min_events}",
         "The copies of {{ $labels.component }} do mostly wasted work",
         "Copies whose answer nobody waited for ran {{ $value | humanizePercentage }} of the time "
         "that calls took.",
@@ -341,6 +340,7 @@ def checkpoint_alerts(series: Series) -> Iterator[Alert]:
         f"and on (component) sum by (component) ({running}) > 0",
         "{{ $labels.component }} runs and has not saved for {{ $value | humanizeDuration }}",
         "It hangs, or one of its items takes very long. A crash now repeats all of that time.",
+        wait="2m",  # a run that has just begun is known before the process that saves is scraped
     )
     yield Alert(
         "CheckpointCorrupt",

@@ -71,21 +71,29 @@ _RELEASE = (
 )
 _INSERT = f"INSERT INTO result SELECT {_ROW}, ?, ? FROM run"
 _PUT = _INSERT + _RUN
-_STEP = f"{_INSERT}{_OWNED} AND crashes = 0 AND expires > ?{_BUILDS}"
+_STEP = (  # whose text for a number is a mismatch; INSERT ... SELECT would write a table between
+    f"INSERT INTO result VALUES (coalesce((SELECT {_ROW} FROM run{_OWNED} AND crashes = 0 "
+    f"AND expires > ?{_BUILDS}), 'refused'), ?, ?)"
+)
 _KEPT = f"SELECT slot, value FROM result WHERE id = (SELECT {_ROW} FROM run{_RUN})"
 _DROP = f"DELETE FROM result WHERE id = (SELECT {_ROW} FROM run{_RUN})"
 _UNNUMBERED = 2**62
 _RESULTS = "FROM result WHERE id BETWEEN ? AND ?"
 
 
-def find(db: sqlite3.Connection, run: RunId) -> Record | None:
+def find(db: sqlite3.Connection, run: RunId, *, mended: bool = False) -> Record | None:
     """Return the record of a run, or None if there is none.
 
+    Args:
+        db: The connection.
+        run: Which run.
+        mended: True for one that is only to be removed.
+
     Raises:
-        CorruptCheckpointError: If it cannot be what was written.
+        CorruptCheckpointError: If it cannot be what was written, unless it is *mended*.
     """
     rows = db.execute(_RECORDS + _RUN, (run.name, run.key)).fetchall()
-    return _record_of(rows[0]) if rows else None
+    return _record_of(rows[0], mended=mended) if rows else None
 
 
 def page(
@@ -263,11 +271,12 @@ def put_alone(db: sqlite3.Connection, lease: RunLease, change: Change, now: floa
     run, ((number, result),) = lease.run, change.put.items()
     fresh = now + lease.seconds * (1 - 1 / RENEWALS_PER_LEASE)
     owned = run.name, run.key, lease.token, lease.grant
-    values = number, result.slot, result.value, *owned, fresh, *_builds_on(change)
+    values = number, *owned, fresh, *_builds_on(change), result.slot, result.value
     try:
-        return db.execute(_STEP, values).rowcount > 0
+        db.execute(_STEP, values)
     except sqlite3.IntegrityError:
         return False
+    return True
 
 
 def release(
@@ -331,7 +340,8 @@ def _values_of(row: Sequence[Any], *, mended: bool = False) -> dict[str, Any]:
 
     Args:
         row: As it was read.
-        mended: True to say in `error` what is damaged, for lists, which have others to show.
+        mended: True to say in `error` what is damaged, for lists, which have others to show, and
+            where the run is removed.
 
     Raises:
         CorruptCheckpointError: If one of them cannot be what was written there.

@@ -31,16 +31,16 @@ def changed(
     is_cut = record.sequence < change.after or (change.after_result >= 0 and not kept)
     if is_cut or not is_owned(record, lease):
         raise LeaseLostError(lease.run.name, lease.run.key, lease.token)
-    return attrs.evolve(
-        record,
-        status="done" if change.finished else "running",
+    return Record(  # in half the time of `attrs.evolve`, at each save
+        run=record.run, life=record.life, token=record.token, grant=record.grant,
         sequence=max(record.sequence, change.sequence),
-        expires=now + lease.seconds,
-        seen=now,
+        status="done" if change.finished else "running",
+        owner=record.owner, expires=now + lease.seconds, seen=now,
         saved=now if change.progress else record.saved,
-        crashes=0 if change.progress else record.crashes,
-        updated=wall,
-    )
+        attempt=record.attempt, crashes=0 if change.progress else record.crashes,
+        exit=record.exit, error=record.error, arguments=record.arguments,
+        created=record.created, updated=wall,
+    )  # fmt: skip
 
 
 def released(record: Record, how: Exit, error: str, *, now: float, wall: float) -> Record:

@@ -243,7 +243,7 @@ class SQLiteStore(Shared):
         """Remove *run*."""
 
         def forget(db: sqlite3.Connection, now: float, wall: float) -> bool:
-            record = _rows.find(db, run)
+            record = _rows.find(db, run, mended=True)
             if record is None:
                 return False
             check_forgettable(record, self._how_gone(record, now, wall), now)

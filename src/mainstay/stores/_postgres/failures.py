@@ -62,7 +62,7 @@ class Failure(ServerFailure):
         super().__init__(problem, code, retryable=passes if retryable is None else retryable)
 
     def told(self, url: str) -> CheckpointError | ValueError:
-        """Return the failure as the error that users see."""
+        """Return the failure as the error that users of the store at *url* see."""
         if self.code == TOO_LONG:
             return ValueError(
                 f"name and key of a run must be below 2,600 bytes together in PostgreSQL: "

@@ -9,11 +9,12 @@ import re
 import struct
 from collections import Counter
 from collections.abc import Generator, Sequence
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast, get_args
 
 import attrs
 
 from mainstay.errors import LeaseLostError
+from mainstay.stores._damaged import damaged_record
 from mainstay.stores._record_fields import from_fields, to_fields
 from mainstay.stores._redis.failures import RedisFailure
 from mainstay.stores._redis.scripts import (
@@ -189,7 +190,7 @@ def listing(
         [members] = yield [("ZRANGEBYLEX", _RUNS, least, most, "LIMIT", 0, size)]
         if members:
             runs = [_run(each) for each in members]
-            clock, _wall, _forgotten, records = yield from _reading(runs, now)
+            clock, _wall, _forgotten, records = yield from _reading(runs, now, mended=True)
             states = [_with_state(each, clock) for each, _was in records if each is not None]
             found += [each for each in states if status in (None, each[1])]
             least = b"(" + members[-1]
@@ -212,7 +213,7 @@ def counting(now: float | None) -> RedisOperation[Counter[tuple[str, Status]]]:
         running = [run for run, state in runs if state == b"running"]
         counts.update((run.name, _status(state)) for run, state in runs if state not in _NOT_OVER)
         if running:
-            clock, _wall, _forgotten, records = yield from _reading(running, now)
+            clock, _wall, _forgotten, records = yield from _reading(running, now, mended=True)
             found = [_with_state(each, clock) for each, _was in records if each is not None]
             counts.update((record.run.name, state) for record, state in found)
     return counts
@@ -222,7 +223,7 @@ def forgetting(run: RunId, now: float | None) -> RedisOperation[bool]:
     """Remove *run*."""
     member = _member(run)
     while True:
-        clock, _wall, _forgotten, [(record, was)] = yield from _reading([run], now)
+        clock, _wall, _forgotten, [(record, was)] = yield from _reading([run], now, mended=True)
         if record is None:
             return False
         check_forgettable(record, gone_by_server(record, clock), clock)
@@ -254,12 +255,16 @@ def channel_of(run: RunId) -> bytes:
 
 
 def _reading(
-    runs: Sequence[RunId], now: float | None
+    runs: Sequence[RunId], now: float | None, *, mended: bool = False
 ) -> RedisOperation[tuple[float, float, int, list[_Read]]]:
-    """Return the time, the time since 1970, the token of what was forgotten, and the records."""
+    """Return the time, the time since 1970, the token of what was forgotten, and the records.
+
+    A damaged record is a failure, unless it is to be *mended*: for lists, which have others to
+    show, and where the run is removed.
+    """
     keys = [_FORGOTTEN, *(_keys(_member(each))[0] for each in runs)]
     [[clock, wall, forgotten, *rows]] = yield [READ.called(keys, _time(now))]
-    records = [_record(run, row) for run, row in zip(runs, rows, strict=True)]
+    records = [_record(run, row, mended=mended) for run, row in zip(runs, rows, strict=True)]
     return float(clock), float(wall), int(forgotten), records
 
 
@@ -337,7 +342,7 @@ def _contents(found: Sequence[Any]) -> Contents:
     )
 
 
-def _record(run: RunId, row: Sequence[bytes | None]) -> _Read:
+def _record(run: RunId, row: Sequence[bytes | None], *, mended: bool) -> _Read:
     found = dict(zip(FIELDS, row, strict=True))
     was = [found[name] or b"" for name in WAS]
     if found["token"] is None:
@@ -346,7 +351,10 @@ def _record(run: RunId, row: Sequence[bytes | None]) -> _Read:
         values = {name: _value(name, value) for name, value in found.items()}
         return from_fields({"name": run.name, "key": run.key, **values}), was
     except (TypeError, ValueError):
-        raise RedisFailure.corrupt(f"the record of {run} is none that mainstay wrote") from None
+        problem = f"the record of {run} is none that mainstay wrote"
+        if not mended:
+            raise RedisFailure.corrupt(problem) from None
+        return damaged_record(run, problem), was
 
 
 def _value(name: str, value: bytes | None) -> Any:
@@ -356,7 +364,10 @@ def _value(name: str, value: bytes | None) -> Any:
         raise ValueError(name)
     if name in _INTEGERS:
         return int(value)
-    return float(value) if name in _TIMES else _decoded(value)
+    text = _decoded(value)
+    if name == "status" and text not in get_args(Status):
+        raise ValueError(name)
+    return float(value) if name in _TIMES else text
 
 
 def _values(record: Record) -> list[bytes | str]:

@@ -197,7 +197,7 @@ for number = 1, $MANY do
   if (is[number] or '') ~= ARGV[number] then return 0 end
 end
 local forgotten = tonumber(redis.call('GET', KEYS[4]) or '0')
-if tonumber(is[1]) > forgotten then redis.call('SET', KEYS[4], is[1]) end
+if (tonumber(is[1]) or 0) > forgotten then redis.call('SET', KEYS[4], is[1]) end
 redis.call('ZREM', KEYS[3], ARGV[$MANY + 1])
 redis.call('ZREM', KEYS[5], KEYS[1])
 redis.call('UNLINK', KEYS[1], KEYS[2])

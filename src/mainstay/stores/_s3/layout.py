@@ -25,8 +25,8 @@ from mainstay.stores._s3.numbers import Ranges
 from mainstay.stores.base import Exit, Record, Result, RunId, Status
 
 _FORMAT = 1
-LONGEST_TOMBSTONE = 96
-"""Bytes that no object of a run has as few of, and that of a forgotten run has at most."""
+TOMBSTONE_SIZES = range(40, 97)
+"""The bytes that the object of a forgotten run may have; that of a run has more."""
 
 Document: TypeAlias = bytes | str | None
 """A document, or the name of the part that has it, or None if there is none."""
