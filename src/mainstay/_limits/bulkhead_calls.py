@@ -14,12 +14,13 @@ from typing import Any, ClassVar, TypeAlias
 
 import attrs
 
-from mainstay._core.call import PREDICATE_ERROR, Call, close_coroutine, recorder_in
+from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
 from mainstay._core.clock import finish, monotonic
 from mainstay._core.context import block_context, current_context, process_contexts
 from mainstay._core.failures import Judge, described, is_a
 from mainstay._core.functions import (
     Kind,
+    close_coroutine,
     is_awaitable,
     kind_of,
     name_of,
