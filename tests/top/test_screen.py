@@ -253,7 +253,7 @@ def test_a_pool_of_many_members_shows_those_that_are_out_first():
     states = {("db", f"member-{number:02}", "active"): 1.0 for number in range(30)}
     states |= {("db", "member-29", "active"): 0.0, ("db", "member-29", "ejected"): 1.0}
     (line,) = [line for line in lines(view_of({"member_state": states})) if "ejected" in line]
-    assert line.startswith("▲ db ✗ member-29 ejected ● member-00 ")
+    assert line.startswith("▲ db    ✗ member-29 ejected ● member-00 ")
     assert line.endswith("● member-03 +25")
 
 
