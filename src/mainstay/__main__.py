@@ -1,6 +1,7 @@
 """The command line: ``mainstay``, or ``python -m mainstay``.
 
-Bad usage, and a store that cannot be used, end it with exit code 2 and one line.
+Bad usage, a store that cannot be used, and an extra that is missing end it with exit code 2 and one
+line.
 """
 
 import argparse
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of the output has seen enough
         sys.stderr.close()
         return 0
-    except (MainstayError, ValueError, OSError) as error:
+    except (MainstayError, ValueError, OSError, ImportError) as error:
         parser.error(" ".join(str(error).split()))
     return code
 

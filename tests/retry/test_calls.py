@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import functools
+import types
 from unittest import mock
 
 import attrs
@@ -440,7 +441,14 @@ class Call:
         return iter(())
 
 
-@pytest.mark.parametrize("returned", [Call, asyncio.Future], ids=["call", "future"])
+@types.coroutine
+def by_hand():
+    yield
+
+
+@pytest.mark.parametrize(
+    "returned", [Call, asyncio.Future, by_hand], ids=["call", "future", "by hand"]
+)
 def test_a_plain_function_that_returns_something_to_await_is_refused(metrics, returned):
     def stub():
         return returned()

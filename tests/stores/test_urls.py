@@ -1,9 +1,11 @@
 """What a URL may name, and what of it is refused when the store is made."""
 
+from datetime import timedelta
+
 import pytest
 
 from mainstay import checkpoint_run, checkpointed
-from mainstay.stores import SQLiteStore, store_of
+from mainstay.stores import PostgresStore, RedisStore, S3Store, SQLiteStore, store_of
 
 REFUSED = [
     "sqlite:///jobs.db?mode=ro",
@@ -71,6 +73,21 @@ def test_a_url_of_the_environment_is_refused_like_any_other(monkeypatch):
 def test_a_mode_out_of_range_is_refused_in_a_url(mode):
     with pytest.raises(ValueError, match="`mode` must be from 0o600 to 0o666"):
         store_of(f"sqlite:///jobs.db?mode={mode}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "url"),
+    [
+        (PostgresStore, "postgresql://db/jobs"),
+        (RedisStore, "redis://db/0"),
+        (S3Store, "s3://bucket/jobs"),
+    ],
+)
+def test_a_limit_of_time_is_a_duration_as_everywhere(kind, url):
+    """Known fault: a `timedelta` was refused."""
+    assert kind(url, timeout=timedelta(milliseconds=1500))._timeout == 1.5
+    with pytest.raises(ValueError, match="`timeout` must be finite and above 0 seconds"):
+        kind(url, timeout=timedelta(0))
 
 
 @pytest.mark.parametrize(

@@ -254,7 +254,7 @@ def test_a_pool_of_many_members_shows_those_that_are_out_first():
     states |= {("db", "member-29", "active"): 0.0, ("db", "member-29", "ejected"): 1.0}
     (line,) = [line for line in lines(view_of({"member_state": states})) if "ejected" in line]
     assert line.startswith("▲ db    ✗ member-29 ejected ● member-00 ")
-    assert line.endswith("● member-02 +26")
+    assert line.endswith("● member-03 +25")
 
 
 def test_since_when_a_breaker_is_open_is_told_also_where_processes_differ():

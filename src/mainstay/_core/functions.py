@@ -11,8 +11,8 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
-from types import FrameType, FunctionType, MethodType, NoneType
-from typing import TYPE_CHECKING, Any
+from types import CodeType, FrameType, FunctionType, GeneratorType, MethodType, NoneType
+from typing import TYPE_CHECKING, Any, cast
 
 from mainstay.errors import UnsupportedLoopError
 
@@ -46,13 +46,25 @@ def kind_of(fn: Callable[..., Any]) -> Kind:
     fn = _unwrap_partial(fn)
     # A plain function has no `__call__` of its own; to look at it would double the time.
     for candidate in (fn,) if type(fn) is FunctionType else (fn, type(fn).__call__):
-        if inspect.iscoroutinefunction(candidate):
+        if inspect.iscoroutinefunction(candidate) or _makes_awaitables(candidate):
             return Kind.ASYNC
         if inspect.isasyncgenfunction(candidate):
             return Kind.ASYNC_GENERATOR
         if inspect.isgeneratorfunction(candidate):
             return Kind.GENERATOR
     return Kind.SYNC
+
+
+def _makes_awaitables(fn: Any) -> bool:
+    """True for what is async by a mark: of `types.coroutine`, or of asyncio before Python 3.13.
+
+    The second is on stand-ins for async functions that `create_autospec` makes, among others.
+    """
+    code = getattr(fn, "__code__", None)
+    if isinstance(code, CodeType) and code.co_flags & inspect.CO_ITERABLE_COROUTINE:
+        return True
+    asyncio = sys.modules.get("asyncio") if sys.version_info < (3, 13) else None
+    return asyncio is not None and asyncio.iscoroutinefunction(fn)
 
 
 def is_async(fn: Callable[..., Any]) -> bool:
@@ -237,7 +249,12 @@ def name_of_frame(frame: FrameType) -> str:
 def is_awaitable(value: object) -> bool:
     """True if *value* is there to be awaited: a coroutine, a future, a call of a client."""
     kind = type(value)  # usually a plain value; a failing attribute look-up is slow
-    return kind not in _PLAIN and getattr(kind, "__await__", None) is not None
+    if kind in _PLAIN:
+        return False
+    if kind is GeneratorType:  # one of `types.coroutine` can be awaited
+        made: GeneratorType[Any, Any, Any] = cast("Any", value)
+        return bool(made.gi_code.co_flags & inspect.CO_ITERABLE_COROUTINE)
+    return getattr(kind, "__await__", None) is not None
 
 
 def refused_awaitable(fn: object, value: object) -> TypeError:

@@ -85,16 +85,17 @@ class Endpoint:
 
 
 def _parts(url: str) -> SplitResult:
+    problem = ValueError(
+        "URL must be one of HTTP, such as localhost:8000 or https://shop.example/metrics, "
+        f"not {_masked(url)!r}"
+    )
     try:
         parts = urlsplit(url if _HAS_SCHEME.match(url) else f"http://{url}")
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:  # the port is no number, or the brackets of an IPv6 address do not match
-        usable = False
+        raise problem from None
     if not usable or not url.isprintable() or " " in url:
-        raise ValueError(
-            "URL must be one of HTTP, such as localhost:8000 or https://shop.example/metrics, "
-            f"not {_masked(url)!r}"
-        )
+        raise problem
     return parts
 
 

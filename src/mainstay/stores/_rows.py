@@ -12,10 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, get_args
 
-import attrs
-
-from mainstay._core.owner import Owner, part, this_process
+from mainstay._core.owner import part, this_process
 from mainstay.errors import CorruptCheckpointError, LeaseLostError
+from mainstay.stores._record_fields import FIELDS, from_fields, to_fields
 from mainstay.stores.base import (
     MOST_RESULTS,
     RENEWALS_PER_LEASE,
@@ -29,12 +28,7 @@ from mainstay.stores.base import (
     Status,
 )
 
-_COLUMNS: tuple[str, ...] = (
-    "name", "key", "life", "token", "grant", "sequence", "status", "boot", "namespace", "pid",
-    "started", "host", "expires", "seen", "saved", "attempt", "crashes", "exit", "error",
-    "arguments", "created", "updated",
-)  # fmt: skip
-_NAMES = ", ".join(f'"{column}"' for column in _COLUMNS)
+_NAMES = ", ".join(f'"{column}"' for column in FIELDS)
 _RUN = " WHERE name = ? AND key = ?"
 _COUNTS = (
     "SELECT name, 'done', count(*), NULL FROM run WHERE status = 'done' GROUP BY name UNION ALL "
@@ -61,9 +55,9 @@ _LISTED = (
     "AND (? IS NULL OR status IN (?, 'running')) ORDER BY name, key LIMIT ?"
 )
 _WRITE = (
-    f"INSERT INTO run ({_NAMES}) VALUES ({', '.join('?' * len(_COLUMNS))}) "
+    f"INSERT INTO run ({_NAMES}) VALUES ({', '.join('?' * len(FIELDS))}) "
     f"ON CONFLICT (name, key) DO UPDATE SET "
-    + ", ".join(f'"{column}" = excluded."{column}"' for column in _COLUMNS[2:])
+    + ", ".join(f'"{column}" = excluded."{column}"' for column in FIELDS[2:])
 )
 _CHANGE = "UPDATE run SET expires = ?, seen = ?, updated = ?, sequence = max(sequence, ?)"
 _RENEW = _CHANGE + _NEXT
@@ -166,9 +160,8 @@ def _id_of(db: sqlite3.Connection, run: RunId) -> int:
 
 def write(db: sqlite3.Connection, record: Record) -> None:
     """Write the record of a run."""
-    values = attrs.asdict(record, recurse=False)
-    values |= attrs.asdict(record.run) | attrs.asdict(record.owner)
-    db.execute(_WRITE, [values[column] for column in _COLUMNS])
+    values = to_fields(record)
+    db.execute(_WRITE, [values[column] for column in FIELDS])
 
 
 def remove(db: sqlite3.Connection, run: RunId) -> None:
@@ -353,8 +346,8 @@ def _values_of(row: Sequence[Any], *, mended: bool = False) -> dict[str, Any]:
     Raises:
         CorruptCheckpointError: If one of them cannot be what was written there.
     """
-    values = dict(zip(_COLUMNS, row, strict=True))
-    damaged = [column for column in _COLUMNS if not _SOUND[column][0](values[column])]
+    values = dict(zip(FIELDS, row, strict=True))
+    damaged = [column for column in FIELDS if not _SOUND[column][0](values[column])]
     if not damaged:
         return values
     problem = f"its {', '.join(f'`{column}`' for column in damaged)} cannot be read"
@@ -364,7 +357,4 @@ def _values_of(row: Sequence[Any], *, mended: bool = False) -> dict[str, Any]:
 
 
 def _record_of(row: tuple[Any, ...], *, mended: bool = False) -> Record:
-    values = _values_of(row, mended=mended)
-    run = RunId(values.pop("name"), values.pop("key"))
-    owner = Owner(*(values.pop(each) for each in ("boot", "namespace", "pid", "started", "host")))
-    return Record(run=run, owner=owner, **values)
+    return from_fields(_values_of(row, mended=mended))

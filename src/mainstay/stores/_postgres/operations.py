@@ -13,11 +13,12 @@ from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
-from mainstay._core.owner import Owner, is_dead
+from mainstay._core.owner import is_dead
 from mainstay.errors import LeaseLostError
 from mainstay.stores._postgres.failures import UNIQUE_VIOLATION, Failure
 from mainstay.stores._postgres.statements import COLUMNS, PAGE, Statements
 from mainstay.stores._postgres.wire import Bound, Reply, Row
+from mainstay.stores._record_fields import from_fields, to_fields
 from mainstay.stores._transitions import check_forgettable, gone_by_server
 from mainstay.stores.base import (
     RENEWALS_PER_LEASE,
@@ -100,7 +101,7 @@ class Operations:
             "name": run.name, "key": run.key, "granted": request.grant, "life": request.life,
             "arguments": request.arguments, "lease": request.lease, "above": request.above,
             "now": now, "after": -1, "session": session.number, "since": session.since,
-            **_owner(request.owner),
+            **attrs.asdict(request.owner),
         }  # fmt: skip
         suspect = None
         while True:
@@ -354,22 +355,16 @@ def _with_state(row: Row) -> tuple[Record, Status]:
 
 def _record(row: Sequence[Any]) -> Record:
     values = dict(zip(COLUMNS, row, strict=True))
-    run = RunId(values.pop("name"), values.pop("key"))
-    owner = Owner(*(values.pop(each) for each in ("boot", "namespace", "pid", "started", "host")))
     del values["session"], values["since"]
-    return Record(run=run, owner=owner, grant=values.pop("granted"), **values)
+    values["grant"] = values.pop("granted")
+    return from_fields(values)
 
 
 def _values(record: Record) -> dict[str, Any]:
-    values = attrs.asdict(record, recurse=False)
-    run, owner = values.pop("run"), values.pop("owner")
-    granted = values.pop("grant")
+    values = to_fields(record)
+    values["granted"] = values.pop("grant")
     values["error"] = _text(record.error)
-    return {"name": run.name, "key": run.key, "granted": granted, **_owner(owner), **values}
-
-
-def _owner(owner: Owner) -> dict[str, Any]:
-    return attrs.asdict(owner)
+    return values
 
 
 def _was(record: Record) -> dict[str, Any]:

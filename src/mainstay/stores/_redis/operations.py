@@ -13,9 +13,9 @@ from typing import Any, TypeAlias, TypeVar, cast, get_args
 
 import attrs
 
-from mainstay._core.owner import Owner
 from mainstay.errors import LeaseLostError
 from mainstay.stores._damaged import damaged_record
+from mainstay.stores._record_fields import from_fields, to_fields
 from mainstay.stores._redis.failures import RedisFailure
 from mainstay.stores._redis.scripts import (
     COMMIT,
@@ -70,7 +70,6 @@ _LENGTH = struct.Struct(">I")
 _END_OF_NAME = re.compile(b"\0(?!\xff)")
 _INTEGERS = frozenset({"token", "sequence", "pid", "started", "attempt", "crashes"})
 _TIMES = frozenset({"expires", "seen", "saved", "created", "updated"})
-_OWNERS = ("boot", "namespace", "pid", "started", "host")
 
 
 def opening() -> RedisOperation[None]:
@@ -350,8 +349,7 @@ def _record(run: RunId, row: Sequence[bytes | None], *, mended: bool) -> _Read:
         return None, was
     try:
         values = {name: _value(name, value) for name, value in found.items()}
-        owner = Owner(*(values.pop(each) for each in _OWNERS))
-        return Record(run=run, owner=owner, **values), was
+        return from_fields({"name": run.name, "key": run.key, **values}), was
     except (TypeError, ValueError):
         problem = f"the record of {run} is none that mainstay wrote"
         if not mended:
@@ -374,13 +372,10 @@ def _value(name: str, value: bytes | None) -> Any:
 
 def _values(record: Record) -> list[bytes | str]:
     """Return the names and values of the fields of a record."""
-    values: dict[str, Any] = attrs.asdict(record, recurse=False)
-    del values["run"]
-    values |= attrs.asdict(cast("Any", values.pop("owner")))
     return [
         part
-        for name, value in values.items()
-        if value is not None
+        for name, value in to_fields(record).items()
+        if name in FIELDS and value is not None
         for part in (name, _field(value))
     ]
 

@@ -12,14 +12,11 @@ import hashlib
 
 import attrs
 
+from mainstay.stores import _record_fields
 from mainstay.stores.base import RENEWALS_PER_LEASE
 
-FIELDS = (
-    "life", "token", "grant", "sequence", "status", "boot", "namespace", "pid", "started", "host",
-    "expires", "seen", "saved", "attempt", "crashes", "exit", "error", "arguments", "created",
-    "updated",
-)  # fmt: skip
-"""The fields of a record, in the order in which scripts answer."""
+FIELDS = _record_fields.FIELDS[2:]
+"""The fields of a record but for its run, in the order in which scripts answer."""
 WAS = ("token", "grant", "status", "sequence", "expires", "seen")
 """The fields that tell if a record is still as it was read."""
 
