@@ -45,7 +45,7 @@ class OpenAnswer:
         return nullcontext() if self._watch is None else self._watch.reading(left, self._component)
 
     def end(self) -> None:
-        """Release the place; the body is out, or nobody will read it."""
+        """Release the place: the body is read, or nobody will read it."""
         watch, self._watch = self._watch, None
         if watch is not None:
             watch.close()
