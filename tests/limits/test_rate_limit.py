@@ -261,7 +261,11 @@ def test_a_cost_that_is_no_number_is_refused(metrics, cost):
         ({"on_store_error": "raise"}, ValueError, "'local', 'allow' or 'deny', not 'raise'"),
         ({"on_store_error": None}, ValueError, "`on_store_error`"),
         ({"on_store_error": "deny"}, ValueError, "`on_store_error` is for a limit with `shared`"),
-        ({"shared": 3}, TypeError, "`shared` must be a strategy of limits.strategies.*not 3"),
+        (
+            {"shared": 3},
+            TypeError,
+            "`shared` must be a strategy of limits.strategies.*not an object of type int",
+        ),
         ({"shared": dict}, TypeError, "`shared` must be a strategy"),
         ({"metrics": 4}, TypeError, "`metrics`"),
         ({"name": ""}, ValueError, "`name`"),

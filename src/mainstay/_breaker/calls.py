@@ -195,7 +195,7 @@ def _wrap_sync(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any
     plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
     @wraps(fn)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
         nonlocal plain
         started = monotonic()
         here = block_context()
@@ -225,7 +225,7 @@ def _wrap_sync(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any
         success(now - started)
         return value
 
-    return call
+    return wrapper
 
 
 def _wrap_async(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -236,7 +236,7 @@ def _wrap_async(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., An
     on_asyncio = False  # asked at the first call: it is a system call in 3.11
 
     @wraps(fn)
-    async def call(*args: Any, **kwargs: Any) -> Any:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
         nonlocal on_asyncio
         if not on_asyncio:
             require_asyncio(engine.name)
@@ -269,7 +269,7 @@ def _wrap_async(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., An
         success(seconds)
         return value
 
-    return call
+    return wrapper
 
 
 def _call(call: BreakerCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:

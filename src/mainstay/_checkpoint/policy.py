@@ -173,24 +173,24 @@ class CheckpointedFunction:
 
 def _wrap_sync(fn: Callable[..., Any], arguments: Arguments, begin: Begin) -> Callable[..., Any]:
     @without_resource(fn)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
         def body(run: Run) -> Any:
             return fn(*arguments.with_checkpoint(Checkpoint(run), args), **kwargs)
 
         return run_to_end(begin(args, kwargs), body)
 
-    return call
+    return wrapper
 
 
 def _wrap_async(fn: Callable[..., Any], arguments: Arguments, begin: Begin) -> Callable[..., Any]:
     @without_resource(fn)
-    async def call(*args: Any, **kwargs: Any) -> Any:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
         def body(run: Run) -> Any:
             return fn(*arguments.with_checkpoint(AsyncCheckpoint(run), args), **kwargs)
 
         return await arun_to_end(begin(args, kwargs), body)
 
-    return call
+    return wrapper
 
 
 @keywords_only(

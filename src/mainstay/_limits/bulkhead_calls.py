@@ -365,7 +365,7 @@ def _wrap_sync(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., An
     plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
     @wraps(fn)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
         nonlocal plain
         started = monotonic()
         here = block_context()
@@ -409,7 +409,7 @@ def _wrap_sync(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., An
         answered(seconds)
         return value
 
-    return call
+    return wrapper
 
 
 def _wrap_async(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -420,7 +420,7 @@ def _wrap_async(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., A
     on_asyncio = False  # asked at the first call: it is a system call in 3.11
 
     @wraps(fn)
-    async def call(*args: Any, **kwargs: Any) -> Any:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
         nonlocal on_asyncio
         if not on_asyncio:
             require_asyncio(engine.name)
@@ -463,7 +463,7 @@ def _wrap_async(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., A
         answered(seconds)
         return value
 
-    return call
+    return wrapper
 
 
 def _call(call: BulkheadCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:

@@ -278,31 +278,31 @@ def wrap_sync(bound: BoundFallback, fn: Callable[..., Any]) -> Callable[..., Any
     plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
     @wraps(fn)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
         nonlocal plain
         key = None if keep is None else bound.key(args, kwargs)
         started = monotonic()
         here = block_context()
-        run = None
+        call = None
         if process_contexts or (here is not None and not (here.plain and started < here.deadline)):
-            run = bound.begin()
+            call = bound.begin()
         try:
-            if run is not None:
-                run.check_left()
+            if call is not None:
+                call.check_left()
             value = fn(*args, **kwargs)
         except Exception as error:
-            run = run or bound.resume(started)
-            if not run.caught(error, run.ask(bound.settings.judge, error)):
+            call = call or bound.resume(started)
+            if not call.caught(error, call.ask(bound.settings.judge, error)):
                 raise
-            return answer(run, error, key, args, kwargs)
+            return answer(call, error, key, args, kwargs)
         except BaseException as error:
-            (run or bound.resume(started)).end_interrupted(error)
+            (call or bound.resume(started)).end_interrupted(error)
             raise
         if type(value) is not plain and is_awaitable(value):
-            raise _awaitable_refused(run or bound.resume(started), fn, value)
+            raise _awaitable_refused(call or bound.resume(started), fn, value)
         plain = type(value)
-        if run is not None:
-            run.returned(key, value)
+        if call is not None:
+            call.returned(key, value)
             return value
         now = monotonic()
         if keep is not None:
@@ -310,7 +310,7 @@ def wrap_sync(bound: BoundFallback, fn: Callable[..., Any]) -> Callable[..., Any
         success(now - started)
         return value
 
-    return call
+    return wrapper
 
 
 def wrap_async(bound: BoundFallback, fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -320,7 +320,7 @@ def wrap_async(bound: BoundFallback, fn: Callable[..., Any]) -> Callable[..., An
     on_asyncio = False  # asked at the first call: it is a system call in 3.11
 
     @wraps(fn)
-    async def call(*args: Any, **kwargs: Any) -> Any:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
         nonlocal on_asyncio
         if not on_asyncio:
             require_asyncio(bound.component)
@@ -328,23 +328,23 @@ def wrap_async(bound: BoundFallback, fn: Callable[..., Any]) -> Callable[..., An
         key = None if keep is None else bound.key(args, kwargs)
         started = monotonic()
         here = block_context()
-        run = None
+        call = None
         if process_contexts or (here is not None and not (here.plain and started < here.deadline)):
-            run = bound.begin()
+            call = bound.begin()
         try:
-            if run is not None:
-                run.check_left()
+            if call is not None:
+                call.check_left()
             value = await fn(*args, **kwargs)
         except Exception as error:
-            run = run or bound.resume(started)
-            if not run.caught(error, await run.aask(bound.settings.judge, error)):
+            call = call or bound.resume(started)
+            if not call.caught(error, await call.aask(bound.settings.judge, error)):
                 raise
-            return await aanswer(run, error, key, args, kwargs)
+            return await aanswer(call, error, key, args, kwargs)
         except BaseException as error:
-            (run or bound.resume(started)).end_interrupted(error)
+            (call or bound.resume(started)).end_interrupted(error)
             raise
-        if run is not None:
-            run.returned(key, value)
+        if call is not None:
+            call.returned(key, value)
             return value
         now = monotonic()
         if keep is not None:
@@ -352,55 +352,55 @@ def wrap_async(bound: BoundFallback, fn: Callable[..., Any]) -> Callable[..., An
         success(now - started)
         return value
 
-    return call
+    return wrapper
 
 
-def _awaitable_refused(run: FallbackCall, fn: Callable[..., Any], value: object) -> TypeError:
+def _awaitable_refused(call: FallbackCall, fn: Callable[..., Any], value: object) -> TypeError:
     """End a call of a plain function that returned something to await."""
     error = refused_awaitable(fn, value)
-    run.caught(error, False)
+    call.caught(error, False)
     return error
 
 
 def answer(
-    run: FallbackCall,
+    call: FallbackCall,
     error: Exception,
     key: Hashable,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
     """Return the fallback's answer; raise what the call has raised if there is none."""
-    call = run.bound.settings.call
+    then = call.bound.settings.call
     try:
-        if call is None:
-            return run.at_hand(error, key)
-        value = call(error, *args, **kwargs)
+        if then is None:
+            return call.at_hand(error, key)
+        value = then(error, *args, **kwargs)
         if is_awaitable(value):
-            raise refused_awaitable(call, value)
-        return run.answered(error, value)
+            raise refused_awaitable(then, value)
+        return call.answered(error, value)
     except BaseException as broken:
-        run.failed(broken, error)
+        call.failed(broken, error)
         raise
     finally:
         del error  # this frame is part of its traceback
 
 
 async def aanswer(
-    run: FallbackCall,
+    call: FallbackCall,
     error: Exception,
     key: Hashable,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
     """As `answer`; what `call` returns may have to be awaited."""
-    call = run.bound.settings.call
+    then = call.bound.settings.call
     try:
-        if call is None:
-            return run.at_hand(error, key)
-        value = call(error, *args, **kwargs)
-        return run.answered(error, await value if inspect.isawaitable(value) else value)
+        if then is None:
+            return call.at_hand(error, key)
+        value = then(error, *args, **kwargs)
+        return call.answered(error, await value if inspect.isawaitable(value) else value)
     except BaseException as broken:
-        run.failed(broken, error)
+        call.failed(broken, error)
         raise
     finally:
         del error  # this frame is part of its traceback

@@ -210,7 +210,7 @@ def _wrap_sync(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
     plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
     @wraps(fn)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
         nonlocal plain
         started = monotonic()
         here = block_context()
@@ -220,9 +220,9 @@ def _wrap_sync(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
             or (here is not None and not (here.plain and started < here.deadline))
             or engine.turns.take(started) is not None
         ):
-            begun = bound.begin()
-            begun.enter()
-            return _call(begun, fn, args, kwargs)
+            call = bound.begin()
+            call.enter()
+            return _call(call, fn, args, kwargs)
         try:
             value = fn(*args, **kwargs)
         except BaseException as error:
@@ -235,7 +235,7 @@ def _wrap_sync(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
         success(monotonic() - started)
         return value
 
-    return call
+    return wrapper
 
 
 def _wrap_async(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -244,7 +244,7 @@ def _wrap_async(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
     on_asyncio = False  # asked at the first call: it is a system call in 3.11
 
     @wraps(fn)
-    async def call(*args: Any, **kwargs: Any) -> Any:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
         nonlocal on_asyncio
         if not on_asyncio:
             require_asyncio(bound.engine.name)
@@ -257,9 +257,9 @@ def _wrap_async(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
             or (here is not None and not (here.plain and started < here.deadline))
             or engine.turns.take(started) is not None
         ):
-            begun = bound.begin()
-            await begun.aenter()
-            return await _acall(begun, fn, args, kwargs)
+            call = bound.begin()
+            await call.aenter()
+            return await _acall(call, fn, args, kwargs)
         try:
             value = await fn(*args, **kwargs)
         except BaseException as error:
@@ -268,7 +268,7 @@ def _wrap_async(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
         success(monotonic() - started)
         return value
 
-    return call
+    return wrapper
 
 
 def _call(call: RateCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:

@@ -177,7 +177,7 @@ def wrap_async(bound: BoundTimeout, fn: Callable[..., Any]) -> Callable[..., Any
     on_asyncio = False  # asked at the first call: it is a system call in 3.11
 
     @wraps(fn)
-    async def call(*args: Any, **kwargs: Any) -> Any:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
         nonlocal on_asyncio
         if not on_asyncio:
             require_asyncio(bound.component)
@@ -208,22 +208,22 @@ def wrap_async(bound: BoundTimeout, fn: Callable[..., Any]) -> Callable[..., Any
             bound.resume(started).returned()
         return value
 
-    return call
+    return wrapper
 
 
 async def _acall(
     bound: BoundTimeout, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    run = bound.begin()
+    call = bound.begin()
     block = deadline(bound.seconds)
     begin_interrupting(block)
     try:
         value = await fn(*args, **kwargs)
     except BaseException as error:
-        run.raised(error, end_interrupting(block, type(error)))
+        call.raised(error, end_interrupting(block, type(error)))
         raise
     end_interrupting(block, None)
-    run.returned()
+    call.returned()
     return value
 
 
@@ -236,7 +236,7 @@ def wrap_sync(bound: BoundTimeout, fn: Callable[..., Any]) -> Callable[..., Any]
     plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
     @wraps(fn)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
         nonlocal plain
         started = monotonic()
         here = block_context()
@@ -262,22 +262,22 @@ def wrap_sync(bound: BoundTimeout, fn: Callable[..., Any]) -> Callable[..., Any]
             bound.resume(started).returned()
         return value
 
-    return call
+    return wrapper
 
 
 def _call(
     bound: BoundTimeout, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    run = bound.begin()
+    call = bound.begin()
     try:
         with deadline(bound.seconds):
             value = fn(*args, **kwargs)
     except BaseException as error:
-        run.raised(error)
+        call.raised(error)
         raise
     if is_awaitable(value):
-        raise _awaitable_refused(run, fn, value)
-    run.returned()
+        raise _awaitable_refused(call, fn, value)
+    call.returned()
     return value
 
 
@@ -287,42 +287,42 @@ def wrap_in_thread(bound: BoundTimeout, fn: Callable[..., Any]) -> Callable[...,
     assert workers is not None and abandoned is not None  # noqa: S101, PT018 - by its policy
 
     @wraps(fn)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        run = bound.begin()
-        bell, job = run.context.clock.bell(), None
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        call = bound.begin()
+        bell, job = call.context.clock.bell(), None
         worker = workers.take()
         if worker is None:
-            raise run.full()
+            raise call.full()
         try:
             made = _Job(bound.seconds, fn, args, kwargs, workers, abandoned, bell)
             bell.working(worker.ident)
             job = made
             worker.run(job.do)
-            done = bell.wait(min(bound.seconds, run.left()))
+            done = bell.wait(min(bound.seconds, call.left()))
             done = done or not job.leave()
         except BaseException as interrupt:
             if job is None:  # a signal handler raised before the worker had it
                 workers.release(worker)
             else:
                 job.leave()
-            run.end_interrupted(interrupt)
+            call.end_interrupted(interrupt)
             raise
         finally:
             bell.idle(get_ident())
         if not done:
-            raise run.left_behind()
+            raise call.left_behind()
         if job.error is not None:
             try:
-                run.raised(job.error)
+                call.raised(job.error)
                 raise job.error
             finally:
                 job.error = None  # its traceback leads here
         if is_awaitable(job.value):
-            raise _awaitable_refused(run, fn, job.value)
-        run.returned()
+            raise _awaitable_refused(call, fn, job.value)
+        call.returned()
         return job.value
 
-    return call
+    return wrapper
 
 
 class _Job:
@@ -388,8 +388,8 @@ class _Job:
             return fn(*args, **kwargs)
 
 
-def _awaitable_refused(run: TimeoutCall, fn: Callable[..., Any], value: object) -> TypeError:
+def _awaitable_refused(call: TimeoutCall, fn: Callable[..., Any], value: object) -> TypeError:
     """End a call of a plain function that returned something to await."""
     error = refused_awaitable(fn, value)
-    run.raised(error)
+    call.raised(error)
     return error

@@ -90,37 +90,37 @@ def wrap_sync(bound: BoundPipeline, nested: Callable[..., Any]) -> Callable[...,
     """Make one call of what the layers have made of a `def`."""
 
     @wraps(nested)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        run = bound.begin()
-        set_tally(run.tally)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        call = bound.begin()
+        set_tally(call.tally)
         try:
             value = nested(*args, **kwargs)
         except BaseException as error:
-            run.end(error)
+            call.end(error)
             raise
-        run.end()
+        call.end()
         return value
 
-    return call
+    return wrapper
 
 
 def wrap_async(bound: BoundPipeline, nested: Callable[..., Any]) -> Callable[..., Any]:
     """Make one call of what the layers have made of an `async def`."""
 
     @wraps(nested)
-    async def call(*args: Any, **kwargs: Any) -> Any:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
         require_asyncio(bound.component)
-        run = bound.begin()
-        set_tally(run.tally)
+        call = bound.begin()
+        set_tally(call.tally)
         try:
             value = await nested(*args, **kwargs)
         except BaseException as error:
-            run.end(error)
+            call.end(error)
             raise
-        run.end()
+        call.end()
         return value
 
-    return call
+    return wrapper
 
 
 def wrap_fast_sync(  # noqa: C901 - flat, since each further call would cost every call
@@ -133,7 +133,7 @@ def wrap_fast_sync(  # noqa: C901 - flat, since each further call would cost eve
     plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
     @wraps(slow)
-    def call(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0912 - as above
+    def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0912 - as above
         nonlocal plain
         started = monotonic()
         here = block_context()
@@ -188,7 +188,7 @@ def wrap_fast_sync(  # noqa: C901 - flat, since each further call would cost eve
         _undo(path, places_taken)
         return slow(*args, **kwargs)
 
-    return call
+    return wrapper
 
 
 def wrap_fast_async(  # noqa: C901, PLR0915 - as above
@@ -205,7 +205,7 @@ def wrap_fast_async(  # noqa: C901, PLR0915 - as above
     on_asyncio = False  # asked at the first call: it is a system call in 3.11
 
     @wraps(slow)
-    async def call(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0912 - as above
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0912 - as above
         nonlocal on_asyncio
         if not on_asyncio:
             require_asyncio(bound.component)
@@ -265,7 +265,7 @@ def wrap_fast_async(  # noqa: C901, PLR0915 - as above
         _undo(path, places_taken)
         return await slow(*args, **kwargs)
 
-    return call
+    return wrapper
 
 
 def _undo(path: FastPath, kept: list[Any]) -> None:
@@ -283,16 +283,16 @@ def _through(
 ) -> Any:
     """Take an exception of the function through the layers, from the innermost outwards."""
     tokens = dict(zip(path.enterers, kept, strict=True))
-    run = bound.resume(started, failure)
+    pipeline_call = bound.resume(started, failure)
     failing = _Failing(path.layers, tokens, started, call, [failure])
     del failure  # its traceback leads here
-    set_tally(run.tally)
+    set_tally(pipeline_call.tally)
     try:
         value = failing.come_to(len(path.layers))
     except BaseException as error:
-        run.end(error)
+        pipeline_call.end(error)
         raise
-    run.end()
+    pipeline_call.end()
     return value
 
 
@@ -309,16 +309,16 @@ async def _athrough(
     tokens: dict[Any, Any] = dict(zip(path.enterers, kept, strict=True))
     if path.timed is not None:
         tokens[path.timed] = entry
-    run = bound.resume(started, failure)
+    pipeline_call = bound.resume(started, failure)
     failing = _Failing(path.layers, tokens, started, call, [failure])
     del failure  # as above
-    set_tally(run.tally)
+    set_tally(pipeline_call.tally)
     try:
         value = await failing.acome_to(len(path.layers))
     except BaseException as error:
-        run.end(error)
+        pipeline_call.end(error)
         raise
-    run.end()
+    pipeline_call.end()
     return value
 
 

@@ -83,32 +83,32 @@ class FastRetry(FastLayer):
         if not is_a(error, Exception):
             self.bound.resume(started, None).interrupted(error)
             return None
-        run = self.bound.resume(started, (self.nested, *call))
-        wait = run.after(error, run.verdict(error))
-        return None if wait is None else (run, wait)
+        retry_call = self.bound.resume(started, (self.nested, *call))
+        wait = retry_call.after(error, retry_call.verdict(error))
+        return None if wait is None else (retry_call, wait)
 
     async def afailed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - as above
         """As `failed`, in async code."""
         if not is_a(error, Exception):
             self.bound.resume(started, None).interrupted(error)
             return None
-        run = self.bound.resume(started, (self.nested, *call))
-        wait = run.after(error, await run.averdict(error))
-        return None if wait is None else (run, wait)
+        retry_call = self.bound.resume(started, (self.nested, *call))
+        wait = retry_call.after(error, await retry_call.averdict(error))
+        return None if wait is None else (retry_call, wait)
 
     def go_on(self, handled: Any, call: Call) -> Any:
         """Wait, and call again."""
-        run, wait = handled
+        retry_call, wait = handled
         if wait:
-            run.sleep(wait)
-        return self._repeat(run, self.nested, *call)
+            retry_call.sleep(wait)
+        return self._repeat(retry_call, self.nested, *call)
 
     async def ago_on(self, handled: Any, call: Call) -> Any:
         """As `go_on`, in async code."""
-        run, wait = handled
+        retry_call, wait = handled
         if wait:
-            await run.asleep(wait)
-        return await self._arepeat(run, self.nested, *call)
+            await retry_call.asleep(wait)
+        return await self._arepeat(retry_call, self.nested, *call)
 
 
 class FastFallback(FastLayer):
@@ -122,23 +122,25 @@ class FastFallback(FastLayer):
 
     def failed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - as above
         """Return an answer, or let the exception go on."""
-        run = self.bound.resume(started)
+        fallback_call = self.bound.resume(started)
         if not is_a(error, Exception):
-            run.end_interrupted(error)
+            fallback_call.end_interrupted(error)
             return None
-        if not run.caught(error, run.ask(self.bound.settings.judge, error)):
+        if not fallback_call.caught(error, fallback_call.ask(self.bound.settings.judge, error)):
             return None
-        return (self._answer(run, error, None, *call),)
+        return (self._answer(fallback_call, error, None, *call),)
 
     async def afailed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - as above
         """As `failed`, in async code."""
-        run = self.bound.resume(started)
+        fallback_call = self.bound.resume(started)
         if not is_a(error, Exception):
-            run.end_interrupted(error)
+            fallback_call.end_interrupted(error)
             return None
-        if not run.caught(error, await run.aask(self.bound.settings.judge, error)):
+        if not fallback_call.caught(
+            error, await fallback_call.aask(self.bound.settings.judge, error)
+        ):
             return None
-        return (await self._aanswer(run, error, None, *call),)
+        return (await self._aanswer(fallback_call, error, None, *call),)
 
 
 class FastBreaker(FastLayer):

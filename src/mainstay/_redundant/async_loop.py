@@ -78,19 +78,19 @@ def _wrap_with_task(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[.
     """Wrap what runs every copy in a task."""
 
     @wraps(fn)
-    async def call(*args: Any, **kwargs: Any) -> Any:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
         loop = AsyncLoop.begin(bound, args, kwargs)
         loop.start()
         return await loop.result()
 
-    return call
+    return wrapper
 
 
 def _wrap_inline(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap what runs its primary in the caller's task, whatever else it may need."""
 
     @wraps(fn)
-    async def call(*args: Any, **kwargs: Any) -> Any:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
         loop = AsyncLoop.begin(bound, args, kwargs, inline=True)
         loop.start()
         try:
@@ -102,7 +102,7 @@ def _wrap_inline(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[...,
             loop.primary_answered(value)
         return await loop.result()
 
-    return call
+    return wrapper
 
 
 def _wrap_hedged(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -114,7 +114,7 @@ def _wrap_hedged(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[...,
     in_any_context = _wrap_inline(bound, fn)
 
     @wraps(fn)
-    async def call(*args: Any, **kwargs: Any) -> Any:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
         started = monotonic()
         here, delay = block_context(), latency.delay
         try:
@@ -160,7 +160,7 @@ def _wrap_hedged(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[...,
             loop.primary_answered(value)
         return await loop.result()
 
-    return call
+    return wrapper
 
 
 @attrs.define(eq=False)

@@ -27,7 +27,7 @@ class OpenAnswer:
         self.error: BaseException | None = None
 
     def hold(self, place: BulkheadCall) -> None:
-        """Free *place* at the end."""
+        """Keep *place* until the end, and release it then."""
         self._place = place
 
     def reading(self, left: float, connection: Callable[[], Any]) -> AbstractContextManager[None]:
@@ -45,7 +45,7 @@ class OpenAnswer:
         return nullcontext() if self._watch is None else self._watch.reading(left, self._component)
 
     def end(self) -> None:
-        """Free the place: the body is out, or nobody will read it."""
+        """Release the place: the body is read, or nobody will read it."""
         watch, self._watch = self._watch, None
         if watch is not None:
             watch.close()
