@@ -36,6 +36,9 @@ def drive(operation: Generator[R, A, T], send: Callable[[R], A]) -> T:
     except StopIteration as ended:
         found: T = ended.value
         return found
+    except BaseException:  # also an interruption: what the operation holds is free at once
+        operation.close()
+        raise
 
 
 async def adrive(operation: Generator[R, A, T], send: Callable[[R], Awaitable[A]]) -> T:
@@ -52,3 +55,6 @@ async def adrive(operation: Generator[R, A, T], send: Callable[[R], Awaitable[A]
     except StopIteration as ended:
         found: T = ended.value
         return found
+    except BaseException:  # also an interruption: what the operation holds is free at once
+        operation.close()
+        raise

@@ -354,7 +354,7 @@ def _with_state(row: Row) -> tuple[Record, Status]:
 
 
 def _record(row: Sequence[Any]) -> Record:
-    values = dict(zip(COLUMNS, row, strict=True))
+    values: dict[str, Any] = dict(zip(COLUMNS, row, strict=True))
     del values["session"], values["since"]
     values["grant"] = values.pop("granted")
     return from_fields(values)
