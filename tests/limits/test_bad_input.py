@@ -150,7 +150,7 @@ REFUSED = {
     # a shared that is no strategy
     "shared that is a url": (
         lambda: RateLimit("m", 1, shared="redis://"),
-        f"{STRATEGY}, not 'redis://'",
+        f"{STRATEGY}, not an address",
     ),
     "shared that is a store": (
         lambda: RateLimit("m", 1, shared=limits.storage.MemoryStorage()),

@@ -7,6 +7,9 @@ from typing import TypeAlias
 Duration: TypeAlias = float | timedelta
 """Seconds (`float` or `int`) or a `timedelta`."""
 
+LONGEST = 1e9
+"""The longest limit of time that is passed on to sockets and stores, in seconds: 31 years."""
+
 
 def to_count(value: object, parameter: str) -> int:
     """Return a whole number of at least 1.
@@ -96,6 +99,18 @@ def to_seconds(value: object, parameter: str, *, zero: bool = True) -> float:
         least = "at least 0" if zero else "above 0"
         raise ValueError(f"`{parameter}` must be finite and {least} seconds, not {value!r}")
     return seconds
+
+
+def to_limit(value: object, parameter: str) -> float:
+    """Return a limit of time in seconds, above 0, that every system and store can hold.
+
+    That is `LONGEST` for whatever is longer, and comes to the same.
+
+    Raises:
+        TypeError: If *value* is neither a number nor a `timedelta`.
+        ValueError: If *value* is NaN, infinite, negative or 0.
+    """
+    return min(to_seconds(value, parameter, zero=False), LONGEST)
 
 
 class DefaultInt(int):

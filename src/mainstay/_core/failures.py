@@ -200,7 +200,7 @@ def _check_class(each: object, parameter: str) -> None:
 
 
 def _check_no_strategy(given: object, parameter: str, instead: str) -> None:
-    """Refuse what tenacity calls with the state of a retry: its answer here would be wrong."""
+    """Raise for what tenacity calls with the state of a retry: its answer here would be wrong."""
     if any(str(each.__module__).startswith("tenacity.") for each in type(given).__mro__):
         raise TypeError(
             f"`{parameter}` takes no strategy of tenacity here, as {type(given).__name__} is; give "

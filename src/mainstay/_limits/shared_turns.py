@@ -123,7 +123,7 @@ class SharedTurns:
             here, needed = ("async", "limits.aio") if is_async else ("sync", "limits")
             raise TypeError(
                 f"rate limit {self._name}: {what} is {here} code, where `shared` must be of "
-                f"{needed}.strategies, not an object of type {type(self._strategy).__name__}"
+                f"{needed}.strategies, not {self._strategy!r}"
             )
 
     # def
@@ -214,17 +214,18 @@ def _is_async(strategy: object) -> bool:
         from limits.aio import strategies as aio_strategies  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise TypeError(
-            f"`shared` takes a strategy of the package limits, which is not installed "
-            f"(pip install 'mainstay[limits]'), not an object of type {type(strategy).__name__}"
+            "`shared` takes a strategy of the package limits, which is not installed "
+            "(pip install 'mainstay[limits]')"
         ) from error
     if isinstance(strategy, aio_strategies.RateLimiter):
         return True
     if isinstance(strategy, strategies.RateLimiter):
         return False
+    # An address is not shown: it may have a password.
+    given = "an address" if isinstance(strategy, str) else repr(strategy)
     raise TypeError(
         f"`shared` must be a strategy of limits.strategies, or of limits.aio.strategies for async "
-        f"code, such as SlidingWindowCounterRateLimiter(storage), not an object of type "
-        f"{type(strategy).__name__}"
+        f"code, such as SlidingWindowCounterRateLimiter(storage), not {given}"
     )
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar
 
-from mainstay._core.arguments import to_flag, to_number
+from mainstay._core.arguments import Duration, to_flag, to_limit
 from mainstay._core.clock import SYSTEM, monotonic
 from mainstay._core.forks import reset_after_fork
 from mainstay._core.sharing import Shared
@@ -76,9 +76,9 @@ class PostgresStore(Shared):
             detect.
         session_locks: "auto" to hold a lock, except behind a connection pooler. True to raise an
             error behind a pooler. False to hold no lock, which saves its connection.
-        timeout: The longest time for each round trip, in seconds, above 0. None for a third of the
-            lease in question, and 10 seconds for requests without a lease. After that time the
-            connection is closed.
+        timeout: The longest time for each round trip, in seconds or as a `timedelta`, above 0.
+            None for a third of the lease in question, and 10 seconds for requests without a lease.
+            After that time the connection is closed.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -104,13 +104,13 @@ class PostgresStore(Shared):
         pool: int = 4,
         prepare: bool = True,
         session_locks: bool | Literal["auto"] = "auto",
-        timeout: float | None = None,
+        timeout: Duration | None = None,
     ) -> None:
         address = to_address(url)
         self.url: str = address.shown
         self._schema = address.schema or to_schema(schema)
         self._size = _to_size(pool)
-        self._timeout = None if timeout is None else to_number(timeout, "timeout", zero=False)
+        self._timeout = None if timeout is None else to_limit(timeout, "timeout")
         self._locks = _to_locks(session_locks)
         prepares = to_flag(prepare, "prepare") and address.prepare is not False
         self._origin = Origin(address, prepares)

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from mainstay._core.arguments import to_number
+from mainstay._core.arguments import Duration, to_limit
 from mainstay._core.clock import monotonic
 from mainstay._core.forks import reset_after_fork
 from mainstay._core.sharing import Shared
@@ -57,11 +57,11 @@ class RedisStore(Shared):
             client certificate. ``durability=everysec`` accepts a server with
             ``appendfsync everysec``: saves are several times faster, and a crash of the server
             loses the saves of its last second or two.
-        timeout: The longest time for an operation, in seconds, above 0. None for a third of the
-            lease in question, and 10 seconds for operations without a lease.
+        timeout: The longest time for an operation, in seconds or as a `timedelta`, above 0. None
+            for a third of the lease in question, and 10 seconds for operations without a lease.
 
     Raises:
-        TypeError: If *url* is not a string, or *timeout* is not a number.
+        TypeError: If *url* is not a string, or *timeout* is neither a number nor a `timedelta`.
         ValueError: If *url* is not a URL of Redis, or *timeout* is out of its range.
         ImportError: If redis-py is not installed; the extra `redis` installs it.
         StoreUnavailableError: From every operation, if the server cannot be reached, refuses, or
@@ -76,10 +76,10 @@ class RedisStore(Shared):
         RedisStore('redis://app@db:6379/0')
     """
 
-    def __init__(self, url: str, *, timeout: float | None = None) -> None:
+    def __init__(self, url: str, *, timeout: Duration | None = None) -> None:
         self._address = to_redis_address(url)
         self.url: str = self._address.shown
-        self._timeout = None if timeout is None else to_number(timeout, "timeout", zero=False)
+        self._timeout = None if timeout is None else to_limit(timeout, "timeout")
         self._clock: Callable[[], float] | None = None
         self._is_open = self._is_sound = False
         self._reset()
