@@ -1,7 +1,7 @@
-"""What the URLs of stores on servers have in common: which are refused, and how that is told.
+"""How the URL of a store on a server is read: its mistakes are told by their place, never shown.
 
-No message shows any of a URL, nor is one raised while another is handled that may: there may be a
-password in each.
+A password may stand anywhere in a URL that is wrong. So nothing of the URL is in an error, and no
+message of another library is, which may quote the URL.
 """
 
 import re
@@ -14,49 +14,44 @@ A = TypeVar("A")
 _UNUSABLE = re.compile(r"[\0-\x20\x7f\ud800-\udfff]")
 
 
-def to_url(url: object, scheme: str, forms: str) -> str:
-    """Return *url*.
+class WrongPartError(ValueError):
+    """What is wrong in a URL, in words that show nothing of the URL."""
+
+
+def read_url(url: object, scheme: str, forms: str, read: Callable[[str], A]) -> A:
+    """Return what *read* makes of *url*.
 
     Args:
         url: What the user gave.
         scheme: A pattern of what stands before ``://``.
-        forms: What a URL must be, for the message.
-
-    Raises:
-        TypeError: If *url* is no string.
-        ValueError: If *url* is of another scheme, or has characters that no URL has.
-    """
-    if not isinstance(url, str):
-        raise TypeError(f"`url` must be a str, not {type(url).__name__}")
-    if not re.match(f"({scheme})://", url) or _UNUSABLE.search(url):
-        raise ValueError(f"`url` {forms}")
-    return url
-
-
-def read_url(
-    url: object, scheme: str, forms: str, read: Callable[[SplitResult, dict[str, str]], A | None]
-) -> A:
-    """Return what *read* makes of the parts of *url*, and of its options.
-
-    Args:
-        url: What the user gave.
-        scheme: As for `to_url`.
-        forms: As for `to_url`.
-        read: Returns None, or raises ValueError, for a URL that is to be refused.
+        forms: What a URL must be, in words.
+        read: Raises WrongPartError, or another ValueError, whose message is not shown.
 
     Raises:
         TypeError: If *url* is no string.
         ValueError: If *url* is refused.
     """
-    found = None
+    if not isinstance(url, str):
+        raise TypeError(f"`url` must be a str, not {type(url).__name__}")
     try:
-        parts = urlsplit(to_url(url, scheme, forms))
-        strict = bool(parts.query)
-        options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=strict))
-        if not parts.fragment:
-            found = read(parts, options)
+        if not re.match(f"({scheme})://", url) or _UNUSABLE.search(url):
+            raise WrongPartError("it begins otherwise, or has a space or a control character")
+        return read(url)
+    except WrongPartError as wrong:
+        problem = f"; here {wrong}"
     except ValueError:
-        pass  # its message may show what is in the URL
-    if found is None:
-        raise ValueError(f"`url` {forms}")
-    return found
+        problem = ""
+    raise ValueError(f"`url` {forms}{problem}")
+
+
+def split_url(url: str) -> tuple[SplitResult, dict[str, str]]:
+    """Return the parts of a URL, and its options.
+
+    Raises:
+        ValueError: If there is a fragment, or something is not what a URL has there.
+    """
+    parts = urlsplit(url)
+    if parts.fragment:
+        raise WrongPartError("it has a #, which is to be %23 in a name or password")
+    query = parts.query
+    return parts, dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))

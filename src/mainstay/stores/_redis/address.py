@@ -6,12 +6,12 @@ Nothing else reads the URL, so that a password in it stays here.
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import SplitResult, quote, unquote
+from urllib.parse import quote, unquote
 
 import attrs
 
 from mainstay.stores._redis.driver import client
-from mainstay.stores._urls import read_url
+from mainstay.stores._urls import WrongPartError, read_url, split_url
 
 _DATABASE = re.compile(r"/?|/(?P<number>\d{1,9})")
 _PORT = 6379
@@ -56,21 +56,23 @@ def to_redis_address(url: object) -> RedisAddress:
     return read_url(url, "rediss?", _FORMS, _read)
 
 
-def _read(parts: SplitResult, options: dict[str, str]) -> RedisAddress | None:
+def _read(url: str) -> RedisAddress:
+    parts, options = split_url(url)
     database = _DATABASE.fullmatch(parts.path)
+    if database is None:
+        raise WrongPartError("the database behind the host is no number")
     encrypted = parts.scheme == "rediss"
-    unknown = options.keys() - {"durability"} - (_FILES if encrypted else frozenset())
-    if database is None or not parts.hostname or unknown:
-        return None
+    if options.keys() - {"durability"} - (_FILES if encrypted else frozenset()):
+        raise WrongPartError("it has an option that is not known")
     durability = options.pop("durability", "always")
     if durability not in ("always", "everysec"):
-        return None
+        raise WrongPartError("durability= is neither")
     if "ssl_keyfile" in options and "ssl_certfile" not in options:
-        return None
+        raise WrongPartError("ssl_certfile= is missing")
     port = _PORT if parts.port is None else parts.port
-    host, number = unquote(parts.hostname), int(database["number"] or 0)
-    if not port or "," in host or not host.encode("idna"):
-        return None
+    host, number = unquote(parts.hostname or ""), int(database["number"] or 0)
+    if not port or not host or "," in host or not host.encode("idna"):
+        raise WrongPartError("the host is missing or cannot be, or the port is 0")
     parameters: dict[str, object] = {
         "host": host,
         "port": port,

@@ -5,12 +5,12 @@ Nothing else reads the URL, so that a secret in it stays here.
 
 import re
 from collections.abc import Callable, Mapping
-from urllib.parse import SplitResult, quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import attrs
 
 from mainstay.stores._s3.driver import client
-from mainstay.stores._urls import read_url
+from mainstay.stores._urls import WrongPartError, read_url, split_url
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _PREFIX = re.compile(
@@ -60,19 +60,25 @@ def to_s3_address(url: object) -> S3Address:
     return read_url(url, "s3", _FORMS, _read)
 
 
-def _read(parts: SplitResult, options: dict[str, str]) -> S3Address | None:
+def _read(url: str) -> S3Address:
+    parts, options = split_url(url)
     user, at, bucket = parts.netloc.rpartition("@")
     prefix = parts.path.strip("/")
     endpoint, region = options.pop("endpoint", ""), options.pop("region", "")
-    sound = (
-        not options
-        and _BUCKET.fullmatch(bucket)
-        and (not prefix or _PREFIX.fullmatch(prefix))
-        and (not endpoint or _is_endpoint(endpoint))
-        and (not region or _REGION.fullmatch(region))
-    )
-    if not sound:
-        return None
+    checks = {
+        "it has an option that is not known": not options,
+        "the bucket is missing or cannot be": _BUCKET.fullmatch(bucket),
+        "the prefix has another sign, or a part that is empty": (
+            not prefix or _PREFIX.fullmatch(prefix)
+        ),
+        "endpoint= has no host, or something that cannot be": (
+            not endpoint or _is_endpoint(endpoint)
+        ),
+        "region= cannot be": not region or _REGION.fullmatch(region),
+    }
+    for wrong, is_sound in checks.items():
+        if not is_sound:
+            raise WrongPartError(wrong)
     parameters: dict[str, object] = {}
     if endpoint:
         parameters["endpoint"] = endpoint.rstrip("/")
@@ -82,7 +88,7 @@ def _read(parts: SplitResult, options: dict[str, str]) -> S3Address | None:
     if at:
         key, _, secret = user.partition(":")
         if not key or not secret:
-            return None
+            raise WrongPartError("the key or the secret before the bucket is missing")
         parameters["credential_provider"] = _giving(unquote(key), unquote(secret))
         shown_user = quote(unquote(key), safe="") + "@"
     query = "&".join(
