@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import get_args
 
+from mainstay._core.failures import in_words
 from mainstay._metrics.exporting import ScrapeCollector, Values
 from mainstay._metrics.schema import CHECKPOINT_RUNS, MOST_COMPONENTS, OTHER, Family
-from mainstay.errors import CheckpointError
 from mainstay.stores import store_of
 from mainstay.stores.base import Status, Store
 from mainstay.stores.selection import count_runs
@@ -52,9 +52,9 @@ class StoreCollector(ScrapeCollector):
     def _values(self) -> Iterator[tuple[Family, Values]]:
         try:
             found = count_runs(self._store)
-        except CheckpointError as error:
+        except Exception as error:  # noqa: BLE001 - whatever a store raises, the scrape goes on
             logging.getLogger("mainstay.checkpoint").warning(
-                "the runs of the store could not be counted: %s", error
+                "the runs of %s could not be counted: %s", self._store.url, in_words(error)
             )
             return
         names = sorted({name for name, _ in found})
