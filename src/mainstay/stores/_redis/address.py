@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 import attrs
 
 from mainstay.stores._redis.driver import client
+from mainstay.stores._urls import WrongPartError, read
 
 _URL = re.compile(r"rediss?://[^\0-\x20\x7f\ud800-\udfff]+")
 _DATABASE = re.compile(r"/?|/(?P<number>\d{1,9})")
@@ -53,35 +54,31 @@ def to_redis_address(url: object) -> RedisAddress:
         ImportError: If redis-py is not installed.
     """
     client()
-    if not isinstance(url, str):
-        raise TypeError(f"`url` must be a str, not {type(url).__name__}")
-    try:
-        found = _parsed(url)
-    except ValueError:
-        found = None  # whose message may show what is in the URL
-    if found is None:
-        raise ValueError(f"`url` {_FORMS}")
-    return found
+    return read(url, _parsed, _FORMS)
 
 
-def _parsed(url: str) -> RedisAddress | None:
-    parts = urlsplit(url) if _URL.fullmatch(url) else None
-    database = _DATABASE.fullmatch(parts.path) if parts is not None else None
-    if parts is None or database is None or not parts.hostname or parts.fragment:
-        return None
+def _parsed(url: str) -> RedisAddress:
+    if not _URL.fullmatch(url):
+        raise WrongPartError("it begins otherwise, or has a space or a control character")
+    parts = urlsplit(url)
+    if parts.fragment:
+        raise WrongPartError("it has a #, which is to be %23 in a name or password")
+    database = _DATABASE.fullmatch(parts.path)
+    if database is None:
+        raise WrongPartError("the database behind the host is no number")
     options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
     encrypted = parts.scheme == "rediss"
     if options.keys() - {"durability"} - (_FILES if encrypted else frozenset()):
-        return None
+        raise WrongPartError("it has an option that is not known")
     durability = options.pop("durability", "always")
     if durability not in ("always", "everysec"):
-        return None
+        raise WrongPartError("durability= is neither")
     if "ssl_keyfile" in options and "ssl_certfile" not in options:
-        return None
+        raise WrongPartError("ssl_certfile= is missing")
     port = _PORT if parts.port is None else parts.port
-    host, number = unquote(parts.hostname), int(database["number"] or 0)
-    if not port or "," in host or not host.encode("idna"):
-        return None
+    host, number = unquote(parts.hostname or ""), int(database["number"] or 0)
+    if not port or not host or "," in host or not host.encode("idna"):
+        raise WrongPartError("the host is missing or cannot be, or the port is 0")
     parameters: dict[str, object] = {
         "host": host,
         "port": port,

@@ -10,14 +10,15 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 import attrs
 
 from mainstay.stores._s3.driver import client
+from mainstay.stores._urls import WrongPartError, read
 
 _URL = re.compile(r"s3://[^\0-\x20\x7f\ud800-\udfff]+")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _PREFIX = re.compile(
-    r"(?!\.{1,2}(/|$))[A-Za-z0-9!_.*'()-]+(/(?!\.{1,2}(/|$))[A-Za-z0-9!_.*'()-]+)*"
+    r"((?!\.{1,2}(/|$))[A-Za-z0-9!_.*'()-]+(/(?!\.{1,2}(/|$))[A-Za-z0-9!_.*'()-]+)*)?"
 )
 _ENDPOINT = re.compile(r"https?://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._~/-]*)?")
-_REGION = re.compile(r"[A-Za-z0-9-]+")
+_REGION = re.compile(r"[A-Za-z0-9-]*")
 _FORMS = (
     "must be such as s3://bucket/prefix?endpoint=https://host:9000&region=eu-west-1; prefix, "
     "endpoint and region may be left out, the prefix has letters, digits and !_.*'()-, and access "
@@ -57,34 +58,28 @@ def to_s3_address(url: object) -> S3Address:
         ImportError: If obstore is not installed.
     """
     client()
-    if not isinstance(url, str):
-        raise TypeError(f"`url` must be a str, not {type(url).__name__}")
-    try:
-        found = _parsed(url)
-    except ValueError:
-        found = None  # whose message may show what is in the URL
-    if found is None:
-        raise ValueError(f"`url` {_FORMS}")
-    return found
+    return read(url, _parsed, _FORMS)
 
 
-def _parsed(url: str) -> S3Address | None:
-    parts = urlsplit(url) if _URL.fullmatch(url) else None
-    if parts is None or parts.fragment:
-        return None
+def _parsed(url: str) -> S3Address:
+    if not _URL.fullmatch(url):
+        raise WrongPartError("it begins otherwise, or has a space or a control character")
+    parts = urlsplit(url)
     user, at, bucket = parts.netloc.rpartition("@")
     prefix = parts.path.strip("/")
     options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
     endpoint, region = options.pop("endpoint", ""), options.pop("region", "")
-    sound = (
-        not options
-        and _BUCKET.fullmatch(bucket)
-        and (not prefix or _PREFIX.fullmatch(prefix))
-        and (not endpoint or _is_endpoint(endpoint))
-        and (not region or _REGION.fullmatch(region))
-    )
-    if not sound:
-        return None
+    checks = {
+        "it has a #": not parts.fragment,
+        "it has an option that is not known": not options,
+        "the bucket is missing or cannot be": _BUCKET.fullmatch(bucket),
+        "the prefix has another sign, or a part that is empty": _PREFIX.fullmatch(prefix),
+        "endpoint= has no host, or something that cannot be": _is_endpoint(endpoint),
+        "region= cannot be": _REGION.fullmatch(region),
+    }
+    for wrong, is_sound in checks.items():
+        if not is_sound:
+            raise WrongPartError(wrong)
     parameters: dict[str, object] = {}
     if endpoint:
         parameters["endpoint"] = endpoint.rstrip("/")
@@ -94,7 +89,7 @@ def _parsed(url: str) -> S3Address | None:
     if at:
         key, _, secret = user.partition(":")
         if not key or not secret:
-            return None
+            raise WrongPartError("the key or the secret before the bucket is missing")
         parameters["credential_provider"] = _giving(unquote(key), unquote(secret))
         shown_user = quote(unquote(key), safe="") + "@"
     query = "&".join(
@@ -105,8 +100,10 @@ def _parsed(url: str) -> S3Address | None:
 
 
 def _is_endpoint(text: str) -> bool:
+    """True for what is an address, and for nothing, which means Amazon."""
     parts = urlsplit(text)
-    return _ENDPOINT.fullmatch(text) is not None and bool(parts.hostname) and parts.port != 0
+    is_there = _ENDPOINT.fullmatch(text) and parts.hostname and parts.port != 0
+    return not text or bool(is_there)
 
 
 def _giving(key: str, secret: str) -> Callable[[], Credentials]:
