@@ -60,6 +60,8 @@ T = TypeVar("T")
 UNUSABLE = re.compile("[\0\ud800-\udfff]")
 """What no name of a file can have: NUL, and what UTF-8 cannot encode."""
 
+_URL = re.compile("[a-z]+://")
+
 _HINTS = {
     sqlite3.SQLITE_BUSY: (
         ", by another process, for as long as an operation may take; keep no transaction of yours "
@@ -92,11 +94,11 @@ class SQLiteStore(Shared):
 
     Raises:
         TypeError: If *path* is not a path, *network* is not True or False, or *mode* is not an int.
-        ValueError: If *path* names no file, or *mode* is out of its range.
-        StoreUnavailableError: At first use, if the file cannot be opened, is on a network file
-            system, has a hard link, or is a mount by itself; from every operation, if the disk is
-            full or fails, another process has locked the file for 10 seconds, or one of its files
-            was removed, replaced or cut short.
+        ValueError: If *path* names no file, or is a URL, or *mode* is out of its range.
+        StoreUnavailableError: At first use, if the file cannot be opened, is a directory or a
+            device, is on a network file system, has a hard link, or is a mount by itself; from
+            every operation, if the disk is full or fails, another process has locked the file for
+            10 seconds, or one of its files was removed, replaced or cut short.
         StoreSchemaError: At first use, if the file is not a database, or belongs to another program
             or to a newer mainstay.
         CorruptCheckpointError: From an operation, if SQLite finds the file damaged.
@@ -117,6 +119,11 @@ class SQLiteStore(Shared):
         if UNUSABLE.search(os.fspath(self._path)):
             raise ValueError(
                 f"`path` must be text without NUL that UTF-8 can encode, not {os.fspath(path)!r}"
+            )
+        if _URL.match(os.fspath(path)):
+            raise ValueError(
+                f"`path` must be a path, and {os.fspath(path)!r} is a URL; give that as `store=`, "
+                f"or to store_of"
             )
         if not self._path.name:
             raise ValueError(f"`path` must name a file, not {os.fspath(path)!r}")
