@@ -26,7 +26,7 @@ from mainstay.errors import LeaseLostError, StoreUnavailableError
 from mainstay.stores import store_of
 from mainstay.stores._s3.layout import Stored, to_object
 from mainstay.stores._s3.requests import Put
-from mainstay.stores.base import Acquired, Change, Contents, Held, Result, RunId
+from mainstay.stores.base import Acquired, Change, Contents, Held, RunId
 from mainstay.stores.s3 import S3Store
 from programs import checkpoint_jobs, contender
 from support.examples import strides
@@ -34,14 +34,19 @@ from support.fault_proxy import FaultProxy
 from support.job_server import JobServer
 from support.pools import LONGEST
 from support.s3_servers import SECRET, S3Server
-from support.server_stores import InTasksConformance, ServerFaultConformance, making
+from support.server_stores import (
+    ClockedConformance,
+    InTasksConformance,
+    ServerFaultConformance,
+    ServerStoreConformance,
+    making,
+)
 from support.store_conformance import (
     DEAD,
     ELSEWHERE,
     ONE,
     RUN,
     TWO,
-    StoreConformance,
     acquired,
     lease_of,
     now,
@@ -84,10 +89,8 @@ def clocked(url):
     store.close()
 
 
-class TestS3Store(StoreConformance):
-    @pytest.fixture
-    def store(self, clocked):
-        return clocked
+class TestS3Store(ClockedConformance):
+    """With the store above."""
 
 
 class TestS3StoreInTasks(InTasksConformance):
@@ -99,6 +102,10 @@ def store(url):
     store = S3Store(url)
     yield store
     store.close()
+
+
+class TestOnTheServer(ServerStoreConformance):
+    """With the store above."""
 
 
 # Many.
@@ -159,35 +166,6 @@ def test_async_runs_start_no_threads_of_python(store):
 
     asyncio.run(run())
     assert len(store.list("many", status="done")) == 30
-
-
-def test_a_hundred_thousand_results_come_back(url):
-    results = {number: Result("slot", b"%d" % number) for number in range(100_000)}
-    store = S3Store(url, timeout=60.0)
-    lease = acquired(store)
-    store.commit(lease, Change(document=b"x", put=results, sequence=1))
-    store.release(lease, "error")
-    answer = store.acquire(RUN, request())
-    assert answer.contents.results == results
-    store.commit(lease_of(answer), Change(drop=(*results,), sequence=1))
-    assert store.load(RUN) == Contents(b"x", None, {})
-    store.close()
-
-
-def test_names_of_all_letters_are_sorted_as_python_sorts_them(store):
-    names = ["a", "a\0", "a\0b", "a/b", "a.", "..", "A", "ab", "é", "\U0001f600", "\ud800", "%2F"]
-    runs = [RunId(name, key) for name in names for key in ("", "\0", "k", "100%", "+ ~")]
-    for run in reversed(runs):
-        acquired(store, run)
-    assert [record.run for record, _ in store.list()] == sorted(runs)
-    for name in names:
-        expected = sorted(run for run in runs if run.name == name)
-        assert [each.run for each, _ in store.list(name)] == expected
-    paged, after = [], None
-    while page := store.list("a", after=after, limit=2):
-        after = page[-1][0].run
-        paged += [each.run for each, _ in page]
-    assert paged == sorted(run for run in runs if run.name == "a")
 
 
 def test_more_runs_than_the_server_lists_at_once_are_listed(store):

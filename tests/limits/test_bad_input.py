@@ -158,7 +158,7 @@ REFUSED = {
     ),
     "shared that is a class": (
         lambda: RateLimit("m", 1, shared=limits.strategies.MovingWindowRateLimiter),
-        f"{STRATEGY}, not an object of type ABCMeta",
+        f"{STRATEGY}, not the class MovingWindowRateLimiter",
     ),
 }
 

@@ -264,7 +264,7 @@ def test_a_cost_that_is_no_number_is_refused(metrics, cost):
         (
             {"shared": 3},
             TypeError,
-            "`shared` must be a strategy.*not an object of type int",
+            "`shared` must be a strategy of limits.strategies.*not an object of type int",
         ),
         ({"shared": dict}, TypeError, "`shared` must be a strategy"),
         ({"metrics": 4}, TypeError, "`metrics`"),

@@ -174,10 +174,10 @@ def test_every_state_has_a_word_and_the_worst_the_largest_number():
     assert {*states.BREAKERS} == {*schema.BREAKER_STATES}
     numbers = {*states.MEMBERS.values(), *states.BREAKERS.values()}
     for state in states.OUT:
-        numbers.add(states.MEMBERS[state] + states.NOBODY_SERVES)
+        numbers.add(states.MEMBERS[state] + states.DESERTED)
     assert {*words} == numbers
     assert words[states.MEMBERS["ejected"]].color == color.dark(color.DEGRADED)
-    assert words[states.MEMBERS["ejected"] + states.NOBODY_SERVES].color == color.FAILING
+    assert words[states.MEMBERS["ejected"] + states.DESERTED].color == color.FAILING
 
 
 def test_counts_are_whole_numbers():

@@ -112,6 +112,7 @@ CASES = [
          [*CALLED, *member("a", "active"), *member("b", "standby_hot"),
           *member("c", "standby_cold")]),
     Case("all members are ejected", FAILING, [*member("a", "ejected"), *member("b", "ejected")]),
+    Case("the last member fails", FAILING, [*member("a", "ejected"), *member("b", "failing")]),
     Case("a standby is there and nobody serves", FAILING,
          [*member("a", "ejected"), *member("b", "standby_cold")]),
     Case("nobody serves in one process of two", FAILING,

@@ -11,7 +11,6 @@ from prometheus_client import CollectorRegistry, generate_latest
 from mainstay import StoreCollector, checkpointed
 from mainstay.__main__ import main
 from mainstay.errors import CorruptCheckpointError
-from mainstay.stores import SQLiteStore
 from support.sqlite_files import connection_of
 
 MALFORMED = {
@@ -51,11 +50,6 @@ def job(tmp_path):
         with pytest.raises(OSError, match=key):
             work(key, fail=True)
     return work
-
-
-@pytest.fixture
-def store(tmp_path):
-    return SQLiteStore(tmp_path / "runs.db")
 
 
 def write(store, statement, *values):

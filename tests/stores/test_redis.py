@@ -20,6 +20,7 @@ from support.pools import LONGEST
 from support.processes import LOOPBACK, free_port, require_tool
 from support.redis_servers import DURABLE, RedisServer
 from support.server_stores import (
+    ClockedConformance,
     InTasksConformance,
     ListeningStoreConformance,
     until,
@@ -31,7 +32,6 @@ from support.store_conformance import (
     ONE,
     OTHER,
     RUN,
-    StoreConformance,
     acquired,
     lease_of,
     now,
@@ -69,10 +69,8 @@ def clocked(url):
     store.close()
 
 
-class TestRedisStore(StoreConformance):
-    @pytest.fixture
-    def store(self, clocked):
-        return clocked
+class TestRedisStore(ClockedConformance):
+    """With the store above."""
 
 
 class TestRedisStoreInTasks(InTasksConformance):

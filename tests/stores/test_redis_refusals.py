@@ -11,14 +11,14 @@ from mainstay.errors import CorruptCheckpointError, StoreSchemaError, StoreUnava
 from mainstay.stores._redis.failures import lost
 from mainstay.stores._redis.failures import refused as refused_by
 from mainstay.stores._redis.probing import survey
-from mainstay.stores.base import Change, Contents, Promises, Result, RunId
+from mainstay.stores.base import Change, Contents, Promises
 from mainstay.stores.redis import RedisStore
 from mainstay.stores.selection import count_runs, surplus_runs
 from support.pools import LONGEST
 from support.processes import LOOPBACK
 from support.redis_servers import DURABLE, RedisServer
 from support.server_stores import SECRET, refusal, wait_for_release
-from support.store_conformance import ONE, OTHER, RUN, TWO, acquired, lease_of, request, save
+from support.store_conformance import ONE, OTHER, RUN, TWO, acquired, request, save
 
 refused = functools.partial(refusal, RedisStore)
 
@@ -254,41 +254,6 @@ def test_a_result_that_is_kept_is_never_overwritten(server, client):
     with pytest.raises(StoreUnavailableError, match="kept already"):
         store.commit(lease, Change(document=b"x", put={1: ONE, 0: TWO}))
     assert store.load(RUN) == Contents(None, None, {0: ONE})
-    store.close()
-
-
-@pytest.mark.process
-def test_names_may_have_nul_and_are_sorted_as_python_sorts_them(server, client):
-    names = ["a", "a\0", "a\0b", "a\x01", "ab", "é", "\U0001f600", "\ud800"]
-    runs = [RunId(name, key) for name in names for key in ("", "\0", "k", "\0\0x", "{x}")]
-    store = RedisStore(url_of(server))
-    for run in reversed(runs):
-        acquired(store, run)
-    assert [record.run for record, _ in store.list()] == sorted(runs)
-    for name in names:
-        assert [each.run for each, _ in store.list(name)] == sorted(
-            run for run in runs if run.name == name
-        )
-    paged, after = [], None
-    while page := store.list("a", after=after, limit=1):
-        after = page[-1][0].run
-        paged.append(after)
-    assert paged == sorted(run for run in runs if run.name == "a")
-    assert count_runs(store)["a\0", "running"] == 5
-    store.close()
-
-
-@pytest.mark.process
-def test_a_hundred_thousand_results_are_kept_and_removed_at_once(server, client):
-    results = {number: Result("slot", b"%d" % number) for number in range(100_000)}
-    store = RedisStore(url_of(server), timeout=60.0)
-    lease = acquired(store)
-    store.commit(lease, Change(document=b"x", put=results, sequence=1))
-    store.release(lease, "error")
-    answer = store.acquire(RUN, request())
-    assert answer.contents.results == results
-    store.commit(lease_of(answer), Change(drop=(*results,), sequence=1))
-    assert store.load(RUN) == Contents(b"x", None, {})
     store.close()
 
 

@@ -29,14 +29,19 @@ from mainstay.stores.base import Acquired, Change, Contents, Held, Result, RunId
 from mainstay.stores.selection import count_runs, surplus_runs
 from mainstay.testing import FakeClock
 from support.fake_bucket import CONFLICT, CUT, DENIED, LATE, FakeBucket, store_on
-from support.server_stores import InTasksConformance, ServerStoreConformance, calling, work
+from support.server_stores import (
+    ClockedConformance,
+    InTasksConformance,
+    ServerStoreConformance,
+    calling,
+    work,
+)
 from support.store_conformance import (
     ELSEWHERE,
     ONE,
     OTHER,
     RUN,
     TWO,
-    StoreConformance,
     acquired,
     lease_of,
     request,
@@ -59,10 +64,8 @@ def clocked(bucket):
     return store_on(bucket)
 
 
-class TestS3Store(StoreConformance):
-    @pytest.fixture
-    def store(self, clocked):
-        return clocked
+class TestS3Store(ClockedConformance):
+    """With the store above."""
 
 
 class TestS3StoreInTasks(InTasksConformance):

@@ -48,18 +48,6 @@ class TestSQLiteStore(StoreConformance):
         store.close()
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "runs.db"
-
-
-@pytest.fixture
-def store(path):
-    store = SQLiteStore(path)
-    yield store
-    store.close()
-
-
 def rows(path, statement):
     db = sqlite3.connect(path)
     try:

@@ -15,7 +15,16 @@ import pytest
 
 from mainstay import checkpoint_run
 from mainstay.errors import CorruptCheckpointError, StoreSchemaError, StoreUnavailableError
-from mainstay.stores.base import Acquired, AsyncStore, Change, Contents, Finished, Held, RunId
+from mainstay.stores.base import (
+    Acquired,
+    AsyncStore,
+    Change,
+    Contents,
+    Finished,
+    Held,
+    Result,
+    RunId,
+)
 from mainstay.stores.selection import count_runs, surplus_runs
 from support.examples import strides
 from support.fault_proxy import FAULTS
@@ -34,6 +43,7 @@ from support.store_conformance import (
 
 SECRET = "hun%40ter2"  # noqa: S105 - that it is shown nowhere is a test
 SHOWN = ("hun", "ter2")
+LONG = 180.0  # a lease of which a third is more than a busy machine needs
 
 
 class InTasks:
@@ -182,11 +192,16 @@ def wait_for_release(store, colour, run=RUN, seconds=LONGEST):
     return time.monotonic() - began
 
 
-class InTasksConformance(StoreConformance):
-    """What every store must do, from tasks.
+class ClockedConformance(StoreConformance):
+    """What every store must do; needs the fixture `clocked`, a store on the context's clock."""
 
-    Needs the fixture `clocked`: a store on the clock of the context.
-    """
+    @pytest.fixture
+    def store(self, clocked):
+        return clocked
+
+
+class InTasksConformance(StoreConformance):
+    """What every store must do, from tasks; needs the fixture `clocked` as well."""
 
     @pytest.fixture
     def store(self, clocked):
@@ -199,7 +214,16 @@ class InTasksConformance(StoreConformance):
 
 
 class ServerStoreConformance:
-    """What a store does where its runs are, besides what every store must do."""
+    """What a store does where its runs are, besides what every store must do.
+
+    Attributes:
+        NAMES: Names of runs that the store must take.
+        KEYS: Keys of runs that the store must take.
+    """
+
+    NAMES = ("a", "a\0", "a\0b", "a\x01", "a/b", "a.", "..", "A", "ab", "é", "\U0001f600", "\ud800",
+             "%2F")  # fmt: skip
+    KEYS = ("", "\0", "k", "\0\0x", "{x}", "100%", "+ ~")
 
     def test_a_run_goes_through_its_store_from_threads_and_from_tasks(self, store):
         with checkpoint_run("nightly", store=store, every=timedelta(hours=1)) as cp:
@@ -218,6 +242,32 @@ class ServerStoreConformance:
         assert [(record.run.key, state) for record, state in store.list()] == [
             ("async", "done"), ("nightly", "done"),
         ]  # fmt: skip
+
+    def test_a_hundred_thousand_results_are_kept_and_removed_at_once(self, store):
+        results = {number: Result("slot", b"%d" % number) for number in range(100_000)}
+        lease = acquired(store, lease=LONG)
+        store.commit(lease, Change(document=b"x", put=results, sequence=1))
+        store.release(lease, "error")
+        answer = store.acquire(RUN, request(lease=LONG))
+        assert answer.contents.results == results
+        store.commit(lease_of(answer), Change(drop=(*results,), sequence=1))
+        assert store.load(RUN) == Contents(b"x", None, {})
+
+    def test_names_of_all_letters_are_sorted_as_python_sorts_them(self, store):
+        runs = [RunId(name, key) for name in self.NAMES for key in self.KEYS]
+        for run in reversed(runs):
+            acquired(store, run)
+        assert [record.run for record, _ in store.list()] == sorted(runs)
+        for name in self.NAMES:
+            expected = sorted(run for run in runs if run.name == name)
+            assert [each.run for each, _ in store.list(name)] == expected
+        paged, after = [], None
+        while page := store.list("a", after=after, limit=1):
+            after = page[-1][0].run
+            paged.append(after)
+        assert paged == sorted(run for run in runs if run.name == "a")
+        counts = count_runs(store)
+        assert counts == {(name, "running"): len(self.KEYS) for name in self.NAMES}
 
 
 class ListeningStoreConformance(ServerStoreConformance):

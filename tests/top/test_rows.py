@@ -182,22 +182,23 @@ def members(**states):
         (members(a="standby_cold"), WELL, ""),  # not opened yet
         (members(a="ejected", b="active"), DEGRADED, "a out, 1 of 2 serve"),
         (members(a="ejected", b="draining", c="active"), DEGRADED, "a, b out, 1 of 3 serve"),
-        (members(a="ejected", b="standby_hot"), FAILING, "nobody serves"),
-        (members(a="ejected", b="ejected"), FAILING, "nobody serves"),
+        (members(a="ejected", b="standby_hot"), FAILING, "no healthy member"),
+        (members(a="ejected", b="ejected"), FAILING, "no healthy member"),
         (members(a="failing", b="active"), DEGRADED, "a failing"),
         (members(a="trial"), DEGRADED, "a trial"),
-        (members(a="ejected", b="failing"), DEGRADED, "a out, 1 of 2 serve"),
+        (members(a="ejected", b="failing"), FAILING, "no healthy member"),
+        (members(a="failing"), FAILING, "no healthy member"),
         ({"a": {"ejected": 1.0, "active": 3.0}}, DEGRADED, "a out in some processes"),
     ],
 )
-def test_an_ejected_member_is_covered_unless_nobody_serves(states, level, why):
+def test_an_ejected_member_is_covered_unless_no_healthy_one_is_left(states, level, why):
     assert rows.pool_level(states) == (level, why)
 
 
 @given(st.dictionaries(st.text(min_size=1), st.sampled_from(schema.MEMBER_STATES), min_size=1))
-def test_a_pool_fails_only_if_nobody_serves(states):
+def test_a_pool_fails_only_if_it_has_no_healthy_member(states):
     level, _ = rows.pool_level({name: {state: 1.0} for name, state in states.items()})
-    serving = {"active", "failing", "trial"} & {*states.values()}
+    serving = {"active", "trial"} & {*states.values()}
     assert not (level is FAILING and serving)
     assert (level is WELL) == ({*states.values()} <= {"active", "standby_hot", "standby_cold"})
 

@@ -120,5 +120,12 @@ def check_choice(value: object, parameter: str, choices: Sequence[object]) -> No
         raise ValueError(f"`{parameter}` must be {', '.join(others)} or {last}, not {value!r}")
 
 
+def kind_in_words(value: object) -> str:
+    """Return what a message calls a value that may be, or contain, an address with a password."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    return f"an object of type {type(value).__name__}"
+
+
 class DefaultInt(int):
     """A default that can be distinguished from the same number given by the caller."""

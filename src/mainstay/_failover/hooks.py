@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from mainstay._core.arguments import kind_in_words
 from mainstay._core.clock import monotonic
 from mainstay._core.functions import close_coroutine, is_async, name_of
 from mainstay.errors import MainstayError
@@ -114,8 +115,7 @@ def check_answer(answer: object) -> None:
     if answer is False:
         raise UnhealthyError("the probe answered False")
     if answer is not True:
-        kind = type(answer).__name__  # not its `repr`: it may be a resource with a password
-        raise TypeError(f"a probe must return True, False or None, not an object of type {kind}")
+        raise TypeError(f"a probe must return True, False or None, not {kind_in_words(answer)}")
 
 
 def _thread(name: str, fn: Callable[..., object], /, *args: Any) -> threading.Thread:

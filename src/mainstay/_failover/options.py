@@ -10,6 +10,7 @@ import attrs
 from mainstay._core.arguments import (
     Duration,
     check_choice,
+    kind_in_words,
     to_count,
     to_number,
     to_seconds,
@@ -189,10 +190,7 @@ class Probe:
         jitter: float = 0.1,
     ) -> None:
         if not callable(fn):
-            kind = type(fn).__name__  # not its `repr`: it may be a resource with a password
-            raise TypeError(
-                f"`fn` must take a resource and return a bool, not an object of type {kind}"
-            )
+            raise TypeError(f"`fn` must take a resource and return a bool, not {kind_in_words(fn)}")
         check_hook("fn", fn)
         answers = getattr(fn, "__annotations__", {}).get("return", bool)
         if not _may_be_bool(answers):
@@ -331,8 +329,7 @@ def check_hook(parameter: str, hook: object) -> None:
     if hook is None:
         return
     if not callable(hook):
-        kind = type(hook).__name__  # not its `repr`: it may be an address with a password
-        raise TypeError(f"`{parameter}` must be callable, not an object of type {kind}")
+        raise TypeError(f"`{parameter}` must be callable, not {kind_in_words(hook)}")
     if kind_of(hook) in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
         raise TypeError(
             f"`{parameter}` must return what it makes, but {name_of(hook)} is a generator"

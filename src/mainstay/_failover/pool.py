@@ -19,7 +19,7 @@ from typing import (
 
 import attrs
 
-from mainstay._core.arguments import Duration, to_flag
+from mainstay._core.arguments import Duration, kind_in_words, to_flag
 from mainstay._core.budget import RetryBudget
 from mainstay._core.detector import Detect
 from mainstay._core.events import Event, checked_listener
@@ -560,9 +560,7 @@ def failover(pool: FailoverPool[R], *, rerun: bool = True) -> _PoolDecorator[R]:
         '1 from a'
     """
     if not isinstance(pool, FailoverPool):
-        raise TypeError(
-            f"`pool` must be a FailoverPool, not an object of type {type(pool).__name__}"
-        )
+        raise TypeError(f"`pool` must be a FailoverPool, not {kind_in_words(pool)}")
     engine = pool._engine  # noqa: SLF001 - of a class of this file, hidden from users only
     return _PoolDecorator(_bound(engine, rerun=to_flag(rerun, "rerun")))
 
@@ -598,4 +596,4 @@ def _layer(bound: BoundPool, fn: Callable[..., Any], pipe: Pipe) -> Callable[...
 
 def _check_callable(fn: object) -> None:
     if not callable(fn):
-        raise TypeError(f"failover wraps callables, not an object of type {type(fn).__name__}")
+        raise TypeError(f"failover wraps callables, not {kind_in_words(fn)}")

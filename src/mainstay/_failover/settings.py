@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import attrs
 
-from mainstay._core.arguments import Duration, check_choice, to_count, to_limit
+from mainstay._core.arguments import Duration, check_choice, kind_in_words, to_count, to_limit
 from mainstay._core.budget import RetryBudget, budget_of
 from mainstay._core.detector import Detect
 from mainstay._core.failures import (
@@ -171,12 +171,12 @@ def checked_members(members: object) -> list[Member[Any]]:
         ValueError: If two have one name, or none is active.
     """
     if isinstance(members, Member) or not isinstance(members, Iterable):
-        raise TypeError(f"`members` must be a list of `Member`s, not {_kind_of(members)}")
+        raise TypeError(f"`members` must be a list of `Member`s, not {kind_in_words(members)}")
     everyone = list(members)
     for member in everyone:
         if not isinstance(member, Member):
             raise TypeError(
-                f"`members` must be a list of `Member`s, and {_kind_of(member)} is not one"
+                f"`members` must be a list of `Member`s, and {kind_in_words(member)} is not one"
             )
     if not everyone:
         raise ValueError("`members` must not be empty")
@@ -187,11 +187,6 @@ def checked_members(members: object) -> list[Member[Any]]:
     if all(member.standby is not None for member in everyone):
         raise ValueError("`members` must have at least one that is active, without `standby`")
     return everyone
-
-
-def _kind_of(value: object) -> str:
-    """Return how a message names a value that may contain a password."""
-    return f"an object of type {type(value).__name__}"
 
 
 def check_interruptible(settings: PoolSettings, what: str) -> None:

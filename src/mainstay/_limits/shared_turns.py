@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from mainstay._core.arguments import kind_in_words
 from mainstay._core.clock import wall_time
 from mainstay._core.forks import reset_after_fork
 from mainstay._core.threads import retrieve_exception
@@ -87,7 +88,7 @@ class SharedTurns:
             here, needed = ("async", "limits.aio") if is_async else ("sync", "limits")
             raise TypeError(
                 f"rate limit {self._name}: {what} is {here} code, where `shared` must be of "
-                f"{needed}.strategies, not an object of type {type(self._strategy).__name__}"
+                f"{needed}.strategies, not {kind_in_words(self._strategy)}"
             )
 
     # def
@@ -173,7 +174,7 @@ def _is_async(strategy: object) -> bool:
     except ImportError as error:
         raise TypeError(
             f"`shared` takes a strategy of the package limits, which is not installed "
-            f"(pip install 'mainstay[limits]'), not an object of type {type(strategy).__name__}"
+            f"(pip install 'mainstay[limits]'), not {kind_in_words(strategy)}"
         ) from error
     if isinstance(strategy, aio_strategies.RateLimiter):
         return True
@@ -181,8 +182,8 @@ def _is_async(strategy: object) -> bool:
         return False
     raise TypeError(
         f"`shared` must be a strategy of limits.strategies, or of limits.aio.strategies for async "
-        f"code, such as SlidingWindowCounterRateLimiter(storage), not an object of type "
-        f"{type(strategy).__name__}"
+        f"code, such as SlidingWindowCounterRateLimiter(storage), not "
+        f"{kind_in_words(strategy)}"
     )
 
 

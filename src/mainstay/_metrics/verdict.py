@@ -18,8 +18,8 @@ WORST_STATES = ("ejected", "draining", "failing", "trial", "active", "standby_ho
 WORST_BREAKERS = ("open", "half_open", "closed")
 """States of breakers, the worst first."""
 
-SERVING = frozenset({"active", "failing", "trial"})
-"""States of members that calls go to."""
+SERVING = frozenset({"active", "trial"})
+"""States of members that serve. One that is failing gets calls only because there is no other."""
 
 WELL = frozenset({"active", "standby_hot", "standby_cold"})
 """States of members that nothing is wrong with."""

@@ -1,8 +1,8 @@
 """What figures say of each component, and how bad that is: the decisions behind the screen.
 
-Callers feel that a share of calls fails, that nobody serves in a pool, that a breaker is open, that
-saves fail. A member that is left out, a call that succeeded at the second attempt, and a save that
-is late are covered.
+Callers feel that a share of calls fails, that a pool has no healthy member, that a breaker is open,
+that saves fail. A member that is left out, a call that succeeded at the second attempt, and a save
+that is late are covered.
 """
 
 from bisect import bisect_left
@@ -267,13 +267,13 @@ def pool_level(members: Mapping[str, Mapping[str, float]]) -> tuple[Level, str]:
         if any(counts.get(state, 0.0) for state in verdict.SERVING)
     ]
     out = [name for name, state in worst.items() if state in ("ejected", "draining")]
-    if out and not serving:
-        return Level.FAILING, "nobody serves"
+    failing = [name for name, state in worst.items() if state not in verdict.WELL]
+    if failing and not serving:
+        return Level.FAILING, "no healthy member"
     if out and len(serving) == len(members):
         return Level.DEGRADED, f"{words.names(out)} out in some processes"
     if out:
         return Level.DEGRADED, f"{words.names(out)} out, {len(serving)} of {len(members)} serve"
-    failing = [name for name, state in worst.items() if state not in verdict.WELL]
     if failing:
         return Level.DEGRADED, f"{words.names(failing)} {worst[failing[0]]}"
     return Level.WELL, ""

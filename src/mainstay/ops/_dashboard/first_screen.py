@@ -63,9 +63,9 @@ def first_screen(series: Series, targets: Series, slo: float) -> Row:
 def _failing_now(series: Series, targets: Series) -> Panel:
     return stat(
         "Failing now",
-        "What callers feel, by name: 5 % of a component's calls fail, a breaker is open, nobody "
-        "serves in a pool, saves fail, or a process answers no more. Click a name to see that "
-        "component alone.",
+        "What callers feel, by name: 5 % of a component's calls fail, a breaker is open, a pool "
+        "has no healthy member, saves fail, or a process answers no more. Click a name to see "
+        "that component alone.",
         *levels.failing(series, NOW),
         levels.missing_targets(targets),
         unit=SHARE,

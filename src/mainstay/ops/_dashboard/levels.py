@@ -41,7 +41,7 @@ def failing(series: Series, window: str) -> tuple[Query, ...]:
         Query(
             states.deserted_pools(series),
             "{{component}}",
-            words=(Word(1, "nobody serves", color.FAILING),),
+            words=(Word(1, "no healthy member", color.FAILING),),
         ),
         Query(saves, "{{component}}", color=color.FAILING, unit=counted("saves failed")),
     )

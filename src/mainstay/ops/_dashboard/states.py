@@ -16,15 +16,15 @@ from mainstay.ops._promql import Series
 MEMBERS = {state: number for number, state in enumerate(reversed(verdict.WORST_STATES), start=1)}
 """The number of each state of a member."""
 
-NOBODY_SERVES = 10
-"""Is added to the number of a member that is out while nobody serves in its pool."""
+DESERTED = 10
+"""Is added to the number of a member that does not serve while no other one does."""
 
 BREAKERS = {
     state: number for number, state in enumerate(reversed(verdict.WORST_BREAKERS), start=21)
 }
 """The number of each state of a breaker."""
 
-OUT = ("ejected", "draining")
+OUT = ("ejected", "draining", "failing")
 
 _BACKGROUNDS = {
     "active": color.dim(color.WELL),
@@ -46,7 +46,7 @@ def _word(state: str, number: int, background: str | None = None) -> Word:
 
 WORDS = (
     *(_word(state, number) for state, number in (MEMBERS | BREAKERS).items()),
-    *(_word(state, MEMBERS[state] + NOBODY_SERVES, color.FAILING) for state in OUT),
+    *(_word(state, MEMBERS[state] + DESERTED, color.FAILING) for state in OUT),
 )
 """What is written for each number, and what it stands on."""
 
@@ -59,7 +59,7 @@ DEGRADED_WORDS = tuple(
 
 
 def deserted_pools(series: Series) -> str:
-    """Return 1 for each pool that nobody serves in, as some process sees it."""
+    """Return 1 for each pool without a healthy member, as some process sees it."""
     serving, out = (
         f"sum by ({ask.INSTANCE}) ({series('member_state', ask.one_of('state', those))}) > 0"
         for those in (verdict.SERVING, OUT)
@@ -85,10 +85,10 @@ def breaker_states(series: Series) -> Query:
 
 def member_states(series: Series) -> Query:
     """Return the query for the state of each member, as the number of it."""
-    worse = _first_of(_members(series, state, NOBODY_SERVES) for state in OUT)
-    nobody_serves = f"(\n{worse}\n)\nand on ({ask.COMPONENT}) {deserted_pools(series)}"
+    worse = _first_of(_members(series, state, DESERTED) for state in OUT)
+    deserted = f"(\n{worse}\n)\nand on ({ask.COMPONENT}) {deserted_pools(series)}"
     others = [_members(series, state) for state in verdict.WORST_STATES]
-    states = _first_of((nobody_serves, *others))
+    states = _first_of((deserted, *others))
     bad = f"({states}) > {MEMBERS['active']}"
     known = f"max by ({_MEMBER}) ({series('member_state')})"
     return Query(worst_first(states, _MEMBER, (bad,), known), MEMBER_LEGEND)
