@@ -25,7 +25,7 @@ from mainstay._core.threads import Pause, Signal, values_now
 from mainstay._failover import planner
 from mainstay._failover.fencing import Fencing
 from mainstay._failover.hooks import UnknownHealthError
-from mainstay._failover.members import MemberHandle, MemberStart, Opened, Slot
+from mainstay._failover.members import MemberHandle, MemberStart, OpenedResource, Slot
 from mainstay._failover.monitor import PoolMonitor
 from mainstay._failover.openers import TaskOpener, ThreadOpener
 from mainstay._failover.options import NO_RESOURCE, Member
@@ -104,7 +104,7 @@ class PoolEngine:
         measured = isinstance(settings.strategy, LeastLatency)
         slot = self.slots[member.name] = Slot(member, Detector(settings.detect), recorder, measured)
         if member.resource is not NO_RESOURCE:
-            slot.opened = Opened(member.resource)
+            slot.opened = OpenedResource(member.resource)
         slot.inspect()
 
     # Calls.
@@ -235,7 +235,7 @@ class PoolEngine:
         with self.outbox, self.lock:
             self.close(handle.slot, handle.opened)
 
-    def close(self, slot: Slot, opened: Opened | None) -> None:
+    def close(self, slot: Slot, opened: OpenedResource | None) -> None:
         """Close a resource that no new call uses, unless a running call still uses it."""
         if opened is not None and opened.claim():
             self.outbox.add_helper(self.opener.close, slot.member, opened.resource)
@@ -296,7 +296,9 @@ class PoolEngine:
         slot.good_probes = slot.bad_probes = slot.strikes = 0
         self.monitor.readmitted(slot)
 
-    def probed(self, slot: Slot, opened: Opened, now: float, error: Exception | None) -> None:
+    def probed(
+        self, slot: Slot, opened: OpenedResource, now: float, error: Exception | None
+    ) -> None:
         """Record an answer about a resource: None if it is good."""
         probe, detector = self.settings.probe, slot.detector
         with self.outbox, self.lock:
@@ -342,7 +344,7 @@ class PoolEngine:
         self,
         slot: Slot,
         start: MemberStart,
-        opened: Opened | None,
+        opened: OpenedResource | None,
         error: BaseException | None,
         what: str,
     ) -> None:
@@ -491,7 +493,7 @@ class PoolEngine:
                 if slot.member.open is not None:
                     slot.opened = None
                 elif slot.opened is not None:
-                    slot.opened = Opened(slot.member.resource)
+                    slot.opened = OpenedResource(slot.member.resource)
             _rest(self)
             self.prober = None
             self.progress = Signal()

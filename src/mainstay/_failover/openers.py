@@ -21,7 +21,7 @@ from mainstay._failover.hooks import (
     check_answer,
     not_awaitable,
 )
-from mainstay._failover.members import MemberStart, Opened, Slot
+from mainstay._failover.members import MemberStart, OpenedResource, Slot
 from mainstay._failover.options import Member
 from mainstay._failover.settings import PoolSettings
 
@@ -42,7 +42,7 @@ class OpenedPool(Protocol):
         self,
         slot: Slot,
         start: MemberStart,
-        opened: Opened | None,
+        opened: OpenedResource | None,
         error: BaseException | None,
         what: str,
         /,
@@ -80,7 +80,7 @@ class ThreadOpener:
                     pool.cleared(slot, start, old)
             what = "open"
             if opened is None and member.open is not None:
-                opened = Opened(not_awaitable(member.open(), "open"))
+                opened = OpenedResource(not_awaitable(member.open(), "open"))
             what = "probe"
             warm_up = settings.warm_up(member)
             if warm_up is not None and opened is not None:
@@ -145,7 +145,7 @@ class TaskOpener:
             what = "open"
             if opened is None and member.open is not None:
                 late = functools.partial(self._close_late, member)
-                opened = Opened(await awaited(await called(member.open, late=late)))
+                opened = OpenedResource(await awaited(await called(member.open, late=late)))
             what = "probe"
             warm_up = settings.warm_up(member)
             if warm_up is not None and opened is not None:

@@ -27,7 +27,7 @@ from mainstay._limits.fallback_calls import (
 )
 from mainstay._limits.last_good import LastGood
 from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
-from mainstay._metrics.pipeline import Pipe
+from mainstay._metrics.pipeline import PipelineBuilder
 from mainstay._metrics.recorder import Recorder
 
 P = ParamSpec("P")
@@ -105,13 +105,13 @@ class Fallback:
         self._check_method(fn)
         return self._wrapped(self._bound(self._name or name_of(fn), self._metrics), kind, fn)
 
-    def _layer(self, fn: Callable[..., Any], pipe: Pipe) -> Callable[..., Any]:
+    def _layer(self, fn: Callable[..., Any], builder: PipelineBuilder) -> Callable[..., Any]:
         """Wrap a function as a layer of a pipeline."""
-        if pipe.once:
+        if builder.once:
             self._check_keeps_nothing()
         self._check_method(fn)
-        bound = self._bound(pipe.component, pipe.metrics, pipe.part())
-        return self._wrapped(pipe.bind(bound), kind_of(fn), fn)
+        bound = self._bound(builder.component, builder.metrics, builder.part_recorder())
+        return self._wrapped(builder.bind(bound), kind_of(fn), fn)
 
     def _wrapped(
         self, bound: BoundFallback, kind: Kind, fn: Callable[..., Any]

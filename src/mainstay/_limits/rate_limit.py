@@ -14,7 +14,7 @@ from mainstay._core.sharing import Shared
 from mainstay._limits.rate_calls import BoundRate, RateCall, wrap
 from mainstay._limits.rate_engine import POLICY, RateEngine, StoreErrorAction
 from mainstay._metrics.collector import Metrics, metrics_of
-from mainstay._metrics.pipeline import Pipe
+from mainstay._metrics.pipeline import PipelineBuilder
 
 if TYPE_CHECKING:
     from limits.aio.strategies import RateLimiter as AsyncRateLimiter
@@ -186,10 +186,10 @@ class RateLimit(Shared):
         self._bound.recorder.appear()
         return wrap(self._bound, fn)
 
-    def _layer(self, fn: Callable[..., Any], pipe: Pipe) -> Callable[..., Any]:
+    def _layer(self, fn: Callable[..., Any], builder: PipelineBuilder) -> Callable[..., Any]:
         """Wrap a function as a layer of a pipeline."""
-        bound = attrs.evolve(self._bound, recorder=pipe.shared(self._bound.recorder))
-        return wrap(pipe.bind(bound), fn)
+        bound = attrs.evolve(self._bound, recorder=builder.shared_recorder(self._bound.recorder))
+        return wrap(builder.bind(bound), fn)
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call *fn* when its turn comes, without decorating it.

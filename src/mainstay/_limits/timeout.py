@@ -21,7 +21,7 @@ from mainstay._limits.timeout_calls import (
 )
 from mainstay._metrics.abandoned import AbandonedCalls
 from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
-from mainstay._metrics.pipeline import Pipe
+from mainstay._metrics.pipeline import PipelineBuilder
 from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import ABANDONED_THREADS
 
@@ -107,10 +107,10 @@ class Timeout:
             )
         return self._wrapped(self._bound(name_of(fn), self._metrics), kind, fn)
 
-    def _layer(self, fn: Callable[..., Any], pipe: Pipe) -> Callable[..., Any]:
+    def _layer(self, fn: Callable[..., Any], builder: PipelineBuilder) -> Callable[..., Any]:
         """Wrap a function as a layer of a pipeline."""
-        bound = self._bound(pipe.component, pipe.metrics, pipe.part())
-        return self._wrapped(pipe.bind(bound), kind_of(fn), fn)
+        bound = self._bound(builder.component, builder.metrics, builder.part_recorder())
+        return self._wrapped(builder.bind(bound), kind_of(fn), fn)
 
     def _wrapped(
         self, bound: BoundTimeout, kind: Kind, fn: Callable[..., Any]

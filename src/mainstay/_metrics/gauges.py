@@ -96,13 +96,13 @@ class NumberGauge(Gauge[float | None]):
             yield (), said
 
 
-class Latest:
+class LatestNumber:
     """A source whose number is set, not read: the last one stands as long as this lives."""
 
     def __init__(self, gauge: NumberGauge) -> None:
         self._gauge = gauge
         self._value: float | None = None
-        gauge.follow(self, Latest.value)
+        gauge.follow(self, LatestNumber.value)
 
     def value(self) -> float | None:
         """Return it, or None if there is none yet."""

@@ -286,8 +286,8 @@ def _note_failure(error: BaseException) -> None:
         tally.judged(error)
 
 
-class Pipe:
-    """The pipeline as a policy sees it that becomes one of its layers.
+class PipelineBuilder:
+    """What the policies of a pipeline need while each wraps what the policies inside have made.
 
     Args:
         component: The name of the pipeline.
@@ -322,13 +322,13 @@ class Pipe:
         self.bounds.append(bound)
         return bound
 
-    def part(self) -> PartRecorder:
+    def part_recorder(self) -> PartRecorder:
         """Return what a layer without state records with."""
         found: PartRecorder = self.metrics._recorders.pipeline(  # noqa: SLF001 - which users do not see
             PartRecorder, self.component, self._reasons
         )
         return found
 
-    def shared(self, recorder: Recorder) -> SharedRecorder:
+    def shared_recorder(self, recorder: Recorder) -> SharedRecorder:
         """Return what a shared object records with in place of *recorder*."""
         return SharedRecorder(recorder.table, recorder.component, recorder.policy)

@@ -9,7 +9,7 @@ import attrs
 from mainstay._core.functions import Kind, checked_name, kind_of, name_of
 from mainstay._core.layers import Layer, layers_around
 from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
-from mainstay._metrics.pipeline import Pipe, PipelineRecorder
+from mainstay._metrics.pipeline import PipelineBuilder, PipelineRecorder
 from mainstay._metrics.schema import GIVE_UP_REASONS
 from mainstay._pipeline.calls import (
     BoundPipeline,
@@ -30,7 +30,7 @@ class _Layer(Protocol):
 
     _kind: str
 
-    def _layer(self, fn: Callable[..., Any], pipe: Pipe) -> Callable[..., Any]: ...
+    def _layer(self, fn: Callable[..., Any], builder: PipelineBuilder) -> Callable[..., Any]: ...
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -130,16 +130,16 @@ class Pipeline:
         kinds = [policy._kind for policy in self.policies]  # noqa: SLF001 - of our own policies
         reasons = tuple(dict.fromkeys(chain.from_iterable(map(_reasons_of, self.policies))))
         recorder = recorders_of(self._metrics).pipeline(PipelineRecorder, self.name, reasons)
-        pipe = Pipe(self.name, self._metrics, reasons, counted, once=once)
+        builder = PipelineBuilder(self.name, self._metrics, reasons, counted, once=once)
         inside = [counted(fn)]
         inwards: tuple[_Layer, ...] = self.policies[::-1]
         for policy in inwards:
-            inside.append(policy._layer(inside[-1], pipe))  # noqa: SLF001 - as above
+            inside.append(policy._layer(inside[-1], builder))  # noqa: SLF001 - as above
         nested = inside.pop()
         bound = BoundPipeline(self.name, recorder)
         is_async = kind is Kind.ASYNC
         slow = (wrap_async if is_async else wrap_sync)(bound, nested)
-        path = fast_path(kinds[::-1], pipe.bounds, inside, is_async=is_async)
+        path = fast_path(kinds[::-1], builder.bounds, inside, is_async=is_async)
         if path is None:
             return slow
         return (wrap_fast_async if is_async else wrap_fast_sync)(bound, path, fn, slow)

@@ -40,7 +40,7 @@ from mainstay._core.threads import get_or_create
 from mainstay._core.workers import WorkerPool
 from mainstay._metrics.abandoned import AbandonedCalls
 from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
-from mainstay._metrics.pipeline import Pipe
+from mainstay._metrics.pipeline import PipelineBuilder
 from mainstay._metrics.schema import MOST_COMPONENTS, OTHER
 from mainstay._redundant.async_loop import wrap_async
 from mainstay._redundant.decision import planned
@@ -200,24 +200,24 @@ class Redundant(Shared):
             return wrapper
         return with_layers(without_resource(fn)(wrapper), getattr(wrapper, LAYERS))
 
-    def _layer(self, fn: Callable[..., Any], pipe: Pipe) -> Callable[..., Any]:
+    def _layer(self, fn: Callable[..., Any], builder: PipelineBuilder) -> Callable[..., Any]:
         """Wrap a function as a layer of a pipeline."""
-        pipe.bind(None)
+        builder.bind(None)
         inside = attrs.evolve(
             self,
-            name=pipe.component,
-            metrics=pipe.metrics,
-            alternatives=tuple(map(pipe.counted, self._alternatives)),
+            name=builder.component,
+            metrics=builder.metrics,
+            alternatives=tuple(map(builder.counted, self._alternatives)),
         )
-        placed = resource_first_or_as_self if pipe.once else resource_first
+        placed = resource_first_or_as_self if builder.once else resource_first
         kind = kind_of(fn)
         self._check_kind(kind, fn)
         bound = attrs.evolve(
-            inside._bound(pipe.component, inside._fns(fn, placed)),  # noqa: SLF001 - of its own class
-            recorder=pipe.part(),
+            inside._bound(builder.component, inside._fns(fn, placed)),  # noqa: SLF001 - of its own class
+            recorder=builder.part_recorder(),
         )
         wrapper = _wrapper(bound, kind, fn)
-        return wrapper if pipe.once else self._hiding(fn, wrapper)
+        return wrapper if builder.once else self._hiding(fn, wrapper)
 
     def _fns(self, fn: Callable[..., Any], placed: Placed) -> tuple[Callable[..., Any], ...]:
         """Return what the copies call; *placed* puts the resource of a pool in its place."""

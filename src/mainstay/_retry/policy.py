@@ -34,7 +34,7 @@ from mainstay._core.functions import (
 from mainstay._core.layers import with_layers
 from mainstay._core.misuse import keywords_only
 from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
-from mainstay._metrics.pipeline import Pipe
+from mainstay._metrics.pipeline import PipelineBuilder
 from mainstay._retry.blocks import AsyncBlock, Block
 from mainstay._retry.call import POLICY, BoundRetry
 from mainstay._retry.loops import WRAPPERS
@@ -156,12 +156,12 @@ class Retry:
         """
         return self(fn)(*args, **kwargs)
 
-    def _layer(self, fn: Callable[..., Any], pipe: Pipe) -> Callable[..., Any]:
+    def _layer(self, fn: Callable[..., Any], builder: PipelineBuilder) -> Callable[..., Any]:
         """Wrap a function as a layer of a pipeline."""
         kind = kind_of(fn)
         self._check_kind(kind, fn)
-        bound = BoundRetry(self._settings, self._name or pipe.component, pipe.part())
-        return _wrapped(pipe.bind(bound), kind, fn)
+        bound = BoundRetry(self._settings, self._name or builder.component, builder.part_recorder())
+        return _wrapped(builder.bind(bound), kind, fn)
 
     def __iter__(self) -> Block:
         """Begin a block of attempts: ``for attempt in policy:`` and in it ``with attempt:``.
