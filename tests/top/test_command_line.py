@@ -142,6 +142,14 @@ def test_targets_that_fail_are_said_and_the_others_go_on(server):
 
 
 @pytest.mark.process
+def test_an_endpoint_that_is_named_twice_counts_once():
+    nobody = f"{LOOPBACK}:{free_port()}"
+    lines = once(nobody, f"http://{nobody}/metrics")
+    assert lines[0].startswith(f" 1 failing   {nobody} nobody listens there")
+    assert sum("nobody listens there" in line for line in lines[1:]) == 1
+
+
+@pytest.mark.process
 def test_the_same_component_of_several_processes_is_added_up(server):
     lines = once(f"{server}/metrics", f"{server}/gzip")
     assert len([line for line in lines if line.startswith("● shop")]) == 1
