@@ -17,7 +17,7 @@ import time
 import pytest
 
 from mainstay.__main__ import main
-from mainstay._top import commands
+from mainstay._top import commands, show
 from support.endpoints import answers, eventually, trouble
 from support.processes import LOOPBACK, environment, free_port
 
@@ -52,6 +52,15 @@ def test_without_rich_it_says_which_extra_brings_it(capsys, monkeypatch):
         main(["top", "localhost:8000"])
     assert ended.value.code == 2
     assert capsys.readouterr().err.endswith(": top needs rich: pip install 'mainstay[top]'\n")
+
+
+def test_ctrl_c_ends_a_command_without_a_traceback(monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(show, "show", interrupted)
+    assert main(["top", "localhost:8000", "--once"]) == 130
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.fixture(scope="module")
