@@ -5,6 +5,7 @@ line.
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,9 @@ from mainstay._core.version import VERSION
 from mainstay._top import commands as top_commands
 from mainstay.errors import MainstayError
 from mainstay.ops import _commands as ops_commands
+
+_INTERRUPTED = 128 + signal.SIGINT
+"""The exit code of a command that Ctrl-C ended, as shells have it."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -51,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of the output has seen enough
         sys.stderr.close()
         return 0
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     except (MainstayError, ValueError, OSError, ImportError) as error:
         parser.error(" ".join(str(error).split()))
     return code

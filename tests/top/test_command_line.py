@@ -17,7 +17,7 @@ import time
 import pytest
 
 from mainstay.__main__ import main
-from mainstay._top import commands
+from mainstay._top import commands, show
 from support.endpoints import answers, eventually, trouble
 from support.processes import LOOPBACK, environment, free_port
 
@@ -52,6 +52,15 @@ def test_without_rich_it_says_which_extra_brings_it(capsys, monkeypatch):
         main(["top", "localhost:8000"])
     assert ended.value.code == 2
     assert capsys.readouterr().err.endswith(": top needs rich: pip install 'mainstay[top]'\n")
+
+
+def test_ctrl_c_ends_a_command_without_a_traceback(monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(show, "show", interrupted)
+    assert main(["top", "localhost:8000", "--once"]) == 130
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +148,14 @@ def test_targets_that_fail_are_said_and_the_others_go_on(server):
     assert "nobody listens there" in text
     assert "redirects to http://...@elsewhere.example/metrics: give that URL" in text
     assert "answers with more than 32 MiB" in text
+
+
+@pytest.mark.process
+def test_an_endpoint_that_is_named_twice_counts_once():
+    nobody = f"{LOOPBACK}:{free_port()}"
+    lines = once(nobody, f"http://{nobody}/metrics")
+    assert lines[0].startswith(f" 1 failing   {nobody} nobody listens there")
+    assert sum("nobody listens there" in line for line in lines[1:]) == 1
 
 
 @pytest.mark.process

@@ -25,6 +25,13 @@ def test_an_endpoint_is_named_by_what_tells_it_apart(url, name):
     assert Endpoint(url).name == name
 
 
+def test_an_endpoint_has_one_address_however_its_url_is_written():
+    same = ("shop:80", "http://shop/metrics", "http://me:secret@SHOP:80")
+    assert len({Endpoint(url).address for url in same}) == 1
+    others = ("https://shop", "shop:81", "shop/metrics?x=1", "shop.example")
+    assert len({Endpoint(url).address for url in (same[0], *others)}) == 5
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -76,5 +76,6 @@ def _top(options: argparse.Namespace) -> int:
         raise ValueError("top needs a terminal as Linux and macOS have")
     from mainstay._top.show import show  # noqa: PLC0415 - rich is an extra
 
-    show(options.urls, namespace=options.namespace, every=options.every, once=options.once)
+    each_once = {endpoint.address: endpoint for endpoint in options.urls}.values()
+    show([*each_once], namespace=options.namespace, every=options.every, once=options.once)
     return 0

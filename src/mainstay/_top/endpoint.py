@@ -39,6 +39,10 @@ class Endpoint:
 
     Raises:
         ValueError: If *url* is no URL of HTTP or HTTPS with a host.
+
+    Attributes:
+        name: What it is called on the screen.
+        address: What tells it apart from any other endpoint.
     """
 
     def __init__(self, url: str) -> None:
@@ -51,6 +55,8 @@ class Endpoint:
         port = f":{parts.port}" if parts.port else ""
         path = "" if self._path == "/metrics" else self._path
         self.name = printable(f"{host}{port}{path}")
+        default = http.client.HTTPS_PORT if parts.scheme == "https" else http.client.HTTP_PORT
+        self.address = parts.scheme, self._host, parts.port or default, self._path
 
     def fetch(self) -> str:
         """Return the answer.
