@@ -365,6 +365,16 @@ def test_a_refusal_is_a_failure_of_its_copy(call, metrics):
     assert metrics("hedges_total", reason="failed") == 1
 
 
+def test_a_refusal_is_the_last_exception_only_if_there_is_no_other(call):
+    refusal = CircuitOpenError("inner", None)
+    with pytest.raises(Lost) as caught:
+        call([Lost("own"), refusal], **HEDGED)
+    (note,) = caught.value.__notes__
+    assert note.splitlines()[1].startswith("  copy 1: CircuitOpenError: ")
+    with pytest.raises(CircuitOpenError):
+        call([refusal, refusal], **HEDGED)
+
+
 class Thing:
     """What a call is given."""
 

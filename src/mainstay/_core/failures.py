@@ -370,7 +370,11 @@ def is_refusal(error: BaseException) -> bool:
 
     A breaker or a member around the call learns nothing from it.
     """
-    return all(issubclass(type(leaf), RejectedError) for leaf in leaves_of(error))
+    kind = type(error)
+    return issubclass(kind, RejectedError) or (
+        issubclass(kind, BaseExceptionGroup)
+        and all(issubclass(type(leaf), RejectedError) for leaf in leaves_of(error))
+    )
 
 
 def described(value: object) -> str:
