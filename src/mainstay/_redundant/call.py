@@ -520,7 +520,7 @@ def _summed_up(call: RedundantCall) -> Exception:
     round_, failed = call.round, _failed_by_themselves(call)
     if _nobody_called(call):
         return _noted(call, min(round_.errors))
-    if round_.answers or not failed or (call.bound.settings.raises == "group" and round_.made > 1):
+    if round_.answers or not failed or call.bound.settings.raises == "group":
         return _group(call)
     own = [copy for copy in failed if not is_refusal(round_.errors[copy])]
     return _noted(call, last_failed(own or failed, round_.ended))
