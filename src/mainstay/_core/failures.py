@@ -370,7 +370,11 @@ def is_refusal(error: BaseException) -> bool:
 
     A breaker or a member around the call learns nothing from it.
     """
-    return all(issubclass(type(leaf), RejectedError) for leaf in leaves_of(error))
+    kind = type(error)
+    return issubclass(kind, RejectedError) or (
+        issubclass(kind, BaseExceptionGroup)
+        and all(issubclass(type(leaf), RejectedError) for leaf in leaves_of(error))
+    )
 
 
 def described(value: object) -> str:
@@ -395,13 +399,13 @@ def in_words(error: BaseException, longest: int = _LONGEST) -> str:
     """Return the class and message of an exception, or its class's name where the message raises.
 
     Returns:
-        At most *longest* characters that can be written anywhere.
+        At most *longest* characters of the message, all of which can be written anywhere.
     """
     text = class_name(error)
     with contextlib.suppress(Exception):  # a user's __str__ may raise anything
         said = str(error)
-        text = f"{text}: {said}" if said else text
-    return text[:longest].encode("utf-8", "backslashreplace").decode()
+        text = f"{text}: {said[:longest]}" if said else text
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def printable(text: str, *, in_json: bool = False) -> str:

@@ -23,7 +23,15 @@ from mainstay._core.call import PREDICATE_ERROR, Call
 from mainstay._core.clock import SYSTEM
 from mainstay._core.context import CallContext
 from mainstay._core.events import is_observed, logger_of, publish
-from mainstay._core.failures import CONTEXT, AttemptLog, counted, described, is_a, is_refused
+from mainstay._core.failures import (
+    CONTEXT,
+    AttemptLog,
+    counted,
+    described,
+    is_a,
+    is_refusal,
+    is_refused,
+)
 from mainstay._core.functions import close_coroutine, is_awaitable, refused_awaitable
 from mainstay._core.watching import WatchedAttempt
 from mainstay._metrics.recorder import Recorder
@@ -512,9 +520,10 @@ def _summed_up(call: RedundantCall) -> Exception:
     round_, failed = call.round, _failed_by_themselves(call)
     if _nobody_called(call):
         return _noted(call, min(round_.errors))
-    if round_.answers or not failed or (call.bound.settings.raises == "group" and round_.made > 1):
+    if round_.answers or not failed or call.bound.settings.raises == "group":
         return _group(call)
-    return _noted(call, last_failed(failed, round_.ended))
+    own = [copy for copy in failed if not is_refusal(round_.errors[copy])]
+    return _noted(call, last_failed(own or failed, round_.ended))
 
 
 def _nobody_called(call: RedundantCall) -> bool:

@@ -430,8 +430,8 @@ def redundant(  # noqa: PLR0913 - a policy's parameters are its vocabulary
             number of members of the pool.
         Exception: From a call: the first exception that *on* does not match; if no copy answered,
             the exception that was raised last.
-        AllCopiesFailedError: From a call with ``raises="group"``, if more than one copy was
-            started and all failed.
+        AllCopiesFailedError: From a call with ``raises="group"``, if all copies failed, also if
+            only one was started.
         ResultRefusedError: From a call, if no copy answered and *on_result* refused the last
             result, which is in `.result`.
         NoDecisionError: From a call, if copies answered but the vote was not decided.

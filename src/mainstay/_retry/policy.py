@@ -328,7 +328,8 @@ def retry(
         TypeError: Here or at decoration, if an argument has the wrong type or does not fit the
             function.
         ValueError: Here, if an argument is out of its range.
-        Exception: From a call: the last attempt's own exception.
+        Exception: From a call: the last attempt's own exception; if that is a `RejectedError`, the
+            last exception before it that is none.
         ResultRefusedError: From a call, if the last result was refused.
         DeadlineExpiredError: From a call that began with no time left; the function was not called.
         UnsupportedLoopError: From an async call outside asyncio.
