@@ -88,6 +88,7 @@ class BoundFallback:
 
     settings: FallbackSettings
     component: str
+    function: str
     recorder: Recorder
     answers: FallbackRecorder
     kept: LastGood | None
@@ -261,12 +262,14 @@ class FallbackCall(Call[Recorder]):
         copy = self.bound.settings.copy
         if copy is not None:
             return copy(value)
-        if type(value) in _COPIED and is_first(POLICY, self.component, "copy"):
+        function = self.bound.function
+        if type(value) in _COPIED and is_first(POLICY, self.component, "copy", function):
             logger_of(POLICY).warning(
-                "%s: a %s is kept and handed out as it is; give `copy=`, such as `copy.deepcopy`, "
-                "so that no caller can change the answer of another",
+                "%s: a %s of %s is kept and handed out as it is; give `copy=`, such as "
+                "`copy.deepcopy`, so that no caller can change the answer of another",
                 self.component,
                 class_name(value),
+                function,
             )
         return value
 

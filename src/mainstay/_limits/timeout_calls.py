@@ -48,6 +48,7 @@ class BoundTimeout:
     Attributes:
         seconds: How long a call may take.
         component: The name, for people.
+        function: The name of what is called.
         recorder: Where calls are recorded.
         workers: The threads to run in, or None to stay in the caller's.
         abandoned: The threads that callers have left.
@@ -55,6 +56,7 @@ class BoundTimeout:
 
     seconds: float
     component: str
+    function: str
     recorder: Recorder
     workers: WorkerPool | None
     abandoned: AbandonedCalls | None
@@ -97,15 +99,21 @@ class TimeoutCall(Call[Recorder]):
     bound: BoundTimeout
 
     def returned(self) -> None:
-        """Record an answer, and say once if it came late."""
+        """Record an answer."""
         seconds = self.elapsed()
         self.recorder.success(seconds)
-        if seconds > self.bound.seconds and is_first(POLICY, self.component, "late"):
+        self._came_back(seconds)
+
+    def _came_back(self, seconds: float) -> None:
+        """Say once for each function if it came back late, with an answer or an exception."""
+        most, function = self.bound.seconds, self.bound.function
+        if seconds > most and is_first(POLICY, self.component, "late", function):
             logger_of(POLICY).warning(
-                "%s: came back after %.3f s, and had %.3f s; code that blocks is not interrupted",
+                "%s: came back after %.3f s, and had %.3f s; %s blocks, and is not interrupted",
                 self.component,
                 seconds,
-                self.bound.seconds,
+                most,
+                function,
             )
 
     def raised(self, error: BaseException, own: Any = None) -> None:
@@ -138,6 +146,7 @@ class TimeoutCall(Call[Recorder]):
             return self.timed_out()
         self.recorder.error(error)
         self.end("error")
+        self._came_back(self.elapsed())
         return None
 
     def timed_out(self) -> TimedOutError:

@@ -41,6 +41,7 @@ from mainstay._core.workers import WorkerPool
 from mainstay._metrics.abandoned import AbandonedCalls
 from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
 from mainstay._metrics.pipeline import PipelineBuilder
+from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import MOST_COMPONENTS, OTHER
 from mainstay._redundant.async_loop import wrap_async
 from mainstay._redundant.decision import planned
@@ -212,10 +213,8 @@ class Redundant(Shared):
         placed = resource_first_or_as_self if builder.once else resource_first
         kind = kind_of(fn)
         self._check_kind(kind, fn)
-        bound = attrs.evolve(
-            inside._bound(builder.component, inside._fns(fn, placed)),  # noqa: SLF001 - of its own class
-            recorder=builder.part_recorder(),
-        )
+        fns = inside._fns(fn, placed)  # noqa: SLF001 - of its own class
+        bound = inside._bound(builder.component, fns, builder.part_recorder())  # noqa: SLF001 - as above
         wrapper = _wrapper(bound, kind, fn)
         return wrapper if builder.once else self._hiding(fn, wrapper)
 
@@ -229,7 +228,9 @@ class Redundant(Shared):
             checked_rule(self._settings.rule, len(fns))
         return fns[: self._copies]
 
-    def _bound(self, name: str, fns: tuple[Callable[..., Any], ...]) -> BoundRedundant:
+    def _bound(
+        self, name: str, fns: tuple[Callable[..., Any], ...], recorder: Recorder | None = None
+    ) -> BoundRedundant:
         component, settings = self._name or name, self._settings
         known = component in self._latencies or len(self._latencies) < MOST_COMPONENTS
         key = component if known else OTHER
@@ -238,7 +239,7 @@ class Redundant(Shared):
         )
         abandoned = get_or_create(self._abandoned, key, AbandonedCalls)
         first = planned(settings.rule, len(fns), together=settings.start.together) if fns else 0
-        recorder = recorders_of(self._metrics).calls(component, POLICY)
+        recorder = recorder or recorders_of(self._metrics).calls(component, POLICY)
         return BoundRedundant(
             settings, component, fns, first, latency, abandoned, self._metrics, recorder
         )
