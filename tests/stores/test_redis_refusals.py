@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import threading
+from datetime import timedelta
 
 import pytest
 import redis
@@ -68,6 +69,14 @@ def test_what_no_waiting_mends_is_refused_at_once(server, client, user, problem,
     error = refused(url_of(server, user), use)
     assert problem in str(error)
     assert not error.retryable
+
+
+@pytest.mark.parametrize("timeout", [1e10, 1e300, timedelta.max, timedelta(seconds=5)])
+@pytest.mark.parametrize("caller_of", ["sync", "async"])
+def test_a_timeout_may_be_longer_than_a_socket_can_wait(timeout, caller_of):
+    use = acquired if caller_of == "sync" else lambda s: asyncio.run(s.aacquire(RUN, request()))
+    error = refused(f"redis://{LOOPBACK}:1/0", use, timeout=timeout)
+    assert "connecting to" in str(error)
 
 
 @pytest.mark.process

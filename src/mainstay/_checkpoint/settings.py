@@ -11,7 +11,14 @@ from mainstay._checkpoint.codec import Codec
 from mainstay._checkpoint.decision import OnBusy, OnCodeChange, OnComplete
 from mainstay._checkpoint.schedule import Every, YoungDaly
 from mainstay._checkpoint.types import Allowed
-from mainstay._core.arguments import Duration, check_choice, to_count, to_flag, to_seconds
+from mainstay._core.arguments import (
+    LONGEST,
+    Duration,
+    check_choice,
+    to_count,
+    to_flag,
+    to_seconds,
+)
 from mainstay._core.events import is_first, logger_of
 from mainstay.stores.base import Store
 
@@ -56,7 +63,7 @@ def _check_flag(_settings: object, field: "attrs.Attribute[bool]", value: object
 
 
 def _lease_seconds(lease: Duration) -> float:
-    return to_seconds(lease, "lease", zero=False)
+    return min(to_seconds(lease, "lease", zero=False), LONGEST)
 
 
 def keep_limits(keep: object) -> tuple[int | None, float | None]:

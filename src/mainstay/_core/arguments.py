@@ -8,6 +8,9 @@ from typing import TypeAlias
 Duration: TypeAlias = float | timedelta
 """Seconds (`float` or `int`) or a `timedelta`."""
 
+LONGEST = 1e9
+"""The longest limit of time that is passed on to sockets and stores, in seconds: 31 years."""
+
 
 def to_count(value: object, parameter: str) -> int:
     """Return a whole number of at least 1.
@@ -102,11 +105,13 @@ def to_seconds(value: object, parameter: str, *, zero: bool = True) -> float:
 def to_limit(value: object, parameter: str) -> float | None:
     """Return a limit of time in seconds, above 0; None for no limit.
 
+    That is `LONGEST` for whatever is longer, and comes to the same.
+
     Raises:
         TypeError: If *value* is not a number, a `timedelta` or None.
         ValueError: If *value* is NaN, infinite, or not above 0.
     """
-    return None if value is None else to_seconds(value, parameter, zero=False)
+    return None if value is None else min(to_seconds(value, parameter, zero=False), LONGEST)
 
 
 def check_choice(value: object, parameter: str, choices: Sequence[object]) -> None:

@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import attrs
 
-from mainstay._core.arguments import kind_in_words
+from mainstay._core.arguments import LONGEST, kind_in_words
 from mainstay._core.clock import monotonic
 from mainstay._core.failures import printable
 from mainstay._core.version import VERSION
@@ -190,7 +190,7 @@ def fetch(
     Raises:
         WebError: If there is no answer.
     """
-    until = monotonic() + seconds
+    until = monotonic() + min(seconds, LONGEST)
     try:
         with closing(_connected(address, until)) as connection:
             pieces = _Pieces(connection, until)

@@ -180,6 +180,8 @@ def _is_async(strategy: object) -> bool:
         return True
     if isinstance(strategy, strategies.RateLimiter):
         return False
+    # An address is not shown: it may have a password.
+    given = "an address" if isinstance(strategy, str) else repr(strategy)
     raise TypeError(
         f"`shared` must be a strategy of limits.strategies, or of limits.aio.strategies for async "
         f"code, such as SlidingWindowCounterRateLimiter(storage), not "

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar
 
-from mainstay._core.arguments import Duration, to_flag, to_seconds
+from mainstay._core.arguments import Duration, to_flag, to_limit
 from mainstay._core.clock import SYSTEM, monotonic
 from mainstay._core.forks import reset_after_fork
 from mainstay._core.sharing import Shared
@@ -110,7 +110,7 @@ class PostgresStore(Shared):
         self.url: str = address.shown
         self._schema = address.schema or to_schema(schema)
         self._size = _to_size(pool)
-        self._timeout = None if timeout is None else to_seconds(timeout, "timeout", zero=False)
+        self._timeout = to_limit(timeout, "timeout")
         self._locks = _to_locks(session_locks)
         prepares = to_flag(prepare, "prepare") and address.prepare is not False
         self._origin = Origin(address, prepares)

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from mainstay._core.arguments import Duration, to_seconds
+from mainstay._core.arguments import Duration, to_limit
 from mainstay._core.clock import monotonic
 from mainstay._core.forks import reset_after_fork
 from mainstay._core.sharing import Shared
@@ -80,7 +80,7 @@ class RedisStore(Shared):
     def __init__(self, url: str, *, timeout: Duration | None = None) -> None:
         self._address = to_redis_address(url)
         self.url: str = self._address.shown
-        self._timeout = None if timeout is None else to_seconds(timeout, "timeout", zero=False)
+        self._timeout = to_limit(timeout, "timeout")
         self._clock: Callable[[], float] | None = None
         self._is_open = self._is_sound = False
         self._reset()

@@ -7,7 +7,7 @@ generator, and here it is driven.
 
 from collections.abc import Sequence
 
-from mainstay._core.arguments import Duration, to_seconds
+from mainstay._core.arguments import Duration, to_limit
 from mainstay._core.forks import reset_after_fork
 from mainstay._core.sharing import Shared
 from mainstay.stores._s3.address import to_s3_address
@@ -81,7 +81,7 @@ class S3Store(Shared):
     def __init__(self, url: str, *, timeout: Duration | None = None) -> None:
         self._address = to_s3_address(url)
         self.url: str = self._address.shown
-        self._timeout = None if timeout is None else to_seconds(timeout, "timeout", zero=False)
+        self._timeout = to_limit(timeout, "timeout")
         self._names = Names(self._address.prefix)
         self._promises: Promises | None = None
         self._reset()
