@@ -41,7 +41,7 @@ class Origin:
 
 
 @attrs.frozen(eq=False)
-class ConnectAttempt:
+class SessionAttempt:
     """What is tried to open a session.
 
     Attributes:
@@ -75,7 +75,7 @@ class Sessions:
             self.drop(session)
         return None
 
-    def connecting(self, ends: float) -> Generator[ConnectAttempt, None, Session]:
+    def connecting(self, ends: float) -> Generator[SessionAttempt, None, Session]:
         """Open a session to the first server that takes one: the attempts of that.
 
         Raises:
@@ -88,7 +88,7 @@ class Sessions:
             self._all.add(session)
             now = monotonic()
             try:
-                yield ConnectAttempt(session, host, now + (ends - now) / (len(hosts) - rank))
+                yield SessionAttempt(session, host, now + (ends - now) / (len(hosts) - rank))
             except Failure as failure:
                 self.drop(session)
                 failures.append(failure)
@@ -235,11 +235,11 @@ class AsyncPool:
         return await adrive(self.sessions.connecting(ends), _aconnect)
 
 
-def _connect(attempt: ConnectAttempt) -> None:
+def _connect(attempt: SessionAttempt) -> None:
     finish(attempt.session.connecting(attempt.host), attempt.until)
 
 
-async def _aconnect(attempt: ConnectAttempt) -> None:
+async def _aconnect(attempt: SessionAttempt) -> None:
     try:
         async with asyncio.timeout(max(0.0, attempt.until - monotonic())):
             found = await _looked_up(attempt.host)
