@@ -12,7 +12,6 @@ What the fallback itself raises is raised, with the exception of the call as its
 
 import copy as copying
 import enum
-import inspect
 import logging
 from collections.abc import Callable, Hashable
 from datetime import timedelta
@@ -399,7 +398,7 @@ async def aanswer(
         if call is None:
             return run.at_hand(error, key)
         value = call(error, *args, **kwargs)
-        return run.answered(error, await value if inspect.isawaitable(value) else value)
+        return run.answered(error, await value if is_awaitable(value) else value)
     except BaseException as broken:
         run.failed(broken, error)
         raise
