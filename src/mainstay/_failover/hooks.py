@@ -13,14 +13,13 @@ import asyncio
 import contextlib
 import contextvars
 import functools
-import inspect
 import threading
 from collections.abc import Callable
 from typing import Any
 
 from mainstay._core.arguments import kind_in_words
 from mainstay._core.clock import monotonic
-from mainstay._core.functions import close_coroutine, is_async, name_of
+from mainstay._core.functions import close_coroutine, is_async, is_awaitable, name_of
 from mainstay.errors import MainstayError
 
 
@@ -47,7 +46,7 @@ def not_awaitable(value: Any, hook: str) -> Any:
     Raises:
         TypeError: If the result is an awaitable, which would never be awaited.
     """
-    if inspect.isawaitable(value):
+    if is_awaitable(value):
         close_coroutine(value)
         raise TypeError(
             f"`{hook}` of a sync pool returned something to await; make it an `async def`, so "
@@ -58,7 +57,7 @@ def not_awaitable(value: Any, hook: str) -> Any:
 
 async def awaited(value: Any) -> Any:
     """Return what a hook of an async pool has returned, once it is there."""
-    return await value if inspect.isawaitable(value) else value
+    return await value if is_awaitable(value) else value
 
 
 async def called(

@@ -30,7 +30,7 @@ from mainstay._core.functions import (
 )
 from mainstay._core.interrupts import limited
 from mainstay._core.layers import with_layers
-from mainstay._core.one_shot import NO_FILE, File, is_file
+from mainstay._core.one_shot import NO_FILE, File, is_file_type
 from mainstay._core.watching import awatched, watched, watchers
 from mainstay._failover.call import BoundPool, PoolCall
 from mainstay._failover.engine import PoolEngine
@@ -92,13 +92,13 @@ def _wrap_sync(  # noqa: C901 - flat, since each further call would cost every c
             or always_slow
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
-            or (kwargs and any(map(is_file, kwargs.values())))
+            or (kwargs and any(map(is_file_type, map(type, kwargs.values()))))
         ):
             if started < rotation.rejects and bound.is_plain(started):
                 raise bound.resume(started).failed("no_member")
             return repeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         for each in args:
-            if type(each) not in NO_FILE and isinstance(each, File):
+            if type(each) not in NO_FILE and issubclass(type(each), File):
                 return repeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         try:
             handle = rotation.pick()
@@ -159,13 +159,13 @@ def _wrap_async(  # noqa: C901 - flat, since each further call would cost every 
             or always_slow
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
-            or (kwargs and any(map(is_file, kwargs.values())))
+            or (kwargs and any(map(is_file_type, map(type, kwargs.values()))))
         ):
             if started < rotation.rejects and bound.is_plain(started):
                 raise bound.resume(started).failed("no_member")
             return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         for each in args:
-            if type(each) not in NO_FILE and isinstance(each, File):
+            if type(each) not in NO_FILE and issubclass(type(each), File):
                 return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         try:
             handle = rotation.pick()

@@ -12,7 +12,6 @@ What the fallback itself raises is raised, with the exception of the call as its
 
 import copy as copying
 import enum
-import inspect
 import logging
 from collections.abc import Callable, Hashable
 from datetime import timedelta
@@ -401,7 +400,7 @@ async def aanswer(
         if then is None:
             return call.at_hand(error, key)
         value = then(error, *args, **kwargs)
-        return call.answered(error, await value if inspect.isawaitable(value) else value)
+        return call.answered(error, await value if is_awaitable(value) else value)
     except BaseException as broken:
         call.failed(broken, error)
         raise

@@ -32,7 +32,7 @@ from mainstay._core.functions import (
     require_asyncio,
     wraps,
 )
-from mainstay._core.one_shot import NO_FILE, File, is_file
+from mainstay._core.one_shot import NO_FILE, File, is_file_type
 from mainstay._metrics.pipeline import (
     PipelineAttempt,
     PipelineRecorder,
@@ -140,11 +140,11 @@ def wrap_fast_sync(  # noqa: C901 - flat, since each further call would cost eve
         if (
             process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
-            or (kwargs and any(map(is_file, kwargs.values())))
+            or (kwargs and any(map(is_file_type, map(type, kwargs.values()))))
         ):
             return slow(*args, **kwargs)
         for each in args:
-            if type(each) not in NO_FILE and isinstance(each, File):
+            if type(each) not in NO_FILE and issubclass(type(each), File):
                 return slow(*args, **kwargs)
         places_taken: list[Any] = []  # of all layers: what `would_wait_for_itself` looks for
         try:
@@ -217,11 +217,11 @@ def wrap_fast_async(  # noqa: C901, PLR0915 - as above
             process_contexts
             or (task is None and limit is not None)
             or (here is not None and not (here.plain and started < here.deadline))
-            or (kwargs and any(map(is_file, kwargs.values())))
+            or (kwargs and any(map(is_file_type, map(type, kwargs.values()))))
         ):
             return await slow(*args, **kwargs)
         for each in args:
-            if type(each) not in NO_FILE and isinstance(each, File):
+            if type(each) not in NO_FILE and issubclass(type(each), File):
                 return await slow(*args, **kwargs)
         places_taken: list[Any] = []  # as above
         try:

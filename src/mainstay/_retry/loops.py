@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context, process_contexts
 from mainstay._core.functions import Kind, is_awaitable, refused_awaitable, require_asyncio, wraps
-from mainstay._core.one_shot import NO_FILE, File, is_file
+from mainstay._core.one_shot import NO_FILE, File, is_file_type
 from mainstay._core.watching import around, awatched, watched, watchers
 from mainstay._retry.call import BoundRetry, RetryCall, watched_attempt
 
@@ -46,11 +46,11 @@ def wrap_sync(  # noqa: C901 - flat, since each further call would cost every ca
             always_slow
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
-            or (kwargs and any(map(is_file, kwargs.values())))
+            or (kwargs and any(map(is_file_type, map(type, kwargs.values()))))
         ):
             return repeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         for each in args:
-            if type(each) not in NO_FILE and isinstance(each, File):
+            if type(each) not in NO_FILE and issubclass(type(each), File):
                 return repeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         try:
             value = fn(*args, **kwargs) if kwargs else fn(*args)  # else {} is copied, too
@@ -96,12 +96,12 @@ def wrap_async(  # noqa: C901 - as above
             always_slow
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
-            or (kwargs and any(map(is_file, kwargs.values())))
+            or (kwargs and any(map(is_file_type, map(type, kwargs.values()))))
         ):
             require_asyncio(bound.component)
             return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         for each in args:
-            if type(each) not in NO_FILE and isinstance(each, File):
+            if type(each) not in NO_FILE and issubclass(type(each), File):
                 require_asyncio(bound.component)
                 return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         try:
